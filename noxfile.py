@@ -1,0 +1,60 @@
+"""What is run on this project. ``python -m nox -l`` lists it; ``python -m nox -s quickstart`` shows the library at work."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["tests", "lint", "types", "docs"]
+nox.options.reuse_existing_virtualenvs = True
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Do the main job on a clone of this repository, or of the one given: nox -s quickstart -- PATH."""
+    session.install(".")
+    session.run("python", "examples/quickstart.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; further arguments go to pytest."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "loadfile"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and the direction of imports."""
+    session.install("-e", ".", *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, and of typed use of it with a second checker."""
+    session.install("-e", ".", *group("types"))
+    session.run("mypy")
+    session.run("pyright", "tests/typing")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build; every warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed as ratios against a floor in the same run; arguments choose benchmarks."""
+    session.install(".")
+    session.run("python", "benchmarks/run.py", *session.posargs)

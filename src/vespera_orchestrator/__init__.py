@@ -1,0 +1,278 @@
+"""Large pieces of work, finished by several agents and a person, without losing any of it.
+
+``vespera_orchestrator.open()`` gives an `Orchestrator`; everything else starts there.
+The names are found on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vespera_orchestrator._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from vespera_orchestrator._briefing import Briefing as Briefing
+    from vespera_orchestrator._briefing import Running as Running
+    from vespera_orchestrator._briefing import SessionStatus as SessionStatus
+    from vespera_orchestrator._briefing import Status as Status
+    from vespera_orchestrator._graph import TaskGraph as TaskGraph
+    from vespera_orchestrator._model import Artifact as Artifact
+    from vespera_orchestrator._model import Attempt as Attempt
+    from vespera_orchestrator._model import Cause as Cause
+    from vespera_orchestrator._model import CauseKind as CauseKind
+    from vespera_orchestrator._model import Checkpoint as Checkpoint
+    from vespera_orchestrator._model import Dependency as Dependency
+    from vespera_orchestrator._model import DocumentVersion as DocumentVersion
+    from vespera_orchestrator._model import Event as Event
+    from vespera_orchestrator._model import NextAction as NextAction
+    from vespera_orchestrator._model import NextStep as NextStep
+    from vespera_orchestrator._model import Outcome as Outcome
+    from vespera_orchestrator._model import Session as Session
+    from vespera_orchestrator._model import Task as Task
+    from vespera_orchestrator._model import TaskStatus as TaskStatus
+    from vespera_orchestrator._model import Why as Why
+    from vespera_orchestrator._model import Worktree as Worktree
+    from vespera_orchestrator._sessions import AgentContext as AgentContext
+    from vespera_orchestrator.artifacts import Artifacts as Artifacts
+    from vespera_orchestrator.artifacts import Hit as Hit
+    from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.documents import Documents as Documents
+    from vespera_orchestrator.documents import UpdateReport as UpdateReport
+    from vespera_orchestrator.errors import AliasTakenError as AliasTakenError
+    from vespera_orchestrator.errors import ArtifactIndexError as ArtifactIndexError
+    from vespera_orchestrator.errors import ArtifactNotFoundError as ArtifactNotFoundError
+    from vespera_orchestrator.errors import ClosedError as ClosedError
+    from vespera_orchestrator.errors import ConditionError as ConditionError
+    from vespera_orchestrator.errors import ConflictError as ConflictError
+    from vespera_orchestrator.errors import CorruptContentError as CorruptContentError
+    from vespera_orchestrator.errors import CorruptRecordError as CorruptRecordError
+    from vespera_orchestrator.errors import CorruptStoreError as CorruptStoreError
+    from vespera_orchestrator.errors import CycleError as CycleError
+    from vespera_orchestrator.errors import DirtyCheckoutError as DirtyCheckoutError
+    from vespera_orchestrator.errors import DocumentError as DocumentError
+    from vespera_orchestrator.errors import DocumentUpdateError as DocumentUpdateError
+    from vespera_orchestrator.errors import GitFailedError as GitFailedError
+    from vespera_orchestrator.errors import InvalidInputError as InvalidInputError
+    from vespera_orchestrator.errors import LeaseLostError as LeaseLostError
+    from vespera_orchestrator.errors import MergeConflictError as MergeConflictError
+    from vespera_orchestrator.errors import MissingDependencyError as MissingDependencyError
+    from vespera_orchestrator.errors import NotARepositoryError as NotARepositoryError
+    from vespera_orchestrator.errors import NotFoundError as NotFoundError
+    from vespera_orchestrator.errors import NothingReadyError as NothingReadyError
+    from vespera_orchestrator.errors import NotReadyError as NotReadyError
+    from vespera_orchestrator.errors import PlanError as PlanError
+    from vespera_orchestrator.errors import ReadOnlyError as ReadOnlyError
+    from vespera_orchestrator.errors import RefMovedError as RefMovedError
+    from vespera_orchestrator.errors import SchemaVersionError as SchemaVersionError
+    from vespera_orchestrator.errors import SessionNotFoundError as SessionNotFoundError
+    from vespera_orchestrator.errors import SourceFileNotFoundError as SourceFileNotFoundError
+    from vespera_orchestrator.errors import StoreError as StoreError
+    from vespera_orchestrator.errors import StoreUnavailableError as StoreUnavailableError
+    from vespera_orchestrator.errors import TaskNotFoundError as TaskNotFoundError
+    from vespera_orchestrator.errors import TemplateError as TemplateError
+    from vespera_orchestrator.errors import TransitionError as TransitionError
+    from vespera_orchestrator.errors import UnknownDependencyError as UnknownDependencyError
+    from vespera_orchestrator.errors import UnsupportedRepositoryError as UnsupportedRepositoryError
+    from vespera_orchestrator.errors import VesperaError as VesperaError
+    from vespera_orchestrator.errors import WorktreeError as WorktreeError
+    from vespera_orchestrator.errors import WorktreeNotFoundError as WorktreeNotFoundError
+    from vespera_orchestrator.orchestrator import Orchestrator as Orchestrator
+    from vespera_orchestrator.orchestrator import Work as Work
+    from vespera_orchestrator.worktrees import Worktrees as Worktrees
+
+
+_HOMES = {
+    "_briefing": (
+        "Briefing",
+        "Running",
+        "SessionStatus",
+        "Status",
+    ),
+    "_graph": ("TaskGraph",),
+    "_model": (
+        "Artifact",
+        "Attempt",
+        "Cause",
+        "CauseKind",
+        "Checkpoint",
+        "Dependency",
+        "DocumentVersion",
+        "Event",
+        "NextAction",
+        "NextStep",
+        "Outcome",
+        "Session",
+        "Task",
+        "TaskStatus",
+        "Why",
+        "Worktree",
+    ),
+    "_sessions": ("AgentContext",),
+    "artifacts": (
+        "Artifacts",
+        "Hit",
+    ),
+    "documents": (
+        "Documents",
+        "UpdateReport",
+    ),
+    "errors": (
+        "AliasTakenError",
+        "ArtifactIndexError",
+        "ArtifactNotFoundError",
+        "ClosedError",
+        "ConditionError",
+        "ConflictError",
+        "CorruptContentError",
+        "CorruptRecordError",
+        "CorruptStoreError",
+        "CycleError",
+        "DirtyCheckoutError",
+        "DocumentError",
+        "DocumentUpdateError",
+        "GitFailedError",
+        "InvalidInputError",
+        "LeaseLostError",
+        "MergeConflictError",
+        "MissingDependencyError",
+        "NotARepositoryError",
+        "NotFoundError",
+        "NotReadyError",
+        "NothingReadyError",
+        "PlanError",
+        "ReadOnlyError",
+        "RefMovedError",
+        "SchemaVersionError",
+        "SessionNotFoundError",
+        "SourceFileNotFoundError",
+        "StoreError",
+        "StoreUnavailableError",
+        "TaskNotFoundError",
+        "TemplateError",
+        "TransitionError",
+        "UnknownDependencyError",
+        "UnsupportedRepositoryError",
+        "VesperaError",
+        "WorktreeError",
+        "WorktreeNotFoundError",
+        "WorktreeNotFoundError",
+        "WorktreeNotFoundError",
+    ),
+    "orchestrator": (
+        "Orchestrator",
+        "Work",
+    ),
+    "worktrees": ("Worktrees",),
+}
+"""Where each public name lives."""
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AgentContext",
+    "AliasTakenError",
+    "Artifact",
+    "ArtifactIndexError",
+    "ArtifactNotFoundError",
+    "Artifacts",
+    "Attempt",
+    "Briefing",
+    "Cause",
+    "CauseKind",
+    "Checkpoint",
+    "ClosedError",
+    "ConditionError",
+    "ConflictError",
+    "CorruptContentError",
+    "CorruptRecordError",
+    "CorruptStoreError",
+    "CycleError",
+    "Dependency",
+    "DirtyCheckoutError",
+    "DocumentError",
+    "DocumentUpdateError",
+    "DocumentVersion",
+    "Documents",
+    "Event",
+    "GitFailedError",
+    "Hit",
+    "InvalidInputError",
+    "LeaseLostError",
+    "MergeConflictError",
+    "MissingDependencyError",
+    "NextAction",
+    "NextStep",
+    "NotARepositoryError",
+    "NotFoundError",
+    "NotReadyError",
+    "NothingReadyError",
+    "Orchestrator",
+    "Outcome",
+    "PlanError",
+    "ReadOnlyError",
+    "RefMovedError",
+    "Running",
+    "SchemaVersionError",
+    "Session",
+    "SessionNotFoundError",
+    "SessionStatus",
+    "SourceFileNotFoundError",
+    "Status",
+    "StoreError",
+    "StoreUnavailableError",
+    "Task",
+    "TaskGraph",
+    "TaskNotFoundError",
+    "TaskStatus",
+    "TemplateError",
+    "TransitionError",
+    "UnknownDependencyError",
+    "UnsupportedRepositoryError",
+    "UpdateReport",
+    "VesperaError",
+    "Why",
+    "Work",
+    "Worktree",
+    "WorktreeError",
+    "WorktreeNotFoundError",
+    "Worktrees",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'vespera_orchestrator' has no attribute {name!r}")
+    value = getattr(import_module(f"vespera_orchestrator.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
+    path: str | os.PathLike[str] = ".",
+    *,
+    store: str | Store | None = None,
+    home: str | os.PathLike[str] | None = None,
+    session: str | None = None,
+    agent: str | None = None,
+    clock: Callable[[], datetime] | None = None,
+) -> Orchestrator:
+    """Open the project around *path*; see `Orchestrator.open`.
+
+    >>> import vespera_orchestrator as vespera
+    >>> with vespera.open() as orch:
+    ...     print(orch.next_step())
+    No session is active yet: say what you want to reach.  →  orch.initialize_session("…")
+    """
+    from vespera_orchestrator._model import utcnow
+    from vespera_orchestrator.orchestrator import Orchestrator
+
+    return Orchestrator.open(path, store=store, home=home, session=session, agent=agent, clock=clock or utcnow)

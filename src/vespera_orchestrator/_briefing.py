@@ -1,0 +1,341 @@
+"""What people and agents read: the next step, the status at a glance, the way back in after a break."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import Artifact, Attempt, CauseKind, Checkpoint, NextStep, Session, Task, TaskStatus, Why
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+CHARS_PER_TOKEN: Final = 4
+"""How many characters are counted as one token; English prose and code have between 3 and 5."""
+BRIEFING_LINES: Final = 12
+"""A tired person reads this much."""
+_BAR: Final = 20
+
+
+def tokens(text: str) -> int:
+    """Estimate how many tokens *text* takes."""
+    return -(-len(text) // CHARS_PER_TOKEN)
+
+
+def clip(text: str, budget_tokens: int) -> str:
+    """Cut *text* to about *budget_tokens*, at a line or a word, and say so with an ellipsis."""
+    most = max(0, budget_tokens) * CHARS_PER_TOKEN
+    if len(text) <= most:
+        return text
+    cut = text[: max(0, most - 2)]
+    edge = max(cut.rfind("\n"), cut.rfind(" "))
+    return (cut[:edge] if edge > len(cut) // 2 else cut).rstrip() + " …"
+
+
+def one_line(text: str, width: int = 100) -> str:
+    """Put *text* on one line of at most *width* characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "…"
+
+
+# --- the next step ----------------------------------------------------------
+
+NO_SESSION: Final = NextStep("initialize", "No session is active yet: say what you want to reach.", 'orch.initialize_session("…")')
+
+
+def next_step(  # noqa: PLR0911 - one return for each step there is
+    *, counts: Mapping[TaskStatus, int], ready: Task | None, gathers: bool, running: int, decisions: Sequence[Why], waiting: Why | None
+) -> NextStep:
+    """Choose the one thing to do now.
+
+    Args:
+        counts: Tasks by status.
+        ready: The best ready task.
+        gathers: Whether that task is a parent whose subtasks have all ended.
+        running: How many tasks are held.
+        decisions: Blocked tasks that wait for a person.
+        waiting: Any pending task that is not ready, with its causes.
+    """
+    if not sum(counts.values()):
+        return NextStep("plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")')
+    if ready is not None and gathers:
+        sentence = f"All subtasks of {ready.title!r} have ended: bring their results together, then complete it."
+        return NextStep("synthesize", sentence, f"orch.synthesize_results({ready.alias!r})", ready.id, ready.alias)
+    if ready is not None:
+        return NextStep("execute", f"Start {ready.title!r}.", f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
+    if running:
+        tasks = "One task is" if running == 1 else f"{running} tasks are"
+        also = f" Meanwhile you could decide about {decisions[0].alias}: {_person(decisions[0])}." if decisions else ""
+        return NextStep("wait", f"{tasks} being worked on; there is nothing you must do.{also}", "orch.get_status()")
+    if decisions:
+        first = decisions[0]
+        return NextStep("decide", f"{first.alias}: {_person(first)}", f"orch.retry_task({first.alias!r})", first.task_id, first.alias)
+    if waiting is not None:
+        return NextStep(
+            "decide", f"Nothing can go on by itself: {waiting}.", f"orch.why({waiting.alias!r})", waiting.task_id, waiting.alias
+        )
+    return NextStep("done", f"Everything has ended: {_counted(counts)}.", "")
+
+
+def _person(why: Why) -> str:
+    return next((c.sentence for c in why.causes if c.kind is CauseKind.PERSON), str(why))
+
+
+def _counted(counts: Mapping[TaskStatus, int]) -> str:
+    return ", ".join(f"{number} {status.replace('_', ' ')}" for status in TaskStatus if (number := counts.get(status, 0))) or "no tasks"
+
+
+# --- status -----------------------------------------------------------------
+
+
+@attrs.frozen
+class Running:
+    """A task that somebody holds."""
+
+    task: Task
+    attempt: Attempt
+    checkpoint: Checkpoint | None
+
+    def line(self, now: datetime) -> str:
+        """Describe it on one line; *now* dates the last sign of life."""
+        seconds = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
+        share = f", {self.checkpoint.progress:.0%}" if self.checkpoint and self.checkpoint.progress is not None else ""
+        note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
+        return one_line(f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {ago(seconds)}", 120)
+
+
+def ago(seconds: int) -> str:
+    """Say how long ago in words."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            number = seconds // size
+            return f"{number} {unit}{'s' if number > 1 else ''} ago"
+    return f"{seconds} s ago" if seconds else "just now"
+
+
+@attrs.frozen
+class Status:
+    """Where a session stands. Prints as a page of constant size."""
+
+    session: Session
+    counts: Mapping[TaskStatus, int]
+    """How many tasks of each status; archived ones apart."""
+    ready: tuple[Task, ...]
+    """The best ready tasks, at most ten."""
+    running: tuple[Running, ...]
+    blocked: tuple[Why, ...]
+    """Blocked tasks with their causes, at most ten."""
+    completed: tuple[Task, ...]
+    """Completed tasks; empty unless asked for."""
+    next_step: NextStep
+    as_of: datetime
+    draw: Callable[[], str] = attrs.field(eq=False, repr=False)
+    """Makes the drawing when it is asked for."""
+
+    @property
+    def total(self) -> int:
+        """How many tasks there are."""
+        return sum(self.counts.values())
+
+    @property
+    def ended(self) -> int:
+        """How many of them have ended, in whichever way."""
+        return sum(number for status, number in self.counts.items() if status.is_terminal)
+
+    @property
+    def percent(self) -> float:
+        """Share of the tasks that have ended, 0 to 100; 0 without tasks."""
+        return 100 * self.ended / self.total if self.total else 0.0
+
+    def to_mermaid(self) -> str:
+        """Draw the session's graph as Mermaid text."""
+        return self.draw()
+
+    def __str__(self) -> str:
+        lines = [f"{one_line(self.session.goal, 90) or 'Session'}  ({self.session.id})"]
+        lines.append(f"{bar(self.percent)} {self.ended} of {self.total} ended ({self.percent:.0f} %): {_counted(self.counts)}")
+        lines += _section("Running", [run.line(self.as_of) for run in self.running[:5]], len(self.running))
+        lines += _section("Blocked", [one_line(str(why), 120) for why in self.blocked[:5]], self.counts.get(TaskStatus.BLOCKED, 0))
+        lines += _section("Completed", [one_line(f"{t.alias}: {t.summary or t.title}", 120) for t in self.completed], len(self.completed))
+        lines.append(f"Next: {self.next_step}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        share = f'<progress max="100" value="{self.percent:.0f}" style="width:16em"></progress>'
+        rows = [("Running", [run.line(self.as_of) for run in self.running]), ("Blocked", [str(why) for why in self.blocked])]
+        rows.append(("Completed", [f"{task.alias}: {task.summary or task.title}" for task in self.completed]))
+        body = "".join(
+            f"<tr><th style='text-align:left;vertical-align:top'>{name}</th>"
+            f"<td style='text-align:left'>{'<br>'.join(html.escape(one_line(entry, 160)) for entry in entries)}</td></tr>"
+            for name, entries in rows
+            if entries
+        )
+        return (
+            f"<div><b>{html.escape(self.session.goal or self.session.id)}</b><br>{share} "
+            f"{self.ended} of {self.total} ended: {html.escape(_counted(self.counts))}"
+            f"<table>{body}</table>Next: {html.escape(str(self.next_step))}</div>"
+        )
+
+
+def bar(percent: float) -> str:
+    """Draw a share of 0 to 100 as a bar."""
+    full = round(percent / 100 * _BAR)
+    return "[" + "#" * full + "." * (_BAR - full) + "]"
+
+
+def _section(title: str, entries: Iterable[str], total: int) -> list[str]:
+    shown = [f"  {entry}" for entry in entries]
+    if not shown:
+        return []
+    more = [f"  … and {total - len(shown)} more"] if total > len(shown) else []
+    return [f"{title}:", *shown, *more]
+
+
+@attrs.frozen
+class SessionStatus:
+    """A session's progress in figures."""
+
+    session: Session
+    counts: Mapping[TaskStatus, int]
+    percent: float
+    """Share of the tasks that have ended, 0 to 100."""
+    artifacts: int
+    """How many current artifacts there are."""
+    worktrees: int
+    """How many worktrees are in use."""
+    events: int
+    """Position of the session's last event in the log."""
+    next_step: NextStep
+
+    def __str__(self) -> str:
+        return (
+            f"{self.session}\n{bar(self.percent)} {self.percent:.0f} %: {_counted(self.counts)}; {self.artifacts} artifacts, "
+            f"{self.worktrees} worktrees; last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC\nNext: {self.next_step}"
+        )
+
+
+# --- coming back ------------------------------------------------------------
+
+
+@attrs.frozen
+class Briefing:
+    """The way back in: where we were, what changed, the next step. At most 12 lines."""
+
+    lines: tuple[str, ...]
+    next_step: NextStep
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def briefing(status: Status, *, changes: Sequence[str], since: str, decisions: Sequence[Why]) -> Briefing:
+    """Write the briefing for a session.
+
+    Args:
+        status: Where it stands.
+        changes: What happened since the last look, newest first, one line each.
+        since: When that was, in words.
+        decisions: Blocked tasks that wait for a person.
+    """
+    head = [
+        f"Goal: {one_line(status.session.goal, 110) or '(none given)'}",
+        f"{bar(status.percent)} {status.ended} of {status.total} ended: {_counted(status.counts)}",
+    ]
+    tail = [one_line(f"Running: {run.line(status.as_of)}", 130) for run in status.running[:2]]
+    tail += [one_line(f"To decide: {why.alias}: {_person(why)}", 130) for why in decisions[:2]]
+    tail.append(f"Next: {status.next_step}")
+    room = BRIEFING_LINES - len(head) - len(tail) - 1
+    shown = [f"  {one_line(change, 120)}" for change in changes[: room - (len(changes) > room)]]
+    if len(changes) > room:
+        shown.append(f"  … and {len(changes) - len(shown)} more")
+    middle = [f"Since {since}:", *shown] if shown else [f"Nothing has changed since {since}."]
+    return Briefing((*head, *middle, *tail), status.next_step)
+
+
+# --- briefing an agent ------------------------------------------------------
+
+
+@attrs.frozen
+class Source:
+    """One piece of text that an agent is given, and where it comes from."""
+
+    heading: str
+    text: str
+
+
+def work_briefing(
+    *,
+    goal: str,
+    task: Task,
+    attempt: Attempt,
+    resumed_from: Checkpoint | None,
+    folder: str | None,
+    needed: Sequence[Task],
+    sources: Sequence[Source],
+    budget_tokens: int,
+) -> str:
+    """Write what an agent needs to start, within a budget: the task first, then what it builds on, nearest first."""
+    lines = [f"# {task.title}", "", f"Goal of the session: {one_line(goal, 300)}"]
+    lines += [f"Work in: {folder}"] if folder else []
+    lines += ["", task.description] if task.description else []
+    if task.context:
+        lines += ["", "Context: " + one_line(str(dict(task.context)), 800)]
+    if resumed_from is not None:
+        lines += ["", f"This is attempt {attempt.number}. Go on from the last checkpoint: {resumed_from.note or '(no note)'}"]
+        lines += [f"Its state: {one_line(str(resumed_from.state), 800)}"]
+    for other in needed:
+        outputs = f"; outputs: {one_line(str(dict(other.outputs)), 400)}" if other.outputs else ""
+        lines += ["", f"Builds on {other.alias} ({other.status}): {other.summary or other.title}{outputs}"]
+    text = clip("\n".join(lines), budget_tokens)
+    left = budget_tokens - tokens(text)
+    for position, source in enumerate(sources):
+        share = left // max(1, min(3, len(sources) - position))
+        part = clip(f"\n\n## {source.heading}\n\n{source.text}", share)
+        if share < 40:  # noqa: PLR2004 - less than two lines say nothing
+            break
+        text += part
+        left -= tokens(part)
+    return text
+
+
+# --- bringing together ------------------------------------------------------
+
+
+def synthesis(
+    parent: Task, children: Sequence[Task], found: Sequence[Artifact], open_whys: Sequence[Why], excerpt: Callable[[Artifact, int], str]
+) -> str:
+    completed = [child for child in children if child.status is TaskStatus.COMPLETED]
+    lines = [f"# {parent.title}", "", f"{len(completed)} of {len(children)} subtasks are completed."]
+    missing = [f"- {why}" for why in open_whys]
+    missing += [f"- {_ended(c)}" for c in children if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
+    skipped = [f"- {_ended(c)}" for c in children if c.status is TaskStatus.SKIPPED]
+    if missing:
+        lines += ["", "## What is missing", "", *missing]
+    if skipped:
+        lines += ["", "## What was not needed or could not be", "", *skipped]
+    by_task: dict[str, list[Artifact]] = {}
+    for artifact in found:
+        by_task.setdefault(str(artifact.task_id), []).append(artifact)
+    for child in children:
+        brought = by_task.get(child.id, [])
+        if not brought and child not in completed:
+            continue
+        lines += ["", f"## {child.title}", "", child.summary or "(no summary)"]
+        if child.outputs:
+            lines += ["", f"Outputs: `{dump_json(dict(child.outputs), 'outputs')}`"]
+        for artifact in brought:
+            cut = " (cut short)" if artifact.partial else ""
+            lines += ["", f"From {artifact.title}, {artifact.id}{cut}:", "", *_quoted(excerpt(artifact, 200))]
+    return "\n".join(lines) + "\n"
+
+
+def _ended(task: Task) -> str:
+    return f"{task.alias} is {task.status}{f': {task.reason}' if task.reason else ''}"
+
+
+def _quoted(text: str) -> list[str]:
+    return [f"> {line}".rstrip() for line in text.splitlines()]

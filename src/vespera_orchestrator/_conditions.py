@@ -1,0 +1,537 @@
+"""The condition language: a closed little grammar over how dependencies have ended, in three values.
+
+::
+
+    condition  = conjunction { "or" conjunction }
+    conjunction= negation { "and" negation }
+    negation   = "not" negation | comparison
+    comparison = operand { ("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not" "in") operand }
+    operand    = literal | list | reference | "(" condition ")"
+    reference  = name "." attribute            attribute: success failed cancelled skipped blocked done status attempts
+               | name "." "outputs" { "." name | "[" literal "]" }
+
+Nothing is ever evaluated as Python. A fact about a task that has not ended is *unknown* (``None``), and ``and``/``or``/``not`` follow
+Kleene's strong logic, so a condition decides as soon as it can and never has to take a decision back.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+
+import attrs
+
+from vespera_orchestrator._model import JsonValue, Task, TaskStatus
+from vespera_orchestrator.errors import ConditionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+VERSION: Final = 1
+"""Version of the language, stored beside each condition."""
+MAX_LENGTH: Final = 4000
+"""Longest condition, in characters."""
+MAX_DEPTH: Final = 40
+"""Deepest nesting of parentheses and ``not``."""
+MAX_LITERAL: Final = 500
+"""Longest literal, in characters."""
+MAX_ITEMS: Final = 200
+"""Most operands, names and list items together."""
+
+ATTRIBUTES: Final = ("success", "failed", "cancelled", "skipped", "blocked", "done", "status", "attempts", "outputs")
+_COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">", "in", "not in")
+_CONSTANTS: Final = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
+_KEYWORDS: Final = frozenset({"and", "or", "not", "in", *_CONSTANTS})
+
+Truth: TypeAlias = bool | None
+"""True, False, or ``None`` for unknown."""
+
+
+class _Unknown:
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+_UNKNOWN: Final = _Unknown()
+
+# --- what a condition is made of --------------------------------------------
+
+
+@attrs.frozen
+class Literal:
+    """A value written in the condition."""
+
+    value: JsonValue
+
+
+@attrs.frozen
+class Reference:
+    """A fact about a dependency."""
+
+    name: str
+    attribute: str
+    path: tuple[str | int, ...]
+    column: int
+
+
+@attrs.frozen
+class Not:
+    """Negation."""
+
+    item: Node
+
+
+@attrs.frozen
+class Both:
+    """Conjunction of all items."""
+
+    items: tuple[Node, ...]
+
+
+@attrs.frozen
+class Either:
+    """Disjunction of all items."""
+
+    items: tuple[Node, ...]
+
+
+@attrs.frozen
+class Comparison:
+    """A chain such as ``0.5 <= a.outputs.x < 1``: every link must hold."""
+
+    first: Node
+    links: tuple[tuple[str, Node], ...]
+
+
+Node: TypeAlias = Literal | Reference | Not | Both | Either | Comparison
+
+
+@attrs.frozen
+class Condition:
+    """A condition that was understood."""
+
+    text: str
+    root: Node
+
+    def references(self) -> Iterator[Reference]:
+        """Yield each reference, from left to right."""
+        return _references(self.root)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of dependencies, each once, from left to right."""
+        return tuple(dict.fromkeys(reference.name for reference in self.references()))
+
+
+def _references(node: Node) -> Iterator[Reference]:
+    match node:
+        case Reference():
+            yield node
+        case Not(item):
+            yield from _references(item)
+        case Both(items) | Either(items):
+            for item in items:
+                yield from _references(item)
+        case Comparison(first, links):
+            yield from _references(first)
+            for _, item in links:
+                yield from _references(item)
+        case Literal():
+            return
+
+
+# --- reading ----------------------------------------------------------------
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+      | (?P<number>-?(?:\d+\.\d+|\d+)(?:[eE][+-]?\d+)?(?!\w))
+      | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | (?P<name>[^\W\d]\w*)
+      | (?P<sign>==|!=|<=|>=|[<>().,\[\]])""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
+
+
+@attrs.frozen
+class _Token:
+    kind: str
+    text: str
+    column: int
+
+
+def parse(text: str) -> Condition:
+    """Read a condition.
+
+    Args:
+        text: At most 4,000 characters.
+
+    Raises:
+        ConditionError: With the column of the trouble, and what is allowed there.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(
+            f"is {len(text)} characters long; at most {MAX_LENGTH} are read", text=text[:80], column=1, allowed=("a shorter condition",)
+        )
+    return _parse_cached(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse_cached(text: str) -> Condition:
+    return Condition(text, _Parser(text).parse())
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = list(self._tokens())
+        self.at = 0
+        self.depth = 0
+        self.items = 0
+
+    def parse(self) -> Node:
+        node = self._truth(self._either)
+        if self._peek().kind != "end":
+            self._fail(self._peek(), ("and", "or", "a comparison", "the end"))
+        return node
+
+    # tokens
+
+    def _tokens(self) -> Iterator[_Token]:
+        at = 0
+        while at < len(self.text):
+            found = _TOKEN.match(self.text, at)
+            if found is None:
+                self._refuse(at + 1, self._strange(at), ())
+            if found.lastgroup != "space":
+                yield self._token(found, at + 1)
+            at = found.end()
+        yield _Token("end", "", len(self.text) + 1)
+
+    def _token(self, found: re.Match[str], column: int) -> _Token:
+        text = found[0]
+        if found.lastgroup in ("number", "text") and len(text) > MAX_LITERAL:
+            self._refuse(column, f"a literal of {len(text)} characters; at most {MAX_LITERAL} are read", ())
+        kind = "word" if found.lastgroup == "name" and text in _KEYWORDS else str(found.lastgroup)
+        return _Token(kind, text, column)
+
+    def _strange(self, at: int) -> str:
+        char = self.text[at]
+        if char in "\"'":
+            return "this text has no closing quotation mark"
+        hints = {"=": " (equality is ==)", "&": " (write: and)", "|": " (write: or)", "!": " (write: not)"}
+        return f"{char!r} has no meaning here{hints.get(char, '')}"
+
+    def _peek(self) -> _Token:
+        return self.tokens[self.at]
+
+    def _take(self, *texts: str) -> _Token | None:
+        token = self._peek()
+        if token.kind in ("sign", "word") and token.text in texts:
+            self.at += 1
+            return token
+        return None
+
+    def _refuse(self, column: int, problem: str, allowed: tuple[str, ...]) -> NoReturn:
+        raise ConditionError(problem, text=self.text, column=column, allowed=allowed)
+
+    def _fail(self, token: _Token, allowed: tuple[str, ...]) -> NoReturn:
+        self._refuse(token.column, f"unexpected {token.text[:40]!r}" if token.text else "it ends too early", allowed)
+
+    # grammar
+
+    def _nested(self, rule: Callable[[], Node]) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self._refuse(self._peek().column, f"nested deeper than {MAX_DEPTH} levels", ("a flatter condition",))
+        node = rule()
+        self.depth -= 1
+        return node
+
+    def _truth(self, rule: Callable[[], Node]) -> Node:
+        start = self._peek()
+        node = rule()
+        self._must_be_truth(node, start)
+        return node
+
+    def _must_be_truth(self, node: Node, start: _Token) -> None:
+        if isinstance(node, Literal) and not isinstance(node.value, bool):
+            self._refuse(start.column, "a bare value is neither true nor false", ("name.success", "a comparison", "true", "false"))
+
+    def _chain(self, word: str, rule: Callable[[], Node]) -> tuple[Node, ...]:
+        start = self._peek()
+        items = [rule()]
+        while self._take(word):
+            self._must_be_truth(items[0], start)
+            items.append(self._truth(rule))
+        return tuple(items)
+
+    def _either(self) -> Node:
+        items = self._chain("or", self._both)
+        return Either(items) if len(items) > 1 else items[0]
+
+    def _both(self) -> Node:
+        items = self._chain("and", self._negation)
+        return Both(items) if len(items) > 1 else items[0]
+
+    def _negation(self) -> Node:
+        if self._take("not"):
+            return Not(self._nested(lambda: self._truth(self._negation)))
+        return self._comparison()
+
+    def _comparison(self) -> Node:
+        first = self._operand()
+        links: list[tuple[str, Node]] = []
+        while (sign := self._comparison_sign()) is not None:
+            links.append((sign, self._operand()))
+        return Comparison(first, tuple(links)) if links else first
+
+    def _comparison_sign(self) -> str | None:
+        token = self._take(*_COMPARISONS)
+        if token is not None:
+            return token.text
+        if self._peek().text == "not" and self.tokens[min(self.at + 1, len(self.tokens) - 1)].text == "in":
+            self.at += 2
+            return "not in"
+        return None
+
+    def _operand(self) -> Node:
+        self._count()
+        token = self._peek()
+        if self._take("("):
+            node = self._nested(self._either)
+            if not self._take(")"):
+                self._fail(self._peek(), (")", "and", "or", "a comparison"))
+            return node
+        if token.kind == "name":
+            self.at += 1
+            return self._reference(token)
+        if self._take("["):
+            return self._list()
+        return Literal(self._literal())
+
+    def _count(self) -> None:
+        self.items += 1
+        if self.items > MAX_ITEMS:
+            self._refuse(self._peek().column, f"more than {MAX_ITEMS} operands", ("a shorter condition",))
+
+    def _list(self) -> Node:
+        values: list[JsonValue] = []
+        while not self._take("]"):
+            self._count()
+            values.append(self._literal())
+            if not self._take(",") and self._peek().text != "]":
+                self._fail(self._peek(), (",", "]"))
+        return Literal(values)
+
+    def _literal(self) -> JsonValue:
+        token = self._peek()
+        self.at += 1
+        if token.kind == "number":
+            return self._number(token)
+        if token.kind == "text":
+            return self._unescape(token)
+        if token.kind != "word" or token.text not in _CONSTANTS:
+            self._fail(token, ("a name", "a number", "a text in quotes", "true", "false", "null", "["))
+        return _CONSTANTS[token.text]
+
+    def _number(self, token: _Token) -> int | float:
+        if token.text.lstrip("-").isdigit():
+            return int(token.text)
+        value = float(token.text)
+        if value in (float("inf"), float("-inf")):
+            self._refuse(token.column, f"{token.text} is too large for a number", ())
+        return value
+
+    def _unescape(self, token: _Token) -> str:
+        def replace(found: re.Match[str]) -> str:
+            char = found[1]
+            if char not in _ESCAPES:
+                self._refuse(token.column + found.start() + 1, f"unknown escape \\{char}", tuple("\\" + e for e in _ESCAPES))
+            return _ESCAPES[char]
+
+        return re.sub(r"\\(.)", replace, token.text[1:-1], flags=re.DOTALL)
+
+    def _reference(self, name: _Token) -> Node:
+        if not self._take("."):
+            self._refuse(name.column + len(name.text), f"{name.text!r} alone says nothing", tuple(f".{a}" for a in ATTRIBUTES))
+        attribute = self._peek()
+        if attribute.text not in ATTRIBUTES:
+            self._refuse(attribute.column, f"a task has no attribute {attribute.text[:40]!r}", ATTRIBUTES)
+        self.at += 1
+        path = tuple(self._path()) if attribute.text == "outputs" else ()
+        if self._peek().text in (".", "["):
+            self._refuse(self._peek().column, f"nothing can be taken from {attribute.text!r}", ("and", "or", "a comparison", "the end"))
+        return Reference(name.text, attribute.text, path, name.column)
+
+    def _path(self) -> Iterator[str | int]:
+        while True:
+            self._count()
+            if self._take("."):
+                yield self._key()
+            elif self._take("["):
+                yield self._index()
+            else:
+                return
+
+    def _key(self) -> str:
+        token = self._peek()
+        if token.kind not in ("name", "word"):
+            self._fail(token, ("the name of an output",))
+        self.at += 1
+        return token.text
+
+    def _index(self) -> str | int:
+        token = self._peek()
+        value = self._literal()
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            self._refuse(token.column, f"{token.text} is no index", ("a whole number", "a text in quotes"))
+        if not self._take("]"):
+            self._fail(self._peek(), ("]",))
+        return value
+
+
+# --- deciding ---------------------------------------------------------------
+
+
+def decide(condition: Condition, tasks: Mapping[str, Task]) -> Truth:
+    """Decide as far as the tasks have come.
+
+    Args:
+        condition: What to decide.
+        tasks: By the names that the condition uses.
+
+    Returns:
+        True or False, which no later state of the same attempts changes, or ``None`` while it is unknown.
+    """
+    return _truth_of(condition.root, tasks)
+
+
+def undecided(condition: Condition, tasks: Mapping[str, Task]) -> tuple[str, ...]:
+    """Return the names that keep the condition undecided; empty when it is decided."""
+    return tuple(dict.fromkeys(_undecided(condition.root, tasks)))
+
+
+def _truth_of(node: Node, tasks: Mapping[str, Task]) -> Truth:
+    match node:
+        case Not(item):
+            inner = _truth_of(item, tasks)
+            return None if inner is None else not inner
+        case Both(items):
+            return _kleene((_truth_of(item, tasks) for item in items), decisive=False)
+        case Either(items):
+            return _kleene((_truth_of(item, tasks) for item in items), decisive=True)
+        case Comparison():
+            return _compare_chain(node, tasks)
+        case _:
+            value = _value_of(node, tasks)
+            return None if isinstance(value, _Unknown) else bool(value)
+
+
+def _kleene(truths: Iterator[Truth], *, decisive: bool) -> Truth:
+    result: Truth = not decisive
+    for truth in truths:
+        if truth is decisive:
+            return decisive
+        if truth is None:
+            result = None
+    return result
+
+
+def _compare_chain(node: Comparison, tasks: Mapping[str, Task]) -> Truth:
+    values = [_value_of(item, tasks) for item in (node.first, *(item for _, item in node.links))]
+    signs = [sign for sign, _ in node.links]
+    return _kleene((_compare(sign, values[i], values[i + 1]) for i, sign in enumerate(signs)), decisive=False)
+
+
+def _value_of(node: Node, tasks: Mapping[str, Task]) -> JsonValue | _Unknown:
+    match node:
+        case Literal(value):
+            return value
+        case Reference():
+            return _fact(node, tasks[node.name])
+        case _:
+            truth = _truth_of(node, tasks)
+            return _UNKNOWN if truth is None else truth
+
+
+_ENDED_AS = {
+    "success": TaskStatus.COMPLETED,
+    "failed": TaskStatus.FAILED,
+    "cancelled": TaskStatus.CANCELLED,
+    "skipped": TaskStatus.SKIPPED,
+}
+
+
+def _fact(reference: Reference, task: Task) -> JsonValue | _Unknown:
+    attribute = reference.attribute
+    if attribute == "blocked" and task.was_blocked:
+        return True  # having been blocked cannot be undone, so it may decide before the end
+    if not task.status.is_terminal:
+        return _UNKNOWN
+    if attribute in _ENDED_AS:
+        return task.status is _ENDED_AS[attribute]
+    if attribute == "outputs":
+        return _dig(task.outputs, reference.path)
+    return {"blocked": False, "done": True, "status": str(task.status), "attempts": task.attempts}[attribute]
+
+
+def _dig(value: JsonValue, path: tuple[str | int, ...]) -> JsonValue | _Unknown:
+    for step in path:
+        try:
+            value = value[step if not isinstance(value, dict) else str(step)]
+        except (LookupError, TypeError):
+            return _UNKNOWN
+    return value
+
+
+def _compare(sign: str, left: JsonValue | _Unknown, right: JsonValue | _Unknown) -> Truth:
+    if isinstance(left, _Unknown) or isinstance(right, _Unknown):
+        return None
+    try:
+        return _COMPARE[sign](left, right)
+    except (TypeError, RecursionError):
+        return None
+
+
+def _orderable(left: JsonValue, right: JsonValue) -> bool:
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (left, right))
+    return numbers or (isinstance(left, str) and isinstance(right, str))
+
+
+def _contains(left: JsonValue, right: JsonValue) -> Truth:
+    return bool(left in right) if isinstance(right, list | dict | str) else None
+
+
+def _negated(truth: Truth) -> Truth:
+    return None if truth is None else not truth
+
+
+_COMPARE: Final[dict[str, Callable[[JsonValue, JsonValue], Truth]]] = {
+    "==": lambda a, b: bool(a == b),
+    "!=": lambda a, b: bool(a != b),
+    "<": lambda a, b: bool(a < b) if _orderable(a, b) else None,
+    "<=": lambda a, b: bool(a <= b) if _orderable(a, b) else None,
+    ">": lambda a, b: bool(a > b) if _orderable(a, b) else None,
+    ">=": lambda a, b: bool(a >= b) if _orderable(a, b) else None,
+    "in": _contains,
+    "not in": lambda a, b: _negated(_contains(a, b)),
+}
+
+
+def _undecided(node: Node, tasks: Mapping[str, Task]) -> Iterator[str]:
+    if _truth_of(node, tasks) is not None:
+        return
+    match node:
+        case Not(item):
+            yield from _undecided(item, tasks)
+        case Both(items) | Either(items):
+            for item in items:
+                yield from _undecided(item, tasks)
+        case _:
+            for reference in _references(node):
+                if isinstance(_fact(reference, tasks[reference.name]), _Unknown):
+                    yield reference.name
+                elif isinstance(node, Comparison):
+                    yield reference.name  # an incomparable pair: both sides are known, and yet nothing follows

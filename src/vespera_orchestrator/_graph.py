@@ -1,0 +1,164 @@
+"""The task graph: networkx behind the questions that are asked most."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from vespera_orchestrator import _conditions
+from vespera_orchestrator._model import Outcome, Task, TaskStatus
+from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import networkx
+
+_UNITS_H: Final = {"m": 1 / 60, "min": 1 / 60, "h": 1.0, "hour": 1.0, "d": 8.0, "day": 8.0, "w": 40.0, "week": 40.0}
+_EFFORT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)(?:s|utes?)?\b", re.IGNORECASE)
+_COLOURS: Final = {
+    TaskStatus.COMPLETED: ("#cfe8cf", "#123d12"),
+    TaskStatus.IN_PROGRESS: ("#cfe0f7", "#0f2e57"),
+    TaskStatus.BLOCKED: ("#f7d9c4", "#5c2a05"),
+    TaskStatus.FAILED: ("#f3c6c6", "#5c0a0a"),
+    TaskStatus.CANCELLED: ("#dddddd", "#333333"),
+    TaskStatus.SKIPPED: ("#eeeeee", "#555555"),
+    TaskStatus.PENDING: ("#fff7d6", "#4d3d00"),
+}
+
+
+def effort_hours(text: str | None) -> float | None:
+    """Read an estimate such as ``"2 hours"``, ``"30 min"``, ``"1 day"`` (8 hours), ``"1 week"`` (40 hours); ``None`` when it says none."""
+    total, found = 0.0, False
+    for number, unit in _EFFORT.findall(text or ""):
+        factor = _UNITS_H.get(unit.lower())
+        if factor is not None:
+            total, found = total + float(number) * factor, True
+    return total if found else None
+
+
+class TaskGraph:
+    """The tasks of a session and what waits for what, as they were when it was made.
+
+    An edge runs from what comes first to what comes after. Its attribute ``kind`` is ``dependency`` (then ``on`` is the outcome, and
+    ``condition`` the waiting task's condition if that governs the edge) or ``part`` (a subtask and its parent).
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        import networkx
+
+        self.nx: networkx.DiGraph[str] = networkx.DiGraph()
+        """The graph itself, for everything else networkx can do. Nodes are task ids with the attribute ``task``."""
+        self._tasks = {task.id: task for task in tasks}
+        self._ids = {task.alias: task.id for task in self._tasks.values()}
+        self.nx.add_nodes_from((task.id, {"task": task}) for task in self._tasks.values())
+        for task in self._tasks.values():
+            self._add_edges(task)
+
+    def _add_edges(self, task: Task) -> None:
+        governed = frozenset(task.condition_names.values())
+        for edge in task.dependencies:
+            if edge.task in self._tasks:
+                condition = task.condition if edge.task in governed else None
+                self.nx.add_edge(edge.task, task.id, kind="dependency", on=edge.on, condition=condition)
+        parent = task.parent_task_id
+        if parent in self._tasks and not self.nx.has_edge(task.id, parent):
+            self.nx.add_edge(task.id, parent, kind="part", on=None, condition=None)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def task(self, ref: str | Task) -> Task:
+        """Return the task with this id or alias.
+
+        Raises:
+            TaskNotFoundError: It is not in the graph.
+        """
+        key = ref.id if isinstance(ref, Task) else self._ids.get(ref, ref)
+        if key not in self._tasks:
+            raise TaskNotFoundError(str(ref))
+        return self._tasks[key]
+
+    def levels(self) -> list[list[Task]]:
+        """Return the tasks in levels: those of one level can run side by side once the levels before have ended."""
+        import networkx
+
+        return [[self._tasks[task_id] for task_id in level] for level in networkx.topological_generations(self.nx)]
+
+    def ancestors(self, ref: str | Task) -> list[Task]:
+        """Return all tasks that come before, directly or not."""
+        import networkx
+
+        found = networkx.ancestors(self.nx, self.task(ref).id)
+        return [task for task in self._tasks.values() if task.id in found]
+
+    def descendants(self, ref: str | Task) -> list[Task]:
+        """Return all tasks that come after, directly or not."""
+        import networkx
+
+        found = networkx.descendants(self.nx, self.task(ref).id)
+        return [task for task in self._tasks.values() if task.id in found]
+
+    def critical_path(self) -> list[Task]:
+        """Return the longest chain of tasks that have not ended, by estimated effort; a task without an estimate counts one hour."""
+        import networkx
+
+        open_ids = [task.id for task in self._tasks.values() if not task.status.is_terminal]
+        weights = {task_id: self._hours(task_id) for task_id in open_ids}
+        rest = networkx.DiGraph()
+        rest.add_nodes_from(open_ids)
+        rest.add_edges_from(
+            (before, after, {"weight": weights[before]}) for before, after in self.nx.edges if before in weights and after in weights
+        )
+        if not rest:
+            return []
+        # Weights sit on tasks, networkx wants them on edges: an edge to one common end carries the last task's own.
+        rest.add_edges_from((task_id, "", {"weight": weight}) for task_id, weight in weights.items())
+        return [self._tasks[task_id] for task_id in networkx.dag_longest_path(rest) if task_id]
+
+    def _hours(self, task_id: str) -> float:
+        hours = effort_hours(self._tasks[task_id].estimated_effort)
+        return 1.0 if hours is None else hours
+
+    def to_mermaid(self, *, direction: str = "TD", limit: int = 150) -> str:
+        """Draw the graph as Mermaid text.
+
+        Args:
+            direction: ``TD`` (top down), ``LR``, ``BT`` or ``RL``.
+            limit: Most tasks to draw; those that have not ended come first, and the drawing says how many were left out.
+        """
+        if direction not in {"TD", "TB", "LR", "BT", "RL"}:
+            raise InvalidInputError("direction", f"{direction!r} is none of TD, LR, BT, RL")
+        order = sorted(self._tasks.values(), key=lambda task: task.status.is_terminal)
+        chosen = {task.id for task in order[: max(limit, 0)]}
+        shown = {task_id: f"n{number}" for number, task_id in enumerate(t for t in self._tasks if t in chosen)}
+        lines = [f"flowchart {direction}"]
+        lines += [f'    {name}["{_label(self._tasks[task_id])}"]:::{self._tasks[task_id].status}' for task_id, name in shown.items()]
+        lines += [f"    {shown[a]} {_arrow(data)} {shown[b]}" for a, b, data in self.nx.edges(data=True) if a in shown and b in shown]
+        if len(shown) < len(self._tasks):
+            lines.append(f'    more["… and {len(self._tasks) - len(shown)} more tasks"]')
+        used = {self._tasks[task_id].status for task_id in shown}
+        lines += [
+            f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}" for status, (fill, ink) in _COLOURS.items() if status in used
+        ]
+        return "\n".join(lines)
+
+
+_CODES: Final = str.maketrans({char: f"#{ord(char)};" for char in '#&"<>`|\\'})
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.split()).translate(_CODES)
+
+
+def _label(task: Task) -> str:
+    title = task.title if len(task.title) <= 60 else task.title[:59] + "…"  # noqa: PLR2004 - what fits a box
+    return f"{_escape(title)}<br/>{task.status.replace('_', ' ')}"
+
+
+def _arrow(data: dict[str, Any]) -> str:
+    if data["kind"] == "part":
+        return "-.->|part of|"
+    if data["condition"] is not None:
+        return f'-->|"if {_escape(_conditions.parse(data["condition"]).text)}"|'
+    return "-->" if data["on"] is Outcome.SUCCESS else f"-->|on {data['on']}|"

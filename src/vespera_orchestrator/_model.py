@@ -1,0 +1,538 @@
+"""The records: frozen, without I/O, the same for every store.
+
+A record is a fact as it was when it was read. To see a later state, read it again.
+Times are aware datetimes in UTC. Mappings inside a record are the caller's copy: changing one changes nothing in the store.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JsonValue: TypeAlias = Any
+"""Whatever JSON can hold: ``None``, bool, int, finite float, str, list, dict with str keys."""
+
+# --- words ------------------------------------------------------------------
+
+
+class TaskStatus(StrEnum):
+    """Where a task is in its life. *Ready* is no status: it is what ``why()`` says of a pending task."""
+
+    PENDING = "pending"
+    """Not started, or waiting to be started again."""
+    IN_PROGRESS = "in_progress"
+    """An attempt holds it."""
+    BLOCKED = "blocked"
+    """An attempt did not succeed; a recovery task, or a person, comes next."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """Given up by a person."""
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """It could never become ready."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> TaskStatus | None:
+        return cls.IN_PROGRESS if value == "active" else None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED})
+
+
+class Outcome(StrEnum):
+    """What a dependency waits for."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    DONE = "done"
+    """Any end."""
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    BLOCKED = "blocked"
+    """Having been blocked at any time."""
+
+
+class NextAction(StrEnum):
+    """What the holder of a task wants to happen with it."""
+
+    COMPLETE = "complete"
+    CONTINUE = "continue"
+    """The holder keeps the task; what was handed in is kept as an artifact."""
+    NEEDS_REVISION = "needs_revision"
+    """Pending again, with the note."""
+    BLOCKED = "blocked"
+    """Blocked, with one recovery task."""
+
+
+class CauseKind(StrEnum):
+    """Why a task is not ready."""
+
+    DEPENDENCY = "dependency"
+    CONDITION = "condition"
+    CHILDREN = "children"
+    LEASE = "lease"
+    RECOVERY = "recovery"
+    PERSON = "person"
+    ENDED = "ended"
+
+
+# --- names ------------------------------------------------------------------
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32, lower case: no i, l, o, u to be misread."""
+_ID = re.compile(rf"[sta]_[{_ALPHABET}]{{12}}")
+ALIAS_MAX = 48
+"""Longest alias that is made from a title, in characters."""
+_ALIAS = re.compile(r"[^\W\d]\w{0,79}")
+
+
+def new_id(prefix: str) -> str:
+    """Make an id: *prefix*, an underscore, 60 random bits. It is also a valid name in a condition."""
+    bits = secrets.randbits(60)
+    return f"{prefix}_" + "".join(_ALPHABET[(bits >> shift) & 31] for shift in range(0, 60, 5))
+
+
+def is_id(text: str) -> bool:
+    """Tell whether *text* has the form of an id made by `new_id`."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_alias(text: str) -> bool:
+    """Tell whether *text* may be an alias: a letter or underscore, then letters, digits, underscores; at most 80."""
+    return _ALIAS.fullmatch(text) is not None and not is_id(text) and text not in _RESERVED
+
+
+_RESERVED = frozenset({"and", "or", "not", "in", "true", "false", "null", "none", "True", "False", "None"})
+"""Words of the condition language, which no alias may shadow."""
+
+
+def slug(title: str) -> str:
+    """Make an alias from *title*: ``"Task D"`` becomes ``task_d``."""
+    text = re.sub(r"\W+", "_", title.lower()).strip("_")[:ALIAS_MAX].rstrip("_")
+    if not text or not is_alias(text):
+        text = f"task_{text}"[:ALIAS_MAX] if text else "task"
+    return text
+
+
+def utcnow() -> datetime:
+    """Return the time now, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+# --- records ----------------------------------------------------------------
+
+
+@attrs.frozen
+class Session:
+    """A piece of work from goal to end, over days and processes."""
+
+    id: str
+    goal: str
+    """What is to be reached, as it was given."""
+    project_type: str | None
+    """Which documents are kept: ``software_development``, ``research_project``, ``creative_writing``, or none."""
+    parent_session_id: str | None
+    context: Mapping[str, JsonValue]
+    """What the caller gave at the start."""
+    created_at: datetime
+    updated_at: datetime
+    """When anything was last written in this session."""
+
+    def __str__(self) -> str:
+        return f"session {self.id}: {self.goal or '(no goal given)'}"
+
+
+def _task_reference(value: object) -> str:
+    return str(value.id) if isinstance(value, Task) else str(value)
+
+
+@attrs.frozen
+class Dependency:
+    """An edge: wait until *task* has come to the outcome *on*."""
+
+    task: str = attrs.field(converter=_task_reference)
+    """The task that is waited for: an id; on input also an alias or a `Task`."""
+    on: Outcome = attrs.field(default=Outcome.SUCCESS, converter=Outcome)
+    """The outcome; a word such as ``"failure"`` will do."""
+
+
+@attrs.frozen
+class Task:
+    """One unit of work."""
+
+    id: str
+    alias: str
+    """Short name, unique in the session."""
+    session_id: str
+    title: str
+    description: str
+    status: TaskStatus
+    task_type: str
+    """``standard``, ``recovery``, or any word of the caller's."""
+    complexity: str
+    specialist_type: str | None
+    priority: int
+    """Higher goes first."""
+    estimated_effort: str | None
+    """As it was given, e.g. ``"2 hours"``."""
+    due_at: datetime | None
+    parent_task_id: str | None
+    dependencies: tuple[Dependency, ...]
+    condition: str | None
+    """The condition's text, as it was given."""
+    condition_names: Mapping[str, str]
+    """For each name that the condition uses, the id of the dependency it means."""
+    context: Mapping[str, JsonValue]
+    outputs: Mapping[str, JsonValue]
+    """What the completion handed on for conditions and later tasks."""
+    summary: str | None
+    """A line for display. The record of the work is in the artifacts."""
+    reason: str | None
+    """Why it is blocked, skipped, failed or cancelled."""
+    attempts: int
+    """Number of the latest attempt; 0 before the first."""
+    failures: int
+    """How many attempts ended blocked since a person last decided."""
+    max_attempts: int
+    """After so many failures no recovery task is made any more."""
+    was_blocked: bool
+    """Whether it has been blocked at any time."""
+    blockers: int
+    """How many causes keep it from being ready: unmet dependencies, an undecided condition, open children."""
+    recovers_task_id: str | None
+    """For a recovery task: the task it repairs."""
+    archived: bool
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it could be started when this record was read."""
+        return self.status is TaskStatus.PENDING and self.blockers == 0
+
+    def on(self, outcome: str | Outcome) -> Dependency:
+        """Return the dependency that waits for *outcome* of this task, e.g. ``task.on("failure")``."""
+        return Dependency(self.id, Outcome(outcome))
+
+    def __str__(self) -> str:
+        return f"{self.alias} [{self.status}] {self.title}"
+
+
+@attrs.frozen
+class Attempt:
+    """One try at a task, held by one agent until *lease_until*."""
+
+    task_id: str
+    number: int
+    """From 1. Each write under the attempt is checked against it."""
+    agent: str
+    started_at: datetime
+    lease_until: datetime
+    last_sign_at: datetime
+    """The last renewal or checkpoint."""
+    ended_at: datetime | None = None
+    ending: str | None = None
+    """``completed``, ``blocked``, ``revised``, ``released``, ``abandoned`` or ``cancelled``; ``None`` while it runs."""
+    error: str | None = None
+
+
+@attrs.frozen
+class Checkpoint:
+    """What an attempt saved on the way."""
+
+    id: int
+    task_id: str
+    attempt: int
+    state: JsonValue
+    """What the next attempt needs to go on."""
+    note: str
+    progress: float | None
+    """Share that is done, 0 to 1."""
+    snapshot: str | None
+    """Commit that holds the worktree's files of that moment, in hexadecimal."""
+    created_at: datetime
+
+
+@attrs.frozen
+class Artifact:
+    """The full record of something produced. Its bytes are in the content store under *digest*."""
+
+    id: str
+    session_id: str
+    task_id: str | None
+    attempt: int | None
+    agent: str | None
+    kind: str
+    """``general``, ``file``, ``synthesis``, ``partial``, or any word of the caller's."""
+    title: str
+    media_type: str
+    digest: str
+    """SHA-256 of the bytes, in hexadecimal."""
+    size_bytes: int
+    version: int
+    """From 1; saving under the same title in the same task makes the next."""
+    supersedes_id: str | None
+    superseded: bool
+    """Whether a later version exists."""
+    partial: bool
+    """Whether the work it records was cut short."""
+    tags: tuple[str, ...]
+    metadata: Mapping[str, JsonValue]
+    created_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.title} (v{self.version}, {self.media_type}, {self.size_bytes} bytes)"
+
+
+@attrs.frozen
+class Event:
+    """A fact recorded, in the past tense."""
+
+    seq: int
+    """Position in the log; strictly growing, gaps allowed."""
+    at: datetime
+    kind: str
+    """E.g. ``task_completed``."""
+    session_id: str | None
+    task_id: str | None
+    agent: str | None
+    data: Mapping[str, JsonValue]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.at:%H:%M:%S} {self.kind} {self.task_id or ''} {self.agent or ''}".rstrip()
+
+
+@attrs.frozen
+class Worktree:
+    """A checkout for one task or agent."""
+
+    name: str
+    """Unique among the worktrees of the repository; also its name under git's ``worktrees/``."""
+    session_id: str
+    task_id: str | None
+    agent: str | None
+    path: str
+    """Absolute path of the folder."""
+    branch: str
+    """E.g. ``feature/task_d``."""
+    base: str
+    """Commit it started from, in hexadecimal."""
+    state: str
+    """``active``, ``landed`` (merged, folder may remain) or ``removed``."""
+    landed: str | None
+    """Commit on the integration branch that holds its work."""
+    rescue_ref: str | None
+    """Ref that keeps its last files after removal."""
+    created_at: datetime
+
+
+@attrs.frozen
+class DocumentVersion:
+    """One state of a project document."""
+
+    path: str
+    """Relative to the project's folder, with forward slashes."""
+    version: int
+    digest: str
+    """SHA-256 of the text, kept in the content store."""
+    event_seq: int
+    """The last event that it takes into account."""
+    created_at: datetime
+
+
+# --- answers ----------------------------------------------------------------
+
+
+@attrs.frozen
+class Cause:
+    """One reason why a task is not ready, with one plain sentence."""
+
+    kind: CauseKind
+    sentence: str
+    task_id: str | None = None
+    """The task that is waited for, if one is."""
+    alias: str | None = None
+    on: Outcome | None = None
+    """The outcome that is waited for."""
+    names: tuple[str, ...] = ()
+    """For a condition: the names that keep it undecided. For a person: what can be chosen."""
+    agent: str | None = None
+    """Who holds the task."""
+    until: datetime | None = None
+    """When that hold lapses."""
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@attrs.frozen
+class Why:
+    """The one answer to "is it ready?": the smallest set of causes, empty when it is."""
+
+    task_id: str
+    alias: str
+    status: TaskStatus
+    causes: tuple[Cause, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the task can be started now."""
+        return self.status is TaskStatus.PENDING and not self.causes
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether nothing goes on here until a person decides."""
+        return any(cause.kind is CauseKind.PERSON for cause in self.causes)
+
+    def __str__(self) -> str:
+        if self.ready:
+            return f"{self.alias} is ready"
+        return f"{self.alias} is {self.status}: " + "; ".join(c.sentence for c in self.causes)
+
+
+@attrs.frozen
+class NextStep:
+    """What to do now; never empty."""
+
+    action: str
+    """``initialize``, ``plan``, ``execute``, ``wait``, ``decide``, ``synthesize`` or ``done``."""
+    sentence: str
+    """The step in plain words."""
+    call: str
+    """The line of Python that takes it; empty when there is nothing to call."""
+    task_id: str | None = None
+    alias: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.sentence}  →  {self.call}" if self.call else self.sentence
+
+
+# --- input to the store -----------------------------------------------------
+
+
+@attrs.frozen
+class TaskDraft:
+    """A task to be planned. References may be ids or aliases, of the session or of the same plan."""
+
+    title: str
+    description: str = ""
+    dependencies: tuple[Dependency, ...] = ()
+    condition: str | None = None
+    parent: str | None = None
+    alias: str | None = None
+    task_type: str = "standard"
+    complexity: str = "moderate"
+    specialist_type: str | None = None
+    priority: int = 0
+    estimated_effort: str | None = None
+    due_at: datetime | None = None
+    context: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    max_attempts: int = 3
+    recovers_task_id: str | None = None
+    place: str = ""
+    """Where in the plan it stands, for error messages."""
+
+
+@attrs.frozen
+class ArtifactDraft:
+    """An artifact whose bytes are already in the content store."""
+
+    title: str
+    digest: str
+    size_bytes: int
+    kind: str = "general"
+    media_type: str = "text/markdown"
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    partial: bool = False
+
+
+@attrs.frozen
+class Ending:
+    """How a holder lets go of its task, or hands something in and keeps it."""
+
+    action: NextAction | None
+    """``None``: released, without a verdict."""
+    summary: str | None = None
+    outputs: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    reason: str | None = None
+    """The error or the note."""
+    landed: str | None = None
+    """Commit on the integration branch."""
+    snapshot: str | None = None
+    """Commit that holds the worktree's last files."""
+    recovery: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """More context for the recovery task, e.g. the conflict."""
+
+
+@attrs.frozen
+class Claim:
+    """What a successful claim returns."""
+
+    task: Task
+    attempt: Attempt
+    resumed_from: Checkpoint | None
+    """The last checkpoint of an earlier attempt."""
+
+
+@attrs.frozen
+class Finished:
+    """What the end of an attempt brought about."""
+
+    task: Task
+    artifacts: tuple[Artifact, ...]
+    recovery: Task | None
+    """The recovery task that was made."""
+    repeated: bool = False
+    """Whether this completion had been recorded before, and nothing was written now."""
+
+
+@attrs.frozen
+class TaskQuery:
+    """Which tasks to return. Fields left at their default do not filter."""
+
+    session_id: str | None = None
+    parent_task_id: str | None = None
+    include_children: bool = False
+    """With *parent_task_id*: the parent itself and its whole subtree, instead of its direct children."""
+    status: tuple[TaskStatus, ...] = ()
+    task_type: str | None = None
+    specialist_type: str | None = None
+    complexity: str | None = None
+    text: str | None = None
+    """Part of the title or description, letter case ignored."""
+    ready: bool | None = None
+    recovers_task_id: str | None = None
+    include_archived: bool = False
+    limit: int | None = 100
+    """``None``: all."""
+    offset: int = 0
+
+
+@attrs.frozen
+class Situation:
+    """A task and all that bears on whether it is ready, read in one transaction."""
+
+    task: Task
+    needed: Mapping[str, Task]
+    """The tasks it depends on, by id."""
+    open_children: tuple[str, ...]
+    """Aliases of children that have not ended, at most ten."""
+    open_children_count: int
+    open_recovery: Task | None
+    attempt: Attempt | None
+    """The attempt that holds it."""

@@ -1,0 +1,274 @@
+"""A task's life, decided by pure functions. The stores carry the decisions out inside their transactions.
+
+What keeps a task from being ready is counted once, in ``Task.blockers``: unmet dependencies that no condition governs, plus one for a
+condition that is not decided, plus children that have not ended. `why` names the same causes, so every view agrees.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator import _conditions
+from vespera_orchestrator._model import Cause, CauseKind, Dependency, NextAction, Outcome, Task, TaskDraft, TaskStatus, Why
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vespera_orchestrator._model import Attempt, Checkpoint, JsonValue, Situation
+
+MAX_ATTEMPTS: Final = 3
+"""After so many failures a person decides."""
+CONDITION_VERSION: Final = _conditions.VERSION
+"""Version of the condition language that new conditions are written in."""
+RECOVERY: Final = "recovery"
+"""The type of a recovery task."""
+PERSON_CHOICES: Final = ("retry", "abandon", "replace")
+
+TRANSITIONS: Final[dict[str, dict[TaskStatus, TaskStatus]]] = {
+    "claim": {TaskStatus.PENDING: TaskStatus.IN_PROGRESS},
+    "complete": {TaskStatus.IN_PROGRESS: TaskStatus.COMPLETED},
+    "continue": {TaskStatus.IN_PROGRESS: TaskStatus.IN_PROGRESS},
+    "needs_revision": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
+    "blocked": {TaskStatus.IN_PROGRESS: TaskStatus.BLOCKED},
+    "release": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
+    "expire": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
+    "recovered": {TaskStatus.BLOCKED: TaskStatus.PENDING},
+    "skip": {TaskStatus.PENDING: TaskStatus.SKIPPED},
+    "cancel": dict.fromkeys((TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.CANCELLED),
+    "abandon": dict.fromkeys((TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.FAILED),
+    "retry": dict.fromkeys((TaskStatus.BLOCKED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED), TaskStatus.PENDING),
+    "reopen": {TaskStatus.SKIPPED: TaskStatus.PENDING},
+}
+"""What may become of a task: by verb, from each state in which the verb is allowed, to the state that follows."""
+
+ENDING_VERB: Final[dict[NextAction | None, str]] = {
+    NextAction.COMPLETE: "complete",
+    NextAction.CONTINUE: "continue",
+    NextAction.NEEDS_REVISION: "needs_revision",
+    NextAction.BLOCKED: "blocked",
+    None: "release",
+}
+
+
+def after(verb: str, status: TaskStatus) -> TaskStatus | None:
+    """Return the state that *verb* leads to, or ``None`` when it is not allowed."""
+    return TRANSITIONS[verb].get(status)
+
+
+# --- dependencies -----------------------------------------------------------
+
+_MET_BY: Final = {
+    Outcome.SUCCESS: frozenset({TaskStatus.COMPLETED}),
+    Outcome.FAILURE: frozenset({TaskStatus.FAILED}),
+    Outcome.SKIPPED: frozenset({TaskStatus.SKIPPED}),
+    Outcome.CANCELLED: frozenset({TaskStatus.CANCELLED}),
+    Outcome.DONE: frozenset(s for s in TaskStatus if s.is_terminal),
+    Outcome.BLOCKED: frozenset[TaskStatus](),
+}
+
+
+def edge_met(on: Outcome, status: TaskStatus, *, was_blocked: bool) -> bool | None:
+    """Tell whether a dependency that waits for *on* is met: True, False for never, ``None`` for not yet.
+
+    Having been blocked counts for ever; every other outcome is known when the task ends.
+    """
+    if on is Outcome.BLOCKED and was_blocked:
+        return True
+    if status in _MET_BY[on]:
+        return True
+    return False if status.is_terminal else None
+
+
+@attrs.frozen
+class Standing:
+    """How a task stands towards being ready, apart from its own state."""
+
+    waiting_for: tuple[Dependency, ...]
+    """Unmet dependencies that the condition does not govern."""
+    never: tuple[Dependency, ...]
+    """Unmet dependencies that can no longer be met."""
+    condition: bool | None
+    """True also where there is none; ``None`` while undecided."""
+    condition_final: bool
+    """Whether the condition can still change."""
+
+    @property
+    def impossible(self) -> bool:
+        """Whether the task can never become ready."""
+        return bool(self.never) or self.condition is False or (self.condition is None and self.condition_final)
+
+    @property
+    def blockers(self) -> int:
+        """How many causes there are, children apart."""
+        return len(self.waiting_for) + len(self.never) + (self.condition is not True)
+
+
+def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
+    """Work out how a task stands.
+
+    Args:
+        task: The task; its dependencies and condition count, its status does not.
+        needed: The tasks at the other end of its edges, by id.
+    """
+    governed = frozenset(task.condition_names.values())
+    waiting: list[Dependency] = []
+    never: list[Dependency] = []
+    for edge in task.dependencies:
+        if edge.task in governed:
+            continue
+        met = edge_met(edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked)
+        if not met:
+            (waiting if met is None else never).append(edge)
+    truth: bool | None = True
+    if task.condition is not None:
+        names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
+        truth = _conditions.decide(_conditions.parse(task.condition), names)
+    final = all(needed[task_id].status.is_terminal for task_id in governed)
+    return Standing(tuple(waiting), tuple(never), truth, final)
+
+
+def skip_reason(stands: Standing, condition: str | None, needed: Mapping[str, Task]) -> str:
+    """Say in one sentence why the task can never become ready."""
+    if stands.never:
+        other = needed[stands.never[0].task]
+        return f"waits for {_outcome_words(stands.never[0].on)} of {other.alias}, which is {other.status}"
+    if stands.condition is False:
+        return f"condition is false: {condition}"
+    return f"condition can never be decided, something it names is missing or not comparable: {condition}"
+
+
+def _outcome_words(on: Outcome) -> str:
+    return {
+        Outcome.SUCCESS: "success",
+        Outcome.FAILURE: "failure",
+        Outcome.DONE: "the end",
+        Outcome.SKIPPED: "the skipping",
+        Outcome.CANCELLED: "the cancellation",
+        Outcome.BLOCKED: "a block",
+    }[on]
+
+
+# --- the one answer ---------------------------------------------------------
+
+
+def why(situation: Situation) -> Why:
+    """Name the smallest set of causes that keep the task from being ready; none when it is."""
+    task = situation.task
+    return Why(task.id, task.alias, task.status, tuple(_causes(situation)))
+
+
+def _causes(situation: Situation) -> list[Cause]:
+    task = situation.task
+    if task.status.is_terminal:
+        reason = f" ({task.reason})" if task.reason else ""
+        return [Cause(CauseKind.ENDED, f"it is {task.status}{reason}", task.id, task.alias)]
+    if task.status is TaskStatus.IN_PROGRESS and situation.attempt is not None:
+        return [_lease_cause(situation.attempt)]
+    if task.status is TaskStatus.BLOCKED:
+        return [_blocked_cause(situation)]
+    return [*_dependency_causes(situation), *_condition_causes(situation), *_child_causes(situation)]
+
+
+def _lease_cause(attempt: Attempt) -> Cause:
+    sentence = f"{attempt.agent} is working on it until {attempt.lease_until:%H:%M:%S} UTC (attempt {attempt.number})"
+    return Cause(CauseKind.LEASE, sentence, attempt.task_id, agent=attempt.agent, until=attempt.lease_until)
+
+
+def _blocked_cause(situation: Situation) -> Cause:
+    task, recovery = situation.task, situation.open_recovery
+    if recovery is not None and recovery.status is not TaskStatus.BLOCKED:
+        sentence = f"its recovery {recovery.alias} comes first ({recovery.status})"
+        return Cause(CauseKind.RECOVERY, sentence, recovery.id, recovery.alias)
+    what = f"after {task.failures} failed attempts" if task.failures >= task.max_attempts else "as its recovery did not succeed"
+    if recovery is not None:
+        what = f"as its recovery {recovery.alias} is blocked itself"
+    sentence = (
+        f"a person must decide {what}: orch.retry_task({task.alias!r}), orch.abandon_task({task.alias!r}), "
+        f"or plan a replacement ({task.reason or 'no reason given'})"
+    )
+    return Cause(CauseKind.PERSON, sentence, task.id, task.alias, names=PERSON_CHOICES)
+
+
+def _dependency_causes(situation: Situation) -> list[Cause]:
+    stands = standing(situation.task, situation.needed)
+    causes = []
+    for edge in stands.waiting_for:
+        other = situation.needed[edge.task]
+        sentence = f"waits for {_outcome_words(edge.on)} of {other.alias} ({other.status})"
+        causes.append(Cause(CauseKind.DEPENDENCY, sentence, other.id, other.alias, edge.on))
+    return causes
+
+
+def _condition_causes(situation: Situation) -> list[Cause]:
+    if situation.task.condition is None:
+        return []
+    names = situation.task.condition_names
+    condition = _conditions.parse(situation.task.condition)
+    open_names = _conditions.undecided(condition, {name: situation.needed[task_id] for name, task_id in names.items()})
+    if not open_names:
+        return []
+    states = ", ".join(f"{name} is {situation.needed[names[name]].status}" for name in open_names)
+    return [Cause(CauseKind.CONDITION, f"the condition is not decided yet: {states} ({condition.text})", names=open_names)]
+
+
+def _child_causes(situation: Situation) -> list[Cause]:
+    count = situation.open_children_count
+    if not count:
+        return []
+    more = f" and {count - len(situation.open_children)} more" if count > len(situation.open_children) else ""
+    sentence = f"{count} subtask{'s have' if count > 1 else ' has'} not ended: {', '.join(situation.open_children)}{more}"
+    return [Cause(CauseKind.CHILDREN, sentence, names=situation.open_children)]
+
+
+# --- recovery ---------------------------------------------------------------
+
+
+def recovery_for(
+    task: Task,
+    *,
+    error: str,
+    checkpoint: Checkpoint | None,
+    artifact_ids: tuple[str, ...],
+    snapshot: str | None,
+    more: Mapping[str, JsonValue],
+) -> TaskDraft | None:
+    """Draft the recovery task for a task that has just become blocked, or ``None`` when a person must decide.
+
+    A recovery task that is itself blocked gets none, and neither does a task that has failed ``max_attempts`` times.
+
+    Args:
+        task: The task, its ``failures`` counted already.
+        error: What went wrong.
+        checkpoint: Its last checkpoint.
+        artifact_ids: What was kept of this attempt.
+        snapshot: Commit with the worktree's last files.
+        more: Further context, e.g. a conflict.
+    """
+    if task.task_type == RECOVERY or task.failures >= task.max_attempts:
+        return None
+    context: dict[str, JsonValue] = {"error": error, "attempt": task.attempts, "artifact_ids": list(artifact_ids), **more}
+    lines = [f"{task.title!r} could not be finished: {error}"]
+    if checkpoint is not None:
+        context["checkpoint_id"] = checkpoint.id
+        context["checkpoint_note"] = checkpoint.note
+        lines.append(f"Its last checkpoint: {checkpoint.note or '(no note)'}.")
+    if snapshot is not None:
+        context["snapshot"] = snapshot
+    if artifact_ids:
+        lines.append(f"What it had done is kept in: {', '.join(artifact_ids)}.")
+    lines.append("Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.")
+    return TaskDraft(
+        title=f"Recover: {task.title}",
+        description="\n".join(lines),
+        parent=task.parent_task_id,
+        alias=None,
+        task_type=RECOVERY,
+        complexity=task.complexity,
+        specialist_type=task.specialist_type,
+        priority=task.priority + 1,
+        context=context,
+        max_attempts=task.max_attempts,
+        recovers_task_id=task.id,
+    )

@@ -1,0 +1,396 @@
+"""The home, the session a call is about, and what a spawned agent inherits.
+
+Git is asked through its files, not through a library: finding the home must cost nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from vespera_orchestrator._model import Artifact, Dependency, Session, Task, is_id
+from vespera_orchestrator.errors import (
+    ArtifactNotFoundError,
+    InvalidInputError,
+    ReadOnlyError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+    TaskNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vespera_orchestrator.contracts import Store
+
+HOME_NAME = ".task_orchestrator"
+ENV_SESSION = "MCP_ORCHESTRATOR_SESSION"
+ENV_HOME = "VESPERA_ORCHESTRATOR_HOME"
+ENV_STORE = "VESPERA_ORCHESTRATOR_STORE"
+ENV_AGENT = "VESPERA_ORCHESTRATOR_AGENT"
+DEFAULT_AGENT = "main"
+
+# --- the home ---------------------------------------------------------------
+
+
+def git_common_dir(path: Path) -> Path | None:
+    """Return the git directory that all worktrees of the repository around *path* share, or ``None`` outside of one.
+
+    Follows a ``.git`` file (linked worktree, submodule, separate git directory) and its ``commondir``; recognises a bare repository.
+    """
+    for folder in (path, *path.parents):
+        dot_git = folder / ".git"
+        if dot_git.is_dir():
+            return dot_git
+        if dot_git.is_file():
+            return _follow(dot_git)
+        if (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir():
+            return folder
+    return None
+
+
+def _follow(dot_git: Path) -> Path | None:
+    match = re.match(r"gitdir: (.*)", dot_git.read_text("utf-8", "surrogateescape"))
+    if match is None:
+        return None
+    git_dir = (dot_git.parent / match[1].strip()).resolve()
+    common = git_dir / "commondir"
+    if common.is_file():
+        return (git_dir / common.read_text("utf-8", "surrogateescape").strip()).resolve()
+    return git_dir
+
+
+def main_folder(common_dir: Path) -> Path:
+    """Return the folder of a repository's main worktree; for a bare repository the repository itself."""
+    if common_dir.name == ".git":
+        return common_dir.parent
+    config = common_dir / "config"
+    if config.is_file():
+        match = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", config.read_text("utf-8", "surrogateescape"), re.MULTILINE | re.IGNORECASE)
+        if match is not None:
+            return (common_dir / match[1].strip('"')).resolve()
+    return common_dir
+
+
+@attrs.frozen
+class Config:
+    """The settings of ``config.toml``. Whatever it does not name keeps its default."""
+
+    project: str | None = None
+    """The project's folder, where the home lies elsewhere."""
+    worktrees_root: str = "../worktrees"
+    """Where worktrees go, relative to the project's folder."""
+    branch_prefix: str = "feature/"
+    integration_branch: str = "integration"
+    max_file_bytes: int = 50_000_000
+    """Larger untracked files are left out of snapshots, and named."""
+    documents: bool = True
+    """Whether project documents are kept, for sessions that have a project type."""
+
+
+_CONFIG_KEYS = {
+    ("", "project"): ("project", str),
+    ("worktrees", "root"): ("worktrees_root", str),
+    ("worktrees", "branch_prefix"): ("branch_prefix", str),
+    ("worktrees", "integration_branch"): ("integration_branch", str),
+    ("worktrees", "max_file_bytes"): ("max_file_bytes", int),
+    ("documents", "enabled"): ("documents", bool),
+}
+
+_CONFIG_TEXT = """\
+# Settings of this home. Every line is optional; what stands here as a comment is the default.
+{project}
+[worktrees]
+# root = "../worktrees"               # relative to the project's folder
+# branch_prefix = "feature/"
+# integration_branch = "integration"  # where finished work goes
+# max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
+
+[documents]
+# enabled = true                      # keep docs/ up to date in sessions that have a project type
+"""
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidInputError(str(path), f"is not valid TOML: {exc}; correct it, or delete it for the defaults") from exc
+    flat = {("", k): v for k, v in raw.items() if not isinstance(v, dict)}
+    flat |= {(section, k): v for section, table in raw.items() if isinstance(table, dict) for k, v in table.items()}
+    values: dict[str, Any] = {}
+    for key, value in flat.items():
+        name = ".".join(part for part in key if part)
+        if key not in _CONFIG_KEYS:
+            known = ", ".join(".".join(p for p in k if p) for k in _CONFIG_KEYS)
+            raise InvalidInputError(str(path), f"unknown setting {name!r}; known: {known}")
+        field, kind = _CONFIG_KEYS[key]
+        if type(value) is not kind:
+            raise InvalidInputError(str(path), f"{name} = {value!r} should be of type {kind.__name__}")
+        values[field] = value
+    return Config(**values)
+
+
+@attrs.frozen
+class Home:
+    """The folder that holds everything, and the project's folder it belongs to."""
+
+    path: Path
+    project: Path
+    config: Config
+
+    @property
+    def database(self) -> Path:
+        """The default store."""
+        return self.path / "orchestrator.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Content by digest."""
+        return self.path / "artifacts"
+
+    @property
+    def index(self) -> Path:
+        """The search index; may be thrown away."""
+        return self.path / "index.lance"
+
+    @property
+    def templates(self) -> Path:
+        """Document templates of the user's own."""
+        return self.path / "templates"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files, one for each thing that only one process may do at a time."""
+        return self.path / "locks"
+
+    @property
+    def active_session(self) -> Path:
+        """The file that names the active session."""
+        return self.path / ".active_session"
+
+    @classmethod
+    def locate(cls, path: str | os.PathLike[str] = ".", home: str | os.PathLike[str] | None = None) -> Home:
+        """Find the home for *path* without creating anything.
+
+        Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git repository around *path*, then the nearest
+        folder upward that has a home, then *path* itself.
+        """
+        start = Path(path).expanduser().resolve()
+        if not start.is_dir():
+            raise InvalidInputError("path", f"{str(start)!r} is not a folder; create it first, or give the project's folder")
+        chosen = home or os.environ.get(ENV_HOME)
+        project = _project_folder(start)
+        place = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
+        config = _read_config(place / "config.toml")
+        if config.project is not None:
+            project = Path(config.project)
+        elif chosen and place.name == HOME_NAME:
+            project = place.parent
+        return cls(place, project, config)
+
+    def create(self) -> Home:
+        """Make the folder and its fixed files where they are missing. Several processes may do so at once."""
+        try:
+            for folder in (self.path, self.artifacts, self.templates, self.locks):
+                folder.mkdir(parents=True, exist_ok=True)
+            ignore = self.path / ".gitignore"
+            if not ignore.exists():
+                write_atomically(ignore, "*\n")
+            config = self.path / "config.toml"
+            if not config.exists():
+                outside = self.path.parent != self.project
+                line = f"project = {_toml_string(str(self.project))}\n" if outside else ""
+                write_atomically(config, _CONFIG_TEXT.format(project=line))
+        except OSError as exc:
+            raise translate_os_error(exc, self.path) from exc
+        return self
+
+
+def _project_folder(start: Path) -> Path:
+    common = git_common_dir(start)
+    if common is not None:
+        return main_folder(common)
+    for folder in (start, *start.parents):
+        if (folder / HOME_NAME).is_dir():
+            return folder
+    return start
+
+
+def _toml_string(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file as a whole: a reader sees the old text or the new, whatever kills the writer."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    # The only way to read it is to set it; 0o022 is what it nearly always is, and keeps other threads safe.
+    try:
+        return int(re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 8)  # type: ignore[index]
+    except (OSError, TypeError):
+        return 0o022
+
+
+def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavailableError:
+    """Turn an `OSError` from below the home into the branch of ours a caller can act on."""
+    import errno
+
+    if exc.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        return ReadOnlyError(str(path), exc.strerror or str(exc))
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreUnavailableError(str(path), f"no room to write ({exc.strerror}): free some disk space")
+    return StoreUnavailableError(str(path), f"the system said: {exc}")
+
+
+# --- which session, which task ----------------------------------------------
+
+
+class Scope:
+    """What a call is about when it does not say so: the home, the store, the agent, the session.
+
+    The rooms below the façade are given one, so that all of them resolve names in the same way.
+    """
+
+    def __init__(self, home: Home, store: Store, *, agent: str | None = None, session_id: str | None = None) -> None:
+        self.home = home
+        self.store = store
+        self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
+        self.pinned = session_id
+        """The session that this process chose itself."""
+
+    def session_id(self, ref: str | Session | None = None) -> str:
+        """Return the id of the session that is meant: *ref*, the pinned one, the environment's, the active one.
+
+        Raises:
+            SessionNotFoundError: None is active.
+        """
+        if ref is not None:
+            return ref.id if isinstance(ref, Session) else ref
+        found = self.pinned or os.environ.get(ENV_SESSION) or self._active()
+        if not found:
+            raise SessionNotFoundError(None)
+        return found
+
+    def session(self, ref: str | Session | None = None) -> Session:
+        """Return the session that is meant.
+
+        Raises:
+            SessionNotFoundError: None is active, or there is none with this id.
+        """
+        session_id = self.session_id(ref)
+        session = self.store.find_session(session_id)
+        if session is None:
+            raise SessionNotFoundError(session_id)
+        return session
+
+    def activate(self, session_id: str) -> None:
+        """Make the session the active one, for this process and for those that come later."""
+        self.pinned = session_id
+        try:
+            write_atomically(self.home.active_session, session_id + "\n")
+        except OSError as exc:
+            raise translate_os_error(exc, self.home.active_session) from exc
+
+    def _active(self) -> str | None:
+        try:
+            return self.home.active_session.read_text("utf-8").strip() or None
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+
+    def task(self, ref: str | Task) -> Task:
+        """Return the task with this id, or with this alias in the session.
+
+        Raises:
+            TaskNotFoundError: With aliases that look alike.
+        """
+        if isinstance(ref, Task):
+            ref = ref.id
+        if not ref:
+            raise InvalidInputError("task", "is empty; give an id, an alias or a Task")
+        session_id = None if is_id(ref) else self.session_id()
+        task = self.store.find_task(ref, session_id)
+        if task is None:
+            known = self.store.aliases(session_id) if session_id else []
+            raise TaskNotFoundError(ref, tuple(difflib.get_close_matches(ref, known, 3)))
+        return task
+
+    def artifact(self, ref: str | Artifact) -> Artifact:
+        """Return the artifact with this id.
+
+        Raises:
+            ArtifactNotFoundError: There is none.
+        """
+        artifact_id = ref.id if isinstance(ref, Artifact) else ref
+        artifact = self.store.find_artifact(artifact_id)
+        if artifact is None:
+            raise ArtifactNotFoundError(artifact_id)
+        return artifact
+
+
+def reference(ref: str | Task | Dependency) -> str:
+    """Return what names the task in *ref*."""
+    if isinstance(ref, Task):
+        return ref.id
+    return ref.task if isinstance(ref, Dependency) else ref
+
+
+# --- what a child inherits --------------------------------------------------
+
+
+@attrs.frozen
+class AgentContext:
+    """What a spawned agent is given: the session, the artifacts that bear on its task, and the environment to start it with."""
+
+    parent_session: Session
+    task: Task | None
+    agent: str
+    inherited_artifacts: tuple[Artifact, ...]
+    """Records, not contents: ``orch.artifacts.read(a)`` gives the bytes. Nearest first."""
+    home: Path
+    store_url: str
+
+    def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment for the child process: *base* (by default this process's) with the names that make it join the session.
+
+        ``subprocess.Popen([...], env=context.environ())``; in the child ``vespera_orchestrator.open()`` is in the session.
+
+        Raises:
+            InvalidInputError: The store lives in this process's memory; no child can share it.
+        """
+        if self.store_url == "memory:":
+            raise InvalidInputError("store", "a memory: store cannot be shared with another process; open a file store instead")
+        inherited = dict(os.environ if base is None else base)
+        inherited[ENV_SESSION] = self.parent_session.id
+        inherited[ENV_HOME] = str(self.home)
+        inherited[ENV_STORE] = self.store_url
+        inherited[ENV_AGENT] = self.agent
+        return inherited
+
+    @classmethod
+    def of(cls, scope: Scope, *, task: Task | None, agent: str, artifacts: tuple[Artifact, ...]) -> Self:
+        """Collect what a child of this scope is given."""
+        return cls(scope.session(), task, agent, artifacts, scope.home.path, scope.store.url)

@@ -1,0 +1,109 @@
+"""From text to passages, and from words to what is searched.
+
+A passage is a slice of an artifact's text, cut where the text has its own seams, with the offsets to find it again. What is searched is
+more than the slice: the artifact's title, and the parts of every identifier, because people ask for ``config`` where the code says
+``parseConfig``. Query and document go through the same splitting.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import attrs
+
+PASSAGE_CHARACTERS = (600, 1200)
+"""Wanted length of a passage. Anything from 300 to 2,400 finds equally well; this is a screenful to read."""
+
+TEXT_CHARACTERS = 2_000_000
+"""How much of one text is searched; what comes after it is kept and read like the rest, but not found."""
+
+_MARKDOWN = frozenset({"text/markdown", "text/x-markdown", "text/plain", "text/x-rst"})
+_TEXT_LIKE = frozenset(
+    {
+        "application/ecmascript",
+        "application/javascript",
+        "application/json",
+        "application/sql",
+        "application/toml",
+        "application/x-httpd-php",
+        "application/x-ipynb+json",
+        "application/x-ndjson",
+        "application/x-sh",
+        "application/x-tex",
+        "application/x-yaml",
+        "application/xml",
+        "application/yaml",
+        "image/svg+xml",
+    }
+)
+
+
+def is_text(media_type: str) -> bool:
+    """Tell whether bytes of this media type are read, and searched, as text."""
+    bare = media_type.partition(";")[0].strip().lower()
+    return bare.startswith("text/") or bare in _TEXT_LIKE or bare.endswith(("+json", "+xml", "+yaml"))
+
+
+@attrs.frozen
+class Passage:
+    """A slice of a text."""
+
+    start: int
+    """Offset of the first character."""
+    end: int
+    """Offset behind the last character."""
+    text: str
+    """Exactly what stands between the two."""
+
+
+def split(text: str, media_type: str) -> list[Passage]:
+    """Cut *text* into passages: headings, paragraphs and code blocks stay whole where they fit.
+
+    Args:
+        text: Any text without lone surrogates. Only its first `TEXT_CHARACTERS` are cut.
+        media_type: Prose is cut as Markdown, everything else at blank lines and line ends.
+
+    Returns:
+        The passages in order. White space between them belongs to none; a blank text has none.
+    """
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
+
+    prose = media_type.partition(";")[0].strip().lower() in _MARKDOWN
+    splitter = MarkdownSplitter(PASSAGE_CHARACTERS) if prose else TextSplitter(PASSAGE_CHARACTERS)
+    return [Passage(start, start + len(chunk), chunk) for start, chunk in splitter.chunk_indices(text[:TEXT_CHARACTERS])]
+
+
+# --- words ------------------------------------------------------------------
+
+WORD = re.compile(r"\w+")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]{2,}")
+"""Runs of Chinese, Japanese and Korean characters, whose words are not set apart by spaces."""
+
+
+def identifier_parts(word: str) -> list[str]:
+    """Return what *word* is made of: ``["parse", "HTTP", "Config"]``; empty when it has fewer than two parts.
+
+    Parts are those of camelCase and snake_case, and pairs of neighbours where the script does not set its words apart.
+    """
+    parts = _PART.findall(word) if word.isascii() else _parts_beyond_ascii(word)
+    return parts if len(parts) > 1 else []
+
+
+def _parts_beyond_ascii(word: str) -> list[str]:
+    unspaced = [a + b for run in _UNSPACED.findall(word) for a, b in pairwise(run)]
+    # The same seams as in ASCII, without taking "größer" apart at its umlaut.
+    seams = "".join(f" {b}" if a.islower() and b.isupper() else b for a, b in pairwise(f" {word}"))
+    return unspaced or seams.replace("_", " ").split()
+
+
+def searchable(text: str, title: str = "") -> str:
+    """Return *text* with what else it is to be found by behind it: the title, and the parts of identifiers.
+
+    *text* stays the beginning, unchanged, so that phrases are found as they were written and the passage can be cut off again.
+    """
+    parts = [part for word in WORD.findall(f"{text} {title}") for part in identifier_parts(word)]
+    return "\n".join(piece for piece in (text, title, " ".join(parts)) if piece)

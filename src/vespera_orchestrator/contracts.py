@@ -1,0 +1,339 @@
+"""What a backend must promise, written for whoever implements one.
+
+Two things can be replaced: the `Store`, which holds the truth, and the `ContentStore`, which holds the bytes of artifacts.
+
+**Rules for every store**
+
+* Each writing operation is one transaction. It writes the new state and at least one `Event`, or, when it raises, nothing at all.
+* An operation that takes *attempt* is fenced: in the same transaction that writes, the number is compared with the task's latest
+  attempt. A holder that was replaced, cancelled or finished gets `LeaseLostError`. A holder whose lease lapsed while nobody took the
+  task regains it by its next fenced write.
+* Time comes from the store's own clock, so that all callers of one store agree.
+* Operations may be called from any thread. In a child made by ``fork`` the store opens a connection of its own.
+* What a task's state should become is decided by the pure functions in ``_rules``; a store carries the decision out.
+* Foreign errors do not get out: they are translated to the branches under `StoreError`.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from vespera_orchestrator._model import (
+        Artifact,
+        ArtifactDraft,
+        Attempt,
+        Checkpoint,
+        Claim,
+        DocumentVersion,
+        Ending,
+        Event,
+        Finished,
+        JsonValue,
+        Outcome,
+        Session,
+        Situation,
+        Task,
+        TaskDraft,
+        TaskQuery,
+        TaskStatus,
+        Worktree,
+    )
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Holds sessions, tasks, attempts, checkpoints, artifact records, worktree records and the event log."""
+
+    @property
+    def url(self) -> str:
+        """The address under which another process opens the same store."""
+
+    def close(self) -> None:
+        """Let go of every resource. Idempotent. Any later call raises `ClosedError`."""
+
+    # sessions
+
+    def start_session(self, session: Session) -> Session:
+        """Record *session* as started. Event ``session_started``."""
+
+    def resume_session(self, session_id: str) -> Session:
+        """Record that somebody went on with the session. Event ``session_resumed``.
+
+        Raises:
+            SessionNotFoundError: There is none with this id.
+        """
+
+    def find_session(self, session_id: str) -> Session | None:
+        """Return the session, or ``None``."""
+
+    def sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
+        """Return sessions, the one last written to first."""
+
+    # planning
+
+    def plan(self, session_id: str, drafts: Sequence[TaskDraft]) -> list[Task]:
+        """Write all *drafts*, or none. Event ``task_planned`` for each.
+
+        References are resolved within the same transaction, first among the drafts' own aliases, then in the session. A draft without
+        an alias gets the slug of its title, with a number behind it when that is taken. A task that can never become ready, because of
+        how its dependencies have ended already, is skipped at once.
+
+        Raises:
+            UnknownDependencyError: A dependency or parent that does not exist.
+            CycleError: With the path; dependencies and parents are taken together.
+            ConditionError: The condition cannot be understood, or names no dependency.
+            AliasTakenError: An alias that was given is taken.
+            TransitionError: The parent has ended.
+        """
+
+    def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
+        """Change descriptive fields. Event ``task_updated`` with what was changed.
+
+        Args:
+            task_id: The task.
+            changes: Any of ``title description task_type complexity specialist_type priority estimated_effort due_at context``.
+        """
+
+    def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
+        """Make a pending task wait for another as well. Event ``dependency_added``.
+
+        Raises:
+            CycleError: The edge would close a circle.
+            TransitionError: The task is not pending.
+        """
+
+    def remove_dependency(self, task_id: str, needs: str) -> Task:
+        """Take an edge away. Event ``dependency_removed``.
+
+        Raises:
+            UnknownDependencyError: There is no such edge.
+            ConditionError: The task's condition names it.
+        """
+
+    # reading
+
+    def find_task(self, ref: str, session_id: str | None) -> Task | None:
+        """Return the task with this id, or with this alias in the session, or ``None``."""
+
+    def tasks(self, query: TaskQuery) -> list[Task]:
+        """Return the tasks that *query* describes, in the order they were planned."""
+
+    def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        """Return how many tasks of each status *query* describes; ``limit`` and ``offset`` are ignored."""
+
+    def ready(self, session_id: str, limit: int) -> list[Task]:
+        """Return tasks that can be started now: by priority, then in the order planned."""
+
+    def situation(self, task_id: str) -> Situation:
+        """Return the task and all that bears on whether it is ready.
+
+        Raises:
+            TaskNotFoundError: There is none with this id.
+        """
+
+    def aliases(self, session_id: str) -> list[str]:
+        """Return every alias of the session."""
+
+    def dependents(self, task_id: str) -> list[Task]:
+        """Return the tasks that wait, or waited, for this one."""
+
+    # the life of a task
+
+    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float) -> Claim | None:
+        """Give *agent* the task, or the best ready one. Event ``task_started``.
+
+        Claims are exclusive: of two callers racing for one task one gets it and the other gets the next, or nothing.
+
+        Args:
+            session_id: The session.
+            agent: Who is claiming; any stable, non-empty name.
+            task_id: Which task; ``None`` for the best ready one.
+            lease_s: Seconds until the claim lapses unless renewed.
+
+        Returns:
+            The claim; ``None`` when no task was named and nothing is ready.
+
+        Raises:
+            NotReadyError: The named task cannot be started; carries the `Why`.
+        """
+
+    def renew(self, task_id: str, attempt: int, *, lease_s: float) -> Attempt:
+        """Extend the hold to *lease_s* seconds from now. Event ``lease_renewed``. Fenced; regains a lapsed hold."""
+
+    def checkpoint(
+        self,
+        task_id: str,
+        attempt: int,
+        state: JsonValue,
+        *,
+        note: str = "",
+        progress: float | None = None,
+        snapshot: str | None = None,
+        lease_s: float,
+        within: Callable[[], None] | None = None,
+    ) -> Checkpoint:
+        """Save what the next attempt needs, and renew the hold. Event ``checkpoint_saved``. Fenced.
+
+        *within* is called after the fence was checked and before the commit; if it raises, nothing is written. It moves refs that must
+        not move for a holder that was replaced, and must not call the store.
+        """
+
+    def last_checkpoint(self, task_id: str) -> Checkpoint | None:
+        """Return the latest checkpoint of any attempt, or ``None``."""
+
+    def finish(
+        self,
+        task_id: str,
+        attempt: int | None,
+        ending: Ending,
+        *,
+        agent: str,
+        artifacts: Sequence[ArtifactDraft] = (),
+        within: Callable[[], None] | None = None,
+    ) -> Finished:
+        """Record how the attempt ends, or what it hands in, and all that follows from it.
+
+        In one transaction: the artifacts, the task's new state, the recovery task when it becomes blocked, dependents that become ready
+        or are skipped, downward. Events ``artifact_saved``, then ``task_completed``, ``task_blocked``, ``task_continued``,
+        ``task_revised`` or ``task_released``, then those of the consequences.
+
+        The same completion sent twice (same attempt, same outputs, same artifact digests) is one completion.
+
+        Args:
+            task_id: The task.
+            attempt: The attempt; ``None`` acts under whichever attempt is current, and claims a ready pending task first.
+            ending: How it ends.
+            agent: Who says so.
+            artifacts: What was produced; the bytes are already stored.
+            within: As for `checkpoint`.
+
+        Raises:
+            LeaseLostError: The attempt was replaced. Nothing was written.
+            NotReadyError: With *attempt* ``None``: the task is pending and not ready; or it is to be completed with open children.
+            TransitionError: The task has ended, differently.
+        """
+
+    def expire(self) -> list[Attempt]:
+        """End every attempt whose lease has lapsed. Event ``lease_expired`` for each; the tasks are pending again.
+
+        Costs one indexed read when there is none. Called by whoever comes by: there is no background process.
+        """
+
+    def attempts(self, task_id: str) -> list[Attempt]:
+        """Return the attempts of a task, the first first."""
+
+    def running(self, session_id: str) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+        """Return tasks that are held, with the hold and the last checkpoint, the longest running first."""
+
+    def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
+        """Cancel the task, and with *subtree* all below it that has not ended. Event ``task_cancelled`` for each.
+
+        Returns:
+            The tasks that were cancelled; empty when it was cancelled before.
+
+        Raises:
+            TransitionError: It has ended otherwise.
+        """
+
+    def abandon(self, task_id: str, reason: str) -> Task:
+        """Give the task up: it is failed. Its open recovery is cancelled. Event ``task_failed``."""
+
+    def retry(self, task_id: str, reason: str) -> Task:
+        """Make a blocked, failed, cancelled or skipped task pending again, its failure count at 0. Event ``task_retried``.
+
+        Its open recovery is cancelled. Dependents that were skipped because of it are pending again; those that have started keep
+        what they did.
+        """
+
+    def delete(self, task_id: str, *, hard: bool) -> Task:
+        """Archive the task, which must have ended; with *hard* remove it. Event ``task_archived`` or ``task_deleted``.
+
+        Raises:
+            TransitionError: It has not ended, or (hard) others depend on it or are below it.
+        """
+
+    # artifacts
+
+    def save_artifact(
+        self, session_id: str, draft: ArtifactDraft, *, task_id: str | None, attempt: int | None, agent: str | None
+    ) -> Artifact:
+        """Record an artifact. Event ``artifact_saved``, whose data name it under ``artifact``. Fenced when *attempt* is given.
+
+        Same task (or none), same title: the next version. The same digest as the latest version under that title, kind and partial
+        included: that version is returned and nothing is written.
+        """
+
+    def find_artifact(self, artifact_id: str) -> Artifact | None:
+        """Return the artifact, or ``None``."""
+
+    def artifacts(
+        self,
+        *,
+        session_id: str | None = None,
+        task_ids: Iterable[str] | None = None,
+        kind: str | None = None,
+        title: str | None = None,
+        include_superseded: bool = False,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[Artifact]:
+        """Return artifacts, in the order they were saved unless *newest_first*."""
+
+    # worktrees and documents
+
+    def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
+        """Insert or replace the record with this name. *event* is ``worktree_created``, ``worktree_landed`` or ``worktree_removed``."""
+
+    def worktrees(self, *, session_id: str | None = None, task_id: str | None = None, include_removed: bool = False) -> list[Worktree]:
+        """Return worktree records, the oldest first."""
+
+    def put_document(self, version: DocumentVersion, session_id: str) -> DocumentVersion:
+        """Record a new version of a document. Event ``document_updated``."""
+
+    def document_versions(self, path: str | None = None) -> list[DocumentVersion]:
+        """Return the versions of a document, or the latest of every document when *path* is ``None``."""
+
+    # events
+
+    def events(
+        self, after: int = 0, *, session_id: str | None = None, kinds: Iterable[str] | None = None, limit: int | None = 1000
+    ) -> list[Event]:
+        """Return events with ``seq > after``, oldest first.
+
+        An event is visible only together with the state it tells of, and never before one with a lower ``seq``: whoever follows the log
+        and remembers the last ``seq`` misses nothing.
+        """
+
+    def last_seq(self) -> int:
+        """Return the position of the newest event; 0 when there is none."""
+
+
+@runtime_checkable
+class ContentStore(Protocol):
+    """Holds bytes under their SHA-256 digest. Writing the same bytes twice stores them once."""
+
+    def put(self, content: bytes | IO[bytes]) -> tuple[str, int]:
+        """Store *content* durably and return its digest (hexadecimal) and size in bytes.
+
+        Atomic: a reader sees all of it or nothing, whatever kills the writer. A stream is read in pieces, in constant memory.
+
+        Raises:
+            StoreUnavailableError: Disk full or I/O error. Nothing was stored.
+        """
+
+    def read(self, digest: str) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            CorruptContentError: They are missing, or are not those that were stored.
+        """
+
+    def path(self, digest: str) -> Path | None:
+        """Return the file that holds the bytes as they are, where there is one."""
+
+    def verify(self, digest: str) -> str | None:
+        """Return what is wrong with the bytes, or ``None``."""

@@ -1,0 +1,1135 @@
+"""The façade: the one room that knows all the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback
+from collections import deque
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import attrs
+
+from vespera_orchestrator import _briefing, _inputs, _rules
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import (
+    Artifact,
+    ArtifactDraft,
+    Attempt,
+    Checkpoint,
+    Claim,
+    Dependency,
+    Ending,
+    Event,
+    NextAction,
+    NextStep,
+    Outcome,
+    Session,
+    Task,
+    TaskQuery,
+    TaskStatus,
+    Why,
+    new_id,
+    utcnow,
+)
+from vespera_orchestrator._sessions import ENV_STORE, AgentContext, Home, Scope, reference
+from vespera_orchestrator.errors import (
+    ClosedError,
+    InvalidInputError,
+    LeaseLostError,
+    MergeConflictError,
+    NothingReadyError,
+    PlanError,
+    RefMovedError,
+    SessionNotFoundError,
+    TransitionError,
+    VesperaError,
+    WorktreeError,
+)
+from vespera_orchestrator.stores import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
+    from types import TracebackType
+
+    from vespera_orchestrator._graph import TaskGraph
+    from vespera_orchestrator._model import JsonValue, Worktree
+    from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator.documents import Documents
+    from vespera_orchestrator.worktrees import Worktrees
+    from vespera_orchestrator.worktrees.snapshot import Snapshot
+
+log = logging.getLogger("vespera_orchestrator")
+
+PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
+"""Project types for which documents are kept."""
+LEASE_S: Final = 900.0
+"""How long a claim holds without a sign of life, in seconds."""
+MERGE_TRIES: Final = 50
+"""How often a landing is prepared anew because another one was faster."""
+POLL_S: Final = 0.02
+"""How often `Orchestrator.watch` looks for new events, in seconds."""
+
+TaskRef = str | Task
+"""A task by id, alias or record."""
+
+
+@attrs.frozen
+class _Holder:
+    """Who acts on a task, and under which attempt; ``None`` for whichever is current."""
+
+    task: Task
+    attempt: int | None
+    agent: str
+
+
+class Orchestrator:
+    """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`; safe to use from several threads.
+
+    Names of tasks may be ids, aliases or `Task` records everywhere. Nothing runs in the background: lapsed holds are noticed, and views
+    such as the search index catch up, when somebody calls.
+    """
+
+    def __init__(self, scope: Scope, *, clock: Callable[[], datetime] = utcnow, owns_store: bool = True) -> None:
+        self._scope = scope
+        self._clock = clock
+        self._held: dict[str, int] = {}
+        self._resources = ExitStack()
+        if owns_store:
+            self._resources.callback(scope.store.close)
+        self._closed = False
+
+    # --- opening and closing ------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = ".",
+        *,
+        store: str | Store | None = None,
+        home: str | os.PathLike[str] | None = None,
+        session: str | None = None,
+        agent: str | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> Self:
+        """Open the project around *path*, making its home ``.task_orchestrator/`` when it is missing.
+
+        Several processes may do so at once. From inside any git worktree the home of the main worktree is found.
+
+        Args:
+            path: A folder of the project.
+            store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, or an object that keeps `contracts.Store` (which
+                stays the caller's to close). Without it, ``VESPERA_ORCHESTRATOR_STORE`` is looked at.
+            home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
+            session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
+            agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
+            clock: Tells the time, aware. For tests.
+
+        Raises:
+            ReadOnlyError: The home cannot be made or written.
+            SchemaVersionError: The store was made by a newer version.
+            CorruptStoreError: The store is damaged.
+            StoreUnavailableError: The store is locked or the disk is full.
+            InvalidInputError: An argument or ``config.toml`` is wrong.
+        """
+        place = Home.locate(path, home).create()
+        given = store if store is not None else os.environ.get(ENV_STORE)
+        opened = open_store(given, place.database, clock) if given is None or isinstance(given, str) else given
+        return cls(Scope(place, opened, agent=agent, session_id=session), clock=clock, owns_store=opened is not given)
+
+    def close(self) -> None:
+        """Let go of every resource. Idempotent; any later call raises `ClosedError`."""
+        self._closed = True
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Orchestrator {self._scope.home.path}{' (closed)' if self._closed else ''}>"
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds everything."""
+        return self._scope.home.path
+
+    @property
+    def project(self) -> Path:
+        """The project's folder."""
+        return self._scope.home.project
+
+    @property
+    def agent(self) -> str:
+        """Who is calling, unless a call says otherwise."""
+        return self._scope.agent
+
+    @property
+    def _store(self) -> Store:
+        if self._closed:
+            raise ClosedError
+        return self._scope.store
+
+    # --- the other rooms ----------------------------------------------------
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The full record of the work: save, read, search."""
+        from vespera_orchestrator.artifacts import Artifacts
+
+        return Artifacts(self._scope, self._content)
+
+    @cached_property
+    def _content(self) -> ContentStore:
+        from vespera_orchestrator.artifacts import FolderContent
+
+        return FolderContent(self._scope.home.artifacts)
+
+    @cached_property
+    def worktrees(self) -> Worktrees:
+        """Git worktrees: create, snapshot, merge, remove, rescue, repair."""
+        from vespera_orchestrator.worktrees import Worktrees
+
+        return Worktrees(self._scope)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Project documents that update themselves: update, check, versions, restore."""
+        from vespera_orchestrator.documents import Documents
+
+        return Documents(self._scope, self._content)
+
+    def catch_up(self) -> dict[str, int]:
+        """Bring every view up to the last event.
+
+        Returns:
+            How many artifacts were indexed (``index``) and how many documents were written (``documents``).
+        """
+        self._require_open()
+        try:
+            written = len(self.documents.catch_up().written)
+        finally:  # each view is brought up whatever became of the other
+            indexed = self.artifacts.catch_up()
+        return {"index": indexed, "documents": written}
+
+    # --- sessions -----------------------------------------------------------
+
+    def initialize_session(
+        self,
+        goal: str = "",
+        *,
+        project_type: str | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+        parent_session: str | Session | None = None,
+    ) -> Session:
+        """Start a session and make it the active one.
+
+        Args:
+            goal: What is to be reached, in a sentence.
+            project_type: ``software_development``, ``research_project`` or ``creative_writing``: keep its documents under ``docs/`` of
+                the project up to date. ``None``: keep none.
+            context: Whatever later agents should know; anything JSON can hold.
+            parent_session: The session that this one is part of.
+
+        Raises:
+            InvalidInputError: An unknown project type, or a context that JSON cannot hold.
+        """
+        if project_type is not None and project_type not in PROJECT_TYPES:
+            raise InvalidInputError("project_type", f"{project_type!r} is none of {', '.join(PROJECT_TYPES)}")
+        parent = None if parent_session is None else self._scope.session(parent_session).id
+        now = self._clock()
+        session = self._store.start_session(Session(new_id("s"), goal, project_type, parent, dict(context or {}), now, now))
+        self._scope.activate(session.id)
+        return session
+
+    def current_session(self) -> Session:
+        """Return the session that calls are about: this object's own, else ``MCP_ORCHESTRATOR_SESSION``, else the active one.
+
+        Raises:
+            SessionNotFoundError: None is active.
+        """
+        self._require_open()
+        return self._scope.session()
+
+    def resume_session(self, session_id: str | Session | None = None) -> Session:
+        """Go on with a session, by default the active one, and make it the active one.
+
+        Raises:
+            SessionNotFoundError: There is none with this id, or none is active.
+        """
+        session = self._store.resume_session(self._scope.session_id(session_id))
+        self._scope.activate(session.id)
+        return session
+
+    def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
+        """Return sessions, the one last written to first."""
+        return self._store.sessions(limit=limit, offset=offset)
+
+    def session_status(self, session_id: str | Session | None = None) -> _briefing.SessionStatus:
+        """Return a session's progress in figures."""
+        status = self.get_status(session_id=session_id)
+        session = status.session
+        events = self._store.events(session_id=session.id, limit=None)
+        return _briefing.SessionStatus(
+            session,
+            status.counts,
+            status.percent,
+            len(self._store.artifacts(session_id=session.id)),
+            len(self._store.worktrees(session_id=session.id)),
+            events[-1].seq if events else 0,
+            status.next_step,
+        )
+
+    def spawn_agent_with_context(self, task: TaskRef | None = None, *, agent: str | None = None) -> AgentContext:
+        """Collect what a new agent process inherits. Starting the process is the caller's: ``Popen(…, env=context.environ())``.
+
+        Args:
+            task: The task it is meant for; its inherited artifacts are then those of everything the task builds on, nearest first.
+                Without it, the newest artifacts of the session.
+            agent: The name it will work under; by default made from the task's alias.
+        """
+        self._require_open()
+        meant = None if task is None else self._scope.task(task)
+        name = agent or (f"{meant.alias}-agent" if meant else f"{self.agent}-child")
+        return AgentContext.of(self._scope, task=meant, agent=name, artifacts=self._inherited(meant))
+
+    def _inherited(self, task: Task | None) -> tuple[Artifact, ...]:
+        if task is None:
+            return tuple(self._store.artifacts(session_id=self._scope.session_id(), newest_first=True, limit=50))
+        order = self._upstream(task)
+        found = self._store.artifacts(task_ids=order)
+        return tuple(sorted(found, key=lambda artifact: order.index(str(artifact.task_id))))
+
+    def _upstream(self, task: Task) -> list[str]:
+        """Return the ids of all tasks that *task* builds on, its subtasks included, nearest first."""
+        seen: dict[str, None] = {}
+        queue = deque([task])
+        while queue:
+            at = queue.popleft()
+            below = self._store.tasks(TaskQuery(session_id=at.session_id, parent_task_id=at.id, limit=None, include_archived=True))
+            for other in [*self._store.situation(at.id).needed.values(), *below]:
+                if other.id not in seen:
+                    seen[other.id] = None
+                    queue.append(other)
+        return list(seen)
+
+    def resume(self) -> _briefing.Briefing:
+        """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines."""
+        status = self.get_status()
+        earlier = self._store.events(session_id=status.session.id, kinds=("session_started", "session_resumed"), limit=None)[-1]
+        happened = self._store.events(earlier.seq, session_id=status.session.id, kinds=_TOLD, limit=None)
+        decisions = [why for why in status.blocked if why.needs_person]
+        self._store.resume_session(status.session.id)
+        return _briefing.briefing(
+            status,
+            changes=[self._in_words(event) for event in reversed(happened[-_briefing.BRIEFING_LINES :])],
+            since=_briefing.ago(int((self._clock() - earlier.at).total_seconds())),
+            decisions=decisions,
+        )
+
+    def _in_words(self, event: Event) -> str:
+        task = None if event.task_id is None else self._store.find_task(event.task_id, None)
+        name = task.alias if task else event.data.get("alias", "")
+        detail = event.data.get("summary") or event.data.get("reason") or ""
+        return f"{name} {_TOLD[event.kind]}{f': {detail}' if detail else ''}"
+
+    # --- planning -----------------------------------------------------------
+
+    def plan_task(
+        self,
+        title: str,
+        description: str = "",
+        *,
+        dependencies: Iterable[TaskRef | Dependency] = (),
+        condition: str | None = None,
+        parent_task_id: TaskRef | None = None,
+        alias: str | None = None,
+        task_type: str = "standard",
+        complexity: str = "moderate",
+        specialist_type: str | None = None,
+        priority: int = 0,
+        estimated_effort: str | None = None,
+        due_date: datetime | date | str | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+    ) -> Task:
+        """Plan a task in the current session.
+
+        Args:
+            title: What is to be done, in a few words.
+            description: What the one who does it must know.
+            dependencies: Tasks to wait for: ids, aliases, records, or `Dependency` for an outcome other than success.
+            condition: When to do it at all, e.g. ``"task_d.success"`` or ``"tests.outputs.coverage >= 0.8"``. It may name dependencies
+                only; those it names wait for it and no longer for their own outcome. When it turns out false, the task is skipped.
+            parent_task_id: The task it is a part of, which then waits for it.
+            alias: A short name, unique in the session; by default made from the title: ``"Task D"`` becomes ``task_d``.
+            task_type: Any word.
+            complexity: Any word.
+            specialist_type: Who should do it.
+            priority: Higher goes first.
+            estimated_effort: E.g. ``"2 hours"``, ``"1 day"``; used for the critical path.
+            due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when no zone is given.
+            context: Whatever the one who does it should know; anything JSON can hold.
+
+        Raises:
+            PlanError: Or one of its branches: an unknown dependency, a circle, a condition that cannot be understood.
+            AliasTakenError: The alias names another task.
+            TransitionError: The parent has ended.
+            SessionNotFoundError: No session is active.
+        """
+        draft = _inputs.draft(
+            title=title,
+            description=description,
+            dependencies=dependencies,
+            condition=condition,
+            parent_task_id=parent_task_id,
+            alias=alias,
+            task_type=task_type,
+            complexity=complexity,
+            specialist_type=specialist_type,
+            priority=priority,
+            estimated_effort=estimated_effort,
+            due_date=due_date,
+            context=context,
+        )
+        return self._store.plan(self._scope.session_id(), [draft])[0]
+
+    def plan_tasks(self, specs: Iterable[Mapping[str, Any]]) -> list[Task]:
+        """Plan several tasks at once, all or none.
+
+        Args:
+            specs: For each task a mapping with the parameters of `plan_task`, at least ``title``; ``children`` may hold further mappings.
+                References are by alias, in any order; a dependency may also be a mapping with ``task`` and ``on``.
+
+        Returns:
+            The tasks, in the order given, each followed by its children.
+
+        Raises:
+            PlanError: As for `plan_task`, with the place in the plan. Nothing was planned.
+        """
+        drafts = list(_inputs.drafts(specs, parent=None, place="task"))
+        if not drafts:
+            raise PlanError("the plan is empty; give at least one task with a title")
+        return self._store.plan(self._scope.session_id(), drafts)
+
+    def update_task(
+        self,
+        task: TaskRef,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        task_type: str | None = None,
+        complexity: str | None = None,
+        specialist_type: str | None = None,
+        priority: int | None = None,
+        estimated_effort: str | None = None,
+        due_date: datetime | date | str | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+    ) -> Task:
+        """Change what is written about a task; whatever is not given stays. Its state is changed by the verbs of its life."""
+        given = {
+            "title": None if title is None else _inputs.title(title),
+            "description": description,
+            "task_type": task_type,
+            "complexity": complexity,
+            "specialist_type": specialist_type,
+            "priority": priority,
+            "estimated_effort": estimated_effort,
+            "due_at": _inputs.moment(due_date),
+            "context": None if context is None else dict(context),
+        }
+        return self._store.update_task(self._scope.task(task).id, {name: value for name, value in given.items() if value is not None})
+
+    def add_dependency(self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS) -> Task:
+        """Make a pending task wait for another as well.
+
+        Raises:
+            CycleError: With the path.
+            TransitionError: The task is not pending.
+        """
+        outcome = needs.on if isinstance(needs, Dependency) else _inputs.outcome(on)
+        return self._store.add_dependency(self._scope.task(task).id, self._scope.task(reference(needs)).id, outcome)
+
+    def remove_dependency(self, task: TaskRef, needs: TaskRef | Dependency) -> Task:
+        """Take a dependency away.
+
+        Raises:
+            UnknownDependencyError: There is no such dependency.
+            ConditionError: The task's condition names it.
+        """
+        return self._store.remove_dependency(self._scope.task(task).id, self._scope.task(reference(needs)).id)
+
+    # --- looking ------------------------------------------------------------
+
+    def get_task(self, task: TaskRef) -> Task:
+        """Return the task as it is now.
+
+        Raises:
+            TaskNotFoundError: With aliases that look alike.
+        """
+        self._require_open()
+        return self._scope.task(task)
+
+    def query_tasks(
+        self,
+        *,
+        parent_task_id: TaskRef | None = None,
+        include_children: bool = False,
+        status: str | TaskStatus | Iterable[str | TaskStatus] | None = None,
+        task_type: str | None = None,
+        specialist_type: str | None = None,
+        complexity: str | None = None,
+        text: str | None = None,
+        ready: bool | None = None,
+        session_id: str | Session | None = None,
+        include_archived: bool = False,
+        limit: int | None = 100,
+        offset: int = 0,
+    ) -> list[Task]:
+        """Return tasks of a session, in the order they were planned.
+
+        Args:
+            parent_task_id: Only subtasks of this one.
+            include_children: With *parent_task_id*: the parent and its whole subtree.
+            status: One status or several; ``"active"`` is another word for ``"in_progress"``.
+            task_type: Only tasks of this type.
+            specialist_type: Only tasks for this specialist.
+            complexity: Only tasks of this complexity.
+            text: Part of the title or description, letter case ignored.
+            ready: Only tasks that can be started now, or only those that cannot.
+            session_id: The session; by default the current one.
+            include_archived: Also archived ones.
+            limit: Most tasks to return; ``None`` for all.
+            offset: How many to pass over first.
+        """
+        self._store.expire()
+        parent = None if parent_task_id is None else self._scope.task(parent_task_id)
+        query = TaskQuery(
+            session_id=parent.session_id if parent else self._scope.session(session_id).id,
+            parent_task_id=None if parent is None else parent.id,
+            include_children=include_children,
+            status=_inputs.statuses(status),
+            task_type=task_type,
+            specialist_type=specialist_type,
+            complexity=complexity,
+            text=text,
+            ready=ready,
+            include_archived=include_archived,
+            limit=_inputs.at_least(0, limit, "limit"),
+            offset=_inputs.at_least(0, offset, "offset") or 0,
+        )
+        return self._store.tasks(query)
+
+    def ready_tasks(self, limit: int = 10) -> list[Task]:
+        """Return tasks that can be started now, best first."""
+        self._store.expire()
+        return self._store.ready(self._scope.session_id(), _inputs.at_least(0, limit, "limit") or 0)
+
+    def why(self, task: TaskRef) -> Why:
+        """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready."""
+        self._store.expire()
+        return _rules.why(self._store.situation(self._scope.task(task).id))
+
+    def next_step(self) -> NextStep:
+        """Say the one thing to do now. Never empty; also without a session."""
+        try:
+            session = self.current_session()
+        except SessionNotFoundError:
+            return _briefing.NO_SESSION
+        return self._look(session).next_step
+
+    def get_status(self, include_completed: bool = False, *, session_id: str | Session | None = None) -> _briefing.Status:  # noqa: FBT001, FBT002 - the name and place are what callers rely on
+        """Return where a session stands: counts, what runs, what is blocked and why, the next step. Prints as a short page.
+
+        Args:
+            include_completed: Also list the completed tasks.
+            session_id: The session; by default the current one.
+        """
+        self._require_open()
+        return self._look(self._scope.session(session_id), include_completed=include_completed)
+
+    def _look(self, session: Session, *, include_completed: bool = False) -> _briefing.Status:
+        store = self._store
+        store.expire()
+        everything = TaskQuery(session_id=session.id, limit=None)
+        counts = store.count(everything)
+        ready = store.ready(session.id, 10)
+        running = [_briefing.Running(*held) for held in store.running(session.id)]
+        blocked = [self._why(task) for task in store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED,), limit=10))]
+        step = _briefing.next_step(
+            counts=counts,
+            ready=ready[0] if ready else None,
+            gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready[0].id, limit=1, include_archived=True))),
+            running=len(running),
+            decisions=[why for why in blocked if why.needs_person],
+            waiting=self._any_waiting(everything) if not ready and not running else None,
+        )
+        completed = store.tasks(attrs.evolve(everything, status=(TaskStatus.COMPLETED,))) if include_completed else []
+        return _briefing.Status(
+            session=store.find_session(session.id) or session,
+            counts=counts,
+            ready=tuple(ready),
+            running=tuple(running),
+            blocked=tuple(blocked),
+            completed=tuple(completed),
+            next_step=step,
+            as_of=self._clock(),
+            draw=lambda: self.graph(session.id).to_mermaid(),
+        )
+
+    def _why(self, task: Task) -> Why:
+        return _rules.why(self._store.situation(task.id))
+
+    def _any_waiting(self, everything: TaskQuery) -> Why | None:
+        found = self._store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED, TaskStatus.PENDING), limit=1))
+        return self._why(found[0]) if found else None
+
+    def graph(self, session_id: str | Session | None = None) -> TaskGraph:
+        """Return the task graph of a session as it is now; ``.nx`` is the networkx graph."""
+        from vespera_orchestrator._graph import TaskGraph
+
+        self._store.expire()
+        return TaskGraph(self._store.tasks(TaskQuery(session_id=self._scope.session(session_id).id, limit=None, include_archived=True)))
+
+    def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
+        """Yield events of the current session as they are recorded, by whichever process.
+
+        Args:
+            after: Start behind this event's ``seq``; by default with the next event.
+            timeout_s: Stop after so many seconds without an event; ``None``: go on until the loop is left.
+        """
+        session_id = self._scope.session_id()
+        seen = self._store.last_seq() if after is None else after
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            for event in self._store.events(seen, session_id=session_id):
+                seen = event.seq
+                deadline = None if timeout_s is None else time.monotonic() + timeout_s
+                yield event
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            time.sleep(POLL_S)
+
+    # --- working ------------------------------------------------------------
+
+    def execute_task(
+        self,
+        task_id: TaskRef | None = None,
+        *,
+        agent: str | None = None,
+        worktree: bool | None = None,
+        lease_s: float = LEASE_S,
+    ) -> Work:
+        """Start a task: take hold of it, and get what is needed to do it.
+
+        Args:
+            task_id: The task; ``None`` for the best ready one.
+            agent: Who works on it; by default this object's agent.
+            worktree: Give it a git worktree of its own. ``None``: only if an earlier attempt had one.
+            lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat). Then the next caller may take the task.
+
+        Returns:
+            The work. Use it in a ``with`` block: an exception then blocks the task with its partial work kept, and propagates.
+
+        Raises:
+            NotReadyError: The named task cannot be started yet; carries the `Why`.
+            NothingReadyError: No task was named and none is ready; carries the `NextStep`.
+            NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
+        """
+        if not lease_s > 0:
+            raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds")
+        claim = self._claim(task_id, agent or self.agent, lease_s)
+        self._held[claim.task.id] = claim.attempt.number
+        try:
+            place = self._place(claim.task, worktree)
+        except BaseException as exc:
+            holder = _Holder(claim.task, claim.attempt.number, claim.attempt.agent)
+            self._finish(holder, Ending(None, reason=f"no worktree could be made: {exc}"))
+            raise
+        return Work(self, claim, place, lease_s)
+
+    def _claim(self, ref: TaskRef | None, agent: str, lease_s: float) -> Claim:
+        if not agent.strip():
+            raise InvalidInputError("agent", "is empty; give the agent a name")
+        if ref is None:
+            session = self.current_session()
+            claim = self._store.claim(session.id, agent, lease_s=lease_s)
+            if claim is None:
+                step = self._look(session).next_step
+                raise NothingReadyError("", step.sentence, "start a task", step.call, step)
+            return claim
+        task = self._scope.task(ref)
+        claim = self._store.claim(task.session_id, agent, task_id=task.id, lease_s=lease_s)
+        assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
+        return claim
+
+    def _place(self, task: Task, wanted: bool | None) -> Worktree | None:  # noqa: FBT001 - passed on as it was given
+        earlier = self._worktree_of(task)
+        if wanted is False or (wanted is None and earlier is None):
+            return None
+        worktree = self.worktrees.create(task)
+        if earlier is not None:
+            self.worktrees.snapshot(worktree, note=f"as attempt {task.attempts} found it")
+        return worktree
+
+    def _worktree_of(self, task: Task) -> Worktree | None:
+        found = self._store.worktrees(task_id=task.id)
+        return found[-1] if found else None
+
+    def complete_task(
+        self,
+        task_id: TaskRef,
+        *,
+        summary: str,
+        detailed_work: str | bytes,
+        file_paths: Iterable[str | os.PathLike[str]] = (),
+        artifact_type: str = "general",
+        outputs: Mapping[str, JsonValue] | None = None,
+        next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
+    ) -> Task:
+        """Hand in work on a task. The work itself becomes an artifact, whole; the summary is a line for display.
+
+        A task that worked in a worktree is merged into the integration branch first, and its worktree removed afterwards. If that
+        conflicts, nothing raises: the task is blocked, and a recovery task carries the conflict.
+
+        Sending the same completion twice is one completion.
+
+        Args:
+            task_id: The task. It need not have been started: a ready one is taken in the same step.
+            summary: One line.
+            detailed_work: Everything that was done and found; usually Markdown.
+            file_paths: Files to take in as artifacts as they are now. Relative ones start at the worktree, else at the project's folder.
+            artifact_type: The kind of the artifact; any word.
+            outputs: Values for conditions and later tasks; anything JSON can hold.
+            next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``: pending again; ``blocked``: blocked,
+                with a recovery task.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            LeaseLostError: Another attempt has taken the task; what was brought is kept as an artifact.
+            NotReadyError: It waits for something, or has open subtasks.
+            TransitionError: It has ended already.
+            SourceFileNotFoundError: A file is missing; nothing was written.
+        """
+        task = self._scope.task(task_id)
+        return self._hand_in(
+            _Holder(task, self._held.get(task.id), self.agent),
+            summary=summary,
+            detailed_work=detailed_work,
+            file_paths=file_paths,
+            artifact_type=artifact_type,
+            outputs=outputs,
+            next_action=next_action,
+        )
+
+    def _hand_in(
+        self,
+        holder: _Holder,
+        *,
+        summary: str,
+        detailed_work: str | bytes,
+        file_paths: Iterable[str | os.PathLike[str]],
+        artifact_type: str,
+        outputs: Mapping[str, JsonValue] | None,
+        next_action: str,
+    ) -> Task:
+        action, task = _inputs.action(next_action), holder.task
+        dump_json(dict(outputs or {}), "outputs")
+        worktree = self._worktree_of(task)
+        drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, file_paths, partial=action is not NextAction.COMPLETE)
+        ending = Ending(action, summary=summary, outputs=dict(outputs or {}), reason=None if action is NextAction.COMPLETE else summary)
+        if worktree is not None and action is NextAction.COMPLETE:
+            return self._land(holder, worktree, ending, drafts)
+        return self._finish(holder, self._saving(worktree, ending), drafts)
+
+    def _drafts_of_work(
+        self,
+        task: Task,
+        worktree: Worktree | None,
+        detailed_work: str | bytes,
+        kind: str,
+        file_paths: Iterable[str | os.PathLike[str]],
+        *,
+        partial: bool,
+    ) -> list[ArtifactDraft]:
+        root = Path(worktree.path) if worktree is not None else self.project
+        files = [self.artifacts.draft_file(path, root=root) for path in file_paths]
+        work = self.artifacts.draft(task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial)
+        return [work, *files]
+
+    def _saving(self, worktree: Worktree | None, ending: Ending) -> Ending:
+        if worktree is None:
+            return ending
+        return attrs.evolve(ending, snapshot=self.worktrees.snapshot(worktree, note=ending.reason or "released").commit)
+
+    def _land(self, holder: _Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]) -> Task:
+        try:
+            for _ in range(MERGE_TRIES):
+                snapshot = self.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
+                try:
+                    return self._land_once(holder, worktree, ending, drafts, snapshot)
+                except MergeConflictError as exc:
+                    return self._report_conflict(holder, exc, drafts, snapshot)
+                except RefMovedError:
+                    continue
+            raise RefMovedError(self._scope.home.config.integration_branch, "", f"another commit, {MERGE_TRIES} times over")
+        except WorktreeError as exc:
+            kept = self._keep(holder, drafts, "not landed")
+            exc.add_note(
+                f"the task stays with {holder.agent}; what was brought is kept as artifact {kept}, complete it again once this is settled"
+            )
+            raise
+
+    def _land_once(self, holder: _Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft], snapshot: Snapshot) -> Task:
+        message = _merge_message(holder.task, ending, drafts)
+        landing = self.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot)
+        ending = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
+        done = self._finish(holder, ending, drafts, within=landing.apply)
+        try:
+            self.worktrees.record_landing(worktree, landing)
+            self.worktrees.remove(worktree)
+        except VesperaError as exc:  # the task is completed; worktrees.repair() takes away what could not be removed now
+            log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
+        return done
+
+    def _report_conflict(self, holder: _Holder, exc: MergeConflictError, drafts: list[ArtifactDraft], snapshot: Snapshot) -> Task:
+        conflict = self.artifacts.draft(f"Merge conflict: {holder.task.title}", exc.report, kind="conflict")
+        more = {"conflict_paths": list(exc.paths), "integration_branch": exc.branch}
+        ending = Ending(NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit)
+        kept = [attrs.evolve(draft, partial=True) for draft in drafts]
+        return self._finish(holder, ending, [*kept, conflict], within=snapshot.pin)
+
+    def _finish(
+        self, holder: _Holder, ending: Ending, drafts: Sequence[ArtifactDraft] = (), *, within: Callable[[], None] | None = None
+    ) -> Task:
+        task, agent = holder.task, holder.agent
+        try:
+            finished = self._store.finish(task.id, holder.attempt, ending, agent=agent, artifacts=drafts, within=within)
+        except LeaseLostError as exc:
+            raise attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late")) from None
+        except TransitionError as exc:
+            if type(exc) is TransitionError and drafts:
+                kept = self._keep(holder, drafts, "late")
+                raise attrs.evolve(exc, remedy=f"{exc.remedy}; what you brought is kept as artifact {kept}") from None
+            raise
+        if ending.action is not NextAction.CONTINUE:
+            self._held.pop(task.id, None)
+        if finished.task.status.is_terminal:
+            self._update_documents(task)
+        return finished.task
+
+    def _keep(self, holder: _Holder, drafts: Sequence[ArtifactDraft], why: str) -> str | None:
+        """Keep what was brought and not accepted, under a title of its own so that it never passes for accepted work."""
+        kept = [
+            self._store.save_artifact(
+                holder.task.session_id,
+                attrs.evolve(draft, title=f"{draft.title} ({why}, by {holder.agent})", kind="late", partial=True),
+                task_id=holder.task.id,
+                attempt=None,
+                agent=holder.agent,
+            )
+            for draft in drafts
+        ]
+        return kept[0].id if kept else None
+
+    def _update_documents(self, task: Task) -> None:
+        session = self._scope.session(task.session_id)
+        if not self._scope.home.config.documents or (session.project_type is None and session.parent_session_id is None):
+            return
+        try:
+            report = self.documents.update(session=session.id)
+        except VesperaError as exc:  # a view may fail without failing the work; documents.check() and the next update tell it again
+            log.warning("the documents are behind: %s", exc)
+        else:
+            log.log(logging.WARNING if report.errors or report.kept else logging.INFO, "%s", report)
+
+    # --- a person decides ---------------------------------------------------
+
+    def cancel_task(self, task: TaskRef, reason: str = "", *, subtree: bool = True) -> Task:
+        """Cancel a task, and by default everything below it that has not ended. Work done so far is kept; cancelling twice is no error.
+
+        Raises:
+            TransitionError: It has ended otherwise.
+        """
+        meant = self._scope.task(task)
+        self._store.cancel(meant.id, reason, subtree=subtree)
+        return self._scope.task(meant)
+
+    def retry_task(self, task: TaskRef, reason: str = "") -> Task:
+        """Make a blocked, failed, cancelled or skipped task pending again. Tasks that were skipped because of it are pending again too.
+
+        Raises:
+            TransitionError: It is completed, running or pending; or what it waits for makes it impossible still.
+        """
+        return self._store.retry(self._scope.task(task).id, reason)
+
+    def abandon_task(self, task: TaskRef, reason: str = "") -> Task:
+        """Give a task up: it is failed. Work done so far is kept.
+
+        Raises:
+            TransitionError: It has ended already.
+        """
+        return self._store.abandon(self._scope.task(task).id, reason)
+
+    def delete_task(self, task: TaskRef, *, hard: bool = False) -> Task:
+        """Archive an ended task: it no longer appears in lists. With *hard* remove it for good; its artifacts stay.
+
+        Raises:
+            TransitionError: It has not ended; or (hard) others depend on it or are below it.
+        """
+        return self._store.delete(self._scope.task(task).id, hard=hard)
+
+    # --- bringing together --------------------------------------------------
+
+    def synthesize_results(self, parent_task_id: TaskRef) -> Artifact:
+        """Gather what the subtasks brought into one artifact: outcomes, references, excerpts, and what is missing.
+
+        The parent is not completed by it: read it, add to it, then `complete_task`. Called again when nothing has changed, it returns
+        the same artifact.
+
+        Raises:
+            TransitionError: The task has no subtasks.
+        """
+        parent = self._scope.task(parent_task_id)
+        self._store.expire()
+        children = self._store.tasks(TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None))
+        if not children:
+            remedy = "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
+            raise TransitionError(parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy)
+        found = self._store.artifacts(task_ids=[child.id for child in children])
+        found = [artifact for artifact in found if artifact.kind != "late"]
+        text = _briefing.synthesis(parent, children, found, [self._why(c) for c in children if not c.status.is_terminal], self._excerpt)
+        outcome = {str(status): sum(c.status is status for c in children) for status in {c.status for c in children}}
+        metadata = {"outcomes": dict(sorted(outcome.items())), "sources": [artifact.id for artifact in found]}
+        return self.artifacts.save(f"Synthesis: {parent.title}", text, task=parent, kind="synthesis", metadata=metadata)
+
+    def _excerpt(self, artifact: Artifact, budget_tokens: int) -> str:
+        try:
+            return _briefing.clip(self.artifacts.text(artifact), budget_tokens)
+        except InvalidInputError:  # no text
+            return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError
+
+
+# --- work --------------------------------------------------------------------
+
+
+class Work:
+    """A task in the hands of one agent. Made by `Orchestrator.execute_task`.
+
+    As a ``with`` block: leaving it by an exception blocks the task with its partial work kept; leaving it by an interruption
+    (``KeyboardInterrupt``, ``SystemExit``) or without a word releases the task, its partial work kept. Either way exceptions propagate.
+    """
+
+    def __init__(self, orchestrator: Orchestrator, claim: Claim, worktree: Worktree | None, lease_s: float) -> None:
+        self._orchestrator = orchestrator
+        self.task = claim.task
+        """The task, as it was when the work began."""
+        self.attempt = claim.attempt
+        """This try; its number fences every write."""
+        self.resumed_from = claim.resumed_from
+        """The last checkpoint of an earlier attempt, if there is one."""
+        self.worktree = worktree
+        """The worktree, if the task has one."""
+        self._lease_s = lease_s
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<Work on {self.task.alias}, attempt {self.attempt.number} by {self.attempt.agent}{'' if self._open else ', over'}>"
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of its worktree, or ``None`` without one."""
+        return None if self.worktree is None else Path(self.worktree.path)
+
+    def briefing(self, budget_tokens: int = 4000) -> str:
+        """Write what is needed to start: the task, the last checkpoint, what its dependencies brought, related passages.
+
+        Args:
+            budget_tokens: About how long it may be; one token is counted as four characters.
+        """
+        orch = self._orchestrator
+        needed = list(orch._store.situation(self.task.id).needed.values())
+        built_on = orch._inherited(self.task)
+        sources = [_briefing.Source(f"{a.title} ({a.id})", orch._excerpt(a, budget_tokens)) for a in built_on[:12]]
+        known = {artifact.id for artifact in built_on}
+        query = f"{self.task.title} {self.task.description}"[:1000]
+        hits = orch.artifacts.search(query, limit=8, session=self.task.session_id)
+        sources += [
+            _briefing.Source(f"Related: {h.title} ({h.artifact_id})", h.text)
+            for h in hits
+            if h.artifact_id not in known and h.task_id != self.task.id
+        ]
+        return _briefing.work_briefing(
+            goal=orch._scope.session(self.task.session_id).goal,
+            task=self.task,
+            attempt=self.attempt,
+            resumed_from=self.resumed_from,
+            folder=None if self.worktree is None else self.worktree.path,
+            needed=needed,
+            sources=sources,
+            budget_tokens=budget_tokens,
+        )
+
+    def checkpoint(self, state: JsonValue, note: str = "", progress: float | None = None) -> Checkpoint:
+        """Save what the next attempt would need to go on from here, and renew the hold. The worktree's files are saved with it.
+
+        Args:
+            state: Anything JSON can hold.
+            note: One line for people.
+            progress: Share that is done, 0 to 1.
+
+        Raises:
+            LeaseLostError: Another attempt has taken the task. Nothing was saved.
+        """
+        if progress is not None and not 0 <= progress <= 1:
+            raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
+        orch = self._orchestrator
+        saved = None if self.worktree is None else orch.worktrees.prepare_snapshot(self.worktree, note=note)
+        return orch._store.checkpoint(
+            self.task.id,
+            self.attempt.number,
+            state,
+            note=note,
+            progress=None if progress is None else float(progress),
+            snapshot=None if saved is None else saved.commit,
+            lease_s=self._lease_s,
+            within=None if saved is None else saved.pin,
+        )
+
+    def heartbeat(self) -> Attempt:
+        """Renew the hold. Call it at least every ``lease_s`` seconds during long work without checkpoints.
+
+        Raises:
+            LeaseLostError: Another attempt has taken the task.
+        """
+        self.attempt = self._orchestrator._store.renew(self.task.id, self.attempt.number, lease_s=self._lease_s)
+        return self.attempt
+
+    def save_artifact(
+        self,
+        title: str,
+        content: JsonValue,
+        *,
+        kind: str = "general",
+        media_type: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, JsonValue] | None = None,
+    ) -> Artifact:
+        """Save something produced on the way; under the same title again, it becomes the next version.
+
+        Raises:
+            LeaseLostError: Another attempt has taken the task; it is kept as an artifact all the same.
+        """
+        orch = self._orchestrator
+        draft = orch.artifacts.draft(title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata)
+        try:
+            return orch._store.save_artifact(
+                self.task.session_id, draft, task_id=self.task.id, attempt=self.attempt.number, agent=self.attempt.agent
+            )
+        except LeaseLostError as exc:
+            raise attrs.evolve(exc, kept_artifact_id=orch._keep(self._holder(), [draft], "late")) from None
+
+    def complete(
+        self,
+        *,
+        summary: str,
+        detailed_work: str | bytes,
+        outputs: Mapping[str, JsonValue] | None = None,
+        file_paths: Iterable[str | os.PathLike[str]] = (),
+        artifact_type: str = "general",
+        next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
+    ) -> Task:
+        """Hand in the work; see `Orchestrator.complete_task`."""
+        done = self._orchestrator._hand_in(
+            self._holder(),
+            summary=summary,
+            detailed_work=detailed_work,
+            file_paths=file_paths,
+            artifact_type=artifact_type,
+            outputs=outputs,
+            next_action=next_action,
+        )
+        self._open = _inputs.action(next_action) is NextAction.CONTINUE
+        return done
+
+    def fail(self, error: str | BaseException) -> Task:
+        """Say that it did not work. The task is blocked, its partial work kept, and a recovery task made.
+
+        Args:
+            error: What went wrong; of an exception, its traceback is kept as an artifact.
+        """
+        orch, task = self._orchestrator, self.task
+        reason = _briefing.one_line(f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error, 300)
+        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else error
+        last = orch._store.last_checkpoint(task.id)
+        report = orch.artifacts.draft(
+            f"{task.title}: attempt {self.attempt.number} did not succeed",
+            f"# {task.title}: attempt {self.attempt.number} by {self.attempt.agent} did not succeed\n\n```\n{text}\n```\n"
+            + (f"\nLast checkpoint: {last.note or '(no note)'}\n\n```json\n{dump_json(last.state, 'state')}\n```\n" if last else ""),
+            kind="failure",
+            media_type="text/markdown",
+            partial=True,
+        )
+        ending = orch._saving(self.worktree, Ending(NextAction.BLOCKED, reason=reason or "no reason given"))
+        self._open = False
+        return orch._finish(self._holder(), ending, [report])
+
+    def release(self, note: str = "") -> Task:
+        """Give the task back without a verdict. It is pending again; its checkpoint, worktree and files stay."""
+        ending = self._orchestrator._saving(self.worktree, Ending(None, reason=note or None))
+        self._open = False
+        return self._orchestrator._finish(self._holder(), ending)
+
+    def _holder(self) -> _Holder:
+        return _Holder(self.task, self.attempt.number, self.attempt.agent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        if not self._open:
+            return
+        try:
+            if isinstance(exc, LeaseLostError) and exc.task_id == self.task.alias:
+                return  # somebody else has it: there is nothing to give back
+            if isinstance(exc, Exception):
+                self.fail(exc)
+            else:
+                self.release("" if exc is None else f"interrupted: {type(exc).__name__}")
+        except VesperaError as also:
+            if exc is None:
+                raise
+            exc.add_note(f"and the task could not be given back: {also}")
+
+
+# --- from words to records ---------------------------------------------------
+
+_TOLD: Final = {
+    "task_completed": "completed",
+    "task_blocked": "blocked",
+    "task_recovered": "ready again after its recovery",
+    "task_revised": "needs revision",
+    "task_skipped": "skipped",
+    "task_cancelled": "cancelled",
+    "task_failed": "given up",
+    "task_retried": "to be tried again",
+    "lease_expired": "let go by an agent that fell silent",
+}
+
+
+def _merge_message(task: Task, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
+    digests = "\n".join(f"Artifact-SHA256: {draft.digest}" for draft in drafts[:1])
+    return f"{task.title}\n\n{ending.summary or ''}\n\nTask: {task.alias} ({task.id})\n{digests}\n"

@@ -1,0 +1,204 @@
+"""One SQLite database: its connection, its transactions, its errors in our words."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from vespera_orchestrator._version import __version__
+from vespera_orchestrator.errors import (
+    ClosedError,
+    CorruptStoreError,
+    InvalidInputError,
+    ReadOnlyError,
+    SchemaVersionError,
+    StoreError,
+    StoreUnavailableError,
+)
+from vespera_orchestrator.stores._schema import APPLICATION_ID, MIGRATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+WAIT_S: Final = 30.0
+"""How long to wait for another writer before giving up."""
+
+
+class Database:
+    """A connection that is opened anew after ``fork``, shared by the threads of one process one at a time.
+
+    Settings, each for a reason: WAL, so that readers never wait; ``synchronous=FULL``, so that what was acknowledged survives a power cut;
+    ``busy_timeout=0`` with waiting of our own, because SQLite's own back-off starves a waiter for seconds under contention;
+    ``BEGIN IMMEDIATE``, because a reader that turns writer fails at once.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], int]) -> None:
+        self.path = path
+        self.clock = clock
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = os.getpid()
+        self._closed = False
+        with self._lock, self._translated():
+            self._connection = self._connect()
+
+    @property
+    def name(self) -> str:
+        """What to call it in an error."""
+        return str(self.path) if self.path is not None else "memory:"
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        with self._lock:
+            self._closed = True
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for several reads that see one state."""
+        self._follow_fork()
+        with self._lock, self._translated():
+            connection = self._usable()
+            if connection.in_transaction:  # within a write of this thread
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it."""
+        self._follow_fork()
+        with self._lock, self._translated():
+            connection = self._usable()
+            self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _usable(self) -> sqlite3.Connection:
+        if self._closed:
+            raise ClosedError
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _follow_fork(self) -> None:
+        if self._pid == os.getpid():
+            return
+        # SQLite forbids carrying a connection over a fork, closing it included: forget it, and the lock that another thread may hold.
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._abandoned = self._connection
+        self._connection = None
+        if self.path is None:
+            self._closed = True
+            raise StoreUnavailableError(self.name, "a memory: store does not follow a fork; open a file store instead")
+
+    def _connect(self) -> sqlite3.Connection:
+        target = str(self.path) if self.path is not None else ":memory:"
+        connection = sqlite3.connect(target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = self._patiently(lambda: self._version(connection))
+        if version == 0 and self.path is not None:
+            self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if version < len(MIGRATIONS):
+            self._patiently(lambda: self._migrate(connection))
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        empty = version == 0 and owner == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        if owner != APPLICATION_ID and not empty:
+            raise SchemaVersionError(self.name, -1, len(MIGRATIONS))
+        if version > len(MIGRATIONS):
+            raise SchemaVersionError(self.name, version, len(MIGRATIONS))
+        return version
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been faster: the version is read again under the write lock.
+            for number in range(self._version(connection) + 1, len(MIGRATIONS) + 1):
+                for statement in _statements(MIGRATIONS[number - 1]):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__))
+                connection.execute(f"PRAGMA user_version={number}")
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Take *step* again while another process holds the lock, with short random pauses so that nobody starves."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return step()
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0003, 0.0025))  # noqa: S311 - jitter, no secret
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise self._in_our_words(exc) from exc
+        except UnicodeEncodeError as exc:
+            raise InvalidInputError("text", f"holds half of a surrogate pair at position {exc.start}, which no file can store") from exc
+        except OverflowError as exc:
+            raise InvalidInputError("number", "is too large: whole numbers may have 63 bits") from exc
+
+    def _in_our_words(self, exc: sqlite3.Error) -> StoreError | InvalidInputError:
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreUnavailableError(self.name, f"another program has kept it locked for {WAIT_S:.0f} s; close it, or wait")
+        if code == sqlite3.SQLITE_FULL:
+            return StoreUnavailableError(self.name, "the disk is full: free some space")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+            return ReadOnlyError(self.name, str(exc))
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return CorruptStoreError(self.name, str(exc))
+        if code == sqlite3.SQLITE_TOOBIG:
+            return InvalidInputError("text", "is larger than the store takes; save it as an artifact instead")
+        return StoreUnavailableError(self.name, f"the database said: {exc}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript would commit first; a migration must stay within its transaction.
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,323 @@
+"""From drafts to rows: names resolved, circles refused, conditions bound. All within the caller's transaction."""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vespera_orchestrator import _conditions
+from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._model import Dependency, Task, TaskStatus, is_alias, new_id, slug
+from vespera_orchestrator.errors import AliasTakenError, ConditionError, CycleError, PlanError, TransitionError, UnknownDependencyError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from vespera_orchestrator._model import TaskDraft
+
+
+class Planner:
+    """Turns the drafts of one plan into tasks, none of which is written yet."""
+
+    def __init__(self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft], now: int) -> None:
+        self.db = db
+        self.session_id = session_id
+        self.drafts = drafts
+        self.now = load_time(now)
+        self.ids = [new_id("t") for _ in drafts]
+        self.aliases: dict[str, str] = {}
+        """Alias to id, for the tasks of this plan."""
+        self.known: dict[str, str | None] = {}
+        """What a reference means, as far as it was looked up."""
+
+    def tasks(self) -> list[Task]:
+        """Return the tasks, pending, their blockers not counted yet.
+
+        Raises:
+            PlanError: Or one of its branches; see `contracts.Store.plan`.
+            AliasTakenError: An alias that was given is taken.
+            TransitionError: The parent has ended.
+        """
+        names = self._name_all()
+        tasks = [self._task(task_id, alias, draft) for task_id, alias, draft in zip(self.ids, names, self.drafts, strict=True)]
+        self._refuse_circles_within(tasks)
+        return tasks
+
+    # names
+
+    def _name_all(self) -> list[str]:
+        names: list[str | None] = [self._given_alias(task_id, draft) for task_id, draft in zip(self.ids, self.drafts, strict=True)]
+        return [
+            name if name is not None else self._made_alias(task_id, draft)
+            for name, task_id, draft in zip(names, self.ids, self.drafts, strict=True)
+        ]
+
+    def _given_alias(self, task_id: str, draft: TaskDraft) -> str | None:
+        alias = draft.alias
+        if alias is None:
+            return None
+        if not is_alias(alias):
+            problem = f"alias {alias!r} is none: a letter, then letters, digits and underscores, no word of the condition language"
+            raise PlanError(problem, draft.place)
+        taken = self.aliases.get(alias) or self._taken(alias)
+        if taken:
+            raise AliasTakenError(alias, taken)
+        self.aliases[alias] = task_id
+        return alias
+
+    def _made_alias(self, task_id: str, draft: TaskDraft) -> str:
+        base = slug(draft.title)
+        alias = base if self._free(base) else f"{base}_{self._free_number(base)}"
+        self.aliases[alias] = task_id
+        return alias
+
+    def _free(self, alias: str) -> bool:
+        return alias not in self.aliases and is_alias(alias) and not self._taken(alias)
+
+    def _free_number(self, base: str) -> int:
+        # Doubling, then halving: a thousand tasks of one title cost ten look-ups each, not a thousand.
+        high = 2
+        while not self._free(f"{base}_{high}"):
+            high *= 2
+        low = high // 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._free(f"{base}_{middle}") else (middle, high)
+        return high
+
+    def _taken(self, alias: str) -> str | None:
+        row = self.db.execute("SELECT id FROM tasks WHERE session_id = ? AND alias = ?", (self.session_id, alias)).fetchone()
+        return str(row[0]) if row else None
+
+    # references
+
+    def _resolve(self, ref: str) -> str | None:
+        if ref in self.aliases:
+            return self.aliases[ref]
+        if ref not in self.known:
+            sql = "SELECT id FROM tasks WHERE session_id = ?1 AND (id = ?2 OR alias = ?2) ORDER BY id = ?2 DESC"
+            row = self.db.execute(sql, (self.session_id, ref)).fetchone()
+            self.known[ref] = row[0] if row else None
+        return self.known[ref]
+
+    def _task_id(self, ref: str, draft: TaskDraft, what: str) -> str:
+        found = self._resolve(ref)
+        if found is None:
+            near = difflib.get_close_matches(ref, [*self.aliases, *self._all_aliases()], 3)
+            hint = f"; did you mean {', '.join(near)}?" if near else "; plan it first, or in the same plan"
+            raise UnknownDependencyError(f"{what} {ref!r} is no task of this session{hint}", draft.place, ref)
+        return found
+
+    def _all_aliases(self) -> list[str]:
+        return [row[0] for row in self.db.execute("SELECT alias FROM tasks WHERE session_id = ? LIMIT 5000", (self.session_id,))]
+
+    def _task(self, task_id: str, alias: str, draft: TaskDraft) -> Task:
+        edges = self._edges(task_id, draft)
+        parent = self._parent(task_id, draft)
+        return Task(
+            id=task_id,
+            alias=alias,
+            session_id=self.session_id,
+            title=draft.title,
+            description=draft.description,
+            status=TaskStatus.PENDING,
+            task_type=draft.task_type,
+            complexity=draft.complexity,
+            specialist_type=draft.specialist_type,
+            priority=draft.priority,
+            estimated_effort=draft.estimated_effort,
+            due_at=draft.due_at,
+            parent_task_id=parent,
+            dependencies=edges,
+            condition=draft.condition,
+            condition_names=self._bind(draft, edges) if draft.condition is not None else {},
+            context=draft.context,
+            outputs={},
+            summary=None,
+            reason=None,
+            attempts=0,
+            failures=0,
+            max_attempts=draft.max_attempts,
+            was_blocked=False,
+            blockers=0,
+            recovers_task_id=draft.recovers_task_id,
+            archived=False,
+            created_at=self.now,
+            updated_at=self.now,
+            ended_at=None,
+        )
+
+    def _edges(self, task_id: str, draft: TaskDraft) -> tuple[Dependency, ...]:
+        edges: dict[str, Dependency] = {}
+        for edge in draft.dependencies:
+            needs = self._task_id(edge.task, draft, "dependency")
+            if needs == task_id:
+                raise CycleError("a task cannot wait for itself", draft.place, path=(edge.task, edge.task))
+            if needs in edges and edges[needs].on is not edge.on:
+                problem = f"waits for {edge.task!r} in two ways, {edges[needs].on} and {edge.on}; name it once, or write a condition"
+                raise PlanError(problem, draft.place)
+            edges[needs] = Dependency(needs, edge.on)
+        return tuple(edges.values())
+
+    def _parent(self, task_id: str, draft: TaskDraft) -> str | None:
+        if draft.parent is None:
+            return None
+        parent = self._task_id(draft.parent, draft, "parent")
+        if parent == task_id:
+            raise CycleError("a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent))
+        row = self.db.execute("SELECT status FROM tasks WHERE id = ?", (parent,)).fetchone()
+        if row and TaskStatus(row[0]).is_terminal and draft.recovers_task_id is None:
+            raise TransitionError(parent, row[0], "take a subtask", f"orch.retry_task({draft.parent!r}) opens it again")
+        return parent
+
+    def _bind(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
+        try:
+            condition = _conditions.parse(draft.condition or "")
+        except ConditionError as exc:
+            raise attrs.evolve(exc, place=draft.place) from None
+        needed = {edge.task for edge in edges}
+        names: dict[str, str] = {}
+        for reference in condition.references():
+            found = self._resolve(reference.name)
+            if found not in needed:
+                allowed = tuple(edge.task for edge in draft.dependencies)
+                problem = f"{reference.name!r} is none of this task's dependencies"
+                raise ConditionError(
+                    problem, draft.place, condition.text, reference.column, allowed or ("none: give dependencies= as well",)
+                )
+            names[reference.name] = str(found)
+        return names
+
+    # circles
+
+    def _refuse_circles_within(self, tasks: list[Task]) -> None:
+        """Refuse a circle among the new tasks: each waits for its dependencies and for its children."""
+        waits: dict[str, list[str]] = {task.id: [edge.task for edge in task.dependencies] for task in tasks}
+        for task in tasks:
+            if task.parent_task_id in waits:
+                waits[task.parent_task_id].append(task.id)
+        open_count = {task_id: sum(needs in waits for needs in needed) for task_id, needed in waits.items()}
+        waiters: dict[str, list[str]] = {}
+        for task_id, needed in waits.items():
+            for needs in needed:
+                waiters.setdefault(needs, []).append(task_id)
+        queue = deque(task_id for task_id, count in open_count.items() if not count)
+        while queue:
+            for waiter in waiters.get(queue.popleft(), ()):
+                open_count[waiter] -= 1
+                if not open_count[waiter]:
+                    queue.append(waiter)
+        stuck = {task_id for task_id, count in open_count.items() if count}
+        if stuck:
+            names = {task.id: task.alias for task in tasks}
+            raise circle([names[task_id] for task_id in _walk_round(stuck, waits)])
+
+
+def _walk_round(stuck: set[str], waits: dict[str, list[str]]) -> list[str]:
+    at = min(stuck)
+    path: list[str] = []
+    seen: dict[str, int] = {}
+    while at not in seen:
+        seen[at] = len(path)
+        path.append(at)
+        at = next(needs for needs in waits[at] if needs in stuck)
+    return [*path[seen[at] :], at]
+
+
+def circle(path: Sequence[str], place: str = "") -> CycleError:
+    """Make the error for a circle along *path* of aliases."""
+    return CycleError(f"these tasks would wait for each other: {' → '.join(path)}; leave out one of these edges", place, path=tuple(path))
+
+
+def refuse_circles_through(db: sqlite3.Connection, tasks: Sequence[Task]) -> None:
+    """Refuse a circle that runs through a task that existed before the plan, all rows being written.
+
+    A new task that only names existing ones closes no circle. One that is put under an existing parent may, if what it waits for waits
+    for that parent; what lies below that parent cannot, or there had been a circle before. Only the rest is searched.
+    """
+    new = {task.id: task for task in tasks}
+    children: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.parent_task_id is not None:
+            children.setdefault(task.parent_task_id, []).append(task.id)
+    for parent in [p for p in children if p not in new]:
+        outside = {e for e in _existing_upstream(children[parent], new, children) if not _is_below(db, e, parent)}
+        if outside and reaches(db, outside, parent):
+            raise circle(find_path(db, parent, parent))
+
+
+def _existing_upstream(start: list[str], new: dict[str, Task], children: dict[str, list[str]]) -> set[str]:
+    """Return the existing tasks that the new tasks in *start* wait for, through any number of new ones."""
+    queue, seen, found = deque(start), set(start), set()
+    while queue:
+        at = queue.popleft()
+        for needs in [*(edge.task for edge in new[at].dependencies), *children.get(at, ())]:
+            if needs not in new:
+                found.add(needs)
+            elif needs not in seen:
+                seen.add(needs)
+                queue.append(needs)
+    return found
+
+
+def _is_below(db: sqlite3.Connection, task_id: str, parent: str) -> bool:
+    at: str | None = task_id
+    while at is not None and at != parent:
+        row = db.execute("SELECT parent_task_id FROM tasks WHERE id = ?", (at,)).fetchone()
+        at = row[0] if row else None
+    return at == parent and task_id != parent
+
+
+def reaches(db: sqlite3.Connection, starts: Iterable[str], goal: str) -> bool:
+    """Tell whether any of *starts* is *goal* or waits for it, however indirectly."""
+    sql = """
+        WITH RECURSIVE up (id) AS (
+            SELECT value FROM json_each(?1)
+            UNION SELECT needs_id FROM dependencies JOIN up ON task_id = up.id
+            UNION SELECT tasks.id FROM tasks JOIN up ON parent_task_id = up.id
+        )
+        SELECT 1 FROM up WHERE id = ?2 LIMIT 1
+    """
+    return db.execute(sql, (_json(starts), goal)).fetchone() is not None
+
+
+def find_path(db: sqlite3.Connection, start: str, goal: str) -> list[str]:
+    """Return the aliases from *start* to *goal* along "waits for", or an empty list. Dependencies and subtasks are both followed."""
+    came_from: dict[str, str] = {}
+    queue = deque([start])
+    while queue:
+        at = queue.popleft()
+        for needs in waits_for(db, at):
+            if needs == goal:
+                came_from.setdefault("", at)
+                return _aliases(db, start, at, goal, came_from)
+            if needs not in came_from and needs != start:
+                came_from[needs] = at
+                queue.append(needs)
+    return []
+
+
+def waits_for(db: sqlite3.Connection, task_id: str) -> list[str]:
+    """Return the ids of the tasks that this one waits for directly."""
+    sql = "SELECT needs_id FROM dependencies WHERE task_id = ?1 UNION ALL SELECT id FROM tasks WHERE parent_task_id = ?1"
+    return [row[0] for row in db.execute(sql, (task_id,))]
+
+
+def _aliases(db: sqlite3.Connection, start: str, at: str, goal: str, came_from: dict[str, str]) -> list[str]:
+    path = [goal]
+    while at != start:
+        path.append(at)
+        at = came_from[at]
+    path.append(start)
+    names = {
+        row[0]: row[1] for row in db.execute("SELECT id, alias FROM tasks WHERE id IN (SELECT value FROM json_each(?))", (_json(path),))
+    }
+    return [names[task_id] for task_id in reversed(path)]
+
+
+def _json(values: Iterable[str]) -> str:
+    return "[" + ",".join(f'"{value}"' for value in values) + "]"

@@ -1,0 +1,166 @@
+"""The SQLite schema, as numbered steps from an empty file to today's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x56455350
+"""``VESP``: marks the file as ours, so that no other program's database is ever touched."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    # 1: the first schema
+    """
+CREATE TABLE migrations (
+    version INTEGER PRIMARY KEY,
+    applied_at INTEGER NOT NULL,
+    library TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE sessions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    goal TEXT NOT NULL,
+    project_type TEXT,
+    parent_session_id TEXT REFERENCES sessions (id),
+    context TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tasks (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    alias TEXT NOT NULL,
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    title TEXT NOT NULL,
+    description TEXT NOT NULL,
+    status TEXT NOT NULL,
+    task_type TEXT NOT NULL,
+    complexity TEXT NOT NULL,
+    specialist_type TEXT,
+    priority INTEGER NOT NULL,
+    estimated_effort TEXT,
+    due_at INTEGER,
+    parent_task_id TEXT REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
+    condition TEXT,
+    condition_version INTEGER,
+    condition_names TEXT,
+    context TEXT NOT NULL,
+    outputs TEXT NOT NULL,
+    summary TEXT,
+    reason TEXT,
+    attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    was_blocked INTEGER NOT NULL,
+    blockers INTEGER NOT NULL CHECK (blockers >= 0),
+    recovers_task_id TEXT REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
+    archived INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    UNIQUE (session_id, alias)
+) STRICT;
+CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, seq) WHERE status = 'pending' AND blockers = 0;
+CREATE INDEX tasks_status ON tasks (session_id, status);
+CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
+CREATE INDEX tasks_recovers ON tasks (recovers_task_id) WHERE recovers_task_id IS NOT NULL;
+
+-- met: whether the outcome waited for has come; governed: whether the task's condition names this edge instead.
+CREATE TABLE dependencies (
+    task_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
+    needs_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
+    position INTEGER NOT NULL,
+    on_outcome TEXT NOT NULL,
+    governed INTEGER NOT NULL,
+    met INTEGER NOT NULL,
+    PRIMARY KEY (task_id, needs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dependencies_needs ON dependencies (needs_id);
+
+CREATE TABLE attempts (
+    task_id TEXT NOT NULL REFERENCES tasks (id),
+    number INTEGER NOT NULL,
+    agent TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL,
+    last_sign_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    ending TEXT,
+    error TEXT,
+    receipt TEXT,
+    PRIMARY KEY (task_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attempts_lease ON attempts (lease_until) WHERE ended_at IS NULL;
+
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    task_id TEXT NOT NULL REFERENCES tasks (id),
+    attempt INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    note TEXT NOT NULL,
+    progress REAL,
+    snapshot TEXT,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX checkpoints_task ON checkpoints (task_id, id);
+
+CREATE TABLE artifacts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    task_id TEXT,
+    attempt INTEGER,
+    agent TEXT,
+    kind TEXT NOT NULL,
+    title TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    supersedes_id TEXT,
+    superseded INTEGER NOT NULL,
+    partial INTEGER NOT NULL,
+    tags TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX artifacts_session ON artifacts (session_id, seq);
+CREATE INDEX artifacts_task ON artifacts (task_id, title, version);
+
+CREATE TABLE worktrees (
+    name TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    task_id TEXT,
+    agent TEXT,
+    path TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    base TEXT NOT NULL,
+    state TEXT NOT NULL,
+    landed TEXT,
+    rescue_ref TEXT,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX worktrees_task ON worktrees (task_id);
+
+CREATE TABLE document_versions (
+    path TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    event_seq INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (path, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    session_id TEXT,
+    task_id TEXT,
+    agent TEXT,
+    data TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_session ON events (session_id, seq);
+CREATE INDEX events_kind ON events (kind, seq);
+""",
+)

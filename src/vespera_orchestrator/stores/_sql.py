@@ -1,0 +1,176 @@
+"""Between rows and records: what every SQL store shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from vespera_orchestrator._codec import dump_json, dump_time, load_json, load_time, load_time_or_none
+from vespera_orchestrator._model import (
+    Artifact,
+    Attempt,
+    Checkpoint,
+    Dependency,
+    DocumentVersion,
+    Event,
+    Outcome,
+    Session,
+    Task,
+    TaskStatus,
+    Worktree,
+)
+from vespera_orchestrator.errors import CorruptRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Row: TypeAlias = Any
+"""A row, read by position."""
+
+SESSION: Final = "id, goal, project_type, parent_session_id, context, created_at"
+TASK: Final = (
+    "id, alias, session_id, title, description, status, task_type, complexity, specialist_type, priority, estimated_effort, due_at, "
+    "parent_task_id, condition, condition_names, context, outputs, summary, reason, attempts, failures, max_attempts, was_blocked, "
+    "blockers, recovers_task_id, archived, created_at, updated_at, ended_at"
+)
+ATTEMPT: Final = "task_id, number, agent, started_at, lease_until, last_sign_at, ended_at, ending, error"
+CHECKPOINT: Final = "id, task_id, attempt, state, note, progress, snapshot, created_at"
+ARTIFACT: Final = (
+    "id, session_id, task_id, attempt, agent, kind, title, media_type, digest, size_bytes, version, supersedes_id, superseded, partial, "
+    "tags, metadata, created_at"
+)
+EVENT: Final = "seq, at, kind, session_id, task_id, agent, data"
+WORKTREE: Final = "name, session_id, task_id, agent, path, branch, base, state, landed, rescue_ref, created_at"
+DOCUMENT: Final = "path, version, digest, event_seq, created_at"
+
+TASK_TEXTS: Final = ("title", "description", "task_type", "complexity", "specialist_type", "priority", "estimated_effort")
+"""Descriptive columns of a task that are stored as they are."""
+
+
+def prefixed(columns: str, table: str) -> str:
+    """Put *table* before each of *columns*."""
+    return ", ".join(f"{table}.{name.strip()}" for name in columns.split(","))
+
+
+def slots(columns: str) -> str:
+    """Return as many question marks as there are *columns*."""
+    return ", ".join("?" for _ in columns.split(","))
+
+
+def _names(columns: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in columns.split(","))
+
+
+_TASK, _ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(
+    _names, (TASK, ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT)
+)
+
+
+def read_session(row: Row, updated_at: int) -> Session:
+    """Make the record of a session."""
+    context = load_json(row[4], f"session {row[0]}")
+    return Session(row[0], row[1], row[2], row[3], context, load_time(row[5]), load_time(max(updated_at, row[5])))
+
+
+def read_task(row: Row, dependencies: Sequence[Row]) -> Task:
+    """Make the record of a task from its row and its edges' ``(needs_id, on_outcome)``."""
+    values = dict(zip(_TASK, row, strict=True))
+    record = f"task {row[0]}"
+    try:
+        values["status"] = TaskStatus(values["status"])
+        values["dependencies"] = tuple([Dependency(needs, Outcome(on)) for needs, on in dependencies])
+    except ValueError as exc:
+        raise CorruptRecordError(record, str(exc)) from exc
+    for name in ("condition_names", "context", "outputs"):
+        values[name] = load_json(values[name], record) if values[name] else {}
+    for name in ("due_at", "created_at", "updated_at", "ended_at"):
+        values[name] = load_time_or_none(values[name])
+    values["was_blocked"] = bool(values["was_blocked"])
+    values["archived"] = bool(values["archived"])
+    return Task(**values)
+
+
+def read_attempt(row: Row) -> Attempt:
+    """Make the record of an attempt."""
+    values = dict(zip(_ATTEMPT, row, strict=True))
+    for name in ("started_at", "lease_until", "last_sign_at", "ended_at"):
+        values[name] = load_time_or_none(values[name])
+    return Attempt(**values)
+
+
+def read_checkpoint(row: Row) -> Checkpoint:
+    """Make the record of a checkpoint."""
+    values = dict(zip(_CHECKPOINT, row, strict=True))
+    values["state"] = load_json(values["state"], f"checkpoint {row[0]}")
+    return Checkpoint(**values | {"created_at": load_time(values["created_at"])})
+
+
+def read_artifact(row: Row) -> Artifact:
+    """Make the record of an artifact."""
+    values = dict(zip(_ARTIFACT, row, strict=True))
+    record = f"artifact {row[0]}"
+    values["tags"] = tuple(load_json(values["tags"], record))
+    values["metadata"] = load_json(values["metadata"], record)
+    values["superseded"] = bool(values["superseded"])
+    values["partial"] = bool(values["partial"])
+    return Artifact(**values | {"created_at": load_time(values["created_at"])})
+
+
+def read_event(row: Row) -> Event:
+    """Make the record of an event."""
+    values = dict(zip(_EVENT, row, strict=True))
+    values["data"] = load_json(values["data"], f"event {row[0]}")
+    return Event(**values | {"at": load_time(values["at"])})
+
+
+def read_worktree(row: Row) -> Worktree:
+    """Make the record of a worktree."""
+    values = dict(zip(_WORKTREE, row, strict=True))
+    return Worktree(**values | {"created_at": load_time(values["created_at"])})
+
+
+def read_document(row: Row) -> DocumentVersion:
+    """Make the record of a document's version."""
+    values = dict(zip(_DOCUMENT, row, strict=True))
+    return DocumentVersion(**values | {"created_at": load_time(values["created_at"])})
+
+
+def task_row(task: Task) -> Row:
+    """Make the row of a new task."""
+    names = dump_json(dict(task.condition_names), "condition") if task.condition_names else None
+    return (
+        *attrs.astuple(task, recurse=False)[:5],
+        str(task.status),
+        task.task_type,
+        task.complexity,
+        task.specialist_type,
+        task.priority,
+        task.estimated_effort,
+        dump_time(task.due_at),
+        task.parent_task_id,
+        task.condition,
+        names,
+        dump_json(task.context, "context"),
+        dump_json(task.outputs, "outputs"),
+        task.summary,
+        task.reason,
+        task.attempts,
+        task.failures,
+        task.max_attempts,
+        int(task.was_blocked),
+        task.blockers,
+        task.recovers_task_id,
+        int(task.archived),
+        dump_time(task.created_at),
+        dump_time(task.updated_at),
+        dump_time(task.ended_at),
+    )
+
+
+def group_edges(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
+    """Group ``(task_id, needs_id, on_outcome)`` by task."""
+    grouped: dict[str, list[Row]] = {}
+    for task_id, needs, on in rows:
+        grouped.setdefault(task_id, []).append((needs, on))
+    return grouped

@@ -1,0 +1,27 @@
+"""Git worktrees: one checkout for each task or agent, saved as it goes, landed without touching anybody's checkout.
+
+This is the only room that knows pygit2. Nothing here loads it before a worktree is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vespera_orchestrator.worktrees.worktrees import Worktrees
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.worktrees.merge import Landing
+    from vespera_orchestrator.worktrees.repair import Rescued
+    from vespera_orchestrator.worktrees.snapshot import Snapshot
+
+__all__ = ["Landing", "Rescued", "Snapshot", "Worktrees"]
+
+_LAZY = {"Landing": "merge", "Rescued": "repair", "Snapshot": "snapshot"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

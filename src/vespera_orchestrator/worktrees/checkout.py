@@ -1,0 +1,424 @@
+"""A worktree's folder and its admin directory, made and taken down by hand.
+
+pygit2's ``add_worktree`` is not used: it holds the interpreter's lock for seconds, and what it leaves behind when it fails or is killed
+makes libgit2 give wrong answers for the whole repository. Here the admin directory is put together out of git's sight and appears under
+``worktrees/`` in one rename, complete and locked against ``git worktree prune``; taking it down is one rename too.
+
+Inside of it lies a note of ours (git leaves it alone) that says whose it is and how far we have come, so that whoever comes by after a
+kill can finish: with *making* the folder holds nothing but what we put there, with *removing* everything in it is kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pygit2
+from pygit2.enums import CheckoutStrategy
+
+from vespera_orchestrator._codec import converter, to_plain
+from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
+from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
+from vespera_orchestrator.worktrees.repository import LANDED, RESCUE, WIP, branch_ref, git_errors, linked_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+_NOTE = "vespera_orchestrator.json"
+MAKING, READY, REMOVING = "making", "ready", "removing"
+_NAME_MAX_BYTES = 120
+"""Leaves room for a number, and for git's own suffixes, below the 255 bytes of common file systems."""
+_NUMBERS = 10_000
+
+
+@attrs.frozen
+class Note:
+    """What an admin directory of ours says about itself."""
+
+    stage: str
+    """``making``, ``ready`` or ``removing``."""
+    home: str
+    """The home that it belongs to; another home's worktrees are not ours."""
+    worktree: Worktree
+
+
+def owner_of(worktree: Worktree) -> str:
+    """Return the name of the lock under which a worktree is made, saved and removed; known before the worktree is."""
+    return f"worktree {worktree.task_id or f'{worktree.session_id}/{worktree.agent}'}"
+
+
+def read_note(repository: ProjectRepository, name: str) -> Note | None:
+    """Return the note of the worktree of this name, or ``None`` where it is not ours."""
+    try:
+        raw = json.loads(repository.admin(name).joinpath(_NOTE).read_text("utf-8"))
+        note = converter().structure(raw, Note)
+    except Exception:  # noqa: BLE001 - absent, cut short or changed: whatever the reason, it proves nothing
+        return None
+    return note if note.home == str(repository.home.path) and note.worktree.name == name else None
+
+
+def notes(repository: ProjectRepository) -> list[Note]:
+    """Return the notes of all our worktrees, the oldest first."""
+    found = [note for admin in repository.admins() if (note := read_note(repository, admin.name)) is not None]
+    return sorted(found, key=lambda note: note.worktree.created_at)
+
+
+def _write_note(repository: ProjectRepository, folder: Path, stage: str, worktree: Worktree) -> None:
+    note = Note(stage, str(repository.home.path), worktree)
+    temporary = folder / f".{_NOTE}.{secrets.token_hex(4)}"
+    temporary.write_text(json.dumps(to_plain(note)), "utf-8")
+    temporary.replace(folder / _NOTE)
+
+
+# --- names and places -------------------------------------------------------
+
+
+def plain_name(text: str) -> str:
+    """Make a name for a folder, a ref and an admin directory from *text*: word characters and hyphens only, so no way out of a folder."""
+    name = re.sub(r"[^\w-]+", "_", text).strip("_-")
+    return name.encode("utf-8", "ignore")[:_NAME_MAX_BYTES].decode("utf-8", "ignore") or "worktree"
+
+
+def reserve(
+    repository: ProjectRepository, draft: Worktree, *, path: str | os.PathLike[str] | None, branch: str | None, taken: set[str]
+) -> Worktree:
+    """Choose name, folder and branch for *draft*, and put its admin directory in place with stage *making*.
+
+    Args:
+        repository: The repository.
+        draft: The record to be; its name is the wish, a number is put behind it when name, folder or branch are taken.
+        path: The folder, if the caller chose one.
+        branch: The branch, if the caller chose one.
+        taken: Names that other records have.
+
+    Raises:
+        InvalidInputError: The chosen folder or branch cannot be used.
+        GitFailedError: Git or the file system refused.
+    """
+    chosen_path = _chosen_folder(repository, path) if path is not None else None
+    config = repository.home.config
+    root = (repository.home.project / Path(config.worktrees_root).expanduser()).resolve()
+    with git_errors("choose a place for the worktree"), repository.lock("names"):
+        branches = repository.refs("refs/heads/")
+        if branch is not None:
+            _refuse_taken_branch(branch, branches)
+        for number in range(1, _NUMBERS):
+            name = draft.name if number == 1 else f"{draft.name}-{number}"
+            place = chosen_path or root / name
+            line = branch or f"{config.branch_prefix}{name}"
+            _refuse_shadowed_branch(line, branches)
+            free = not (name in taken or repository.admin(name).exists() or (chosen_path is None and os.path.lexists(place)))
+            if free and (branch is not None or not _clashes(branch_ref(line, "branch_prefix"), branches)):
+                worktree = attrs.evolve(draft, name=name, path=str(place), branch=line)
+                retire(repository, name)
+                if _appear(repository, worktree):
+                    return worktree
+    raise GitFailedError("choose a name for the worktree", f"{draft.name!r} is taken {_NUMBERS} times over; remove some worktrees")
+
+
+def _chosen_folder(repository: ProjectRepository, path: str | os.PathLike[str]) -> Path:
+    place = (repository.home.project / Path(path).expanduser()).resolve()
+    if place == repository.home.project or place.is_relative_to(repository.common):
+        raise InvalidInputError("path", f"{str(place)!r} is the project's own; give a folder that does not exist yet")
+    if os.path.lexists(place) and not _is_empty(place):
+        raise InvalidInputError("path", f"{str(place)!r} is there already and not empty; give a folder that does not exist yet")
+    return place
+
+
+def _is_empty(folder: Path) -> bool:
+    return not folder.is_symlink() and folder.is_dir() and not any(folder.iterdir())
+
+
+def _refuse_taken_branch(branch: str, branches: dict[str, str]) -> None:
+    ref = branch_ref(branch, "branch")
+    if _clashes(ref, branches):
+        raise InvalidInputError("branch", f"a branch {branch!r} (or one below that name) exists already; give another name, or none")
+
+
+def _refuse_shadowed_branch(branch: str, branches: dict[str, str]) -> None:
+    parts = branch_ref(branch, "branch_prefix").split("/")
+    for end in range(3, len(parts)):
+        if (above := "/".join(parts[:end])) in branches:
+            short = above.removeprefix("refs/heads/")
+            reason = f"the branch {short!r} exists, and git cannot have a branch below it; rename it, or set another branch_prefix"
+            raise GitFailedError(f"make the branch {branch}", reason)
+
+
+def _clashes(ref: str, branches: dict[str, str]) -> bool:
+    return ref in branches or any(other.startswith(f"{ref}/") for other in branches)
+
+
+# --- making -----------------------------------------------------------------
+
+
+def _appear(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Put a complete admin directory in place; return whether the name was free."""
+    staged = repository.workshop / f"new-{secrets.token_hex(8)}"
+    staged.mkdir(parents=True)
+    # First of all, as long as anything can see it: without this, `git worktree prune` takes a worktree whose folder is not there yet.
+    staged.joinpath("locked").write_text(_lock_reason(worktree), "utf-8")
+    staged.joinpath("gitdir").write_bytes(os.fsencode(worktree.path) + b"/.git\n")
+    staged.joinpath("commondir").write_text("../..\n", "utf-8")
+    staged.joinpath("HEAD").write_text(f"ref: refs/heads/{worktree.branch}\n", "utf-8")
+    _write_note(repository, staged, MAKING, worktree)
+    admin = repository.admin(worktree.name)
+    for _ in range(3):
+        admin.parent.mkdir(exist_ok=True)
+        try:
+            staged.rename(admin)
+        except FileNotFoundError:  # `git worktree prune` removes worktrees/ when it is empty
+            continue
+        except OSError:
+            shutil.rmtree(staged)
+            if not admin.exists():
+                raise
+            return False
+        return True
+    raise GitFailedError(f"make {admin}", "its parent keeps disappearing; try again when no other program works on the repository")
+
+
+def _lock_reason(worktree: Worktree) -> str:
+    return (
+        f"vespera_orchestrator: in use for {worktree.task_id or worktree.agent}; orch.worktrees.remove({worktree.name!r}) takes it down\n"
+    )
+
+
+def lock_against_prune(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Lock the worktree again where somebody unlocked it; return whether that was so."""
+    marker = repository.admin(worktree.name) / "locked"
+    if marker.exists():
+        return False
+    marker.write_text(_lock_reason(worktree), "utf-8")
+    return True
+
+
+def is_whole(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Tell whether the worktree can be used as it is."""
+    note = read_note(repository, worktree.name)
+    admin = repository.admin(worktree.name)
+    if note is None or note.stage != READY or not all(admin.joinpath(part).is_file() for part in ("HEAD", "gitdir", "commondir", "index")):
+        return False
+    return leads_to(Path(worktree.path), admin)
+
+
+def leads_to(folder: Path, admin: Path) -> bool:
+    """Tell whether the ``.git`` file in *folder* names *admin*."""
+    try:
+        text = os.fsdecode(folder.joinpath(".git").read_bytes())
+    except OSError:
+        return False
+    return text.startswith("gitdir:") and (folder / text.removeprefix("gitdir:").strip()).resolve() == admin.resolve()
+
+
+def fill(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Bring the worktree into a usable state, whatever is missing: admin directory, branch, folder, files, index.
+
+    Files come from the last snapshot, or from the branch when there is none. A folder that holds files is never written over, unless its
+    note says that all of them are ours. Safe to repeat after a kill.
+
+    Raises:
+        GitFailedError: Git or the file system refused, or the folder is used for something else.
+    """
+    with git_errors(f"make the worktree {worktree.name} at {worktree.path}"):
+        folder, admin = Path(worktree.path), repository.admin(worktree.name)
+        note = read_note(repository, worktree.name)
+        if note is None:
+            with repository.lock("names"):
+                if not _appear(repository, worktree):
+                    reason = f"{admin} belongs to another worktree; remove that one first"
+                    raise GitFailedError(f"make the worktree {worktree.name}", reason)
+        missing = not os.path.lexists(folder) or _is_empty(folder)
+        ours = missing or (note is not None and note.stage == MAKING)
+        if not ours and not leads_to(folder, admin) and os.path.lexists(folder / ".git"):
+            raise GitFailedError(f"make the worktree {worktree.name}", f"{folder} is used for something else; move it away and try again")
+        _write_note(repository, admin, MAKING if ours else READY, worktree)
+        _restore_branch(repository, worktree)
+        folder.mkdir(parents=True, exist_ok=True)
+        _hide_from_status(repository, folder)
+        folder.joinpath(".git").write_bytes(b"gitdir: " + os.fsencode(admin) + b"\n")
+        _write_files(repository, worktree, ours=ours)
+        _write_note(repository, admin, READY, worktree)
+
+
+def _restore_branch(repository: ProjectRepository, worktree: Worktree) -> None:
+    ref = f"refs/heads/{worktree.branch}"
+    if repository.tip(ref) is None:
+        try:
+            repository.move(ref, None, _start(repository, worktree), message=f"vespera_orchestrator: worktree {worktree.name}")
+        except RefMovedError as exc:
+            raise GitFailedError(f"make the branch {worktree.branch}", "another program made it just now; try again") from exc
+
+
+def _start(repository: ProjectRepository, worktree: Worktree) -> str:
+    """Return the commit that the branch should name when it is gone: where HEAD was at the last snapshot."""
+    snapshot = repository.tip(WIP + worktree.name)
+    parents = repository.open()[snapshot].parent_ids if snapshot is not None else []
+    return str(parents[0]) if parents else worktree.base
+
+
+def _write_files(repository: ProjectRepository, worktree: Worktree, *, ours: bool) -> None:
+    admin = repository.admin(worktree.name)
+    if ours:
+        admin.joinpath("index.lock").unlink(missing_ok=True)  # nobody but us has been here: it is that of a killed checkout
+    repo = repository.open_worktree(worktree.name)
+    head = repo.revparse_single("HEAD").peel(pygit2.Tree)
+    snapshot = repository.tip(WIP + worktree.name)
+    fresh = not admin.joinpath("index").exists()
+    if ours and snapshot is None and fresh:
+        repo.checkout_tree(head, strategy=CheckoutStrategy.FORCE)
+        return
+    if fresh:
+        index = repo.index
+        index.read_tree(head)
+        index.write()
+    if ours:
+        # The index stays the agent's: what was untracked at the snapshot is untracked again.
+        tree = head if snapshot is None else repo[snapshot].peel(pygit2.Tree)
+        repo.checkout_tree(tree, strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
+
+
+def _hide_from_status(repository: ProjectRepository, folder: Path) -> None:
+    """Keep a worktree that lies inside the main one out of that one's status."""
+    repo = repository.open()
+    project = repository.home.project
+    if repo.is_bare or not folder.is_relative_to(project):
+        return
+    inside = folder.relative_to(project).as_posix()
+    if _is_ignored(repo, f"{inside}/"):
+        return
+    exclude = repository.common / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    with exclude.open("ab") as stream:
+        stream.write(b"/" + os.fsencode(re.sub(r"([\\*?\[ ])", r"\\\1", inside)) + b"/\n")
+
+
+# --- taking down ------------------------------------------------------------
+
+
+def take_down(repository: ProjectRepository, worktree: Worktree) -> str | None:
+    """Remove folder and admin directory. Whatever they hold must be kept elsewhere already. Safe to repeat after a kill.
+
+    Returns:
+        Why the folder was left where it is, or ``None``.
+
+    Raises:
+        GitFailedError: The file system refused; what is left is finished by the next call.
+    """
+    with git_errors(f"remove the worktree {worktree.name} at {worktree.path}"):
+        folder, admin = Path(worktree.path), repository.admin(worktree.name)
+        note = read_note(repository, worktree.name)
+        if note is None:
+            return None if not folder.exists() else f"{folder} was left: nothing proves that it is ours any more"
+        left = None
+        if note.stage in (MAKING, REMOVING) or leads_to(folder, admin):
+            _write_note(repository, admin, REMOVING, note.worktree)
+            _remove_tree(folder)
+        elif folder.exists():
+            left = f"{folder} was left: its .git file does not lead to the worktree {worktree.name} any more"
+        discarded = repository.workshop / f"old-{secrets.token_hex(8)}"
+        discarded.parent.mkdir(parents=True, exist_ok=True)
+        admin.rename(discarded)
+        shutil.rmtree(discarded, ignore_errors=True)  # the workshop is swept by repair
+        return left
+
+
+def _remove_tree(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink():
+        folder.unlink()
+        return
+
+    def make_writable(function: Callable[..., Any], path: str, _: object) -> None:
+        # Caches of other tools (Go's modules, for one) write-protect their folders.
+        for target in (Path(path).parent, Path(path)):
+            if target.is_dir() and not target.is_symlink():
+                target.chmod(stat.S_IRWXU)
+        if function in (os.open, os.scandir, os.lstat):
+            shutil.rmtree(path)
+        else:
+            function(path)
+
+    hook: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": make_writable}
+    shutil.rmtree(folder, **hook)
+
+
+def keep(repository: ProjectRepository, name: str, commit: str) -> str:
+    """Make a rescue ref for *commit*, the last state of the worktree of this name, and return the ref. Idempotent."""
+    ref = f"{RESCUE}{name}-{commit[:12]}"
+    repository.move(ref, None, commit)
+    return ref
+
+
+def retire(repository: ProjectRepository, name: str) -> bool:
+    """Take the snapshot refs of a worktree that is no more away, its last snapshot being kept; return whether there were any."""
+    snapshot, mark = (repository.tip(prefix + name) for prefix in (WIP, LANDED))
+    if snapshot is not None:
+        keep(repository, name, snapshot)
+    for prefix, commit in ((WIP, snapshot), (LANDED, mark)):
+        if commit is not None:
+            repository.move(prefix + name, commit, None)
+    return snapshot is not None or mark is not None
+
+
+def drop_branch(repository: ProjectRepository, worktree: Worktree, kept: list[str]) -> bool:
+    """Delete the worktree's branch where all its commits are reachable from the commits *kept* and nobody has it checked out."""
+    ref = f"refs/heads/{worktree.branch}"
+    tip = repository.tip(ref)
+    if tip is None:
+        return True
+    with git_errors(f"compare {worktree.branch}"):
+        if not repository.reaches(tip, kept) or repository.checked_out(worktree.branch) is not None:
+            return False
+    try:
+        repository.move(ref, tip, None)
+    except RefMovedError:
+        return False  # somebody works on it
+    return True
+
+
+def nested_repositories(repository: ProjectRepository, worktree: Worktree) -> list[str]:
+    """Return folders inside the worktree that are repositories of their own and not ignored: no snapshot can keep their history."""
+    root = Path(worktree.path)
+    repo = repository.open_worktree(worktree.name)
+    found = []
+    for folder, names, files in os.walk(root):
+        if folder == str(root):
+            names[:] = [name for name in names if name != ".git"]
+        elif ".git" in names or ".git" in files:
+            inside = os.path.relpath(folder, root)
+            names.clear()
+            if not _is_ignored(repo, f"{inside}/"):
+                found.append(inside)
+    return found
+
+
+def _is_ignored(repo: pygit2.Repository, path: str) -> bool:
+    try:
+        return bool(repo.path_is_ignored(path))
+    except ValueError:  # not UTF-8
+        return False
+
+
+def admin_trouble(repository: ProjectRepository, worktree: Worktree) -> str | None:
+    """Return why the worktree's files cannot be read just now, or ``None``."""
+    note = read_note(repository, worktree.name)
+    if note is None or note.stage == REMOVING:
+        return "it was removed; orch.worktrees.rescue() lists what was kept"
+    if note.stage == MAKING or not Path(worktree.path).is_dir():
+        return (
+            f"its folder {worktree.path} is not complete; orch.worktrees.create(…) for the same task makes it again from the last snapshot"
+        )
+    if linked_folder(repository.admin(worktree.name)) != Path(worktree.path):
+        return f"it was moved away from {worktree.path}; move it back (git worktree move)"
+    return None

@@ -1,0 +1,362 @@
+"""The public door: `Worktrees`, which ties git and the store together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from vespera_orchestrator._model import Task, Worktree, utcnow
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    MergeConflictError,
+    NotARepositoryError,
+    RefMovedError,
+    TaskNotFoundError,
+    WorktreeNotFoundError,
+)
+
+if TYPE_CHECKING:
+    import builtins
+    import os
+    from pathlib import Path
+
+    from vespera_orchestrator._sessions import Scope
+    from vespera_orchestrator.worktrees.merge import Landing
+    from vespera_orchestrator.worktrees.repair import Rescued
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.snapshot import Snapshot
+
+WorktreeRef: TypeAlias = "Worktree | Task | str"
+"""A worktree: its record or name; or its task, as a record, id or alias."""
+
+_TRIES = 200
+"""How often to begin again when others were faster. One of them succeeds each time, so all get through."""
+
+
+class Worktrees:
+    """One git worktree for each task or agent: made, saved, landed, removed. Reached as ``orch.worktrees``.
+
+    Any number of threads and processes may work at once. What was saved is never lost: removal keeps the last state, and every earlier
+    snapshot stays reachable from it. The user's own checkouts (index, HEAD, stash, files) are never changed.
+
+    Every call that touches git may raise `NotARepositoryError` (no repository, or no commit yet), `UnsupportedRepositoryError` (a feature
+    that would be handled wrongly; nothing was written) and `GitFailedError` (git or the file system refused).
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._found: ProjectRepository | None = None
+
+    # making and finding
+
+    def create(
+        self,
+        task: str | Task | None = None,
+        *,
+        agent: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        branch: str | None = None,
+    ) -> Worktree:
+        """Return the worktree of a task, or of an agent, making it where there is none.
+
+        Idempotent: a task that has a worktree gets the same one, and when its folder is gone it is made again with exactly the files of
+        the last snapshot. After a kill at any moment the next call finishes what was begun. Starts from the head of the integration
+        branch, which is made from the main worktree's HEAD when it is missing, and fast-forwarded to it when it is merely behind.
+
+        Args:
+            task: The task; ``None`` makes one for an agent, over all its tasks in the session.
+            agent: The agent; by default the scope's, when no task is given.
+            path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered when that is taken.
+            branch: Branch to make; by default ``feature/<alias>``, numbered likewise.
+
+        Raises:
+            TaskNotFoundError: There is no such task.
+            InvalidInputError: *path* or *branch* is taken or cannot be used.
+        """
+        from vespera_orchestrator.worktrees import checkout
+
+        wanted = self._draft(task, agent)
+        repository = self._repository()
+        with repository.lock(checkout.owner_of(wanted)):
+            known = self._known(repository, wanted)
+            if known is not None and (revived := self._revive(repository, known)) is not None:
+                return revived
+            repository.refuse_unsupported(*repository.starting_points())
+            base = repository.follow_head()
+            taken = {record.name for record in self._scope.store.worktrees(include_removed=True) if not _same_owner(record, wanted)}
+            made = checkout.reserve(repository, attrs.evolve(wanted, base=base), path=path, branch=branch, taken=taken)
+            checkout.fill(repository, made)
+            return self._scope.store.put_worktree(made, "worktree_created")
+
+    def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
+        """Return the worktrees of all sessions, the oldest first."""
+        return self._scope.store.worktrees(include_removed=include_removed)
+
+    def find(self, task_ref_or_name: WorktreeRef) -> Worktree | None:
+        """Return the worktree that has this name or belongs to this task, or ``None``. Removed ones are not found."""
+        if isinstance(task_ref_or_name, str):
+            by_name = next((record for record in self.list() if record.name == task_ref_or_name), None)
+            return by_name or self._of_task(task_ref_or_name)
+        if isinstance(task_ref_or_name, Task):
+            return self._of_task(task_ref_or_name.id)
+        return next((record for record in self.list() if record.name == task_ref_or_name.name), None)
+
+    # saving
+
+    def prepare_snapshot(self, worktree: WorktreeRef, *, note: str = "", whole: bool = False) -> Snapshot:
+        """Write the worktree's files as a commit, and move no ref: that is ``pin()``'s part, which may run inside a store's transaction.
+
+        Untracked files are included, ignored ones are not. The agent's index, HEAD, branch and hooks stay untouched. Without a change
+        since the previous snapshot no commit is made.
+
+        Args:
+            worktree: The worktree.
+            note: First line of the commit's message.
+            whole: Take untracked files of any size, instead of leaving out those above ``max_file_bytes``.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+            GitFailedError: Its folder is gone or not complete.
+        """
+        from vespera_orchestrator.worktrees import checkout, snapshot
+
+        record = self._record(worktree)
+        repository = self._repository()
+        limit = None if whole else repository.home.config.max_file_bytes
+        with repository.lock(checkout.owner_of(record)):
+            return snapshot.take(repository, record, note=note, max_file_bytes=limit)
+
+    def snapshot(self, worktree: WorktreeRef, *, note: str = "") -> Snapshot:
+        """Save the worktree's files under ``refs/vespera/wip/<name>``. See `prepare_snapshot`.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+            RefMovedError: Others saved it all the time; safe to retry.
+        """
+        record = self._record(worktree)
+        for remaining in reversed(range(_TRIES)):
+            taken = self.prepare_snapshot(record, note=note)
+            try:
+                taken.pin()
+            except RefMovedError:
+                if not remaining:
+                    raise
+            else:
+                return taken
+        raise AssertionError  # pragma: no cover - the last round raises or returns
+
+    # landing
+
+    def prepare_landing(self, worktree: WorktreeRef, *, message: str, snapshot: Snapshot | None = None) -> Landing:
+        """Merge the worktree's files into the integration branch in memory; nothing moves until ``Landing.apply()``.
+
+        One commit with one parent, whatever the agent committed in between. Work that is on the branch already, or no work at all, gives
+        a landing that changes nothing.
+
+        Args:
+            worktree: The worktree.
+            message: The commit's message.
+            snapshot: What to land; by default the files as they are now, of any size.
+
+        Raises:
+            MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not pinned: give one of
+                ``prepare_snapshot(whole=True)`` to keep hold of it.
+            DirtyCheckoutError: The integration branch is checked out somewhere. Nothing was changed.
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        from vespera_orchestrator.worktrees import merge
+
+        record = self._record(worktree)
+        repository = self._repository()
+        repository.refuse_checked_out()
+        taken = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
+        return merge.prepare(repository, record, taken, message)
+
+    def merge(self, worktree: WorktreeRef, *, message: str | None = None) -> Landing:
+        """Land the worktree's files on the integration branch, and record it. Folder and branch stay; `remove` takes them away.
+
+        Other mergers may be at it: whoever comes second merges again on top. Safe to repeat: work lands once.
+
+        Args:
+            worktree: The worktree.
+            message: The commit's message; by default made from the task.
+
+        Raises:
+            MergeConflictError: With paths and report. The branch is unchanged, and the work is saved as a snapshot.
+            DirtyCheckoutError: The integration branch is checked out somewhere. Nothing was changed.
+            WorktreeNotFoundError: There is no such worktree.
+            RefMovedError: Others were faster all the time; safe to retry.
+        """
+        record = self._record(worktree)
+        text = message or self._message(record)
+        landing = self._land(record, text)
+        self.record_landing(record, landing)
+        return landing
+
+    def _land(self, record: Worktree, message: str) -> Landing:
+        snapshot = None
+        for remaining in reversed(range(_TRIES)):
+            if snapshot is None:
+                self._repository().refuse_checked_out()
+                snapshot = self.prepare_snapshot(record, note="before landing", whole=True)
+            try:
+                landing = self.prepare_landing(record, message=message, snapshot=snapshot)
+                landing.apply()
+            except MergeConflictError:
+                snapshot.pin()
+                raise
+            except RefMovedError as exc:
+                if not remaining:
+                    raise
+                snapshot = None if exc.ref == snapshot.ref else snapshot
+            else:
+                return landing
+        raise AssertionError  # pragma: no cover - the last round raises or returns
+
+    def record_landing(self, worktree: WorktreeRef, landing: Landing) -> Worktree:
+        """Record that *landing* was applied; `merge` does so itself."""
+        record = attrs.evolve(self._record(worktree), state="landed", landed=landing.commit)
+        return self._scope.store.put_worktree(record, "worktree_landed")
+
+    # taking away
+
+    def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
+        """Take the worktree away; its last state is kept under a rescue ref first, with every earlier snapshot behind it.
+
+        Works as well when the folder is gone already, or half removed. Ignored files are not kept. Idempotent.
+
+        Args:
+            worktree: The worktree.
+            delete_branch: Whether to delete its branch, when all its commits are kept and it is checked out nowhere else.
+
+        Returns:
+            The record, with ``rescue_ref``.
+
+        Raises:
+            DirtyCheckoutError: It holds something that no snapshot can keep, e.g. a repository of its own. Nothing was changed.
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        from vespera_orchestrator.worktrees import checkout, repair
+
+        given = self._record(worktree, include_removed=True)
+        repository = self._repository()
+        with repository.lock(checkout.owner_of(given)):
+            record = next((r for r in self.list(include_removed=True) if r.name == given.name), given)
+            if record.state == "removed" or record.created_at != given.created_at:
+                return record if record.created_at == given.created_at else given
+            removed = repair.remove(repository, record, delete_branch=delete_branch)
+            self._scope.store.put_worktree(removed, "worktree_removed")
+            checkout.retire(repository, record.name)
+            return removed
+
+    def rescue(self) -> builtins.list[Rescued]:
+        """Return what was kept of removed worktrees, the newest first. `restore` writes it out."""
+        from vespera_orchestrator.worktrees import repair
+
+        return repair.rescued(self._repository())
+
+    def restore(self, ref: str | Rescued, path: str | os.PathLike[str]) -> Path:
+        """Write the files that a rescue ref (or any commit) keeps into a new folder, which appears complete or not at all.
+
+        Raises:
+            InvalidInputError: *ref* names nothing, or *path* is there already and not empty.
+        """
+        from vespera_orchestrator.worktrees import repair
+
+        return repair.restore(self._repository(), ref if isinstance(ref, str) else ref.ref, path)
+
+    def repair(self) -> builtins.list[str]:
+        """Bring everything of ours into order after a kill; return one plain sentence for each thing done.
+
+        Finishes or takes back half-made worktrees, finishes removals, takes away locks that a dead process of ours left on refs of ours.
+        What cannot be proven ours, and what somebody is at just now, is left alone. Without a repository there is nothing to do.
+        """
+        from vespera_orchestrator.worktrees import repair
+
+        try:
+            repository = self._repository()
+        except NotARepositoryError:
+            return []
+        return [*repair.repair(repository, self._scope.store)]
+
+    # behind the door
+
+    def _repository(self) -> ProjectRepository:
+        from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+        if self._found is None:
+            self._found = ProjectRepository.of(self._scope.home)
+        return self._found
+
+    def _draft(self, task: str | Task | None, agent: str | None) -> Worktree:
+        from vespera_orchestrator.worktrees.checkout import plain_name
+
+        if agent is not None and not agent.strip():
+            raise InvalidInputError("agent", "is empty; give a name, or none for the current agent")
+        if task is not None:
+            found = self._scope.task(task)
+            task_id, session_id, name = found.id, found.session_id, found.alias
+        else:
+            agent = agent or self._scope.agent
+            task_id, session_id, name = None, self._scope.session_id(), agent
+        return Worktree(plain_name(name), session_id, task_id, agent, "", "", "", "active", None, None, utcnow())
+
+    def _known(self, repository: ProjectRepository, wanted: Worktree) -> Worktree | None:
+        from vespera_orchestrator.worktrees import checkout
+
+        records = self._scope.store.worktrees(session_id=wanted.session_id)
+        candidates = (*records, *(note.worktree for note in checkout.notes(repository)))
+        return next((record for record in candidates if _same_owner(record, wanted)), None)
+
+    def _revive(self, repository: ProjectRepository, known: Worktree) -> Worktree | None:
+        """Return the worktree in a usable state; ``None`` when it was being removed, or was landed and its folder is gone."""
+        from pathlib import Path
+
+        from vespera_orchestrator.worktrees import checkout, repair
+
+        note = checkout.read_note(repository, known.name)
+        recorded = self.find(known)
+        gone = known.state == "landed" and not Path(known.path).exists()
+        if gone or (note is not None and note.stage == checkout.REMOVING):
+            removed = repair.remove(repository, known, delete_branch=True)
+            if recorded is not None:
+                self._scope.store.put_worktree(removed, "worktree_removed")
+            checkout.retire(repository, known.name)
+            return None
+        if not checkout.is_whole(repository, known):
+            repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
+            checkout.fill(repository, known)
+        if recorded is None:
+            return self._scope.store.put_worktree(known, "worktree_created")
+        return known
+
+    def _record(self, ref: WorktreeRef, *, include_removed: bool = False) -> Worktree:
+        if isinstance(ref, Worktree):
+            return ref
+        found = self.find(ref)
+        if found is None and include_removed and isinstance(ref, str):
+            found = next((record for record in self.list(include_removed=True) if record.name == ref), None)
+        if found is None:
+            raise WorktreeNotFoundError(ref if isinstance(ref, str) else ref.id)
+        return found
+
+    def _of_task(self, ref: str) -> Worktree | None:
+        try:
+            task = self._scope.task(ref)
+        except (TaskNotFoundError, InvalidInputError):
+            return None
+        return next(iter(self._scope.store.worktrees(task_id=task.id)), None)
+
+    def _message(self, record: Worktree) -> str:
+        if record.task_id is None:
+            return f"Work of {record.agent}\n\nWorktree: {record.name}"
+        task = self._scope.task(record.task_id)
+        summary = f"{task.summary}\n\n" if task.summary else ""
+        return f"{task.title}\n\n{summary}Task: {task.alias} ({task.id})"
+
+
+def _same_owner(one: Worktree, other: Worktree) -> bool:
+    if one.task_id is not None or other.task_id is not None:
+        return one.task_id == other.task_id
+    return (one.session_id, one.agent) == (other.session_id, other.agent)

@@ -1,0 +1,349 @@
+"""What callers do with ``orch.artifacts``: save, take files in, read, list, verify, search."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vespera_orchestrator._model import Session, TaskDraft, new_id, utcnow
+from vespera_orchestrator._sessions import Config, Home, Scope
+from vespera_orchestrator.artifacts import Artifacts, FolderContent
+from vespera_orchestrator.errors import (
+    ArtifactNotFoundError,
+    CorruptContentError,
+    InvalidInputError,
+    SessionNotFoundError,
+    SourceFileNotFoundError,
+    TaskNotFoundError,
+)
+from vespera_orchestrator.stores.sqlite import SQLiteStore
+
+
+def start_session(store):
+    """Record a new session."""
+    return store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow()))
+
+
+@pytest.fixture
+def scope(tmp_path):
+    """A home with a real store and one session that has the tasks ``build`` and ``check``."""
+    home = Home(tmp_path / ".task_orchestrator", tmp_path, Config()).create()
+    store = SQLiteStore.open(home.database)
+    opened = Scope(home, store, agent="ada", session_id=start_session(store).id)
+    store.plan(opened.session_id(), [TaskDraft("Build"), TaskDraft("Check")])
+    yield opened
+    store.close()
+
+
+@pytest.fixture
+def artifacts(scope):
+    """The artifacts of that home."""
+    return Artifacts(scope, FolderContent(scope.home.artifacts))
+
+
+# --- saving -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "kept"),
+    [
+        ("# Naïve\r\n", "text/markdown", "# Naïve\r\n".encode()),
+        ("", "text/markdown", b""),
+        ("half \ud83d emoji", "text/markdown", b"half \xed\xa0\xbd emoji"),
+        (b"\x00\xff", "application/octet-stream", b"\x00\xff"),
+        (bytearray(b"x"), "application/octet-stream", b"x"),
+    ],
+)
+def test_what_is_saved_is_kept_byte_for_byte(artifacts, content, media_type, kept):
+    """Text is kept in UTF-8, bytes as they are; lone surrogates survive."""
+    saved = artifacts.save("Title", content)
+    assert (saved.media_type, saved.size_bytes, saved.version, saved.agent) == (media_type, len(kept), 1, "ada")
+    assert artifacts.read(saved) == artifacts.read(saved.id) == kept
+    assert artifacts.get(saved.id) == saved
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_json_comes_back_as_it_was(artifacts, value):
+    """A dict or list is kept as JSON that reads back the same."""
+    draft = artifacts.draft("Data", {"value": value})
+    assert draft.media_type == "application/json"
+    assert json.loads(artifacts._content.read(draft.digest)) == {"value": value}
+
+
+def test_everything_that_describes_it_is_recorded(artifacts, scope):
+    """Task, kind, tags, metadata, media type and the partial mark are on the record."""
+    task = scope.task("build")
+    saved = artifacts.save(
+        "Log", "line", task="build", kind="log", media_type="text/plain", tags=["a", "b", "a"], metadata={"n": [1]}, partial=True
+    )
+    assert (saved.task_id, saved.session_id, saved.kind, saved.media_type) == (task.id, task.session_id, "log", "text/plain")
+    assert (saved.tags, saved.metadata, saved.partial) == (("a", "b"), {"n": [1]}, True)
+    assert artifacts.save("Other", "x", task=task, tags="one").tags == ("one",)
+
+
+def test_versions(artifacts):
+    """The same title in the same task is the next version; the same bytes are no new one; every version stays readable."""
+    first = artifacts.save("Plan", "one", task="build")
+    assert artifacts.save("Plan", "one", task="build") == first
+    second = artifacts.save("Plan", "two", task="build")
+    elsewhere = artifacts.save("Plan", "three", task="check")
+    at_large = artifacts.save("Plan", "four")
+    assert [a.id for a in artifacts.versions(first)] == [a.id for a in artifacts.versions(second.id)] == [first.id, second.id]
+    assert [artifacts.text(a) for a in artifacts.versions(second)] == ["one", "two"]
+    assert [a.id for a in artifacts.versions(elsewhere)] == [elsewhere.id]
+    assert [a.id for a in artifacts.versions(at_large)] == [at_large.id]
+    assert (second.version, second.supersedes_id, artifacts.get(first).superseded) == (2, first.id, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"title": " "}, "title"),
+        ({"title": None}, "title"),
+        ({"content": 3.5}, "content"),
+        ({"content": {"x": float("nan")}}, "content"),
+        ({"content": {"x": {1, 2}}}, "content"),
+        ({"kind": ""}, "kind"),
+        ({"media_type": ""}, "media_type"),
+        ({"tags": [1]}, "tags"),
+        ({"metadata": [1]}, "metadata"),
+        ({"metadata": {"x": object()}}, "metadata"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_anything_is_written(artifacts, arguments, name):
+    """The error names the argument; no bytes, no record."""
+    with pytest.raises(InvalidInputError) as caught:
+        artifacts.save(**({"title": "Title", "content": "text"} | arguments))
+    assert caught.value.name == name
+    assert artifacts.list() == []
+    assert [p for p in artifacts._content.folder.rglob("*") if p.is_file()] == []
+
+
+def test_unknown_names_are_told(artifacts):
+    """An artifact, task or session that does not exist is named."""
+    with pytest.raises(ArtifactNotFoundError, match="a_nothing"):
+        artifacts.read("a_nothing")
+    with pytest.raises(TaskNotFoundError, match="did you mean build"):
+        artifacts.save("Title", "text", task="bild")
+    with pytest.raises(SessionNotFoundError):
+        artifacts.search("text", session="s_nothing")
+
+
+def test_a_title_may_hold_any_characters(artifacts):
+    """Titles are data: nothing in them leads anywhere."""
+    for title in ("../../escape", "a\0b", "half \ud83d", "'; DROP TABLE artifacts", "x" * 5000):
+        artifacts.save(title, "zyzzyva")
+    assert len(artifacts.list()) == 5
+    assert len(artifacts.search("zyzzyva")) == 5
+
+
+# --- files ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "media_type"),
+    [
+        ("src/run.py", b"print()", "text/x-python"),
+        ("README.MD", b"# Hi", "text/markdown"),
+        ("data.json", b"{}", "application/json"),
+        ("main.rs", b"fn main() {}", "text/plain"),
+        ("Makefile", b"all:\n", "text/plain"),
+        ("page.html", b"<p>", "text/html"),
+        ("picture.png", b"\x89PNG", "image/png"),
+        ("data.tar.gz", b"\x1f\x8b", "application/octet-stream"),
+        ("unknown.bin7", b"a\0b", "application/octet-stream"),
+        ("latin", b"caf\xe9 au lait", "application/octet-stream"),
+        ("long", ("ü" * 5000 + "x").encode(), "text/plain"),
+        ("empty", b"", "text/plain"),
+    ],
+)
+def test_a_file_is_taken_in_as_it_is(artifacts, tmp_path, name, content, media_type):
+    """Its title is its path in the project, its media type follows from its name, and from its bytes where the name says nothing."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    draft = artifacts.draft_file(name, root=tmp_path)
+    assert (draft.title, draft.kind, draft.media_type, draft.size_bytes) == (name, "file", media_type, len(content))
+    path.write_bytes(b"changed later")
+    assert artifacts._content.read(draft.digest) == content
+
+
+def test_files_elsewhere(artifacts, tmp_path, tmp_path_factory):
+    """A file outside of the project keeps its whole path; one with a name that is not UTF-8 is taken in all the same."""
+    outside = tmp_path_factory.mktemp("outside") / "notes.txt"
+    outside.write_text("x")
+    assert artifacts.draft_file(outside, root=tmp_path).title == outside.as_posix()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_text("x")
+    assert artifacts.draft_file("sub/../a.txt", root=tmp_path).title == "a.txt"
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
+    Path(odd).write_text("x")
+    assert artifacts.draft_file(odd, root=tmp_path).title == "caf?.txt"
+
+
+def test_a_file_that_cannot_be_taken_in_is_named(artifacts, tmp_path):
+    """Missing, folder, pipe, loop, impossible name: one error, at once, with the remedy; nothing is written."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("missing.py", "folder", "pipe", "loop", "a\0b", "x" * 5000):
+        with pytest.raises(SourceFileNotFoundError, match="correct file_paths"):
+            artifacts.draft_file(path, root=tmp_path)
+    assert [p for p in artifacts._content.folder.rglob("*") if p.is_file()] == []
+
+
+# --- reading ---------------------------------------------------------------------
+
+
+def test_text_is_for_text(artifacts):
+    """Text decodes whatever the bytes are; for what is no text the error says how to read it."""
+    assert artifacts.text(artifacts.save("Latin", b"caf\xe9", media_type="text/plain")) == "caf\ufffd"
+    picture = artifacts.save("Picture", b"\x89PNG", media_type="image/png")
+    with pytest.raises(InvalidInputError, match=r"artifacts\.read"):
+        artifacts.text(picture)
+
+
+def test_lists_are_newest_first_and_filtered(artifacts, scope):
+    """By task, session and kind; older versions only when asked for."""
+    old = artifacts.save("A", "1", task="build")
+    new = artifacts.save("A", "2", task="build", kind="log")
+    other = artifacts.save("B", "3")
+    scope.pinned = start_session(scope.store).id
+    later = artifacts.save("C", "4")
+    assert artifacts.list() == [later]
+    assert artifacts.list(session=old.session_id) == [other, new]
+    assert artifacts.list(session="*") == [later, other, new]
+    assert artifacts.list(session="*", limit=2) == [later, other]
+    assert [a.id for a in artifacts.list(task=old.task_id, include_superseded=True)] == [new.id, old.id]
+    assert artifacts.list(session="*", kind="log") == [new]
+
+
+def test_verify_names_what_is_damaged(artifacts):
+    """Every referenced digest is checked, one sentence for each problem; contents that share bytes are named together."""
+    assert artifacts.verify() == []
+    first, twin = artifacts.save("First", "same"), artifacts.save("Twin", "same")
+    gone = artifacts.save("Gone", "one")
+    artifacts.save("Gone", "two")
+    assert artifacts.verify() == []
+    artifacts._content.path(gone.digest).unlink()
+    artifacts._content.path(first.digest).chmod(0o644)
+    artifacts._content.path(first.digest).write_bytes(b"diff")
+    changed, missing = artifacts.verify()
+    assert first.id in changed
+    assert twin.id in changed
+    assert "not those" in changed
+    assert gone.id in missing
+    assert "missing" in missing
+    with pytest.raises(CorruptContentError):
+        artifacts.read(gone)
+
+
+# --- searching -------------------------------------------------------------------
+
+
+def test_sessions_and_tasks_bound_a_search(artifacts, scope):
+    """By default the current session is searched; ``"*"`` is the whole home; a task is found from any session."""
+    task = scope.task("build")
+    mine = artifacts.save("Mine", "okapi", task=task)
+    scope.pinned = start_session(scope.store).id
+    other = artifacts.save("Other", "okapi")
+
+    def found(**how):
+        return {hit.artifact_id for hit in artifacts.search("okapi", **how)}
+
+    assert found() == {other.id}
+    assert found(session="*") == {mine.id, other.id}
+    assert found(session=mine.session_id) == found(task=task) == found(task=task.id) == {mine.id}
+    assert found(session=scope.session(), task=task) == set()
+    assert [hit.task_id for hit in artifacts.search("okapi", task=task)] == [task.id]
+    assert artifacts.search("okapi", session="*", limit=1) == artifacts.search("okapi", session="*")[:1]
+
+
+def test_without_a_session_all_of_the_home_is_searched(artifacts, scope, monkeypatch):
+    """Reading needs no session."""
+    saved = artifacts.save("Mine", "okapi")
+    monkeypatch.delenv("MCP_ORCHESTRATOR_SESSION", raising=False)
+    scope.pinned = None
+    assert [hit.artifact_id for hit in artifacts.search("okapi")] == [saved.id]
+    assert artifacts.list() == [saved]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"query": None}, {"query": b"x"}, {"limit": 0}, {"limit": 10**9}, {"limit": "3"}, {"mode": "vector"}, {"kind": ""}, {"tags": [None]}],
+)
+def test_a_search_that_makes_no_sense_is_refused(artifacts, arguments):
+    """The error names the argument, before anything is loaded."""
+    with pytest.raises(InvalidInputError) as caught:
+        artifacts.search(**({"query": "x"} | arguments))
+    assert caught.value.name == next(iter(arguments))
+
+
+def test_a_hit_is_a_fact(artifacts):
+    """Hits are frozen and print what a reader needs."""
+    saved = artifacts.save("Report", "The thylacine was last seen here.")
+    (hit,) = artifacts.search("thylacines")
+    assert str(hit) == f"Report (v1, {saved.id}, characters 0-33)\nThe thylacine was last seen here."
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        hit.score = 1.0
+
+
+LIGHT = """
+import sys, threading
+import vespera_orchestrator.artifacts as package
+from pathlib import Path
+from vespera_orchestrator._model import Session, new_id, utcnow
+from vespera_orchestrator._sessions import Config, Home, Scope
+from vespera_orchestrator.stores.sqlite import SQLiteStore
+
+folder = Path(sys.argv[1])
+home = Home(folder / "home", folder, Config()).create()
+store = SQLiteStore.open(home.database)
+session = store.start_session(Session(new_id("s"), "", None, None, {}, utcnow(), utcnow()))
+artifacts = package.Artifacts(Scope(home, store, session_id=session.id), package.FolderContent(home.artifacts))
+saved = artifacts.save("Title", "text")
+(folder / "file.txt").write_text("x")
+artifacts.draft_file("file.txt", root=folder)
+assert artifacts.text(saved) == "text" and artifacts.list() == [saved] and artifacts.verify() == []
+heavy = {"lancedb", "pyarrow", "numpy", "semantic_text_splitter", "filelock", "pydantic"}
+print(sorted(heavy & set(sys.modules)), threading.active_count())
+"""
+
+
+def test_saving_and_reading_load_nothing_heavy(tmp_path):
+    """Importing, saving, taking in files, reading, listing and verifying never load the index's libraries, and start no thread."""
+    ended = subprocess.run([sys.executable, "-c", LIGHT, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert ended.stdout.strip() == "[] 1"
+
+
+def test_threads_may_share_it(artifacts):
+    """Threads that save and search one object at once all see what they saved."""
+    missing = []
+
+    def work(name):
+        for i in range(5):
+            saved = artifacts.save(f"{name} {i}", f"numbat {name}{i}")
+            if saved.id not in {hit.artifact_id for hit in artifacts.search(f"{name}{i}")}:
+                missing.append(saved.id)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert missing == []
+    assert len(artifacts.search("numbat", limit=50)) == 15
