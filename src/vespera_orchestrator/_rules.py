@@ -256,6 +256,8 @@ def recovery_for(
         lines.append(f"Its last checkpoint: {checkpoint.note or '(no note)'}.")
     if snapshot is not None:
         context["snapshot"] = snapshot
+    if "worktree" in more:
+        lines.append(f"Its files are in {more['worktree']}.")
     if artifact_ids:
         lines.append(f"What it had done is kept in: {', '.join(artifact_ids)}.")
     lines.append("Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.")

@@ -123,6 +123,8 @@ def _read_config(path: Path) -> Config:
         raw = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return Config()
+    except OSError as exc:
+        raise translate_os_error(exc, path) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise InvalidInputError(str(path), f"is not valid TOML: {exc}; correct it, or delete it for the defaults") from exc
     flat = {("", k): v for k, v in raw.items() if not isinstance(v, dict)}
@@ -186,10 +188,13 @@ class Home:
         folder upward that has a home, then *path* itself.
         """
         start = Path(path).expanduser().resolve()
-        if not start.is_dir():
-            raise InvalidInputError("path", f"{str(start)!r} is not a folder; create it first, or give the project's folder")
         chosen = home or os.environ.get(ENV_HOME)
-        project = _project_folder(start)
+        try:
+            if not start.is_dir():
+                raise InvalidInputError("path", f"{str(start)!r} is not a folder; create it first, or give the project's folder")
+            project = _project_folder(start)
+        except OSError as exc:
+            raise translate_os_error(exc, start) from exc
         place = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
         config = _read_config(place / "config.toml")
         if config.project is not None:

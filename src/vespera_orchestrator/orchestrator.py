@@ -645,6 +645,8 @@ class Orchestrator:
         """
         if not lease_s > 0:
             raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds")
+        if worktree:
+            self.worktrees.require()  # before the task is taken
         claim = self._claim(task_id, agent or self.agent, lease_s)
         self._held[claim.task.id] = claim.attempt.number
         try:
@@ -769,7 +771,8 @@ class Orchestrator:
     def _saving(self, worktree: Worktree | None, ending: Ending) -> Ending:
         if worktree is None:
             return ending
-        return attrs.evolve(ending, snapshot=self.worktrees.snapshot(worktree, note=ending.reason or "released").commit)
+        saved = self.worktrees.snapshot(worktree, note=ending.reason or "released")
+        return attrs.evolve(ending, snapshot=saved.commit, recovery={**ending.recovery, "worktree": worktree.path})
 
     def _land(self, holder: _Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]) -> Task:
         try:
@@ -778,7 +781,7 @@ class Orchestrator:
                 try:
                     return self._land_once(holder, worktree, ending, drafts, snapshot)
                 except MergeConflictError as exc:
-                    return self._report_conflict(holder, exc, drafts, snapshot)
+                    return self._report_conflict(holder, worktree, exc, drafts, snapshot)
                 except RefMovedError:
                     continue
             raise RefMovedError(self._scope.home.config.integration_branch, "", f"another commit, {MERGE_TRIES} times over")
@@ -801,9 +804,11 @@ class Orchestrator:
             log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
         return done
 
-    def _report_conflict(self, holder: _Holder, exc: MergeConflictError, drafts: list[ArtifactDraft], snapshot: Snapshot) -> Task:
+    def _report_conflict(
+        self, holder: _Holder, worktree: Worktree, exc: MergeConflictError, drafts: list[ArtifactDraft], snapshot: Snapshot
+    ) -> Task:
         conflict = self.artifacts.draft(f"Merge conflict: {holder.task.title}", exc.report, kind="conflict")
-        more = {"conflict_paths": list(exc.paths), "integration_branch": exc.branch}
+        more = {"conflict_paths": list(exc.paths), "integration_branch": exc.branch, "worktree": worktree.path}
         ending = Ending(NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit)
         kept = [attrs.evolve(draft, partial=True) for draft in drafts]
         return self._finish(holder, ending, [*kept, conflict], within=snapshot.pin)

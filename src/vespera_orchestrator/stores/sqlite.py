@@ -619,7 +619,7 @@ class SQLiteStore:
         task = self._task(db, str(recovery.recovers_task_id))
         if _rules.after("recovered", task.status) is None:
             return
-        self._set(db, task.id, status="pending")
+        self._set(db, task.id, status="pending", reason=None)
         self._event(db, "task_recovered", task.session_id, task.id, None, {"recovery": recovery.id})
         self._restand(db, task.id)
 

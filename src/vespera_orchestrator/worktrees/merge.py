@@ -56,7 +56,8 @@ class Landing:
         """
         if self.changed:
             self._repository.refuse_checked_out()
-            self.snapshot.pin()
+        self.snapshot.pin()
+        if self.changed:
             self._repository.move(self._repository.integration_ref, self._expected, self.commit, message=f"landed {self.worktree}")
         # Last, and never before the branch: without the mark a later landing merges a little worse, with a false one it would lose work.
         if self._mark is not None:

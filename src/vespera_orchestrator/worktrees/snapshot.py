@@ -33,7 +33,10 @@ class Snapshot:
     worktree: str
     """The worktree's name."""
     commit: str
-    """The commit that holds the files, in hexadecimal. Its parents: the worktree's HEAD (and what is being merged), then the previous snapshot."""
+    """The commit that holds the files, in hexadecimal.
+
+    Its parents: the worktree's HEAD, what is being merged into it, then the previous snapshot.
+    """
     tree: str
     """Its tree, in hexadecimal."""
     changed: bool

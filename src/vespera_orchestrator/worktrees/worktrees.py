@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -49,6 +50,16 @@ class Worktrees:
         self._found: ProjectRepository | None = None
 
     # making and finding
+
+    def require(self) -> None:
+        """Raise what `create` would raise because of the repository, and make nothing.
+
+        Raises:
+            NotARepositoryError: There is no git repository, or no commit yet.
+            UnsupportedRepositoryError: It uses a feature that would be handled wrongly.
+        """
+        repository = self._repository()
+        repository.refuse_unsupported(repository.head(repository.open()))
 
     def create(
         self,
@@ -204,7 +215,8 @@ class Worktrees:
                 landing = self.prepare_landing(record, message=message, snapshot=snapshot)
                 landing.apply()
             except MergeConflictError:
-                snapshot.pin()
+                with suppress(RefMovedError):  # then somebody has just saved it
+                    snapshot.pin()
                 raise
             except RefMovedError as exc:
                 if not remaining:

@@ -1,0 +1,112 @@
+"""Levels and critical path of a whole graph, beside networkx doing nothing but that."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import attrs
+import networkx
+from by_hand import ByHand, new_store
+from measure import Cost, Row, Scale, alternate, metered, say
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator._graph import TaskGraph
+from vespera_orchestrator._model import Dependency, Task, TaskStatus, utcnow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EFFORTS = (("30 min", 0.5), ("2 hours", 2.0), ("1 day", 8.0), (None, 1.0))
+"""Estimates as people write them, and the hours they mean."""
+
+
+def rows(scale: Scale) -> list[Row]:
+    sizes = [500, 1000] if scale.quick else [10_000, 100_000]
+    found = []
+    for size in sizes:
+        tasks, plain = _plan(size)
+        costs = alternate(3 if size < 50_000 else 2, ours=lambda t=tasks: _ours(t), networkx=lambda p=plain: _networkx(p))  # noqa: PLR2004
+        at_most = 1.5 if size == sizes[-1] else None
+        label = f"build, levels, critical path of {size:,} tasks"
+        found.append(Row.of(label, costs["ours"], "networkx alone", costs["networkx"], at_most=at_most))
+        del tasks, plain
+        found.append(_from_the_store(scale, size))
+    return found
+
+
+def _plan(size: int) -> tuple[list[Task], list[tuple[str, list[str], float]]]:
+    """Make tasks that each wait for three of the thousand before; and the same as plain ids and hours."""
+    choice, now = random.Random(11), utcnow()
+    first = Task(**(dict.fromkeys(attrs.fields_dict(Task)) | _COMMON | {"created_at": now, "updated_at": now}))
+    tasks, plain = [], []
+    for number in range(size):
+        needs = [f"t_{n}" for n in {choice.randrange(max(0, number - 1000), number) for _ in range(3)}] if number else []
+        text, hours = _EFFORTS[number % 4]
+        edges = tuple(Dependency(other) for other in needs)
+        tasks.append(attrs.evolve(first, id=f"t_{number}", alias=f"task_{number}", dependencies=edges, estimated_effort=text))
+        plain.append((f"t_{number}", needs, hours))
+    return tasks, plain
+
+
+_COMMON = {"session_id": "s", "title": "A task", "description": "", "status": TaskStatus.PENDING, "task_type": "standard"} | {
+    "complexity": "moderate", "condition_names": {}, "context": {}, "outputs": {}, "priority": 0, "attempts": 0, "failures": 0,
+    "max_attempts": 3, "was_blocked": False, "blockers": 0, "archived": False,
+}  # fmt: skip
+
+
+def _ours(tasks: Sequence[Task]) -> Cost:
+    with metered() as meter:
+        graph = TaskGraph(tasks)
+        graph.levels()
+        graph.critical_path()
+    return meter.per(1)
+
+
+def _networkx(plain: Sequence[tuple[str, list[str], float]]) -> Cost:
+    with metered() as meter:
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(task_id for task_id, _, _ in plain)
+        hours = {task_id: weight for task_id, _, weight in plain}
+        graph.add_edges_from((other, task_id, {"weight": hours[other]}) for task_id, needs, _ in plain for other in needs)
+        list(networkx.topological_generations(graph))
+        networkx.dag_longest_path(graph)
+    return meter.per(1)
+
+
+def _from_the_store(scale: Scale, size: int) -> Row:
+    """Measure what callers pay: the tasks are read first."""
+    folder = scale.folder / str(size)
+    path = folder / ".task_orchestrator" / "orchestrator.db"
+    path.parent.mkdir(parents=True)
+    new_store(path)
+    by_hand = ByHand(path)
+    begun = time.perf_counter()
+    by_hand.fill(size)
+    say(f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s")
+    with vespera.open(folder) as orch, closing(by_hand):
+        orch.resume_session(orch.list_sessions()[0])
+        costs = alternate(2, ours=lambda: _read_and_analyse(orch), hand=lambda: _read_by_hand(by_hand))
+    label = f"read from the store, build, levels, critical path of {size:,} tasks"
+    return Row.of(label, costs["ours"], "two SELECTs and networkx", costs["hand"])
+
+
+def _read_and_analyse(orch: vespera.Orchestrator) -> Cost:
+    with metered() as meter:
+        graph = orch.graph()
+        graph.levels()
+        graph.critical_path()
+    return meter.per(1)
+
+
+def _read_by_hand(floor: ByHand) -> Cost:
+    with metered() as meter:
+        status = dict(floor.db.execute("SELECT id, status FROM tasks WHERE session_id = ?", (floor.session_id,)))
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(status)
+        graph.add_edges_from(floor.db.execute("SELECT needs_id, task_id FROM dependencies"), weight=1.0)
+        list(networkx.topological_generations(graph))
+        networkx.dag_longest_path(graph.subgraph([task_id for task_id, is_ in status.items() if is_ == "pending"]))
+    return meter.per(1)

@@ -1,0 +1,106 @@
+"""Measure the library against floors and peers in the same run, and print a table. Slowness is reported, never an error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+import attrs
+from measure import Row, Scale, table
+
+SUBJECTS = {
+    "store": ("store", "plan, claim and complete, against the same SQL by hand; the same in stores that hold more"),
+    "contention": ("contention", "eight processes that drain one queue"),
+    "import": ("startup", "importing the package and opening the default store, over a bare interpreter"),
+    "graph": ("graph", "whole-graph analysis, against networkx alone"),
+    "worktrees": ("worktrees", "worktree creation and snapshots, against git"),
+    "index": ("index", "taking artifacts into the search index, searching, disk; against SQLite's FTS5"),
+    "documents": ("documents", "a document update that changes nothing"),
+}
+"""For each name the module, and what it measures."""
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="subjects:\n"
+        + "\n".join(f"  {name:11} {text}" for name, (_, text) in SUBJECTS.items())
+        + "\n\nEverything is made in temporary folders; TMPDIR says on which disk. CPU time stands first, wall time behind it in brackets.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="subjects to measure, from the list below; all when none is named")
+    parser.add_argument("--quick", action="store_true", help="do little of everything, in under a minute: shows that it runs, measures badly")
+    parser.add_argument("--large", action="store_true", help="also a million tasks and 100,000 passages: minutes more, gigabytes of disk")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    chosen = parser.parse_args(given)
+    unknown = [name for name in chosen.names if name not in SUBJECTS]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is no subject; there are {', '.join(SUBJECTS)}")
+    if chosen.quick and chosen.large:
+        parser.error("--quick and --large exclude each other")
+    return chosen
+
+
+def machine() -> dict[str, str]:
+    """Say what it was measured on."""
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "sqlite": sqlite3.sqlite_version,
+        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def measure(name: str, chosen: argparse.Namespace) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix=f"vespera-bench-{name}-", ignore_cleanup_errors=True) as folder:
+        scale = Scale(chosen.quick, chosen.large, Path(folder).resolve())
+        rows: list[Row] = import_module(SUBJECTS[name][0]).rows(scale)
+        return rows
+
+
+def main() -> int:
+    chosen = arguments()
+    for variable in [v for v in os.environ if v.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))]:
+        del os.environ[variable]  # nobody's own home or session is touched
+    about, measured, failed = machine(), [], []
+    print(", ".join(f"{key} {value}" for key, value in about.items()), end="\n\n", flush=True)
+    for name in chosen.names or SUBJECTS:
+        print(f"{name}: {SUBJECTS[name][1]}", file=sys.stderr, flush=True)
+        try:
+            rows = measure(name, chosen)
+        except Exception:  # noqa: BLE001 - the other subjects are measured all the same
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        print(f"### {name}\n\n{table(rows)}\n", flush=True)
+        measured += [{"subject": name, **attrs.asdict(row)} for row in rows]
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps({"machine": about, "quick": chosen.quick, "rows": measured}, indent=1, ensure_ascii=False), "utf-8")
+    if failed:
+        print(f"could not be measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Runs the code in README.md and docs/ as it stands: each page from top to bottom, in a git repository of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from doctest import ELLIPSIS, IGNORE_EXCEPTION_DETAIL
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OURS = ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT")
+
+
+def enter_repository(namespace: dict[str, Any]) -> None:
+    """Make a repository with one commit and go there, as the reader of a page would."""
+    room = tempfile.TemporaryDirectory()
+    folder = Path(room.name) / "kettle"
+    folder.mkdir()
+    (folder / "README.md").write_text("# Kettle\n", "utf-8")
+    git = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first commit"]):
+        subprocess.run([*git, *command], check=True)
+    namespace["__leave__"] = leave_by(room, Path.cwd(), {name: os.environ.pop(name) for name in OURS if name in os.environ})
+    os.chdir(folder)
+
+
+def leave_by(room: tempfile.TemporaryDirectory[str], back: Path, environment: dict[str, str]) -> Callable[[], None]:
+    """Return what undoes `enter_repository`."""
+
+    def leave() -> None:
+        os.chdir(back)
+        os.environ.update(environment)
+        room.cleanup()
+
+    return leave
+
+
+def leave_repository(namespace: dict[str, Any]) -> None:
+    """Go back, close what the page left open, and clear up."""
+    if (orch := namespace.get("orch")) is not None:
+        orch.close()
+    namespace["__leave__"]()
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | IGNORE_EXCEPTION_DETAIL)],
+    patterns=["*.md"],
+    excludes=["changelog.d/*", "build/*", "CHANGELOG.md"],
+    setup=enter_repository,
+    teardown=leave_repository,
+).pytest()

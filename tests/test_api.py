@@ -1,0 +1,145 @@
+"""The public surface: what is there, where it lives, what it costs to look at it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import errors
+
+HEAVY = ("lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "psycopg")
+DESIGNED = {
+    "Orchestrator": "open close initialize_session current_session resume_session list_sessions session_status spawn_agent_with_context "
+    "resume next_step plan_task plan_tasks update_task cancel_task delete_task retry_task abandon_task add_dependency remove_dependency "
+    "get_task query_tasks ready_tasks why execute_task complete_task synthesize_results get_status watch graph catch_up artifacts "
+    "worktrees documents",
+    "Work": "briefing path checkpoint heartbeat save_artifact complete fail release",
+    "Artifacts": "save get read list search versions rebuild_index verify catch_up",
+    "Worktrees": "create list snapshot merge remove rescue repair",
+    "Documents": "update check versions restore",
+}
+
+
+def test_names_are_sorted_and_each_has_one_home():
+    """Every name of ``__all__`` exists, once, and is defined where it is said to live."""
+    assert vespera.__all__ == sorted(set(vespera.__all__))
+    for module, names in vespera._HOMES.items():
+        for name in names:
+            thing = getattr(vespera, name)
+            assert thing is getattr(importlib.import_module(f"vespera_orchestrator.{module}"), name)
+            assert inspect.getmodule(thing).__name__.startswith(f"vespera_orchestrator.{module}"), name
+    assert set(vespera.__all__) == {name for names in vespera._HOMES.values() for name in names} | {"open"}
+
+
+def test_type_checkers_see_the_same_names():
+    """The names for type checkers and those found at run time are the same, from the same modules."""
+    source = Path(vespera.__file__).read_text("utf-8")
+    for module, names in vespera._HOMES.items():
+        for name in names:
+            assert f"from vespera_orchestrator.{module} import {name} as {name}\n" in source
+
+
+@pytest.mark.parametrize("owner", sorted(DESIGNED))
+def test_names_that_callers_rely_on(owner):
+    """The façade and its rooms have the names that callers rely on."""
+    have = set(dir(getattr(vespera, owner))) | {"artifacts", "worktrees", "documents"}
+    assert set(DESIGNED[owner].split()) <= have
+
+
+def test_unknown_names_are_refused():
+    """A name that does not exist is an AttributeError that says so."""
+    with pytest.raises(AttributeError, match="no attribute 'Orchestra'"):
+        _ = vespera.Orchestra
+    assert set(vespera.__all__) <= set(dir(vespera))
+
+
+def public_things():
+    """Yield every public class, function, method and record field with its documentation."""
+    for name in vespera.__all__:
+        thing = getattr(vespera, name)
+        yield name, thing.__doc__
+        if not inspect.isclass(thing):
+            continue
+        for attribute, value in vars(thing).items():
+            if not attribute.startswith("_") and (inspect.isfunction(value) or isinstance(value, property | classmethod)):
+                yield f"{name}.{attribute}", value.__doc__ or getattr(thing, attribute).__doc__
+
+
+def test_everything_public_is_documented():
+    """Every public class, function and method says what it is for; parameters that are not plain are named."""
+    undocumented = [name for name, text in public_things() if not (text or "").strip()]
+    assert undocumented == []
+
+
+def error_classes():
+    """Return every error class, the base included."""
+    return [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, errors.VesperaError)]
+
+
+@pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.__name__)
+def test_errors_pickle_and_speak(kind):
+    """Each error survives pickling with its fields, prints a sentence, and is in the package's root."""
+    values = {"int": 1, "tuple[str, ...]": ("a", "b"), "Why | None": None, "NextStep | None": None}
+    fields = [values.get(str(field.type), "x") for field in attrs.fields(kind)] if attrs.has(kind) else ["said"]
+    error = kind(*fields)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert str(error)
+    if attrs.has(kind):
+        assert attrs.astuple(again) == attrs.astuple(error)
+    assert getattr(vespera, kind.__name__) is kind
+
+
+def test_errors_are_also_the_builtins_that_callers_catch():
+    """Code that catches LookupError, ValueError, RuntimeError or ImportError keeps working."""
+    assert issubclass(vespera.TaskNotFoundError, LookupError)
+    assert issubclass(vespera.ConditionError, ValueError)
+    assert issubclass(vespera.InvalidInputError, ValueError)
+    assert issubclass(vespera.ClosedError, RuntimeError)
+    assert issubclass(vespera.MissingDependencyError, ImportError)
+    assert vespera.StoreUnavailableError.retryable
+    assert not vespera.SchemaVersionError.retryable
+
+
+def test_the_tree_in_the_docstring_is_the_tree():
+    """The drawing in the docstring of ``errors`` names every class and no other."""
+    drawn = set(inspect.getdoc(errors).replace("─", " ").split())
+    assert {kind.__name__ for kind in error_classes()} <= drawn
+
+
+LIGHT = """
+import sys, threading
+before = threading.enumerate()
+import vespera_orchestrator as vespera
+imported = [name for name in {heavy} if name in sys.modules]
+with vespera.open() as orch:
+    orch.initialize_session("light")
+    task = orch.plan_task("Task")
+    with orch.execute_task(task) as work:
+        work.checkpoint(1)
+        work.complete(summary="s", detailed_work="d")
+    orch.get_status(), orch.resume(), orch.why(task), orch.next_step()
+    opened = [name for name in {heavy} if name in sys.modules]
+    assert threading.enumerate() == before, threading.enumerate()
+print(imported, opened)
+"""
+
+
+def test_light_until_used(tmp_path):
+    """Importing, opening the default store and the life of a task load no heavy module and start no thread."""
+    done = subprocess.run([sys.executable, "-c", LIGHT.format(heavy=HEAVY)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[] []\n", "")
+
+
+def test_version_is_one():
+    """The version of the package is that of its metadata."""
+    assert importlib.metadata.version("vespera-orchestrator") == vespera.__version__

@@ -1,0 +1,60 @@
+"""The examples run as a reader would run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def git(folder, *arguments):
+    """Run git in *folder*."""
+    command = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def repository(folder: Path) -> Path:
+    """Make a small repository with code, documents and a broken link."""
+    folder.mkdir()
+    (folder / "LICENSE").write_text("MIT License\n")
+    (folder / "README.md").write_text("# Small\n\nSee [the guide](guide.md) and [nothing](gone.md).\n")
+    (folder / "guide.md").write_text("# Guide\n")
+    for number in range(12):
+        (folder / f"module_{number}.py").write_text(f"def function_{number}(x):\n    return x + {number}\n")
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+def test_quickstart_on_a_repository_of_the_readers_own(tmp_path):
+    """The main job ends with status 0 only if all that it claims is true; the reader's repository stays as it is."""
+    examples = tmp_path / "project" / "examples"
+    examples.mkdir(parents=True)
+    for name in ("quickstart.py", "quickstart_agents.py"):
+        (examples / name).write_bytes((ROOT / "examples" / name).read_bytes())
+    source = repository(tmp_path / "small")
+    done = subprocess.run(
+        [sys.executable, str(examples / "quickstart.py"), str(source)], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NO " not in done.stdout
+    assert done.stdout.count("  yes  ") == 10
+    assert "KILLED (SIGKILL)" in done.stdout
+    assert "2 documents indexed" in done.stdout
+    assert "1 links marked" in done.stdout
+    assert done.stderr == ""
+
+
+def test_quickstart_refuses_what_is_no_repository(tmp_path):
+    """A folder without git is refused in a sentence."""
+    examples = tmp_path / "project" / "examples"
+    examples.mkdir(parents=True)
+    (examples / "quickstart.py").write_bytes((ROOT / "examples" / "quickstart.py").read_bytes())
+    (tmp_path / "plain").mkdir()
+    command = [sys.executable, str(examples / "quickstart.py"), str(tmp_path / "plain")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Give the path of a git repository" in done.stderr

@@ -1,0 +1,337 @@
+"""The façade with every real part behind it: git, documents, the index, other processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+import vespera_orchestrator as vespera
+
+
+def git(folder, *arguments):
+    """Run git in *folder*."""
+    command = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A repository with one commit."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "story.txt").write_text("one\ntwo\nthree\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+@pytest.fixture
+def orch(project):
+    """The façade on that repository, in a session."""
+    with vespera.open(project) as opened:
+        opened.initialize_session("Goal")
+        yield opened
+
+
+# --- worktrees through the façade ---------------------------------------------
+
+
+def test_done_means_landed(orch, project):
+    """Completing a task with a worktree lands its work, removes the worktree, and touches nothing of the user's checkout."""
+    (project / "untracked.txt").write_text("mine")
+    before = git(project, "status", "--porcelain"), git(project, "rev-parse", "HEAD")
+    orch.plan_task("Write")
+    with orch.execute_task("write", worktree=True) as work:
+        (work.path / "new.txt").write_text("new\n")
+        work.checkpoint({"n": 1})
+        done = work.complete(summary="written", detailed_work="all of it", file_paths=["new.txt"])
+    assert done.status == "completed"
+    assert git(project, "show", "integration:new.txt") == "new"
+    assert git(project, "log", "-1", "--format=%s", "integration") == "Write"
+    assert not work.path.exists()
+    assert git(project, "worktree", "list").count("\n") == 0
+    assert (git(project, "status", "--porcelain"), git(project, "rev-parse", "HEAD")) == before
+    assert {a.title for a in orch.artifacts.list(task="write")} == {"Write", "new.txt"}
+
+
+def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
+    """A conflict does not raise: one recovery task carries it, dependents wait, everything else goes on, and it can be resolved."""
+    orch.plan_tasks([{"title": "left"}, {"title": "right"}, {"title": "after", "dependencies": ["right"]}])
+    left, right = (orch.execute_task(name, worktree=True) for name in ("left", "right"))
+    (left.path / "story.txt").write_text("one\nLEFT\nthree\n")
+    (right.path / "story.txt").write_text("one\nRIGHT\nthree\n")
+    assert left.complete(summary="l", detailed_work="left").status == "completed"
+    blocked = right.complete(summary="r", detailed_work="the right words")
+    assert blocked.status == "blocked"
+    recovery = orch.get_task("recover_right")
+    assert recovery.context["conflict_paths"] == ["story.txt"]
+    assert str(right.path) in recovery.description
+    conflict = next(a for a in orch.artifacts.list(task="right") if a.kind == "conflict")
+    assert conflict.id in recovery.context["artifact_ids"]
+    assert "LEFT" in orch.artifacts.text(conflict)
+    assert "RIGHT" in orch.artifacts.text(conflict)
+    assert not orch.why("after").ready
+    orch.complete_task(recovery, summary="resolved", detailed_work="by hand")
+    with orch.execute_task("right") as again:
+        assert (again.path / "story.txt").read_text() == "one\nRIGHT\nthree\n"
+        (again.path / "story.txt").write_text("one\nLEFT\nthree\nRIGHT\n")
+        git(again.path, "add", "-A")
+        git(again.path, "commit", "-qm", "resolved")
+        git(again.path, "merge", "-q", "-X", "ours", "integration")
+        assert again.complete(summary="r", detailed_work="the right words, again").status == "completed"
+    assert git(project, "show", "integration:story.txt") == "one\nLEFT\nthree\nRIGHT"
+    assert orch.why("after").ready
+
+
+KILLED = """
+import os, signal, sys
+import vespera_orchestrator as vespera
+orch = vespera.open()
+work = orch.execute_task("write", worktree=True, lease_s=60)
+(work.path / "story.txt").write_text("edited\\n")
+(work.path / "half.txt").write_text("half\\n")
+work.checkpoint({"page": 7}, "page 7", 0.5)
+(work.path / "after.txt").write_text("after the checkpoint\\n")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_agent_loses_nothing(orch, project):
+    """After SIGKILL the next attempt starts from the checkpoint, with every edit as it was, saved before it begins."""
+    orch.plan_task("Write")
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=project, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(vespera.NotReadyError, match="main is working on it"):
+        orch.execute_task("write")
+    later = vespera.open(project, clock=lambda: datetime.now(UTC) + timedelta(minutes=2))
+    with later, later.execute_task("write") as work:
+        assert work.attempt.number == 2
+        assert work.resumed_from.state == {"page": 7}
+        assert git(work.path, "show", f"{work.resumed_from.snapshot}:half.txt") == "half"
+        assert (work.path / "story.txt").read_text() == "edited\n"
+        assert (work.path / "after.txt").read_text() == "after the checkpoint\n"
+        work.complete(summary="s", detailed_work="d")
+    assert [a.ending for a in orch._store.attempts(orch.get_task("write").id)] == ["abandoned", "completed"]
+    assert git(project, "show", "integration:after.txt") == "after the checkpoint"
+    assert git(project, "fsck", "--strict", "--no-dangling") == ""
+
+
+def test_a_failed_attempt_keeps_its_files(orch):
+    """An exception blocks the task; its uncommitted files are in the recovery's snapshot and in the next attempt's worktree."""
+    orch.plan_task("Write")
+    with pytest.raises(ZeroDivisionError), orch.execute_task("write", worktree=True) as work:  # noqa: PT012 - the block is what is tested
+        (work.path / "partial.txt").write_text("half a thought")
+        _ = 1 / 0
+    recovery = orch.get_task("recover_write")
+    assert git(orch.project, "show", f"{recovery.context['snapshot']}:partial.txt") == "half a thought"
+    failure = next(a for a in orch.artifacts.list(task="write") if a.kind == "failure")
+    assert "ZeroDivisionError" in orch.artifacts.text(failure)
+    assert failure.partial
+    orch.complete_task(recovery, summary="s", detailed_work="d")
+    with orch.execute_task("write") as work:
+        assert (work.path / "partial.txt").read_text() == "half a thought"
+        work.complete(summary="s", detailed_work="d")
+
+
+def test_landing_refused_keeps_the_work(orch, project):
+    """While the integration branch is checked out nothing lands; what was brought is kept, and completing works afterwards."""
+    orch.plan_task("Write")
+    work = orch.execute_task("write", worktree=True)
+    (work.path / "new.txt").write_text("new\n")
+    git(project, "checkout", "-q", "integration")
+    with pytest.raises(vespera.DirtyCheckoutError) as caught:
+        work.complete(summary="s", detailed_work="long and precious")
+    kept = orch.artifacts.list(task="write")
+    assert [orch.artifacts.text(a) for a in kept] == ["long and precious"]
+    assert kept[0].id in caught.value.__notes__[0]
+    git(project, "checkout", "-q", "main")
+    assert work.complete(summary="s", detailed_work="long and precious").status == "completed"
+    assert git(project, "show", "integration:new.txt") == "new"
+
+
+@pytest.mark.parametrize(("prepare", "missing"), [((), "git init"), (("init", "-q"), "git commit")])
+def test_no_repository_serves_for_all_but_worktrees(tmp_path, prepare, missing):
+    """Without git, or without a commit, everything works but worktrees; these say what is missing, and the task stays free."""
+    if prepare:
+        git(tmp_path, *prepare)
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Goal", project_type="research_project")
+        orch.plan_task("Write")
+        with pytest.raises(vespera.NotARepositoryError, match=missing):
+            orch.execute_task("write", worktree=True)
+        assert orch.get_task("write").is_ready
+        assert orch.get_task("write").attempts == 0
+        with orch.execute_task("write") as work:
+            assert work.path is None
+            work.complete(summary="s", detailed_work="the whole method", artifact_type="method")
+        assert "the whole method" in (tmp_path / "docs" / "methodology.md").read_text()
+        assert orch.artifacts.search("method")[0].title == "Write"
+
+
+# --- documents ----------------------------------------------------------------
+
+
+def test_documents_follow_and_never_fail_the_work(project, caplog):
+    """A completed task is in the changelog at once; a damaged document is told, and the task is completed all the same."""
+    with vespera.open(project) as orch:
+        orch.initialize_session("Goal", project_type="software_development")
+        orch.plan_tasks([{"title": "one"}, {"title": "two"}])
+        orch.complete_task("one", summary="first thing", detailed_work="d")
+        changelog = project / "docs" / "changelog.md"
+        assert "first thing" in changelog.read_text()
+        changelog.write_text(changelog.read_text().replace("<!-- vespera:end changelog -->", ""))
+        assert orch.complete_task("two", summary="second thing", detailed_work="d").status == "completed"
+        assert "changelog.md" in caplog.text
+        assert any("changelog.md" in finding for finding in orch.documents.check())
+        assert orch.catch_up()["index"] == 2
+
+
+def test_no_project_type_no_documents(orch, project):
+    """Who asks for no documents gets none."""
+    orch.plan_task("one")
+    orch.complete_task("one", summary="s", detailed_work="d")
+    assert not (project / "docs").exists()
+
+
+# --- looking ------------------------------------------------------------------
+
+
+def test_status_prints_counts_running_blocked_and_next(orch):
+    """The status is a short page for people, a table for notebooks, and a drawing."""
+    orch.plan_tasks([{"title": "Soon"}, {"title": "Running <b>"}, {"title": "Stuck"}, {"title": "Done"}])
+    work = orch.execute_task("running_b", agent="ada")
+    work.checkpoint({}, "half way", 0.5)
+    orch.complete_task("done", summary="it is done", detailed_work="d")
+    orch.execute_task("stuck").fail("no more ink")
+    status = orch.get_status(True)
+    text = str(status)
+    assert "1 of 5 ended (20 %): 2 pending, 1 in progress, 1 blocked, 1 completed" in text
+    assert "running_b: ada, 50%, 'half way'" in text
+    assert "stuck is blocked: its recovery recover_stuck comes first" in text
+    assert "done: it is done" in text
+    assert text.splitlines()[-1].startswith("Next: Start 'Recover: Stuck'")
+    assert "<b>" not in status._repr_html_().replace("<b>Goal</b>", "")
+    assert status.to_mermaid().startswith("flowchart TD")
+    assert "Running #60;b#62;" in status.to_mermaid()
+    figures = orch.session_status()
+    assert (figures.percent, figures.artifacts, figures.worktrees) == (20.0, 2, 0)
+
+
+def test_the_tree_of_a_task(orch):
+    """``query_tasks(parent_task_id=…, include_children=True)`` is the parent with all below it; without, its direct children."""
+    orch.plan_tasks(
+        [{"title": "top", "alias": "top", "children": [{"title": "mid", "alias": "mid", "children": [{"title": "leaf"}]}]}, {"title": "x"}]
+    )
+    assert [t.alias for t in orch.query_tasks(parent_task_id="top", include_children=True)] == ["top", "mid", "leaf"]
+    assert [t.alias for t in orch.query_tasks(parent_task_id="top")] == ["mid"]
+    assert [t.alias for t in orch.query_tasks(status="active")] == []
+    assert [t.alias for t in orch.query_tasks(ready=True)] == ["leaf", "x"]
+    assert [t.alias for t in orch.query_tasks(text="LEA")] == ["leaf"]
+    assert [t.alias for t in orch.query_tasks(limit=2, offset=1)] == ["mid", "leaf"]
+
+
+def test_resume_tells_in_twelve_lines(orch):
+    """However much has happened, the way back in has at most twelve lines: where we were, what changed, the next step."""
+    orch.plan_tasks([{"title": f"task {n}"} for n in range(30)])
+    for n in range(25):
+        orch.complete_task(f"task_{n}", summary=f"result {n}", detailed_work="d")
+    briefing = orch.resume()
+    assert len(str(briefing).splitlines()) == 12
+    assert "task_24 completed: result 24" in str(briefing)
+    assert str(briefing).splitlines()[-1] == "Next: Start 'task 25'.  →  orch.execute_task('task_25')"
+    assert "Nothing has changed" in str(orch.resume())
+
+
+WRITER = """
+import vespera_orchestrator as vespera
+orch = vespera.open()
+orch.complete_task("one", summary="from afar", detailed_work="d")
+"""
+
+
+def test_watch_sees_other_processes(orch, project):
+    """Events of another process are yielded, in order, and the watch ends when nothing comes any more."""
+    orch.plan_task("one")
+    seen = orch._store.last_seq()
+    with subprocess.Popen([sys.executable, "-c", WRITER], cwd=project) as child:
+        kinds = []
+        for event in orch.watch(seen, timeout_s=20):
+            kinds.append(event.kind)
+            if event.kind == "task_completed":
+                break
+        assert child.wait() == 0
+    assert kinds == ["task_started", "artifact_saved", "task_completed"]
+    assert list(orch.watch(orch._store.last_seq(), timeout_s=0)) == []
+
+
+# --- bad input ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda o: o.plan_task("  "), "is no title"),
+        (lambda o: o.plan_task("x", alias="9lives"), "alias '9lives'"),
+        (lambda o: o.plan_task("x", dependencies=["nobody"]), "'nobody' is no task"),
+        (lambda o: o.plan_task("x", due_date="tomorrow"), "ISO format"),
+        (lambda o: o.plan_task("x", context={"f": float("nan")}), "JSON"),
+        (lambda o: o.plan_task("x", dependencies=[{"task": "one", "on": "luck"}]), "'luck' is none of"),
+        (lambda o: o.plan_tasks([]), "plan is empty"),
+        (lambda o: o.plan_tasks([{"title": "a", "colour": "red"}]), "unknown key 'colour'"),
+        (lambda o: o.plan_tasks([{"title": "a"}, {"title": "b", "dependencies": ["c"]}]), "task 2 (b)"),
+        (lambda o: o.query_tasks(status="finished"), "'finished'"),
+        (lambda o: o.query_tasks(limit=-1), "at least 0"),
+        (lambda o: o.execute_task("one", lease_s=0), "more than 0"),
+        (lambda o: o.execute_task("one", agent=" "), "give the agent a name"),
+        (lambda o: o.complete_task("one", summary="s", detailed_work="d", next_action="stop"), "'stop' is none of"),
+        (lambda o: o.complete_task("one", summary="s", detailed_work="d", file_paths=["gone.txt"]), "gone.txt"),
+        (lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs={"x": {1, 2}}), "JSON"),
+        (lambda o: o.graph().to_mermaid(direction="UP"), "'UP'"),
+        (lambda o: o.get_task("onne"), "did you mean one?"),
+        (lambda o: o.plan_task("half a pair \ud800"), "surrogate"),
+    ],
+)
+def test_bad_input_changes_nothing(orch, call, said):
+    """A wrong argument is an error of ours that says what would be right, and not one event is written."""
+    orch.plan_task("one")
+    seen = orch._store.last_seq()
+    with pytest.raises(vespera.VesperaError) as caught:
+        call(orch)
+    assert said in str(caught.value)
+    assert orch._store.last_seq() == seen
+    assert orch.get_task("one").is_ready
+
+
+def test_due_dates_are_utc(orch):
+    """Dates without a zone are UTC; dates without a time are midnight."""
+    assert orch.plan_task("a", due_date="2026-12-24T18:00").due_at == datetime(2026, 12, 24, 18, tzinfo=UTC)
+    assert orch.plan_task("b", due_date=date(2026, 12, 24)).due_at == datetime(2026, 12, 24, tzinfo=UTC)
+
+
+def test_closed_is_closed(project):
+    """After close() every call says so; closing again is fine; a store that was passed in stays open."""
+    orch = vespera.open(project)
+    session = orch.initialize_session("Goal")
+    orch.close()
+    orch.close()
+    for call in (orch.current_session, orch.get_status, lambda: orch.plan_task("x"), lambda: orch.get_task("x"), orch.catch_up):
+        with pytest.raises(vespera.ClosedError):
+            call()
+    with vespera.open(project) as owner:
+        with vespera.open(project, store=owner._store) as borrower:
+            assert borrower.current_session().id == session.id
+        assert owner.current_session().id == session.id
+
+
+def test_unknown_store_addresses_are_refused(project):
+    """An address that no store of ours has is refused with those that there are."""
+    with pytest.raises(vespera.InvalidInputError, match="memory:"):
+        vespera.open(project, store="redis://localhost")
+    with vespera.open(project, store=f"sqlite:///{project}/other.db") as orch:
+        orch.initialize_session("elsewhere")
+    assert (project / "other.db").exists()
