@@ -8,11 +8,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+import vespera_orchestrator as vespera
 from by_hand import ByHand, copy_store, new_store, put_content
 from measure import Cost, Row, Scale, quantile
 from store import LEASE_S
-
-import vespera_orchestrator as vespera
 from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction
 from vespera_orchestrator.errors import NothingReadyError
 from vespera_orchestrator.stores.sqlite import SQLiteStore

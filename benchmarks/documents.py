@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from measure import Cost, Row, Scale, alternate, metered
-
 import vespera_orchestrator as vespera
+from measure import Cost, Row, Scale, alternate, metered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,9 +8,8 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from measure import Cost, Row, Scale, median, metered, quantile, say, size_bytes
-
 import vespera_orchestrator as vespera
+from measure import Cost, Row, Scale, median, metered, quantile, say, size_bytes
 from vespera_orchestrator.artifacts import passages
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def _of_size(scale: Scale, orch: Orchestrator, wanted: int) -> list[Row]:
-    writer, texts = Writer(), []
+    writer = Writer()
+    texts: list[str] = []
     begun = time.perf_counter()
     orch.artifacts.save("Warm-up", "LanceDB is loaded.")
     orch.catch_up()

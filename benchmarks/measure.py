@@ -101,6 +101,8 @@ def median(costs: Sequence[Cost]) -> Cost:
     return Cost(statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs))
 
 
+_TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+
 # --- rows --------------------------------------------------------------------
 
 
@@ -155,17 +157,17 @@ class Row:
             floor=str(b),
             ratio=ratio,
             spread=(ratios[0], ratios[-1]),
-            target=target or ("" if at_most is None else f"≤ {at_most:g}×"),
+            target=target or ("" if at_most is None else f"≤ {at_most:g}{_TIMES}"),
             met=None if at_most is None else ratio <= at_most,
             figures={"cpu_s": a.cpu_s, "wall_s": a.wall_s, "floor_cpu_s": b.cpu_s, "floor_wall_s": b.wall_s},
         )
 
     def cells(self) -> tuple[str, ...]:
         """Return what stands in the table."""
-        ratio = "–" if self.ratio is None else f"{self.ratio:.2f}×"
+        ratio = _DASH if self.ratio is None else f"{self.ratio:.2f}{_TIMES}"
         if self.spread is not None:
-            ratio += f" [{self.spread[0]:.2f}–{self.spread[1]:.2f}]"
-        verdict = {True: "yes", False: "**no**", None: "–"}[self.met]
+            ratio += f" [{self.spread[0]:.2f}{_DASH}{self.spread[1]:.2f}]"
+        verdict = {True: "yes", False: "**no**", None: _DASH}[self.met]
         return self.what, self.ours, self.against, self.floor, ratio, self.target, f"{verdict}, {self.reached}" if self.reached else verdict
 
 

@@ -1,7 +1,11 @@
-"""What it costs to import the package and to open the default store: fresh interpreters, one after the other."""
+"""What it costs to import the package and to open the default store: fresh interpreters, one after the other.
+
+Compiled files are kept in the temporary folder, so that none are missing and none are left in the source tree.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING
 from measure import Cost, Row, Scale, alternate, metered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _IMPORT = "import vespera_orchestrator as vespera"
@@ -22,14 +26,16 @@ def rows(scale: Scale) -> list[Row]:
     made, fresh = scale.folder / "made", scale.folder / "fresh"
     made.mkdir()
     fresh.mkdir()
-    _run(_OPEN, made)  # makes the home, and the compiled files where they are missing
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPYCACHEPREFIX"] = str(scale.folder / "compiled")
+    _run(_OPEN, made, env)  # makes the home, and the compiled files
     costs = alternate(
         scale.pick(25, 3),
-        bare=_python("pass", made),
-        load=_python(_IMPORT, made),
-        names=_python(f"{_IMPORT}; vespera.Orchestrator", made),
-        open=_python(_OPEN, made),
-        new=_python(f"import tempfile; {_IMPORT}; vespera.open(tempfile.mkdtemp(dir='.')).close()", fresh),
+        bare=_python("pass", made, env),
+        load=_python(_IMPORT, made, env),
+        names=_python(f"{_IMPORT}; vespera.Orchestrator", made, env),
+        open=_python(_OPEN, made, env),
+        new=_python(f"import tempfile; {_IMPORT}; vespera.open(tempfile.mkdtemp(dir='.')).close()", fresh, env),
     )
     return [
         _row("import", costs["load"], costs["bare"], IMPORT_S),
@@ -39,17 +45,17 @@ def rows(scale: Scale) -> list[Row]:
     ]
 
 
-def _python(code: str, folder: Path) -> Callable[[], Cost]:
+def _python(code: str, folder: Path, env: Mapping[str, str]) -> Callable[[], Cost]:
     def side() -> Cost:
         with metered() as meter:
-            _run(code, folder)
+            _run(code, folder, env)
         return meter.per(1)
 
     return side
 
 
-def _run(code: str, folder: Path) -> None:
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+def _run(code: str, folder: Path, env: Mapping[str, str]) -> None:
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True)
 
 
 def _row(what: str, ours: Sequence[Cost], bare: Sequence[Cost], most_s: float | None) -> Row:

@@ -5,96 +5,86 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from by_hand import DESCRIPTION, ByHand, copy_store, new_store, put_content
-from measure import Cost, Row, Scale, alternate, metered, say
+import attrs
 
 import vespera_orchestrator as vespera
+from by_hand import DESCRIPTION, ByHand, copy_store, new_store, put_content
+from measure import Cost, Row, Scale, alternate, metered, say
 from vespera_orchestrator._model import ArtifactDraft, Dependency, Ending, NextAction, TaskDraft
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 LEASE_S = 900.0
 _SEED = 50
 
 
-class Side(Protocol):
+@attrs.frozen
+class Side:
     """One way to plan a task, and to take and complete one."""
 
-    def plan(self, number: int, needs: Sequence[str]) -> str: ...
-
-    def live(self, number: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Facade:
-    """What callers use. Completing includes the content file with three syncs, its record, and the look for worktree and documents."""
-
-    def __init__(self, folder: Path, source: Path) -> None:
-        copy_store(source, folder / ".task_orchestrator" / "orchestrator.db")
-        self.orch = vespera.open(folder)
-        self.orch.resume_session(self.orch.list_sessions()[0])
-
-    def plan(self, number: int, needs: Sequence[str]) -> str:
-        return self.orch.plan_task(f"Task {number}", DESCRIPTION, dependencies=needs, priority=1).id
-
-    def live(self, number: int) -> None:
-        work = self.orch.execute_task()
-        work.complete(summary="done", detailed_work=f"# {number}\n")
-
-    def close(self) -> None:
-        self.orch.close()
+    plan: Callable[[int, Sequence[str]], str]
+    """Plans the task of this number, which waits for these, and returns its id."""
+    live: Callable[[int], object]
+    """Claims the best ready task and completes it; the number makes the content different each time."""
+    close: Callable[[], object]
 
 
-class Operations:
-    """The store's operations; the artifact's content is taken as written."""
+def facade(folder: Path, source: Path) -> Side:
+    """Do what callers do. Completing includes the content file with three syncs, its record, the look for a worktree and documents."""
+    copy_store(source, folder / ".task_orchestrator" / "orchestrator.db")
+    orch = vespera.open(folder)
+    orch.resume_session(orch.list_sessions()[0])
 
-    def __init__(self, folder: Path, source: Path) -> None:
-        self.store = SQLiteStore.open(copy_store(source, folder / "store.db"))
-        self.session_id = self.store.sessions()[0].id
+    def plan(number: int, needs: Sequence[str]) -> str:
+        return orch.plan_task(f"Task {number}", DESCRIPTION, dependencies=needs, priority=1).id
 
-    def plan(self, number: int, needs: Sequence[str]) -> str:
+    def live(number: int) -> None:
+        orch.execute_task().complete(summary="done", detailed_work=f"# {number}\n")
+
+    return Side(plan, live, orch.close)
+
+
+def operations(folder: Path, source: Path) -> Side:
+    """Call the store's operations; the artifact's content is taken as written."""
+    store = SQLiteStore.open(copy_store(source, folder / "store.db"))
+    session_id = store.sessions()[0].id
+
+    def plan(number: int, needs: Sequence[str]) -> str:
         edges = tuple(Dependency(other) for other in needs)
-        return self.store.plan(self.session_id, [TaskDraft(f"Task {number}", DESCRIPTION, edges, priority=1)])[0].id
+        return store.plan(session_id, [TaskDraft(f"Task {number}", DESCRIPTION, edges, priority=1)])[0].id
 
-    def live(self, number: int) -> None:
-        claim = self.store.claim(self.session_id, "main", lease_s=LEASE_S)
+    def live(number: int) -> None:
+        claim = store.claim(session_id, "main", lease_s=LEASE_S)
         if claim is None:
             raise RuntimeError(number)
-        ending = Ending(NextAction.COMPLETE, summary="done")
         draft = ArtifactDraft(claim.task.title, f"{number:064x}", 9)
-        self.store.finish(claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft])
+        ending = Ending(NextAction.COMPLETE, summary="done")
+        store.finish(claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft])
 
-    def close(self) -> None:
-        self.store.close()
+    return Side(plan, live, store.close)
 
 
-class Floor:
-    """The same SQL by hand; with *contents*, the content file as well."""
+def hand(folder: Path, source: Path, *, contents: bool = False) -> Side:
+    """Write the same SQL by hand; with *contents*, the content file as well."""
+    floor, place = ByHand(copy_store(source, folder / "hand.db")), folder / "contents"
+    place.mkdir()
 
-    def __init__(self, folder: Path, source: Path, *, contents: bool = False) -> None:
-        self.floor = ByHand(copy_store(source, folder / "hand.db"))
-        self.contents = folder / "contents" if contents else None
-        if self.contents is not None:
-            self.contents.mkdir()
+    def plan(number: int, needs: Sequence[str]) -> str:
+        return floor.plan(number, needs, priority=1)
 
-    def plan(self, number: int, needs: Sequence[str]) -> str:
-        return self.floor.plan(number, needs, priority=1)
-
-    def live(self, number: int) -> None:
-        claim = self.floor.claim()
+    def live(number: int) -> None:
+        claim = floor.claim()
         if claim is None:
             raise RuntimeError(number)
-        digest, size = (f"{number:064x}", 9) if self.contents is None else put_content(self.contents, f"# {number}\n".encode())
-        self.floor.complete(*claim, digest, size)
+        written = put_content(place, f"# {number}\n".encode()) if contents else (f"{number:064x}", 9)
+        floor.complete(*claim, *written)
 
-    def close(self) -> None:
-        self.floor.close()
+    return Side(plan, live, floor.close)
 
 
 class Player:
@@ -107,6 +97,7 @@ class Player:
         self.lived = 0
 
     def plan(self) -> Cost:
+        """Plan so many tasks."""
         picks = [self.choice.sample(range(1, _SEED), 2) for _ in range(self.count)]
         with metered() as meter:
             for a, b in picks:
@@ -114,6 +105,7 @@ class Player:
         return meter.per(self.count)
 
     def live(self) -> Cost:
+        """Claim and complete so many tasks."""
         with metered() as meter:
             for number in range(self.lived, self.lived + self.count):
                 self.side.live(number)
@@ -132,10 +124,10 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
     new_store(empty)
     folder = scale.folder
     sides = {
-        "facade": Facade(folder / "facade", empty),
-        "store": Operations(folder / "store", empty),
-        "hand": Floor(folder / "hand", empty),
-        "file": Floor(folder / "file", empty, contents=True),
+        "facade": facade(folder / "facade", empty),
+        "store": operations(folder / "store", empty),
+        "hand": hand(folder / "hand", empty),
+        "file": hand(folder / "file", empty, contents=True),
     }
     players = _players(sides, count, stack)
     plan = alternate(rounds, **{name: player.plan for name, player in players.items()})
@@ -162,8 +154,8 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
     sides: dict[str, Side] = {}
     for size in sizes:
         source = _filled(scale.folder, size)
-        sides[f"ours {size}"] = Facade(scale.folder / f"ours {size}", source)
-        sides[f"hand {size}"] = Floor(scale.folder / f"hand {size}", source)
+        sides[f"ours {size}"] = facade(scale.folder / f"ours {size}", source)
+        sides[f"hand {size}"] = hand(scale.folder / f"hand {size}", source)
     players = _players(sides, count, stack)
     plan = alternate(rounds, **{name: player.plan for name, player in players.items()})
     live = alternate(rounds, **{name: player.live for name, player in players.items()})

@@ -9,14 +9,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import Cost, Row, Scale, alternate, metered
-
 import vespera_orchestrator as vespera
+from measure import Cost, Row, Scale, alternate, metered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_WORDS = "the a task waits for agent store reads writes branch file text when it has ended and nothing is lost by anybody".split()
+_WORDS = ("the", "a", "task", "waits", "for", "agent", "reads", "writes", "branch", "file", "when", "it", "has", "ended", "nothing", "lost")
 _CHANGES = 10
 
 

@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
@@ -9,7 +10,7 @@ copyright = "2026, the vespera_orchestrator authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "vespera_orchestrator"
-exclude_patterns = ["_build", "conftest.py"]
+exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
@@ -17,4 +18,25 @@ autodoc_typehints = "none"  # signatures stay short; the docstrings say what mat
 autodoc_default_options = {"members": True, "show-inheritance": True, "undoc-members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-suppress_warnings = ["myst.xref_missing"]
+nitpick_ignore = [("py:class", "enum.StrEnum")]  # nothing is fetched from elsewhere to link to
+
+
+as_written: dict[str, list[str]] = {}
+
+
+def remember(_app: Any, what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Keep a field's docstring as it is: napoleon would take what stands before a colon in it for a type."""
+    if what in {"attribute", "property"}:
+        as_written[name] = list(lines)
+
+
+def restore(_app: Any, _what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Put back what was remembered."""
+    if name in as_written:
+        lines[:] = as_written.pop(name)
+
+
+def setup(app: Any) -> None:
+    """Run round napoleon, which has priority 500."""
+    app.connect("autodoc-process-docstring", remember, priority=400)
+    app.connect("autodoc-process-docstring", restore, priority=600)

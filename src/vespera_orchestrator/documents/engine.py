@@ -127,7 +127,7 @@ class Documents:
             session: The session whose project type decides which documents there are; by default the current one.
 
         Returns:
-            What was done. Safe to repeat: the same store gives the same text.
+            What was done. Safe to repeat, as the same store gives the same text.
 
         Raises:
             SessionNotFoundError: No session is active, or there is none with this id.

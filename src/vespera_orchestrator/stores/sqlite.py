@@ -168,7 +168,7 @@ class SQLiteStore:
             return tasks
         for task, s in dead:
             self._skip(db, task.id, _rules.skip_reason(s, task.condition, needed))
-        self._follow_ends(db, [task.id for task, _ in dead])
+        self._follow_ends(db, self._tasks_by_id(db, [task.id for task, _ in dead]))
         return self._tasks_by_id(db, [task.id for task in tasks])
 
     def _insert_tasks(self, db: sqlite3.Connection, tasks: list[Task], needed: Mapping[str, Task], now: int) -> None:
@@ -365,27 +365,26 @@ class SQLiteStore:
     def _until(self, now: int, lease_s: float) -> int:
         return now + int(timedelta(seconds=lease_s) / timedelta(microseconds=1))
 
-    def _hold(self, db: sqlite3.Connection, task_id: str, attempt: int) -> Task:
+    def _hold(self, db: sqlite3.Connection, task: Task, attempt: int) -> Task:
         """Check the fence: return the task when *attempt* holds it, or can have it back because nobody took it."""
-        task = self._task(db, task_id)
         if task.attempts != attempt:
             holder = self._attempt(db, task)
             who = f"attempt {task.attempts} by {holder.agent} followed it" if holder else "it was never started"
             raise LeaseLostError(task.alias, attempt, who)
         if task.status is TaskStatus.IN_PROGRESS:
             return task
-        ending = db.execute("SELECT ending FROM attempts WHERE task_id = ? AND number = ?", (task_id, attempt)).fetchone()
+        ending = db.execute("SELECT ending FROM attempts WHERE task_id = ? AND number = ?", (task.id, attempt)).fetchone()
         if task.status is TaskStatus.PENDING and ending is not None and ending[0] == "abandoned":
-            db.execute("UPDATE attempts SET ended_at = NULL, ending = NULL WHERE task_id = ? AND number = ?", (task_id, attempt))
-            self._set(db, task_id, status="in_progress")
-            self._event(db, "lease_regained", task.session_id, task_id, None, {"attempt": attempt})
-            return self._task(db, task_id)
+            db.execute("UPDATE attempts SET ended_at = NULL, ending = NULL WHERE task_id = ? AND number = ?", (task.id, attempt))
+            self._set(db, task.id, status="in_progress")
+            self._event(db, "lease_regained", task.session_id, task.id, None, {"attempt": attempt})
+            return attrs.evolve(task, status=TaskStatus.IN_PROGRESS)
         raise LeaseLostError(task.alias, attempt, f"the task is {task.status}" + (f" ({task.reason})" if task.reason else ""))
 
     def renew(self, task_id: str, attempt: int, *, lease_s: float) -> Attempt:
         """See `contracts.Store.renew`."""
         with self._database.write() as db:
-            task = self._hold(db, task_id, attempt)
+            task = self._hold(db, self._task(db, task_id), attempt)
             self._extend(db, task, lease_s)
             holder = self._attempt(db, task)
             assert holder is not None  # noqa: S101 - _hold has just seen it
@@ -414,7 +413,7 @@ class SQLiteStore:
         """See `contracts.Store.checkpoint`."""
         stored = dump_json(state, "state")
         with self._database.write() as db:
-            task = self._hold(db, task_id, attempt)
+            task = self._hold(db, self._task(db, task_id), attempt)
             self._extend(db, task, lease_s)
             row = db.execute(
                 f"""
@@ -500,10 +499,11 @@ class SQLiteStore:
         """See `contracts.Store.finish`."""
         receipt = _receipt(ending, artifacts)
         with self._database.write() as db:
-            before = self._repeated(db, task_id, attempt, receipt)
+            task = self._task(db, task_id)
+            before = self._repeated(db, task, attempt, receipt)
             if before is not None:
                 return before
-            task = self._holder(db, task_id, attempt, agent)
+            task = self._holder(db, task, attempt, agent)
             self._refuse_open_children(db, task, ending)
             saved = tuple(self._save_artifact(db, task.session_id, draft, task.id, task.attempts, agent) for draft in artifacts)
             recovery = self._end(db, task, ending, agent, saved, receipt)
@@ -511,24 +511,22 @@ class SQLiteStore:
                 within()
             return Finished(self._task(db, task_id), saved, recovery)
 
-    def _repeated(self, db: sqlite3.Connection, task_id: str, attempt: int | None, receipt: str) -> Finished | None:
-        task = self._task(db, task_id)
+    def _repeated(self, db: sqlite3.Connection, task: Task, attempt: int | None, receipt: str) -> Finished | None:
         if task.status is TaskStatus.IN_PROGRESS or (attempt is not None and attempt != task.attempts):
             return None
         sql = "SELECT receipt FROM attempts WHERE task_id = ? AND number = ?"
-        row = db.execute(sql, (task_id, task.attempts)).fetchone()
+        row = db.execute(sql, (task.id, task.attempts)).fetchone()
         if row is None or row[0] != receipt:
             return None
         sql = f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE task_id = ? AND attempt = ? ORDER BY seq"
-        saved = tuple(_sql.read_artifact(r) for r in db.execute(sql, (task_id, task.attempts)))
+        saved = tuple(_sql.read_artifact(r) for r in db.execute(sql, (task.id, task.attempts)))
         sql = f"SELECT {_sql.TASK} FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN} ORDER BY seq DESC LIMIT 1"
-        rows = db.execute(sql, (task_id,)).fetchall()
+        rows = db.execute(sql, (task.id,)).fetchall()
         return Finished(task, saved, self._with_edges(db, rows)[0] if rows else None, repeated=True)
 
-    def _holder(self, db: sqlite3.Connection, task_id: str, attempt: int | None, agent: str) -> Task:
+    def _holder(self, db: sqlite3.Connection, task: Task, attempt: int | None, agent: str) -> Task:
         if attempt is not None:
-            return self._hold(db, task_id, attempt)
-        task = self._task(db, task_id)
+            return self._hold(db, task, attempt)
         if task.status is TaskStatus.IN_PROGRESS:
             return task
         if task.status is TaskStatus.PENDING:
@@ -539,8 +537,8 @@ class SQLiteStore:
     def _refuse_open_children(self, db: sqlite3.Connection, task: Task, ending: Ending) -> None:
         if ending.action is not NextAction.COMPLETE:
             return
-        situation = self._situation(db, task.id)
-        if situation.open_children_count:
+        if db.execute(f"SELECT 1 FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN} LIMIT 1", (task.id,)).fetchone():
+            situation = self._situation(db, task.id)
             why = _rules.why(attrs.evolve(situation, task=attrs.evolve(task, status=TaskStatus.PENDING, dependencies=(), condition=None)))
             raise NotReadyError(task.alias, task.status, "complete", why=why)
 
@@ -574,7 +572,7 @@ class SQLiteStore:
         self._set(db, task.id, status="completed", summary=ending.summary, outputs=outputs, reason=None, ended_at=self._database.clock())
         landed = {"landed": ending.landed} if ending.landed else {}
         self._event(db, "task_completed", task.session_id, task.id, agent, data | landed)
-        self._follow_ends(db, [task.id])
+        self._follow_ends(db, [attrs.evolve(task, status=TaskStatus.COMPLETED)])
 
     def _block(
         self,
@@ -587,15 +585,16 @@ class SQLiteStore:
         failures = task.failures + 1
         self._set(db, task.id, status="blocked", reason=ending.reason, failures=failures, was_blocked=1, summary=ending.summary)
         self._event(db, "task_blocked", task.session_id, task.id, agent, data)
+        blocked = attrs.evolve(task, status=TaskStatus.BLOCKED, failures=failures, was_blocked=True)
         draft = _rules.recovery_for(
-            attrs.evolve(task, failures=failures),
+            blocked,
             error=ending.reason or "no reason given",
             checkpoint=self._last_checkpoint(db, task.id),
             artifact_ids=self._artifact_ids(db, task),
             snapshot=ending.snapshot,
             more=ending.recovery,
         )
-        self._follow_ends(db, [task.id])
+        self._follow_ends(db, [blocked])
         return None if draft is None else self._plan(db, task.session_id, [draft])[0]
 
     def _artifact_ids(self, db: sqlite3.Connection, task: Task) -> tuple[str, ...]:
@@ -604,16 +603,21 @@ class SQLiteStore:
 
     # --- what follows from an end -------------------------------------------
 
-    def _follow_ends(self, db: sqlite3.Connection, ended: Iterable[str]) -> None:
-        """Carry what ended, or was blocked, to parents, dependents and the task that was being recovered; and so on downward."""
+    def _follow_ends(self, db: sqlite3.Connection, ended: Iterable[Task]) -> None:
+        """Carry what ended, or was blocked, to parents, dependents and the task that was being recovered; and so on downward.
+
+        Args:
+            db: The connection.
+            ended: The tasks as they are now.
+        """
         queue = deque(ended)
         while queue:
-            task = self._task(db, queue.popleft())
+            task = queue.popleft()
             if task.status.is_terminal and task.parent_task_id is not None:
                 db.execute("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", (task.parent_task_id,))
             if task.recovers_task_id is not None and task.status is TaskStatus.COMPLETED:
                 self._recovered(db, task)
-            queue.extend(self._follow_edges(db, task))
+            queue.extend(self._task(db, task_id) for task_id in self._follow_edges(db, task))
 
     def _recovered(self, db: sqlite3.Connection, recovery: Task) -> None:
         task = self._task(db, str(recovery.recovers_task_id))
@@ -646,7 +650,7 @@ class SQLiteStore:
     def _restand(self, db: sqlite3.Connection, task_id: str) -> None:
         """Count the task's blockers anew from what they are, and skip it, and so on downward, when it can never become ready."""
         if self._restand_once(db, task_id):
-            self._follow_ends(db, [task_id])
+            self._follow_ends(db, [self._task(db, task_id)])
 
     def _restand_once(self, db: sqlite3.Connection, task_id: str) -> bool:
         situation = self._situation(db, task_id)
@@ -699,7 +703,7 @@ class SQLiteStore:
         self._set(db, task.id, status=str(status), reason=reason or None, ended_at=self._database.clock())
         self._event(db, event, task.session_id, task.id, None, {"reason": reason})
         self._cancel_recovery(db, task)
-        self._follow_ends(db, [task.id])
+        self._follow_ends(db, [attrs.evolve(task, status=status)])
 
     def _cancel_recovery(self, db: sqlite3.Connection, task: Task) -> None:
         sql = f"SELECT id FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN}"
@@ -772,7 +776,7 @@ class SQLiteStore:
         with self._database.write() as db:
             self._session(db, session_id)
             if task_id is not None and attempt is not None:
-                self._hold(db, task_id, attempt)
+                self._hold(db, self._task(db, task_id), attempt)
             return self._save_artifact(db, session_id, draft, task_id, attempt, agent)
 
     def _save_artifact(
