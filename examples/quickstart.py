@@ -188,8 +188,6 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
     victim = tasks[VICTIM]
     integration = git(orch.project, "ls-tree", "-r", "--name-only", "integration").splitlines()
     hits = orch.artifacts.search("functions and classes without docstring", limit=1)
-    changelog = orch.project / "docs" / "changelog.md"
-    told = changelog.read_text("utf-8") if changelog.exists() else ""
     root = orch.project.parent / "worktrees"
     return [
         (as_planned, "every task ended as planned; those that were not needed were skipped by their condition"),
@@ -201,11 +199,23 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
             len(git(orch.project, "worktree", "list").splitlines()) == 1 and not (root.exists() and any(root.iterdir())),
             "the worktrees are gone",
         ),
-        (victim.title in told, "docs/changelog.md has written itself"),
+        (documents_follow(orch, victim), "the documents in docs/ have written themselves; those that were yours before are untouched"),
         (holds_all(orch.artifacts.text(synthesis), tasks), "the synthesis names every result and misses none"),
         (bool(hits) and hits[0].task_id == tasks["audit_docstrings"].id, "a search finds the passage it should"),
         (state_of(source) == before, "the repository it was cloned from is as it was"),
     ]
+
+
+def documents_follow(orch: vespera.Orchestrator, done: vespera.Task) -> bool:
+    """Tell whether each document tells of the work, or was the repository's own before and is as it was."""
+    for name in ("api_reference.md", "architecture.md", "changelog.md"):
+        path = f"docs/{name}"
+        if git(orch.project, "ls-files", path):
+            if git(orch.project, "status", "--porcelain", path):
+                return False
+        elif done.alias not in (orch.project / path).read_text("utf-8") and name != "api_reference.md":
+            return False
+    return True
 
 
 def holds_all(synthesis: str, tasks: dict[str, vespera.Task]) -> bool:

@@ -34,6 +34,7 @@ LEASE_S = 3.0
 def tracked(root: Path) -> list[str]:
     out = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], check=True, capture_output=True).stdout
     names = [os.fsdecode(name) for name in out.split(b"\0") if name]
+    names = [name for name in names if name.isprintable()]  # odd bytes in names are left to git
     return [name for name in names if (root / name).is_file() and not (root / name).is_symlink()]
 
 
@@ -159,6 +160,8 @@ def label_sources(orch: vespera.Orchestrator, work: vespera.Work) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if (number + 1) % max(1, len(names) // STEPS) == 0:
             work.checkpoint({"next": number + 1, "digests": digests}, f"{number + 1} of {len(names)} files", (number + 1) / len(names))
+    if kill_at <= len(names):  # so few files that "half way" was not reached in the loop
+        os.kill(os.getpid(), signal.SIGKILL)
     listed = "\n".join(f"- `{name}`" for name in sorted(set(changed)))
     work.complete(
         summary=f"{len(set(changed))} sources labelled {licence}, {len(names)} files mapped",

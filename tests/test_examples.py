@@ -21,6 +21,8 @@ def repository(folder: Path) -> Path:
     (folder / "LICENSE").write_text("MIT License\n")
     (folder / "README.md").write_text("# Small\n\nSee [the guide](guide.md) and [nothing](gone.md).\n")
     (folder / "guide.md").write_text("# Guide\n")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "architecture.md").write_text("# Mine\n")
     for number in range(12):
         (folder / f"module_{number}.py").write_text(f"def function_{number}(x):\n    return x + {number}\n")
     git(folder, "init", "-q", "-b", "main")
@@ -43,7 +45,7 @@ def test_quickstart_on_a_repository_of_the_readers_own(tmp_path):
     assert "NO " not in done.stdout
     assert done.stdout.count("  yes  ") == 10
     assert "KILLED (SIGKILL)" in done.stdout
-    assert "2 documents indexed" in done.stdout
+    assert "3 documents indexed" in done.stdout
     assert "1 links marked" in done.stdout
     assert done.stderr == ""
 

@@ -19,6 +19,7 @@ CHARS_PER_TOKEN: Final = 4
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
 _BAR: Final = 20
+_MANY: Final = 1000
 
 
 def tokens(text: str) -> int:
@@ -232,12 +233,13 @@ class Briefing:
         return "\n".join(self.lines)
 
 
-def briefing(status: Status, *, changes: Sequence[str], since: str, decisions: Sequence[Why]) -> Briefing:
+def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, decisions: Sequence[Why]) -> Briefing:
     """Write the briefing for a session.
 
     Args:
         status: Where it stands.
-        changes: What happened since the last look, newest first, one line each.
+        changes: The newest of what happened since the last look, newest first, one line each.
+        total: How much happened, a thousand meaning that or more.
         since: When that was, in words.
         decisions: Blocked tasks that wait for a person.
     """
@@ -249,9 +251,9 @@ def briefing(status: Status, *, changes: Sequence[str], since: str, decisions: S
     tail += [one_line(f"To decide: {why.alias}: {_person(why)}", 130) for why in decisions[:2]]
     tail.append(f"Next: {status.next_step}")
     room = BRIEFING_LINES - len(head) - len(tail) - 1
-    shown = [f"  {one_line(change, 120)}" for change in changes[: room - (len(changes) > room)]]
-    if len(changes) > room:
-        shown.append(f"  … and {len(changes) - len(shown)} more")
+    shown = [f"  {one_line(change, 120)}" for change in changes[: room - (total > room)]]
+    if total > room:
+        shown.append(f"  … and {total - len(shown)}{'+' if total >= _MANY else ''} more")
     middle = [f"Since {since}:", *shown] if shown else [f"Nothing has changed since {since}."]
     return Briefing((*head, *middle, *tail), status.next_step)
 

@@ -283,6 +283,9 @@ class Store(Protocol):
     ) -> list[Artifact]:
         """Return artifacts, in the order they were saved unless *newest_first*."""
 
+    def count_artifacts(self, session_id: str) -> int:
+        """Return how many current artifacts the session has."""
+
     # worktrees and documents
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
@@ -300,16 +303,22 @@ class Store(Protocol):
     # events
 
     def events(
-        self, after: int = 0, *, session_id: str | None = None, kinds: Iterable[str] | None = None, limit: int | None = 1000
+        self,
+        after: int = 0,
+        *,
+        session_id: str | None = None,
+        kinds: Iterable[str] | None = None,
+        limit: int | None = 1000,
+        newest_first: bool = False,
     ) -> list[Event]:
-        """Return events with ``seq > after``, oldest first.
+        """Return events with ``seq > after``, oldest first unless *newest_first*.
 
         An event is visible only together with the state it tells of, and never before one with a lower ``seq``: whoever follows the log
         and remembers the last ``seq`` misses nothing.
         """
 
-    def last_seq(self) -> int:
-        """Return the position of the newest event; 0 when there is none."""
+    def last_seq(self, session_id: str | None = None) -> int:
+        """Return the position of the newest event, of the session or of all; 0 when there is none."""
 
 
 @runtime_checkable

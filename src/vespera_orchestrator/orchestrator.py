@@ -277,14 +277,13 @@ class Orchestrator:
         """Return a session's progress in figures."""
         status = self.get_status(session_id=session_id)
         session = status.session
-        events = self._store.events(session_id=session.id, limit=None)
         return _briefing.SessionStatus(
             session,
             status.counts,
             status.percent,
-            len(self._store.artifacts(session_id=session.id)),
+            self._store.count_artifacts(session.id),
             len(self._store.worktrees(session_id=session.id)),
-            events[-1].seq if events else 0,
+            self._store.last_seq(session.id),
             status.next_step,
         )
 
@@ -324,13 +323,15 @@ class Orchestrator:
     def resume(self) -> _briefing.Briefing:
         """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines."""
         status = self.get_status()
-        earlier = self._store.events(session_id=status.session.id, kinds=("session_started", "session_resumed"), limit=None)[-1]
-        happened = self._store.events(earlier.seq, session_id=status.session.id, kinds=_TOLD, limit=None)
+        looks = ("session_started", "session_resumed")
+        (earlier,) = self._store.events(session_id=status.session.id, kinds=looks, limit=1, newest_first=True)
+        happened = self._store.events(earlier.seq, session_id=status.session.id, kinds=_TOLD, newest_first=True)
         decisions = [why for why in status.blocked if why.needs_person]
         self._store.resume_session(status.session.id)
         return _briefing.briefing(
             status,
-            changes=[self._in_words(event) for event in reversed(happened[-_briefing.BRIEFING_LINES :])],
+            changes=[self._in_words(event) for event in happened[: _briefing.BRIEFING_LINES]],
+            total=len(happened),
             since=_briefing.ago(int((self._clock() - earlier.at).total_seconds())),
             decisions=decisions,
         )

@@ -839,6 +839,12 @@ class SQLiteStore:
             rows = db.execute(sql, (*(value for _, value in tests), -1 if limit is None else limit))
             return [_sql.read_artifact(row) for row in rows]
 
+    def count_artifacts(self, session_id: str) -> int:
+        """See `contracts.Store.count_artifacts`."""
+        with self._database.read() as db:
+            sql = "SELECT count(*) FROM artifacts WHERE session_id = ? AND superseded = 0"
+            return int(db.execute(sql, (session_id,)).fetchone()[0])
+
     # --- worktrees and documents --------------------------------------------
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
@@ -881,7 +887,13 @@ class SQLiteStore:
     # --- events -------------------------------------------------------------
 
     def events(
-        self, after: int = 0, *, session_id: str | None = None, kinds: Iterable[str] | None = None, limit: int | None = 1000
+        self,
+        after: int = 0,
+        *,
+        session_id: str | None = None,
+        kinds: Iterable[str] | None = None,
+        limit: int | None = 1000,
+        newest_first: bool = False,
     ) -> list[Event]:
         """See `contracts.Store.events`."""
         tests, values = ["seq > ?"], [after]
@@ -891,14 +903,15 @@ class SQLiteStore:
         if kinds is not None:
             tests.append("kind IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(list(kinds)))  # type: ignore[arg-type]
-        sql = f"SELECT {_sql.EVENT} FROM events WHERE {' AND '.join(tests)} ORDER BY seq LIMIT ?"
+        sql = f"SELECT {_sql.EVENT} FROM events WHERE {' AND '.join(tests)} ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
         with self._database.read() as db:
             return [_sql.read_event(row) for row in db.execute(sql, (*values, -1 if limit is None else limit))]
 
-    def last_seq(self) -> int:
+    def last_seq(self, session_id: str | None = None) -> int:
         """See `contracts.Store.last_seq`."""
+        where, values = ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
         with self._database.read() as db:
-            return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+            return int(db.execute(f"SELECT coalesce(max(seq), 0) FROM events {where}", values).fetchone()[0])
 
     def _event(
         self,
