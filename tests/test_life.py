@@ -933,6 +933,8 @@ def test_a_condition_is_checked_when_it_is_planned(orch):
 # --- any history at all -----------------------------------------------------------------------
 
 OUTCOMES = ("success", "failure", "done", "skipped", "cancelled", "blocked")
+CONDITION_FACTS = ("success", "failed", "cancelled", "skipped", "blocked", "done", "outputs.x == 1", "outputs.x < 5", "attempts > 1")
+MOST_TASKS = 14
 STATUS_AFTER = {
     **dict.fromkeys(("task_planned", "task_released", "task_revised", "task_recovered", "task_retried", "task_reopened"), "pending"),
     **dict.fromkeys(("task_started", "lease_regained", "task_continued", "lease_renewed"), "in_progress"),
@@ -976,19 +978,21 @@ class AnyHistory(RuleBasedStateMachine):
 
     # what may happen
 
-    @rule(data=st.data(), needs=st.lists(st.tuples(some, st.sampled_from(OUTCOMES)), max_size=3), parent=st.none() | some)
-    def plan(self, data, needs, parent):
+    @rule(
+        needs=st.lists(st.tuples(some, st.sampled_from(OUTCOMES)), max_size=3),
+        parent=st.none() | some,
+        facts=st.just([]) | st.lists(st.tuples(some, st.sampled_from(CONDITION_FACTS)), min_size=1, max_size=2),
+        word=st.sampled_from([" and ", " or ", " and not "]),
+    )
+    def plan(self, needs, parent, facts, word):
         """Plan a task with random dependencies, parent and condition."""
         tasks = self.tasks()
-        if len(tasks) > 14:
+        if len(tasks) > MOST_TASKS:
             return
         edges = {tasks[n % len(tasks)].id: on for n, on in needs} if tasks else {}
         above = None if parent is None else self.pick(parent, "pending", "in_progress", "blocked")
-        condition = None
-        if edges and data.draw(st.booleans()):
-            named = data.draw(st.lists(st.sampled_from(sorted(edges)), min_size=1, max_size=2))
-            facts = [f"{name}.{data.draw(st.sampled_from(CONDITION_FACTS))}" for name in named]
-            condition = data.draw(st.sampled_from([" and ", " or ", " and not "])).join(facts)
+        named = [f"{list(edges)[n % len(edges)]}.{fact}" for n, fact in facts] if edges else []
+        condition = word.join(named) if named else None
         try:
             self.orch.plan_task("Task", dependencies=[Dependency(n, on) for n, on in edges.items()], condition=condition, parent_task_id=above)
         except CycleError:
@@ -1167,8 +1171,6 @@ class AnyHistory(RuleBasedStateMachine):
             assert step.action == "decide", (step, statuses(self.orch))
             assert any(self.orch.why(task).needs_person for task in still_open), statuses(self.orch)
 
-
-CONDITION_FACTS = ("success", "failed", "cancelled", "skipped", "blocked", "done", "outputs.x == 1", "outputs.x < 5", "attempts > 1")
 
 TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(

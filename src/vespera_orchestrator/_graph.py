@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from vespera_orchestrator import _conditions
+import attrs
+
+from vespera_orchestrator import _rules
+from vespera_orchestrator._codec import dump_json, to_plain
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 
@@ -116,6 +120,51 @@ class TaskGraph:
         rest.add_edges_from((task_id, "", {"weight": weight}) for task_id, weight in weights.items())
         return [self._tasks[task_id] for task_id in networkx.dag_longest_path(rest) if task_id]
 
+    def bottlenecks(self, limit: int = 5) -> list[tuple[Task, int]]:
+        """Return the open tasks that most depends on, each with how many open tasks cannot end before it, most first.
+
+        A task counts for another when *every* way to it leads through the first: the dominator tree of the open graph (Cooper, Harvey
+        and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, as networkx has it).
+        """
+        import networkx
+
+        rest = self.nx.subgraph([task.id for task in self._tasks.values() if not task.status.is_terminal]).copy()
+        order = list(networkx.topological_sort(rest))
+        rest.add_edges_from([("", task_id) for task_id in order if not rest.in_degree(task_id)])
+        above = networkx.immediate_dominators(rest, "") if order else {}
+        held = dict.fromkeys(order, 0)
+        for task_id in reversed(order):
+            if above[task_id]:
+                held[above[task_id]] += held[task_id] + 1
+        found = sorted((task_id for task_id in order if held[task_id]), key=lambda task_id: -held[task_id])
+        return [(self._tasks[task_id], held[task_id]) for task_id in found[:limit]]
+
+    def what_if(self, ref: str | Task, status: str | TaskStatus = TaskStatus.FAILED) -> list[Task]:
+        """Return the tasks that would be skipped if this one ended like that; nothing is changed.
+
+        Args:
+            ref: The task.
+            status: How it would end: ``failed``, ``cancelled``, ``skipped`` or ``completed``.
+        """
+        end = TaskStatus(status)
+        if not end.is_terminal:
+            raise InvalidInputError("status", f"{status!r} is no end; one of failed, cancelled, skipped, completed")
+        supposed = {self.task(ref).id: attrs.evolve(self.task(ref), status=end)}
+        queue, skipped = deque(supposed), []
+        while queue:
+            for after in self.nx.successors(queue.popleft()):
+                task = self._tasks[after]
+                if after in supposed or task.status is not TaskStatus.PENDING or not self._would_be_skipped(task, supposed):
+                    continue
+                supposed[after] = attrs.evolve(task, status=TaskStatus.SKIPPED)
+                queue.append(after)
+                skipped.append(task)
+        return skipped
+
+    def _would_be_skipped(self, task: Task, supposed: dict[str, Task]) -> bool:
+        needed = {edge.task: supposed.get(edge.task) or self._tasks[edge.task] for edge in task.dependencies}
+        return _rules.standing(task, needed).impossible
+
     def _hours(self, task_id: str) -> float:
         hours = effort_hours(self._tasks[task_id].estimated_effort)
         return 1.0 if hours is None else hours
@@ -143,6 +192,31 @@ class TaskGraph:
         ]
         return "\n".join(lines)
 
+    def to_dot(self) -> str:
+        """Write the graph in Graphviz's DOT language."""
+        lines = ["digraph tasks {", "  rankdir=TB;", "  node [shape=box, style=filled];"]
+        for task in self._tasks.values():
+            fill, ink = _COLOURS[task.status]
+            label = f"{task.title}\n{task.status.replace('_', ' ')}"
+            lines.append(f"  {_quote(task.id)} [label={_quote(label)}, fillcolor={_quote(fill)}, fontcolor={_quote(ink)}];")
+        for before, after, data in self.nx.edges(data=True):
+            style = ", style=dashed" if data["kind"] == "part" else ""
+            lines.append(f"  {_quote(before)} -> {_quote(after)} [label={_quote(_words(data))}{style}];")
+        return "\n".join([*lines, "}"])
+
+    def to_json(self) -> str:
+        """Write the graph as JSON: ``tasks`` as records, ``edges`` with ``before``, ``after``, ``kind``, ``on`` and ``condition``."""
+        edges = [
+            {"before": a, "after": b, "kind": d["kind"], "on": d["on"] and str(d["on"]), "condition": d["condition"]}
+            for a, b, d in self.nx.edges(data=True)
+        ]
+        return dump_json({"version": 1, "tasks": to_plain(list(self._tasks.values())), "edges": edges}, "graph")
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
 
 _CODES: Final = str.maketrans({char: f"#{ord(char)};" for char in '#&"<>`|\\'})
 
@@ -156,9 +230,16 @@ def _label(task: Task) -> str:
     return f"{_escape(title)}<br/>{task.status.replace('_', ' ')}"
 
 
-def _arrow(data: dict[str, Any]) -> str:
+def _words(data: dict[str, Any]) -> str:
+    """Say on an edge what it waits for; nothing when it is success."""
     if data["kind"] == "part":
-        return "-.->|part of|"
+        return "part of"
     if data["condition"] is not None:
-        return f'-->|"if {_escape(_conditions.parse(data["condition"]).text)}"|'
-    return "-->" if data["on"] is Outcome.SUCCESS else f"-->|on {data['on']}|"
+        return f"if {data['condition']}"
+    return "" if data["on"] is Outcome.SUCCESS else f"on {data['on']}"
+
+
+def _arrow(data: dict[str, Any]) -> str:
+    line = "-.->" if data["kind"] == "part" else "-->"
+    words = _words(data)
+    return f'{line}|"{_escape(words)}"|' if words else line

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping  # noqa: TC003 - cattrs resolves the annotations of records
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 JsonValue: TypeAlias = Any
 """Whatever JSON can hold: ``None``, bool, int, finite float, str, list, dict with str keys."""

@@ -1,0 +1,829 @@
+"""The SQLite store under what the world does to it: many processes, kills, full disks, damage, other programs, hostile plans."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import networkx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, Session, TaskDraft, TaskQuery, TaskStatus, new_id, utcnow
+from vespera_orchestrator.contracts import Store
+from vespera_orchestrator.errors import (
+    ClosedError,
+    CorruptStoreError,
+    CycleError,
+    InvalidInputError,
+    LeaseLostError,
+    NotReadyError,
+    PlanError,
+    ReadOnlyError,
+    SchemaVersionError,
+    StoreUnavailableError,
+    UnknownDependencyError,
+)
+from vespera_orchestrator.orchestrator import Orchestrator
+from vespera_orchestrator.stores import open_store
+from vespera_orchestrator.stores._schema import APPLICATION_ID, MIGRATIONS
+from vespera_orchestrator.stores.sqlite import SQLiteStore
+
+PATIENT = settings(
+    deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def start_session(store, session_id=None):
+    """Record a new session and return its id."""
+    return store.start_session(Session(session_id or new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a store may be made."""
+    return tmp_path / "orchestrator.db"
+
+
+@pytest.fixture
+def store(path):
+    """A store in a file."""
+    opened = SQLiteStore.open(path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def session_id(store):
+    """A session in that store."""
+    return start_session(store)
+
+
+PRELUDE = """
+import json, os, sys
+from vespera_orchestrator import errors
+from vespera_orchestrator._model import *
+from vespera_orchestrator.stores.sqlite import SQLiteStore
+argv = sys.argv[1:]
+def done(**said):
+    print(json.dumps(said), flush=True)
+"""
+
+
+def child(code, *args, **given):
+    """Start a Python process that runs *code* after the prelude."""
+    command = [sys.executable, "-c", PRELUDE + code, *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, **given)
+
+
+def answer(process):
+    """What a child said last, once it has ended well."""
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return json.loads(out.splitlines()[-1])
+
+
+def at_once(code, count, *args):
+    """Start several children, let them go at the same moment when all are ready, and return what each said."""
+    go = "done(ready=True)\nsys.stdin.readline()\n"
+    children = [child(go + code, number, *args) for number in range(count)]
+    for one in children:
+        assert json.loads(one.stdout.readline()) == {"ready": True}
+    for one in children:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return [answer(one) for one in children]
+
+
+def bytes_of(folder):
+    """Every file below *folder* with its bytes, a database's own side files left out when they are empty."""
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and not p.name.endswith("-shm") and p.stat().st_size}
+
+
+# --- the contract at a glance -------------------------------------------------------
+
+
+def test_it_keeps_the_contract(store, path):
+    """It is a `Store`, opens by address, and says under which address another process finds it."""
+    assert isinstance(store, Store)
+    assert store.url == f"sqlite:///{path}"
+    for address in (store.url, None):
+        open_store(address, path, utcnow).close()
+    with pytest.raises(InvalidInputError, match="no address of a store"):
+        open_store("mysql://x", path, utcnow)
+
+
+def test_a_closed_store_says_so(store, session_id):
+    """``close`` is idempotent; whatever is called afterwards raises `ClosedError`."""
+    store.close()
+    store.close()
+    with pytest.raises(ClosedError):
+        store.last_seq()
+    with pytest.raises(ClosedError):
+        store.plan(session_id, [TaskDraft("A")])
+
+
+def test_memory_is_of_this_process_only():
+    """A store in memory is a fresh one each time and leaves no file."""
+    first, second = SQLiteStore.open(None), SQLiteStore.open(None)
+    start_session(first)
+    assert (len(first.sessions()), len(second.sessions()), first.url) == (1, 0, "memory:")
+    first.close()
+    second.close()
+
+
+def test_everything_comes_back_from_the_file(store, session_id, path):
+    """A second opening reads what the first one wrote, equal record for record."""
+    store.plan(session_id, [TaskDraft("A", alias="a", context={"é": [1, None, {"x": 0.5}]}), TaskDraft("B", alias="b")])
+    claim = store.claim(session_id, "ada", lease_s=60)
+    store.checkpoint(claim.task.id, 1, {"n": 1}, note="one", progress=0.5, lease_s=60)
+    store.finish(claim.task.id, 1, Ending(NextAction.COMPLETE, "s", {"x": 1}), agent="ada", artifacts=[ArtifactDraft("T", "0" * 64, 3)])
+    other = SQLiteStore.open(path)
+    for read in (
+        lambda s: s.tasks(TaskQuery(limit=None)),
+        lambda s: s.events(limit=None),
+        lambda s: s.attempts(claim.task.id),
+        lambda s: s.last_checkpoint(claim.task.id),
+        lambda s: s.artifacts(),
+        lambda s: s.sessions(),
+    ):
+        assert read(other) == read(store)
+    other.close()
+
+
+# --- many at once -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_processes_may_open_a_new_store_at_the_same_moment(path, count):
+    """However many open a store that does not exist yet, all succeed, and there is one schema."""
+    code = """
+store = SQLiteStore.open(argv[1])
+store.start_session(Session(f"s_{argv[0]}", "g", None, None, {}, utcnow(), utcnow()))
+done(seq=store.last_seq())
+store.close()
+"""
+    said = at_once(code, count, path)
+    assert sorted(one["seq"] for one in said)[-1] == count
+    store = SQLiteStore.open(path)
+    assert len(store.sessions()) == count
+    store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM migrations").fetchone()[0] == len(MIGRATIONS)
+    db.close()
+
+
+def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path):
+    """Between looking at the version and looking at the tables another process may finish the schema; that is no foreign file."""
+    store = SQLiteStore.open(path.with_name("other.db"))
+
+    class Slow:
+        """A connection to a new file, in which another process makes the schema between two reads."""
+
+        def __init__(self):
+            self.db = sqlite3.connect(path, isolation_level=None)
+
+        def execute(self, sql):
+            """Read; before the tables are looked at, the other process commits."""
+            if "sqlite_master" in sql:
+                SQLiteStore.open(path).close()
+            return self.db.execute(sql)
+
+        def close(self):
+            """Close."""
+            self.db.close()
+
+    slow = Slow()
+    try:
+        store._database._prepare(slow)
+    finally:
+        slow.close()
+        store.close()
+    opened = SQLiteStore.open(path)
+    assert opened.last_seq() == 0
+    opened.close()
+
+
+def test_eight_processes_win_each_task_once(store, session_id, path):
+    """Eight processes take from one queue until it is empty: each task is won and completed once, and nobody meets a locked store."""
+    total = 160
+    store.plan(session_id, [TaskDraft(f"T{n}", alias=f"t{n}") for n in range(total)])
+    code = """
+store = SQLiteStore.open(argv[1])
+won = []
+while (claim := store.claim(argv[2], f"agent {argv[0]}", lease_s=600)) is not None:
+    won.append(claim.task.alias)
+    store.finish(claim.task.id, claim.attempt.number, Ending(NextAction.COMPLETE, "s"), agent=f"agent {argv[0]}")
+done(won=won)
+"""
+    won = [alias for said in at_once(code, 8, path, session_id) for alias in said["won"]]
+    assert sorted(won) == sorted(f"t{n}" for n in range(total))
+    assert store.count(TaskQuery(session_id=session_id)) == {TaskStatus.COMPLETED: total}
+    kinds = [event.kind for event in store.events(limit=None)]
+    assert (kinds.count("task_started"), kinds.count("task_completed")) == (total, total)
+
+
+def test_threads_share_one_orchestrator(tmp_path):
+    """Eight threads on one object: each task is won once, and what they write adds up."""
+    orch = Orchestrator.open(tmp_path, home=tmp_path / "home")
+    orch.initialize_session("g")
+    orch.plan_tasks([{"title": "Sum", "alias": "sum", "children": [{"title": f"T{n}"} for n in range(80)]}])
+    trouble = []
+
+    def work(number):
+        try:
+            for _ in range(10):
+                with orch.execute_task(agent=f"agent {number}") as held:
+                    held.checkpoint({"n": number})
+                    held.complete(summary="s", detailed_work=f"work of {number}")
+        except BaseException as exc:  # noqa: BLE001 - a thread's error must not be lost
+            trouble.append(exc)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trouble == []
+    assert [task.alias for task in orch.ready_tasks()] == ["sum"]
+    assert orch.get_task("sum").blockers == 0
+    orch.close()
+
+
+def test_a_forked_child_opens_its_own_connection(path):
+    """After ``fork`` parent and child write side by side; a store in memory says that it does not follow."""
+    code = """
+import sqlite3
+store, memory = SQLiteStore.open(argv[0]), SQLiteStore.open(None)
+session = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow()))
+before = store._database._connection
+pid = os.fork()
+if pid == 0:
+    try:
+        for n in range(30):
+            store.plan(session.id, [TaskDraft(f"child {n}")])
+        assert store._database._connection is not before
+        try:
+            memory.last_seq()
+        except errors.StoreUnavailableError as exc:
+            assert "fork" in str(exc)
+            os._exit(0)
+    finally:
+        os._exit(1)
+for n in range(30):
+    store.plan(session.id, [TaskDraft(f"parent {n}")])
+status = os.waitpid(pid, 0)[1]
+assert memory.last_seq() == 0
+done(status=status, tasks=len(store.tasks(TaskQuery(limit=None))), check=before.execute("PRAGMA integrity_check").fetchone()[0])
+"""
+    assert answer(child(code, path)) == {"status": 0, "tasks": 60, "check": "ok"}
+
+
+# --- killed -------------------------------------------------------------------------
+
+
+def test_no_acknowledged_write_is_lost_when_the_writer_is_killed(path):
+    """Ten writers are killed with SIGKILL in mid-flight: whatever one of them had been told was written is there, whole, with its events."""
+    code = """
+store = SQLiteStore.open(argv[0])
+session = argv[1]
+n = 0
+while True:
+    task = store.plan(session, [TaskDraft(f"{os.getpid()} {n}"), TaskDraft(f"{os.getpid()} {n} after")])[0]
+    claim = store.claim(session, "w", task_id=task.id, lease_s=600)
+    store.finish(task.id, 1, Ending(NextAction.COMPLETE, f"{n}"), agent="w", artifacts=[ArtifactDraft(f"A{n}", f"{n:064}", 1)])
+    print(task.id, flush=True)
+    n += 1
+"""
+    store = SQLiteStore.open(path)
+    session_id = start_session(store)
+    acknowledged = []
+    for kill in range(10):
+        writer = child(code, path, session_id)
+        for _ in range(3 + 2 * kill):
+            acknowledged.append(writer.stdout.readline().strip())
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += [line.strip() for line in writer.communicate()[0].splitlines() if line.endswith("\n") or len(line) == 14]
+    store.close()
+    store = SQLiteStore.open(path)
+    completed = {task.id: task for task in store.tasks(TaskQuery(status=(TaskStatus.COMPLETED,), limit=None))}
+    assert len(acknowledged) >= 120
+    assert set(acknowledged) <= set(completed)
+    brought = {artifact.task_id for artifact in store.artifacts()}
+    told = {event.task_id for event in store.events(kinds=("task_completed",), limit=None)}
+    assert set(completed) == brought == told
+    everything = store.tasks(TaskQuery(limit=None))
+    assert len(everything) % 2 == 0, "a plan of two was half written"
+    store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    db.close()
+
+
+# --- files that are not as they should be -----------------------------------------------
+
+
+def full(path):
+    """Make a store with enough in it to fill many pages, and close it."""
+    store = SQLiteStore.open(path)
+    session_id = start_session(store)
+    store.plan(session_id, [TaskDraft(f"Task {n}", "x" * 300) for n in range(200)])
+    store.close()
+    return session_id
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path, tmp_path):
+    """A file that a newer version made is refused with the way to upgrade, and not one byte of it changes."""
+    full(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=999")
+    db.close()
+    before = bytes_of(tmp_path)
+    with pytest.raises(SchemaVersionError, match=r"schema version 999, this library knows up to 1; .*--upgrade") as caught:
+        SQLiteStore.open(path)
+    assert (caught.value.found, caught.value.supported) == (999, len(MIGRATIONS))
+    assert bytes_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("owner", [(0, 0), (0, 7), (12345, 0), (12345, 1)])
+def test_another_programs_database_is_refused_and_left_alone(path, tmp_path, owner):
+    """A database that is not ours is never touched, whatever numbers its owner keeps in it."""
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+        db.execute(f"PRAGMA application_id={owner[0]}")
+        db.execute(f"PRAGMA user_version={owner[1]}")
+    db.close()
+    before = bytes_of(tmp_path)
+    with pytest.raises(SchemaVersionError, match="database of another program; it was left as it is"):
+        SQLiteStore.open(path)
+    assert bytes_of(tmp_path) == before
+
+
+def overwritten_header(path):
+    """The first hundred bytes are gone."""
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 100)
+
+
+def text_file(path):
+    """It is something else altogether."""
+    path.write_text("this is no database\n" * 500)
+
+
+def truncated(path):
+    """The second half is missing."""
+    os.truncate(path, path.stat().st_size // 2 // 4096 * 4096)
+
+
+def garbage_page(path):
+    """The page that the table of tasks starts on holds garbage."""
+    with sqlite3.connect(path) as db:
+        page = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tasks'").fetchone()[0]
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    db.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize("damage", [overwritten_header, text_file, truncated, garbage_page])
+def test_a_damaged_file_is_told_and_left_alone(path, tmp_path, damage):
+    """Damage is told with what to do, when the store is opened or when the damaged part is met, and the file stays as it was found."""
+    session_id = full(path)
+    damage(path)
+    before = bytes_of(tmp_path)
+
+    def use():
+        store = SQLiteStore.open(path)
+        try:
+            with pytest.raises(CorruptStoreError):
+                store.plan(session_id, [TaskDraft("One more")])
+            store.tasks(TaskQuery(limit=None))
+        finally:
+            store.close()
+
+    with pytest.raises(CorruptStoreError, match="is damaged .* it was left as it is. Copy it somewhere safe first") as caught:
+        use()
+    assert caught.value.store == str(path)
+    assert not caught.value.retryable
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_home_with_a_damaged_store_opens_as_an_error(tmp_path):
+    """The same through the front door."""
+    home = tmp_path / "home"
+    Orchestrator.open(tmp_path, home=home).close()
+    text_file(home / "orchestrator.db")
+    with pytest.raises(CorruptStoreError):
+        Orchestrator.open(tmp_path, home=home)
+
+
+NOBODY = """
+def become_nobody():
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+def meet(call):
+    become_nobody()
+    try:
+        call()
+    except errors.VesperaError as exc:
+        done(error=type(exc).__name__, said=str(exc))
+    else:
+        done(error=None)
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user may look into; the test's own is closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="vespera-test-"))
+    folder.chmod(0o755)
+    yield folder
+    for each in (folder, *folder.rglob("*")):
+        if each.is_dir():
+            each.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_told(open_folder):
+    """A new home in a read-only folder: the error names the folder and the ways out, and nothing is made."""
+    open_folder.chmod(0o555)
+    code = NOBODY + "from vespera_orchestrator.orchestrator import Orchestrator\nmeet(lambda: Orchestrator.open(argv[0]))"
+    said = answer(child(code, open_folder))
+    assert said["error"] == "ReadOnlyError"
+    assert "VESPERA_ORCHESTRATOR_HOME" in said["said"]
+    assert str(open_folder) in said["said"]
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written_is_told(open_folder):
+    """A store in a folder that has become read-only, when it is opened or at the latest when it is written."""
+    path = open_folder / "orchestrator.db"
+    session_id = full(path)
+    path.chmod(0o444)
+    open_folder.chmod(0o555)
+    before = bytes_of(open_folder)
+    said = answer(child(NOBODY + "meet(lambda: SQLiteStore.open(argv[0]).plan(argv[1], [TaskDraft('A')]))", path, session_id))
+    assert (said["error"], str(path) in said["said"]) == ("ReadOnlyError", True)
+    assert bytes_of(open_folder) == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+    """A home that is a file, and a store that is a folder, are told as what cannot be written."""
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(ReadOnlyError):
+        Orchestrator.open(tmp_path, home=tmp_path / "home")
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(ReadOnlyError):
+        SQLiteStore.open(tmp_path / "folder.db")
+
+
+def test_a_full_disk_writes_nothing_and_says_so(store, session_id):
+    """When there is no room, the whole operation is undone, the error may be retried, and with room again it succeeds."""
+    db = store._database._connection
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count={pages + 2}")
+    before = (store.last_seq(), store.tasks(TaskQuery(limit=None)))
+    plan = [TaskDraft(f"T{n}", "x" * 1000) for n in range(50)]
+    with pytest.raises(StoreUnavailableError, match="the disk is full: free some space; nothing was written") as caught:
+        store.plan(session_id, plan)
+    assert caught.value.retryable
+    assert (store.last_seq(), store.tasks(TaskQuery(limit=None))) == before
+    db.execute("PRAGMA max_page_count=1000000")
+    assert len(store.plan(session_id, plan)) == 50
+
+
+def test_a_write_that_the_system_refuses_is_undone(path):
+    """When the system itself refuses to let the file grow, nothing is half written and the store can be used again."""
+    code = """
+import resource
+store = SQLiteStore.open(argv[0])
+session = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow())).id
+store.plan(session, [TaskDraft("before")])
+grown = max(os.path.getsize(argv[0]), os.path.getsize(argv[0] + "-wal"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (grown + 20_000, resource.RLIM_INFINITY))
+try:
+    store.plan(session, [TaskDraft(f"T{n}", "x" * 1000) for n in range(100)])
+except errors.StoreUnavailableError as exc:
+    said = str(exc)
+tasks = len(store.tasks(TaskQuery(limit=None)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.plan(session, [TaskDraft("after")])
+done(said=said, tasks=tasks, then=len(store.tasks(TaskQuery(limit=None))), seq=store.last_seq())
+"""
+    said = answer(child(code, path))
+    assert "nothing was written, it is safe to try again" in said["said"]
+    assert (said["tasks"], said["then"], said["seq"]) == (1, 2, 3)
+
+
+# --- one transaction --------------------------------------------------------------------
+
+
+def snapshot(store):
+    """All that a store holds, row by row."""
+    db = store._database._connection
+    tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_runs_within_undoes_everything_when_it_raises(store, session_id, error):
+    """An exception, or Ctrl-C, from what runs within a checkpoint or a completion leaves no trace of either."""
+    store.plan(session_id, [TaskDraft("A"), TaskDraft("B")])
+    claim = store.claim(session_id, "ada", lease_s=60)
+    before = snapshot(store)
+
+    def within():
+        raise error
+
+    with pytest.raises(error):
+        store.checkpoint(claim.task.id, 1, {}, lease_s=60, within=within)
+    with pytest.raises(error):
+        store.finish(claim.task.id, 1, Ending(NextAction.COMPLETE, "s"), agent="a", artifacts=[ArtifactDraft("T", "0" * 64, 1)], within=within)
+    assert snapshot(store) == before
+
+
+def test_what_raises_has_written_nothing(store, session_id):
+    """Each refused operation leaves the store exactly as it was."""
+    store.plan(session_id, [TaskDraft("A", alias="a"), TaskDraft("B", alias="b", parent="a")])
+    b = store.find_task("b", session_id).id
+    claim = store.claim(session_id, "ada", task_id=b, lease_s=60)
+    before = snapshot(store)
+    a = store.find_task("a", session_id).id
+    for call, error in (
+        (lambda: store.plan(session_id, [TaskDraft("C"), TaskDraft("D", parent="x")]), UnknownDependencyError),
+        (lambda: store.claim(session_id, "bob", task_id=a, lease_s=60), NotReadyError),
+        (lambda: store.finish(a, None, Ending(NextAction.COMPLETE), agent="x"), NotReadyError),
+        (lambda: store.finish(b, 7, Ending(NextAction.COMPLETE), agent="x"), LeaseLostError),
+        (lambda: store.checkpoint(b, 7, {}, lease_s=60), LeaseLostError),
+        (lambda: store.renew(b, 7, lease_s=60), LeaseLostError),
+        (lambda: store.checkpoint(b, claim.attempt.number, {"x": object()}, lease_s=60), InvalidInputError),
+        (lambda: store.update_task(b, {"priority": 2**63}), InvalidInputError),
+        (lambda: store.start_session(Session(session_id, "again", None, None, {}, utcnow(), utcnow())), Exception),
+    ):
+        with pytest.raises(error):
+            call()
+        assert snapshot(store) == before
+
+
+# --- plans ------------------------------------------------------------------------------
+
+
+def test_a_plan_of_two_thousand_tasks_is_all_or_nothing(store, session_id):
+    """A large plan is one transaction: with one mistake at its very end nothing is written, without it everything is."""
+    drafts = [TaskDraft(f"Task {n}", alias=f"t{n}", dependencies=tuple(Dep(f"t{m}") for m in range(max(0, n - 3), n))) for n in range(2000)]
+    before = snapshot(store)
+    with pytest.raises(UnknownDependencyError, match="'t1_999' is no task of this session; did you mean t1999") as caught:
+        store.plan(session_id, [*drafts, TaskDraft("Last", dependencies=(Dep("t1_999"),), place="task 2001 (Last)")])
+    assert (caught.value.name, caught.value.place) == ("t1_999", "task 2001 (Last)")
+    assert snapshot(store) == before
+    planned = store.plan(session_id, drafts)
+    assert [task.blockers for task in planned] == [0, 1, 2, *[3] * 1997]
+    assert store.count(TaskQuery(session_id=session_id)) == {TaskStatus.PENDING: 2000}
+    assert len(store.events(kinds=("task_planned",), limit=None)) == 2000
+    assert [task.alias for task in store.ready(session_id, 10)] == ["t0"]
+
+
+def test_a_plan_refers_by_alias_in_any_order(store, session_id):
+    """What comes later in a plan can be named earlier, and the plan comes back in the order given."""
+    planned = store.plan(session_id, [TaskDraft("Last", dependencies=(Dep("first"),)), TaskDraft("First", parent="top"), TaskDraft("Top")])
+    assert [task.alias for task in planned] == ["last", "first", "top"]
+    assert [task.blockers for task in planned] == [1, 0, 1]
+    assert planned[0].dependencies[0].task == planned[1].id
+    assert planned[1].parent_task_id == planned[2].id
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_aliases_are_numbered(store, session_id, count):
+    """Equal titles get numbers from 2, in one plan or over several, and never one that is taken."""
+    for _ in range(count):
+        store.plan(session_id, [TaskDraft("Look around!")])
+    store.plan(session_id, [TaskDraft("other", alias=f"look_around_{count + 2}"), *[TaskDraft("Look around?")] * 5])
+    made = store.aliases(session_id)
+    assert len(set(made)) == count + 6
+    assert made[: count + 1] == ["look_around", *(f"look_around_{n}" for n in range(2, count + 1)), f"look_around_{count + 2}"][: count + 1]
+    assert all(alias == "look_around" or alias.removeprefix("look_around_").isdigit() for alias in made)
+
+
+@pytest.mark.parametrize(
+    ("title", "alias"),
+    [
+        ("Task D", "task_d"),
+        ("  Größe ändern!  ", "größe_ändern"),
+        ("123 go", "task_123_go"),
+        ("and", "task_and"),
+        ("True", "task_true"),
+        ("…", "task"),
+        ("x" * 100, "x" * 48),
+        ("t_0123456789ab", "task_t_0123456789ab"),
+        ("日本語", "日本語"),
+    ],
+)
+def test_titles_become_aliases(store, session_id, title, alias):
+    """Whatever the title, its alias is a name that a condition can use."""
+    assert store.plan(session_id, [TaskDraft(title)])[0].alias == alias
+    assert store.plan(session_id, [TaskDraft("After", dependencies=(Dep(alias),), condition=f"{alias}.done")])[0].condition_names
+
+
+@PATIENT
+@given(st.lists(st.text(max_size=12).filter(str.strip), max_size=12))
+def test_any_titles_make_a_plan(titles):
+    """Every title gives a task with an alias of its own, or is refused as text that no file can hold."""
+    store = SQLiteStore.open(None)
+    session = start_session(store)
+    try:
+        planned = store.plan(session, [TaskDraft(title) for title in titles])
+    except InvalidInputError:
+        assert any("\ud800" <= char <= "\udfff" for title in titles for char in title)
+    else:
+        assert len({task.alias for task in planned}) == len(titles)
+        assert [task.title for task in store.tasks(TaskQuery(limit=None))] == titles
+    finally:
+        store.close()
+
+
+HALF = "half \ud83d"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s, i: s.plan(i, [TaskDraft(HALF)]),
+        lambda s, i: s.plan(i, [TaskDraft("x", HALF)]),
+        lambda s, i: s.plan(i, [TaskDraft("x", dependencies=(Dep(HALF),))]),
+        lambda s, i: s.plan(i, [TaskDraft("x", parent=HALF)]),
+        lambda s, _: start_session(s, HALF),
+        lambda s, _: s.find_task(HALF, HALF),
+        lambda s, _: s.tasks(TaskQuery(text=HALF)),
+        lambda s, i: s.claim(i, HALF, lease_s=60),
+        lambda s, i: s.finish(s.find_task("a", i).id, None, Ending(NextAction.COMPLETE, HALF), agent="x"),
+        lambda s, i: s.cancel(s.find_task("a", i).id, HALF, subtree=True),
+        lambda s, i: s.plan(i, [TaskDraft("x", priority=2**63)]),
+        lambda s, i: s.plan(i, [TaskDraft("x", priority=-(2**64))]),
+        lambda s, i: s.ready(i, 2**70),
+        lambda s, _: s.tasks(TaskQuery(limit=2**70)),
+        lambda s, _: s.events(2**70),
+        lambda s, i: s.plan(i, [TaskDraft("x", context={"n": float("inf")})]),
+        lambda s, i: s.plan(i, [TaskDraft("x", context={1: {2}})]),
+    ],
+)
+def test_what_no_file_can_hold_is_refused(store, session_id, call):
+    """Half a surrogate pair, a number beyond 63 bits, what JSON has no word for: refused as input, and nothing is written."""
+    store.plan(session_id, [TaskDraft("A")])
+    before = snapshot(store)
+    with pytest.raises((InvalidInputError, PlanError)):
+        call(store, session_id)
+    assert snapshot(store) == before
+
+
+def test_big_numbers_in_json_come_back(store, session_id):
+    """Within context, outputs and checkpoints numbers may be as large as JSON's."""
+    task = store.plan(session_id, [TaskDraft("A", context={"n": 2**200, "half": HALF})])[0]
+    assert store.find_task(task.id, None).context == {"n": 2**200, "half": HALF}
+
+
+# --- circles ----------------------------------------------------------------------------
+
+
+def Dep(task, on="success"):  # noqa: N802 - reads as the record it makes
+    """Make a dependency."""
+    from vespera_orchestrator._model import Dependency
+
+    return Dependency(task, on)
+
+
+def is_circle(store, path):
+    """Check that *path* is a circle of at least two steps, closed by edges that are being planned or exist."""
+    return len(path) >= 2 and path[0] == path[-1] and len(set(path[:-1])) == len(path) - 1
+
+
+def test_circles_in_one_plan_are_refused_with_their_path(store, session_id):
+    """Dependencies alone, through a parent, to itself, of itself: each with the aliases along the circle."""
+    for drafts, path in (
+        ([TaskDraft("A", dependencies=(Dep("b"),)), TaskDraft("B", dependencies=(Dep("a"),))], {"a", "b"}),
+        ([TaskDraft("A", dependencies=(Dep("a"),))], {"a"}),
+        ([TaskDraft("A", parent="a")], {"a"}),
+        ([TaskDraft("A", dependencies=(Dep("b"),), parent="b"), TaskDraft("B")], {"a", "b"}),
+        ([TaskDraft("A", parent="b"), TaskDraft("B", parent="a")], {"a", "b"}),
+        ([TaskDraft("P"), TaskDraft("C", parent="p", dependencies=(Dep("x"),)), TaskDraft("X", dependencies=(Dep("p"),))], {"p", "c", "x"}),
+    ):
+        with pytest.raises(CycleError) as caught:
+            store.plan(session_id, drafts)
+        assert set(caught.value.path) == path
+        assert is_circle(store, caught.value.path)
+    assert store.aliases(session_id) == []
+
+
+def test_a_circle_through_existing_tasks_is_refused_with_its_path(store, session_id):
+    """A subtask that waits for what waits for its parent, and an edge added between existing tasks."""
+    store.plan(session_id, [TaskDraft("P"), TaskDraft("X", dependencies=(Dep("p"),)), TaskDraft("Y", dependencies=(Dep("x"),))])
+    before = snapshot(store)
+    with pytest.raises(CycleError) as caught:
+        store.plan(session_id, [TaskDraft("C", parent="p", dependencies=(Dep("n"),)), TaskDraft("N", dependencies=(Dep("y"),))])
+    assert caught.value.path == ("p", "c", "n", "y", "x", "p")
+    ids = {alias: store.find_task(alias, session_id).id for alias in "pxy"}
+    with pytest.raises(CycleError, match="p → y → x → p") as caught:
+        store.add_dependency(ids["p"], ids["y"], "success")
+    assert caught.value.path == ("p", "y", "x", "p")
+    with pytest.raises(CycleError) as caught:
+        store.add_dependency(ids["p"], ids["p"], "success")
+    assert caught.value.path == ("p", "p")
+    assert snapshot(store) == before
+
+
+@st.composite
+def grown_plans(draw):
+    """A few plans, one after the other, each task naming any tasks of its own plan or of earlier ones, as dependency or parent."""
+    names, plans = [], []
+    for size in draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)):
+        new = [f"n{len(names) + n}" for n in range(size)]
+        names += new
+        plans.append(
+            [
+                (name, draw(st.sets(st.sampled_from(names), max_size=2)), draw(st.none() | st.none() | st.sampled_from(names)))
+                for name in new
+            ]
+        )
+    return plans, draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names)), max_size=6))
+
+
+def closes(graph, edges):
+    """What networkx says: whether the graph with *edges* more has a circle; it keeps them when it has none."""
+    grown = networkx.DiGraph(graph)
+    grown.add_edges_from(edges)
+    if networkx.is_directed_acyclic_graph(grown):
+        graph.add_edges_from(edges)
+        return None
+    return grown
+
+
+@settings(PATIENT, max_examples=250)
+@given(grown_plans())
+def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
+    """Plan by plan and edge by edge: refused if and only if a circle would close, with a path that is one, and otherwise written."""
+    plans, later = grown
+    store = SQLiteStore.open(None)
+    session = start_session(store)
+    graph = networkx.DiGraph()
+
+    def attempt(edges, call):
+        circle = closes(graph, edges)
+        try:
+            call()
+        except CycleError as exc:
+            assert circle is not None, exc
+            assert is_circle(store, exc.path)
+            assert all(circle.has_edge(waits, needs) for waits, needs in zip(exc.path, exc.path[1:], strict=False)), exc.path
+            return False
+        assert circle is None, list(networkx.simple_cycles(circle))
+        return True
+
+    for plan in plans:
+        known = {name for name, _, _ in plan} | set(store.aliases(session))
+        plan = [(name, needs & known, parent if parent in known else None) for name, needs, parent in plan]
+        edges = [(name, need) for name, needs, _ in plan for need in needs] + [(parent, name) for name, _, parent in plan if parent]
+        drafts = [TaskDraft(name, alias=name, dependencies=tuple(map(Dep, sorted(needs))), parent=parent) for name, needs, parent in plan]
+        attempt(edges, lambda drafts=drafts: store.plan(session, drafts))
+    ids = {task.alias: task.id for task in store.tasks(TaskQuery(limit=None))}
+    for waits, needs in later:
+        if waits in ids and needs in ids:
+            attempt([(waits, needs)], lambda w=waits, n=needs: store.add_dependency(ids[w], ids[n], "success"))
+    store.close()
+
+
+# --- the queue stays fast ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "index"),
+    [
+        ("SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0 ORDER BY priority DESC, seq LIMIT 1", "tasks_ready"),
+        ("SELECT task_id FROM attempts WHERE ended_at IS NULL AND lease_until < ?", "attempts_lease"),
+        ("SELECT count(*) FROM tasks WHERE parent_task_id = ? AND status IN ('pending', 'in_progress', 'blocked')", "tasks_parent"),
+    ],
+)
+def test_what_is_asked_at_every_call_is_answered_by_an_index(store, sql, index):
+    """Claiming, expiring and counting children cost the same in a store of any size: an index answers, nothing is sorted."""
+    plan = " ".join(row[3] for row in store._database._connection.execute(f"EXPLAIN QUERY PLAN {sql}", ("x",)))
+    assert index in plan
+    assert "SCAN" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_the_file_is_marked_as_ours(store, path):
+    """The application id names the file's owner, so that other versions and programs can tell."""
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID == int.from_bytes(b"VESP", "big")
+    assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    db.close()
