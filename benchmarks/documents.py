@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import attrs
+
 import vespera_orchestrator as vespera
 from measure import Cost, Row, Scale, alternate, metered
 
@@ -86,15 +88,4 @@ def _by_hand(files: Sequence[Path], repeat: int) -> Cost:
 def _row(what: str, ours: Sequence[Cost], against: str, floor: Sequence[Cost]) -> Row:
     row = Row.of(what, ours, against, floor)
     reached = row.figures["wall_s"]
-    return Row(
-        what=what,
-        ours=row.ours,
-        against=against,
-        floor=row.floor,
-        ratio=row.ratio,
-        spread=row.spread,
-        target=f"≤ {LONGEST_S * 1000:.0f} ms",
-        met=reached <= LONGEST_S,
-        reached=f"{reached * 1000:.1f} ms",
-        figures=row.figures,
-    )
+    return attrs.evolve(row, target=f"≤ {LONGEST_S * 1000:.0f} ms", met=reached <= LONGEST_S, reached=f"{reached * 1000:.1f} ms")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+import warnings
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import attrs
 
 import vespera_orchestrator as vespera
 from measure import Cost, Row, Scale, median, metered, quantile, say, size_bytes
@@ -14,6 +18,7 @@ from vespera_orchestrator.artifacts import passages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from vespera_orchestrator import Orchestrator
 
@@ -47,53 +52,80 @@ class Writer:
 
 
 def rows(scale: Scale) -> list[Row]:
-    found = []
-    for wanted in [scale.pick(10_000, 250), *([100_000] if scale.large else [])]:
-        project = scale.folder / f"project {wanted}"
-        project.mkdir()
-        with vespera.open(project) as orch:
-            orch.initialize_session("measure")
-            found += _of_size(scale, orch, wanted)
-    return found
+    return [row for wanted in [scale.pick(10_000, 250), *([100_000] if scale.large else [])] for row in _of_size(scale, wanted)]
 
 
-def _of_size(scale: Scale, orch: Orchestrator, wanted: int) -> list[Row]:
-    writer = Writer()
-    texts: list[str] = []
-    begun = time.perf_counter()
-    orch.artifacts.save("Warm-up", "LanceDB is loaded.")
-    orch.catch_up()
-    taken: list[Cost] = []
-    fts_taken: list[Cost] = []
-    disk: list[tuple[float, float]] = []
-    with closing(_fts(scale, wanted)) as fts:
-        for _ in range(4):  # in quarters, in turns
-            fresh = [writer.text() for _ in range(wanted // _PASSAGES_EACH // 4)]
-            for text in fresh:
-                orch.artifacts.save(f"Artifact {len(texts)}", text)
-                texts.append(text)
-            cut = [passages.split(text, "text/markdown") for text in fresh]
-            count = sum(map(len, cut))
-            with metered() as meter:
-                orch.artifacts.catch_up()
-            taken.append(meter.per(count))
-            with metered() as meter:
-                _fts_add(fts, [p.text for passages_ in cut for p in passages_])
-            fts_taken.append(meter.per(count))
-            stored = sum(len(text.encode()) for text in texts)
-            disk.append((size_bytes(orch.home / "index.lance") / stored, size_bytes(scale.folder / f"fts {wanted}.db") / stored))
-        total = fts.execute("SELECT count(*) FROM passages").fetchone()[0]
-        say(f"{len(texts):,} artifacts saved and taken in, {time.perf_counter() - begun:.1f} s")
+def _of_size(scale: Scale, wanted: int) -> list[Row]:
+    project, writer = scale.folder / f"project {wanted}", Writer()
+    project.mkdir()
+    with vespera.open(project) as orch, closing(_fts(scale.folder / f"fts {wanted}.db")) as fts:
+        orch.initialize_session("measure")
+        orch.artifacts.save("Warm-up", "LanceDB is loaded.")
+        orch.catch_up()
+        begun = time.perf_counter()
+        quarters = [_quarter(orch, fts, [writer.text() for _ in range(wanted // _PASSAGES_EACH // 4)]) for _ in range(4)]
+        say(f"{wanted // _PASSAGES_EACH:,} artifacts saved and taken in, {time.perf_counter() - begun:.1f} s")
         queries = [writer.query() for _ in range(scale.pick(200, 20))]
         searched = [_searched(queries, orch, fts) for _ in range(scale.pick(3, 1) + 1)][1:]
-    return [_catch_up_row(total, taken, fts_taken), *_search_rows(total, searched), _disk_row(total, disk)]
+        now, peer = size_bytes(orch.home / "index.lance"), size_bytes(scale.folder / f"fts {wanted}.db")
+        live = _live_bytes(orch.home / "index.lance")
+    total, text_bytes = sum(q.passages for q in quarters), sum(q.text_bytes for q in quarters)
+    small = _live_bytes_of_a_quarter(scale.folder / f"quarter {wanted}", wanted // _PASSAGES_EACH // 4)
+    return [
+        *_catch_up_rows(total, quarters),
+        *_search_rows(total, searched),
+        *_disk_rows(total, *(number / text_bytes for number in (now, live, small * 4, peer))),
+    ]
+
+
+@attrs.frozen
+class _Quarter:
+    passages: int
+    text_bytes: int
+    ours: Cost
+    """For one passage, like *theirs*."""
+    theirs: Cost
+
+
+def _quarter(orch: Orchestrator, fts: sqlite3.Connection, texts: Sequence[str]) -> _Quarter:
+    """Save texts, then let both sides take them in."""
+    for text in texts:
+        orch.artifacts.save(text[:40], text)
+    cut = [p.text for text in texts for p in passages.split(text, "text/markdown")]
+    with metered() as ours:
+        orch.artifacts.catch_up()
+    with metered() as theirs:
+        _fts_add(fts, cut)
+    return _Quarter(len(cut), sum(len(text.encode()) for text in texts), ours.per(len(cut)), theirs.per(len(cut)))
+
+
+def _live_bytes_of_a_quarter(project: Path, count: int) -> int:
+    project.mkdir()
+    writer = Writer()
+    with vespera.open(project) as orch:
+        orch.initialize_session("measure")
+        for number in range(count):
+            orch.artifacts.save(f"Artifact {number}", writer.text())
+        orch.catch_up()
+        return _live_bytes(orch.home / "index.lance")
+
+
+def _live_bytes(folder: Path) -> int:
+    """Return the size of the index without the versions that are kept for readers; they are removed for it."""
+    import lancedb
+
+    generation = next(path for path in folder.iterdir() if path.is_dir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that readers elsewhere would fail: there are none
+        lancedb.connect(str(generation)).open_table("passages").optimize(cleanup_older_than=timedelta(0))
+    return size_bytes(folder)
 
 
 # --- the peer -------------------------------------------------------------------
 
 
-def _fts(scale: Scale, wanted: int) -> sqlite3.Connection:
-    db = sqlite3.connect(scale.folder / f"fts {wanted}.db", isolation_level=None)
+def _fts(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("CREATE VIRTUAL TABLE passages USING fts5 (text, session UNINDEXED, tokenize = 'porter unicode61')")
     return db
@@ -129,21 +161,20 @@ def _searched(queries: Sequence[str], orch: Orchestrator, fts: sqlite3.Connectio
     return ours, theirs
 
 
-def _catch_up_row(total: int, ours: Sequence[Cost], fts: Sequence[Cost]) -> Row:
-    row = Row.of(f"catch-up, a passage, {total:,} in all", ours, "insert into FTS5", fts)
-    rate = 1 / median(ours).wall_s
-    return Row(
-        what=row.what,
-        ours=row.ours,
-        against=row.against,
-        floor=row.floor,
-        ratio=row.ratio,
-        spread=row.spread,
-        target=f"≥ {_PER_SECOND:,} passages a second",
-        met=rate >= _PER_SECOND,
-        reached=f"{rate:,.0f}",
-        figures={**row.figures, "passages_per_s": rate},
-    )
+def _catch_up_rows(total: int, quarters: Sequence[_Quarter]) -> list[Row]:
+    row = Row.of(f"catch-up, a passage, {total:,} in four parts", [q.ours for q in quarters], "FTS5", [q.theirs for q in quarters])
+    rate = total / sum(q.ours.wall_s * q.passages for q in quarters)
+    first, last = quarters[0].ours, quarters[-1].ours
+    return [
+        attrs.evolve(
+            row,
+            target=f"≥ {_PER_SECOND:,} passages a second",
+            met=rate >= _PER_SECOND,
+            reached=f"{rate:,.0f}",
+            figures={**row.figures, "passages_per_s": rate},
+        ),
+        Row.of("catch-up, a passage of the last part", [last], "of the first part", [first]),
+    ]
 
 
 def _search_rows(total: int, searched: Sequence[tuple[list[Cost], list[Cost]]]) -> list[Row]:
@@ -167,16 +198,26 @@ def _search_rows(total: int, searched: Sequence[tuple[list[Cost], list[Cost]]]) 
     ]
 
 
-def _disk_row(total: int, disk: Sequence[tuple[float, float]]) -> Row:
-    (first, _), (last, peer) = disk[0], disk[-1]
-    return Row(
-        what=f"disk for a MB of text, {total:,} passages",
-        ours=f"{last:.2f} MB ({first:.2f} at a quarter)",
-        against="FTS5, its own copy of the text included",
-        floor=f"{peer:.2f} MB",
-        ratio=last / peer,
-        target="linear",
-        met=last <= first * _LINEAR,
-        reached=f"{last / first:.2f} of a quarter's",
-        figures={"mb_per_mb": last, "first_mb_per_mb": first, "floor_mb_per_mb": peer},
-    )
+def _disk_rows(total: int, now: float, live: float, small: float, peer: float) -> list[Row]:
+    against, floor = "FTS5, with its own copy of the text", f"{peer:.2f} MB"
+    return [
+        Row(
+            what=f"disk for a MB of text, {total:,} passages",
+            ours=f"{live:.2f} MB ({small:.2f} for a quarter of it)",
+            against=against,
+            floor=floor,
+            ratio=live / peer,
+            target="linear",
+            met=live <= small * _LINEAR,
+            reached=f"{live / small:.2f} of a quarter's",
+            figures={"mb_per_mb": live, "small_mb_per_mb": small, "floor_mb_per_mb": peer},
+        ),
+        Row(
+            what=f"disk for a MB of text, {total:,} passages just taken in in four parts, versions kept for readers included",
+            ours=f"{now:.2f} MB",
+            against=against,
+            floor=floor,
+            ratio=now / peer,
+            figures={"mb_per_mb": now, "floor_mb_per_mb": peer},
+        ),
+    ]

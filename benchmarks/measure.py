@@ -159,6 +159,7 @@ class Row:
             spread=(ratios[0], ratios[-1]),
             target=target or ("" if at_most is None else f"≤ {at_most:g}{_TIMES}"),
             met=None if at_most is None else ratio <= at_most,
+            reached="within the spread" if at_most is not None and ratios[0] <= at_most <= ratios[-1] else "",
             figures={"cpu_s": a.cpu_s, "wall_s": a.wall_s, "floor_cpu_s": b.cpu_s, "floor_wall_s": b.wall_s},
         )
 

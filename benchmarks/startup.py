@@ -11,6 +11,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import attrs
+
 from measure import Cost, Row, Scale, alternate, metered
 
 if TYPE_CHECKING:
@@ -61,13 +63,8 @@ def _run(code: str, folder: Path, env: Mapping[str, str]) -> None:
 def _row(what: str, ours: Sequence[Cost], bare: Sequence[Cost], most_s: float | None) -> Row:
     row = Row.of(what, ours, "bare interpreter", bare)
     more = statistics.median(a.cpu_s - b.cpu_s for a, b in zip(ours, bare, strict=True))
-    return Row(
-        what=row.what,
-        ours=row.ours,
-        against=row.against,
-        floor=row.floor,
-        ratio=row.ratio,
-        spread=row.spread,
+    return attrs.evolve(
+        row,
         target="" if most_s is None else f"≤ {most_s * 1000:.0f} ms more",
         met=None if most_s is None else more <= most_s,
         reached=f"{more * 1000:.0f} ms more",

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def make_repository(folder: Path, count: int) -> list[str]:
         git(folder, "config", key, value)
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "All files")
+    git(folder, "repack", "-q", "-a", "-d")  # as after a clone
     return paths
 
 
@@ -91,12 +93,13 @@ class _Bench:
         return meter.per(1)
 
     def settle(self) -> None:
-        """Make the two worktrees that are saved, and let their clocks move on from when the index was written."""
+        """Make the two worktrees that are saved, with indexes younger than the files: both sides would read every file otherwise."""
         self.mine = self.orch.worktrees.create(agent="saver")
         self.theirs = self.folder / "git" / "saver"
         git(self.project, "worktree", "add", "-q", "-b", "saver", str(self.theirs), "main")
+        time.sleep(1.1)
         for place in (Path(self.mine.path), self.theirs):
-            git(place, "status")  # writes fresh file times into the index, as any agent's first look would
+            git(place, "update-index", "--force-write-index")
 
     def snapshot(self) -> Cost:
         self._change(Path(self.mine.path))
@@ -111,7 +114,7 @@ class _Bench:
         index = Path(git(self.theirs, "rev-parse", "--absolute-git-dir")) / "index"
         env = {**os.environ, "GIT_INDEX_FILE": str(self.folder / "index")}
         with metered() as meter:
-            shutil.copyfile(index, self.folder / "index")  # with git's knowledge of unchanged files
+            shutil.copy2(index, self.folder / "index")  # with git's knowledge of unchanged files
             git(self.theirs, "add", "-A", env=env)
             tree = git(self.theirs, "write-tree", env=env)
             commit = git(self.theirs, "commit-tree", "-p", "HEAD", "-m", "snapshot", tree)

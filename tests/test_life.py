@@ -1,7 +1,10 @@
 """The life of a task, seen through the façade: what becomes ready, what blocks, what recovers, and what is never lost."""
 
+# ruff: noqa: PT012, PT017 - blocks that an exception leaves, and errors that are one of several right answers, are the subject here
+
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from datetime import UTC, datetime, timedelta
 
@@ -171,11 +174,15 @@ def test_a_condition_that_can_never_be_decided_skips(orch):
     assert "can never be decided" in orch.get_task("b").reason
 
 
-def test_a_condition_of_literals_alone_leaves_no_task_without_a_cause(orch):
-    """A comparison that no task can decide: the task is not ready, and `why` does not say that it is."""
+@pytest.mark.parametrize(
+    "condition", ["1 < 'x' and (a.success or true)", "(1) < ('x') and (a.success or true)", "(true and true) < 'x' and (a.done or true)"]
+)
+def test_a_condition_of_literals_alone_leaves_no_task_without_a_cause(orch, condition):
+    """A comparison that no task can decide is refused; if it is not, `why` does not say that the task is ready when it is not."""
     orch.plan_task("A")
-    task = orch.plan_task("B", dependencies=["a"], condition="1 < 'x' and (a.success or true)")
-    assert orch.why(task).ready == orch.get_task(task).is_ready == ("b" in ready(orch))
+    with contextlib.suppress(ConditionError):
+        task = orch.plan_task("B", dependencies=["a"], condition=condition)
+        assert orch.why(task).ready == orch.get_task(task).is_ready == ("b" in ready(orch))
 
 
 OUTCOME_BY_END = {
@@ -274,7 +281,11 @@ def test_a_person_may_abandon(orch):
     recovery = fail(orch, "build")
     assert orch.abandon_task("build", "not worth it").reason == "not worth it"
     assert statuses(orch) == {
-        **{"build": "failed", "test": "skipped", "ship": "skipped", "apologise": "pending", "note": "pending"},
+        "build": "failed",
+        "test": "skipped",
+        "ship": "skipped",
+        "apologise": "pending",
+        "note": "pending",
         recovery.alias: "cancelled",
     }
     assert orch.get_task("test").reason == "waits for success of build, which is failed"
@@ -321,10 +332,8 @@ def test_there_is_at_most_one_open_recovery(orch):
     assert orch.get_task(first).status is TaskStatus.CANCELLED
     second = fail(orch, "build")
     assert open_recoveries(orch, "build") == [second.alias]
-    try:
+    with contextlib.suppress(TransitionError):
         orch.retry_task(first)
-    except TransitionError:
-        pass
     assert len(open_recoveries(orch, "build")) == 1
 
 
@@ -510,7 +519,7 @@ def test_a_holder_whose_task_was_given_up_is_told_and_its_work_kept(orch, verb):
     assert orch.artifacts.read(caught.value.kept_artifact_id) == b"all of it"
 
 
-def test_a_completion_sent_twice_is_one(orch, tmp_path, clock):
+def test_a_completion_sent_twice_is_one(orch):
     """The same completion again, by the work or without one, changes nothing; a different one is refused and kept."""
     orch.plan_task("Build")
     work = orch.execute_task("build")
@@ -890,7 +899,7 @@ def test_the_best_ready_task_goes_first(orch):
 )
 @pytest.mark.parametrize("way", ["plan_task", "plan_tasks"])
 def test_a_wrong_argument_is_refused_in_our_words(orch, way, given):
-    """Whatever an agent passes by mistake is refused as its mistake, not as the store's trouble or a bare TypeError, and nothing is written."""
+    """What an agent passes by mistake is refused as that, not as the store's trouble or a bare TypeError, and nothing is written."""
     orch.plan_task("First")
     seq = orch._store.last_seq()
     spec = {"title": "Second"} | given
@@ -933,17 +942,38 @@ def test_a_condition_is_checked_when_it_is_planned(orch):
 # --- any history at all -----------------------------------------------------------------------
 
 OUTCOMES = ("success", "failure", "done", "skipped", "cancelled", "blocked")
-CONDITION_FACTS = ("success", "failed", "cancelled", "skipped", "blocked", "done", "outputs.x == 1", "outputs.x < 5", "attempts > 1")
-MOST_TASKS = 14
+CONDITION_FACTS = (
+    "success",
+    "failed",
+    "cancelled",
+    "skipped",
+    "blocked",
+    "done",
+    "outputs.x == 1",
+    "outputs.x < 5",
+    "attempts > 1",
+)
+MOST_TASKS = 12
 STATUS_AFTER = {
     **dict.fromkeys(("task_planned", "task_released", "task_revised", "task_recovered", "task_retried", "task_reopened"), "pending"),
     **dict.fromkeys(("task_started", "lease_regained", "task_continued", "lease_renewed"), "in_progress"),
-    **{"lease_expired": "pending", "task_completed": "completed", "task_blocked": "blocked", "task_skipped": "skipped"},
-    **{"task_cancelled": "cancelled", "task_failed": "failed"},
+    "lease_expired": "pending",
+    "task_completed": "completed",
+    "task_blocked": "blocked",
+    "task_skipped": "skipped",
+    "task_cancelled": "cancelled",
+    "task_failed": "failed",
 }
 """What each event says about the state of its task; this is the model that the store is compared with."""
 
 some = st.integers(0, 999)
+specs = st.tuples(
+    st.lists(st.tuples(some, st.sampled_from(("success",) * 6 + OUTCOMES)), max_size=3),
+    st.none() | some,
+    st.just([]) | st.lists(st.tuples(some, st.sampled_from(CONDITION_FACTS)), min_size=1, max_size=2),
+    st.sampled_from([" and ", " or ", " and not "]),
+)
+"""What a task waits for, below which one it is, the facts of its condition, and how these are joined."""
 actions = st.sampled_from(["complete", "complete", "continue", "needs_revision", "blocked"])
 
 
@@ -978,25 +1008,43 @@ class AnyHistory(RuleBasedStateMachine):
 
     # what may happen
 
-    @rule(
-        needs=st.lists(st.tuples(some, st.sampled_from(OUTCOMES)), max_size=3),
-        parent=st.none() | some,
-        facts=st.just([]) | st.lists(st.tuples(some, st.sampled_from(CONDITION_FACTS)), min_size=1, max_size=2),
-        word=st.sampled_from([" and ", " or ", " and not "]),
-    )
-    def plan(self, needs, parent, facts, word):
-        """Plan a task with random dependencies, parent and condition."""
+    @rule(specs=st.lists(specs, min_size=1, max_size=4))
+    def plan(self, specs):
+        """Plan some tasks at once, which may name each other and any task there is."""
         tasks = self.tasks()
         if len(tasks) > MOST_TASKS:
             return
-        edges = {tasks[n % len(tasks)].id: on for n, on in needs} if tasks else {}
-        above = None if parent is None else self.pick(parent, "pending", "in_progress", "blocked")
-        named = [f"{list(edges)[n % len(edges)]}.{fact}" for n, fact in facts] if edges else []
-        condition = word.join(named) if named else None
-        try:
-            self.orch.plan_task("Task", dependencies=[Dependency(n, on) for n, on in edges.items()], condition=condition, parent_task_id=above)
-        except CycleError:
-            assert above is not None
+        new = [f"n{len(tasks) + n}" for n in range(len(specs))]
+        open_ones = [task.id for task in tasks if not task.status.is_terminal]
+        plan = []
+        for alias, (needs, parent, facts, word) in zip(new, specs, strict=True):
+            others = [name for name in [*(task.id for task in tasks), *new] if name != alias]
+            edges = {others[n % len(others)]: on for n, on in needs} if others else {}
+            parents = [name for name in [*open_ones, *new] if name != alias]
+            above = parents[parent % len(parents)] if parents and parent is not None else None
+            named = [f"{list(edges)[n % len(edges)]}.{fact}" for n, fact in facts] if edges else []
+            dependencies = [{"task": name, "on": on} for name, on in edges.items()]
+            plan.append({"title": alias, "alias": alias, "dependencies": dependencies, "parent_task_id": above})
+            plan[-1]["condition"] = word.join(named) or None
+        with contextlib.suppress(CycleError):
+            assert [task.alias for task in self.orch.plan_tasks(plan)] == new
+
+    @rule(number=some)
+    def fail_one(self, number):
+        """Start a ready task and fail it."""
+        found = self.orch.ready_tasks(limit=1000)
+        if found:
+            work = self.orch.execute_task(found[number % len(found)])
+            self.works.append(work)
+            assert work.fail(f"error {number}").status is TaskStatus.BLOCKED
+
+    @rule(number=some)
+    def try_again(self, number):
+        """A person retries what has ended or is blocked."""
+        task = self.pick(number, "blocked", "failed", "cancelled", "skipped")
+        if task is not None:
+            with contextlib.suppress(TransitionError):
+                assert self.orch.retry_task(task).status is TaskStatus.PENDING
 
     @rule(number=some, agent=st.sampled_from(["ada", "bob"]), lease_s=st.sampled_from([60, 600]))
     def execute(self, number, agent, lease_s):
@@ -1065,9 +1113,9 @@ class AnyHistory(RuleBasedStateMachine):
             self.orch._held.pop(task.id, None)
             assert done(self.orch, task).status is TaskStatus.COMPLETED
 
-    @rule(number=some, verb=st.sampled_from(["cancel", "cancel alone", "abandon", "retry"]))
+    @rule(number=some, verb=st.sampled_from(["cancel", "cancel alone", "abandon"]))
     def decide(self, number, verb):
-        """A person cancels, abandons or retries."""
+        """A person cancels or abandons."""
         task = self.pick(number)
         if task is None:
             return
@@ -1075,14 +1123,13 @@ class AnyHistory(RuleBasedStateMachine):
             "cancel": lambda: self.orch.cancel_task(task, "c"),
             "cancel alone": lambda: self.orch.cancel_task(task, "c", subtree=False),
             "abandon": lambda: self.orch.abandon_task(task, "a"),
-            "retry": lambda: self.orch.retry_task(task, "r"),
         }
         before = self.orch._store.last_seq()
         try:
             calls[verb]()
         except TransitionError:
             assert self.orch._store.last_seq() == before
-            assert task.status.is_terminal or (verb == "retry" and task.status in ("pending", "in_progress"))
+            assert task.status.is_terminal
 
     @rule(number=some, other=some, on=st.sampled_from(OUTCOMES))
     def add_dependency(self, number, other, on):
@@ -1174,5 +1221,10 @@ class AnyHistory(RuleBasedStateMachine):
 
 TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
 )

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _rules
 
 
 def git(folder, *arguments):
@@ -91,6 +93,7 @@ def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
 KILLED = """
 import os, signal, sys
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _rules
 orch = vespera.open()
 work = orch.execute_task("write", worktree=True, lease_s=60)
 (work.path / "story.txt").write_text("edited\\n")
@@ -204,18 +207,19 @@ def test_no_project_type_no_documents(orch, project):
 def test_status_prints_counts_running_blocked_and_next(orch):
     """The status is a short page for people, a table for notebooks, and a drawing."""
     orch.plan_tasks([{"title": "Soon"}, {"title": "Running <b>"}, {"title": "Stuck"}, {"title": "Done"}])
-    work = orch.execute_task("running_b", agent="ada")
+    work = orch.execute_task("running_b", agent="<i>ada")
     work.checkpoint({}, "half way", 0.5)
     orch.complete_task("done", summary="it is done", detailed_work="d")
     orch.execute_task("stuck").fail("no more ink")
     status = orch.get_status(True)
     text = str(status)
     assert "1 of 5 ended (20 %): 2 pending, 1 in progress, 1 blocked, 1 completed" in text
-    assert "running_b: ada, 50%, 'half way'" in text
+    assert "running_b: <i>ada, 50%, 'half way'" in text
     assert "stuck is blocked: its recovery recover_stuck comes first" in text
     assert "done: it is done" in text
     assert text.splitlines()[-1].startswith("Next: Start 'Recover: Stuck'")
-    assert "<b>" not in status._repr_html_().replace("<b>Goal</b>", "")
+    assert "&lt;i&gt;ada" in status._repr_html_()
+    assert "<i>" not in status._repr_html_()
     assert status.to_mermaid().startswith("flowchart TD")
     assert "Running #60;b#62;" in status.to_mermaid()
     figures = orch.session_status()
@@ -249,6 +253,7 @@ def test_resume_tells_in_twelve_lines(orch):
 
 WRITER = """
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _rules
 orch = vespera.open()
 orch.complete_task("one", summary="from afar", detailed_work="d")
 """
@@ -335,3 +340,120 @@ def test_unknown_store_addresses_are_refused(project):
     with vespera.open(project, store=f"sqlite:///{project}/other.db") as orch:
         orch.initialize_session("elsewhere")
     assert (project / "other.db").exists()
+
+
+def test_the_state_diagram_is_made_from_the_rules():
+    """The drawing in the documentation is the one that the rules give."""
+    page = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text("utf-8")
+    assert f"```mermaid\n{_rules.state_diagram()}\n```" in page
+
+
+# --- plans, queries, status in parts ------------------------------------------
+
+
+def test_a_plan_tells_all_its_mistakes_at_once(orch):
+    """Every mistake of a plan is in one error, each with its place, and nothing is written."""
+    seen = orch._store.last_seq()
+    with pytest.raises(vespera.InvalidPlanError) as caught:
+        orch.plan_tasks(
+            [
+                {"title": "a", "colour": "red", "priority": "high"},
+                {"title": "b", "dependencies": ["nobody", "c"], "children": [{"title": "", "alias": "kid"}, 7]},
+                {"title": "c", "dependencies": ["kid"], "condition": "kid.sucess"},
+            ]
+        )
+    told = [(mistake.place, str(mistake)) for mistake in caught.value.mistakes]
+    assert [place for place, _ in told] == [
+        *("task 1 (a)", "task 1 (a)", "task 2 (b), child 1 ()", "task 2 (b), child 2"),
+        *("task 2 (b)", "task 3 (c)"),
+    ]
+    for (_, text), said in zip(told, ["colour", "priority", "title", "7", "'nobody'", "column 5"], strict=True):
+        assert said in text
+    assert orch._store.last_seq() == seen
+
+
+def test_a_plan_as_text(orch):
+    """A plan may be YAML or JSON; ``on`` is a word there; a key may stand once; what is neither is refused with the line."""
+    planned = orch.plan_tasks(
+        "tasks:\n- title: Ship\n  dependencies: [{task: build, on: done}]\n- title: Build\n  children:\n  - title: Compile\n  - title: Link\n"
+    )
+    assert [task.alias for task in planned] == ["ship", "build", "compile", "link"]
+    assert planned[0].dependencies == (vespera.Dependency(planned[1].id, "done"),)
+    assert planned[3].parent_task_id == planned[1].id
+    assert orch.plan_tasks('[{"title": "From JSON", "context": {"list": [1, null, true]}}]')[0].context == {"list": [1, None, True]}
+    assert orch.plan_tasks([vespera.TaskDraft("A draft", parent="build")])[0].parent_task_id == planned[1].id
+    wrong = {"[1,": "neither YAML", "- {title: a, title: b}": "stands twice", "a: &x [*x]": "recursive", "": "empty"}
+    for text, said in wrong.items():
+        with pytest.raises(vespera.PlanError, match=said):
+            orch.plan_tasks(text)
+
+
+def test_ready_tasks_go_by_priority_then_by_what_hangs_on_them(orch):
+    """First the higher priority, then the longer chain of work behind, parents included, then the order planned."""
+    orch.plan_tasks(
+        [
+            {"title": "old"},
+            {"title": "root"},
+            {"title": "heavy", "estimated_effort": "1 day"},
+            {"title": "urgent", "priority": 1},
+            {"title": "middle", "dependencies": ["root"]},
+        ]
+    )
+    assert [t.alias for t in orch.ready_tasks()] == ["urgent", "heavy", "root", "old"]
+    orch.plan_task("end", dependencies=["middle"], estimated_effort="2 days")
+    assert [t.alias for t in orch.ready_tasks()] == ["urgent", "root", "heavy", "old"]
+    assert [t.alias for t in orch.get_status().chain] == ["root", "middle", "end"]
+    assert "root → middle → end" in str(orch.get_status())
+    assert [t.alias for t in orch.graph().critical_path()] == ["root", "middle", "end"]
+
+
+def test_every_filter_of_query_tasks(project):
+    """Tasks are found by type, specialist, complexity, agent, alias prefix, and when they were planned or changed; in pages."""
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    with vespera.open(project, store="memory:", clock=lambda: now[0]) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("alpha one", task_type="research", specialist_type="writer", complexity="hard")
+        now[0] += timedelta(days=1)
+        orch.plan_task("alpha two")
+        orch.plan_task("beta")
+        now[0] += timedelta(days=1)
+        orch.execute_task("beta", agent="ada")
+
+        def found(**filters):
+            return [task.alias for task in orch.query_tasks(**filters)]
+
+        assert found(task_type="research") == found(specialist_type="writer") == found(complexity="hard") == ["alpha_one"]
+        assert found(alias_prefix="alpha") == ["alpha_one", "alpha_two"]
+        assert found(agent="ada") == found(status="active") == ["beta"]
+        assert found(created_after="2026-01-02") == ["alpha_two", "beta"]
+        assert found(created_before=date(2026, 1, 2)) == ["alpha_one"]
+        assert found(updated_after="2026-01-03T00:00") == ["beta"]
+        assert found(updated_before="2026-01-03", text="ALPHA") == ["alpha_one", "alpha_two"]
+        assert found(limit=1, offset=1) == ["alpha_two"]
+        assert found(limit=None) == ["alpha_one", "alpha_two", "beta"]
+
+
+def test_status_of_a_part(orch):
+    """The status of a task's subtree counts that subtree only, and its next step is still the session's."""
+    orch.plan_tasks([{"title": "top", "children": [{"title": "one"}, {"title": "two"}]}, {"title": "other", "priority": 5}])
+    orch.complete_task("one", summary="s", detailed_work="d")
+    orch.execute_task("other")
+    part = orch.get_status(parent_task_id="top")
+    assert (part.total, part.ended, part.running) == (3, 1, ())
+    assert [task.alias for task in part.ready] == ["two"]
+    assert str(part).startswith("top  (top)")
+    assert orch.get_status().total == 4
+
+
+@pytest.mark.parametrize("budget", [1, 30, 60, 120, 400])
+def test_what_prints_keeps_its_budget(orch, budget):
+    """Whatever there is to tell, a budget holds, and what was left out is named by the call that gives it."""
+    orch.plan_tasks([{"title": f"task number {n}"} for n in range(40)])
+    for n in range(12):
+        orch.execute_task(f"task_number_{n}").fail("no luck " * 20)
+    status = str(orch.get_status(True, budget_tokens=budget))
+    assert len(status) <= 4 * budget
+    assert len(str(orch.resume(budget_tokens=budget))) <= 4 * budget
+    if budget >= 120:
+        assert "orch.query_tasks(status='blocked')" in status
+        assert "Next: " in status

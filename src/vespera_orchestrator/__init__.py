@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Outcome as Outcome
     from vespera_orchestrator._model import Session as Session
     from vespera_orchestrator._model import Task as Task
+    from vespera_orchestrator._model import TaskDraft as TaskDraft
     from vespera_orchestrator._model import TaskStatus as TaskStatus
     from vespera_orchestrator._model import Why as Why
     from vespera_orchestrator._model import Worktree as Worktree
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import DocumentUpdateError as DocumentUpdateError
     from vespera_orchestrator.errors import GitFailedError as GitFailedError
     from vespera_orchestrator.errors import InvalidInputError as InvalidInputError
+    from vespera_orchestrator.errors import InvalidPlanError as InvalidPlanError
     from vespera_orchestrator.errors import LeaseLostError as LeaseLostError
     from vespera_orchestrator.errors import MergeConflictError as MergeConflictError
     from vespera_orchestrator.errors import MissingDependencyError as MissingDependencyError
@@ -108,6 +110,7 @@ _HOMES = {
         "Outcome",
         "Session",
         "Task",
+        "TaskDraft",
         "TaskStatus",
         "Why",
         "Worktree",
@@ -137,6 +140,7 @@ _HOMES = {
         "DocumentUpdateError",
         "GitFailedError",
         "InvalidInputError",
+        "InvalidPlanError",
         "LeaseLostError",
         "MergeConflictError",
         "MissingDependencyError",
@@ -201,6 +205,7 @@ __all__ = [
     "GitFailedError",
     "Hit",
     "InvalidInputError",
+    "InvalidPlanError",
     "LeaseLostError",
     "MergeConflictError",
     "MissingDependencyError",
@@ -225,6 +230,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "Task",
+    "TaskDraft",
     "TaskGraph",
     "TaskNotFoundError",
     "TaskStatus",

@@ -11,7 +11,7 @@ from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Artifact, Attempt, CauseKind, Checkpoint, NextStep, Session, Task, TaskStatus, Why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
 CHARS_PER_TOKEN: Final = 4
@@ -120,20 +120,27 @@ def ago(seconds: int) -> str:
 
 @attrs.frozen
 class Status:
-    """Where a session stands. Prints as a page of constant size."""
+    """Where a session, or the subtree of one task, stands. Prints as a page of constant size."""
 
     session: Session
+    parent: Task | None
+    """The task whose subtree is counted; ``None`` for the whole session."""
     counts: Mapping[TaskStatus, int]
     """How many tasks of each status; archived ones apart."""
     ready: tuple[Task, ...]
     """The best ready tasks, at most ten."""
     running: tuple[Running, ...]
+    """What is held, the longest running first, at most ten."""
     blocked: tuple[Why, ...]
     """Blocked tasks with their causes, at most ten."""
     completed: tuple[Task, ...]
     """Completed tasks; empty unless asked for."""
+    chain: tuple[Task, ...]
+    """The first tasks, at most ten, of the longest chain of open work, by estimated effort."""
     next_step: NextStep
     as_of: datetime
+    budget_tokens: int | None
+    """About how long it may print; ``None`` for the usual page."""
     draw: Callable[[], str] = attrs.field(eq=False, repr=False)
     """Makes the drawing when it is asked for."""
 
@@ -156,27 +163,60 @@ class Status:
         """Draw the session's graph as Mermaid text."""
         return self.draw()
 
+    def _title(self) -> str:
+        if self.parent is not None:
+            return f"{one_line(self.parent.title, 90)}  ({self.parent.alias})"
+        return f"{one_line(self.session.goal, 90) or 'Session'}  ({self.session.id})"
+
+    def _parts(self) -> list[tuple[str, list[str], int, str]]:
+        """Return title, lines, how many there are in all, and the call that gives the rest."""
+        within = f", parent_task_id={self.parent.alias!r}, include_children=True" if self.parent else ""
+        parts = [
+            ("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
+            ("Running", [run.line(self.as_of) for run in self.running], TaskStatus.IN_PROGRESS),
+            ("Completed", [f"{t.alias}: {t.summary or t.title}" for t in self.completed], None),
+        ]
+        found = [
+            (
+                title,
+                lines,
+                self.counts.get(status, 0) if status else len(lines),
+                f"orch.query_tasks(status={str(status or 'completed')!r}{within})",
+            )
+            for title, lines, status in parts
+        ]
+        if len(self.chain) > 1:
+            path = " → ".join(task.alias for task in self.chain)
+            found.append(("Longest chain ahead", [path], 1, "orch.graph().critical_path()"))
+        return found
+
     def __str__(self) -> str:
-        lines = [f"{one_line(self.session.goal, 90) or 'Session'}  ({self.session.id})"]
-        lines.append(f"{bar(self.percent)} {self.ended} of {self.total} ended ({self.percent:.0f} %): {_counted(self.counts)}")
-        lines += _section("Running", [run.line(self.as_of) for run in self.running[:5]], len(self.running))
-        lines += _section("Blocked", [one_line(str(why), 120) for why in self.blocked[:5]], self.counts.get(TaskStatus.BLOCKED, 0))
-        lines += _section("Completed", [one_line(f"{t.alias}: {t.summary or t.title}", 120) for t in self.completed], len(self.completed))
-        lines.append(f"Next: {self.next_step}")
-        return "\n".join(lines)
+        head = [self._title(), f"{bar(self.percent)} {self.ended} of {self.total} ended ({self.percent:.0f} %): {_counted(self.counts)}"]
+        last = f"Next: {self.next_step}"
+        if self.budget_tokens is None:
+            body = [line for part in self._parts() for line in _section(*part, most=len(self.completed) if part[0] == "Completed" else 5)]
+            return "\n".join([*head, *body, last])
+        left = self.budget_tokens - tokens("\n".join([*head, last]))
+        body = []
+        for part in self._parts():
+            for most in range(len(part[1]), -1, -1):
+                lines = _section(*part, most=most)
+                if tokens("\n".join(lines)) <= left:
+                    body += lines
+                    left -= tokens("\n".join(lines))
+                    break
+        return clip("\n".join([*head, *body, last]), max(self.budget_tokens, 1))
 
     def _repr_html_(self) -> str:
         share = f'<progress max="100" value="{self.percent:.0f}" style="width:16em"></progress>'
-        rows = [("Running", [run.line(self.as_of) for run in self.running]), ("Blocked", [str(why) for why in self.blocked])]
-        rows.append(("Completed", [f"{task.alias}: {task.summary or task.title}" for task in self.completed]))
         body = "".join(
-            f"<tr><th style='text-align:left;vertical-align:top'>{name}</th>"
-            f"<td style='text-align:left'>{'<br>'.join(html.escape(one_line(entry, 160)) for entry in entries)}</td></tr>"
-            for name, entries in rows
-            if entries
+            f"<tr><th style='text-align:left;vertical-align:top'>{title}</th>"
+            f"<td style='text-align:left'>{'<br>'.join(html.escape(one_line(line, 160)) for line in lines)}</td></tr>"
+            for title, lines, _, _ in self._parts()
+            if lines
         )
         return (
-            f"<div><b>{html.escape(self.session.goal or self.session.id)}</b><br>{share} "
+            f"<div><b>{html.escape(self._title())}</b><br>{share} "
             f"{self.ended} of {self.total} ended: {html.escape(_counted(self.counts))}"
             f"<table>{body}</table>Next: {html.escape(str(self.next_step))}</div>"
         )
@@ -188,11 +228,11 @@ def bar(percent: float) -> str:
     return "[" + "#" * full + "." * (_BAR - full) + "]"
 
 
-def _section(title: str, entries: Iterable[str], total: int) -> list[str]:
-    shown = [f"  {entry}" for entry in entries]
-    if not shown:
+def _section(title: str, lines: Sequence[str], total: int, rest: str, *, most: int) -> list[str]:
+    if not lines:
         return []
-    more = [f"  … and {total - len(shown)} more"] if total > len(shown) else []
+    shown = [f"  {one_line(line, 120)}" for line in lines[:most]]
+    more = [f"  … and {total - len(shown)} more: {rest}"] if total > len(shown) else []
     return [f"{title}:", *shown, *more]
 
 
@@ -228,9 +268,15 @@ class Briefing:
 
     lines: tuple[str, ...]
     next_step: NextStep
+    budget_tokens: int | None = None
+    """About how long it may print; ``None`` for all lines."""
 
     def __str__(self) -> str:
-        return "\n".join(self.lines)
+        text = "\n".join(self.lines)
+        if self.budget_tokens is None or tokens(text) <= self.budget_tokens:
+            return text
+        step = self.lines[-1]
+        return clip(clip("\n".join(self.lines[:-1]), self.budget_tokens - tokens(step) - 1) + "\n" + step, self.budget_tokens)
 
 
 def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, decisions: Sequence[Why]) -> Briefing:
@@ -255,7 +301,7 @@ def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, 
     if total > room:
         shown.append(f"  … and {total - len(shown)}{'+' if total >= _MANY else ''} more")
     middle = [f"Since {since}:", *shown] if shown else [f"Nothing has changed since {since}."]
-    return Briefing((*head, *middle, *tail), status.next_step)
+    return Briefing((*head, *middle, *tail), status.next_step, status.budget_tokens)
 
 
 # --- briefing an agent ------------------------------------------------------

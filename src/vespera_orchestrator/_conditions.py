@@ -281,10 +281,18 @@ class _Parser:
         return self._comparison()
 
     def _comparison(self) -> Node:
-        first = self._operand()
+        first = left = self._operand()
         links: list[tuple[str, Node]] = []
-        while (sign := self._comparison_sign()) is not None:
-            links.append((sign, self._operand()))
+        while True:
+            column = self._peek().column
+            sign = self._comparison_sign()
+            if sign is None:
+                break
+            right = self._operand()
+            if isinstance(left, Literal) and isinstance(right, Literal) and _compare(sign, left.value, right.value) is None:
+                self._refuse(column, f"{left.value!r} and {right.value!r} cannot be compared by {sign}", ("values of one kind",))
+            links.append((sign, right))
+            left = right
         return Comparison(first, tuple(links)) if links else first
 
     def _comparison_sign(self) -> str | None:

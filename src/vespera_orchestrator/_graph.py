@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     import networkx
 
-_UNITS_H: Final = {"m": 1 / 60, "min": 1 / 60, "h": 1.0, "hour": 1.0, "d": 8.0, "day": 8.0, "w": 40.0, "week": 40.0}
-_EFFORT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)(?:s|utes?)?\b", re.IGNORECASE)
 _COLOURS: Final = {
     TaskStatus.COMPLETED: ("#cfe8cf", "#123d12"),
     TaskStatus.IN_PROGRESS: ("#cfe0f7", "#0f2e57"),
@@ -29,16 +26,6 @@ _COLOURS: Final = {
     TaskStatus.SKIPPED: ("#eeeeee", "#555555"),
     TaskStatus.PENDING: ("#fff7d6", "#4d3d00"),
 }
-
-
-def effort_hours(text: str | None) -> float | None:
-    """Read an estimate such as ``"2 hours"``, ``"30 min"``, ``"1 day"`` (8 hours), ``"1 week"`` (40 hours); ``None`` when it says none."""
-    total, found = 0.0, False
-    for number, unit in _EFFORT.findall(text or ""):
-        factor = _UNITS_H.get(unit.lower())
-        if factor is not None:
-            total, found = total + float(number) * factor, True
-    return total if found else None
 
 
 class TaskGraph:
@@ -166,8 +153,7 @@ class TaskGraph:
         return _rules.standing(task, needed).impossible
 
     def _hours(self, task_id: str) -> float:
-        hours = effort_hours(self._tasks[task_id].estimated_effort)
-        return 1.0 if hours is None else hours
+        return _rules.effort_hours(self._tasks[task_id].estimated_effort)
 
     def to_mermaid(self, *, direction: str = "TD", limit: int = 150) -> str:
         """Draw the graph as Mermaid text.

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from vespera_orchestrator._model import Dependency, NextAction, Outcome, Task, TaskDraft, TaskStatus
+from vespera_orchestrator._rules import MAX_PRIORITY
 from vespera_orchestrator._sessions import reference
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
+
+    from vespera_orchestrator.errors import VesperaError
 
 
 def draft(*, place: str = "", **given: Any) -> TaskDraft:
+    """Make a draft from the parameters of `Orchestrator.plan_task`.
+
+    Raises:
+        PlanError: With *place*.
+    """
     try:
         return TaskDraft(
-            title=title(given.pop("title", "")),
-            description=given.pop("description", "") or "",
-            dependencies=tuple(_dependency(edge) for edge in given.pop("dependencies", ()) or ()),
-            parent=reference(parent) if (parent := given.pop("parent_task_id", None)) is not None else None,
-            due_at=moment(given.pop("due_date", None)),
-            context=dict(given.pop("context", None) or {}),
+            title=title(given.get("title")),
+            description=_text("description", given.get("description")) or "",
+            dependencies=tuple(_dependency(edge) for edge in _listed("dependencies", given.get("dependencies"))),
+            condition=_text("condition", given.get("condition")),
+            parent=None if (parent := given.get("parent_task_id")) is None else _reference("parent_task_id", parent),
+            alias=_text("alias", given.get("alias")),
+            task_type=_text("task_type", given.get("task_type")) or "standard",
+            complexity=_text("complexity", given.get("complexity")) or "moderate",
+            specialist_type=_text("specialist_type", given.get("specialist_type")),
+            priority=priority(given.get("priority", 0)),
+            estimated_effort=_text("estimated_effort", given.get("estimated_effort")),
+            due_at=moment("due_date", given.get("due_date")),
+            context=mapping("context", given.get("context")),
             place=place,
-            **given,
         )
     except InvalidInputError as exc:
         raise PlanError(str(exc), place) from None
@@ -33,43 +51,173 @@ _SPEC_KEYS: Final = frozenset(
     {"title", "description", "dependencies", "condition", "parent_task_id", "alias", "task_type", "complexity", "specialist_type"}
     | {"priority", "estimated_effort", "due_date", "context", "children"}
 )
+_DEEPEST: Final = 50
+_MOST: Final = 200_000
 
 
-def drafts(specs: Iterable[Mapping[str, Any]], *, parent: str | None, place: str) -> Iterator[TaskDraft]:
-    for number, spec in enumerate(specs, 1):
-        here = f"{place} {number}"
-        if not hasattr(spec, "keys"):
-            raise PlanError(f"{spec!r} is no mapping; write {{'title': …}}", here)
-        here += f" ({spec.get('title', 'without title')!s})"
-        unknown = sorted(set(spec) - _SPEC_KEYS)
-        if unknown:
-            raise PlanError(f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_SPEC_KEYS))}", here)
-        values = dict(spec)
-        children = values.pop("children", None) or ()
+def plan(specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> tuple[list[TaskDraft], list[VesperaError]]:
+    """Read a plan.
+
+    Args:
+        specs: Mappings with the parameters of `Orchestrator.plan_task` and ``children``, drafts, or YAML or JSON text of such mappings.
+
+    Returns:
+        The drafts, each followed by its children, and what is wrong with them. A draft that is wrong stands in the list all the same, as
+        far as it could be read, so that what refers to it is not reported too.
+    """
+    reader = _PlanReader()
+    reader.read(_from_text(specs) if isinstance(specs, str) else specs, None, "task", 1)
+    if not reader.drafts and not reader.mistakes:
+        reader.mistakes.append(PlanError("the plan is empty; give at least one task with a title"))
+    return reader.drafts, reader.mistakes
+
+
+class _PlanReader:
+    def __init__(self) -> None:
+        self.drafts: list[TaskDraft] = []
+        self.mistakes: list[VesperaError] = []
+
+    def read(self, specs: Any, parent: str | None, place: str, depth: int) -> None:
+        if isinstance(specs, str | Mapping) or not hasattr(specs, "__iter__"):
+            self.mistakes.append(PlanError(f"{specs!r} should be a list of tasks", place))
+            return
+        for number, spec in enumerate(specs, 1):
+            if depth > _DEEPEST or len(self.drafts) >= _MOST:
+                self.mistakes.append(PlanError(f"the plan is deeper than {_DEEPEST} levels or larger than {_MOST} tasks", place))
+                return
+            self.read_one(spec, parent, f"{place} {number}", depth)
+
+    def read_one(self, spec: Any, parent: str | None, place: str, depth: int) -> None:
+        if isinstance(spec, TaskDraft):
+            self.drafts.append(attrs.evolve(spec, parent=spec.parent or parent, place=f"{place} ({spec.title})"))
+            return
+        if not isinstance(spec, Mapping):
+            self.mistakes.append(PlanError(f"{spec!r} is no task; write a mapping with a title", place))
+            return
+        place = f"{place} ({spec.get('title', 'without title')!s})"
+        unknown = [key for key in spec if key not in _SPEC_KEYS]
+        self.mistakes += [PlanError(f"unknown key {key!r}; known are {', '.join(sorted(_SPEC_KEYS))}", place) for key in unknown]
+        values = {key: value for key, value in spec.items() if key in _SPEC_KEYS and key != "children"}
         if parent is not None:
             values.setdefault("parent_task_id", parent)
-        made = draft(place=here, **values)
-        if children and made.alias is None:
-            raise PlanError("has children, so it needs an alias they can be put under", here)
-        yield made
-        yield from drafts(children, parent=made.alias, place=f"{here}, child")
+        self.drafts.append(self.draft(values, place))
+        self.read(spec.get("children") or (), own_reference(len(self.drafts) - 1), f"{place}, child", depth + 1)
+
+    def draft(self, values: dict[str, Any], place: str) -> TaskDraft:
+        while True:
+            try:
+                return draft(place=place, **values)
+            except PlanError as exc:
+                self.mistakes.append(exc)
+                wrong = str(exc).removeprefix(f"{place}: ").split(":")[0]
+                values = {key: value for key, value in values.items() if key != _PARAMETER_OF.get(wrong, wrong)}
+                if wrong == "title":
+                    values["title"] = "?"
 
 
-def title(title: str) -> str:
-    if not str(title).strip():
-        raise InvalidInputError("title", f"{title!r} is no title; say in a few words what is to be done")
-    return str(title).strip()
+_PARAMETER_OF: Final = {"on": "dependencies"}
+"""Where the name in an error is not that of the parameter it came in by."""
 
 
-def _dependency(edge: str | Task | Dependency | Mapping[str, str]) -> Dependency:
+def own_reference(number: int) -> str:
+    """Return how a task of a plan is referred to within it, whatever its alias; no alias looks like that."""
+    return f"#{number}"
+
+
+def _from_text(text: str) -> Any:
+    """Read YAML, of which JSON is a part. ``on:`` is a word, not a truth value, and a key may stand once."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """The safe loader without YAML 1.1's yes, no, on and off."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|false|True|False"), list("tTfF"))
+    Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+    try:
+        found = yaml.load(text, Loader) or ()  # noqa: S506 - a SafeLoader
+    except PlanError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise PlanError(f"the text is neither YAML nor JSON: {' '.join(str(exc).split())}") from exc
+    return found["tasks"] if isinstance(found, Mapping) and set(found) == {"tasks"} else found
+
+
+def _mapping_without_repeats(loader: Any, node: Any) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    repeated = [key for number, key in enumerate(keys) if key in keys[:number]]
+    if repeated:
+        raise PlanError(f"the key {repeated[0]!r} stands twice in one task", f"line {node.start_mark.line + 1}")
+    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
+
+
+def title(value: object) -> str:
+    """Return the title without surrounding space, or refuse it."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError("title", f"{value!r} is no title; say in a few words what is to be done")
+    return value.strip()
+
+
+def changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what `Orchestrator.update_task` was given, and name it as the store does."""
+    checks = {"title": title, "priority": priority}
+    made = {name: checks[name](value) if name in checks else value for name, value in given.items()}
+    for name in set(made) - {"title", "priority", "due_date", "context"}:
+        _text(name, made[name])
+    if "context" in made:
+        made["context"] = mapping("context", made["context"])
+    if "due_date" in made:
+        made["due_at"] = moment("due_date", made.pop("due_date"))
+    return made
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(name, f"{value!r} should be a text")
+    return value
+
+
+def _listed(name: str, value: Any) -> Iterable[Any]:
+    if value is None:
+        return ()
+    if isinstance(value, str | Task | Dependency) or not hasattr(value, "__iter__"):
+        raise InvalidInputError(name, f"{value!r} should be a list; put it in brackets")
+    return list(value)
+
+
+def _reference(name: str, value: object) -> str:
+    if not isinstance(value, str | Task) or not value:
+        raise InvalidInputError(name, f"{value!r} is no task; give an id, an alias or a Task")
+    return reference(value)
+
+
+def priority(value: object) -> int:
+    """Return the priority, or refuse it."""
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_PRIORITY:
+        raise InvalidInputError("priority", f"{value!r} should be a whole number between -2**53 and 2**53")
+    return value
+
+
+def mapping(name: str, value: object) -> dict[str, Any]:
+    """Return a copy of a mapping, or refuse what is none; ``None`` is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(name, f"{value!r} should be a mapping, such as {{'key': 'value'}}")
+    return dict(value)
+
+
+def _dependency(edge: Any) -> Dependency:
     if isinstance(edge, Dependency):
         return edge
-    if isinstance(edge, str | Task):
-        return Dependency(edge)
-    try:
-        return Dependency(edge["task"], outcome(edge.get("on", Outcome.SUCCESS)))
-    except (KeyError, TypeError, AttributeError):
-        raise InvalidInputError("dependencies", f"{edge!r} is no task; give an id, an alias, a Task or a Dependency") from None
+    if isinstance(edge, Mapping) and "task" in edge and set(edge) <= {"task", "on"}:
+        return Dependency(_reference("dependencies", edge["task"]), outcome(edge.get("on", Outcome.SUCCESS)))
+    if not isinstance(edge, str | Task):
+        raise InvalidInputError("dependencies", f"{edge!r} is no task; give an id, an alias, a Task or a Dependency")
+    return Dependency(_reference("dependencies", edge))
 
 
 def outcome(word: str | Outcome) -> Outcome:
@@ -100,14 +248,17 @@ def at_least(least: int, value: int | None, name: str) -> int | None:
     return value
 
 
-def moment(value: datetime | date | str | None) -> datetime | None:
+def moment(name: str, value: object) -> datetime | None:
+    """Return a time as an aware datetime; a date means its midnight, and UTC holds where no zone is given."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise InvalidInputError("due_date", f"{value!r} is no date in ISO format, such as 2026-12-24 or 2026-12-24T18:00") from None
+            raise InvalidInputError(name, f"{value!r} is no date in ISO format, such as 2026-12-24 or 2026-12-24T18:00") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value is not None and not isinstance(value, datetime):
+        raise InvalidInputError(name, f"{value!r} is no date; give a datetime, a date, or a text such as 2026-12-24")
     if value is not None and value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     return value

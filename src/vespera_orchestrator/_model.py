@@ -167,7 +167,7 @@ class Dependency:
     """The outcome; a word such as ``"failure"`` will do."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Task:
     """One unit of work."""
 
@@ -225,6 +225,9 @@ class Task:
     def on(self, outcome: str | Outcome) -> Dependency:
         """Return the dependency that waits for *outcome* of this task, e.g. ``task.on("failure")``."""
         return Dependency(self.id, Outcome(outcome))
+
+    def __repr__(self) -> str:
+        return f"Task({self.alias!r}, {str(self.status)!r}, {self.title!r})"  # thirty fields would hide the three that are looked for
 
     def __str__(self) -> str:
         return f"{self.alias} [{self.status}] {self.title}"
@@ -424,13 +427,14 @@ class NextStep:
 
 @attrs.frozen
 class TaskDraft:
-    """A task to be planned. References may be ids or aliases, of the session or of the same plan."""
+    """A task to be planned. References may be ids or aliases, of the session or of the same plan. See `Orchestrator.plan_task`."""
 
     title: str
     description: str = ""
     dependencies: tuple[Dependency, ...] = ()
     condition: str | None = None
     parent: str | None = None
+    """The task it is a part of."""
     alias: str | None = None
     task_type: str = "standard"
     complexity: str = "moderate"
@@ -515,6 +519,15 @@ class TaskQuery:
     """Part of the title or description, letter case ignored."""
     ready: bool | None = None
     recovers_task_id: str | None = None
+    agent: str | None = None
+    """Held, now or earlier, by this agent."""
+    alias_prefix: str | None = None
+    created_after: datetime | None = None
+    """At this time or later."""
+    created_before: datetime | None = None
+    """Before this time."""
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
     include_archived: bool = False
     limit: int | None = 100
     """``None``: all."""

@@ -6,6 +6,7 @@ condition that is not decided, plus children that have not ended. `why` names th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Attempt, Checkpoint, JsonValue, Situation
 
-MAX_ATTEMPTS: Final = 3
-"""After so many failures a person decides."""
+LEASE_S: Final = 900.0
+"""How long a claim holds without a sign of life, in seconds, unless said otherwise."""
+MAX_LEASE_S: Final = 10 * 365 * 86_400.0
+MAX_PRIORITY: Final = 2**53
+"""Whole numbers up to here are the same in every store and in JSON."""
 CONDITION_VERSION: Final = _conditions.VERSION
 """Version of the condition language that new conditions are written in."""
 RECOVERY: Final = "recovery"
@@ -43,6 +47,35 @@ TRANSITIONS: Final[dict[str, dict[TaskStatus, TaskStatus]]] = {
 }
 """What may become of a task: by verb, from each state in which the verb is allowed, to the state that follows."""
 
+WHO: Final[dict[str, str]] = {
+    "claim": "execute_task",
+    "complete": "complete",
+    "continue": "continue",
+    "needs_revision": "needs_revision",
+    "blocked": "fails, or says blocked",
+    "release": "release",
+    "expire": "the lease lapses",
+    "recovered": "its recovery is completed",
+    "skip": "can never become ready",
+    "cancel": "cancel_task",
+    "abandon": "abandon_task",
+    "retry": "retry_task",
+    "reopen": "what it waits for is retried",
+}
+"""What brings each verb about, in words for the diagram."""
+
+
+def state_diagram() -> str:
+    """Draw `TRANSITIONS` as a Mermaid state diagram."""
+    arrows: dict[tuple[TaskStatus, TaskStatus], list[str]] = {}
+    for verb, moves in TRANSITIONS.items():
+        for start, end in moves.items():
+            arrows.setdefault((start, end), []).append(WHO[verb])
+    lines = [f"    {start} --> {end}: {', '.join(words)}" for (start, end), words in sorted(arrows.items())]
+    ends = [f"    {status} --> [*]" for status in TaskStatus if status.is_terminal]
+    return "\n".join(["stateDiagram-v2", "    [*] --> pending: plan_task", *lines, *ends])
+
+
 ENDING_VERB: Final[dict[NextAction | None, str]] = {
     NextAction.COMPLETE: "complete",
     NextAction.CONTINUE: "continue",
@@ -55,6 +88,22 @@ ENDING_VERB: Final[dict[NextAction | None, str]] = {
 def after(verb: str, status: TaskStatus) -> TaskStatus | None:
     """Return the state that *verb* leads to, or ``None`` when it is not allowed."""
     return TRANSITIONS[verb].get(status)
+
+
+# --- effort -----------------------------------------------------------------
+
+_UNITS_H: Final = {"m": 1 / 60, "min": 1 / 60, "h": 1.0, "hour": 1.0, "d": 8.0, "day": 8.0, "w": 40.0, "week": 40.0}
+_EFFORT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)(?:s|utes?)?\b", re.IGNORECASE)
+
+
+def effort_hours(text: str | None) -> float:
+    """Read an estimate such as ``"2 hours"``, ``"30 min"``, ``"1 day"`` (8 hours), ``"1 week"`` (40 hours); 1.0 when it says none."""
+    total, found = 0.0, False
+    for number, unit in _EFFORT.findall(text or ""):
+        factor = _UNITS_H.get(unit.lower())
+        if factor is not None:
+            total, found = total + float(number) * factor, True
+    return total if found else 1.0
 
 
 # --- dependencies -----------------------------------------------------------
@@ -269,7 +318,7 @@ def recovery_for(
         task_type=RECOVERY,
         complexity=task.complexity,
         specialist_type=task.specialist_type,
-        priority=task.priority + 1,
+        priority=min(task.priority + 1, MAX_PRIORITY),
         context=context,
         max_attempts=task.max_attempts,
         recovers_task_id=task.id,

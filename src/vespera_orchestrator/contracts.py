@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         TaskStatus,
         Worktree,
     )
+    from vespera_orchestrator.errors import VesperaError
 
 
 @runtime_checkable
@@ -75,8 +76,10 @@ class Store(Protocol):
 
     # planning
 
-    def plan(self, session_id: str, drafts: Sequence[TaskDraft]) -> list[Task]:
+    def plan(self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()) -> list[Task]:
         """Write all *drafts*, or none. Event ``task_planned`` for each.
+
+        *mistakes* are known already: they are told together with those that are found now, and nothing is written.
 
         References are resolved within the same transaction, first among the drafts' own aliases, then in the session. A draft without
         an alias gets the slug of its title, with a number behind it when that is taken. A task that can never become ready, because of
@@ -88,6 +91,7 @@ class Store(Protocol):
             ConditionError: The condition cannot be understood, or names no dependency.
             AliasTakenError: An alias that was given is taken.
             TransitionError: The parent has ended.
+            InvalidPlanError: Several of these at once.
         """
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
@@ -126,7 +130,10 @@ class Store(Protocol):
         """Return how many tasks of each status *query* describes; ``limit`` and ``offset`` are ignored."""
 
     def ready(self, session_id: str, limit: int) -> list[Task]:
-        """Return tasks that can be started now: by priority, then in the order planned."""
+        """Return tasks that can be started now, best first.
+
+        By priority, then by the hours of the longest chain of work that starts with them, then in the order planned.
+        """
 
     def situation(self, task_id: str) -> Situation:
         """Return the task and all that bears on whether it is ready.
@@ -226,8 +233,14 @@ class Store(Protocol):
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task, the first first."""
 
-    def running(self, session_id: str) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+    def running(self, session_id: str, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
         """Return tasks that are held, with the hold and the last checkpoint, the longest running first."""
+
+    def longest_chain(self, session_id: str, limit: int) -> list[Task]:
+        """Return the first tasks of the longest chain of open work by estimated effort, each waiting for the one before it.
+
+        As far as the store knows it without looking at the whole graph: it follows the same weights that order `ready`.
+        """
 
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """Cancel the task, and with *subtree* all below it that has not ended. Event ``task_cancelled`` for each.

@@ -14,6 +14,7 @@ The branches are cut by what a caller can do about them::
     │  ├─ AliasTakenError
     │  └─ LeaseLostError                  the attempt was replaced; its work was kept
     ├─ PlanError (ValueError)             the plan is wrong; nothing was written
+    │  ├─ InvalidPlanError                several mistakes at once
     │  ├─ CycleError
     │  ├─ UnknownDependencyError
     │  └─ ConditionError                  with the column and what is allowed there
@@ -206,6 +207,21 @@ class PlanError(VesperaError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}" if self.place else self.problem
+
+
+@attrs.define(slots=False)
+class InvalidPlanError(PlanError):
+    """A plan has several mistakes; each is told, with its place. Nothing was written."""
+
+    problem: str
+    """How many there are."""
+    place: str = ""
+    """Empty: each mistake has its own."""
+    mistakes: tuple[VesperaError, ...] = ()
+    """The mistakes, in the order of the plan."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.problem}, nothing was planned:", *(f"- {mistake}" for mistake in self.mistakes)])
 
 
 @attrs.define(slots=False)

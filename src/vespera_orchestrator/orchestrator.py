@@ -43,7 +43,6 @@ from vespera_orchestrator.errors import (
     LeaseLostError,
     MergeConflictError,
     NothingReadyError,
-    PlanError,
     RefMovedError,
     SessionNotFoundError,
     TransitionError,
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from vespera_orchestrator._graph import TaskGraph
-    from vespera_orchestrator._model import JsonValue, Worktree
+    from vespera_orchestrator._model import JsonValue, TaskDraft, Worktree
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents import Documents
@@ -69,8 +68,6 @@ log = logging.getLogger("vespera_orchestrator")
 
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
-LEASE_S: Final = 900.0
-"""How long a claim holds without a sign of life, in seconds."""
 MERGE_TRIES: Final = 50
 """How often a landing is prepared anew because another one was faster."""
 POLL_S: Final = 0.02
@@ -320,9 +317,13 @@ class Orchestrator:
                     queue.append(other)
         return list(seen)
 
-    def resume(self) -> _briefing.Briefing:
-        """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines."""
-        status = self.get_status()
+    def resume(self, *, budget_tokens: int | None = None) -> _briefing.Briefing:
+        """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines.
+
+        Args:
+            budget_tokens: About how long it may print, one token being counted as four characters. The next step is always in it.
+        """
+        status = self.get_status(budget_tokens=budget_tokens)
         looks = ("session_started", "session_resumed")
         (earlier,) = self._store.events(session_id=status.session.id, kinds=looks, limit=1, newest_first=True)
         happened = self._store.events(earlier.seq, session_id=status.session.id, kinds=_TOLD, newest_first=True)
@@ -402,23 +403,23 @@ class Orchestrator:
         )
         return self._store.plan(self._scope.session_id(), [draft])[0]
 
-    def plan_tasks(self, specs: Iterable[Mapping[str, Any]]) -> list[Task]:
+    def plan_tasks(self, specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> list[Task]:
         """Plan several tasks at once, all or none.
 
         Args:
             specs: For each task a mapping with the parameters of `plan_task`, at least ``title``; ``children`` may hold further mappings.
-                References are by alias, in any order; a dependency may also be a mapping with ``task`` and ``on``.
+                References are by alias, in any order; a dependency may also be a mapping with ``task`` and ``on``. Instead of mappings
+                also `TaskDraft` records, or the whole as YAML or JSON text: a list, or a mapping with the key ``tasks``.
 
         Returns:
             The tasks, in the order given, each followed by its children.
 
         Raises:
-            PlanError: As for `plan_task`, with the place in the plan. Nothing was planned.
+            PlanError: Or one of its branches, with the place in the plan. Nothing was planned.
+            InvalidPlanError: Several mistakes; each is told, with its place.
         """
-        drafts = list(_inputs.drafts(specs, parent=None, place="task"))
-        if not drafts:
-            raise PlanError("the plan is empty; give at least one task with a title")
-        return self._store.plan(self._scope.session_id(), drafts)
+        drafts, mistakes = _inputs.plan(specs)
+        return self._store.plan(self._scope.session_id(), drafts, mistakes=mistakes)
 
     def update_task(
         self,
@@ -435,18 +436,16 @@ class Orchestrator:
         context: Mapping[str, JsonValue] | None = None,
     ) -> Task:
         """Change what is written about a task; whatever is not given stays. Its state is changed by the verbs of its life."""
-        given = {
-            "title": None if title is None else _inputs.title(title),
+        given: dict[str, Any] = {
+            "title": title,
             "description": description,
             "task_type": task_type,
             "complexity": complexity,
-            "specialist_type": specialist_type,
             "priority": priority,
-            "estimated_effort": estimated_effort,
-            "due_at": _inputs.moment(due_date),
-            "context": None if context is None else dict(context),
         }
-        return self._store.update_task(self._scope.task(task).id, {name: value for name, value in given.items() if value is not None})
+        given |= {"specialist_type": specialist_type, "estimated_effort": estimated_effort, "due_date": due_date, "context": context}
+        changes = _inputs.changes({name: value for name, value in given.items() if value is not None})
+        return self._store.update_task(self._scope.task(task).id, changes)
 
     def add_dependency(self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS) -> Task:
         """Make a pending task wait for another as well.
@@ -489,6 +488,12 @@ class Orchestrator:
         complexity: str | None = None,
         text: str | None = None,
         ready: bool | None = None,
+        agent: str | None = None,
+        alias_prefix: str | None = None,
+        created_after: datetime | date | str | None = None,
+        created_before: datetime | date | str | None = None,
+        updated_after: datetime | date | str | None = None,
+        updated_before: datetime | date | str | None = None,
         session_id: str | Session | None = None,
         include_archived: bool = False,
         limit: int | None = 100,
@@ -505,6 +510,12 @@ class Orchestrator:
             complexity: Only tasks of this complexity.
             text: Part of the title or description, letter case ignored.
             ready: Only tasks that can be started now, or only those that cannot.
+            agent: Only tasks that this agent holds or has held.
+            alias_prefix: Only tasks whose alias begins so.
+            created_after: Only tasks planned at this time or later; a datetime, a date, or either in ISO format.
+            created_before: Only tasks planned before this time.
+            updated_after: Only tasks changed at this time or later.
+            updated_before: Only tasks last changed before this time.
             session_id: The session; by default the current one.
             include_archived: Also archived ones.
             limit: Most tasks to return; ``None`` for all.
@@ -522,6 +533,12 @@ class Orchestrator:
             complexity=complexity,
             text=text,
             ready=ready,
+            agent=agent,
+            alias_prefix=alias_prefix,
+            created_after=_inputs.moment("created_after", created_after),
+            created_before=_inputs.moment("created_before", created_before),
+            updated_after=_inputs.moment("updated_after", updated_after),
+            updated_before=_inputs.moment("updated_before", updated_before),
             include_archived=include_archived,
             limit=_inputs.at_least(0, limit, "limit"),
             offset=_inputs.at_least(0, offset, "offset") or 0,
@@ -544,45 +561,79 @@ class Orchestrator:
             session = self.current_session()
         except SessionNotFoundError:
             return _briefing.NO_SESSION
-        return self._look(session).next_step
+        self._store.expire()
+        ready = self._store.ready(session.id, 1)
+        return self._next_step(TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None)
 
-    def get_status(self, include_completed: bool = False, *, session_id: str | Session | None = None) -> _briefing.Status:  # noqa: FBT001, FBT002 - the name and place are what callers rely on
+    def get_status(
+        self,
+        include_completed: bool = False,  # noqa: FBT001, FBT002 - the name and place are what callers rely on
+        *,
+        session_id: str | Session | None = None,
+        parent_task_id: TaskRef | None = None,
+        budget_tokens: int | None = None,
+    ) -> _briefing.Status:
         """Return where a session stands: counts, what runs, what is blocked and why, the next step. Prints as a short page.
 
         Args:
             include_completed: Also list the completed tasks.
             session_id: The session; by default the current one.
+            parent_task_id: Count and list only this task and what is below it. The next step remains that of the session.
+            budget_tokens: About how long it may print, one token being counted as four characters; what is left out is named by the call
+                that gives it.
         """
         self._require_open()
-        return self._look(self._scope.session(session_id), include_completed=include_completed)
+        _inputs.at_least(1, budget_tokens, "budget_tokens")
+        parent = None if parent_task_id is None else self._scope.task(parent_task_id)
+        session = self._scope.session(parent.session_id if parent else session_id)
+        return self._look(session, parent, include_completed=include_completed, budget_tokens=budget_tokens)
 
-    def _look(self, session: Session, *, include_completed: bool = False) -> _briefing.Status:
+    def _look(
+        self, session: Session, parent: Task | None = None, *, include_completed: bool = False, budget_tokens: int | None = None
+    ) -> _briefing.Status:
         store = self._store
         store.expire()
         everything = TaskQuery(session_id=session.id, limit=None)
-        counts = store.count(everything)
+        part = everything if parent is None else attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
+        counts = store.count(part)
         ready = store.ready(session.id, 10)
-        running = [_briefing.Running(*held) for held in store.running(session.id)]
-        blocked = [self._why(task) for task in store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED,), limit=10))]
-        step = _briefing.next_step(
-            counts=counts,
-            ready=ready[0] if ready else None,
-            gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready[0].id, limit=1, include_archived=True))),
-            running=len(running),
-            decisions=[why for why in blocked if why.needs_person],
-            waiting=self._any_waiting(everything) if not ready and not running else None,
-        )
-        completed = store.tasks(attrs.evolve(everything, status=(TaskStatus.COMPLETED,))) if include_completed else []
+        running = [_briefing.Running(*held) for held in store.running(session.id, 10)]
+        blocked = [self._why(task) for task in store.tasks(attrs.evolve(part, status=(TaskStatus.BLOCKED,), limit=10))]
+        completed = store.tasks(attrs.evolve(part, status=(TaskStatus.COMPLETED,))) if include_completed else []
+        mine = None if parent is None else {task.id for task in store.tasks(attrs.evolve(part, status=(TaskStatus.IN_PROGRESS,)))}
         return _briefing.Status(
             session=store.find_session(session.id) or session,
+            parent=parent,
             counts=counts,
-            ready=tuple(ready),
-            running=tuple(running),
+            ready=tuple(task for task in ready if parent is None or self._is_below(task, parent)),
+            running=tuple(run for run in running if mine is None or run.task.id in mine),
             blocked=tuple(blocked),
             completed=tuple(completed),
-            next_step=step,
+            chain=tuple(store.longest_chain(session.id, 10)),
+            next_step=self._next_step(everything, ready[0] if ready else None),
             as_of=self._clock(),
+            budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),
+        )
+
+    def _is_below(self, task: Task, parent: Task) -> bool:
+        at: Task | None = task
+        while at is not None and at.id != parent.id:
+            at = None if at.parent_task_id is None else self._store.find_task(at.parent_task_id, None)
+        return at is not None
+
+    def _next_step(self, everything: TaskQuery, ready: Task | None) -> NextStep:
+        store = self._store
+        counts = store.count(everything)
+        blocked = store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED,), limit=10))
+        running = counts.get(TaskStatus.IN_PROGRESS, 0)
+        return _briefing.next_step(
+            counts=counts,
+            ready=ready,
+            gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))),
+            running=running,
+            decisions=[why for why in map(self._why, blocked) if why.needs_person],
+            waiting=self._any_waiting(everything) if ready is None and not running else None,
         )
 
     def _why(self, task: Task) -> Why:
@@ -626,7 +677,7 @@ class Orchestrator:
         *,
         agent: str | None = None,
         worktree: bool | None = None,
-        lease_s: float = LEASE_S,
+        lease_s: float = _rules.LEASE_S,
     ) -> Work:
         """Start a task: take hold of it, and get what is needed to do it.
 
@@ -644,8 +695,8 @@ class Orchestrator:
             NothingReadyError: No task was named and none is ready; carries the `NextStep`.
             NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
         """
-        if not lease_s > 0:
-            raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds")
+        if not 0 < lease_s <= _rules.MAX_LEASE_S:
+            raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years")
         if worktree:
             self.worktrees.require()  # before the task is taken
         claim = self._claim(task_id, agent or self.agent, lease_s)
@@ -665,7 +716,7 @@ class Orchestrator:
             session = self.current_session()
             claim = self._store.claim(session.id, agent, lease_s=lease_s)
             if claim is None:
-                step = self._look(session).next_step
+                step = self.next_step()
                 raise NothingReadyError("", step.sentence, "start a task", step.call, step)
             return claim
         task = self._scope.task(ref)

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator import _conditions
+from vespera_orchestrator import _conditions, _rules
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._model import Dependency, Task, TaskStatus, is_alias, new_id, slug
-from vespera_orchestrator.errors import AliasTakenError, ConditionError, CycleError, PlanError, TransitionError, UnknownDependencyError
+from vespera_orchestrator.errors import (
+    AliasTakenError,
+    ConditionError,
+    CycleError,
+    InvalidPlanError,
+    PlanError,
+    TransitionError,
+    UnknownDependencyError,
+)
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vespera_orchestrator._model import TaskDraft
+    from vespera_orchestrator.errors import VesperaError
 
 
 class Planner:
     """Turns the drafts of one plan into tasks, none of which is written yet."""
 
-    def __init__(self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft], now: int) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft], now: int, mistakes: Sequence[VesperaError] = ()
+    ) -> None:
         self.db = db
         self.session_id = session_id
         self.drafts = drafts
         self.now = load_time(now)
         self.ids = [new_id("t") for _ in drafts]
-        self.aliases: dict[str, str] = {}
-        """Alias to id, for the tasks of this plan."""
+        self.aliases: dict[str, str] = {f"#{number}": task_id for number, task_id in enumerate(self.ids)}
+        """Alias to id, for the tasks of this plan, and ``#0``, ``#1`` … for its tasks whatever their alias."""
         self.known: dict[str, str | None] = {}
         """What a reference means, as far as it was looked up."""
+        self.mistakes = list(mistakes)
+        """What is wrong with the plan; all of it is told at once."""
 
     def tasks(self) -> list[Task]:
         """Return the tasks, pending, their blockers not counted yet.
@@ -44,13 +58,28 @@ class Planner:
         """
         names = self._name_all()
         tasks = [self._task(task_id, alias, draft) for task_id, alias, draft in zip(self.ids, names, self.drafts, strict=True)]
-        self._refuse_circles_within(tasks)
+        with self._noting():
+            self._refuse_circles_within(tasks)
+        if len(self.mistakes) > 1:
+            raise InvalidPlanError(f"the plan has {len(self.mistakes)} mistakes", mistakes=tuple(self.mistakes))
+        if self.mistakes:
+            raise self.mistakes[0]
         return tasks
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except (PlanError, AliasTakenError, TransitionError) as exc:
+            self.mistakes.append(exc)
 
     # names
 
     def _name_all(self) -> list[str]:
-        names: list[str | None] = [self._given_alias(task_id, draft) for task_id, draft in zip(self.ids, self.drafts, strict=True)]
+        names: list[str | None] = [None] * len(self.drafts)
+        for number, (task_id, draft) in enumerate(zip(self.ids, self.drafts, strict=True)):
+            with self._noting():
+                names[number] = self._given_alias(task_id, draft)
         return [
             name if name is not None else self._made_alias(task_id, draft)
             for name, task_id, draft in zip(names, self.ids, self.drafts, strict=True)
@@ -107,7 +136,8 @@ class Planner:
     def _task_id(self, ref: str, draft: TaskDraft, what: str) -> str:
         found = self._resolve(ref)
         if found is None:
-            near = difflib.get_close_matches(ref, [*self.aliases, *self._all_aliases()], 3)
+            known = [alias for alias in self.aliases if not alias.startswith("#")]
+            near = difflib.get_close_matches(ref, [*known, *self._all_aliases()], 3)
             hint = f"; did you mean {', '.join(near)}?" if near else "; plan it first, or in the same plan"
             raise UnknownDependencyError(f"{what} {ref!r} is no task of this session{hint}", draft.place, ref)
         return found
@@ -117,7 +147,12 @@ class Planner:
 
     def _task(self, task_id: str, alias: str, draft: TaskDraft) -> Task:
         edges = self._edges(task_id, draft)
-        parent = self._parent(task_id, draft)
+        parent: str | None = None
+        names: dict[str, str] = {}
+        with self._noting():
+            parent = self._parent(task_id, draft)
+        with self._noting():
+            names = self._bind(draft, edges) if draft.condition is not None else {}
         return Task(
             id=task_id,
             alias=alias,
@@ -134,7 +169,7 @@ class Planner:
             parent_task_id=parent,
             dependencies=edges,
             condition=draft.condition,
-            condition_names=self._bind(draft, edges) if draft.condition is not None else {},
+            condition_names=names,
             context=draft.context,
             outputs={},
             summary=None,
@@ -154,13 +189,14 @@ class Planner:
     def _edges(self, task_id: str, draft: TaskDraft) -> tuple[Dependency, ...]:
         edges: dict[str, Dependency] = {}
         for edge in draft.dependencies:
-            needs = self._task_id(edge.task, draft, "dependency")
-            if needs == task_id:
-                raise CycleError("a task cannot wait for itself", draft.place, path=(edge.task, edge.task))
-            if needs in edges and edges[needs].on is not edge.on:
-                problem = f"waits for {edge.task!r} in two ways, {edges[needs].on} and {edge.on}; name it once, or write a condition"
-                raise PlanError(problem, draft.place)
-            edges[needs] = Dependency(needs, edge.on)
+            with self._noting():
+                needs = self._task_id(edge.task, draft, "dependency")
+                if needs == task_id:
+                    raise CycleError("a task cannot wait for itself", draft.place, path=(edge.task, edge.task))
+                if needs in edges and edges[needs].on is not edge.on:
+                    problem = f"waits for {edge.task!r} in two ways, {edges[needs].on} and {edge.on}; name it once, or write a condition"
+                    raise PlanError(problem, draft.place)
+                edges[needs] = Dependency(needs, edge.on)
         return tuple(edges.values())
 
     def _parent(self, task_id: str, draft: TaskDraft) -> str | None:
@@ -279,6 +315,7 @@ def reaches(db: sqlite3.Connection, starts: Iterable[str], goal: str) -> bool:
             SELECT value FROM json_each(?1)
             UNION SELECT needs_id FROM dependencies JOIN up ON task_id = up.id
             UNION SELECT tasks.id FROM tasks JOIN up ON parent_task_id = up.id
+            UNION SELECT tasks.id FROM tasks JOIN up ON recovers_task_id = up.id AND status IN ('pending', 'in_progress', 'blocked')
         )
         SELECT 1 FROM up WHERE id = ?2 LIMIT 1
     """
@@ -302,8 +339,12 @@ def find_path(db: sqlite3.Connection, start: str, goal: str) -> list[str]:
 
 
 def waits_for(db: sqlite3.Connection, task_id: str) -> list[str]:
-    """Return the ids of the tasks that this one waits for directly."""
-    sql = "SELECT needs_id FROM dependencies WHERE task_id = ?1 UNION ALL SELECT id FROM tasks WHERE parent_task_id = ?1"
+    """Return the ids of the tasks that this one waits for directly: dependencies, subtasks, an open recovery."""
+    sql = """
+        SELECT needs_id FROM dependencies WHERE task_id = ?1
+        UNION ALL SELECT id FROM tasks WHERE parent_task_id = ?1
+        UNION ALL SELECT id FROM tasks WHERE recovers_task_id = ?1 AND status IN ('pending', 'in_progress', 'blocked')
+    """
     return [row[0] for row in db.execute(sql, (task_id,))]
 
 
@@ -321,3 +362,70 @@ def _aliases(db: sqlite3.Connection, start: str, at: str, goal: str, came_from: 
 
 def _json(values: Iterable[str]) -> str:
     return "[" + ",".join(f'"{value}"' for value in values) + "]"
+
+
+# --- what unblocks most -------------------------------------------------------
+
+_FAR: Final = 256
+"""How many levels upward a new task's weight is carried; a longer chain is told apart from others long before."""
+
+
+def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, float]:
+    """Return, for each of these new tasks, the hours of the longest chain of work that starts with it, its own included.
+
+    What comes after a task is what waits for it: its dependents, and its parent.
+
+    Args:
+        tasks: The new tasks.
+        parents: The urgency of existing tasks that they are put under, by id.
+    """
+    after: dict[str, list[str]] = {task.id: [] for task in tasks}
+    hours = dict(parents)
+    for task in tasks:
+        for edge in task.dependencies:
+            if edge.task in after:
+                after[edge.task].append(task.id)
+        if task.parent_task_id in after or task.parent_task_id in hours:
+            after[task.id].append(str(task.parent_task_id))
+    own = {task.id: _rules.effort_hours(task.estimated_effort) for task in tasks}
+    for start in after:
+        _longest(start, after, own, hours)
+    return hours
+
+
+def _longest(start: str, after: dict[str, list[str]], own: dict[str, float], hours: dict[str, float]) -> None:
+    stack = [start]
+    while stack:
+        at = stack[-1]
+        missing = [other for other in after[at] if other not in hours]
+        if missing and at not in hours:
+            stack.extend(missing)
+            continue
+        hours.setdefault(at, own[at] + max((hours[other] for other in after[at]), default=0.0))
+        stack.pop()
+
+
+def raise_urgency(db: sqlite3.Connection, tasks: Sequence[Task], hours: Mapping[str, float]) -> None:
+    """Carry the weight of these new tasks to the existing ones that they wait for, and so on upward as far as it makes a difference."""
+    level: dict[str, float] = {}
+    for task in tasks:
+        for edge in task.dependencies:
+            if edge.task not in hours:
+                level[edge.task] = max(level.get(edge.task, 0.0), hours[task.id])
+    for _ in range(_FAR):
+        above: dict[str, float] = {}
+        for task_id, weight in level.items():
+            raised = _raise_one(db, task_id, weight)
+            for needs in waits_for(db, task_id) if raised else ():
+                above[needs] = max(above.get(needs, 0.0), raised)
+        level = above
+
+
+def _raise_one(db: sqlite3.Connection, task_id: str, after: float) -> float:
+    """Return the task's new urgency, or 0 when it was as high already or the task has ended."""
+    status, known, effort = db.execute("SELECT status, urgency, estimated_effort FROM tasks WHERE id = ?", (task_id,)).fetchone()
+    hours = _rules.effort_hours(effort) + after
+    if TaskStatus(status).is_terminal or hours <= known:
+        return 0.0
+    db.execute("UPDATE tasks SET urgency = ? WHERE id = ?", (hours, task_id))
+    return hours

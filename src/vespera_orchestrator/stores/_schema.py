@@ -53,6 +53,7 @@ CREATE TABLE tasks (
     max_attempts INTEGER NOT NULL,
     was_blocked INTEGER NOT NULL,
     blockers INTEGER NOT NULL CHECK (blockers >= 0),
+    urgency REAL NOT NULL,
     recovers_task_id TEXT REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
     archived INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
@@ -60,8 +61,10 @@ CREATE TABLE tasks (
     ended_at INTEGER,
     UNIQUE (session_id, alias)
 ) STRICT;
-CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, seq) WHERE status = 'pending' AND blockers = 0;
-CREATE INDEX tasks_status ON tasks (session_id, status);
+-- urgency: hours of the longest chain of work that starts with this task, as far as it was known when it was planned.
+CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq) WHERE status = 'pending' AND blockers = 0;
+CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq) WHERE status IN ('pending', 'in_progress', 'blocked');
+CREATE INDEX tasks_status ON tasks (session_id, archived, status);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX tasks_recovers ON tasks (recovers_task_id) WHERE recovers_task_id IS NOT NULL;
 

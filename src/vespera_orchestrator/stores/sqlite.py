@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vespera_orchestrator._model import ArtifactDraft, DocumentVersion, Event, JsonValue, Session, TaskDraft, Worktree
+    from vespera_orchestrator.errors import VesperaError
 
 _OPEN: Final = "('pending', 'in_progress', 'blocked')"
 _SUBTREE: Final = """
@@ -135,15 +136,17 @@ class SQLiteStore:
 
     # --- planning -----------------------------------------------------------
 
-    def plan(self, session_id: str, drafts: Sequence[TaskDraft]) -> list[Task]:
+    def plan(self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()) -> list[Task]:
         """See `contracts.Store.plan`."""
         with self._database.write() as db:
             self._session(db, session_id)
-            return self._plan(db, session_id, drafts)
+            return self._plan(db, session_id, drafts, mistakes)
 
-    def _plan(self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft]) -> list[Task]:
+    def _plan(
+        self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft], mistakes: Sequence[VesperaError] = ()
+    ) -> list[Task]:
         now = self._database.clock()
-        tasks = _planning.Planner(db, session_id, drafts, now).tasks()
+        tasks = _planning.Planner(db, session_id, drafts, now, mistakes).tasks()
         new = {task.id: task for task in tasks}
         children: dict[str, int] = {}
         for task in tasks:
@@ -167,14 +170,15 @@ class SQLiteStore:
         if not dead:
             return tasks
         for task, s in dead:
-            self._skip(db, task.id, _rules.skip_reason(s, task.condition, needed))
+            self._skip(db, task, _rules.skip_reason(s, task.condition, needed))
         self._follow_ends(db, self._tasks_by_id(db, [task.id for task, _ in dead]))
         return self._tasks_by_id(db, [task.id for task in tasks])
 
     def _insert_tasks(self, db: sqlite3.Connection, tasks: list[Task], needed: Mapping[str, Task], now: int) -> None:
+        hours = _planning.urgencies(tasks, self._urgencies(db, {task.parent_task_id for task in tasks if task.parent_task_id}))
         db.executemany(
-            f"INSERT INTO tasks ({_sql.TASK}, condition_version) VALUES ({_sql.slots(_sql.TASK)}, ?)",
-            [(*_sql.task_row(task), None if task.condition is None else _rules.CONDITION_VERSION) for task in tasks],
+            f"INSERT INTO tasks ({_sql.TASK}, condition_version, urgency) VALUES ({_sql.slots(_sql.TASK)}, ?, ?)",
+            [(*_sql.task_row(task), None if task.condition is None else _rules.CONDITION_VERSION, hours[task.id]) for task in tasks],
         )
         edges = []
         for task in tasks:
@@ -183,11 +187,16 @@ class SQLiteStore:
                 met = _rules.edge_met(edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked) is True
                 edges.append((task.id, edge.task, position, str(edge.on), edge.task in governed, met))
         if edges:
+            _planning.raise_urgency(db, tasks, hours)
             db.executemany("INSERT INTO dependencies VALUES (?, ?, ?, ?, ?, ?)", edges)
         db.executemany(
             "INSERT INTO events (at, kind, session_id, task_id, agent, data) VALUES (?, 'task_planned', ?, ?, NULL, ?)",
             [(now, task.session_id, task.id, dump_json({"alias": task.alias, "title": task.title}, "title")) for task in tasks],
         )
+
+    def _urgencies(self, db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, float]:
+        sql = "SELECT id, urgency FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
+        return dict(db.execute(sql, (json.dumps(list(ids)),)).fetchall())
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
         """See `contracts.Store.update_task`."""
@@ -271,7 +280,7 @@ class SQLiteStore:
         """See `contracts.Store.ready`."""
         sql = f"""
             SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
-            ORDER BY priority DESC, seq LIMIT ?
+            ORDER BY priority DESC, urgency DESC, seq LIMIT ?
         """
         with self._database.read() as db:
             return self._with_edges(db, db.execute(sql, (session_id, limit)).fetchall())
@@ -340,7 +349,7 @@ class SQLiteStore:
             if task_id is None:
                 sql = """
                     SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
-                    ORDER BY priority DESC, seq LIMIT 1
+                    ORDER BY priority DESC, urgency DESC, seq LIMIT 1
                 """
                 row = db.execute(sql, (session_id,)).fetchone()
                 return None if row is None else self._claim(db, self._task(db, row[0]), agent, lease_s)
@@ -375,7 +384,15 @@ class SQLiteStore:
             return task
         ending = db.execute("SELECT ending FROM attempts WHERE task_id = ? AND number = ?", (task.id, attempt)).fetchone()
         if task.status is TaskStatus.PENDING and ending is not None and ending[0] == "abandoned":
-            db.execute("UPDATE attempts SET ended_at = NULL, ending = NULL WHERE task_id = ? AND number = ?", (task.id, attempt))
+            now = self._database.clock()
+            db.execute(
+                """
+                UPDATE attempts
+                SET ended_at = NULL, ending = NULL, error = NULL, lease_until = ?1 + lease_until - last_sign_at, last_sign_at = ?1
+                WHERE task_id = ?2 AND number = ?3
+                """,
+                (now, task.id, attempt),
+            )
             self._set(db, task.id, status="in_progress")
             self._event(db, "lease_regained", task.session_id, task.id, None, {"attempt": attempt})
             return attrs.evolve(task, status=TaskStatus.IN_PROGRESS)
@@ -476,11 +493,29 @@ class SQLiteStore:
         row = db.execute(sql, (task.id, task.attempts)).fetchone()
         return None if row is None else _sql.read_attempt(row)
 
-    def running(self, session_id: str) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+    def longest_chain(self, session_id: str, limit: int) -> list[Task]:
+        """See `contracts.Store.longest_chain`."""
+        first = f"SELECT id FROM tasks WHERE session_id = ? AND status IN {_OPEN} ORDER BY urgency DESC, seq LIMIT 1"
+        after = f"""
+            SELECT id FROM (
+                SELECT task_id AS id FROM dependencies WHERE needs_id = ?1
+                UNION SELECT parent_task_id FROM tasks WHERE id = ?1 AND parent_task_id IS NOT NULL
+            ) JOIN tasks USING (id) WHERE status IN {_OPEN} ORDER BY urgency DESC, seq LIMIT 1
+        """
+        with self._database.read() as db:
+            ids: list[str] = []
+            row = db.execute(first, (session_id,)).fetchone()
+            while row is not None and len(ids) < limit:
+                ids.append(row[0])
+                row = db.execute(after, (row[0],)).fetchone()
+            known = {task.id: task for task in self._tasks_by_id(db, ids)}
+            return [known[task_id] for task_id in ids]
+
+    def running(self, session_id: str, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
         """See `contracts.Store.running`."""
         with self._database.read() as db:
-            sql = f"SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'in_progress' ORDER BY updated_at, seq"
-            held = self._with_edges(db, db.execute(sql, (session_id,)).fetchall())
+            sql = f"SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'in_progress' ORDER BY updated_at, seq LIMIT ?"
+            held = self._with_edges(db, db.execute(sql, (session_id, limit)).fetchall())
             found = [(task, self._attempt(db, task), self._last_checkpoint(db, task.id)) for task in held]
             return [(task, attempt, checkpoint) for task, attempt, checkpoint in found if attempt is not None]
 
@@ -530,7 +565,7 @@ class SQLiteStore:
         if task.status is TaskStatus.IN_PROGRESS:
             return task
         if task.status is TaskStatus.PENDING:
-            return self._claim(db, task, agent, lease_s=0.0).task
+            return self._claim(db, task, agent, _rules.LEASE_S).task
         remedy = f"orch.retry_task({task.alias!r}) makes it pending again"
         raise TransitionError(task.alias, task.status, "be completed", remedy)
 
@@ -569,7 +604,7 @@ class SQLiteStore:
 
     def _complete(self, db: sqlite3.Connection, task: Task, ending: Ending, agent: str, data: dict[str, JsonValue]) -> None:
         outputs = dump_json(dict(ending.outputs), "outputs")
-        self._set(db, task.id, status="completed", summary=ending.summary, outputs=outputs, reason=None, ended_at=self._database.clock())
+        self._end_task(db, task, TaskStatus.COMPLETED, summary=ending.summary, outputs=outputs, reason=None)
         landed = {"landed": ending.landed} if ending.landed else {}
         self._event(db, "task_completed", task.session_id, task.id, agent, data | landed)
         self._follow_ends(db, [attrs.evolve(task, status=TaskStatus.COMPLETED)])
@@ -603,8 +638,14 @@ class SQLiteStore:
 
     # --- what follows from an end -------------------------------------------
 
+    def _end_task(self, db: sqlite3.Connection, task: Task, status: TaskStatus, **values: Any) -> None:
+        """Write that the task has ended. Its parent is counted down in the same step, so that a recount at any time says the same."""
+        self._set(db, task.id, status=str(status), ended_at=self._database.clock(), **values)
+        if task.parent_task_id is not None:
+            db.execute("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", (task.parent_task_id,))
+
     def _follow_ends(self, db: sqlite3.Connection, ended: Iterable[Task]) -> None:
-        """Carry what ended, or was blocked, to parents, dependents and the task that was being recovered; and so on downward.
+        """Carry what ended, or was blocked, to dependents and to the task that was being recovered; and so on downward.
 
         Args:
             db: The connection.
@@ -613,8 +654,6 @@ class SQLiteStore:
         queue = deque(ended)
         while queue:
             task = queue.popleft()
-            if task.status.is_terminal and task.parent_task_id is not None:
-                db.execute("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", (task.parent_task_id,))
             if task.recovers_task_id is not None and task.status is TaskStatus.COMPLETED:
                 self._recovered(db, task)
             queue.extend(self._task(db, task_id) for task_id in self._follow_edges(db, task))
@@ -661,14 +700,13 @@ class SQLiteStore:
             db.execute("UPDATE dependencies SET met = ? WHERE task_id = ? AND needs_id = ?", (met, task_id, edge.task))
         self._set(db, task_id, touch=False, blockers=stands.blockers + situation.open_children_count)
         if task.status is TaskStatus.PENDING and stands.impossible:
-            self._skip(db, task_id, _rules.skip_reason(stands, task.condition, situation.needed))
+            self._skip(db, task, _rules.skip_reason(stands, task.condition, situation.needed))
             return True
         return False
 
-    def _skip(self, db: sqlite3.Connection, task_id: str, reason: str) -> None:
-        self._set(db, task_id, status="skipped", reason=reason, ended_at=self._database.clock())
-        session_id = db.execute("SELECT session_id FROM tasks WHERE id = ?", (task_id,)).fetchone()[0]
-        self._event(db, "task_skipped", session_id, task_id, None, {"reason": reason})
+    def _skip(self, db: sqlite3.Connection, task: Task, reason: str) -> None:
+        self._end_task(db, task, TaskStatus.SKIPPED, reason=reason)
+        self._event(db, "task_skipped", task.session_id, task.id, None, {"reason": reason})
 
     # --- a person decides ---------------------------------------------------
 
@@ -700,7 +738,7 @@ class SQLiteStore:
             return
         if task.status is TaskStatus.IN_PROGRESS:
             self._end_attempt(db, task, "cancelled", reason)
-        self._set(db, task.id, status=str(status), reason=reason or None, ended_at=self._database.clock())
+        self._end_task(db, task, status, reason=reason or None)
         self._event(db, event, task.session_id, task.id, None, {"reason": reason})
         self._cancel_recovery(db, task)
         self._follow_ends(db, [attrs.evolve(task, status=status)])
@@ -716,6 +754,7 @@ class SQLiteStore:
             task = self._task(db, task_id)
             if _rules.after("retry", task.status) is None:
                 raise TransitionError(task.alias, task.status, "be tried again", "only an ended or blocked task can, and no completed one")
+            self._refuse_second_recovery(db, task)
             self._cancel_recovery(db, task)
             self._reopen(db, task, "task_retried", reason)
             now = self._task(db, task_id)
@@ -723,11 +762,22 @@ class SQLiteStore:
                 raise TransitionError(task.alias, task.status, "be tried again", f"it {now.reason}: retry that one instead")
             return now
 
+    def _refuse_second_recovery(self, db: sqlite3.Connection, task: Task) -> None:
+        if task.recovers_task_id is None or task.status is TaskStatus.BLOCKED:
+            return
+        target = self._situation(db, task.recovers_task_id)
+        if target.task.status is not TaskStatus.BLOCKED or target.open_recovery is not None:
+            remedy = f"{target.task.alias} is {target.task.status} and needs it no more; see orch.why({target.task.alias!r})"
+            raise TransitionError(task.alias, task.status, "be tried again", remedy)
+
     def _reopen(self, db: sqlite3.Connection, task: Task, event: str, reason: str) -> None:
-        queue = deque([(task, event)])
+        queue = deque([task.id])
         while queue:
-            at, kind = queue.popleft()
-            self._set(db, at.id, status="pending", reason=None, failures=0, ended_at=None)
+            at = self._task(db, queue.popleft())
+            kind = event if at.id == task.id else "task_reopened"
+            if at.id != task.id and (at.status is not TaskStatus.SKIPPED or at.recovers_task_id is not None):
+                continue  # reached over another way before; and nobody waits for an old recovery any more
+            self._set(db, at.id, status="pending", reason=None, failures=0, ended_at=None, archived=0)
             self._event(db, kind, at.session_id, at.id, None, {"reason": reason})
             if at.status.is_terminal and at.parent_task_id is not None:
                 db.execute("UPDATE tasks SET blockers = blockers + 1 WHERE id = ?", (at.parent_task_id,))
@@ -735,7 +785,7 @@ class SQLiteStore:
             for row in db.execute(sql, (at.id,)).fetchall():
                 dependent = self._task(db, row[0])
                 if dependent.status is TaskStatus.SKIPPED:
-                    queue.append((dependent, "task_reopened"))
+                    queue.append(dependent.id)
                 else:
                     self._restand(db, dependent.id)
             self._restand(db, at.id)
@@ -955,27 +1005,38 @@ def _edges_decided(task: Task) -> tuple[list[str], list[str]]:
 
 
 def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
-    prefix, tests, values = "", [], []
-    source = ""
-    if query.parent_task_id is not None and query.include_children:
-        prefix, source = _SUBTREE, "JOIN below ON below.id = tasks.id"
-        values.append(query.parent_task_id)
-    for column in ("session_id", "task_type", "specialist_type", "complexity", "recovers_task_id"):
-        wanted = getattr(query, column)
-        if wanted is not None:
-            tests.append(f"tasks.{column} = ?")
-            values.append(wanted)
-    if query.parent_task_id is not None and not query.include_children:
-        tests.append("tasks.parent_task_id = ?")
-        values.append(query.parent_task_id)
+    """Return what comes before the statement, what follows its table, and the values for both, in order."""
+    subtree = query.parent_task_id is not None and query.include_children
+    tests: list[tuple[str, tuple[Any, ...]]] = [
+        (f"tasks.{column} = ?", (wanted,))
+        for column in ("session_id", "task_type", "specialist_type", "complexity", "recovers_task_id")
+        if (wanted := getattr(query, column)) is not None
+    ]
+    tests += [
+        (f"tasks.{column}_at {sign} ?", (dump_time(moment),))
+        for column in ("created", "updated")
+        for side, sign in (("after", ">="), ("before", "<"))
+        if (moment := getattr(query, f"{column}_{side}")) is not None
+    ]
+    if query.parent_task_id is not None and not subtree:
+        tests.append(("tasks.parent_task_id = ?", (query.parent_task_id,)))
     if query.status:
-        tests.append(f"tasks.status IN ({', '.join('?' for _ in query.status)})")
-        values.extend(str(status) for status in query.status)
-    if query.text is not None:
-        tests.append("instr(lower(tasks.title || ' ' || tasks.description), lower(?)) > 0")
-        values.append(query.text)
+        tests.append((f"tasks.status IN ({', '.join('?' for _ in query.status)})", tuple(map(str, query.status))))
     if query.ready is not None:
-        tests.append(f"{'' if query.ready else 'NOT '}(tasks.status = 'pending' AND tasks.blockers = 0)")
+        tests.append((f"{'' if query.ready else 'NOT '}(tasks.status = 'pending' AND tasks.blockers = 0)", ()))
+    tests += [(sql, values) for wanted, sql, values in _text_tests(query) if wanted is not None]
     if not query.include_archived:
-        tests.append("tasks.archived = 0")
-    return prefix, f"{source} WHERE {' AND '.join(tests) or '1'}", values
+        tests.append(("tasks.archived = 0", ()))
+    prefix, source, first = (_SUBTREE, "JOIN below ON below.id = tasks.id", (query.parent_task_id,)) if subtree else ("", "", ())
+    where = " AND ".join(sql for sql, _ in tests) or "1"
+    return prefix, f"{source} WHERE {where}", [*first, *(value for _, values in tests for value in values)]
+
+
+def _text_tests(query: TaskQuery) -> list[tuple[str | None, str, tuple[Any, ...]]]:
+    prefix = query.alias_prefix
+    held = "EXISTS (SELECT 1 FROM attempts WHERE attempts.task_id = tasks.id AND attempts.agent = ?)"
+    return [
+        (query.text, "instr(lower(tasks.title || ' ' || tasks.description), lower(?)) > 0", (query.text,)),
+        (prefix, "substr(tasks.alias, 1, ?) = ?", (len(prefix or ""), prefix)),
+        (query.agent, held, (query.agent,)),
+    ]
