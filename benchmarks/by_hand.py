@@ -9,41 +9,70 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
+import tempfile
 import time
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vespera_orchestrator._model import Session, new_id, utcnow
+from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, Session, TaskDraft, new_id, utcnow
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 DESCRIPTION = "What the one who does it must know. " * 8
 """About 0.3 KB, as a short description has."""
 LEASE_US = 900_000_000
 
-_PLAN = """
-    INSERT INTO tasks (id, alias, session_id, title, description, status, task_type, complexity, priority, context, outputs, attempts,
-        failures, max_attempts, was_blocked, blockers, archived, created_at, updated_at)
-    VALUES (?, ?, ?, ?, ?, 'pending', 'standard', 'moderate', ?, '{}', '{}', 0, 0, 3, 0, ?, 0, ?, ?)
-"""
 _EDGE = "INSERT INTO dependencies VALUES (?, ?, ?, 'success', 0, ?)"
 _EVENT = "INSERT INTO events (at, kind, session_id, task_id, agent, data) VALUES (?, ?, ?, ?, ?, ?)"
 _CLAIM = """
     UPDATE tasks SET status = 'in_progress', attempts = attempts + 1, updated_at = ?
-    WHERE id = (SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0 ORDER BY priority DESC, seq LIMIT 1)
+    WHERE id = (SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0 ORDER BY {order} LIMIT 1)
     RETURNING id, attempts
 """
-_ATTEMPT = "INSERT INTO attempts (task_id, number, agent, started_at, lease_until, last_sign_at) VALUES (?, ?, ?, ?, ?, ?)"
-_ARTIFACT = """
-    INSERT INTO artifacts (id, session_id, task_id, attempt, agent, kind, title, media_type, digest, size_bytes, version, superseded,
-        partial, tags, metadata, created_at)
-    VALUES (?, ?, ?, ?, ?, 'general', ?, 'text/markdown', ?, ?, 1, 0, 0, '[]', '{}', ?)
-"""
+
+
+class _Insert:
+    """An INSERT of rows like one that the library wrote, but for the columns that are given."""
+
+    def __init__(self, like: sqlite3.Row, table: str, *given: str) -> None:
+        rest = [column for column in like.keys() if column not in {"seq", *given}]  # noqa: SIM118 - a Row iterates over its values
+        columns = [*given, *rest]
+        self.sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+        self.rest = tuple(like[column] for column in rest)
+
+    def row(self, *given: object) -> tuple[object, ...]:
+        return (*given, *self.rest)
+
+
+@lru_cache(maxsize=1)
+def _inserts() -> tuple[_Insert, _Insert, _Insert]:
+    """Return how tasks, attempts and artifacts are written, learnt from the library's own rows: new columns need no change here."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.db"
+        session_id = new_store(path)
+        with closing(SQLiteStore.open(path)) as store, closing(sqlite3.connect(path)) as db:
+            db.row_factory = sqlite3.Row
+            task = store.plan(session_id, [TaskDraft("Task", DESCRIPTION)])[0]
+            planned = db.execute("SELECT * FROM tasks").fetchone()
+            store.claim(session_id, "main", lease_s=LEASE_US / 1e6)
+            held = db.execute("SELECT * FROM attempts").fetchone()
+            draft = ArtifactDraft("Task", "0" * 64, 9)
+            store.finish(task.id, 1, Ending(NextAction.COMPLETE, summary="done"), agent="main", artifacts=[draft])
+            saved = db.execute("SELECT * FROM artifacts").fetchone()
+    named = ("id", "alias", "session_id", "title", "priority", "blockers", "created_at", "updated_at")
+    return (
+        _Insert(planned, "tasks", *named),
+        _Insert(held, "attempts", "task_id", "number", "agent", "started_at", "lease_until", "last_sign_at"),
+        _Insert(saved, "artifacts", "id", "session_id", "task_id", "attempt", "agent", "title", "digest", "size_bytes", "created_at"),
+    )
 
 
 def new_store(path: Path) -> str:
@@ -62,6 +91,9 @@ class ByHand:
         self.db = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
         self.db.execute("PRAGMA synchronous=FULL")
         self.db.execute("PRAGMA foreign_keys=ON")
+        index = self.db.execute("SELECT sql FROM sqlite_master WHERE name = 'tasks_ready'").fetchone()[0]
+        self._claim = _CLAIM.format(order=re.findall(r"session_id, (.*)\) WHERE", index)[0])
+        self._task, self._attempt, self._artifact = _inserts()
         self.session_id: str = self.db.execute("SELECT id FROM sessions ORDER BY seq LIMIT 1").fetchone()[0]
 
     def close(self) -> None:
@@ -77,8 +109,8 @@ class ByHand:
             done = {row[0]: row[1] == "completed" for row in self.db.execute(f"SELECT id, status FROM tasks WHERE id IN ({marks})", needs)}
             blockers = sum(not done[other] for other in needs)
             title = f"Task {number}"
-            row = (task_id, f"task_{number}", self.session_id, title, DESCRIPTION, priority, blockers, now, now)
-            self.db.execute(_PLAN, row)
+            row = self._task.row(task_id, f"task_{number}", self.session_id, title, priority, blockers, now, now)
+            self.db.execute(self._task.sql, row)
             self.db.executemany(_EDGE, [(task_id, other, position, done[other]) for position, other in enumerate(needs)])
             data = json.dumps({"alias": f"task_{number}", "title": title})
             self.db.execute(_EVENT, (now, "task_planned", self.session_id, task_id, None, data))
@@ -89,10 +121,10 @@ class ByHand:
         now = _now()
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            row = self.db.execute(_CLAIM, (now, self.session_id)).fetchone()
+            row = self.db.execute(self._claim, (now, self.session_id)).fetchone()
             if row is None:
                 return None
-            self.db.execute(_ATTEMPT, (*row, agent, now, now + LEASE_US, now))
+            self.db.execute(self._attempt.sql, self._attempt.row(*row, agent, now, now + LEASE_US, now))
             self.db.execute(_EVENT, (now, "task_started", self.session_id, row[0], agent, json.dumps({"attempt": row[1]})))
             return row[0], row[1]
 
@@ -108,7 +140,8 @@ class ByHand:
             ).fetchone()
             if row is None:
                 raise RuntimeError(task_id)
-            self.db.execute(_ARTIFACT, (artifact_id, self.session_id, task_id, attempt, agent, row[0], digest, size, now))
+            saved = self._artifact.row(artifact_id, self.session_id, task_id, attempt, agent, row[0], digest, size, now)
+            self.db.execute(self._artifact.sql, saved)
             self.db.execute(
                 _EVENT, (now, "artifact_saved", self.session_id, task_id, agent, json.dumps({"artifact": artifact_id, "title": row[0]}))
             )
@@ -135,17 +168,17 @@ class ByHand:
 
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            rows = ((f"t_{n}", f"old_{n}", session, f"Old {n}", DESCRIPTION, -1, blockers(n), now, now) for n in range(count))
-            self.db.executemany(_PLAN, rows)
+            task, attempt, artifact = self._task, self._attempt, self._artifact
+            rows = (task.row(f"t_{n}", f"old_{n}", session, f"Old {n}", -1, blockers(n), now, now) for n in range(count))
+            self.db.executemany(task.sql, rows)
             self.db.executemany(
                 _EDGE, ((f"t_{n}", f"t_{other}", place, other < done) for n in range(count) for place, other in enumerate(waits(n)))
             )
             self.db.execute("UPDATE tasks SET status = 'completed', attempts = 1, ended_at = ? WHERE seq <= ?", (now, done))
-            self.db.executemany(_ATTEMPT, ((f"t_{n}", 1, "main", now, now, now) for n in range(done)))
+            self.db.executemany(attempt.sql, (attempt.row(f"t_{n}", 1, "main", now, now, now) for n in range(done)))
             self.db.execute("UPDATE attempts SET ended_at = ?, ending = 'completed'", (now,))
-            self.db.executemany(
-                _ARTIFACT, ((f"a_{n}", session, f"t_{n}", 1, "main", f"Old {n}", secrets.token_hex(32), 9, now) for n in range(done))
-            )
+            saved = ((f"a_{n}", session, f"t_{n}", 1, "main", f"Old {n}", secrets.token_hex(32), 9, now) for n in range(done))
+            self.db.executemany(artifact.sql, (artifact.row(*row) for row in saved))
             for kind, upto in (("task_planned", count), ("task_started", done), ("artifact_saved", done), ("task_completed", done)):
                 data = json.dumps({"alias": "old", "title": "Old", "artifact": "a_0"})
                 self.db.executemany(_EVENT, ((now, kind, session, f"t_{n}", "main", data) for n in range(upto)))

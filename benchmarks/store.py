@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -115,7 +116,7 @@ class Player:
 
 def rows(scale: Scale) -> list[Row]:
     with ExitStack() as stack:
-        return [*_against_by_hand(scale, stack), *_where_more_is_stored(scale, stack)]
+        return [*_against_by_hand(scale, stack), *_where_more_is_stored(scale, stack), _in_a_chain(scale, stack)]
 
 
 def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
@@ -177,3 +178,28 @@ def _filled(folder: Path, size: int) -> Path:
     floor.close()
     say(f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s, {path.stat().st_size / 1e6:.0f} MB")
     return path
+
+
+def _in_a_chain(scale: Scale, stack: ExitStack) -> Row:
+    """Plan tasks one after the other, each waiting for the one before: in one long chain that nobody has begun, and in short ones."""
+    empty = scale.folder / "chains.db"
+    new_store(empty)
+    count, before = scale.pick(60, 10), scale.pick(300, 30)
+    sides = {name: facade(scale.folder / name, empty) for name in ("long", "short")}
+    planned: dict[str, list[str]] = {name: [] for name in sides}
+    for opened in sides.values():
+        stack.callback(opened.close)
+
+    def plan(name: str, number: int) -> Cost:
+        ids = planned[name]
+        with metered() as meter:
+            for _ in range(number):
+                begins = not ids or (name == "short" and len(ids) % 10 == 0)
+                ids.append(sides[name].plan(len(ids), () if begins else ids[-1:]))
+        return meter.per(number)
+
+    for name in sides:
+        plan(name, before)
+    costs = alternate(scale.pick(7, 2), **{name: partial(plan, name, count) for name in sides})
+    label = f"plan, façade, at the end of a chain of {before:,} open tasks"
+    return Row.of(label, costs["long"], "of at most ten", costs["short"], at_most=1.3)

@@ -183,7 +183,7 @@ def test_a_hostile_effort_costs_little(text):
 # --- drawing ----------------------------------------------------------------------
 
 NODE = re.compile(r'    (n\d+|more)\["([^"\[\]]|#91;|#93;)*"\](:::[a-z_]+)?')
-EDGE = re.compile(r'    n\d+ (-->|-->\|on [a-z]+\||-->\|"if [^"|]*"\||-\.->\|part of\|) n\d+')
+EDGE = re.compile(r'    n\d+ (-->|-->\|"on [a-z]+"\||-->\|"if [^"|]*"\||-\.->\|"part of"\|) n\d+')
 STYLE = re.compile(r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}")
 
 
@@ -256,9 +256,9 @@ def test_edges_say_what_they_wait_for():
         '    n1["b<br/>skipped"]:::skipped',
         '    n2["c<br/>pending"]:::pending',
         '    n3["d<br/>in progress"]:::in_progress',
-        "    n0 -->|on failure| n1",
+        '    n0 -->|"on failure"| n1',
         '    n0 -->|"if a.success and a.outputs.x == #34;y#34;"| n2',
-        "    n3 -.->|part of| n2",
+        '    n3 -.->|"part of"| n2',
         *(line for line in text.split("\n") if "classDef" in line),
     ]
     assert text.count("classDef") == 4

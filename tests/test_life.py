@@ -355,7 +355,7 @@ def test_a_subtask_of_a_recovery_cannot_wait_for_what_it_recovers(orch):
 
 def test_a_task_of_the_highest_priority_can_fail(orch):
     """A recovery goes before its task, and no priority is so high that failing is impossible."""
-    orch.plan_task("Build", priority=2**63 - 1)
+    orch.plan_task("Build", priority=2**53)
     assert fail(orch, "build") is not None
 
 
@@ -707,7 +707,7 @@ def test_a_skipped_task_cannot_be_retried_while_its_cause_stands(orch):
     orch.plan_task("B", dependencies=["a"])
     orch.cancel_task("a")
     seq = orch._store.last_seq()
-    with pytest.raises(TransitionError, match="waits for success of a, which is cancelled: retry that one instead"):
+    with pytest.raises(TransitionError, match="waits for success of a, which is cancelled.*retry what it waits for"):
         orch.retry_task("b")
     assert (orch._store.last_seq(), orch.get_task("b").status) == (seq, "skipped")
 

@@ -508,6 +508,10 @@ def _orderable(left: JsonValue, right: JsonValue) -> bool:
     return numbers or (isinstance(left, str) and isinstance(right, str))
 
 
+def _same(left: JsonValue, right: JsonValue) -> bool:
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)  # to Python 1 is True, to JSON it is not
+
+
 def _contains(left: JsonValue, right: JsonValue) -> Truth:
     return bool(left in right) if isinstance(right, list | dict | str) else None
 
@@ -517,8 +521,8 @@ def _negated(truth: Truth) -> Truth:
 
 
 _COMPARE: Final[dict[str, Callable[[JsonValue, JsonValue], Truth]]] = {
-    "==": lambda a, b: bool(a == b),
-    "!=": lambda a, b: bool(a != b),
+    "==": lambda a, b: _same(a, b),
+    "!=": lambda a, b: not _same(a, b),
     "<": lambda a, b: bool(a < b) if _orderable(a, b) else None,
     "<=": lambda a, b: bool(a <= b) if _orderable(a, b) else None,
     ">": lambda a, b: bool(a > b) if _orderable(a, b) else None,

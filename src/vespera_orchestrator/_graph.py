@@ -204,7 +204,7 @@ def _quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-_CODES: Final = str.maketrans({char: f"#{ord(char)};" for char in '#&"<>`|\\'})
+_CODES: Final = str.maketrans({char: f"#{ord(char)};" for char in '#%&"<>`|\\'})
 
 
 def _escape(text: str) -> str:

@@ -93,7 +93,7 @@ def after(verb: str, status: TaskStatus) -> TaskStatus | None:
 # --- effort -----------------------------------------------------------------
 
 _UNITS_H: Final = {"m": 1 / 60, "min": 1 / 60, "h": 1.0, "hour": 1.0, "d": 8.0, "day": 8.0, "w": 40.0, "week": 40.0}
-_EFFORT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)(?:s|utes?)?\b", re.IGNORECASE)
+_EFFORT = re.compile(r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(min|hour|day|week|[mhdw])(?:s|utes?)?(?![a-z])", re.IGNORECASE)
 
 
 def effort_hours(text: str | None) -> float:
@@ -171,10 +171,12 @@ def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
         if not met:
             (waiting if met is None else never).append(edge)
     truth: bool | None = True
+    final = True
     if task.condition is not None:
         names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
-        truth = _conditions.decide(_conditions.parse(task.condition), names)
-    final = all(needed[task_id].status.is_terminal for task_id in governed)
+        condition = _conditions.parse(task.condition)
+        truth = _conditions.decide(condition, names)
+        final = all(names[name].status.is_terminal for name in _conditions.undecided(condition, names))
     return Standing(tuple(waiting), tuple(never), truth, final)
 
 
@@ -206,6 +208,12 @@ def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
     task = situation.task
     return Why(task.id, task.alias, task.status, tuple(_causes(situation)))
+
+
+def why_not_complete(situation: Situation) -> Why:
+    """Name what keeps a task that somebody holds from being completed: its subtasks that have not ended."""
+    task = situation.task
+    return Why(task.id, task.alias, task.status, tuple(_child_causes(situation)))
 
 
 def _causes(situation: Situation) -> list[Cause]:

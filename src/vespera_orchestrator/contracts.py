@@ -7,7 +7,7 @@ Two things can be replaced: the `Store`, which holds the truth, and the `Content
 * Each writing operation is one transaction. It writes the new state and at least one `Event`, or, when it raises, nothing at all.
 * An operation that takes *attempt* is fenced: in the same transaction that writes, the number is compared with the task's latest
   attempt. A holder that was replaced, cancelled or finished gets `LeaseLostError`. A holder whose lease lapsed while nobody took the
-  task regains it by its next fenced write.
+  task regains it by its next fenced write, whatever was added to what the task waits for meanwhile.
 * Time comes from the store's own clock, so that all callers of one store agree.
 * Operations may be called from any thread. In a child made by ``fork`` the store opens a connection of its own.
 * What a task's state should become is decided by the pure functions in ``_rules``; a store carries the decision out.

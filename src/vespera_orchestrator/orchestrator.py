@@ -872,17 +872,22 @@ class Orchestrator:
         try:
             finished = self._store.finish(task.id, holder.attempt, ending, agent=agent, artifacts=drafts, within=within)
         except LeaseLostError as exc:
-            raise attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late")) from None
+            raise self._lost(holder, exc, drafts) from None
         except TransitionError as exc:
-            if type(exc) is TransitionError and drafts:
-                kept = self._keep(holder, drafts, "late")
-                raise attrs.evolve(exc, remedy=f"{exc.remedy}; what you brought is kept as artifact {kept}") from None
+            if drafts and (type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS):
+                exc.add_note(f"what you brought is kept as artifact {self._keep(holder, drafts, 'late')}")
             raise
         if ending.action is not NextAction.CONTINUE:
             self._held.pop(task.id, None)
         if finished.task.status.is_terminal:
             self._update_documents(task)
         return finished.task
+
+    def _lost(self, holder: _Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]) -> LeaseLostError:
+        """Forget a hold that is lost, keep what its holder brought, and return the error that tells both."""
+        if self._held.get(holder.task.id) == exc.attempt:
+            del self._held[holder.task.id]
+        return attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late"))
 
     def _keep(self, holder: _Holder, drafts: Sequence[ArtifactDraft], why: str) -> str | None:
         """Keep what was brought and not accepted, under a title of its own so that it never passes for accepted work."""
@@ -1049,22 +1054,26 @@ class Work:
             progress: Share that is done, 0 to 1.
 
         Raises:
-            LeaseLostError: Another attempt has taken the task. Nothing was saved.
+            LeaseLostError: Another attempt has taken the task; the state is kept as an artifact, and no ref was moved.
         """
         if progress is not None and not 0 <= progress <= 1:
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
         orch = self._orchestrator
         saved = None if self.worktree is None else orch.worktrees.prepare_snapshot(self.worktree, note=note)
-        return orch._store.checkpoint(
-            self.task.id,
-            self.attempt.number,
-            state,
-            note=note,
-            progress=None if progress is None else float(progress),
-            snapshot=None if saved is None else saved.commit,
-            lease_s=self._lease_s,
-            within=None if saved is None else saved.pin,
-        )
+        try:
+            return orch._store.checkpoint(
+                self.task.id,
+                self.attempt.number,
+                state,
+                note=note,
+                progress=None if progress is None else float(progress),
+                snapshot=None if saved is None else saved.commit,
+                lease_s=self._lease_s,
+                within=None if saved is None else saved.pin,
+            )
+        except LeaseLostError as exc:
+            late = orch.artifacts.draft(f"{self.task.title}: checkpoint", {"note": note, "progress": progress, "state": state})
+            raise orch._lost(self._holder(), exc, [late]) from None
 
     def heartbeat(self) -> Attempt:
         """Renew the hold. Call it at least every ``lease_s`` seconds during long work without checkpoints.
@@ -1097,7 +1106,7 @@ class Work:
                 self.task.session_id, draft, task_id=self.task.id, attempt=self.attempt.number, agent=self.attempt.agent
             )
         except LeaseLostError as exc:
-            raise attrs.evolve(exc, kept_artifact_id=orch._keep(self._holder(), [draft], "late")) from None
+            raise orch._lost(self._holder(), exc, [draft]) from None
 
     def complete(
         self,

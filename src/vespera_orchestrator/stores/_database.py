@@ -123,13 +123,21 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        version = self._patiently(lambda: self._version(connection))
+        version = self._patiently(lambda: self._version_in_one_state(connection))
         if version == 0 and self.path is not None:
             self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         if version < len(MIGRATIONS):
             self._patiently(lambda: self._migrate(connection))
+
+    def _version_in_one_state(self, connection: sqlite3.Connection) -> int:
+        # Between single reads another process might make the schema, and its file would look like another program's.
+        connection.execute("BEGIN")
+        try:
+            return self._version(connection)
+        finally:
+            connection.execute("ROLLBACK")
 
     def _version(self, connection: sqlite3.Connection) -> int:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -573,9 +573,7 @@ class SQLiteStore:
         if ending.action is not NextAction.COMPLETE:
             return
         if db.execute(f"SELECT 1 FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN} LIMIT 1", (task.id,)).fetchone():
-            situation = self._situation(db, task.id)
-            why = _rules.why(attrs.evolve(situation, task=attrs.evolve(task, status=TaskStatus.PENDING, dependencies=(), condition=None)))
-            raise NotReadyError(task.alias, task.status, "complete", why=why)
+            raise NotReadyError(task.alias, task.status, "complete", why=_rules.why_not_complete(self._situation(db, task.id)))
 
     def _end(
         self, db: sqlite3.Connection, task: Task, ending: Ending, agent: str, saved: tuple[Artifact, ...], receipt: str
@@ -759,7 +757,8 @@ class SQLiteStore:
             self._reopen(db, task, "task_retried", reason)
             now = self._task(db, task_id)
             if now.status is TaskStatus.SKIPPED:  # what it waits for has not changed
-                raise TransitionError(task.alias, task.status, "be tried again", f"it {now.reason}: retry that one instead")
+                remedy = f"it would be skipped again ({now.reason}); retry what it waits for instead"
+                raise TransitionError(task.alias, task.status, "be tried again", remedy)
             return now
 
     def _refuse_second_recovery(self, db: sqlite3.Connection, task: Task) -> None:

@@ -1,0 +1,36 @@
+"""The benchmarks run; how fast they are is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+RUN = Path(__file__).parent.parent / "benchmarks" / "run.py"
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmarks as somebody at a terminal does."""
+    return subprocess.run([sys.executable, str(RUN), *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_quick_run_gives_a_row_with_a_ratio_for_each_subject_asked_for(tmp_path):
+    """A selection is measured and nothing else, as a table for people and as rows for programs; it succeeds whatever comes out."""
+    done = run("--quick", "store", "import", "--json", str(tmp_path / "rows.json"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for subject in ("store", "import"):
+        head = lines.index(f"### {subject}") + 2
+        assert lines[head].startswith("| what")
+        assert lines[head + 2].split("|")[5].strip().endswith("]"), lines[head + 2]
+    rows = json.loads((tmp_path / "rows.json").read_text("utf-8"))["rows"]
+    assert {row["subject"] for row in rows if row["ratio"] > 0} == {"store", "import"}
+
+
+def test_help_and_mistakes_name_the_subjects():
+    """Whoever asks for help, or for a subject that is none, is told which there are."""
+    for words, code in ((["--help"], 0), (["nothing"], 2)):
+        done = run(*words)
+        assert done.returncode == code
+        assert all(name in done.stdout + done.stderr for name in ("store", "contention", "import", "documents"))
