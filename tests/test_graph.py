@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import tempfile
 import time
 
 import networkx
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import vespera_orchestrator as vespera
 from vespera_orchestrator._graph import TaskGraph
-from vespera_orchestrator._model import Dependency, Task, TaskStatus, utcnow
+from vespera_orchestrator._model import Dependency, Outcome, Task, TaskStatus, utcnow
 from vespera_orchestrator._rules import effort_hours
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 
@@ -288,3 +291,81 @@ def test_nx_gives_the_graph_for_everything_else():
     assert isinstance(graph.nx, networkx.DiGraph)
     assert graph.nx.nodes["t_a"]["task"] is DIAMOND[0]
     assert networkx.is_directed_acyclic_graph(graph.nx)
+
+
+# --- what if, bottlenecks, other formats --------------------------------------
+
+
+def random_plans():
+    """Plans of up to eight tasks that wait for earlier ones, in all ways and with conditions."""
+    one = st.tuples(
+        st.lists(st.tuples(st.integers(0, 6), st.sampled_from([str(on) for on in Outcome])), max_size=3, unique_by=lambda edge: edge[0]),
+        st.sampled_from([None, "{}.success", "not {}.failed", "{}.skipped or {}.success", "{}.outputs.x > 1"]),
+    )
+    return st.lists(one, min_size=2, max_size=8)
+
+
+def specs_of(plan):
+    """Write a random plan as ``plan_tasks`` takes it: a task waits only for those before it."""
+    for number, (edges, form) in enumerate(plan):
+        needs = [{"task": f"t{to}", "on": on} for to, on in edges if to < number]
+        condition = form.replace("{}", needs[0]["task"]) if form and needs else None
+        yield {"title": f"T{number}", "alias": f"t{number}", "dependencies": needs, "condition": condition}
+
+
+@PATIENT
+@given(random_plans(), st.integers(0, 7))
+def test_what_if_is_what_happens(plan, chosen):
+    """What the graph says would be skipped is what is skipped when it happens."""
+    with tempfile.TemporaryDirectory() as room, vespera.open(room, store="memory:") as orch:
+        orch.initialize_session("Goal")
+        orch.plan_tasks(list(specs_of(plan)))
+        alias = f"t{chosen % len(plan)}"
+        assume(orch.get_task(alias).status is TaskStatus.PENDING)
+        before = {t.alias for t in orch.query_tasks(status="skipped")}
+        said = {t.alias for t in orch.graph().what_if(alias)}
+        orch.abandon_task(alias)
+        assert said == {t.alias for t in orch.query_tasks(status="skipped")} - before
+
+
+def test_what_if_refuses_what_is_no_end():
+    """Only an end can be supposed."""
+    with pytest.raises(InvalidInputError, match="is no end"):
+        TaskGraph(DIAMOND).what_if("a", "pending")
+    assert aliases(TaskGraph(DIAMOND).what_if("a")) == ["b", "c", "d"]
+    assert TaskGraph(DIAMOND).what_if("a", "completed") == []
+
+
+@PATIENT
+@given(st.lists(st.sets(st.integers(0, 8), max_size=3), min_size=1, max_size=9))
+def test_bottlenecks_hold_what_cannot_be_reached_without_them(needs):
+    """A bottleneck counts exactly the open tasks to which every way leads through it."""
+    tasks = [task(f"x{n}", *(f"x{to}" for to in edges if to < n)) for n, edges in enumerate(needs)]
+    graph = TaskGraph(tasks)
+    found = {one.alias: held for one, held in graph.bottlenecks(limit=99)}
+    roots = [node for node in graph.nx if not graph.nx.in_degree(node)]
+    for one in tasks:
+        rest = graph.nx.subgraph(set(graph.nx) - {one.id})
+        reached = {to for root in roots if root != one.id for to in [root, *networkx.descendants(rest, root)]}
+        assert found.get(one.alias, 0) == len(tasks) - 1 - len(reached)
+
+
+def test_the_graph_as_dot_and_json():
+    """Both formats hold every task and edge, whatever the titles."""
+    hostile = [
+        task("a", title='a "quoted"\n\\ title'),
+        task("b", Dependency("t_a", "failure")),
+        task("c", "a", condition="a.success", names=["a"]),
+    ]
+    graph = TaskGraph(hostile)
+    dot = graph.to_dot()
+    assert dot.count("->") == 2
+    assert '"t_a" -> "t_b" [label="on failure"];' in dot
+    assert '"t_a" -> "t_c" [label="if a.success"];' in dot
+    assert r'label="a \"quoted\"\n\\ title\npending"' in dot
+    data = json.loads(graph.to_json())
+    assert [one["alias"] for one in data["tasks"]] == ["a", "b", "c"]
+    assert [(e["before"], e["after"], e["on"], e["condition"]) for e in data["edges"]] == [
+        ("t_a", "t_b", "failure", None),
+        ("t_a", "t_c", "success", "a.success"),
+    ]

@@ -375,7 +375,15 @@ def test_a_plan_tells_all_its_mistakes_at_once(orch):
 def test_a_plan_as_text(orch):
     """A plan may be YAML or JSON; ``on`` is a word there; a key may stand once; what is neither is refused with the line."""
     planned = orch.plan_tasks(
-        "tasks:\n- title: Ship\n  dependencies: [{task: build, on: done}]\n- title: Build\n  children:\n  - title: Compile\n  - title: Link\n"
+        """
+        tasks:
+        - title: Ship
+          dependencies: [{task: build, on: done}]
+        - title: Build
+          children:
+          - title: Compile
+          - title: Link
+        """
     )
     assert [task.alias for task in planned] == ["ship", "build", "compile", "link"]
     assert planned[0].dependencies == (vespera.Dependency(planned[1].id, "done"),)
