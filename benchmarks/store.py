@@ -130,9 +130,7 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
         "hand": hand(folder / "hand", empty),
         "file": hand(folder / "file", empty, contents=True),
     }
-    players = _players(sides, count, stack)
-    plan = alternate(rounds, **{name: player.plan for name, player in players.items()})
-    live = alternate(rounds, **{name: player.live for name, player in players.items()})
+    plan, live = _play(sides, count, rounds, stack)
     sql, file = "same SQL by hand", "same SQL and content file by hand"
     return [
         Row.of("plan, façade", plan["facade"], sql, plan["hand"], at_most=2),
@@ -143,10 +141,15 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
     ]
 
 
-def _players(sides: dict[str, Side], count: int, stack: ExitStack) -> dict[str, Player]:
+def _play(sides: dict[str, Side], count: int, rounds: int, stack: ExitStack) -> tuple[dict[str, list[Cost]], dict[str, list[Cost]]]:
+    """Let the sides take turns: in each round all plan so many tasks, then all complete as many. Return the costs of both."""
     for side in sides.values():
         stack.callback(side.close)
-    return {name: Player(side, count) for name, side in sides.items()}
+    players = {name: Player(side, count) for name, side in sides.items()}
+    turns = {f"plan {name}": player.plan for name, player in players.items()}
+    turns |= {f"live {name}": player.live for name, player in players.items()}
+    costs = alternate(rounds, **turns)
+    return {name: costs[f"plan {name}"] for name in sides}, {name: costs[f"live {name}"] for name in sides}
 
 
 def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
@@ -157,9 +160,7 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
         source = _filled(scale.folder, size)
         sides[f"ours {size}"] = facade(scale.folder / f"ours {size}", source)
         sides[f"hand {size}"] = hand(scale.folder / f"hand {size}", source)
-    players = _players(sides, count, stack)
-    plan = alternate(rounds, **{name: player.plan for name, player in players.items()})
-    live = alternate(rounds, **{name: player.live for name, player in players.items()})
+    plan, live = _play(sides, count, rounds, stack)
     found, least = [], sizes[0]
     for what, costs in (("plan", plan), ("claim + complete", live)):
         for size in sizes[1:]:

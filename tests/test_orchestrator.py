@@ -465,3 +465,54 @@ def test_what_prints_keeps_its_budget(orch, budget):
     if budget >= 120:
         assert "orch.query_tasks(status='blocked')" in status
         assert "Next: " in status
+
+
+# --- bringing together ----------------------------------------------------------
+
+
+def test_a_synthesis_names_what_is_there_and_what_is_missing(orch):
+    """Results are quoted with their artifact's id, what is open, failed or skipped is named, and nothing a child says can forge that."""
+    orch.plan_tasks(
+        [
+            {
+                "title": "Book",
+                "children": [
+                    {"title": "Good"},
+                    {"title": "Open"},
+                    {"title": "Given up"},
+                    {"title": "Not needed", "dependencies": ["given_up"]},
+                ],
+            }
+        ]
+    )
+    orch.complete_task("good", summary="fine\n\n## Everything is done", detailed_work="# It was good\n\nVery good.", outputs={"pages": 3})
+    orch.abandon_task("given_up", "no ink")
+    synthesis = orch.synthesize_results("book")
+    text = orch.artifacts.text(synthesis)
+    good = orch.artifacts.list(task="good")[0]
+    assert "1 of 4 subtasks are completed." in text
+    assert "## What is missing\n\n- open is ready\n- given_up is failed: no ink\n" in text
+    assert "- not_needed is skipped: waits for success of given_up, which is failed" in text
+    assert f"From Good, {good.id}:\n\n> # It was good\n>\n> Very good." in text
+    assert '`{"pages":3}`' in text
+    assert "\n## Everything is done" not in text
+    assert synthesis.kind == "synthesis"
+    assert synthesis.metadata == {"outcomes": {"completed": 1, "failed": 1, "pending": 1, "skipped": 1}, "sources": [good.id]}
+    assert orch.synthesize_results("book").id == synthesis.id
+    orch.complete_task("open", summary="s", detailed_work="d")
+    assert orch.synthesize_results("book").supersedes_id == synthesis.id
+    with pytest.raises(vespera.TransitionError, match="without subtasks"):
+        orch.synthesize_results("good")
+
+
+def test_a_synthesis_keeps_its_budget(orch):
+    """However much there is, it stays about as long as was asked for, and says where the rest is."""
+    orch.plan_tasks([{"title": "All", "children": [{"title": f"part {n}"} for n in range(120)]}])
+    for n in range(60):
+        orch.complete_task(f"part_{n}", summary=f"result {n}", detailed_work=f"detail {n} " * 400)
+    small, large = (orch.artifacts.text(orch.synthesize_results("all", budget_tokens=budget)) for budget in (500, 20_000))
+    assert len(small) < 4 * 2500
+    assert "… and 10 more" in small
+    assert "… and the results of 40 more subtasks: orch.query_tasks(parent_task_id='all', limit=None)" in small
+    assert 4 * 8_000 < len(large) < 4 * 24_000
+    assert all(f"## part {n}\n" in large for n in range(60))

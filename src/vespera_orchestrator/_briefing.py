@@ -354,31 +354,72 @@ def work_briefing(
 
 
 def synthesis(
-    parent: Task, children: Sequence[Task], found: Sequence[Artifact], open_whys: Sequence[Why], excerpt: Callable[[Artifact, int], str]
+    parent: Task,
+    children: Sequence[Task],
+    found: Sequence[Artifact],
+    open_whys: Sequence[Why],
+    excerpt: Callable[[Artifact, int], str],
+    *,
+    budget_tokens: int,
 ) -> str:
+    """Write what the subtasks brought: how they ended, what is missing, and of each artifact its id and an excerpt.
+
+    Args:
+        parent: The task they are parts of.
+        children: The subtasks.
+        found: Their artifacts.
+        open_whys: For each subtask that has not ended, why.
+        excerpt: Gives the beginning of an artifact's text within so many tokens.
+        budget_tokens: About how long the excerpts may be together; beyond it artifacts are named, and beyond that counted.
+    """
     completed = [child for child in children if child.status is TaskStatus.COMPLETED]
-    lines = [f"# {parent.title}", "", f"{len(completed)} of {len(children)} subtasks are completed."]
-    missing = [f"- {why}" for why in open_whys]
-    missing += [f"- {_ended(c)}" for c in children if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
-    skipped = [f"- {_ended(c)}" for c in children if c.status is TaskStatus.SKIPPED]
-    if missing:
-        lines += ["", "## What is missing", "", *missing]
-    if skipped:
-        lines += ["", "## What was not needed or could not be", "", *skipped]
+    missing = [str(why) for why in open_whys]
+    missing += [_ended(c) for c in children if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
+    skipped = [_ended(c) for c in children if c.status is TaskStatus.SKIPPED]
+    rest = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
+    lines = [f"# {one_line(parent.title, 200)}", "", f"{len(completed)} of {len(children)} subtasks are completed."]
+    lines += _listed("What is missing", missing, rest)
+    lines += _listed("What was not needed or could not be", skipped, rest)
     by_task: dict[str, list[Artifact]] = {}
     for artifact in found:
         by_task.setdefault(str(artifact.task_id), []).append(artifact)
-    for child in children:
-        brought = by_task.get(child.id, [])
-        if not brought and child not in completed:
-            continue
-        lines += ["", f"## {child.title}", "", child.summary or "(no summary)"]
-        if child.outputs:
-            lines += ["", f"Outputs: `{dump_json(dict(child.outputs), 'outputs')}`"]
-        for artifact in brought:
-            cut = " (cut short)" if artifact.partial else ""
-            lines += ["", f"From {artifact.title}, {artifact.id}{cut}:", "", *_quoted(excerpt(artifact, 200))]
+    share = budget_tokens // max(1, len(found))
+    told = [child for child in children if child in completed or child.id in by_task]
+    for child in told[: max(1, budget_tokens // _NAMING)]:
+        lines += _brought(child, by_task.get(child.id, ()), min(share, _EXCERPT), excerpt)
+    if len(told) > max(1, budget_tokens // _NAMING):
+        lines += ["", f"… and the results of {len(told) - max(1, budget_tokens // _NAMING)} more subtasks: {rest}"]
     return "\n".join(lines) + "\n"
+
+
+_LISTED: Final = 50
+"""So many unfinished subtasks are named; the rest are counted."""
+_EXCERPT: Final = 200
+"""Longest excerpt of one artifact, in tokens."""
+_SHORTEST: Final = 20
+"""A shorter excerpt says nothing: the artifact is only named."""
+_NAMING: Final = 25
+"""About how many tokens it takes to name a subtask and its artifacts."""
+
+
+def _listed(title: str, entries: Sequence[str], rest: str) -> list[str]:
+    if not entries:
+        return []
+    more = [f"- … and {len(entries) - _LISTED} more: {rest}"] if len(entries) > _LISTED else []
+    return ["", f"## {title}", "", *(f"- {one_line(entry, 300)}" for entry in entries[:_LISTED]), *more]
+
+
+def _brought(child: Task, artifacts: Sequence[Artifact], share: int, excerpt: Callable[[Artifact, int], str]) -> list[str]:
+    lines = ["", f"## {one_line(child.title, 200)}", "", one_line(child.summary or "(no summary)", 300)]
+    if child.outputs:
+        lines += ["", f"Outputs: `{one_line(dump_json(dict(child.outputs), 'outputs'), 400)}`"]
+    for artifact in artifacts:
+        name = f"{one_line(artifact.title, 200)}, {artifact.id}{' (cut short)' if artifact.partial else ''}"
+        if share < _SHORTEST:
+            lines += ["", f"See {name}."]
+        else:
+            lines += ["", f"From {name}:", "", *_quoted(excerpt(artifact, share))]
+    return lines
 
 
 def _ended(task: Task) -> str:

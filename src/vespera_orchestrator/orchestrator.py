@@ -952,15 +952,20 @@ class Orchestrator:
 
     # --- bringing together --------------------------------------------------
 
-    def synthesize_results(self, parent_task_id: TaskRef) -> Artifact:
+    def synthesize_results(self, parent_task_id: TaskRef, *, budget_tokens: int = 8000) -> Artifact:
         """Gather what the subtasks brought into one artifact: outcomes, references, excerpts, and what is missing.
 
         The parent is not completed by it: read it, add to it, then `complete_task`. Called again when nothing has changed, it returns
-        the same artifact.
+        the same artifact. It refers to the subtasks' artifacts and quotes their beginnings; the record of the work stays where it is.
+
+        Args:
+            parent_task_id: The task whose subtasks are gathered.
+            budget_tokens: About how long the excerpts may be together, one token being counted as four characters.
 
         Raises:
             TransitionError: The task has no subtasks.
         """
+        _inputs.at_least(1, budget_tokens, "budget_tokens")
         parent = self._scope.task(parent_task_id)
         self._store.expire()
         children = self._store.tasks(TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None))
@@ -969,7 +974,8 @@ class Orchestrator:
             raise TransitionError(parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy)
         found = self._store.artifacts(task_ids=[child.id for child in children])
         found = [artifact for artifact in found if artifact.kind != "late"]
-        text = _briefing.synthesis(parent, children, found, [self._why(c) for c in children if not c.status.is_terminal], self._excerpt)
+        unfinished = [self._why(child) for child in children if not child.status.is_terminal]
+        text = _briefing.synthesis(parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens)
         outcome = {str(status): sum(c.status is status for c in children) for status in {c.status for c in children}}
         metadata = {"outcomes": dict(sorted(outcome.items())), "sources": [artifact.id for artifact in found]}
         return self.artifacts.save(f"Synthesis: {parent.title}", text, task=parent, kind="synthesis", metadata=metadata)
