@@ -29,7 +29,7 @@ def task(alias, *needs, title=None, status="pending", effort=None, parent=None, 
     return Task(
         *(f"t_{alias}", alias, "s", title or alias, "", TaskStatus(status), "standard", "moderate", None, 0, effort, None),
         *(parent and f"t_{parent}", edges, condition, {name: f"t_{name}" for name in names}, {}, {}, None, None),
-        *(0, 0, 3, False, 0, None, False, NOW, NOW, None),
+        *(0, 0, 3, False, 0, 1.0, None, False, NOW, NOW, None),
     )
 
 

@@ -210,6 +210,8 @@ class Task:
     """Whether it has been blocked at any time."""
     blockers: int
     """How many causes keep it from being ready: unmet dependencies, an undecided condition, open children."""
+    urgency: float
+    """Hours of the longest chain of work that starts with it, by estimated effort, as far as it was known when planned."""
     recovers_task_id: str | None
     """For a recovery task: the task it repairs."""
     archived: bool

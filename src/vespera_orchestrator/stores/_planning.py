@@ -11,7 +11,7 @@ import attrs
 
 from vespera_orchestrator import _conditions, _rules
 from vespera_orchestrator._codec import load_time
-from vespera_orchestrator._model import Dependency, Task, TaskStatus, is_alias, new_id, slug
+from vespera_orchestrator._model import Dependency, Task, TaskStatus, is_alias, is_id, new_id, slug
 from vespera_orchestrator.errors import (
     AliasTakenError,
     ConditionError,
@@ -128,7 +128,7 @@ class Planner:
         if ref in self.aliases:
             return self.aliases[ref]
         if ref not in self.known:
-            sql = "SELECT id FROM tasks WHERE session_id = ?1 AND (id = ?2 OR alias = ?2) ORDER BY id = ?2 DESC"
+            sql = f"SELECT id FROM tasks WHERE session_id = ? AND {'id' if is_id(ref) else 'alias'} = ?"
             row = self.db.execute(sql, (self.session_id, ref)).fetchone()
             self.known[ref] = row[0] if row else None
         return self.known[ref]
@@ -179,6 +179,7 @@ class Planner:
             max_attempts=draft.max_attempts,
             was_blocked=False,
             blockers=0,
+            urgency=0.0,
             recovers_task_id=draft.recovers_task_id,
             archived=False,
             created_at=self.now,
@@ -405,14 +406,22 @@ def _longest(start: str, after: dict[str, list[str]], own: dict[str, float], hou
         stack.pop()
 
 
-def raise_urgency(db: sqlite3.Connection, tasks: Sequence[Task], hours: Mapping[str, float]) -> None:
-    """Carry the weight of these new tasks to the existing ones that they wait for, and so on upward as far as it makes a difference."""
+def raise_urgency(db: sqlite3.Connection, tasks: Sequence[Task], needed: Mapping[str, Task]) -> None:
+    """Carry the weight of these new tasks to the existing ones that they wait for, and so on upward as far as it makes a difference.
+
+    Args:
+        db: The connection.
+        tasks: The new tasks.
+        needed: What they wait for, by id.
+    """
     level: dict[str, float] = {}
     for task in tasks:
         for edge in task.dependencies:
-            if edge.task not in hours:
-                level[edge.task] = max(level.get(edge.task, 0.0), hours[task.id])
+            if task.urgency + _rules.effort_hours(needed[edge.task].estimated_effort) > needed[edge.task].urgency:
+                level[edge.task] = max(level.get(edge.task, 0.0), task.urgency)
     for _ in range(_FAR):
+        if not level:
+            return
         above: dict[str, float] = {}
         for task_id, weight in level.items():
             raised = _raise_one(db, task_id, weight)

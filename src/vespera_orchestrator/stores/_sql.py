@@ -32,7 +32,7 @@ SESSION: Final = "id, goal, project_type, parent_session_id, context, created_at
 TASK: Final = (
     "id, alias, session_id, title, description, status, task_type, complexity, specialist_type, priority, estimated_effort, due_at, "
     "parent_task_id, condition, condition_names, context, outputs, summary, reason, attempts, failures, max_attempts, was_blocked, "
-    "blockers, recovers_task_id, archived, created_at, updated_at, ended_at"
+    "blockers, urgency, recovers_task_id, archived, created_at, updated_at, ended_at"
 )
 ATTEMPT: Final = "task_id, number, agent, started_at, lease_until, last_sign_at, ended_at, ending, error"
 CHECKPOINT: Final = "id, task_id, attempt, state, note, progress, snapshot, created_at"
@@ -160,6 +160,7 @@ def task_row(task: Task) -> Row:
         task.max_attempts,
         int(task.was_blocked),
         task.blockers,
+        task.urgency,
         task.recovers_task_id,
         int(task.archived),
         dump_time(task.created_at),

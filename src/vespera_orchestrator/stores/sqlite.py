@@ -127,6 +127,10 @@ class SQLiteStore:
         with self._database.read() as db:
             return [_sql.read_session(row, row[-1]) for row in db.execute(sql, (-1 if limit is None else limit, offset))]
 
+    def _require_session(self, db: sqlite3.Connection, session_id: str) -> None:
+        if db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone() is None:
+            raise SessionNotFoundError(session_id)
+
     def _session(self, db: sqlite3.Connection, session_id: str) -> Session:
         row = db.execute(f"SELECT {_sql.SESSION} FROM sessions WHERE id = ?", (session_id,)).fetchone()
         if row is None:
@@ -139,7 +143,7 @@ class SQLiteStore:
     def plan(self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()) -> list[Task]:
         """See `contracts.Store.plan`."""
         with self._database.write() as db:
-            self._session(db, session_id)
+            self._require_session(db, session_id)
             return self._plan(db, session_id, drafts, mistakes)
 
     def _plan(
@@ -155,8 +159,9 @@ class SQLiteStore:
         outside = {edge.task for task in tasks for edge in task.dependencies if edge.task not in new}
         needed = {**new, **{task.id: task for task in self._tasks_by_id(db, outside)}}
         stands = [_rules.standing(task, needed) for task in tasks]
+        hours = _planning.urgencies(tasks, self._urgencies(db, [parent for parent in children if parent not in new]))
         tasks = [
-            attrs.evolve(task, blockers=s.blockers + children.get(task.id, 0)) if s.blockers or task.id in children else task
+            attrs.evolve(task, blockers=s.blockers + children.get(task.id, 0), urgency=hours[task.id])
             for task, s in zip(tasks, stands, strict=True)
         ]
         self._insert_tasks(db, tasks, needed, now)
@@ -175,10 +180,9 @@ class SQLiteStore:
         return self._tasks_by_id(db, [task.id for task in tasks])
 
     def _insert_tasks(self, db: sqlite3.Connection, tasks: list[Task], needed: Mapping[str, Task], now: int) -> None:
-        hours = _planning.urgencies(tasks, self._urgencies(db, {task.parent_task_id for task in tasks if task.parent_task_id}))
         db.executemany(
-            f"INSERT INTO tasks ({_sql.TASK}, condition_version, urgency) VALUES ({_sql.slots(_sql.TASK)}, ?, ?)",
-            [(*_sql.task_row(task), None if task.condition is None else _rules.CONDITION_VERSION, hours[task.id]) for task in tasks],
+            f"INSERT INTO tasks ({_sql.TASK}, condition_version) VALUES ({_sql.slots(_sql.TASK)}, ?)",
+            [(*_sql.task_row(task), None if task.condition is None else _rules.CONDITION_VERSION) for task in tasks],
         )
         edges = []
         for task in tasks:
@@ -187,16 +191,18 @@ class SQLiteStore:
                 met = _rules.edge_met(edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked) is True
                 edges.append((task.id, edge.task, position, str(edge.on), edge.task in governed, met))
         if edges:
-            _planning.raise_urgency(db, tasks, hours)
+            _planning.raise_urgency(db, tasks, {**needed, **{task.id: task for task in tasks}})
             db.executemany("INSERT INTO dependencies VALUES (?, ?, ?, ?, ?, ?)", edges)
         db.executemany(
             "INSERT INTO events (at, kind, session_id, task_id, agent, data) VALUES (?, 'task_planned', ?, ?, NULL, ?)",
             [(now, task.session_id, task.id, dump_json({"alias": task.alias, "title": task.title}, "title")) for task in tasks],
         )
 
-    def _urgencies(self, db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, float]:
+    def _urgencies(self, db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, float]:
+        if not ids:
+            return {}
         sql = "SELECT id, urgency FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
-        return dict(db.execute(sql, (json.dumps(list(ids)),)).fetchall())
+        return dict(db.execute(sql, (json.dumps(ids),)).fetchall())
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
         """See `contracts.Store.update_task`."""
@@ -823,7 +829,7 @@ class SQLiteStore:
     ) -> Artifact:
         """See `contracts.Store.save_artifact`."""
         with self._database.write() as db:
-            self._session(db, session_id)
+            self._require_session(db, session_id)
             if task_id is not None and attempt is not None:
                 self._hold(db, self._task(db, task_id), attempt)
             return self._save_artifact(db, session_id, draft, task_id, attempt, agent)
