@@ -80,13 +80,22 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
+def git_answers(folder: Path, *arguments: str) -> str:
+    """Return what git says, or nothing when it refuses."""
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def clone(source: Path) -> Path:
     """Clone the repository into a fresh room. Only a room that an earlier run made is cleared."""
+    if not git_answers(source, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
+        sys.exit(f"{source} is no git repository with a commit. Give the path of a git repository with at least one commit.")
     marker = ROOM / ".made-by-quickstart"
     if ROOM.exists():
         if not marker.exists():
             sys.exit(f"{ROOM} exists and was not made by this example; move it away first")
         shutil.rmtree(ROOM)
+        say("Cleared what an earlier run had left in build/quickstart.")
     ROOM.mkdir(parents=True)
     marker.touch()
     target = ROOM / source.name
@@ -187,7 +196,7 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
     as_planned = all(t.status == "completed" or (t.status == "skipped" and t.alias in conditional) for t in tasks.values())
     victim = tasks[VICTIM]
     integration = git(orch.project, "ls-tree", "-r", "--name-only", "integration").splitlines()
-    hits = orch.artifacts.search("functions and classes without docstring", limit=1)
+    hits = orch.artifacts.search(question(orch), limit=1)
     root = orch.project.parent / "worktrees"
     return [
         (as_planned, "every task ended as planned; those that were not needed were skipped by their condition"),
@@ -204,6 +213,12 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
         (bool(hits) and hits[0].task_id == tasks["audit_docstrings"].id, "a search finds the passage it should"),
         (state_of(source) == before, "the repository it was cloned from is as it was"),
     ]
+
+
+def question(orch: vespera.Orchestrator) -> str:
+    """Return what is searched for: the name of something that the audit found, in words of the reader's own."""
+    example = orch.get_task("audit_docstrings").outputs["example"]
+    return f"which function lacks a docstring: {example}" if example else "public functions and classes without docstring"
 
 
 def documents_follow(orch: vespera.Orchestrator, done: vespera.Task) -> bool:
@@ -224,7 +239,7 @@ def holds_all(synthesis: str, tasks: dict[str, vespera.Task]) -> bool:
 
 
 def state_of(repository: Path) -> tuple[str, str]:
-    return git(repository, "rev-parse", "HEAD"), git(repository, "status", "--porcelain")
+    return git(repository, "rev-parse", "HEAD"), git_answers(repository, "status", "--porcelain")
 
 
 def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path) -> None:
@@ -233,9 +248,9 @@ def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path)
         say(f"  {task.status:<10} {task.title}: {task.summary or task.reason or ''}")
     say("\nOn the integration branch\n")
     say("\n".join(f"  {line}" for line in git(orch.project, "log", "--oneline", "-4", "integration").splitlines()))
-    hit = orch.artifacts.search("functions and classes without docstring", limit=1)
-    say("\nSearch: functions and classes without docstring\n")
-    for found in hit:
+    query = question(orch)
+    say(f"\nSearch: {query}\n")
+    for found in orch.artifacts.search(query, limit=1):
         say(f"  {found.title} ({found.artifact_id}, characters {found.start}-{found.end})")
         say("\n".join(f"  | {line}" for line in found.text.splitlines()[:6]))
     say("\nWhere the files are\n")
@@ -246,7 +261,8 @@ def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path)
         ("the drawing of the graph", drawing),
     ]:
         say(f"  {name:<34} {os.path.relpath(place)}")
-    say(f"  {'the synthesis':<34} orch.artifacts.text({synthesis.id!r})")
+    place = f"{synthesis.digest[:2]}/{synthesis.digest[2:]}"
+    say(f"  {'the synthesis':<34} {os.path.relpath(orch.home / 'artifacts' / place)}")
     say("\nThe graph\n")
     say("\n".join(f"  {line}" for line in orch.get_status().to_mermaid().splitlines()))
 
@@ -254,7 +270,8 @@ def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("repository", nargs="?", type=Path, default=HERE.parent, help="a git repository of your own; it is only read")
-    source = parser.parse_args().repository.resolve()
+    given = parser.parse_args().repository.resolve()
+    source = Path(git_answers(given, "rev-parse", "--show-toplevel") or given)
     started_at = time.monotonic()
     project = clone(source)
     before = state_of(source)
@@ -267,10 +284,8 @@ def main() -> int:
         orch.plan_tasks(PLAN)
         Crew(orch, started_at).work()
 
-        say()
-        say(str(orch.get_status()))
         if orch.next_step().action != "synthesize":
-            say("\nNot everything could be done; the next step above says what to do.")
+            say(f"\n{orch.get_status()}\n\nNot everything could be done; the next step above says what to do.")
             return 1
         synthesis = orch.synthesize_results("health_check")
         verdict = f"Every result is in the synthesis, {synthesis.id}. Nothing is missing.\n"

@@ -26,7 +26,7 @@ def task(alias="a", status="completed", *, outputs=None, attempts=1, was_blocked
     """Make a task as a condition sees it."""
     return Task(
         *(f"t_{alias}", alias, "s", alias, "", TaskStatus(status), "standard", "moderate", None, 0, None, None, None, (), None, {}, {}),
-        *(outputs or {}, None, None, attempts, 0, 3, was_blocked, 0, None, False, NOW, NOW, None),
+        *(outputs or {}, None, None, attempts, 0, 3, was_blocked, 0, 1.0, None, False, NOW, NOW, None),
     )
 
 
@@ -459,7 +459,7 @@ def test_the_pointer_stands_under_the_trouble():
         ("a.done".ljust(MAX_LENGTH), "a.done".ljust(MAX_LENGTH + 1), "characters long"),
         ("(" * MAX_DEPTH + "a.done" + ")" * MAX_DEPTH, "(" * (MAX_DEPTH + 1) + "a.done" + ")" * (MAX_DEPTH + 1), "nested deeper"),
         ("not " * MAX_DEPTH + "a.done", "not " * (MAX_DEPTH + 1) + "a.done", "nested deeper"),
-        (f"a.status == '{'x' * (MAX_LITERAL - 2)}'", f"a.status == '{'x' * (MAX_LITERAL - 1)}'", "literal of"),
+        (f"a.status < '{'x' * (MAX_LITERAL - 2)}'", f"a.status < '{'x' * (MAX_LITERAL - 1)}'", "literal of"),
         (f"a.attempts == {'1' * MAX_LITERAL}", f"a.attempts == {'1' * (MAX_LITERAL + 1)}", "literal of"),
         (" or ".join(["a.done"] * MAX_ITEMS), " or ".join(["a.done"] * (MAX_ITEMS + 1)), "operands"),
         (f"a.attempts in [{','.join('1' * (MAX_ITEMS - 2))}]", f"a.attempts in [{','.join('1' * (MAX_ITEMS - 1))}]", "operands"),

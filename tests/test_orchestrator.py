@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,70 @@ def test_a_killed_agent_loses_nothing(orch, project):
     assert git(project, "fsck", "--strict", "--no-dangling") == ""
 
 
+def test_taking_over_from_an_agent_that_is_gone(orch):
+    """Nobody has to wait for a lease: whoever knows that the holder is gone takes the task, and the holder, if it lives, loses nothing."""
+    orch.plan_task("Write")
+    first = orch.execute_task("write", agent="rob")
+    first.checkpoint({"page": 3}, "page 3")
+    with pytest.raises(vespera.NotReadyError, match=r"rob is working on it \(attempt 1, .* take_over=True"):
+        orch.execute_task("write")
+    second = orch.execute_task("write", agent="ada", take_over=True)
+    assert (second.attempt.number, second.resumed_from.state) == (2, {"page": 3})
+    with pytest.raises(vespera.LeaseLostError) as caught:
+        first.complete(summary="s", detailed_work="what rob did")
+    assert orch.artifacts.text(caught.value.kept_artifact_id) == "what rob did"
+    assert second.complete(summary="s", detailed_work="d").status == "completed"
+
+
+def test_completing_inside_the_block_by_name_is_no_error(orch):
+    """A task that is completed by its name within its own block is left in peace when the block ends."""
+    orch.plan_task("Write")
+    with orch.execute_task("write"):
+        orch.complete_task("write", summary="s", detailed_work="d", file_paths="story.txt")
+    assert orch.get_task("write").status == "completed"
+    with pytest.raises(vespera.TransitionError, match="plan a further task instead"):
+        orch.complete_task("write", summary="again", detailed_work="other")
+
+
+def test_an_exception_tells_what_became_of_the_task(orch):
+    """The error that leaves the block says that the task is blocked, and the calls that go on from there."""
+    orch.plan_task("Write")
+    with pytest.raises(RuntimeError) as caught, orch.execute_task("write"):
+        raise RuntimeError("no ink")
+    assert "recover_write" in caught.value.__notes__[0]
+    assert "orch.retry_task('write')" in caught.value.__notes__[0]
+
+
+def test_giving_up_does_not_look_like_success(orch):
+    """A task that failed, and what was skipped because of it, fill no bar, and the next step says what was not reached."""
+    orch.plan_tasks([{"title": "first"}, {"title": "second", "dependencies": ["first"]}])
+    orch.execute_task("first").fail("no ink")
+    orch.complete_task("recover_first", summary="s", detailed_work="d")
+    assert orch.get_status().percent == 0
+    orch.abandon_task("first", "enough")
+    assert orch.get_status().percent == 0
+    step = orch.next_step()
+    assert (step.action, step.call) == ("done", "orch.retry_task('first')")
+    assert "not all was reached: first failed (enough)" in str(step)
+
+
+def test_other_sessions_with_open_tasks_are_mentioned(orch):
+    """Who starts a second session by mistake sees that there is another."""
+    orch.plan_task("Write")
+    orch.initialize_session("Another")
+    assert "1 other session has open tasks: orch.list_sessions()" in str(orch.get_status())
+    orch.plan_task("Read")
+    assert orch.get_status().elsewhere == 1
+
+
+def test_a_home_that_is_deleted_under_our_hands(orch):
+    """Nothing is acknowledged that goes into a file nobody can open again."""
+    orch.plan_task("Write")
+    shutil.rmtree(orch.home)
+    with pytest.raises(vespera.StoreUnavailableError, match="was removed or replaced"):
+        orch.plan_task("Read")
+
+
 def test_a_failed_attempt_keeps_its_files(orch):
     """An exception blocks the task; its uncommitted files are in the recovery's snapshot and in the next attempt's worktree."""
     orch.plan_task("Write")
@@ -213,7 +278,7 @@ def test_status_prints_counts_running_blocked_and_next(orch):
     orch.execute_task("stuck").fail("no more ink")
     status = orch.get_status(True)
     text = str(status)
-    assert "1 of 5 ended (20 %): 2 pending, 1 in progress, 1 blocked, 1 completed" in text
+    assert "1 of 4 completed (25 %); all tasks: 2 pending, 1 in progress, 1 blocked, 1 completed" in text
     assert "running_b: <i>ada, 50%, 'half way'" in text
     assert "stuck is blocked: its recovery recover_stuck comes first" in text
     assert "done: it is done" in text
@@ -223,7 +288,7 @@ def test_status_prints_counts_running_blocked_and_next(orch):
     assert status.to_mermaid().startswith("flowchart TD")
     assert "Running #60;b#62;" in status.to_mermaid()
     figures = orch.session_status()
-    assert (figures.percent, figures.artifacts, figures.worktrees) == (20.0, 2, 0)
+    assert (figures.percent, figures.artifacts, figures.worktrees) == (25.0, 2, 0)
 
 
 def test_the_tree_of_a_task(orch):
@@ -289,7 +354,13 @@ def test_watch_sees_other_processes(orch, project):
         (lambda o: o.plan_tasks([]), "plan is empty"),
         (lambda o: o.plan_tasks([{"title": "a", "colour": "red"}]), "unknown key 'colour'"),
         (lambda o: o.plan_tasks([{"title": "a"}, {"title": "b", "dependencies": ["c"]}]), "task 2 (b)"),
-        (lambda o: o.query_tasks(status="finished"), "'finished'"),
+        (lambda o: o.query_tasks(status="finished"), "did you mean completed?"),
+        (lambda o: o.plan_tasks({"title": "a"}), "put it in brackets"),
+        (lambda o: o.plan_task("x", dependencies=["one"], condition="one.status == 'done'"), "'done' is no status"),
+        (lambda o: o.plan_task("x", dependencies=["one"], condition="one.sucess"), "did you mean success?"),
+        (lambda o: o.plan_task("x", dependencies=["one"], condition="one.attempts => 2"), "did you mean >="),
+        (lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs=21), "should be a mapping"),
+        (lambda o: o.complete_task("one", summary="s", detailed_work=None), "detailed_work"),
         (lambda o: o.query_tasks(limit=-1), "at least 0"),
         (lambda o: o.execute_task("one", lease_s=0), "more than 0"),
         (lambda o: o.execute_task("one", agent=" "), "give the agent a name"),
@@ -447,7 +518,7 @@ def test_status_of_a_part(orch):
     orch.complete_task("one", summary="s", detailed_work="d")
     orch.execute_task("other")
     part = orch.get_status(parent_task_id="top")
-    assert (part.total, part.ended, part.running) == (3, 1, ())
+    assert (part.total, part.completed_count, part.wanted_count, part.running) == (3, 1, 3, ())
     assert [task.alias for task in part.ready] == ["two"]
     assert str(part).startswith("top  (top)")
     assert orch.get_status().total == 4

@@ -259,7 +259,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]
 
 
 def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
@@ -271,7 +271,16 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
     agent: str | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Orchestrator:
-    """Open the project around *path*; see `Orchestrator.open`.
+    """Open the project around *path*, making its home ``.task_orchestrator/`` when it is missing. Same as `Orchestrator.open`.
+
+    Args:
+        path: A folder of the project. From inside any git worktree the home of the main worktree is found.
+        store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, or an object that keeps `contracts.Store`. Without it,
+            the environment's ``VESPERA_ORCHESTRATOR_STORE``.
+        home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
+        session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
+        agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
+        clock: Tells the time, aware. For tests.
 
     >>> import vespera_orchestrator as vespera
     >>> with vespera.open() as orch:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator import _rules
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Artifact, Attempt, CauseKind, Checkpoint, NextStep, Session, Task, TaskStatus, Why
 
@@ -49,7 +50,14 @@ NO_SESSION: Final = NextStep("initialize", "No session is active yet: say what y
 
 
 def next_step(  # noqa: PLR0911 - one return for each step there is
-    *, counts: Mapping[TaskStatus, int], ready: Task | None, gathers: bool, running: int, decisions: Sequence[Why], waiting: Why | None
+    *,
+    counts: Mapping[TaskStatus, int],
+    ready: Task | None,
+    gathers: bool,
+    running: int,
+    decisions: Sequence[Why],
+    waiting: Why | None,
+    unreached: Task | None,
 ) -> NextStep:
     """Choose the one thing to do now.
 
@@ -60,6 +68,7 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         running: How many tasks are held.
         decisions: Blocked tasks that wait for a person.
         waiting: Any pending task that is not ready, with its causes.
+        unreached: A task that was given up or cancelled, when nothing is open any more.
     """
     if not sum(counts.values()):
         return NextStep("plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")')
@@ -79,6 +88,10 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         return NextStep(
             "decide", f"Nothing can go on by itself: {waiting}.", f"orch.why({waiting.alias!r})", waiting.task_id, waiting.alias
         )
+    if unreached is not None:
+        what = f"{unreached.alias} {unreached.status} ({unreached.reason or 'no reason given'})"
+        sentence = f"Everything has ended, but not all was reached: {what}."
+        return NextStep("done", sentence, f"orch.retry_task({unreached.alias!r})", unreached.id, unreached.alias)
     return NextStep("done", f"Everything has ended: {_counted(counts)}.", "")
 
 
@@ -106,19 +119,10 @@ class Running:
         seconds = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
         share = f", {self.checkpoint.progress:.0%}" if self.checkpoint and self.checkpoint.progress is not None else ""
         note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
-        return one_line(f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {ago(seconds)}", 120)
+        return one_line(f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {_rules.ago(seconds)}", 120)
 
 
-def ago(seconds: int) -> str:
-    """Say how long ago in words."""
-    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            number = seconds // size
-            return f"{number} {unit}{'s' if number > 1 else ''} ago"
-    return f"{seconds} s ago" if seconds else "just now"
-
-
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Status:
     """Where a session, or the subtree of one task, stands. Prints as a page of constant size."""
 
@@ -127,6 +131,10 @@ class Status:
     """The task whose subtree is counted; ``None`` for the whole session."""
     counts: Mapping[TaskStatus, int]
     """How many tasks of each status; archived ones apart."""
+    planned: Mapping[TaskStatus, int]
+    """The same without recovery tasks."""
+    elsewhere: int
+    """How many other sessions have tasks that have not ended."""
     ready: tuple[Task, ...]
     """The best ready tasks, at most ten."""
     running: tuple[Running, ...]
@@ -150,14 +158,25 @@ class Status:
         return sum(self.counts.values())
 
     @property
-    def ended(self) -> int:
-        """How many of them have ended, in whichever way."""
-        return sum(number for status, number in self.counts.items() if status.is_terminal)
+    def completed_count(self) -> int:
+        """How many planned tasks are completed; recovery tasks do not count."""
+        return self.planned.get(TaskStatus.COMPLETED, 0)
+
+    @property
+    def wanted_count(self) -> int:
+        """How many planned tasks there are to complete: all but those that were skipped or cancelled."""
+        return sum(self.planned.values()) - self.planned.get(TaskStatus.SKIPPED, 0) - self.planned.get(TaskStatus.CANCELLED, 0)
 
     @property
     def percent(self) -> float:
-        """Share of the tasks that have ended, 0 to 100; 0 without tasks."""
-        return 100 * self.ended / self.total if self.total else 0.0
+        """Share of the wanted tasks that are completed, 0 to 100; 0 without any."""
+        return 100 * self.completed_count / self.wanted_count if self.wanted_count else 0.0
+
+    @property
+    def line(self) -> str:
+        """Progress on one line."""
+        share = f"{self.completed_count} of {self.wanted_count} completed ({self.percent:.0f} %)"
+        return f"{bar(self.percent)} {share}; all tasks: {_counted(self.counts)}"
 
     def to_mermaid(self) -> str:
         """Draw the session's graph as Mermaid text."""
@@ -190,12 +209,15 @@ class Status:
             found.append(("Longest chain ahead", [path], 1, "orch.graph().critical_path()"))
         return found
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
-        head = [self._title(), f"{bar(self.percent)} {self.ended} of {self.total} ended ({self.percent:.0f} %): {_counted(self.counts)}"]
+        head = [self._title(), self.line]
         last = f"Next: {self.next_step}"
         if self.budget_tokens is None:
             body = [line for part in self._parts() for line in _section(*part, most=len(self.completed) if part[0] == "Completed" else 5)]
-            return "\n".join([*head, *body, last])
+            return "\n".join([*head, *body, *_elsewhere(self.elsewhere), last])
         left = self.budget_tokens - tokens("\n".join([*head, last]))
         body = []
         for part in self._parts():
@@ -217,9 +239,16 @@ class Status:
         )
         return (
             f"<div><b>{html.escape(self._title())}</b><br>{share} "
-            f"{self.ended} of {self.total} ended: {html.escape(_counted(self.counts))}"
+            f"{self.completed_count} of {self.wanted_count} completed; all tasks: {html.escape(_counted(self.counts))}"
             f"<table>{body}</table>Next: {html.escape(str(self.next_step))}</div>"
         )
+
+
+def _elsewhere(number: int) -> list[str]:
+    if not number:
+        return []
+    sessions = "1 other session has" if number == 1 else f"{number} other sessions have"
+    return [f"Elsewhere: {sessions} open tasks: orch.list_sessions(), orch.resume_session(…)"]
 
 
 def bar(percent: float) -> str:
@@ -236,14 +265,14 @@ def _section(title: str, lines: Sequence[str], total: int, rest: str, *, most: i
     return [f"{title}:", *shown, *more]
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class SessionStatus:
     """A session's progress in figures."""
 
     session: Session
     counts: Mapping[TaskStatus, int]
     percent: float
-    """Share of the tasks that have ended, 0 to 100."""
+    """Share of the wanted tasks that are completed, 0 to 100; see `Status.percent`."""
     artifacts: int
     """How many current artifacts there are."""
     worktrees: int
@@ -251,6 +280,9 @@ class SessionStatus:
     events: int
     """Position of the session's last event in the log."""
     next_step: NextStep
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         return (
@@ -262,7 +294,7 @@ class SessionStatus:
 # --- coming back ------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Briefing:
     """The way back in: where we were, what changed, the next step. At most 12 lines."""
 
@@ -270,6 +302,9 @@ class Briefing:
     next_step: NextStep
     budget_tokens: int | None = None
     """About how long it may print; ``None`` for all lines."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         text = "\n".join(self.lines)
@@ -291,7 +326,8 @@ def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, 
     """
     head = [
         f"Goal: {one_line(status.session.goal, 110) or '(none given)'}",
-        f"{bar(status.percent)} {status.ended} of {status.total} ended: {_counted(status.counts)}",
+        status.line,
+        *_elsewhere(status.elsewhere),
     ]
     tail = [one_line(f"Running: {run.line(status.as_of)}", 130) for run in status.running[:2]]
     tail += [one_line(f"To decide: {why.alias}: {_person(why)}", 130) for why in decisions[:2]]
@@ -300,7 +336,7 @@ def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, 
     shown = [f"  {one_line(change, 120)}" for change in changes[: room - (total > room)]]
     if total > room:
         shown.append(f"  … and {total - len(shown)}{'+' if total >= _MANY else ''} more")
-    middle = [f"Since {since}:", *shown] if shown else [f"Nothing has changed since {since}."]
+    middle = [f"Since the last look, {since}:", *shown] if shown else [f"Nothing has changed since the last look, {since}."]
     return Briefing((*head, *middle, *tail), status.next_step, status.budget_tokens)
 
 
@@ -372,12 +408,13 @@ def synthesis(
         excerpt: Gives the beginning of an artifact's text within so many tokens.
         budget_tokens: About how long the excerpts may be together; beyond it artifacts are named, and beyond that counted.
     """
-    completed = [child for child in children if child.status is TaskStatus.COMPLETED]
+    planned = [child for child in children if child.recovers_task_id is None]
+    completed = [child for child in planned if child.status is TaskStatus.COMPLETED]
     missing = [str(why) for why in open_whys]
-    missing += [_ended(c) for c in children if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
-    skipped = [_ended(c) for c in children if c.status is TaskStatus.SKIPPED]
+    missing += [_ended(c) for c in planned if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
+    skipped = [_ended(c) for c in planned if c.status is TaskStatus.SKIPPED]
     rest = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
-    lines = [f"# {one_line(parent.title, 200)}", "", f"{len(completed)} of {len(children)} subtasks are completed."]
+    lines = [f"# {one_line(parent.title, 200)}", "", f"{len(completed)} of {len(planned)} subtasks are completed."]
     lines += _listed("What is missing", missing, rest)
     lines += _listed("What was not needed or could not be", skipped, rest)
     by_task: dict[str, list[Artifact]] = {}

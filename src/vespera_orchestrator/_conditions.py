@@ -16,6 +16,7 @@ Kleene's strong logic, so a condition decides as soon as it can and never has to
 
 from __future__ import annotations
 
+import difflib
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
@@ -220,7 +221,12 @@ class _Parser:
         char = self.text[at]
         if char in "\"'":
             return "this text has no closing quotation mark"
-        hints = {"=": " (equality is ==)", "&": " (write: and)", "|": " (write: or)", "!": " (write: not)"}
+        hints = {
+            "=": " (did you mean >= or <=?)" if self.text[at : at + 2] in {"=>", "=<"} else " (equality is ==)",
+            "&": " (write: and)",
+            "|": " (write: or)",
+            "!": " (write: not)",
+        }
         return f"{char!r} has no meaning here{hints.get(char, '')}"
 
     def _peek(self) -> _Token:
@@ -291,9 +297,19 @@ class _Parser:
             right = self._operand()
             if isinstance(left, Literal) and isinstance(right, Literal) and _compare(sign, left.value, right.value) is None:
                 self._refuse(column, f"{left.value!r} and {right.value!r} cannot be compared by {sign}", ("values of one kind",))
+            if sign in ("==", "!="):
+                self._refuse_unknown_status(left, right, column)
+                self._refuse_unknown_status(right, left, column)
             links.append((sign, right))
             left = right
         return Comparison(first, tuple(links)) if links else first
+
+    def _refuse_unknown_status(self, one: Node, other: Node, column: int) -> None:
+        words = tuple(f'"{status}"' for status in TaskStatus)
+        if not isinstance(one, Reference) or one.attribute != "status" or not isinstance(other, Literal):
+            return
+        if isinstance(other.value, str) and f'"{other.value}"' not in words:
+            self._refuse(column, f"{other.value!r:.60} is no status", words)
 
     def _comparison_sign(self) -> str | None:
         token = self._take(*_COMPARISONS)
@@ -366,7 +382,9 @@ class _Parser:
             self._refuse(name.column + len(name.text), f"{name.text!r} alone says nothing", tuple(f".{a}" for a in ATTRIBUTES))
         attribute = self._peek()
         if attribute.text not in ATTRIBUTES:
-            self._refuse(attribute.column, f"a task has no attribute {attribute.text[:40]!r}", ATTRIBUTES)
+            near = difflib.get_close_matches(attribute.text, [*ATTRIBUTES, "completed"], 1)
+            meant = f", did you mean {'success' if near == ['completed'] else near[0]}?" if near else ""
+            self._refuse(attribute.column, f"a task has no attribute {attribute.text[:40]!r}{meant}", ATTRIBUTES)
         self.at += 1
         path = tuple(self._path()) if attribute.text == "outputs" else ()
         if self._peek().text in (".", "["):

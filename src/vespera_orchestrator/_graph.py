@@ -56,6 +56,9 @@ class TaskGraph:
         if parent in self._tasks and not self.nx.has_edge(task.id, parent):
             self.nx.add_edge(task.id, parent, kind="part", on=None, condition=None)
 
+    def __repr__(self) -> str:
+        return f"<TaskGraph of {len(self)} tasks; .levels(), .critical_path(), .to_mermaid(), .nx>"
+
     def __len__(self) -> int:
         return len(self._tasks)
 
@@ -164,14 +167,14 @@ class TaskGraph:
         """
         if direction not in {"TD", "TB", "LR", "BT", "RL"}:
             raise InvalidInputError("direction", f"{direction!r} is none of TD, LR, BT, RL")
-        order = sorted(self._tasks.values(), key=lambda task: task.status.is_terminal)
+        order = sorted((task for task in self._tasks.values() if not task.archived), key=lambda task: task.status.is_terminal)
         chosen = {task.id for task in order[: max(limit, 0)]}
         shown = {task_id: f"n{number}" for number, task_id in enumerate(t for t in self._tasks if t in chosen)}
         lines = [f"flowchart {direction}"]
         lines += [f'    {name}["{_label(self._tasks[task_id])}"]:::{self._tasks[task_id].status}' for task_id, name in shown.items()]
         lines += [f"    {shown[a]} {_arrow(data)} {shown[b]}" for a, b, data in self.nx.edges(data=True) if a in shown and b in shown]
-        if len(shown) < len(self._tasks):
-            lines.append(f'    more["… and {len(self._tasks) - len(shown)} more tasks"]')
+        if len(shown) < len(order):
+            lines.append(f'    more["… and {len(order) - len(shown)} more tasks"]')
         used = {self._tasks[task_id].status for task_id in shown}
         lines += [
             f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}" for status, (fill, ink) in _COLOURS.items() if status in used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -79,7 +80,8 @@ class _PlanReader:
 
     def read(self, specs: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(specs, str | Mapping) or not hasattr(specs, "__iter__"):
-            self.mistakes.append(PlanError(f"{specs!r} should be a list of tasks", place))
+            brackets = "; put it in brackets" if isinstance(specs, Mapping) else ""
+            self.mistakes.append(PlanError(f"{specs!r} should be a list of tasks{brackets}", place))
             return
         for number, spec in enumerate(specs, 1):
             if depth > _DEEPEST or len(self.drafts) >= _MOST:
@@ -234,12 +236,23 @@ def action(word: str) -> NextAction:
         raise InvalidInputError("next_action", f"{word!r} is none of {', '.join(NextAction)}") from None
 
 
+_STATUS_WORDS: Final = {
+    **dict.fromkeys(("done", "finished", "complete", "success"), "completed"),
+    **dict.fromkeys(("open", "todo", "ready", "waiting"), "pending"),
+    **dict.fromkeys(("running", "started", "doing"), "in_progress"),
+}
+"""What people write for a status."""
+
+
 def statuses(given: str | TaskStatus | Iterable[str | TaskStatus] | None) -> tuple[TaskStatus, ...]:
     words = () if given is None else (given,) if isinstance(given, str) else tuple(given)
     try:
         return tuple(TaskStatus(word) for word in words)
     except ValueError:
-        raise InvalidInputError("status", f"{given!r} should be of {', '.join(TaskStatus)}") from None
+        wrong = next(word for word in words if word not in [*TaskStatus, "active"])
+        near = _STATUS_WORDS.get(str(wrong).lower()) or next(iter(difflib.get_close_matches(str(wrong), list(TaskStatus), 1)), None)
+        meant = f", did you mean {near}?" if near else ""
+        raise InvalidInputError("status", f"{wrong!r} is no status{meant} ({', '.join(TaskStatus)})") from None
 
 
 def at_least(least: int, value: int | None, name: str) -> int | None:

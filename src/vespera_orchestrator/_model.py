@@ -133,7 +133,7 @@ def utcnow() -> datetime:
 # --- records ----------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Session:
     """A piece of work from goal to end, over days and processes."""
 
@@ -151,6 +151,9 @@ class Session:
 
     def __str__(self) -> str:
         return f"session {self.id}: {self.goal or '(no goal given)'}"
+
+    def __repr__(self) -> str:
+        return f"Session({self.id!r}, {self.goal!r})"
 
 
 def _task_reference(value: object) -> str:
@@ -235,7 +238,7 @@ class Task:
         return f"{self.alias} [{self.status}] {self.title}"
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Attempt:
     """One try at a task, held by one agent until *lease_until*."""
 
@@ -252,8 +255,11 @@ class Attempt:
     """``completed``, ``blocked``, ``revised``, ``released``, ``abandoned`` or ``cancelled``; ``None`` while it runs."""
     error: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {self.ending or 'running'})"
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Checkpoint:
     """What an attempt saved on the way."""
 
@@ -269,8 +275,11 @@ class Checkpoint:
     """Commit that holds the worktree's files of that moment, in hexadecimal."""
     created_at: datetime
 
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.id}, {self.note!r}, progress={self.progress})"
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Artifact:
     """The full record of something produced. Its bytes are in the content store under *digest*."""
 
@@ -300,8 +309,11 @@ class Artifact:
     def __str__(self) -> str:
         return f"{self.id} {self.title} (v{self.version}, {self.media_type}, {self.size_bytes} bytes)"
 
+    def __repr__(self) -> str:
+        return f"Artifact({self.id!r}, {self.kind!r}, {self.title!r}, version {self.version})"
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Event:
     """A fact recorded, in the past tense."""
 
@@ -318,8 +330,11 @@ class Event:
     def __str__(self) -> str:
         return f"{self.seq} {self.at:%H:%M:%S} {self.kind} {self.task_id or ''} {self.agent or ''}".rstrip()
 
+    def __repr__(self) -> str:
+        return f"Event({self.seq}, {self.kind!r}, {self.task_id!r})"
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Worktree:
     """A checkout for one task or agent."""
 
@@ -341,6 +356,9 @@ class Worktree:
     rescue_ref: str | None
     """Ref that keeps its last files after removal."""
     created_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Worktree({self.name!r}, {self.state!r}, {self.path!r})"
 
 
 @attrs.frozen
@@ -382,7 +400,7 @@ class Cause:
         return self.sentence
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Why:
     """The one answer to "is it ready?": the smallest set of causes, empty when it is."""
 
@@ -404,10 +422,15 @@ class Why:
     def __str__(self) -> str:
         if self.ready:
             return f"{self.alias} is ready"
+        if self.status.is_terminal:
+            return f"{self.alias} " + "; ".join(c.sentence.removeprefix("it ") for c in self.causes)
         return f"{self.alias} is {self.status}: " + "; ".join(c.sentence for c in self.causes)
 
+    def __repr__(self) -> str:
+        return str(self)
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class NextStep:
     """What to do now; never empty."""
 
@@ -422,6 +445,9 @@ class NextStep:
 
     def __str__(self) -> str:
         return f"{self.sentence}  →  {self.call}" if self.call else self.sentence
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 # --- input to the store -----------------------------------------------------
@@ -521,6 +547,8 @@ class TaskQuery:
     """Part of the title or description, letter case ignored."""
     ready: bool | None = None
     recovers_task_id: str | None = None
+    recoveries: bool | None = None
+    """Only recovery tasks, or all but these."""
     agent: str | None = None
     """Held, now or earlier, by this agent."""
     alias_prefix: str | None = None
@@ -549,3 +577,5 @@ class Situation:
     open_recovery: Task | None
     attempt: Attempt | None
     """The attempt that holds it."""
+    as_of: datetime
+    """When it was read, by the store's clock."""

@@ -16,6 +16,7 @@ from vespera_orchestrator._model import Cause, CauseKind, Dependency, NextAction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from vespera_orchestrator._model import Attempt, Checkpoint, JsonValue, Situation
 
@@ -180,14 +181,17 @@ def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
     return Standing(tuple(waiting), tuple(never), truth, final)
 
 
-def skip_reason(stands: Standing, condition: str | None, needed: Mapping[str, Task]) -> str:
+def skip_reason(task: Task, stands: Standing, needed: Mapping[str, Task]) -> str:
     """Say in one sentence why the task can never become ready."""
     if stands.never:
         other = needed[stands.never[0].task]
         return f"waits for {_outcome_words(stands.never[0].on)} of {other.alias}, which is {other.status}"
     if stands.condition is False:
-        return f"condition is false: {condition}"
-    return f"condition can never be decided, something it names is missing or not comparable: {condition}"
+        return f"condition is false: {task.condition}"
+    names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
+    open_names = _conditions.undecided(_conditions.parse(str(task.condition)), names)
+    states = ", ".join(f"{name} is {names[name].status}" for name in open_names)
+    return f"condition can never be decided, what it reads is missing or not comparable ({states or 'fixed values'}): {task.condition}"
 
 
 def _outcome_words(on: Outcome) -> str:
@@ -222,14 +226,19 @@ def _causes(situation: Situation) -> list[Cause]:
         reason = f" ({task.reason})" if task.reason else ""
         return [Cause(CauseKind.ENDED, f"it is {task.status}{reason}", task.id, task.alias)]
     if task.status is TaskStatus.IN_PROGRESS and situation.attempt is not None:
-        return [_lease_cause(situation.attempt)]
+        return [_lease_cause(task, situation.attempt, situation.as_of)]
     if task.status is TaskStatus.BLOCKED:
         return [_blocked_cause(situation)]
     return [*_dependency_causes(situation), *_condition_causes(situation), *_child_causes(situation)]
 
 
-def _lease_cause(attempt: Attempt) -> Cause:
-    sentence = f"{attempt.agent} is working on it until {attempt.lease_until:%H:%M:%S} UTC (attempt {attempt.number})"
+def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
+    silent = int((now - attempt.last_sign_at).total_seconds())
+    left = max(0, int((attempt.lease_until - now).total_seconds()))
+    sentence = (
+        f"{attempt.agent} is working on it (attempt {attempt.number}, last sign of life {ago(silent)}, held for another {duration(left)}); "
+        f"if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
+    )
     return Cause(CauseKind.LEASE, sentence, attempt.task_id, agent=attempt.agent, until=attempt.lease_until)
 
 
@@ -246,6 +255,20 @@ def _blocked_cause(situation: Situation) -> Cause:
         f"or plan a replacement ({task.reason or 'no reason given'})"
     )
     return Cause(CauseKind.PERSON, sentence, task.id, task.alias, names=PERSON_CHOICES)
+
+
+def duration(seconds: int) -> str:
+    """Say a length of time in words, in its largest unit."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            number = seconds // size
+            return f"{number} {unit}{'s' if number > 1 else ''}"
+    return f"{seconds} s"
+
+
+def ago(seconds: int) -> str:
+    """Say how long ago in words."""
+    return f"{duration(seconds)} ago" if seconds > 0 else "just now"
 
 
 def _dependency_causes(situation: Situation) -> list[Cause]:

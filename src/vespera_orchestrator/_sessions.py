@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from vespera_orchestrator._model import Artifact, Dependency, Session, Task, is_id
+from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     InvalidInputError,
@@ -339,9 +339,13 @@ class Scope:
         session_id = None if is_id(ref) else self.session_id()
         task = self.store.find_task(ref, session_id)
         if task is None:
-            known = self.store.aliases(session_id) if session_id else []
-            raise TaskNotFoundError(ref, tuple(difflib.get_close_matches(ref, known, 3)))
+            raise TaskNotFoundError(ref, self._similar(ref, session_id) if session_id else ())
         return task
+
+    def _similar(self, ref: str, session_id: str) -> tuple[str, ...]:
+        titled = [task.alias for task in self.store.tasks(TaskQuery(session_id=session_id, text=ref, limit=3))]
+        near = difflib.get_close_matches(ref, self.store.aliases(session_id), 3)
+        return tuple(dict.fromkeys([*titled, *near]))[:3]
 
     def artifact(self, ref: str | Artifact) -> Artifact:
         """Return the artifact with this id.
@@ -366,7 +370,7 @@ def reference(ref: str | Task | Dependency) -> str:
 # --- what a child inherits --------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class AgentContext:
     """What a spawned agent is given: the session, the artifacts that bear on its task, and the environment to start it with."""
 
@@ -394,6 +398,10 @@ class AgentContext:
         inherited[ENV_STORE] = self.store_url
         inherited[ENV_AGENT] = self.agent
         return inherited
+
+    def __repr__(self) -> str:
+        of = f" for {self.task.alias}" if self.task else ""
+        return f"<AgentContext of {self.agent!r}{of} in {self.parent_session.id}, {len(self.inherited_artifacts)} artifacts>"
 
     @classmethod
     def of(cls, scope: Scope, *, task: Task | None, agent: str, artifacts: tuple[Artifact, ...]) -> Self:

@@ -68,6 +68,9 @@ class Store(Protocol):
             SessionNotFoundError: There is none with this id.
         """
 
+    def open_sessions(self) -> int:
+        """Return how many sessions have a task that has not ended."""
+
     def find_session(self, session_id: str) -> Session | None:
         """Return the session, or ``None``."""
 
@@ -150,7 +153,7 @@ class Store(Protocol):
 
     # the life of a task
 
-    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float) -> Claim | None:
+    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float, take_over: bool = False) -> Claim | None:
         """Give *agent* the task, or the best ready one. Event ``task_started``.
 
         Claims are exclusive: of two callers racing for one task one gets it and the other gets the next, or nothing.
@@ -160,6 +163,7 @@ class Store(Protocol):
             agent: Who is claiming; any stable, non-empty name.
             task_id: Which task; ``None`` for the best ready one.
             lease_s: Seconds until the claim lapses unless renewed.
+            take_over: End the hold of whoever has the named task first, as if it had lapsed. Event ``lease_expired``.
 
         Returns:
             The claim; ``None`` when no task was named and nothing is ready.

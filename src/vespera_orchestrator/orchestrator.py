@@ -302,7 +302,8 @@ class Orchestrator:
             return tuple(self._store.artifacts(session_id=self._scope.session_id(), newest_first=True, limit=50))
         order = self._upstream(task)
         found = self._store.artifacts(task_ids=order)
-        return tuple(sorted(found, key=lambda artifact: order.index(str(artifact.task_id))))
+        place = {task_id: number for number, task_id in enumerate(order)}
+        return tuple(sorted(found, key=lambda artifact: (artifact.kind in _ASIDE, place[str(artifact.task_id)])))
 
     def _upstream(self, task: Task) -> list[str]:
         """Return the ids of all tasks that *task* builds on, its subtasks included, nearest first."""
@@ -333,7 +334,7 @@ class Orchestrator:
             status,
             changes=[self._in_words(event) for event in happened[: _briefing.BRIEFING_LINES]],
             total=len(happened),
-            since=_briefing.ago(int((self._clock() - earlier.at).total_seconds())),
+            since=_rules.ago(int((self._clock() - earlier.at).total_seconds())),
             decisions=decisions,
         )
 
@@ -605,6 +606,8 @@ class Orchestrator:
             session=store.find_session(session.id) or session,
             parent=parent,
             counts=counts,
+            planned=store.count(attrs.evolve(part, recoveries=False)),
+            elsewhere=max(0, store.open_sessions() - any(not status.is_terminal for status in store.count(everything))),
             ready=tuple(task for task in ready if parent is None or self._is_below(task, parent)),
             running=tuple(run for run in running if mine is None or run.task.id in mine),
             blocked=tuple(blocked),
@@ -634,7 +637,12 @@ class Orchestrator:
             running=running,
             decisions=[why for why in map(self._why, blocked) if why.needs_person],
             waiting=self._any_waiting(everything) if ready is None and not running else None,
+            unreached=self._unreached(everything) if all(status.is_terminal for status in counts) else None,
         )
+
+    def _unreached(self, everything: TaskQuery) -> Task | None:
+        lost = attrs.evolve(everything, status=(TaskStatus.FAILED, TaskStatus.CANCELLED), recoveries=False, limit=1)
+        return next(iter(self._store.tasks(lost)), None)
 
     def _why(self, task: Task) -> Why:
         return _rules.why(self._store.situation(task.id))
@@ -678,6 +686,7 @@ class Orchestrator:
         agent: str | None = None,
         worktree: bool | None = None,
         lease_s: float = _rules.LEASE_S,
+        take_over: bool = False,
     ) -> Work:
         """Start a task: take hold of it, and get what is needed to do it.
 
@@ -686,6 +695,8 @@ class Orchestrator:
             agent: Who works on it; by default this object's agent.
             worktree: Give it a git worktree of its own. ``None``: only if an earlier attempt had one.
             lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat). Then the next caller may take the task.
+            take_over: Do not wait for that: take the named task from whoever holds it, e.g. from an agent that was killed. If it lives
+                after all, its next call is refused, and what it brings is kept.
 
         Returns:
             The work. Use it in a ``with`` block: an exception then blocks the task with its partial work kept, and propagates.
@@ -699,7 +710,7 @@ class Orchestrator:
             raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years")
         if worktree:
             self.worktrees.require()  # before the task is taken
-        claim = self._claim(task_id, agent or self.agent, lease_s)
+        claim = self._claim(task_id, agent or self.agent, lease_s, take_over=take_over)
         self._held[claim.task.id] = claim.attempt.number
         try:
             place = self._place(claim.task, worktree)
@@ -709,7 +720,7 @@ class Orchestrator:
             raise
         return Work(self, claim, place, lease_s)
 
-    def _claim(self, ref: TaskRef | None, agent: str, lease_s: float) -> Claim:
+    def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
         if not agent.strip():
             raise InvalidInputError("agent", "is empty; give the agent a name")
         if ref is None:
@@ -720,7 +731,7 @@ class Orchestrator:
                 raise NothingReadyError("", step.sentence, "start a task", step.call, step)
             return claim
         task = self._scope.task(ref)
-        claim = self._store.claim(task.session_id, agent, task_id=task.id, lease_s=lease_s)
+        claim = self._store.claim(task.session_id, agent, task_id=task.id, lease_s=lease_s, take_over=take_over)
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
@@ -797,10 +808,11 @@ class Orchestrator:
         next_action: str,
     ) -> Task:
         action, task = _inputs.action(next_action), holder.task
-        dump_json(dict(outputs or {}), "outputs")
+        given = _inputs.mapping("outputs", outputs)
+        dump_json(given, "outputs")
         worktree = self._worktree_of(task)
         drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, file_paths, partial=action is not NextAction.COMPLETE)
-        ending = Ending(action, summary=summary, outputs=dict(outputs or {}), reason=None if action is NextAction.COMPLETE else summary)
+        ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
         if worktree is not None and action is NextAction.COMPLETE:
             return self._land(holder, worktree, ending, drafts)
         return self._finish(holder, self._saving(worktree, ending), drafts)
@@ -815,6 +827,9 @@ class Orchestrator:
         *,
         partial: bool,
     ) -> list[ArtifactDraft]:
+        if not isinstance(detailed_work, str | bytes):
+            raise InvalidInputError("detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes")
+        file_paths = [file_paths] if isinstance(file_paths, str | os.PathLike) else file_paths
         root = Path(worktree.path) if worktree is not None else self.project
         files = [self.artifacts.draft_file(path, root=root) for path in file_paths]
         work = self.artifacts.draft(task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial)
@@ -973,7 +988,8 @@ class Orchestrator:
             remedy = "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
             raise TransitionError(parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy)
         found = self._store.artifacts(task_ids=[child.id for child in children])
-        found = [artifact for artifact in found if artifact.kind != "late"]
+        done = {child.id for child in children if child.status is TaskStatus.COMPLETED}
+        found = [artifact for artifact in found if artifact.kind not in _ASIDE or artifact.task_id not in done]
         unfinished = [self._why(child) for child in children if not child.status.is_terminal]
         text = _briefing.synthesis(parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens)
         outcome = {str(status): sum(c.status is status for c in children) for status in {c.status for c in children}}
@@ -1165,6 +1181,10 @@ class Work:
         self._open = False
         return self._orchestrator._finish(self._holder(), ending)
 
+    def _told(self, task: Task) -> str:
+        why = self._orchestrator.why(task)
+        return f"{why}; its partial work is kept. To simply try again: orch.retry_task({task.alias!r})"
+
     def _holder(self) -> _Holder:
         return _Holder(self.task, self.attempt.number, self.attempt.agent)
 
@@ -1172,15 +1192,13 @@ class Work:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
-        if not self._open:
-            return
+        if not self._open or (exc is None and self._orchestrator._held.get(self.task.id) != self.attempt.number):
+            return  # it was completed by its name, or somebody else has it: there is nothing to give back
         try:
-            if isinstance(exc, LeaseLostError) and exc.task_id == self.task.alias:
-                return  # somebody else has it: there is nothing to give back
             if isinstance(exc, Exception):
-                self.fail(exc)
+                exc.add_note(self._told(self.fail(exc)))
             else:
-                self.release("" if exc is None else f"interrupted: {type(exc).__name__}")
+                self.release("given back without a result" if exc is None else f"interrupted: {type(exc).__name__}")
         except VesperaError as also:
             if exc is None:
                 raise
@@ -1189,6 +1207,8 @@ class Work:
 
 # --- from words to records ---------------------------------------------------
 
+_ASIDE: Final = frozenset({"late", "failure"})
+"""Kinds of artifacts that stand back behind the result: what came too late, and what went wrong before it went well."""
 _TOLD: Final = {
     "task_completed": "completed",
     "task_blocked": "blocked",

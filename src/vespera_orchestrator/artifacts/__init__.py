@@ -57,7 +57,7 @@ _MEDIA_TYPES = {
 """What Python's own table gets wrong or leaves to the machine; the rest is looked up there, and last in the bytes."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Hit:
     """An artifact that answers a search, by its best passage."""
 
@@ -76,6 +76,9 @@ class Hit:
     """Which version of the artifact this is."""
     superseded: bool = False
     """Whether a later version exists; only ever true with ``include_superseded``."""
+
+    def __repr__(self) -> str:
+        return f"Hit({self.artifact_id!r}, {self.title!r}, {' '.join(self.text.split())[:60]!r})"
 
     def __str__(self) -> str:
         return f"{self.title} (v{self.version}, {self.artifact_id}, characters {self.start}-{self.end})\n{self.text}"

@@ -47,6 +47,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._closed = False
+        self._inode: int | None = None
         with self._lock, self._translated():
             self._connection = self._connect()
 
@@ -96,9 +97,22 @@ class Database:
     def _usable(self) -> sqlite3.Connection:
         if self._closed:
             raise ClosedError
+        if self.path is not None and self._connection is not None:
+            self._refuse_removed(self.path)
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
+
+    def _refuse_removed(self, path: Path) -> None:
+        # SQLite would go on writing into a file that nobody can ever open again.
+        try:
+            there = path.stat().st_ino
+        except FileNotFoundError:
+            there = None
+        if there != self._inode:
+            raise StoreUnavailableError(
+                self.name, "the file was removed or replaced while it was open (git clean -x does that); open it anew"
+            )
 
     def _follow_fork(self) -> None:
         if self._pid == os.getpid():
@@ -120,6 +134,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        self._inode = None if self.path is None else self.path.stat().st_ino
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

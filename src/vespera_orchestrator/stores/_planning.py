@@ -99,10 +99,14 @@ class Planner:
         return alias
 
     def _made_alias(self, task_id: str, draft: TaskDraft) -> str:
-        base = slug(draft.title)
+        base = slug(draft.title) if draft.recovers_task_id is None else self._recovery_alias(draft.recovers_task_id)
         alias = base if self._free(base) else f"{base}_{self._free_number(base)}"
         self.aliases[alias] = task_id
         return alias
+
+    def _recovery_alias(self, recovers: str) -> str:
+        row = self.db.execute("SELECT alias FROM tasks WHERE id = ?", (recovers,)).fetchone()
+        return f"recover_{row[0]}"[:60]
 
     def _free(self, alias: str) -> bool:
         return alias not in self.aliases and is_alias(alias) and not self._taken(alias)
@@ -206,9 +210,9 @@ class Planner:
         parent = self._task_id(draft.parent, draft, "parent")
         if parent == task_id:
             raise CycleError("a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent))
-        row = self.db.execute("SELECT status FROM tasks WHERE id = ?", (parent,)).fetchone()
+        row = self.db.execute("SELECT status, alias FROM tasks WHERE id = ?", (parent,)).fetchone()
         if row and TaskStatus(row[0]).is_terminal and draft.recovers_task_id is None:
-            raise TransitionError(parent, row[0], "take a subtask", f"orch.retry_task({draft.parent!r}) opens it again")
+            raise TransitionError(row[1], row[0], "take a subtask", reopening(row[1], row[0]))
         return parent
 
     def _bind(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
@@ -220,6 +224,8 @@ class Planner:
         names: dict[str, str] = {}
         for reference in condition.references():
             found = self._resolve(reference.name)
+            if found not in needed and len(edges) < len(draft.dependencies):
+                continue  # a dependency was misspelt, which has been told
             if found not in needed:
                 allowed = tuple(edge.task for edge in draft.dependencies)
                 problem = f"{reference.name!r} is none of this task's dependencies"
@@ -263,6 +269,13 @@ def _walk_round(stuck: set[str], waits: dict[str, list[str]]) -> list[str]:
         path.append(at)
         at = next(needs for needs in waits[at] if needs in stuck)
     return [*path[seen[at] :], at]
+
+
+def reopening(alias: str, status: str) -> str:
+    """Say what can be done about a task that has ended, or is blocked."""
+    if status == TaskStatus.COMPLETED:
+        return "it is done: plan a further task instead"
+    return f"orch.retry_task({alias!r}) makes it pending again"
 
 
 def circle(path: Sequence[str], place: str = "") -> CycleError:

@@ -110,6 +110,12 @@ class SQLiteStore:
             self._event(db, "session_resumed", session_id, None, None, {})
             return self._session(db, session_id)
 
+    def open_sessions(self) -> int:
+        """See `contracts.Store.open_sessions`."""
+        sql = f"SELECT count(*) FROM sessions WHERE EXISTS (SELECT 1 FROM tasks WHERE session_id = sessions.id AND status IN {_OPEN})"
+        with self._database.read() as db:
+            return int(db.execute(sql).fetchone()[0])
+
     def find_session(self, session_id: str) -> Session | None:
         """See `contracts.Store.find_session`."""
         with self._database.read() as db:
@@ -175,7 +181,7 @@ class SQLiteStore:
         if not dead:
             return tasks
         for task, s in dead:
-            self._skip(db, task, _rules.skip_reason(s, task.condition, needed))
+            self._skip(db, task, _rules.skip_reason(task, s, needed))
         self._follow_ends(db, self._tasks_by_id(db, [task.id for task, _ in dead]))
         return self._tasks_by_id(db, [task.id for task in tasks])
 
@@ -306,7 +312,8 @@ class SQLiteStore:
             f"SELECT {_sql.TASK} FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN} ORDER BY seq DESC LIMIT 1", (task_id,)
         ).fetchone()
         attempt = self._attempt(db, task) if task.status is TaskStatus.IN_PROGRESS else None
-        return Situation(task, needed, tuple(some), count, self._with_edges(db, [recovery])[0] if recovery else None, attempt)
+        open_recovery = self._with_edges(db, [recovery])[0] if recovery else None
+        return Situation(task, needed, tuple(some), count, open_recovery, attempt, load_time(self._database.clock()))
 
     def aliases(self, session_id: str) -> list[str]:
         """See `contracts.Store.aliases`."""
@@ -348,10 +355,10 @@ class SQLiteStore:
 
     # --- claims -------------------------------------------------------------
 
-    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float) -> Claim | None:
+    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float, take_over: bool = False) -> Claim | None:
         """See `contracts.Store.claim`."""
         with self._database.write() as db:
-            self._expire(db)
+            self._expire(db, task_id if take_over else None)
             if task_id is None:
                 sql = """
                     SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
@@ -361,9 +368,9 @@ class SQLiteStore:
                 return None if row is None else self._claim(db, self._task(db, row[0]), agent, lease_s)
             return self._claim(db, self._task(db, task_id), agent, lease_s)
 
-    def _claim(self, db: sqlite3.Connection, task: Task, agent: str, lease_s: float) -> Claim:
+    def _claim(self, db: sqlite3.Connection, task: Task, agent: str, lease_s: float, wanted: str = "start") -> Claim:
         if not task.is_ready:
-            raise NotReadyError(task.alias, task.status, "start", why=_rules.why(self._situation(db, task.id)))
+            raise NotReadyError(task.alias, task.status, wanted, why=_rules.why(self._situation(db, task.id)))
         now = self._database.clock()
         until = self._until(now, lease_s)
         number = task.attempts + 1
@@ -472,8 +479,12 @@ class SQLiteStore:
         sql = f"SELECT {_sql.ATTEMPT} FROM attempts WHERE ended_at IS NULL AND lease_until < ?"
         return [_sql.read_attempt(row) for row in db.execute(sql, (self._database.clock(),))]
 
-    def _expire(self, db: sqlite3.Connection) -> list[Attempt]:
+    def _expire(self, db: sqlite3.Connection, taken_over: str | None = None) -> list[Attempt]:
         lapsed = self._lapsed(db)
+        if taken_over is not None and taken_over not in {attempt.task_id for attempt in lapsed}:
+            task = self._task(db, taken_over)
+            holder = self._attempt(db, task) if task.status is TaskStatus.IN_PROGRESS else None
+            lapsed += [] if holder is None else [holder]
         for attempt in lapsed:
             task = self._task(db, attempt.task_id)
             self._end_attempt(db, task, "abandoned", f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -571,9 +582,8 @@ class SQLiteStore:
         if task.status is TaskStatus.IN_PROGRESS:
             return task
         if task.status is TaskStatus.PENDING:
-            return self._claim(db, task, agent, _rules.LEASE_S).task
-        remedy = f"orch.retry_task({task.alias!r}) makes it pending again"
-        raise TransitionError(task.alias, task.status, "be completed", remedy)
+            return self._claim(db, task, agent, _rules.LEASE_S, "complete").task
+        raise TransitionError(task.alias, task.status, "be completed", _planning.reopening(task.alias, task.status))
 
     def _refuse_open_children(self, db: sqlite3.Connection, task: Task, ending: Ending) -> None:
         if ending.action is not NextAction.COMPLETE:
@@ -704,7 +714,7 @@ class SQLiteStore:
             db.execute("UPDATE dependencies SET met = ? WHERE task_id = ? AND needs_id = ?", (met, task_id, edge.task))
         self._set(db, task_id, touch=False, blockers=stands.blockers + situation.open_children_count)
         if task.status is TaskStatus.PENDING and stands.impossible:
-            self._skip(db, task, _rules.skip_reason(stands, task.condition, situation.needed))
+            self._skip(db, task, _rules.skip_reason(task, stands, situation.needed))
             return True
         return False
 
@@ -1027,6 +1037,8 @@ def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
         tests.append(("tasks.parent_task_id = ?", (query.parent_task_id,)))
     if query.status:
         tests.append((f"tasks.status IN ({', '.join('?' for _ in query.status)})", tuple(map(str, query.status))))
+    if query.recoveries is not None:
+        tests.append((f"tasks.task_type {'=' if query.recoveries else '<>'} ?", (_rules.RECOVERY,)))
     if query.ready is not None:
         tests.append((f"{'' if query.ready else 'NOT '}(tasks.status = 'pending' AND tasks.blockers = 0)", ()))
     tests += [(sql, values) for wanted, sql, values in _text_tests(query) if wanted is not None]

@@ -152,7 +152,8 @@ class _Merge:
             "",
             "A whole file of one side: `git show <commit>:<path>`.",
             "",
-            f"To resolve it: in the worktree run `git merge {branch}`, correct the files, `git add` them, and land the worktree again.",
+            f"To resolve it, in the worktree: `git add -A && git commit -m wip`, `git merge {branch}`, correct the files, `git add -A`.",
+            "Then complete the recovery task, execute the blocked task again, and complete it.",
         ]
         return "\n".join(lines) + "\n" + "".join(self._section(entries) for entries in conflicts)
 
