@@ -26,6 +26,7 @@ LICENCES = {
     "BSD-3-Clause": r"Neither the name of",
     "MPL-2.0": r"Mozilla Public License Version 2\.0",
 }
+UNKNOWN = "unknown"
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 STEPS = 10
 LEASE_S = 3.0
@@ -34,7 +35,6 @@ LEASE_S = 3.0
 def tracked(root: Path) -> list[str]:
     out = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], check=True, capture_output=True).stdout
     names = [os.fsdecode(name) for name in out.split(b"\0") if name]
-    names = [name for name in names if name.isprintable()]  # odd bytes in names are left to git
     return [name for name in names if (root / name).is_file() and not (root / name).is_symlink()]
 
 
@@ -54,7 +54,7 @@ def licence_of(root: Path) -> str:
         for name, pattern in LICENCES.items():
             if re.search(pattern, text):
                 return name
-    return "NOASSERTION"
+    return UNKNOWN
 
 
 def labelled(text: str) -> bool:
@@ -89,14 +89,15 @@ def inventory(orch: vespera.Orchestrator, work: vespera.Work) -> None:
 def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
     """Find public functions and classes without docstring or annotations."""
     found: list[str] = []
-    total = 0
+    unreadable: list[str] = []
+    total, example = 0, ""
     for name in tracked(orch.project):
         if not name.endswith(".py"):
             continue
         try:
             tree = ast.parse(text_of(orch.project / name) or "")
         except (SyntaxError, ValueError):
-            found.append(f"- `{name}` cannot be parsed")
+            unreadable.append(f"- `{shown(name)}` cannot be parsed")
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
@@ -104,14 +105,15 @@ def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
                 lacks = [] if ast.get_docstring(node) else ["docstring"]
                 if not isinstance(node, ast.ClassDef) and node.returns is None:
                     lacks.append("return type")
+                example = example or (node.name if lacks[:1] == ["docstring"] else "")
                 if lacks:
-                    found.append(f"- `{name}:{node.lineno}` {node.name}: no {' and no '.join(lacks)}")
+                    found.append(f"- `{shown(name)}:{node.lineno}` {node.name}: no {' and no '.join(lacks)}")
     work.complete(
         summary=f"{len(found)} of {total} public functions and classes lack a docstring or a return type",
         detailed_work=f"# Public functions and classes without docstring or return type\n\n{total} were looked at.\n\n"
-        + "\n".join(found)
+        + "\n".join([*found, *unreadable])
         + "\n",
-        outputs={"total": total, "lacking": len(found)},
+        outputs={"total": total, "lacking": len(found), "example": example},
     )
 
 
@@ -135,7 +137,7 @@ def audit_links(orch: vespera.Orchestrator, work: vespera.Work) -> None:
     work.complete(
         summary=f"{len(broken)} broken links in {documents} documents",
         detailed_work=f"# Links of the documentation\n\n{documents} documents were read.\n\n{listed}\n",
-        outputs={"documents": documents, "broken": len(broken)},
+        outputs={"documents": documents, "broken": len(broken), "places": [list(place) for place in broken[:500]]},
     )
 
 
@@ -162,10 +164,11 @@ def label_sources(orch: vespera.Orchestrator, work: vespera.Work) -> None:
             work.checkpoint({"next": number + 1, "digests": digests}, f"{number + 1} of {len(names)} files", (number + 1) / len(names))
     if kill_at <= len(names):  # so few files that "half way" was not reached in the loop
         os.kill(os.getpid(), signal.SIGKILL)
-    listed = "\n".join(f"- `{name}`" for name in sorted(set(changed)))
+    listed = "\n".join(f"- `{shown(name)}`" for name in sorted(set(changed)))
+    labels = f"{len(set(changed))} sources labelled {licence}" if licence != UNKNOWN else "no labels, as the licence is unknown"
     work.complete(
-        summary=f"{len(set(changed))} sources labelled {licence}, {len(names)} files mapped",
-        detailed_work=f"# Labelled sources\n\nEach now says `SPDX-License-Identifier: {licence}`.\n\n{listed}\n",
+        summary=f"{labels}; {len(names)} files mapped",
+        detailed_work=f"# Labelled sources\n\nEach of these now says `SPDX-License-Identifier: {licence}`.\n\n{listed or '(none)'}\n",
         outputs={"labelled": len(set(changed)), "resumed_at": resumed_at, "edits_intact": intact and resumed_at > 0},
         file_paths=["CODEMAP.md"],
     )
@@ -174,7 +177,7 @@ def label_sources(orch: vespera.Orchestrator, work: vespera.Work) -> None:
 def label(path: Path, licence: str) -> bool:
     sign = COMMENT.get(path.suffix)
     text = text_of(path)
-    if sign is None or text is None or labelled(text):
+    if sign is None or text is None or labelled(text) or licence == UNKNOWN:
         return False
     lines = text.splitlines(keepends=True)
     at = 1 if lines and lines[0].startswith("#!") else 0
@@ -185,8 +188,13 @@ def label(path: Path, licence: str) -> bool:
 
 
 def write_map(root: Path, names: list[str]) -> None:
-    rows = "\n".join(f"| {name} | {(text_of(root / name) or '').count(chr(10))} |" for name in names)
+    rows = "\n".join(f"| {shown(name)} | {(text_of(root / name) or '').count(chr(10))} |" for name in names)
     (root / "CODEMAP.md").write_text(f"# Code map\n\n| file | lines |\n| --- | --- |\n{rows}\n", "utf-8")
+
+
+def shown(name: str) -> str:
+    """Return a file's name on one line, whatever bytes it holds."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", "\\n").replace("|", "\\|")
 
 
 def mapped(root: Path) -> int:
@@ -206,7 +214,7 @@ def index_docs(orch: vespera.Orchestrator, work: vespera.Work) -> None:  # noqa:
             title = next(
                 (line.lstrip("# ").strip() for line in (text_of(work.path / name) or "").splitlines() if line.startswith("#")), name
             )
-            rows.append(f"- [{title}]({name})")
+            rows.append(f"- [{title}](<{shown(name)}>)")
     (work.path / "DOCUMENTS.md").write_text("# Documents\n\n" + "\n".join(rows) + "\n", "utf-8")
     work.complete(
         summary=f"{len(rows)} documents indexed",
@@ -215,10 +223,10 @@ def index_docs(orch: vespera.Orchestrator, work: vespera.Work) -> None:  # noqa:
     )
 
 
-def mark_broken_links(orch: vespera.Orchestrator, work: vespera.Work) -> None:  # noqa: ARG001
-    """Put a remark behind every line with a broken link."""
+def mark_broken_links(orch: vespera.Orchestrator, work: vespera.Work) -> None:
+    """Put a remark behind every line in which the audit found a broken link."""
     assert work.path is not None
-    _, broken = broken_links(work.path)
+    broken = orch.get_task("audit_links").outputs["places"]
     for name in sorted({name for name, _, _ in broken}):
         lines = (text_of(work.path / name) or "").splitlines()
         for number in {number for at, number, _ in broken if at == name}:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +26,8 @@ def repository(folder: Path) -> Path:
     (folder / "guide.md").write_text("# Guide\n")
     (folder / "docs").mkdir()
     (folder / "docs" / "architecture.md").write_text("# Mine\n")
+    (folder / "odd\nname.txt").write_text("odd\n")
+    (folder / os.fsdecode(b"latin\xe9.py")).write_text("x = 1\n")
     for number in range(12):
         (folder / f"module_{number}.py").write_text(f"def function_{number}(x):\n    return x + {number}\n")
     git(folder, "init", "-q", "-b", "main")
@@ -50,12 +55,15 @@ def test_quickstart_on_a_repository_of_the_readers_own(tmp_path):
     assert done.stderr == ""
 
 
-def test_quickstart_refuses_what_is_no_repository(tmp_path):
-    """A folder without git is refused in a sentence."""
+@pytest.mark.parametrize("make", [(), ("init", "-q"), ("init", "-q", "--bare")])
+def test_quickstart_refuses_what_is_no_repository(tmp_path, make):
+    """A folder without git, or without a commit, is refused in a sentence."""
     examples = tmp_path / "project" / "examples"
     examples.mkdir(parents=True)
     (examples / "quickstart.py").write_bytes((ROOT / "examples" / "quickstart.py").read_bytes())
     (tmp_path / "plain").mkdir()
+    if make:
+        git(tmp_path / "plain", *make)
     command = [sys.executable, str(examples / "quickstart.py"), str(tmp_path / "plain")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
