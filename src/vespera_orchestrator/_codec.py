@@ -24,11 +24,14 @@ def dump_json(value: JsonValue, name: str) -> str:
         InvalidInputError: It holds something JSON has no word for.
     """
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
         reason = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
         problem = f"cannot be stored as JSON: {reason}; use dicts, lists, texts, finite numbers, booleans, None"
         raise InvalidInputError(name, problem) from exc
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def load_json(text: str, record: str) -> JsonValue:

@@ -97,18 +97,19 @@ class TaskGraph:
         """Return the longest chain of tasks that have not ended, by estimated effort; a task without an estimate counts one hour."""
         import networkx
 
-        open_ids = [task.id for task in self._tasks.values() if not task.status.is_terminal]
-        weights = {task_id: self._hours(task_id) for task_id in open_ids}
-        rest = networkx.DiGraph()
-        rest.add_nodes_from(open_ids)
-        rest.add_edges_from(
-            (before, after, {"weight": weights[before]}) for before, after in self.nx.edges if before in weights and after in weights
-        )
-        if not rest:
-            return []
-        # Weights sit on tasks, networkx wants them on edges: an edge to one common end carries the last task's own.
-        rest.add_edges_from((task_id, "", {"weight": weight}) for task_id, weight in weights.items())
-        return [self._tasks[task_id] for task_id in networkx.dag_longest_path(rest) if task_id]
+        longest: dict[str, float] = {}
+        before: dict[str, str | None] = {}
+        for task_id in networkx.topological_sort(self.nx):
+            if not self._tasks[task_id].status.is_terminal:
+                ways = [other for other in self.nx.predecessors(task_id) if other in longest]
+                before[task_id] = max(ways, key=longest.__getitem__, default=None)
+                longest[task_id] = self._hours(task_id) + max((longest[way] for way in ways), default=0.0)
+        path: list[Task] = []
+        at = max(longest, key=longest.__getitem__, default=None)
+        while at is not None:
+            path.append(self._tasks[at])
+            at = before[at]
+        return path[::-1]
 
     def bottlenecks(self, limit: int = 5) -> list[tuple[Task, int]]:
         """Return the open tasks that most depends on, each with how many open tasks cannot end before it, most first.

@@ -380,8 +380,9 @@ def _json(values: Iterable[str]) -> str:
 
 # --- what unblocks most -------------------------------------------------------
 
-_FAR: Final = 256
-"""How many levels upward a new task's weight is carried; a longer chain is told apart from others long before."""
+_FAR: Final = 16
+"""How many levels upward the weight of a new task is carried to tasks planned before it. Each level costs a few statements, and a chain
+planned one by one would pay for its whole length each time; a plan given as a whole is weighed exactly."""
 
 
 def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, float]:

@@ -163,7 +163,7 @@ class SQLiteStore:
             if task.parent_task_id is not None:
                 children[task.parent_task_id] = children.get(task.parent_task_id, 0) + 1
         outside = {edge.task for task in tasks for edge in task.dependencies if edge.task not in new}
-        needed = {**new, **{task.id: task for task in self._tasks_by_id(db, outside)}}
+        needed = {**new, **{task.id: task for task in self._tasks_by_id(db, outside, edges=False)}}
         stands = [_rules.standing(task, needed) for task in tasks]
         hours = _planning.urgencies(tasks, self._urgencies(db, [parent for parent in children if parent not in new]))
         tasks = [
@@ -304,7 +304,7 @@ class SQLiteStore:
 
     def _situation(self, db: sqlite3.Connection, task_id: str) -> Situation:
         task = self._task(db, task_id)
-        needed = {t.id: t for t in self._tasks_by_id(db, [edge.task for edge in task.dependencies])}
+        needed = {t.id: t for t in self._tasks_by_id(db, [edge.task for edge in task.dependencies], edges=False)}
         open_children = f"FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN}"
         count = db.execute(f"SELECT count(*) {open_children}", (task_id,)).fetchone()[0]
         some = [row[0] for row in db.execute(f"SELECT alias {open_children} ORDER BY seq LIMIT 10", (task_id,))]
@@ -332,12 +332,14 @@ class SQLiteStore:
             raise TaskNotFoundError(task_id)
         return self._with_edges(db, [row])[0]
 
-    def _tasks_by_id(self, db: sqlite3.Connection, ids: Iterable[str]) -> list[Task]:
+    def _tasks_by_id(self, db: sqlite3.Connection, ids: Iterable[str], *, edges: bool = True) -> list[Task]:
+        """Return the tasks with these ids; without *edges* their own dependencies are left out."""
         wanted = list(ids)
         if not wanted:
             return []
         sql = f"SELECT {_sql.TASK} FROM tasks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY seq"
-        return self._with_edges(db, db.execute(sql, (json.dumps(wanted),)).fetchall())
+        rows = db.execute(sql, (json.dumps(wanted),)).fetchall()
+        return self._with_edges(db, rows) if edges else [_sql.read_task(row, ()) for row in rows]
 
     def _with_edges(self, db: sqlite3.Connection, rows: list[_sql.Row]) -> list[Task]:
         if not rows:
@@ -857,17 +859,14 @@ class SQLiteStore:
         artifact_id = new_id("a")
         if last is not None:
             db.execute("UPDATE artifacts SET superseded = 1 WHERE id = ?", (last.id,))
-        db.execute(
-            f"INSERT INTO artifacts ({_sql.ARTIFACT}) VALUES ({_sql.slots(_sql.ARTIFACT)})",
-            (
-                *(artifact_id, session_id, task_id, attempt, agent, draft.kind, draft.title, draft.media_type, draft.digest),
-                *(draft.size_bytes, last.version + 1 if last else 1, last.id if last else None, 0, int(draft.partial)),
-                *(dump_json(list(draft.tags), "tags"), dump_json(dict(draft.metadata), "metadata"), self._database.clock()),
-            ),
+        row = (
+            *(artifact_id, session_id, task_id, attempt, agent, draft.kind, draft.title, draft.media_type, draft.digest),
+            *(draft.size_bytes, last.version + 1 if last else 1, last.id if last else None, 0, int(draft.partial)),
+            *(dump_json(list(draft.tags), "tags"), dump_json(dict(draft.metadata), "metadata"), self._database.clock()),
         )
+        db.execute(f"INSERT INTO artifacts ({_sql.ARTIFACT}) VALUES ({_sql.slots(_sql.ARTIFACT)})", row)
         data = {"artifact": artifact_id, "title": draft.title, "kind": draft.kind, "supersedes": last.id if last else None}
         self._event(db, "artifact_saved", session_id, task_id, agent, data)
-        row = db.execute(f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE id = ?", (artifact_id,)).fetchone()
         return _sql.read_artifact(row)
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
