@@ -363,7 +363,7 @@ def test_watch_sees_other_processes(orch, project):
         (lambda o: o.complete_task("one", summary="s", detailed_work=None), "detailed_work"),
         (lambda o: o.query_tasks(limit=-1), "at least 0"),
         (lambda o: o.execute_task("one", lease_s=0), "more than 0"),
-        (lambda o: o.execute_task("one", agent=" "), "give the agent a name"),
+        (lambda o: o.execute_task("one", agent=" "), "is no name"),
         (lambda o: o.complete_task("one", summary="s", detailed_work="d", next_action="stop"), "'stop' is none of"),
         (lambda o: o.complete_task("one", summary="s", detailed_work="d", file_paths=["gone.txt"]), "gone.txt"),
         (lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs={"x": {1, 2}}), "JSON"),

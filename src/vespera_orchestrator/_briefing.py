@@ -58,6 +58,7 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
     decisions: Sequence[Why],
     waiting: Why | None,
     unreached: Task | None,
+    synthesis: str | None = None,
 ) -> NextStep:
     """Choose the one thing to do now.
 
@@ -68,15 +69,20 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         running: How many tasks are held.
         decisions: Blocked tasks that wait for a person.
         waiting: Any pending task that is not ready, with its causes.
+        synthesis: The id of what its results were brought together in, if that was done.
         unreached: A task that was given up or cancelled, when nothing is open any more.
     """
     if not sum(counts.values()):
         return NextStep("plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")')
+    if ready is not None and gathers and synthesis is not None:
+        sentence = f"The results of {one_line(ready.title, 90)!r} are brought together in {synthesis}: read it, then complete the task."
+        call = f"orch.complete_task({ready.alias!r}, summary=…, detailed_work=…)"
+        return NextStep("execute", sentence, call, ready.id, ready.alias)
     if ready is not None and gathers:
-        sentence = f"All subtasks of {ready.title!r} have ended: bring their results together, then complete it."
+        sentence = f"All subtasks of {one_line(ready.title, 90)!r} have ended: bring their results together, then complete it."
         return NextStep("synthesize", sentence, f"orch.synthesize_results({ready.alias!r})", ready.id, ready.alias)
     if ready is not None:
-        return NextStep("execute", f"Start {ready.title!r}.", f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
+        return NextStep("execute", f"Start {one_line(ready.title, 90)!r}.", f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
     if running:
         tasks = "One task is" if running == 1 else f"{running} tasks are"
         also = f" Meanwhile you could decide about {decisions[0].alias}: {_person(decisions[0])}." if decisions else ""
@@ -89,7 +95,7 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
             "decide", f"Nothing can go on by itself: {waiting}.", f"orch.why({waiting.alias!r})", waiting.task_id, waiting.alias
         )
     if unreached is not None:
-        what = f"{unreached.alias} {unreached.status} ({unreached.reason or 'no reason given'})"
+        what = f"{unreached.alias} {unreached.status} ({one_line(unreached.reason or 'no reason given')})"
         sentence = f"Everything has ended, but not all was reached: {what}."
         return NextStep("done", sentence, f"orch.retry_task({unreached.alias!r})", unreached.id, unreached.alias)
     return NextStep("done", f"Everything has ended: {_counted(counts)}.", "")
@@ -101,6 +107,12 @@ def _person(why: Why) -> str:
 
 def _counted(counts: Mapping[TaskStatus, int]) -> str:
     return ", ".join(f"{number} {status.replace('_', ' ')}" for status in TaskStatus if (number := counts.get(status, 0))) or "no tasks"
+
+
+def back_to(session: Session) -> NextStep:
+    """Point to a session that was left, when none is active."""
+    sentence = f"No session is active, but there is one: {one_line(session.goal, 90) or session.id}."
+    return NextStep("initialize", sentence, f"orch.resume_session({session.id!r})")
 
 
 # --- status -----------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,6 @@ from vespera_orchestrator._sessions import reference
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from vespera_orchestrator.errors import VesperaError
 
 
@@ -150,6 +149,8 @@ def _from_text(text: str) -> Any:
 
 def _mapping_without_repeats(loader: Any, node: Any) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    if not all(isinstance(key, str | int | float | bool | None) for key in keys):
+        raise PlanError("a key is no plain word", f"line {node.start_mark.line + 1}")
     repeated = [key for number, key in enumerate(keys) if key in keys[:number]]
     if repeated:
         raise PlanError(f"the key {repeated[0]!r} stands twice in one task", f"line {node.start_mark.line + 1}")
@@ -185,7 +186,7 @@ def _text(name: str, value: object) -> str | None:
 def _listed(name: str, value: Any) -> Iterable[Any]:
     if value is None:
         return ()
-    if isinstance(value, str | Task | Dependency) or not hasattr(value, "__iter__"):
+    if isinstance(value, str | Task | Dependency | Mapping) or not hasattr(value, "__iter__"):
         raise InvalidInputError(name, f"{value!r} should be a list; put it in brackets")
     return list(value)
 
@@ -194,6 +195,18 @@ def _reference(name: str, value: object) -> str:
     if not isinstance(value, str | Task) or not value:
         raise InvalidInputError(name, f"{value!r} is no task; give an id, an alias or a Task")
     return reference(value)
+
+
+def name(what: str, value: object) -> str:
+    """Return a name, or refuse what is none."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(what, f"{value!r} is no name; give one")
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Tell whether it is a number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def priority(value: object) -> int:
@@ -210,6 +223,14 @@ def mapping(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidInputError(name, f"{value!r} should be a mapping, such as {{'key': 'value'}}")
     return dict(value)
+
+
+def paths(value: Any) -> list[str | os.PathLike[str]]:
+    """Return file paths as a list; one path may stand for itself."""
+    found = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else [value]
+    if value is None or not all(isinstance(path, str | os.PathLike) for path in found):
+        raise InvalidInputError("file_paths", f"{value!r} should be a list of paths")
+    return found
 
 
 def _dependency(edge: Any) -> Dependency:
@@ -272,6 +293,9 @@ def moment(name: str, value: object) -> datetime | None:
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if value is not None and not isinstance(value, datetime):
         raise InvalidInputError(name, f"{value!r} is no date; give a datetime, a date, or a text such as 2026-12-24")
-    if value is not None and value.tzinfo is None:
-        value = value.replace(tzinfo=UTC)
-    return value
+    if value is None:
+        return None
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError(name, f"{value} lies outside the calendar once it is in UTC") from None

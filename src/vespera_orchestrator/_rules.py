@@ -223,7 +223,7 @@ def why_not_complete(situation: Situation) -> Why:
 def _causes(situation: Situation) -> list[Cause]:
     task = situation.task
     if task.status.is_terminal:
-        reason = f" ({task.reason})" if task.reason else ""
+        reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
         return [Cause(CauseKind.ENDED, f"it is {task.status}{reason}", task.id, task.alias)]
     if task.status is TaskStatus.IN_PROGRESS and situation.attempt is not None:
         return [_lease_cause(task, situation.attempt, situation.as_of)]
@@ -252,7 +252,7 @@ def _blocked_cause(situation: Situation) -> Cause:
         what = f"as its recovery {recovery.alias} is blocked itself"
     sentence = (
         f"a person must decide {what}: orch.retry_task({task.alias!r}), orch.abandon_task({task.alias!r}), "
-        f"or plan a replacement ({task.reason or 'no reason given'})"
+        f"or plan a replacement ({' '.join((task.reason or 'no reason given').split())[:200]})"
     )
     return Cause(CauseKind.PERSON, sentence, task.id, task.alias, names=PERSON_CHOICES)
 

@@ -62,6 +62,8 @@ def _follow(dot_git: Path) -> Path | None:
         return None
     git_dir = (dot_git.parent / match[1].strip()).resolve()
     common = git_dir / "commondir"
+    if not git_dir.is_dir():
+        return None  # the repository it belonged to is gone
     if common.is_file():
         return (git_dir / common.read_text("utf-8", "surrogateescape").strip()).resolve()
     return git_dir
@@ -197,8 +199,8 @@ class Home:
             raise translate_os_error(exc, start) from exc
         place = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
         config = _read_config(place / "config.toml")
-        if config.project is not None:
-            project = Path(config.project)
+        if config.project:
+            project = (place / config.project).resolve()
         elif chosen and place.name == HOME_NAME:
             project = place.parent
         return cls(place, project, config)
@@ -213,7 +215,7 @@ class Home:
                 write_atomically(ignore, "*\n")
             config = self.path / "config.toml"
             if not config.exists():
-                outside = self.path.parent != self.project
+                outside = self.path != self.project / HOME_NAME
                 line = f"project = {_toml_string(str(self.project))}\n" if outside else ""
                 write_atomically(config, _CONFIG_TEXT.format(project=line))
         except OSError as exc:
@@ -234,7 +236,7 @@ def _project_folder(start: Path) -> Path:
 def _toml_string(text: str) -> str:
     import json
 
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -295,7 +297,7 @@ class Scope:
         """
         if ref is not None:
             return ref.id if isinstance(ref, Session) else ref
-        found = self.pinned or os.environ.get(ENV_SESSION) or self._active()
+        found = self.pinned or os.environ.get(ENV_SESSION, "").strip() or self._active()
         if not found:
             raise SessionNotFoundError(None)
         return found
@@ -323,7 +325,7 @@ class Scope:
     def _active(self) -> str | None:
         try:
             return self.home.active_session.read_text("utf-8").strip() or None
-        except (FileNotFoundError, UnicodeDecodeError):
+        except (OSError, UnicodeDecodeError):
             return None
 
     def task(self, ref: str | Task) -> Task:

@@ -182,7 +182,7 @@ class LeaseLostError(ConflictError):
     task_id: str
     """The task."""
     attempt: int
-    """The attempt that was refused."""
+    """The attempt that was refused; 0 when the caller had none."""
     state: str
     """What holds the task now, in words."""
     kept_artifact_id: str | None = None
@@ -190,6 +190,8 @@ class LeaseLostError(ConflictError):
 
     def __str__(self) -> str:
         kept = f"; what you brought is kept as artifact {self.kept_artifact_id}" if self.kept_artifact_id else ""
+        if not self.attempt:
+            return f"you do not hold task {self.task_id}: {self.state}{kept}"
         return f"attempt {self.attempt} no longer holds task {self.task_id}: {self.state}{kept}"
 
 

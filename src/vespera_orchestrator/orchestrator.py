@@ -136,7 +136,7 @@ class Orchestrator:
             InvalidInputError: An argument or ``config.toml`` is wrong.
         """
         place = Home.locate(path, home).create()
-        given = store if store is not None else os.environ.get(ENV_STORE)
+        given = store if store is not None else os.environ.get(ENV_STORE) or None
         opened = open_store(given, place.database, clock) if given is None or isinstance(given, str) else given
         return cls(Scope(place, opened, agent=agent, session_id=session), clock=clock, owns_store=opened is not given)
 
@@ -243,7 +243,8 @@ class Orchestrator:
             raise InvalidInputError("project_type", f"{project_type!r} is none of {', '.join(PROJECT_TYPES)}")
         parent = None if parent_session is None else self._scope.session(parent_session).id
         now = self._clock()
-        session = self._store.start_session(Session(new_id("s"), goal, project_type, parent, dict(context or {}), now, now))
+        given = _inputs.mapping("context", context)
+        session = self._store.start_session(Session(new_id("s"), goal, project_type, parent, given, now, now))
         self._scope.activate(session.id)
         return session
 
@@ -561,7 +562,8 @@ class Orchestrator:
         try:
             session = self.current_session()
         except SessionNotFoundError:
-            return _briefing.NO_SESSION
+            known = self._store.sessions(limit=1)
+            return _briefing.back_to(known[0]) if known else _briefing.NO_SESSION
         self._store.expire()
         ready = self._store.ready(session.id, 1)
         return self._next_step(TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None)
@@ -634,11 +636,19 @@ class Orchestrator:
             counts=counts,
             ready=ready,
             gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))),
+            synthesis=self._fresh_synthesis(ready),
             running=running,
             decisions=[why for why in map(self._why, blocked) if why.needs_person],
             waiting=self._any_waiting(everything) if ready is None and not running else None,
             unreached=self._unreached(everything) if all(status.is_terminal for status in counts) else None,
         )
+
+    def _fresh_synthesis(self, task: Task | None) -> str | None:
+        """Return the id of a synthesis of the task that nothing has been added to since."""
+        if task is None:
+            return None
+        found = self._store.artifacts(task_ids=[task.id], kind="synthesis", newest_first=True, limit=1)
+        return found[0].id if found and found[0].created_at >= task.updated_at else None
 
     def _unreached(self, everything: TaskQuery) -> Task | None:
         lost = attrs.evolve(everything, status=(TaskStatus.FAILED, TaskStatus.CANCELLED), recoveries=False, limit=1)
@@ -706,7 +716,7 @@ class Orchestrator:
             NothingReadyError: No task was named and none is ready; carries the `NextStep`.
             NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
         """
-        if not 0 < lease_s <= _rules.MAX_LEASE_S:
+        if not _inputs.is_number(lease_s) or not 0 < lease_s <= _rules.MAX_LEASE_S:
             raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years")
         if worktree:
             self.worktrees.require()  # before the task is taken
@@ -721,8 +731,7 @@ class Orchestrator:
         return Work(self, claim, place, lease_s)
 
     def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
-        if not agent.strip():
-            raise InvalidInputError("agent", "is empty; give the agent a name")
+        agent = _inputs.name("agent", agent)
         if ref is None:
             session = self.current_session()
             claim = self._store.claim(session.id, agent, lease_s=lease_s)
@@ -806,16 +815,17 @@ class Orchestrator:
         artifact_type: str,
         outputs: Mapping[str, JsonValue] | None,
         next_action: str,
+        worktree_of: Callable[[], Worktree | None] | None = None,
     ) -> Task:
         action, task = _inputs.action(next_action), holder.task
         given = _inputs.mapping("outputs", outputs)
         dump_json(given, "outputs")
-        worktree = self._worktree_of(task)
+        worktree = self._worktree_of(task) if worktree_of is None else worktree_of()
         drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, file_paths, partial=action is not NextAction.COMPLETE)
         ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
         if worktree is not None and action is NextAction.COMPLETE:
             return self._land(holder, worktree, ending, drafts)
-        return self._finish(holder, self._saving(worktree, ending), drafts)
+        return self._finish_saving(holder, worktree, ending, drafts)
 
     def _drafts_of_work(
         self,
@@ -829,17 +839,34 @@ class Orchestrator:
     ) -> list[ArtifactDraft]:
         if not isinstance(detailed_work, str | bytes):
             raise InvalidInputError("detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes")
-        file_paths = [file_paths] if isinstance(file_paths, str | os.PathLike) else file_paths
+        file_paths = _inputs.paths(file_paths)
         root = Path(worktree.path) if worktree is not None else self.project
         files = [self.artifacts.draft_file(path, root=root) for path in file_paths]
         work = self.artifacts.draft(task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial)
         return [work, *files]
 
-    def _saving(self, worktree: Worktree | None, ending: Ending) -> Ending:
+    def _finish_saving(self, holder: _Holder, worktree: Worktree | None, ending: Ending, drafts: Sequence[ArtifactDraft]) -> Task:
+        """Finish with the worktree's files saved: the ref moves within the fenced transaction, never for a holder that was replaced."""
+        for _ in range(MERGE_TRIES):
+            saved, trouble = self._try_snapshot(worktree, ending.reason or "released")
+            if worktree is not None:
+                more = {**ending.recovery, "worktree": worktree.path, **({"not_saved": trouble} if trouble else {})}
+                ending = attrs.evolve(ending, snapshot=saved.commit if saved else None, recovery=more)
+            try:
+                return self._finish(holder, ending, drafts, within=saved.pin if saved else None)
+            except RefMovedError:
+                continue
+        raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
+
+    def _try_snapshot(self, worktree: Worktree | None, note: str) -> tuple[Snapshot | None, str]:
+        """Take a snapshot if that can be done: a worktree that is gone must not keep anybody from saying how the work went."""
         if worktree is None:
-            return ending
-        saved = self.worktrees.snapshot(worktree, note=ending.reason or "released")
-        return attrs.evolve(ending, snapshot=saved.commit, recovery={**ending.recovery, "worktree": worktree.path})
+            return None, ""
+        try:
+            return self.worktrees.prepare_snapshot(worktree, note=note), ""
+        except WorktreeError as exc:
+            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
+            return None, str(exc)
 
     def _land(self, holder: _Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]) -> Task:
         try:
@@ -863,12 +890,13 @@ class Orchestrator:
         message = _merge_message(holder.task, ending, drafts)
         landing = self.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot)
         ending = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
-        done = self._finish(holder, ending, drafts, within=landing.apply)
+        done = self._finish(holder, ending, drafts, within=landing.apply, follow=False)
         try:
             self.worktrees.record_landing(worktree, landing)
             self.worktrees.remove(worktree)
         except VesperaError as exc:  # the task is completed; worktrees.repair() takes away what could not be removed now
             log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
+        self._update_documents(holder.task)
         return done
 
     def _report_conflict(
@@ -881,7 +909,13 @@ class Orchestrator:
         return self._finish(holder, ending, [*kept, conflict], within=snapshot.pin)
 
     def _finish(
-        self, holder: _Holder, ending: Ending, drafts: Sequence[ArtifactDraft] = (), *, within: Callable[[], None] | None = None
+        self,
+        holder: _Holder,
+        ending: Ending,
+        drafts: Sequence[ArtifactDraft] = (),
+        *,
+        within: Callable[[], None] | None = None,
+        follow: bool = True,
     ) -> Task:
         task, agent = holder.task, holder.agent
         try:
@@ -894,14 +928,12 @@ class Orchestrator:
             raise
         if ending.action is not NextAction.CONTINUE:
             self._held.pop(task.id, None)
-        if finished.task.status.is_terminal:
+        if follow and finished.task.status.is_terminal:
             self._update_documents(task)
         return finished.task
 
     def _lost(self, holder: _Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]) -> LeaseLostError:
-        """Forget a hold that is lost, keep what its holder brought, and return the error that tells both."""
-        if self._held.get(holder.task.id) == exc.attempt:
-            del self._held[holder.task.id]
+        """Keep what the holder brought and return the error that tells both. The lost attempt stays remembered: it must stay refused."""
         return attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late"))
 
     def _keep(self, holder: _Holder, drafts: Sequence[ArtifactDraft], why: str) -> str | None:
@@ -1078,10 +1110,10 @@ class Work:
         Raises:
             LeaseLostError: Another attempt has taken the task; the state is kept as an artifact, and no ref was moved.
         """
-        if progress is not None and not 0 <= progress <= 1:
+        if progress is not None and not (_inputs.is_number(progress) and 0 <= progress <= 1):
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
         orch = self._orchestrator
-        saved = None if self.worktree is None else orch.worktrees.prepare_snapshot(self.worktree, note=note)
+        saved, _ = orch._try_snapshot(self.worktree, note)
         try:
             return orch._store.checkpoint(
                 self.task.id,
@@ -1149,6 +1181,7 @@ class Work:
             artifact_type=artifact_type,
             outputs=outputs,
             next_action=next_action,
+            worktree_of=lambda: self.worktree,
         )
         self._open = _inputs.action(next_action) is NextAction.CONTINUE
         return done
@@ -1160,8 +1193,8 @@ class Work:
             error: What went wrong; of an exception, its traceback is kept as an artifact.
         """
         orch, task = self._orchestrator, self.task
-        reason = _briefing.one_line(f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error, 300)
-        text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else error
+        reason, text = _in_text(error)
+        reason = _briefing.one_line(reason, 300)
         last = orch._store.last_checkpoint(task.id)
         report = orch.artifacts.draft(
             f"{task.title}: attempt {self.attempt.number} did not succeed",
@@ -1171,15 +1204,13 @@ class Work:
             media_type="text/markdown",
             partial=True,
         )
-        ending = orch._saving(self.worktree, Ending(NextAction.BLOCKED, reason=reason or "no reason given"))
         self._open = False
-        return orch._finish(self._holder(), ending, [report])
+        return orch._finish_saving(self._holder(), self.worktree, Ending(NextAction.BLOCKED, reason=reason or "no reason given"), [report])
 
     def release(self, note: str = "") -> Task:
         """Give the task back without a verdict. It is pending again; its checkpoint, worktree and files stay."""
-        ending = self._orchestrator._saving(self.worktree, Ending(None, reason=note or None))
         self._open = False
-        return self._orchestrator._finish(self._holder(), ending)
+        return self._orchestrator._finish_saving(self._holder(), self.worktree, Ending(None, reason=note or None), [])
 
     def _told(self, task: Task) -> str:
         why = self._orchestrator.why(task)
@@ -1220,6 +1251,19 @@ _TOLD: Final = {
     "task_retried": "to be tried again",
     "lease_expired": "let go by an agent that fell silent",
 }
+
+
+def _in_text(error: str | BaseException) -> tuple[str, str]:
+    """Return an error in a line and in full, as text that every file can hold, whatever its author did."""
+    if isinstance(error, BaseException):
+        try:
+            said = str(error)
+        except Exception as exc:  # noqa: BLE001 - an exception's own __str__ may do anything; its type still tells something
+            said = f"(its text could not be read: {type(exc).__name__})"
+        line, full = f"{type(error).__name__}: {said}", "".join(traceback.format_exception(error))
+    else:
+        line = full = str(error)
+    return line.encode("utf-8", "backslashreplace").decode(), full.encode("utf-8", "backslashreplace").decode()
 
 
 def _merge_message(task: Task, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:

@@ -7,6 +7,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -32,6 +33,27 @@ WAIT_S: Final = 30.0
 """How long to wait for another writer before giving up."""
 
 
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for database in list(_open_databases):
+        database.before_fork()
+
+
+def _after_fork(*, in_child: bool) -> None:
+    for database in list(_open_databases):
+        database.after_fork(in_child=in_child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )
+
+
 class Database:
     """A connection that is opened anew after ``fork``, shared by the threads of one process one at a time.
 
@@ -48,6 +70,8 @@ class Database:
         self._pid = os.getpid()
         self._closed = False
         self._inode: int | None = None
+        self._busy = False
+        _open_databases.add(self)
         with self._lock, self._translated():
             self._connection = self._connect()
 
@@ -69,36 +93,42 @@ class Database:
         """Give a connection for several reads that see one state."""
         self._follow_fork()
         with self._lock, self._translated():
-            connection = self._usable()
-            if connection.in_transaction:  # within a write of this thread
-                yield connection
+            if self._busy:  # within a transaction of this thread
+                yield self._usable()
                 return
-            connection.execute("BEGIN")
-            try:
+            with self._transaction("BEGIN") as connection:
                 yield connection
-            finally:
-                connection.execute("ROLLBACK")
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it."""
         self._follow_fork()
-        with self._lock, self._translated():
-            connection = self._usable()
-            self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with self._lock, self._translated(), self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        connection = self._usable()
+        try:
+            # An interruption may fall between any two lines: what begins is inside, and what is left over is undone first.
+            self._busy = True
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._patiently(lambda: connection.execute(begin))
+            yield connection
+        finally:
+            self._busy = False
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _usable(self) -> sqlite3.Connection:
         if self._closed:
             raise ClosedError
         if self.path is not None and self._connection is not None:
             self._refuse_removed(self.path)
+        if self.path is None and self._connection is None:
+            raise StoreUnavailableError(self.name, "a memory: store does not follow a fork; open a file store instead")
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
@@ -114,17 +144,28 @@ class Database:
                 self.name, "the file was removed or replaced while it was open (git clean -x does that); open it anew"
             )
 
+    def before_fork(self) -> None:
+        """Let no connection cross a fork: a child that has a copy of one believes that it holds locks, and takes none."""
+        self._lock.acquire()
+        if self.path is not None and self._connection is not None and not self._busy:
+            self._connection.close()
+            self._connection = None
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on in the parent; start anew in the child."""
+        if in_child:
+            self._follow_fork()
+        else:
+            self._lock.release()
+
     def _follow_fork(self) -> None:
         if self._pid == os.getpid():
             return
-        # SQLite forbids carrying a connection over a fork, closing it included: forget it, and the lock that another thread may hold.
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._abandoned = self._connection
+        self._abandoned = self._connection  # forked within a transaction: it must be neither used nor closed here
         self._connection = None
-        if self.path is None:
-            self._closed = True
-            raise StoreUnavailableError(self.name, "a memory: store does not follow a fork; open a file store instead")
+        self._busy = False
 
     def _connect(self) -> sqlite3.Connection:
         target = str(self.path) if self.path is not None else ":memory:"
@@ -202,7 +243,7 @@ class Database:
         except OverflowError as exc:
             raise InvalidInputError("number", "is too large: whole numbers may have 63 bits") from exc
 
-    def _in_our_words(self, exc: sqlite3.Error) -> StoreError | InvalidInputError:
+    def _in_our_words(self, exc: sqlite3.Error) -> StoreError | InvalidInputError:  # noqa: PLR0911 - one for each thing a caller can do
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreUnavailableError(self.name, f"another program has kept it locked for {WAIT_S:.0f} s; close it, or wait")
@@ -212,6 +253,9 @@ class Database:
             return ReadOnlyError(self.name, str(exc))
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return CorruptStoreError(self.name, str(exc))
+        wrong_kind = isinstance(exc, sqlite3.ProgrammingError | sqlite3.InterfaceError)
+        if wrong_kind or code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH):
+            return InvalidInputError("argument", f"is of a kind that cannot be stored ({exc}); nothing was written")
         if code == sqlite3.SQLITE_TOOBIG:
             return InvalidInputError("text", "is larger than the store takes; save it as an artifact instead")
         return StoreUnavailableError(self.name, f"the database said: {exc}")

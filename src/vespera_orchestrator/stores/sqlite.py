@@ -566,7 +566,7 @@ class SQLiteStore:
             return Finished(self._task(db, task_id), saved, recovery)
 
     def _repeated(self, db: sqlite3.Connection, task: Task, attempt: int | None, receipt: str) -> Finished | None:
-        if task.status is TaskStatus.IN_PROGRESS or (attempt is not None and attempt != task.attempts):
+        if task.status not in {TaskStatus.COMPLETED, TaskStatus.BLOCKED} or (attempt is not None and attempt != task.attempts):
             return None
         sql = "SELECT receipt FROM attempts WHERE task_id = ? AND number = ?"
         row = db.execute(sql, (task.id, task.attempts)).fetchone()
@@ -582,6 +582,9 @@ class SQLiteStore:
         if attempt is not None:
             return self._hold(db, task, attempt)
         if task.status is TaskStatus.IN_PROGRESS:
+            holder = self._attempt(db, task)
+            if holder is not None and holder.agent != agent:
+                raise LeaseLostError(task.alias, 0, f"{holder.agent} holds it (attempt {holder.number}), and you are {agent}")
             return task
         if task.status is TaskStatus.PENDING:
             return self._claim(db, task, agent, _rules.LEASE_S, "complete").task
@@ -771,6 +774,10 @@ class SQLiteStore:
             if _rules.after("retry", task.status) is None:
                 raise TransitionError(task.alias, task.status, "be tried again", "only an ended or blocked task can, and no completed one")
             self._refuse_second_recovery(db, task)
+            parent = None if task.parent_task_id is None else self._task(db, task.parent_task_id)
+            if parent is not None and parent.status is TaskStatus.COMPLETED:
+                remedy = f"{parent.alias}, of which it is a part, is completed: plan a further task instead"
+                raise TransitionError(task.alias, task.status, "be tried again", remedy)
             self._cancel_recovery(db, task)
             self._reopen(db, task, "task_retried", reason)
             now = self._task(db, task_id)
@@ -850,9 +857,10 @@ class SQLiteStore:
         self, db: sqlite3.Connection, session_id: str, draft: ArtifactDraft, task_id: str | None, attempt: int | None, agent: str | None
     ) -> Artifact:
         sql = f"""
-            SELECT {_sql.ARTIFACT} FROM artifacts WHERE session_id = ? AND task_id IS ? AND title = ? ORDER BY version DESC LIMIT 1
+            SELECT {_sql.ARTIFACT} FROM artifacts WHERE session_id = ? AND task_id IS ? AND title = ? AND (kind = 'file') = ?
+            ORDER BY version DESC LIMIT 1
         """
-        row = db.execute(sql, (session_id, task_id, draft.title)).fetchone()
+        row = db.execute(sql, (session_id, task_id, draft.title, draft.kind == "file")).fetchone()
         last = None if row is None else _sql.read_artifact(row)
         if last is not None and (last.digest, last.kind, last.partial, last.attempt) == (draft.digest, draft.kind, draft.partial, attempt):
             return last
