@@ -587,3 +587,216 @@ def test_a_synthesis_keeps_its_budget(orch):
     assert "… and the results of 40 more subtasks: orch.query_tasks(parent_task_id='all', limit=None)" in small
     assert 4 * 8_000 < len(large) < 4 * 24_000
     assert all(f"## part {n}\n" in large for n in range(60))
+
+
+# --- what a hostile reader tried --------------------------------------------------
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands until it is moved."""
+    return [datetime(2026, 1, 1, tzinfo=UTC)]
+
+
+@pytest.fixture
+def replaced(project, clock):
+    """A holder with a worktree that was replaced by another: the façade, both works, and where the task's snapshots stood."""
+    with vespera.open(project, clock=lambda: clock[0]) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Write")
+        old = orch.execute_task("write", worktree=True, lease_s=10, agent="old")
+        clock[0] += timedelta(minutes=1)
+        with vespera.open(project, clock=lambda: clock[0]) as other:
+            new = other.execute_task("write", agent="new")
+            yield orch, old, new
+
+
+def test_a_replaced_holder_stays_replaced(replaced):
+    """However often it tries, a replaced holder cannot end the attempt of the one who followed it."""
+    orch, _, new = replaced
+    for _ in range(2):
+        with pytest.raises(vespera.LeaseLostError):
+            orch.complete_task("write", summary="s", detailed_work="d")
+    assert new.complete(summary="s", detailed_work="d").status == "completed"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda work: work.fail("no"),
+        lambda work: work.release(),
+        lambda work: work.checkpoint({"x": 1}),
+        lambda work: work.complete(summary="s", detailed_work="d"),
+        lambda work: work.complete(summary="s", detailed_work="d", next_action="blocked"),
+    ],
+)
+def test_a_replaced_holder_moves_no_ref(replaced, call):
+    """Whatever it says, the task's refs and the integration branch stay where its successor has them."""
+    orch, old, _ = replaced
+    before = git(orch.project, "for-each-ref")
+    (old.path / "late.txt").write_text("late")
+    with pytest.raises(vespera.LeaseLostError):
+        call(old)
+    assert git(orch.project, "for-each-ref") == before
+
+
+def test_nobody_ends_an_attempt_that_is_not_theirs(project):
+    """Who never held the task cannot complete it over its holder's head; what was brought is kept."""
+    with vespera.open(project) as orch, vespera.open(project, agent="stranger") as stranger:
+        orch.initialize_session("Goal")
+        orch.plan_task("Write")
+        orch.execute_task("write")
+        with pytest.raises(vespera.LeaseLostError, match="you do not hold task write: main holds it") as caught:
+            stranger.complete_task("write", summary="s", detailed_work="mine")
+        assert stranger.artifacts.text(caught.value.kept_artifact_id) == "mine"
+
+
+@pytest.mark.parametrize("end", ["fail", "release", "checkpoint"])
+def test_a_vanished_worktree_keeps_nobody_from_telling(orch, end):
+    """When somebody has deleted the worktree's folder, failure, release and checkpoint are recorded all the same."""
+    orch.plan_task("Write")
+    work = orch.execute_task("write", worktree=True)
+    shutil.rmtree(work.path)
+    if end == "checkpoint":
+        assert work.checkpoint({"x": 1}).snapshot is None
+    elif end == "fail":
+        assert work.fail("gone").status == "blocked"
+        assert "not_saved" in orch.get_task("recover_write").context
+    else:
+        assert work.release().is_ready
+
+
+def test_no_worktree_means_none(orch, project):
+    """What an earlier attempt left in a worktree does not land with an attempt that was started without one."""
+    orch.plan_task("Write")
+    first = orch.execute_task("write", worktree=True)
+    (first.path / "junk.txt").write_text("junk")
+    first.release()
+    with orch.execute_task("write", worktree=False) as work:
+        work.complete(summary="s", detailed_work="d")
+    assert "junk.txt" not in git(project, "ls-tree", "--name-only", "integration").splitlines()
+
+
+def test_the_same_failure_twice_is_two_failures(orch):
+    """A second attempt that fails in the same words fails again, and after three a person must decide."""
+    orch.plan_task("Write")
+    for _ in range(2):
+        assert orch.complete_task("write", summary="no ink", detailed_work="d", next_action="blocked").status == "blocked"
+        orch.complete_task(orch.query_tasks(status="pending", task_type="recovery")[0], summary="s", detailed_work="d")
+    assert orch.complete_task("write", summary="no ink", detailed_work="d", next_action="blocked").failures == 3
+    assert orch.why("write").needs_person
+
+
+def test_a_file_never_takes_the_place_of_the_work(orch, project):
+    """A task whose title is that of a file it hands in keeps both."""
+    (project / "f1.txt").write_text("the file")
+    orch.plan_task("f1.txt")
+    orch.complete_task("f1_txt", summary="s", detailed_work="the work", file_paths=["f1.txt"])
+    assert sorted(orch.artifacts.text(a) for a in orch.artifacts.list(task="f1_txt")) == ["the file", "the work"]
+
+
+def test_a_date_beyond_the_calendar_is_refused(orch):
+    """A date that cannot be kept in UTC is refused, and does not make the task unreadable."""
+    with pytest.raises(vespera.PlanError, match="outside the calendar"):
+        orch.plan_task("x", due_date="9999-12-31T23:59:59-05:00")
+
+
+class RudeError(Exception):
+    """An error that cannot even say what it is."""
+
+    def __str__(self):
+        """Fail."""
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [ValueError("bad \udcff"), RudeError(), "text \udcff", None])
+def test_any_failure_can_be_recorded(orch, error):
+    """Whatever an error holds, the task is blocked and the report kept."""
+    orch.plan_task("Write")
+    assert orch.execute_task("write").fail(error).status == "blocked"
+    assert [a.kind for a in orch.artifacts.list(task="write")] == ["failure"]
+
+
+def test_a_worktree_that_outlived_its_task_is_repaired_away(orch, project, monkeypatch):
+    """When removing failed after the landing, the task is completed, and repair() takes the worktree away."""
+    orch.plan_task("Write")
+    work = orch.execute_task("write", worktree=True)
+    (work.path / "new.txt").write_text("new")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(orch.worktrees), "remove", lambda *_: (_ for _ in ()).throw(vespera.GitFailedError("remove", "interrupted")))
+        assert work.complete(summary="s", detailed_work="d").status == "completed"
+    assert work.path.exists()
+    assert any("whose task is completed" in sentence for sentence in orch.worktrees.repair())
+    assert not work.path.exists()
+    assert git(project, "show", "integration:new.txt") == "new"
+    assert orch.worktrees.repair() == []
+
+
+def test_a_part_of_what_is_completed_is_not_tried_again(orch):
+    """A completed parent has no open parts."""
+    orch.plan_tasks([{"title": "top", "children": [{"title": "part"}]}])
+    orch.cancel_task("part")
+    orch.complete_task("top", summary="s", detailed_work="d")
+    with pytest.raises(vespera.TransitionError, match="plan a further task instead"):
+        orch.retry_task("part")
+
+
+def test_the_way_back_to_a_session_that_was_left(orch):
+    """When the active session is forgotten, the next step leads back to it and not to a new one."""
+    session = orch.current_session()
+    (orch.home / ".active_session").unlink()
+    with vespera.open(orch.project) as fresh:
+        assert fresh.next_step().call == f"orch.resume_session({session.id!r})"
+
+
+def test_after_the_synthesis_comes_the_completion(orch):
+    """Once the results are together the next step is to complete the parent, until something changes."""
+    orch.plan_tasks([{"title": "top", "children": [{"title": "part"}]}])
+    orch.complete_task("part", summary="s", detailed_work="d")
+    assert orch.next_step().action == "synthesize"
+    synthesis = orch.synthesize_results("top")
+    assert synthesis.id in str(orch.next_step())
+    assert orch.next_step().call.startswith("orch.complete_task('top'")
+
+
+def test_everything_that_prints_stays_short(orch):
+    """Titles and summaries of any length and shape leave the next step, the status and the briefing readable."""
+    orch.plan_task("long " * 50_000)
+    orch.plan_task("Write")
+    orch.complete_task("write", summary="line\n" * 500, detailed_work="d", next_action="blocked")
+    assert len(str(orch.next_step())) < 1000
+    assert len(str(orch.get_status())) < 4000
+    assert len(str(orch.resume()).splitlines()) <= 12
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda o: o.initialize_session("x", context="y"),
+        lambda o: o.complete_task("one", summary="s", detailed_work="d", file_paths=None),
+        lambda o: o.complete_task("one", summary="s", detailed_work="d", file_paths=[5]),
+        lambda o: o.complete_task("one", summary={}, detailed_work="d"),
+        lambda o: o.execute_task("one", lease_s="900"),
+        lambda o: o.execute_task("one", agent=5),
+        lambda o: o.plan_tasks("? [a]\n: b"),
+        lambda o: o.plan_tasks([{"title": "x", "dependencies": {"task": "one"}}]),
+    ],
+)
+def test_wrong_kinds_are_refused_in_our_words(orch, call):
+    """Arguments of a wrong kind are errors of ours, not the store's and not Python's."""
+    orch.plan_task("one")
+    with pytest.raises(ValueError, match=r".") as caught:
+        call(orch)
+    assert isinstance(caught.value, vespera.InvalidInputError | vespera.PlanError)
+
+
+def test_the_same_completion_twice_is_one_though_the_worktree_is_gone(orch):
+    """A completion that is sent again, as after a lost answer, is the same completion, with files that were in the worktree as well."""
+    orch.plan_task("Write")
+    work = orch.execute_task("write", worktree=True)
+    (work.path / "new.txt").write_text("new")
+    for _ in range(2):
+        done = work.complete(summary="s", detailed_work="d", outputs={"n": 1}, file_paths=["new.txt"])
+        assert done.status == "completed"
+    assert len(orch.artifacts.list(task="write")) == 2
+    assert [e.kind for e in orch._store.events()].count("task_completed") == 1

@@ -298,3 +298,36 @@ def test_a_read_only_folder(tmp_path, mode):
     assert "VESPERA_ORCHESTRATOR_HOME" in done.stdout, done.stderr
     folder.chmod(0o755)
     assert list(folder.iterdir()) == []
+
+
+def test_a_home_of_another_name_remembers_its_project(tmp_path, monkeypatch):
+    """A child that is started elsewhere with the home's environment works for the right project, whatever the home is called."""
+    for name in ("myhome", "h\U0001f98a"):
+        project = tmp_path / f"project {name}"
+        project.mkdir()
+        vespera.open(project, home=project / name).close()
+        monkeypatch.setenv("VESPERA_ORCHESTRATOR_HOME", str(project / name))
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        assert Home.locate(tmp_path / "elsewhere").project == project
+
+
+def test_a_git_file_that_leads_nowhere(tmp_path):
+    """A leftover ``.git`` file of a repository that is gone does not make a home at its address."""
+    (tmp_path / ".git").write_text("gitdir: /nonexistent/repository\n")
+    assert Home.locate(tmp_path).path == tmp_path / ".task_orchestrator"
+
+
+def test_an_interrupted_transaction_leaves_nothing_behind(tmp_path):
+    """What an interruption left open is undone before the next read or write, which sees the newest state."""
+    with vespera.open(tmp_path) as orch, vespera.open(tmp_path) as other:
+        orch.initialize_session("Goal")
+        orch.plan_task("Task")
+        connection = orch._store._database._connection
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM tasks").fetchall()
+        other.resume_session()
+        other.complete_task("task", summary="s", detailed_work="d")
+        assert orch.get_task("task").status == "completed"
+        connection.execute("BEGIN IMMEDIATE")
+        assert orch.plan_task("Another").is_ready
+        assert other.get_task("another").is_ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -820,12 +821,27 @@ class Orchestrator:
         action, task = _inputs.action(next_action), holder.task
         given = _inputs.mapping("outputs", outputs)
         dump_json(given, "outputs")
+        before = self._said_before(holder, summary, detailed_work, given) if action is NextAction.COMPLETE else None
+        if before is not None:
+            return before
         worktree = self._worktree_of(task) if worktree_of is None else worktree_of()
         drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, file_paths, partial=action is not NextAction.COMPLETE)
         ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
         if worktree is not None and action is NextAction.COMPLETE:
             return self._land(holder, worktree, ending, drafts)
         return self._finish_saving(holder, worktree, ending, drafts)
+
+    def _said_before(self, holder: _Holder, summary: str, detailed_work: str | bytes, outputs: Mapping[str, JsonValue]) -> Task | None:
+        """Return the task when this very completion was recorded before: the files it names may be gone with the worktree since."""
+        now = self._scope.task(holder.task)
+        if now.status is not TaskStatus.COMPLETED or holder.attempt not in {None, now.attempts}:
+            return None
+        if now.summary != summary or dump_json(dict(now.outputs), "outputs") != dump_json(dict(outputs), "outputs"):
+            return None
+        text = detailed_work if isinstance(detailed_work, bytes) else str(detailed_work).encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(text).hexdigest()
+        found = self._store.artifacts(task_ids=[now.id], include_superseded=True)
+        return now if any(artifact.digest == digest and artifact.attempt == now.attempts for artifact in found) else None
 
     def _drafts_of_work(
         self,

@@ -44,9 +44,9 @@ _TABLE = "passages"
 _KINDS = ("artifact_saved",)
 _EVENTS_AT_ONCE = 500
 _BATCH_PASSAGES = 2000
-_TIDY_PASSAGES = (250, 1000)
-"""So many passages are searched without the inverted index before it takes them in: the first in a small table, where that is quick;
-the second in a large one; a fiftieth of the table in between."""
+_TIDY_PASSAGES = (250, 20_000)
+"""So many passages are searched without the inverted index before it takes them in: the first in a small table, the second in a large one,
+a fifth of the table in between. Taking them in costs as much as the table is large, so the share must grow with it."""
 _TIDY_VERSIONS = 40
 """Every write is a version and a file; reads slow down, and the folder grows with their square."""
 _KEEP_VERSIONS = timedelta(minutes=5)
@@ -451,7 +451,7 @@ def _tidy(table: Any, state: _State) -> _State:
         return state
     stats = table.index_stats("words")
     least, most = _TIDY_PASSAGES
-    enough = min(max(least, stats.num_indexed_rows // 50), most)
+    enough = min(max(least, stats.num_indexed_rows // 5), most)
     if stats.num_unindexed_rows < enough and table.version - state.tidied < _TIDY_VERSIONS:
         return state
     table.optimize(cleanup_older_than=_KEEP_VERSIONS)

@@ -13,6 +13,7 @@ import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy
 
+from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError
 from vespera_orchestrator.worktrees import checkout, snapshot
 from vespera_orchestrator.worktrees.repository import RESCUE, WIP, git_errors
@@ -191,6 +192,11 @@ def _repair_worktree(repository: ProjectRepository, store: Store, name: str, rec
     elif note.stage == checkout.MAKING:
         _discard(repository, note.worktree)
         yield f"Removed the worktree {name}, which was never finished."
+    elif in_use and _has_landed(store, note.worktree):
+        done = remove(repository, note.worktree, delete_branch=True)
+        store.put_worktree(done, "worktree_removed")
+        checkout.retire(repository, name)
+        yield f"Removed the worktree {name}, whose task is completed; its files are kept under {done.rescue_ref}."
     elif not in_use and _is_known(store, note.worktree):
         store.put_worktree(note.worktree, "worktree_created")
         yield f"Took the worktree {name} at {note.worktree.path} back into the records."
@@ -203,6 +209,12 @@ def _discard(repository: ProjectRepository, worktree: Worktree) -> None:
     tip = repository.tip(repository.integration_ref)
     checkout.take_down(repository, worktree)
     checkout.drop_branch(repository, worktree, [worktree.base, *([tip] if tip else [])])
+
+
+def _has_landed(store: Store, worktree: Worktree) -> bool:
+    """Tell whether its task is completed, which it is only once its work is on the integration branch."""
+    task = None if worktree.task_id is None else store.find_task(worktree.task_id, None)
+    return task is not None and task.status is TaskStatus.COMPLETED
 
 
 def _is_known(store: Store, worktree: Worktree) -> bool:
