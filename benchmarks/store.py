@@ -33,6 +33,8 @@ class Side:
     live: Callable[[int], object]
     """Claims the best ready task and completes it; the number makes the content different each time."""
     close: Callable[[], object]
+    orch: vespera.Orchestrator | None = None
+    """For what only callers of the façade can ask."""
 
 
 def facade(folder: Path, source: Path) -> Side:
@@ -47,7 +49,7 @@ def facade(folder: Path, source: Path) -> Side:
     def live(number: int) -> None:
         orch.execute_task().complete(summary="done", detailed_work=f"# {number}\n")
 
-    return Side(plan, live, orch.close)
+    return Side(plan, live, orch.close, orch)
 
 
 def operations(folder: Path, source: Path) -> Side:
@@ -116,7 +118,12 @@ class Player:
 
 def rows(scale: Scale) -> list[Row]:
     with ExitStack() as stack:
-        return [*_against_by_hand(scale, stack), *_where_more_is_stored(scale, stack), _in_a_chain(scale, stack)]
+        return [
+            *_against_by_hand(scale, stack),
+            *_where_more_is_stored(scale, stack),
+            _in_a_chain(scale, stack),
+            _whole_plan(scale, stack),
+        ]
 
 
 def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
@@ -168,7 +175,59 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
             found.append(Row.of(label, costs[f"ours {size}"], f"with {least:,}", costs[f"ours {least}"], at_most=1.3))
         label = f"{what}, SQL by hand, {sizes[-1]:,} tasks stored"
         found.append(Row.of(label, costs[f"hand {sizes[-1]}"], f"with {least:,}", costs[f"hand {least}"]))
+    opened = {size: sides[f"ours {size}"].orch for size in sizes}
+    return found + _looks(scale, {size: orch for size, orch in opened.items() if orch is not None})
+
+
+def _looks(scale: Scale, opened: dict[int, vespera.Orchestrator]) -> list[Row]:
+    """Ask what callers ask all the time, in stores of different sizes."""
+    count, least = scale.pick(50, 5), min(opened)
+    found = []
+    for what in ("why", "ready_tasks", "next_step", "get_status"):
+
+        def ask(orch: vespera.Orchestrator, what: str = what) -> Cost:
+            ids = [task.id for task in orch.query_tasks(status="pending", limit=count)]
+            with metered() as meter:
+                for task_id in ids:
+                    getattr(orch, what)(*([task_id] if what == "why" else []))
+            return meter.per(len(ids))
+
+        costs = alternate(scale.pick(7, 2), **{str(size): partial(ask, orch) for size, orch in opened.items()})
+        found += [
+            Row.of(f"{what}, {size:,} tasks stored", costs[str(size)], f"with {least:,}", costs[str(least)], at_most=1.3)
+            for size in list(opened)[1:]
+        ]
     return found
+
+
+def _whole_plan(scale: Scale, stack: ExitStack) -> Row:
+    """Plan 10,000 tasks with 30,000 dependencies in one call, against the same rows put in by hand in one transaction."""
+    size = scale.pick(10_000, 200)
+    specs = [
+        {"title": f"Task {n}", "alias": f"x{n}", "dependencies": [f"x{other}" for other in range(max(0, n - 3), n)]} for n in range(size)
+    ]
+    made = iter(range(1_000))
+
+    def ours() -> Cost:
+        folder = scale.folder / f"whole {next(made)}"
+        folder.mkdir()
+        orch = stack.enter_context(vespera.open(folder))
+        orch.initialize_session("whole")
+        with metered() as meter:
+            orch.plan_tasks(specs)
+        return meter.per(size)
+
+    def by_hand() -> Cost:
+        path = scale.folder / f"whole {next(made)}.db"
+        new_store(path)
+        floor = ByHand(path)
+        stack.callback(floor.close)
+        with metered() as meter:
+            floor.fill(size)
+        return meter.per(size)
+
+    costs = alternate(scale.pick(5, 2), ours=ours, hand=by_hand)
+    return Row.of(f"plan_tasks with {size:,} tasks at once, a task", costs["ours"], "rows put in by hand at once", costs["hand"])
 
 
 def _filled(folder: Path, size: int) -> Path:
