@@ -774,8 +774,8 @@ class SQLiteStore:
             if _rules.after("retry", task.status) is None:
                 raise TransitionError(task.alias, task.status, "be tried again", "only an ended or blocked task can, and no completed one")
             self._refuse_second_recovery(db, task)
-            parent = None if task.parent_task_id is None else self._task(db, task.parent_task_id)
-            if parent is not None and parent.status is TaskStatus.COMPLETED:
+            parent = self._completed_parent(db, task)
+            if parent is not None:
                 remedy = f"{parent.alias}, of which it is a part, is completed: plan a further task instead"
                 raise TransitionError(task.alias, task.status, "be tried again", remedy)
             self._cancel_recovery(db, task)
@@ -785,6 +785,10 @@ class SQLiteStore:
                 remedy = f"it would be skipped again ({now.reason}); retry what it waits for instead"
                 raise TransitionError(task.alias, task.status, "be tried again", remedy)
             return now
+
+    def _completed_parent(self, db: sqlite3.Connection, task: Task) -> Task | None:
+        parent = None if task.parent_task_id is None else self._task(db, task.parent_task_id)
+        return parent if parent is not None and parent.status is TaskStatus.COMPLETED else None
 
     def _refuse_second_recovery(self, db: sqlite3.Connection, task: Task) -> None:
         if task.recovers_task_id is None or task.status is TaskStatus.BLOCKED:
@@ -799,8 +803,10 @@ class SQLiteStore:
         while queue:
             at = self._task(db, queue.popleft())
             kind = event if at.id == task.id else "task_reopened"
-            if at.id != task.id and (at.status is not TaskStatus.SKIPPED or at.recovers_task_id is not None):
-                continue  # reached over another way before; and nobody waits for an old recovery any more
+            if at.id != task.id and (
+                at.status is not TaskStatus.SKIPPED or at.recovers_task_id is not None or self._completed_parent(db, at) is not None
+            ):
+                continue  # reached over another way before; and nobody waits for an old recovery, or for a part of what is completed
             self._set(db, at.id, status="pending", reason=None, failures=0, ended_at=None, archived=0)
             self._event(db, kind, at.session_id, at.id, None, {"reason": reason})
             if at.status.is_terminal and at.parent_task_id is not None:

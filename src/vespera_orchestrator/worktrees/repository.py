@@ -149,7 +149,7 @@ class ProjectRepository:
     def tip(self, ref: str) -> str | None:
         """Return the commit that *ref* names, or ``None``."""
         with git_errors(f"read {ref}"):
-            return _target(self.open(), ref)
+            return read_ref(self.common, ref)
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return the refs below *prefix* and what they name."""
@@ -290,7 +290,7 @@ class ProjectRepository:
         repo = self.open()
         with repo.transaction() as transaction:
             transaction.lock_ref(ref)
-            found = _target(repo, ref)
+            found = read_ref(self.common, ref)
             if found == new:
                 return
             if found != expected:
@@ -427,6 +427,43 @@ def _held_refs(git_dir: Path) -> set[str]:
             continue
         held.add(text.removeprefix("ref:").strip())
     return held
+
+
+def read_ref(common: Path, ref: str) -> str | None:
+    """Return the commit that *ref* names, read from git's own files, or ``None``.
+
+    libgit2 was seen to answer with an old value from a ``packed-refs`` that ``git pack-refs`` had replaced, although the repository had
+    just been opened; a merge made on top of that takes back what others have landed.
+    """
+    for _ in range(_MOST_LINKS):
+        loose = _read_if_there(common / ref)
+        if loose is None:
+            return _packed(common, ref)
+        if not loose.startswith("ref:"):
+            return loose.strip()
+        ref = loose.removeprefix("ref:").strip()
+    return None
+
+
+_MOST_LINKS = 5
+"""Git follows so many symbolic refs."""
+
+
+def _packed(common: Path, ref: str) -> str | None:
+    for line in (_read_if_there(common / "packed-refs") or "").splitlines():
+        commit, _, name = line.partition(" ")
+        if name == ref:
+            return commit
+    # Between the two reads it may have been written as a file of its own.
+    loose = _read_if_there(common / ref)
+    return None if loose is None or loose.startswith("ref:") else loose.strip()
+
+
+def _read_if_there(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", "surrogateescape")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def _target(repo: pygit2.Repository, ref: str) -> str | None:

@@ -1,0 +1,440 @@
+"""The life of a task against a small model in plain dictionaries, which says beforehand what every step makes of every task."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from vespera_orchestrator.errors import NothingReadyError, NotReadyError, TransitionError
+from vespera_orchestrator.orchestrator import Orchestrator
+
+ENDED = ("completed", "failed", "cancelled", "skipped")
+MET_BY = {
+    "success": ("completed",),
+    "failure": ("failed",),
+    "done": ENDED,
+    "skipped": ("skipped",),
+    "cancelled": ("cancelled",),
+    "blocked": (),
+}
+"""Which ends of a task meet a dependency on it. Having been blocked, at any time, meets `blocked`."""
+TRUE_AFTER = {
+    "success": ("completed",),
+    "failed": ("failed",),
+    "skipped": ("skipped",),
+    "done": ENDED,
+    "not_failed": ("completed", "cancelled", "skipped"),
+}
+"""After which ends of a task a condition on it is true; before its end it is undecided."""
+MOST_FAILURES = 3
+MOST_TASKS = 14
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_session(monkeypatch):
+    for name in ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Model:
+    """What is promised about the life of tasks, in as few words as possible."""
+
+    def __init__(self):
+        self.tasks = {}
+
+    def named(self, *statuses):
+        """The tasks in these states, in the order they were planned."""
+        return [alias for alias, task in self.tasks.items() if task["status"] in statuses]
+
+    def open(self):
+        """The tasks that have not ended."""
+        return self.named("pending", "in_progress", "blocked")
+
+    def children(self, alias):
+        """The tasks right below this one."""
+        return [name for name, task in self.tasks.items() if task["parent"] == alias]
+
+    def has_open_children(self, alias):
+        """Whether something right below this task has not ended."""
+        return any(self.tasks[name]["status"] not in ENDED for name in self.children(alias))
+
+    def recoveries(self, alias):
+        """The recoveries of this task, ended ones included."""
+        return [name for name, task in self.tasks.items() if task["recovers"] == alias]
+
+    # verdicts
+
+    def met(self, alias, on):
+        """Whether a dependency is met: yes, never (False), or not yet (None)."""
+        needed = self.tasks[alias]
+        if needed["status"] in MET_BY[on] or (on == "blocked" and needed["was_blocked"]):
+            return True
+        return False if needed["status"] in ENDED else None
+
+    def verdict(self, alias):
+        """Whether this task, if it were pending, is ready, waits, or can never become ready."""
+        task = self.tasks[alias]
+        fact, governed = task["condition"] or (None, None)
+        answers = [self.met(name, on) for name, on in task["needs"].items() if name != governed]
+        if fact is not None:
+            status = self.tasks[governed]["status"]
+            answers.append(status in TRUE_AFTER[fact] if status in ENDED else None)
+        if False in answers:
+            return "never"
+        return "waiting" if None in answers or self.has_open_children(alias) else "ready"
+
+    def ready(self):
+        """The tasks that can be started now."""
+        return [alias for alias in self.named("pending") if self.verdict(alias) == "ready"]
+
+    def waits_for(self, alias):
+        """Everything this task waits for, however indirectly, itself included."""
+        seen, queue = {alias}, [alias]
+        while queue:
+            at = queue.pop()
+            for name in {*self.tasks[at]["needs"], *self.children(at), *self.recoveries(at)} - seen:
+                seen.add(name)
+                queue.append(name)
+        return seen
+
+    # what happens
+
+    def settle(self):
+        """Skip what can never become ready, until nothing changes any more."""
+        while dead := [alias for alias in self.named("pending") if self.verdict(alias) == "never"]:
+            for alias in dead:
+                self.tasks[alias]["status"] = "skipped"
+
+    def become(self, alias, status):
+        """Let one task change, and all that follows from it."""
+        self.tasks[alias]["status"] = status
+        self.settle()
+
+    def add(self, alias, needs=None, condition=None, parent=None, recovers=None):
+        """Plan a task."""
+        self.tasks[alias] = {
+            "status": "pending",
+            "needs": needs or {},
+            "condition": condition,
+            "parent": parent,
+            "attempts": 0,
+            "failures": 0,
+            "was_blocked": False,
+            "recovers": recovers,
+            "until": None,
+        }
+        self.settle()
+
+    def claim(self, alias, until):
+        """Start a task."""
+        task = self.tasks[alias]
+        task |= {"status": "in_progress", "attempts": task["attempts"] + 1, "until": until}
+
+    def complete(self, alias):
+        """Complete a task; what it recovers is pending again."""
+        self.become(alias, "completed")
+        target = self.tasks[alias]["recovers"]
+        if target is not None and self.tasks[target]["status"] == "blocked":
+            self.become(target, "pending")
+
+    def fail(self, alias):
+        """Block a task, with one recovery unless a person must decide."""
+        task = self.tasks[alias]
+        task["failures"] += 1
+        task["was_blocked"] = True
+        self.become(alias, "blocked")
+        if task["recovers"] is None and task["failures"] < MOST_FAILURES:
+            name, number = f"recover_{alias}", 2
+            while name in self.tasks:
+                name, number = f"recover_{alias}_{number}", number + 1
+            self.add(name, parent=task["parent"], recovers=alias)
+
+    def give_up(self, alias, status):
+        """End a task without success; it needs no recovery any more."""
+        if self.tasks[alias]["status"] not in ENDED:
+            self.tasks[alias]["status"] = status
+            for name in self.recoveries(alias):
+                self.give_up(name, "cancelled")
+            self.settle()
+
+    def cancel(self, alias, *, subtree):
+        """Cancel a task, with all below it: the last planned first."""
+        below = [alias]
+        for name in below:
+            below += self.children(name) if subtree else []
+        for name in [name for name in reversed(self.tasks) if name in below]:
+            self.give_up(name, "cancelled")
+
+    def may_retry(self, alias):
+        """Whether trying this task again is possible."""
+        task = self.tasks[alias]
+        if task["status"] not in ("blocked", "failed", "cancelled", "skipped"):
+            return False
+        target = task["recovers"]
+        if target is not None and task["status"] != "blocked":
+            others_open = any(self.tasks[name]["status"] not in ENDED for name in self.recoveries(target))
+            if self.tasks[target]["status"] != "blocked" or others_open:
+                return False
+        if task["parent"] is not None and self.tasks[task["parent"]]["status"] == "completed":
+            return False
+        return self.verdict(alias) != "never"
+
+    def retry(self, alias):
+        """Open a task again, and what was skipped because of it, and so on downward."""
+        for name in self.recoveries(alias):
+            self.give_up(name, "cancelled")
+        for name in [alias, *self.skipped_after(alias)]:
+            self.tasks[name] |= {"status": "pending", "failures": 0}
+        self.settle()
+
+    def skipped_after(self, alias):
+        """The skipped tasks that wait for this one, and those that wait for them."""
+        found = [alias]
+        for name in found:
+            found += [other for other in self.named("skipped") if name in self.tasks[other]["needs"] and other not in found]
+        return found[1:]
+
+    def reopens_part_of_completed(self, alias):
+        """Whether trying this task again would open something skipped below a completed parent."""
+        return any(parent and self.tasks[parent]["status"] == "completed" for parent in self.parents(self.skipped_after(alias)))
+
+    def parents(self, aliases):
+        """The tasks right above these."""
+        return {self.tasks[alias]["parent"] for alias in aliases}
+
+    def lapse(self, now):
+        """Let every hold lapse whose time is over."""
+        for alias in self.named("in_progress"):
+            if self.tasks[alias]["until"] < now:
+                self.tasks[alias]["status"] = "pending"
+        self.settle()
+
+
+some = st.integers(0, 999)
+needs = st.lists(st.tuples(some, st.sampled_from(["success"] * 4 + list(MET_BY))), max_size=3)
+specs = st.lists(st.tuples(needs, st.none() | st.sampled_from(list(TRUE_AFTER)), st.none() | some), min_size=1, max_size=4)
+"""For each task what it waits for, the fact that its condition names, and which task it is a part of."""
+
+
+class Predicted(RuleBasedStateMachine):
+    """Takes each step with the façade and with the model, and compares all tasks afterwards."""
+
+    @initialize(specs=specs.filter(lambda drawn: len(drawn) > 1))
+    def open(self, specs):
+        """Start with a session of a few tasks."""
+        self.folder = tempfile.TemporaryDirectory()
+        self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        self.orch = Orchestrator.open(self.folder.name, store="memory:", clock=lambda: self.now, home=f"{self.folder.name}/home")
+        self.orch.initialize_session("what was foretold")
+        self.model = Model()
+        self.works = {}
+        self.planned = 0
+        self.plan(specs)
+
+    def teardown(self):
+        """Leave nothing behind."""
+        if hasattr(self, "orch"):
+            self.orch.close()
+            self.folder.cleanup()
+
+    def start(self, alias, lease_s=600, *, by_name=True):
+        """Start a task; return its alias."""
+        work = self.orch.execute_task(alias if by_name else None, lease_s=lease_s)
+        taken = work.task.alias
+        assert taken == alias if by_name else taken in self.model.ready()
+        self.model.claim(taken, self.now + timedelta(seconds=lease_s))
+        assert work.attempt.number == self.model.tasks[taken]["attempts"]
+        self.works[taken] = work
+        return taken
+
+    def held(self, number):
+        """One of the running tasks."""
+        running = self.model.named("in_progress")
+        return running[number % len(running)]
+
+    # planning
+
+    @precondition(lambda self: self.planned < MOST_TASKS)
+    @rule(specs=specs)
+    def plan(self, specs):
+        """Plan tasks that wait for earlier ones. A parent that would close a circle is left out."""
+        for needs, fact, parent in specs:
+            self.plan_one(needs, fact, parent)
+
+    def plan_one(self, needs, fact, parent):
+        """Plan one task, with the façade and the model."""
+        alias, self.planned = f"t{self.planned}", self.planned + 1
+        known, parents = list(self.model.tasks), self.model.open()
+        edges = {known[number % len(known)]: on for number, on in needs} if known else {}
+        condition = (fact, next(iter(edges))) if fact and edges else None
+        above = parents[parent % len(parents)] if parents and parent is not None else None
+        if any(above in self.model.waits_for(name) for name in edges):
+            above = None
+        text = None
+        if condition is not None:
+            text = f"not {condition[1]}.failed" if fact == "not_failed" else f"{condition[1]}.{fact}"
+        dependencies = [self.orch.get_task(name).on(on) for name, on in edges.items()]
+        self.orch.plan_task(alias, alias=alias, dependencies=dependencies, condition=text, parent_task_id=above)
+        self.model.add(alias, edges, condition, above)
+
+    # working
+
+    @precondition(lambda self: self.model.ready())
+    @rule(number=some, by_name=st.booleans(), lease_s=st.sampled_from([60, 600]))
+    def execute(self, number, by_name, lease_s):
+        """Start a ready task, or whichever is the best."""
+        found = self.model.ready()
+        self.start(found[number % len(found)], lease_s, by_name=by_name)
+
+    @precondition(lambda self: not self.model.ready())
+    @rule()
+    def execute_nothing(self):
+        """Without a ready task there is none to start."""
+        with pytest.raises(NothingReadyError):
+            self.orch.execute_task()
+
+    @rule(number=some)
+    def execute_too_early(self, number):
+        """A task that waits, or has ended, or is blocked, is not started."""
+        found = [alias for alias in self.model.named("pending", "blocked", *ENDED) if alias not in self.model.ready()]
+        if found:
+            with pytest.raises(NotReadyError):
+                self.orch.execute_task(found[number % len(found)])
+
+    @precondition(lambda self: self.model.named("in_progress"))
+    @rule(number=some)
+    def complete(self, number):
+        """Complete a running task, which is refused while its subtasks are open."""
+        alias = self.held(number)
+        if self.model.has_open_children(alias):
+            with pytest.raises(NotReadyError):
+                self.works[alias].complete(summary="s", detailed_work="d")
+        else:
+            self.works[alias].complete(summary="s", detailed_work="d")
+            self.model.complete(alias)
+
+    @precondition(lambda self: self.model.ready())
+    @rule(number=some)
+    def start_and_complete(self, number):
+        """Do a ready task."""
+        found = self.model.ready()
+        alias = self.start(found[number % len(found)])
+        self.orch.complete_task(alias, summary="s", detailed_work="d")
+        self.model.complete(alias)
+
+    @precondition(lambda self: any(self.model.tasks[alias]["recovers"] for alias in self.model.ready()))
+    @rule(number=some)
+    def recover(self, number):
+        """Do a ready recovery."""
+        found = [alias for alias in self.model.ready() if self.model.tasks[alias]["recovers"]]
+        alias = self.start(found[number % len(found)])
+        self.works[alias].complete(summary="s", detailed_work="d")
+        self.model.complete(alias)
+
+    @precondition(lambda self: self.model.named("in_progress"))
+    @rule(number=some, says_so=st.booleans())
+    def fail(self, number, says_so):
+        """Fail a running task, or hand it in as blocked."""
+        alias = self.held(number)
+        if says_so:
+            self.works[alias].complete(summary="s", detailed_work="d", next_action="blocked")
+        else:
+            self.works[alias].fail("it broke")
+        self.model.fail(alias)
+
+    @precondition(lambda self: self.model.ready())
+    @rule(number=some)
+    def start_and_fail(self, number):
+        """Fail a ready task."""
+        found = self.model.ready()
+        alias = self.start(found[number % len(found)])
+        self.works[alias].fail("it broke")
+        self.model.fail(alias)
+
+    @precondition(lambda self: self.model.named("in_progress"))
+    @rule(number=some, revise=st.booleans())
+    def give_back(self, number, revise):
+        """Give a running task back, with or without a word."""
+        alias = self.held(number)
+        if revise:
+            self.works[alias].complete(summary="s", detailed_work="d", next_action="needs_revision")
+        else:
+            self.works[alias].release()
+        self.model.become(alias, "pending")
+
+    @rule(seconds=st.sampled_from([30, 61, 601]))
+    def let_time_pass(self, seconds):
+        """Holds lapse without a sign of life."""
+        self.now += timedelta(seconds=seconds)
+        self.model.lapse(self.now)
+
+    # deciding
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=some, subtree=st.booleans())
+    def cancel(self, number, subtree):
+        """Cancel a task; twice is no error, after another end it is refused."""
+        alias = list(self.model.tasks)[number % len(self.model.tasks)]
+        if self.model.tasks[alias]["status"] in ("completed", "failed", "skipped"):
+            with pytest.raises(TransitionError):
+                self.orch.cancel_task(alias, subtree=subtree)
+            return
+        again = self.model.tasks[alias]["status"] == "cancelled"
+        self.orch.cancel_task(alias, subtree=subtree)
+        if not again:
+            self.model.cancel(alias, subtree=subtree)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=some)
+    def abandon(self, number):
+        """Give a task up, which is refused when it has ended."""
+        alias = list(self.model.tasks)[number % len(self.model.tasks)]
+        if self.model.tasks[alias]["status"] in ENDED:
+            with pytest.raises(TransitionError):
+                self.orch.abandon_task(alias)
+        else:
+            self.orch.abandon_task(alias)
+            self.model.give_up(alias, "failed")
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=some, likely=st.booleans())
+    def retry(self, number, likely):
+        """Try a task again, which is refused when it could not become ready, or is needed no more."""
+        found = (likely and [alias for alias in self.model.tasks if self.model.may_retry(alias)]) or list(self.model.tasks)
+        alias = found[number % len(found)]
+        if self.model.reopens_part_of_completed(alias):
+            return
+        if self.model.may_retry(alias):
+            self.orch.retry_task(alias)
+            self.model.retry(alias)
+        else:
+            with pytest.raises(TransitionError):
+                self.orch.retry_task(alias)
+
+    # what always holds
+
+    @invariant()
+    def it_is_as_foretold(self):
+        """Every task is in the state that the model foretold, and the ready ones are those that it names."""
+        if not hasattr(self, "orch"):
+            return
+        ready = {task.alias for task in self.orch.ready_tasks(limit=1000)}
+        tasks = self.orch.query_tasks(limit=None, include_archived=True)
+        assert {task.alias: str(task.status) for task in tasks} == {alias: task["status"] for alias, task in self.model.tasks.items()}
+        assert ready == set(self.model.ready())
+
+
+TestPredicted = Predicted.TestCase
+TestPredicted.settings = settings(
+    max_examples=250,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
