@@ -215,10 +215,9 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
     ]
 
 
-def question(orch: vespera.Orchestrator) -> str:
-    """Return what is searched for: the name of something that the audit found, in words of the reader's own."""
-    example = orch.get_task("audit_docstrings").outputs["example"]
-    return f"which function lacks a docstring: {example}" if example else "public functions and classes without docstring"
+def question(orch: vespera.Orchestrator) -> str:  # noqa: ARG001 - asked of this session
+    """Return what is searched for, in words of the reader's own."""
+    return "public functions and classes without docstring"
 
 
 def documents_follow(orch: vespera.Orchestrator, done: vespera.Task) -> bool:
