@@ -74,6 +74,7 @@ PLAN = [
     },
 ]
 VICTIM = "label_sources"
+QUESTION = "public functions and classes without docstring"
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -196,7 +197,7 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
     as_planned = all(t.status == "completed" or (t.status == "skipped" and t.alias in conditional) for t in tasks.values())
     victim = tasks[VICTIM]
     integration = git(orch.project, "ls-tree", "-r", "--name-only", "integration").splitlines()
-    hits = orch.artifacts.search(question(orch), limit=1)
+    hits = orch.artifacts.search(QUESTION, limit=1)
     root = orch.project.parent / "worktrees"
     return [
         (as_planned, "every task ended as planned; those that were not needed were skipped by their condition"),
@@ -213,11 +214,6 @@ def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path
         (bool(hits) and hits[0].task_id == tasks["audit_docstrings"].id, "a search finds the passage it should"),
         (state_of(source) == before, "the repository it was cloned from is as it was"),
     ]
-
-
-def question(orch: vespera.Orchestrator) -> str:  # noqa: ARG001 - asked of this session
-    """Return what is searched for, in words of the reader's own."""
-    return "public functions and classes without docstring"
 
 
 def documents_follow(orch: vespera.Orchestrator, done: vespera.Task) -> bool:
@@ -247,9 +243,8 @@ def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path)
         say(f"  {task.status:<10} {task.title}: {task.summary or task.reason or ''}")
     say("\nOn the integration branch\n")
     say("\n".join(f"  {line}" for line in git(orch.project, "log", "--oneline", "-4", "integration").splitlines()))
-    query = question(orch)
-    say(f"\nSearch: {query}\n")
-    for found in orch.artifacts.search(query, limit=1):
+    say(f"\nSearch: {QUESTION}\n")
+    for found in orch.artifacts.search(QUESTION, limit=1):
         say(f"  {found.title} ({found.artifact_id}, characters {found.start}-{found.end})")
         say("\n".join(f"  | {line}" for line in found.text.splitlines()[:6]))
     say("\nWhere the files are\n")

@@ -90,7 +90,7 @@ def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
     """Find public functions and classes without docstring or annotations."""
     found: list[str] = []
     unreadable: list[str] = []
-    total, example = 0, ""
+    total = 0
     for name in tracked(orch.project):
         if not name.endswith(".py"):
             continue
@@ -105,7 +105,6 @@ def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
                 lacks = [] if ast.get_docstring(node) else ["docstring"]
                 if not isinstance(node, ast.ClassDef) and node.returns is None:
                     lacks.append("return type")
-                example = example or (node.name if lacks[:1] == ["docstring"] else "")
                 if lacks:
                     found.append(f"- `{shown(name)}:{node.lineno}` {node.name}: no {' and no '.join(lacks)}")
     work.complete(
@@ -113,7 +112,7 @@ def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
         detailed_work=f"# Public functions and classes without docstring or return type\n\n{total} were looked at.\n\n"
         + "\n".join([*found, *unreadable])
         + "\n",
-        outputs={"total": total, "lacking": len(found), "example": example},
+        outputs={"total": total, "lacking": len(found)},
     )
 
 
