@@ -156,7 +156,7 @@ class ProjectRepository:
         with git_errors(f"list {prefix}"):
             repo = self.open()
             names = [name for name in repo.references if name.startswith(prefix)]
-            return {name: target for name in names if (target := _target(repo, name)) is not None}
+            return {name: target for name in names if (target := read_ref(self.common, name)) is not None}
 
     def starting_points(self) -> list[str]:
         """Return the commits that a worktree may start from: the head of the integration branch, and HEAD. Nothing is written.
@@ -464,11 +464,6 @@ def _read_if_there(path: Path) -> str | None:
         return path.read_text("utf-8", "surrogateescape")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
-
-
-def _target(repo: pygit2.Repository, ref: str) -> str | None:
-    reference = repo.references.get(ref)
-    return None if reference is None else str(reference.resolve().target)
 
 
 def _forget_reflog(common: Path, ref: str) -> None:
