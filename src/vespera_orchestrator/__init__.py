@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Why as Why
     from vespera_orchestrator._model import Worktree as Worktree
     from vespera_orchestrator._sessions import AgentContext as AgentContext
+    from vespera_orchestrator._work import Work as Work
     from vespera_orchestrator.artifacts import Artifacts as Artifacts
     from vespera_orchestrator.artifacts import Hit as Hit
     from vespera_orchestrator.contracts import Store
@@ -84,7 +85,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import WorktreeError as WorktreeError
     from vespera_orchestrator.errors import WorktreeNotFoundError as WorktreeNotFoundError
     from vespera_orchestrator.orchestrator import Orchestrator as Orchestrator
-    from vespera_orchestrator.orchestrator import Work as Work
     from vespera_orchestrator.worktrees import Worktrees as Worktrees
 
 
@@ -164,13 +164,9 @@ _HOMES = {
         "VesperaError",
         "WorktreeError",
         "WorktreeNotFoundError",
-        "WorktreeNotFoundError",
-        "WorktreeNotFoundError",
     ),
-    "orchestrator": (
-        "Orchestrator",
-        "Work",
-    ),
+    "orchestrator": ("Orchestrator",),
+    "_work": ("Work",),
     "worktrees": ("Worktrees",),
 }
 """Where each public name lives."""

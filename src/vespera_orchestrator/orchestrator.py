@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
-import traceback
 from collections import deque
 from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import attrs
 
 from vespera_orchestrator import _briefing, _inputs, _rules
-from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
     Artifact,
-    ArtifactDraft,
-    Attempt,
-    Checkpoint,
     Claim,
     Dependency,
     Ending,
@@ -38,23 +31,20 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._sessions import ENV_STORE, AgentContext, Home, Scope, reference
+from vespera_orchestrator._work import Handover, Holder, Work
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
-    LeaseLostError,
-    MergeConflictError,
     NothingReadyError,
-    RefMovedError,
     SessionNotFoundError,
     TransitionError,
-    VesperaError,
-    WorktreeError,
 )
 from vespera_orchestrator.stores import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import date, datetime
+    from pathlib import Path
     from types import TracebackType
 
     from vespera_orchestrator._graph import TaskGraph
@@ -63,28 +53,16 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents import Documents
     from vespera_orchestrator.worktrees import Worktrees
-    from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 log = logging.getLogger("vespera_orchestrator")
 
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
-MERGE_TRIES: Final = 50
-"""How often a landing is prepared anew because another one was faster."""
 POLL_S: Final = 0.02
 """How often `Orchestrator.watch` looks for new events, in seconds."""
 
 TaskRef = str | Task
 """A task by id, alias or record."""
-
-
-@attrs.frozen
-class _Holder:
-    """Who acts on a task, and under which attempt; ``None`` for whichever is current."""
-
-    task: Task
-    attempt: int | None
-    agent: str
 
 
 class Orchestrator:
@@ -97,7 +75,7 @@ class Orchestrator:
     def __init__(self, scope: Scope, *, clock: Callable[[], datetime] = utcnow, owns_store: bool = True) -> None:
         self._scope = scope
         self._clock = clock
-        self._held: dict[str, int] = {}
+        self._handover = Handover(self)
         self._resources = ExitStack()
         if owns_store:
             self._resources.callback(scope.store.close)
@@ -722,12 +700,12 @@ class Orchestrator:
         if worktree:
             self.worktrees.require()  # before the task is taken
         claim = self._claim(task_id, agent or self.agent, lease_s, take_over=take_over)
-        self._held[claim.task.id] = claim.attempt.number
+        self._handover.held[claim.task.id] = claim.attempt.number
         try:
             place = self._place(claim.task, worktree)
         except BaseException as exc:
-            holder = _Holder(claim.task, claim.attempt.number, claim.attempt.agent)
-            self._finish(holder, Ending(None, reason=f"no worktree could be made: {exc}"))
+            holder = Holder(claim.task, claim.attempt.number, claim.attempt.agent)
+            self._handover.finish(holder, Ending(None, reason=f"no worktree could be made: {exc}"))
             raise
         return Work(self, claim, place, lease_s)
 
@@ -746,17 +724,13 @@ class Orchestrator:
         return claim
 
     def _place(self, task: Task, wanted: bool | None) -> Worktree | None:  # noqa: FBT001 - passed on as it was given
-        earlier = self._worktree_of(task)
+        earlier = self._handover.worktree_of(task)
         if wanted is False or (wanted is None and earlier is None):
             return None
         worktree = self.worktrees.create(task)
         if earlier is not None:
             self.worktrees.snapshot(worktree, note=f"as attempt {task.attempts} found it")
         return worktree
-
-    def _worktree_of(self, task: Task) -> Worktree | None:
-        found = self._store.worktrees(task_id=task.id)
-        return found[-1] if found else None
 
     def complete_task(
         self,
@@ -796,8 +770,8 @@ class Orchestrator:
             SourceFileNotFoundError: A file is missing; nothing was written.
         """
         task = self._scope.task(task_id)
-        return self._hand_in(
-            _Holder(task, self._held.get(task.id), self.agent),
+        return self._handover.hand_in(
+            Holder(task, self._handover.held.get(task.id), self.agent),
             summary=summary,
             detailed_work=detailed_work,
             file_paths=file_paths,
@@ -805,177 +779,6 @@ class Orchestrator:
             outputs=outputs,
             next_action=next_action,
         )
-
-    def _hand_in(
-        self,
-        holder: _Holder,
-        *,
-        summary: str,
-        detailed_work: str | bytes,
-        file_paths: Iterable[str | os.PathLike[str]],
-        artifact_type: str,
-        outputs: Mapping[str, JsonValue] | None,
-        next_action: str,
-        worktree_of: Callable[[], Worktree | None] | None = None,
-    ) -> Task:
-        action, task = _inputs.action(next_action), holder.task
-        given = _inputs.mapping("outputs", outputs)
-        dump_json(given, "outputs")
-        before = self._said_before(holder, summary, detailed_work, given) if action is NextAction.COMPLETE else None
-        if before is not None:
-            return before
-        worktree = self._worktree_of(task) if worktree_of is None else worktree_of()
-        drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, file_paths, partial=action is not NextAction.COMPLETE)
-        ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
-        if worktree is not None and action is NextAction.COMPLETE:
-            return self._land(holder, worktree, ending, drafts)
-        return self._finish_saving(holder, worktree, ending, drafts)
-
-    def _said_before(self, holder: _Holder, summary: str, detailed_work: str | bytes, outputs: Mapping[str, JsonValue]) -> Task | None:
-        """Return the task when this very completion was recorded before: the files it names may be gone with the worktree since."""
-        now = self._scope.task(holder.task)
-        if now.status is not TaskStatus.COMPLETED or holder.attempt not in {None, now.attempts}:
-            return None
-        if now.summary != summary or dump_json(dict(now.outputs), "outputs") != dump_json(dict(outputs), "outputs"):
-            return None
-        text = detailed_work if isinstance(detailed_work, bytes) else str(detailed_work).encode("utf-8", "surrogatepass")
-        digest = hashlib.sha256(text).hexdigest()
-        found = self._store.artifacts(task_ids=[now.id], include_superseded=True)
-        return now if any(artifact.digest == digest and artifact.attempt == now.attempts for artifact in found) else None
-
-    def _drafts_of_work(
-        self,
-        task: Task,
-        worktree: Worktree | None,
-        detailed_work: str | bytes,
-        kind: str,
-        file_paths: Iterable[str | os.PathLike[str]],
-        *,
-        partial: bool,
-    ) -> list[ArtifactDraft]:
-        if not isinstance(detailed_work, str | bytes):
-            raise InvalidInputError("detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes")
-        file_paths = _inputs.paths(file_paths)
-        root = Path(worktree.path) if worktree is not None else self.project
-        files = [self.artifacts.draft_file(path, root=root) for path in file_paths]
-        work = self.artifacts.draft(task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial)
-        return [work, *files]
-
-    def _finish_saving(self, holder: _Holder, worktree: Worktree | None, ending: Ending, drafts: Sequence[ArtifactDraft]) -> Task:
-        """Finish with the worktree's files saved: the ref moves within the fenced transaction, never for a holder that was replaced."""
-        for _ in range(MERGE_TRIES):
-            saved, trouble = self._try_snapshot(worktree, ending.reason or "released")
-            if worktree is not None:
-                more = {**ending.recovery, "worktree": worktree.path, **({"not_saved": trouble} if trouble else {})}
-                ending = attrs.evolve(ending, snapshot=saved.commit if saved else None, recovery=more)
-            try:
-                return self._finish(holder, ending, drafts, within=saved.pin if saved else None)
-            except RefMovedError:
-                continue
-        raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
-
-    def _try_snapshot(self, worktree: Worktree | None, note: str) -> tuple[Snapshot | None, str]:
-        """Take a snapshot if that can be done: a worktree that is gone must not keep anybody from saying how the work went."""
-        if worktree is None:
-            return None, ""
-        try:
-            return self.worktrees.prepare_snapshot(worktree, note=note), ""
-        except WorktreeError as exc:
-            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
-            return None, str(exc)
-
-    def _land(self, holder: _Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]) -> Task:
-        try:
-            for _ in range(MERGE_TRIES):
-                snapshot = self.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
-                try:
-                    return self._land_once(holder, worktree, ending, drafts, snapshot)
-                except MergeConflictError as exc:
-                    return self._report_conflict(holder, worktree, exc, drafts, snapshot)
-                except RefMovedError:
-                    continue
-            raise RefMovedError(self._scope.home.config.integration_branch, "", f"another commit, {MERGE_TRIES} times over")
-        except WorktreeError as exc:
-            kept = self._keep(holder, drafts, "not landed")
-            exc.add_note(
-                f"the task stays with {holder.agent}; what was brought is kept as artifact {kept}, complete it again once this is settled"
-            )
-            raise
-
-    def _land_once(self, holder: _Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft], snapshot: Snapshot) -> Task:
-        message = _merge_message(holder.task, ending, drafts)
-        landing = self.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot)
-        ending = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
-        done = self._finish(holder, ending, drafts, within=landing.apply, follow=False)
-        try:
-            self.worktrees.record_landing(worktree, landing)
-            self.worktrees.remove(worktree)
-        except VesperaError as exc:  # the task is completed; worktrees.repair() takes away what could not be removed now
-            log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
-        self._update_documents(holder.task)
-        return done
-
-    def _report_conflict(
-        self, holder: _Holder, worktree: Worktree, exc: MergeConflictError, drafts: list[ArtifactDraft], snapshot: Snapshot
-    ) -> Task:
-        conflict = self.artifacts.draft(f"Merge conflict: {holder.task.title}", exc.report, kind="conflict")
-        more = {"conflict_paths": list(exc.paths), "integration_branch": exc.branch, "worktree": worktree.path}
-        ending = Ending(NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit)
-        kept = [attrs.evolve(draft, partial=True) for draft in drafts]
-        return self._finish(holder, ending, [*kept, conflict], within=snapshot.pin)
-
-    def _finish(
-        self,
-        holder: _Holder,
-        ending: Ending,
-        drafts: Sequence[ArtifactDraft] = (),
-        *,
-        within: Callable[[], None] | None = None,
-        follow: bool = True,
-    ) -> Task:
-        task, agent = holder.task, holder.agent
-        try:
-            finished = self._store.finish(task.id, holder.attempt, ending, agent=agent, artifacts=drafts, within=within)
-        except LeaseLostError as exc:
-            raise self._lost(holder, exc, drafts) from None
-        except TransitionError as exc:
-            if drafts and (type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS):
-                exc.add_note(f"what you brought is kept as artifact {self._keep(holder, drafts, 'late')}")
-            raise
-        if ending.action is not NextAction.CONTINUE:
-            self._held.pop(task.id, None)
-        if follow and finished.task.status.is_terminal:
-            self._update_documents(task)
-        return finished.task
-
-    def _lost(self, holder: _Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]) -> LeaseLostError:
-        """Keep what the holder brought and return the error that tells both. The lost attempt stays remembered: it must stay refused."""
-        return attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late"))
-
-    def _keep(self, holder: _Holder, drafts: Sequence[ArtifactDraft], why: str) -> str | None:
-        """Keep what was brought and not accepted, under a title of its own so that it never passes for accepted work."""
-        kept = [
-            self._store.save_artifact(
-                holder.task.session_id,
-                attrs.evolve(draft, title=f"{draft.title} ({why}, by {holder.agent})", kind="late", partial=True),
-                task_id=holder.task.id,
-                attempt=None,
-                agent=holder.agent,
-            )
-            for draft in drafts
-        ]
-        return kept[0].id if kept else None
-
-    def _update_documents(self, task: Task) -> None:
-        session = self._scope.session(task.session_id)
-        if not self._scope.home.config.documents or (session.project_type is None and session.parent_session_id is None):
-            return
-        try:
-            report = self.documents.update(session=session.id)
-        except VesperaError as exc:  # a view may fail without failing the work; documents.check() and the next update tell it again
-            log.warning("the documents are behind: %s", exc)
-        else:
-            log.log(logging.WARNING if report.errors or report.kept else logging.INFO, "%s", report)
 
     # --- a person decides ---------------------------------------------------
 
@@ -1055,203 +858,6 @@ class Orchestrator:
             raise ClosedError
 
 
-# --- work --------------------------------------------------------------------
-
-
-class Work:
-    """A task in the hands of one agent. Made by `Orchestrator.execute_task`.
-
-    As a ``with`` block: leaving it by an exception blocks the task with its partial work kept; leaving it by an interruption
-    (``KeyboardInterrupt``, ``SystemExit``) or without a word releases the task, its partial work kept. Either way exceptions propagate.
-    """
-
-    def __init__(self, orchestrator: Orchestrator, claim: Claim, worktree: Worktree | None, lease_s: float) -> None:
-        self._orchestrator = orchestrator
-        self.task = claim.task
-        """The task, as it was when the work began."""
-        self.attempt = claim.attempt
-        """This try; its number fences every write."""
-        self.resumed_from = claim.resumed_from
-        """The last checkpoint of an earlier attempt, if there is one."""
-        self.worktree = worktree
-        """The worktree, if the task has one."""
-        self._lease_s = lease_s
-        self._open = True
-
-    def __repr__(self) -> str:
-        return f"<Work on {self.task.alias}, attempt {self.attempt.number} by {self.attempt.agent}{'' if self._open else ', over'}>"
-
-    @property
-    def path(self) -> Path | None:
-        """The folder of its worktree, or ``None`` without one."""
-        return None if self.worktree is None else Path(self.worktree.path)
-
-    def briefing(self, budget_tokens: int = 4000) -> str:
-        """Write what is needed to start: the task, the last checkpoint, what its dependencies brought, related passages.
-
-        Args:
-            budget_tokens: About how long it may be; one token is counted as four characters.
-        """
-        orch = self._orchestrator
-        needed = list(orch._store.situation(self.task.id).needed.values())
-        built_on = orch._inherited(self.task)
-        sources = [_briefing.Source(f"{a.title} ({a.id})", orch._excerpt(a, budget_tokens)) for a in built_on[:12]]
-        known = {artifact.id for artifact in built_on}
-        query = f"{self.task.title} {self.task.description}"[:1000]
-        hits = orch.artifacts.search(query, limit=8, session=self.task.session_id)
-        sources += [
-            _briefing.Source(f"Related: {h.title} ({h.artifact_id})", h.text)
-            for h in hits
-            if h.artifact_id not in known and h.task_id != self.task.id
-        ]
-        return _briefing.work_briefing(
-            goal=orch._scope.session(self.task.session_id).goal,
-            task=self.task,
-            attempt=self.attempt,
-            resumed_from=self.resumed_from,
-            folder=None if self.worktree is None else self.worktree.path,
-            needed=needed,
-            sources=sources,
-            budget_tokens=budget_tokens,
-        )
-
-    def checkpoint(self, state: JsonValue, note: str = "", progress: float | None = None) -> Checkpoint:
-        """Save what the next attempt would need to go on from here, and renew the hold. The worktree's files are saved with it.
-
-        Args:
-            state: Anything JSON can hold.
-            note: One line for people.
-            progress: Share that is done, 0 to 1.
-
-        Raises:
-            LeaseLostError: Another attempt has taken the task; the state is kept as an artifact, and no ref was moved.
-        """
-        if progress is not None and not (_inputs.is_number(progress) and 0 <= progress <= 1):
-            raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
-        orch = self._orchestrator
-        saved, _ = orch._try_snapshot(self.worktree, note)
-        try:
-            return orch._store.checkpoint(
-                self.task.id,
-                self.attempt.number,
-                state,
-                note=note,
-                progress=None if progress is None else float(progress),
-                snapshot=None if saved is None else saved.commit,
-                lease_s=self._lease_s,
-                within=None if saved is None else saved.pin,
-            )
-        except LeaseLostError as exc:
-            late = orch.artifacts.draft(f"{self.task.title}: checkpoint", {"note": note, "progress": progress, "state": state})
-            raise orch._lost(self._holder(), exc, [late]) from None
-
-    def heartbeat(self) -> Attempt:
-        """Renew the hold. Call it at least every ``lease_s`` seconds during long work without checkpoints.
-
-        Raises:
-            LeaseLostError: Another attempt has taken the task.
-        """
-        self.attempt = self._orchestrator._store.renew(self.task.id, self.attempt.number, lease_s=self._lease_s)
-        return self.attempt
-
-    def save_artifact(
-        self,
-        title: str,
-        content: JsonValue,
-        *,
-        kind: str = "general",
-        media_type: str | None = None,
-        tags: Iterable[str] = (),
-        metadata: Mapping[str, JsonValue] | None = None,
-    ) -> Artifact:
-        """Save something produced on the way; under the same title again, it becomes the next version.
-
-        Raises:
-            LeaseLostError: Another attempt has taken the task; it is kept as an artifact all the same.
-        """
-        orch = self._orchestrator
-        draft = orch.artifacts.draft(title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata)
-        try:
-            return orch._store.save_artifact(
-                self.task.session_id, draft, task_id=self.task.id, attempt=self.attempt.number, agent=self.attempt.agent
-            )
-        except LeaseLostError as exc:
-            raise orch._lost(self._holder(), exc, [draft]) from None
-
-    def complete(
-        self,
-        *,
-        summary: str,
-        detailed_work: str | bytes,
-        outputs: Mapping[str, JsonValue] | None = None,
-        file_paths: Iterable[str | os.PathLike[str]] = (),
-        artifact_type: str = "general",
-        next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
-    ) -> Task:
-        """Hand in the work; see `Orchestrator.complete_task`."""
-        done = self._orchestrator._hand_in(
-            self._holder(),
-            summary=summary,
-            detailed_work=detailed_work,
-            file_paths=file_paths,
-            artifact_type=artifact_type,
-            outputs=outputs,
-            next_action=next_action,
-            worktree_of=lambda: self.worktree,
-        )
-        self._open = _inputs.action(next_action) is NextAction.CONTINUE
-        return done
-
-    def fail(self, error: str | BaseException) -> Task:
-        """Say that it did not work. The task is blocked, its partial work kept, and a recovery task made.
-
-        Args:
-            error: What went wrong; of an exception, its traceback is kept as an artifact.
-        """
-        orch, task = self._orchestrator, self.task
-        reason, text = _in_text(error)
-        reason = _briefing.one_line(reason, 300)
-        last = orch._store.last_checkpoint(task.id)
-        report = orch.artifacts.draft(
-            f"{task.title}: attempt {self.attempt.number} did not succeed",
-            f"# {task.title}: attempt {self.attempt.number} by {self.attempt.agent} did not succeed\n\n```\n{text}\n```\n"
-            + (f"\nLast checkpoint: {last.note or '(no note)'}\n\n```json\n{dump_json(last.state, 'state')}\n```\n" if last else ""),
-            kind="failure",
-            media_type="text/markdown",
-            partial=True,
-        )
-        self._open = False
-        return orch._finish_saving(self._holder(), self.worktree, Ending(NextAction.BLOCKED, reason=reason or "no reason given"), [report])
-
-    def release(self, note: str = "") -> Task:
-        """Give the task back without a verdict. It is pending again; its checkpoint, worktree and files stay."""
-        self._open = False
-        return self._orchestrator._finish_saving(self._holder(), self.worktree, Ending(None, reason=note or None), [])
-
-    def _told(self, task: Task) -> str:
-        why = self._orchestrator.why(task)
-        return f"{why}; its partial work is kept. To simply try again: orch.retry_task({task.alias!r})"
-
-    def _holder(self) -> _Holder:
-        return _Holder(self.task, self.attempt.number, self.attempt.agent)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
-        if not self._open or (exc is None and self._orchestrator._held.get(self.task.id) != self.attempt.number):
-            return  # it was completed by its name, or somebody else has it: there is nothing to give back
-        try:
-            if isinstance(exc, Exception):
-                exc.add_note(self._told(self.fail(exc)))
-            else:
-                self.release("given back without a result" if exc is None else f"interrupted: {type(exc).__name__}")
-        except VesperaError as also:
-            if exc is None:
-                raise
-            exc.add_note(f"and the task could not be given back: {also}")
-
-
 # --- from words to records ---------------------------------------------------
 
 _ASIDE: Final = frozenset({"late", "failure"})
@@ -1267,21 +873,3 @@ _TOLD: Final = {
     "task_retried": "to be tried again",
     "lease_expired": "let go by an agent that fell silent",
 }
-
-
-def _in_text(error: str | BaseException) -> tuple[str, str]:
-    """Return an error in a line and in full, as text that every file can hold, whatever its author did."""
-    if isinstance(error, BaseException):
-        try:
-            said = str(error)
-        except Exception as exc:  # noqa: BLE001 - an exception's own __str__ may do anything; its type still tells something
-            said = f"(its text could not be read: {type(exc).__name__})"
-        line, full = f"{type(error).__name__}: {said}", "".join(traceback.format_exception(error))
-    else:
-        line = full = str(error)
-    return line.encode("utf-8", "backslashreplace").decode(), full.encode("utf-8", "backslashreplace").decode()
-
-
-def _merge_message(task: Task, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
-    digests = "\n".join(f"Artifact-SHA256: {draft.digest}" for draft in drafts[:1])
-    return f"{task.title}\n\n{ending.summary or ''}\n\nTask: {task.alias} ({task.id})\n{digests}\n"
