@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -1202,6 +1203,20 @@ class AnyHistory(RuleBasedStateMachine):
                 mine = [t for t in tasks.values() if t.recovers_task_id == task.id and not t.status.is_terminal]
                 assert len(mine) <= 1, mine
             assert not task.archived or task.status.is_terminal, task
+
+    @invariant()
+    def what_is_tallied_is_what_there_is(self):
+        """The counts that a status shows are those of the tasks themselves, whatever they went through."""
+        if not hasattr(self, "orch"):
+            return
+        tasks, store, session = self.tasks(), self.orch._store, self.session.id
+        for archived in (False, True):
+            for recoveries in (None, True, False):
+                mine = [t for t in tasks if archived or not t.archived]
+                mine = [t for t in mine if recoveries is None or (t.task_type == "recovery") == recoveries]
+                query = TaskQuery(session_id=session, include_archived=archived, recoveries=recoveries, limit=None)
+                assert store.count(query) == dict(Counter(task.status for task in mine))
+        assert store.open_sessions() == any(not task.status.is_terminal for task in tasks)
 
     @invariant()
     def there_is_always_a_next_step(self):

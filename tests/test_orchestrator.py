@@ -9,7 +9,10 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import networkx as nx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator import _rules
@@ -484,6 +487,32 @@ def test_ready_tasks_go_by_priority_then_by_what_hangs_on_them(orch):
     assert [t.alias for t in orch.get_status().chain] == ["root", "middle", "end"]
     assert "root → middle → end" in str(orch.get_status())
     assert [t.alias for t in orch.graph().critical_path()] == ["root", "middle", "end"]
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
+    """Planned one by one, looked at in between or not, with estimates and edges added later: the order is that of the whole graph."""
+    with vespera.open(tmp_path, store="memory:") as orch:
+        orch.initialize_session("Goal")
+        aliases = [f"n{number}" for number in range(data.draw(st.integers(2, 12)))]
+        for number, alias in enumerate(aliases):
+            needs = data.draw(st.lists(st.sampled_from(aliases[:number]), unique=True, max_size=3)) if number else []
+            orch.plan_task(alias, alias=alias, dependencies=needs, estimated_effort=f"{data.draw(st.integers(1, 9))} hours")
+            if data.draw(st.booleans()):
+                orch.ready_tasks()
+        first, last = aliases[0], aliases[-1]
+        orch.update_task(last, estimated_effort="30 hours")
+        if first not in {edge.task for edge in orch.get_task(last).dependencies}:
+            orch.add_dependency(last, first)
+        graph = orch.graph().nx
+        hours = {task.id: _rules.effort_hours(task.estimated_effort) for task in orch.query_tasks(limit=None)}
+        behind = {}
+        for task_id in reversed(list(nx.topological_sort(graph))):
+            behind[task_id] = hours[task_id] + max((behind[after] for after in graph.successors(task_id)), default=0.0)
+        ready = orch.ready_tasks(limit=100)
+        assert [task.id for task in ready] == sorted((task.id for task in ready), key=lambda task_id: -behind[task_id])
+        assert {task.id: task.urgency for task in orch.query_tasks(limit=None)} == pytest.approx(behind)
 
 
 def test_every_filter_of_query_tasks(project):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,7 +56,7 @@ def dump_time(at: datetime | None) -> int | None:
 
 def load_time(stamp: int) -> datetime:
     """Turn microseconds since 1970 into an aware datetime."""
-    return datetime.fromtimestamp(stamp // 1_000_000, UTC).replace(microsecond=stamp % 1_000_000)
+    return _EPOCH + timedelta(microseconds=stamp)
 
 
 def load_time_or_none(stamp: int | None) -> datetime | None:

@@ -70,11 +70,13 @@ class Handover:
         action, task = _inputs.action(next_action), holder.task
         given = _inputs.mapping("outputs", outputs)
         dump_json(given, "outputs")
-        before = self._said_before(holder, summary, detailed_work, given) if action is NextAction.COMPLETE else None
-        if before is not None:
-            return before
         worktree = self.worktree_of(task) if worktree_of is None else worktree_of()
-        drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, file_paths, partial=action is not NextAction.COMPLETE)
+        files = _inputs.paths(file_paths)
+        if action is NextAction.COMPLETE and (worktree is not None or files):
+            before = self._said_before(holder, summary, detailed_work, given)
+            if before is not None:
+                return before
+        drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, files, partial=action is not NextAction.COMPLETE)
         ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
         if worktree is not None and action is NextAction.COMPLETE:
             return self._land(holder, worktree, ending, drafts)
@@ -98,13 +100,12 @@ class Handover:
         worktree: Worktree | None,
         detailed_work: str | bytes,
         kind: str,
-        file_paths: Iterable[str | os.PathLike[str]],
+        file_paths: Sequence[str | os.PathLike[str]],
         *,
         partial: bool,
     ) -> list[ArtifactDraft]:
         if not isinstance(detailed_work, str | bytes):
             raise InvalidInputError("detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes")
-        file_paths = _inputs.paths(file_paths)
         root = Path(worktree.path) if worktree is not None else self._orch.project
         files = [self._orch.artifacts.draft_file(path, root=root) for path in file_paths]
         work = self._orch.artifacts.draft(task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial)

@@ -135,7 +135,8 @@ class Store(Protocol):
     def ready(self, session_id: str, limit: int) -> list[Task]:
         """Return tasks that can be started now, best first.
 
-        By priority, then by the hours of the longest chain of work that starts with them, then in the order planned.
+        By priority, then by the hours of the longest chain of work that starts with them, then in the order planned. The store may weigh
+        newly planned tasks now: the first to ask after planning pays for it.
         """
 
     def situation(self, task_id: str) -> Situation:

@@ -630,15 +630,19 @@ class Orchestrator:
         return found[0].id if found and found[0].created_at >= task.updated_at else None
 
     def _unreached(self, everything: TaskQuery) -> Task | None:
-        lost = attrs.evolve(everything, status=(TaskStatus.FAILED, TaskStatus.CANCELLED), recoveries=False, limit=1)
-        return next(iter(self._store.tasks(lost)), None)
+        return self._first(attrs.evolve(everything, recoveries=False), TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+    def _first(self, query: TaskQuery, *statuses: TaskStatus) -> Task | None:
+        """Return the first task of the first status that has one: by a single status the store need not look at the others."""
+        found = (self._store.tasks(attrs.evolve(query, status=(status,), limit=1)) for status in statuses)
+        return next((tasks[0] for tasks in found if tasks), None)
 
     def _why(self, task: Task) -> Why:
         return _rules.why(self._store.situation(task.id))
 
     def _any_waiting(self, everything: TaskQuery) -> Why | None:
-        found = self._store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED, TaskStatus.PENDING), limit=1))
-        return self._why(found[0]) if found else None
+        found = self._first(everything, TaskStatus.BLOCKED, TaskStatus.PENDING)
+        return None if found is None else self._why(found)
 
     def graph(self, session_id: str | Session | None = None) -> TaskGraph:
         """Return the task graph of a session as it is now; ``.nx`` is the networkx graph."""
@@ -712,9 +716,9 @@ class Orchestrator:
     def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
         agent = _inputs.name("agent", agent)
         if ref is None:
-            session = self.current_session()
-            claim = self._store.claim(session.id, agent, lease_s=lease_s)
+            claim = self._store.claim(self._scope.session_id(), agent, lease_s=lease_s)
             if claim is None:
+                self.current_session()
                 step = self.next_step()
                 raise NothingReadyError("", step.sentence, "start a task", step.call, step)
             return claim

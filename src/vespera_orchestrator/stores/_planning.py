@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -21,6 +23,7 @@ from vespera_orchestrator.errors import (
     TransitionError,
     UnknownDependencyError,
 )
+from vespera_orchestrator.stores import _sql
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,8 +46,12 @@ class Planner:
         self.ids = [new_id("t") for _ in drafts]
         self.aliases: dict[str, str] = {f"#{number}": task_id for number, task_id in enumerate(self.ids)}
         """Alias to id, for the tasks of this plan, and ``#0``, ``#1`` … for its tasks whatever their alias."""
+        self.found: dict[str, Task] = {}
+        """The tasks planned before that the drafts name, by id; without their own edges."""
         self.known: dict[str, str | None] = {}
         """What a reference means, as far as it was looked up."""
+        self.taken: dict[str, str | None] = {}
+        """Who has an alias, as far as it was looked up."""
         self.mistakes = list(mistakes)
         """What is wrong with the plan; all of it is told at once."""
 
@@ -56,6 +63,7 @@ class Planner:
             AliasTakenError: An alias that was given is taken.
             TransitionError: The parent has ended.
         """
+        self._look_up()
         names = self._name_all()
         tasks = [self._task(task_id, alias, draft) for task_id, alias, draft in zip(self.ids, names, self.drafts, strict=True)]
         with self._noting():
@@ -72,6 +80,26 @@ class Planner:
             yield
         except (PlanError, AliasTakenError, TransitionError) as exc:
             self.mistakes.append(exc)
+
+    def _look_up(self) -> None:
+        """Read at once what the drafts name: a statement for each reference would cost more than all the rest."""
+        refs = dict.fromkeys(edge.task for draft in self.drafts for edge in draft.dependencies)
+        refs |= dict.fromkeys(draft.parent for draft in self.drafts if draft.parent is not None)
+        for column, wanted in (("id", [ref for ref in refs if is_id(ref)]), ("alias", [ref for ref in refs if not is_id(ref)])):
+            self.known |= dict.fromkeys(wanted)
+            for task in map(_without_edges, self._select(_sql.TASK, column, wanted)):
+                self.found[task.id] = task
+                self.known[getattr(task, column)] = task.id
+        wanted = [slug(draft.title) if draft.alias is None else draft.alias for draft in self.drafts]
+        self.taken = dict.fromkeys(wanted) | dict(self._select("alias, id", "alias", wanted))
+
+    def _select(self, columns: str, column: str, wanted: Sequence[str]) -> list[Any]:
+        if not wanted:
+            return []
+        one = len(wanted) == 1
+        session = "+session_id" if column == "id" else "session_id"  # the plus keeps SQLite from walking through the whole session
+        sql = f"SELECT {columns} FROM tasks WHERE {session} = ? AND {column} {'= ?' if one else 'IN (SELECT value FROM json_each(?))'}"
+        return self.db.execute(sql, (self.session_id, wanted[0] if one else json.dumps(wanted))).fetchall()
 
     # names
 
@@ -123,8 +151,10 @@ class Planner:
         return high
 
     def _taken(self, alias: str) -> str | None:
-        row = self.db.execute("SELECT id FROM tasks WHERE session_id = ? AND alias = ?", (self.session_id, alias)).fetchone()
-        return str(row[0]) if row else None
+        if alias not in self.taken:
+            found = self._select("id", "alias", [alias])
+            self.taken[alias] = found[0][0] if found else None
+        return self.taken[alias]
 
     # references
 
@@ -132,9 +162,8 @@ class Planner:
         if ref in self.aliases:
             return self.aliases[ref]
         if ref not in self.known:
-            sql = f"SELECT id FROM tasks WHERE session_id = ? AND {'id' if is_id(ref) else 'alias'} = ?"
-            row = self.db.execute(sql, (self.session_id, ref)).fetchone()
-            self.known[ref] = row[0] if row else None
+            found = self._select("id", "id" if is_id(ref) else "alias", [ref])
+            self.known[ref] = found[0][0] if found else None
         return self.known[ref]
 
     def _task_id(self, ref: str, draft: TaskDraft, what: str) -> str:
@@ -210,9 +239,9 @@ class Planner:
         parent = self._task_id(draft.parent, draft, "parent")
         if parent == task_id:
             raise CycleError("a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent))
-        row = self.db.execute("SELECT status, alias FROM tasks WHERE id = ?", (parent,)).fetchone()
-        if row and TaskStatus(row[0]).is_terminal and draft.recovers_task_id is None:
-            raise TransitionError(row[1], row[0], "take a subtask", reopening(row[1], row[0]))
+        known = self.found.get(parent)
+        if known is not None and known.status.is_terminal and draft.recovers_task_id is None:
+            raise TransitionError(known.alias, known.status, "take a subtask", reopening(known.alias, known.status))
         return parent
 
     def _bind(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
@@ -258,6 +287,10 @@ class Planner:
         if stuck:
             names = {task.id: task.alias for task in tasks}
             raise circle([names[task_id] for task_id in _walk_round(stuck, waits)])
+
+
+def _without_edges(row: Any) -> Task:
+    return _sql.read_task(row, ())
 
 
 def _walk_round(stuck: set[str], waits: dict[str, list[str]]) -> list[str]:
@@ -381,8 +414,8 @@ def _json(values: Iterable[str]) -> str:
 # --- what unblocks most -------------------------------------------------------
 
 _FAR: Final = 16
-"""How many levels upward the weight of a new task is carried to tasks planned before it. Each level costs a few statements, and a chain
-planned one by one would pay for its whole length each time; a plan given as a whole is weighed exactly."""
+"""How many levels upward the weight of new tasks is carried to tasks that were weighed before. Each level costs a statement, and a chain
+planned one by one, and looked at each time, would pay for its whole length each time."""
 
 
 def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, float]:
@@ -420,35 +453,35 @@ def _longest(start: str, after: dict[str, list[str]], own: dict[str, float], hou
         stack.pop()
 
 
-def raise_urgency(db: sqlite3.Connection, tasks: Sequence[Task], needed: Mapping[str, Task]) -> None:
-    """Carry the weight of these new tasks to the existing ones that they wait for, and so on upward as far as it makes a difference.
+def weigh(db: sqlite3.Connection, session_id: str) -> None:
+    """Carry the weight of tasks planned since the last time to those that they wait for: once for all of them, when somebody asks.
 
-    Args:
-        db: The connection.
-        tasks: The new tasks.
-        needed: What they wait for, by id.
+    From the newest task to the oldest, since tasks mostly wait for older ones: so each is visited once.
     """
-    level: dict[str, float] = {}
-    for task in tasks:
-        for edge in task.dependencies:
-            if task.urgency + _rules.effort_hours(needed[edge.task].estimated_effort) > needed[edge.task].urgency:
-                level[edge.task] = max(level.get(edge.task, 0.0), task.urgency)
-    for _ in range(_FAR):
-        if not level:
-            return
-        above: dict[str, float] = {}
-        for task_id, weight in level.items():
-            raised = _raise_one(db, task_id, weight)
-            for needs in waits_for(db, task_id) if raised else ():
-                above[needs] = max(above.get(needs, 0.0), raised)
-        level = above
+    new = db.execute(
+        "SELECT seq, id, urgency FROM tasks INDEXED BY tasks_unweighed WHERE session_id = ? AND weighed = 0", (session_id,)
+    ).fetchall()
+    hours = {task_id: urgency for _, task_id, urgency in new}
+    queue = [(-seq, task_id, 0) for seq, task_id, _ in new]
+    queued = set(hours)
+    heapify(queue)
+    while queue:
+        _, task_id, far = heappop(queue)
+        queued.discard(task_id)
+        for seq, needs, own, known in db.execute(_OPEN_ABOVE, (task_id,)).fetchall():
+            if own + hours[task_id] <= hours.get(needs, known):
+                continue
+            hours[needs] = own + hours[task_id]
+            if needs not in queued and far < _FAR:
+                queued.add(needs)
+                heappush(queue, (-seq, needs, far + 1))
+    db.executemany("UPDATE tasks SET urgency = ?, weighed = 1 WHERE id = ?", [(weight, task_id) for task_id, weight in hours.items()])
 
 
-def _raise_one(db: sqlite3.Connection, task_id: str, after: float) -> float:
-    """Return the task's new urgency, or 0 when it was as high already or the task has ended."""
-    status, known, effort = db.execute("SELECT status, urgency, estimated_effort FROM tasks WHERE id = ?", (task_id,)).fetchone()
-    hours = _rules.effort_hours(effort) + after
-    if TaskStatus(status).is_terminal or hours <= known:
-        return 0.0
-    db.execute("UPDATE tasks SET urgency = ? WHERE id = ?", (hours, task_id))
-    return hours
+_OPEN_ABOVE: Final = """
+    SELECT seq, id, effort_hours, urgency FROM (
+        SELECT needs_id AS id FROM dependencies WHERE task_id = ?1
+        UNION ALL SELECT id FROM tasks WHERE parent_task_id = ?1
+        UNION ALL SELECT id FROM tasks WHERE recovers_task_id = ?1
+    ) CROSS JOIN tasks USING (id) WHERE status IN ('pending', 'in_progress', 'blocked')
+"""

@@ -53,7 +53,9 @@ CREATE TABLE tasks (
     max_attempts INTEGER NOT NULL,
     was_blocked INTEGER NOT NULL,
     blockers INTEGER NOT NULL CHECK (blockers >= 0),
+    effort_hours REAL NOT NULL,
     urgency REAL NOT NULL,
+    weighed INTEGER NOT NULL,
     recovers_task_id TEXT REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
     archived INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
@@ -61,12 +63,39 @@ CREATE TABLE tasks (
     ended_at INTEGER,
     UNIQUE (session_id, alias)
 ) STRICT;
--- urgency: hours of the longest chain of work that starts with this task, as far as it was known when it was planned.
+-- effort_hours: the estimated effort as a number; urgency: hours of the longest chain of work that starts with this task, as far as it was
+-- known; weighed: whether its hours lie on what it waits for as well.
 CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq) WHERE status = 'pending' AND blockers = 0;
 CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq) WHERE status IN ('pending', 'in_progress', 'blocked');
-CREATE INDEX tasks_status ON tasks (session_id, archived, status);
+CREATE INDEX tasks_unweighed ON tasks (session_id) WHERE weighed = 0;
+CREATE INDEX tasks_status ON tasks (session_id, status, seq);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX tasks_recovers ON tasks (recovers_task_id) WHERE recovers_task_id IS NOT NULL;
+
+-- How many tasks there are of each kind, so that nobody has to count them.
+CREATE TABLE tallies (
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    archived INTEGER NOT NULL,
+    recovery INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    tasks INTEGER NOT NULL,
+    PRIMARY KEY (session_id, archived, recovery, status)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER tasks_tallied_in AFTER INSERT ON tasks BEGIN
+    INSERT INTO tallies VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
+    ON CONFLICT DO UPDATE SET tasks = tasks + 1;
+END;
+CREATE TRIGGER tasks_tallied_anew AFTER UPDATE OF status, archived, task_type ON tasks
+WHEN old.status <> new.status OR old.archived <> new.archived OR old.task_type <> new.task_type BEGIN
+    UPDATE tallies SET tasks = tasks - 1
+    WHERE session_id = old.session_id AND archived = old.archived AND recovery = (old.task_type = 'recovery') AND status = old.status;
+    INSERT INTO tallies VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
+    ON CONFLICT DO UPDATE SET tasks = tasks + 1;
+END;
+CREATE TRIGGER tasks_tallied_out AFTER DELETE ON tasks BEGIN
+    UPDATE tallies SET tasks = tasks - 1
+    WHERE session_id = old.session_id AND archived = old.archived AND recovery = (old.task_type = 'recovery') AND status = old.status;
+END;
 
 -- met: whether the outcome waited for has come; governed: whether the task's condition names this edge instead.
 CREATE TABLE dependencies (

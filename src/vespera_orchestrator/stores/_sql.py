@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _rules
 from vespera_orchestrator._codec import dump_json, dump_time, load_json, load_time, load_time_or_none
 from vespera_orchestrator._model import (
     Artifact,
@@ -23,7 +22,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import CorruptRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 Row: TypeAlias = Any
 """A row, read by position."""
@@ -44,6 +43,9 @@ EVENT: Final = "seq, at, kind, session_id, task_id, agent, data"
 WORKTREE: Final = "name, session_id, task_id, agent, path, branch, base, state, landed, rescue_ref, created_at"
 DOCUMENT: Final = "path, version, digest, event_seq, created_at"
 
+RANKED: Final = "effort_hours, condition_version, weighed"
+"""Columns of a task that only the store's own statements read."""
+
 TASK_TEXTS: Final = ("title", "description", "task_type", "complexity", "specialist_type", "priority", "estimated_effort")
 """Descriptive columns of a task that are stored as they are."""
 
@@ -62,9 +64,9 @@ def _names(columns: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in columns.split(","))
 
 
-_TASK, _ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(
-    _names, (TASK, ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT)
-)
+_ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(_names, (ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT))
+_STATUSES: Final = {str(status): status for status in TaskStatus}
+_OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
 
 
 def read_session(row: Row, updated_at: int) -> Session:
@@ -73,22 +75,45 @@ def read_session(row: Row, updated_at: int) -> Session:
     return Session(row[0], row[1], row[2], row[3], context, load_time(row[5]), load_time(max(updated_at, row[5])))
 
 
-def read_task(row: Row, dependencies: Sequence[Row]) -> Task:
-    """Make the record of a task from its row and its edges' ``(needs_id, on_outcome)``."""
-    values = dict(zip(_TASK, row, strict=True))
-    record = f"task {row[0]}"
+def read_task(row: Row, dependencies: tuple[Dependency, ...]) -> Task:
+    """Make the record of a task from its row and its edges."""
+    record = row[0]
     try:
-        values["status"] = TaskStatus(values["status"])
-        values["dependencies"] = tuple([Dependency(needs, Outcome(on)) for needs, on in dependencies])
-    except ValueError as exc:
-        raise CorruptRecordError(record, str(exc)) from exc
-    for name in ("condition_names", "context", "outputs"):
-        values[name] = load_json(values[name], record) if values[name] else {}
-    for name in ("due_at", "created_at", "updated_at", "ended_at"):
-        values[name] = load_time_or_none(values[name])
-    values["was_blocked"] = bool(values["was_blocked"])
-    values["archived"] = bool(values["archived"])
-    return Task(**values)
+        status = _STATUSES[row[5]]
+    except KeyError as exc:
+        raise CorruptRecordError(f"task {record}", f"{row[5]!r} is no status") from exc
+    values: tuple[Any, ...] = (
+        *row[:5],
+        status,
+        *row[6:11],
+        load_time_or_none(row[11]),
+        row[12],
+        dependencies,
+        row[13],
+        _mapping(row[14], record),
+        _mapping(row[15], record),
+        _mapping(row[16], record),
+        *row[17:22],
+        bool(row[22]),
+        *row[23:26],
+        bool(row[26]),
+        load_time(row[27]),
+        load_time(row[28]),
+        load_time_or_none(row[29]),
+    )
+    return Task(*values)
+
+
+def _mapping(text: str | None, task_id: str) -> Any:
+    return load_json(text, f"task {task_id}") if text and text != "{}" else {}
+
+
+def read_edge(needs: str, on: str) -> Dependency:
+    """Make the record of an edge."""
+    try:
+        return Dependency(needs, _OUTCOMES[on])
+    except KeyError as exc:
+        raise CorruptRecordError(f"a dependency on {needs}", f"{on!r} is no outcome") from exc
 
 
 def read_attempt(row: Row) -> Attempt:
@@ -136,11 +161,15 @@ def read_document(row: Row) -> DocumentVersion:
     return DocumentVersion(**values | {"created_at": load_time(values["created_at"])})
 
 
-def task_row(task: Task) -> Row:
-    """Make the row of a new task."""
+def task_row(task: Task, *, weighed: bool) -> Row:
+    """Make the row of a new task: `TASK`, then `RANKED`."""
     names = dump_json(dict(task.condition_names), "condition") if task.condition_names else None
     return (
-        *attrs.astuple(task, recurse=False)[:5],
+        task.id,
+        task.alias,
+        task.session_id,
+        task.title,
+        task.description,
         str(task.status),
         task.task_type,
         task.complexity,
@@ -166,12 +195,15 @@ def task_row(task: Task) -> Row:
         dump_time(task.created_at),
         dump_time(task.updated_at),
         dump_time(task.ended_at),
+        _rules.effort_hours(task.estimated_effort),
+        None if task.condition is None else _rules.CONDITION_VERSION,
+        int(weighed),
     )
 
 
-def group_edges(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
+def group_edges(rows: Iterable[Row]) -> Mapping[str, tuple[Dependency, ...]]:
     """Group ``(task_id, needs_id, on_outcome)`` by task."""
-    grouped: dict[str, list[Row]] = {}
+    grouped: dict[str, list[Dependency]] = {}
     for task_id, needs, on in rows:
-        grouped.setdefault(task_id, []).append((needs, on))
-    return grouped
+        grouped.setdefault(task_id, []).append(read_edge(needs, on))
+    return {task_id: tuple(edges) for task_id, edges in grouped.items()}

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import VesperaError
 
 _OPEN: Final = "('pending', 'in_progress', 'blocked')"
+_READY: Final = f"""
+    SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
+    ORDER BY priority DESC, urgency DESC, seq LIMIT ?
+"""
 _SUBTREE: Final = """
     WITH RECURSIVE below (id) AS (
         SELECT ? UNION ALL SELECT tasks.id FROM tasks JOIN below ON tasks.parent_task_id = below.id
@@ -112,7 +116,7 @@ class SQLiteStore:
 
     def open_sessions(self) -> int:
         """See `contracts.Store.open_sessions`."""
-        sql = f"SELECT count(*) FROM sessions WHERE EXISTS (SELECT 1 FROM tasks WHERE session_id = sessions.id AND status IN {_OPEN})"
+        sql = f"SELECT count(DISTINCT session_id) FROM tallies WHERE tasks > 0 AND status IN {_OPEN}"
         with self._database.read() as db:
             return int(db.execute(sql).fetchone()[0])
 
@@ -156,16 +160,16 @@ class SQLiteStore:
         self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft], mistakes: Sequence[VesperaError] = ()
     ) -> list[Task]:
         now = self._database.clock()
-        tasks = _planning.Planner(db, session_id, drafts, now, mistakes).tasks()
+        planner = _planning.Planner(db, session_id, drafts, now, mistakes)
+        tasks = planner.tasks()
         new = {task.id: task for task in tasks}
         children: dict[str, int] = {}
         for task in tasks:
             if task.parent_task_id is not None:
                 children[task.parent_task_id] = children.get(task.parent_task_id, 0) + 1
-        outside = {edge.task for task in tasks for edge in task.dependencies if edge.task not in new}
-        needed = {**new, **{task.id: task for task in self._tasks_by_id(db, outside, edges=False)}}
+        needed = {**planner.found, **new}
         stands = [_rules.standing(task, needed) for task in tasks]
-        hours = _planning.urgencies(tasks, self._urgencies(db, [parent for parent in children if parent not in new]))
+        hours = _planning.urgencies(tasks, {parent: needed[parent].urgency for parent in children if parent not in new})
         tasks = [
             attrs.evolve(task, blockers=s.blockers + children.get(task.id, 0), urgency=hours[task.id])
             for task, s in zip(tasks, stands, strict=True)
@@ -186,9 +190,10 @@ class SQLiteStore:
         return self._tasks_by_id(db, [task.id for task in tasks])
 
     def _insert_tasks(self, db: sqlite3.Connection, tasks: list[Task], needed: Mapping[str, Task], now: int) -> None:
+        new = {task.id for task in tasks}
         db.executemany(
-            f"INSERT INTO tasks ({_sql.TASK}, condition_version) VALUES ({_sql.slots(_sql.TASK)}, ?)",
-            [(*_sql.task_row(task), None if task.condition is None else _rules.CONDITION_VERSION) for task in tasks],
+            f"INSERT INTO tasks ({_sql.TASK}, {_sql.RANKED}) VALUES ({_sql.slots(f'{_sql.TASK}, {_sql.RANKED}')})",
+            [_sql.task_row(task, weighed=all(edge.task in new for edge in task.dependencies)) for task in tasks],
         )
         edges = []
         for task in tasks:
@@ -197,18 +202,11 @@ class SQLiteStore:
                 met = _rules.edge_met(edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked) is True
                 edges.append((task.id, edge.task, position, str(edge.on), edge.task in governed, met))
         if edges:
-            _planning.raise_urgency(db, tasks, {**needed, **{task.id: task for task in tasks}})
             db.executemany("INSERT INTO dependencies VALUES (?, ?, ?, ?, ?, ?)", edges)
         db.executemany(
             "INSERT INTO events (at, kind, session_id, task_id, agent, data) VALUES (?, 'task_planned', ?, ?, NULL, ?)",
             [(now, task.session_id, task.id, dump_json({"alias": task.alias, "title": task.title}, "title")) for task in tasks],
         )
-
-    def _urgencies(self, db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, float]:
-        if not ids:
-            return {}
-        sql = "SELECT id, urgency FROM tasks WHERE id IN (SELECT value FROM json_each(?))"
-        return dict(db.execute(sql, (json.dumps(ids),)).fetchall())
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
         """See `contracts.Store.update_task`."""
@@ -219,6 +217,10 @@ class SQLiteStore:
             values["context"] = dump_json(changes["context"], "context")
         with self._database.write() as db:
             task = self._task(db, task_id)
+            if "estimated_effort" in values:
+                values["effort_hours"] = _rules.effort_hours(values["estimated_effort"])
+                values["urgency"] = task.urgency + values["effort_hours"] - _rules.effort_hours(task.estimated_effort)
+                values["weighed"] = 0
             if values:
                 self._set(db, task_id, **values)
                 shown = {name: str(value) if name == "due_at" else value for name, value in changes.items()}
@@ -244,6 +246,7 @@ class SQLiteStore:
                 """,
                 (task_id, needs, str(on)),
             )
+            self._set(db, task_id, weighed=0)
             self._event(db, "dependency_added", task.session_id, task_id, None, {"needs": needs, "on": str(on)})
             self._restand(db, task_id)
             return self._task(db, task_id)
@@ -283,19 +286,35 @@ class SQLiteStore:
 
     def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         """See `contracts.Store.count`."""
+        if query.session_id is not None and query == _tallied(query):
+            return self._tally(query)
         prefix, where, values = _where(query)
         sql = f"{prefix} SELECT tasks.status, count(*) FROM tasks {where} GROUP BY tasks.status"
         with self._database.read() as db:
             return {TaskStatus(status): number for status, number in db.execute(sql, values)}
 
-    def ready(self, session_id: str, limit: int) -> list[Task]:
-        """See `contracts.Store.ready`."""
-        sql = f"""
-            SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
-            ORDER BY priority DESC, urgency DESC, seq LIMIT ?
+    def _tally(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        sql = """
+            SELECT status, sum(tasks) FROM tallies
+            WHERE session_id = ?1 AND tasks > 0 AND (?2 OR archived = 0) AND (?3 IS NULL OR recovery = ?3) GROUP BY status
         """
         with self._database.read() as db:
-            return self._with_edges(db, db.execute(sql, (session_id, limit)).fetchall())
+            rows = db.execute(sql, (query.session_id, query.include_archived, query.recoveries))
+            return {TaskStatus(status): number for status, number in rows}
+
+    def ready(self, session_id: str, limit: int) -> list[Task]:
+        """See `contracts.Store.ready`."""
+        self._weigh(session_id)
+        with self._database.read() as db:
+            return self._with_edges(db, db.execute(_READY, (session_id, limit)).fetchall())
+
+    def _weigh(self, session_id: str) -> None:
+        sql = "SELECT 1 FROM tasks INDEXED BY tasks_unweighed WHERE session_id = ? AND weighed = 0 LIMIT 1"
+        with self._database.read() as db:
+            if not db.execute(sql, (session_id,)).fetchone():
+                return
+        with self._database.write() as db:
+            _planning.weigh(db, session_id)
 
     def situation(self, task_id: str) -> Situation:
         """See `contracts.Store.situation`."""
@@ -362,12 +381,9 @@ class SQLiteStore:
         with self._database.write() as db:
             self._expire(db, task_id if take_over else None)
             if task_id is None:
-                sql = """
-                    SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
-                    ORDER BY priority DESC, urgency DESC, seq LIMIT 1
-                """
-                row = db.execute(sql, (session_id,)).fetchone()
-                return None if row is None else self._claim(db, self._task(db, row[0]), agent, lease_s)
+                _planning.weigh(db, session_id)
+                best = db.execute(_READY, (session_id, 1)).fetchall()
+                return self._claim(db, self._with_edges(db, best)[0], agent, lease_s) if best else None
             return self._claim(db, self._task(db, task_id), agent, lease_s)
 
     def _claim(self, db: sqlite3.Connection, task: Task, agent: str, lease_s: float, wanted: str = "start") -> Claim:
@@ -521,6 +537,7 @@ class SQLiteStore:
                 UNION SELECT parent_task_id FROM tasks WHERE id = ?1 AND parent_task_id IS NOT NULL
             ) JOIN tasks USING (id) WHERE status IN {_OPEN} ORDER BY urgency DESC, seq LIMIT 1
         """
+        self._weigh(session_id)
         with self._database.read() as db:
             ids: list[str] = []
             row = db.execute(first, (session_id,)).fetchone()
@@ -563,7 +580,8 @@ class SQLiteStore:
             recovery = self._end(db, task, ending, agent, saved, receipt)
             if within is not None:
                 within()
-            return Finished(self._task(db, task_id), saved, recovery)
+            now = db.execute(f"SELECT {_sql.TASK} FROM tasks WHERE id = ?", (task_id,)).fetchone()
+            return Finished(_sql.read_task(now, task.dependencies), saved, recovery)
 
     def _repeated(self, db: sqlite3.Connection, task: Task, attempt: int | None, receipt: str) -> Finished | None:
         if task.status not in {TaskStatus.COMPLETED, TaskStatus.BLOCKED} or (attempt is not None and attempt != task.attempts):
@@ -1030,6 +1048,17 @@ def _edges_decided(task: Task) -> tuple[list[str], list[str]]:
     """Return the outcomes that are met by how the task stands, and those that never will be."""
     decided = {on: _rules.edge_met(on, task.status, was_blocked=task.was_blocked) for on in Outcome}
     return [str(on) for on, met in decided.items() if met], [str(on) for on, met in decided.items() if met is False]
+
+
+def _tallied(query: TaskQuery) -> TaskQuery:
+    """Return *query* with nothing but what is counted all the time; equal to it when it asks for no more."""
+    return TaskQuery(
+        session_id=query.session_id,
+        recoveries=query.recoveries,
+        include_archived=query.include_archived,
+        limit=query.limit,
+        offset=query.offset,
+    )
 
 
 def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
