@@ -167,6 +167,7 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
         source = _filled(scale.folder, size)
         sides[f"ours {size}"] = facade(scale.folder / f"ours {size}", source)
         sides[f"hand {size}"] = hand(scale.folder / f"hand {size}", source)
+        source.unlink()
     plan, live = _play(sides, count, rounds, stack)
     found, least = [], sizes[0]
     for what, costs in (("plan", plan), ("claim + complete", live)):

@@ -143,3 +143,45 @@ def test_light_until_used(tmp_path):
 def test_version_is_one():
     """The version of the package is that of its metadata."""
     assert importlib.metadata.version("vespera-orchestrator") == vespera.__version__
+
+
+WRONG = [
+    "vespera.open(5)",
+    'vespera.open(b"/nowhere")',
+    "vespera.open(orch.project, store=5)",
+    "orch.initialize_session(5)",
+    "orch.get_task(5)",
+    'orch.get_task("")',
+    "orch.why(None)",
+    "orch.cancel_task(5)",
+    'orch.plan_task("x", dependencies=5)',
+    'orch.plan_task("x", parent_task_id=5)',
+    'orch.query_tasks(limit="5")',
+    "orch.query_tasks(limit=True)",
+    'orch.query_tasks(offset="x")',
+    "orch.query_tasks(status=5)",
+    "orch.ready_tasks(limit=2.5)",
+    "orch.list_sessions(limit=-1)",
+    'orch.get_status(budget_tokens="x")',
+    'next(orch.watch("x", timeout_s=0), None)',
+    'next(orch.watch(timeout_s="x"), None)',
+    "orch.synthesize_results(5)",
+    "orch.spawn_agent_with_context(5)",
+    'orch.artifacts.save("x", "y", tags=5)',
+    'work.briefing("x")',
+    "work.briefing(0)",
+    'work.checkpoint({}, progress="x")',
+]
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_an_argument_of_a_wrong_kind_is_refused_in_our_words(tmp_path, call):
+    """Whatever is passed where something else belongs: the error is ours, it names the argument, and nothing is written."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("first")
+        work = orch.execute_task("first")
+        before = orch._store.last_seq()
+        with pytest.raises((vespera.InvalidInputError, vespera.PlanError)):
+            eval(call, {"vespera": vespera, "orch": orch, "work": work})
+        assert orch._store.last_seq() == before

@@ -479,6 +479,25 @@ def test_a_holder_that_saves_an_artifact_after_sleeping_has_its_task_back(orch, 
     assert orch._store.attempts(work.task.id)[0].error is None
 
 
+def test_a_hold_that_lapses_after_its_reason_is_gone_ends_in_an_explained_skip(orch, clock):
+    """What was begun on a failure that has been made good since is not begun anew; its checkpoint stays, and its holder is told."""
+    build = orch.plan_task("Build")
+    orch.plan_task("Apologise", dependencies=[build.on("failure")])
+    orch.abandon_task("build")
+    work = orch.execute_task("apologise", lease_s=60)
+    work.checkpoint({"letter": "half"})
+    orch.retry_task("build")
+    orch.complete_task("build", summary="s", detailed_work="d")
+    assert orch.get_task("apologise").status is TaskStatus.IN_PROGRESS
+    clock.advance(3600)
+    assert "build" in str(orch.why("apologise"))
+    assert orch.get_task("apologise").status is TaskStatus.SKIPPED
+    assert orch._store.last_checkpoint(work.task.id).state == {"letter": "half"}
+    with pytest.raises(LeaseLostError, match="skipped"):
+        work.heartbeat()
+    assert orch.next_step().action == "done"
+
+
 def replaced(orch, clock):
     """Two works on one task: one that was replaced after it fell silent, and the one that replaced it."""
     orch.plan_task("Build")

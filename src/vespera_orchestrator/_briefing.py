@@ -59,6 +59,7 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
     waiting: Why | None,
     unreached: Task | None,
     synthesis: str | None = None,
+    archived: bool = False,
 ) -> NextStep:
     """Choose the one thing to do now.
 
@@ -70,8 +71,11 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         decisions: Blocked tasks that wait for a person.
         waiting: Any pending task that is not ready, with its causes.
         synthesis: The id of what its results were brought together in, if that was done.
+        archived: Whether there were tasks, and all of them are archived.
         unreached: A task that was given up or cancelled, when nothing is open any more.
     """
+    if archived:
+        return NextStep("done", "Everything has ended and is put away in the archive. Plan on, or stop here.", 'orch.plan_task("…")')
     if not sum(counts.values()):
         return NextStep("plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")')
     if ready is not None and gathers and synthesis is not None:

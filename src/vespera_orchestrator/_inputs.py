@@ -14,6 +14,7 @@ import attrs
 from vespera_orchestrator._model import Dependency, NextAction, Outcome, Task, TaskDraft, TaskStatus
 from vespera_orchestrator._rules import MAX_PRIORITY
 from vespera_orchestrator._sessions import reference
+from vespera_orchestrator.contracts import Store
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 
 if TYPE_CHECKING:
@@ -204,6 +205,13 @@ def name(what: str, value: object) -> str:
     return value
 
 
+def store(value: object) -> Store:
+    """Return a store that the caller made, or refuse what is none."""
+    if not isinstance(value, Store):
+        raise InvalidInputError("store", f"{value!r} is neither an address nor an object that keeps the Store contract")
+    return value
+
+
 def is_number(value: object) -> bool:
     """Tell whether it is a number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -266,6 +274,8 @@ _STATUS_WORDS: Final = {
 
 
 def statuses(given: str | TaskStatus | Iterable[str | TaskStatus] | None) -> tuple[TaskStatus, ...]:
+    if given is not None and not isinstance(given, Iterable):
+        raise InvalidInputError("status", f"{given!r} is no status; there are {', '.join(TaskStatus)}")
     words = () if given is None else (given,) if isinstance(given, str) else tuple(given)
     try:
         return tuple(TaskStatus(word) for word in words)
@@ -277,6 +287,9 @@ def statuses(given: str | TaskStatus | Iterable[str | TaskStatus] | None) -> tup
 
 
 def at_least(least: int, value: int | None, name: str) -> int | None:
+    """Return a whole number of at least so much, or ``None`` as it is."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise InvalidInputError(name, f"{value!r} should be a whole number")
     if value is not None and value < least:
         raise InvalidInputError(name, f"{value} should be at least {least}")
     return value

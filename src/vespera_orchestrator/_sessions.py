@@ -189,6 +189,9 @@ class Home:
         Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git repository around *path*, then the nearest
         folder upward that has a home, then *path* itself.
         """
+        for name, given in (("path", path), ("home", home or "")):
+            if not isinstance(os.fspath(given) if isinstance(given, os.PathLike) else given, str):
+                raise InvalidInputError(name, f"{given!r} should be the path of a folder")
         start = Path(path).expanduser().resolve()
         chosen = home or os.environ.get(ENV_HOME)
         try:
@@ -334,10 +337,7 @@ class Scope:
         Raises:
             TaskNotFoundError: With aliases that look alike.
         """
-        if isinstance(ref, Task):
-            ref = ref.id
-        if not ref:
-            raise InvalidInputError("task", "is empty; give an id, an alias or a Task")
+        ref = reference(ref)
         session_id = None if is_id(ref) else self.session_id()
         task = self.store.find_task(ref, session_id)
         if task is None:
@@ -364,9 +364,10 @@ class Scope:
 
 def reference(ref: str | Task | Dependency) -> str:
     """Return what names the task in *ref*."""
-    if isinstance(ref, Task):
-        return ref.id
-    return ref.task if isinstance(ref, Dependency) else ref
+    named: object = ref.id if isinstance(ref, Task) else ref.task if isinstance(ref, Dependency) else ref
+    if not isinstance(named, str) or not named:
+        raise InvalidInputError("task", f"{named!r} names none; give an id, an alias or a Task")
+    return named
 
 
 # --- what a child inherits --------------------------------------------------

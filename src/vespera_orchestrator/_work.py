@@ -267,6 +267,7 @@ class Work:
         Args:
             budget_tokens: About how long it may be; one token is counted as four characters.
         """
+        _inputs.at_least(1, budget_tokens, "budget_tokens")
         orch = self._orch
         needed = list(orch._store.situation(self.task.id).needed.values())
         built_on = orch._inherited(self.task)

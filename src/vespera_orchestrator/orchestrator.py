@@ -116,7 +116,7 @@ class Orchestrator:
         """
         place = Home.locate(path, home).create()
         given = store if store is not None else os.environ.get(ENV_STORE) or None
-        opened = open_store(given, place.database, clock) if given is None or isinstance(given, str) else given
+        opened = open_store(given, place.database, clock) if given is None or isinstance(given, str) else _inputs.store(given)
         return cls(Scope(place, opened, agent=agent, session_id=session), clock=clock, owns_store=opened is not given)
 
     def close(self) -> None:
@@ -220,6 +220,8 @@ class Orchestrator:
         """
         if project_type is not None and project_type not in PROJECT_TYPES:
             raise InvalidInputError("project_type", f"{project_type!r} is none of {', '.join(PROJECT_TYPES)}")
+        if not isinstance(goal, str):
+            raise InvalidInputError("goal", f"{goal!r} should be a sentence")
         parent = None if parent_session is None else self._scope.session(parent_session).id
         now = self._clock()
         given = _inputs.mapping("context", context)
@@ -248,7 +250,7 @@ class Orchestrator:
 
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the one last written to first."""
-        return self._store.sessions(limit=limit, offset=offset)
+        return self._store.sessions(limit=_inputs.at_least(0, limit, "limit"), offset=_inputs.at_least(0, offset, "offset") or 0)
 
     def session_status(self, session_id: str | Session | None = None) -> _briefing.SessionStatus:
         """Return a session's progress in figures."""
@@ -613,6 +615,7 @@ class Orchestrator:
         running = counts.get(TaskStatus.IN_PROGRESS, 0)
         return _briefing.next_step(
             counts=counts,
+            archived=not counts and bool(store.count(attrs.evolve(everything, include_archived=True))),
             ready=ready,
             gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))),
             synthesis=self._fresh_synthesis(ready),
@@ -658,8 +661,10 @@ class Orchestrator:
             after: Start behind this event's ``seq``; by default with the next event.
             timeout_s: Stop after so many seconds without an event; ``None``: go on until the loop is left.
         """
+        if timeout_s is not None and not _inputs.is_number(timeout_s):
+            raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
         session_id = self._scope.session_id()
-        seen = self._store.last_seq() if after is None else after
+        seen = self._store.last_seq() if after is None else _inputs.at_least(0, after, "after") or 0
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             for event in self._store.events(seen, session_id=session_id):

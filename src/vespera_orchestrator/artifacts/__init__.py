@@ -10,7 +10,7 @@ import codecs
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, S
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable
 
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator._sessions import Scope
@@ -421,6 +420,8 @@ def _word(name: str, value: object) -> str:
 
 def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:
     """Accept one tag as it is: ``tags="design"`` can mean nothing else."""
+    if not isinstance(tags, Iterable):
+        raise InvalidInputError("tags", f"{tags!r} should be words")
     return tuple(dict.fromkeys(_word("tags", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
 
 
