@@ -369,3 +369,9 @@ def test_the_graph_as_dot_and_json():
         ("t_a", "t_b", "failure", None),
         ("t_a", "t_c", "success", "a.success"),
     ]
+
+
+def test_a_notebook_draws_the_graph():
+    """In a notebook the graph is shown as a drawing, and as text where no drawing can be shown."""
+    graph = TaskGraph([task("a"), task("b", "a")])
+    assert graph._repr_mimebundle_() == {"text/plain": repr(graph), "text/vnd.mermaid": graph.to_mermaid()}

@@ -159,6 +159,10 @@ class TaskGraph:
     def _hours(self, task_id: str) -> float:
         return _rules.effort_hours(self._tasks[task_id].estimated_effort)
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Draw itself in notebooks: JupyterLab renders Mermaid by itself, from version 4.1 on."""
+        return {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
+
     def to_mermaid(self, *, direction: str = "TD", limit: int = 150) -> str:
         """Draw the graph as Mermaid text.
 
