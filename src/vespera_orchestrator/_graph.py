@@ -159,7 +159,7 @@ class TaskGraph:
     def _hours(self, task_id: str) -> float:
         return _rules.effort_hours(self._tasks[task_id].estimated_effort)
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Draw itself in notebooks: JupyterLab renders Mermaid by itself, from version 4.1 on."""
         return {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
 
