@@ -224,7 +224,7 @@ def test_no_title_breaks_a_drawing(title):
     assert [line.split("[")[0].strip() for line in lines[1:3]] == ["n0", "n1"]
     assert lines[3] == "    n0 --> n1"
     assert lines[4].startswith("    classDef pending ")
-    assert len(lines) == 5
+    assert lines[5:] == ["    linkStyle default stroke:#888888"]
     label = lines[1].removeprefix('    n0["').removesuffix('"]:::pending')
     assert not set('"<>`|\\\n\r\u2028') & set(label.replace("<br/>", ""))
 
@@ -234,7 +234,7 @@ def test_no_title_breaks_a_drawing(title):
 def test_any_title_keeps_its_line(title):
     """Whatever a title holds, the drawing has one line for each task and one for each edge."""
     lines = TaskGraph([task("a", title=title), task("b", "a", title=title)]).to_mermaid().splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert all(line.endswith('"]:::pending') and line.count('"') == 2 for line in lines[1:3])
 
 
@@ -263,6 +263,7 @@ def test_edges_say_what_they_wait_for():
         '    n0 -->|"if a.success and a.outputs.x == #34;y#34;"| n2',
         '    n3 -.->|"part of"| n2',
         *(line for line in text.split("\n") if "classDef" in line),
+        "    linkStyle default stroke:#888888",
     ]
     assert text.count("classDef") == 4
     well_formed(text)
@@ -375,3 +376,17 @@ def test_a_notebook_draws_the_graph():
     """In a notebook the graph is shown as a drawing, and as text where no drawing can be shown."""
     graph = TaskGraph([task("a"), task("b", "a")])
     assert graph._repr_mimebundle_() == {"text/plain": repr(graph), "text/vnd.mermaid": graph.to_mermaid()}
+
+
+def test_an_open_recovery_stands_before_the_task_it_repairs(tmp_path):
+    """What is blocked waits for its recovery, in the levels and in the drawing; a recovery that has ended holds nobody up."""
+    with vespera.open(tmp_path, store="memory:") as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("build")
+        orch.execute_task("build").fail("no compiler")
+        graph = orch.graph()
+        assert [[one.alias for one in level] for level in graph.levels()] == [["recover_build"], ["build"]]
+        assert [one.alias for one in graph.critical_path()] == ["recover_build", "build"]
+        assert '-.->|"repairs"|' in graph.to_mermaid()
+        orch.complete_task("recover_build", summary="installed one", detailed_work="apt")
+        assert not orch.graph().nx.edges

@@ -32,7 +32,8 @@ class TaskGraph:
     """The tasks of a session and what waits for what, as they were when it was made.
 
     An edge runs from what comes first to what comes after. Its attribute ``kind`` is ``dependency`` (then ``on`` is the outcome, and
-    ``condition`` the waiting task's condition if that governs the edge) or ``part`` (a subtask and its parent).
+    ``condition`` the waiting task's condition if that governs the edge), ``part`` (a subtask and its parent) or ``recovery`` (an open
+    recovery and the task it repairs).
     """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
@@ -55,6 +56,9 @@ class TaskGraph:
         parent = task.parent_task_id
         if parent in self._tasks and not self.nx.has_edge(task.id, parent):
             self.nx.add_edge(task.id, parent, kind="part", on=None, condition=None)
+        broken = task.recovers_task_id
+        if broken in self._tasks and not task.status.is_terminal and not self.nx.has_edge(task.id, broken):
+            self.nx.add_edge(task.id, broken, kind="recovery", on=None, condition=None)
 
     def __repr__(self) -> str:
         return f"<TaskGraph of {len(self)} tasks; .levels(), .critical_path(), .to_mermaid(), .nx>"
@@ -177,13 +181,16 @@ class TaskGraph:
         shown = {task_id: f"n{number}" for number, task_id in enumerate(t for t in self._tasks if t in chosen)}
         lines = [f"flowchart {direction}"]
         lines += [f'    {name}["{_label(self._tasks[task_id])}"]:::{self._tasks[task_id].status}' for task_id, name in shown.items()]
-        lines += [f"    {shown[a]} {_arrow(data)} {shown[b]}" for a, b, data in self.nx.edges(data=True) if a in shown and b in shown]
+        edges = [f"    {shown[a]} {_arrow(data)} {shown[b]}" for a, b, data in self.nx.edges(data=True) if a in shown and b in shown]
+        lines += edges
         if len(shown) < len(order):
             lines.append(f'    more["… and {len(order) - len(shown)} more tasks"]')
         used = {self._tasks[task_id].status for task_id in shown}
         lines += [
             f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}" for status, (fill, ink) in _COLOURS.items() if status in used
         ]
+        if edges:
+            lines.append("    linkStyle default stroke:#888888")  # seen on light ground and on dark
         return "\n".join(lines)
 
     def to_dot(self) -> str:
@@ -194,7 +201,7 @@ class TaskGraph:
             label = f"{task.title}\n{task.status.replace('_', ' ')}"
             lines.append(f"  {_quote(task.id)} [label={_quote(label)}, fillcolor={_quote(fill)}, fontcolor={_quote(ink)}];")
         for before, after, data in self.nx.edges(data=True):
-            style = ", style=dashed" if data["kind"] == "part" else ""
+            style = "" if data["kind"] == "dependency" else ", style=dashed"
             lines.append(f"  {_quote(before)} -> {_quote(after)} [label={_quote(_words(data))}{style}];")
         return "\n".join([*lines, "}"])
 
@@ -226,14 +233,14 @@ def _label(task: Task) -> str:
 
 def _words(data: dict[str, Any]) -> str:
     """Say on an edge what it waits for; nothing when it is success."""
-    if data["kind"] == "part":
-        return "part of"
+    if data["kind"] != "dependency":
+        return {"part": "part of", "recovery": "repairs"}[data["kind"]]
     if data["condition"] is not None:
         return f"if {data['condition']}"
     return "" if data["on"] is Outcome.SUCCESS else f"on {data['on']}"
 
 
 def _arrow(data: dict[str, Any]) -> str:
-    line = "-.->" if data["kind"] == "part" else "-->"
+    line = "-->" if data["kind"] == "dependency" else "-.->"
     words = _words(data)
     return f'{line}|"{_escape(words)}"|' if words else line
