@@ -186,8 +186,8 @@ def test_a_hostile_effort_costs_little(text):
 # --- drawing ----------------------------------------------------------------------
 
 NODE = re.compile(r'    (n\d+|more)\["([^"\[\]]|#91;|#93;)*"\](:::[a-z_]+)?')
-EDGE = re.compile(r'    n\d+ (-->|-->\|"on [a-z]+"\||-->\|"if [^"|]*"\||-\.->\|"part of"\|) n\d+')
-STYLE = re.compile(r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}")
+EDGE = re.compile(r'    n\d+ (-->|-->\|"on [a-z]+"\||-->\|"if [^"|]*"\||-\.->\|"(?:part of|repairs)"\|) n\d+')
+STYLE = re.compile(r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}|    linkStyle default stroke:#888888")
 
 
 def well_formed(text):
@@ -388,5 +388,6 @@ def test_an_open_recovery_stands_before_the_task_it_repairs(tmp_path):
         assert [[one.alias for one in level] for level in graph.levels()] == [["recover_build"], ["build"]]
         assert [one.alias for one in graph.critical_path()] == ["recover_build", "build"]
         assert '-.->|"repairs"|' in graph.to_mermaid()
+        well_formed(graph.to_mermaid())
         orch.complete_task("recover_build", summary="installed one", detailed_work="apt")
         assert not orch.graph().nx.edges
