@@ -12,37 +12,63 @@ Two things can be replaced: the `Store`, which holds the truth, and the `Content
 * Operations may be called from any thread. In a child made by ``fork`` the store opens a connection of its own.
 * What a task's state should become is decided by the pure functions in ``_rules``; a store carries the decision out.
 * Foreign errors do not get out: they are translated to the branches under `StoreError`.
+
+`vespera_orchestrator.testing.StoreContract` holds a store to all of this. The records that go in and out can be imported from here.
 """
 
 from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Protocol, runtime_checkable
 
+from vespera_orchestrator._model import (
+    Artifact,
+    ArtifactDraft,
+    Attempt,
+    Checkpoint,
+    Claim,
+    DocumentVersion,
+    Ending,
+    Event,
+    Finished,
+    JsonValue,
+    Outcome,
+    Session,
+    Situation,
+    Task,
+    TaskDraft,
+    TaskQuery,
+    TaskStatus,
+    Worktree,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from vespera_orchestrator._model import (
-        Artifact,
-        ArtifactDraft,
-        Attempt,
-        Checkpoint,
-        Claim,
-        DocumentVersion,
-        Ending,
-        Event,
-        Finished,
-        JsonValue,
-        Outcome,
-        Session,
-        Situation,
-        Task,
-        TaskDraft,
-        TaskQuery,
-        TaskStatus,
-        Worktree,
-    )
     from vespera_orchestrator.errors import VesperaError
+
+__all__ = [
+    "Artifact",
+    "ArtifactDraft",
+    "Attempt",
+    "Checkpoint",
+    "Claim",
+    "ContentStore",
+    "DocumentVersion",
+    "Ending",
+    "Event",
+    "Finished",
+    "JsonValue",
+    "Outcome",
+    "Session",
+    "Situation",
+    "Store",
+    "Task",
+    "TaskDraft",
+    "TaskQuery",
+    "TaskStatus",
+    "Worktree",
+]
 
 
 @runtime_checkable
@@ -337,6 +363,12 @@ class Store(Protocol):
 
     def last_seq(self, session_id: str | None = None) -> int:
         """Return the position of the newest event, of the session or of all; 0 when there is none."""
+
+    def wait(self, after: int, timeout_s: float) -> None:
+        """Return when an event with ``seq > after`` may exist, of whichever process, or when *timeout_s* seconds have passed.
+
+        Returns at once when there is one already. May return early for no reason; whoever waits then reads `events` and waits again.
+        """
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import deque
 from datetime import timedelta
 from pathlib import Path
@@ -1008,6 +1009,12 @@ class SQLiteStore:
         where, values = ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
         with self._database.read() as db:
             return int(db.execute(f"SELECT coalesce(max(seq), 0) FROM events {where}", values).fetchone()[0])
+
+    def wait(self, after: int, timeout_s: float) -> None:
+        """See `contracts.Store.wait`."""
+        deadline = time.monotonic() + timeout_s
+        while self.last_seq() <= after and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _event(
         self,
