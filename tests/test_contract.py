@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from vespera_orchestrator.errors import MissingDependencyError
+from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.testing import ManualClock, MemoryStore, StoreContract
 
@@ -63,3 +64,11 @@ def test_only_the_contract_needs_pytest():
     """The clock and the store in memory work without pytest; the contract says what to install."""
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
     assert done.stdout == f"{MissingDependencyError('StoreContract', 'pytest', 'python -m pip install pytest')}\n"
+
+
+class TestPostgres(StoreContract):
+    """A schema of its own, with connections of its own for each side."""
+
+    @pytest.fixture
+    def open_store(self, postgres_url):
+        return lambda clock: PostgresStore.open(postgres_url, clock=clock)

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import NotFoundError as NotFoundError
     from vespera_orchestrator.errors import NothingReadyError as NothingReadyError
     from vespera_orchestrator.errors import NotReadyError as NotReadyError
+    from vespera_orchestrator.errors import OutcomeUnknownError as OutcomeUnknownError
     from vespera_orchestrator.errors import PlanError as PlanError
     from vespera_orchestrator.errors import ReadOnlyError as ReadOnlyError
     from vespera_orchestrator.errors import RefMovedError as RefMovedError
@@ -148,6 +149,7 @@ _HOMES = {
         "NotFoundError",
         "NotReadyError",
         "NothingReadyError",
+        "OutcomeUnknownError",
         "PlanError",
         "ReadOnlyError",
         "RefMovedError",
@@ -213,6 +215,7 @@ __all__ = [
     "NothingReadyError",
     "Orchestrator",
     "Outcome",
+    "OutcomeUnknownError",
     "PlanError",
     "ReadOnlyError",
     "RefMovedError",

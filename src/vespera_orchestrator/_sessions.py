@@ -383,7 +383,8 @@ class AgentContext:
     inherited_artifacts: tuple[Artifact, ...]
     """Records, not contents: ``orch.artifacts.read(a)`` gives the bytes. Nearest first."""
     home: Path
-    store_url: str
+    store_url: str = attrs.field(repr=False)
+    """It may hold a password."""
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment for the child process: *base* (by default this process's) with the names that make it join the session.

@@ -23,6 +23,7 @@ The branches are cut by what a caller can do about them::
     │  └─ NothingReadyError               carries the NextStep
     ├─ StoreError                         the store; nothing was written
     │  ├─ StoreUnavailableError           locked, disk full, I/O error; retryable
+    │  ├─ OutcomeUnknownError             written whole or not at all, and nobody can tell
     │  ├─ ReadOnlyError                   the home cannot be written
     │  ├─ SchemaVersionError              made by a newer version
     │  ├─ CorruptStoreError               the database file is damaged
@@ -352,6 +353,22 @@ class StoreUnavailableError(StoreError):
 
     def __str__(self) -> str:
         return f"{self.store}: {self.reason}; nothing was written, it is safe to try again"
+
+
+@attrs.define(slots=False)
+class OutcomeUnknownError(StoreError):
+    """The connection was lost in the moment of writing, and the server cannot be asked. The change is there whole, or not at all."""
+
+    store: str
+    """The address."""
+    reason: str
+    """What happened."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.store}: the change may have been written or not; {self.reason}. Try again when the server is back: the same completion "
+            "or artifact is known again; before planning or claiming once more, look with orch.get_status()"
+        )
 
 
 @attrs.define(slots=False)

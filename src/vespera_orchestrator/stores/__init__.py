@@ -1,7 +1,8 @@
-"""Where the truth is kept. The only door to sqlite3."""
+"""Where the truth is kept. The only door to sqlite3 and psycopg."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator.errors import InvalidInputError
@@ -20,11 +21,13 @@ def open_store(address: str | None, default: Path, clock: Callable[[], datetime]
     """Open the store at *address*.
 
     Args:
-        address: ``sqlite:///file`` (three slashes: relative to the working folder, four: absolute), ``memory:``, or ``None``.
+        address: ``sqlite:///file`` (three slashes: relative to the working folder, four: absolute), ``memory:``,
+            ``postgresql://user@host/database``, or ``None``.
         default: The database file when *address* is ``None``.
         clock: Tells the time for leases and events.
 
     Raises:
+        MissingDependencyError: The extra ``postgres`` is not installed.
         InvalidInputError: No store of ours has such an address.
     """
     from vespera_orchestrator.stores.sqlite import SQLiteStore
@@ -36,4 +39,15 @@ def open_store(address: str | None, default: Path, clock: Callable[[], datetime]
     scheme, _, rest = address.partition(":///")
     if scheme == "sqlite" and rest:
         return SQLiteStore.open(rest, clock=clock)
-    raise InvalidInputError("store", f"{address!r} is no address of a store; known are sqlite:///file and memory:")
+    if address.startswith(("postgresql://", "postgres://")):
+        from vespera_orchestrator.stores.postgres import PostgresStore
+
+        return PostgresStore.open(address, clock=clock)
+    known = "sqlite:///file, memory: and postgresql://user@host/database"
+    raise InvalidInputError("store", f"{masked(address)!r} is no address of a store; known are {known}")
+
+
+def masked(address: str) -> str:
+    """Put three stars in the place of every password in *address*, however it is given."""
+    address = re.sub(r"(//[^:@/?#]*):.*@", r"\1:***@", address, count=1)  # as far as it can reach: rather too much than too little
+    return re.sub(r"(?i)((?:ssl)?password\s*=\s*)[^&\s]*", r"\1***", address)

@@ -26,18 +26,18 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.stores import _sql
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vespera_orchestrator._model import TaskDraft
     from vespera_orchestrator.errors import VesperaError
+    from vespera_orchestrator.stores._operations import Connection
 
 
 class Planner:
     """Turns the drafts of one plan into tasks, none of which is written yet."""
 
     def __init__(
-        self, db: sqlite3.Connection, session_id: str, drafts: Sequence[TaskDraft], now: int, mistakes: Sequence[VesperaError] = ()
+        self, db: Connection, session_id: str, drafts: Sequence[TaskDraft], now: int, mistakes: Sequence[VesperaError] = ()
     ) -> None:
         self.db = db
         self.session_id = session_id
@@ -99,7 +99,8 @@ class Planner:
         one = len(wanted) == 1
         session = "+session_id" if column == "id" else "session_id"  # the plus keeps SQLite from walking through the whole session
         sql = f"SELECT {columns} FROM tasks WHERE {session} = ? AND {column} {'= ?' if one else 'IN (SELECT value FROM json_each(?))'}"
-        return self.db.execute(sql, (self.session_id, wanted[0] if one else json.dumps(wanted))).fetchall()
+        found: list[Any] = self.db.execute(sql, (self.session_id, wanted[0] if one else json.dumps(wanted))).fetchall()
+        return found
 
     # names
 
@@ -316,7 +317,7 @@ def circle(path: Sequence[str], place: str = "") -> CycleError:
     return CycleError(f"these tasks would wait for each other: {' → '.join(path)}; leave out one of these edges", place, path=tuple(path))
 
 
-def refuse_circles_through(db: sqlite3.Connection, tasks: Sequence[Task]) -> None:
+def refuse_circles_through(db: Connection, tasks: Sequence[Task]) -> None:
     """Refuse a circle that runs through a task that existed before the plan, all rows being written.
 
     A new task that only names existing ones closes no circle. One that is put under an existing parent may, if what it waits for waits
@@ -347,7 +348,7 @@ def _existing_upstream(start: list[str], new: dict[str, Task], children: dict[st
     return found
 
 
-def _is_below(db: sqlite3.Connection, task_id: str, parent: str) -> bool:
+def _is_below(db: Connection, task_id: str, parent: str) -> bool:
     at: str | None = task_id
     while at is not None and at != parent:
         row = db.execute("SELECT parent_task_id FROM tasks WHERE id = ?", (at,)).fetchone()
@@ -355,21 +356,23 @@ def _is_below(db: sqlite3.Connection, task_id: str, parent: str) -> bool:
     return at == parent and task_id != parent
 
 
-def reaches(db: sqlite3.Connection, starts: Iterable[str], goal: str) -> bool:
+def reaches(db: Connection, starts: Iterable[str], goal: str) -> bool:
     """Tell whether any of *starts* is *goal* or waits for it, however indirectly."""
-    sql = """
-        WITH RECURSIVE up (id) AS (
-            SELECT value FROM json_each(?1)
-            UNION SELECT needs_id FROM dependencies JOIN up ON task_id = up.id
-            UNION SELECT tasks.id FROM tasks JOIN up ON parent_task_id = up.id
-            UNION SELECT tasks.id FROM tasks JOIN up ON recovers_task_id = up.id AND status IN ('pending', 'in_progress', 'blocked')
-        )
-        SELECT 1 FROM up WHERE id = ?2 LIMIT 1
-    """
-    return db.execute(sql, (_json(starts), goal)).fetchone() is not None
+    return db.execute(REACHES, (_json(starts), goal)).fetchone() is not None
 
 
-def find_path(db: sqlite3.Connection, start: str, goal: str) -> list[str]:
+REACHES: Final = """
+    WITH RECURSIVE up (id) AS (
+        SELECT value FROM json_each(?1)
+        UNION SELECT needs_id FROM dependencies JOIN up ON task_id = up.id
+        UNION SELECT tasks.id FROM tasks JOIN up ON parent_task_id = up.id
+        UNION SELECT tasks.id FROM tasks JOIN up ON recovers_task_id = up.id AND status IN ('pending', 'in_progress', 'blocked')
+    )
+    SELECT 1 FROM up WHERE id = ?2 LIMIT 1
+"""
+
+
+def find_path(db: Connection, start: str, goal: str) -> list[str]:
     """Return the aliases from *start* to *goal* along "waits for", or an empty list. Dependencies and subtasks are both followed."""
     came_from: dict[str, str] = {}
     queue = deque([start])
@@ -385,7 +388,7 @@ def find_path(db: sqlite3.Connection, start: str, goal: str) -> list[str]:
     return []
 
 
-def waits_for(db: sqlite3.Connection, task_id: str) -> list[str]:
+def waits_for(db: Connection, task_id: str) -> list[str]:
     """Return the ids of the tasks that this one waits for directly: dependencies, subtasks, an open recovery."""
     sql = """
         SELECT needs_id FROM dependencies WHERE task_id = ?1
@@ -395,7 +398,7 @@ def waits_for(db: sqlite3.Connection, task_id: str) -> list[str]:
     return [row[0] for row in db.execute(sql, (task_id,))]
 
 
-def _aliases(db: sqlite3.Connection, start: str, at: str, goal: str, came_from: dict[str, str]) -> list[str]:
+def _aliases(db: Connection, start: str, at: str, goal: str, came_from: dict[str, str]) -> list[str]:
     path = [goal]
     while at != start:
         path.append(at)
@@ -453,7 +456,7 @@ def _longest(start: str, after: dict[str, list[str]], own: dict[str, float], hou
         stack.pop()
 
 
-def weigh(db: sqlite3.Connection, session_id: str) -> None:
+def weigh(db: Connection, session_id: str) -> None:
     """Carry the weight of tasks planned since the last time to those that they wait for: once for all of them, when somebody asks.
 
     From the newest task to the oldest, since tasks mostly wait for older ones: so each is visited once.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Row: TypeAlias = Any
 """A row, read by position."""
 
+ALL: Final = 2**62
+"""As a limit: none."""
+
 SESSION: Final = "id, goal, project_type, parent_session_id, context, created_at"
 TASK: Final = (
     "id, alias, session_id, title, description, status, task_type, complexity, specialist_type, priority, estimated_effort, due_at, "
