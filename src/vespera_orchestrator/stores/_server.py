@@ -32,7 +32,7 @@ try:
     import psycopg
     from psycopg import adapt
 except ImportError as exc:
-    raise MissingDependencyError("store='postgresql://…'", "psycopg", "python -m pip install 'vespera-orchestrator[postgres]'") from exc
+    raise MissingDependencyError("the PostgreSQL store", "psycopg", "python -m pip install 'vespera-orchestrator[postgres]'") from exc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
