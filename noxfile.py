@@ -29,6 +29,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run the tests that take long: kills and crashes by the hundred."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and the direction of imports."""
     session.install("-e", ".", *group("lint"))

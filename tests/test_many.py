@@ -1,0 +1,289 @@
+"""Many processes on one store, on SQLite and on PostgreSQL: nothing is won twice, nothing hangs, nothing is missed, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psycopg
+import pytest
+
+from vespera_orchestrator import _rules
+from vespera_orchestrator._model import Dependency, Session, TaskDraft, TaskQuery, TaskStatus, new_id, utcnow
+from vespera_orchestrator.stores import open_store
+
+WORKER = """
+import json, os, sys, time
+from vespera_orchestrator import errors
+from vespera_orchestrator._model import *
+from vespera_orchestrator.stores import open_store
+url, session, name, *argv = sys.argv[1:]
+def done(**said):
+    print(json.dumps(said), flush=True)
+def opened():
+    return open_store(url, None, utcnow)
+def complete(store, claim):
+    artifact = ArtifactDraft(f"A {claim.task.alias}", "0" * 64, 1)
+    ending, agent = Ending(NextAction.COMPLETE, "s"), claim.attempt.agent
+    return store.finish(claim.task.id, claim.attempt.number, ending, agent=agent, artifacts=[artifact])
+"""
+
+
+def child(code, url, session_id, name, *args):
+    """Start a worker that runs *code*."""
+    command = [sys.executable, "-c", WORKER + code, url, session_id, str(name), *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
+def answer(process):
+    """What a worker said last, once it has ended well."""
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """The address of a store, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'orchestrator.db'}"
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def store(url):
+    """The store there."""
+    opened = open_store(url, None, utcnow)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def session_id(store):
+    """A session in it."""
+    return store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+
+
+def verify(store, session_id):
+    """Hold all that is counted against what is true."""
+    tasks = {task.id: task for task in store.tasks(TaskQuery(session_id=session_id, limit=None, include_archived=True))}
+    counted = {}
+    for task in tasks.values():
+        counted[task.status] = counted.get(task.status, 0) + 1
+        situation = store.situation(task.id)
+        if task.status is TaskStatus.PENDING:
+            assert task.blockers == _rules.standing(task, situation.needed).blockers + situation.open_children_count, task
+        running = [attempt for attempt in store.attempts(task.id) if attempt.ended_at is None]
+        assert len(running) == (task.status is TaskStatus.IN_PROGRESS), task
+        assert [attempt.number for attempt in store.attempts(task.id)] == list(range(1, task.attempts + 1))
+    assert store.count(TaskQuery(session_id=session_id, include_archived=True)) == counted
+    events = store.events(session_id=session_id, limit=None)
+    told = [event.task_id for event in events if event.kind == "task_completed"]
+    assert sorted(told) == sorted(task.id for task in tasks.values() if task.status is TaskStatus.COMPLETED)
+    assert sorted(e.task_id for e in events if e.kind == "task_planned") == sorted(tasks)
+    assert len([event for event in events if event.kind == "artifact_saved"]) == len(store.artifacts(include_superseded=True))
+
+
+@pytest.mark.timeout(600)
+def test_32_processes_win_each_task_once(store, url, session_id):
+    """Thirty-two processes take from one queue until it is empty: each task is won and completed once, and nobody meets an error."""
+    total = 96
+    store.plan(session_id, [TaskDraft(f"T{n}", alias=f"t{n}") for n in range(total)])
+    code = """
+opened().close()  # all is imported before the processes part
+gate, go = os.pipe()
+pipes = []
+for number in range(32):
+    readable, writable = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.close(go)
+            os.read(gate, 1)
+            store, won, me = opened(), [], f"{name} {number}"
+            while (claim := store.claim(session, me, lease_s=600)) is not None:
+                won.append(claim.task.alias)
+                complete(store, claim)
+            os.write(writable, json.dumps(won).encode())
+        finally:
+            os._exit(0)
+    os.close(writable)
+    pipes.append(readable)
+os.close(go)
+done(won=[json.loads(os.read(readable, 65536)) for readable in pipes])
+"""
+    won = [alias for each in answer(child(code, url, session_id, "agent"))["won"] for alias in each]
+    assert sorted(won) == sorted(f"t{n}" for n in range(total))
+    verify(store, session_id)
+
+
+def test_dense_convergence_never_deadlocks(store, url, session_id, request):
+    """Layers of twelve, each waiting for all of the layer before, eight processes: counted exactly, and nobody waits in a circle."""
+    width, depth = 12, 5
+    names = [[f"l{layer}_{n}" for n in range(width)] for layer in range(depth)]
+    store.plan(
+        session_id,
+        [
+            TaskDraft(name, alias=name, dependencies=tuple(map(Dependency, names[layer - 1])) if layer else ())
+            for layer in range(depth)
+            for name in names[layer]
+        ],
+    )
+    code = """
+store, finished = opened(), 0
+while store.count(TaskQuery(session_id=session, status=(TaskStatus.PENDING,))):
+    claim = store.claim(session, name, lease_s=600)
+    if claim is not None:
+        complete(store, claim)
+        finished += 1
+done(finished=finished)
+"""
+    workers = [child(code, url, session_id, f"agent {n}") for n in range(8)]
+    assert sum(answer(worker)["finished"] for worker in workers) == width * depth
+    verify(store, session_id)
+    if url.startswith("postgresql"):
+        with psycopg.connect(request.getfixturevalue("postgres")) as db:
+            assert db.execute("SELECT sum(deadlocks) FROM pg_stat_database").fetchone()[0] == 0
+
+
+def test_a_reader_of_the_log_misses_nothing(store, url, session_id):
+    """Six processes write at once in sessions of their own, another follows the log by its last position: it sees each event once."""
+    writer = """
+store = opened()
+own = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow())).id
+for number in range(20):
+    store.plan(own if number % 2 else session, [TaskDraft(f"{name} {number}")] * (40 if number == 7 else 1))
+done(ok=True)
+"""
+    reader = """
+import threading
+store, seen, over = opened(), [], threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
+while True:
+    last = over.is_set()
+    found = [event.seq for event in store.events(seen[-1] if seen else 0, limit=11)]
+    seen += found
+    if last and not found:
+        break
+done(seen=seen)
+"""
+    follower = child(reader, url, session_id, "reader")
+    for one in [child(writer, url, session_id, f"writer {n}") for n in range(6)]:
+        assert answer(one) == {"ok": True}
+    follower.stdin.write("over\n")
+    follower.stdin.flush()
+    assert answer(follower)["seen"] == [event.seq for event in store.events(limit=None)]
+    assert store.last_seq() >= 6 * 60
+
+
+# --- connections and processes that are killed ---------------------------------------------------
+
+LIFE = """
+store, acknowledged = opened(), []
+number = 0
+while True:
+    number += 1
+    try:
+        claim = store.claim(session, name, lease_s=5)
+        if claim is None:
+            first, _ = store.plan(session, [TaskDraft(f"{name} {number}"), TaskDraft("After", dependencies=(Dependency("#0"),))])
+            print("planned", first.id, flush=True)
+            continue
+        print("claimed", claim.task.id, claim.attempt.number, flush=True)
+        store.checkpoint(claim.task.id, claim.attempt.number, {"n": number}, lease_s=5)
+        print("checkpointed", claim.task.id, claim.attempt.number, flush=True)
+        complete(store, claim)
+        print("completed", claim.task.id, flush=True)
+    except (errors.StoreUnavailableError, errors.OutcomeUnknownError, errors.LeaseLostError):
+        continue
+"""
+
+
+def live_through(url, session_id, kills, disturb, seed):
+    """Let workers live while *disturb* does its worst *kills* times; return all that they were told."""
+    chance = random.Random(seed)
+    workers = {n: child(LIFE, url, session_id, f"worker {n}") for n in range(4)}
+    said = []
+    for kill in range(kills):
+        time.sleep(chance.uniform(0.02, 0.12))
+        victim = disturb(chance, workers)
+        if victim is not None:
+            said += workers[victim].communicate()[0].split("\n")[:-1]
+            workers[victim] = child(LIFE, url, session_id, f"worker {victim}.{kill}")
+    time.sleep(0.2)
+    for worker in workers.values():
+        worker.send_signal(signal.SIGKILL)
+        said += worker.communicate()[0].split("\n")[:-1]
+    return [line.split() for line in said]
+
+
+def hold_to(store, session_id, said):
+    """Nothing that a worker was told is missing, all counts are right, and the work goes on."""
+    tasks = {task.id: task for task in store.tasks(TaskQuery(session_id=session_id, limit=None))}
+    for word, task_id, *number in said:
+        assert task_id in tasks
+        if word == "completed":
+            assert tasks[task_id].status is TaskStatus.COMPLETED
+        if word == "claimed":
+            assert tasks[task_id].attempts >= int(number[0])
+        if word == "checkpointed":
+            assert store.last_checkpoint(task_id) is not None
+    verify(store, session_id)
+    store.plan(session_id, [TaskDraft("Go on")])
+    assert store.claim(session_id, "ada", lease_s=60) is not None
+
+
+def kill_a_worker(chance, workers):
+    """SIGKILL a process."""
+    victim = chance.choice(list(workers))
+    workers[victim].send_signal(signal.SIGKILL)
+    return victim
+
+
+def end_a_backend(postgres):
+    """Make what ends one of our connections from the server's side."""
+
+    def disturb(chance, _):
+        with psycopg.connect(postgres, autocommit=True) as db:
+            sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'vespera_orchestrator' AND pid <> pg_backend_pid()"
+            found = db.execute(sql).fetchall()
+            if found:
+                db.execute("SELECT pg_terminate_backend(%s)", chance.choice(found))
+
+    return disturb
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("kills", [25, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_nothing_is_lost_when_connections_are_ended(store, url, session_id, postgres, kills):
+    """The server ends connections at random moments, commits included: what was acknowledged is there, and nothing is there by half."""
+    said = live_through(url, session_id, kills, end_a_backend(postgres), kills)
+    assert len(said) >= kills
+    hold_to(store, session_id, said)
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_nothing_is_lost_when_processes_are_killed(store, url, session_id, kills):
+    """Workers are killed with SIGKILL at random moments: what they were told is there, and nothing is there by half."""
+    said = live_through(url, session_id, kills, kill_a_worker, kills)
+    hold_to(store, session_id, said)
+
+
+@pytest.mark.parametrize("crashes", [2, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_nothing_is_lost_when_the_server_crashes(own_server, crashes):
+    """The server is stopped as by a crash, and started again, while workers write: they find it again, and what they were told is there."""
+    url = own_server.url
+    store = open_store(url, None, utcnow)
+    session_id = store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+
+    def crash(chance, _):
+        time.sleep(chance.uniform(0.3, 0.8))
+        own_server.stop(signal.SIGQUIT)
+        own_server.start()
+
+    said = live_through(url, session_id, crashes, crash, crashes)
+    hold_to(store, session_id, said)
+    store.close()
