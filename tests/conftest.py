@@ -17,6 +17,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from vespera_orchestrator.stores.postgres import PostgresStore
+
 GIVEN = "VESPERA_TEST_POSTGRES"
 """The address of a server to use instead, e.g. ``postgresql://ada@localhost/scratch``; a schema is made and dropped in it for each test."""
 NOBODY = 65534
@@ -125,14 +127,58 @@ def postgres():
     server.remove()
 
 
-@pytest.fixture
-def postgres_url(postgres):
-    """The address of a store that does not exist yet; its schema is dropped afterwards."""
+TABLES = [
+    "events",
+    "document_versions",
+    "worktrees",
+    "artifacts",
+    "checkpoints",
+    "attempts",
+    "dependencies",
+    "tasks",
+    "tallies",
+    "sessions",
+]
+
+
+@contextlib.contextmanager
+def new_schema(server):
+    """Give the address of a store that does not exist yet, and drop its schema afterwards."""
     schema = f"test_{secrets.token_hex(6)}"
-    yield f"{postgres}{'&' if '?' in postgres else '?'}schema={schema}"
-    with psycopg.connect(postgres, autocommit=True) as db:
+    yield f"{server}{'&' if '?' in server else '?'}schema={schema}"
+    with psycopg.connect(server, autocommit=True) as db:
         db.execute("SET client_min_messages = warning")
         db.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+@pytest.fixture
+def new_postgres_url(postgres):
+    """A function that gives the address of a store that does not exist yet, another one each time."""
+    with contextlib.ExitStack() as schemas:
+        yield lambda: schemas.enter_context(new_schema(postgres))
+
+
+@pytest.fixture
+def postgres_url(new_postgres_url):
+    """The address of a store that does not exist yet."""
+    return new_postgres_url()
+
+
+@pytest.fixture(scope="session")
+def used_postgres_url(postgres):
+    """The address of a store that many tests use, one after the other."""
+    with new_schema(postgres) as url:
+        PostgresStore.open(url).close()
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres, used_postgres_url):
+    """The address of a store that holds nothing: cheaper than a new one, where a test does not touch the schema."""
+    yield used_postgres_url
+    schema = used_postgres_url.rpartition("schema=")[2]
+    with psycopg.connect(postgres, autocommit=True) as db:
+        db.execute(f"SET search_path = {schema}; BEGIN; {' '.join(f'DELETE FROM {table};' for table in TABLES)} COMMIT")
 
 
 @pytest.fixture

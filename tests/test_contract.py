@@ -67,8 +67,8 @@ def test_only_the_contract_needs_pytest():
 
 
 class TestPostgres(StoreContract):
-    """A schema of its own, with connections of its own for each side."""
+    """A schema, with connections of its own for each side."""
 
     @pytest.fixture
-    def open_store(self, postgres_url):
-        return lambda clock: PostgresStore.open(postgres_url, clock=clock)
+    def open_store(self, empty_postgres_url):
+        return lambda clock: PostgresStore.open(empty_postgres_url, clock=clock)

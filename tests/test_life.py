@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from vespera_orchestrator import _rules
 from vespera_orchestrator._model import CauseKind, Dependency, TaskQuery, TaskStatus
@@ -30,27 +30,13 @@ from vespera_orchestrator.errors import (
     UnknownDependencyError,
 )
 from vespera_orchestrator.orchestrator import Orchestrator
-
-
-class Clock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self):
-        self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-    def __call__(self):
-        """Tell the time."""
-        return self.now
-
-    def advance(self, seconds):
-        """Let time pass."""
-        self.now += timedelta(seconds=seconds)
+from vespera_orchestrator.testing import ManualClock
 
 
 @pytest.fixture
 def clock():
     """The clock of `orch`."""
-    return Clock()
+    return ManualClock()
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +45,11 @@ def _no_inherited_session(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def orch(tmp_path, clock):
-    """An orchestrator in memory, with a session."""
-    with Orchestrator.open(tmp_path, store="memory:", clock=clock) as opened:
+@pytest.fixture(params=["memory:", "postgresql:"])
+def orch(request, tmp_path, clock):
+    """An orchestrator with a session, in memory and on a server."""
+    address = request.param if request.param == "memory:" else request.getfixturevalue("empty_postgres_url")
+    with Orchestrator.open(tmp_path, store=address, clock=clock) as opened:
         opened.initialize_session("Try the life of tasks")
         yield opened
 
@@ -1003,12 +990,17 @@ actions = st.sampled_from(["complete", "complete", "continue", "needs_revision",
 class AnyHistory(RuleBasedStateMachine):
     """Drives the façade through random plans and histories, and compares its views with each other and with the event log."""
 
+    @staticmethod
+    def address():
+        """Where the store is."""
+        return "memory:"
+
     @initialize()
     def open(self):
         """Start with an empty session."""
         self.folder = tempfile.TemporaryDirectory()
-        self.clock = Clock()
-        self.orch = Orchestrator.open(self.folder.name, store="memory:", clock=self.clock, home=f"{self.folder.name}/home")
+        self.clock = ManualClock()
+        self.orch = Orchestrator.open(self.folder.name, store=self.address(), clock=self.clock, home=f"{self.folder.name}/home")
         self.session = self.orch.initialize_session("anything")
         self.works = []
         self.model = {}
@@ -1265,3 +1257,14 @@ TestAnyHistory.settings = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_any_history_on_postgresql(new_postgres_url):
+    """The same on a server, for a few histories, each in a store of its own."""
+
+    class OnPostgres(AnyHistory):
+        """Opens another address each time."""
+
+        address = staticmethod(new_postgres_url)
+
+    run_state_machine_as_test(OnPostgres, settings=settings(TestAnyHistory.settings, max_examples=4))

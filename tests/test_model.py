@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from vespera_orchestrator.errors import NothingReadyError, NotReadyError, TransitionError
 from vespera_orchestrator.orchestrator import Orchestrator
@@ -224,12 +224,17 @@ specs = st.lists(st.tuples(needs, st.none() | st.sampled_from(list(TRUE_AFTER)),
 class Predicted(RuleBasedStateMachine):
     """Takes each step with the façade and with the model, and compares all tasks afterwards."""
 
+    @staticmethod
+    def address():
+        """Where the store is."""
+        return "memory:"
+
     @initialize(specs=specs.filter(lambda drawn: len(drawn) > 1))
     def open(self, specs):
         """Start with a session of a few tasks."""
         self.folder = tempfile.TemporaryDirectory()
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-        self.orch = Orchestrator.open(self.folder.name, store="memory:", clock=lambda: self.now, home=f"{self.folder.name}/home")
+        self.orch = Orchestrator.open(self.folder.name, store=self.address(), clock=lambda: self.now, home=f"{self.folder.name}/home")
         self.orch.initialize_session("what was foretold")
         self.model = Model()
         self.works = {}
@@ -438,3 +443,14 @@ TestPredicted.settings = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_predicted_on_postgresql(new_postgres_url):
+    """The same on a server, for a few histories, each in a store of its own."""
+
+    class OnPostgres(Predicted):
+        """Opens another address each time."""
+
+        address = staticmethod(new_postgres_url)
+
+    run_state_machine_as_test(OnPostgres, settings=settings(TestPredicted.settings, max_examples=5))

@@ -152,6 +152,21 @@ def test_an_open_store_shows_no_password(postgres_url, tmp_path):
         assert context.environ()["VESPERA_ORCHESTRATOR_STORE"] == url
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql:///db", {"dbname": "db"}),
+        ("postgresql://ada:x%40y@h1:1,h2:2/db?schema=mine&options=-ca%3Db+c", {"host": "h1,h2", "port": "1,2", "options": "-ca=b+c"}),
+        ("postgres://?host=/tmp&user=ada&connect_timeout=3&schema=mine", {"host": "/tmp", "user": "ada", "connect_timeout": "3"}),
+    ],
+)
+def test_an_address_is_libpqs(url, expected):
+    """Whatever libpq understands is handed to it as it was written; only the schema is ours."""
+    address = _server.Address(url)
+    assert expected.items() <= address.parameters.items()
+    assert address.schema == ("mine" if "schema" in url else "vespera")
+
+
 @pytest.mark.parametrize("name", ["", "Upper", "1st", "a-b", "pg_own", 'x"; DROP SCHEMA public', "x" * 64])
 def test_a_schema_has_a_plain_name(postgres, name):
     """Anything else is refused before a server is asked."""

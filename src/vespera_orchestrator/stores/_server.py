@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
@@ -64,16 +64,12 @@ class Address:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        try:
-            parts = urlsplit(url)
-            query = parse_qsl(parts.query, keep_blank_values=True)
-        except ValueError as exc:
-            raise InvalidInputError("store", f"{masked(url)!r} is no address ({exc})") from None
-        self.schema = dict(query).get("schema", "vespera")
+        head, _, query = url.partition("?")
+        words = [word for word in query.split("&") if word]
+        self.schema = unquote(next((word[7:] for word in words if word.startswith("schema=")), "vespera"))
         if not _NAME.fullmatch(self.schema) or self.schema.startswith("pg_"):
             raise InvalidInputError("store", f"{self.schema!r} is no name for a schema: a small letter, then small letters, digits, _")
-        rest = urlencode([(name, value) for name, value in query if name != "schema"], quote_via=quote)
-        conninfo = urlunsplit(parts._replace(query=rest))
+        conninfo = head + "?" + "&".join(word for word in words if not word.startswith("schema="))
         try:
             given = psycopg.conninfo.conninfo_to_dict(conninfo)
         except psycopg.Error:
@@ -524,6 +520,7 @@ _REMEDIES: Final = {
     "53100": "the server's disk is full: free some space",
     "53300": "the server has no connection left: close some, or raise max_connections",
     "55P03": f"another program has kept it locked for {LOCK_WAIT_S} s; close it, or wait",
+    "57014": "the server cancelled the statement: see its statement_timeout",
     "57": "the server is stopping or starting, or ended this connection",
 }
 
