@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._work import Work as Work
     from vespera_orchestrator.artifacts import Artifacts as Artifacts
     from vespera_orchestrator.artifacts import Hit as Hit
-    from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents import Documents as Documents
     from vespera_orchestrator.documents import UpdateReport as UpdateReport
     from vespera_orchestrator.errors import AliasTakenError as AliasTakenError
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import ClosedError as ClosedError
     from vespera_orchestrator.errors import ConditionError as ConditionError
     from vespera_orchestrator.errors import ConflictError as ConflictError
+    from vespera_orchestrator.errors import ContentAccessError as ContentAccessError
     from vespera_orchestrator.errors import CorruptContentError as CorruptContentError
     from vespera_orchestrator.errors import CorruptRecordError as CorruptRecordError
     from vespera_orchestrator.errors import CorruptStoreError as CorruptStoreError
@@ -132,6 +133,7 @@ _HOMES = {
         "ClosedError",
         "ConditionError",
         "ConflictError",
+        "ContentAccessError",
         "CorruptContentError",
         "CorruptRecordError",
         "CorruptStoreError",
@@ -189,6 +191,7 @@ __all__ = [
     "ClosedError",
     "ConditionError",
     "ConflictError",
+    "ContentAccessError",
     "CorruptContentError",
     "CorruptRecordError",
     "CorruptStoreError",
@@ -265,6 +268,7 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
     path: str | os.PathLike[str] = ".",
     *,
     store: str | Store | None = None,
+    content: str | ContentStore | None = None,
     home: str | os.PathLike[str] | None = None,
     session: str | None = None,
     agent: str | None = None,
@@ -276,6 +280,9 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
         path: A folder of the project. From inside any git worktree the home of the main worktree is found.
         store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, or an object that keeps `contracts.Store`. Without it,
             the environment's ``VESPERA_ORCHESTRATOR_STORE``.
+        content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home, ``"s3://bucket/folder"``, ``"gs://…"``,
+            ``"az://…"``, ``"file:///folder"``, ``"memory://"``, or an object that keeps `contracts.ContentStore`. Without it, the
+            environment's ``VESPERA_ORCHESTRATOR_CONTENT``, then ``content`` of the home's ``config.toml``.
         home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
         session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
         agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
@@ -289,4 +296,4 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
     from vespera_orchestrator._model import utcnow
     from vespera_orchestrator.orchestrator import Orchestrator
 
-    return Orchestrator.open(path, store=store, home=home, session=session, agent=agent, clock=clock or utcnow)
+    return Orchestrator.open(path, store=store, content=content, home=home, session=session, agent=agent, clock=clock or utcnow)

@@ -18,6 +18,7 @@ import attrs
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
+    ClosedError,
     InvalidInputError,
     ReadOnlyError,
     SessionNotFoundError,
@@ -34,6 +35,7 @@ HOME_NAME = ".task_orchestrator"
 ENV_SESSION = "MCP_ORCHESTRATOR_SESSION"
 ENV_HOME = "VESPERA_ORCHESTRATOR_HOME"
 ENV_STORE = "VESPERA_ORCHESTRATOR_STORE"
+ENV_CONTENT = "VESPERA_ORCHESTRATOR_CONTENT"
 ENV_AGENT = "VESPERA_ORCHESTRATOR_AGENT"
 DEFAULT_AGENT = "main"
 
@@ -87,6 +89,8 @@ class Config:
 
     project: str | None = None
     """The project's folder, where the home lies elsewhere."""
+    content: str | None = None
+    """Address of the content store, where it is not the folder ``artifacts/`` of the home."""
     worktrees_root: str = "../worktrees"
     """Where worktrees go, relative to the project's folder."""
     branch_prefix: str = "feature/"
@@ -99,6 +103,7 @@ class Config:
 
 _CONFIG_KEYS = {
     ("", "project"): ("project", str),
+    ("", "content"): ("content", str),
     ("worktrees", "root"): ("worktrees_root", str),
     ("worktrees", "branch_prefix"): ("branch_prefix", str),
     ("worktrees", "integration_branch"): ("integration_branch", str),
@@ -108,7 +113,8 @@ _CONFIG_KEYS = {
 
 _CONFIG_TEXT = """\
 # Settings of this home. Every line is optional; what stands here as a comment is the default.
-{project}
+{project}# content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
+
 [worktrees]
 # root = "../worktrees"               # relative to the project's folder
 # branch_prefix = "feature/"
@@ -269,7 +275,9 @@ def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavail
     """Turn an `OSError` from below the home into the branch of ours a caller can act on."""
     import errno
 
-    if exc.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+    if exc.errno in (errno.ENOTDIR, errno.EEXIST):
+        return ReadOnlyError(str(exc.filename or path), "a file stands where a folder should be: move it away")
+    if exc.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return ReadOnlyError(str(path), exc.strerror or str(exc))
     if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StoreUnavailableError(str(path), f"no room to write ({exc.strerror}): free some disk space")
@@ -287,10 +295,35 @@ class Scope:
 
     def __init__(self, home: Home, store: Store, *, agent: str | None = None, session_id: str | None = None) -> None:
         self.home = home
-        self.store = store
+        self._store = store
+        self._closed = False
         self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
         self.pinned = session_id
         """The session that this process chose itself."""
+
+    @property
+    def store(self) -> Store:
+        """The store. Asked for anew by every room at every call: that is how all of them notice that they were closed.
+
+        Raises:
+            ClosedError: `close` was called.
+        """
+        self.require_open()
+        return self._store
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def require_open(self) -> None:
+        """Raise `ClosedError` when `close` was called."""
+        if self._closed:
+            raise ClosedError
+
+    def close(self) -> None:
+        """Give no store out any more, to no room, whoever the store belongs to."""
+        self._closed = True
 
     def session_id(self, ref: str | Session | None = None) -> str:
         """Return the id of the session that is meant: *ref*, the pinned one, the environment's, the active one.
@@ -385,6 +418,8 @@ class AgentContext:
     home: Path
     store_url: str = attrs.field(repr=False)
     """It may hold a password."""
+    content_url: str | None = None
+    """Where the bytes of artifacts are, when not in the home or where its settings say."""
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment for the child process: *base* (by default this process's) with the names that make it join the session.
@@ -396,11 +431,15 @@ class AgentContext:
         """
         if self.store_url == "memory:":
             raise InvalidInputError("store", "a memory: store cannot be shared with another process; open a file store instead")
+        if self.content_url is not None and self.content_url.startswith("memory:"):
+            raise InvalidInputError("content", "memory:// cannot be shared with another process; give another address")
         inherited = dict(os.environ if base is None else base)
         inherited[ENV_SESSION] = self.parent_session.id
         inherited[ENV_HOME] = str(self.home)
         inherited[ENV_STORE] = self.store_url
         inherited[ENV_AGENT] = self.agent
+        if self.content_url is not None:
+            inherited[ENV_CONTENT] = self.content_url
         return inherited
 
     def __repr__(self) -> str:
@@ -408,6 +447,6 @@ class AgentContext:
         return f"<AgentContext of {self.agent!r}{of} in {self.parent_session.id}, {len(self.inherited_artifacts)} artifacts>"
 
     @classmethod
-    def of(cls, scope: Scope, *, task: Task | None, agent: str, artifacts: tuple[Artifact, ...]) -> Self:
+    def of(cls, scope: Scope, *, task: Task | None, agent: str, artifacts: tuple[Artifact, ...], content_url: str | None = None) -> Self:
         """Collect what a child of this scope is given."""
-        return cls(scope.session(), task, agent, artifacts, scope.home.path, scope.store.url)
+        return cls(scope.session(), task, agent, artifacts, scope.home.path, scope.store.url, content_url)

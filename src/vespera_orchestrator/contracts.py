@@ -43,6 +43,8 @@ from vespera_orchestrator._model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
 
     from vespera_orchestrator.errors import VesperaError
@@ -324,8 +326,36 @@ class Store(Protocol):
         include_superseded: bool = False,
         limit: int | None = None,
         newest_first: bool = False,
+        agent: str | None = None,
+        partial: bool | None = None,
+        tags: Iterable[str] = (),
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        digest: str | None = None,
     ) -> list[Artifact]:
-        """Return artifacts, in the order they were saved unless *newest_first*."""
+        """Return artifacts that pass every test given, in the order they were saved unless *newest_first*.
+
+        Args:
+            session_id: Of this session.
+            task_ids: Of one of these tasks.
+            kind: Of this kind.
+            title: Under exactly this title.
+            include_superseded: Also older versions.
+            limit: Most artifacts to return; ``None`` for all.
+            newest_first: The newest first.
+            agent: Saved by this agent.
+            partial: Marked as partial, or not.
+            tags: Having all of these tags.
+            created_after: At this time or later.
+            created_before: Before this time.
+            digest: With exactly these bytes.
+        """
+
+    def content_digests(self) -> set[str]:
+        """Return the digest of every content that any record refers to, older versions and documents included, as of one moment.
+
+        What is not in it may be collected: a store that forgets a kind of record here loses its bytes.
+        """
 
     def count_artifacts(self, session_id: str) -> int:
         """Return how many current artifacts the session has."""
@@ -373,15 +403,26 @@ class Store(Protocol):
 
 @runtime_checkable
 class ContentStore(Protocol):
-    """Holds bytes under their SHA-256 digest. Writing the same bytes twice stores them once."""
+    """Holds bytes under their SHA-256 digest. Writing the same bytes twice stores them once.
+
+    The digest is always of the bytes as they were given; whether they are kept compressed is the store's own business. Several threads,
+    processes and machines may use one at the same time.
+    """
+
+    @property
+    def url(self) -> str:
+        """The address under which another process opens the same content, without credentials."""
 
     def put(self, content: bytes | IO[bytes]) -> tuple[str, int]:
         """Store *content* durably and return its digest (hexadecimal) and size in bytes.
 
-        Atomic: a reader sees all of it or nothing, whatever kills the writer. A stream is read in pieces, in constant memory.
+        Atomic: a reader sees all of it or nothing, whatever kills the writer. A stream is read once, from where it stands to its end, in
+        pieces, in constant memory, and stays the caller's to close. A damaged copy that is noticed is replaced.
 
         Raises:
-            StoreUnavailableError: Disk full or I/O error. Nothing was stored.
+            StoreUnavailableError: Disk full, I/O error, no connection. Nothing was stored; safe to retry.
+            ContentAccessError: The store refuses. Nothing was stored.
+            InvalidInputError: The stream cannot be read, or gives no bytes.
         """
 
     def read(self, digest: str) -> bytes:
@@ -391,8 +432,17 @@ class ContentStore(Protocol):
             CorruptContentError: They are missing, or are not those that were stored.
         """
 
+    def open(self, digest: str) -> AbstractContextManager[IO[bytes]]:
+        """Open the bytes for reading from the beginning, in pieces, in constant memory.
+
+        They are checked on the way: only who has read to the end knows that they were right.
+
+        Raises:
+            CorruptContentError: They are missing; or, from a ``read`` of the stream, at the latest at the end: they are damaged.
+        """
+
     def path(self, digest: str) -> Path | None:
         """Return the file that holds the bytes as they are, where there is one."""
 
     def verify(self, digest: str) -> str | None:
-        """Return what is wrong with the bytes, or ``None``."""
+        """Return what is wrong with the bytes, or ``None``. Reads all of them, in constant memory."""

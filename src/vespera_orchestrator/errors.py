@@ -28,7 +28,8 @@ The branches are cut by what a caller can do about them::
     │  ├─ SchemaVersionError              made by a newer version
     │  ├─ CorruptStoreError               the database file is damaged
     │  ├─ CorruptRecordError              one row cannot be read
-    │  └─ CorruptContentError             an artifact's bytes are missing or changed
+    │  ├─ CorruptContentError             an artifact's bytes are missing or changed
+    │  └─ ContentAccessError              the object store refuses: no bucket, no rights
     ├─ WorktreeError                      git worktrees, snapshots, merges
     │  ├─ NotARepositoryError
     │  ├─ DirtyCheckoutError
@@ -446,9 +447,32 @@ class CorruptContentError(StoreError):
     """Where they should be."""
     reason: str
     """What is wrong."""
+    about: str = ""
+    """Which artifact it is, where that is known."""
+    intact: tuple[str, ...] = ()
+    """What still can be had, each with the call or command that gives it."""
 
     def __str__(self) -> str:
-        return f"content {self.digest[:12]}… at {self.path}: {self.reason}; put it back from a backup of the home"
+        whose = f"{self.about}: " if self.about else ""
+        remedy = (
+            f"intact: {'; '.join(self.intact)}" if self.intact else "put it back from a backup of the home, or save the same content again"
+        )
+        return f"{whose}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
+
+
+@attrs.define(slots=False)
+class ContentAccessError(StoreError):
+    """The object store that holds the bytes of artifacts refuses. Nothing was recorded; trying again changes nothing."""
+
+    url: str
+    """Its address."""
+    reason: str
+    """What it said."""
+    remedy: str
+    """What helps."""
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}; {self.remedy}; nothing was recorded"
 
 
 # --- git --------------------------------------------------------------------

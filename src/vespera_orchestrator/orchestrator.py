@@ -30,14 +30,14 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
-from vespera_orchestrator._sessions import ENV_STORE, AgentContext, Home, Scope, reference
+from vespera_orchestrator._sessions import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
 from vespera_orchestrator._work import Handover, Holder, Work
 from vespera_orchestrator.errors import (
-    ClosedError,
     InvalidInputError,
     NothingReadyError,
     SessionNotFoundError,
     TransitionError,
+    WorktreeError,
 )
 from vespera_orchestrator.stores import open_store
 
@@ -72,14 +72,21 @@ class Orchestrator:
     such as the search index catch up, when somebody calls.
     """
 
-    def __init__(self, scope: Scope, *, clock: Callable[[], datetime] = utcnow, owns_store: bool = True) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        clock: Callable[[], datetime] = utcnow,
+        owns_store: bool = True,
+        content: str | ContentStore | None = None,
+    ) -> None:
         self._scope = scope
+        self._chosen_content = content
         self._clock = clock
         self._handover = Handover(self)
         self._resources = ExitStack()
         if owns_store:
             self._resources.callback(scope.store.close)
-        self._closed = False
 
     # --- opening and closing ------------------------------------------------
 
@@ -89,6 +96,7 @@ class Orchestrator:
         path: str | os.PathLike[str] = ".",
         *,
         store: str | Store | None = None,
+        content: str | ContentStore | None = None,
         home: str | os.PathLike[str] | None = None,
         session: str | None = None,
         agent: str | None = None,
@@ -102,6 +110,9 @@ class Orchestrator:
             path: A folder of the project.
             store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, or an object that keeps `contracts.Store` (which
                 stays the caller's to close). Without it, ``VESPERA_ORCHESTRATOR_STORE`` is looked at.
+            content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home, ``"s3://bucket/folder"``, ``"gs://…"``,
+                ``"az://…"``, ``"file:///folder"``, ``"memory://"``, or an object that keeps `contracts.ContentStore`. Without it,
+                ``VESPERA_ORCHESTRATOR_CONTENT`` and then ``content`` of ``config.toml`` are looked at.
             home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
             session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
             agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
@@ -117,11 +128,15 @@ class Orchestrator:
         place = Home.locate(path, home).create()
         given = store if store is not None else os.environ.get(ENV_STORE) or None
         opened = open_store(given, place.database, clock) if given is None or isinstance(given, str) else _inputs.store(given)
-        return cls(Scope(place, opened, agent=agent, session_id=session), clock=clock, owns_store=opened is not given)
+        scope = Scope(place, opened, agent=agent, session_id=session)
+        orch = cls(scope, clock=clock, owns_store=opened is not given, content=content or os.environ.get(ENV_CONTENT) or None)
+        if orch._content_url is not None:  # a wrong address is told now, not when the first work is handed in
+            orch._content  # noqa: B018 - opens it
+        return orch
 
     def close(self) -> None:
-        """Let go of every resource. Idempotent; any later call raises `ClosedError`."""
-        self._closed = True
+        """Let go of every resource. Idempotent; any later call raises `ClosedError`, also through what was got from it before."""
+        self._scope.close()
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -131,7 +146,7 @@ class Orchestrator:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Orchestrator {self._scope.home.path}{' (closed)' if self._closed else ''}>"
+        return f"<Orchestrator {self._scope.home.path}{' (closed)' if self._scope.is_closed else ''}>"
 
     @property
     def home(self) -> Path:
@@ -150,8 +165,6 @@ class Orchestrator:
 
     @property
     def _store(self) -> Store:
-        if self._closed:
-            raise ClosedError
         return self._scope.store
 
     # --- the other rooms ----------------------------------------------------
@@ -161,13 +174,27 @@ class Orchestrator:
         """The full record of the work: save, read, search."""
         from vespera_orchestrator.artifacts import Artifacts
 
-        return Artifacts(self._scope, self._content)
+        return Artifacts(self._scope, self._content, elsewhere=self._in_git)
 
     @cached_property
     def _content(self) -> ContentStore:
-        from vespera_orchestrator.artifacts import FolderContent
+        from vespera_orchestrator.artifacts.content import open_content
 
-        return FolderContent(self._scope.home.artifacts)
+        given = self._chosen_content or self._scope.home.config.content
+        return open_content(given, self._scope.home.artifacts) if given is None or isinstance(given, str) else given
+
+    @property
+    def _content_url(self) -> str | None:
+        """Where the bytes are, unless in the home."""
+        given = self._chosen_content or self._scope.home.config.content
+        return given if given is None or isinstance(given, str) else given.url
+
+    def _in_git(self, artifact: Artifact) -> str | None:
+        """Say where git has the bytes of a file that was taken in, as the command that gives them."""
+        try:
+            return self.worktrees.find_content(artifact.title, artifact.digest)
+        except WorktreeError:
+            return None
 
     @cached_property
     def worktrees(self) -> Worktrees:
@@ -277,7 +304,8 @@ class Orchestrator:
         self._require_open()
         meant = None if task is None else self._scope.task(task)
         name = agent or (f"{meant.alias}-agent" if meant else f"{self.agent}-child")
-        return AgentContext.of(self._scope, task=meant, agent=name, artifacts=self._inherited(meant))
+        found = self._inherited(meant)
+        return AgentContext.of(self._scope, task=meant, agent=name, artifacts=found, content_url=self._content_url)
 
     def _inherited(self, task: Task | None) -> tuple[Artifact, ...]:
         if task is None:
@@ -863,8 +891,7 @@ class Orchestrator:
             return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
 
     def _require_open(self) -> None:
-        if self._closed:
-            raise ClosedError
+        self._scope.require_open()
 
 
 # --- from words to records ---------------------------------------------------

@@ -6,32 +6,47 @@ view of both that follows the event log: it is loaded when somebody searches, an
 
 from __future__ import annotations
 
-import codecs
 import json
-import os
-import stat
 from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import attrs
 
+from vespera_orchestrator import _inputs
 from vespera_orchestrator._model import Artifact, ArtifactDraft, Session, Task
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts import browsing, files
+from vespera_orchestrator.artifacts.browsing import Exported
+from vespera_orchestrator.artifacts.content import Collected, FolderContent
 from vespera_orchestrator.artifacts.index import ArtifactIndex, Wanted
 from vespera_orchestrator.artifacts.passages import is_text
-from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, SessionNotFoundError, SourceFileNotFoundError
+from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, comparable, difference, shown_bytes, summary
+from vespera_orchestrator.errors import (
+    ArtifactIndexError,
+    ArtifactNotFoundError,
+    CorruptContentError,
+    InvalidInputError,
+    SessionNotFoundError,
+)
 
 if TYPE_CHECKING:
     import builtins
+    import os
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator._sessions import Scope
     from vespera_orchestrator.contracts import ContentStore
 
-__all__ = ["Artifacts", "FolderContent", "Hit"]
+__all__ = ["ArtifactList", "Artifacts", "Collected", "Damage", "Exported", "FolderContent", "Hit", "Shown"]
 
 ALL_SESSIONS = "*"
+DAY_S = 86_400.0
+_SHORTEST_GRACE_S = 3600.0
+_NEAREST = 3
+"""So many other versions are looked at for one that is sound."""
 
 _SEARCH_WAIT_S = 2.0
 _CATCH_UP_WAIT_S = 60.0
@@ -39,21 +54,6 @@ _MOST_HITS = 1000
 _QUERY_CHARACTERS = 4000
 _QUOTED_WITHIN = 20
 """Among so many hits a source is looked for before what quotes it is shown first."""
-
-_MEDIA_TYPES = {
-    **dict.fromkeys((".md", ".markdown"), "text/markdown"),
-    **dict.fromkeys((".py", ".pyi"), "text/x-python"),
-    **dict.fromkeys((".yaml", ".yml"), "application/yaml"),
-    ".ipynb": "application/x-ipynb+json",
-    ".json": "application/json",
-    ".jsonl": "application/x-ndjson",
-    ".rst": "text/x-rst",
-    ".sql": "application/sql",
-    ".toml": "application/toml",
-    ".ts": "text/x-typescript",
-    ".tsx": "text/x-typescript",
-}
-"""What Python's own table gets wrong or leaves to the machine; the rest is looked up there, and last in the bytes."""
 
 
 @attrs.frozen(repr=False)
@@ -83,6 +83,33 @@ class Hit:
         return f"{self.title} (v{self.version}, {self.artifact_id}, characters {self.start}-{self.end})\n{self.text}"
 
 
+@attrs.frozen
+class Damage:
+    """A content that is missing or is not what was saved, whose it is, and what still can be had. Prints as a sentence."""
+
+    digest: str
+    """SHA-256 of what was saved, in hexadecimal."""
+    problem: str
+    """What is wrong with it."""
+    artifacts: tuple[Artifact, ...]
+    """The artifacts that refer to it, any version."""
+    documents: tuple[str, ...]
+    """The document versions that refer to it, e.g. ``docs/changelog.md v3``."""
+    intact: tuple[str, ...]
+    """What can be had instead, each with the call or command that gives it."""
+
+    def __str__(self) -> str:
+        whose = [f"artifact {a.id} {a.title!r} v{a.version}{f' of task {a.task_id}' if a.task_id else ''}" for a in self.artifacts]
+        whose += [f"document {name}" for name in self.documents]
+        remedy = f"put {self.digest[:2]}/{self.digest[2:]} back from a backup of artifacts/, or save the same content again"
+        intact = f"intact: {'; '.join(self.intact)}; " if self.intact else ""
+        return f"{', '.join(whose)}: {self.problem}; {intact}{remedy}"
+
+    def __contains__(self, text: str) -> bool:
+        """Whether the sentence has *text* in it."""
+        return text in str(self)
+
+
 class Artifacts:
     """Save, read and search artifacts.
 
@@ -92,11 +119,13 @@ class Artifacts:
     Args:
         scope: Gives the home, the store, the agent and the current session.
         content: Holds the bytes.
+        elsewhere: Says where else the bytes of a file can be had, as the command that gives them; for when they are damaged.
     """
 
-    def __init__(self, scope: Scope, content: ContentStore) -> None:
+    def __init__(self, scope: Scope, content: ContentStore, *, elsewhere: Callable[[Artifact], str | None] | None = None) -> None:
         self._scope = scope
         self._content = content
+        self._elsewhere = elsewhere
         self._index = ArtifactIndex(scope, content)
 
     # saving
@@ -104,7 +133,7 @@ class Artifacts:
     def save(
         self,
         title: str,
-        content: JsonValue | bytes,
+        content: JsonValue | bytes | Path | IO[bytes],
         *,
         task: str | Task | None = None,
         kind: str = "general",
@@ -120,17 +149,21 @@ class Artifacts:
 
         Args:
             title: What it is called.
-            content: Text is kept as Markdown in UTF-8, bytes as they are, a dict or list as JSON.
+            content: Text is kept as Markdown in UTF-8, bytes as they are, a dict or list as JSON. A `Path` or a stream of bytes is read
+                in pieces: its size does not matter.
             task: The task it belongs to; none for one of the session.
             kind: Any word, to filter by.
-            media_type: What the bytes are, when the default for *content* does not say it.
+            media_type: What the bytes are. By default as the title's suffix tells (``plan.csv``), or for bytes their beginning, or as
+                above.
             tags: Words to filter by.
             metadata: Whatever JSON can hold, kept beside it.
             partial: Whether the work it records was cut short.
 
         Raises:
             InvalidInputError: Nothing was written.
-            StoreUnavailableError: Disk full or I/O error; nothing was recorded, safe to repeat.
+            SourceFileNotFoundError: *content* is a path that cannot be read; nothing was written.
+            StoreUnavailableError: Disk full, I/O error, no connection; nothing was recorded, safe to repeat.
+            ContentAccessError: The object store refuses; nothing was recorded.
         """
         owner = self._scope.task(task) if task is not None else None
         session_id = owner.session_id if owner is not None else self._scope.session().id
@@ -142,7 +175,7 @@ class Artifacts:
     def draft(
         self,
         title: str,
-        content: JsonValue | bytes,
+        content: JsonValue | bytes | Path | IO[bytes],
         *,
         kind: str = "general",
         media_type: str | None = None,
@@ -152,66 +185,112 @@ class Artifacts:
     ) -> ArtifactDraft:
         """Store the bytes durably without recording them, so that the record can go into somebody else's transaction.
 
-        Arguments and errors as for `save`.
+        What is not recorded within a day may be collected. Arguments and errors as for `save`.
         """
-        encoded, default = _encode(content)
+        self._scope.require_open()
         empty = ArtifactDraft(
             title=_word("title", title),
             digest="",
-            size_bytes=len(encoded),
+            size_bytes=0,
             kind=_word("kind", kind),
-            media_type=default if media_type is None else _word("media_type", media_type),
+            media_type="" if media_type is None else _word("media_type", media_type),
             tags=_tags(tags),
             metadata=_metadata(metadata),
             partial=bool(partial),
         )
         # Everything has been checked; only now is anything written.
-        return attrs.evolve(empty, digest=self._content.put(encoded)[0])
+        digest, size, default = self._put(title, content)
+        return attrs.evolve(empty, digest=digest, size_bytes=size, media_type=empty.media_type or default)
+
+    def _put(self, title: str, content: JsonValue | bytes | Path | IO[bytes]) -> tuple[str, int, str]:
+        """Store what a caller gave; return digest, size, and what it is unless the caller knows better."""
+        if isinstance(content, Path):
+            place, _ = files.locate(content.absolute(), Path.cwd())
+            return files.take_in(content, place, Path.cwd(), self._content.put)
+        if hasattr(content, "read"):
+            digest, size = self._content.put(content)
+            return digest, size, self._kind_of(title, digest)
+        encoded, default = _encode(content)
+        kind = files.named_type(title) or (files.marked_type(encoded) if isinstance(content, bytes | bytearray | memoryview) else None)
+        if isinstance(content, str) and kind is not None and not is_text(kind):
+            kind = None  # a text about "logo.png" is no picture
+        return *self._content.put(encoded), default if kind is None or default == "application/json" else kind
+
+    def _kind_of(self, name: str, digest: str) -> str:
+        with self._content.open(digest) as stream:
+            return files.media_type(name, stream.read(files.BEGINNING_BYTES))
 
     def draft_file(self, path: str | os.PathLike[str], *, root: Path) -> ArtifactDraft:
-        """Take a file in as it is now, without recording it. Read in pieces: its size does not matter.
+        """Take a file in as it is now, without recording it. Read once, in pieces: its size does not matter.
+
+        A file that changes while it is read is read again. A symbolic link stands for the file it leads to.
 
         Args:
-            path: The file; a relative path starts at *root*.
+            path: The file. A relative path starts at *root* and stays within it; an absolute one may lead anywhere.
             root: The project's folder or the task's worktree. The title of a file inside is its path from there, with forward slashes.
 
         Raises:
-            SourceFileNotFoundError: It is not there, is no regular file, or cannot be read.
+            SourceFileNotFoundError: It is not there, is no regular file, cannot be read, leads out, or is being written to.
         """
-        root = root.absolute()
-        place = Path(os.path.normpath(root / path))
-        try:
-            # Looked at before it is opened: opening a pipe would wait for ever.
-            if not stat.S_ISREG(place.stat().st_mode):
-                raise SourceFileNotFoundError(os.fspath(path), str(root), "it is a folder, a pipe or a device; name regular files")
-            stream = place.open("rb")
-            media_type = _media_type(place, stream.peek(8192))
-        except (OSError, ValueError) as exc:
-            reason = "it is not there" if isinstance(exc, FileNotFoundError) else getattr(exc, "strerror", None) or str(exc)
-            raise SourceFileNotFoundError(os.fspath(path), str(root), reason) from exc
-        with stream:
-            digest, size = self._content.put(stream)
-        inside = place.relative_to(root) if place.is_relative_to(root) else place
-        return ArtifactDraft(_clean(inside.as_posix()), digest, size, kind="file", media_type=media_type)
+        self._scope.require_open()
+        place, title = files.locate(path, root)
+        digest, size, media_type = files.take_in(path, place, root, self._content.put)
+        return ArtifactDraft(_clean(title), digest, size, kind="file", media_type=media_type)
 
     # reading
 
-    def get(self, artifact: str | Artifact) -> Artifact:
+    def get(self, artifact: str | Artifact, *, version: int | None = None) -> Artifact:
         """Return the artifact's record as it is now.
 
+        Args:
+            artifact: The artifact, in any version.
+            version: Another version of it; the first is 1.
+
         Raises:
-            ArtifactNotFoundError: There is none with this id.
+            ArtifactNotFoundError: There is none with this id, or no such version.
         """
-        return self._scope.artifact(artifact)
+        record = self._scope.artifact(artifact)
+        if version is None or version == record.version:
+            return record
+        found = next((other for other in self.versions(record) if other.version == version), None)
+        if found is None:
+            raise ArtifactNotFoundError(f"{record.id} v{version}")
+        return found
+
+    def find(self, title: str, *, task: str | Task | None = None, session: str | Session | None = None) -> Artifact | None:
+        """Return the newest artifact under exactly this title, or ``None``. *task* and *session* as for `list`."""
+        owner = self._scope.task(task) if task is not None else None
+        found = self._scope.store.artifacts(
+            session_id=self._session(session, owner),
+            task_ids=None if owner is None else [owner.id],
+            title=_clean(title),
+            newest_first=True,
+            limit=1,
+        )
+        return found[0] if found else None
 
     def read(self, artifact: str | Artifact) -> bytes:
         """Return the bytes, checked against their digest.
 
         Raises:
             ArtifactNotFoundError: There is none with this id.
-            CorruptContentError: They are missing, or are not those that were saved.
+            CorruptContentError: They are missing, or are not those that were saved; tells what still can be had.
         """
-        return self._content.read(self.get(artifact).digest)
+        record = self.get(artifact)
+        with self._telling(record):
+            return self._content.read(record.digest)
+
+    @contextmanager
+    def open(self, artifact: str | Artifact) -> Iterator[IO[bytes]]:
+        """Open the bytes for reading in pieces, whatever their size. They are known to be right when the end was read.
+
+        Raises:
+            ArtifactNotFoundError: There is none with this id.
+            CorruptContentError: Also from reading: they are missing, or are not those that were saved.
+        """
+        record = self.get(artifact)
+        with self._telling(record), self._content.open(record.digest) as stream:
+            yield stream
 
     def text(self, artifact: str | Artifact) -> str:
         """Return the text, decoded as UTF-8; what is not valid UTF-8 shows as U+FFFD. Offsets of a `Hit` count in this text.
@@ -226,7 +305,23 @@ class Artifacts:
             raise InvalidInputError(
                 "artifact", f"{record.id} is {record.media_type}, no text; artifacts.read({record.id!r}) gives its bytes"
             )
-        return self._content.read(record.digest).decode("utf-8", "replace")
+        return self.read(record).decode("utf-8", "replace")
+
+    def show(self, artifact: str | Artifact) -> Shown:
+        """Return the artifact with its content, to print or to look at in a notebook: Markdown and images are drawn.
+
+        Raises:
+            ArtifactNotFoundError: There is none with this id.
+            CorruptContentError: The bytes are missing, or are not those that were saved.
+        """
+        record = self.get(artifact)
+        wanted = shown_bytes(record)
+        if not wanted:
+            return Shown(record, b"")
+        if record.size_bytes <= wanted:
+            return Shown(record, self.read(record))
+        with self.open(record) as stream:
+            return Shown(record, stream.read(wanted) if is_text(record.media_type) else b"")
 
     def list(
         self,
@@ -234,29 +329,51 @@ class Artifacts:
         task: str | Task | None = None,
         session: str | Session | None = None,
         kind: str | None = None,
+        title: str | None = None,
+        tags: str | Iterable[str] = (),
+        agent: str | None = None,
+        partial: bool | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
         include_superseded: bool = False,
         limit: int | None = None,
-    ) -> list[Artifact]:
-        """Return artifacts, the newest first.
+    ) -> ArtifactList:
+        """Return artifacts that pass every test given, the newest first. The list prints as a table.
 
         Args:
             task: Only those of this task.
             session: Only those of this session; by default the current one where there is one, and ``"*"`` for all of the home.
             kind: Only those of this kind.
+            title: Only those under exactly this title.
+            tags: Only those that have all of these.
+            agent: Only those this agent saved.
+            partial: Only those of work that was cut short; ``False``: all but these.
+            created_after: Only those saved at this time or later; aware.
+            created_before: Only those saved before this time; aware.
             include_superseded: Whether to return older versions as well.
             limit: Most artifacts to return.
         """
         owner = self._scope.task(task) if task is not None else None
-        return self._scope.store.artifacts(
+        more: dict[str, Any] = {  # only what is asked for: a store of somebody's own may know fewer tests
+            "title": None if title is None else _clean(title),
+            "agent": agent,
+            "partial": partial,
+            "tags": _tags(tags) or None,
+            "created_after": _inputs.moment("created_after", created_after),
+            "created_before": _inputs.moment("created_before", created_before),
+        }
+        found = self._scope.store.artifacts(
             session_id=self._session(session, owner),
             task_ids=None if owner is None else [owner.id],
             kind=kind,
             include_superseded=include_superseded,
-            limit=limit,
+            limit=_inputs.at_least(0, limit, "limit"),
             newest_first=True,
+            **{name: value for name, value in more.items() if value is not None},
         )
+        return ArtifactList(found)
 
-    def versions(self, artifact: str | Artifact) -> builtins.list[Artifact]:
+    def versions(self, artifact: str | Artifact) -> ArtifactList:
         """Return every version of the artifact, the first first. Any version of it will do as the argument."""
         record = self.get(artifact)
         found = self._scope.store.artifacts(
@@ -265,29 +382,169 @@ class Artifacts:
             title=record.title,
             include_superseded=True,
         )
-        return sorted((other for other in found if other.task_id == record.task_id), key=lambda other: other.version)
+        of_it = [other for other in found if other.task_id == record.task_id and (other.kind == "file") == (record.kind == "file")]
+        return ArtifactList(sorted(of_it, key=lambda other: other.version))
 
-    def verify(self) -> builtins.list[str]:
-        """Check every byte that a record refers to, artifacts and document versions; one sentence for each problem, none when all is well.
+    def diff(self, artifact: str | Artifact, other: str | Artifact | None = None, *, context_lines: int = 3) -> str:
+        """Return what changed from *artifact* to *other*, as a unified diff; empty when the bytes are the same.
 
-        Reads everything that was ever saved in this home: expect a few seconds for each gigabyte.
+        What is no text, or has more than 20,000 lines or 8 MB, is summed up in a line instead.
+
+        Args:
+            artifact: The older one.
+            other: The newer one. Without it, *artifact* is compared with the version before it; a first version, with nothing.
+            context_lines: How many unchanged lines to show around a change.
+
+        Raises:
+            ArtifactNotFoundError: There is none with this id.
+            CorruptContentError: The bytes of one are missing, or are not those that were saved.
         """
-        problems = []
-        for digest, names in self._referenced().items():
+        _inputs.at_least(0, context_lines, "context_lines")
+        after = self.get(artifact if other is None else other)
+        before = self.get(artifact) if other is not None else self.get(after.supersedes_id) if after.supersedes_id else None
+        before = before or attrs.evolve(after, digest="", size_bytes=0, version=0)
+        if not comparable(before, after):
+            return summary(before, after)
+        old = self.read(before) if before.digest else b""
+        return difference(before, after, old, self.read(after), context_lines=context_lines)
+
+    # looking at it as files
+
+    def browse(self) -> Exported:
+        """Write the current artifacts of all sessions as plain files below ``browse/`` in the home, for a person; return where.
+
+        By session, task and title. It is a copy: made anew whenever this is called, never read back, and may be deleted at any time.
+        What has not changed is not written again.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        return self.export(self._scope.home.path / "browse", session=ALL_SESSIONS)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        session: str | Session | None = None,
+        task: str | Task | None = None,
+        include_superseded: bool = False,
+    ) -> Exported:
+        """Write artifacts as plain files, for a person: a folder for each session and task, and a file for each title.
+
+        Names are made safe for every system, and never lead out of the folder. Called again, it brings the folder up to date: files that
+        have no artifact any more go, unless somebody has changed them; files that a person put there stay. A content that is damaged is
+        told among the problems, and the rest is written.
+
+        Args:
+            path: A folder, new, empty, or made by this.
+            session: Only those of this session; by default the current one where there is one, and ``"*"`` for all of the home.
+            task: Only those of this task.
+            include_superseded: Whether to write older versions as well.
+
+        Raises:
+            InvalidInputError: The folder holds other things.
+            StoreError: It cannot be written.
+        """
+        store, owner = self._scope.store, self._scope.task(task) if task is not None else None
+        found = store.artifacts(
+            session_id=self._session(session, owner),
+            task_ids=None if owner is None else [owner.id],
+            include_superseded=include_superseded,
+        )
+        sessions = {session_id: store.find_session(session_id) for session_id in {artifact.session_id for artifact in found}}
+        tasks = {task_id: store.find_task(task_id, None) for task_id in {artifact.task_id for artifact in found if artifact.task_id}}
+        return browsing.export(
+            Path(path).absolute(),
+            browsing.arrange(
+                found,
+                {key: f"{record.created_at:%Y-%m-%d} {record.goal[:50] or key}" for key, record in sessions.items() if record},
+                {key: record.alias for key, record in tasks.items() if record},
+            ),
+            self._content,
+            lock=self._scope.home.locks / "export.lock",
+        )
+
+    # care
+
+    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> builtins.list[Damage]:
+        """Check every byte that a record refers to, artifacts and document versions; one `Damage` for each content that is not sound.
+
+        Reads everything that was ever saved in this home, in pieces: expect a few seconds for each gigabyte.
+
+        Args:
+            progress: Called after each content with how many were read, and how many there are.
+        """
+        found = []
+        digests = sorted(self._scope.store.content_digests())
+        for done, digest in enumerate(digests, 1):
             problem = self._content.verify(digest)
             if problem is not None:
-                problems.append(f"{', '.join(names)}: {problem}; put {digest[:2]}/{digest[2:]} back from a backup of artifacts/")
-        return problems
+                found.append(self._damage(digest, problem))
+            if progress is not None:
+                progress(done, len(digests))
+        return found
 
-    def _referenced(self) -> dict[str, builtins.list[str]]:
+    def _damage(self, digest: str, problem: str) -> Damage:
         store = self._scope.store
-        names: dict[str, builtins.list[str]] = {}
-        for artifact in store.artifacts(include_superseded=True):
-            names.setdefault(artifact.digest, []).append(f"artifact {artifact.id} {artifact.title!r}")
-        for latest in store.document_versions():
-            for version in store.document_versions(latest.path):
-                names.setdefault(version.digest, []).append(f"document {version.path} v{version.version}")
-        return names
+        artifacts = store.artifacts(digest=digest, include_superseded=True)
+        documents = [
+            f"{version.path} v{version.version}"
+            for latest in store.document_versions()
+            for version in store.document_versions(latest.path)
+            if version.digest == digest
+        ]
+        intact = dict.fromkeys(call for artifact in artifacts for call in self._intact(artifact))
+        return Damage(digest, problem, tuple(artifacts), tuple(documents), tuple(intact))
+
+    def _intact(self, artifact: Artifact) -> Iterator[str]:
+        """Say what can be had in place of a damaged content: the same bytes from git, then the nearest sound versions."""
+        found = self._elsewhere(artifact) if self._elsewhere is not None and artifact.kind == "file" else None
+        if found is not None:
+            yield f"the same bytes: {found}"
+        others = sorted(self.versions(artifact), key=lambda other: (abs(other.version - artifact.version), -other.version))
+        near = [other for other in others if other.digest != artifact.digest][:_NEAREST]
+        sound = next((other for other in near if self._content.verify(other.digest) is None), None)
+        if sound is not None:
+            yield f"version {sound.version}: orch.artifacts.read({sound.id!r})"
+
+    @contextmanager
+    def _telling(self, artifact: Artifact) -> Iterator[None]:
+        """Add to an error about damaged bytes whose they are, and what is intact."""
+        try:
+            yield
+        except CorruptContentError as exc:
+            about = f"artifact {artifact.id} {artifact.title!r} v{artifact.version}"
+            raise attrs.evolve(exc, about=about, intact=tuple(self._intact(artifact))) from exc
+
+    def collect_garbage(self, *, older_than_s: float = DAY_S, dry_run: bool = False, sole_user: bool = False) -> Collected:
+        """Take away contents that no record refers to: of calls that did not come to recording them, and of records that were pruned.
+
+        Safe while others write: what somebody has put within *older_than_s* stays, and so does what is put again at that very moment.
+
+        Args:
+            older_than_s: How long ago it must have been put; an hour at least, since a caller may take long from putting to recording.
+            dry_run: Only tell what would go.
+            sole_user: Say that no other store refers to these contents. Without it, only the home's own database may collect, and only in
+                the home's own folder: of any other store or address it cannot be known from here who else relies on it.
+
+        Raises:
+            InvalidInputError: *older_than_s* is less than an hour; or it is not known that nobody else relies on the contents; or they
+                are in an object store, where they are not collected.
+            StoreError: A file could not be read or removed.
+        """
+        store = self._scope.store
+        if not isinstance(self._content, FolderContent):
+            raise InvalidInputError("content", f"{self._content.url} is an object store; what nothing refers to stays there")
+        if not _inputs.is_number(older_than_s) or older_than_s < _SHORTEST_GRACE_S:
+            raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more")
+        home = self._scope.home
+        if not sole_user and (self._content.folder != home.artifacts or store.url != f"sqlite:///{home.database}"):
+            raise InvalidInputError(
+                "sole_user",
+                f"other stores may refer to what is in {self._content.folder}, and what they alone refer to would be lost; "
+                "say sole_user=True if there are none",
+            )
+        return self._content.collect(store.content_digests, older_than_s=older_than_s, dry_run=dry_run)
 
     # searching
 
@@ -453,25 +710,6 @@ def _json(name: str, value: JsonValue) -> str:
         return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidInputError(name, f"is not what JSON can hold: {exc}") from exc
-
-
-def _media_type(path: Path, beginning: bytes) -> str:
-    """Tell by the name, the same on every machine; by the bytes where the name says nothing."""
-    import mimetypes
-
-    known = _MEDIA_TYPES.get(path.suffix.lower())
-    # The instance has Python's table alone; the module's function would add this machine's.
-    guessed, encoding = mimetypes.MimeTypes().guess_type(path.name)
-    if known or (guessed and not encoding):
-        return known or str(guessed)
-    if encoding or b"\0" in beginning:
-        return "application/octet-stream"
-    try:
-        # Not final: a character cut in two by the end of the piece is no fault.
-        codecs.getincrementaldecoder("utf-8")().decode(beginning)
-    except UnicodeDecodeError:
-        return "application/octet-stream"
-    return "text/plain"
 
 
 def _check_search(query: object, limit: object, mode: object) -> None:

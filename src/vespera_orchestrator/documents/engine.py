@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event, Session
     from vespera_orchestrator._sessions import Scope
-    from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.contracts import ContentStore, Store
 
 FOLDER = "docs"
 WAIT_S = 1.0
@@ -106,13 +106,16 @@ class Documents:
 
     def __init__(self, scope: Scope, content: ContentStore) -> None:
         self._scope = scope
-        self._store = scope.store
         self._content = content
         self._analysed: dict[tuple[str, str], object] = {}
         """What was found in artifacts, by digest."""
         self._renderer: tuple[dict[str, Any], Renderer] | None = None
         self._seen: dict[str, int] = {}
         """By project type: up to where the log holds nothing that a document would tell of."""
+
+    @property
+    def _store(self) -> Store:
+        return self._scope.store
 
     # --- updating ---------------------------------------------------------------
 

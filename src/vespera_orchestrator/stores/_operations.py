@@ -44,6 +44,7 @@ from vespera_orchestrator.stores import _planning, _sql
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from vespera_orchestrator._model import ArtifactDraft, DocumentVersion, Event, JsonValue, Session, TaskDraft, Worktree
     from vespera_orchestrator.errors import VesperaError
@@ -917,9 +918,24 @@ class Operations:
         include_superseded: bool = False,
         limit: int | None = None,
         newest_first: bool = False,
+        agent: str | None = None,
+        partial: bool | None = None,
+        tags: Iterable[str] = (),
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        digest: str | None = None,
     ) -> list[Artifact]:
         """See `contracts.Store.artifacts`."""
-        tests: list[tuple[str, Any]] = []
+        # Within a stored list only the strings' own ends are quotes without a backslash: a comma and a quote begin an item.
+        tests: list[tuple[str, Any]] = [("instr(',' || substr(tags, 2), ?) > 0", f",{dump_json(tag, 'tags')}") for tag in tags]
+        given = {
+            "agent = ?": agent,
+            "partial = ?": None if partial is None else int(partial),
+            "created_at >= ?": dump_time(created_after),
+            "created_at < ?": dump_time(created_before),
+            "digest = ?": digest,
+        }
+        tests += [(test, value) for test, value in given.items() if value is not None]
         if session_id is not None:
             tests.append(("session_id = ?", session_id))
         if task_ids is not None:
@@ -934,6 +950,11 @@ class Operations:
         with self._looking() as db:
             rows = db.execute(sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit))
             return [_sql.read_artifact(row) for row in rows]
+
+    def content_digests(self) -> set[str]:
+        """See `contracts.Store.content_digests`."""
+        with self._looking() as db:
+            return {str(row[0]) for row in db.execute("SELECT digest FROM artifacts UNION SELECT digest FROM document_versions", ())}
 
     def count_artifacts(self, session_id: str) -> int:
         """See `contracts.Store.count_artifacts`."""

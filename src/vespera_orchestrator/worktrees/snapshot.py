@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import pygit2
-from pygit2.enums import DeltaStatus, DiffOption, FileMode
+from pygit2.enums import DeltaStatus, DiffOption, FileMode, SortMode
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import GitFailedError
@@ -193,3 +195,32 @@ class _Reading:
 
     def _skip(self, path: str) -> None:
         self.skipped.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+_COMMITS_LOOKED_AT = 2000
+
+
+def commit_with(repository: ProjectRepository, path: str, digest: str) -> str | None:
+    """Return the newest commit whose file at *path* has this SHA-256; ``None`` when none of the last 2,000 has it."""
+    with git_errors(f"look for {path}"):
+        repo = repository.open()
+        walk = repo.walk(None, SortMode.TIME)
+        for tip in {*repository.refs("refs/heads/").values(), *repository.refs("refs/vespera/").values()}:
+            walk.push(tip)
+        seen: set[pygit2.Oid] = set()
+        for commit in islice(walk, _COMMITS_LOOKED_AT):
+            blob = _blob_at(commit.tree, path)
+            if blob is None or blob.id in seen:
+                continue
+            seen.add(blob.id)
+            if hashlib.sha256(memoryview(blob)).hexdigest() == digest:
+                return str(commit.id)
+    return None
+
+
+def _blob_at(tree: pygit2.Tree, path: str) -> pygit2.Blob | None:
+    try:
+        found = tree[path]
+    except (KeyError, ValueError):
+        return None
+    return found if isinstance(found, pygit2.Blob) else None

@@ -51,6 +51,21 @@ class Worktrees:
 
     # making and finding
 
+    def find_content(self, path: str, digest: str) -> str | None:
+        """Look for the bytes with this SHA-256 in what git keeps under *path*: branches and our snapshots, newest commits first.
+
+        Args:
+            path: Relative to the top of the tree, with forward slashes.
+            digest: SHA-256 of the bytes, in hexadecimal.
+
+        Returns:
+            The command that gives them, ``git show <commit>:<path>``; ``None`` when none of the last 2,000 commits has them.
+        """
+        from vespera_orchestrator.worktrees import snapshot
+
+        commit = snapshot.commit_with(self._repository(), path, digest)
+        return None if commit is None else f"git show {commit[:12]}:{path}"
+
     def require(self) -> None:
         """Raise what `create` would raise because of the repository, and make nothing.
 

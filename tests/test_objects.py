@@ -1,0 +1,341 @@
+"""Content in an object store: a real S3 server (moto's), shared by several homes and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+import pytest
+from obstore.store import from_url
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator.artifacts.content import FolderContent, open_content
+from vespera_orchestrator.artifacts.objects import ObjectContent
+from vespera_orchestrator.contracts import ContentStore
+from vespera_orchestrator.errors import (
+    ContentAccessError,
+    CorruptContentError,
+    InvalidInputError,
+    MissingDependencyError,
+    StoreError,
+    StoreUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+QUICK = {"max_retries": 1, "backoff": {"init_backoff": timedelta(milliseconds=10), "max_backoff": timedelta(milliseconds=20), "base": 2}}
+
+
+def sha(content: bytes) -> str:
+    """Return the digest that *content* should get."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An S3 server in a process of its own, without buckets."""
+    process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with process:
+        yield f"http://127.0.0.1:{process.stdout.readline().decode().strip()}"
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def request(address: str, method: str, body: bytes = b"") -> bytes:
+    """Speak to the server past the library."""
+    asked = urllib.request.Request(address, data=body or None, method=method, headers={"Content-Type": "application/octet-stream"})
+    with urllib.request.urlopen(asked, timeout=20) as answer:
+        return answer.read()
+
+
+@pytest.fixture
+def s3(server, monkeypatch) -> str:
+    """The server's address, emptied, with the bucket ``bucket``; the environment has the credentials and the endpoint."""
+    request(f"{server}/moto-api/reset", "POST")
+    request(f"{server}/bucket", "PUT")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return server
+
+
+def bucket():
+    """The bucket, past the library."""
+    return from_url("s3://bucket", client_options={"allow_http": "true"})
+
+
+@pytest.fixture(params=["s3", "memory"])
+def content(request) -> ObjectContent:
+    """An object store, empty."""
+    if request.param == "memory":
+        return ObjectContent("memory://")
+    request.getfixturevalue("s3")
+    return ObjectContent("s3://bucket/some/folder")
+
+
+LARGE = os.urandom(9 << 20)
+"""Goes up in parts."""
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"hello " * 5000, bytes(3 << 20), LARGE], ids=["none", "one", "text", "zeros", "large"])
+def test_what_was_put_is_read_back(content, data):
+    """Bytes and streams give the same digest, and come back at once and in pieces, compressed or not."""
+    assert isinstance(content, ContentStore)
+    assert content.put(data) == content.put(io.BytesIO(data)) == (sha(data), len(data))
+    assert content.read(sha(data)) == data
+    with content.open(sha(data)) as stream:
+        assert b"".join(iter(lambda: stream.read(700_000), b"")) == data
+    assert content.verify(sha(data)) is None
+    assert content.path(sha(data)) is None
+
+
+@pytest.mark.usefixtures("s3")
+def test_what_shrinks_is_kept_small():
+    """The server holds the frame, under a name that says so."""
+    digest, _ = ObjectContent("s3://bucket/some/folder").put(b"hello " * 5000)
+    assert obstore.head(bucket(), f"some/folder/{digest[:2]}/{digest[2:]}.zst")["size"] < 500
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize("data", [b"important", b"hello " * 5000], ids=["plain", "packed"])
+def test_missing_and_changed_bytes_are_named_and_repaired(data):
+    """Bytes that are not those that were saved are never handed out; put again, they are replaced."""
+    content = ObjectContent("s3://bucket/some/folder")
+    digest, _ = content.put(data)
+    key = f"some/folder/{digest[:2]}/{digest[2:]}" + (".zst" if len(data) > 4096 else "")
+    obstore.put(bucket(), key, bytes(obstore.get(bucket(), key).bytes())[:-1] + b"T")
+    with pytest.raises(CorruptContentError, match=r"s3://bucket/some/folder/.*(not those that were saved|frame is damaged)"):
+        content.read(digest)
+    assert content.verify(digest) is not None
+    content.put(data)
+    assert content.read(digest) == data
+    obstore.delete(bucket(), key)
+    with pytest.raises(CorruptContentError, match="missing"):
+        content.read(digest)
+    with pytest.raises(CorruptContentError, match="missing"), content.open(digest):
+        pass
+
+
+@pytest.mark.parametrize("digest", ["", "../../etc/passwd", "A" * 64])
+def test_only_digests_are_looked_up(content, digest):
+    """No other name reaches the server."""
+    with pytest.raises(InvalidInputError):
+        content.read(digest)
+
+
+# --- when it does not go well ----------------------------------------------------------
+
+
+def nothing_recorded(folder: Path, address: str | ObjectContent, error: type[StoreError], match: str) -> None:
+    """Save into a home whose content is at *address*: the error says why, and no record tells of bytes that nobody has."""
+    with vespera.open(folder, content=address) as orch:
+        orch.initialize_session("test")
+        task = orch.plan_task("Write")
+        with pytest.raises(error, match=match):
+            orch.artifacts.save("Title", "text")
+        with pytest.raises(error, match=match):
+            orch.complete_task(task, summary="done", detailed_work="all of it")
+        assert orch.artifacts.list() == []
+        assert orch.get_task(task.id).status == "pending"
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_is_not_there(tmp_path):
+    """It is named, nothing is recorded."""
+    nothing_recorded(tmp_path, "s3://nobody/folder", ContentAccessError, "no such bucket; create it")
+    with pytest.raises(ContentAccessError, match="no such bucket"):
+        ObjectContent("s3://nobody").read("a" * 64)
+
+
+def test_credentials_that_are_wrong(s3, tmp_path):
+    """They are named, nothing is recorded."""
+    request(f"{s3}/moto-api/reset-auth", "POST", b"0")
+    try:
+        nothing_recorded(tmp_path, "s3://bucket/folder", ContentAccessError, "access is refused.*credentials")
+    finally:
+        request(f"{s3}/moto-api/reset-auth", "POST", b"1000000")
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_server_that_is_down(tmp_path, monkeypatch):
+    """The error is one of those that may be tried again; when the server is back, the same call succeeds."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    content = ObjectContent("s3://bucket/folder", retry_config=QUICK)
+    nothing_recorded(tmp_path, content, StoreUnavailableError, "s3://bucket/folder: .*safe to try again")
+    with pytest.raises(StoreUnavailableError):
+        content.read("a" * 64)
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_server_that_does_not_answer(monkeypatch):
+    """Nobody waits for ever."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        content = ObjectContent("s3://bucket", client_options={"timeout": "200ms"}, retry_config={"max_retries": 0})
+        with pytest.raises(StoreUnavailableError, match="safe to try again"):
+            content.put(b"x")
+
+
+@pytest.mark.parametrize(
+    "address", ["s3", "s3://", "ftp://host/x", "file://relative", "https://host/x", "az://container", "artifacts", "s3:///x"]
+)
+def test_an_address_that_is_none(tmp_path, address):
+    """It is refused when the project is opened, not when the first work is handed in."""
+    with pytest.raises(InvalidInputError, match="content: .*" + address):
+        vespera.open(tmp_path, content=address)
+
+
+def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
+    """What is missing is told with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingDependencyError, match=r"vespera-orchestrator\[objects\]"):
+        vespera.open(tmp_path, content="s3://bucket")
+
+
+# --- where it is said -------------------------------------------------------------------
+
+
+def test_addresses(tmp_path):
+    """A folder may be named by its address; without one it is the home's."""
+    assert open_content(None, tmp_path).url == tmp_path.as_uri()
+    content = open_content((tmp_path / "odd näme").as_uri(), tmp_path)
+    assert isinstance(content, FolderContent)
+    assert content.folder == tmp_path / "odd näme"
+
+
+def test_where_the_content_is_is_said_by_argument_environment_or_settings(tmp_path, monkeypatch):
+    """In this order; the settings hold for everybody who opens the home."""
+    config = tmp_path / ".task_orchestrator" / "config.toml"
+    places = {name: tmp_path / name for name in ("settings", "environment", "argument")}
+
+    def saved_in(**how: str) -> str:
+        with vespera.open(tmp_path, **how) as orch:
+            orch.initialize_session("test")
+            digest = orch.artifacts.save("Title", "text").digest
+        (found,) = [name for name, place in places.items() if place.exists() and FolderContent(place).path(digest)]
+        places[found].rename(tmp_path / f"{found}-was")
+        return found
+
+    vespera.open(tmp_path).close()
+    config.write_text(f'content = "{places["settings"].as_uri()}"\n')
+    assert saved_in() == "settings"
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_CONTENT", places["environment"].as_uri())
+    assert saved_in() == "environment"
+    assert saved_in(content=places["argument"].as_uri()) == "argument"
+
+
+CHILD = """
+import vespera_orchestrator as vespera
+with vespera.open() as orch:
+    (given,) = orch.artifacts.list()
+    orch.artifacts.save("Answer", orch.artifacts.text(given).upper())
+"""
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_spawned_agent_inherits_where_the_content_is(tmp_path):
+    """A child process reads what its parent saved, and the parent what the child saved, though the home has none of it."""
+    with vespera.open(tmp_path, content="s3://bucket/shared") as orch:
+        orch.initialize_session("test")
+        orch.artifacts.save("Question", "how?" * 3000)
+        environment = orch.spawn_agent_with_context().environ()
+        subprocess.run([sys.executable, "-c", CHILD], env=environment, cwd=tmp_path, check=True)
+        assert orch.artifacts.text(orch.artifacts.find("Answer")) == "HOW?" * 3000
+        assert [path for path in orch.home.joinpath("artifacts").rglob("*") if path.is_file()] == []
+    (tmp_path / "other").mkdir()
+    with vespera.open(tmp_path / "other", content=ObjectContent("memory://")) as orch:
+        orch.initialize_session("test")
+        with pytest.raises(InvalidInputError, match="memory"):
+            orch.spawn_agent_with_context().environ()
+
+
+MACHINE = """
+import sys
+import vespera_orchestrator as vespera
+home, name = sys.argv[1:]
+with vespera.open(home, content="s3://bucket/shared") as orch:
+    orch.initialize_session(name)
+    for number in range(12):
+        orch.artifacts.save(f"Common {number}", f"said by both {number} " * 600)
+        orch.artifacts.save(f"Own {number}", f"{name} {number}")
+    assert orch.artifacts.verify() == []
+    print(len(orch.artifacts.list()))
+"""
+
+
+def test_two_machines_share_one_object_store(s3, tmp_path):
+    """Two homes, each with a process and a store of its own, save at once; what is the same is there once, and all is sound."""
+    homes = [tmp_path / name for name in ("first", "second")]
+    for home in homes:
+        home.mkdir()
+    machines = [
+        subprocess.Popen([sys.executable, "-c", MACHINE, str(home), home.name], stdout=subprocess.PIPE, text=True) for home in homes
+    ]
+    assert [machine.communicate(timeout=60)[0].strip() for machine in machines] == ["24", "24"]
+    assert request(f"{s3}/bucket?list-type=2", "GET").count(b"<Key>") == 12 + 2 * 12
+    with vespera.open(homes[0], content="s3://bucket/shared") as orch, pytest.raises(InvalidInputError, match="object store"):
+        orch.artifacts.collect_garbage()
+
+
+FORKED = """
+import os, sys
+from vespera_orchestrator.artifacts.objects import ObjectContent
+content = ObjectContent("s3://bucket")
+digest, _ = content.put(b"x")
+child = os.fork()
+if child == 0:
+    try:
+        content.read(digest)
+    except Exception as exc:
+        print(type(exc).__name__, "forked" in str(exc), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(content.read(digest))
+"""
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_forked_child_gets_an_error_and_does_not_hang():
+    """The connection's threads stay with the parent; the child is told so."""
+    ended = subprocess.run([sys.executable, "-c", FORKED], check=True, capture_output=True, text=True, timeout=60)
+    assert ended.stdout.splitlines() == ["ContentAccessError True", "b'x'"]
+
+
+@pytest.mark.usefixtures("s3")
+def test_threads_may_share_one(tmp_path):
+    """Threads that put and read through one object all succeed."""
+    content, wrong = ObjectContent("s3://bucket"), []
+
+    def work(name: int) -> None:
+        for number in range(10):
+            data = f"{name % 2} {number}".encode() * 2000
+            if content.read(content.put(data)[0]) != data:
+                wrong.append((name, number))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
