@@ -30,9 +30,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run the tests that take long: kills and crashes by the hundred."""
+    """Run the tests that take minutes: kills and crashes by the hundred, long races, large contents."""
     session.install("-e", ".", *group("test"))
-    session.run("python", "-m", "pytest", "-m", "soak", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "soak", "--timeout", "1800", *session.posargs)
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -347,3 +348,244 @@ def test_threads_may_share_it(artifacts):
         thread.join()
     assert missing == []
     assert len(artifacts.search("numbat", limit=50)) == 15
+
+
+# --- what bytes are, and where they come from --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("title", "content", "media_type"),
+    [
+        ("Table.csv", "a,b", "text/csv"),
+        ("run.py", "print()", "text/x-python"),
+        ("About logo.png", "a text", "image/png"),
+        ("Picture", b"\x89PNG\r\n\x1a\n", "image/png"),
+        ("Picture", b"RIFF0000WEBP", "image/webp"),
+        ("Report", b"%PDF-1.7", "application/pdf"),
+        ("logo.svg", b"<svg/>", "image/svg+xml"),
+        ("data.json", {"a": 1}, "application/json"),
+        ("table.csv", {"a": 1}, "application/json"),
+        ("v1.2", "text", "text/markdown"),
+        ("Log", io.BytesIO(b"plain"), "text/plain"),
+    ],
+)
+def test_what_it_is_follows_from_name_and_bytes(artifacts, title, content, media_type):
+    """A title's suffix says it, then the beginning of the bytes; a text is never taken for a picture by its title."""
+    expected = "text/markdown" if title == "About logo.png" else media_type
+    assert artifacts.save(title, content).media_type == expected
+    assert artifacts.save(title, "x" if isinstance(content, str) else b"x", media_type="text/x-own").media_type == "text/x-own"
+
+
+def test_paths_and_streams_are_read_in_pieces(artifacts, tmp_path):
+    """A large content never has to be in memory, neither way; nor is the source closed."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(os.urandom(100) * 50_000)
+    saved = artifacts.save("Model", path, task="build")
+    assert (saved.size_bytes, saved.media_type, saved.title) == (5_000_000, "application/octet-stream", "Model")
+    with path.open("rb") as stream:
+        assert artifacts.save("Model again", stream).digest == saved.digest
+        assert not stream.closed
+    with artifacts.open(saved) as stream, path.open("rb") as source:
+        assert stream.read() == source.read()
+    with pytest.raises(SourceFileNotFoundError):
+        artifacts.save("Nothing", tmp_path / "missing")
+
+
+# --- files that are awkward ----------------------------------------------------------------
+
+
+def test_a_relative_path_stays_within(artifacts, tmp_path):
+    """``..`` out of a worktree would name another checkout's file: refused, with what to do; an absolute path says it is meant."""
+    inside = tmp_path / "worktree"
+    inside.mkdir()
+    (tmp_path / "secret.txt").write_text("x")
+    (inside / "link.txt").symlink_to(tmp_path / "secret.txt")
+    for path in ("../secret.txt", "a/../../secret.txt", "../worktree2/x"):
+        with pytest.raises(SourceFileNotFoundError, match="leads out of that folder; give the absolute path"):
+            artifacts.draft_file(path, root=inside)
+    assert artifacts.draft_file(tmp_path / "secret.txt", root=inside).title == (tmp_path / "secret.txt").as_posix()
+    assert artifacts.draft_file("link.txt", root=inside).title == "link.txt"
+    assert artifacts.draft_file("../worktree/link.txt", root=inside).title == "link.txt"
+
+
+def test_a_device_and_a_closed_folder(artifacts, tmp_path):
+    """Neither is read, both are named."""
+    for path in ("/dev/zero", "/dev/tty", "/proc/self/mem"):
+        with pytest.raises(SourceFileNotFoundError):
+            artifacts.draft_file(path, root=tmp_path)
+    assert artifacts._content.read(artifacts.draft_file("/proc/version", root=tmp_path).digest) == Path("/proc/version").read_bytes()
+
+
+class Changing:
+    """Writes to the file behind the back of whoever reads it, so often."""
+
+    def __init__(self, path, times, change):
+        self.path, self.times, self.change = path, times, change
+
+    def __call__(self, handle, size, real=os.read):
+        piece = real(handle, size)
+        if self.times and size > 10_000:
+            self.times -= 1
+            self.change(self.path)
+        return piece
+
+
+CHANGES = {
+    "grows": lambda path: os.truncate(path, path.stat().st_size + 1000),
+    "shrinks": lambda path: os.truncate(path, path.stat().st_size - 1000),
+    "is rewritten": lambda path: (path.write_bytes(os.urandom(2_000_000)), os.utime(path, (1, path.stat().st_mtime + 1))),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_file_that_changes_while_it_is_read(artifacts, tmp_path, monkeypatch, how):
+    """It is read again, as it is then; one that does not come to rest is named, and nothing torn is stored."""
+    path = tmp_path / "busy.log"
+    path.write_bytes(os.urandom(3_000_000))
+    monkeypatch.setattr(os, "read", Changing(path, 1, CHANGES[how]))
+    draft = artifacts.draft_file("busy.log", root=tmp_path)
+    assert artifacts._content.read(draft.digest) == path.read_bytes()
+    path.write_bytes(os.urandom(3_000_000))
+    monkeypatch.setattr(os, "read", Changing(path, 99, CHANGES[how]))
+    with pytest.raises(SourceFileNotFoundError, match="being written to"):
+        artifacts.draft_file("busy.log", root=tmp_path)
+    monkeypatch.undo()
+    assert [p.name for p in artifacts._content.folder.rglob("*") if p.is_file()] == [draft.digest[2:]]
+
+
+# --- finding and comparing -------------------------------------------------------------------
+
+
+def test_lists_are_filtered_by_everything_recorded(artifacts, scope):
+    """Title, tags, agent, partial mark and time; together they narrow."""
+    first = artifacts.save("First", "1", tags=["a", "b"], task="build")
+    scope.agent = "bob"
+    second = artifacts.save("Second", "2", tags=["b"], partial=True)
+    assert artifacts.list(title="First") == artifacts.list(agent="ada") == artifacts.list(tags=["a", "b"]) == [first]
+    assert artifacts.list(agent="bob") == artifacts.list(partial=True) == [second]
+    assert artifacts.list(tags="b") == [second, first]
+    assert artifacts.list(partial=False) == [first]
+    assert artifacts.list(created_after=second.created_at) == [second]
+    assert artifacts.list(created_before=second.created_at) == [first]
+    assert artifacts.list(tags="b", agent="ada", partial=True) == []
+    assert artifacts.find("First") == artifacts.find("First", task="build") == first
+    assert artifacts.find("First", task="check") is artifacts.find("Nothing") is None
+    with pytest.raises(InvalidInputError):
+        artifacts.list(created_after="yesterday-ish")
+
+
+def test_any_version_is_read_and_compared(artifacts):
+    """By number, against the one before, or any two; what is no text is summed up without being read."""
+    one, two, three = (artifacts.save("Plan", text, task="build") for text in ("same\none\n", "same\ntwo\n", "same\nthree"))
+    assert artifacts.get(three, version=1).id == one.id
+    with pytest.raises(ArtifactNotFoundError, match="v9"):
+        artifacts.get(one, version=9)
+    head = [f"--- Plan v1 ({one.id})", f"+++ Plan v2 ({two.id})"]
+    assert artifacts.diff(two).splitlines() == [*head, "@@ -1,2 +1,2 @@", " same", "-one", "+two"]
+        f"--- Plan v1 ({one.id})",
+        f"+++ Plan v2 ({two.id})",
+        *["@@ -1,2 +1,2 @@", " same", "-one", "+two"],
+    ]
+    assert artifacts.diff(one, three).endswith("-one\n+three\n\\ No newline at end of file\n")
+    assert artifacts.diff(one).startswith("--- Plan v0\n+++ Plan v1")
+    assert artifacts.diff(one, one) == ""
+    picture, other = artifacts.save("Picture", b"\x89PNG\r\n\x1a\n1"), artifacts.save("Picture", b"\x89PNG\r\n\x1a\n22")
+    assert f"image/png, 9 bytes, sha256 {picture.digest[:12]} -> image/png, 10 bytes" in artifacts.diff(other)
+
+
+def test_a_file_and_a_text_under_one_title_are_two_histories(artifacts, scope, tmp_path):
+    """What was taken in from a file is no version of a text that has its name."""
+    (tmp_path / "plan.md").write_text("from the file")
+    text = artifacts.save("plan.md", "from the agent", task="build")
+    draft = artifacts.draft_file("plan.md", root=tmp_path)
+    file = scope.store.save_artifact(text.session_id, draft, task_id=text.task_id, attempt=None, agent="ada")
+    assert [a.id for a in artifacts.versions(text)] == [text.id]
+    assert [a.id for a in artifacts.versions(file)] == [file.id]
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+def test_lists_and_contents_show_as_what_they_are(artifacts):
+    """Tables, pictures and Markdown; nothing an agent wrote becomes markup of the notebook's own."""
+    picture = artifacts.save("Picture", b"\x89PNG\r\n\x1a\n")
+    code = artifacts.save(f"{HOSTILE}.py", HOSTILE, partial=True)
+    note = artifacts.save("Note", f"# {HOSTILE}")
+    listed = artifacts.list()
+    assert [line.split()[0] for line in str(listed).splitlines()] == ["Note", '<script>alert("x")</script>.py', "Picture"]
+    assert "(partial)" in str(listed)
+    assert str(artifacts.list(kind="none")) == ""
+    html = listed._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert 'src="data:image/png;base64,' in artifacts.show(picture)._repr_mimebundle_()["text/html"]
+    assert "<script>" not in artifacts.show(code)._repr_mimebundle_()["text/html"]
+    shown = artifacts.show(note)
+    assert shown._repr_mimebundle_()["text/markdown"] == f"# {HOSTILE}"
+    assert str(shown).endswith(HOSTILE)
+    assert "<script>" not in note._repr_html_() + code._repr_html_()
+
+
+def test_what_is_large_is_shown_by_its_beginning(artifacts):
+    """A notebook is never flooded; it is said how to have all of it."""
+    large = artifacts.save("Large", "line\n" * 100_000)
+    assert len(str(artifacts.show(large))) < 21_000
+    assert f"orch.artifacts.read('{large.id}') gives all 500,000 bytes" in str(artifacts.show(large))
+    image = artifacts.save("Image", b"\x89PNG\r\n\x1a\n" + os.urandom(4_100_000))
+    assert "<img" not in artifacts.show(image)._repr_mimebundle_()["text/html"]
+
+
+# --- damage and care ------------------------------------------------------------------------------
+
+
+def damage(artifacts, artifact):
+    """Change a byte of what is kept."""
+    path = artifacts._content.path(artifact.digest)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def test_damage_is_told_with_what_is_intact(artifacts):
+    """The error of a read names the artifact and the nearest sound version; saving the same again repairs it."""
+    versions = [artifacts.save("Plan", f"text {n}", task="build") for n in range(4)]
+    damage(artifacts, versions[2])
+    damage(artifacts, versions[3])
+    with pytest.raises(CorruptContentError) as caught:
+        artifacts.read(versions[3])
+    assert f"artifact {versions[3].id} 'Plan' v4" in str(caught.value)
+    assert caught.value.intact == (f"version 2: orch.artifacts.read('{versions[1].id}')",)
+    with pytest.raises(CorruptContentError, match="Plan"), artifacts.open(versions[3]) as stream:
+        stream.read()
+    seen = []
+    told = artifacts.verify(progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 4) for n in range(1, 5)]
+    assert sorted(problem.artifacts[0].version for problem in told) == [3, 4]
+    assert all(f"task {versions[0].task_id}" in str(problem) and "version 2" in problem for problem in told)
+    artifacts.save("Elsewhere", "text 3")
+    artifacts.save("Plan", "text 2", task="check")
+    assert artifacts.verify() == []
+
+
+def test_collecting_is_refused_where_somebody_else_may_rely_on_it(artifacts, scope, tmp_path):
+    """A grace time that a running call could outlast, another store, another folder: each is refused with its reason."""
+    kept = artifacts.save("Kept", "kept")
+    gone = artifacts.draft("Gone", "gone")
+    for path in artifacts._content.folder.rglob("*"):
+        os.utime(path, (0, 0))
+    for seconds in (0, 3599, "1", None, float("nan")):
+        with pytest.raises(InvalidInputError, match="3600 seconds or more"):
+            artifacts.collect_garbage(older_than_s=seconds)
+    elsewhere = Artifacts(scope, FolderContent(tmp_path / "shared"))
+    with pytest.raises(InvalidInputError, match="sole_user=True"):
+        elsewhere.collect_garbage()
+    other = Scope(scope.home, SQLiteStore.open(None), session_id=scope.pinned)
+    with pytest.raises(InvalidInputError, match="sole_user=True"):
+        Artifacts(other, artifacts._content).collect_garbage()
+    other.store.close()
+    assert elsewhere.collect_garbage(sole_user=True).contents == 0
+    assert artifacts.collect_garbage(dry_run=True).contents == 1
+    assert artifacts.collect_garbage().contents == 1
+    assert artifacts.read(kept) == b"kept"
+    assert artifacts._content.verify(gone.digest) is not None

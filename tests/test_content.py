@@ -11,14 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vespera_orchestrator.artifacts.content import FolderContent
+import vespera_orchestrator as vespera
+from vespera_orchestrator.artifacts.content import Collected, FolderContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, ReadOnlyError, StoreUnavailableError
 
@@ -120,6 +122,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ReadOnlyError, match="VESPERA_ORCHESTRATOR_HOME"):
         FolderContent(tmp_path / "file" / "artifacts").put(b"x")
+    with pytest.raises(ReadOnlyError, match="a file stands where a folder should be: move it away"):
+        FolderContent(tmp_path / "file").put(b"x")
+    (tmp_path / ".task_orchestrator").mkdir()
+    (tmp_path / ".task_orchestrator" / "artifacts").write_text("in the way")
+    with pytest.raises(ReadOnlyError, match=r"artifacts cannot be written .a file stands where a folder should be"):
+        vespera.open(tmp_path)
 
 
 def test_racing_writers_store_one_copy(content):
@@ -138,7 +146,7 @@ def put_with_a_small_disk(folder: Path, report) -> None:
     """Run in a child: put more than the process may write."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     content = FolderContent(folder)
-    for large in (bytes(300_000), io.BytesIO(bytes(300_000))):
+    for large in (os.urandom(300_000), io.BytesIO(os.urandom(300_000))):
         try:
             content.put(large)
         except StoreUnavailableError as exc:
@@ -180,3 +188,394 @@ def test_a_killed_writer_leaves_nothing_under_a_final_name(content, call):
     assert len(list((content.folder / "tmp").iterdir())) == 1
     digest, _ = content.put(b"half of this would be worse than nothing")
     assert content.verify(digest) is None
+
+
+# --- compressed where it helps ------------------------------------------------------------
+
+TEXT = b"The quick brown fox jumps over the lazy dog, again and again. " * 3000
+
+
+@pytest.mark.parametrize(
+    ("data", "packed"),
+    [
+        (b"x" * 4096, False),
+        (b"x" * 5000, True),
+        (TEXT, True),
+        (os.urandom(100_000), False),
+        (TEXT * 20, True),
+        (os.urandom(3 << 20), False),
+        (TEXT[:1000] + os.urandom(3 << 20), False),
+    ],
+    ids=["block", "more", "text", "noise", "long text", "long noise", "mixed"],
+)
+def test_what_saves_room_is_compressed(content, data, packed):
+    """Only what then takes less room on the disk; the digest is that of the bytes, and they come back however they are kept."""
+    digest, size = content.put(data)
+    assert content.put(io.BytesIO(data)) == (digest, size) == (sha(data), len(data))
+    (kept,) = final_files(content.folder)
+    assert (kept.suffix == ".zst") == packed == (content.path(digest) is None)
+    assert not packed or kept.stat().st_size < 0.9 * len(data)
+    assert content.read(digest) == data
+    assert content.verify(digest) is None
+    with content.open(digest) as stream:
+        assert stream.read(10) == data[:10]
+        assert data[:10] + stream.read() == data
+
+
+@given(parts=st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 30_000)), max_size=6), piece=st.integers(1, 70_000))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_put_comes_back(tmp_path_factory, parts, piece):
+    """Any bytes, given at once or in driblets of any size."""
+    data = b"".join(part * count for part, count in parts)
+    content = FolderContent(tmp_path_factory.mktemp("content"))
+    given_ = io.BytesIO(data)
+    driblets = io.BufferedReader(io.BytesIO(data), 1)
+    driblets.read = lambda size: given_.read(min(size, piece))
+    assert content.put(driblets) == content.put(data) == (sha(data), len(data))
+    assert content.read(sha(data)) == data
+    assert len(final_files(content.folder)) == 1
+
+
+def test_what_was_kept_as_it_is_stays_readable(content):
+    """What an earlier version kept uncompressed is found, and not stored twice."""
+    place = content.folder / sha(TEXT)[:2] / sha(TEXT)[2:]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(TEXT)
+    assert content.read(sha(TEXT)) == TEXT
+    content.put(TEXT)
+    assert final_files(content.folder) == [place]
+    place.write_bytes(TEXT + b"!")
+    content.put(TEXT)
+    assert content.read(sha(TEXT)) == TEXT
+    assert [path.suffix for path in final_files(content.folder)] == [".zst"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b[:0], lambda b: b[:100] + b"?" + b[101:], lambda b: TEXT[: len(b)]], ids=range(4))
+def test_a_damaged_frame_is_named_and_replaced(content, damage):
+    """Cut short, emptied, changed or no frame at all: never handed out, never a foreign error, and repaired by the next put."""
+    digest, _ = content.put(TEXT)
+    (kept,) = final_files(content.folder)
+    kept.chmod(0o644)
+    kept.write_bytes(damage(kept.read_bytes()))
+    with pytest.raises(CorruptContentError, match=r"damaged|not those"):
+        content.read(digest)
+    with pytest.raises(CorruptContentError), content.open(digest) as stream:
+        stream.read()
+    assert content.verify(digest) is not None
+    content.put(io.BytesIO(TEXT))
+    assert content.read(digest) == TEXT
+
+
+def test_a_stream_that_is_none_is_refused(content):
+    """Text streams and streams that fail are the caller's mistake, and nothing is stored."""
+    with pytest.raises(InvalidInputError, match="binary mode"):
+        content.put(io.StringIO("text"))
+    closed = (content.folder.parent / "file").open("wb")
+    with closed, pytest.raises(InvalidInputError, match="cannot be read"):
+        content.put(closed)
+    assert final_files(content.folder) == []
+
+
+MEMORY = """
+import io, resource, sys
+from pathlib import Path
+from vespera_orchestrator.artifacts.content import FolderContent
+
+class Made(io.RawIOBase):
+    def __init__(self, size, piece):
+        self.left, self.piece = size, piece
+    def read(self, size):
+        taken = min(size, self.left)
+        self.left -= taken
+        return (self.piece * (taken // len(self.piece) + 1))[:taken]
+
+content = FolderContent(Path(sys.argv[1]))
+content.put(Made(3 << 20, b"warm up")); content.put(Made(3 << 20, bytes(range(256)) * 16))
+import hashlib, random
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+noise = random.Random(1).randbytes(1 << 20)
+for piece in (b"text that shrinks, line after line\\n", noise):
+    digest, size = content.put(Made(int(sys.argv[2]), piece))
+    with content.open(digest) as stream:
+        while stream.read(1 << 20):
+            pass
+    assert content.verify(digest) is None and size == int(sys.argv[2])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def grown_by_mb(folder: Path, size: int) -> int:
+    """Return by how many MB a process grew that put, read and verified a compressible and an incompressible content of this size."""
+    ended = subprocess.run([sys.executable, "-c", MEMORY, str(folder), str(size)], check=True, capture_output=True, text=True)
+    return int(ended.stdout)
+
+
+def test_memory_does_not_grow_with_the_content(tmp_path):
+    """Both ways: 150 MB are put, read and verified within 24 MB."""
+    assert grown_by_mb(tmp_path, 150_000_000) < 24
+
+
+@pytest.mark.soak
+def test_two_gigabytes_in_constant_memory(tmp_path):
+    """The same bound for 2 GB."""
+    assert grown_by_mb(tmp_path, 2_000_000_000) < 24
+
+
+# --- taking away ---------------------------------------------------------------------------
+
+HOUR = 3600.0
+
+
+def age(folder: Path, *, hours: float = 48) -> None:
+    """Make everything in the folder look as if it had been written so long ago."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - hours * HOUR,) * 2)
+
+
+def collect(content: FolderContent, *keep: str, dry_run: bool = False) -> Collected:
+    """Collect what is older than a day."""
+    return content.collect(lambda: set(keep), older_than_s=24 * HOUR, dry_run=dry_run)
+
+
+def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
+    """Referenced, young and foreign files stay; a dry run takes nothing; leftovers of killed writers go as well."""
+    assert collect(content) == Collected(0, 0, 0, 0, dry_run=False)
+    kept, gone, packed = (content.put(data)[0] for data in (b"kept", b"gone", TEXT))
+    (content.folder / "tmp" / "killed").write_bytes(b"half")
+    (content.folder / "ab").mkdir(exist_ok=True)
+    (content.folder / "ab" / "notes.txt").write_text("somebody's own")
+    age(content.folder)
+    young, _ = content.put(b"young")
+    (content.folder / "tmp" / "running").write_bytes(b"half")
+    before = sorted(content.folder.rglob("*"))
+    told = collect(content, kept, dry_run=True)
+    assert (told.contents, told.leftovers, told.kept, told.dry_run) == (2, 1, 1, True)
+    assert sorted(content.folder.rglob("*")) == before
+    assert "would take away 2 contents" in str(told)
+    done = collect(content, kept)
+    assert (done.contents, done.leftovers, done.kept, done.size_bytes) == (2, 1, 1, told.size_bytes)
+    assert [content.verify(digest) is None for digest in (kept, young, gone, packed)] == [True, True, False, False]
+    assert (content.folder / "ab" / "notes.txt").exists()
+    assert (content.folder / "tmp" / "running").exists()
+    assert collect(content, kept).contents == 0
+
+
+@pytest.mark.parametrize("again", [b"again", io.BytesIO(b"again")], ids=["bytes", "stream"])
+def test_what_is_put_again_is_young_again(content, again):
+    """Whoever saves the same bytes may be about to record them."""
+    digest, _ = content.put(b"again")
+    age(content.folder)
+    content.put(again)
+    assert collect(content).contents == 0
+    assert content.verify(digest) is None
+
+
+@pytest.mark.parametrize("moment", ["before it is moved aside", "while it is aside"])
+def test_a_writer_that_comes_between(content, monkeypatch, moment):
+    """Bytes that are put again while they are being collected are there afterwards, and can be read all the while."""
+    digest, _ = content.put(TEXT)
+    age(content.folder)
+    real, other = os.replace, FolderContent(content.folder)
+
+    def replace(source, target):
+        aside = "leaving" in str(target)
+        if aside and moment.startswith("before"):
+            other.put(TEXT)
+        real(source, target)
+        if aside:
+            assert other.read(digest) == TEXT
+            if moment.startswith("while"):
+                other.put(TEXT)
+
+    monkeypatch.setattr(os, "replace", replace)
+    collect(content)
+    assert content.verify(digest) is None
+    assert list((content.folder / "leaving").iterdir()) == []
+
+
+def test_what_a_killed_collector_had_moved_aside(content):
+    """It is readable where it is; the next collector puts it back if it is referred to, and finishes otherwise."""
+    needed, gone = content.put(TEXT)[0], content.put(b"gone")[0]
+    age(content.folder)
+    (content.folder / "leaving").mkdir()
+    for digest, suffix in ((needed, ".zst"), (gone, "")):
+        os.replace(content.folder / digest[:2] / f"{digest[2:]}{suffix}", content.folder / "leaving" / f"{digest}{suffix}")
+    assert (content.read(needed), content.read(gone)) == (TEXT, b"gone")
+    collect(content, needed)
+    assert [content.verify(digest) is None for digest in (needed, gone)] == [True, False]
+    assert list((content.folder / "leaving").iterdir()) == []
+
+
+RACING = """
+import os, random, sys, time
+from pathlib import Path
+from vespera_orchestrator.artifacts.content import FolderContent
+
+folder, what, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+content, records, until, grace = FolderContent(folder / "content"), folder / "records", time.monotonic() + seconds, 0.3
+rounds = taken = 0
+while time.monotonic() < until:
+    rounds += 1
+    if what == "collector":
+        taken += content.collect(lambda: {name[:64] for name in os.listdir(records)}, older_than_s=grace).contents
+        continue
+    number = random.randrange(12)
+    data = (b"content %d " % number) * (1 if number % 2 else 900)
+    began = time.monotonic()
+    digest, _ = content.put(data)
+    record = records / f"{digest}-{what}"
+    record.touch()
+    in_time = time.monotonic() - began < grace / 2  # a caller that took longer than the grace time was promised nothing
+    for _ in range(3):
+        if in_time and content.read(digest) != data:
+            sys.exit(f"lost {digest}")
+    if random.random() < 0.3:
+        time.sleep(grace * 1.5)
+        if in_time and content.read(digest) != data:
+            sys.exit(f"lost {digest} later")
+    record.unlink()
+    if random.random() < 0.1:
+        time.sleep(grace * 2)
+print(rounds, taken)
+"""
+
+
+def race(folder: Path, seconds: float) -> tuple[int, int]:
+    """Let four writers and two collectors work on one folder; return how much was put, and how much taken away."""
+    (folder / "records").mkdir()
+    words = ["ada", "bob", "cyd", "dan", "collector", "collector"]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RACING, str(folder), word, str(seconds)], stdout=subprocess.PIPE, text=True)
+        for word in words
+    ]
+    told = [process.communicate(timeout=seconds + 60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6
+    counts = [tuple(map(int, line.split())) for line in told]
+    return sum(rounds for rounds, _ in counts[:4]), sum(taken for _, taken in counts[4:])
+
+
+def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
+    """Writers put, record, read and forget the same few contents while collectors run: nothing recorded is ever missing."""
+    put, taken = race(tmp_path, 3)
+    assert put > 20
+    assert taken > 2
+
+
+@pytest.mark.soak
+def test_collecting_beside_writers_for_long(tmp_path):
+    """The same for two minutes."""
+    assert min(race(tmp_path, 120)) > 100
+
+
+# --- killed at every step --------------------------------------------------------------------
+
+STEPS = """
+import io, os, signal, sys
+from pathlib import Path
+from vespera_orchestrator.artifacts.content import FolderContent
+
+folder, doing = Path(sys.argv[1]), sys.argv[2]
+CALLS = ("open", "write", "fsync", "replace", "unlink", "utime", "makedirs", "mkdir", "listdir", "scandir", "stat", "fstat", "close")
+TEXT = b"all of it or nothing " * 20000
+NOISE = bytes(os.urandom(3 << 20))
+DATA = {"small": b"all of it or nothing", "text": TEXT, "stream": TEXT, "noise": NOISE, "repair": TEXT, "collect": TEXT}[doing]
+
+def act(content):
+    if doing == "collect":
+        content.collect(lambda: {keep}, older_than_s=0)
+    else:
+        content.put(io.BytesIO(DATA) if doing in ("stream", "noise") else DATA)
+
+def die_at(step):
+    left = step
+    for name in CALLS:
+        def call(*args, real=getattr(os, name), **more):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **more)
+        setattr(os, name, call)
+
+step, ended = 0, None
+while ended != 0:
+    step += 1
+    content = FolderContent(folder / str(step))
+    keep, _ = content.put(b"kept all along " * 1000)
+    if doing in ("repair", "collect"):
+        digest, _ = content.put(DATA)
+        place = content.folder / digest[:2] / (digest[2:] + ".zst")
+        os.chmod(place, 0o644)
+        if doing == "repair":
+            place.write_bytes(b"damaged")
+    child = os.fork()
+    if child == 0:
+        try:
+            die_at(step)
+            act(FolderContent(content.folder))
+        except BaseException as exc:
+            print(repr(exc), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    ended = os.waitpid(child, 0)[1]
+    assert ended in (0, signal.SIGKILL), ended
+    assert content.verify(keep) is None
+    for path in content.folder.glob("??/*"):
+        problem = content.verify(path.parent.name + path.name[:62])
+        assert problem is None or doing == "repair", problem
+    assert content.read(content.put(DATA)[0]) == DATA
+    if ended:
+        content.collect(lambda: {keep}, older_than_s=-60)
+        assert [p for p in content.folder.rglob("*") if p.is_file() and not p.match(keep[:2] + "/*")] == []
+        assert content.verify(keep) is None
+print(step - 1)
+"""
+
+
+@pytest.mark.parametrize("doing", ["small", "text", "stream", "noise", "repair", "collect"])
+def test_killed_at_every_step(tmp_path, doing):
+    """SIGKILL before each system call that putting or collecting makes: all or nothing, the next put succeeds, the rest is cleared."""
+    ended = subprocess.run([sys.executable, "-c", STEPS, str(tmp_path), doing], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) >= 8
+
+
+# --- a disk that is full -----------------------------------------------------------------------
+
+FULL = """
+import ctypes, io, os, resource, sys
+from pathlib import Path
+from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.errors import StoreUnavailableError
+
+folder = sys.argv[1]
+libc = ctypes.CDLL(None, use_errno=True)
+try:
+    os_unshared = libc.unshare(0x00020000) == 0 and libc.mount(b"none", b"/", None, (1 << 14) | (1 << 18), None) == 0
+    mounted = os_unshared and libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, b"size=1m") == 0
+except AttributeError:
+    mounted = False
+if not mounted:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+content = FolderContent(Path(folder) / "artifacts")
+kept, _ = content.put(b"kept")
+for large in (os.urandom(3_000_000), io.BytesIO(os.urandom(3_000_000)), os.urandom(1_100_000)):
+    try:
+        content.put(large)
+    except StoreUnavailableError as exc:
+        assert "free some disk space" in str(exc), exc
+    else:
+        sys.exit("it had room")
+    assert [p.name for p in content.folder.rglob("*") if p.is_file()] == [kept[2:]], "something was left"
+data = os.urandom(300_000)
+assert content.read(content.put(data)[0]) == data and content.read(kept) == b"kept"
+print("full disk" if mounted else "limit")
+"""
+
+
+def test_a_full_disk(tmp_path):
+    """On a disk of 1 MB (or, where none can be made, under a limit): retryable, nothing left, and smaller things still go in."""
+    ended = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip() in {"full disk", "limit"}

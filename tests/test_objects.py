@@ -323,7 +323,7 @@ def test_a_forked_child_gets_an_error_and_does_not_hang():
 
 
 @pytest.mark.usefixtures("s3")
-def test_threads_may_share_one(tmp_path):
+def test_threads_may_share_one():
     """Threads that put and read through one object all succeed."""
     content, wrong = ObjectContent("s3://bucket"), []
 

@@ -407,6 +407,51 @@ def test_closed_is_closed(project):
         assert owner.current_session().id == session.id
 
 
+def test_what_was_got_before_closing_is_closed_as_well(project):
+    """Artifacts, worktrees and documents raise ClosedError, also when the store belongs to the caller and stays open."""
+    with vespera.open(project) as owner:
+        borrower = vespera.open(project, store=owner._store)
+        session = borrower.initialize_session("Goal", project_type="software_development")
+        task = borrower.plan_task("Write")
+        artifacts, worktrees, documents = borrower.artifacts, borrower.worktrees, borrower.documents
+        saved, work = artifacts.save("Title", "text"), borrower.execute_task(task)
+        borrower.close()
+        calls = [
+            *(lambda: artifacts.save("Title", "more"), lambda: artifacts.draft("Title", "more"), lambda: artifacts.read(saved)),
+            *(artifacts.list, artifacts.verify, artifacts.browse, artifacts.catch_up, artifacts.collect_garbage),
+            *(lambda: artifacts.search("text"), lambda: artifacts.draft_file("README.md", root=project)),
+            *(worktrees.list, lambda: worktrees.create(task), worktrees.repair, worktrees.require),
+            *(documents.update, documents.check, documents.versions, documents.catch_up),
+            *(work.heartbeat, lambda: work.checkpoint({}), lambda: work.complete(summary="x", detailed_work="y"), work.release),
+        ]
+        for call in calls:
+            with pytest.raises(vespera.ClosedError):
+                call()
+        assert owner.resume_session(session).id == session.id
+        assert owner.artifacts.read(saved) == b"text"
+
+
+def test_damaged_work_is_found_again_in_git(project):
+    """A file that was taken in and is damaged in the store is there in the branch its task landed on: the error gives the command."""
+    with vespera.open(project) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Write")
+        with orch.execute_task("write", worktree=True) as work:
+            (work.path / "src").mkdir()
+            (work.path / "src" / "run.py").write_text("print('here')\n")
+            work.complete(summary="done", detailed_work="all of it", file_paths=["src/run.py"])
+        file = orch.artifacts.find("src/run.py")
+        (orch.home / "artifacts" / file.digest[:2] / file.digest[2:]).unlink()
+        with pytest.raises(vespera.CorruptContentError, match=r"intact: the same bytes: git show \w+:src/run.py") as caught:
+            orch.artifacts.read(file)
+        command = caught.value.intact[0].removeprefix("the same bytes: ").split()
+        assert subprocess.run(command, cwd=project, capture_output=True, check=True).stdout == b"print('here')\n"
+        (problem,) = orch.artifacts.verify()
+        assert "git show" in str(problem)
+        orch.artifacts.save("Same", b"print('here')\n")
+        assert orch.artifacts.read(file) == b"print('here')\n"
+
+
 def test_unknown_store_addresses_are_refused(project):
     """An address that no store of ours has is refused with those that there are."""
     with pytest.raises(vespera.InvalidInputError, match="memory:"):

@@ -309,6 +309,13 @@ class Artifact:
     def __str__(self) -> str:
         return f"{self.id} {self.title} (v{self.version}, {self.media_type}, {self.size_bytes} bytes)"
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        marks = "".join(f", {word}" for word, holds in (("partial", self.partial), ("superseded", self.superseded)) if holds)
+        about = f"v{self.version}{marks}, {self.kind}, {self.media_type}, {self.size_bytes:,} bytes, by {self.agent}, {self.id}"
+        return f"<b>{escape(self.title)}</b><br>{escape(about)}"
+
     def __repr__(self) -> str:
         return f"Artifact({self.id!r}, {self.kind!r}, {self.title!r}, version {self.version})"
 

@@ -44,7 +44,7 @@ __all__ = ["ArtifactList", "Artifacts", "Collected", "Damage", "Exported", "Fold
 
 ALL_SESSIONS = "*"
 DAY_S = 86_400.0
-_SHORTEST_GRACE_S = 3600.0
+_SHORTEST_GRACE_S, _LONGEST_GRACE_S = 3600.0, 3.2e9
 _NEAREST = 3
 """So many other versions are looked at for one that is sound."""
 
@@ -535,8 +535,8 @@ class Artifacts:
         store = self._scope.store
         if not isinstance(self._content, FolderContent):
             raise InvalidInputError("content", f"{self._content.url} is an object store; what nothing refers to stays there")
-        if not _inputs.is_number(older_than_s) or older_than_s < _SHORTEST_GRACE_S:
-            raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more")
+        if not _inputs.is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
+            raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century")
         home = self._scope.home
         if not sole_user and (self._content.folder != home.artifacts or store.url != f"sqlite:///{home.database}"):
             raise InvalidInputError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LIST = ".derived.json"
 _README = "README.txt"
+_PART = ".part-"
 _NOTE = """\
 These files are copies of artifacts, made for reading by vespera_orchestrator (orch.artifacts.browse() or export()).
 They are made anew whenever that is called again: what is changed here is overwritten, and nothing here is ever read back.
@@ -175,19 +176,24 @@ class _Writing:
         """For each file made earlier: digest, size, and time of change in nanoseconds."""
 
     def _open(self) -> dict[str, list[Any]]:
-        if self._root.exists() and (not self._root.is_dir() or (any(self._root.iterdir()) and not (self._root / _LIST).is_file())):
+        if self._root.exists() and not self._is_ours():
             raise InvalidInputError("path", f"{str(self._root)!r} holds other things; give a new or empty folder")
         self._root.mkdir(parents=True, exist_ok=True)
+        for left in self._root.glob(_PART + "*"):  # by one that was killed: there is only one at a time
+            left.unlink()
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             made = json.loads((self._root / _LIST).read_text("utf-8"))["files"]
             return {str(name): list(entry) for name, entry in made.items() if not {"", ".", ".."} & set(name.split("/"))}
         return {}
 
+    def _is_ours(self) -> bool:
+        return self._root.is_dir() and ((self._root / _LIST).is_file() or all(path.name.startswith(_PART) for path in self._root.iterdir()))
+
     def run(self, places: Mapping[str, Artifact]) -> Exported:
-        self._write_text(_README, _NOTE)
         entries = {name: _entry(artifact) for name, artifact in places.items()}
         # Before they are made: whoever comes after a kill must know them for ours.
         self._note(self._made | {name: entry for name, entry in entries.items() if not os.path.lexists(self._root / name)})
+        self._write_text(_README, _NOTE)
         problems, written, unchanged = [], 0, 0
         now: dict[str, list[Any]] = {}
         for name, artifact in places.items():
@@ -232,7 +238,7 @@ class _Writing:
 
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
-        temporary = self._root / f".part-{secrets.token_hex(8)}"
+        temporary = self._root / f"{_PART}{secrets.token_hex(8)}"
         try:
             yield temporary
         finally:
