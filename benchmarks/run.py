@@ -24,6 +24,7 @@ SUBJECTS = {
     "import": ("startup", "importing the package and opening the default store, over a bare interpreter"),
     "graph": ("graph", "whole-graph analysis, against networkx alone"),
     "worktrees": ("worktrees", "worktree creation and snapshots, against git"),
+    "content": ("content", "keeping, compressing and reading the bytes of artifacts, against the same by hand; memory for 2 GB"),
     "index": ("index", "taking artifacts into the search index, searching, disk; against SQLite's FTS5"),
     "documents": ("documents", "a document update that changes nothing"),
 }

@@ -482,10 +482,6 @@ def test_any_version_is_read_and_compared(artifacts):
         artifacts.get(one, version=9)
     head = [f"--- Plan v1 ({one.id})", f"+++ Plan v2 ({two.id})"]
     assert artifacts.diff(two).splitlines() == [*head, "@@ -1,2 +1,2 @@", " same", "-one", "+two"]
-        f"--- Plan v1 ({one.id})",
-        f"+++ Plan v2 ({two.id})",
-        *["@@ -1,2 +1,2 @@", " same", "-one", "+two"],
-    ]
     assert artifacts.diff(one, three).endswith("-one\n+three\n\\ No newline at end of file\n")
     assert artifacts.diff(one).startswith("--- Plan v0\n+++ Plan v1")
     assert artifacts.diff(one, one) == ""

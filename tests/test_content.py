@@ -250,7 +250,9 @@ def test_what_was_kept_as_it_is_stays_readable(content):
     assert [path.suffix for path in final_files(content.folder)] == [".zst"]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b[:0], lambda b: b[:100] + b"?" + b[101:], lambda b: TEXT[: len(b)]], ids=range(4))
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-5], lambda b: b[:0], lambda b: b[:100] + b"?" + b[101:], lambda b: TEXT[: len(b)]], ids=range(4)
+)
 def test_a_damaged_frame_is_named_and_replaced(content, damage):
     """Cut short, emptied, changed or no frame at all: never handed out, never a foreign error, and repaired by the next put."""
     digest, _ = content.put(TEXT)

@@ -421,7 +421,7 @@ def test_what_was_got_before_closing_is_closed_as_well(project):
             *(artifacts.list, artifacts.verify, artifacts.browse, artifacts.catch_up, artifacts.collect_garbage),
             *(lambda: artifacts.search("text"), lambda: artifacts.draft_file("README.md", root=project)),
             *(worktrees.list, lambda: worktrees.create(task), worktrees.repair, worktrees.require),
-            *(documents.update, documents.check, documents.versions, documents.catch_up),
+            *(documents.update, documents.check, lambda: documents.versions("docs/changelog.md"), documents.catch_up),
             *(work.heartbeat, lambda: work.checkpoint({}), lambda: work.complete(summary="x", detailed_work="y"), work.release),
         ]
         for call in calls:

@@ -21,6 +21,9 @@ from hypothesis import strategies as st
 
 from vespera_orchestrator._model import (
     Dependency,
+    DocumentVersion,
+    Ending,
+    NextAction,
     Session,
     TaskDraft,
     TaskQuery,

@@ -312,6 +312,7 @@ class Worktrees:
     def _repository(self) -> ProjectRepository:
         from vespera_orchestrator.worktrees.repository import ProjectRepository
 
+        self._scope.require_open()
         if self._found is None:
             self._found = ProjectRepository.of(self._scope.home)
         return self._found
