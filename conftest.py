@@ -15,7 +15,13 @@ from sybil.parsers.myst import PythonCodeBlockParser
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OURS = ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT")
+OURS = (
+    "MCP_ORCHESTRATOR_SESSION",
+    "VESPERA_ORCHESTRATOR_AGENT",
+    "VESPERA_ORCHESTRATOR_CONTENT",
+    "VESPERA_ORCHESTRATOR_HOME",
+    "VESPERA_ORCHESTRATOR_STORE",
+)
 
 
 def enter_repository(namespace: dict[str, Any]) -> None:

@@ -190,6 +190,24 @@ def test_a_killed_writer_leaves_nothing_under_a_final_name(content, call):
     assert content.verify(digest) is None
 
 
+def test_what_is_acknowledged_is_durable(content, monkeypatch):
+    """Bytes before their name, the name before the call returns; the folder of folders only as long as it is not known to be."""
+    content.put(b"warm up")
+    same_prefix = next(b"%d" % n for n in range(10_000) if sha(b"%d" % n)[:2] == sha(b"warm up")[:2])
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda source, target: (calls.append("replace"), replace(source, target)))
+    content.put(same_prefix)
+    assert calls == ["fsync", "replace", "fsync"]
+    calls.clear()
+    content.put(same_prefix)
+    assert calls == ["fsync"]
+    calls.clear()
+    FolderContent(content.folder).put(same_prefix)
+    assert calls == ["fsync", "fsync"]
+
+
 # --- compressed where it helps ------------------------------------------------------------
 
 TEXT = b"The quick brown fox jumps over the lazy dog, again and again. " * 3000

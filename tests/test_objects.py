@@ -206,6 +206,12 @@ def test_an_address_that_is_none(tmp_path, address):
         vespera.open(tmp_path, content=address)
 
 
+def test_an_object_that_is_no_content_store(tmp_path):
+    """It is refused when the project is opened."""
+    with pytest.raises(InvalidInputError, match="ContentStore contract"):
+        vespera.open(tmp_path, content=tmp_path)
+
+
 def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
     """What is missing is told with the command that installs it."""
     monkeypatch.setitem(sys.modules, "obstore", None)

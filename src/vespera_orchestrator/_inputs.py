@@ -14,7 +14,7 @@ import attrs
 from vespera_orchestrator._model import Dependency, NextAction, Outcome, Task, TaskDraft, TaskStatus
 from vespera_orchestrator._rules import MAX_PRIORITY
 from vespera_orchestrator._sessions import reference
-from vespera_orchestrator.contracts import Store
+from vespera_orchestrator.contracts import ContentStore, Store
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 
 if TYPE_CHECKING:
@@ -209,6 +209,13 @@ def store(value: object) -> Store:
     """Return a store that the caller made, or refuse what is none."""
     if not isinstance(value, Store):
         raise InvalidInputError("store", f"{value!r} is neither an address nor an object that keeps the Store contract")
+    return value
+
+
+def content_store(value: object) -> ContentStore:
+    """Return a content store that the caller made, or refuse what is none."""
+    if not isinstance(value, ContentStore):
+        raise InvalidInputError("content", f"{value!r} is neither an address nor an object that keeps the ContentStore contract")
     return value
 
 

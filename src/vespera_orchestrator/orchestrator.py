@@ -81,7 +81,8 @@ class Orchestrator:
         content: str | ContentStore | None = None,
     ) -> None:
         self._scope = scope
-        self._chosen_content = content
+        chosen = content or scope.home.config.content
+        self._chosen_content = chosen if chosen is None or isinstance(chosen, str) else _inputs.content_store(chosen)
         self._clock = clock
         self._handover = Handover(self)
         self._resources = ExitStack()
@@ -180,13 +181,13 @@ class Orchestrator:
     def _content(self) -> ContentStore:
         from vespera_orchestrator.artifacts.content import open_content
 
-        given = self._chosen_content or self._scope.home.config.content
+        given = self._chosen_content
         return open_content(given, self._scope.home.artifacts) if given is None or isinstance(given, str) else given
 
     @property
     def _content_url(self) -> str | None:
         """Where the bytes are, unless in the home."""
-        given = self._chosen_content or self._scope.home.config.content
+        given = self._chosen_content
         return given if given is None or isinstance(given, str) else given.url
 
     def _in_git(self, artifact: Artifact) -> str | None:
