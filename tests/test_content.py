@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import multiprocessing
@@ -389,6 +390,21 @@ def test_what_is_put_again_is_young_again(content, again):
     content.put(again)
     assert collect(content).contents == 0
     assert content.verify(digest) is None
+
+
+def test_what_another_user_has_put(content, monkeypatch):
+    """In a folder that two users share, a file that cannot be made younger is replaced by one's own."""
+    digest, _ = content.put(b"shared")
+    age(content.folder)
+
+    def utime(place):
+        raise PermissionError(errno.EPERM, "Operation not permitted", place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", utime)
+        content.put(b"shared")
+    assert collect(content).contents == 0
+    assert content.read(digest) == b"shared"
 
 
 @pytest.mark.parametrize("moment", ["before it is moved aside", "while it is aside"])

@@ -40,8 +40,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree as Worktree
     from vespera_orchestrator._sessions import AgentContext as AgentContext
     from vespera_orchestrator._work import Work as Work
+    from vespera_orchestrator.artifacts import ArtifactList as ArtifactList
     from vespera_orchestrator.artifacts import Artifacts as Artifacts
+    from vespera_orchestrator.artifacts import Collected as Collected
+    from vespera_orchestrator.artifacts import Damage as Damage
+    from vespera_orchestrator.artifacts import Exported as Exported
     from vespera_orchestrator.artifacts import Hit as Hit
+    from vespera_orchestrator.artifacts import Shown as Shown
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents import Documents as Documents
     from vespera_orchestrator.documents import UpdateReport as UpdateReport
@@ -119,8 +124,13 @@ _HOMES = {
     ),
     "_sessions": ("AgentContext",),
     "artifacts": (
+        "ArtifactList",
         "Artifacts",
+        "Collected",
+        "Damage",
+        "Exported",
         "Hit",
+        "Shown",
     ),
     "documents": (
         "Documents",
@@ -181,6 +191,7 @@ __all__ = [
     "AliasTakenError",
     "Artifact",
     "ArtifactIndexError",
+    "ArtifactList",
     "ArtifactNotFoundError",
     "Artifacts",
     "Attempt",
@@ -189,6 +200,7 @@ __all__ = [
     "CauseKind",
     "Checkpoint",
     "ClosedError",
+    "Collected",
     "ConditionError",
     "ConflictError",
     "ContentAccessError",
@@ -196,6 +208,7 @@ __all__ = [
     "CorruptRecordError",
     "CorruptStoreError",
     "CycleError",
+    "Damage",
     "Dependency",
     "DirtyCheckoutError",
     "DocumentError",
@@ -203,6 +216,7 @@ __all__ = [
     "DocumentVersion",
     "Documents",
     "Event",
+    "Exported",
     "GitFailedError",
     "Hit",
     "InvalidInputError",
@@ -227,6 +241,7 @@ __all__ = [
     "Session",
     "SessionNotFoundError",
     "SessionStatus",
+    "Shown",
     "SourceFileNotFoundError",
     "Status",
     "StoreError",

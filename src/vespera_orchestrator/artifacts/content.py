@@ -121,8 +121,8 @@ class FolderContent:
                 os.utime(place)
                 with self._checked(place, digest, packed=packed) as stream:
                     packing.drain(stream)
-            except FileNotFoundError:
-                continue
+            except (FileNotFoundError, PermissionError):
+                continue  # another user's file cannot be made younger: a new one takes its place
             except CorruptContentError:
                 damaged.append(place)
                 continue

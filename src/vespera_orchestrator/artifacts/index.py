@@ -228,14 +228,10 @@ class ArtifactIndex:
 
     def _beginning(self, artifact: Artifact) -> str:
         most_bytes = 4 * passages.TEXT_CHARACTERS  # no character of UTF-8 takes more
-        path = self._content.path(artifact.digest) if artifact.size_bytes > most_bytes else None
-        if path is None:
+        if artifact.size_bytes <= most_bytes:
             return self._content.read(artifact.digest).decode("utf-8", "replace")
-        try:
-            with path.open("rb") as stream:
-                return stream.read(most_bytes).decode("utf-8", "replace")
-        except OSError as exc:
-            raise translate_os_error(exc, path) from exc
+        with self._content.open(artifact.digest) as stream:
+            return stream.read(most_bytes).decode("utf-8", "replace")
 
     # generations
 
