@@ -21,9 +21,6 @@ from hypothesis import strategies as st
 
 from vespera_orchestrator._model import (
     Dependency,
-    DocumentVersion,
-    Ending,
-    NextAction,
     Session,
     TaskDraft,
     TaskQuery,
@@ -624,28 +621,3 @@ def test_the_file_is_marked_as_ours(path):
     assert db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID == int.from_bytes(b"VESP", "big")
     assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     db.close()
-
-
-def test_artifacts_are_filtered_in_the_store(store, session_id):
-    """By agent, partial mark, tags, time and digest, together and beside the older tests."""
-
-    def save(title, digest, agent, **more):
-        draft = ArtifactDraft(title, digest * 64, 1, **more)
-        return store.save_artifact(session_id, draft, task_id=None, attempt=None, agent=agent)
-
-    one = save("one", "1", "ada", tags=("a", 'odd "tag"'))
-    two = save("two", "2", "bob", tags=("a",), partial=True)
-    assert store.artifacts(agent="ada") == store.artifacts(partial=False) == store.artifacts(digest="1" * 64) == [one]
-    assert store.artifacts(tags=["a"]) == [one, two]
-    assert store.artifacts(tags=["a", 'odd "tag"']) == [one]
-    assert store.artifacts(created_after=two.created_at) == [two]
-    assert store.artifacts(created_before=two.created_at) == [one]
-    assert store.artifacts(tags=["a"], agent="ada", partial=True) == []
-
-
-def test_every_content_that_is_referred_to_is_named(store, session_id):
-    """Older versions and documents included: what is missing here would be thrown away."""
-    for digest in ("1", "2"):
-        store.save_artifact(session_id, ArtifactDraft("same", digest * 64, 1), task_id=None, attempt=None, agent=None)
-    store.put_document(DocumentVersion("docs/x.md", 1, "3" * 64, 1, utcnow()), session_id)
-    assert store.content_digests() == {"1" * 64, "2" * 64, "3" * 64}

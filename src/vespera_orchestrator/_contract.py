@@ -897,6 +897,32 @@ class StoreContract:
         assert store.artifacts(limit=2, newest_first=True) == [elsewhere, loose]
         assert (store.count_artifacts(session_id), store.find_artifact("a_missing")) == (3, None)
 
+    def test_artifacts_are_chosen_by_what_describes_them(self, store, session_id, clock):
+        """By agent, partial mark, tags, time and digest, alone and together. A tag is a whole word, whatever characters it holds."""
+        save = lambda title, content, agent, **given: store.save_artifact(  # noqa: E731
+            session_id, artifact(title, content, **given), task_id=None, attempt=None, agent=agent
+        )
+        one = save("one", "1", "ada", tags=("a", 'odd "tag", here', "[list]", "50%_x"))
+        clock.advance(1)
+        two = save("two", "2", "bob", tags=("a", "lists", 'back\\slash"'), partial=True)
+        assert store.artifacts(agent="ada") == store.artifacts(partial=False) == store.artifacts(digest=one.digest) == [one]
+        assert store.artifacts(tags=["a"]) == [one, two]
+        for tag in one.tags[1:]:
+            assert store.artifacts(tags=["a", tag]) == [one]
+        assert store.artifacts(tags=two.tags) == [two]
+        for part in ("tag", " here", "list", "odd", '"', "slash", ""):
+            assert store.artifacts(tags=[part]) == [], part
+        assert store.artifacts(created_after=two.created_at) == [two]
+        assert store.artifacts(created_before=two.created_at) == [one]
+        assert store.artifacts(tags=["a"], agent="ada", partial=True) == []
+
+    def test_every_content_that_is_referred_to_is_named(self, store, session_id, clock):
+        """Older versions and documents included: what is missing here would be thrown away as garbage."""
+        for content in ("1", "2"):
+            store.save_artifact(session_id, artifact("same", content), task_id=None, attempt=None, agent=None)
+        store.put_document(DocumentVersion("docs/x.md", 1, "3" * 64, 1, clock.now), session_id)
+        assert store.content_digests() == {"1" * 64, "2" * 64, "3" * 64}
+
     def test_worktrees_are_recorded(self, store, session_id, clock):
         """One record per name, replaced as it goes along; removed ones only on demand."""
         task = store.plan(session_id, [draft("a")])[0]
