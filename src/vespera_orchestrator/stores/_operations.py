@@ -172,11 +172,9 @@ class Operations:
             for task, s in zip(tasks, stands, strict=True)
         ]
         self._insert_tasks(db, tasks, needed, now)
-        db.executemany(
-            "UPDATE tasks SET blockers = blockers + ? WHERE id = ?",
-            [(count, parent) for parent, count in children.items() if parent not in new],
-        )
-        if any(parent not in new for parent in children):
+        heavier = [(count, parent) for parent, count in children.items() if parent not in new]
+        if heavier:
+            db.executemany("UPDATE tasks SET blockers = blockers + ? WHERE id = ?", heavier)
             _planning.refuse_circles_through(db, tasks)
         dead = [(task, s) for task, s in zip(tasks, stands, strict=True) if s.impossible]
         if not dead:
@@ -316,7 +314,10 @@ class Operations:
             if not db.execute(sql, (session_id,)).fetchone():
                 return
         with self._change(session_id=session_id) as db:
-            _planning.weigh(db, session_id)
+            self._weigh_all(db, session_id)
+
+    def _weigh_all(self, db: Connection, session_id: str) -> None:
+        _planning.weigh(db, session_id)
 
     def situation(self, task_id: str) -> Situation:
         """See `contracts.Store.situation`."""
@@ -383,7 +384,7 @@ class Operations:
         with self._writing() as db:
             self._expire(db, task_id if take_over else None)
             if task_id is None:
-                _planning.weigh(db, session_id)
+                self._weigh_all(db, session_id)
                 best = db.execute(_READY, (session_id, 1)).fetchall()
                 return self._claim(db, self._with_edges(db, best)[0], agent, lease_s) if best else None
             return self._claim(db, self._task(db, task_id), agent, lease_s)
@@ -611,7 +612,7 @@ class Operations:
         raise TransitionError(task.alias, task.status, "be completed", _planning.reopening(task.alias, task.status))
 
     def _refuse_open_children(self, db: Connection, task: Task, ending: Ending) -> None:
-        if ending.action is not NextAction.COMPLETE:
+        if ending.action is not NextAction.COMPLETE or not task.blockers:  # an open child is a blocker
             return
         if db.execute(f"SELECT 1 FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN} LIMIT 1", (task.id,)).fetchone():
             raise NotReadyError(task.alias, task.status, "complete", why=_rules.why_not_complete(self._situation(db, task.id)))
@@ -706,13 +707,17 @@ class Operations:
     def _follow_edges(self, db: Connection, task: Task) -> list[str]:
         """Count down the dependents whose edge is met now; return those that were skipped."""
         met, never = _edges_decided(task)
+        return [task_id for task_id in self._count_down(db, task.id, met, never) if self._restand_once(db, task_id)]
+
+    def _count_down(self, db: Connection, task_id: str, met: list[str], never: list[str]) -> list[str]:
+        """Count down the dependents that waited for an outcome in *met*; return those to be looked at, in the order planned."""
         if met:
             marks = ", ".join("?" for _ in met)
             sql = f"""
                 UPDATE dependencies SET met = 1 WHERE needs_id = ? AND governed = 0 AND met = 0 AND on_outcome IN ({marks})
                 RETURNING task_id
             """
-            lighter = db.execute(sql, (task.id, *met)).fetchall()
+            lighter = db.execute(sql, (task_id, *met)).fetchall()
             db.executemany("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", lighter)
         marks = ", ".join("?" for _ in never) or "NULL"
         sql = f"""
@@ -720,8 +725,7 @@ class Operations:
             WHERE needs_id = ? AND tasks.status = 'pending' AND (governed = 1 OR (met = 0 AND on_outcome IN ({marks})))
             ORDER BY tasks.seq
         """
-        skipped = [row[0] for row in db.execute(sql, (task.id, *never)).fetchall()]
-        return [task_id for task_id in skipped if self._restand_once(db, task_id)]
+        return [row[0] for row in db.execute(sql, (task_id, *never)).fetchall()]
 
     def _restand(self, db: Connection, task_id: str) -> None:
         """Count the task's blockers anew from what they are, and skip it, and so on downward, when it can never become ready."""

@@ -456,10 +456,11 @@ def _longest(start: str, after: dict[str, list[str]], own: dict[str, float], hou
         stack.pop()
 
 
-def weigh(db: Connection, session_id: str) -> None:
+def weigh(db: Connection, session_id: str, *, ahead: bool = False) -> None:
     """Carry the weight of tasks planned since the last time to those that they wait for: once for all of them, when somebody asks.
 
-    From the newest task to the oldest, since tasks mostly wait for older ones: so each is visited once.
+    From the newest task to the oldest, since tasks mostly wait for older ones: so each is visited once. With *ahead*, what lies above all
+    tasks in the queue is read at once: for databases that are asked over a network.
     """
     new = db.execute(
         "SELECT seq, id, urgency FROM tasks INDEXED BY tasks_unweighed WHERE session_id = ? AND weighed = 0", (session_id,)
@@ -467,11 +468,14 @@ def weigh(db: Connection, session_id: str) -> None:
     hours = {task_id: urgency for _, task_id, urgency in new}
     queue = [(-seq, task_id, 0) for seq, task_id, _ in new]
     queued = set(hours)
+    above: dict[str, list[Any]] = {}
     heapify(queue)
     while queue:
         _, task_id, far = heappop(queue)
         queued.discard(task_id)
-        for seq, needs, own, known in db.execute(_OPEN_ABOVE, (task_id,)).fetchall():
+        if ahead and task_id not in above:
+            above |= _read_ahead(db, [task_id, *queued])
+        for seq, needs, own, known in above[task_id] if ahead else db.execute(_OPEN_ABOVE, (task_id,)).fetchall():
             if own + hours[task_id] <= hours.get(needs, known):
                 continue
             hours[needs] = own + hours[task_id]
@@ -486,5 +490,21 @@ _OPEN_ABOVE: Final = """
         SELECT needs_id AS id FROM dependencies WHERE task_id = ?1
         UNION ALL SELECT id FROM tasks WHERE parent_task_id = ?1
         UNION ALL SELECT id FROM tasks WHERE recovers_task_id = ?1
+    ) CROSS JOIN tasks USING (id) WHERE status IN ('pending', 'in_progress', 'blocked')
+"""
+
+
+def _read_ahead(db: Connection, ids: list[str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {task_id: [] for task_id in ids}
+    for waits, *above in db.execute(_OPEN_ABOVE_ALL, (json.dumps(ids),)).fetchall():
+        found[waits].append(above)
+    return found
+
+
+_OPEN_ABOVE_ALL: Final = """
+    SELECT waits, seq, id, effort_hours, urgency FROM (
+        SELECT task_id AS waits, needs_id AS id FROM dependencies WHERE task_id IN (SELECT value FROM json_each(?1))
+        UNION ALL SELECT parent_task_id, id FROM tasks WHERE parent_task_id IN (SELECT value FROM json_each(?1))
+        UNION ALL SELECT recovers_task_id, id FROM tasks WHERE recovers_task_id IN (SELECT value FROM json_each(?1))
     ) CROSS JOIN tasks USING (id) WHERE status IN ('pending', 'in_progress', 'blocked')
 """

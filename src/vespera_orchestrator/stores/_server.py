@@ -172,7 +172,11 @@ class Transaction:
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each row, in one round trip."""
-        psycopg.RawCursor(self.connection).executemany(in_postgres(sql), rows)
+        rows = list(rows)
+        if len(rows) == 1:
+            self.execute(sql, rows[0])
+        elif rows:
+            psycopg.RawCursor(self.connection).executemany(in_postgres(sql), rows)
 
     def copy(self, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
         """Write many rows."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from vespera_orchestrator._codec import dump_time, load_time
 from vespera_orchestrator._model import Attempt, Claim, utcnow
 from vespera_orchestrator.errors import TaskNotFoundError
-from vespera_orchestrator.stores import _sql
+from vespera_orchestrator.stores import _planning, _sql
 from vespera_orchestrator.stores._operations import Operations
 from vespera_orchestrator.stores._server import COPY_FROM, Address, Server, Transaction
 
@@ -26,11 +26,11 @@ _EDGES: Final = """
 _TASK: Final = _sql.prefixed(_sql.TASK, "tasks")
 _BEST: Final = f"""
     WITH due AS MATERIALIZED (
-        SELECT EXISTS (SELECT 1 FROM attempts WHERE ended_at IS NULL AND lease_until < ?1)
-            OR EXISTS (SELECT 1 FROM tasks WHERE session_id = ?2 AND weighed = 0) AS something
+        SELECT EXISTS (SELECT 1 FROM attempts WHERE ended_at IS NULL AND lease_until < ?1) AS lapsed,
+            EXISTS (SELECT 1 FROM tasks WHERE session_id = ?2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
         SELECT seq FROM tasks
-        WHERE session_id = ?2 AND status = 'pending' AND blockers = 0 AND (?5 = 1 OR NOT (SELECT something FROM due))
+        WHERE session_id = ?2 AND status = 'pending' AND blockers = 0 AND (?5 = 1 OR NOT (SELECT lapsed OR unweighed FROM due))
         ORDER BY priority DESC, urgency DESC, tasks.seq LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
     ), started AS (
         UPDATE tasks SET status = 'in_progress', attempts = attempts + 1, updated_at = ?1
@@ -38,13 +38,27 @@ _BEST: Final = f"""
     ), attempt AS (
         INSERT INTO attempts ({_sql.ATTEMPT}) SELECT id, attempts, ?3, ?1, ?1 + ?4, ?1, NULL, NULL, NULL FROM started
     )
-    SELECT something, {_TASK}, {_EDGES} FROM due LEFT JOIN started AS tasks ON true
+    SELECT lapsed, unweighed, {_TASK}, {_EDGES} FROM due LEFT JOIN started AS tasks ON true
 """
 """Take the best ready task: look for it, lock it unless somebody else has, hold it, and open the attempt, in one statement. It does nothing
 but tell when there is something to be done before, lapsed holds or tasks that were not weighed. ``?1`` now, ``?4`` the length of the lease,
 both in microseconds."""
 
 
+_COUNT_DOWN: Final = """
+    WITH lighter AS (
+        UPDATE dependencies SET met = 1
+        WHERE needs_id = ?1 AND governed = 0 AND met = 0 AND on_outcome IN (SELECT value FROM json_each(?2)) RETURNING task_id
+    ), counted AS (
+        UPDATE tasks SET blockers = blockers - 1 FROM lighter WHERE tasks.id = lighter.task_id
+    )
+    SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+    WHERE needs_id = ?1 AND tasks.status = 'pending'
+        AND (governed = 1 OR (met = 0 AND on_outcome IN (SELECT value FROM json_each(?3))))
+    ORDER BY tasks.seq
+"""
+"""Count down what waited for an outcome that has come, and tell what must be looked at: all in one statement. The rows that are counted
+down may be locked in any order: nobody who holds one of them waits for another."""
 _BEST_PATIENTLY: Final = _BEST.replace(" SKIP LOCKED", "")
 """The same, waiting for whoever has locked it."""
 
@@ -111,6 +125,17 @@ class PostgresStore(Operations):
             row = db.execute(sql, (ref, session_id)).fetchone()
             return None if row is None else _read_task(row)
 
+    def _require_session(self, db: Connection, session_id: str) -> None:
+        if cast("Transaction", db).alone_in != session_id:
+            super()._require_session(db, session_id)
+
+    def _weigh_all(self, db: Connection, session_id: str) -> None:
+        _planning.weigh(db, session_id, ahead=True)
+
+    def _count_down(self, db: Connection, task_id: str, met: list[str], never: list[str]) -> list[str]:
+        rows = db.execute(_COUNT_DOWN, (task_id, json.dumps(met), json.dumps(never))).fetchall()
+        return [row[0] for row in rows]
+
     # --- writing ------------------------------------------------------------
 
     def _record(self, db: Connection, rows: list[_sql.Row]) -> None:
@@ -145,29 +170,32 @@ class PostgresStore(Operations):
         """See `contracts.Store.claim`."""
         if task_id is not None:
             return self._claim_named(task_id, agent, lease_s, take_over=take_over)
-        due, claim = self._claim_best(session_id, agent, lease_s, _BEST)
+        lapsed, unweighed, claim = self._claim_best(session_id, agent, lease_s, _BEST)
         for last in (False, True):
-            if not due:
-                break
-            self.expire()
-            self._weigh(session_id)
-            due, claim = self._claim_best(session_id, agent, lease_s, _BEST, anyway=last)
+            if lapsed:
+                self.expire()
+            if unweighed:
+                self._weigh(session_id)
+            if lapsed or unweighed:
+                lapsed, unweighed, claim = self._claim_best(session_id, agent, lease_s, _BEST, anyway=last)
         if claim is None:  # what is ready may have been locked by somebody who does not take it
-            _, claim = self._claim_best(session_id, agent, lease_s, _BEST_PATIENTLY, anyway=True)
+            *_, claim = self._claim_best(session_id, agent, lease_s, _BEST_PATIENTLY, anyway=True)
         return claim
 
-    def _claim_best(self, session_id: str, agent: str, lease_s: float, sql: str, *, anyway: bool = False) -> tuple[bool, Claim | None]:
+    def _claim_best(
+        self, session_id: str, agent: str, lease_s: float, sql: str, *, anyway: bool = False
+    ) -> tuple[bool, bool, Claim | None]:
         with self._database.write() as db:
             now = self._database.clock()
             length = self._until(0, lease_s)
-            due, *row = cast("_sql.Row", db.execute(sql, (now, session_id, agent, length, anyway)).fetchone())
+            lapsed, unweighed, *row = cast("_sql.Row", db.execute(sql, (now, session_id, agent, length, anyway)).fetchone())
             if row[0] is None:
-                return due, None
+                return lapsed, unweighed, None
             task = _read_task(row)
             self._event(db, "task_started", session_id, task.id, agent, {"attempt": task.attempts})
             times = (load_time(now), load_time(now + length), load_time(now))
             before = self._last_checkpoint(db, task.id) if task.attempts > 1 else None
-            return due, Claim(task, Attempt(task.id, task.attempts, agent, *times), before)
+            return False, False, Claim(task, Attempt(task.id, task.attempts, agent, *times), before)
 
     def _claim_named(self, task_id: str, agent: str, lease_s: float, *, take_over: bool) -> Claim:
         if take_over:
