@@ -136,8 +136,8 @@ def rows(scale: Scale) -> list[Row]:
             found[way].append(_round(way, scale.folder / f"{way} {number}", source))
     sql = "same SQL by hand, busy_timeout 5 s"
     return [
-        *_compare("façade", tasks, found["facade"], f"{sql}, and content file", found["file"]),
-        *_compare("store", tasks, found["store"], sql, found["hand"]),
+        *compare("façade", tasks, found["facade"], f"{sql}, and content file", found["file"]),
+        *compare("store", tasks, found["store"], sql, found["hand"]),
     ]
 
 
@@ -168,7 +168,7 @@ def _round(way: str, folder: Path, source: Path) -> Drained:
     )
 
 
-def _compare(name: str, tasks: int, ours: list[Drained], against: str, floor: list[Drained]) -> list[Row]:
+def compare(name: str, tasks: int, ours: list[Drained], against: str, floor: list[Drained]) -> list[Row]:
     drained = f"{PROCESSES} processes drain {tasks:,} tasks, {name}"
     wait, floor_wait = _longest(ours), _longest(floor)
     lost, floor_lost = _losses(tasks, ours), _losses(tasks, floor)

@@ -21,6 +21,7 @@ from measure import Row, Scale, table
 SUBJECTS = {
     "store": ("store", "plan, claim and complete, against the same SQL by hand; the same in stores that hold more"),
     "contention": ("contention", "eight processes that drain one queue"),
+    "postgres": ("postgres", "the PostgreSQL store, by one process and by eight, against the same SQL by hand; needs the extra"),
     "import": ("startup", "importing the package and opening the default store, over a bare interpreter"),
     "graph": ("graph", "whole-graph analysis, against networkx alone"),
     "worktrees": ("worktrees", "worktree creation and snapshots, against git"),

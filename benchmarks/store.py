@@ -137,7 +137,7 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
         "hand": hand(folder / "hand", empty),
         "file": hand(folder / "file", empty, contents=True),
     }
-    plan, live = _play(sides, count, rounds, stack)
+    plan, live = play(sides, count, rounds, stack)
     sql, file = "same SQL by hand", "same SQL and content file by hand"
     return [
         Row.of("plan, façade", plan["facade"], sql, plan["hand"], at_most=2),
@@ -148,7 +148,7 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
     ]
 
 
-def _play(sides: dict[str, Side], count: int, rounds: int, stack: ExitStack) -> tuple[dict[str, list[Cost]], dict[str, list[Cost]]]:
+def play(sides: dict[str, Side], count: int, rounds: int, stack: ExitStack) -> tuple[dict[str, list[Cost]], dict[str, list[Cost]]]:
     """Let the sides take turns: in each round all plan so many tasks, then all complete as many. Return the costs of both."""
     for side in sides.values():
         stack.callback(side.close)
@@ -168,7 +168,7 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
         sides[f"ours {size}"] = facade(scale.folder / f"ours {size}", source)
         sides[f"hand {size}"] = hand(scale.folder / f"hand {size}", source)
         source.unlink()
-    plan, live = _play(sides, count, rounds, stack)
+    plan, live = play(sides, count, rounds, stack)
     found, least = [], sizes[0]
     for what, costs in (("plan", plan), ("claim + complete", live)):
         for size in sizes[1:]:
