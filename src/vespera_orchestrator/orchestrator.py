@@ -109,8 +109,8 @@ class Orchestrator:
 
         Args:
             path: A folder of the project.
-            store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, or an object that keeps `contracts.Store` (which
-                stays the caller's to close). Without it, ``VESPERA_ORCHESTRATOR_STORE`` is looked at.
+            store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, ``"postgresql://user@host/database"``, or an object
+                that keeps `contracts.Store` (which stays the caller's to close). Without it, ``VESPERA_ORCHESTRATOR_STORE`` is looked at.
             content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home, ``"s3://bucket/folder"``, ``"gs://…"``,
                 ``"az://…"``, ``"file:///folder"``, ``"memory://"``, or an object that keeps `contracts.ContentStore`. Without it,
                 ``VESPERA_ORCHESTRATOR_CONTENT`` and then ``content`` of ``config.toml`` are looked at.
@@ -123,7 +123,8 @@ class Orchestrator:
             ReadOnlyError: The home cannot be made or written.
             SchemaVersionError: The store was made by a newer version.
             CorruptStoreError: The store is damaged.
-            StoreUnavailableError: The store is locked or the disk is full.
+            StoreUnavailableError: The store is locked, the disk is full, or the server cannot be reached.
+            MissingDependencyError: The extra ``postgres`` is not installed.
             InvalidInputError: An argument or ``config.toml`` is wrong.
         """
         place = Home.locate(path, home).create()
