@@ -382,12 +382,13 @@ class Server:
 
     @contextmanager
     def _transaction(self, connection: psycopg.Connection[Any], *, writing: bool) -> Iterator[Transaction]:
+        before = getattr(self._local, "transaction", None)
         talk = self._local.transaction = Transaction(connection, writing=writing)
         try:
             yield talk
         finally:
             # An interruption may fall between any two lines: what is left over is undone.
-            self._local.transaction = None
+            self._local.transaction = before
             status = connection.pgconn.transaction_status
             if status == psycopg.pq.TransactionStatus.ACTIVE:
                 connection.close()
