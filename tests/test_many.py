@@ -182,8 +182,12 @@ done(seen=seen)
 # --- connections and processes that are killed ---------------------------------------------------
 
 LIFE = """
-store, acknowledged = opened(), []
-number = 0
+store, number = None, 0
+while store is None:
+    try:
+        store = opened()
+    except errors.StoreUnavailableError:
+        time.sleep(0.05)
 while True:
     number += 1
     try:

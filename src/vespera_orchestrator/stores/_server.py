@@ -56,6 +56,10 @@ _DEFAULTS: Final = {
 }
 """A server that is gone is noticed after a minute, not after two hours. What the address says counts more."""
 _SERVER_TIME: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_TOLD: Final = """
+    SELECT 1 FROM (SELECT * FROM events ORDER BY seq DESC LIMIT 10000) AS newest
+    WHERE (at, kind, data) = (%s, %s, %s) AND (session_id, task_id, agent) IS NOT DISTINCT FROM (%s::text, %s::text, %s::text)
+"""
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -207,8 +211,8 @@ class Server:
         self._clock = clock
         self._forget()
         self._closed = False
-        key = int.from_bytes(hashlib.sha256(f"vespera_orchestrator {address.schema}".encode()).digest()[:7], "big") << 1
-        self.log_key, self.watch_key = key, key + 1
+        key = int.from_bytes(hashlib.sha256(f"vespera_orchestrator {address.schema}".encode()).digest()[:7], "big") << 2
+        self.log_key, self.watch_key, self.gate_key = key, key + 1, key + 2
         with self._translated():
             self._idle.append(self._prepared(self._connect()))
 
@@ -367,18 +371,18 @@ class Server:
             connection.execute("COMMIT")
 
     @contextmanager
-    def write(self, *, session_id: str | None = None, task_id: str | None = None) -> Iterator[Transaction]:
+    def write(self, *, session_id: str | None = None, task_id: str | None = None, alone: bool = False) -> Iterator[Transaction]:
         """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it.
 
-        With a session, or a task of it, it waits until no other such transaction of that session goes on.
+        With a session, or a task of it, it waits until no other such transaction of that session goes on; *alone*, until none at all does.
         """
         with self._translated(), self._connection() as connection, self._transaction(connection, writing=True) as talk:
-            self._begin(talk, session_id, task_id)
+            self._begin(talk, session_id, task_id, alone=alone)
             yield talk
             if talk.events:
                 self._tell_and_commit(talk)
             else:
-                self._commit(talk, lambda: connection.execute("COMMIT"))
+                connection.execute("COMMIT")
 
     @contextmanager
     def _transaction(self, connection: psycopg.Connection[Any], *, writing: bool) -> Iterator[Transaction]:
@@ -396,8 +400,8 @@ class Server:
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
 
-    def _begin(self, talk: Transaction, session_id: str | None, task_id: str | None) -> None:
-        sql = "BEGIN ISOLATION LEVEL READ COMMITTED;"
+    def _begin(self, talk: Transaction, session_id: str | None, task_id: str | None, *, alone: bool) -> None:
+        sql = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({self.gate_key});"
         values: list[str] = []
         if session_id is not None:
             sql += " SELECT id FROM sessions WHERE id = %s FOR NO KEY UPDATE;"
@@ -407,8 +411,8 @@ class Server:
             values.append(task_id)
         said = talk.together(f"{sql} SELECT pg_current_xact_id()::text, {_SERVER_TIME}", values)
         talk.xid, talk.now = said[-1][0]
-        if values and said[1]:
-            talk.alone_in = said[1][0][0]
+        if values and said[2]:
+            talk.alone_in = said[2][0][0]
 
     def _tell_and_commit(self, talk: Transaction) -> None:
         """Write what is to be written last, and commit with it, under the lock that keeps events in order."""
@@ -443,21 +447,29 @@ class Server:
         except psycopg.Error as exc:
             if not talk.connection.closed and not talk.connection.broken:
                 raise
-            if self._outcome(talk.xid) == "committed":
-                return
-            raise StoreUnavailableError(self.name, "the connection was lost, and the change with it") from exc
+            if not self._was_committed(talk):
+                raise StoreUnavailableError(self.name, "the connection was lost, and the change with it") from exc
 
-    def _outcome(self, xid: str | None) -> str:
+    def _was_committed(self, talk: Transaction) -> bool:
+        """Learn whether a transaction that told events was committed, asking until it has ended.
+
+        Its number alone does not say: a server that crashed before the commit was on disk gives the same number again, to another
+        transaction. So what it told must be there as well. (``nox -s soak`` found this.)
+        """
+        at, kind, session_id, task_id, agent, data = talk.events[-1]
         deadline = time.monotonic() + ASK_AGAIN_S
-        said = None
+        said = "the server does not answer"
         while time.monotonic() < deadline:
             with suppress(psycopg.Error), self._connect() as other:
-                row = other.execute("SELECT pg_xact_status(%s::xid8)", (xid,)).fetchone()
-                said = row[0] if row else None
-                if said in {"committed", "aborted"}:
-                    return str(said)
+                other.execute(self._settings().encode())
+                row = other.execute("SELECT coalesce(pg_xact_status(%s::xid8), 'ended')", (talk.xid,)).fetchone()
+                said = str(row and row[0])
+                if said == "aborted":
+                    return False
+                if said != "in progress":  # asked in a statement of its own, which sees what has been committed since
+                    return other.execute(_TOLD, (at, kind, data, session_id, task_id, agent)).fetchone() is not None
             time.sleep(0.05)
-        raise OutcomeUnknownError(self.name, f"its connection was lost while it was written ({said or 'the server does not answer'})")
+        raise OutcomeUnknownError(self.name, f"its connection was lost while it was written ({said})")
 
     # waiting
 
