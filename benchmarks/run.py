@@ -24,7 +24,7 @@ SUBJECTS = {
     "postgres": ("postgres", "the PostgreSQL store, by one process and by eight, against the same SQL by hand; needs the extra"),
     "import": ("startup", "importing the package and opening the default store, over a bare interpreter"),
     "graph": ("graph", "whole-graph analysis, against networkx alone"),
-    "worktrees": ("worktrees", "worktree creation and snapshots, against git"),
+    "worktrees": ("worktrees", "worktree creation, snapshots, landing and the forecast of conflicts, against git"),
     "content": ("content", "keeping, compressing and reading the bytes of artifacts, against the same by hand; memory for 2 GB"),
     "index": ("index", "taking artifacts into the search index, searching, disk; against SQLite's FTS5"),
     "documents": ("documents", "a document update that changes nothing"),
@@ -45,7 +45,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="do little of everything, in under a minute: shows that it runs, measures badly"
     )
-    parser.add_argument("--large", action="store_true", help="also a million tasks and 100,000 passages: minutes more, gigabytes of disk")
+    parser.add_argument(
+        "--large",
+        action="store_true",
+        help="also a million tasks, 100,000 passages, a repository of 50,000 files: minutes more, gigabytes of disk",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     chosen = parser.parse_args(given)
     unknown = [name for name in chosen.names if name not in SUBJECTS]

@@ -1,4 +1,4 @@
-"""Making a worktree and saving it, beside git doing the same, in a repository that is made on the spot."""
+"""Worktrees made, saved, landed and compared, beside git doing the same, in a repository that is made on the spot."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import os
 import random
 import shutil
 import subprocess
+import threading
 import time
+from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+import pygit2
+import pygit2.enums
+
 import vespera_orchestrator as vespera
-from measure import Cost, Row, Scale, alternate, metered
+from measure import Cost, Row, Scale, alternate, median, metered
+from vespera_orchestrator._model import Worktree, utcnow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _WORDS = ("the", "a", "task", "waits", "for", "agent", "reads", "writes", "branch", "file", "when", "it", "has", "ended", "nothing", "lost")
 _CHANGES = 10
+_MANY, _LARGE, _FORECAST_MS = 30, 10_000, 150
 
 
 def rows(scale: Scale) -> list[Row]:
@@ -30,6 +39,10 @@ def rows(scale: Scale) -> list[Row]:
         bench.settle()
         saved = alternate(scale.pick(15, 3), ours=bench.snapshot, git=bench.git_snapshot)
     count = f"{len(files):,} files"
+    beside = merging(project, files, count, scale)
+    if scale.large:
+        large = scale.folder / "large"
+        beside += merging(large, files := make_repository(large, 50_000), f"{len(files):,} files", scale)
     return [
         Row.of(f"create a worktree of {count}", made["ours"], "git worktree add", made["git"], at_most=1),
         Row.of(
@@ -39,7 +52,29 @@ def rows(scale: Scale) -> list[Row]:
             saved["git"],
             at_most=0.5,
         ),
+        *beside,
     ]
+
+
+def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[Row]:
+    """Measure landing, and the forecast for ten and for thirty worktrees."""
+    found = []
+    with vespera.open(project) as orch:
+        session = orch.initialize_session("merge")
+        lines = _Lines(orch, project, files, session.id)
+        lines.add(scale.pick(10, 4))
+        landed = alternate(scale.pick(9, 2), ours=lines.land, git=lines.git_land)
+        what = f"land a snapshot in {count}: merge, commit, move the branch"
+        found.append(Row.of(what, landed["ours"], "git merge-tree, commit-tree, update-ref", landed["git"]))
+        for number in (scale.pick(10, 4), scale.pick(30, 6)):
+            lines.add(number - len(lines.saved))
+            costs = alternate(scale.pick(5, 1), ours=lines.forecast, git=lines.git_forecast)
+            wall_ms = median(costs["ours"]).wall_s * 1e3
+            row = Row.of(f"forecast for {number} worktrees of {count}", costs["ours"], "git merge-tree for each pair", costs["git"])
+            met = wall_ms <= _FORECAST_MS if number == _MANY and len(files) < _LARGE else None
+            told = f"{wall_ms:.0f} ms; another thread waited {lines.stall_ms:.0f} ms at most"
+            found.append(attrs.evolve(row, target=f"≤ {_FORECAST_MS} ms" if met is not None else "", met=met, reached=told))
+    return found
 
 
 def make_repository(folder: Path, count: int) -> list[str]:
@@ -125,3 +160,104 @@ class _Bench:
         """Give the same ten files new contents."""
         for path in self.files[:: len(self.files) // _CHANGES][:_CHANGES]:
             (place / path).write_text(" ".join(self.choice.choices(_WORDS, k=400)) + f"\n{self.choice.random()}\n", "utf-8")
+
+
+class _Lines:
+    """Lines of work as their snapshots, without the folders: eight files changed, three of them among sixty that all touch, one new."""
+
+    def __init__(self, orch: vespera.Orchestrator, project: Path, files: list[str], session_id: str) -> None:
+        self.orch, self.project, self.files, self.session_id = orch, project, files, session_id
+        self.choice = random.Random(7)
+        self.base = git(project, "rev-parse", "main")
+        git(project, "update-ref", "refs/heads/integration", self.base)
+        for ref in git(project, "for-each-ref", "--format=%(refname)", "refs/vespera/wip", "refs/vespera/landed").splitlines():
+            git(project, "update-ref", "-d", ref)
+        self.saved: list[str] = []
+        self.number = 0
+        self.stall_ms = 0.0
+
+    def add(self, number: int) -> None:
+        """Save so many more."""
+        repo = pygit2.Repository(str(self.project))
+        for _ in range(number):
+            name = f"line_{len(self.saved)}"
+            self.saved.append(self._commit(repo, name))
+            repo.references.create(f"refs/vespera/wip/{name}", self.saved[-1])
+            record = Worktree(name, self.session_id, None, name, "", "", self.base, "active", None, None, utcnow())
+            self.orch._store.put_worktree(record, "worktree_created")  # noqa: SLF001 - a forecast needs records and snapshots, no folders
+
+    def _commit(self, repo: pygit2.Repository, name: str) -> str:
+        index = pygit2.Index()
+        index.read_tree(repo[self.base].peel(pygit2.Tree))
+        chosen = [*self.choice.sample(self.files[:60], 3), *self.choice.sample(self.files[60:], 5)]
+        for path in chosen:
+            lines = (self.project / path).read_text("utf-8").splitlines(keepends=True)
+            lines[self.choice.randrange(len(lines))] = f"{name} was here\n"
+            index.add(pygit2.IndexEntry(path, repo.create_blob("".join(lines).encode()), pygit2.enums.FileMode.BLOB))
+        index.add(pygit2.IndexEntry(f"new/{name}.py", repo.create_blob(name.encode()), pygit2.enums.FileMode.BLOB))
+        who = pygit2.Signature("Bench", "bench@example.org")
+        return str(repo.create_commit(None, who, who, name, index.write_tree(repo), [self.base]))
+
+    def _start_again(self) -> str:
+        git(self.project, "update-ref", "refs/heads/integration", self.base)
+        self.number += 1
+        return self.saved[self.number % len(self.saved)]
+
+    def land(self) -> Cost:
+        from vespera_orchestrator.worktrees import merge
+        from vespera_orchestrator.worktrees.snapshot import Snapshot
+
+        commit = self._start_again()
+        repository = self.orch.worktrees._repository()  # noqa: SLF001 - a snapshot whose folder was never made
+        record = self.orch.worktrees.find(f"line_{self.saved.index(commit)}")
+        snapshot = Snapshot(record.name, commit, git(self.project, "rev-parse", f"{commit}^{{tree}}"), False, (), commit, repository)
+        with metered() as meter:
+            merge.prepare(repository, record, snapshot, "work", merge.Rules.of(repository)).apply()
+        git(self.project, "update-ref", "-d", f"refs/vespera/landed/{record.name}")
+        return meter.per(1)
+
+    def git_land(self) -> Cost:
+        commit = self._start_again()
+        with metered() as meter:
+            tree = git(self.project, "merge-tree", "--write-tree", "integration", commit)
+            made = git(self.project, "commit-tree", "-p", self.base, "-m", "work", tree)
+            git(self.project, "update-ref", "refs/heads/integration", made, self.base)
+        return meter.per(1)
+
+    def forecast(self) -> Cost:
+        git(self.project, "update-ref", "refs/heads/integration", self.base)
+        self.orch.worktrees._forecast = None  # noqa: SLF001 - it is remembered while nothing has moved
+        with _ticking() as ticking, metered() as meter:
+            seen = self.orch.worktrees.forecast()
+        if len(seen.worktrees) != len(self.saved):
+            raise RuntimeError(seen)
+        self.stall_ms = max(ticking) * 1e3
+        return meter.per(1)
+
+    def git_forecast(self) -> Cost:
+        with metered() as meter:
+            for one, two in combinations(self.saved, 2):
+                subprocess.run(["git", "merge-tree", "--write-tree", one, two], cwd=self.project, check=False, capture_output=True)
+        return meter.per(1)
+
+
+@contextmanager
+def _ticking() -> Iterator[list[float]]:
+    """Note meanwhile how long another thread has to wait for its turn, in seconds."""
+    gaps, over = [0.0], threading.Event()
+
+    def tick() -> None:
+        last = time.perf_counter()
+        while not over.is_set():
+            time.sleep(0.001)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        yield gaps
+    finally:
+        over.set()
+        thread.join()

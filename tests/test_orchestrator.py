@@ -210,19 +210,21 @@ def test_a_failed_attempt_keeps_its_files(orch):
 
 
 def test_landing_refused_keeps_the_work(orch, project):
-    """While the integration branch is checked out nothing lands; what was brought is kept, and completing works afterwards."""
+    """While a checkout of the integration branch has something in the way nothing lands; the work is kept, and can be completed later."""
     orch.plan_task("Write")
     work = orch.execute_task("write", worktree=True)
     (work.path / "new.txt").write_text("new\n")
     git(project, "checkout", "-q", "integration")
+    (project / "new.txt").write_text("mine\n")
     with pytest.raises(vespera.DirtyCheckoutError) as caught:
         work.complete(summary="s", detailed_work="long and precious")
     kept = orch.artifacts.list(task="write")
     assert [orch.artifacts.text(a) for a in kept] == ["long and precious"]
     assert kept[0].id in caught.value.__notes__[0]
-    git(project, "checkout", "-q", "main")
+    (project / "new.txt").unlink()
     assert work.complete(summary="s", detailed_work="long and precious").status == "completed"
     assert git(project, "show", "integration:new.txt") == "new"
+    assert (project / "new.txt").read_text() == "new\n"
 
 
 @pytest.mark.parametrize(("prepare", "missing"), [((), "git init"), (("init", "-q"), "git commit")])

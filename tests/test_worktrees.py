@@ -563,31 +563,6 @@ def test_one_worktree_lands_again_and_again(project, trees):
     assert project.git("show", "integration:a.txt") == "one\ntwo\nthree 1"
 
 
-def test_a_checked_out_integration_branch_is_refused(project, trees):
-    """The place and the remedy are named, and nothing moves, wherever it is checked out and whenever that happens."""
-    worktree = trees.create("work")
-    project.write({"n.txt": "n"}, worktree.path)
-    prepared = trees.prepare_landing("work", message="m")
-    project.git("switch", "-q", "integration")
-    before = fingerprint_refs(project)
-    for call in (lambda: trees.merge("work"), lambda: trees.prepare_landing("work", message="m"), prepared.apply):
-        with pytest.raises(DirtyCheckoutError, match=r"git switch --detach"):
-            call()
-    assert fingerprint_refs(project) == before
-    project.git("switch", "-q", "main")
-    beside = project.folder.parent / "beside"
-    project.git("worktree", "add", "-q", str(beside), "integration")
-    with pytest.raises(DirtyCheckoutError, match=str(beside)):
-        trees.merge("work")
-    subprocess.run(["rm", "-rf", beside], check=True)  # a checkout that is no more harms nobody
-    assert trees.merge("work").changed
-
-
-def fingerprint_refs(project):
-    """Return all refs and what they name."""
-    return project.git("for-each-ref")
-
-
 def test_the_integration_branch_follows_head_until_they_part(project, trees):
     """A new worktree starts from HEAD while that only goes ahead; later from the branch."""
     assert trees.create("work").base == project.git("rev-parse", "main")

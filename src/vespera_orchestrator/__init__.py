@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import GitFailedError as GitFailedError
     from vespera_orchestrator.errors import InvalidInputError as InvalidInputError
     from vespera_orchestrator.errors import InvalidPlanError as InvalidPlanError
+    from vespera_orchestrator.errors import LandingRefusedError as LandingRefusedError
     from vespera_orchestrator.errors import LeaseLostError as LeaseLostError
     from vespera_orchestrator.errors import MergeConflictError as MergeConflictError
     from vespera_orchestrator.errors import MissingDependencyError as MissingDependencyError
@@ -154,6 +155,7 @@ _HOMES = {
         "GitFailedError",
         "InvalidInputError",
         "InvalidPlanError",
+        "LandingRefusedError",
         "LeaseLostError",
         "MergeConflictError",
         "MissingDependencyError",
@@ -221,6 +223,7 @@ __all__ = [
     "Hit",
     "InvalidInputError",
     "InvalidPlanError",
+    "LandingRefusedError",
     "LeaseLostError",
     "MergeConflictError",
     "MissingDependencyError",

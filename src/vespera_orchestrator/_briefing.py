@@ -49,7 +49,7 @@ def one_line(text: str, width: int = 100) -> str:
 NO_SESSION: Final = NextStep("initialize", "No session is active yet: say what you want to reach.", 'orch.initialize_session("…")')
 
 
-def next_step(  # noqa: PLR0911 - one return for each step there is
+def next_step(  # noqa: C901, PLR0911 - one return for each step there is
     *,
     counts: Mapping[TaskStatus, int],
     ready: Task | None,
@@ -60,6 +60,7 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
     unreached: Task | None,
     synthesis: str | None = None,
     archived: bool = False,
+    unmerged: Sequence[Task] = (),
 ) -> NextStep:
     """Choose the one thing to do now.
 
@@ -73,6 +74,7 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         synthesis: The id of what its results were brought together in, if that was done.
         archived: Whether there were tasks, and all of them are archived.
         unreached: A task that was given up or cancelled, when nothing is open any more.
+        unmerged: Tasks whose work is done and waits to be merged, the one to begin with first. They are not counted as running.
     """
     if archived:
         return NextStep("done", "Everything has ended and is put away in the archive. Plan on, or stop here.", 'orch.plan_task("…")')
@@ -87,6 +89,8 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         return NextStep("synthesize", sentence, f"orch.synthesize_results({ready.alias!r})", ready.id, ready.alias)
     if ready is not None:
         return NextStep("execute", f"Start {one_line(ready.title, 90)!r}.", f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
+    if unmerged:
+        return _merge_step(unmerged)
     if running:
         tasks = "One task is" if running == 1 else f"{running} tasks are"
         also = f" Meanwhile you could decide about {decisions[0].alias}: {_person(decisions[0])}." if decisions else ""
@@ -103,6 +107,14 @@ def next_step(  # noqa: PLR0911 - one return for each step there is
         sentence = f"Everything has ended, but not all was reached: {what}."
         return NextStep("done", sentence, f"orch.retry_task({unreached.alias!r})", unreached.id, unreached.alias)
     return NextStep("done", f"Everything has ended: {_counted(counts)}.", "")
+
+
+def _merge_step(unmerged: Sequence[Task]) -> NextStep:
+    first, more = unmerged[0], f" ({len(unmerged) - 1} more after it)" if len(unmerged) > 1 else ""
+    sentence = f"The work of {one_line(first.title, 90)!r} is done and waits to be merged{more}."
+    if first.reason:
+        sentence += f" It could not be at once: {one_line(first.reason, 400)}"
+    return NextStep("merge", sentence, f"orch.worktrees.merge({first.alias!r})", first.id, first.alias)
 
 
 def _person(why: Why) -> str:
@@ -132,6 +144,8 @@ class Running:
 
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* dates the last sign of life."""
+        if self.attempt.ending == _rules.HANDED_IN:
+            return one_line(f"{self.task.alias}: done by {self.attempt.agent}, {_rules.merging(self.task)}", 400)
         seconds = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
         share = f", {self.checkpoint.progress:.0%}" if self.checkpoint and self.checkpoint.progress is not None else ""
         note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
@@ -161,6 +175,8 @@ class Status:
     """Completed tasks; empty unless asked for."""
     chain: tuple[Task, ...]
     """The first tasks, at most ten, of the longest chain of open work, by estimated effort."""
+    clashes: tuple[str, ...]
+    """Worktrees that would conflict as they were last saved, a line each; see `Worktrees.forecast`."""
     next_step: NextStep
     as_of: datetime
     budget_tokens: int | None
@@ -220,6 +236,8 @@ class Status:
             )
             for title, lines, status in parts
         ]
+        if self.clashes:
+            found.append(("Conflicts ahead", list(self.clashes), len(self.clashes), "orch.worktrees.forecast()"))
         if len(self.chain) > 1:
             path = " → ".join(task.alias for task in self.chain)
             found.append(("Longest chain ahead", [path], 1, "orch.graph().critical_path()"))

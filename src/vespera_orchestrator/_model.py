@@ -82,6 +82,8 @@ class CauseKind(StrEnum):
     CONDITION = "condition"
     CHILDREN = "children"
     LEASE = "lease"
+    MERGE = "merge"
+    """Its work is done and handed in, and waits to be merged."""
     RECOVERY = "recovery"
     PERSON = "person"
     ENDED = "ended"
@@ -252,7 +254,7 @@ class Attempt:
     """The last renewal or checkpoint."""
     ended_at: datetime | None = None
     ending: str | None = None
-    """``completed``, ``blocked``, ``revised``, ``released``, ``abandoned`` or ``cancelled``; ``None`` while it runs."""
+    """``completed``, ``handed_in``, ``blocked``, ``revised``, ``released``, ``abandoned`` or ``cancelled``; ``None`` while it runs."""
     error: str | None = None
 
     def __repr__(self) -> str:
@@ -442,7 +444,7 @@ class NextStep:
     """What to do now; never empty."""
 
     action: str
-    """``initialize``, ``plan``, ``execute``, ``wait``, ``decide``, ``synthesize`` or ``done``."""
+    """``initialize``, ``plan``, ``execute``, ``merge``, ``wait``, ``decide``, ``synthesize`` or ``done``."""
     sentence: str
     """The step in plain words."""
     call: str
@@ -496,6 +498,8 @@ class ArtifactDraft:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, JsonValue] = attrs.field(factory=dict)
     partial: bool = False
+    id: str | None = None
+    """The id it gets if it becomes a record of its own; ``None`` for a new one. A commit's message names it before it is saved."""
 
 
 @attrs.frozen
@@ -514,6 +518,8 @@ class Ending:
     """Commit that holds the worktree's last files."""
     recovery: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """More context for the recovery task, e.g. the conflict."""
+    later: bool = False
+    """With ``complete``: the work is handed in, and the task is completed when it is merged. Until then it stays in progress."""
 
 
 @attrs.frozen
@@ -586,3 +592,5 @@ class Situation:
     """The attempt that holds it."""
     as_of: datetime
     """When it was read, by the store's clock."""
+    unmerged: frozenset[str] = frozenset()
+    """Ids among *needed* of tasks whose work is handed in and waits to be merged."""

@@ -29,12 +29,15 @@ CONDITION_VERSION: Final = _conditions.VERSION
 """Version of the condition language that new conditions are written in."""
 RECOVERY: Final = "recovery"
 """The type of a recovery task."""
+HANDED_IN: Final = "handed_in"
+"""How an attempt ended whose work is done and waits to be merged. Its task stays in progress, and nobody's hold on it lapses."""
 PERSON_CHOICES: Final = ("retry", "abandon", "replace")
 
 TRANSITIONS: Final[dict[str, dict[TaskStatus, TaskStatus]]] = {
     "claim": {TaskStatus.PENDING: TaskStatus.IN_PROGRESS},
     "complete": {TaskStatus.IN_PROGRESS: TaskStatus.COMPLETED},
     "continue": {TaskStatus.IN_PROGRESS: TaskStatus.IN_PROGRESS},
+    "hand_in": {TaskStatus.IN_PROGRESS: TaskStatus.IN_PROGRESS},
     "needs_revision": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
     "blocked": {TaskStatus.IN_PROGRESS: TaskStatus.BLOCKED},
     "release": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
@@ -52,6 +55,7 @@ WHO: Final[dict[str, str]] = {
     "claim": "execute_task",
     "complete": "complete",
     "continue": "continue",
+    "hand_in": "complete with merge=later",
     "needs_revision": "needs_revision",
     "blocked": "fails, or says blocked",
     "release": "release",
@@ -226,10 +230,22 @@ def _causes(situation: Situation) -> list[Cause]:
         reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
         return [Cause(CauseKind.ENDED, f"it is {task.status}{reason}", task.id, task.alias)]
     if task.status is TaskStatus.IN_PROGRESS and situation.attempt is not None:
+        if situation.attempt.ending == HANDED_IN:
+            return [_merge_cause(task)]
         return [_lease_cause(task, situation.attempt, situation.as_of)]
     if task.status is TaskStatus.BLOCKED:
         return [_blocked_cause(situation)]
     return [*_dependency_causes(situation), *_condition_causes(situation), *_child_causes(situation)]
+
+
+def merging(task: Task) -> str:
+    """Say that the work of a task waits to be merged, why that was not done at once, and what does it."""
+    reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
+    return f"waits to be merged{reason}: orch.worktrees.merge({task.alias!r})"
+
+
+def _merge_cause(task: Task) -> Cause:
+    return Cause(CauseKind.MERGE, f"its work is done and {merging(task)}", task.id, task.alias)
 
 
 def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
@@ -277,6 +293,8 @@ def _dependency_causes(situation: Situation) -> list[Cause]:
     for edge in stands.waiting_for:
         other = situation.needed[edge.task]
         sentence = f"waits for {_outcome_words(edge.on)} of {other.alias} ({other.status})"
+        if other.id in situation.unmerged:
+            sentence = f"waits for {other.alias}'s work to be merged: orch.worktrees.merge({other.alias!r})"
         causes.append(Cause(CauseKind.DEPENDENCY, sentence, other.id, other.alias, edge.on))
     return causes
 
@@ -289,8 +307,12 @@ def _condition_causes(situation: Situation) -> list[Cause]:
     open_names = _conditions.undecided(condition, {name: situation.needed[task_id] for name, task_id in names.items()})
     if not open_names:
         return []
-    states = ", ".join(f"{name} is {situation.needed[names[name]].status}" for name in open_names)
+    states = ", ".join(_standing_words(name, situation.needed[names[name]], situation.unmerged) for name in open_names)
     return [Cause(CauseKind.CONDITION, f"the condition is not decided yet: {states} ({condition.text})", names=open_names)]
+
+
+def _standing_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
+    return f"{name}'s work {merging(task)}" if task.id in unmerged else f"{name} is {task.status}"
 
 
 def _child_causes(situation: Situation) -> list[Cause]:

@@ -97,19 +97,46 @@ class Config:
     integration_branch: str = "integration"
     max_file_bytes: int = 50_000_000
     """Larger untracked files are left out of snapshots, and named."""
+    merge_style: str = "squash"
+    """How work lands: ``squash``, ``merge`` or ``fast-forward``."""
+    check: str | list[str] | None = None
+    """Command that is run on the merged files before they land."""
+    check_timeout_s: int = 600
+    """How long it may take, in seconds."""
+    undoing: str = "warn"
+    """What happens when work would undo what others landed: ``warn`` or ``refuse``."""
     documents: bool = True
     """Whether project documents are kept, for sessions that have a project type."""
 
 
-_CONFIG_KEYS = {
+def _command(value: object) -> str | None:
+    words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return None if value and (words or isinstance(value, str)) else 'should be a list of words (["pytest", "-q"]) or a line for the shell'
+
+
+def _mistake(value: object, allowed: object) -> str | None:
+    """Return what is wrong with the value of a setting, or ``None``."""
+    if isinstance(allowed, tuple):
+        return None if value in allowed else f"should be one of {', '.join(allowed)}"
+    if isinstance(allowed, type):
+        return None if type(value) is allowed else f"should be of type {allowed.__name__}"
+    return _command(value)
+
+
+_CONFIG_KEYS: dict[tuple[str, str], tuple[str, object]] = {
     ("", "project"): ("project", str),
     ("", "content"): ("content", str),
     ("worktrees", "root"): ("worktrees_root", str),
     ("worktrees", "branch_prefix"): ("branch_prefix", str),
     ("worktrees", "integration_branch"): ("integration_branch", str),
     ("worktrees", "max_file_bytes"): ("max_file_bytes", int),
+    ("worktrees", "merge_style"): ("merge_style", ("squash", "merge", "fast-forward")),
+    ("worktrees", "check"): ("check", _command),
+    ("worktrees", "check_timeout_s"): ("check_timeout_s", int),
+    ("worktrees", "undoing"): ("undoing", ("warn", "refuse")),
     ("documents", "enabled"): ("documents", bool),
 }
+"""For each setting its field, and what it may be: a type, one of some words, or what a function says of it."""
 
 _CONFIG_TEXT = """\
 # Settings of this home. Every line is optional; what stands here as a comment is the default.
@@ -120,6 +147,10 @@ _CONFIG_TEXT = """\
 # branch_prefix = "feature/"
 # integration_branch = "integration"  # where finished work goes
 # max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
+# merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
+# check = ["pytest", "-q"]            # run on the merged files before they land; none by default
+# check_timeout_s = 600
+# undoing = "warn"                    # when work would undo what others landed: "warn" or "refuse"
 
 [documents]
 # enabled = true                      # keep docs/ up to date in sessions that have a project type
@@ -143,9 +174,9 @@ def _read_config(path: Path) -> Config:
         if key not in _CONFIG_KEYS:
             known = ", ".join(".".join(p for p in k if p) for k in _CONFIG_KEYS)
             raise InvalidInputError(str(path), f"unknown setting {name!r}; known: {known}")
-        field, kind = _CONFIG_KEYS[key]
-        if type(value) is not kind:
-            raise InvalidInputError(str(path), f"{name} = {value!r} should be of type {kind.__name__}")
+        field, allowed = _CONFIG_KEYS[key]
+        if (mistake := _mistake(value, allowed)) is not None:
+            raise InvalidInputError(str(path), f"{name} = {value!r} {mistake}")
         values[field] = value
     return Config(**values)
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 import attrs
 
-from vespera_orchestrator import _briefing, _inputs
+from vespera_orchestrator import _briefing, _inputs, _rules
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import Ending, NextAction, Task, TaskStatus
+from vespera_orchestrator._model import Ending, NextAction, Task, TaskStatus, new_id
 from vespera_orchestrator.errors import (
+    DirtyCheckoutError,
     InvalidInputError,
+    LandingRefusedError,
     LeaseLostError,
     MergeConflictError,
     RefMovedError,
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Artifact, ArtifactDraft, Attempt, Checkpoint, Claim, JsonValue, Worktree
     from vespera_orchestrator.orchestrator import Orchestrator
+    from vespera_orchestrator.worktrees.merge import Landing
     from vespera_orchestrator.worktrees.snapshot import Snapshot
+    from vespera_orchestrator.worktrees.worktrees import Terms
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -65,9 +69,12 @@ class Handover:
         artifact_type: str,
         outputs: Mapping[str, JsonValue] | None,
         next_action: str,
+        merge: str,
         worktree_of: Callable[[], Worktree | None] | None = None,
     ) -> Task:
         action, task = _inputs.action(next_action), holder.task
+        if merge not in {"now", "later"}:
+            raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
         given = _inputs.mapping("outputs", outputs)
         dump_json(given, "outputs")
         worktree = self.worktree_of(task) if worktree_of is None else worktree_of()
@@ -78,8 +85,10 @@ class Handover:
                 return before
         drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, files, partial=action is not NextAction.COMPLETE)
         ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
-        if worktree is not None and action is NextAction.COMPLETE:
-            return self._land(holder, worktree, ending, drafts)
+        if worktree is not None and worktree.task_id == task.id and action is NextAction.COMPLETE:  # what is lent lands with its own task
+            drafts = self._numbered(holder, drafts)
+            deliver = self._hand_over_later if merge == "later" else self._land
+            return deliver(holder, worktree, ending, drafts)
         return self.finish_saving(holder, worktree, ending, drafts)
 
     def _said_before(self, holder: Holder, summary: str, detailed_work: str | bytes, outputs: Mapping[str, JsonValue]) -> Task | None:
@@ -127,6 +136,11 @@ class Handover:
     def worktree_of(self, task: Task) -> Worktree | None:
         """Return the worktree the task has, if any."""
         found = self._orch._store.worktrees(task_id=task.id)
+        return found[-1] if found else self.lent(task)
+
+    def lent(self, task: Task) -> Worktree | None:
+        """Return the worktree of the task that this one recovers: there the trouble is, and there it is removed."""
+        found = [] if task.recovers_task_id is None else self._orch._store.worktrees(task_id=task.recovers_task_id)
         return found[-1] if found else None
 
     def try_snapshot(self, worktree: Worktree | None, note: str) -> tuple[Snapshot | None, str]:
@@ -139,17 +153,49 @@ class Handover:
             log.warning("the files of %s could not be saved: %s", worktree.name, exc)
             return None, str(exc)
 
+    def _numbered(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> list[ArtifactDraft]:
+        """Give each draft the id under which it will be found, so that the commit's message can name it."""
+        now = self._orch._scope.task(holder.task)
+        saved = self._orch._store.artifacts(task_ids=[now.id]) if now.status is TaskStatus.IN_PROGRESS else []
+        ids = {(a.title, a.digest, a.kind, a.partial): a.id for a in saved if a.attempt == now.attempts}
+        return [attrs.evolve(draft, id=ids.get((draft.title, draft.digest, draft.kind, draft.partial)) or new_id("a")) for draft in drafts]
+
+    def _hand_over_later(self, holder: Holder, worktree: Worktree, ending: Ending, drafts: Sequence[ArtifactDraft]) -> Task:
+        """Hand finished work in that is merged by `Worktrees.merge`; the task is completed then."""
+        for _ in range(MERGE_TRIES):
+            snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "handed in", whole=True)
+            try:
+                return self.finish(holder, attrs.evolve(ending, later=True, snapshot=snapshot.commit), drafts, within=snapshot.pin)
+            except RefMovedError:
+                continue
+        raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
+
+    def land_handed_in(self, task: Task, worktree: Worktree, terms: Terms) -> Landing:
+        """Merge what was handed in to be merged later, and complete its task.
+
+        Raises:
+            MergeConflictError: The task is blocked now, with a recovery task.
+            LandingRefusedError: Likewise.
+            DirtyCheckoutError: Nothing was changed.
+        """
+        holder = Holder(task, task.attempts, self._orch.agent)
+        ending = Ending(NextAction.COMPLETE, summary=task.summary, outputs=task.outputs)
+        _, outcome = self._try_landing(holder, worktree, ending, [], terms)
+        if isinstance(outcome, WorktreeError):
+            outcome.add_note(str(self._orch.why(task)))
+            raise outcome
+        return outcome
+
     def _land(self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]) -> Task:
         try:
-            for _ in range(MERGE_TRIES):
-                snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
-                try:
-                    return self._land_once(holder, worktree, ending, drafts, snapshot)
-                except MergeConflictError as exc:
-                    return self._report_conflict(holder, worktree, exc, drafts, snapshot)
-                except RefMovedError:
-                    continue
-            raise RefMovedError(self._orch._scope.home.config.integration_branch, "", f"another commit, {MERGE_TRIES} times over")
+            return self._try_landing(holder, worktree, ending, drafts)[0]
+        except DirtyCheckoutError as exc:
+            self._hand_over_later(holder, worktree, attrs.evolve(ending, reason=str(exc)), drafts)
+            exc.add_note(
+                f"the work is handed in, what was brought is kept as artifact {drafts[0].id}; once this is settled: "
+                f"orch.worktrees.merge({holder.task.alias!r})"
+            )
+            raise
         except WorktreeError as exc:
             kept = self._keep(holder, drafts, "not landed")
             exc.add_note(
@@ -157,9 +203,35 @@ class Handover:
             )
             raise
 
-    def _land_once(self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft], snapshot: Snapshot) -> Task:
-        message = _merge_message(holder.task, ending, drafts)
-        landing = self._orch.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot)
+    def _try_landing(
+        self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft], terms: Terms | None = None
+    ) -> tuple[Task, Landing | WorktreeError]:
+        """Land, or block the task with a recovery when its work cannot land; return the task and what came of it."""
+        for _ in range(MERGE_TRIES):
+            snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
+            try:
+                return self._land_once(holder, worktree, ending, drafts, snapshot=snapshot, terms=terms)
+            except (MergeConflictError, LandingRefusedError) as exc:
+                return self._block(holder, worktree, exc, drafts, snapshot), exc
+            except RefMovedError:
+                continue
+        raise RefMovedError(self._orch._scope.home.config.integration_branch, "", f"another commit, {MERGE_TRIES} times over")
+
+    def _land_once(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        ending: Ending,
+        drafts: list[ArtifactDraft],
+        *,
+        snapshot: Snapshot,
+        terms: Terms | None,
+    ) -> tuple[Task, Landing]:
+        style, check = (None, None) if terms is None else (terms.style, terms.check)
+        self._keep_hold(holder, checked=check is not None)
+        message = terms.message if terms is not None and terms.message else self._message(holder, ending, drafts)
+        landing = self._orch.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot, style=style, check=check)
+        drafts = [*drafts, *self._warnings(holder, landing)]
         ending = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
         done = self.finish(holder, ending, drafts, within=landing.apply, follow=False)
         try:
@@ -168,16 +240,43 @@ class Handover:
         except VesperaError as exc:  # the task is completed; worktrees.repair() takes away what could not be removed now
             log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
         self._update_documents(holder.task)
-        return done
+        return done, landing
 
-    def _report_conflict(
-        self, holder: Holder, worktree: Worktree, exc: MergeConflictError, drafts: list[ArtifactDraft], snapshot: Snapshot
+    def _keep_hold(self, holder: Holder, *, checked: bool) -> None:
+        """Renew the hold for as long as the check before landing may take."""
+        config = self._orch._scope.home.config
+        if holder.attempt is not None and (checked or config.check is not None):
+            self._orch._store.renew(holder.task.id, holder.attempt, lease_s=max(_rules.LEASE_S, config.check_timeout_s + 60.0))
+
+    def _message(self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
+        from vespera_orchestrator.worktrees.worktrees import landing_message
+
+        ids = [str(draft.id) for draft in drafts] or [artifact.id for artifact in self._orch._store.artifacts(task_ids=[holder.task.id])]
+        return landing_message(holder.task, ending.summary, ids)
+
+    def _warnings(self, holder: Holder, landing: Landing) -> list[ArtifactDraft]:
+        if not landing.undone:
+            return []
+        log.warning("%s takes back what others landed: %s", landing.worktree, ", ".join(map(str, landing.undone)))
+        title = f"Work of others undone: {holder.task.title}"
+        return [self._orch.artifacts.draft(title, landing.undone_report, kind="warning", media_type="text/markdown")]
+
+    def _block(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        exc: MergeConflictError | LandingRefusedError,
+        drafts: list[ArtifactDraft],
+        snapshot: Snapshot,
     ) -> Task:
-        conflict = self._orch.artifacts.draft(f"Merge conflict: {holder.task.title}", exc.report, kind="conflict")
-        more = {"conflict_paths": list(exc.paths), "integration_branch": exc.branch, "worktree": worktree.path}
+        conflict = isinstance(exc, MergeConflictError)
+        title = f"{'Merge conflict' if conflict else 'Landing refused'}: {holder.task.title}"
+        told = self._orch.artifacts.draft(title, exc.report, kind="conflict" if conflict else "refusal", media_type="text/markdown")
+        more: dict[str, JsonValue] = {"integration_branch": exc.branch, "worktree": worktree.path}
+        more |= {"conflict_paths": list(exc.paths)} if isinstance(exc, MergeConflictError) else {"refused": exc.reason}
         ending = Ending(NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit)
-        kept = [attrs.evolve(draft, partial=True) for draft in drafts]
-        return self.finish(holder, ending, [*kept, conflict], within=snapshot.pin)
+        kept = [attrs.evolve(draft, id=None, partial=True) for draft in drafts]
+        return self.finish(holder, ending, [*kept, told], within=snapshot.pin)
 
     def finish(
         self,
@@ -363,18 +462,24 @@ class Work:
         file_paths: Iterable[str | os.PathLike[str]] = (),
         artifact_type: str = "general",
         next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
+        merge: Literal["now", "later"] = "now",
     ) -> Task:
         """Hand in the work; see `Orchestrator.complete_task`."""
-        done = self._orch._handover.hand_in(
-            self._holder(),
-            summary=summary,
-            detailed_work=detailed_work,
-            file_paths=file_paths,
-            artifact_type=artifact_type,
-            outputs=outputs,
-            next_action=next_action,
-            worktree_of=lambda: self.worktree,
-        )
+        try:
+            done = self._orch._handover.hand_in(
+                self._holder(),
+                summary=summary,
+                detailed_work=detailed_work,
+                file_paths=file_paths,
+                artifact_type=artifact_type,
+                outputs=outputs,
+                next_action=next_action,
+                merge=merge,
+                worktree_of=lambda: self.worktree,
+            )
+        except DirtyCheckoutError:
+            self._open = self._orch._handover.held.get(self.task.id) == self.attempt.number  # else it is handed in, to be merged later
+            raise
         self._open = _inputs.action(next_action) is NextAction.CONTINUE
         return done
 
@@ -441,8 +546,3 @@ def _in_text(error: str | BaseException) -> tuple[str, str]:
     else:
         line = full = str(error)
     return line.encode("utf-8", "backslashreplace").decode(), full.encode("utf-8", "backslashreplace").decode()
-
-
-def _merge_message(task: Task, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
-    digests = "\n".join(f"Artifact-SHA256: {draft.digest}" for draft in drafts[:1])
-    return f"{task.title}\n\n{ending.summary or ''}\n\nTask: {task.alias} ({task.id})\n{digests}\n"

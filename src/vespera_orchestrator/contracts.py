@@ -239,7 +239,10 @@ class Store(Protocol):
 
         In one transaction: the artifacts, the task's new state, the recovery task when it becomes blocked, dependents that become ready
         or are skipped, downward. Events ``artifact_saved``, then ``task_completed``, ``task_blocked``, ``task_continued``,
-        ``task_revised`` or ``task_released``, then those of the consequences.
+        ``task_handed_in``, ``task_revised`` or ``task_released``, then those of the consequences.
+
+        An ending with ``later`` hands finished work in that waits to be merged: the attempt ends as ``handed_in``, so that its hold never
+        lapses, summary and outputs are written, and the task stays in progress, held by that attempt, until it is finished once more.
 
         The same completion sent twice (same attempt, same outputs, same artifact digests) is one completion.
 

@@ -34,6 +34,7 @@ The branches are cut by what a caller can do about them::
     │  ├─ NotARepositoryError
     │  ├─ DirtyCheckoutError
     │  ├─ MergeConflictError
+    │  ├─ LandingRefusedError             a red check, or work of others would be undone
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
     │  └─ UnsupportedRepositoryError
@@ -535,6 +536,21 @@ class MergeConflictError(WorktreeError):
     def __str__(self) -> str:
         shown = ", ".join(self.paths[:5]) + (f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else "")  # noqa: PLR2004 - five names fit a line
         return f"merging into {self.branch!r} conflicts in {shown}"
+
+
+@attrs.define(slots=False)
+class LandingRefusedError(WorktreeError):
+    """The merged work was refused before it landed. The integration branch is unchanged and the work is kept."""
+
+    branch: str
+    """The integration branch."""
+    reason: str
+    """What refused: the check that was red, or what of others' work would be undone."""
+    report: str = ""
+    """All that is known about it, as Markdown; of a check, its output."""
+
+    def __str__(self) -> str:
+        return f"not landed on {self.branch!r}: {self.reason}"
 
 
 @attrs.define(slots=False)

@@ -200,10 +200,10 @@ class Orchestrator:
 
     @cached_property
     def worktrees(self) -> Worktrees:
-        """Git worktrees: create, snapshot, merge, remove, rescue, repair."""
+        """Git worktrees: create, snapshot, merge, forecast, remove, rescue, repair."""
         from vespera_orchestrator.worktrees import Worktrees
 
-        return Worktrees(self._scope)
+        return Worktrees(self._scope, complete=self._handover.land_handed_in)
 
     @cached_property
     def documents(self) -> Documents:
@@ -626,11 +626,18 @@ class Orchestrator:
             blocked=tuple(blocked),
             completed=tuple(completed),
             chain=tuple(store.longest_chain(session.id, 10)),
+            clashes=self._clashes(session),
             next_step=self._next_step(everything, ready[0] if ready else None),
             as_of=self._clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),
         )
+
+    def _clashes(self, session: Session) -> tuple[str, ...]:
+        """Say which worktrees that this session has would not merge as they are now; nothing is loaded for fewer than two."""
+        mine = {record.name for record in self._store.worktrees(session_id=session.id)}
+        foreseen = self.worktrees.foreseen() if mine else None
+        return () if foreseen is None else tuple(str(clash) for clash in foreseen.clashes if mine & {clash.first, clash.second})
 
     def _is_below(self, task: Task, parent: Task) -> bool:
         at: Task | None = task
@@ -642,18 +649,29 @@ class Orchestrator:
         store = self._store
         counts = store.count(everything)
         blocked = store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED,), limit=10))
-        running = counts.get(TaskStatus.IN_PROGRESS, 0)
+        unmerged = self._unmerged(everything) if counts.get(TaskStatus.IN_PROGRESS) else []
+        running = counts.get(TaskStatus.IN_PROGRESS, 0) - len(unmerged)
         return _briefing.next_step(
             counts=counts,
             archived=not counts and bool(store.count(attrs.evolve(everything, include_archived=True))),
             ready=ready,
+            unmerged=unmerged,
             gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))),
             synthesis=self._fresh_synthesis(ready),
             running=running,
             decisions=[why for why in map(self._why, blocked) if why.needs_person],
-            waiting=self._any_waiting(everything) if ready is None and not running else None,
+            waiting=self._any_waiting(everything) if ready is None and not running and not unmerged else None,
             unreached=self._unreached(everything) if all(status.is_terminal for status in counts) else None,
         )
+
+    def _unmerged(self, everything: TaskQuery) -> list[Task]:
+        """Return tasks whose work is handed in and waits to be merged, in the order in which they had better be merged."""
+        held = self._store.running(str(everything.session_id), _MOST_HELD)
+        found = {task.id: task for task, attempt, _ in held if attempt.ending == _rules.HANDED_IN}
+        if len(found) > 1 and (foreseen := self.worktrees.foreseen()) is not None:
+            place = {record.task_id: foreseen.order.index(record.name) for record in self.worktrees.list() if record.name in foreseen.order}
+            return sorted(found.values(), key=lambda task: place.get(task.id, len(place)))
+        return list(found.values())
 
     def _fresh_synthesis(self, task: Task | None) -> str | None:
         """Return the id of a synthesis of the task that nothing has been added to since."""
@@ -721,7 +739,8 @@ class Orchestrator:
         Args:
             task_id: The task; ``None`` for the best ready one.
             agent: Who works on it; by default this object's agent.
-            worktree: Give it a git worktree of its own. ``None``: only if an earlier attempt had one.
+            worktree: Give it a git worktree of its own. ``None``: only if an earlier attempt had one. A recovery task works in the
+                worktree of the task that it recovers; where that could not land, what was landed since is in its files already.
             lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat). Then the next caller may take the task.
             take_over: Do not wait for that: take the named task from whoever holds it, e.g. from an agent that was killed. If it lives
                 after all, its next call is refused, and what it brings is kept.
@@ -766,9 +785,20 @@ class Orchestrator:
         earlier = self._handover.worktree_of(task)
         if wanted is False or (wanted is None and earlier is None):
             return None
+        if earlier is not None and earlier.task_id != task.id:
+            return self._lend(task, earlier)
         worktree = self.worktrees.create(task)
         if earlier is not None:
             self.worktrees.snapshot(worktree, note=f"as attempt {task.attempts} found it")
+        return worktree
+
+    def _lend(self, recovery: Task, lent: Worktree) -> Worktree:
+        worktree = self.worktrees.create(lent.task_id)
+        if "integration_branch" in recovery.context:  # it could not land
+            try:
+                self.worktrees.catch_up(worktree)
+            except WorktreeError as exc:
+                log.warning("what was landed since could not be brought into %s: %s", worktree.name, exc)
         return worktree
 
     def complete_task(
@@ -781,11 +811,12 @@ class Orchestrator:
         artifact_type: str = "general",
         outputs: Mapping[str, JsonValue] | None = None,
         next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
+        merge: Literal["now", "later"] = "now",
     ) -> Task:
         """Hand in work on a task. The work itself becomes an artifact, whole; the summary is a line for display.
 
         A task that worked in a worktree is merged into the integration branch first, and its worktree removed afterwards. If that
-        conflicts, nothing raises: the task is blocked, and a recovery task carries the conflict.
+        conflicts, or the check before landing is red, nothing raises: the task is blocked, and a recovery task carries what is known.
 
         Sending the same completion twice is one completion.
 
@@ -798,6 +829,8 @@ class Orchestrator:
             outputs: Values for conditions and later tasks; anything JSON can hold.
             next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``: pending again; ``blocked``: blocked,
                 with a recovery task.
+            merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. The task stays in progress until then, held by
+                nobody, and what depends on it waits; `why` and `next_step` say so. Without a worktree there is nothing to merge.
 
         Returns:
             The task as it is now.
@@ -807,6 +840,8 @@ class Orchestrator:
             NotReadyError: It waits for something, or has open subtasks.
             TransitionError: It has ended already.
             SourceFileNotFoundError: A file is missing; nothing was written.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. The work is handed in as with
+                ``merge="later"``.
         """
         task = self._scope.task(task_id)
         return self._handover.hand_in(
@@ -817,6 +852,7 @@ class Orchestrator:
             artifact_type=artifact_type,
             outputs=outputs,
             next_action=next_action,
+            merge=merge,
         )
 
     # --- a person decides ---------------------------------------------------
@@ -898,10 +934,13 @@ class Orchestrator:
 
 # --- from words to records ---------------------------------------------------
 
+_MOST_HELD: Final = 200
+"""So many held tasks are looked through for work that waits to be merged."""
 _ASIDE: Final = frozenset({"late", "failure"})
 """Kinds of artifacts that stand back behind the result: what came too late, and what went wrong before it went well."""
 _TOLD: Final = {
     "task_completed": "completed",
+    "task_handed_in": "done, waits to be merged",
     "task_blocked": "blocked",
     "task_recovered": "ready again after its recovery",
     "task_revised": "needs revision",

@@ -335,7 +335,17 @@ class Operations:
         ).fetchone()
         attempt = self._attempt(db, task) if task.status is TaskStatus.IN_PROGRESS else None
         open_recovery = self._with_edges(db, [recovery])[0] if recovery else None
-        return Situation(task, needed, tuple(some), count, open_recovery, attempt, load_time(self._database.clock()))
+        unmerged = self._unmerged(db, [other.id for other in needed.values() if other.status is TaskStatus.IN_PROGRESS])
+        return Situation(task, needed, tuple(some), count, open_recovery, attempt, load_time(self._database.clock()), unmerged)
+
+    def _unmerged(self, db: Connection, running: Sequence[str]) -> frozenset[str]:
+        if not running:
+            return frozenset()
+        sql = """
+            SELECT tasks.id FROM tasks JOIN attempts ON attempts.task_id = tasks.id AND attempts.number = tasks.attempts
+            WHERE tasks.id IN (SELECT value FROM json_each(?)) AND attempts.ending = ?
+        """
+        return frozenset(row[0] for row in db.execute(sql, (json.dumps(running), _rules.HANDED_IN)))
 
     def aliases(self, session_id: str) -> list[str]:
         """See `contracts.Store.aliases`."""
@@ -587,7 +597,7 @@ class Operations:
             return Finished(_sql.read_task(now, task.dependencies), saved, recovery)
 
     def _repeated(self, db: Connection, task: Task, attempt: int | None, receipt: str) -> Finished | None:
-        if task.status not in {TaskStatus.COMPLETED, TaskStatus.BLOCKED} or (attempt is not None and attempt != task.attempts):
+        if attempt not in {None, task.attempts} or task.status not in _RECEIVED:
             return None
         sql = "SELECT receipt FROM attempts WHERE task_id = ? AND number = ?"
         row = db.execute(sql, (task.id, task.attempts)).fetchone()
@@ -624,6 +634,12 @@ class Operations:
         if ending.action is NextAction.CONTINUE:
             self._set(db, task.id, summary=ending.summary)
             self._event(db, "task_continued", task.session_id, task.id, agent, data | {"outputs": dict(ending.outputs)})
+            return None
+        if ending.later:
+            self._end_attempt(db, task, _rules.HANDED_IN, None, receipt)
+            outputs = dump_json(dict(ending.outputs), "outputs")
+            self._set(db, task.id, summary=ending.summary, outputs=outputs, reason=ending.reason)
+            self._event(db, "task_handed_in", task.session_id, task.id, agent, data)
             return None
         status = _rules.after(_rules.ENDING_VERB[ending.action], task.status)
         assert status is not None  # noqa: S101 - _hold has seen to it that the task is in progress
@@ -893,7 +909,7 @@ class Operations:
         last = None if row is None else _sql.read_artifact(row)
         if last is not None and (last.digest, last.kind, last.partial, last.attempt) == (draft.digest, draft.kind, draft.partial, attempt):
             return last
-        artifact_id = new_id("a")
+        artifact_id = draft.id or new_id("a")
         if last is not None:
             db.execute("UPDATE artifacts SET superseded = 1 WHERE id = ?", (last.id,))
         row = (
@@ -1062,6 +1078,8 @@ class Operations:
         db.execute(f"UPDATE tasks SET {columns} WHERE id = ?", (*values.values(), task_id))
 
 
+_RECEIVED: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.BLOCKED, TaskStatus.IN_PROGRESS})
+"""States in which a task's last attempt may have a receipt; in progress, when its work waits to be merged."""
 _ENDED: Final = {
     NextAction.COMPLETE: "completed",
     NextAction.BLOCKED: "blocked",
@@ -1073,6 +1091,7 @@ _ENDED: Final = {
 def _receipt(ending: Ending, artifacts: Sequence[ArtifactDraft]) -> str:
     """Digest what a completion says, so that the same one sent twice is known."""
     said = [ending.action, ending.summary, dump_json(dict(ending.outputs), "outputs"), [(a.title, a.digest) for a in artifacts]]
+    said += ["later"] if ending.later else []
     return hashlib.sha256(dump_json(said, "summary").encode()).hexdigest()
 
 

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 from vespera_orchestrator.worktrees.worktrees import Worktrees
 
 if TYPE_CHECKING:
+    from vespera_orchestrator.worktrees.forecast import Clash, Forecast
     from vespera_orchestrator.worktrees.merge import Landing
     from vespera_orchestrator.worktrees.repair import Rescued
     from vespera_orchestrator.worktrees.snapshot import Snapshot
+    from vespera_orchestrator.worktrees.undone import Undone
 
-__all__ = ["Landing", "Rescued", "Snapshot", "Worktrees"]
+__all__ = ["Clash", "Forecast", "Landing", "Rescued", "Snapshot", "Undone", "Worktrees"]
 
-_LAZY = {"Landing": "merge", "Rescued": "repair", "Snapshot": "snapshot"}
+_LAZY = {
+    "Clash": "forecast",
+    "Forecast": "forecast",
+    "Landing": "merge",
+    "Rescued": "repair",
+    "Snapshot": "snapshot",
+    "Undone": "undone",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,25 +1,32 @@
-"""Landing: a worktree's files become one commit on the integration branch, merged in memory, and no checkout is touched."""
+"""Landing: a worktree's files reach the integration branch, merged in memory, and no checkout of an agent's is touched."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import ObjectType
+from pygit2.enums import CheckoutStrategy, ObjectType
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.errors import MergeConflictError
+from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError, MergeConflictError
+from vespera_orchestrator.worktrees import advance, check, undone
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.check import Check
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.snapshot import Snapshot
+    from vespera_orchestrator.worktrees.undone import Undone
 
+Style: TypeAlias = 'Literal["squash", "merge", "fast-forward"]'
+STYLES: Final = ("squash", "merge", "fast-forward")
 _Entries: TypeAlias = "tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]"
+_Labels: TypeAlias = "tuple[bytes, bytes, bytes]"
 _SHOWN_CHARS = 40_000
 """Longest text of one side of one file in a conflict report; the report names the commit that has the whole."""
 
@@ -40,6 +47,8 @@ class Landing:
     """Whether `apply` moves the branch. ``False``: the work is there already, or there is none."""
     snapshot: Snapshot
     """The worktree's files that are landed."""
+    undone: tuple[Undone, ...]
+    """What others landed after the worktree began, and this takes back."""
     _expected: str = attrs.field(repr=False)
     _mark: str | None = attrs.field(repr=False)
     _previous_mark: str | None = attrs.field(repr=False)
@@ -48,66 +57,299 @@ class Landing:
     def apply(self) -> None:
         """Pin the snapshot and move the integration branch to *commit*, if it is still where the merge was made for. Idempotent.
 
-        Quick; does not call the store. Killed at any point, it can be prepared and applied again: work lands once.
+        Where the branch is checked out, that checkout is brought along. Quick; does not call the store. Killed at any point, it can be
+        prepared and applied again: work lands once.
 
         Raises:
             RefMovedError: Another merger was faster, or the worktree was saved again meanwhile. The branch was not moved; prepare again.
-            DirtyCheckoutError: The branch was checked out meanwhile. The branch was not moved.
+            DirtyCheckoutError: The branch is checked out where it cannot be updated safely. Neither it nor the checkout was changed.
         """
-        if self.changed:
-            self._repository.refuse_checked_out()
         self.snapshot.pin()
         if self.changed:
-            self._repository.move(self._repository.integration_ref, self._expected, self.commit, message=f"landed {self.worktree}")
+            advance.advance(self._repository, self._expected, self.commit, message=f"landed {self.worktree}")
         # Last, and never before the branch: without the mark a later landing merges a little worse, with a false one it would lose work.
         if self._mark is not None:
             self._repository.move(LANDED + self.worktree, self._previous_mark, self._mark)
 
+    @property
+    def undone_report(self) -> str:
+        """What is taken back, as Markdown; empty where nothing is."""
+        return undone.report(self.branch, self.undone) if self.undone else ""
+
     def __str__(self) -> str:
-        return f"{self.worktree} → {self.branch} {self.commit[:12]}{'' if self.changed else ' (nothing to land)'}"
+        also = f"; takes back work of others in {', '.join(map(str, self.undone))}" if self.undone else ""
+        return f"{self.worktree} → {self.branch} {self.commit[:12]}{'' if self.changed else ' (nothing to land)'}{also}"
 
 
-def prepare(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot, message: str) -> Landing:
-    """Merge *snapshot* into the integration branch in memory and write the result as one commit with one parent.
+@attrs.frozen
+class Rules:
+    """How work lands, and what it must pass before. What is not given follows ``config.toml``."""
+
+    style: Style
+    check: Check | None
+    check_timeout_s: float
+    undoing: str
+
+    @classmethod
+    def of(cls, repository: ProjectRepository, *, style: Style | None = None, check: Check | None = None) -> Rules:
+        """Take the settings of the home, and what the caller chose instead.
+
+        Raises:
+            InvalidInputError: There is no such style, or *check* cannot be run.
+        """
+        config = repository.home.config
+        if style is not None and style not in STYLES:
+            raise InvalidInputError("style", f"{style!r} is none of {', '.join(STYLES)}")
+        wanted = config.check if check is None else check
+        if wanted is not None:
+            refuse_nonsense(wanted)
+        return cls(style or config.merge_style, wanted, config.check_timeout_s, config.undoing)  # type: ignore[arg-type]
+
+
+def prepare(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot, message: str, rules: Rules) -> Landing:
+    """Merge *snapshot* into the integration branch in memory, write the result, and have it checked.
 
     Raises:
         MergeConflictError: With the paths and the report. Nothing was changed.
-        DirtyCheckoutError: The integration branch is checked out somewhere. Nothing was changed.
+        LandingRefusedError: The check was red, or others' work would be undone and that is to be refused. Nothing was changed.
+        DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. Nothing was changed.
         UnsupportedRepositoryError: The snapshot's files use a feature that would be handled wrongly.
     """
     repository.refuse_unsupported(snapshot.commit)
-    repository.refuse_checked_out()
+    advance.settle(repository)
     tip = repository.integration_tip()
     with git_errors(f"merge worktree {worktree.name} into {repository.integration_branch}"):
         repo = repository.open()
-        mark = repository.tip(LANDED + worktree.name)
-        merge = _Merge(repo, tip, snapshot, *_base(repo, worktree, tip, snapshot, mark))
+        mark = _Mark.read(repo, repository.tip(LANDED + worktree.name))
+        merge = _Merge(repo, tip, snapshot, *_base(repo, worktree, tip, snapshot.commit, mark))
+        _refuse_markers(repo, repository.integration_branch, snapshot, mark)
         tree = merge.tree(repository.integration_branch)
         changed = tree != merge.ours
-        author, committer = repository.signatures(repo)
-        text = "\n".join(line.rstrip() for line in message.strip().splitlines()) or f"Work of {worktree.name}"
-        commit = str(repo.create_commit(None, author, committer, f"{text}\n", tree, [tip])) if changed else tip
+        taken_back = undone.find(repo, _origin(repo, worktree, tip, mark), merge.base, snapshot.tree) if changed else ()
+        commit = _Commits(repository, repo, snapshot, message).landing(tip, tree, rules.style) if changed else tip
         new_mark = None
         if snapshot.tree != merge.base:
-            parents = list(dict.fromkeys((snapshot.commit, commit)))
-            new_mark = str(repo.create_commit(None, author, committer, f"landed from {worktree.name}\n", snapshot.tree, parents))
-        return Landing(worktree.name, repository.integration_branch, commit, tree, changed, snapshot, tip, new_mark, mark, repository)
+            new_mark = _Mark(snapshot.tree, snapshot.commit, commit).write(repository, repo, f"landed from {worktree.name}")
+        previous = None if mark is None else mark.commit
+        landing = Landing(
+            worktree.name, repository.integration_branch, commit, tree, changed, snapshot, taken_back, tip, new_mark, previous, repository
+        )
+    if changed:
+        advance.refuse_unsafe(repository, tip, commit)
+        if taken_back and rules.undoing == "refuse":
+            raise LandingRefusedError(landing.branch, f"it would undo {', '.join(map(str, taken_back))}", landing.undone_report)
+        if rules.check is not None:
+            check.run(repository, rules.check, tree, timeout_s=rules.check_timeout_s)
+    return landing
 
 
-def _base(repo: pygit2.Repository, worktree: Worktree, tip: str, snapshot: Snapshot, mark: str | None) -> tuple[str, bool]:
-    """Return the commit whose tree the worktree's changes are counted from, and whether the histories give it.
+def refuse_nonsense(wanted: object) -> None:
+    """See `check.refuse_nonsense`."""
+    check.refuse_nonsense(wanted)
 
-    After a squash the histories do not show what has been landed. The mark does: its tree is what the worktree had then, its last parent
-    the commit that landed it. It counts as long as that commit is still in the integration branch and the worktree has not itself merged
-    something later.
+
+def is_merged(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> bool:
+    """Tell whether the snapshot's work is on the integration branch: landing it would change nothing there."""
+    tip = repository.integration_tip()
+    with git_errors(f"compare worktree {worktree.name} with {repository.integration_branch}"):
+        repo = repository.open()
+        mark = _Mark.read(repo, repository.tip(LANDED + worktree.name))
+        merge = _Merge(repo, tip, snapshot, *_base(repo, worktree, tip, snapshot.commit, mark))
+        try:
+            return merge.tree(repository.integration_branch) == merge.ours
+        except MergeConflictError:
+            return False
+
+
+def holds(repository: ProjectRepository, tip: str, landed: str) -> bool:
+    """Tell whether *tip* has what the commit *landed* brought: as an ancestor, or because bringing it again would change nothing."""
+    with git_errors(f"look for {landed} in {repository.integration_branch}"):
+        repo = repository.open()
+        if landed not in repo:
+            return False
+        if _has(repo, tip, landed):
+            return True
+        commit = repo[landed].peel(pygit2.Commit)
+        if not commit.parents:
+            return False
+        ours = repo[tip].peel(pygit2.Tree)
+        index = repo.merge_trees(commit.parents[0].tree, ours, commit.tree)
+        return index.conflicts is None and index.write_tree(repo) == ours.id
+
+
+def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> tuple[str, ...]:
+    """Merge the integration branch into the worktree's files; its index, HEAD and branch stay. *snapshot* must be pinned.
+
+    Where both changed the same lines the file holds both, between conflict markers. What cannot be put together as text stays as the
+    worktree has it.
+
+    Returns:
+        The paths in conflict.
     """
-    shared = repo.merge_base(tip, snapshot.commit)
+    tip = repository.integration_tip()
+    with git_errors(f"bring {repository.integration_branch} into the worktree {worktree.name}"):
+        repo = repository.open()
+        previous = repository.tip(LANDED + worktree.name)
+        mark = _Mark.read(repo, previous)
+        base, by_history = _base(repo, worktree, tip, snapshot.commit, mark)
+        ours = repo[tip].peel(pygit2.Tree)
+        if str(repo[base].peel(pygit2.Tree).id) == str(ours.id):
+            return ()
+        mine = repo[snapshot.commit].peel(pygit2.Commit)
+        index = repo.merge_commits(mine, repo[tip]) if by_history else repo.merge_trees(repo[base].peel(pygit2.Tree), mine.tree, ours)
+        marked = _with_markers(repo, index, (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch)))
+        if marked is None:
+            return _paths(list(index.conflicts or ()))
+        tree, paths, texts = marked
+        place = repository.open_worktree(worktree.name)
+        place.checkout_tree(place[tree], strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
+        # Only now that the files are there: it says that the worktree has all of the branch.
+        origin = _origin(repo, worktree, tip, mark)
+        new = _Mark(str(ours.id), snapshot.commit, tip, origin, texts).write(repository, repo, f"caught up: {worktree.name}")
+    repository.move(LANDED + worktree.name, previous, new)
+    return paths
+
+
+def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
+    """Write the merged tree with conflict markers; return it, the paths in conflict, and those that have markers.
+
+    ``None`` where a file and a folder claim the same name: then there is no such tree.
+    """
+    conflicts: list[_Entries] = list(index.conflicts or ())
+    texts = []
+    for entries in conflicts:
+        for path in {entry.path for entry in entries if entry is not None}:
+            if path in (index.conflicts or ()):
+                del index.conflicts[path]
+    for entries in conflicts:
+        _, mine, theirs = entries
+        merged = _merge_file(repo, entries, labels) if mine is not None and theirs is not None else None
+        kept = mine or theirs
+        if kept is None:
+            continue
+        if merged is not None:
+            kept = pygit2.IndexEntry(kept.path, repo.create_blob(merged), kept.mode)
+            texts.append(kept.path)
+        try:
+            index.add(kept)
+        except (OSError, ValueError, pygit2.GitError):
+            return None
+    try:
+        return str(index.write_tree(repo)), _paths(conflicts), tuple(texts)
+    except (OSError, pygit2.GitError):
+        return None
+
+
+def _refuse_markers(repo: pygit2.Repository, branch: str, snapshot: Snapshot, mark: _Mark | None) -> None:
+    """Refuse files that still have the conflict markers which catching up wrote into them."""
+    left = [path for path in (mark.marked if mark is not None else ()) if _has_markers(repo, snapshot.tree, path)]
+    if left:
+        shown = tuple(map(_shown, left))
+        names = "".join(f"- {path}\n" for path in shown)
+        report = f"# Conflict markers are left\n\nThese files still hold both sides between `<<<<<<<` and `>>>>>>>`:\n\n{names}"
+        raise MergeConflictError(branch, shown, f"{report}\nCorrect them in the worktree, then complete the task again.\n")
+
+
+def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
+    entry = advance.entry_at(repo[tree], path)
+    found = None if entry is None else repo.get(entry[0])
+    return isinstance(found, pygit2.Blob) and all(re.search(sign, found.data, re.MULTILINE) for sign in (rb"^<{7} ", rb"^>{7} "))
+
+
+# --- what has been landed ---------------------------------------------------
+
+
+@attrs.frozen
+class _Mark:
+    """What a worktree is known to have of the integration branch, kept as a commit under ``LANDED``.
+
+    After a squash the histories do not show it. It counts as long as *seen* is still in the integration branch and the worktree has not
+    itself merged something later.
+    """
+
+    tree: str
+    """Files that changes of the worktree are counted from."""
+    snapshot: str
+    seen: str
+    """The commit of the integration branch that the worktree's work is in, or that was brought into the worktree."""
+    origin: str | None = None
+    """After catching up: the files the worktree started from before, so that what others did since is known."""
+    marked: tuple[str, ...] = ()
+    """Paths into which conflict markers were written."""
+    commit: str = ""
+
+    @classmethod
+    def read(cls, repo: pygit2.Repository, commit: str | None) -> _Mark | None:
+        if commit is None:
+            return None
+        found = repo[commit].peel(pygit2.Commit)
+        notes = [line.partition(": ") for line in found.message.splitlines()]
+        origin = next((value for key, _, value in notes if key == "Origin"), None)
+        marked = tuple(json.loads(value) for key, _, value in notes if key == "Marked")
+        return cls(str(found.tree_id), str(found.parent_ids[0]), str(found.parent_ids[-1]), origin, marked, commit)
+
+    def write(self, repository: ProjectRepository, repo: pygit2.Repository, title: str) -> str:
+        author, committer = repository.signatures(repo)
+        notes = [f"Origin: {self.origin}"] if self.origin else []
+        notes += [f"Marked: {json.dumps(path)}" for path in self.marked]
+        message = "\n".join([title, "", *notes]).rstrip() + "\n"
+        parents = list(dict.fromkeys((self.snapshot, self.seen)))
+        return str(repo.create_commit(None, author, committer, message, self.tree, parents))
+
+
+def starting_tree(repo: pygit2.Repository, worktree: Worktree, tip: str, commit: str, mark: str | None) -> str:
+    """Return the commit whose tree a worktree's changes are counted from when the snapshot *commit* is merged into *tip*."""
+    return _base(repo, worktree, tip, commit, _Mark.read(repo, mark))[0]
+
+
+def _base(repo: pygit2.Repository, worktree: Worktree, tip: str, snapshot: str, mark: _Mark | None) -> tuple[str, bool]:
+    """Return the commit whose tree the worktree's changes are counted from, and whether the histories give it."""
+    shared = repo.merge_base(tip, snapshot)
     common = None if shared is None else str(shared)
-    if mark is not None:
-        landed = str(repo[mark].parent_ids[-1])
-        if _has(repo, tip, landed) and not (common is not None and _has(repo, common, landed)):
-            return mark, False
+    if mark is not None and _has(repo, tip, mark.seen) and not (common is not None and _has(repo, common, mark.seen)):
+        return mark.commit, False
     return common or worktree.base, common is not None
+
+
+def _origin(repo: pygit2.Repository, worktree: Worktree, tip: str, mark: _Mark | None) -> str:
+    """Return the tree after which everything new on the integration branch is others' work."""
+    if mark is not None and _has(repo, tip, mark.seen):
+        return mark.origin or mark.tree
+    return str(repo[worktree.base].peel(pygit2.Tree).id)
+
+
+class _Commits:
+    """Writes the commits that a landing consists of."""
+
+    def __init__(self, repository: ProjectRepository, repo: pygit2.Repository, snapshot: Snapshot, message: str) -> None:
+        self._repo = repo
+        self._snapshot = snapshot
+        self._signatures = repository.signatures(repo)
+        text = "\n".join(line.rstrip() for line in message.strip().splitlines()) or f"Work of {snapshot.worktree}"
+        self._message = f"{text}\n"
+
+    def landing(self, tip: str, tree: str, style: Style) -> str:
+        if style == "squash":
+            return self._write(tree, [tip])
+        own = self._own()
+        if style == "fast-forward" and _has(self._repo, own, tip) and str(self._repo[own].peel(pygit2.Tree).id) == tree:
+            return own
+        return self._write(tree, [tip, own])
+
+    def _own(self) -> str:
+        """Return the commit of the worktree's own line that has the snapshot's files; what the agent has not committed becomes one more."""
+        heads = [str(commit) for commit in self._repo[self._snapshot.commit].peel(pygit2.Commit).parent_ids]
+        own = self._is_snapshot(self._snapshot.commit)
+        heads = [head for head in heads if not self._is_snapshot(head)] if own else [self._snapshot.commit]
+        if len(heads) == 1 and str(self._repo[heads[0]].peel(pygit2.Tree).id) == self._snapshot.tree:
+            return heads[0]
+        return self._write(self._snapshot.tree, heads)
+
+    def _is_snapshot(self, commit: str) -> bool:
+        return f"\n\nWorktree: {self._snapshot.worktree}\nBranch: " in self._repo[commit].peel(pygit2.Commit).message
+
+    def _write(self, tree: str, parents: list[str]) -> str:
+        return str(self._repo.create_commit(None, *self._signatures, self._message, tree, parents))
 
 
 def _has(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:
@@ -131,8 +373,7 @@ class _Merge:
         if index.conflicts is None:
             return str(index.write_tree(self._repo))
         conflicts: list[_Entries] = list(index.conflicts)
-        paths = tuple(sorted({_shown(entry.path) for entries in conflicts for entry in entries if entry is not None}))
-        raise MergeConflictError(branch, paths, self._report(branch, conflicts))
+        raise MergeConflictError(branch, _paths(conflicts), self._report(branch, conflicts))
 
     def _merged(self) -> pygit2.Index:
         if self._by_history:  # finds a virtual base where histories crossed
@@ -152,8 +393,8 @@ class _Merge:
             "",
             "A whole file of one side: `git show <commit>:<path>`.",
             "",
-            f"To resolve it, in the worktree: `git add -A && git commit -m wip`, `git merge {branch}`, correct the files, `git add -A`.",
-            "Then complete the recovery task, execute the blocked task again, and complete it.",
+            "To resolve it, execute the recovery task: it works in the same worktree, where both sides are put together between conflict",
+            "markers. Correct the files and complete it; then execute the blocked task again, and complete it.",
         ]
         return "\n".join(lines) + "\n" + "".join(self._section(entries) for entries in conflicts)
 
@@ -179,13 +420,17 @@ class _Merge:
         return "It cannot be merged as text.\n" if merged is None else _block(merged)
 
 
-def _merge_file(repo: pygit2.Repository, entries: _Entries) -> bytes | None:
+def _paths(conflicts: list[_Entries]) -> tuple[str, ...]:
+    return tuple(sorted({_shown(entry.path) for entries in conflicts for entry in entries if entry is not None}))
+
+
+def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels = (b"base", b"ours", b"theirs")) -> bytes | None:
     """Return the file with conflict markers in diff3 style, or ``None`` where it is no text.
 
     pygit2's own call takes no options and decodes what may not be UTF-8.
     """
     result = ffi.new("git_merge_file_result *")
-    labels = [ffi.new("char[]", label) for label in (b"base", b"ours", b"theirs")]
+    labels = [ffi.new("char[]", label) for label in names]
     options = ffi.new("git_merge_file_options *")
     options.version, options.flags = 1, C.GIT_MERGE_FILE_STYLE_DIFF3
     options.ancestor_label, options.our_label, options.their_label = labels

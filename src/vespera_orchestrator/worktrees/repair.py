@@ -14,8 +14,8 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._model import TaskStatus
-from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError
-from vespera_orchestrator.worktrees import checkout, snapshot
+from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError, WorktreeError
+from vespera_orchestrator.worktrees import advance, check, checkout, snapshot
 from vespera_orchestrator.worktrees.repository import RESCUE, WIP, git_errors
 
 if TYPE_CHECKING:
@@ -150,6 +150,10 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
     with git_errors("repair"):
         for ref in repository.clear_stale_locks():
             yield f"Removed a lock that a killed process left on {ref}."
+        if said := _settled(repository):
+            yield said
+        if folders := check.sweep(repository):
+            yield f"Removed {folders} folder{'s' if folders > 1 else ''} of checks that were killed."
         swept = _sweep_workshop(repository)
         if swept:
             yield f"Swept away {swept} half-made or half-removed admin director{'ies' if swept > 1 else 'y'}."
@@ -164,6 +168,13 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
         for name, record in records.items():
             if record.state == "removed" and not repository.admin(name).exists() and checkout.retire(repository, name):
                 yield f"Moved the snapshots of the removed worktree {name} to its rescue ref."
+
+
+def _settled(repository: ProjectRepository) -> str | None:
+    try:
+        return advance.settle(repository)
+    except WorktreeError as exc:
+        return f"Could not finish a landing that was killed: {exc}."
 
 
 def _sweep_workshop(repository: ProjectRepository) -> int:

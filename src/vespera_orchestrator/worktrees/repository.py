@@ -15,7 +15,6 @@ from pygit2.enums import ConfigLevel, ObjectType
 
 from vespera_orchestrator._sessions import git_common_dir
 from vespera_orchestrator.errors import (
-    DirtyCheckoutError,
     GitFailedError,
     InvalidInputError,
     NotARepositoryError,
@@ -26,7 +25,7 @@ from vespera_orchestrator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vespera_orchestrator._sessions import Home
 
@@ -211,30 +210,16 @@ class ProjectRepository:
     # what is checked out where
 
     def checked_out(self, branch: str) -> Path | None:
-        """Return the folder in which *branch* is checked out or being rebased, or ``None``.
+        """Return the folder in which *branch* is checked out or being rebased, or ``None``."""
+        return next((folder for _, folder in self.holders(branch)), None)
+
+    def holders(self, branch: str) -> list[tuple[Path, Path]]:
+        """Return the git directory and the folder of every checkout that has *branch*, or is rebasing it.
 
         Read from the files: libgit2 gives wrong answers while another process makes a worktree.
         """
         ref = f"refs/heads/{branch}"
-        for git_dir, folder in self._checkouts():
-            if folder.exists() and ref in _held_refs(git_dir):
-                return folder
-        return None
-
-    def refuse_checked_out(self) -> None:
-        """Check that moving the integration branch changes no checkout.
-
-        Raises:
-            DirtyCheckoutError: It is checked out; names the place and the remedy.
-        """
-        folder = self.checked_out(self.integration_branch)
-        if folder is not None:
-            raise DirtyCheckoutError(
-                str(folder),
-                f"the integration branch {self.integration_branch!r} is checked out there, and landing would move it under that checkout. "
-                f"Run `git switch --detach` there (or switch to another branch) and try again, or name another integration_branch in "
-                f"{self.home.path / 'config.toml'}",
-            )
+        return [(git_dir, folder) for git_dir, folder in self._checkouts() if folder.exists() and ref in _held_refs(git_dir)]
 
     def _checkouts(self) -> Iterator[tuple[Path, Path]]:
         if not self.open().is_bare:
@@ -251,11 +236,26 @@ class ProjectRepository:
 
     # refs
 
-    def move(self, ref: str, expected: str | None, new: str | None, *, message: str = "vespera_orchestrator") -> None:
+    def move(
+        self,
+        ref: str,
+        expected: str | None,
+        new: str | None,
+        *,
+        message: str = "vespera_orchestrator",
+        first: Callable[[], None] | None = None,
+    ) -> None:
         """Move *ref* from *expected* to *new* in one step; ``None`` stands for "does not exist". Moving it to where it is does nothing.
 
         A process that was killed in the middle leaves a lock file behind; the next move of the ref takes it away, on the evidence that
         the first one left.
+
+        Args:
+            ref: The ref.
+            expected: The commit that it names.
+            new: The commit that it is to name.
+            message: For its log.
+            first: Called while the ref is locked and at *expected*; if it raises, the ref does not move.
 
         Raises:
             RefMovedError: It is not at *expected*. Nothing was changed.
@@ -266,15 +266,15 @@ class ProjectRepository:
             evidence = self._evidence(ref)
             evidence.write_text(ref, "utf-8")
             try:
-                self._move_patiently(ref, expected, new, message)
+                self._move_patiently(ref, expected, new, message, first)
             finally:
                 evidence.unlink(missing_ok=True)
 
-    def _move_patiently(self, ref: str, expected: str | None, new: str | None, message: str) -> None:
+    def _move_patiently(self, ref: str, expected: str | None, new: str | None, message: str, first: Callable[[], None] | None) -> None:
         deadline = time.monotonic() + _REF_PATIENCE_S
         while True:
             try:
-                self._move_once(ref, expected, new, message)
+                self._move_once(ref, expected, new, message, first)
                 # A `git pack-refs` that read the ref just before we removed it writes it back; then it is removed again.
                 if new is not None or expected is None or self.tip(ref) != expected:
                     return
@@ -286,7 +286,7 @@ class ProjectRepository:
                     raise GitFailedError(f"move {ref}", f"{exc}; {hint}") from exc
                 time.sleep(0.01)
 
-    def _move_once(self, ref: str, expected: str | None, new: str | None, message: str) -> None:
+    def _move_once(self, ref: str, expected: str | None, new: str | None, message: str, first: Callable[[], None] | None) -> None:
         repo = self.open()
         with repo.transaction() as transaction:
             transaction.lock_ref(ref)
@@ -301,6 +301,8 @@ class ProjectRepository:
             elif new not in repo:
                 raise GitFailedError(f"move {ref}", f"the object {new} was pruned before it was referred to; try again")
             else:
+                if first is not None:
+                    first()
                 transaction.set_target(ref, new, None, message)
 
     def _evidence(self, ref: str) -> Path:

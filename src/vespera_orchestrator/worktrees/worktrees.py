@@ -7,29 +7,46 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from vespera_orchestrator._model import Task, Worktree, utcnow
+from vespera_orchestrator._model import Task, TaskStatus, Worktree, utcnow
+from vespera_orchestrator._rules import HANDED_IN
 from vespera_orchestrator.errors import (
+    GitFailedError,
     InvalidInputError,
+    LandingRefusedError,
     MergeConflictError,
     NotARepositoryError,
     RefMovedError,
     TaskNotFoundError,
+    WorktreeError,
     WorktreeNotFoundError,
 )
 
 if TYPE_CHECKING:
     import builtins
     import os
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from vespera_orchestrator._sessions import Scope
-    from vespera_orchestrator.worktrees.merge import Landing
+    from vespera_orchestrator.worktrees.check import Check
+    from vespera_orchestrator.worktrees.forecast import Forecast
+    from vespera_orchestrator.worktrees.merge import Landing, Style
     from vespera_orchestrator.worktrees.repair import Rescued
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 WorktreeRef: TypeAlias = "Worktree | Task | str"
 """A worktree: its record or name; or its task, as a record, id or alias."""
+
+
+@attrs.frozen
+class Terms:
+    """How a caller wants work to land; ``None`` for what is usual. See `Worktrees.merge`."""
+
+    message: str | None = None
+    style: Style | None = None
+    check: Check | None = None
+
 
 _TRIES = 200
 """How often to begin again when others were faster. One of them succeeds each time, so all get through."""
@@ -45,9 +62,12 @@ class Worktrees:
     that would be handled wrongly; nothing was written) and `GitFailedError` (git or the file system refused).
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, *, complete: Callable[[Task, Worktree, Terms], Landing] | None = None) -> None:
         self._scope = scope
+        self._complete = complete
+        """Completes a task whose work was handed in, landing it."""
         self._found: ProjectRepository | None = None
+        self._forecast: tuple[object, Forecast] | None = None
 
     # making and finding
 
@@ -99,6 +119,7 @@ class Worktrees:
         Raises:
             TaskNotFoundError: There is no such task.
             InvalidInputError: *path* or *branch* is taken or cannot be used.
+            GitFailedError: The integration branch no longer has what a task that this one depends on had landed there.
         """
         from vespera_orchestrator.worktrees import checkout
 
@@ -110,10 +131,27 @@ class Worktrees:
                 return revived
             repository.refuse_unsupported(*repository.starting_points())
             base = repository.follow_head()
+            self._refuse_missing_work(repository, wanted, base)
             taken = {record.name for record in self._scope.store.worktrees(include_removed=True) if not _same_owner(record, wanted)}
             made = checkout.reserve(repository, attrs.evolve(wanted, base=base), path=path, branch=branch, taken=taken)
             checkout.fill(repository, made)
             return self._scope.store.put_worktree(made, "worktree_created")
+
+    def _refuse_missing_work(self, repository: ProjectRepository, wanted: Worktree, base: str) -> None:
+        from vespera_orchestrator.worktrees import merge
+
+        task = None if wanted.task_id is None else self._scope.task(wanted.task_id)
+        for edge in () if task is None else task.dependencies:
+            records = self._scope.store.worktrees(task_id=edge.task, include_removed=True)
+            landed = next((record.landed for record in reversed(records) if record.landed), None)
+            if landed is None or merge.holds(repository, base, landed):
+                continue
+            name, branch = self._scope.task(edge.task).alias, repository.integration_branch
+            reason = (
+                f"it depends on {name}, whose work (commit {landed[:12]}) is not on {branch!r} any more; bring it back there "
+                f"(git switch {branch} && git cherry-pick {landed[:12]}), or take the dependency away (orch.remove_dependency)"
+            )
+            raise GitFailedError(f"make a worktree for {wanted.name}", reason)
 
     def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
         """Return the worktrees of all sessions, the oldest first."""
@@ -174,62 +212,95 @@ class Worktrees:
 
     # landing
 
-    def prepare_landing(self, worktree: WorktreeRef, *, message: str, snapshot: Snapshot | None = None) -> Landing:
+    def prepare_landing(
+        self,
+        worktree: WorktreeRef,
+        *,
+        message: str,
+        snapshot: Snapshot | None = None,
+        style: Style | None = None,
+        check: Check | None = None,
+    ) -> Landing:
         """Merge the worktree's files into the integration branch in memory; nothing moves until ``Landing.apply()``.
 
-        One commit with one parent, whatever the agent committed in between. Work that is on the branch already, or no work at all, gives
-        a landing that changes nothing.
+        Work that is on the branch already, or no work at all, gives a landing that changes nothing.
 
         Args:
             worktree: The worktree.
             message: The commit's message.
             snapshot: What to land; by default the files as they are now, of any size.
+            style: See `merge`.
+            check: See `merge`.
 
         Raises:
             MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not pinned: give one of
                 ``prepare_snapshot(whole=True)`` to keep hold of it.
-            DirtyCheckoutError: The integration branch is checked out somewhere. Nothing was changed.
+            LandingRefusedError: The check refused, or work of others would be undone. Likewise.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
         """
         from vespera_orchestrator.worktrees import merge
 
         record = self._record(worktree)
         repository = self._repository()
-        repository.refuse_checked_out()
+        rules = merge.Rules.of(repository, style=style, check=check)
         taken = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
-        return merge.prepare(repository, record, taken, message)
+        return merge.prepare(repository, record, taken, message, rules)
 
-    def merge(self, worktree: WorktreeRef, *, message: str | None = None) -> Landing:
-        """Land the worktree's files on the integration branch, and record it. Folder and branch stay; `remove` takes them away.
+    def merge(
+        self, worktree: WorktreeRef, *, message: str | None = None, style: Style | None = None, check: Check | None = None
+    ) -> Landing:
+        """Land the worktree's files on the integration branch, and record it.
 
-        Other mergers may be at it: whoever comes second merges again on top. Safe to repeat: work lands once.
+        When its task was completed with ``merge="later"``, this completes it, and takes folder and branch away. Otherwise these stay, for
+        further work; `remove` takes them away. Other mergers may be at it: whoever comes second merges again on top. Safe to repeat: work
+        lands once.
+
+        A checkout of the integration branch is brought along, if nothing of its owner's is touched by that.
 
         Args:
             worktree: The worktree.
             message: The commit's message; by default made from the task.
+            style: ``squash``: one commit with one parent, whatever the agent committed in between. ``merge``: a merge commit, with the
+                agent's own commits behind it. ``fast-forward``: the agent's commits themselves where nothing else has landed since they
+                began, otherwise as ``merge``. By default as ``config.toml`` says.
+            check: A callable that is given a folder with the merged files, and refuses by raising or by returning ``False``; or a command:
+                a list of words, or a line for the shell. Work lands only as it was checked. By default as ``config.toml`` says.
+
+        Returns:
+            The landing; its ``undone`` tells what others landed and this takes back.
 
         Raises:
-            MergeConflictError: With paths and report. The branch is unchanged, and the work is saved as a snapshot.
-            DirtyCheckoutError: The integration branch is checked out somewhere. Nothing was changed.
+            MergeConflictError: With paths and report. The branch is unchanged, and the work is saved as a snapshot. A task that was
+                completed with ``merge="later"`` is blocked, with a recovery task.
+            LandingRefusedError: The check refused, or work of others would be undone and the settings refuse that. Likewise.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
             RefMovedError: Others were faster all the time; safe to retry.
         """
         record = self._record(worktree)
-        text = message or self._message(record)
-        landing = self._land(record, text)
+        task = self._handed_in(record)
+        if task is not None and self._complete is not None:
+            return self._complete(task, record, Terms(message, style, check))
+        landing = self._land(record, message or self._message(record), style, check)
         self.record_landing(record, landing)
         return landing
 
-    def _land(self, record: Worktree, message: str) -> Landing:
+    def _handed_in(self, record: Worktree) -> Task | None:
+        task = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
+        if task is None or task.status is not TaskStatus.IN_PROGRESS:
+            return None
+        attempt = self._scope.store.situation(task.id).attempt
+        return task if attempt is not None and attempt.ending == HANDED_IN else None
+
+    def _land(self, record: Worktree, message: str, style: Style | None, check: Check | None) -> Landing:
         snapshot = None
         for remaining in reversed(range(_TRIES)):
-            if snapshot is None:
-                self._repository().refuse_checked_out()
-                snapshot = self.prepare_snapshot(record, note="before landing", whole=True)
+            snapshot = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
             try:
-                landing = self.prepare_landing(record, message=message, snapshot=snapshot)
+                landing = self.prepare_landing(record, message=message, snapshot=snapshot, style=style, check=check)
                 landing.apply()
-            except MergeConflictError:
+            except (MergeConflictError, LandingRefusedError):
                 with suppress(RefMovedError):  # then somebody has just saved it
                     snapshot.pin()
                 raise
@@ -245,6 +316,74 @@ class Worktrees:
         """Record that *landing* was applied; `merge` does so itself."""
         record = attrs.evolve(self._record(worktree), state="landed", landed=landing.commit)
         return self._scope.store.put_worktree(record, "worktree_landed")
+
+    def is_merged(self, worktree: WorktreeRef) -> bool:
+        """Tell whether the worktree's work, as it is now, is on the integration branch.
+
+        By content: also when somebody squashed, rebased or picked it, so that no commit of the worktree's is there. Then nothing is lost
+        by removing it.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        from vespera_orchestrator.worktrees import merge
+
+        record = self._record(worktree)
+        return merge.is_merged(self._repository(), record, self.prepare_snapshot(record, whole=True))
+
+    def catch_up(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Bring what is new on the integration branch into the worktree's files. Its index, HEAD and branch stay; it is saved before.
+
+        Where both changed the same lines the file holds both, between conflict markers, and does not land before these are gone. What
+        cannot be put together as text stays as the worktree has it. To be called while nobody works there.
+
+        Returns:
+            The paths in conflict.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        from vespera_orchestrator.worktrees import checkout, merge
+
+        record = self._record(worktree)
+        saved = self.snapshot(record, note="before catching up")
+        repository = self._repository()
+        with repository.lock(checkout.owner_of(record)):
+            return merge.catch_up(repository, record, saved)
+
+    # looking ahead
+
+    def forecast(self, *, fresh: bool = False) -> Forecast:
+        """Tell which live worktrees would conflict with each other, or with the integration branch, and in what order to merge them.
+
+        Args:
+            fresh: Save every worktree first, instead of going by the last snapshots.
+        """
+        from vespera_orchestrator.worktrees import forecast
+
+        repository, records = self._repository(), self.list()
+        for record in records if fresh else ():
+            with suppress(GitFailedError):  # its folder is gone: its last snapshot tells enough
+                self.snapshot(record, note="for the forecast")
+        state = forecast.state(repository, records)
+        if self._forecast is None or self._forecast[0] != state:
+            self._forecast = state, forecast.make(repository, state)
+        return self._forecast[1]
+
+    def foreseen(self) -> Forecast | None:
+        """Return the forecast where at least two worktrees have been saved, else ``None``, without loading what a forecast needs."""
+        records = self.list()
+        if len(records) < 2:  # noqa: PLR2004 - one has nothing to conflict with
+            return None
+        try:
+            common = self._common()
+            saved = [record for record in records if common.joinpath("refs", "vespera", "wip", record.name).exists()]
+            packed = common / "packed-refs"
+            if len(saved) < 2 and not (packed.exists() and b" refs/vespera/wip/" in packed.read_bytes()):  # noqa: PLR2004 - see above
+                return None
+            return self.forecast()
+        except (WorktreeError, OSError):  # a view may fail without failing what it is shown in
+            return None
 
     # taking away
 
@@ -308,6 +447,15 @@ class Worktrees:
         return [*repair.repair(repository, self._scope.store)]
 
     # behind the door
+
+    def _common(self) -> Path:
+        from vespera_orchestrator._sessions import git_common_dir
+
+        project = self._scope.home.project
+        common = git_common_dir(project)
+        if common is None:
+            raise NotARepositoryError(str(project), "there is no git repository")
+        return common
 
     def _repository(self) -> ProjectRepository:
         from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -380,8 +528,18 @@ class Worktrees:
         if record.task_id is None:
             return f"Work of {record.agent}\n\nWorktree: {record.name}"
         task = self._scope.task(record.task_id)
-        summary = f"{task.summary}\n\n" if task.summary else ""
-        return f"{task.title}\n\n{summary}Task: {task.alias} ({task.id})"
+        return landing_message(task, task.summary, [artifact.id for artifact in self._scope.store.artifacts(task_ids=[task.id])])
+
+
+def landing_message(task: Task, summary: str | None, artifact_ids: Sequence[str]) -> str:
+    """Write the message of the commit that brings a task's work: title, summary, where its record is."""
+    said = f"{summary}\n\n" if summary else ""
+    known = "".join(f"\nArtifact: {artifact_id}" for artifact_id in artifact_ids[:_NAMED])
+    return f"{task.title}\n\n{said}Task: {task.alias} ({task.id}){known}\n"
+
+
+_NAMED = 20
+"""So many artifacts are named in a commit's message."""
 
 
 def _same_owner(one: Worktree, other: Worktree) -> bool:

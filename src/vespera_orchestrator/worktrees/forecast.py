@@ -1,0 +1,298 @@
+"""Which worktrees would conflict, told from their snapshots before anybody has finished.
+
+Each worktree's changes are found once. Two of them are looked at more closely only where they have changed the same path, or one has a
+file where the other has a folder; then only these paths are merged. Where a file was removed beside others that were added, it may have
+been renamed: then the two are merged as a whole, as landing them would.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+from collections import Counter
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+import pygit2
+from pygit2.enums import FileMode
+from pygit2.ffi import C, ffi
+
+from vespera_orchestrator.worktrees.merge import starting_tree
+from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+_File: TypeAlias = "tuple[str, int] | None"
+"""Object and mode of a path; ``None`` where there is no file."""
+_Merged: TypeAlias = "_File | Literal[False]"
+"""What becomes of a path; ``False`` for a conflict."""
+_Changes: TypeAlias = "dict[str, tuple[_File, _File]]"
+"""For each path that was changed, the file before and after."""
+_NAMED = 5
+
+
+@attrs.frozen
+class Clash:
+    """Two lines of work that do not merge cleanly as they are now."""
+
+    first: str
+    """A worktree's name."""
+    second: str
+    """Another worktree's name, or that of the integration branch."""
+    paths: tuple[str, ...]
+    """The files in conflict."""
+
+    def __str__(self) -> str:
+        more = f" and {len(self.paths) - _NAMED} more" if len(self.paths) > _NAMED else ""
+        return f"{self.first} and {self.second}: {', '.join(self.paths[:_NAMED])}{more}"
+
+
+@attrs.frozen(repr=False)
+class Forecast:
+    """What would conflict if all live worktrees were merged as they were last saved."""
+
+    branch: str
+    """The integration branch."""
+    worktrees: tuple[str, ...]
+    """Names of the worktrees looked at."""
+    clashes: tuple[Clash, ...]
+    """What would conflict; empty where everything merges."""
+    order: tuple[str, ...]
+    """In what order to merge them, so that as many as possible land before the first conflict."""
+
+    def of(self, worktree: str) -> tuple[Clash, ...]:
+        """Return what the worktree of this name is part of."""
+        return tuple(clash for clash in self.clashes if worktree in (clash.first, clash.second))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        count = "1 worktree" if len(self.worktrees) == 1 else f"{len(self.worktrees)} worktrees"
+        if not self.clashes:
+            return f"{count}: no conflicts ahead."
+        lines = [f"  {clash}" for clash in self.clashes]
+        ahead = "1 conflict" if len(lines) == 1 else f"{len(lines)} conflicts"
+        return "\n".join([f"{count}, {ahead} ahead:", *lines, f"Merge in this order: {', '.join(self.order)}"])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(clash.first)}</td><td>{html.escape(clash.second)}</td>"
+            f"<td style='text-align:left'>{'<br>'.join(map(html.escape, clash.paths))}</td></tr>"
+            for clash in self.clashes
+        )
+        head = "<tr><th></th><th></th><th style='text-align:left'>files in conflict</th></tr>"
+        table = f"<table>{head}{rows}</table>" if rows else "no conflicts ahead"
+        order = ", ".join(map(html.escape, self.order))
+        return f"<div><b>{len(self.worktrees)} worktrees</b>: {table}<br>Merge in this order: {order}</div>"
+
+
+@attrs.frozen
+class State:
+    """All that a forecast depends on: as long as it is the same, so is the forecast."""
+
+    tip: str | None
+    saved: tuple[tuple[Worktree, str, str | None], ...]
+    """Of each worktree: its record, its last snapshot, what it was last landed from."""
+
+
+def state(repository: ProjectRepository, worktrees: Iterable[Worktree]) -> State:
+    """Read where everything stands."""
+    saved = ((worktree, repository.tip(WIP + worktree.name), repository.tip(LANDED + worktree.name)) for worktree in worktrees)
+    known = tuple((worktree, commit, mark) for worktree, commit, mark in saved if commit is not None)
+    return State(repository.tip(repository.integration_ref), known)
+
+
+def make(repository: ProjectRepository, now: State) -> Forecast:
+    """Find what would conflict in this state."""
+    with git_errors("foresee conflicts"):
+        repo = repository.open()
+        tip = now.tip or repository.head(repo)
+        ours = repo[tip].peel(pygit2.Tree)
+        files = _Files(repo, ours)
+        lines = [_Line(files, tip, worktree, commit, mark) for worktree, commit, mark in now.saved]
+        branch = repository.integration_branch
+        clashes = [Clash(line.name, branch, paths) for line in lines if (paths := line.against_tip())]
+        clashes += [Clash(one.name, two.name, paths) for one, two in combinations(lines, 2) if (paths := one.against(two))]
+        return Forecast(branch, tuple(line.name for line in lines), tuple(clashes), _order(lines, clashes))
+
+
+def _order(lines: Sequence[_Line], clashes: Sequence[Clash]) -> tuple[str, ...]:
+    """Put first a set of worktrees that do not conflict with each other, taking again and again the one with the fewest conflicts left."""
+    near: dict[str, set[str]] = {line.name: set() for line in lines}
+    trouble = Counter(name for clash in clashes for name in (clash.first, clash.second))
+    for clash in clashes:
+        if clash.second in near:
+            near[clash.first].add(clash.second)
+            near[clash.second].add(clash.first)
+    stuck = {clash.first for clash in clashes if clash.second not in near}
+    open_names = [line.name for line in lines if line.name not in stuck]
+    first: list[str] = []
+    while open_names:
+        best = min(open_names, key=lambda name: len(near[name].intersection(open_names)))
+        first.append(best)
+        open_names = [name for name in open_names if name != best and name not in near[best]]
+    rest = [line.name for line in lines if line.name not in first]
+    return (*first, *sorted(rest, key=lambda name: (name in stuck, trouble[name])))
+
+
+class _Files:
+    """Reads and merges single files of one repository, each once."""
+
+    def __init__(self, repo: pygit2.Repository, ours: pygit2.Tree) -> None:
+        self.repo = repo
+        self.ours = ours
+        self._merged: dict[tuple[_File, _File, _File], _Merged] = {}
+        self._since: dict[str, _Changes] = {}
+
+    def landed_since(self, base: pygit2.Tree) -> _Changes:
+        """Return what is different on the integration branch; most worktrees began from one of few commits."""
+        key = str(base.id)
+        if key not in self._since:
+            self._since[key] = _changes(self.repo, base, self.ours)
+        return self._since[key]
+
+    def merge(self, base: _File, one: _File, two: _File) -> _Merged:
+        """Return the merged file (``None`` where it is gone), or ``False`` where both do not go together."""
+        if two in (one, base):
+            return one
+        if one == base:
+            return two
+        if one is None or two is None:
+            return False
+        key = (base, one, two)
+        if key not in self._merged:
+            self._merged[key] = self._merge(base, one, two)
+        return self._merged[key]
+
+    def _merge(self, base: _File, one: tuple[str, int], two: tuple[str, int]) -> _Merged:
+        modes = {one[1], two[1]}
+        if not modes <= {FileMode.BLOB, FileMode.BLOB_EXECUTABLE}:
+            return False
+        mode = two[1] if base is not None and one[1] == base[1] else one[1]
+        if one[0] == two[0] or (base is not None and base[0] == two[0]):
+            return one[0], mode
+        if base is not None and base[0] == one[0]:
+            return two[0], mode
+        merged = _merge_blobs(self.repo, base, one, two)
+        return False if merged is None else (str(self.repo.create_blob(merged)), mode)
+
+
+def _merge_blobs(repo: pygit2.Repository, base: _File, one: tuple[str, int], two: tuple[str, int]) -> bytes | None:
+    """Return the merged content, or ``None`` where it conflicts or is no text."""
+    result = ffi.new("git_merge_file_result *")
+    entries = [None if side is None else pygit2.IndexEntry("file", pygit2.Oid(hex=side[0]), FileMode(side[1])) for side in (base, one, two)]
+    held = [(ffi.NULL, None) if entry is None else entry._to_c() for entry in entries]  # noqa: SLF001 - as in `merge`
+    pointers = [pointer for pointer, _ in held]
+    if C.git_merge_file_from_index(result, repo._repo, *pointers, ffi.NULL) < 0:  # noqa: SLF001 - see above
+        return None
+    try:
+        return bytes(ffi.buffer(result.ptr, result.len)) if result.automergeable and result.ptr != ffi.NULL else None
+    finally:
+        C.git_merge_file_result_free(result)
+
+
+class _Line:
+    """One worktree's changes, beside the integration branch."""
+
+    def __init__(self, files: _Files, tip: str, worktree: Worktree, commit: str, mark: str | None) -> None:
+        repo = files.repo
+        self.name = worktree.name
+        self._files = files
+        self._theirs = repo[commit].peel(pygit2.Tree)
+        self._base = repo[starting_tree(repo, worktree, tip, commit, mark)].peel(pygit2.Tree)
+        self.changes = _changes(repo, self._base, self._theirs)
+        self._tip_changes = files.landed_since(self._base)
+        self._tangled = _clash(self.changes, self._tip_changes) or _may_be_renamed(self.changes, self._tip_changes)
+        """Whether already beside the integration branch it takes a merge of the whole to see what becomes of it."""
+        self._after = {**self._tip_changes, **self.changes}
+        self.folders = {str(above) for path, (_, new) in self.changes.items() if new is not None for above in _above(path)}
+
+    def against_tip(self) -> tuple[str, ...]:
+        """Return the paths that conflict with the integration branch as it is."""
+        common = self.changes.keys() & self._tip_changes.keys()
+        if self._tangled:
+            return _conflicts(self._files.repo.merge_trees(self._base, self._files.ours, self._theirs))
+        return _shown(path for path in common if self._landed(path) is False)
+
+    def against(self, other: _Line) -> tuple[str, ...]:
+        """Return the paths that would conflict when one of both lands after the other."""
+        common = self.changes.keys() & other.changes.keys()
+        nested = not self.folders.isdisjoint(other.changes) or not other.folders.isdisjoint(self.changes)
+        tangled = self._tangled or other._tangled
+        if not (tangled or common or nested) and self._after.keys().isdisjoint(other.changes):
+            return ()
+        if tangled or (nested and _clash(self.changes, other.changes)) or _may_be_renamed(self._after, other.changes):
+            return self._as_a_whole(other)
+        return _shown(path for path in common if self._conflicts_at(other, path))
+
+    def _conflicts_at(self, other: _Line, path: str) -> bool:
+        landed = self._landed(path)
+        if landed is False:
+            return False  # told already: it conflicts with the branch
+        base, new = other.changes[path]
+        return self._files.merge(base, landed, new) is False and other._landed(path) is not False
+
+    def _landed(self, path: str) -> _Merged:
+        """Return the file as it would be on the integration branch after this worktree has landed."""
+        base, new = self.changes[path]
+        return self._files.merge(base, self._tip_changes[path][1], new) if path in self._tip_changes else new
+
+    def _as_a_whole(self, other: _Line) -> tuple[str, ...]:
+        repo, ours = self._files.repo, self._files.ours
+        first = repo.merge_trees(self._base, ours, self._theirs)
+        if first.conflicts is not None:
+            return ()
+        landed = repo[first.write_tree(repo)]
+        told = set(other.against_tip())
+        return tuple(path for path in _conflicts(repo.merge_trees(other._base, landed, other._theirs)) if path not in told)
+
+
+def _changes(repo: pygit2.Repository, base: pygit2.Tree, other: pygit2.Tree) -> _Changes:
+    if base.id == other.id:
+        return {}
+    found = {}
+    for delta in repo.diff(base, other).deltas:
+        found[os.fsdecode(delta.new_file.raw_path)] = _file(delta.old_file), _file(delta.new_file)
+    return found
+
+
+def _file(side: pygit2.DiffFile) -> _File:
+    return None if side.mode == FileMode.UNREADABLE else (str(side.id), int(side.mode))
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _clash(one: _Changes, two: _Changes) -> bool:
+    """Tell whether one has a file where the other needs a folder."""
+    for here, there in ((one, two), (two, one)):
+        folders = {above for path, (_, new) in here.items() if new is not None for above in _above(path)}
+        if any(path in folders and new is not None for path, (_, new) in there.items()):
+            return True
+    return False
+
+
+def _may_be_renamed(one: _Changes, two: _Changes) -> bool:
+    """Tell whether a path that both have changed may be the old or the new name of a renamed file."""
+    common = one.keys() & two.keys()
+    for side in (one, two) if common else ():
+        removes, adds = (any(file[place] is None for file in side.values()) for place in (1, 0))
+        if removes and adds and any(None in side[path] for path in common):
+            return True
+    return False
+
+
+def _conflicts(index: pygit2.Index) -> tuple[str, ...]:
+    return _shown(entry.path for entries in index.conflicts or () for entry in entries if entry is not None)
+
+
+def _shown(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths}))
