@@ -684,6 +684,24 @@ class StoreContract:
         assert kinds(store)[-2:] == ["artifact_saved", "task_completed"]
         assert store.events()[-1].data["landed"] == "ab" * 20
 
+    def test_work_handed_in_waits_to_be_merged(self, store, other, session_id, clock):
+        """The task stays in progress, its dependents know why they wait, no time takes it away, and it is finished under its attempt."""
+        store.plan(session_id, [draft("a"), draft("b", "a")])
+        a = store.claim(session_id, "ada", lease_s=60).task
+        later = attrs.evolve(completed(n=1), later=True)
+        handed = store.finish(a.id, 1, later, agent="ada", artifacts=[attrs.evolve(artifact(), id="a_000000000001")])
+        assert (handed.task.status, handed.task.summary, handed.artifacts[0].id) == (TaskStatus.IN_PROGRESS, "done", "a_000000000001")
+        assert kinds(store)[-1] == "task_handed_in"
+        before = whole(store)
+        assert other.finish(a.id, 1, later, agent="ada", artifacts=[artifact()]).repeated
+        clock.advance(days=30)
+        assert (store.expire(), store.ready(session_id, 9)) == ([], [])
+        assert whole(store) == before
+        assert store.situation(a.id).attempt.ending == "handed_in"
+        assert store.situation(store.find_task("b", session_id).id).unmerged == {a.id}
+        assert other.finish(a.id, 1, completed(n=1), agent="eve").task.status is TaskStatus.COMPLETED
+        assert aliases(store.ready(session_id, 9)) == ["b"]
+
     def test_a_completion_sent_twice_is_one(self, store, other, session_id):
         """The same attempt with the same outputs and artifacts again: the first answer once more, nothing written."""
         store.plan(session_id, [draft("a")])
