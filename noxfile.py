@@ -30,9 +30,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run the tests that take minutes: kills and crashes by the hundred, long races, large contents."""
+    """Run what takes long: kills at every system call of every operation, crashes by the hundred, long races, large contents. Hours."""
     session.install("-e", ".", *group("test"))
-    session.run("python", "-m", "pytest", "-m", "soak", "--timeout", "1800", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "soak", "--timeout", "1800", "-s", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Measure CPU per durable step beside DBOS, LangGraph and huey; and procrastinate, where VESPERA_BENCH_POSTGRESQL names a database."""
+    session.install(".", *group("peers"))
+    session.run("python", "benchmarks/peers.py", *session.posargs)
 
 
 @nox.session

@@ -1,10 +1,11 @@
-"""Eight processes that claim and complete from one queue as fast as they can."""
+"""Processes that claim and complete from one queue as fast as they can: eight in detail, one, four and eight for how long they wait."""
 
 from __future__ import annotations
 
 import multiprocessing
 import time
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,11 +19,13 @@ from vespera_orchestrator.errors import NothingReadyError
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PROCESSES = 8
 LONGEST_WAIT_S = 0.2
+FLUSH_S = 0.002
+"""How long a commit is made to take longer, to look like one on a disk that flushes."""
 _ENOUGH_ERRORS = 200
 
 
@@ -83,12 +86,29 @@ def _hand(folder: Path) -> tuple[Callable[[], Any], Callable[[Any], str]]:
     return floor.claim, hand_in
 
 
+def _slow(folder: Path) -> tuple[Callable[[], Any], Callable[[Any], str]]:
+    """The store, with a pause before each commit, while the lock is held: that is where a disk that really flushes lets one wait."""
+    from vespera_orchestrator.stores._database import Database
+
+    write = Database.write
+
+    @contextmanager
+    def slow_write(self: Database) -> Iterator[Any]:
+        with write(self) as connection:
+            yield connection
+            time.sleep(FLUSH_S)
+
+    Database.write = slow_write  # type: ignore[method-assign]
+    return _store(folder)
+
+
 _WAYS = {"facade": _facade, "store": _store, "hand": _hand, "file": _hand}
+_LOOKS = {"store": _store, "slow": _slow, "hand": _hand}
 
 
 def drain(way: str, folder: Path, gate: Any, reports: Any) -> None:
     """Take and hand in until nothing is left; report what was won, how long each call took, and every error."""
-    take, hand_in = _WAYS[way](folder)
+    take, hand_in = (_WAYS | _LOOKS)[way](folder)
     won: list[str] = []
     waits: list[float] = []
     errors: list[str] = []
@@ -138,22 +158,47 @@ def rows(scale: Scale) -> list[Row]:
     return [
         *compare("façade", tasks, found["facade"], f"{sql}, and content file", found["file"]),
         *compare("store", tasks, found["store"], sql, found["hand"]),
+        *_looks(scale),
     ]
 
 
-def _round(way: str, folder: Path, source: Path) -> Drained:
+def _looks(scale: Scale) -> list[Row]:
+    """Measure how long a call waits with one, four and eight processes, on the disk as it is and on one that seems to flush."""
+    found: list[Row] = []
+    source = scale.folder / "queue.db"
+    for processes in (1, 4, 8):
+        rounds = {way: _round(way, scale.folder / f"look {processes} {way}", source, processes) for way in _LOOKS}
+        against, floor = "same SQL by hand, busy_timeout 5 s", rounds["hand"]
+        for way, name in (("store", "store"), ("slow", f"store, each commit {FLUSH_S * 1000:.0f} ms longer")):
+            wait = max(rounds[way].waits_s)
+            found.append(
+                Row(
+                    what=f"{processes} process{'es' if processes > 1 else ''}, {name}: longest wait for one call",
+                    ours=_waits([rounds[way]]),
+                    against=against if way == "store" else "",
+                    floor=_waits([floor]) if way == "store" else "",
+                    ratio=wait / max(floor.waits_s) if way == "store" else None,
+                    target=f"≤ {LONGEST_WAIT_S * 1000:.0f} ms",
+                    met=wait <= LONGEST_WAIT_S,
+                    figures={"wait_s": wait, "tasks_per_s": len(rounds[way].won) / rounds[way].wall_s},
+                )
+            )
+    return found
+
+
+def _round(way: str, folder: Path, source: Path, processes_count: int = PROCESSES) -> Drained:
     folder.mkdir()
     if way == "facade":
         copy_store(source, folder / ".task_orchestrator" / "orchestrator.db")
         with vespera.open(folder) as orch:
             orch.resume_session(orch.list_sessions()[0])
     else:
-        copy_store(source, folder / ("store.db" if way == "store" else "hand.db"))
+        copy_store(source, folder / ("store.db" if way in {"store", "slow"} else "hand.db"))
     if way == "file":
         (folder / "contents").mkdir()
     context = multiprocessing.get_context("spawn")
-    gate, reports = context.Barrier(PROCESSES), context.Queue()
-    processes = [context.Process(target=drain, args=(way, folder, gate, reports)) for _ in range(PROCESSES)]
+    gate, reports = context.Barrier(processes_count), context.Queue()
+    processes = [context.Process(target=drain, args=(way, folder, gate, reports)) for _ in range(processes_count)]
     for process in processes:
         process.start()
     told = [reports.get(timeout=300) for _ in processes]

@@ -20,8 +20,9 @@ from measure import Row, Scale, table
 
 SUBJECTS = {
     "store": ("store", "plan, claim and complete, against the same SQL by hand; the same in stores that hold more"),
-    "contention": ("contention", "eight processes that drain one queue"),
+    "contention": ("contention", "processes that drain one queue, and how long they wait"),
     "postgres": ("postgres", "the PostgreSQL store, by one process and by eight, against the same SQL by hand; needs the extra"),
+    "watching": ("watching", "how soon a watcher sees another process's events, and what it costs"),
     "import": ("startup", "importing the package and opening the default store, over a bare interpreter"),
     "graph": ("graph", "whole-graph analysis, against networkx alone"),
     "worktrees": ("worktrees", "worktree creation, snapshots, landing and the forecast of conflicts, against git"),

@@ -20,6 +20,7 @@ DESIGNED = {
     "Orchestrator": "open close initialize_session current_session resume_session list_sessions session_status spawn_agent_with_context "
     "resume next_step plan_task plan_tasks update_task cancel_task delete_task retry_task abandon_task add_dependency remove_dependency "
     "get_task query_tasks ready_tasks why execute_task complete_task synthesize_results get_status watch graph catch_up artifacts "
+    "check repair backup export import_ prune "
     "worktrees documents",
     "Work": "briefing path checkpoint heartbeat save_artifact complete fail release",
     "Artifacts": "save get read list search versions rebuild_index verify catch_up",

@@ -7,7 +7,7 @@ The names are found on first use, so that importing the package costs next to no
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vespera_orchestrator._version import __version__ as __version__
 
@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts import Exported as Exported
     from vespera_orchestrator.artifacts import Hit as Hit
     from vespera_orchestrator.artifacts import Shown as Shown
+    from vespera_orchestrator.care import BackupReport as BackupReport
+    from vespera_orchestrator.care import CheckReport as CheckReport
+    from vespera_orchestrator.care import ExportReport as ExportReport
+    from vespera_orchestrator.care import Finding as Finding
+    from vespera_orchestrator.care import PruneReport as PruneReport
+    from vespera_orchestrator.care import RepairReport as RepairReport
+    from vespera_orchestrator.care import Severity as Severity
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents import Documents as Documents
     from vespera_orchestrator.documents import UpdateReport as UpdateReport
@@ -88,6 +95,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import TemplateError as TemplateError
     from vespera_orchestrator.errors import TransitionError as TransitionError
     from vespera_orchestrator.errors import UnknownDependencyError as UnknownDependencyError
+    from vespera_orchestrator.errors import UnsupportedFileSystemError as UnsupportedFileSystemError
     from vespera_orchestrator.errors import UnsupportedRepositoryError as UnsupportedRepositoryError
     from vespera_orchestrator.errors import VesperaError as VesperaError
     from vespera_orchestrator.errors import WorktreeError as WorktreeError
@@ -133,6 +141,15 @@ _HOMES = {
         "Hit",
         "Shown",
     ),
+    "care": (
+        "BackupReport",
+        "CheckReport",
+        "ExportReport",
+        "Finding",
+        "PruneReport",
+        "RepairReport",
+        "Severity",
+    ),
     "documents": (
         "Documents",
         "UpdateReport",
@@ -176,6 +193,7 @@ _HOMES = {
         "TemplateError",
         "TransitionError",
         "UnknownDependencyError",
+        "UnsupportedFileSystemError",
         "UnsupportedRepositoryError",
         "VesperaError",
         "WorktreeError",
@@ -197,9 +215,11 @@ __all__ = [
     "ArtifactNotFoundError",
     "Artifacts",
     "Attempt",
+    "BackupReport",
     "Briefing",
     "Cause",
     "CauseKind",
+    "CheckReport",
     "Checkpoint",
     "ClosedError",
     "Collected",
@@ -218,7 +238,9 @@ __all__ = [
     "DocumentVersion",
     "Documents",
     "Event",
+    "ExportReport",
     "Exported",
+    "Finding",
     "GitFailedError",
     "Hit",
     "InvalidInputError",
@@ -237,13 +259,16 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "PlanError",
+    "PruneReport",
     "ReadOnlyError",
     "RefMovedError",
+    "RepairReport",
     "Running",
     "SchemaVersionError",
     "Session",
     "SessionNotFoundError",
     "SessionStatus",
+    "Severity",
     "Shown",
     "SourceFileNotFoundError",
     "Status",
@@ -257,6 +282,7 @@ __all__ = [
     "TemplateError",
     "TransitionError",
     "UnknownDependencyError",
+    "UnsupportedFileSystemError",
     "UnsupportedRepositoryError",
     "UpdateReport",
     "VesperaError",
@@ -291,6 +317,7 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
     session: str | None = None,
     agent: str | None = None,
     clock: Callable[[], datetime] | None = None,
+    durability: Literal["full", "normal"] | None = None,
 ) -> Orchestrator:
     """Open the project around *path*, making its home ``.task_orchestrator/`` when it is missing. Same as `Orchestrator.open`.
 
@@ -305,6 +332,7 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
         session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
         agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
         clock: Tells the time, aware. For tests.
+        durability: ``"full"`` or ``"normal"``: whether what was acknowledged survives a power cut, or only the death of every process.
 
     >>> import vespera_orchestrator as vespera
     >>> with vespera.open() as orch:
@@ -314,4 +342,13 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
     from vespera_orchestrator._model import utcnow
     from vespera_orchestrator.orchestrator import Orchestrator
 
-    return Orchestrator.open(path, store=store, content=content, home=home, session=session, agent=agent, clock=clock or utcnow)
+    return Orchestrator.open(
+        path,
+        store=store,
+        content=content,
+        home=home,
+        session=session,
+        agent=agent,
+        clock=clock or utcnow,
+        durability=durability,
+    )

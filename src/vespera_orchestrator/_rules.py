@@ -90,6 +90,21 @@ ENDING_VERB: Final[dict[NextAction | None, str]] = {
 }
 
 
+STATUS_AFTER_EVENT: Final[dict[str, TaskStatus]] = {
+    **dict.fromkeys(
+        ("task_planned", "task_revised", "task_released", "task_recovered", "task_retried", "task_reopened"), TaskStatus.PENDING
+    ),
+    **dict.fromkeys(("task_started", "task_continued", "lease_regained"), TaskStatus.IN_PROGRESS),
+    "lease_expired": TaskStatus.PENDING,
+    "task_completed": TaskStatus.COMPLETED,
+    "task_blocked": TaskStatus.BLOCKED,
+    "task_skipped": TaskStatus.SKIPPED,
+    "task_cancelled": TaskStatus.CANCELLED,
+    "task_failed": TaskStatus.FAILED,
+}
+"""What a task's state is after an event of each kind; other kinds change no state."""
+
+
 def after(verb: str, status: TaskStatus) -> TaskStatus | None:
     """Return the state that *verb* leads to, or ``None`` when it is not allowed."""
     return TRANSITIONS[verb].get(status)

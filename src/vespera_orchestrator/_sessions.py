@@ -91,6 +91,8 @@ class Config:
     """The project's folder, where the home lies elsewhere."""
     content: str | None = None
     """Address of the content store, where it is not the folder ``artifacts/`` of the home."""
+    durability: str | None = None
+    """``full`` or ``normal``; see `Orchestrator.open`."""
     worktrees_root: str = "../worktrees"
     """Where worktrees go, relative to the project's folder."""
     branch_prefix: str = "feature/"
@@ -126,6 +128,7 @@ def _mistake(value: object, allowed: object) -> str | None:
 _CONFIG_KEYS: dict[tuple[str, str], tuple[str, object]] = {
     ("", "project"): ("project", str),
     ("", "content"): ("content", str),
+    ("store", "durability"): ("durability", str),
     ("worktrees", "root"): ("worktrees_root", str),
     ("worktrees", "branch_prefix"): ("branch_prefix", str),
     ("worktrees", "integration_branch"): ("integration_branch", str),
@@ -141,6 +144,9 @@ _CONFIG_KEYS: dict[tuple[str, str], tuple[str, object]] = {
 _CONFIG_TEXT = """\
 # Settings of this home. Every line is optional; what stands here as a comment is the default.
 {project}# content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
+
+[store]
+# durability = "full"                 # "normal": faster on slow disks; a power cut may then take the last moments
 
 [worktrees]
 # root = "../worktrees"               # relative to the project's folder

@@ -18,7 +18,9 @@ Two things can be replaced: the `Store`, which holds the truth, and the `Content
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+import attrs
 
 from vespera_orchestrator._model import (
     Artifact,
@@ -42,7 +44,7 @@ from vespera_orchestrator._model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import VesperaError
 
 __all__ = [
+    "TABLES",
     "Artifact",
     "ArtifactDraft",
     "Attempt",
@@ -61,10 +64,12 @@ __all__ = [
     "Event",
     "Finished",
     "JsonValue",
+    "Ledger",
     "Outcome",
     "Session",
     "Situation",
     "Store",
+    "Table",
     "Task",
     "TaskDraft",
     "TaskQuery",
@@ -402,6 +407,90 @@ class Store(Protocol):
 
         Returns at once when there is one already. May return early for no reason; whoever waits then reads `events` and waits again.
         """
+
+    # care
+
+    def ledger(self, *, write: bool = False) -> AbstractContextManager[Ledger]:
+        """Open the rows as they are kept, all as of one moment.
+
+        Checking, repairing, exporting, importing and pruning are written once, above the stores, and work through this.
+
+        Args:
+            write: Hold all writers off; what is changed is committed when the block ends well, and undone whatever else ends it. Rows
+                that are changed here bring no event with them: whoever changes them puts one into ``events``.
+        """
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """A store's rows as they are kept. Made by `Store.ledger`, and of use only within its block.
+
+    A row is a mapping from column to value. `TABLES` names the tables and columns; further columns may be there, and mean something to
+    this store alone. Values are texts, whole numbers, floats and ``None``: times are microseconds since 1970 in UTC, truth is 0 or 1,
+    what is a structure is JSON text as `_codec.dump_json` writes it. A store that keeps them otherwise converts here.
+    """
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """Every table, what others refer to before what refers to it; ``tallies`` only where the store keeps them itself."""
+
+    @property
+    def schema(self) -> int:
+        """The number of the last migration."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what the database itself finds wrong with its files, a sentence each. May read everything."""
+
+    def count(self, table: str) -> int:
+        """Return how many rows the table has."""
+
+    def rows(self, table: str) -> Iterator[dict[str, JsonValue]]:
+        """Yield every row, in the order they were made where the table has one. One table may be read within the reading of another.
+
+        Raises:
+            StoreError: A row cannot be read.
+        """
+
+    def put(self, table: str, rows: Iterable[Mapping[str, JsonValue]]) -> None:
+        """Insert rows, numbers such as ``seq`` included; the next one made goes on behind the highest.
+
+        Columns that are left out get a default where the table has one.
+        """
+
+    def change(self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]) -> None:
+        """Set columns of the rows that have all of *key*."""
+
+    def remove(self, table: str, keys: Iterable[Mapping[str, JsonValue]]) -> None:
+        """Remove the rows that have all of one of *keys*."""
+
+    def mend(self) -> None:
+        """Make anew whatever the database derives by itself, such as its indexes."""
+
+
+@attrs.frozen
+class Table:
+    """What a table's columns mean, where they are more than texts and numbers."""
+
+    key: tuple[str, ...]
+    """The columns that tell its rows apart."""
+    times: tuple[str, ...] = ()
+    """Columns that are points in time."""
+    structures: tuple[str, ...] = ()
+    """Columns that are JSON text."""
+
+
+TABLES: Final[Mapping[str, Table]] = {
+    "sessions": Table(("id",), ("created_at",), ("context",)),
+    "tasks": Table(("id",), ("due_at", "created_at", "updated_at", "ended_at"), ("condition_names", "context", "outputs")),
+    "dependencies": Table(("task_id", "needs_id")),
+    "attempts": Table(("task_id", "number"), ("started_at", "lease_until", "last_sign_at", "ended_at")),
+    "checkpoints": Table(("id",), ("created_at",), ("state",)),
+    "artifacts": Table(("id",), ("created_at",), ("tags", "metadata")),
+    "worktrees": Table(("name",), ("created_at",)),
+    "document_versions": Table(("path", "version"), ("created_at",)),
+    "events": Table(("seq",), ("at",), ("data",)),
+}
+"""The tables that hold the truth, what others refer to before what refers to it."""
 
 
 @runtime_checkable

@@ -26,6 +26,7 @@ The branches are cut by what a caller can do about them::
     │  ├─ OutcomeUnknownError             written whole or not at all, and nobody can tell
     │  ├─ ReadOnlyError                   the home cannot be written
     │  ├─ SchemaVersionError              made by a newer version
+    │  ├─ UnsupportedFileSystemError      the home lies on a network file system
     │  ├─ CorruptStoreError               the database file is damaged
     │  ├─ CorruptRecordError              one row cannot be read
     │  ├─ CorruptContentError             an artifact's bytes are missing or changed
@@ -406,6 +407,22 @@ class SchemaVersionError(StoreError):
         return (
             f"{self.store} has schema version {self.found}, this library knows up to {self.supported}; it was left as it is. "
             "Upgrade: python -m pip install --upgrade vespera-orchestrator"
+        )
+
+
+@attrs.define(slots=False)
+class UnsupportedFileSystemError(StoreError):
+    """The database would lie where SQLite cannot keep it safe: on a network file system, or on one without shared memory."""
+
+    path: str
+    """The file."""
+    kind: str
+    """Which file system it is, e.g. ``nfs4``."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} lies on a file system ({self.kind}) on which several processes cannot share a SQLite database safely; put the "
+            "home on a local disk: vespera.open(home=…), or the environment variable VESPERA_ORCHESTRATOR_HOME"
         )
 
 

@@ -7,7 +7,9 @@ import os
 import time
 from collections import deque
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import attrs
@@ -33,6 +35,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._sessions import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
 from vespera_orchestrator._work import Handover, Holder, Work
 from vespera_orchestrator.errors import (
+    ClosedError,
     InvalidInputError,
     NothingReadyError,
     SessionNotFoundError,
@@ -44,12 +47,12 @@ from vespera_orchestrator.stores import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import date, datetime
-    from pathlib import Path
     from types import TracebackType
 
     from vespera_orchestrator._graph import TaskGraph
     from vespera_orchestrator._model import JsonValue, TaskDraft, Worktree
     from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.care import BackupReport, CheckReport, ExportReport, PruneReport, RepairReport
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents import Documents
     from vespera_orchestrator.worktrees import Worktrees
@@ -58,8 +61,8 @@ log = logging.getLogger("vespera_orchestrator")
 
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
-POLL_S: Final = 0.02
-"""How often `Orchestrator.watch` looks for new events, in seconds."""
+WAIT_S: Final = 1.0
+"""How long `Orchestrator.watch` lets the store wait at a time, in seconds: until then, another thread's `close` may go unnoticed."""
 
 TaskRef = str | Task
 """A task by id, alias or record."""
@@ -102,6 +105,7 @@ class Orchestrator:
         session: str | None = None,
         agent: str | None = None,
         clock: Callable[[], datetime] = utcnow,
+        durability: Literal["full", "normal"] | None = None,
     ) -> Self:
         """Open the project around *path*, making its home ``.task_orchestrator/`` when it is missing.
 
@@ -118,9 +122,12 @@ class Orchestrator:
             session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
             agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
             clock: Tells the time, aware. For tests.
+            durability: ``"full"``: what was acknowledged survives a power cut; ``"normal"``: faster on a disk that really flushes, and a
+                power cut may take the last moments, never the death of a process. By default what ``config.toml`` says, else full.
 
         Raises:
             ReadOnlyError: The home cannot be made or written.
+            UnsupportedFileSystemError: The home lies on a network file system.
             SchemaVersionError: The store was made by a newer version.
             CorruptStoreError: The store is damaged.
             StoreUnavailableError: The store is locked, the disk is full, or the server cannot be reached.
@@ -129,7 +136,10 @@ class Orchestrator:
         """
         place = Home.locate(path, home).create()
         given = store if store is not None else os.environ.get(ENV_STORE) or None
-        opened = open_store(given, place.database, clock) if given is None or isinstance(given, str) else _inputs.store(given)
+        if given is None or isinstance(given, str):
+            opened = open_store(given, place.database, clock, durability=durability or place.config.durability)
+        else:
+            opened = _inputs.store(given)
         scope = Scope(place, opened, agent=agent, session_id=session)
         orch = cls(scope, clock=clock, owns_store=opened is not given, content=content or os.environ.get(ENV_CONTENT) or None)
         if orch._content_url is not None:  # a wrong address is told now, not when the first work is handed in
@@ -703,25 +713,38 @@ class Orchestrator:
         return TaskGraph(self._store.tasks(TaskQuery(session_id=self._scope.session(session_id).id, limit=None, include_archived=True)))
 
     def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events of the current session as they are recorded, by whichever process.
+        """Yield events of the current session as they are recorded, by whichever process, within 50 milliseconds on SQLite.
+
+        Ends by itself when *timeout_s* is over, and when another thread closes this object. Leaving the loop costs nothing.
 
         Args:
-            after: Start behind this event's ``seq``; by default with the next event.
+            after: Start behind this event's ``seq``; by default with the first event after this call.
             timeout_s: Stop after so many seconds without an event; ``None``: go on until the loop is left.
         """
         if timeout_s is not None and not _inputs.is_number(timeout_s):
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
+        self._require_open()
         session_id = self._scope.session_id()
         seen = self._store.last_seq() if after is None else _inputs.at_least(0, after, "after") or 0
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            for event in self._store.events(seen, session_id=session_id):
-                seen = event.seq
-                deadline = None if timeout_s is None else time.monotonic() + timeout_s
-                yield event
-            if deadline is not None and time.monotonic() >= deadline:
-                return
-            time.sleep(POLL_S)
+        return self._watch(session_id, seen, timeout_s)
+
+    def _watch(self, session_id: str, seen: int, timeout_s: float | None) -> Iterator[Event]:
+        quiet_since = time.monotonic()
+        try:
+            while True:
+                last = self._store.last_seq()
+                while events := self._store.events(seen, session_id=session_id):
+                    for event in events:
+                        seen = event.seq
+                        yield event
+                    quiet_since = time.monotonic()
+                seen = max(seen, last)  # what came from other sessions has been looked at
+                left = WAIT_S if timeout_s is None else quiet_since + timeout_s - time.monotonic()
+                if left <= 0:
+                    return
+                self._store.wait(seen, min(left, WAIT_S))
+        except ClosedError:
+            return
 
     # --- working ------------------------------------------------------------
 
@@ -928,11 +951,132 @@ class Orchestrator:
         except InvalidInputError:  # no text
             return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
 
+    # --- care ---------------------------------------------------------------
+
+    def check(self, *, contents: bool = True, progress: Callable[[str], None] | None = None) -> CheckReport:
+        """Look the whole home over, and change nothing: rows against the rules, counters recounted, contents, worktrees, views.
+
+        Others may work meanwhile: the rows are looked at as of one moment. Reads everything that was ever saved, so expect some seconds
+        for each gigabyte and each 100,000 tasks.
+
+        Args:
+            contents: Also read every content and compare it with its digest.
+            progress: Is called with a few words for each thing that is begun, e.g. ``print``; otherwise they are logged for debugging.
+
+        Returns:
+            A report that is true when all is well. ``sys.exit(report.exit_code)`` gives 0, 1 with warnings, 2 with errors.
+        """
+        from vespera_orchestrator import care
+
+        self._require_open()
+        return care.check(self, contents=contents, progress=progress or log.debug)
+
+    def repair(self, *, progress: Callable[[str], None] | None = None) -> RepairReport:
+        """Put right what `check` finds and what can be: counters, dangling references, half-done worktrees, views that are behind.
+
+        Before any row is changed, the home as it is goes to ``backups/`` in the home, under today's date. Rows are mended in one
+        transaction, all or none, with an event that says so. What cannot be mended (a lost content, a damaged file) is left as it is and
+        told. Safe to repeat; with nothing to mend nothing is written.
+        """
+        from vespera_orchestrator import care
+
+        self._require_open()
+        return care.repair(self, progress=progress or log.debug)
+
+    def backup(self, path: str | os.PathLike[str], *, link: bool = False, progress: Callable[[str], None] | None = None) -> BackupReport:
+        """Write a backup of this home, while others go on working, into the new folder *path*. It appears whole or not at all.
+
+        A backup is a home: ``open(home=path)`` opens it, and put in the place of a lost ``.task_orchestrator`` it is the home again. It
+        has all rows as of one moment (in SQLite, whatever the store), every content they name, checked, and the settings; not the search
+        index, which the next search makes anew, and not the worktrees, which are git's.
+
+        Args:
+            path: A folder that does not exist yet.
+            link: Do not copy contents but link them, where the disk is the same: takes no time and no room, and guards against deletion,
+                not against a failing disk.
+            progress: As for `check`.
+
+        Raises:
+            InvalidInputError: There is something at *path* already.
+            StoreUnavailableError: Disk full or I/O error. Nothing appeared.
+        """
+        from vespera_orchestrator import care
+
+        self._require_open()
+        return care.back_up(self, _place(path), link=link, progress=progress or log.debug)
+
+    def export(self, path: str | os.PathLike[str], *, contents: bool = True, progress: Callable[[str], None] | None = None) -> ExportReport:
+        """Write everything as readable JSON Lines into the new file *path*: one line a record, as of one moment, the contents behind.
+
+        It is derived, and its first line says so: the home remains the truth, and only `import_` reads an export back.
+
+        Args:
+            path: A file that does not exist yet.
+            contents: Whether the contents are written as well, or only their digests.
+            progress: As for `check`.
+
+        Raises:
+            InvalidInputError: There is something at *path* already.
+        """
+        from vespera_orchestrator import care
+
+        self._require_open()
+        return care.export(self, _place(path), contents=contents, progress=progress or log.debug)
+
+    def import_(self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None) -> ExportReport:
+        """Take an export into this home, which must be empty: all of it, checked against its digest, or nothing. Ids stay the same.
+
+        Args:
+            path: What `export` wrote.
+            progress: As for `check`.
+
+        Raises:
+            InvalidInputError: It is no export, was cut short or changed, is of a newer version, or of a damaged store.
+            TransitionError: Somebody has worked in this home already.
+        """
+        from vespera_orchestrator import care
+
+        self._require_open()
+        return care.import_lines(self, _place(path), progress=progress or log.debug)
+
+    def prune(
+        self,
+        older_than: timedelta = timedelta(days=90),
+        *,
+        keep_events: int = 10_000,
+        keep_checkpoints: int = 3,
+        dry_run: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> PruneReport:
+        """Let go of old events and checkpoints to which nothing refers. Tasks, attempts, artifacts and their contents stay.
+
+        Always kept: the last checkpoints of each task and those a recovery task names; of each task the last event that tells its state;
+        of each session the events that `resume` looks back to; what tells of artifacts; what documents have not told of yet.
+        The file does not shrink; what was let go of is room for what comes.
+
+        Args:
+            older_than: Only what is older goes.
+            keep_events: So many of the newest events stay, however old.
+            keep_checkpoints: So many of the newest checkpoints of each task stay, however old; at least 1.
+            dry_run: Only say what would go.
+            progress: As for `check`.
+        """
+        from vespera_orchestrator import care
+
+        self._require_open()
+        telling = progress or log.debug
+        return care.prune(self, older_than, keep_events=keep_events, keep_checkpoints=keep_checkpoints, dry_run=dry_run, progress=telling)
+
     def _require_open(self) -> None:
         self._scope.require_open()
 
 
 # --- from words to records ---------------------------------------------------
+
+
+def _place(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser().absolute()
+
 
 _MOST_HELD: Final = 200
 """So many held tasks are looked through for work that waits to be merged."""

@@ -538,7 +538,7 @@ class Artifacts:
         if not _inputs.is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
             raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century")
         home = self._scope.home
-        if not sole_user and (self._content.folder != home.artifacts or store.url != f"sqlite:///{home.database}"):
+        if not sole_user and (self._content.folder != home.artifacts or store.url.partition("?")[0] != f"sqlite:///{home.database}"):
             raise InvalidInputError(
                 "sole_user",
                 f"other stores may refer to what is in {self._content.folder}, and what they alone refer to would be lost; "
@@ -616,6 +616,13 @@ class Artifacts:
             ArtifactIndexError: Another process was writing the index for a whole minute, or it could not be written.
         """
         return _counted(self._index.catch_up(wait_s=_CATCH_UP_WAIT_S))
+
+    def index_cursor(self) -> int | None:
+        """Return the last event that the search index has taken in; ``None`` when there is no index, or it belongs to another log.
+
+        Loads nothing and changes nothing.
+        """
+        return self._index.cursor()
 
     def rebuild_index(self) -> int:
         """Make the search index anew from the artifacts. Until it is complete the old one is searched. Returns how many were taken in.

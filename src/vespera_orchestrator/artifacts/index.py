@@ -145,6 +145,11 @@ class ArtifactIndex:
                 return 0
             return self._rebuild()
 
+    def cursor(self) -> int | None:
+        """Return the last event that is taken in; ``None`` when there is no index of this log."""
+        state = self._state()
+        return state.cursor if state is not None and self._same_log(state) else None
+
     def _complete(self) -> bool:
         state = self._state()
         if state is None:

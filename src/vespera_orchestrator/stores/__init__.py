@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.stores._database import Durability
 
 __all__ = ["open_store"]
 
 
-def open_store(address: str | None, default: Path, clock: Callable[[], datetime]) -> Store:
+def open_store(address: str | None, default: Path, clock: Callable[[], datetime], *, durability: str | None = None) -> Store:
     """Open the store at *address*.
 
     Args:
         address: ``sqlite:///file`` (three slashes: relative to the working folder, four: absolute), ``memory:``,
-            ``postgresql://user@host/database``, or ``None``.
+            ``postgresql://user@host/database``, or ``None``. A file's address may end in ``?durability=normal``.
         default: The database file when *address* is ``None``.
         clock: Tells the time for leases and events.
+        durability: ``full`` or ``normal``, where the address does not say; see `SQLiteStore.open`.
 
     Raises:
         MissingDependencyError: The extra ``postgres`` is not installed.
@@ -33,12 +35,13 @@ def open_store(address: str | None, default: Path, clock: Callable[[], datetime]
     from vespera_orchestrator.stores.sqlite import SQLiteStore
 
     if address is None:
-        return SQLiteStore.open(default, clock=clock)
+        return SQLiteStore.open(default, clock=clock, durability=_durability(durability))
     if address == "memory:":
         return SQLiteStore.open(None, clock=clock)
     scheme, _, rest = address.partition(":///")
     if scheme == "sqlite" and rest:
-        return SQLiteStore.open(rest, clock=clock)
+        file, mark, said = rest.partition("?durability=")
+        return SQLiteStore.open(file, clock=clock, durability=_durability(said if mark else durability))
     if address.startswith(("postgresql://", "postgres://")):
         from vespera_orchestrator.stores.postgres import PostgresStore
 
@@ -51,3 +54,11 @@ def masked(address: str) -> str:
     """Put three stars in the place of every password in *address*, however it is given."""
     address = re.sub(r"(//[^:@/?#]*):.*@", r"\1:***@", address, count=1)  # as far as it can reach: rather too much than too little
     return re.sub(r"(?i)((?:ssl)?password\s*=\s*)[^&\s]*", r"\1***", address)
+
+
+def _durability(said: str | None) -> Durability:
+    if said is None or said == "full":
+        return "full"
+    if said == "normal":
+        return "normal"
+    raise InvalidInputError("durability", f"{said!r} is neither 'full' nor 'normal'")

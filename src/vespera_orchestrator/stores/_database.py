@@ -8,8 +8,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
@@ -20,7 +20,10 @@ from vespera_orchestrator.errors import (
     SchemaVersionError,
     StoreError,
     StoreUnavailableError,
+    UnsupportedFileSystemError,
 )
+from vespera_orchestrator.stores._filesystem import network_file_system
+from vespera_orchestrator.stores._gate import Gate
 from vespera_orchestrator.stores._schema import APPLICATION_ID, MIGRATIONS
 
 if TYPE_CHECKING:
@@ -30,7 +33,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_S: Final = 30.0
-"""How long to wait for another writer before giving up."""
+"""How long to wait for another program's lock before giving up."""
+LOOK_S: Final = 0.015
+"""How often to look for new events while waiting for them."""
+
+Durability: TypeAlias = Literal["full", "normal"]
+"""``full``: what was acknowledged survives a power cut. ``normal``: it survives the death of every process, a power cut may take the last
+transactions; the database stays whole either way."""
 
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -57,22 +66,25 @@ if hasattr(os, "register_at_fork"):
 class Database:
     """A connection that is opened anew after ``fork``, shared by the threads of one process one at a time.
 
-    Settings, each for a reason: WAL, so that readers never wait; ``synchronous=FULL``, so that what was acknowledged survives a power cut;
-    ``busy_timeout=0`` with waiting of our own, because SQLite's own back-off starves a waiter for seconds under contention;
-    ``BEGIN IMMEDIATE``, because a reader that turns writer fails at once.
+    Settings, each for a reason: WAL, so that readers never wait; ``synchronous=FULL`` unless chosen otherwise, so that what was
+    acknowledged survives a power cut; ``busy_timeout=0`` with waiting of our own (see `Gate`), because SQLite's own back-off starves a
+    waiter for seconds under contention; ``BEGIN IMMEDIATE``, because a reader that turns writer fails at once.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], int]) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], int], *, durability: Durability = "full") -> None:
         self.path = path
         self.clock = clock
+        self.durability = durability
+        self._gate = None if path is None else Gate(path)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
         self._closed = False
         self._inode: int | None = None
         self._busy = False
+        self._waiting_since: float | None = None
         _open_databases.add(self)
-        with self._lock, self._translated():
+        with self._lock, self.translated():
             self._connection = self._connect()
 
     @property
@@ -87,12 +99,14 @@ class Database:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
             self._connection = None
+            if self._gate is not None:
+                self._gate.close()
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give a connection for several reads that see one state."""
         self._follow_fork()
-        with self._lock, self._translated():
+        with self._lock, self.translated():
             if self._busy:  # within a transaction of this thread
                 yield self._usable()
                 return
@@ -103,9 +117,53 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it."""
         self._follow_fork()
-        with self._lock, self._translated(), self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._lock, self.translated(), self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
             connection.execute("COMMIT")
+
+    def wait(self, after: int, timeout_s: float) -> None:
+        """Return when there is an event behind *after*, or after so many seconds. Costs a look at one page every `LOOK_S` seconds.
+
+        What another process commits is not told to anybody: SQLite has no way to. ``max(seq)`` takes 3 microseconds, as long as
+        ``PRAGMA data_version``, which does not see what threads of this process wrote.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._last_event() <= after and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(LOOK_S, left))
+
+    def copy_to(self, file: Path) -> None:
+        """Write the database as of one moment into a new file, while others read and write."""
+        if self.path is None:
+            with self.read() as source:
+                _copy(source, file)
+            return
+        self._follow_fork()
+        with self._lock:
+            self._usable()
+        # A connection of its own: the threads of this process need not wait either.
+        with self.translated(), closing(sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)) as source:
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM sqlite_schema").fetchone()  # from here on it sees one state, so no step is ever begun anew
+            _copy(source, file)
+
+    def _last_event(self) -> int:
+        self._follow_fork()
+        with self._lock, self.translated():
+            newest = self._patiently(lambda: self._usable().execute("SELECT max(seq) FROM events").fetchone()[0])
+            return int(newest or 0)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._gate is None:
+            yield
+            return
+        try:
+            self._waiting_since = time.monotonic()
+            self._gate.enter()
+            yield
+        finally:
+            self._gate.leave()
+            self._waiting_since = None
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -166,8 +224,13 @@ class Database:
         self._abandoned = self._connection  # forked within a transaction: it must be neither used nor closed here
         self._connection = None
         self._busy = False
+        self._waiting_since = None
+        if self._gate is not None:
+            self._gate.close()
 
     def _connect(self) -> sqlite3.Connection:
+        if self.path is not None and (kind := network_file_system(self.path.parent)) is not None:
+            raise UnsupportedFileSystemError(str(self.path), kind)
         target = str(self.path) if self.path is not None else ":memory:"
         connection = sqlite3.connect(target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
         try:
@@ -181,11 +244,17 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         version = self._patiently(lambda: self._version_in_one_state(connection))
         if version == 0 and self.path is not None:
-            self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
-        connection.execute("PRAGMA synchronous=FULL")
+            self._log_ahead(connection)
+        connection.execute(f"PRAGMA synchronous={self.durability}")
         connection.execute("PRAGMA foreign_keys=ON")
         if version < len(MIGRATIONS):
-            self._patiently(lambda: self._migrate(connection))
+            self._migrate(connection)
+
+    def _log_ahead(self, connection: sqlite3.Connection) -> None:
+        with self._turn():
+            mode = self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+        if mode != "wal":  # SQLite falls back without a word where it gets no shared memory
+            raise UnsupportedFileSystemError(self.name, "one without shared memory")
 
     def _version_in_one_state(self, connection: sqlite3.Connection) -> int:
         # Between single reads another process might make the schema, and its file would look like another program's.
@@ -206,24 +275,35 @@ class Database:
         return version
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Take every step that is missing, each in a transaction of its own. Killed in between, the next one who opens goes on."""
+        with self._turn():
+            while self._patiently(lambda: self._step(connection)):
+                pass
+
+    def _step(self, connection: sqlite3.Connection) -> bool:
+        """Take the next step; return whether there was one to take."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been faster: the version is read again under the write lock.
-            for number in range(self._version(connection) + 1, len(MIGRATIONS) + 1):
+            number = self._version(connection) + 1
+            if number <= len(MIGRATIONS):
                 for statement in _statements(MIGRATIONS[number - 1]):
                     connection.execute(statement)
                 connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__))
                 connection.execute(f"PRAGMA user_version={number}")
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        return number < len(MIGRATIONS)
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Take *step* again while another process holds the lock, with short random pauses so that nobody starves."""
-        deadline = time.monotonic() + WAIT_S
+        now = time.monotonic()
+        # Whoever waited behind others at the gate does not wait as long again: they waited for the same lock.
+        deadline = max((self._waiting_since or now) + WAIT_S, now + 1.0)
         while True:
             try:
                 return step()
@@ -233,7 +313,8 @@ class Database:
             time.sleep(random.uniform(0.0003, 0.0025))  # noqa: S311 - jitter, no secret
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Turn what SQLite raises within the block into errors of ours."""
         try:
             yield
         except sqlite3.Error as exc:
@@ -259,6 +340,11 @@ class Database:
         if code == sqlite3.SQLITE_TOOBIG:
             return InvalidInputError("text", "is larger than the store takes; save it as an artifact instead")
         return StoreUnavailableError(self.name, f"the database said: {exc}")
+
+
+def _copy(source: sqlite3.Connection, file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as target:
+        source.backup(target, pages=2000)
 
 
 def _statements(script: str) -> Iterator[str]:

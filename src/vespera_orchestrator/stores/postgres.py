@@ -9,6 +9,7 @@ from vespera_orchestrator._codec import dump_time, load_time
 from vespera_orchestrator._model import Attempt, Claim, utcnow
 from vespera_orchestrator.errors import TaskNotFoundError
 from vespera_orchestrator.stores import _planning, _sql
+from vespera_orchestrator.stores._ledger import PostgresLedger
 from vespera_orchestrator.stores._operations import Operations
 from vespera_orchestrator.stores._server import COPY_FROM, Address, Server, Transaction
 
@@ -235,6 +236,10 @@ class PostgresStore(Operations):
             with self._change(session_id=session_id) as db:
                 lapsed += self._expire(db)
         return lapsed
+
+    def ledger(self, *, write: bool = False) -> AbstractContextManager[PostgresLedger]:
+        """See `contracts.Store.ledger`."""
+        return PostgresLedger.of(self._database, write=write)
 
     def wait(self, after: int, timeout_s: float) -> None:
         """See `contracts.Store.wait`."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import utcnow
-from vespera_orchestrator.stores._database import Database
+from vespera_orchestrator.stores._database import Database, Durability
+from vespera_orchestrator.stores._ledger import SQLiteLedger
 from vespera_orchestrator.stores._operations import Operations
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
 
@@ -23,26 +24,36 @@ class SQLiteStore(Operations):
     _database: Database
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None, *, clock: Callable[[], datetime] = utcnow) -> Self:
+    def open(cls, path: str | os.PathLike[str] | None, *, clock: Callable[[], datetime] = utcnow, durability: Durability = "full") -> Self:
         """Open the database at *path*, making it when it is missing. Several processes may do so at once.
 
         Args:
             path: The file; ``None`` keeps everything in this process's memory.
             clock: Tells the time, aware, for leases and events.
+            durability: ``full``: what was acknowledged survives a power cut; ``normal``: about ten times faster on a disk that really
+                flushes, and a power cut may take the last transactions.
 
         Raises:
             SchemaVersionError: It was made by a newer version, or by another program.
             CorruptStoreError: It is damaged.
             ReadOnlyError: It, or its folder, cannot be written.
             StoreUnavailableError: It is locked, or the disk is full.
+            UnsupportedFileSystemError: It would lie on a network file system.
         """
         file = None if path is None else Path(path).expanduser().absolute()
-        return cls(Database(file, lambda: dump_time(clock()) or 0))
+        return cls(Database(file, lambda: dump_time(clock()) or 0, durability=durability))
 
     @property
     def url(self) -> str:
         """The address under which another process opens the same store."""
-        return "memory:" if self._database.path is None else f"sqlite:///{self._database.path}"
+        if self._database.path is None:
+            return "memory:"
+        return f"sqlite:///{self._database.path}{'' if self._database.durability == 'full' else '?durability=normal'}"
+
+    @property
+    def path(self) -> Path | None:
+        """The database file; ``None`` when it is in memory."""
+        return self._database.path
 
     def close(self) -> None:
         """Let go of the connection. Idempotent."""
@@ -50,6 +61,12 @@ class SQLiteStore(Operations):
 
     def wait(self, after: int, timeout_s: float) -> None:
         """See `contracts.Store.wait`."""
-        deadline = time.monotonic() + timeout_s
-        while self.last_seq() <= after and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self._database.wait(after, timeout_s)
+
+    def ledger(self, *, write: bool = False) -> AbstractContextManager[SQLiteLedger]:
+        """See `contracts.Store.ledger`."""
+        return SQLiteLedger.of(self._database, write=write)
+
+    def copy_to(self, file: Path) -> None:
+        """Write the whole store as of one moment into the new database *file*, while others read and write."""
+        self._database.copy_to(file)

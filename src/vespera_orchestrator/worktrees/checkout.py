@@ -353,9 +353,14 @@ def _remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, **hook)
 
 
+def rescue_ref(name: str, commit: str) -> str:
+    """Return the ref under which a worktree's last state is kept."""
+    return f"{RESCUE}{name}-{commit[:12]}"
+
+
 def keep(repository: ProjectRepository, name: str, commit: str) -> str:
     """Make a rescue ref for *commit*, the last state of the worktree of this name, and return the ref. Idempotent."""
-    ref = f"{RESCUE}{name}-{commit[:12]}"
+    ref = rescue_ref(name, commit)
     repository.move(ref, None, commit)
     return ref
 

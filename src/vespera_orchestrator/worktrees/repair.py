@@ -166,6 +166,7 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
                 if not exc.doing.startswith("work on "):
                     yield f"Could not repair the worktree {note.worktree.name}: {exc}."
         for name, record in records.items():
+            yield from _close_removal(repository, store, record)
             if record.state == "removed" and not repository.admin(name).exists() and checkout.retire(repository, name):
                 yield f"Moved the snapshots of the removed worktree {name} to its rescue ref."
 
@@ -213,6 +214,24 @@ def _repair_worktree(repository: ProjectRepository, store: Store, name: str, rec
         yield f"Took the worktree {name} at {note.worktree.path} back into the records."
     elif checkout.lock_against_prune(repository, note.worktree):
         yield f"Locked the worktree {name} against git worktree prune again."
+
+
+def _close_removal(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
+    """Record a removal whose process was killed after it had taken everything down: the last snapshot stands under its rescue ref."""
+    if record.state == "removed" or repository.admin(record.name).exists() or os.path.lexists(record.path):
+        return
+    commit = repository.tip(WIP + record.name)
+    if commit is None or repository.tip(ref := checkout.rescue_ref(record.name, commit)) != commit:
+        return  # somebody else took it down: the next attempt gets it back from its last snapshot
+    try:
+        with repository.lock(checkout.owner_of(record), patience_s=0):
+            store.put_worktree(attrs.evolve(record, state="removed", rescue_ref=ref), "worktree_removed")
+            checkout.retire(repository, record.name)
+    except GitFailedError as exc:
+        if not exc.doing.startswith("work on "):
+            raise
+        return
+    yield f"Recorded that the worktree {record.name} was removed; its files are kept under {ref}."
 
 
 def _discard(repository: ProjectRepository, worktree: Worktree) -> None:

@@ -432,6 +432,16 @@ class Worktrees:
 
         return repair.restore(self._repository(), ref if isinstance(ref, str) else ref.ref, path)
 
+    def check(self) -> builtins.list[tuple[str, str]]:
+        """Look at all worktrees and change nothing; return the name and what is wrong, a sentence each. `repair` puts most of it right."""
+        from vespera_orchestrator.worktrees import inspection
+
+        try:
+            repository = self._repository()
+        except NotARepositoryError:
+            return []
+        return [*inspection.troubles(repository, self._scope.store)]
+
     def repair(self) -> builtins.list[str]:
         """Bring everything of ours into order after a kill; return one plain sentence for each thing done.
 

@@ -1,0 +1,659 @@
+"""Kill, or refuse, an operation of the façade at each of its system calls that change files, and look at what is left.
+
+A child is made by ``fork``, opens the home, and is traced (``ptrace``) from there on: the tracer counts the calls that change files, and at
+the chosen one kills the child, or has the call fail as a bad disk would. Then the home is opened as a restarted program would open it:
+`check` must be clean, everything that was acknowledged must be there, and the work must go on. No packages are needed, Linux on x86-64 or
+AArch64 is. A kill shows what a process death leaves behind; it does not show a missing fsync.
+
+    python tests/killing.py                          every call of every operation, as a table
+    python tests/killing.py --how eio --most 10      at most ten calls of each, with an I/O error instead of a kill
+    python tests/killing.py complete "plan a tree"   of these operations only
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import json
+import os
+import platform
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import vespera_orchestrator as vespera
+import vespera_orchestrator.orchestrator
+import vespera_orchestrator.worktrees.worktrees  # loaded once, before the first fork
+from vespera_orchestrator.errors import NotReadyError, VesperaError
+
+# --- the system calls, see the kernel's tables ------------------------------------
+
+_X86_64 = {
+    "write": 1,
+    "pwrite64": 18,
+    "writev": 20,
+    "sendfile": 40,
+    "fsync": 74,
+    "fdatasync": 75,
+    "truncate": 76,
+    "ftruncate": 77,
+    "rename": 82,
+    "mkdir": 83,
+    "rmdir": 84,
+    "creat": 85,
+    "link": 86,
+    "unlink": 87,
+    "symlink": 88,
+    "chmod": 90,
+    "fchmod": 91,
+    "openat": 257,
+    "mkdirat": 258,
+    "unlinkat": 263,
+    "renameat": 264,
+    "linkat": 265,
+    "symlinkat": 266,
+    "fchmodat": 268,
+    "fallocate": 285,
+    "pwritev": 296,
+    "renameat2": 316,
+    "copy_file_range": 326,
+    "pwritev2": 328,
+    "open": 2,
+}
+_AARCH64 = {
+    "write": 64,
+    "writev": 66,
+    "pwrite64": 68,
+    "pwritev": 70,
+    "sendfile": 71,
+    "fsync": 82,
+    "fdatasync": 83,
+    "truncate": 45,
+    "ftruncate": 46,
+    "fallocate": 47,
+    "fchmod": 52,
+    "fchmodat": 53,
+    "openat": 56,
+    "mkdirat": 34,
+    "unlinkat": 35,
+    "symlinkat": 36,
+    "linkat": 37,
+    "renameat": 38,
+    "renameat2": 276,
+    "copy_file_range": 285,
+    "pwritev2": 287,
+}
+MACHINE = platform.machine()
+CALLS = {number: name for name, number in {"x86_64": _X86_64, "aarch64": _AARCH64}.get(MACHINE, {}).items()}
+_TO_A_HANDLE = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
+
+_TRACEME, _POKEUSER, _SYSCALL, _SETOPTIONS, _GETREGSET, _SETREGSET, _CALL_INFO = 0, 6, 24, 0x4200, 0x4204, 0x4205, 0x420E
+_OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x100000  # good system-call stops, follow fork, vfork and clone, kill with the tracer
+_WALL = 0x40000000
+_ENTRY, _EXIT = 1, 2
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+
+
+def ptrace(request, pid, address=0, data=None):
+    """Ask the kernel; see its manual page of this name."""
+    if libc.ptrace(request, pid, address, data) < 0 and request != _SYSCALL:
+        code = ctypes.get_errno()
+        raise OSError(code, f"ptrace({request:#x}): {os.strerror(code)}")
+
+
+class Call:
+    """A traced thread at the beginning or end of a system call."""
+
+    def __init__(self, pid):
+        buffer = ctypes.create_string_buffer(88)
+        ptrace(_CALL_INFO, pid, len(buffer), ctypes.addressof(buffer))
+        self.pid, self.at = pid, buffer.raw[0]
+        self.number, self.first, self.second, self.third = struct.unpack_from("<qQQQ", buffer.raw, 24)
+
+    def changes_files(self, spared):
+        """Tell whether it is one of those that count."""
+        name = CALLS.get(self.number)
+        if self.at != _ENTRY or name is None:
+            return False
+        if name in {"open", "openat"}:
+            return bool((self.second if name == "open" else self.third) & (os.O_CREAT | os.O_TRUNC))
+        return not (name in _TO_A_HANDLE and self.first in spared)
+
+    def suppress(self):
+        """At its beginning: have the kernel do nothing."""
+        if MACHINE == "x86_64":
+            ptrace(_POKEUSER, self.pid, 15 * 8, -1)
+        else:
+            self._registers(_SETREGSET, 0x404, ctypes.c_int(-1))
+
+    def answer(self, code):
+        """At its end: have it fail with this error number."""
+        if MACHINE == "x86_64":
+            ptrace(_POKEUSER, self.pid, 10 * 8, -code)
+        else:
+            registers = (ctypes.c_long * 34)()
+            self._registers(_GETREGSET, 1, registers)
+            registers[0] = -code
+            self._registers(_SETREGSET, 1, registers)
+
+    def _registers(self, request, kind, value):
+        vector = struct.pack("PN", ctypes.addressof(value), ctypes.sizeof(value))
+        buffer = ctypes.create_string_buffer(vector, len(vector))
+        ptrace(request, self.pid, kind, ctypes.addressof(buffer))
+
+
+class Traced:
+    """One run of an operation under the tracer."""
+
+    def __init__(self, pid, spared, *, point, error):
+        self.pid, self.spared, self.point, self.error = pid, spared, point, error
+        self.calls = 0
+        self.hit = None
+        self._living = {pid}
+        self._failing = set()
+
+    def run(self):
+        """Go on until the child has ended; return how many calls there were, and the one that was hit."""
+        _, status = os.waitpid(self.pid, _WALL)
+        if not os.WIFSTOPPED(status):
+            return self.calls, self.hit  # it ended before it was traced: what it says tells why
+        ptrace(_SETOPTIONS, self.pid, 0, _OPTIONS)
+        self._go_on(self.pid, 0)
+        while self._living:
+            try:
+                pid, status = os.waitpid(-1, _WALL)
+            except ChildProcessError:
+                break
+            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+                self._living.discard(pid)
+                continue
+            self._living.add(pid)
+            self._stopped(pid, status)
+        return self.calls, self.hit
+
+    def _stopped(self, pid, status):
+        sign = os.WSTOPSIG(status)
+        if sign == signal.SIGTRAP | 0x80:
+            self._at_call(Call(pid))
+            sign = 0
+        elif sign in (signal.SIGTRAP, signal.SIGSTOP):  # a new thread or process
+            sign = 0
+        self._go_on(pid, sign)
+
+    def _at_call(self, call):
+        if call.at == _EXIT and call.pid in self._failing:
+            self._failing.discard(call.pid)
+            call.answer(self.error)
+        elif call.changes_files(self.spared):
+            self.calls += 1
+            if self.calls == self.point:
+                self.hit = CALLS[call.number]
+                self._hit(call)
+
+    def _hit(self, call):
+        if self.error is None:
+            for pid in self._living:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        else:
+            call.suppress()
+            self._failing.add(call.pid)
+
+    def _go_on(self, pid, sign):
+        ptrace(_SYSCALL, pid, 0, sign)
+
+
+# --- operations -------------------------------------------------------------------
+
+
+def git(folder, *words):
+    """Run git."""
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+
+
+def plain(orch):
+    """A session with a few tasks, one of them done."""
+    orch.initialize_session("Try kills")
+    first = orch.plan_task("First")
+    orch.plan_task("Second", dependencies=[first], condition="first.outputs.n > 1")
+    orch.plan_task("Third")
+    orch.plan_task("Part", parent_task_id="third")
+    orch.plan_task("Other part", parent_task_id="third", dependencies=["part"])
+    orch.complete_task("first", summary="done", detailed_work="# First\n", outputs={"n": 2})
+
+
+def blocked(orch):
+    """The same, with a task that is blocked and its recovery, and one that was cancelled with what follows it."""
+    plain(orch)
+    orch.complete_task("part", summary="it broke", detailed_work="as far as it went", next_action="blocked")
+    orch.plan_task("Doomed")
+    orch.plan_task("Follower", dependencies=["doomed"])
+    orch.cancel_task("doomed", "not wanted")
+
+
+def grown(orch):
+    """The same, with events and checkpoints to prune."""
+    blocked(orch)
+    with orch.execute_task("second") as work:
+        for number in range(20):
+            work.checkpoint({"number": number}, progress=number / 20)
+        work.heartbeat()
+
+
+def documented(orch):
+    """A project whose documents are kept."""
+    orch.initialize_session("Try kills", project_type="software_development")
+    orch.plan_task("Only")
+
+
+def landed(orch):
+    """A task with a worktree in which there is work."""
+    plain(orch)
+    work = orch.execute_task("part", worktree=True)
+    (work.path / "part.txt").write_text("part\n", "utf-8")
+    work.checkpoint({"at": 1})
+    work.release("for later")
+
+
+def nothing(orch):
+    """An empty home."""
+
+
+def tell(ack, orch, *aliases):
+    """Acknowledge how these tasks are."""
+    for alias in aliases:
+        ack(task=alias, status=str(orch.get_task(alias).status))
+
+
+class Operation:
+    """What is done, on what, and what is acknowledged."""
+
+    def __init__(self, name, act, *, on=plain, begin=None, repository=False, heals=False):
+        self.name, self.act, self.on, self.repository, self.heals = name, act, on, repository, heals
+        self.begin = begin or (lambda _: None)
+        """What the child does before it counts."""
+
+
+def _take(alias, **given):
+    return lambda orch: orch.execute_task(alias, **given)
+
+
+def _done(orch, ack, alias, **given):
+    orch.complete_task(alias, summary="done", detailed_work=f"# {alias}\n" + "line\n" * 400, **given)
+    tell(ack, orch, alias)
+
+
+def _checkpoint(_, work, ack):
+    ack(checkpoint=work.checkpoint({"n": 1}, "half", 0.5).id, of=work.task.id)
+
+
+def _saved(ack, artifact):
+    ack(artifact=artifact.id)
+
+
+def _with_files(orch, work, ack):
+    (orch.project / "result.txt").write_text("result\n" * 1000, "utf-8")
+    work.complete(summary="done", detailed_work="see the file", file_paths=["result.txt"])
+    tell(ack, orch, work.task.alias)
+
+
+def _ending(verb):
+    def act(orch, work, ack):
+        verb(work)
+        tell(ack, orch, work.task.alias)
+
+    return act
+
+
+def _deciding(verb, alias):
+    def act(orch, _, ack):
+        verb(orch)
+        tell(ack, orch, alias)
+
+    return act
+
+
+def _session(orch, _, ack):
+    ack(session=orch.initialize_session("Another", context={"n": 1}).id)
+
+
+def _plan(orch, _, ack):
+    tell(ack, orch, orch.plan_task("New one", dependencies=["third", "second"]).alias)
+
+
+def _plan_tree(orch, _, ack):
+    specs = [{"title": f"T{n}", "dependencies": [f"t{n - 1}"] if n else []} for n in range(30)]
+    tell(ack, orch, *(task.alias for task in orch.plan_tasks([{"title": "Tree", "children": specs}])))
+
+
+def _new_version(orch, _, ack):
+    _saved(ack, orch.artifacts.save("Notes", b"\0" * 5000))
+    _saved(ack, orch.artifacts.save("Notes", {"second": True}))
+
+
+def _write(name, call):
+    def act(orch, _, ack):
+        target = orch.project.parent / name
+        with suppress(FileNotFoundError):  # what a run before was told about
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+        call(orch, target)
+        ack(path=str(target))
+
+    return act
+
+
+def _import(orch, _, ack):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "export.jsonl"
+        file.write_bytes(EXPORT.read_bytes())
+        orch.import_(file)
+    tell(ack, orch, "first", "part")
+
+
+EXPORT = Path(tempfile.gettempdir()) / f"vespera-killing-{os.getpid()}.jsonl"
+
+
+def _damage(orch):
+    """Set counters wrong, as no store of ours does."""
+    with orch._store.ledger(write=True) as ledger:
+        ledger.change("tasks", {"alias": "second"}, {"blockers": 5})
+        ledger.change("dependencies", {"needs_id": orch.get_task("part").id}, {"met": 1})
+
+
+def wrong(orch):
+    """A home with wrong counters."""
+    plain(orch)
+    _damage(orch)
+
+
+def _worktree(orch, _, ack):
+    work = orch.execute_task("part", worktree=True)
+    ack(path=str(work.path))
+    tell(ack, orch, "part")
+
+
+def _land(orch, work, ack):
+    (work.path / "more.txt").write_text("more\n", "utf-8")
+    work.complete(summary="landed", detailed_work="in the file")
+    tell(ack, orch, "part")
+
+
+def _find(orch, _, ack):
+    orch.catch_up()
+    assert orch.artifacts.search("first")
+    ack(session=orch.current_session().id)
+
+
+OPERATIONS = [
+    Operation("open a new home", lambda orch, _, ack: ack(path=str(orch.home)), on=None),
+    Operation("initialize_session", _session),
+    Operation("resume", lambda orch, _, ack: ack(session=orch.current_session().id, said=bool(str(orch.resume())))),
+    Operation("plan_task", _plan),
+    Operation("plan a tree", _plan_tree),
+    Operation("update_task", _deciding(lambda orch: orch.update_task("third", priority=3), "third")),
+    Operation("add_dependency", _deciding(lambda orch: orch.add_dependency("third", "second"), "third")),
+    Operation("remove_dependency", _deciding(lambda orch: orch.remove_dependency("other_part", "part"), "other_part")),
+    Operation("execute_task", _deciding(lambda orch: orch.execute_task("part"), "part")),
+    Operation("checkpoint", _checkpoint, begin=_take("part")),
+    Operation("heartbeat", _ending(lambda work: work.heartbeat()), begin=_take("part")),
+    Operation("save_artifact", lambda _, work, ack: _saved(ack, work.save_artifact("Notes", "text")), begin=_take("part")),
+    Operation("artifacts.save", _new_version),
+    Operation("complete", lambda orch, _, ack: _done(orch, ack, "part"), begin=_take("part")),
+    Operation("complete with files", _with_files, begin=_take("part")),
+    Operation("complete unclaimed", lambda orch, _, ack: _done(orch, ack, "second", outputs={"a": [1]})),
+    Operation("continue", lambda orch, _, ack: _done(orch, ack, "part", next_action="continue"), begin=_take("part")),
+    Operation("needs_revision", lambda orch, _, ack: _done(orch, ack, "part", next_action="needs_revision"), begin=_take("part")),
+    Operation("fail", _ending(lambda work: work.fail("it broke")), begin=_take("part")),
+    Operation("release", _ending(lambda work: work.release("later")), begin=_take("part")),
+    Operation("take over", _deciding(lambda orch: orch.execute_task("part", take_over=True), "part"), begin=_take("part")),
+    Operation("cancel_task", _deciding(lambda orch: orch.cancel_task("third", "no"), "third")),
+    Operation("abandon_task", _deciding(lambda orch: orch.abandon_task("part", "no"), "part"), on=blocked),
+    Operation("retry_task", _deciding(lambda orch: orch.retry_task("doomed"), "doomed"), on=blocked),
+    Operation("complete a recovery", lambda orch, _, ack: _done(orch, ack, "recover_part"), on=blocked),
+    Operation("delete_task", lambda orch, _, ack: ack(gone=orch.delete_task("follower", hard=True).id), on=blocked),
+    Operation("synthesize_results", lambda orch, _, ack: _saved(ack, orch.synthesize_results("third")), on=blocked),
+    Operation("complete with documents", lambda orch, _, ack: _done(orch, ack, "only"), on=documented, repository=True),
+    Operation("execute in a worktree", _worktree, repository=True),
+    Operation("checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True),
+    Operation("complete and land", _land, on=landed, begin=_take("part"), repository=True),
+    Operation("remove a worktree", lambda orch, _, __: orch.worktrees.remove("part"), on=landed, repository=True),
+    Operation("search", _find),
+    Operation("prune", lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1), on=grown),
+    Operation("repair", lambda orch, _, __: orch.repair(), on=wrong, heals=True),
+    Operation("backup", _write("kept", lambda orch, target: orch.backup(target))),
+    Operation("export", _write("kept.jsonl", lambda orch, target: orch.export(target))),
+    Operation("import_", _import, on=nothing),
+]
+
+# --- running them -----------------------------------------------------------------
+
+
+class Stage:
+    """Where one operation is tried again and again from the same beginning."""
+
+    def __init__(self, operation, room):
+        self.operation, self.room = operation, room
+        self.folder, self.kept = room / "place", room / "as it was"
+        self.project = self.folder / "project"
+        self.project.mkdir(parents=True)
+        if operation.repository:
+            (self.project / "README.md").write_text("# Kettle\n", "utf-8")
+            for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "first"]):
+                git(self.project, *command)
+        if operation.on is not None:
+            in_child(self._prepare)
+        shutil.copytree(self.folder, self.kept, symlinks=True)
+
+    def _prepare(self):
+        with vespera.open(self.project) as orch:
+            self.operation.on(orch)
+
+    def reset(self):
+        """Put everything back as it was."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.kept, self.folder, symlinks=True)
+
+    def once(self, point, error=None):
+        """Run the operation from the beginning; return the calls counted, the one hit, and what was acknowledged or raised."""
+        self.reset()
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(read)
+            self._in_child(write)
+        os.close(write)
+        spared = {write, 1, 2}
+        with os.fdopen(read, "rb") as stream:
+            calls, hit = Traced(pid, spared, point=point, error=error).run()
+            said = [json.loads(line) for line in stream.read().splitlines() if line.endswith(b"}")]
+        return calls, hit, said
+
+    def _in_child(self, write):
+        def ack(**facts):
+            os.write(write, json.dumps(facts).encode() + b"\n")
+
+        try:
+            signal.alarm(120)
+            early = self.operation.on is not None
+            orch = vespera.open(self.project) if early else None
+            held = self.operation.begin(orch) if early else None
+            ptrace(_TRACEME, 0)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            orch = orch or vespera.open(self.project)
+            self.operation.act(orch, held, ack)
+            ack(done=True)
+        except VesperaError as exc:
+            ack(refused=f"{type(exc).__name__}: {exc}")
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the tracer is told
+            ack(raised="".join(traceback.format_exception(exc)))
+        os._exit(0)
+
+    def look(self, said):
+        """Open the home as a restarted program would, and raise AssertionError when something is amiss."""
+        with vespera.open(self.project) as orch:
+            if self.operation.heals:  # what it had not come to yet, the next call does
+                left = orch.repair().left
+                assert left, str(left)
+            expect_clean(orch)
+            for facts in said:
+                hold(orch, facts)
+            go_on(orch)
+            again = []
+            with suppress(VesperaError):  # it may have happened already
+                self.operation.act(orch, self._begin(orch), lambda **facts: again.append(facts))
+            for facts in again:
+                hold(orch, facts)
+            expect_clean(orch)
+
+    def _begin(self, orch):
+        try:
+            return self.operation.begin(orch)
+        except NotReadyError:  # the one that was killed has it still
+            return orch.execute_task("part", take_over=True)
+
+
+def expect_clean(orch):
+    """Nothing is lost or wrong; what was half done in git is finished by one repair."""
+    report = orch.check()
+    assert not report.errors, str(report)
+    if report.warnings:
+        assert {finding.kind for finding in report.warnings} <= {"worktree"}, str(report)
+        orch.worktrees.repair()
+        report = orch.check()
+        assert report.is_clean, str(report)
+
+
+def hold(orch, facts):
+    """What was acknowledged is so, or has gone on from there."""
+    if "task" in facts:
+        found = str(orch._scope.task(facts["task"]).status)
+        assert found == facts["status"], f"{facts['task']} was {facts['status']}, and is {found}"
+    if "artifact" in facts:
+        assert orch.artifacts.read(facts["artifact"]) is not None
+    if "checkpoint" in facts:
+        assert orch._store.last_checkpoint(facts["of"]).id >= facts["checkpoint"]
+    if "session" in facts:
+        assert orch._store.find_session(facts["session"]) is not None
+    if "gone" in facts:
+        assert orch._store.find_task(facts["gone"], None) is None
+    if "path" in facts:
+        assert Path(facts["path"]).exists(), facts["path"]
+
+
+def go_on(orch):
+    """Work can be planned, taken and handed in."""
+    try:
+        orch.current_session()
+    except VesperaError:
+        return  # an empty home stays empty: what is tried again may need it so
+    title = f"Afterwards {time.monotonic_ns()}"
+    task = orch.plan_task(title)
+    with orch.execute_task(task) as work:
+        work.complete(summary="done", detailed_work="goes on")
+    assert str(orch.get_task(task).status) == "completed"
+
+
+def in_child(call):
+    """Call in a process of its own, so that nothing of it stays; raise AssertionError with its traceback."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(read)
+        try:
+            signal.alarm(120)
+            call()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the parent is told
+            os.write(write, "".join(traceback.format_exception(exc)).encode()[-60_000:])
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as stream:
+        said = stream.read().decode()
+    _, status = os.waitpid(pid, 0)
+    assert not said, said
+    assert status == 0, f"ended with status {status}"
+
+
+ERRORS = {"kill": None, "eio": errno.EIO, "enospc": errno.ENOSPC}
+
+
+def attempt(operation, how, most, report):
+    """Try one operation at its points; return what came of it."""
+    with tempfile.TemporaryDirectory(prefix="vespera-kill-") as room:
+        stage = Stage(operation, Path(room).resolve())
+        calls, _, said = stage.once(0)
+        wrong = [facts for facts in said if "raised" in facts or "refused" in facts]
+        assert said, f"{operation.name} does not begin"
+        assert not wrong, f"{operation.name} does not work at all: {wrong}"
+        points = range(1, calls + 1)
+        if most and calls > most:
+            points = sorted({1, calls, *(1 + round(n * (calls - 1) / (most - 1)) for n in range(most))})
+        told = {"operation": operation.name, "calls": calls, "tried": 0, "refused": 0, "problems": []}
+        for point in points:
+            _, hit, said = stage.once(point, ERRORS[how])
+            if hit is None:
+                continue  # the run was shorter this time
+            told["tried"] += 1
+            told["refused"] += any("refused" in facts for facts in said)
+            try:
+                raised = next((facts["raised"] for facts in said if "raised" in facts), None)
+                assert raised is None, f"a foreign error got out:\n{raised}"
+                in_child(lambda said=said: stage.look(said))
+            except AssertionError as exc:
+                told["problems"].append(f"call {point} ({hit}): {exc}")
+        report(told)
+        return told
+
+
+def make_export():
+    """Make the file that is imported."""
+    with tempfile.TemporaryDirectory() as folder, vespera.open(folder) as orch:
+        grown(orch)
+        EXPORT.unlink(missing_ok=True)
+        orch.export(EXPORT)
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="OPERATION", help="by default all: " + ", ".join(o.name for o in OPERATIONS))
+    parser.add_argument("--how", choices=ERRORS, default="kill", help="what happens at the call")
+    parser.add_argument("--most", type=int, default=0, metavar="N", help="try at most N calls of each operation, spread over all of them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what came of it to FILE")
+    chosen = parser.parse_args()
+    assert CALLS, f"the system calls of {MACHINE} are not known here"
+    for name in [name for name in os.environ if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))]:
+        del os.environ[name]
+    unknown = set(chosen.names) - {operation.name for operation in OPERATIONS}
+    assert not unknown, f"no such operation: {unknown}"
+
+    def report(told):
+        problems = "".join(f"\n  - {problem}" for problem in told["problems"])
+        print(f"| {told['operation']} | {told['calls']} | {told['tried']} | {len(told['problems'])} |{problems}", flush=True)
+
+    in_child(make_export)
+    print(f"| operation | calls that change files | tried ({chosen.how}) | went wrong |\n|---|---|---|---|")
+    try:
+        wanted = [operation for operation in OPERATIONS if not chosen.names or operation.name in chosen.names]
+        told = [attempt(operation, chosen.how, chosen.most, report) for operation in wanted]
+    finally:
+        EXPORT.unlink(missing_ok=True)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(told, indent=1), "utf-8")
+    return 1 if any(one["problems"] for one in told) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
