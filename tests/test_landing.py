@@ -587,9 +587,9 @@ def test_several_processes_land_into_one_checkout(orch, project):
     running = [subprocess.Popen([*command, f"p{number}"], cwd=project, stderr=subprocess.PIPE, text=True) for number in range(3)]
     while any(process.poll() is None for process in running):
         git(project, "add", "long.txt", check=False)
-        git(project, "reset", "-q", check=False)
+        git(project, "restore", "--staged", "long.txt", check=False)  # not reset: that writes back the HEAD it read before it locked
     assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 3
-    git(project, "reset", "-q")
+    git(project, "restore", "--staged", "long.txt")
     assert git(project, "status", "--porcelain") == " M long.txt"
     assert {path.name for path in project.glob("p*.txt")} == {f"p{process}_{number}.txt" for process in range(3) for number in range(4)}
     assert git(project, "rev-list", "--count", "integration") == "13"
