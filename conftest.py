@@ -9,11 +9,16 @@ from doctest import ELLIPSIS, IGNORE_EXCEPTION_DETAIL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# How long one example takes says more of the machine than of the code; the whole test has its own limit.
+settings.register_profile("vespera", deadline=None)
+settings.load_profile("vespera")
 
 OURS = (
     "MCP_ORCHESTRATOR_SESSION",
