@@ -29,6 +29,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """Run what concerns PostgreSQL alone, on a server of yours: VESPERA_TEST_POSTGRES=postgresql://… nox -s postgres."""
+    session.install("-e", ".", *group("test"))
+    tests = ["tests/test_contract.py", "tests/test_postgres.py", "tests/test_many.py"]
+    session.run("python", "-m", "pytest", "-k", "ostgres", *tests, *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Run what takes long: kills at every system call of every operation, crashes by the hundred, long races, large contents. Hours."""
     session.install("-e", ".", *group("test"))

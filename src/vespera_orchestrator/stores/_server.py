@@ -345,8 +345,8 @@ class Server:
 
     @property
     def time(self) -> str:
-        """The time now, as an expression."""
-        return _SERVER_TIME if self._clock is None else f"{self._clock()}::bigint"
+        """The time now, as an expression for a single statement, by which an index can be searched."""
+        return _SERVER_TIME.replace("clock_", "statement_") if self._clock is None else f"{self._clock()}::bigint"
 
     # transactions
 
