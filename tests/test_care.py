@@ -318,6 +318,39 @@ def test_a_store_in_memory_can_be_saved(tmp_path):
         assert rows_of(kept) == before
 
 
+def test_care_is_the_same_on_postgresql(new_postgres_url, tmp_path):
+    """Check, repair, backup, export, import and prune work on PostgreSQL; what was exported there comes back in SQLite and there again."""
+    with vespera.open(tmp_path, store=new_postgres_url()) as orch:
+        live(orch)
+        assert orch.check(), str(orch.check())
+        orch.export(tmp_path / "all.jsonl")
+        orch.backup(tmp_path / "kept")
+        before = rows_of(orch)
+        with orch._store.ledger(write=True) as ledger:
+            ledger.change("tasks", {"alias": "third"}, {"blockers": 5})
+            ledger.change("tallies", {"status": "completed"}, {"tasks": 40})
+        assert orch.check().exit_code == 2
+        repaired = orch.repair()
+        assert repaired.left, str(repaired)
+        assert rows_of(orch)["tasks"] == before["tasks"]
+        assert orch.complete_task(orch.plan_task("Goes on"), summary="s", detailed_work="d").status == "completed"
+        assert orch.prune(timedelta(0), keep_events=0, keep_checkpoints=1).checkpoints == 4
+        assert orch.check(), str(orch.check())
+    with vespera.open(home=tmp_path / "kept") as kept:
+        assert rows_of(kept) == before
+        assert kept.check(), str(kept.check())
+        kept.export(tmp_path / "again.jsonl")
+    (tmp_path / "other").mkdir()
+    with vespera.open(tmp_path / "other", store=new_postgres_url()) as other:
+        other.import_(tmp_path / "again.jsonl")
+        got = rows_of(other)
+        assert got.pop("events")[:-1] == before.pop("events")
+        assert got == before
+        assert other.check(), str(other.check())
+        assert other.complete_task(other.plan_task("Goes on"), summary="s", detailed_work="d").status == "completed"
+        assert other.check(), str(other.check())
+
+
 # --- export and import --------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
-from vespera_orchestrator.contracts import Store
+from vespera_orchestrator.contracts import TABLES, Store
 from vespera_orchestrator.errors import (
     AliasTakenError,
     ClosedError,
@@ -980,6 +980,32 @@ class StoreContract:
         assert store.events(seqs[-1]) == []
         assert (store.last_seq(), store.last_seq(session_id), store.last_seq("s_missing")) == (seqs[-1], seqs[-2], 0)
         assert (every[1].data, every[1].task_id) == ({"alias": "t0", "title": "T0"}, store.find_task("t0", session_id).id)
+
+    def test_a_ledger_shows_all_rows_and_changes_them_together(self, store, session_id):
+        """Every table's rows as of one moment; changes are one transaction, undone by whatever ends the block early."""
+        task = store.plan(session_id, [draft("a")])[0]
+        with store.ledger() as ledger:
+            assert [row["id"] for row in ledger.rows("tasks")] == [task.id]
+            assert set(TABLES) <= set(ledger.tables)
+            assert ledger.count("events") == 2
+            assert ledger.schema > 0
+            assert list(ledger.problems()) == []
+            event = [dict(row) for row in ledger.rows("events")][-1]
+        with pytest.raises(ZeroDivisionError), store.ledger(write=True) as ledger:
+            ledger.change("tasks", {"id": task.id}, {"title": "other"})
+            ledger.remove("events", [{"seq": event["seq"]}])
+            raise ZeroDivisionError
+        assert store.find_task(task.id, None) == task
+        assert store.last_seq() == event["seq"]
+        with store.ledger(write=True) as ledger:
+            ledger.mend()
+            ledger.change("tasks", {"id": task.id}, {"title": "other"})
+            ledger.remove("events", [{"seq": event["seq"]}])
+            ledger.put("events", [event | {"seq": event["seq"] + 10}])
+        assert store.find_task(task.id, None).title == "other"
+        assert store.last_seq() == event["seq"] + 10
+        store.resume_session(session_id)
+        assert store.last_seq() > event["seq"] + 10
 
     def test_waiting_for_events(self, store, other, session_id):
         """It returns at once when there is one, when the time is over when there is none, and soon when one comes."""
