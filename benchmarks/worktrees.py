@@ -1,4 +1,4 @@
-"""Worktrees made, saved, landed and compared, beside git doing the same, in a repository that is made on the spot."""
+"""Worktrees made, saved, landed, compared and removed, beside git doing the same, in repositories that are made on the spot."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pygit2
 import pygit2.enums
 
 import vespera_orchestrator as vespera
-from measure import Cost, Row, Scale, alternate, median, metered
+from measure import Cost, Row, Scale, alternate, median, metered, say
 from vespera_orchestrator._model import Worktree, utcnow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _WORDS = ("the", "a", "task", "waits", "for", "agent", "reads", "writes", "branch", "file", "when", "it", "has", "ended", "nothing", "lost")
 _CHANGES = 10
@@ -30,30 +30,49 @@ _MANY, _LARGE, _FORECAST_MS = 30, 10_000, 150
 
 
 def rows(scale: Scale) -> list[Row]:
-    project = scale.folder / "project"
-    files = make_repository(project, scale.pick(3000, 150))
+    found = _rows(scale, scale.folder / "some", scale.pick(3000, 150), creations=scale.pick(9, 2), saves=scale.pick(15, 3))
+    if scale.large:
+        found += _rows(scale, scale.folder / "many", 50_000, creations=3, saves=7)
+    return found
+
+
+def _rows(scale: Scale, folder: Path, count: int, *, creations: int, saves: int) -> list[Row]:
+    say(f"making a repository of {count:,} files")
+    folder.mkdir()
+    project = folder / "project"
+    files = make_repository(project, count)
     with vespera.open(project) as orch:
         orch.initialize_session("measure")
-        bench = _Bench(orch, project, scale.folder, files)
-        made = alternate(scale.pick(9, 2), ours=bench.create, git=bench.git_create)
+        bench = _Bench(orch, project, folder, files)
+        made = alternate(creations, ours=bench.create, git=bench.git_create)
+        removed = {name: costs[1:] for name, costs in bench.removals.items()}  # the round that does not count was its first
         bench.settle()
-        saved = alternate(scale.pick(15, 3), ours=bench.snapshot, git=bench.git_snapshot)
-    count = f"{len(files):,} files"
-    beside = merging(project, files, count, scale)
-    if scale.large:
-        large = scale.folder / "large"
-        beside += merging(large, files := make_repository(large, 50_000), f"{len(files):,} files", scale)
-    return [
-        Row.of(f"create a worktree of {count}", made["ours"], "git worktree add", made["git"], at_most=1),
-        Row.of(
-            f"snapshot of {_CHANGES} changes in {count}",
-            saved["ours"],
-            "git add -A, write-tree, commit-tree, update-ref; index of its own",
-            saved["git"],
-            at_most=0.5,
-        ),
-        *beside,
+        saved = alternate(saves, ours=bench.snapshot, git=bench.git_snapshot)
+        again = alternate(saves, ours=bench.heartbeat, git=bench.git_snapshot_of_nothing)
+        waits = {"create a worktree": _longest_wait(bench.create), "snapshot": _longest_wait(bench.snapshot)}
+    many = f"{count:,} files"
+    plumbing = "git add -A, write-tree, commit-tree, update-ref; index of its own"
+    table = [
+        Row.of(f"create a worktree of {many}", made["ours"], "git worktree add", made["git"], at_most=1),
+        Row.of(f"remove a worktree of {many}, its last state kept", removed["ours"], "git worktree remove, branch -D", removed["git"]),
+        Row.of(f"snapshot of {_CHANGES} changes in {many}", saved["ours"], plumbing, saved["git"], at_most=0.5),
+        Row.of(f"snapshot of no change in {many}", again["ours"], "git add -A, write-tree; index of its own", again["git"]),
     ]
+    for what, (wait_s, took_s) in waits.items():
+        told = f"{wait_s * 1e3:.3g} ms", "the whole call", f"{took_s * 1e3:.3g} ms"
+        figures = {"wait_s": wait_s, "took_s": took_s}
+        table.append(Row(f"longest wait of another thread: {what}, {many}", *told, wait_s / took_s, figures=figures))
+    return table + merging(project, files, many, scale)
+
+
+def _longest_wait(do: Callable[[], object], rounds: int = 3) -> tuple[float, float]:
+    """Return how long another thread had to wait at most, and how long a call took, in seconds."""
+    with _ticking() as ticking:
+        begun = time.perf_counter()
+        for _ in range(rounds):
+            do()
+        took_s = (time.perf_counter() - begun) / rounds
+    return max(ticking), took_s
 
 
 def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[Row]:
@@ -109,12 +128,15 @@ class _Bench:
         self.orch, self.project, self.folder, self.files = orch, project, folder, files
         self.choice = random.Random(5)
         self.number = 0
+        self.removals: dict[str, list[Cost]] = {"ours": [], "git": []}
 
     def create(self) -> Cost:
         self.number += 1
         with metered() as meter:
             made = self.orch.worktrees.create(agent=f"agent_{self.number}")
-        self.orch.worktrees.remove(made)
+        with metered() as removal:
+            self.orch.worktrees.remove(made)
+        self.removals["ours"].append(removal.per(1))
         return meter.per(1)
 
     def git_create(self) -> Cost:
@@ -123,8 +145,10 @@ class _Bench:
         place.parent.mkdir(exist_ok=True)
         with metered() as meter:
             git(self.project, "worktree", "add", "-q", "-b", f"tree_{self.number}", str(place), "main")
-        git(self.project, "worktree", "remove", "--force", str(place))
-        git(self.project, "branch", "-q", "-D", f"tree_{self.number}")
+        with metered() as removal:
+            git(self.project, "worktree", "remove", "--force", str(place))
+            git(self.project, "branch", "-q", "-D", f"tree_{self.number}")
+        self.removals["git"].append(removal.per(1))
         return meter.per(1)
 
     def settle(self) -> None:
@@ -142,6 +166,20 @@ class _Bench:
             taken = self.orch.worktrees.snapshot(self.mine)
         if not taken.changed:
             raise RuntimeError(taken)
+        return meter.per(1)
+
+    def heartbeat(self) -> Cost:
+        with metered() as meter:
+            self.orch.worktrees.snapshot(self.mine, passing=True)
+        return meter.per(1)
+
+    def git_snapshot_of_nothing(self) -> Cost:
+        index = Path(git(self.theirs, "rev-parse", "--absolute-git-dir")) / "index"
+        env = {**os.environ, "GIT_INDEX_FILE": str(self.folder / "index")}
+        with metered() as meter:
+            shutil.copy2(index, self.folder / "index")
+            git(self.theirs, "add", "-A", env=env)
+            git(self.theirs, "write-tree", env=env)
         return meter.per(1)
 
     def git_snapshot(self) -> Cost:
@@ -204,15 +242,14 @@ class _Lines:
         return self.saved[self.number % len(self.saved)]
 
     def land(self) -> Cost:
-        from vespera_orchestrator.worktrees import merge
-        from vespera_orchestrator.worktrees.snapshot import Snapshot
+        from vespera_orchestrator.worktrees import merge, snapshot
 
         commit = self._start_again()
         repository = self.orch.worktrees._repository()  # noqa: SLF001 - a snapshot whose folder was never made
         record = self.orch.worktrees.find(f"line_{self.saved.index(commit)}")
-        snapshot = Snapshot(record.name, commit, git(self.project, "rev-parse", f"{commit}^{{tree}}"), False, (), commit, repository)
+        saved = snapshot.pinned(repository, record)
         with metered() as meter:
-            merge.prepare(repository, record, snapshot, "work", merge.Rules.of(repository)).apply()
+            merge.prepare(repository, record, saved, "work", merge.Rules.of(repository)).apply()
         git(self.project, "update-ref", "-d", f"refs/vespera/landed/{record.name}")
         return meter.per(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import subprocess
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from vespera_orchestrator._model import Session, TaskDraft, utcnow
-from vespera_orchestrator._sessions import Config, Home, Scope
+from git_project import ODD, Project, files_of, fingerprint
+from vespera_orchestrator._model import utcnow
+from vespera_orchestrator._sessions import Config
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     GitFailedError,
@@ -26,127 +26,8 @@ from vespera_orchestrator.errors import (
     UnsupportedRepositoryError,
     WorktreeNotFoundError,
 )
-from vespera_orchestrator.stores.sqlite import SQLiteStore
-from vespera_orchestrator.worktrees import Worktrees
 
 WORKER = Path(__file__).with_name("worktrees_worker.py")
-SESSION = "s_000000000001"
-ODD = "ödd \t\n\"'* -名.txt"
-
-
-class Project:
-    """A repository with one commit, a home, and worktrees in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-
-    def git(self, *arguments, cwd=None, check=True, text=None):
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-        where = cwd or self.folder
-        run = subprocess.run(["git", *arguments], cwd=where, env=environment, capture_output=True, check=False, input=text)
-        assert run.returncode == 0 or not check, run.stderr.decode()
-        return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
-
-    def write(self, files, folder=None):
-        for name, content in files.items():
-            path = Path(folder or self.folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-    def commit(self, message, files=None, folder=None):
-        self.write(files or {}, folder)
-        self.git("add", "-A", cwd=folder)
-        self.git("commit", "-qm", message, cwd=folder)
-        return self.git("rev-parse", "HEAD", cwd=folder)
-
-    def open(self, config=None, agent="main"):
-        home = Home.locate(self.folder).create()
-        if config is not None:
-            home = Home(home.path, home.project, config)
-        store = SQLiteStore.open(home.database)
-        self.stores.append(store)
-        if store.find_session(SESSION) is None:
-            store.start_session(Session(SESSION, "test", None, None, {}, utcnow(), utcnow()))
-            store.plan(SESSION, [TaskDraft(title=title, alias=title) for title in ("work", "other", "fresh")])
-        return Worktrees(Scope(home, store, agent=agent, session_id=SESSION))
-
-    stores: list[SQLiteStore]
-
-    def assert_sound(self):
-        """Let the git command line judge."""
-        fsck = subprocess.run(["git", "fsck", "--strict", "--no-dangling"], cwd=self.folder, capture_output=True, text=True, check=False)
-        assert fsck.returncode == 0, fsck.stdout + fsck.stderr
-        assert not [line for line in (fsck.stdout + fsck.stderr).splitlines() if "missing" in line or "error" in line]
-        for path in self.folder.joinpath(".git").rglob("*.lock"):
-            pytest.fail(f"{path} was left")
-
-    def listed(self):
-        blocks = self.git("worktree", "list", "--porcelain").split("\n\n")
-        return {block.split("\n")[0].removeprefix("worktree "): block for block in blocks if block}
-
-
-@pytest.fixture(autouse=True)
-def _identity(monkeypatch, tmp_path):
-    """Git knows who commits, and nothing of the machine's own configuration."""
-    config = tmp_path / "gitconfig"
-    config.write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("VESPERA_ORCHESTRATOR_HOME", raising=False)
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Return a function that makes projects; what they opened is closed."""
-    stores = []
-
-    def make_project(*init, name="project", files=None):
-        project = Project(tmp_path / name)
-        project.stores = stores
-        project.git("init", "-q", *init)
-        if files is not None:
-            project.commit("first", files)
-        return project
-
-    yield make_project
-    for store in stores:
-        store.close()
-
-
-@pytest.fixture
-def project(make):
-    """Return a project with a few files."""
-    return make(files={"a.txt": "one\ntwo\nthree\n", "src/b.py": "b = 1\n", ".gitignore": "*.log\nbuild/\n", "gone.txt": "x\n"})
-
-
-@pytest.fixture
-def trees(project):
-    """Return the worktrees of the project."""
-    return project.open()
-
-
-def files_of(folder):
-    """Return every file below *folder* but git's own: what kind it is, whether it is executable, and what it holds."""
-    found = {}
-    for place, folders, names in os.walk(folder):
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        folders[:] = [name for name in folders if name not in (".git", ".task_orchestrator")]
-        for path in (Path(place, name) for name in (*names, *links) if name != ".git"):
-            content = ("link", str(path.readlink())) if path.is_symlink() else (bool(path.stat().st_mode & 0o100), path.read_bytes())
-            found[os.fsencode(path.relative_to(folder))] = content
-    return found
-
-
-def fingerprint(project):
-    """Return everything of the user's checkout that must stay: index, HEAD, stash, files, status, times."""
-    git_dir = project.folder / ".git"
-    parts = [git_dir.joinpath(name).read_bytes() for name in ("index", "HEAD", "refs/stash", "logs/HEAD", "config")]
-    times = [(str(p), p.lstat().st_mtime_ns) for p in sorted(project.folder.rglob("*")) if not p.is_relative_to(git_dir) and p.is_file()]
-    times = [entry for entry in times if ".task_orchestrator" not in entry[0]]
-    parts += [repr(files_of(project.folder)).encode(), repr(times).encode(), project.git("status", "--porcelain", "-uall").encode()]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 # --- the way of a worktree ---------------------------------------------------
@@ -348,7 +229,8 @@ def test_an_unchanged_snapshot_makes_no_commit(project, trees):
     project.git("commit", "-qm", "mine", cwd=worktree.path)
     mine = project.git("rev-parse", "HEAD", cwd=worktree.path)
     pinned = trees.snapshot("work")
-    assert project.git("log", "-1", "--format=%P", pinned.commit) == f"{mine} {first.commit}"
+    assert project.git("log", "-1", "--format=%P", pinned.commit) == mine
+    assert project.git("log", "-1", "--format=%P", "refs/vespera/history/work") == first.commit
     assert not trees.snapshot("work").changed
 
 
@@ -646,42 +528,6 @@ def run_worker(project, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("action", ["create", "snapshot", "merge", "remove"])
-def test_killed_anywhere_it_goes_on(make, action):
-    """After a SIGKILL at points all over the action, repair (or just the next call) cures everything and no saved file is lost."""
-    project = make(files={"a.txt": "a\n"})
-    trees = project.open()
-    points = [1, 4, 9, 13, 18, 24, 31] if action in ("create", "remove") else [1, 3, 5, 7, 9]
-    for turn, point in enumerate(points):
-        worktree = trees.create("work")
-        project.write({f"{turn}.txt": "precious"}, worktree.path)
-        saved = trees.snapshot("work")
-        project.write({f"late {turn}.txt": "late"}, worktree.path)
-        run = run_worker(project, action, point)
-        assert run.returncode in (0, -9), run.stderr
-        if turn % 2:
-            trees.repair()
-            assert trees.repair() == []
-        if action == "create":
-            fresh = trees.create("fresh")
-            assert Path(fresh.path, "a.txt").read_text() == "a\n"
-            assert (fresh.name, project.git("status", "--porcelain", cwd=fresh.path)) == ("fresh", "")
-            trees.remove("fresh")
-        if action != "remove":
-            assert trees.create("work") == trees.find("work")
-            assert Path(worktree.path, f"late {turn}.txt").read_text() == "late"
-            assert trees.merge("work").commit == project.git("rev-parse", "integration")
-            assert f"late {turn}.txt" in project.git("ls-tree", "--name-only", "integration")
-        trees.remove("work") if trees.find("work") else None
-        kept = project.git("for-each-ref", "--format=%(refname)", f"--contains={saved.commit}", "refs/vespera/rescue")
-        assert kept
-        trees.repair()
-        project.assert_sound()
-        assert list(project.listed()) == [str(project.folder)]
-        assert project.git("branch", "--format=%(refname:short)").split() == ["integration", "main"]
-    assert not list(project.folder.joinpath(".git", "vespera").rglob("new-*"))
-
-
 def test_repair_takes_away_only_what_is_ours(project, trees):
     """An old lock on a ref of ours goes, another program's stays; an unlocked worktree of ours is locked again."""
     worktree = trees.create("work")
@@ -706,26 +552,53 @@ def test_repair_takes_away_only_what_is_ours(project, trees):
     assert len(project.listed()) == 3
 
 
-def test_processes_work_side_by_side(project):
-    """Several processes do whole cycles on one repository while git packs refs beside them: all land, none is lost."""
+def work_side_by_side(project, processes, rounds, beside):
+    """Let processes do whole cycles on one repository while git commands run beside them, and check that all of it landed."""
     project.open()
-    labels = [f"p{number}" for number in range(4)]
+    labels = [f"p{number}" for number in range(processes)]
     command = [sys.executable, str(WORKER), "cycle", str(project.folder)]
-    running = [subprocess.Popen([*command, label, "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for label in labels]
+    starts = [[*command, label, str(rounds)] for label in labels]
+    running = [subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for start in starts]
     while any(process.poll() is None for process in running):
-        project.git("pack-refs", "--all", check=False)
+        for words in beside:
+            project.git(*words, check=False)
     for process in running:
         out, err = process.communicate()
         assert process.returncode == 0, err
-        assert len(out.split()) == 4
-    expected = {f"{label}_{number}.txt" for label in labels for number in range(4)}
+        assert len(out.split()) == rounds
+    expected = {f"{label}_{number}.txt" for label in labels for number in range(rounds)}
     assert expected < set(project.git("ls-tree", "--name-only", "integration").split())
     assert project.git("rev-list", "--count", "integration") == str(1 + len(expected))
     assert list(project.listed()) == [str(project.folder)]
+    trees = project.open()
+    for rescued in trees.rescue():
+        assert project.git("show", f"{rescued.commit}:{rescued.name}.txt") == rescued.name
+    assert {rescued.name for rescued in trees.rescue()} == {name.removesuffix(".txt") for name in expected}
     # A ref that pack-refs wrote back in the moment of its removal is the only thing that may be left to tidy.
-    assert all(said.startswith("Moved the snapshots of the removed") for said in project.open().repair())
-    assert project.open().repair() == []
+    assert all(said.startswith("Moved the snapshots of the removed") for said in trees.repair())
+    assert trees.repair() == []
     project.assert_sound()
+
+
+def test_processes_work_side_by_side(project):
+    """Several processes do whole cycles on one repository while git packs refs beside them: all land, none is lost."""
+    work_side_by_side(project, 4, 4, [["pack-refs", "--all"]])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "beside",
+    [
+        [["pack-refs", "--all"]],
+        [["gc", "-q"], ["pack-refs", "--all"], ["worktree", "prune"]],
+        [["gc", "-q", "--prune=now"]],
+    ],
+    ids=["pack-refs", "gc", "gc --prune=now"],
+)
+def test_a_crowd_works_while_git_tidies_up(project, beside):
+    """Eight processes, and git tidying up beside them, with its harshest option too: all land, nothing that was saved is lost."""
+    work_side_by_side(project, 8, 6, beside)
 
 
 def test_one_task_is_given_one_worktree_by_all(trees):
@@ -761,8 +634,6 @@ UNSUPPORTED = {
     "Git LFS": "echo '*.bin filter=lfs diff=lfs merge=lfs -text' > src/.gitattributes && git add -A && git commit -qm lfs",
     "the filter 'crypt'": "git config filter.crypt.clean cat && echo '*.txt filter=crypt' > .git/info/attributes",
     "working-tree-encoding": "echo '*.utf working-tree-encoding=UTF-16' > .gitattributes && git add -A && git commit -qm utf16",
-    "a split index": "git update-index --split-index",
-    "a sparse index": "git config index.sparse true",
     "a partial clone": "git config remote.origin.promisor true",
     "the reftable ref storage": "git config core.repositoryformatversion 1 && git config extensions.refStorage reftable",
     "sha256 object names": "rm -rf .git && git init -q --object-format=sha256 && git add -A && git commit -qm 256",

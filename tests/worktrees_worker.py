@@ -47,11 +47,13 @@ def die_at(point):
     return lambda: seen
 
 
-def die_in(action, project, point):
-    """Do one thing with the worktree of the task ``work`` and die on the way."""
+def die_in(action, project, point, tell=None):
+    """Do one thing with the worktree of the task ``work`` and die on the way; told to, say when it begins."""
     worktrees = Worktrees(open_scope(project))
     task = {"create": "fresh", "snapshot": "work", "merge": "work", "remove": "work"}[action]
-    count = die_at(point)
+    if tell:
+        print("begin", flush=True)
+    count = die_at(point) if not tell else lambda: 0
     getattr(worktrees, action)(task)
     sys.setprofile(None)
     print(count())
@@ -77,6 +79,6 @@ if __name__ == "__main__":
         cycle(place, rest[0], int(rest[1]))
     else:
         try:
-            die_in(mode, place, int(rest[0]))
+            die_in(mode, place, int(rest[0]), *rest[1:])
         except GitFailedError as error:
             sys.exit(str(error))

@@ -392,6 +392,7 @@ def work_briefing(
     attempt: Attempt,
     resumed_from: Checkpoint | None,
     folder: str | None,
+    not_saved: Sequence[str],
     needed: Sequence[Task],
     sources: Sequence[Source],
     budget_tokens: int,
@@ -399,6 +400,9 @@ def work_briefing(
     """Write what an agent needs to start, within a budget: the task first, then what it builds on, nearest first."""
     lines = [f"# {task.title}", "", f"Goal of the session: {one_line(goal, 300)}"]
     lines += [f"Work in: {folder}"] if folder else []
+    lines += (
+        [f"Files that the automatic saves leave out, for their size or kind: {one_line(', '.join(not_saved), 300)}"] if not_saved else []
+    )
     lines += ["", task.description] if task.description else []
     if task.context:
         lines += ["", "Context: " + one_line(str(dict(task.context)), 800)]

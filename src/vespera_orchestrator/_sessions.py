@@ -94,8 +94,9 @@ class Config:
     durability: str | None = None
     """``full`` or ``normal``; see `Orchestrator.open`."""
     worktrees_root: str = "../worktrees"
-    """Where worktrees go, relative to the project's folder."""
+    """Where worktrees go, relative to the project's folder. ``{project}``, ``{session}`` and ``{agent}`` are filled in."""
     branch_prefix: str = "feature/"
+    """What stands before the alias in a branch's name; filled in likewise."""
     integration_branch: str = "integration"
     max_file_bytes: int = 50_000_000
     """Larger untracked files are left out of snapshots, and named."""
@@ -149,8 +150,8 @@ _CONFIG_TEXT = """\
 # durability = "full"                 # "normal": faster on slow disks; a power cut may then take the last moments
 
 [worktrees]
-# root = "../worktrees"               # relative to the project's folder
-# branch_prefix = "feature/"
+# root = "../worktrees"               # relative to the project's folder; {{project}}, {{session}} and {{agent}} are filled in
+# branch_prefix = "feature/"          # before the task's alias; filled in likewise
 # integration_branch = "integration"  # where finished work goes
 # max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
 # merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import attrs
 
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vespera_orchestrator")
 
+_Written = TypeVar("_Written")
+
+IN_WORKTREE: Final = "in_worktree"
+"""Key of a task's context that names the worktree it shares with others."""
 MERGE_TRIES: Final = 50
 """How often a landing is prepared anew because another one was faster."""
 
@@ -85,7 +89,11 @@ class Handover:
                 return before
         drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, files, partial=action is not NextAction.COMPLETE)
         ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
-        if worktree is not None and worktree.task_id == task.id and action is NextAction.COMPLETE:  # what is lent lands with its own task
+        if (
+            worktree is not None and action is NextAction.COMPLETE and not self._is_lent(task, worktree)
+        ):  # what is lent lands with its own task
+            if merge == "later" and worktree.task_id != task.id:
+                raise InvalidInputError("merge", "'later' is for tasks that have a worktree of their own; this one shares it with others")
             drafts = self._numbered(holder, drafts)
             deliver = self._hand_over_later if merge == "later" else self._land
             return deliver(holder, worktree, ending, drafts)
@@ -134,21 +142,57 @@ class Handover:
         raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
 
     def worktree_of(self, task: Task) -> Worktree | None:
-        """Return the worktree the task has, if any."""
+        """Return the worktree the task has, or works in together with others, if any."""
         found = self._orch._store.worktrees(task_id=task.id)
+        if not found and (shared := task.context.get(IN_WORKTREE)) is not None:
+            found = [worktree for worktree in self._orch._store.worktrees() if worktree.name == shared]
         return found[-1] if found else self.lent(task)
 
     def lent(self, task: Task) -> Worktree | None:
         """Return the worktree of the task that this one recovers: there the trouble is, and there it is removed."""
-        found = [] if task.recovers_task_id is None else self._orch._store.worktrees(task_id=task.recovers_task_id)
-        return found[-1] if found else None
+        recovered = None if task.recovers_task_id is None else self._orch._store.find_task(task.recovers_task_id, None)
+        return None if recovered is None else self.worktree_of(recovered)
 
-    def try_snapshot(self, worktree: Worktree | None, note: str) -> tuple[Snapshot | None, str]:
+    def _is_lent(self, task: Task, worktree: Worktree) -> bool:
+        """Tell whether it is another task's, with which its work will land."""
+        lent = self.lent(task)
+        return lent is not None and lent.name == worktree.name
+
+    def save_left_behind(self, attempt: Attempt) -> None:
+        """Save the files of an attempt that was ended because its holder fell silent."""
+        task = self._orch._store.find_task(attempt.task_id, None)
+        if task is not None:
+            self._save(task, f"as attempt {attempt.number} by {attempt.agent} left it")
+
+    def save_cancelled(self, task: Task) -> None:
+        """Save the files of a task that was cancelled while somebody worked on it."""
+        if task.attempts:
+            self._save(task, "as it was when the task was cancelled")
+
+    def left_out(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
+        """Return the files that a checkpoint's snapshot had to leave out."""
+        if checkpoint is None or checkpoint.snapshot is None:
+            return ()
+        try:
+            return self._orch.worktrees.left_out(checkpoint.snapshot)
+        except WorktreeError:
+            return ()
+
+    def _save(self, task: Task, note: str) -> None:
+        worktree = self.worktree_of(task)
+        if worktree is None:
+            return
+        try:
+            self._orch.worktrees.snapshot(worktree, note=note)
+        except WorktreeError as exc:  # its last snapshot remains
+            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
+
+    def try_snapshot(self, worktree: Worktree | None, note: str, *, passing: bool = False) -> tuple[Snapshot | None, str]:
         """Take a snapshot if that can be done: a worktree that is gone must not keep anybody from saying how the work went."""
         if worktree is None:
             return None, ""
         try:
-            return self._orch.worktrees.prepare_snapshot(worktree, note=note), ""
+            return self._orch.worktrees.prepare_snapshot(worktree, note=note, passing=passing), ""
         except WorktreeError as exc:
             log.warning("the files of %s could not be saved: %s", worktree.name, exc)
             return None, str(exc)
@@ -190,6 +234,8 @@ class Handover:
         try:
             return self._try_landing(holder, worktree, ending, drafts)[0]
         except DirtyCheckoutError as exc:
+            if worktree.task_id != holder.task.id:
+                raise  # of a worktree that others work in as well nothing can be merged later by the task's name
             self._hand_over_later(holder, worktree, attrs.evolve(ending, reason=str(exc)), drafts)
             exc.add_note(
                 f"the work is handed in, what was brought is kept as artifact {drafts[0].id}; once this is settled: "
@@ -236,7 +282,8 @@ class Handover:
         done = self.finish(holder, ending, drafts, within=landing.apply, follow=False)
         try:
             self._orch.worktrees.record_landing(worktree, landing)
-            self._orch.worktrees.remove(worktree)
+            if worktree.task_id == holder.task.id:  # one that others work in as well stays
+                self._orch.worktrees.remove(worktree)
         except VesperaError as exc:  # the task is completed; worktrees.repair() takes away what could not be removed now
             log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
         self._update_documents(holder.task)
@@ -349,6 +396,8 @@ class Work:
         """The last checkpoint of an earlier attempt, if there is one."""
         self.worktree = worktree
         """The worktree, if the task has one."""
+        self.left_out: tuple[str, ...] = ()
+        """Files that the last save of the worktree had to leave out: untracked ones above ``max_file_bytes``, repositories of their own."""
         self._lease_s = lease_s
         self._open = True
 
@@ -385,6 +434,7 @@ class Work:
             attempt=self.attempt,
             resumed_from=self.resumed_from,
             folder=None if self.worktree is None else self.worktree.path,
+            not_saved=self.left_out or orch._handover.left_out(self.resumed_from),
             needed=needed,
             sources=sources,
             budget_tokens=budget_tokens,
@@ -392,6 +442,8 @@ class Work:
 
     def checkpoint(self, state: JsonValue, note: str = "", progress: float | None = None) -> Checkpoint:
         """Save what the next attempt would need to go on from here, and renew the hold. The worktree's files are saved with it.
+
+        Files that could not be saved are named in `left_out`, and by the event ``checkpoint_saved``.
 
         Args:
             state: Anything JSON can hold.
@@ -404,29 +456,60 @@ class Work:
         if progress is not None and not (_inputs.is_number(progress) and 0 <= progress <= 1):
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
         orch = self._orch
-        saved, _ = orch._handover.try_snapshot(self.worktree, note)
         try:
-            return orch._store.checkpoint(
-                self.task.id,
-                self.attempt.number,
-                state,
-                note=note,
-                progress=None if progress is None else float(progress),
-                snapshot=None if saved is None else saved.commit,
-                lease_s=self._lease_s,
-                within=None if saved is None else saved.pin,
+            return self._saving(
+                lambda saved: orch._store.checkpoint(
+                    self.task.id,
+                    self.attempt.number,
+                    state,
+                    note=note,
+                    progress=None if progress is None else float(progress),
+                    snapshot=None if saved is None else saved.commit,
+                    left_out=self.left_out,
+                    lease_s=self._lease_s,
+                    within=None if saved is None else saved.pin,
+                ),
+                note,
             )
         except LeaseLostError as exc:
             late = orch.artifacts.draft(f"{self.task.title}: checkpoint", {"note": note, "progress": progress, "state": state})
             raise orch._handover.lost(self._holder(), exc, [late]) from None
 
+    def _saving(self, write: Callable[[Snapshot | None], _Written], note: str, *, passing: bool = False) -> _Written:
+        """Write to the store with the worktree's files saved in the same step; again when another snapshot came in between."""
+        for remaining in reversed(range(MERGE_TRIES)):
+            saved, _ = self._orch._handover.try_snapshot(self.worktree, note, passing=passing)
+            if saved is not None:
+                self._tell_left_out(saved.skipped)
+            try:
+                return write(saved)
+            except RefMovedError:
+                if not remaining:
+                    raise
+        raise AssertionError  # pragma: no cover - the last round raises or returns
+
+    def _tell_left_out(self, skipped: tuple[str, ...]) -> None:
+        if skipped and skipped != self.left_out:
+            limit = self._orch._scope.home.config.max_file_bytes
+            log.warning(
+                "not saved with %s, being untracked and above %d bytes or no plain files: %s", self.task.alias, limit, ", ".join(skipped)
+            )
+        self.left_out = skipped
+
     def heartbeat(self) -> Attempt:
-        """Renew the hold. Call it at least every ``lease_s`` seconds during long work without checkpoints.
+        """Renew the hold, and save the worktree's files. Call it at least every ``lease_s`` seconds during long work without checkpoints.
+
+        Of these saves all of the last hour are kept, then the last one of each hour, after a week of each day; those of checkpoints always.
 
         Raises:
-            LeaseLostError: Another attempt has taken the task.
+            LeaseLostError: Another attempt has taken the task; no ref was moved.
         """
-        self.attempt = self._orch._store.renew(self.task.id, self.attempt.number, lease_s=self._lease_s)
+        task_id, number = self.task.id, self.attempt.number
+
+        def renew(saved: Snapshot | None) -> Attempt:
+            return self._orch._store.renew(task_id, number, lease_s=self._lease_s, within=None if saved is None else saved.pin)
+
+        self.attempt = self._saving(renew, "heartbeat", passing=True)
         return self.attempt
 
     def save_artifact(

@@ -206,8 +206,11 @@ class Store(Protocol):
             NotReadyError: The named task cannot be started; carries the `Why`.
         """
 
-    def renew(self, task_id: str, attempt: int, *, lease_s: float) -> Attempt:
-        """Extend the hold to *lease_s* seconds from now. Event ``lease_renewed``. Fenced; regains a lapsed hold."""
+    def renew(self, task_id: str, attempt: int, *, lease_s: float, within: Callable[[], None] | None = None) -> Attempt:
+        """Extend the hold to *lease_s* seconds from now. Event ``lease_renewed``. Fenced; regains a lapsed hold.
+
+        *within* as for `checkpoint`.
+        """
 
     def checkpoint(
         self,
@@ -218,11 +221,13 @@ class Store(Protocol):
         note: str = "",
         progress: float | None = None,
         snapshot: str | None = None,
+        left_out: Sequence[str] = (),
         lease_s: float,
         within: Callable[[], None] | None = None,
     ) -> Checkpoint:
         """Save what the next attempt needs, and renew the hold. Event ``checkpoint_saved``. Fenced.
 
+        *left_out* names files that *snapshot* does not hold; the event's data tell them.
         *within* is called after the fence was checked and before the commit; if it raises, nothing is written. It moves refs that must
         not move for a holder that was replaced, and must not call the store.
         """

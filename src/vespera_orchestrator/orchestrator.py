@@ -33,7 +33,7 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._sessions import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
-from vespera_orchestrator._work import Handover, Holder, Work
+from vespera_orchestrator._work import IN_WORKTREE, Handover, Holder, Work
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
@@ -544,7 +544,7 @@ class Orchestrator:
             limit: Most tasks to return; ``None`` for all.
             offset: How many to pass over first.
         """
-        self._store.expire()
+        self._expire()
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
         query = TaskQuery(
             session_id=parent.session_id if parent else self._scope.session(session_id).id,
@@ -570,12 +570,12 @@ class Orchestrator:
 
     def ready_tasks(self, limit: int = 10) -> list[Task]:
         """Return tasks that can be started now, best first."""
-        self._store.expire()
+        self._expire()
         return self._store.ready(self._scope.session_id(), _inputs.at_least(0, limit, "limit") or 0)
 
     def why(self, task: TaskRef) -> Why:
         """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready."""
-        self._store.expire()
+        self._expire()
         return _rules.why(self._store.situation(self._scope.task(task).id))
 
     def next_step(self) -> NextStep:
@@ -585,7 +585,7 @@ class Orchestrator:
         except SessionNotFoundError:
             known = self._store.sessions(limit=1)
             return _briefing.back_to(known[0]) if known else _briefing.NO_SESSION
-        self._store.expire()
+        self._expire()
         ready = self._store.ready(session.id, 1)
         return self._next_step(TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None)
 
@@ -616,7 +616,7 @@ class Orchestrator:
         self, session: Session, parent: Task | None = None, *, include_completed: bool = False, budget_tokens: int | None = None
     ) -> _briefing.Status:
         store = self._store
-        store.expire()
+        self._expire()
         everything = TaskQuery(session_id=session.id, limit=None)
         part = everything if parent is None else attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
         counts = store.count(part)
@@ -709,7 +709,7 @@ class Orchestrator:
         """Return the task graph of a session as it is now; ``.nx`` is the networkx graph."""
         from vespera_orchestrator._graph import TaskGraph
 
-        self._store.expire()
+        self._expire()
         return TaskGraph(self._store.tasks(TaskQuery(session_id=self._scope.session(session_id).id, limit=None, include_archived=True)))
 
     def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
@@ -753,7 +753,7 @@ class Orchestrator:
         task_id: TaskRef | None = None,
         *,
         agent: str | None = None,
-        worktree: bool | None = None,
+        worktree: bool | Literal["task", "agent", "subtree"] | None = None,
         lease_s: float = _rules.LEASE_S,
         take_over: bool = False,
     ) -> Work:
@@ -762,8 +762,12 @@ class Orchestrator:
         Args:
             task_id: The task; ``None`` for the best ready one.
             agent: Who works on it; by default this object's agent.
-            worktree: Give it a git worktree of its own. ``None``: only if an earlier attempt had one. A recovery task works in the
-                worktree of the task that it recovers; where that could not land, what was landed since is in its files already.
+            worktree: Give it a git worktree to work in. ``True`` or ``"task"``: one of its own, removed when its work has landed.
+                ``"agent"``: that of the agent, for all its tasks in the session. ``"subtree"``: that of the topmost task above it, for
+                everything below that one. Both stay after a task of theirs has landed, and tasks that share one should run one after
+                the other: each lands what is there. ``None``: the one that an earlier attempt had, if there was one. A
+                recovery task works in the worktree of the task that it recovers; where that could not land, what was landed since is in its
+                files already.
             lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat). Then the next caller may take the task.
             take_over: Do not wait for that: take the named task from whoever holds it, e.g. from an agent that was killed. If it lives
                 after all, its next call is refused, and what it brings is kept.
@@ -778,12 +782,15 @@ class Orchestrator:
         """
         if not _inputs.is_number(lease_s) or not 0 < lease_s <= _rules.MAX_LEASE_S:
             raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years")
+        if worktree not in {None, True, False, "task", "agent", "subtree"}:
+            raise InvalidInputError("worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'")
         if worktree:
             self.worktrees.require()  # before the task is taken
+        self._expire()  # what a silent agent left is saved before somebody else works in the same folder
         claim = self._claim(task_id, agent or self.agent, lease_s, take_over=take_over)
         self._handover.held[claim.task.id] = claim.attempt.number
         try:
-            place = self._place(claim.task, worktree)
+            place = self._place(claim, worktree)
         except BaseException as exc:
             holder = Holder(claim.task, claim.attempt.number, claim.attempt.agent)
             self._handover.finish(holder, Ending(None, reason=f"no worktree could be made: {exc}"))
@@ -804,25 +811,45 @@ class Orchestrator:
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
-    def _place(self, task: Task, wanted: bool | None) -> Worktree | None:  # noqa: FBT001 - passed on as it was given
+    def _place(self, claim: Claim, wanted: bool | str | None) -> Worktree | None:  # noqa: FBT001 - passed on as it was given
+        task = claim.task
         earlier = self._handover.worktree_of(task)
         if wanted is False or (wanted is None and earlier is None):
             return None
-        if earlier is not None and earlier.task_id != task.id:
+        if earlier is not None and task.recovers_task_id is not None and earlier.task_id != task.id:
             return self._lend(task, earlier)
-        worktree = self.worktrees.create(task)
+        if wanted is None and earlier is not None and earlier.task_id != task.id:
+            worktree = self.worktrees.create(earlier.task_id, agent=earlier.agent)
+        elif wanted == "subtree":
+            worktree = self.worktrees.create(self._topmost(task))
+        elif wanted == "agent":
+            worktree = self.worktrees.create(agent=claim.attempt.agent)
+        else:
+            worktree = self.worktrees.create(task)
+        if worktree.task_id != task.id and (earlier is None or earlier.name != worktree.name):
+            self._store.update_task(task.id, {"context": {**task.context, IN_WORKTREE: worktree.name}})
         if earlier is not None:
             self.worktrees.snapshot(worktree, note=f"as attempt {task.attempts} found it")
         return worktree
 
     def _lend(self, recovery: Task, lent: Worktree) -> Worktree:
-        worktree = self.worktrees.create(lent.task_id)
+        worktree = self.worktrees.create(lent.task_id, agent=lent.agent)
         if "integration_branch" in recovery.context:  # it could not land
             try:
                 self.worktrees.catch_up(worktree)
             except WorktreeError as exc:
                 log.warning("what was landed since could not be brought into %s: %s", worktree.name, exc)
         return worktree
+
+    def _topmost(self, task: Task) -> Task:
+        while task.parent_task_id is not None:
+            task = self._scope.task(task.parent_task_id)
+        return task
+
+    def _expire(self) -> None:
+        """Notice lapsed holds, and save what their holders left in their worktrees."""
+        for attempt in self._store.expire():
+            self._handover.save_left_behind(attempt)
 
     def complete_task(
         self,
@@ -887,7 +914,8 @@ class Orchestrator:
             TransitionError: It has ended otherwise.
         """
         meant = self._scope.task(task)
-        self._store.cancel(meant.id, reason, subtree=subtree)
+        for cancelled in self._store.cancel(meant.id, reason, subtree=subtree):
+            self._handover.save_cancelled(cancelled)
         return self._scope.task(meant)
 
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:
@@ -931,7 +959,7 @@ class Orchestrator:
         """
         _inputs.at_least(1, budget_tokens, "budget_tokens")
         parent = self._scope.task(parent_task_id)
-        self._store.expire()
+        self._expire()
         children = self._store.tasks(TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None))
         if not children:
             remedy = "plan subtasks with parent_task_id=, or complete it with your own detailed_work"

@@ -442,7 +442,7 @@ class Operations:
             return attrs.evolve(task, status=TaskStatus.IN_PROGRESS)
         raise LeaseLostError(task.alias, attempt, f"the task is {task.status}" + (f" ({task.reason})" if task.reason else ""))
 
-    def renew(self, task_id: str, attempt: int, *, lease_s: float) -> Attempt:
+    def renew(self, task_id: str, attempt: int, *, lease_s: float, within: Callable[[], None] | None = None) -> Attempt:
         """See `contracts.Store.renew`."""
         with self._writing() as db:
             task = self._hold(db, self._task(db, task_id), attempt)
@@ -450,6 +450,8 @@ class Operations:
             holder = self._attempt(db, task)
             assert holder is not None  # noqa: S101 - _hold has just seen it
             self._event(db, "lease_renewed", task.session_id, task_id, holder.agent, {"attempt": attempt})
+            if within is not None:
+                within()
             return holder
 
     def _extend(self, db: Connection, task: Task, lease_s: float) -> None:
@@ -468,6 +470,7 @@ class Operations:
         note: str = "",
         progress: float | None = None,
         snapshot: str | None = None,
+        left_out: Sequence[str] = (),
         lease_s: float,
         within: Callable[[], None] | None = None,
     ) -> Checkpoint:
@@ -483,7 +486,8 @@ class Operations:
                 """,
                 (task_id, attempt, stored, note, progress, snapshot, self._database.clock()),
             ).fetchone()
-            data = {"attempt": attempt, "checkpoint": row[0], "note": note, "progress": progress}
+            data: dict[str, JsonValue] = {"attempt": attempt, "checkpoint": row[0], "note": note, "progress": progress}
+            data |= {"left_out": list(left_out)} if left_out else {}
             self._event(db, "checkpoint_saved", task.session_id, task_id, None, data)
             if within is not None:
                 within()

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import stat
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from pygit2.enums import CheckoutStrategy
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
+from vespera_orchestrator.worktrees.history import HISTORY
 from vespera_orchestrator.worktrees.repository import LANDED, RESCUE, WIP, branch_ref, git_errors, linked_folder
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def _write_note(repository: ProjectRepository, folder: Path, stage: str, worktre
 
 def plain_name(text: str) -> str:
     """Make a name for a folder, a ref and an admin directory from *text*: word characters and hyphens only, so no way out of a folder."""
-    name = re.sub(r"[^\w-]+", "_", text).strip("_-")
+    name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text)).strip("_-")
     return name.encode("utf-8", "ignore")[:_NAME_MAX_BYTES].decode("utf-8", "ignore") or "worktree"
 
 
@@ -107,23 +109,41 @@ def reserve(
     """
     chosen_path = _chosen_folder(repository, path) if path is not None else None
     config = repository.home.config
-    root = (repository.home.project / Path(config.worktrees_root).expanduser()).resolve()
+    root = (repository.home.project / Path(_filled(config.worktrees_root, "worktrees.root", repository, draft)).expanduser()).resolve()
+    prefix = _filled(config.branch_prefix, "worktrees.branch_prefix", repository, draft)
+    if root.is_relative_to(repository.common):
+        raise InvalidInputError("worktrees.root", f"{str(root)!r} lies in git's own folder; give another one in config.toml")
     with git_errors("choose a place for the worktree"), repository.lock("names"):
         branches = repository.refs("refs/heads/")
+        names = {_folded(name) for name in taken}.union(_folded(admin.name) for admin in repository.admins())
         if branch is not None:
             _refuse_taken_branch(branch, branches)
         for number in range(1, _NUMBERS):
             name = draft.name if number == 1 else f"{draft.name}-{number}"
             place = chosen_path or root / name
-            line = branch or f"{config.branch_prefix}{name}"
+            line = branch or f"{prefix}{name}"
             _refuse_shadowed_branch(line, branches)
-            free = not (name in taken or repository.admin(name).exists() or (chosen_path is None and os.path.lexists(place)))
-            if free and (branch is not None or not _clashes(branch_ref(line, "branch_prefix"), branches)):
+            free = _folded(name) not in names and (chosen_path is not None or not os.path.lexists(place))
+            if free and (branch is not None or not _clashes(branch_ref(line, "worktrees.branch_prefix"), branches)):
                 worktree = attrs.evolve(draft, name=name, path=str(place), branch=line)
                 retire(repository, name)
                 if _appear(repository, worktree):
                     return worktree
     raise GitFailedError("choose a name for the worktree", f"{draft.name!r} is taken {_NUMBERS} times over; remove some worktrees")
+
+
+def _filled(pattern: str, setting: str, repository: ProjectRepository, draft: Worktree) -> str:
+    """Fill in ``{project}``, ``{session}`` and ``{agent}``; what stands for them is plain, so that it leads nowhere else."""
+    values = {"project": repository.home.project.name, "session": draft.session_id, "agent": draft.agent or "any"}
+    unknown = sorted(set(re.findall(r"[{]([^{}]*)[}]", pattern)) - set(values))
+    if unknown:
+        raise InvalidInputError(setting, f"{pattern!r} has {{{unknown[0]}}}; allowed are {', '.join(f'{{{name}}}' for name in values)}")
+    return re.sub(r"[{](\w+)[}]", lambda match: plain_name(values[match[1]]), pattern)
+
+
+def _folded(name: str) -> str:
+    """Return what two names share that are one name to some file systems."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _chosen_folder(repository: ProjectRepository, path: str | os.PathLike[str]) -> Path:
@@ -142,20 +162,23 @@ def _is_empty(folder: Path) -> bool:
 def _refuse_taken_branch(branch: str, branches: dict[str, str]) -> None:
     ref = branch_ref(branch, "branch")
     if _clashes(ref, branches):
-        raise InvalidInputError("branch", f"a branch {branch!r} (or one below that name) exists already; give another name, or none")
+        raise InvalidInputError(
+            "branch", f"a branch {branch!r} (or one below that name, letter case ignored) exists already; give another name, or none"
+        )
 
 
 def _refuse_shadowed_branch(branch: str, branches: dict[str, str]) -> None:
-    parts = branch_ref(branch, "branch_prefix").split("/")
+    parts = branch_ref(branch, "worktrees.branch_prefix").split("/")
     for end in range(3, len(parts)):
         if (above := "/".join(parts[:end])) in branches:
             short = above.removeprefix("refs/heads/")
-            reason = f"the branch {short!r} exists, and git cannot have a branch below it; rename it, or set another branch_prefix"
+            reason = f"the branch {short!r} exists, and git cannot have one below it; rename it, or set another worktrees.branch_prefix"
             raise GitFailedError(f"make the branch {branch}", reason)
 
 
 def _clashes(ref: str, branches: dict[str, str]) -> bool:
-    return ref in branches or any(other.startswith(f"{ref}/") for other in branches)
+    wanted = _folded(ref)
+    return any(other == wanted or other.startswith(f"{wanted}/") for other in map(_folded, branches))
 
 
 # --- making -----------------------------------------------------------------
@@ -359,21 +382,33 @@ def rescue_ref(name: str, commit: str) -> str:
 
 
 def keep(repository: ProjectRepository, name: str, commit: str) -> str:
-    """Make a rescue ref for *commit*, the last state of the worktree of this name, and return the ref. Idempotent."""
+    """Make a rescue ref for *commit*, the last state of the worktree of this name, and return the ref. Idempotent.
+
+    Where there were earlier snapshots, it names a commit with the same files that has both as parents.
+    """
     ref = rescue_ref(name, commit)
-    repository.move(ref, None, commit)
+    earlier = repository.tip(HISTORY + name)
+    with git_errors(f"keep the last state of {name}"):
+        repo = repository.open()
+        if earlier is not None and not (earlier == commit or repo.descendant_of(commit, earlier)):
+            last = repo[commit].peel(pygit2.Commit)
+            who = last.committer  # the same each time: it may be made twice
+            commit = str(repo.create_commit(None, who, who, f"last state of {name}\n", last.tree_id, [commit, earlier]))
+    found = repository.tip(ref)
+    if found is None or not repository.reaches(commit, [found]):
+        repository.move(ref, found, commit)
     return ref
 
 
 def retire(repository: ProjectRepository, name: str) -> bool:
     """Take the snapshot refs of a worktree that is no more away, its last snapshot being kept; return whether there were any."""
-    snapshot, mark = (repository.tip(prefix + name) for prefix in (WIP, LANDED))
-    if snapshot is not None:
-        keep(repository, name, snapshot)
-    for prefix, commit in ((WIP, snapshot), (LANDED, mark)):
+    held = {prefix: repository.tip(prefix + name) for prefix in (HISTORY, LANDED, WIP)}  # the latest goes last: it leads to the rescue ref
+    if (last := held[WIP] or held[HISTORY]) is not None:
+        keep(repository, name, last)
+    for prefix, commit in held.items():
         if commit is not None:
             repository.move(prefix + name, commit, None)
-    return snapshot is not None or mark is not None
+    return any(commit is not None for commit in held.values())
 
 
 def drop_branch(repository: ProjectRepository, worktree: Worktree, kept: list[str]) -> bool:

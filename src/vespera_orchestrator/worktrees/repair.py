@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 _TRIES = 5
+_LEFT_BEHIND_S = 3600
+"""What is older than this and unfinished will not be finished."""
 
 
 @attrs.frozen
@@ -77,13 +82,23 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
         beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
         beside.mkdir()
         try:
-            strategy = CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
-            repo.checkout_tree(tree, strategy=strategy, directory=str(beside))
+            _write_out(repository, str(tree.id), beside)
             beside.rename(folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
     return folder
+
+
+def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
+    # Through a git directory of its own: the user's index is none of our business, and may be of a kind that libgit2 cannot read.
+    with tempfile.TemporaryDirectory(prefix="vespera-restore-") as place:
+        Path(place, "HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
+        Path(place, "commondir").write_bytes(os.fsencode(repository.common) + b"\n")
+        Path(place, "gitdir").write_bytes(os.fsencode(folder) + b"/.git\n")
+        repo = pygit2.Repository(place)
+        strategy = CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
+        repo.checkout_tree(repo[tree], strategy=strategy)
 
 
 # --- removal ----------------------------------------------------------------
@@ -165,10 +180,20 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
             except GitFailedError as exc:
                 if not exc.doing.startswith("work on "):
                     yield f"Could not repair the worktree {note.worktree.name}: {exc}."
-        for name, record in records.items():
-            yield from _close_removal(repository, store, record)
-            if record.state == "removed" and not repository.admin(name).exists() and checkout.retire(repository, name):
-                yield f"Moved the snapshots of the removed worktree {name} to its rescue ref."
+        yield from _sweep_leftovers(repository)
+        for record in records.values():
+            yield from _settle_record(repository, store, record)
+
+
+def _settle_record(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
+    if record.state == "removed":
+        if not repository.admin(record.name).exists() and checkout.retire(repository, record.name):
+            yield f"Moved the snapshots of the removed worktree {record.name} to its rescue ref."
+        return
+    closed = [*_close_removal(repository, store, record)]
+    yield from closed
+    if not closed and checkout.read_note(repository, record.name) is None and not os.path.lexists(record.path):
+        yield from _settle_vanished(repository, store, record)
 
 
 def _settled(repository: ProjectRepository) -> str | None:
@@ -187,10 +212,39 @@ def _sweep_workshop(repository: ProjectRepository) -> int:
     return swept
 
 
+def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
+    """Remove what holds nothing and what nobody can be writing any more, whoever left it."""
+    before = time.time() - _LEFT_BEHIND_S
+    for admin in repository.admins():
+        # pygit2's own add_worktree leaves such when it fails; two of them make libgit2 refuse every further worktree, with a false reason.
+        if admin.is_dir() and admin.stat().st_mtime < before and not any(admin.iterdir()):
+            with suppress(OSError):
+                admin.rmdir()
+                yield f"Removed the empty admin directory {admin}, which a failed attempt to make a worktree had left."
+    for path in sorted(repository.common.joinpath("objects").glob("tmp_object_git2_*")):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                yield f"Removed {path}, an object that was never finished."
+
+
+def _settle_vanished(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
+    """Close the record of a worktree that is gone without a trace and whose task has ended; the next attempt makes any other again."""
+    task = None if record.task_id is None else store.find_task(record.task_id, None)
+    if record.task_id is not None and (task is None or task.status.is_terminal):
+        with repository.lock(checkout.owner_of(record)):
+            done = remove(repository, record, delete_branch=True)
+            store.put_worktree(done, "worktree_removed")
+            checkout.retire(repository, record.name)
+        yield f"Closed the record of the worktree {record.name}, whose folder is gone; its last files are kept under {done.rescue_ref}."
+
+
 def _repair_worktree(repository: ProjectRepository, store: Store, name: str, record: Worktree | None) -> Iterator[str]:
     note = checkout.read_note(repository, name)
     if note is None:
         return
+    if snapshot.tidy(repository, note.worktree):
+        yield f"Removed what a killed process left of a snapshot of the worktree {name}."
     in_use = record is not None and record.state != "removed"
     if note.stage == checkout.REMOVING:
         done = remove(repository, note.worktree, delete_branch=True)
@@ -221,7 +275,10 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
     if record.state == "removed" or repository.admin(record.name).exists() or os.path.lexists(record.path):
         return
     commit = repository.tip(WIP + record.name)
-    if commit is None or repository.tip(ref := checkout.rescue_ref(record.name, commit)) != commit:
+    if commit is None:
+        return
+    kept = repository.tip(ref := checkout.rescue_ref(record.name, commit))
+    if kept is None or not repository.reaches(commit, [kept]):
         return  # somebody else took it down: the next attempt gets it back from its last snapshot
     try:
         with repository.lock(checkout.owner_of(record), patience_s=0):

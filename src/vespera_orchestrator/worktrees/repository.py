@@ -6,12 +6,13 @@ import hashlib
 import os
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
+import attrs
 import pygit2
-from pygit2.enums import ConfigLevel, ObjectType
+from pygit2.enums import ConfigLevel, DeltaStatus, FileMode, ObjectType
 
 from vespera_orchestrator._sessions import git_common_dir
 from vespera_orchestrator.errors import (
@@ -25,7 +26,7 @@ from vespera_orchestrator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from vespera_orchestrator._sessions import Home
 
@@ -40,6 +41,11 @@ _STRIPES = 64
 """Lock files are shared out by hash, so that their number stays bounded; a shared one only makes two callers take turns."""
 _OWNER_PATIENCE_S = 120.0
 _REF_PATIENCE_S = 2.0
+_TRIES = 20
+_OLD_GC_S = 43_200.0
+"""Git itself takes an older ``gc.pid`` for one that was left behind."""
+_HELD_BYTES = 8_000_000
+"""Larger objects are not held in memory while a ref moves."""
 _OLD_LOCK_S = 600.0
 """A ref lock is held for milliseconds; one that is older than this was left behind."""
 
@@ -70,12 +76,31 @@ def _translated(doing: str, exc: Exception) -> WorktreeError:
 _REFUSED_BY_LIBGIT2 = (
     ("unknown object format", "sha256 object names", "git has no conversion; work without worktrees here, or in a sha1 clone"),
     (r"extensions\.refstorage", "the reftable ref storage", "git refs migrate --ref-format=files (git 2.46 or newer)"),
-    ("mandatory extension:? 'link'", "a split index", "git config core.splitIndex false && git update-index --no-split-index"),
-    ("mandatory extension:? 'sdir'", "a sparse index", "git sparse-checkout disable, or git sparse-checkout set --no-sparse-index …"),
+    (
+        "mandatory extension:? 'link'",
+        "a split index",
+        "install git, or: git config core.splitIndex false && git update-index --no-split-index",
+    ),
+    ("mandatory extension:? 'sdir'", "a sparse index", "install git, or: git sparse-checkout disable"),
 )
+
+_Raw: TypeAlias = "tuple[int, bytes]"
+"""An object's type and content."""
 
 _NEVER_MADE = "there is no git repository; make one: git init && git add -A && git commit -m 'first commit'"
 _NO_COMMIT = "it has no commit yet; make one: git add -A && git commit -m 'first commit'"
+
+
+@attrs.frozen
+class _Move:
+    """What `ProjectRepository.move` is to do; see there."""
+
+    ref: str
+    expected: str | None
+    new: str | None
+    message: str
+    first: Callable[[], None] | None
+    brings: Collection[str] | None
 
 
 class ProjectRepository:
@@ -153,9 +178,13 @@ class ProjectRepository:
     def refs(self, prefix: str) -> dict[str, str]:
         """Return the refs below *prefix* and what they name."""
         with git_errors(f"list {prefix}"):
-            repo = self.open()
-            names = [name for name in repo.references if name.startswith(prefix)]
-            return {name: target for name in names if (target := read_ref(self.common, name)) is not None}
+            return {name: target for name in _ref_names(self.common, prefix) if (target := read_ref(self.common, name)) is not None}
+
+    def worktree_head(self, name: str) -> str | None:
+        """Return the commit that is checked out in the worktree of this name, or ``None`` on a branch without a commit."""
+        with git_errors(f"read HEAD of the worktree {name}"):
+            text = (_read_if_there(self.admin(name) / "HEAD") or "").strip()
+            return read_ref(self.common, text.removeprefix("ref:").strip()) if text.startswith("ref:") else text or None
 
     def starting_points(self) -> list[str]:
         """Return the commits that a worktree may start from: the head of the integration branch, and HEAD. Nothing is written.
@@ -244,6 +273,7 @@ class ProjectRepository:
         *,
         message: str = "vespera_orchestrator",
         first: Callable[[], None] | None = None,
+        brings: Collection[str] | None = None,
     ) -> None:
         """Move *ref* from *expected* to *new* in one step; ``None`` stands for "does not exist". Moving it to where it is does nothing.
 
@@ -256,9 +286,11 @@ class ProjectRepository:
             new: The commit that it is to name.
             message: For its log.
             first: Called while the ref is locked and at *expected*; if it raises, the ref does not move.
+            brings: The trees and blobs that were written for *new*; by default they are found by comparing its files.
 
         Raises:
-            RefMovedError: It is not at *expected*. Nothing was changed.
+            RefMovedError: It is not at *expected*, or objects of *new* were pruned before a ref held them. Nothing was changed; make
+                *new* again.
             GitFailedError: Git refused, e.g. because another program holds the ref's lock.
         """
         with git_errors(f"move {ref}"), self.lock(f"ref {ref}"):
@@ -266,44 +298,104 @@ class ProjectRepository:
             evidence = self._evidence(ref)
             evidence.write_text(ref, "utf-8")
             try:
-                self._move_patiently(ref, expected, new, message, first)
+                self._move_patiently(_Move(ref, expected, new, message, first, brings))
             finally:
                 evidence.unlink(missing_ok=True)
 
-    def _move_patiently(self, ref: str, expected: str | None, new: str | None, message: str, first: Callable[[], None] | None) -> None:
+    def _move_patiently(self, move: _Move) -> None:
         deadline = time.monotonic() + _REF_PATIENCE_S
         while True:
             try:
-                self._move_once(ref, expected, new, message, first)
+                self._move_once(move)
                 # A `git pack-refs` that read the ref just before we removed it writes it back; then it is removed again.
-                if new is not None or expected is None or self.tip(ref) != expected:
+                if move.new is not None or move.expected is None or self.tip(move.ref) != move.expected:
                     return
             except pygit2.GitError as exc:
                 if not re.search("failed to (lock|create locked) file", str(exc)):
                     raise
                 if time.monotonic() > deadline:
                     hint = "another git process holds it; when none is running, delete that file"
-                    raise GitFailedError(f"move {ref}", f"{exc}; {hint}") from exc
+                    raise GitFailedError(f"move {move.ref}", f"{exc}; {hint}") from exc
                 time.sleep(0.01)
 
-    def _move_once(self, ref: str, expected: str | None, new: str | None, message: str, first: Callable[[], None] | None) -> None:
+    def _move_once(self, move: _Move) -> None:
         repo = self.open()
         with repo.transaction() as transaction:
-            transaction.lock_ref(ref)
-            found = read_ref(self.common, ref)
-            if found == new:
+            transaction.lock_ref(move.ref)
+            found = read_ref(self.common, move.ref)
+            if found == move.new:
                 return
-            if found != expected:
-                raise RefMovedError(ref, expected or "", found or "")
-            if new is None:
-                transaction.remove(ref)
-                _forget_reflog(self.common, ref)
-            elif new not in repo:
-                raise GitFailedError(f"move {ref}", f"the object {new} was pruned before it was referred to; try again")
+            if found != move.expected:
+                raise RefMovedError(move.ref, move.expected or "", found or "")
+            if move.new is None:
+                self._remove_packed(move.ref)
+                self.common.joinpath(move.ref).unlink(missing_ok=True)
+                _forget_reflog(self.common, move.ref)
+                return
+            brought = _brought(repo, move)
+            if move.first is not None:
+                move.first()
+            transaction.set_target(move.ref, move.new, None, move.message)
+        self._hold_against_gc(brought)
+
+    def _remove_packed(self, ref: str) -> None:
+        """Take *ref* out of ``packed-refs``, under its lock and before its own file goes: what is packed may be years old.
+
+        libgit2 is not let near it: it reads ``packed-refs`` before it locks it (libgit2 #1534), so that what a ``git pack-refs`` writes in
+        between is written over. The refs that were packed just then go back to an old value or are lost, and with them what others landed.
+        """
+        path, lock, mine = self.common / "packed-refs", self.common / "packed-refs.lock", self._packing(ref)
+        if not _is_packed(path, ref):
+            return
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.unlink(missing_ok=True)
+        mine.touch()
+        try:
+            os.link(mine, lock)  # so that after a kill the lock is known for ours
+        except FileExistsError as exc:
+            raise pygit2.GitError(f"failed to lock file '{lock}' for writing") from exc
+        try:
+            with mine.open("wb") as stream:
+                stream.writelines(_without(path.read_bytes().splitlines(keepends=True), os.fsencode(ref)))
+                stream.flush()
+                os.fsync(stream.fileno())
+            lock.replace(path)
+        except BaseException:
+            lock.unlink(missing_ok=True)
+            raise
+        finally:
+            mine.unlink(missing_ok=True)
+
+    def _packing(self, ref: str) -> Path:
+        return self.workshop / f"packing-{hashlib.sha256(ref.encode()).hexdigest()[:24]}"
+
+    def _hold_against_gc(self, brought: dict[str, _Raw | None]) -> None:
+        """Write objects anew that a ``git gc --prune=now`` took away because it had read the refs before one held them.
+
+        It deletes whatever no ref held then, however young. As long as one runs they go into a pack, which it leaves alone when it did
+        not see it at its start. The next one sees the ref.
+        """
+        for remaining in reversed(range(_TRIES)):
+            running = self._is_gc_running()
+            repo = self.open()
+            for name, raw in brought.items():
+                if raw is not None and name not in repo:
+                    repo.write(*raw)
+            if not running:
+                return
+            try:
+                repo.pack(pack_delegate=lambda builder: [builder.add(pygit2.Oid(hex=name)) for name in brought], n_threads=1)
+            except (KeyError, pygit2.GitError):  # it has just come by
+                if not remaining:
+                    raise
             else:
-                if first is not None:
-                    first()
-                transaction.set_target(ref, new, None, message)
+                return
+
+    def _is_gc_running(self) -> bool:
+        try:
+            return time.time() - self.common.joinpath("gc.pid").stat().st_mtime < _OLD_GC_S
+        except FileNotFoundError:
+            return False
 
     def _evidence(self, ref: str) -> Path:
         return self.home.locks / f"moving-{hashlib.sha256(ref.encode()).hexdigest()[:24]}"
@@ -319,7 +411,12 @@ class ProjectRepository:
         except FileNotFoundError:
             return False
         cleared = _unlink_if(self.common / f"{ref}.lock", newer_than=since)
-        cleared |= _unlink_if(self.common / "packed-refs.lock", newer_than=since, older_than=time.time() - _OLD_LOCK_S)
+        lock, mine = self.common / "packed-refs.lock", self._packing(ref)
+        with suppress(FileNotFoundError):
+            if lock.samefile(mine):
+                lock.unlink()
+                cleared = True
+        mine.unlink(missing_ok=True)
         evidence.unlink(missing_ok=True)
         return cleared
 
@@ -370,6 +467,11 @@ class ProjectRepository:
         config = _settings(repo)
         return _signature("author", config), _signature("committer", config)
 
+    def excludes_file(self, repo: pygit2.Repository) -> Path:
+        """Return the file in which the user says what is ignored everywhere; it need not exist."""
+        chosen = _settings(repo).get("core.excludesfile") or Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "git", "ignore")
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111 - must not raise without a home
+
     # what would be handled wrongly
 
     def refuse_unsupported(self, *commits: str) -> None:
@@ -382,7 +484,6 @@ class ProjectRepository:
             repo = self.open()
             config = _settings(repo)
             _refuse_configuration(config)
-            _refuse_index(repo)
             for path in _attribute_files(self.common, config):
                 _refuse_attributes(path.read_bytes(), str(path), config)
             for commit in commits:
@@ -434,8 +535,8 @@ def _held_refs(git_dir: Path) -> set[str]:
 def read_ref(common: Path, ref: str) -> str | None:
     """Return the commit that *ref* names, read from git's own files, or ``None``.
 
-    libgit2 was seen to answer with an old value from a ``packed-refs`` that ``git pack-refs`` had replaced, although the repository had
-    just been opened; a merge made on top of that takes back what others have landed.
+    libgit2 looks for the ref's own file, then into ``packed-refs``, and does not look again: a ref that was packed, and is written as a
+    file of its own between the two looks, is answered with its old value.
     """
     for _ in range(_MOST_LINKS):
         loose = _read_if_there(common / ref)
@@ -451,6 +552,18 @@ _MOST_LINKS = 5
 """Git follows so many symbolic refs."""
 
 
+def _ref_names(common: Path, prefix: str) -> list[str]:
+    """Return the names of all refs below *prefix*, which ends with a slash.
+
+    Loose ones first: a ref that is packed between the two looks is found by the second one.
+    """
+    loose = (Path(place, name) for place, _, names in os.walk(common / prefix) for name in names if not name.endswith(".lock"))
+    found = {path.relative_to(common).as_posix() for path in loose}
+    lines = (_read_if_there(common / "packed-refs") or "").splitlines()
+    packed = (line.partition(" ")[2] for line in lines if not line.startswith(("#", "^")))
+    return sorted(found.union(name for name in packed if name.startswith(prefix)))
+
+
 def _packed(common: Path, ref: str) -> str | None:
     for line in (_read_if_there(common / "packed-refs") or "").splitlines():
         commit, _, name = line.partition(" ")
@@ -461,11 +574,65 @@ def _packed(common: Path, ref: str) -> str | None:
     return None if loose is None or loose.startswith("ref:") else loose.strip()
 
 
+def _is_packed(path: Path, ref: str) -> bool:
+    return any(line.partition(" ")[2] == ref for line in (_read_if_there(path) or "").splitlines())
+
+
+def _without(lines: list[bytes], ref: bytes) -> Iterator[bytes]:
+    inside = False
+    for line in lines:
+        # A line that begins with ^ tells what the annotated tag above it stands for.
+        inside = inside if line.startswith(b"^") else line.rstrip(b"\n").partition(b" ")[2] == ref
+        if not inside:
+            yield line
+
+
 def _read_if_there(path: Path) -> str | None:
     try:
         return path.read_text("utf-8", "surrogateescape")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
+
+
+def _brought(repo: pygit2.Repository, move: _Move) -> dict[str, _Raw | None]:
+    """Return the objects that *move* brings; ``None`` stands for one that is too large to be held in memory.
+
+    Raises:
+        RefMovedError: One of them is gone: a ``git gc --prune=now`` ran before a ref held them.
+    """
+    commit = str(move.new)
+    names = [commit]
+    try:
+        if move.brings is not None:
+            names += move.brings
+        elif known := move.expected or next((str(parent) for parent in repo[commit].parent_ids), None):
+            names += _added(repo[commit].tree, repo[known].peel(pygit2.Tree))
+        return {name: _raw(repo, name) for name in names}
+    except (KeyError, pygit2.GitError) as exc:
+        raise RefMovedError(move.ref, move.expected or "", "a commit whose objects were pruned meanwhile") from exc
+
+
+def _raw(repo: pygit2.Repository, name: str) -> _Raw | None:
+    _, size = repo.odb.read_header(name)
+    return None if size > _HELD_BYTES else repo.read(name)
+
+
+def _added(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:
+    """Yield the blobs and trees of *tree*, itself included, that *known* does not have in the same place."""
+    if tree.id == known.id:
+        return
+    yield str(tree.id)
+    folders = set()
+    for delta in known.diff_to_tree(tree).deltas:
+        folders |= {os.fsdecode(folder) for folder in _folders_of(delta.new_file.raw_path)}
+        if delta.status != DeltaStatus.DELETED and delta.new_file.mode != FileMode.COMMIT:
+            yield str(delta.new_file.id)
+    yield from (str(tree[folder].id) for folder in folders if folder in tree)
+
+
+def _folders_of(path: bytes) -> Iterator[bytes]:
+    while path := path.rpartition(b"/")[0]:
+        yield path
 
 
 def _forget_reflog(common: Path, ref: str) -> None:
@@ -519,8 +686,6 @@ _FALSE = frozenset({"false", "no", "off", "0", ""})
 
 _REFUSED_SETTINGS = (
     (r"core\.sparsecheckout", "sparse checkout", "git sparse-checkout disable"),
-    (r"index\.sparse", "a sparse index", "git config --unset index.sparse"),
-    (r"core\.splitindex", "a split index", "git config core.splitIndex false && git update-index --no-split-index"),
     (r"remote\..*\.promisor|extensions\.partialclone", "a partial clone", "clone it again without --filter"),
 )
 
@@ -533,17 +698,6 @@ def _refuse_configuration(config: Mapping[str, str]) -> None:
     for pattern, feature, remedy in _REFUSED_SETTINGS:
         if any(re.fullmatch(pattern, name) and value.lower() not in _FALSE for name, value in config.items()):
             raise UnsupportedRepositoryError(feature, remedy)
-
-
-def _refuse_index(repo: pygit2.Repository) -> None:
-    if repo.is_bare:
-        return
-    try:
-        _ = repo.index
-    except (pygit2.GitError, OSError) as exc:
-        # Any other damage to the user's own index is none of our business: it is never used.
-        if isinstance(trouble := _translated("read the index", exc), UnsupportedRepositoryError):
-            raise trouble from exc
 
 
 def _attribute_files(common: Path, config: Mapping[str, str]) -> list[Path]:

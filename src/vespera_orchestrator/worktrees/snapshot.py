@@ -1,21 +1,33 @@
-"""Snapshots: the worktree's files as a commit, without touching the agent's index, HEAD, branch or hooks."""
+"""Snapshots: the worktree's files as a commit, without touching the agent's index, HEAD, branch or hooks.
+
+What is known of the files (their times and sizes, the trees of unchanged folders) is kept from one snapshot to the next in an index of our
+own, below the worktree's admin directory. It begins as a copy of the agent's, and it counts only while it stands for the commit that the
+snapshot ref names: so it never vouches for an object that nothing holds.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import stat
+import subprocess
+import time
+from contextlib import suppress
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption, FileMode, SortMode
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.errors import GitFailedError
+from vespera_orchestrator.errors import GitFailedError, RefMovedError
+from vespera_orchestrator.worktrees import history
 from vespera_orchestrator.worktrees.checkout import admin_trouble
+from vespera_orchestrator.worktrees.history import HISTORY, Earlier
 from vespera_orchestrator.worktrees.repository import WIP, git_errors
 
 if TYPE_CHECKING:
@@ -24,8 +36,9 @@ if TYPE_CHECKING:
 
 _FLAGS = DiffOption.INCLUDE_UNTRACKED | DiffOption.RECURSE_UNTRACKED_DIRS | DiffOption.IGNORE_SUBMODULES | DiffOption.INCLUDE_TYPECHANGE
 _SKIP_WORKTREE = 1 << 14
-_TRIES = 5
+_TRIES = 10
 """How often to try a file that is rewritten while it is read."""
+_LEFT_OUT = "Left-out: "
 
 
 @attrs.frozen
@@ -35,10 +48,7 @@ class Snapshot:
     worktree: str
     """The worktree's name."""
     commit: str
-    """The commit that holds the files, in hexadecimal.
-
-    Its parents: the worktree's HEAD, what is being merged into it, then the previous snapshot.
-    """
+    """The commit that holds the files, in hexadecimal. Its parents are the worktree's HEAD, then what is being merged into it."""
     tree: str
     """Its tree, in hexadecimal."""
     changed: bool
@@ -47,7 +57,15 @@ class Snapshot:
     """Paths that were left out: larger than ``max_file_bytes`` and untracked, unreadable, or repositories of their own."""
     previous: str | None
     """What the ref named when the snapshot was taken."""
-    _repository: ProjectRepository = attrs.field(repr=False, eq=False)
+    passing: bool
+    """Whether it may be thinned out later, as that of a heartbeat; others are kept for ever."""
+    _saver: _Saver = attrs.field(repr=False, eq=False)
+    _history: tuple[str | None, str | None] = attrs.field(repr=False, eq=False)
+    """What the history ref names, and what it is to name."""
+    _over_passing: bool = attrs.field(repr=False, eq=False)
+    """Whether the history says of the previous snapshot that it was a passing one; somebody may be naming it just now."""
+    _brings: tuple[str, ...] = attrs.field(repr=False, eq=False)
+    """The trees and blobs that were written."""
 
     @property
     def ref(self) -> str:
@@ -60,15 +78,37 @@ class Snapshot:
         Raises:
             RefMovedError: Another snapshot was pinned meanwhile, or the worktree was removed. Nothing was changed.
         """
-        if self.changed:
-            self._repository.move(self.ref, self.previous, self.commit, message=f"snapshot of {self.worktree}")
+        repository = self._saver.repository
+        if not self.changed:
+            if not self.passing:  # it is going to be named: it must not have been superseded as a passing one
+                repository.move(self.ref, self.previous, self.previous)
+            return
+        self._keep_previous()
+
+        message = f"snapshot of {self.worktree}"
+        repository.move(self.ref, self.previous, self.commit, message=message, first=self._refuse_named, brings=self._brings)
+        self._saver.mark(self.commit, passing=self.passing)
+
+    def _refuse_named(self) -> None:
+        if self._over_passing and not self._saver.is_passing(self.previous):
+            raise RefMovedError(self.ref, self.previous or "", "the same, which somebody was told of meanwhile")
+
+    def _keep_previous(self) -> None:
+        """Hang the previous snapshot on the history, before the ref lets go of it."""
+        repository, (before, after) = self._saver.repository, self._history
+        if after is None or repository.tip(self.ref) == self.commit:
+            return
+        try:
+            repository.move(HISTORY + self.worktree, before, after, brings=())
+        except RefMovedError as exc:
+            raise RefMovedError(self.ref, self.previous or "", "another snapshot") from exc
 
     def __str__(self) -> str:
         left_out = f", left out: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.worktree} {self.commit[:12]}{'' if self.changed else ' (unchanged)'}{left_out}"
 
 
-def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_file_bytes: int | None) -> Snapshot:
+def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_file_bytes: int | None, passing: bool = False) -> Snapshot:
     """Write the files of *worktree* as a commit and move no ref. To be called under the worktree's lock.
 
     Untracked files are included, ignored ones are not.
@@ -77,7 +117,8 @@ def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_fi
         repository: The repository.
         worktree: The worktree.
         note: First line of the commit's message.
-        max_file_bytes: Larger untracked files are left out; ``None`` takes all.
+        max_file_bytes: Larger untracked files are left out; ``None`` takes all, and looks at everything anew.
+        passing: Whether it may be thinned out later.
 
     Raises:
         GitFailedError: The folder is gone, or git refused.
@@ -87,24 +128,64 @@ def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_fi
     with git_errors(doing):
         if (trouble := admin_trouble(repository, worktree)) is not None:
             raise GitFailedError(doing, trouble)
+        saver = _Saver(repository, worktree)
         previous = repository.tip(WIP + worktree.name)
-        repo = repository.open_worktree(worktree.name)
-        reading = _Reading(repo, Path(worktree.path), max_file_bytes)
-        tree = reading.tree()
-        parents = _parents(repo, repository.admin(worktree.name), merged=not reading.unmerged)
+        reading, tree = _read_patiently(saver, previous or worktree.base, max_file_bytes)
+        repo, skipped = reading.repo, tuple(reading.skipped)
+        parents = _parents(repository, worktree, merged=not reading.unmerged)
         if _is_unchanged(repo, tree, parents, previous, worktree):
-            return Snapshot(worktree.name, previous or worktree.base, tree, False, tuple(reading.skipped), previous, repository)
+            commit = previous or worktree.base
+            saver.remember(reading, commit)
+            if not passing:
+                saver.mark(commit, passing=False)
+            return Snapshot(worktree.name, commit, tree, False, skipped, previous, passing, saver, (None, None), False, ())
         author, committer = repository.signatures(repo)
-        lineage = list(dict.fromkeys((*parents, *([previous] if previous else []))))
-        message = _message(worktree, note, reading.skipped)
-        commit = str(repo.create_commit(None, author, committer, message, tree, lineage))
-        return Snapshot(worktree.name, commit, tree, True, tuple(reading.skipped), previous, repository)
+        commit = str(repo.create_commit(None, author, committer, _message(worktree, note, reading.skipped), tree, parents))
+        saver.remember(reading, commit)
+        over_passing = saver.is_passing(previous)
+        line = _history(repository, worktree.name, repo, previous, committer, named=not over_passing)
+        return Snapshot(worktree.name, commit, tree, True, skipped, previous, passing, saver, line, over_passing, reading.brought(tree))
 
 
-def _parents(repo: pygit2.Repository, admin: Path, *, merged: bool) -> list[str]:
+def pinned(repository: ProjectRepository, worktree: Worktree) -> Snapshot:
+    """Return the latest snapshot that was taken, without looking at the files; where there is none, what the worktree started from."""
+    with git_errors(f"read the latest snapshot of {worktree.name}"):
+        previous = repository.tip(WIP + worktree.name)
+        commit = previous or worktree.base
+        tree = str(repository.open()[commit].peel(pygit2.Tree).id)
+    saver = _Saver(repository, worktree)
+    return Snapshot(worktree.name, commit, tree, False, (), previous, False, saver, (None, None), False, ())
+
+
+def _read_patiently(saver: _Saver, anchor: str, max_file_bytes: int | None) -> tuple[_Reading, str]:
+    for remaining in reversed(range(_TRIES)):
+        try:
+            reading = saver.read(anchor, max_file_bytes)
+            return reading, reading.tree()
+        except pygit2.GitError:  # a file never held still, or `git gc --prune=now` took what was written a moment ago
+            if not remaining:
+                raise
+            saver.forget()
+    raise AssertionError  # pragma: no cover - the last round returns or raises
+
+
+def tidy(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Remove what a killed snapshot left of the index it was writing; return whether there was something. Under the worktree's lock."""
+    return _Saver(repository, worktree).tidy()
+
+
+def left_out(repository: ProjectRepository, commit: str) -> tuple[str, ...]:
+    """Return the paths that the snapshot *commit* had to leave out, as its message tells them."""
+    with git_errors(f"read the snapshot {commit}"):
+        lines = repository.open()[commit].message.splitlines()
+    return tuple(line.removeprefix(_LEFT_OUT) for line in lines if line.startswith(_LEFT_OUT))
+
+
+def _parents(repository: ProjectRepository, worktree: Worktree, *, merged: bool) -> list[str]:
     """Return the parents that a commit of the agent's would have now: HEAD, and what it is merging, once every conflict is resolved."""
-    parents = [] if repo.head_is_unborn else [str(repo.head.peel(pygit2.Commit).id)]
-    if merged and (merging := admin / "MERGE_HEAD").is_file():
+    head = repository.worktree_head(worktree.name)
+    parents = [] if head is None else [head]
+    if merged and (merging := repository.admin(worktree.name) / "MERGE_HEAD").is_file():
         parents += merging.read_text("ascii").split()
     return parents
 
@@ -114,47 +195,223 @@ def _is_unchanged(repo: pygit2.Repository, tree: str, parents: list[str], previo
     if str(last.tree_id) != tree:
         return False
     # A commit of the agent's own is pinned even when it changed no file: a reset would lose it.
-    known = [str(parent) for parent in last.parent_ids[: len(parents)]] if previous else [worktree.base]
-    return parents == known
+    return parents == ([str(parent) for parent in last.parent_ids] if previous else [worktree.base])
+
+
+def _history(
+    repository: ProjectRepository, name: str, repo: pygit2.Repository, previous: str | None, who: pygit2.Signature, *, named: bool
+) -> tuple[str | None, str | None]:
+    """Return what the history ref names, and the commit it is to name so that *previous* stays reachable."""
+    before = repository.tip(HISTORY + name)
+    if previous is None:
+        return before, None
+    last = Earlier(previous, repo[previous].commit_time, named)
+    kept = history.thinned([*history.read(repo, before), last], int(time.time()))
+    if last not in kept:  # superseded within the hour that it stands for
+        kept.append(last)
+    return before, history.write(repo, name, kept, who)
 
 
 def _message(worktree: Worktree, note: str, skipped: list[str]) -> str:
-    left_out = "".join(f"Left-out: {path}\n" for path in skipped)
-    return f"{' '.join(note.split()) or 'snapshot'}\n\nWorktree: {worktree.name}\nBranch: {worktree.branch}\n{left_out}"
+    told = "".join(f"{_LEFT_OUT}{path}\n" for path in skipped)
+    return f"{' '.join(note.split()) or 'snapshot'}\n\nWorktree: {worktree.name}\nBranch: {worktree.branch}\n{told}"
+
+
+# --- what is known of the files ------------------------------------------------
+
+
+class _Saver:
+    """A git directory of our own for one worktree, with an index of our own: what is known of its files since the last snapshot.
+
+    Used under the worktree's lock. All of it may be lost at any time: the next snapshot then looks at everything anew.
+    """
+
+    def __init__(self, repository: ProjectRepository, worktree: Worktree) -> None:
+        self.repository = repository
+        self._worktree = worktree
+        self._admin = repository.admin(worktree.name)
+        self._folder = self._admin / "vespera"
+        self._basis = self._folder / "basis.json"
+        self._passing = self._folder / "passing"
+
+    def read(self, anchor: str, max_file_bytes: int | None) -> _Reading:
+        """Look at the files; *anchor* is the commit that a kept index must stand for."""
+        repo = self._open()
+        seen = self._seen(repo)
+        basis = self._remembered()
+        if max_file_bytes is not None and basis is not None and (basis["commit"], basis["seen"]) == (anchor, seen):
+            reading = _Reading(repo, self._worktree, max_file_bytes, seen, basis)
+            if not reading.changes_what_is_ignored():
+                return reading
+            repo = self._open()
+        self._begin_anew()
+        try:
+            return _Reading(repo, self._worktree, max_file_bytes, seen, None)
+        except pygit2.GitError as exc:
+            if "mandatory extension" not in str(exc) or not self._rewrite_by_git():
+                raise
+        return _Reading(self._open(), self._worktree, max_file_bytes, seen, None)
+
+    def _open(self) -> pygit2.Repository:
+        if not self._folder.joinpath("gitdir").exists():
+            self._folder.mkdir(exist_ok=True)
+            self._folder.joinpath("HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
+            self._folder.joinpath("commondir").write_bytes(os.fsencode(self.repository.common) + b"\n")
+            with suppress(FileExistsError):
+                self._folder.joinpath("config.worktree").symlink_to("../config.worktree")
+            self._folder.joinpath("gitdir").write_bytes(os.fsencode(self._worktree.path) + b"/.git\n")
+        return pygit2.Repository(str(self._folder))
+
+    def _seen(self, repo: pygit2.Repository) -> list[list[int]]:
+        """Return what shows that the agent's index, or what is ignored outside of the worktree, is another."""
+        ignored = self.repository.common / "info" / "exclude", self.repository.excludes_file(repo)
+        return [_stamp(path) for path in (self._admin / "index", *ignored)]
+
+    def _remembered(self) -> dict[str, Any] | None:
+        try:
+            basis = json.loads(self._basis.read_text("utf-8"))
+            return basis if basis["index"] == _stamp(self._folder / "index") else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def forget(self) -> None:
+        """Look at everything anew next time."""
+        self._basis.unlink(missing_ok=True)
+
+    def tidy(self) -> bool:
+        """Remove half-written files of ours; return whether there were any."""
+        left = [path for name in ("index.lock", "basis.new") if (path := self._folder / name).exists()]
+        for path in left:
+            path.unlink()
+        return bool(left)
+
+    def _begin_anew(self) -> None:
+        self.forget()
+        self._folder.joinpath("index.lock").unlink(missing_ok=True)  # only we come here
+        index = self._folder / "index"
+        if self._admin.joinpath("index").exists():
+            # With its time: what changed in the same tick as it was written must be looked at.
+            shutil.copy2(self._admin / "index", index)
+        else:
+            index.unlink(missing_ok=True)
+
+    def _rewrite_by_git(self) -> bool:
+        """Let git write our copy of a split or sparse index as a plain one, which libgit2 can read; ``False`` without git."""
+        git = shutil.which("git")
+        if git is None:
+            return False
+        place = [f"--git-dir={self._admin}", f"--work-tree={self._worktree.path}"]
+        plain = ["-c", "core.splitIndex=false", "-c", "index.sparse=false", "-c", "core.fsmonitor=false"]
+        command = [git, *place, *plain, "update-index", "--no-split-index", "--force-write-index"]
+        environment = {**os.environ, "GIT_INDEX_FILE": str(self._folder / "index")}
+        run = subprocess.run(command, cwd=self._worktree.path, env=environment, capture_output=True, check=False)
+        return run.returncode == 0
+
+    def remember(self, reading: _Reading, commit: str) -> None:
+        """Keep what is known now, for as long as the snapshot ref names *commit*."""
+        if reading.is_as_remembered(commit):
+            return
+        with suppress(OSError, pygit2.GitError):  # it only saves time
+            self._basis.unlink(missing_ok=True)
+            reading.index.write()
+            stamp = _stamp(self._folder / "index")
+            basis = {"commit": commit, "seen": reading.seen, "unmerged": reading.unmerged, "index": stamp}
+            temporary = self._folder / "basis.new"
+            temporary.write_text(json.dumps(basis), "utf-8")
+            temporary.replace(self._basis)
+
+    # passing snapshots
+
+    def is_passing(self, commit: str | None) -> bool:
+        """Tell whether nobody was told the name of this snapshot. Without evidence it counts as named."""
+        try:
+            return commit is not None and self._passing.read_text("ascii") == commit
+        except (OSError, ValueError):
+            return False
+
+    def mark(self, commit: str, *, passing: bool) -> None:
+        """Leave evidence that nobody was told the name of the latest snapshot, or take it away."""
+        with suppress(FileNotFoundError):  # the worktree was removed meanwhile
+            if passing:
+                self._passing.write_text(commit, "ascii")
+            else:
+                self._passing.unlink()
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
 class _Reading:
-    """One pass over the folder. The agent's index is used in memory for what it knows about unchanged files, and never written."""
+    """One pass over the folder."""
 
-    def __init__(self, repo: pygit2.Repository, folder: Path, max_file_bytes: int | None) -> None:
-        self._repo = repo
-        self._folder = folder
-        self._max_file_bytes = max_file_bytes
-        self._index = repo.index
-        self._index.read(True)
-        self.unmerged = self._index.conflicts is not None
+    def __init__(
+        self, repo: pygit2.Repository, worktree: Worktree, max_file_bytes: int | None, seen: list[list[int]], basis: dict[str, Any] | None
+    ) -> None:
+        self.repo = repo
+        self.seen = seen
         self.skipped: list[str] = []
+        self._folder = Path(worktree.path)
+        self._max_file_bytes = max_file_bytes
+        self._basis = basis
+        self.index = repo.index
+        self.unmerged = self.index.conflicts is not None if basis is None else bool(basis["unmerged"])
+        self._changes = self._compare()
+        self._touched: set[str] = set()
+        self._agents: pygit2.Index | None = None
+
+    def _compare(self) -> list[tuple[DeltaStatus, str]]:
+        for remaining in reversed(range(_TRIES)):
+            try:
+                deltas = self.index.diff_to_workdir(_FLAGS).deltas
+            except (OSError, pygit2.GitError):  # a file grew shorter while it was compared
+                if not remaining:
+                    raise
+            else:
+                return [(delta.status, os.fsdecode(delta.new_file.raw_path)) for delta in deltas]
+        raise AssertionError  # pragma: no cover - the last round raises or returns
+
+    def changes_what_is_ignored(self) -> bool:
+        """Tell whether files that were taken may be ignored now, or the reverse."""
+        return any(path.endswith(".gitignore") for _, path in self._changes)
+
+    def is_as_remembered(self, commit: str) -> bool:
+        """Tell whether what is known is what was known for *commit*."""
+        return self._basis is not None and self._basis["commit"] == commit and not self._touched
+
+    def brought(self, tree: str) -> tuple[str, ...]:
+        """Return the trees and blobs that stand for what changed in *tree*, itself included."""
+        root = self.repo[tree]
+        folders = {str(folder) for path in self._touched for folder in PurePosixPath(path).parents}
+        trees = (str(root[folder].id) for folder in folders - {"."} if folder in root)
+        return tree, *trees, *(str(self.index[path].id) for path in self._touched if path in self.index)
 
     def tree(self) -> str:
-        changes = [(delta.status, os.fsdecode(delta.new_file.raw_path)) for delta in self._index.diff_to_workdir(_FLAGS).deltas]
         # Removals first: a file may have become a folder, or the other way round.
-        for status, path in changes:
+        for status, path in self._changes:
             if status == DeltaStatus.DELETED and not self._is_outside_sparse(path):
                 self._forget(path)
-        for status, path in changes:
+        for status, path in self._changes:
             if status != DeltaStatus.DELETED:
                 self._take(path, untracked=status == DeltaStatus.UNTRACKED)
-        return str(self._index.write_tree(self._repo))
+        if self._basis is not None and not self._touched:
+            return str(self.repo[self._basis["commit"]].peel(pygit2.Tree).id)
+        return str(self.index.write_tree(self.repo))
 
     def _is_outside_sparse(self, path: str) -> bool:
         # An agent may have made its worktree sparse: what is not on disk because of that was not deleted.
-        entry = C.git_index_get_bypath(self._index._index, os.fsencode(path), 0)  # noqa: SLF001 - pygit2 shows no flags
+        entry = C.git_index_get_bypath(self.index._index, os.fsencode(path), 0)  # noqa: SLF001 - pygit2 shows no flags
         return entry != ffi.NULL and bool(entry.flags_extended & _SKIP_WORKTREE)
 
     def _forget(self, path: str) -> None:
+        self._touched.add(path)
         for stage in range(4):  # a path in conflict has up to three entries, and none of the ordinary kind
             try:
-                self._index.remove(path, stage)
+                self.index.remove(path, stage)
             except (OSError, pygit2.GitError):
                 continue
 
@@ -167,15 +424,22 @@ class _Reading:
             return
         if stat.S_ISDIR(status.st_mode):
             self._skip(path.rstrip("/"))
-        elif untracked and self._max_file_bytes is not None and status.st_size > self._max_file_bytes:
+        elif self._max_file_bytes is not None and status.st_size > self._max_file_bytes and (untracked or not self._is_tracked(path)):
             self._skip(path)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             self._read(path, full)
 
+    def _is_tracked(self, path: str) -> bool:
+        """Tell whether the agent's own index has the file: ours has untracked ones as well, since they were last saved."""
+        if self._agents is None:
+            self._agents = pygit2.Index(str(Path(self.repo.path).parent / "index"))
+        return path in self._agents
+
     def _read(self, path: str, full: Path) -> None:
+        self._touched.add(path)
         for _ in range(_TRIES):
             try:
-                self._index.add(path)
+                self.index.add(path)
             except (OSError, pygit2.GitError):
                 continue
             return
@@ -191,7 +455,7 @@ class _Reading:
         except OSError:
             self._skip(path)
         else:
-            self._index.add(pygit2.IndexEntry(path, self._repo.create_blob(content), mode))
+            self.index.add(pygit2.IndexEntry(path, self.repo.create_blob(content), mode))
 
     def _skip(self, path: str) -> None:
         self.skipped.append(os.fsencode(path).decode("utf-8", "backslashreplace"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
@@ -52,6 +55,31 @@ _TRIES = 200
 """How often to begin again when others were faster. One of them succeeds each time, so all get through."""
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _patient(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Repeat a call, which must be safe to repeat, that did not find an object: ``git gc`` moves them about, and is done in a moment."""
+
+    @functools.wraps(method)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        for pause_s in _PAUSES_S:
+            try:
+                return method(*args, **kwargs)
+            except GitFailedError as exc:
+                if not re.search(_MISSING, exc.reason):
+                    raise
+                time.sleep(pause_s)
+        return method(*args, **kwargs)
+
+    return call
+
+
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_MISSING = "object not found|no match for id|cannot be peeled|can not be successfully peeled|invalid object specified|^'?[0-9a-f]{40}'?$"
+
+
 class Worktrees:
     """One git worktree for each task or agent: made, saved, landed, removed. Reached as ``orch.worktrees``.
 
@@ -96,6 +124,7 @@ class Worktrees:
         repository = self._repository()
         repository.refuse_unsupported(repository.head(repository.open()))
 
+    @_patient
     def create(
         self,
         task: str | Task | None = None,
@@ -168,7 +197,8 @@ class Worktrees:
 
     # saving
 
-    def prepare_snapshot(self, worktree: WorktreeRef, *, note: str = "", whole: bool = False) -> Snapshot:
+    @_patient
+    def prepare_snapshot(self, worktree: WorktreeRef, *, note: str = "", whole: bool = False, passing: bool = False) -> Snapshot:
         """Write the worktree's files as a commit, and move no ref: that is ``pin()``'s part, which may run inside a store's transaction.
 
         Untracked files are included, ignored ones are not. The agent's index, HEAD, branch and hooks stay untouched. Without a change
@@ -178,6 +208,8 @@ class Worktrees:
             worktree: The worktree.
             note: First line of the commit's message.
             whole: Take untracked files of any size, instead of leaving out those above ``max_file_bytes``.
+            passing: It may be thinned out: all of the last hour are kept, then the last one of each hour for a week, then of each day.
+                Others are kept for ever.
 
         Raises:
             WorktreeNotFoundError: There is no such worktree.
@@ -189,9 +221,9 @@ class Worktrees:
         repository = self._repository()
         limit = None if whole else repository.home.config.max_file_bytes
         with repository.lock(checkout.owner_of(record)):
-            return snapshot.take(repository, record, note=note, max_file_bytes=limit)
+            return snapshot.take(repository, record, note=note, max_file_bytes=limit, passing=passing)
 
-    def snapshot(self, worktree: WorktreeRef, *, note: str = "") -> Snapshot:
+    def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
         """Save the worktree's files under ``refs/vespera/wip/<name>``. See `prepare_snapshot`.
 
         Raises:
@@ -200,7 +232,7 @@ class Worktrees:
         """
         record = self._record(worktree)
         for remaining in reversed(range(_TRIES)):
-            taken = self.prepare_snapshot(record, note=note)
+            taken = self.prepare_snapshot(record, note=note, passing=passing)
             try:
                 taken.pin()
             except RefMovedError:
@@ -210,8 +242,15 @@ class Worktrees:
                 return taken
         raise AssertionError  # pragma: no cover - the last round raises or returns
 
+    def left_out(self, commit: str) -> tuple[str, ...]:
+        """Return the paths that a snapshot had to leave out."""
+        from vespera_orchestrator.worktrees import snapshot
+
+        return snapshot.left_out(self._repository(), commit)
+
     # landing
 
+    @_patient
     def prepare_landing(
         self,
         worktree: WorktreeRef,
@@ -387,6 +426,7 @@ class Worktrees:
 
     # taking away
 
+    @_patient
     def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
         """Take the worktree away; its last state is kept under a rescue ref first, with every earlier snapshot behind it.
 
