@@ -28,6 +28,7 @@ SUBJECTS = {
     "worktrees": ("worktrees", "worktree creation, snapshots, landing and the forecast of conflicts, against git"),
     "content": ("content", "keeping, compressing and reading the bytes of artifacts, against the same by hand; memory for 2 GB"),
     "index": ("index", "taking artifacts into the search index, searching, disk; against SQLite's FTS5"),
+    "retrieval": ("retrieval", "whether the right text is found, against BM25, either half alone, and LanceDB's own hybrid"),
     "documents": ("documents", "a document update that changes nothing"),
 }
 """For each name the module, and what it measures."""

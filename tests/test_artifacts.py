@@ -285,7 +285,7 @@ def test_without_a_session_all_of_the_home_is_searched(artifacts, scope, monkeyp
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"query": None}, {"query": b"x"}, {"limit": 0}, {"limit": 10**9}, {"limit": "3"}, {"mode": "vector"}, {"kind": ""}, {"tags": [None]}],
+    [{"query": None}, {"query": b"x"}, {"limit": 0}, {"limit": 10**9}, {"limit": "3"}, {"mode": "both"}, {"kind": ""}, {"tags": [None]}],
 )
 def test_a_search_that_makes_no_sense_is_refused(artifacts, arguments):
     """The error names the argument, before anything is loaded."""

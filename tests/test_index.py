@@ -29,8 +29,9 @@ from vespera_orchestrator._model import Session, new_id, utcnow
 from vespera_orchestrator._sessions import Home, Scope
 from vespera_orchestrator.artifacts import Artifacts, passages
 from vespera_orchestrator.artifacts.content import FolderContent
-from vespera_orchestrator.artifacts.index import ArtifactIndex, Wanted
+from vespera_orchestrator.artifacts.index import ArtifactIndex
 from vespera_orchestrator.artifacts.ranking import Found, rank, terms
+from vespera_orchestrator.artifacts.table import Wanted
 from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, ReadOnlyError
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
@@ -56,8 +57,8 @@ def artifacts(tmp_path):
 def rows(artifacts: Artifacts) -> list[tuple]:
     """Return everything the index holds, in an order of our own."""
     index = artifacts._index
-    table = index._table(index._state().generation)
-    return sorted(tuple(str(v) for v in row.values()) for row in table.search().limit(100_000).to_list())
+    table = index._table(index._state())
+    return sorted(tuple(str(v) for name, v in row.items() if name != "epoch") for row in table.rows())
 
 
 def titles(artifacts: Artifacts, query: str, **how) -> list[str]:
@@ -89,11 +90,11 @@ def test_offsets_are_exact(text, media_type):
 
 def test_identifiers_are_taken_apart():
     """The parts of camelCase and snake_case are words."""
-    assert passages.identifier_parts("parseHTTPConfig2") == ["parse", "HTTP", "Config", "2"]
-    assert passages.identifier_parts("parse_config") == ["parse", "config"]
-    assert passages.identifier_parts("config") == []
-    assert passages.identifier_parts("größer_oderGleich") == ["größer", "oder", "Gleich"]
-    assert passages.identifier_parts("日本語") == ["日本", "本語"]
+    assert passages.identifier_parts("parseHTTPConfig2") == ("parse", "HTTP", "Config", "2")
+    assert passages.identifier_parts("parse_config") == ("parse", "config")
+    assert passages.identifier_parts("config") == ()
+    assert passages.identifier_parts("größer_oderGleich") == ("größer", "oder", "Gleich")
+    assert passages.identifier_parts("日本語") == ("日本", "本語")
     assert terms("parseConfigs running_late") == ["pars", "config", "run", "lat"]
 
 
@@ -305,7 +306,7 @@ def cut_manifests(folder: Path) -> None:
 def other_format(folder: Path) -> None:
     """Pretend that another version of the library wrote it."""
     state = folder / "state.json"
-    state.write_text(state.read_text().replace('"format": 1', '"format": 999'))
+    state.write_text(state.read_text().replace('"format": 2', '"format": 999'))
 
 
 def garbage_state(folder: Path) -> None:
@@ -371,7 +372,7 @@ def test_while_another_process_writes_it_is_searched_as_it_is(artifacts, monkeyp
     wanted = Wanted()
     with FileLock(artifacts._scope.home.locks / "index.lock"):
         found = artifacts._index.search("capybara", wanted, wait_s=0)
-        assert [entry.passage.title for entry in found] == ["One"]
+        assert [entry.passage.title for entry in found.ranked] == ["One"]
         assert artifacts._index.catch_up(wait_s=0) is None
         monkeypatch.setattr("vespera_orchestrator.artifacts.index._PATIENCE_S", 0)
         fresh = ArtifactIndex(artifacts._scope, artifacts._content)
@@ -421,20 +422,20 @@ def then_die(real):
         die()
     return call
 
-def half(table, artifacts, rows):
-    real_replace(table, artifacts, rows[: len(rows) // 2])
+def half(table, artifacts, rows, vectors, epoch):
+    real_replace(table, artifacts, rows[: len(rows) // 2], None, 0)
     die()
 
-real_replace = index._replace
-index._BATCH_PASSAGES, index._TIDY_PASSAGES = 4, (1, 1)
+real_replace = index.Table.replace
+index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT = 4, 1, 0
 artifacts = open_artifacts(Path(sys.argv[1]))
 point = sys.argv[2]
 if point == "made":
     index.ArtifactIndex._begin = then_die(index.ArtifactIndex._begin)
 elif point == "half":
-    index._replace = half
+    index.Table.replace = half
 elif point == "written":
-    index._replace = then_die(index._replace)
+    index.Table.replace = then_die(index.Table.replace)
 elif point == "tidied":
     index._tidy = then_die(index._tidy)
 elif point == "rebuilt":

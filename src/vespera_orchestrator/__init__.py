@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import NextAction as NextAction
     from vespera_orchestrator._model import NextStep as NextStep
     from vespera_orchestrator._model import Outcome as Outcome
+    from vespera_orchestrator._model import Reliance as Reliance
     from vespera_orchestrator._model import Session as Session
     from vespera_orchestrator._model import Task as Task
     from vespera_orchestrator._model import TaskDraft as TaskDraft
@@ -43,9 +44,12 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts import ArtifactList as ArtifactList
     from vespera_orchestrator.artifacts import Artifacts as Artifacts
     from vespera_orchestrator.artifacts import Collected as Collected
+    from vespera_orchestrator.artifacts import Context as Context
+    from vespera_orchestrator.artifacts import ContextPassage as ContextPassage
     from vespera_orchestrator.artifacts import Damage as Damage
     from vespera_orchestrator.artifacts import Exported as Exported
     from vespera_orchestrator.artifacts import Hit as Hit
+    from vespera_orchestrator.artifacts import IndexStatus as IndexStatus
     from vespera_orchestrator.artifacts import Shown as Shown
     from vespera_orchestrator.care import BackupReport as BackupReport
     from vespera_orchestrator.care import CheckReport as CheckReport
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.care import PruneReport as PruneReport
     from vespera_orchestrator.care import RepairReport as RepairReport
     from vespera_orchestrator.care import Severity as Severity
-    from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator.contracts import ContentStore, Embedder, Store
     from vespera_orchestrator.documents import Documents as Documents
     from vespera_orchestrator.documents import UpdateReport as UpdateReport
     from vespera_orchestrator.errors import AliasTakenError as AliasTakenError
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import DirtyCheckoutError as DirtyCheckoutError
     from vespera_orchestrator.errors import DocumentError as DocumentError
     from vespera_orchestrator.errors import DocumentUpdateError as DocumentUpdateError
+    from vespera_orchestrator.errors import EmbedderError as EmbedderError
     from vespera_orchestrator.errors import GitFailedError as GitFailedError
     from vespera_orchestrator.errors import InvalidInputError as InvalidInputError
     from vespera_orchestrator.errors import InvalidPlanError as InvalidPlanError
@@ -124,6 +129,7 @@ _HOMES = {
         "NextAction",
         "NextStep",
         "Outcome",
+        "Reliance",
         "Session",
         "Task",
         "TaskDraft",
@@ -136,9 +142,12 @@ _HOMES = {
         "ArtifactList",
         "Artifacts",
         "Collected",
+        "Context",
+        "ContextPassage",
         "Damage",
         "Exported",
         "Hit",
+        "IndexStatus",
         "Shown",
     ),
     "care": (
@@ -169,6 +178,7 @@ _HOMES = {
         "DirtyCheckoutError",
         "DocumentError",
         "DocumentUpdateError",
+        "EmbedderError",
         "GitFailedError",
         "InvalidInputError",
         "InvalidPlanError",
@@ -226,6 +236,8 @@ __all__ = [
     "ConditionError",
     "ConflictError",
     "ContentAccessError",
+    "Context",
+    "ContextPassage",
     "CorruptContentError",
     "CorruptRecordError",
     "CorruptStoreError",
@@ -237,12 +249,14 @@ __all__ = [
     "DocumentUpdateError",
     "DocumentVersion",
     "Documents",
+    "EmbedderError",
     "Event",
     "ExportReport",
     "Exported",
     "Finding",
     "GitFailedError",
     "Hit",
+    "IndexStatus",
     "InvalidInputError",
     "InvalidPlanError",
     "LandingRefusedError",
@@ -262,6 +276,7 @@ __all__ = [
     "PruneReport",
     "ReadOnlyError",
     "RefMovedError",
+    "Reliance",
     "RepairReport",
     "Running",
     "SchemaVersionError",
@@ -316,6 +331,7 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
     home: str | os.PathLike[str] | None = None,
     session: str | None = None,
     agent: str | None = None,
+    embedder: str | Embedder | None = None,
     clock: Callable[[], datetime] | None = None,
     durability: Literal["full", "normal"] | None = None,
 ) -> Orchestrator:
@@ -331,6 +347,8 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
         home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
         session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
         agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
+        embedder: What makes the vectors of the search: ``"auto"``, ``"none"``, ``"NAME:MODEL"``, or an object that keeps
+            `contracts.Embedder`; see `Orchestrator.open`.
         clock: Tells the time, aware. For tests.
         durability: ``"full"`` or ``"normal"``: whether what was acknowledged survives a power cut, or only the death of every process.
 
@@ -349,6 +367,7 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
         home=home,
         session=session,
         agent=agent,
+        embedder=embedder,
         clock=clock or utcnow,
         durability=durability,
     )

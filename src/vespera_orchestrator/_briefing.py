@@ -9,7 +9,7 @@ import attrs
 
 from vespera_orchestrator import _rules
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import Artifact, Attempt, CauseKind, Checkpoint, NextStep, Session, Task, TaskStatus, Why
+from vespera_orchestrator._model import Artifact, Attempt, CauseKind, Checkpoint, NextStep, Reliance, Session, Task, TaskStatus, Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -178,6 +178,8 @@ class Status:
     clashes: tuple[str, ...]
     """Worktrees that would conflict as they were last saved, a line each; see `Worktrees.forecast`."""
     next_step: NextStep
+    outdated: tuple[Reliance, ...]
+    """Tasks that were given a version of an artifact which has a later one by now, at most ten."""
     as_of: datetime
     budget_tokens: int | None
     """About how long it may print; ``None`` for the usual page."""
@@ -238,6 +240,15 @@ class Status:
         ]
         if self.clashes:
             found.append(("Conflicts ahead", list(self.clashes), len(self.clashes), "orch.worktrees.forecast()"))
+        if self.outdated:
+            found.append(
+                (
+                    "Given what has changed since",
+                    [str(g) for g in self.outdated],
+                    len(self.outdated),
+                    "orch.artifacts.reliances(outdated=True)",
+                )
+            )
         if len(self.chain) > 1:
             path = " → ".join(task.alias for task in self.chain)
             found.append(("Longest chain ahead", [path], 1, "orch.graph().critical_path()"))
@@ -377,14 +388,6 @@ def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, 
 # --- briefing an agent ------------------------------------------------------
 
 
-@attrs.frozen
-class Source:
-    """One piece of text that an agent is given, and where it comes from."""
-
-    heading: str
-    text: str
-
-
 def work_briefing(
     *,
     goal: str,
@@ -394,10 +397,9 @@ def work_briefing(
     folder: str | None,
     not_saved: Sequence[str],
     needed: Sequence[Task],
-    sources: Sequence[Source],
     budget_tokens: int,
 ) -> str:
-    """Write what an agent needs to start, within a budget: the task first, then what it builds on, nearest first."""
+    """Write what an agent needs to start, within a budget: the task, where to work, the last checkpoint, what it builds on."""
     lines = [f"# {task.title}", "", f"Goal of the session: {one_line(goal, 300)}"]
     lines += [f"Work in: {folder}"] if folder else []
     lines += (
@@ -412,16 +414,7 @@ def work_briefing(
     for other in needed:
         outputs = f"; outputs: {one_line(str(dict(other.outputs)), 400)}" if other.outputs else ""
         lines += ["", f"Builds on {other.alias} ({other.status}): {other.summary or other.title}{outputs}"]
-    text = clip("\n".join(lines), budget_tokens)
-    left = budget_tokens - tokens(text)
-    for position, source in enumerate(sources):
-        share = left // max(1, min(3, len(sources) - position))
-        part = clip(f"\n\n## {source.heading}\n\n{source.text}", share)
-        if share < 40:  # noqa: PLR2004 - less than two lines say nothing
-            break
-        text += part
-        left -= tokens(part)
-    return text
+    return clip("\n".join(lines), budget_tokens)
 
 
 # --- bringing together ------------------------------------------------------
@@ -471,7 +464,7 @@ _LISTED: Final = 50
 """So many unfinished subtasks are named; the rest are counted."""
 _EXCERPT: Final = 200
 """Longest excerpt of one artifact, in tokens."""
-_SHORTEST: Final = 20
+SHORTEST: Final = 20
 """A shorter excerpt says nothing: the artifact is only named."""
 _NAMING: Final = 25
 """About how many tokens it takes to name a subtask and its artifacts."""
@@ -490,7 +483,7 @@ def _brought(child: Task, artifacts: Sequence[Artifact], share: int, excerpt: Ca
         lines += ["", f"Outputs: `{one_line(dump_json(dict(child.outputs), 'outputs'), 400)}`"]
     for artifact in artifacts:
         name = f"{one_line(artifact.title, 200)}, {artifact.id}{' (cut short)' if artifact.partial else ''}"
-        if share < _SHORTEST:
+        if share < SHORTEST:
             lines += ["", f"See {name}."]
         else:
             lines += ["", f"From {name}:", "", *_quoted(excerpt(artifact, share))]

@@ -896,6 +896,32 @@ class StoreContract:
         told = store.events(kinds=["artifact_saved"])
         assert [event.data["artifact"] for event in told][:2] == [first.id, second.id]
 
+    def test_what_a_task_was_given_is_kept_until_it_is_given_anew(self, store, session_id):
+        """Versions of others' artifacts, once in an attempt; what is superseded is outdated for tasks that rest on it, till given anew."""
+        maker, user = store.plan(session_id, [draft("a"), draft("b")])
+        save = lambda content, task=maker.id: store.save_artifact(  # noqa: E731
+            session_id, artifact("T", content), task_id=task, attempt=None, agent="ada"
+        )
+        first, own, loose = save("1"), save("2", user.id), save("3", None)
+        for _ in range(2):
+            store.give_context(user.id, [first.id, own.id, loose.id, "a_missing"], agent="ada")
+        (told,) = store.events(kinds=["context_given"])
+        assert (told.task_id, told.agent, told.data) == (user.id, "ada", {"attempt": 0, "artifacts": [first.id, loose.id]})
+        both = store.reliances(task_id=user.id)
+        assert [(r.alias, r.artifact_id, r.version, r.outdated) for r in both] == [("b", first.id, 1, False), ("b", loose.id, 1, False)]
+        second = save("4")
+        assert store.reliances(outdated=True) == []  # it has not begun
+        store.claim(session_id, "ada", task_id=user.id, lease_s=60)
+        (outdated,) = store.reliances(session_id=session_id, outdated=True, limit=5)
+        assert (outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (first.id, second.id, 2)
+        assert store.reliances(artifact_ids=[first.id]) == [outdated]
+        assert store.reliances(session_id=started(store)) == store.reliances(artifact_ids=[]) == []
+        store.give_context(user.id, [second.id, loose.id], agent="ada")
+        assert store.reliances(outdated=True) == []
+        assert {(r.artifact_id, r.attempt) for r in store.reliances()} == {(loose.id, 1), (second.id, 1)}
+        with pytest.raises(TaskNotFoundError):
+            store.give_context("t_missing", [first.id], agent=None)
+
     def test_artifacts_are_listed(self, store, session_id):
         """By session, task, kind, title; current ones or all; in either order; counted."""
         a, b = store.plan(session_id, [draft("a"), draft("b")])

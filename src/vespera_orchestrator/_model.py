@@ -323,6 +323,37 @@ class Artifact:
 
 
 @attrs.frozen(repr=False)
+class Reliance:
+    """That a task was given a version of an artifact to build on."""
+
+    task_id: str
+    alias: str
+    """Of the task."""
+    attempt: int
+    """In which attempt; 0 before the first."""
+    artifact_id: str
+    title: str
+    """Of the artifact."""
+    version: int
+    latest_id: str
+    """The artifact's latest version; the one that was given, unless it was superseded."""
+    latest_version: int
+    given_at: datetime
+
+    @property
+    def outdated(self) -> bool:
+        """Whether there is a later version by now."""
+        return self.latest_id != self.artifact_id
+
+    def __str__(self) -> str:
+        now = f"; there is version {self.latest_version} now ({self.latest_id})" if self.outdated else ""
+        return f"{self.alias} was given {self.title!r} version {self.version} ({self.artifact_id}){now}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@attrs.frozen(repr=False)
 class Event:
     """A fact recorded, in the past tense."""
 
@@ -417,6 +448,8 @@ class Why:
     alias: str
     status: TaskStatus
     causes: tuple[Cause, ...]
+    outdated: tuple[Reliance, ...] = ()
+    """What it was given to build on and has changed since; no cause, but worth a look."""
 
     @property
     def ready(self) -> bool:
@@ -429,11 +462,12 @@ class Why:
         return any(cause.kind is CauseKind.PERSON for cause in self.causes)
 
     def __str__(self) -> str:
+        changed = "".join(f"; {str(given).removeprefix(f'{self.alias} ')}" for given in self.outdated)
         if self.ready:
-            return f"{self.alias} is ready"
+            return f"{self.alias} is ready{changed}"
         if self.status.is_terminal:
-            return f"{self.alias} " + "; ".join(c.sentence.removeprefix("it ") for c in self.causes)
-        return f"{self.alias} is {self.status}: " + "; ".join(c.sentence for c in self.causes)
+            return f"{self.alias} " + "; ".join(c.sentence.removeprefix("it ") for c in self.causes) + changed
+        return f"{self.alias} is {self.status}: " + "; ".join(c.sentence for c in self.causes) + changed
 
     def __repr__(self) -> str:
         return str(self)

@@ -29,7 +29,7 @@ from vespera_orchestrator.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.contracts import Embedder, Store
 
 HOME_NAME = ".task_orchestrator"
 ENV_SESSION = "MCP_ORCHESTRATOR_SESSION"
@@ -37,6 +37,7 @@ ENV_HOME = "VESPERA_ORCHESTRATOR_HOME"
 ENV_STORE = "VESPERA_ORCHESTRATOR_STORE"
 ENV_CONTENT = "VESPERA_ORCHESTRATOR_CONTENT"
 ENV_AGENT = "VESPERA_ORCHESTRATOR_AGENT"
+ENV_EMBEDDER = "VESPERA_ORCHESTRATOR_EMBEDDER"
 DEFAULT_AGENT = "main"
 
 # --- the home ---------------------------------------------------------------
@@ -110,6 +111,8 @@ class Config:
     """What happens when work would undo what others landed: ``warn`` or ``refuse``."""
     documents: bool = True
     """Whether project documents are kept, for sessions that have a project type."""
+    embedder: str = "auto"
+    """What makes the vectors of the search: ``auto``, ``none``, or ``NAME:MODEL``; see `Orchestrator.open`."""
 
 
 def _command(value: object) -> str | None:
@@ -139,6 +142,7 @@ _CONFIG_KEYS: dict[tuple[str, str], tuple[str, object]] = {
     ("worktrees", "check_timeout_s"): ("check_timeout_s", int),
     ("worktrees", "undoing"): ("undoing", ("warn", "refuse")),
     ("documents", "enabled"): ("documents", bool),
+    ("search", "embedder"): ("embedder", str),
 }
 """For each setting its field, and what it may be: a type, one of some words, or what a function says of it."""
 
@@ -161,6 +165,9 @@ _CONFIG_TEXT = """\
 
 [documents]
 # enabled = true                      # keep docs/ up to date in sessions that have a project type
+
+[search]
+# embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"
 """
 
 
@@ -331,13 +338,23 @@ class Scope:
     The rooms below the façade are given one, so that all of them resolve names in the same way.
     """
 
-    def __init__(self, home: Home, store: Store, *, agent: str | None = None, session_id: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        *,
+        agent: str | None = None,
+        session_id: str | None = None,
+        embedder: str | Embedder | None = None,
+    ) -> None:
         self.home = home
         self._store = store
         self._closed = False
         self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
         self.pinned = session_id
         """The session that this process chose itself."""
+        self.embedder: str | Embedder = embedder or os.environ.get(ENV_EMBEDDER, "").strip() or home.config.embedder
+        """What makes vectors, as it was asked for; nothing is loaded for it here."""
 
     @property
     def store(self) -> Store:
@@ -458,6 +475,8 @@ class AgentContext:
     """It may hold a password."""
     content_url: str | None = None
     """Where the bytes of artifacts are, when not in the home or where its settings say."""
+    embedder: str | None = None
+    """What makes vectors, where it was named; an object cannot be handed on."""
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment for the child process: *base* (by default this process's) with the names that make it join the session.
@@ -478,6 +497,8 @@ class AgentContext:
         inherited[ENV_AGENT] = self.agent
         if self.content_url is not None:
             inherited[ENV_CONTENT] = self.content_url
+        if self.embedder is not None:
+            inherited[ENV_EMBEDDER] = self.embedder
         return inherited
 
     def __repr__(self) -> str:
@@ -487,4 +508,5 @@ class AgentContext:
     @classmethod
     def of(cls, scope: Scope, *, task: Task | None, agent: str, artifacts: tuple[Artifact, ...], content_url: str | None = None) -> Self:
         """Collect what a child of this scope is given."""
-        return cls(scope.session(), task, agent, artifacts, scope.home.path, scope.store.url, content_url)
+        embedder = scope.embedder if isinstance(scope.embedder, str) else None
+        return cls(scope.session(), task, agent, artifacts, scope.home.path, scope.store.url, content_url, embedder)

@@ -412,33 +412,29 @@ class Work:
     def briefing(self, budget_tokens: int = 4000) -> str:
         """Write what is needed to start: the task, the last checkpoint, what its dependencies brought, related passages.
 
+        The passages are those of `Artifacts.context`, and which artifact versions they are from is recorded with the task.
+
         Args:
             budget_tokens: About how long it may be; one token is counted as four characters.
         """
         _inputs.at_least(1, budget_tokens, "budget_tokens")
         orch = self._orch
-        needed = list(orch._store.situation(self.task.id).needed.values())
-        built_on = orch._inherited(self.task)
-        sources = [_briefing.Source(f"{a.title} ({a.id})", orch._excerpt(a, budget_tokens)) for a in built_on[:12]]
-        known = {artifact.id for artifact in built_on}
-        query = f"{self.task.title} {self.task.description}"[:1000]
-        hits = orch.artifacts.search(query, limit=8, session=self.task.session_id)
-        sources += [
-            _briefing.Source(f"Related: {h.title} ({h.artifact_id})", h.text)
-            for h in hits
-            if h.artifact_id not in known and h.task_id != self.task.id
-        ]
-        return _briefing.work_briefing(
+        text = _briefing.work_briefing(
             goal=orch._scope.session(self.task.session_id).goal,
             task=self.task,
             attempt=self.attempt,
             resumed_from=self.resumed_from,
             folder=None if self.worktree is None else self.worktree.path,
             not_saved=self.left_out or orch._handover.left_out(self.resumed_from),
-            needed=needed,
-            sources=sources,
+            needed=list(orch._store.situation(self.task.id).needed.values()),
             budget_tokens=budget_tokens,
         )
+        left = budget_tokens - _briefing.tokens(text) - 1  # the blank line between the two
+        if left < _briefing.SHORTEST:
+            return text
+        query = f"{self.task.title} {self.task.description}"[:1000]
+        context = str(orch.artifacts.context(query, task=self.task, budget_tokens=left))
+        return f"{text}\n\n{context}" if context else text
 
     def checkpoint(self, state: JsonValue, note: str = "", progress: float | None = None) -> Checkpoint:
         """Save what the next attempt would need to go on from here, and renew the hold. The worktree's files are saved with it.

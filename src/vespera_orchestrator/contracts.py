@@ -1,6 +1,7 @@
 """What a backend must promise, written for whoever implements one.
 
-Two things can be replaced: the `Store`, which holds the truth, and the `ContentStore`, which holds the bytes of artifacts.
+Three things can be replaced: the `Store`, which holds the truth, the `ContentStore`, which holds the bytes of artifacts, and the
+`Embedder`, which turns passages into vectors.
 
 **Rules for every store**
 
@@ -34,6 +35,7 @@ from vespera_orchestrator._model import (
     Finished,
     JsonValue,
     Outcome,
+    Reliance,
     Session,
     Situation,
     Task,
@@ -60,12 +62,14 @@ __all__ = [
     "Claim",
     "ContentStore",
     "DocumentVersion",
+    "Embedder",
     "Ending",
     "Event",
     "Finished",
     "JsonValue",
     "Ledger",
     "Outcome",
+    "Reliance",
     "Session",
     "Situation",
     "Store",
@@ -373,6 +377,36 @@ class Store(Protocol):
     def count_artifacts(self, session_id: str) -> int:
         """Return how many current artifacts the session has."""
 
+    def give_context(self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None) -> None:
+        """Record that the task, in its latest attempt, was given these artifact versions to build on. Event ``context_given``.
+
+        Its own artifacts do not count, nor do ids that do not exist. A version takes the place of an earlier one of the same artifact.
+        What was given before, in the same attempt, is given once: where nothing is new, nothing is written.
+
+        Raises:
+            TaskNotFoundError: There is none with this id.
+        """
+
+    def reliances(
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        artifact_ids: Iterable[str] | None = None,
+        outdated: bool = False,
+        limit: int | None = None,
+    ) -> list[Reliance]:
+        """Return which tasks were given which artifact versions, in the order they were given.
+
+        Args:
+            session_id: Only tasks of this session.
+            task_id: Only this task.
+            artifact_ids: Only these versions.
+            outdated: Only versions that were superseded since, and only tasks that rest on them: held, blocked or completed, not
+                archived, and no recovery. Costs what is found, not what is stored.
+            limit: Most to return.
+        """
+
     # worktrees and documents
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
@@ -543,3 +577,39 @@ class ContentStore(Protocol):
 
     def verify(self, digest: str) -> str | None:
         """Return what is wrong with the bytes, or ``None``. Reads all of them, in constant memory."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors, so that texts about the same thing point the same way.
+
+    Called from any thread, and from several processes at once. It may be slow and it may fail: a passage whose vector could not be made
+    is found by its words, and embedded later.
+
+    It may have an attribute ``least_cosine``: what shares no word with a query and is not that near to it is no answer to it. Without
+    one, the nearest are given, however far they are.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Names everything that the vectors depend on: name, model, version. Another identity means another index."""
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has; always the same for one identity."""
+
+    def passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return one vector for each text, of any length but finite; compared by their angle. Zeros where a text says nothing.
+
+        A text is an artifact's title, a line break, and a passage. An array of numpy will do as well.
+
+        Raises:
+            Exception: Any: the passages are kept without vectors, and tried again when the index is next brought up to date.
+        """
+
+    def query(self, text: str) -> Sequence[float]:
+        """Return the vector of what somebody asks for.
+
+        Raises:
+            Exception: Any: the search goes by words alone, unless vectors alone were asked for.
+        """

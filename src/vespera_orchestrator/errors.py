@@ -40,6 +40,7 @@ The branches are cut by what a caller can do about them::
     │  ├─ GitFailedError
     │  └─ UnsupportedRepositoryError
     ├─ ArtifactIndexError                 the search index; the artifacts are unharmed
+    │  └─ EmbedderError                   vectors could not be made
     ├─ DocumentError                      a document; the work is unharmed
     │  ├─ DocumentUpdateError
     │  └─ TemplateError
@@ -617,6 +618,10 @@ class ArtifactIndexError(VesperaError):
 
     def __str__(self) -> str:
         return f"search index: cannot {self.doing}: {self.reason}; {self.remedy}"
+
+
+class EmbedderError(ArtifactIndexError):
+    """The embedder failed, or gave something else than vectors. What was saved is kept, and found by its words."""
 
 
 class DocumentError(VesperaError):

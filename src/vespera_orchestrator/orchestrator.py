@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import cached_property
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import JsonValue, TaskDraft, Worktree
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.care import BackupReport, CheckReport, ExportReport, PruneReport, RepairReport
-    from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator.contracts import ContentStore, Embedder, Store
     from vespera_orchestrator.documents import Documents
     from vespera_orchestrator.worktrees import Worktrees
 
@@ -104,6 +103,7 @@ class Orchestrator:
         home: str | os.PathLike[str] | None = None,
         session: str | None = None,
         agent: str | None = None,
+        embedder: str | Embedder | None = None,
         clock: Callable[[], datetime] = utcnow,
         durability: Literal["full", "normal"] | None = None,
     ) -> Self:
@@ -121,6 +121,10 @@ class Orchestrator:
             home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
             session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
             agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
+            embedder: What makes the vectors of the search: ``"auto"`` (the default: the static model of the extra ``vectors`` where it is
+                installed), ``"none"``, ``"NAME"`` or ``"NAME:MODEL"`` of LanceDB's registry such as ``"ollama:nomic-embed-text"``, or
+                an object that keeps `contracts.Embedder`. Also ``VESPERA_ORCHESTRATOR_EMBEDDER``, and ``[search] embedder`` in
+                ``config.toml``, which is the place where several processes share the home. Loaded by the first search, not here.
             clock: Tells the time, aware. For tests.
             durability: ``"full"``: what was acknowledged survives a power cut; ``"normal"``: faster on a disk that really flushes, and a
                 power cut may take the last moments, never the death of a process. By default what ``config.toml`` says, else full.
@@ -140,7 +144,7 @@ class Orchestrator:
             opened = open_store(given, place.database, clock, durability=durability or place.config.durability)
         else:
             opened = _inputs.store(given)
-        scope = Scope(place, opened, agent=agent, session_id=session)
+        scope = Scope(place, opened, agent=agent, session_id=session, embedder=embedder)
         orch = cls(scope, clock=clock, owns_store=opened is not given, content=content or os.environ.get(ENV_CONTENT) or None)
         if orch._content_url is not None:  # a wrong address is told now, not when the first work is handed in
             orch._content  # noqa: B018 - opens it
@@ -322,23 +326,12 @@ class Orchestrator:
     def _inherited(self, task: Task | None) -> tuple[Artifact, ...]:
         if task is None:
             return tuple(self._store.artifacts(session_id=self._scope.session_id(), newest_first=True, limit=50))
-        order = self._upstream(task)
+        from vespera_orchestrator.artifacts.context import upstream
+
+        order = list(upstream(self._store, task))
         found = self._store.artifacts(task_ids=order)
         place = {task_id: number for number, task_id in enumerate(order)}
         return tuple(sorted(found, key=lambda artifact: (artifact.kind in _ASIDE, place[str(artifact.task_id)])))
-
-    def _upstream(self, task: Task) -> list[str]:
-        """Return the ids of all tasks that *task* builds on, its subtasks included, nearest first."""
-        seen: dict[str, None] = {}
-        queue = deque([task])
-        while queue:
-            at = queue.popleft()
-            below = self._store.tasks(TaskQuery(session_id=at.session_id, parent_task_id=at.id, limit=None, include_archived=True))
-            for other in [*self._store.situation(at.id).needed.values(), *below]:
-                if other.id not in seen:
-                    seen[other.id] = None
-                    queue.append(other)
-        return list(seen)
 
     def resume(self, *, budget_tokens: int | None = None) -> _briefing.Briefing:
         """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines.
@@ -574,9 +567,14 @@ class Orchestrator:
         return self._store.ready(self._scope.session_id(), _inputs.at_least(0, limit, "limit") or 0)
 
     def why(self, task: TaskRef) -> Why:
-        """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready."""
+        """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready.
+
+        Beside that, ``Why.outdated`` tells what the task was given to build on and has changed since.
+        """
         self._expire()
-        return _rules.why(self._store.situation(self._scope.task(task).id))
+        meant = self._scope.task(task)
+        outdated = self._store.reliances(task_id=meant.id, outdated=True, limit=10)
+        return attrs.evolve(self._why(meant), outdated=tuple(outdated))
 
     def next_step(self) -> NextStep:
         """Say the one thing to do now. Never empty; also without a session."""
@@ -638,6 +636,7 @@ class Orchestrator:
             chain=tuple(store.longest_chain(session.id, 10)),
             clashes=self._clashes(session),
             next_step=self._next_step(everything, ready[0] if ready else None),
+            outdated=tuple(store.reliances(session_id=session.id, outdated=True, limit=10)),
             as_of=self._clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),

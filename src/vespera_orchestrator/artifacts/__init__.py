@@ -7,6 +7,7 @@ view of both that follows the event log: it is loaded when somebody searches, an
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,19 +16,26 @@ from typing import IO, TYPE_CHECKING, Any
 import attrs
 
 from vespera_orchestrator import _inputs
-from vespera_orchestrator._model import Artifact, ArtifactDraft, Session, Task
+from vespera_orchestrator._briefing import CHARS_PER_TOKEN
+from vespera_orchestrator._model import Artifact, ArtifactDraft, Session, Task, utcnow
 from vespera_orchestrator.artifacts import browsing, files
+from vespera_orchestrator.artifacts import context as choosing
 from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected, FolderContent
-from vespera_orchestrator.artifacts.index import ArtifactIndex, Wanted
+from vespera_orchestrator.artifacts.context import Context, ContextPassage
+from vespera_orchestrator.artifacts.index import ArtifactIndex, IndexStatus
 from vespera_orchestrator.artifacts.passages import is_text
 from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, comparable, difference, shown_bytes, summary
+from vespera_orchestrator.artifacts.table import Wanted
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     ArtifactNotFoundError,
     CorruptContentError,
     InvalidInputError,
+    MissingDependencyError,
+    ReadOnlyError,
     SessionNotFoundError,
+    StoreError,
 )
 
 if TYPE_CHECKING:
@@ -36,11 +44,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from vespera_orchestrator._model import JsonValue
+    from vespera_orchestrator._model import JsonValue, Reliance
     from vespera_orchestrator._sessions import Scope
+    from vespera_orchestrator.artifacts.index import Mode
+    from vespera_orchestrator.artifacts.ranking import Ranked
     from vespera_orchestrator.contracts import ContentStore
 
-__all__ = ["ArtifactList", "Artifacts", "Collected", "Damage", "Exported", "FolderContent", "Hit", "Shown"]
+__all__ = [
+    "ArtifactList",
+    "Artifacts",
+    "Collected",
+    "Context",
+    "ContextPassage",
+    "Damage",
+    "Exported",
+    "FolderContent",
+    "Hit",
+    "IndexStatus",
+    "Shown",
+]
+
+log = logging.getLogger("vespera_orchestrator")
 
 ALL_SESSIONS = "*"
 DAY_S = 86_400.0
@@ -52,6 +76,9 @@ _SEARCH_WAIT_S = 2.0
 _CATCH_UP_WAIT_S = 60.0
 _MOST_HITS = 1000
 _QUERY_CHARACTERS = 4000
+_MOST_BEARING = 40
+"""So many artifacts are looked at for a context."""
+_MOST_DEPENDED_ON = 50
 _QUOTED_WITHIN = 20
 """Among so many hits a source is looked for before what quotes it is shown first."""
 
@@ -75,6 +102,8 @@ class Hit:
     """Which version of the artifact this is."""
     superseded: bool = False
     """Whether a later version exists; only ever true with ``include_superseded``."""
+    mode: Mode = "text"
+    """How it was looked for: ``"hybrid"``, ``"text"`` or ``"vector"``."""
 
     def __repr__(self) -> str:
         return f"Hit({self.artifact_id!r}, {self.title!r}, {' '.join(self.text.split())[:60]!r})"
@@ -553,7 +582,7 @@ class Artifacts:
         query: str,
         *,
         limit: int = 10,
-        mode: str = "text",
+        mode: Mode | None = None,
         session: str | Session | None = None,
         task: str | Task | None = None,
         kind: str | None = None,
@@ -562,8 +591,9 @@ class Artifacts:
     ) -> builtins.list[Hit]:
         """Find artifacts by what they say, the best first, one hit for each, showing its best passage.
 
-        Words count, not order, in any of their forms; parts of identifiers count as words (``config`` finds ``parseConfig``). Any
-        character may occur in *query*; none has a special meaning. Everything saved before the call is found, in whatever process it was
+        Words count in any of their forms, and parts of identifiers count as words (``config`` finds ``parseConfig``). With vectors (the
+        extra ``vectors``, or another embedder; see `Orchestrator.open`) what says it in other words is found as well. Any character may
+        occur in *query*; none has a special meaning. Everything saved before the call is found, in whatever process it was
         saved, unless another process is bringing the index up to date and does not finish within two seconds: then the newest may be
         missing. The first search in a process loads LanceDB (a second or two).
 
@@ -572,12 +602,13 @@ class Artifacts:
         Args:
             query: What to look for; its first 4,000 characters count.
             limit: Most hits, 1 to 1,000.
-            mode: ``"text"``.
+            mode: ``"text"``: by words alone. ``"vector"``: by vectors alone. ``"hybrid"``, the default: by both, or by words where no
+                vectors can be had; ``Hit.mode`` tells which it was.
             session: Only artifacts of this session; by default the current one where there is one, and ``"*"`` for all of the home.
             task: Only artifacts of this task.
             kind: Only artifacts of this kind.
             tags: Only artifacts that have all of these.
-            include_superseded: Whether older versions may be found as well.
+            include_superseded: Whether older versions may be found as well; they come after all current ones.
 
         Returns:
             The hits; empty when nothing matches, or *query* has no words but such as "the".
@@ -585,13 +616,16 @@ class Artifacts:
         Raises:
             InvalidInputError: An argument cannot be used.
             ArtifactIndexError: The index cannot be used, nor made anew; or this process was forked from one that had used it.
+            EmbedderError: Vectors alone were asked for, and the embedder failed.
+            MissingDependencyError: Vectors alone were asked for, or an embedder was named, and it is not installed.
         """
         _check_search(query, limit, mode)
         query = _clean(query[:_QUERY_CHARACTERS])
         owner = self._scope.task(task) if task is not None else None
+        session_id = self._session(session, owner)
         wanted = Wanted(
-            session_id=self._session(session, owner),
-            task_id=owner.id if owner is not None else None,
+            session_ids=None if session_id is None else (session_id,),
+            task_ids=None if owner is None else (owner.id,),
             kind=None if kind is None else _word("kind", kind),
             tags=_tags(tags),
             include_superseded=include_superseded,
@@ -600,14 +634,113 @@ class Artifacts:
         if not any(character.isalnum() for character in query):
             return []
         hits: builtins.list[tuple[Hit, Artifact]] = []
-        for entry in self._index.search(query, wanted, wait_s=_SEARCH_WAIT_S):
+        answer = self._index.search(query, wanted, wait_s=_SEARCH_WAIT_S, mode=mode)
+        for entry in answer.ranked:
             # The store has the last word: the index may be a moment behind.
             record = self._scope.store.find_artifact(entry.passage.artifact_id)
             if record is not None and (include_superseded or not record.superseded):
-                hits.append((_hit(entry.passage.text, entry.passage.start, entry.score, record), record))
+                hits.append((_hit(entry, record, answer.mode), record))
             if len(hits) == max(limit, _QUOTED_WITHIN):
                 break
         return [hit for hit, _ in _sources_first(hits)][:limit]
+
+    def context(
+        self,
+        query: str,
+        *,
+        task: str | Task | None = None,
+        session: str | Session | None = None,
+        budget_tokens: int = 4000,
+    ) -> Context:
+        """Choose what to read for a piece of work: passages that bear on it, within a budget.
+
+        They are chosen by how well they answer *query*, by how near they are to *task* in the graph (what it builds on, then its siblings,
+        its session, the sessions that is part of), and a little by how new they are; nothing twice, and no superseded versions. An artifact
+        of a dependency is there even when it shares no word with the query, whole where it is short. Where the index cannot be used, what
+        the task builds on is given all the same.
+
+        With *task* it is recorded which artifact versions the task was given (event ``context_given``); see `reliances`.
+
+        Args:
+            query: What the work is about; its first 4,000 characters count.
+            task: Whom it is for.
+            session: Where to start without a task; by default the current session, and ``"*"`` for all of the home alike.
+            budget_tokens: About how long it may be; one token is counted as four characters.
+
+        Raises:
+            InvalidInputError: An argument cannot be used.
+        """
+        _check_search(query, 1, None)
+        if type(budget_tokens) is not int or budget_tokens < 1:
+            raise InvalidInputError("budget_tokens", f"{budget_tokens!r} should be a whole number of at least 1")
+        owner = self._scope.task(task) if task is not None else None
+        session_id = owner.session_id if owner is not None else self._session(session, None)
+        store = self._scope.store
+        around = choosing.Surroundings.of(store, owner, None if session_id is None else store.find_session(session_id))
+        ranked = self._bearing_on(_clean(query[:_QUERY_CHARACTERS]), around)
+        given = store.artifacts(task_ids=list(around.dependencies)) if around.dependencies else []
+        given = sorted(given, key=lambda artifact: around.dependencies[str(artifact.task_id)])[:_MOST_DEPENDED_ON]
+        records = {artifact.id: artifact for artifact in given}
+        for entry in ranked:
+            record = records.get(entry.passage.artifact_id) or store.find_artifact(entry.passage.artifact_id)
+            if record is not None and not record.superseded and (owner is None or record.task_id != owner.id):
+                records[record.id] = record
+        texts = {artifact.id: text for artifact in given if (text := self._opening(artifact, budget_tokens))}
+        found = choosing.candidates(ranked, records, texts, around, now=utcnow(), budget_tokens=budget_tokens)
+        context = Context(query, tuple(choosing.choose(found, budget_tokens)), budget_tokens)
+        if owner is not None and context.passages:
+            store.give_context(owner.id, context.artifact_ids, agent=self._scope.agent)
+        return context
+
+    def _bearing_on(self, query: str, around: choosing.Surroundings) -> builtins.list[Ranked]:
+        """Search the sessions around, and once more what the task builds on: there a poor match counts as well."""
+        if not any(character.isalnum() for character in query):
+            return []
+        sessions = None if around.session_id is None else (around.session_id, *around.ancestors)
+        wanted = [Wanted(session_ids=sessions, limit=_MOST_BEARING)]
+        wanted += [Wanted(task_ids=tuple(around.dependencies), limit=_MOST_BEARING)] if around.dependencies else []
+        found: dict[str, Ranked] = {}
+        try:
+            for part in wanted:
+                for entry in self._index.search(query, part, wait_s=_SEARCH_WAIT_S).ranked[:_MOST_BEARING]:
+                    found.setdefault(entry.passage.artifact_id, entry)
+        except (ArtifactIndexError, ReadOnlyError, MissingDependencyError) as exc:
+            log.warning("context is chosen without searching: %s", exc)
+        return list(found.values())
+
+    def _opening(self, artifact: Artifact, budget_tokens: int) -> str:
+        """Return as much of the beginning of a text as may be needed; nothing of what is no text or cannot be read."""
+        if not is_text(artifact.media_type):
+            return ""
+        most = CHARS_PER_TOKEN * budget_tokens + 1
+        try:
+            with self._content.open(artifact.digest) as stream:
+                return stream.read(4 * most).decode("utf-8", "replace")[:most]  # no character takes more than four bytes
+        except StoreError:
+            return ""
+
+    def reliances(
+        self,
+        *,
+        artifact: str | Artifact | None = None,
+        task: str | Task | None = None,
+        session: str | Session | None = None,
+        outdated: bool = False,
+    ) -> builtins.list[Reliance]:
+        """Return which tasks were given which artifact versions to build on, in the order they were given.
+
+        Args:
+            artifact: Only those that were given this artifact, in any version.
+            task: Only what this task was given.
+            session: Only tasks of this session; by default the current one where there is one, and ``"*"`` for all of the home.
+            outdated: Only where there is a later version by now and the task rests on the earlier one: it is held, blocked or completed.
+        """
+        owner = self._scope.task(task) if task is not None else None
+        versions = None if artifact is None else [version.id for version in self.versions(artifact)]
+        session_id = None if artifact is not None and session is None else self._session(session, owner)
+        return self._scope.store.reliances(
+            session_id=session_id, task_id=None if owner is None else owner.id, artifact_ids=versions, outdated=outdated
+        )
 
     def catch_up(self) -> int:
         """Bring the search index up to the last artifact; `search` does so by itself. Returns how many were taken in.
@@ -623,6 +756,25 @@ class Artifacts:
         Loads nothing and changes nothing.
         """
         return self._index.cursor()
+
+    def index_status(self) -> IndexStatus:
+        """Tell what the search index has, and whether vectors are part of it; ``print`` it. Changes nothing, and loads LanceDB.
+
+        Raises:
+            ArtifactIndexError: The index cannot be read.
+            MissingDependencyError: The embedder that was named is not installed.
+        """
+        return self._index.status()
+
+    def verify_index(self) -> builtins.list[str]:
+        """Compare the search index with the artifacts; one sentence for each difference, none when all is well.
+
+        What was saved since it was last brought up to date is no difference. `verify` checks the bytes themselves.
+        """
+        try:
+            return self._index.verify()
+        except ArtifactIndexError as exc:
+            return [str(exc)]
 
     def rebuild_index(self) -> int:
         """Make the search index anew from the artifacts. Until it is complete the old one is searched. Returns how many were taken in.
@@ -664,8 +816,10 @@ def _counted(count: int | None) -> int:
     return count
 
 
-def _hit(text: str, start: int, score: float, record: Artifact) -> Hit:
-    return Hit(text, record.id, record.title, record.task_id, score, start, start + len(text), record.version, record.superseded)
+def _hit(entry: Ranked, record: Artifact, mode: Mode) -> Hit:
+    at = entry.passage.start
+    text = entry.passage.text
+    return Hit(text, record.id, record.title, record.task_id, entry.score, at, at + len(text), record.version, record.superseded, mode)
 
 
 # --- what callers give --------------------------------------------------------
@@ -724,5 +878,5 @@ def _check_search(query: object, limit: object, mode: object) -> None:
         raise InvalidInputError("query", f"{query!r} should be a text")
     if not isinstance(limit, int) or not 1 <= limit <= _MOST_HITS:
         raise InvalidInputError("limit", f"{limit!r} should be a whole number from 1 to {_MOST_HITS}")
-    if mode != "text":
-        raise InvalidInputError("mode", f"{mode!r} is not known; 'text' is, and is the default")
+    if mode not in {None, "hybrid", "text", "vector"}:
+        raise InvalidInputError("mode", f"{mode!r} is not known; 'hybrid', 'text' and 'vector' are, and the default is 'hybrid'")

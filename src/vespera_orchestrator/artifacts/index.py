@@ -2,79 +2,75 @@
 
 On disk, below the index's folder::
 
-    state.json          which generation counts, and up to which event it is complete
+    state.json          which generation counts, up to which event it is complete, and whose vectors it has
     <generation>/       a LanceDB database with one table of passages
 
 One process writes at a time (a file lock). It reads ``artifact_saved`` events behind the cursor, brings their artifacts in by batches, and
 moves the cursor after each. A batch takes its artifacts out before it puts them in, so a writer killed anywhere leaves an index that the
 next one completes by doing the same again. Readers take no lock. An index made anew is a new generation, and counts from the moment
 ``state.json`` names it.
+
+All vectors of a generation come from one embedder. Another embedder makes another generation; a writer that cannot reach the generation's
+own embedder leaves its vectors out, and says so in ``state.json`` for the next one that can.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
+import logging
+import math
 import re
 import secrets
 import shutil
+import time
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from vespera_orchestrator._sessions import translate_os_error, write_atomically
-from vespera_orchestrator.artifacts import passages, ranking
-from vespera_orchestrator.errors import ArtifactIndexError, ReadOnlyError, StoreError
+from vespera_orchestrator.artifacts import embedders, passages, ranking
+from vespera_orchestrator.artifacts.table import Table, Wanted, refuse_after_fork, row
+from vespera_orchestrator.errors import (
+    ArtifactIndexError,
+    EmbedderError,
+    InvalidInputError,
+    MissingDependencyError,
+    ReadOnlyError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vespera_orchestrator._model import Artifact, Event
     from vespera_orchestrator._sessions import Scope
-    from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.contracts import ContentStore, Embedder
 
-FORMAT = 1
+log = logging.getLogger("vespera_orchestrator")
+
+Mode = Literal["hybrid", "text", "vector"]
+
+FORMAT = 2
 """Raised whenever passages are cut or stored differently: an index of another format is made anew."""
 
-_TABLE = "passages"
 _KINDS = ("artifact_saved",)
 _EVENTS_AT_ONCE = 500
 _BATCH_PASSAGES = 2000
-_TIDY_PASSAGES = (250, 20_000)
-"""So many passages are searched without the inverted index before it takes them in: the first in a small table, the second in a large one,
-a fifth of the table in between. Taking them in costs as much as the table is large, so the share must grow with it."""
-_TIDY_VERSIONS = 40
-"""Every write is a version and a file; reads slow down, and the folder grows with their square."""
-_KEEP_VERSIONS = timedelta(minutes=5)
-"""A reader holds a version for the length of one query; removing younger ones fails it."""
+_TIDY_LEAST = 250
+_TIDY_ROOT = 8
+"""So many times the square root of the table is searched word by word before the indices take it in. Taking in costs as much as the table
+is large, and waiting costs every search: the square root keeps both growing slowly."""
+_GATHER_VERSIONS = 30
+"""Every write is a file; so many are brought together in one, which costs as much as they hold."""
+_TIDY_VERSIONS = 2000
+"""Every write leaves a version that only tidying removes."""
 _PATIENCE_S = 30.0
 """How long to wait for another process where nothing can be answered without it."""
-_LONGEST_WORD = 65
-"""Exclusive, so that a SHA-256 digest can be found."""
-_WIDTHS = (200, 1000, 5000)
+_RETRY_EMBEDDER_S = 60.0
+"""An embedder that failed is left alone for so long: it may be a server that does not answer."""
+_WIDTHS = (100, 1000, 5000)
 """How many passages are fetched: more when one long artifact fills the first helping."""
-_REASON_CHARACTERS = 200
-_TAG_MARK = "\x1f"
-
-_opened_by: int | None = None
-"""The process that first used LanceDB here. Its threads do not survive a fork, and using them again ends in a segmentation fault."""
-
-
-@attrs.frozen
-class Wanted:
-    """Which artifacts may be found. ``None`` and empty do not filter."""
-
-    session_id: str | None = None
-    task_id: str | None = None
-    kind: str | None = None
-    tags: tuple[str, ...] = ()
-    include_superseded: bool = False
-    limit: int = 10
-    """So many artifacts will do, at most a thousand; more may come back."""
 
 
 @attrs.frozen
@@ -89,13 +85,57 @@ class _State:
     """The table's version then; a lower one later means that files were lost."""
     tidied: int = 0
     """The table's version after the last tidying."""
+    gathered: int = 0
+    """The table's version after small files were last brought together."""
+    epoch: int = 0
+    """How often it was tidied; rows carry the number under which they were written."""
+    embedder: str = ""
+    """Whose vectors it has; empty for none."""
+    dimensions: int = 0
+    bare: bool = False
+    """Whether passages are without a vector because the embedder could not be reached when they were written."""
+    trained: int = 0
+    """With how many passages the vector index was trained; 0: there is none, every vector is compared."""
+
+
+_BLANK = _State("")
+"""What is read from ``state.json`` has the types of this."""
+
+
+@attrs.frozen(repr=False)
+class IndexStatus:
+    """What the search index has."""
+
+    passages: int
+    behind: int
+    """How many artifacts were saved since it was last brought up to date; the next search takes them in."""
+    embedder: str | None
+    """Whose vectors it has; ``None`` when words alone are searched."""
+    note: str
+    """What is to be known or done about vectors; empty when they are there and all is well."""
+
+    def __str__(self) -> str:
+        by = f"words and vectors ({self.embedder})" if self.embedder else "words alone"
+        behind = f", {self.behind} artifacts behind" if self.behind else ""
+        return f"{self.passages:,} passages{behind}, searched by {by}{f': {self.note}' if self.note else ''}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@attrs.frozen
+class Answer:
+    """What a search found, and how it went about it."""
+
+    ranked: tuple[ranking.Ranked, ...]
+    mode: Mode
 
 
 class ArtifactIndex:
     """Passages of all text artifacts of one store. Any number of threads and processes may use it at once.
 
     Args:
-        scope: Gives the home and the store.
+        scope: Gives the home, the store, and which embedder is wanted.
         content: Gives the bytes.
     """
 
@@ -103,7 +143,9 @@ class ArtifactIndex:
         self._scope = scope
         self._content = content
         self._folder = scope.home.index
-        self._open: tuple[str, Any] | None = None
+        self._open: tuple[str, Table] | None = None
+        self._chosen: tuple[Embedder | None] | None = None
+        self._rest_until = 0.0
 
     # following the log
 
@@ -119,8 +161,9 @@ class ArtifactIndex:
         Raises:
             ArtifactIndexError: It could neither be written nor made anew.
             ReadOnlyError: The home cannot be written.
+            MissingDependencyError: The embedder that was named is not installed.
         """
-        _refuse_after_fork()
+        refuse_after_fork()
         if self._complete():
             return 0
         with self._writing(wait_s) as mine:
@@ -136,7 +179,7 @@ class ArtifactIndex:
         Returns:
             How many artifacts were taken in; ``None`` when another process was writing all that time.
         """
-        _refuse_after_fork()
+        refuse_after_fork()
         with self._writing(wait_s) as mine:
             if not mine:
                 return None
@@ -154,24 +197,31 @@ class ArtifactIndex:
         state = self._state()
         if state is None:
             return self._nothing_after(0)
-        return self._same_log(state) and self._nothing_after(state.cursor)
+        return self._same_log(state) and self._nothing_after(state.cursor) and not self._vectors_due(state)
 
     def _nothing_after(self, cursor: int) -> bool:
         return not self._scope.store.events(cursor, kinds=_KINDS, limit=1)
 
     def _catch_up(self) -> int:
         state = self._usable()
-        if state is None:
-            state = self._begin()
-            self._publish(state)
-            return self._follow(state, publish=True)[1]
+        if state is None or self._other_embedder(state):
+            if state is None and self._state() is None and self._nothing_after(0):
+                return 0
+            return self._rebuild(publish=state is None)
         try:
-            return self._follow(state, publish=True)[1]
+            filled = self._filled(state)
+            if filled != state:
+                self._publish(filled)
+            return self._follow(filled, publish=True)[1]
         except ArtifactIndexError:
             return self._rebuild()
 
-    def _rebuild(self) -> int:
+    def _rebuild(self, *, publish: bool = False) -> int:
+        """Make a new generation; with *publish* it counts at once, because there is nothing to search until it is complete."""
         state = self._begin()
+        if publish:
+            self._publish(state)
+            return self._follow(state, publish=True)[1]
         try:
             state, count = self._follow(state, publish=False)
         except BaseException:
@@ -181,16 +231,16 @@ class ArtifactIndex:
         return count
 
     def _follow(self, state: _State, *, publish: bool) -> tuple[_State, int]:
-        table, count = self._table(state.generation), 0
+        table, count = self._table(state), 0
         for last, artifacts, rows in self._batches(state.cursor):
-            with _door("write it"):
-                _replace(table, artifacts, rows)
-                state = attrs.evolve(state, cursor=last.seq, stamp=_stamp(last), version=table.version)
+            vectors = self._vectors(state, rows)
+            table.replace(artifacts, rows, vectors, state.epoch)
+            bare = state.bare or (bool(state.dimensions and rows) and vectors is None)
+            state = attrs.evolve(state, cursor=last.seq, stamp=_stamp(last), version=table.version, bare=bare)
             if publish:
                 self._publish(state)
-            count += len({row["artifact_id"] for row in rows})
-        with _door("tidy it"):
-            tidied = _tidy(table, state)
+            count += len({entry["artifact_id"] for entry in rows})
+        tidied = _tidy(table, state)
         if tidied != state and publish:
             self._publish(tidied)
         return tidied, count
@@ -219,17 +269,7 @@ class ArtifactIndex:
             # One unreadable artifact must not stop all others from being found; verify() names it.
             return []
         cut = passages.split(text, artifact.media_type)
-        shared = {
-            "artifact_id": artifact.id,
-            "session_id": artifact.session_id,
-            "task_id": artifact.task_id or "",
-            "kind": artifact.kind,
-            "tags": _TAG_MARK + _TAG_MARK.join(artifact.tags) + _TAG_MARK,
-            "superseded": artifact.superseded,
-            "title": artifact.title,
-            "passages": len(cut),
-        }
-        return [{**shared, "start": p.start, "end": p.end, "words": passages.searchable(p.text, artifact.title)} for p in cut]
+        return [row(artifact, passage, len(cut)) for passage in cut]
 
     def _beginning(self, artifact: Artifact) -> str:
         most_bytes = 4 * passages.TEXT_CHARACTERS  # no character of UTF-8 takes more
@@ -237,6 +277,142 @@ class ArtifactIndex:
             return self._content.read(artifact.digest).decode("utf-8", "replace")
         with self._content.open(artifact.digest) as stream:
             return stream.read(most_bytes).decode("utf-8", "replace")
+
+    def status(self) -> IndexStatus:
+        """Return what there is; nothing is changed."""
+        refuse_after_fork()
+        state = self._state()
+        count = self._table(state).size().passages if state is not None else 0
+        behind = len(self._scope.store.events(state.cursor if state else 0, kinds=_KINDS, limit=None))
+        usable = state is not None and self.embedder is not None and self.embedder.identity == state.embedder
+        return IndexStatus(count, behind, state.embedder if state and usable else None, self._note(state))
+
+    def _note(self, state: _State | None) -> str:
+        if self.embedder is None:
+            off = self._scope.embedder == embedders.NONE
+            return "vectors are switched off" if off else f"for vectors: {embedders.INSTALL_STATIC}"
+        if state is not None and self.embedder.identity != state.embedder:
+            return f"the next search makes the vectors of {self.embedder.identity}"
+        return "some vectors could not be made and are tried again" if state is not None and state.bare else ""
+
+    def verify(self) -> list[str]:
+        """Return a sentence for each way in which the index is not what the artifacts make it; none when there is no index yet.
+
+        Artifacts saved since it was last brought up to date are no mistake.
+        """
+        refuse_after_fork()
+        state = self._state()
+        if state is None:
+            return []
+        found = self._table(state).artifact_ids()
+        later = {str(event.data["artifact"]) for event in self._scope.store.events(state.cursor, kinds=_KINDS, limit=None)}
+        known = {artifact.id: artifact for artifact in self._scope.store.artifacts(include_superseded=True) if artifact.id not in later}
+        superseding = {artifact.supersedes_id for artifact in map(self._scope.store.find_artifact, later) if artifact is not None}
+        problems = [f"passages of {name}, which there is no artifact of" for name in found if name not in known and name not in later]
+        for artifact in known.values():
+            there = found.get(artifact.id)
+            if there is None and self._rows(artifact):
+                problems.append(f"no passage of artifact {artifact.id} {artifact.title!r}")
+            elif there is not None and there[0] != there[1]:
+                problems.append(f"{there[0]} of {there[1]} passages of artifact {artifact.id} {artifact.title!r}")
+            elif there is not None and there[2] != artifact.superseded and artifact.id not in superseding:
+                problems.append(f"artifact {artifact.id} {artifact.title!r} is superseded in one place and not in the other")
+        return [f"search index: {problem}; orch.artifacts.rebuild_index() makes it anew" for problem in problems]
+
+    # vectors
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """What makes vectors here; ``None`` when words alone are searched.
+
+        Raises:
+            MissingDependencyError: The one that was named is not installed.
+            InvalidInputError: There is none of its name.
+        """
+        if self._chosen is None:
+            self._chosen = (embedders.choose(self._scope.embedder),)
+        return self._chosen[0]
+
+    def _other_embedder(self, state: _State) -> bool:
+        """Tell whether the index must be made anew for the sake of its vectors."""
+        if self.embedder is None:
+            # Not being installed here is no reason to take away what others use; being switched off is.
+            return bool(state.embedder) and self._scope.embedder == embedders.NONE
+        return self.embedder.identity != state.embedder and bool(self._dimensions())
+
+    def _vectors_due(self, state: _State) -> bool:
+        return self._other_embedder(state) or (state.bare and self._reachable(state))
+
+    def _reachable(self, state: _State) -> bool:
+        """Tell whether vectors of this index can be made here, as far as is known."""
+        return self.embedder is not None and self.embedder.identity == state.embedder and time.monotonic() >= self._rest_until
+
+    def _dimensions(self) -> int:
+        """Return how long the vectors are; 0 without an embedder, or while it cannot be reached."""
+        if self.embedder is None or time.monotonic() < self._rest_until:
+            return 0
+        try:
+            return embedders.dimensions(self.embedder)
+        except EmbedderError as exc:
+            self._rest(exc)
+            return 0
+
+    def _rest(self, exc: Exception) -> None:
+        self._rest_until = time.monotonic() + _RETRY_EMBEDDER_S
+        log.warning("searching by words alone for a while: %s", exc)
+
+    def _vectors(self, state: _State, rows: Sequence[dict[str, Any]]) -> Any:
+        """Return a vector for each of *rows*; ``None`` when the index has none, or they cannot be made now."""
+        if not rows or self.embedder is None or not self._reachable(state):
+            return None
+        try:
+            return embedders.embed(self.embedder, [f"{entry['title']}\n{_passage_of(entry)}" for entry in rows])
+        except EmbedderError as exc:
+            self._rest(exc)
+            return None
+
+    def _query_vector(self, state: _State, query: str, mode: Mode | None) -> Any:
+        if mode == "text":
+            return None
+        if mode == "vector":
+            return embedders.embed_query(self._needed(state), query)
+        if not self._reachable(state) or self.embedder is None:
+            return None
+        try:
+            return embedders.embed_query(self.embedder, query)
+        except EmbedderError as exc:
+            self._rest(exc)
+            return None
+
+    def _needed(self, state: _State) -> Embedder:
+        if self.embedder is None and self._scope.embedder == embedders.NONE:
+            raise InvalidInputError("mode", "'vector' needs an embedder, and it is switched off: open with embedder='auto'")
+        if self.embedder is None:
+            raise MissingDependencyError("searching by vectors", embedders.STATIC, embedders.INSTALL_STATIC)
+        if self.embedder.identity != state.embedder:
+            raise EmbedderError("search by vectors", f"there are none of {self.embedder.identity} yet", "call again in a moment")
+        return self.embedder
+
+    def _filled(self, state: _State) -> _State:
+        """Make the vectors that could not be made when their passages were written."""
+        if not state.bare or not self._reachable(state):
+            return state
+        table = self._table(state)
+        lacking = table.without_vectors()
+        artifacts: list[Artifact] = []
+        rows: list[dict[str, Any]] = []
+        for number, artifact_id in enumerate(lacking, 1):
+            artifact = self._scope.store.find_artifact(artifact_id)
+            if artifact is not None:
+                artifacts.append(artifact)
+                rows += self._rows(artifact)
+            if len(rows) >= _BATCH_PASSAGES or number == len(lacking):
+                vectors = self._vectors(state, rows)
+                if rows and vectors is None:
+                    return state
+                table.replace(artifacts, rows, vectors, state.epoch)
+                artifacts, rows = [], []
+        return attrs.evolve(state, version=table.version, bare=False)
 
     # generations
 
@@ -246,7 +422,9 @@ class ArtifactIndex:
             state = _State(**raw["state"]) if raw["format"] == FORMAT else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if state is None or not all(isinstance(number, int) for number in (state.cursor, state.version, state.tidied)):
+        if state is None or any(
+            type(getattr(state, field.name)) is not type(getattr(_BLANK, field.name)) for field in attrs.fields(_State)
+        ):
             return None
         # Nothing but a name that we made may be joined to a path.
         sound = re.fullmatch(r"[0-9a-f]{16}", str(state.generation)) is not None
@@ -264,21 +442,16 @@ class ArtifactIndex:
         if state is None or not self._same_log(state):
             return None
         try:
-            table = self._table(state.generation)
-            with _door("open it"):
-                return state if table.version >= state.version else None
+            return state if self._table(state).version >= state.version else None
         except ArtifactIndexError:
             return None
 
     def _begin(self) -> _State:
         """Make an empty index that does not count yet."""
-        state = _State(secrets.token_hex(8))
-        lancedb = _lancedb()
-        from lancedb.index import FTS
-
-        with _door("make it"):
-            table = lancedb.connect(str(self._folder / state.generation)).create_table(_TABLE, schema=_schema())
-            table.create_index("words", config=FTS(with_position=True, max_token_length=_LONGEST_WORD), name="words")
+        dimensions = self._dimensions()
+        identity = self.embedder.identity if self.embedder is not None and dimensions else ""
+        state = _State(secrets.token_hex(8), embedder=identity, dimensions=dimensions)
+        Table.make(self._folder / state.generation, dimensions)
         return state
 
     def _publish(self, state: _State) -> None:
@@ -292,13 +465,9 @@ class ArtifactIndex:
             if path.is_dir() and path.name != state.generation:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _table(self, generation: str) -> Any:
-        if self._open is None or self._open[0] != generation:
-            lancedb = _lancedb()
-            with _door("open it"):
-                # Without the interval a table handle keeps showing the version it was opened at.
-                database = lancedb.connect(str(self._folder / generation), read_consistency_interval=timedelta(0))
-                self._open = generation, database.open_table(_TABLE)
+    def _table(self, state: _State) -> Table:
+        if self._open is None or self._open[0] != state.generation:
+            self._open = state.generation, Table.open(self._folder / state.generation, state.dimensions)
         return self._open[1]
 
     @contextmanager
@@ -323,14 +492,21 @@ class ArtifactIndex:
 
     # searching
 
-    def search(self, query: str, wanted: Wanted, *, wait_s: float) -> list[ranking.Ranked]:
+    def search(self, query: str, wanted: Wanted, *, wait_s: float, mode: Mode | None = None) -> Answer:
         """Find artifacts, the best first, each with its best passage.
 
         The index is brought up to date first. While another process does that, it is searched as it is after *wait_s* seconds; the
         same goes for a home that cannot be written. An index that turns out to be damaged is made anew, once.
 
+        Args:
+            query: What to look for.
+            wanted: Which artifacts may be found.
+            wait_s: Seconds to wait while another process writes the index.
+            mode: By words, by vectors, or by both; ``None`` and ``"hybrid"`` go by words where there are no vectors.
+
         Raises:
             ArtifactIndexError: There is no index, and none could be made.
+            MissingDependencyError: Vectors alone were asked for, or an embedder named, and it is not installed.
         """
         try:
             self.catch_up(wait_s=wait_s)
@@ -339,158 +515,56 @@ class ArtifactIndex:
                 raise
         state = self._state()
         try:
-            return self._search(query, wanted)
+            return self._search(query, wanted, mode)
+        except EmbedderError:
+            raise
         except ArtifactIndexError:
             # Damaged; or another process made it anew while we read, and then there is nothing to rebuild.
             if self.rebuild(wait_s=max(wait_s, _PATIENCE_S), instead_of=state.generation if state else None) is None:
                 raise
-            return self._search(query, wanted)
+            return self._search(query, wanted, mode)
 
-    def _search(self, query: str, wanted: Wanted) -> list[ranking.Ranked]:
+    def _search(self, query: str, wanted: Wanted, mode: Mode | None) -> Answer:
         state = self._state()
         if state is None and self._nothing_after(0):
-            return []
+            return Answer((), mode or "text")
         if state is None:
             raise ArtifactIndexError("search it", "there is none yet, and another process is busy making it", "call again in a moment")
-        table = self._table(state.generation)
-        found: list[ranking.Found] = []
+        table, vector = self._table(state), self._query_vector(state, query, mode)
+        words = None if mode == "vector" else passages.searchable(query)
+        text: list[ranking.Found] = []
+        near: list[ranking.Found] = []
         for width in _WIDTHS:
-            with _door("search it"):
-                found = _passages(table, query, wanted, width)
-            if len(found) < width or len({passage.artifact_id for passage in found}) >= wanted.limit:
+            text, near = table.search(words, vector, wanted, width)
+            if max(len(text), len(near)) < width or len({passage.artifact_id for passage in [*text, *near]}) >= wanted.limit:
                 break
-        return ranking.rank(query, found)
+        if mode == "vector":
+            return Answer(tuple(ranking.rank_near(near)), mode)
+        least = getattr(self.embedder, "least_cosine", None)
+        return Answer(tuple(ranking.rank(query, text, near, least_cosine=least)), "text" if vector is None else "hybrid")
 
 
-# --- LanceDB ----------------------------------------------------------------
-
-_FOREIGN = (RuntimeError, ValueError, OSError, LookupError, TypeError)
-"""What LanceDB and pyarrow raise: bare builtins, and subclasses of them."""
-
-
-@contextmanager
-def _door(doing: str) -> Iterator[None]:
-    """Let no foreign error out."""
-    try:
-        yield
-    except _FOREIGN as exc:
-        raise _translated(doing, exc) from exc
-    except BaseException as exc:
-        # A panic in Rust is no Exception, but it is an error of the index all the same.
-        if type(exc).__module__ != "pyo3_runtime":
-            raise
-        raise _translated(doing, exc) from exc
+def _passage_of(entry: dict[str, Any]) -> str:
+    text: str = entry["words"][: entry["end"] - entry["start"]]
+    return text
 
 
-def _translated(doing: str, exc: BaseException) -> ArtifactIndexError:
-    text = " ".join(str(exc).split()) or type(exc).__name__
-    if any(f"os error {number}" in text for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)):
-        return ArtifactIndexError(doing, "there is no room to write", "free some disk space and call again")
-    # The rest is paths of a build machine; the cause has it all.
-    return ArtifactIndexError(doing, text if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS] + "…")
-
-
-def _refuse_after_fork() -> None:
-    if _opened_by not in (None, os.getpid()):
-        raise ArtifactIndexError(
-            "use it in a forked process",
-            f"process {_opened_by} used it before the fork, and LanceDB does not survive that",
-            "start children with multiprocessing's 'spawn' or 'forkserver', or search in the parent",
-        )
-
-
-def _lancedb() -> Any:
-    """Import LanceDB, once, in silence."""
-    global _opened_by  # noqa: PLW0603 - it belongs to the process, like the library's threads
-    _refuse_after_fork()
-    if _opened_by is None:
-        _opened_by = os.getpid()
-        # Read when the library is loaded; its warnings go to the host's stderr otherwise.
-        quiet = "LANCEDB_LOG" not in os.environ
-        os.environ.setdefault("LANCEDB_LOG", "error")
-        try:
-            import lancedb
-        finally:
-            if quiet:
-                os.environ.pop("LANCEDB_LOG", None)
-    import lancedb
-
-    return lancedb
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    texts = ("artifact_id", "session_id", "task_id", "kind", "tags", "title", "words")
-    numbers = ("passages", "start", "end")
-    return pa.schema([*((t, pa.string()) for t in texts), *((n, pa.int32()) for n in numbers), ("superseded", pa.bool_())])
-
-
-def _replace(table: Any, artifacts: Sequence[Artifact], rows: Sequence[dict[str, Any]]) -> None:
-    """Put *rows* in place of whatever there is of *artifacts*, and mark what they supersede."""
-    import pyarrow as pa
-    from lancedb.expr import col
-
-    own = col("artifact_id").isin([artifact.id for artifact in artifacts])
-    if artifacts and _any(table, own):
-        table.delete(own)
-    older = [artifact.supersedes_id for artifact in artifacts if artifact.supersedes_id]
-    stale = col("artifact_id").isin(older) & ~col("superseded")
-    if older and _any(table, stale):
-        table.update(where=stale, values={"superseded": True})
-    if rows:
-        table.add(pa.Table.from_pylist(rows, schema=_schema()))
-
-
-def _any(table: Any, where: Any) -> bool:
-    """Tell whether a row matches; asked first, because a write that changes nothing still costs a version."""
-    return bool(table.search().where(where).select(["artifact_id"]).limit(1).to_list())
-
-
-def _tidy(table: Any, state: _State) -> _State:
+def _tidy(table: Table, state: _State) -> _State:
+    """Take what was written into the indices where it has become much, or bring its files together where they have become many."""
     if state.version == 0:
         return state
-    stats = table.index_stats("words")
-    least, most = _TIDY_PASSAGES
-    enough = min(max(least, stats.num_indexed_rows // 5), most)
-    if stats.num_unindexed_rows < enough and table.version - state.tidied < _TIDY_VERSIONS:
-        return state
-    table.optimize(cleanup_older_than=_KEEP_VERSIONS)
-    return attrs.evolve(state, version=table.version, tidied=table.version)
-
-
-def _passages(table: Any, query: str, wanted: Wanted, width: int) -> list[ranking.Found]:
-    from lancedb.query import MatchQuery
-
-    # A match query takes words and no syntax: quotes, operators and brackets in a query are just not words.
-    search = table.search(MatchQuery(passages.searchable(query), "words"), query_type="fts")
-    condition = _condition(wanted)
-    if condition is not None:
-        search = search.where(condition, prefilter=True)
-    columns = ["artifact_id", "title", "start", "end", "passages", "words", "_score"]
-    return [
-        ranking.Found(
-            artifact_id=row["artifact_id"],
-            title=row["title"],
-            start=row["start"],
-            end=row["end"],
-            text=row["words"][: row["end"] - row["start"]],
-            passages=row["passages"],
-            score=row["_score"],
-        )
-        for row in search.limit(width).select(columns).to_list()
-    ]
-
-
-def _condition(wanted: Wanted) -> Any:
-    from lancedb.expr import col, lit
-
-    equal = {"session_id": wanted.session_id, "task_id": wanted.task_id, "kind": wanted.kind}
-    parts = [col(name) == lit(value) for name, value in equal.items() if value is not None]
-    parts += [col("tags").contains(lit(_TAG_MARK + tag + _TAG_MARK)) for tag in wanted.tags]
-    if not wanted.include_superseded:
-        parts.append(~col("superseded"))
-    return reduce(lambda a, b: a & b, parts) if parts else None
+    size = table.size()
+    indexed = size.passages - size.unindexed
+    enough = max(_TIDY_LEAST, int(_TIDY_ROOT * math.sqrt(indexed)))
+    if size.unindexed >= enough or state.version - state.tidied >= _TIDY_VERSIONS:
+        trained = table.tidy(state.trained)
+        now = table.version
+        return attrs.evolve(state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained)
+    if state.version - max(state.gathered, state.tidied) >= _GATHER_VERSIONS:
+        table.gather(state.epoch)
+        now = table.version
+        return attrs.evolve(state, version=now, gathered=now)
+    return state
 
 
 def _stamp(event: Event) -> str:

@@ -8,15 +8,22 @@ more than the slice: the artifact's title, and the parts of every identifier, be
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PASSAGE_CHARACTERS = (600, 1200)
 """Wanted length of a passage. Anything from 300 to 2,400 finds equally well; this is a screenful to read."""
 
 TEXT_CHARACTERS = 2_000_000
 """How much of one text is searched; what comes after it is kept and read like the rest, but not found."""
+
+_BLOCK_CHARACTERS = 20_000
 
 _MARKDOWN = frozenset({"text/markdown", "text/x-markdown", "text/plain", "text/x-rst"})
 _TEXT_LIKE = frozenset(
@@ -71,7 +78,23 @@ def split(text: str, media_type: str) -> list[Passage]:
 
     prose = media_type.partition(";")[0].strip().lower() in _MARKDOWN
     splitter = MarkdownSplitter(PASSAGE_CHARACTERS) if prose else TextSplitter(PASSAGE_CHARACTERS)
-    return [Passage(start, start + len(chunk), chunk) for start, chunk in splitter.chunk_indices(text[:TEXT_CHARACTERS])]
+    return [
+        Passage(begin + start, begin + start + len(chunk), chunk)
+        for begin, block in _blocks(text[:TEXT_CHARACTERS])
+        for start, chunk in splitter.chunk_indices(block)
+    ]
+
+
+def _blocks(text: str) -> Iterator[tuple[int, str]]:
+    """Yield *text* in blocks with their offsets: the splitter's time grows with the square of a line that has no seams."""
+    begin = 0
+    while begin < len(text):
+        end = begin + _BLOCK_CHARACTERS
+        if end < len(text):
+            seams = (text.rfind(seam, begin + _BLOCK_CHARACTERS // 2, end) + len(seam) for seam in ("\n\n", "\n", " "))
+            end = next((seam for seam in seams if seam > begin + _BLOCK_CHARACTERS // 2), end)
+        yield begin, text[begin:end]
+        begin = end
 
 
 # --- words ------------------------------------------------------------------
@@ -84,13 +107,14 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]{
 """Runs of Chinese, Japanese and Korean characters, whose words are not set apart by spaces."""
 
 
-def identifier_parts(word: str) -> list[str]:
-    """Return what *word* is made of: ``["parse", "HTTP", "Config"]``; empty when it has fewer than two parts.
+@lru_cache(maxsize=100_000)
+def identifier_parts(word: str) -> tuple[str, ...]:
+    """Return what *word* is made of: ``("parse", "HTTP", "Config")``; empty when it has fewer than two parts.
 
     Parts are those of camelCase and snake_case, and pairs of neighbours where the script does not set its words apart.
     """
     parts = _PART.findall(word) if word.isascii() else _parts_beyond_ascii(word)
-    return parts if len(parts) > 1 else []
+    return tuple(parts) if len(parts) > 1 else ()
 
 
 def _parts_beyond_ascii(word: str) -> list[str]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import deque
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import attrs
 
@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
     Finished,
     NextAction,
     Outcome,
+    Reliance,
     Situation,
     Task,
     TaskQuery,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import VesperaError
 
 _OPEN: Final = "('pending', 'in_progress', 'blocked')"
+_RESTING: Final = "('in_progress', 'blocked', 'completed')"
+"""Of a task in one of these, what it was given has gone into something."""
+_IS_FILE: Final = "CASE kind WHEN 'file' THEN 1 ELSE 0 END"
 _READY: Final = f"""
     SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
     ORDER BY priority DESC, urgency DESC, seq LIMIT ?
@@ -884,7 +888,7 @@ class Operations:
         if others:
             remedy = f"{', '.join(others[:5])} depend on it or are below it; archive it instead: orch.delete_task({task.alias!r})"
             raise TransitionError(task.alias, task.status, "be removed for good", remedy)
-        for table in ("dependencies", "checkpoints", "attempts"):
+        for table in ("dependencies", "checkpoints", "attempts", "given"):
             db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task.id,))
         db.execute("DELETE FROM tasks WHERE id = ?", (task.id,))
         self._event(db, "task_deleted", task.session_id, task.id, None, {"alias": task.alias, "title": task.title})
@@ -906,7 +910,7 @@ class Operations:
     ) -> Artifact:
         sql = f"""
             SELECT {_sql.ARTIFACT} FROM artifacts
-            WHERE session_id = ? AND task_id IS ? AND title = ? AND CASE kind WHEN 'file' THEN 1 ELSE 0 END = ?
+            WHERE session_id = ? AND task_id IS ? AND title = ? AND {_IS_FILE} = ?
             ORDER BY version DESC LIMIT 1
         """
         row = db.execute(sql, (session_id, task_id, draft.title, draft.kind == "file")).fetchone()
@@ -916,6 +920,7 @@ class Operations:
         artifact_id = draft.id or new_id("a")
         if last is not None:
             db.execute("UPDATE artifacts SET superseded = 1 WHERE id = ?", (last.id,))
+            db.execute("UPDATE given SET stale = 1 WHERE artifact_id = ?", (last.id,))
         row = (
             *(artifact_id, session_id, task_id, attempt, agent, draft.kind, draft.title, draft.media_type, draft.digest),
             *(draft.size_bytes, last.version + 1 if last else 1, last.id if last else None, 0, int(draft.partial)),
@@ -925,6 +930,69 @@ class Operations:
         data = {"artifact": artifact_id, "title": draft.title, "kind": draft.kind, "supersedes": last.id if last else None}
         self._event(db, "artifact_saved", session_id, task_id, agent, data)
         return _sql.read_artifact(row)
+
+    def give_context(self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None) -> None:
+        """See `contracts.Store.give_context`."""
+        with self._writing() as db:
+            task = self._task(db, task_id)
+            sql = f"""
+                SELECT id, superseded, session_id, task_id, title, {_IS_FILE}, version FROM artifacts
+                WHERE id IN (SELECT value FROM json_each(?)) AND (task_id IS NULL OR task_id <> ?)
+                AND id NOT IN (SELECT artifact_id FROM given WHERE task_id = ? AND attempt = ?) ORDER BY seq {self._steady}
+            """
+            new = db.execute(sql, (json.dumps(list(artifact_ids)), task_id, task_id, task.attempts)).fetchall()
+            if not new:
+                return
+            earlier = f"""
+                DELETE FROM given WHERE task_id = ? AND stale = 1 AND artifact_id IN (
+                    SELECT id FROM artifacts WHERE session_id = ? AND task_id IS ? AND title = ? AND {_IS_FILE} = ? AND version < ?)
+            """
+            add = """
+                INSERT INTO given (task_id, artifact_id, attempt, session_id, stale, given_at) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (task_id, artifact_id) DO UPDATE SET attempt = excluded.attempt, given_at = excluded.given_at
+            """
+            now = self._database.clock()
+            for artifact_id, stale, *lineage in new:
+                db.execute(earlier, (task_id, *lineage))
+                db.execute(add, (task_id, artifact_id, task.attempts, task.session_id, stale, now))
+            data = {"attempt": task.attempts, "artifacts": [row[0] for row in new]}
+            self._event(db, "context_given", task.session_id, task_id, agent, data)
+
+    _steady: ClassVar[str] = ""
+    """Ends a statement whose rows must not change before the transaction ends, where writers do not wait for each other."""
+
+    def reliances(
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        artifact_ids: Iterable[str] | None = None,
+        outdated: bool = False,
+        limit: int | None = None,
+    ) -> list[Reliance]:
+        """See `contracts.Store.reliances`."""
+        among = None if artifact_ids is None else json.dumps(list(artifact_ids))
+        given = {
+            "g.session_id = ?": session_id,
+            "g.task_id = ?": task_id,
+            "g.artifact_id IN (SELECT value FROM json_each(?))": among,
+        }
+        tests = [(test, value) for test, value in given.items() if value is not None]
+        resting = ["g.stale = 1", "t.archived = 0", "t.recovers_task_id IS NULL", f"t.status IN {_RESTING}"] if outdated else []
+        where = " AND ".join([*(test for test, _ in tests), *resting]) or "TRUE"
+        sql = f"""
+            SELECT g.task_id, t.alias, g.attempt, g.artifact_id, a.title, a.version, g.given_at, a.session_id, a.task_id, {_IS_FILE}
+            FROM given g JOIN tasks t ON t.id = g.task_id JOIN artifacts a ON a.id = g.artifact_id
+            WHERE {where} ORDER BY g.given_at, g.task_id, a.seq LIMIT ?
+        """
+        latest = f"""
+            SELECT id, version FROM artifacts WHERE session_id = ? AND task_id IS ? AND {_IS_FILE} = ? AND title = ?
+            ORDER BY version DESC LIMIT 1
+        """
+        with self._looking() as db:
+            rows = db.execute(sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit)).fetchall()
+            found = [(row, db.execute(latest, (*row[7:10], row[4])).fetchone()) for row in rows]
+        return [Reliance(*(*row[:6], *new, load_time(row[6]))) for row, new in found]
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """See `contracts.Store.find_artifact`."""

@@ -156,6 +156,19 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_session ON artifacts (session_id, seq);
 CREATE INDEX artifacts_task ON artifacts (task_id, title, version);
 
+-- given: which artifact versions a task was given to build on; stale: a later version was saved since.
+CREATE TABLE given (
+    task_id text COLLATE "C" NOT NULL,
+    artifact_id text COLLATE "C" NOT NULL,
+    attempt integer NOT NULL,
+    session_id text NOT NULL,
+    stale smallint NOT NULL,
+    given_at bigint NOT NULL,
+    PRIMARY KEY (task_id, artifact_id)
+);
+CREATE INDEX given_artifact ON given (artifact_id);
+CREATE INDEX given_stale ON given (session_id, given_at) WHERE stale = 1;
+
 CREATE TABLE worktrees (
     name text COLLATE "C" PRIMARY KEY,
     session_id text NOT NULL,

@@ -159,6 +159,19 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_session ON artifacts (session_id, seq);
 CREATE INDEX artifacts_task ON artifacts (task_id, title, version);
 
+-- given: which artifact versions a task was given to build on; stale: a later version was saved since.
+CREATE TABLE given (
+    task_id TEXT NOT NULL,
+    artifact_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    session_id TEXT NOT NULL,
+    stale INTEGER NOT NULL,
+    given_at INTEGER NOT NULL,
+    PRIMARY KEY (task_id, artifact_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX given_artifact ON given (artifact_id);
+CREATE INDEX given_stale ON given (session_id, given_at) WHERE stale = 1;
+
 CREATE TABLE worktrees (
     name TEXT PRIMARY KEY,
     session_id TEXT NOT NULL,

@@ -165,6 +165,8 @@ class PostgresStore(Operations):
                 db.execute("SELECT 1 FROM sessions WHERE id = ? FOR NO KEY UPDATE", (session_id,))
         return super()._save_artifact(db, session_id, draft, task_id, attempt, agent)
 
+    _steady = "FOR SHARE"
+
     # --- claims -------------------------------------------------------------
 
     def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float, take_over: bool = False) -> Claim | None:

@@ -1,0 +1,719 @@
+"""Vectors beside words, and what a task is given to read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import (
+    ArtifactIndexError,
+    EmbedderError,
+    InvalidInputError,
+    MissingDependencyError,
+)
+from vespera_orchestrator.artifacts import context as choosing
+from vespera_orchestrator.artifacts import embedders, index, passages, table
+from vespera_orchestrator.artifacts.ranking import Found, rank
+from vespera_orchestrator.contracts import Embedder
+
+PARAPHRASES = {
+    "the automobile's motor failed to start": "car engine trouble",
+    "physicians treated the patient in hospital": "doctor and sick person",
+    "the painter sold her canvas to a gallery": "art exhibition picture",
+    "heavy rain and thunder all night": "stormy weather",
+    "the bakery sells bread and cake": "buy pastry",
+}
+"""Texts, and questions that share no word with them."""
+
+
+class Letters:
+    """An embedder of a test's own: how often each letter occurs. It can be told to fail."""
+
+    dimensions = 26
+
+    def __init__(self, identity: str = "letters") -> None:
+        self.identity = identity
+        self.fails: Exception | None = None
+        self.embedded = 0
+
+    def passages(self, texts):
+        """Count letters."""
+        if self.fails is not None:
+            raise self.fails
+        self.embedded += len(texts)
+        return [[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts]
+
+    def query(self, text):
+        """Count letters."""
+        return self.passages([text])[0]
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder, with a way to open it under another embedder."""
+    opened = []
+
+    def open_with(embedder=None, **how):
+        orch = vespera.open(tmp_path, embedder=embedder, **how)
+        if not opened:
+            orch.initialize_session("test")
+        opened.append(orch)
+        return orch
+
+    yield open_with
+    for orch in opened:
+        orch.close()
+
+
+def found(orch, query, **how):
+    """Return the titles found, best first."""
+    return [hit.title for hit in orch.artifacts.search(query, **how)]
+
+
+def state(orch):
+    """Return the index's state."""
+    return orch.artifacts._index._state()
+
+
+def vectors(orch):
+    """Return for each title whether its passages have vectors."""
+    rows = orch.artifacts._index._table(state(orch)).rows()
+    return {row["title"]: row.get("vector") is not None for row in rows}
+
+
+# --- embedders ----------------------------------------------------------------
+
+
+def test_other_words_for_the_same_thing_are_found(home):
+    """By vectors a text is found that shares no word with the question, by words it is not, and each hit says how it was found."""
+    orch = home()
+    for number, text in enumerate(PARAPHRASES):
+        orch.artifacts.save(f"{number}", text)
+    for number, question in enumerate(PARAPHRASES.values()):
+        assert found(orch, question, mode="text") == []
+        assert found(orch, question, mode="vector")[0] == str(number)
+        (first, *_) = orch.artifacts.search(question)
+        assert (first.title, first.mode) == (str(number), "hybrid")
+    assert "words and vectors" in str(orch.artifacts.index_status())
+
+
+def test_a_question_about_nothing_there_finds_nothing(home):
+    """What shares no word with a question and is about something else is no answer to it, though something is always nearest."""
+    orch = home()
+    orch.artifacts.save("Leases", "A lease lapses after fifteen minutes.")
+    assert found(orch, "zebra") == found(orch, "天気") == []
+
+
+def test_the_static_model_reaches_for_no_network():
+    """It loads and embeds, and searching loads LanceDB, without a socket being opened, and none of wordllama's own code runs."""
+    script = """
+import socket, sys, tempfile
+def refuse(*args, **kwargs): raise AssertionError("a socket")
+import vespera_orchestrator
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
+    orch.initialize_session("x")
+    orch.artifacts.save("Car", "The automobile's motor failed.")
+    assert orch.artifacts.search("car engine")[0].mode == "hybrid"
+assert not {"wordllama", "requests", "huggingface_hub"} & set(sys.modules)
+"""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_saving_and_completing_load_no_search():
+    """A task is completed, with its artifact, without LanceDB, pyarrow, numpy or a model."""
+    script = """
+import sys, tempfile, vespera_orchestrator
+with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
+    orch.initialize_session("x")
+    orch.complete_task(orch.plan_task("A"), summary="s", detailed_work="d")
+    print(sorted({"lancedb", "pyarrow", "numpy", "tokenizers", "semantic_text_splitter"} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_without_the_model_words_are_searched_and_it_is_told(home, monkeypatch):
+    """Where it is not installed the search goes by words, says so, and names the command; vectors alone are refused with it."""
+    monkeypatch.setattr(embedders.StaticEmbedder, "find", classmethod(lambda _: None))
+    orch = home()
+    orch.artifacts.save("Note", "the walrus sleeps")
+    assert [hit.mode for hit in orch.artifacts.search("walrus", mode="hybrid")] == ["text"]
+    assert "pip install 'vespera-orchestrator[vectors]'" in str(orch.artifacts.index_status())
+    with pytest.raises(MissingDependencyError, match="vectors"):
+        orch.artifacts.search("walrus", mode="vector")
+    with pytest.raises(MissingDependencyError):
+        found(home("wordllama"), "walrus")
+
+
+def test_embedders_are_chosen_by_name_or_given(home, monkeypatch, tmp_path):
+    """By argument, environment or config.toml; a wrong name is refused with those there are; what is no embedder as well."""
+    assert isinstance(Letters(), Embedder)
+    home("none").artifacts.save("Note", "x")
+    with pytest.raises(InvalidInputError, match="sentence-transformers"):
+        found(home("no-such:model"), "x")
+    with pytest.raises(InvalidInputError, match="identity"):
+        found(home(object()), "x")
+    assert found(home("none"), "x") == ["Note"]
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_EMBEDDER", "none")
+    assert home().artifacts.search("x")[0].mode == "text"
+    monkeypatch.delenv("VESPERA_ORCHESTRATOR_EMBEDDER")
+    (tmp_path / ".task_orchestrator" / "config.toml").write_text('[search]\nembedder = "none"\n')
+    orch = home()
+    assert "switched off" in str(orch.artifacts.index_status())
+    assert orch.spawn_agent_with_context().environ()["VESPERA_ORCHESTRATOR_EMBEDDER"] == "none"
+    with pytest.raises(InvalidInputError, match="switched off"):
+        orch.artifacts.search("x", mode="vector")
+
+
+def test_a_model_of_the_registry_is_used_and_its_missing_package_named(home):
+    """A function registered with LanceDB is found by its name; one whose package is missing names it, and words are searched."""
+    table.lancedb()
+    from lancedb.embeddings import TextEmbeddingFunction, get_registry, register
+
+    if "test-letters" not in get_registry()._functions:
+
+        @register("test-letters")
+        class TestLetters(TextEmbeddingFunction):
+            name: str = "a"
+
+            def ndims(self):
+                return 26
+
+            def generate_embeddings(self, texts):
+                return Letters().passages(texts)
+
+    orch = home("test-letters:b")
+    orch.artifacts.save("Zoo", "zzz zzz")
+    assert orch.artifacts.search("zzz", mode="vector")[0].title == "Zoo"
+    assert state(orch).embedder == "test-letters:b"
+    lacking = home("instructor")
+    with pytest.raises(MissingDependencyError, match="pip install"):
+        found(lacking, "zzz")
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [lambda _: None, lambda texts: [[1.0]] * len(texts), lambda texts: [[float("nan")] * 26 for _ in texts], lambda _: []],
+)
+def test_what_is_no_vector_is_refused(given_):
+    """Too few, too short, not finite, nothing at all: an error of ours that names the embedder."""
+    embedder = Letters()
+    embedder.passages = given_
+    with pytest.raises(EmbedderError, match="letters"):
+        embedders.embed(embedder, ["a", "b"])
+
+
+@given(texts=st.lists(st.text(max_size=200), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_static_vectors_are_sound(texts):
+    """Whatever the text: finite, of length one or zero, and the same alone as among others."""
+    model = embedders.StaticEmbedder.find()
+    made = embedders.embed(model, texts)
+    lengths = np.linalg.norm(made, axis=1)
+    assert np.isfinite(made).all()
+    assert np.all((np.abs(lengths - 1) < 1e-4) | (lengths == 0))
+    assert np.allclose(made[0], model.query(texts[0]), atol=1e-6)
+
+
+# --- one embedder for an index --------------------------------------------------
+
+
+def test_another_embedder_means_another_index(home):
+    """By name, version or being switched off: the index is made anew as a whole, and never holds vectors of two."""
+    first = home(Letters("one"))
+    first.artifacts.save("A", "aardvark")
+    assert found(first, "aardvark") == ["A"]
+    before = state(first)
+    other = Letters("two")
+    second = home(other)
+    second.artifacts.save("B", "bison")
+    assert found(second, "bison", mode="vector")[0] == "B"
+    assert (state(second).embedder, other.embedded) == ("two", 3)
+    assert state(second).generation != before.generation
+    third = home("none")
+    assert found(third, "bison") == ["B"]
+    assert (state(third).embedder, state(third).dimensions, vectors(third)) == ("", 0, {"A": False, "B": False})
+    fourth = home()
+    assert found(fourth, "aardvark") == ["A"]
+    assert all(vectors(fourth).values())
+
+
+def test_a_process_without_the_embedder_leaves_the_vectors_of_others(home, monkeypatch):
+    """It searches by words and takes its own artifacts in; whoever has the embedder next makes their vectors."""
+    letters = Letters()
+    mine = home(letters)
+    mine.artifacts.save("A", "aardvark")
+    mine.catch_up()
+    monkeypatch.setattr(embedders.StaticEmbedder, "find", classmethod(lambda _: None))
+    other = home()
+    other.artifacts.save("B", "bison")
+    assert found(other, "bison") == ["B"]
+    assert vectors(other) == {"A": True, "B": False}
+    assert mine.artifacts.search("bison", mode="vector")[0].title == "B"
+    assert vectors(mine) == {"A": True, "B": True}
+    assert not state(mine).bare
+
+
+def test_an_embedder_that_fails_costs_nothing_but_its_vectors(home, monkeypatch, caplog):
+    """While it fails, words are searched, it is told once and asked again only after a while; then its vectors are made."""
+    letters = Letters()
+    orch = home(letters)
+    orch.artifacts.save("A", "aardvark")
+    orch.catch_up()
+    letters.fails = RuntimeError("the server is away")
+    orch.artifacts.save("B", "bison")
+    for _ in range(3):
+        assert [hit.mode for hit in orch.artifacts.search("bison")] == ["text"]
+    assert caplog.text.count("the server is away") == 1
+    with pytest.raises(EmbedderError, match="server is away"):
+        orch.artifacts.search("bison", mode="vector")
+    letters.fails = None
+    assert vectors(orch) == {"A": True, "B": False}
+    monkeypatch.setattr(orch.artifacts._index, "_rest_until", 0.0)
+    assert orch.artifacts.search("bison")[0].mode == "hybrid"
+    assert vectors(orch) == {"A": True, "B": True}
+
+
+def test_rebuilt_with_vectors_it_is_equal(home):
+    """After versions, filling and tidying, the index made anew holds the same, and verify_index() agrees with both."""
+    orch = home()
+    for number in range(45):
+        orch.artifacts.save(f"Note {number % 15}", f"version {number} about worktree merging and leases")
+        if number % 9 == 0:
+            orch.catch_up()
+
+    def rows():
+        held = orch.artifacts._index._table(state(orch)).rows()
+        return sorted((r["artifact_id"], r["start"], r["superseded"], r["words"], tuple(np.round(r["vector"], 5))) for r in held)
+
+    orch.catch_up()
+    before = rows()
+    assert orch.artifacts.verify_index() == []
+    orch.artifacts.rebuild_index()
+    assert rows() == before
+    assert orch.artifacts.verify_index() == []
+
+
+def test_verify_tells_what_the_index_lacks(home):
+    """Passages that are missing, or whose artifact is not, are named with the remedy; what was saved since is no mistake."""
+    orch = home()
+    kept, lost = orch.artifacts.save("Kept", "a"), orch.artifacts.save("Lost", "b")
+    orch.catch_up()
+    orch.artifacts.save("Later", "c")
+    orch.artifacts.save("Kept", "a second time")
+    assert orch.artifacts.verify_index() == []
+    opened = orch.artifacts._index._table(state(orch))
+    opened.replace(
+        [lost, attrs.evolve(kept, id="a_unknown")], [table.row(attrs.evolve(kept, id="a_unknown"), passages.Passage(0, 1, "a"), 1)], None, 0
+    )
+    problems = orch.artifacts.verify_index()
+    assert len(problems) == 2
+    assert all("rebuild_index()" in problem for problem in problems)
+    assert lost.id in problems[1]
+
+
+# --- ranking --------------------------------------------------------------------
+
+
+def test_superseded_versions_come_last(home):
+    """However well an old version fits, every current one goes before it; by words, by vectors and by both."""
+    orch = home()
+    orch.artifacts.save("Plan", "marmot marmot marmot")
+    orch.artifacts.save("Plan", "a plan that mentions one marmot among many other animals of the mountains")
+    orch.artifacts.save("Other", "hibernation, and a marmot")
+    for mode in ("text", "vector", "hybrid"):
+        hits = orch.artifacts.search("marmot", include_superseded=True, mode=mode)
+        assert [hit.superseded for hit in hits] == [False, False, True]
+
+
+def test_a_passage_found_both_ways_counts_once_and_for_both():
+    """Fusion adds what words and vectors say of one passage; scores keep their margins."""
+    worded = Found("a", "", 0, 9, "lease expiry", passages=1, score=5.0)
+    other = Found("b", "", 0, 9, "lease expiry", passages=1, score=5.0)
+    near = [attrs.evolve(other, score=0.0, cosine=0.9), Found("c", "", 0, 4, "rent", passages=1, cosine=0.4)]
+    ranked = rank("lease expiry", [worded, other], near)
+    assert [entry.passage.artifact_id for entry in ranked] == ["b", "a", "c"]
+    assert ranked[0].score - ranked[1].score == pytest.approx(0.5)
+    assert [e.passage.artifact_id for e in rank("lease expiry", [worded, other], near, least_cosine=0.5)] == ["b", "a"]
+
+
+# --- large tables, small writes ---------------------------------------------------
+
+
+def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeypatch):
+    """From the size where it pays an index is made, trained anew when the table has grown, and it finds what comparing all does."""
+    monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 3000)
+    opened = table.Table.make(tmp_path / "t", 64)
+    chance = np.random.default_rng(5)
+    centres = chance.normal(size=(40, 64))
+
+    def grow(start, count):
+        made = (centres[chance.integers(40, size=count)] + chance.normal(scale=0.7, size=(count, 64))).astype(np.float32)
+        rows = [
+            _row(f"a{number}", f"word{number % 50}", tag="even" if number % 2 == 0 else "odd") for number in range(start, start + count)
+        ]
+        opened.replace([], rows, made, 0)
+
+    grow(0, 2000)
+    assert opened.tidy(0) == 0
+    grow(2000, 2000)
+    trained = opened.tidy(0)
+    assert trained == 4000
+    grow(4000, 1000)
+    assert opened.tidy(trained) == trained
+    right = total = 0
+    for wanted in (table.Wanted(), table.Wanted(tags=("even",))):
+        for vector in chance.normal(size=(20, 64)).astype(np.float32) + centres[:20].astype(np.float32):
+            near = {p.artifact_id for p in opened.search(None, vector, wanted, 200)[1][:10]}
+            exact = {p.artifact_id for p in opened.search(None, vector, wanted, 200, exact=True)[1][:10]}
+            right, total = right + len(near & exact), total + len(exact)
+    assert right / total >= 0.98
+
+
+def _row(artifact_id, words, tag=""):
+    passage = {"start": 0, "end": len(words), "words": words, "passages": 1, "superseded": False, "title": artifact_id}
+    return {"artifact_id": artifact_id, "session_id": "s", "task_id": "", "kind": "k", "tags": f"\x1f{tag}\x1f", **passage}
+
+
+def test_many_small_writes_stay_few_files(home):
+    """Artifacts that are taken in one by one are brought together by rule: files stay few, and disk follows what is stored."""
+    orch = home("none")
+    sizes = []
+    for number in range(120):
+        orch.artifacts.save(f"Note {number}", f"about subject {number}")
+        orch.catch_up()
+        if number in {59, 119}:
+            sizes.append(sum(path.stat().st_size for path in (orch.home / "index.lance").rglob("*") if path.is_file()))
+    files = table.run(orch.artifacts._index._table(state(orch))._table.stats())["fragment_stats"]["num_fragments"]
+    assert files <= index._GATHER_VERSIONS + 1
+    assert sizes[1] < 3 * sizes[0]
+    assert len(found(orch, "subject", limit=200)) == 120
+
+
+def test_what_is_not_indexed_yet_grows_slower_than_the_table():
+    """Tidying happens each time the square root of the table, and not with every so many writes: its share shrinks as the table grows."""
+    held = {"passages": 100_000, "unindexed": 0}
+
+    class Counting:
+        version = 1
+        tidied = 0
+
+        def size(self):
+            return table.Size(held["passages"], held["unindexed"])
+
+        def tidy(self, trained):
+            self.tidied += 1
+            held["unindexed"] = 0
+            return trained
+
+        def gather(self, epoch):
+            pass
+
+    counting, at = Counting(), index._State("0" * 16, version=1)
+    for _ in range(1000):
+        held["passages"] += 5
+        held["unindexed"] += 5
+        counting.version += 1
+        at = index._tidy(counting, attrs.evolve(at, version=counting.version))
+    assert counting.tidied == 1
+
+
+# --- threads, loops, forks, kills ---------------------------------------------------
+
+
+def test_searching_leaves_no_thread_behind():
+    """The same threads before and after, though LanceDB starts one of its own; its blocking functions work for others all the same."""
+    script = """
+import sys, tempfile, threading, vespera_orchestrator
+before = threading.enumerate()
+with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
+    orch.initialize_session("x")
+    orch.artifacts.save("A", "walrus")
+    assert orch.artifacts.search("walrus")
+    assert threading.enumerate() == before, threading.enumerate()
+import lancedb
+database = lancedb.connect(tempfile.mkdtemp())
+assert database.create_table("t", [{"a": 1}]).count_rows() == 1
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_search_works_inside_an_event_loop(home):
+    """In a notebook, or any coroutine, the caller's loop is left alone and no thread stays."""
+    orch = home()
+    orch.artifacts.save("A", "walrus")
+
+    async def inside():
+        before = threading.enumerate()
+        titles = found(orch, "walrus")
+        assert threading.enumerate() == before
+        return titles
+
+    assert asyncio.run(inside()) == ["A"]
+
+
+def test_threads_may_search_at_once(home):
+    """Eight threads search while artifacts are saved: no error, and each sees what was saved before it asked."""
+    orch = home()
+    orch.artifacts.save("First", "walrus")
+    failures = []
+
+    def ask(number):
+        try:
+            orch.artifacts.save(f"Note {number}", f"walrus {number}")
+            assert f"Note {number}" in found(orch, f"walrus {number}", limit=20)
+        except BaseException as exc:  # noqa: BLE001 - told by the main thread
+            failures.append(exc)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+KILLED = """
+import sys, vespera_orchestrator
+from vespera_orchestrator.artifacts import index
+index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 3, 5, 0, 3
+with vespera_orchestrator.open(sys.argv[1]) as orch:
+    number = 0
+    print("begun", flush=True)
+    while True:
+        orch.artifacts.save(f"Note {number % 40}", f"ocelot number {number}")
+        if number % 2:
+            orch.artifacts.catch_up()
+        if number % 31 == 30:
+            orch.artifacts.rebuild_index()
+        number += 1
+"""
+
+
+def kill_after(project, delay_s):
+    """Run the writer, and kill it so long after it has begun."""
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(project)], stdout=subprocess.PIPE)
+    writer.stdout.readline()
+    try:
+        writer.wait(delay_s)
+    except subprocess.TimeoutExpired:
+        writer.send_signal(signal.SIGKILL)
+    assert writer.wait() == -signal.SIGKILL
+    writer.stdout.close()
+
+
+def test_killed_at_any_time_it_opens_and_is_right(home):
+    """SIGKILL at times nobody chose, while artifacts are saved, taken in, tidied and rebuilt: afterwards all is found, once."""
+    orch = home()
+    project = orch.project
+    for delay_s in (2.2, 2.9, 3.7):
+        kill_after(project, delay_s)
+        current = {artifact.title for artifact in orch.artifacts.list()}
+        titles = found(orch, "ocelot", limit=100)
+        assert sorted(titles) == sorted(current)
+        assert orch.artifacts.verify_index() == []
+    assert len(list((orch.home / "index.lance").glob("*/"))) == 1
+
+
+def test_a_question_of_a_megabyte_is_answered_in_time(home):
+    """Only its beginning counts; neither its length nor a text of one huge line takes more than a moment."""
+    orch = home()
+    orch.artifacts.save("Line", "walrus " + "x" * 3_000_000)
+    orch.artifacts.save("Words", "walrus " + "tusk " * 400_000)
+    orch.catch_up()
+    begun = time.process_time()
+    assert set(found(orch, "walrus " + "'\"\\%_;--\0\ud800" * 100_000)) == {"Line", "Words"}
+    assert time.process_time() - begun < 5
+
+
+# --- passages -------------------------------------------------------------------
+
+
+CODE = '''import os
+
+
+def first(path):
+    """Say what is there."""
+    return os.listdir(path)
+
+
+class Second:
+    """Holds nothing."""
+
+    def third(self):
+        return 3
+'''
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_python_is_cut_where_functions_begin(ending):
+    """Passages of code begin at a definition where they can, for Python as for what only looks like code."""
+    text = (CODE * 8).replace("\n", ending)
+    cut = passages.split(text, "text/x-python")
+    assert len(cut) > 1
+    for passage in cut:
+        assert text[passage.start : passage.end] == passage.text
+        assert passage.text.lstrip().startswith(("import", "def ", "class ")), passage.text[:40]
+
+
+def test_json_and_huge_lines_are_cut_in_bounded_time():
+    """JSON on one line, a line of megabytes, no spaces at all: exact offsets, passages of bounded length, in seconds."""
+    texts = [json.dumps([{"name": f"sensor {n}", "values": list(range(20))} for n in range(20_000)]), "x" * 2_500_000, "é" * 300_000]
+    begun = time.process_time()
+    for text in texts:
+        cut = passages.split(text, "application/json")
+        assert all(text[p.start : p.end] == p.text and len(p.text) <= passages.PASSAGE_CHARACTERS[1] for p in cut)
+        assert cut[-1].end <= passages.TEXT_CHARACTERS
+    assert time.process_time() - begun < 10
+
+
+# --- context for work -----------------------------------------------------------
+
+
+@pytest.fixture
+def chain(home):
+    """A design, the code built on it, a sibling, and something unrelated; the task to come needs the code."""
+    orch = home()
+    parent = orch.plan_task("Sensors")
+    design = orch.plan_task("Design", parent_task_id=parent)
+    code = orch.plan_task("Code", dependencies=[design], parent_task_id=parent)
+    sibling = orch.plan_task("Paint", parent_task_id=parent)
+    tests = orch.plan_task("Test the thermistor", "Check the readings of the thermistor.", dependencies=[code], parent_task_id=parent)
+    stranger = orch.plan_task("Stranger")
+    texts = ("# Design\n\nThe thermistor hangs on pin 4.", "def read(): return 93", "Painted the thermistor red.")
+    for task, text in zip((design, code, sibling), texts, strict=True):
+        orch.complete_task(task, summary="done", detailed_work=text)
+    orch.complete_task(stranger, summary="done", detailed_work="A thermistor of somebody else, with readings.")
+    return orch, design, code, tests
+
+
+def test_context_is_near_relevant_and_exact(chain):
+    """Dependencies come first, also where no word fits; then what is near or fits; every passage is a slice of its artifact."""
+    orch, design, code, tests = chain
+    context = orch.artifacts.context("readings of the thermistor", task=tests)
+    assert [p.nearness for p in context.passages[:2]] == ["dependency", "dependency"]
+    assert {p.nearness for p in context.passages[2:]} == {"sibling", "session"}
+    assert {p.task_id for p in context.passages[:2]} == {design.id, code.id}
+    for passage in context:
+        assert orch.artifacts.text(passage.artifact_id)[passage.start : passage.end] == passage.text
+        assert passage.text in str(context)
+    assert context.tokens <= context.budget_tokens
+
+
+@pytest.mark.parametrize("budget", [1, 30, 60, 120, 400])
+def test_context_keeps_to_its_budget(chain, budget):
+    """However small, it is not exceeded, and offsets stay exact."""
+    orch, *_, tests = chain
+    orch.artifacts.save("Long", "thermistor readings every second " * 3000)
+    context = orch.artifacts.context("thermistor readings", task=tests, budget_tokens=budget)
+    assert context.tokens <= budget
+    for passage in context:
+        assert orch.artifacts.text(passage.artifact_id)[passage.start : passage.end] == passage.text
+
+
+def test_context_says_nothing_twice(home):
+    """A copy of a text, with another word here and there, is left out; a different text about the same thing is not."""
+    orch = home()
+    sentence = "The thermistor needs two hundred milliseconds to settle after power on, and then reads to half a degree. "
+    orch.artifacts.save("One", sentence * 4)
+    orch.artifacts.save("Copy", "Again: " + sentence * 4)
+    orch.artifacts.save("Other", "The thermistor broke in May, was glued in June, and has been steady since.")
+    assert sorted(p.title for p in orch.artifacts.context("thermistor settle")) in (["Copy", "Other"], ["One", "Other"])
+
+
+def test_context_reaches_into_earlier_sessions(home):
+    """What the parent session found is there, behind what this one found; other sessions are not, unless asked for."""
+    orch = home()
+    before = orch.current_session()
+    orch.artifacts.save("Before", "the thermistor, as it was before")
+    orch.initialize_session("another")
+    orch.artifacts.save("Elsewhere", "a thermistor elsewhere")
+    orch.initialize_session("child", parent_session=before)
+    orch.artifacts.save("Now", "the thermistor, as it is now and today")
+    assert [(p.title, p.nearness) for p in orch.artifacts.context("thermistor")] == [("Now", "session"), ("Before", "ancestor")]
+    assert {p.title for p in orch.artifacts.context("thermistor", session="*")} == {"Before", "Elsewhere", "Now"}
+
+
+def test_what_was_given_is_recorded_and_told_when_it_changes(chain):
+    """A briefing records artifact versions once; when one is superseded the tasks that rest on it are listed, in status and why as well."""
+    orch, design, _, tests = chain
+    with orch.execute_task(tests) as work:
+        text = work.briefing()
+        assert "pin 4" in text
+        assert work.briefing() == text
+        work.complete(summary="ok", detailed_work="all fine")
+    (event,) = orch._store.events(kinds=["context_given"])
+    assert (event.task_id, event.data["attempt"]) == (tests.id, 1)
+    given_ = orch.artifacts.reliances(task=tests)
+    assert [r.artifact_id for r in given_] == event.data["artifacts"]
+    assert orch.artifacts.reliances(outdated=True) == []
+    (old,) = orch.artifacts.list(task=design)
+    new = orch.artifacts.save(old.title, "# Design\n\nIt hangs on pin 7.", task=design)
+    (outdated,) = orch.artifacts.reliances(outdated=True)
+    assert (outdated.alias, outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (tests.alias, old.id, new.id, 2)
+    assert orch.artifacts.reliances(artifact=new) == [outdated]
+    assert "version 2 now" in str(orch.why(tests))
+    assert str(outdated) in str(orch.get_status())
+    assert orch.why(tests).outdated == (outdated,)
+
+
+def test_the_next_attempt_rests_on_the_newer_version(chain):
+    """Given anew, a task no longer counts as outdated; the log keeps what it was given before."""
+    orch, design, _, tests = chain
+    orch.execute_task(tests).briefing()
+    (old,) = orch.artifacts.list(task=design)
+    orch.artifacts.save(old.title, "pin 7", task=design)
+    assert [r.alias for r in orch.artifacts.reliances(outdated=True)] == [tests.alias]
+    orch.artifacts.context("thermistor", task=tests)
+    assert orch.artifacts.reliances(outdated=True) == []
+    assert len(orch._store.events(kinds=["context_given"])) == 2
+
+
+def test_a_task_is_not_given_its_own_work_and_unknown_ids_do_not_count(chain):
+    """What the task made itself is nothing it relies on."""
+    orch, *_, tests = chain
+    own = orch.artifacts.save("Own", "thermistor", task=tests)
+    orch._store.give_context(tests.id, [own.id, "a_nothing"], agent=None)
+    assert orch.artifacts.reliances(task=tests) == []
+    assert own.id not in orch.artifacts.context("thermistor", task=tests).artifact_ids
+
+
+def test_where_the_index_fails_the_dependencies_are_given_all_the_same(chain, monkeypatch, caplog):
+    """A view may fail without failing the work."""
+    orch, design, code, tests = chain
+
+    def fail(*_, **__):
+        raise ArtifactIndexError("search it", "it is away")
+
+    monkeypatch.setattr(orch.artifacts._index, "search", fail)
+    context = orch.artifacts.context("thermistor", task=tests)
+    assert {p.task_id for p in context} == {design.id, code.id}
+    assert "it is away" in caplog.text
+
+
+@given(st.lists(st.text("ab cd", min_size=1, max_size=300), max_size=12), st.integers(1, 200))
+@settings(max_examples=60, deadline=None)
+def test_choosing_keeps_order_and_budget(texts, budget):
+    """Whatever there is to choose from: in order, within the budget, none twice, each a beginning of what was offered."""
+    offered = [choosing.ContextPassage(t, f"a{n}", "T", 1, None, 0, len(t), "", 1.0) for n, t in enumerate(texts)]
+    chosen = choosing.choose(offered, budget)
+    assert choosing.Context("", tuple(chosen), budget).tokens <= budget
+    by_id = {passage.artifact_id: passage.text for passage in offered}
+    assert [p.artifact_id for p in chosen] == [p.artifact_id for p in offered if p.artifact_id in {c.artifact_id for c in chosen}]
+    assert all(by_id[p.artifact_id].startswith(p.text) and p.end == len(p.text) for p in chosen)
