@@ -208,8 +208,8 @@ def _recall_rows(total: int, recall: float | None) -> list[Row]:
     ]
 
 
-_COLD = """
-import resource, sys, time
+_COLD = r"""
+import re, sys, time
 begun = time.perf_counter()
 import vespera_orchestrator
 orch = vespera_orchestrator.open(sys.argv[1])
@@ -217,7 +217,8 @@ if len(sys.argv) > 2:
     assert orch.artifacts.search(sys.argv[2])
 else:
     orch.next_step()
-print(time.perf_counter() - begun, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())  # ru_maxrss starts with the parent's
+print(time.perf_counter() - begun, time.process_time(), int(peak[1]) / 1024)
 """
 
 

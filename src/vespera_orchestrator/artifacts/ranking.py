@@ -191,10 +191,10 @@ class _Asked:
 
     def _places(self, text: str) -> dict[str, set[int]]:
         """Return where each of the query's words stands in *text*."""
-        found: dict[str, set[int]] = {}
-        for place, term in enumerate(terms(text)):
-            if term in self.distinct:
-                found.setdefault(term, set()).add(place)
+        distinct, found = self.distinct, dict[str, set[int]]()
+        # Most words of a text are none of the query's: they are passed over in the comprehension, which is much the faster.
+        for place, term in [(place, term) for place, term in enumerate(terms(text)) if term in distinct]:
+            found.setdefault(term, set()).add(place)
         return found
 
     def judge(self, passage: Found) -> tuple[float, float]:
