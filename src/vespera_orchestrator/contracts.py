@@ -525,6 +525,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "attempts": Table(("task_id", "number"), ("started_at", "lease_until", "last_sign_at", "ended_at")),
     "checkpoints": Table(("id",), ("created_at",), ("state",)),
     "artifacts": Table(("id",), ("created_at",), ("tags", "metadata")),
+    "given": Table(("task_id", "artifact_id"), ("given_at",)),
     "worktrees": Table(("name",), ("created_at",)),
     "document_versions": Table(("path", "version"), ("created_at",)),
     "events": Table(("seq",), ("at",), ("data",)),

@@ -19,8 +19,8 @@ CREATE TABLE artifacts (
     metadata TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "artifacts" VALUES(1,'a_4jpw3j49y530','s_g4cres829hr0','t_arcxpwks647n',1,'main','general','First','text/markdown','9deb94158e91742ee59a098729128779da85eef76b28890b6c0cb64401537a29',8,1,NULL,0,0,'[]','{}',1767225611000000);
-INSERT INTO "artifacts" VALUES(2,'a_r3bhn89cr5gg','s_g4cres829hr0','t_mt0b615vnwjh',1,'main','general','Third','text/markdown','4e93f1dc7bd9bfba55106d5f70d2e910ed9e1894abe4b0dc933399f874504aca',6,1,NULL,0,1,'[]','{}',1767225620000000);
+INSERT INTO "artifacts" VALUES(1,'a_5mwy80befna7','s_vv8gaz0eres9','t_r0vyvpw3kkhh',1,'main','general','First','text/markdown','9deb94158e91742ee59a098729128779da85eef76b28890b6c0cb64401537a29',8,1,NULL,0,0,'[]','{}',1767225612000000);
+INSERT INTO "artifacts" VALUES(2,'a_yb5j16b20dv6','s_vv8gaz0eres9','t_xt9d07t1bwpa',1,'main','general','Third','text/markdown','4e93f1dc7bd9bfba55106d5f70d2e910ed9e1894abe4b0dc933399f874504aca',6,1,NULL,0,1,'[]','{}',1767225621000000);
 CREATE TABLE attempts (
     task_id TEXT NOT NULL REFERENCES tasks (id),
     number INTEGER NOT NULL,
@@ -34,9 +34,9 @@ CREATE TABLE attempts (
     receipt TEXT,
     PRIMARY KEY (task_id, number)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "attempts" VALUES('t_441m2g8dpbsr',1,'main',1767225627000000,1867225629000000,1767225629000000,NULL,NULL,NULL,NULL);
-INSERT INTO "attempts" VALUES('t_arcxpwks647n',1,'main',1767225606000000,1767226508000000,1767225608000000,1767225613000000,'completed',NULL,'2e3f55735388ce679d659240bfab5bb59c40b56f9fa95d63b19b84975787cac7');
-INSERT INTO "attempts" VALUES('t_mt0b615vnwjh',1,'main',1767225618000000,1767226518000000,1767225618000000,1767225622000000,'blocked','it broke','f73edd5c776d7889589346476f8d547513815942c30b3d6aeb79f094be545621');
+INSERT INTO "attempts" VALUES('t_r0vyvpw3kkhh',1,'main',1767225607000000,1767226509000000,1767225609000000,1767225614000000,'completed',NULL,'2e3f55735388ce679d659240bfab5bb59c40b56f9fa95d63b19b84975787cac7');
+INSERT INTO "attempts" VALUES('t_xt9d07t1bwpa',1,'main',1767225619000000,1767226519000000,1767225619000000,1767225623000000,'blocked','it broke','f73edd5c776d7889589346476f8d547513815942c30b3d6aeb79f094be545621');
+INSERT INTO "attempts" VALUES('t_y35kvz7bqag6',1,'main',1767225629000000,1867225631000000,1767225631000000,NULL,NULL,NULL,NULL);
 CREATE TABLE checkpoints (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     task_id TEXT NOT NULL REFERENCES tasks (id),
@@ -47,8 +47,8 @@ CREATE TABLE checkpoints (
     snapshot TEXT,
     created_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "checkpoints" VALUES(1,'t_arcxpwks647n',1,'{"n":1}','half',0.5,NULL,1767225609000000);
-INSERT INTO "checkpoints" VALUES(2,'t_441m2g8dpbsr',1,'{"at":1}','',NULL,NULL,1767225630000000);
+INSERT INTO "checkpoints" VALUES(1,'t_r0vyvpw3kkhh',1,'{"n":1}','half',0.5,NULL,1767225610000000);
+INSERT INTO "checkpoints" VALUES(2,'t_y35kvz7bqag6',1,'{"at":1}','',NULL,NULL,1767225632000000);
 CREATE TABLE dependencies (
     task_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
     needs_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
@@ -58,8 +58,8 @@ CREATE TABLE dependencies (
     met INTEGER NOT NULL,
     PRIMARY KEY (task_id, needs_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "dependencies" VALUES('t_1th1z89w61mw','t_arcxpwks647n',0,'success',1,1);
-INSERT INTO "dependencies" VALUES('t_441m2g8dpbsr','t_mt0b615vnwjh',0,'blocked',0,1);
+INSERT INTO "dependencies" VALUES('t_mawg3nmmehba','t_r0vyvpw3kkhh',0,'success',1,1);
+INSERT INTO "dependencies" VALUES('t_y35kvz7bqag6','t_xt9d07t1bwpa',0,'blocked',0,1);
 CREATE TABLE document_versions (
     path TEXT NOT NULL,
     version INTEGER NOT NULL,
@@ -77,21 +77,30 @@ CREATE TABLE events (
     agent TEXT,
     data TEXT NOT NULL
 ) STRICT;
-INSERT INTO "events" VALUES(1,1767225603000000,'session_started','s_g4cres829hr0',NULL,NULL,'{"goal":"A store of the past"}');
-INSERT INTO "events" VALUES(2,1767225604000000,'task_planned','s_g4cres829hr0','t_arcxpwks647n',NULL,'{"alias":"first","title":"First"}');
-INSERT INTO "events" VALUES(3,1767225604000000,'task_planned','s_g4cres829hr0','t_1th1z89w61mw',NULL,'{"alias":"second","title":"Second"}');
-INSERT INTO "events" VALUES(4,1767225604000000,'task_planned','s_g4cres829hr0','t_mt0b615vnwjh',NULL,'{"alias":"third","title":"Third"}');
-INSERT INTO "events" VALUES(5,1767225604000000,'task_planned','s_g4cres829hr0','t_441m2g8dpbsr',NULL,'{"alias":"held","title":"Held"}');
-INSERT INTO "events" VALUES(6,1767225607000000,'task_started','s_g4cres829hr0','t_arcxpwks647n','main','{"attempt":1}');
-INSERT INTO "events" VALUES(7,1767225610000000,'checkpoint_saved','s_g4cres829hr0','t_arcxpwks647n',NULL,'{"attempt":1,"checkpoint":1,"note":"half","progress":0.5}');
-INSERT INTO "events" VALUES(8,1767225612000000,'artifact_saved','s_g4cres829hr0','t_arcxpwks647n','main','{"artifact":"a_4jpw3j49y530","title":"First","kind":"general","supersedes":null}');
-INSERT INTO "events" VALUES(9,1767225616000000,'task_completed','s_g4cres829hr0','t_arcxpwks647n','main','{"attempt":1,"artifacts":["a_4jpw3j49y530"],"summary":"done"}');
-INSERT INTO "events" VALUES(10,1767225619000000,'task_started','s_g4cres829hr0','t_mt0b615vnwjh','main','{"attempt":1}');
-INSERT INTO "events" VALUES(11,1767225621000000,'artifact_saved','s_g4cres829hr0','t_mt0b615vnwjh','main','{"artifact":"a_r3bhn89cr5gg","title":"Third","kind":"general","supersedes":null}');
-INSERT INTO "events" VALUES(12,1767225624000000,'task_blocked','s_g4cres829hr0','t_mt0b615vnwjh','main','{"attempt":1,"artifacts":["a_r3bhn89cr5gg"],"summary":"it broke","reason":"it broke"}');
-INSERT INTO "events" VALUES(13,1767225625000000,'task_planned','s_g4cres829hr0','t_84wp8krgk6wc',NULL,'{"alias":"recover_third","title":"Recover: Third"}');
-INSERT INTO "events" VALUES(14,1767225628000000,'task_started','s_g4cres829hr0','t_441m2g8dpbsr','main','{"attempt":1}');
-INSERT INTO "events" VALUES(15,1767225631000000,'checkpoint_saved','s_g4cres829hr0','t_441m2g8dpbsr',NULL,'{"attempt":1,"checkpoint":2,"note":"","progress":null}');
+INSERT INTO "events" VALUES(1,1767225603000000,'session_started','s_vv8gaz0eres9',NULL,NULL,'{"goal":"A store of the past"}');
+INSERT INTO "events" VALUES(2,1767225604000000,'task_planned','s_vv8gaz0eres9','t_r0vyvpw3kkhh',NULL,'{"alias":"first","title":"First"}');
+INSERT INTO "events" VALUES(3,1767225604000000,'task_planned','s_vv8gaz0eres9','t_mawg3nmmehba',NULL,'{"alias":"second","title":"Second"}');
+INSERT INTO "events" VALUES(4,1767225604000000,'task_planned','s_vv8gaz0eres9','t_xt9d07t1bwpa',NULL,'{"alias":"third","title":"Third"}');
+INSERT INTO "events" VALUES(5,1767225604000000,'task_planned','s_vv8gaz0eres9','t_y35kvz7bqag6',NULL,'{"alias":"held","title":"Held"}');
+INSERT INTO "events" VALUES(6,1767225608000000,'task_started','s_vv8gaz0eres9','t_r0vyvpw3kkhh','main','{"attempt":1}');
+INSERT INTO "events" VALUES(7,1767225611000000,'checkpoint_saved','s_vv8gaz0eres9','t_r0vyvpw3kkhh',NULL,'{"attempt":1,"checkpoint":1,"note":"half","progress":0.5}');
+INSERT INTO "events" VALUES(8,1767225613000000,'artifact_saved','s_vv8gaz0eres9','t_r0vyvpw3kkhh','main','{"artifact":"a_5mwy80befna7","title":"First","kind":"general","supersedes":null}');
+INSERT INTO "events" VALUES(9,1767225617000000,'task_completed','s_vv8gaz0eres9','t_r0vyvpw3kkhh','main','{"attempt":1,"artifacts":["a_5mwy80befna7"],"summary":"done"}');
+INSERT INTO "events" VALUES(10,1767225620000000,'task_started','s_vv8gaz0eres9','t_xt9d07t1bwpa','main','{"attempt":1}');
+INSERT INTO "events" VALUES(11,1767225622000000,'artifact_saved','s_vv8gaz0eres9','t_xt9d07t1bwpa','main','{"artifact":"a_yb5j16b20dv6","title":"Third","kind":"general","supersedes":null}');
+INSERT INTO "events" VALUES(12,1767225625000000,'task_blocked','s_vv8gaz0eres9','t_xt9d07t1bwpa','main','{"attempt":1,"artifacts":["a_yb5j16b20dv6"],"summary":"it broke","reason":"it broke"}');
+INSERT INTO "events" VALUES(13,1767225626000000,'task_planned','s_vv8gaz0eres9','t_eabg2pgfwprb',NULL,'{"alias":"recover_third","title":"Recover: Third"}');
+INSERT INTO "events" VALUES(14,1767225630000000,'task_started','s_vv8gaz0eres9','t_y35kvz7bqag6','main','{"attempt":1}');
+INSERT INTO "events" VALUES(15,1767225633000000,'checkpoint_saved','s_vv8gaz0eres9','t_y35kvz7bqag6',NULL,'{"attempt":1,"checkpoint":2,"note":"","progress":null}');
+CREATE TABLE given (
+    task_id TEXT NOT NULL,
+    artifact_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    session_id TEXT NOT NULL,
+    stale INTEGER NOT NULL,
+    given_at INTEGER NOT NULL,
+    PRIMARY KEY (task_id, artifact_id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE migrations (
     version INTEGER PRIMARY KEY,
     applied_at INTEGER NOT NULL,
@@ -107,7 +116,7 @@ CREATE TABLE sessions (
     context TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "sessions" VALUES(1,'s_g4cres829hr0','A store of the past',NULL,NULL,'{"n":1}',1767225602000000);
+INSERT INTO "sessions" VALUES(1,'s_vv8gaz0eres9','A store of the past',NULL,NULL,'{"n":1}',1767225602000000);
 CREATE TABLE tallies (
     session_id TEXT NOT NULL REFERENCES sessions (id),
     archived INTEGER NOT NULL,
@@ -116,11 +125,11 @@ CREATE TABLE tallies (
     tasks INTEGER NOT NULL,
     PRIMARY KEY (session_id, archived, recovery, status)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "tallies" VALUES('s_g4cres829hr0',0,0,'blocked',1);
-INSERT INTO "tallies" VALUES('s_g4cres829hr0',0,0,'completed',1);
-INSERT INTO "tallies" VALUES('s_g4cres829hr0',0,0,'in_progress',1);
-INSERT INTO "tallies" VALUES('s_g4cres829hr0',0,0,'pending',1);
-INSERT INTO "tallies" VALUES('s_g4cres829hr0',0,1,'pending',1);
+INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'blocked',1);
+INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'completed',1);
+INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'in_progress',1);
+INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'pending',1);
+INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,1,'pending',1);
 CREATE TABLE tasks (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -158,13 +167,13 @@ CREATE TABLE tasks (
     ended_at INTEGER,
     UNIQUE (session_id, alias)
 ) STRICT;
-INSERT INTO "tasks" VALUES(1,'t_arcxpwks647n','first','s_g4cres829hr0','First','','completed','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{"n":2}','done',NULL,1,0,3,0,0,1.0,2.0,1,NULL,0,1767225604000000,1767225615000000,1767225614000000);
-INSERT INTO "tasks" VALUES(2,'t_1th1z89w61mw','second','s_g4cres829hr0','Second','','pending','standard','moderate',NULL,0,NULL,NULL,NULL,'first.outputs.n > 1',1,'{"first":"t_arcxpwks647n"}','{}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225604000000,NULL);
-INSERT INTO "tasks" VALUES(3,'t_mt0b615vnwjh','third','s_g4cres829hr0','Third','','blocked','standard','moderate',NULL,2,'2 hours',NULL,NULL,NULL,NULL,NULL,'{}','{}','it broke','it broke',1,1,3,1,0,2.0,3.0,1,NULL,0,1767225604000000,1767225623000000,NULL);
-INSERT INTO "tasks" VALUES(4,'t_441m2g8dpbsr','held','s_g4cres829hr0','Held','','in_progress','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{}',NULL,NULL,1,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225627000000,NULL);
-INSERT INTO "tasks" VALUES(5,'t_84wp8krgk6wc','recover_third','s_g4cres829hr0','Recover: Third','''Third'' could not be finished: it broke
-What it had done is kept in: a_r3bhn89cr5gg.
-Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.','pending','recovery','moderate',NULL,3,NULL,NULL,NULL,NULL,NULL,NULL,'{"error":"it broke","attempt":1,"artifact_ids":["a_r3bhn89cr5gg"]}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,'t_mt0b615vnwjh',0,1767225625000000,1767225625000000,NULL);
+INSERT INTO "tasks" VALUES(1,'t_r0vyvpw3kkhh','first','s_vv8gaz0eres9','First','','completed','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{"n":2}','done',NULL,1,0,3,0,0,1.0,2.0,1,NULL,0,1767225604000000,1767225616000000,1767225615000000);
+INSERT INTO "tasks" VALUES(2,'t_mawg3nmmehba','second','s_vv8gaz0eres9','Second','','pending','standard','moderate',NULL,0,NULL,NULL,NULL,'first.outputs.n > 1',1,'{"first":"t_r0vyvpw3kkhh"}','{}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225604000000,NULL);
+INSERT INTO "tasks" VALUES(3,'t_xt9d07t1bwpa','third','s_vv8gaz0eres9','Third','','blocked','standard','moderate',NULL,2,'2 hours',NULL,NULL,NULL,NULL,NULL,'{}','{}','it broke','it broke',1,1,3,1,0,2.0,3.0,1,NULL,0,1767225604000000,1767225624000000,NULL);
+INSERT INTO "tasks" VALUES(4,'t_y35kvz7bqag6','held','s_vv8gaz0eres9','Held','','in_progress','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{}',NULL,NULL,1,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225629000000,NULL);
+INSERT INTO "tasks" VALUES(5,'t_eabg2pgfwprb','recover_third','s_vv8gaz0eres9','Recover: Third','''Third'' could not be finished: it broke
+What it had done is kept in: a_yb5j16b20dv6.
+Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.','pending','recovery','moderate',NULL,3,NULL,NULL,NULL,NULL,NULL,NULL,'{"error":"it broke","attempt":1,"artifact_ids":["a_yb5j16b20dv6"]}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,'t_xt9d07t1bwpa',0,1767225626000000,1767225626000000,NULL);
 CREATE TABLE worktrees (
     name TEXT PRIMARY KEY,
     session_id TEXT NOT NULL,
@@ -204,6 +213,8 @@ CREATE INDEX attempts_lease ON attempts (lease_until) WHERE ended_at IS NULL;
 CREATE INDEX checkpoints_task ON checkpoints (task_id, id);
 CREATE INDEX artifacts_session ON artifacts (session_id, seq);
 CREATE INDEX artifacts_task ON artifacts (task_id, title, version);
+CREATE INDEX given_artifact ON given (artifact_id);
+CREATE INDEX given_stale ON given (session_id, given_at) WHERE stale = 1;
 CREATE INDEX worktrees_task ON worktrees (task_id);
 CREATE INDEX events_session ON events (session_id, seq);
 CREATE INDEX events_kind ON events (kind, seq);
