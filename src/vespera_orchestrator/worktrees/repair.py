@@ -282,6 +282,8 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
         return  # somebody else took it down: the next attempt gets it back from its last snapshot
     try:
         with repository.lock(checkout.owner_of(record), patience_s=0):
+            tip = repository.tip(repository.integration_ref)
+            checkout.drop_branch(repository, record, [kept, *([tip] if tip else [])])
             store.put_worktree(attrs.evolve(record, state="removed", rescue_ref=ref), "worktree_removed")
             checkout.retire(repository, record.name)
     except GitFailedError as exc:
