@@ -632,3 +632,41 @@ def test_a_large_plan_is_copied(store, session_id):
     store.plan(session_id, drafts)
     assert store.count(TaskQuery(session_id=session_id)) == {TaskStatus.PENDING: 3000}
     assert len(store.events(kinds=["task_planned"], limit=None)) == 3000
+
+
+def test_a_ledger_keeps_all_writers_out(store, session_id, postgres_url):
+    """Whoever writes rows by themselves waits for writers, and they for it, without an error; rows may come in any order."""
+    other = PostgresStore.open(postgres_url)
+    trouble, over = [], threading.Event()
+
+    def work():
+        try:
+            while not over.is_set():
+                task = other.plan(session_id, [TaskDraft("T")])[0]
+                other.finish(task.id, None, DONE, agent="ada")
+        except BaseException as exc:  # noqa: BLE001 - a thread's error must not be lost
+            trouble.append(exc)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(10):
+        with store.ledger(write=True) as ledger:
+            before = ledger.count("events")
+            for task in list(ledger.rows("tasks"))[:1]:
+                ledger.change("tasks", {"id": task["id"]}, {"description": f"{number}"})
+            assert ledger.count("events") == before
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert trouble == []
+    task = store.plan(session_id, [TaskDraft("T")])[0]
+    claim = store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+    with store.ledger(write=True) as ledger:
+        rows = {table: [r for r in ledger.rows(table) if task.id in {r.get("id"), r.get("task_id")}] for table in ("attempts", "tasks")}
+        ledger.remove("tasks", [{"id": task.id}])  # what refers to it is still there
+        ledger.put("tasks", rows["tasks"])
+    assert store.find_task(task.id, None) == claim.task
+    assert store.attempts(task.id) == [claim.attempt]
+    assert sum(store.count(TaskQuery(session_id=session_id)).values()) == len(store.tasks(TaskQuery(limit=None)))
+    other.close()

@@ -120,17 +120,15 @@ class SQLiteLedger(Rows):
 class PostgresLedger(Rows):
     """The rows of a PostgreSQL store, within one transaction.
 
-    Whoever writes holds the lock under which events are told, so that nobody else commits until it has. Others take that lock last: two
-    that wait for each other are told apart by the server after a second, and one of them gets a retryable error.
+    Whoever writes waits until no other transaction writes, and keeps new ones out until it has ended.
     """
 
     @classmethod
     @contextmanager
     def of(cls, server: Any, *, write: bool) -> Iterator[Self]:
         """See `contracts.Store.ledger`."""
-        with server.write() if write else server.read() as db:
+        with server.write(alone=True) if write else server.read() as db:
             if write:
-                db.execute("SELECT pg_advisory_xact_lock(?)", (server.log_key,))
                 db.execute("SET CONSTRAINTS ALL DEFERRED")
             yield cls(db)
 
