@@ -8,6 +8,7 @@ AArch64 is. A kill shows what a process death leaves behind; it does not show a 
     python tests/killing.py                          every call of every operation, as a table
     python tests/killing.py --how eio --most 10      at most ten calls of each, with an I/O error instead of a kill
     python tests/killing.py complete "plan a tree"   of these operations only
+    python tests/killing.py --page docs/reliability.md   and put the table there
 """
 
 from __future__ import annotations
@@ -122,14 +123,22 @@ class Call:
         self.pid, self.at = pid, buffer.raw[0]
         self.number, self.first, self.second, self.third = struct.unpack_from("<qQQQ", buffer.raw, 24)
 
-    def changes_files(self, spared):
+    def changes_files(self):
         """Tell whether it is one of those that count."""
         name = CALLS.get(self.number)
         if self.at != _ENTRY or name is None:
             return False
         if name in {"open", "openat"}:
             return bool((self.second if name == "open" else self.third) & (os.O_CREAT | os.O_TRUNC))
-        return not (name in _TO_A_HANDLE and self.first in spared)
+        return name not in _TO_A_HANDLE or self._is_file(self.first)
+
+    def _is_file(self, handle):
+        """Tell a file from a pipe, a terminal, or what threads wake each other with."""
+        try:
+            place = str(Path(f"/proc/{self.pid}/fd/{handle}").readlink())
+        except OSError:
+            return False
+        return place.startswith("/") and not place.startswith("/dev/")
 
     def suppress(self):
         """At its beginning: have the kernel do nothing."""
@@ -157,8 +166,8 @@ class Call:
 class Traced:
     """One run of an operation under the tracer."""
 
-    def __init__(self, pid, spared, *, point, error):
-        self.pid, self.spared, self.point, self.error = pid, spared, point, error
+    def __init__(self, pid, *, point, error):
+        self.pid, self.point, self.error = pid, point, error
         self.calls = 0
         self.hit = None
         self._living = {pid}
@@ -196,7 +205,7 @@ class Traced:
         if call.at == _EXIT and call.pid in self._failing:
             self._failing.discard(call.pid)
             call.answer(self.error)
-        elif call.changes_files(self.spared):
+        elif call.changes_files():
             self.calls += 1
             if self.calls == self.point:
                 self.hit = CALLS[call.number]
@@ -304,8 +313,12 @@ def _saved(ack, artifact):
     ack(artifact=artifact.id)
 
 
-def _with_files(orch, work, ack):
+def _take_with_file(orch):
     (orch.project / "result.txt").write_text("result\n" * 1000, "utf-8")
+    return orch.execute_task("part")
+
+
+def _with_files(orch, work, ack):
     work.complete(summary="done", detailed_work="see the file", file_paths=["result.txt"])
     tell(ack, orch, work.task.alias)
 
@@ -347,7 +360,7 @@ def _new_version(orch, _, ack):
 def _write(name, call):
     def act(orch, _, ack):
         target = orch.project.parent / name
-        with suppress(FileNotFoundError):  # what a run before was told about
+        if target.exists():  # of the run before
             shutil.rmtree(target) if target.is_dir() else target.unlink()
         call(orch, target)
         ack(path=str(target))
@@ -356,10 +369,7 @@ def _write(name, call):
 
 
 def _import(orch, _, ack):
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "export.jsonl"
-        file.write_bytes(EXPORT.read_bytes())
-        orch.import_(file)
+    orch.import_(EXPORT)
     tell(ack, orch, "first", "part")
 
 
@@ -385,8 +395,13 @@ def _worktree(orch, _, ack):
     tell(ack, orch, "part")
 
 
-def _land(orch, work, ack):
+def _take_and_go_on(orch):
+    work = orch.execute_task("part")
     (work.path / "more.txt").write_text("more\n", "utf-8")
+    return work
+
+
+def _land(orch, work, ack):
     work.complete(summary="landed", detailed_work="in the file")
     tell(ack, orch, "part")
 
@@ -412,7 +427,7 @@ OPERATIONS = [
     Operation("save_artifact", lambda _, work, ack: _saved(ack, work.save_artifact("Notes", "text")), begin=_take("part")),
     Operation("artifacts.save", _new_version),
     Operation("complete", lambda orch, _, ack: _done(orch, ack, "part"), begin=_take("part")),
-    Operation("complete with files", _with_files, begin=_take("part")),
+    Operation("complete with files", _with_files, begin=_take_with_file),
     Operation("complete unclaimed", lambda orch, _, ack: _done(orch, ack, "second", outputs={"a": [1]})),
     Operation("continue", lambda orch, _, ack: _done(orch, ack, "part", next_action="continue"), begin=_take("part")),
     Operation("needs_revision", lambda orch, _, ack: _done(orch, ack, "part", next_action="needs_revision"), begin=_take("part")),
@@ -428,7 +443,7 @@ OPERATIONS = [
     Operation("complete with documents", lambda orch, _, ack: _done(orch, ack, "only"), on=documented, repository=True),
     Operation("execute in a worktree", _worktree, repository=True),
     Operation("checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True),
-    Operation("complete and land", _land, on=landed, begin=_take("part"), repository=True),
+    Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation("remove a worktree", lambda orch, _, __: orch.worktrees.remove("part"), on=landed, repository=True),
     Operation("search", _find),
     Operation("prune", lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1), on=grown),
@@ -475,9 +490,8 @@ class Stage:
             os.close(read)
             self._in_child(write)
         os.close(write)
-        spared = {write, 1, 2}
         with os.fdopen(read, "rb") as stream:
-            calls, hit = Traced(pid, spared, point=point, error=error).run()
+            calls, hit = Traced(pid, point=point, error=error).run()
             said = [json.loads(line) for line in stream.read().splitlines() if line.endswith(b"}")]
         return calls, hit, said
 
@@ -586,6 +600,7 @@ def in_child(call):
     assert status == 0, f"ended with status {status}"
 
 
+HEAD = "| operation | calls that change files | tried ({how}) | went wrong |\n|---|---|---|---|"
 ERRORS = {"kill": None, "eio": errno.EIO, "enospc": errno.ENOSPC}
 
 
@@ -632,6 +647,7 @@ def main():
     parser.add_argument("--how", choices=ERRORS, default="kill", help="what happens at the call")
     parser.add_argument("--most", type=int, default=0, metavar="N", help="try at most N calls of each operation, spread over all of them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what came of it to FILE")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also put the table between the marks in FILE")
     chosen = parser.parse_args()
     assert CALLS, f"the system calls of {MACHINE} are not known here"
     for name in [name for name in os.environ if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))]:
@@ -644,12 +660,17 @@ def main():
         print(f"| {told['operation']} | {told['calls']} | {told['tried']} | {len(told['problems'])} |{problems}", flush=True)
 
     in_child(make_export)
-    print(f"| operation | calls that change files | tried ({chosen.how}) | went wrong |\n|---|---|---|---|")
+    print(HEAD.format(how=chosen.how))
     try:
         wanted = [operation for operation in OPERATIONS if not chosen.names or operation.name in chosen.names]
         told = [attempt(operation, chosen.how, chosen.most, report) for operation in wanted]
     finally:
         EXPORT.unlink(missing_ok=True)
+    if chosen.page:
+        before, begin, rest = chosen.page.read_text("utf-8").partition("<!-- table:begin -->\n")
+        _, end, after = rest.partition("<!-- table:end -->")
+        rows = "".join(f"| {one['operation']} | {one['calls']} | {one['tried']} | {len(one['problems'])} |\n" for one in told)
+        chosen.page.write_text(f"{before}{begin}{HEAD.format(how=chosen.how)}\n{rows}{end}{after}", "utf-8")
     if chosen.json:
         chosen.json.write_text(json.dumps(told, indent=1), "utf-8")
     return 1 if any(one["problems"] for one in told) else 0

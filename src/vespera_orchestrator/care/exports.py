@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -113,10 +113,12 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         making.rename(path)
-    except OSError as exc:
-        raise translate_os_error(exc, path) from exc
-    finally:
-        making.unlink(missing_ok=True)
+    except BaseException as exc:
+        with suppress(OSError):
+            making.unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            raise translate_os_error(exc, path) from exc
+        raise
 
 
 def _readable(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
