@@ -44,13 +44,13 @@ def _identity(monkeypatch, tmp_path):
 def make_project(folder):
     """Make a repository with one commit."""
     folder.mkdir()
-    git(folder, "init", "-q")
+    git(folder, "init", "-q", "-b", "main")
     for path in ("a", "b", "dir/c"):
         place = folder / path
         place.parent.mkdir(exist_ok=True)
         place.write_text(CONTENTS[0])
     git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "first")
+    git(folder, "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "-qm", "first")
     return folder
 
 
