@@ -685,6 +685,22 @@ def test_the_next_attempt_rests_on_the_newer_version(chain):
     assert len(orch._store.events(kinds=["context_given"])) == 2
 
 
+def test_damaged_reliances_are_told_and_repaired(chain):
+    """A wrong mark is set right, a row whose artifact is gone is removed, and the rest stays."""
+    orch, design, _, tests = chain
+    orch.artifacts.context("thermistor", task=tests)
+    before = orch.artifacts.reliances(task=tests)
+    (about,) = orch.artifacts.list(task=design)
+    with orch._store.ledger(write=True) as ledger:
+        (row, *_) = [row for row in ledger.rows("given") if row["artifact_id"] == about.id]
+        ledger.change("given", {"task_id": tests.id, "artifact_id": about.id}, {"stale": 1})
+        ledger.put("given", [{**row, "artifact_id": "a_gone"}])
+    assert len([f for f in orch.check().findings if "given to task" in str(f)]) == 2
+    orch.repair()
+    assert orch.check().findings == ()
+    assert orch.artifacts.reliances(task=tests) == before
+
+
 def test_a_task_is_not_given_its_own_work_and_unknown_ids_do_not_count(chain):
     """What the task made itself is nothing it relies on."""
     orch, *_, tests = chain

@@ -126,6 +126,7 @@ class Rows:
         yield from self._attempt_rows()
         yield from self._checkpoint_rows()
         yield from self._artifact_rows()
+        yield from self._given_rows()
         yield from self._document_rows()
         yield from self._others("worktrees")
         yield from self._event_rows()
@@ -370,6 +371,20 @@ class Rows:
                 yield _fault("counter", artifact, problem, REPAIR, (mend,))
         for lost in sorted(followed - self._artifacts.keys()):
             yield _fault("reference", lost, f"artifact {lost}, an earlier version of another, is not there", "put a backup in its place")
+
+    def _given_rows(self) -> Iterator[Finding]:
+        broken: list[Finding] = []
+        for row in self._rows("given", broken):
+            key = {"task_id": row["task_id"], "artifact_id": row["artifact_id"]}
+            artifact, told = self._artifacts.get(row["artifact_id"]), f"artifact {row['artifact_id']}, given to task {row['task_id']},"
+            if artifact is None or row["task_id"] not in self._facts:
+                problem = f"{told} is not there, or the task is not"
+                broken.append(_fault("reference", row["task_id"], problem, REPAIR, (Mend("remove", "given", key),)))
+            elif bool(row["stale"]) != bool(artifact["superseded"]):
+                mend = Mend("change", "given", key, {"stale": int(artifact["superseded"])})
+                problem = f"{told} is {'' if row['stale'] else 'not '}marked as changed since, wrongly"
+                broken.append(_fault("counter", row["task_id"], problem, REPAIR, (mend,)))
+        yield from broken
 
     def _document_rows(self) -> Iterator[Finding]:
         broken: list[Finding] = []
