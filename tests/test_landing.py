@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -918,3 +919,42 @@ def test_merged_is_judged_by_content(orch, project):
     assert git(project, "show", f"{removed.rescue_ref}:open.txt") == "not there"
     assert "feature/one" not in git(project, "branch")
     assert two
+
+
+# --- what must survive between a conflict and the landing ---------------------
+
+
+def test_a_folder_deleted_after_catching_up_undoes_nothing_of_others(orch, project):
+    """The worktree is known to have all of the branch, so its last snapshot must have it as well."""
+    one = begin(orch, "one", {"a.txt": "one\nONE\nthree\n", "src/b.py": "b = 2\n"})
+    two = begin(orch, "two", {"a.txt": "one\nTWO\nthree\n"})
+    finish(one)
+    finish(two)
+    orch.execute_task("recover_two", agent="killed")
+    shutil.rmtree(two.path)
+    with orch.execute_task("recover_two", take_over=True) as medic:
+        assert (medic.path / "src/b.py").read_text() == "b = 2\n"
+        assert "ONE" in (medic.path / "a.txt").read_text()
+        write(medic.path, {"a.txt": "one\nONE TWO\nthree\n"})
+        finish(medic)
+    with orch.execute_task("two") as again:
+        assert finish(again).status == "completed"
+    assert git(project, "show", "integration:src/b.py") == "b = 2"
+    assert_sound(project)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "renamed.txt"])
+def test_markers_are_not_forgotten_when_more_has_landed_since(orch, project, name):
+    """Catching up a second time, without a conflict of its own, leaves the first one's markers unfit to land; so does another name."""
+    one, two = (begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"}) for name in ("one", "two"))
+    finish(one)
+    finish(two)
+    with orch.execute_task("recover_two") as medic:
+        (medic.path / "a.txt").rename(medic.path / name)
+        medic.release("tired")
+    finish(begin(orch, "three", {"src/b.py": "b = 3\n"}))
+    with orch.execute_task("recover_two") as medic:
+        finish(medic)
+    with orch.execute_task("two") as again:
+        assert finish(again).status == "blocked"
+    assert git(project, "show", "integration:a.txt") == "one\nONE\nthree"

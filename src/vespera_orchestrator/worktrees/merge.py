@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import CheckoutStrategy, ObjectType
+from pygit2.enums import CheckoutStrategy, DeltaStatus, ObjectType
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError, MergeConflictError
+from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
 from vespera_orchestrator.worktrees import advance, check, undone
+from vespera_orchestrator.worktrees import snapshot as snapshots
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Style: TypeAlias = 'Literal["squash", "merge", "fast-forward"]'
 STYLES: Final = ("squash", "merge", "fast-forward")
 _Entries: TypeAlias = "tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]"
 _Labels: TypeAlias = "tuple[bytes, bytes, bytes]"
+_TRIES = 5
 _SHOWN_CHARS = 40_000
 """Longest text of one side of one file in a conflict report; the report names the commit that has the whole."""
 
@@ -203,11 +205,27 @@ def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapsh
         tree, paths, texts = marked
         place = repository.open_worktree(worktree.name)
         place.checkout_tree(place[tree], strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
-        # Only now that the files are there: it says that the worktree has all of the branch.
+        _save(repository, worktree)
+        # Only now that the files are there, and come back from the last snapshot: it says that the worktree has all of the branch.
         origin = _origin(repo, worktree, tip, mark)
-        new = _Mark(str(ours.id), snapshot.commit, tip, origin, texts).write(repository, repo, f"caught up: {worktree.name}")
+        before = (path for path in (mark.marked if mark is not None else ()) if path not in texts)
+        marked_paths = (*texts, *(path for path in before if _is_gone(repo, tree, path) or _has_markers(repo, tree, path)))
+        new = _Mark(str(ours.id), snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
     repository.move(LANDED + worktree.name, previous, new)
     return paths
+
+
+def _save(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Take and pin a snapshot; under the worktree's lock."""
+    for remaining in reversed(range(_TRIES)):
+        taken = snapshots.take(repository, worktree, note="caught up", max_file_bytes=repository.home.config.max_file_bytes)
+        try:
+            taken.pin()
+        except RefMovedError:  # a checkpoint of an earlier moment was pinned just now
+            if not remaining:
+                raise
+        else:
+            return
 
 
 def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
@@ -242,12 +260,23 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
 
 def _refuse_markers(repo: pygit2.Repository, branch: str, snapshot: Snapshot, mark: _Mark | None) -> None:
     """Refuse files that still have the conflict markers which catching up wrote into them."""
-    left = [path for path in (mark.marked if mark is not None else ()) if _has_markers(repo, snapshot.tree, path)]
+    left = [] if mark is None else [path for path in mark.marked if _has_markers(repo, snapshot.tree, path)]
+    if mark is not None and any(_is_gone(repo, snapshot.tree, path) for path in mark.marked):  # it may have another name now
+        added = (
+            os.fsdecode(d.new_file.raw_path)
+            for d in repo.diff(repo[mark.tree], repo[snapshot.tree]).deltas
+            if d.status == DeltaStatus.ADDED
+        )
+        left += [path for path in added if path not in left and _has_markers(repo, snapshot.tree, path)]
     if left:
         shown = tuple(map(_shown, left))
         names = "".join(f"- {path}\n" for path in shown)
         report = f"# Conflict markers are left\n\nThese files still hold both sides between `<<<<<<<` and `>>>>>>>`:\n\n{names}"
         raise MergeConflictError(branch, shown, f"{report}\nCorrect them in the worktree, then complete the task again.\n")
+
+
+def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
+    return advance.entry_at(repo[tree], path) is None
 
 
 def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
