@@ -958,3 +958,22 @@ def test_markers_are_not_forgotten_when_more_has_landed_since(orch, project, nam
     with orch.execute_task("two") as again:
         assert finish(again).status == "blocked"
     assert git(project, "show", "integration:a.txt") == "one\nONE\nthree"
+
+
+def test_what_was_saved_after_a_landing_survives_the_folder(orch, project):
+    """A shared worktree goes on after a landing: made again, it has what was saved since."""
+    with orch.execute_task("one", worktree="agent", agent="ada") as work:
+        write(work.path, {"one.txt": "1"})
+        finish(work)
+    work = orch.execute_task("two", worktree="agent", agent="ada")
+    write(work.path, {"two.txt": "2"})
+    work.checkpoint({"half": True})
+    shutil.rmtree(work.path)
+    with orch.execute_task("two", agent="ada", take_over=True) as again:
+        assert (again.path / "two.txt").read_text() == "2"
+        assert finish(again).status == "completed"
+    assert git(project, "show", "integration:two.txt") == "2"
+    shutil.rmtree(again.path)  # all of it has landed: a fresh one begins at the branch's head
+    orch.plan_task("four")
+    with orch.execute_task("four", worktree="agent", agent="ada") as work:
+        assert (work.path / "two.txt").read_text() == "2"

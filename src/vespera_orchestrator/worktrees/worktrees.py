@@ -536,14 +536,15 @@ class Worktrees:
         return next((record for record in candidates if _same_owner(record, wanted)), None)
 
     def _revive(self, repository: ProjectRepository, known: Worktree) -> Worktree | None:
-        """Return the worktree in a usable state; ``None`` when it was being removed, or was landed and its folder is gone."""
+        """Return the worktree in a usable state; ``None`` when it was being removed, or its folder is gone and all of it has landed."""
         from pathlib import Path
 
-        from vespera_orchestrator.worktrees import checkout, repair
+        from vespera_orchestrator.worktrees import checkout, merge, repair, snapshot
 
         note = checkout.read_note(repository, known.name)
         recorded = self.find(known)
         gone = known.state == "landed" and not Path(known.path).exists()
+        gone = gone and merge.is_merged(repository, known, snapshot.pinned(repository, known))  # others may have worked there since
         if gone or (note is not None and note.stage == checkout.REMOVING):
             removed = repair.remove(repository, known, delete_branch=True)
             if recorded is not None:
