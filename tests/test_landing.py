@@ -977,3 +977,27 @@ def test_what_was_saved_after_a_landing_survives_the_folder(orch, project):
     orch.plan_task("four")
     with orch.execute_task("four", worktree="agent", agent="ada") as work:
         assert (work.path / "two.txt").read_text() == "2"
+
+
+@pytest.mark.parametrize("merge", ["now", "later"])
+def test_work_that_was_removed_is_not_called_done(orch, project, merge):
+    """Completed by its name after its worktree was taken away, a task stays open and tells where its files are."""
+    work = begin(orch, "one", {"one.txt": "1"})
+    if merge == "later":
+        finish(work, merge="later")
+    ref = orch.worktrees.remove("one").rescue_ref
+    for _ in range(2):
+        with pytest.raises(vespera.GitFailedError, match=f"before its work had landed.*{ref}") as caught:
+            orch.complete_task("one", summary="done", detailed_work="all of it")
+        assert "kept as artifact" in caught.value.__notes__[0]
+    assert orch.get_task("one").status == "in_progress"
+    with orch.execute_task("one", worktree=False, take_over=True) as again:
+        assert finish(again).status == "completed"
+    begin(orch, "two", {})
+    orch.worktrees.remove("two")  # nothing was in it
+    assert orch.complete_task("two", summary="done", detailed_work="all of it").status == "completed"
+    begin(orch, "three", {"three.txt": "3"})
+    commit(project, "picked by hand", {"three.txt": "3"})
+    git(project, "branch", "-f", "integration")
+    orch.worktrees.remove("three")
+    assert orch.complete_task("three", summary="done", detailed_work="all of it").status == "completed"

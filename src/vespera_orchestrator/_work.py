@@ -15,6 +15,7 @@ from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction, Task, TaskStatus, new_id
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
+    GitFailedError,
     InvalidInputError,
     LandingRefusedError,
     LeaseLostError,
@@ -97,7 +98,24 @@ class Handover:
             drafts = self._numbered(holder, drafts)
             deliver = self._hand_over_later if merge == "later" else self._land
             return deliver(holder, worktree, ending, drafts)
+        if worktree is None and worktree_of is None and action is NextAction.COMPLETE:
+            self._refuse_removed(holder, drafts)
         return self.finish_saving(holder, worktree, ending, drafts)
+
+    def _refuse_removed(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> None:
+        """Refuse to call work done that was taken away with its worktree before it had landed."""
+        now = self._orch._scope.task(holder.task)
+        known = self._orch._store.worktrees(task_id=now.id, include_removed=True)
+        if now.status is not TaskStatus.IN_PROGRESS or not known or not self._orch.worktrees.is_removed_unlanded(known[-1]):
+            return
+        reason = (
+            f"its worktree was removed before its work had landed, which is kept under {known[-1].rescue_ref}: "
+            f"orch.worktrees.restore({known[-1].rescue_ref!r}, path) writes it out. To finish without it: "
+            f"orch.execute_task({now.alias!r}, worktree=False, take_over=True), and complete what that returns"
+        )
+        exc = GitFailedError(f"complete {now.alias}", reason)
+        exc.add_note(f"what was brought is kept as artifact {self._keep(holder, drafts, 'not landed')}")
+        raise exc
 
     def _said_before(self, holder: Holder, summary: str, detailed_work: str | bytes, outputs: Mapping[str, JsonValue]) -> Task | None:
         """Return the task when this very completion was recorded before: the files it names may be gone with the worktree since."""

@@ -179,6 +179,16 @@ def holds(repository: ProjectRepository, tip: str, landed: str) -> bool:
         return index.conflicts is None and index.write_tree(repo) == ours.id
 
 
+def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
+    """Tell whether the integration branch has what changed from *base* to *commit*."""
+    tip = repository.integration_tip()
+    with git_errors(f"look for {commit} in {repository.integration_branch}"):
+        repo = repository.open()
+        before, ours, theirs = (repo[each].peel(pygit2.Tree) for each in (base, tip, commit))
+        index = repo.merge_trees(before, ours, theirs)
+        return index.conflicts is None and index.write_tree(repo) == ours.id
+
+
 def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> tuple[str, ...]:
     """Merge the integration branch into the worktree's files; its index, HEAD and branch stay. *snapshot* must be pinned.
 

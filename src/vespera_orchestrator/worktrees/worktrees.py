@@ -370,6 +370,16 @@ class Worktrees:
         record = self._record(worktree)
         return merge.is_merged(self._repository(), record, self.prepare_snapshot(record, whole=True))
 
+    def is_removed_unlanded(self, worktree: Worktree) -> bool:
+        """Tell whether a worktree was removed, and what it held is not on the integration branch; judged by content, as `is_merged`."""
+        from vespera_orchestrator.worktrees import merge
+
+        if worktree.state != "removed" or worktree.landed is not None or worktree.rescue_ref is None:
+            return False
+        repository = self._repository()
+        kept = repository.tip(worktree.rescue_ref)
+        return kept is not None and not merge.is_contained(repository, worktree.base, kept)
+
     def catch_up(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Bring what is new on the integration branch into the worktree's files. Its index, HEAD and branch stay; it is saved before.
 
