@@ -1001,3 +1001,17 @@ def test_work_that_was_removed_is_not_called_done(orch, project, merge):
     git(project, "branch", "-f", "integration")
     orch.worktrees.remove("three")
     assert orch.complete_task("three", summary="done", detailed_work="all of it").status == "completed"
+
+
+def test_catching_up_writes_over_nothing_that_is_not_saved(orch, project):
+    """An ignored file is in no snapshot: where others landed one of that name, it stays."""
+    one = begin(orch, "one", {".gitignore": "*.env\n", "x.env": "secret"})
+    finish(begin(orch, "two", {"x.env": "landed", "src/b.py": "b = 2\n"}))
+    with pytest.raises(vespera.DirtyCheckoutError, match=r"x\.env; move"):
+        orch.worktrees.catch_up("one")
+    assert (one.path / "x.env").read_text() == "secret"
+    assert (one.path / "src/b.py").read_text() == "b = 1\n"
+    (one.path / "x.env").unlink()
+    assert orch.worktrees.catch_up("one") == ()
+    assert (one.path / "x.env").read_text() == "landed"
+    assert git(project, "show", "integration:x.env") == "landed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
@@ -12,7 +13,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy, DeltaStatus, ObjectType
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
+from vespera_orchestrator.errors import DirtyCheckoutError, InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
 from vespera_orchestrator.worktrees import advance, check, undone
 from vespera_orchestrator.worktrees import snapshot as snapshots
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
@@ -213,6 +214,7 @@ def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapsh
         if marked is None:
             return _paths(list(index.conflicts or ()))
         tree, paths, texts = marked
+        _refuse_unsaved(repo, worktree, snapshot, tree)
         place = repository.open_worktree(worktree.name)
         place.checkout_tree(place[tree], strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
         _save(repository, worktree)
@@ -223,6 +225,16 @@ def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapsh
         new = _Mark(str(ours.id), snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
     repository.move(LANDED + worktree.name, previous, new)
     return paths
+
+
+def _refuse_unsaved(repo: pygit2.Repository, worktree: Worktree, snapshot: Snapshot, tree: str) -> None:
+    """Refuse to write over a file that *snapshot* has not, as an ignored one: nothing else keeps it."""
+    added = [os.fsdecode(d.new_file.raw_path) for d in repo.diff(repo[snapshot.tree], repo[tree]).deltas if d.status == DeltaStatus.ADDED]
+    found = [_shown(path) for path in added if (place := Path(worktree.path, path)).is_symlink() or place.is_file()]
+    if found:
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")  # noqa: PLR2004 - five names fit a line
+        reason = f"files that no snapshot keeps are in the way of what was landed: {shown}; move them elsewhere, then catch up again"
+        raise DirtyCheckoutError(worktree.path, reason)
 
 
 def _save(repository: ProjectRepository, worktree: Worktree) -> None:

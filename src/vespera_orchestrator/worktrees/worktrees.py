@@ -390,6 +390,7 @@ class Worktrees:
             The paths in conflict.
 
         Raises:
+            DirtyCheckoutError: A file that no snapshot keeps, as an ignored one, is where one was landed. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
         """
         from vespera_orchestrator.worktrees import checkout, merge
