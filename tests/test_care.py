@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -575,3 +576,65 @@ def test_every_table_is_known(orch):
     for table, spec in TABLES.items():
         assert {*spec.key, *spec.times, *spec.structures} <= columns[table]
         assert {name for name in columns[table] if name.endswith("_at")} <= {*spec.times}
+
+
+# --- what falls between the rooms ---------------------------------------------------
+
+
+def test_work_that_waits_to_be_merged_is_no_fault(tmp_path):
+    """A check passes over it, a repair leaves it handed in, and an export of it comes back."""
+    project = tmp_path / "project"
+    project.mkdir()
+    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    with vespera.open(project) as orch:
+        orch.initialize_session("Later")
+        orch.plan_task("Lid")
+        work = orch.execute_task("lid", worktree=True)
+        (work.path / "lid.txt").write_text("round")
+        work.complete(summary="round", detailed_work="It is round.", merge="later")
+        assert orch.check().findings == ()
+        assert orch.repair().done == ()
+        orch.export(tmp_path / "export.jsonl")
+        orch.worktrees.merge("lid")
+        assert orch.get_task("lid").status == "completed"
+        assert not [f for f in orch.check().findings if f.kind == "state"]
+    (tmp_path / "other").mkdir()
+    with vespera.open(tmp_path / "other") as other:
+        assert other.import_(tmp_path / "export.jsonl").rows["tasks"] == 1
+
+
+def test_a_backup_reads_the_contents_that_lie_in_it(tmp_path):
+    """It stands in for a lost place of contents, which its settings would name otherwise."""
+    home = tmp_path / "project" / ".task_orchestrator"
+    home.mkdir(parents=True)
+    (home / "config.toml").write_text(f"content = 'file://{tmp_path}/elsewhere'\n[worktrees]\nbranch_prefix = 'x/'\n")
+    with vespera.open(tmp_path / "project") as orch:
+        orch.initialize_session("Elsewhere")
+        saved = orch.artifacts.save("Kept", "word " * 3000)
+        orch.backup(tmp_path / "backup")
+    shutil.rmtree(tmp_path / "elsewhere")
+    with vespera.open(tmp_path, home=tmp_path / "backup") as backup:
+        assert backup.artifacts.text(saved) == "word " * 3000
+        assert backup._scope.home.config.branch_prefix == "x/"
+
+
+def test_contents_of_another_store_in_the_home_are_no_garbage(tmp_path):
+    """Whoever forgets to name the store does not take them away."""
+    with vespera.open(tmp_path, store=f"sqlite:///{tmp_path}/other.db") as orch:
+        orch.initialize_session("Other")
+        saved = orch.artifacts.save("Kept", "word")
+        home = orch.home
+    for file in (home / "artifacts").rglob("*"):
+        if file.is_file():
+            os.utime(file, (1, 1))
+    with vespera.open(tmp_path) as forgetful, pytest.raises(InvalidInputError, match="sole_user=True"):
+        forgetful.artifacts.collect_garbage()
+    with vespera.open(tmp_path, store=f"sqlite:///{tmp_path}/other.db") as orch:
+        assert orch.artifacts.text(saved) == "word"
+
+
+def test_pruning_from_before_the_calendar_is_refused_in_our_words(orch):
+    """A duration that no clock reaches back to is a wrong argument."""
+    with pytest.raises(InvalidInputError, match="older_than"):
+        orch.prune(timedelta.max)

@@ -214,6 +214,11 @@ class Home:
         return self.path / "artifacts"
 
     @property
+    def shared(self) -> Path:
+        """There when records of another store than the home's own refer to the content as well."""
+        return self.path / ".shared_artifacts"
+
+    @property
     def index(self) -> Path:
         """The search index; may be thrown away."""
         return self.path / "index.lance"

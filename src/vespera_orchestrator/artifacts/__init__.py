@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vespera_orchestrator._model import JsonValue, Reliance
-    from vespera_orchestrator._sessions import Scope
+    from vespera_orchestrator._sessions import Home, Scope
     from vespera_orchestrator.artifacts.index import Mode
     from vespera_orchestrator.artifacts.ranking import Ranked
-    from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.contracts import ContentStore, Store
 
 __all__ = [
     "ArtifactList",
@@ -156,6 +156,11 @@ class Artifacts:
         self._content = content
         self._elsewhere = elsewhere
         self._index = ArtifactIndex(scope, content)
+        own = _is_own(scope.home, scope.store) or scope.store.url.startswith("memory:")
+        if isinstance(content, FolderContent) and content.folder == scope.home.artifacts and not own:
+            # Otherwise whoever opens the home without naming that store would take its contents for garbage.
+            with suppress(OSError):
+                scope.home.shared.touch()
 
     # saving
 
@@ -567,7 +572,8 @@ class Artifacts:
         if not _inputs.is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
             raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century")
         home = self._scope.home
-        if not sole_user and (self._content.folder != home.artifacts or store.url.partition("?")[0] != f"sqlite:///{home.database}"):
+        own = self._content.folder == home.artifacts and _is_own(home, store) and not home.shared.exists()
+        if not sole_user and not own:
             raise InvalidInputError(
                 "sole_user",
                 f"other stores may refer to what is in {self._content.folder}, and what they alone refer to would be lost; "
@@ -794,6 +800,10 @@ class Artifacts:
             return self._scope.session_id()
         except SessionNotFoundError:
             return None
+
+
+def _is_own(home: Home, store: Store) -> bool:
+    return store.url.partition("?")[0] == f"sqlite:///{home.database}"
 
 
 def _sources_first(hits: list[tuple[Hit, Artifact]]) -> list[tuple[Hit, Artifact]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
+import tomllib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _NOTE = "backup.json"
 _SETTINGS = ("config.toml", ".gitignore", ".active_session")
 _FOLDERS = ("templates", "roles")
+_CONTENT_SETTING = re.compile(r"""^[ \t]*["']?content["']?[ \t]*=""", re.MULTILINE)
 
 
 @attrs.frozen
@@ -65,6 +68,7 @@ def back_up(orch: Orchestrator, path: Path, *, link: bool, progress: Callable[[s
         for name in _FOLDERS:
             if (home.path / name).is_dir():
                 shutil.copytree(home.path / name, making / name)
+        _rely_on_own_contents(making / "config.toml")
         report = BackupReport(path, tasks, count, size, (*problems, *lost))
         about = {"of": str(home.path), "project": str(home.project), "at": orch._clock().isoformat(), "library": __version__}
         (making / _NOTE).write_text(json.dumps(about | attrs.asdict(report, filter=_plain), indent=1, default=str), "utf-8")
@@ -143,6 +147,18 @@ def _carry_over(store: Store, file: Path) -> None:
                 target.put(table, source.rows(table))
     finally:
         copy.close()
+
+
+def _rely_on_own_contents(settings: Path) -> None:
+    """Let the backup read the contents that lie in it, not those of the place that it is to stand in for."""
+    try:
+        text = settings.read_text("utf-8")
+        if "content" not in tomllib.loads(text):
+            return
+    except (FileNotFoundError, ValueError):  # the home opened without it, or before it was spoilt
+        return
+    note = "# The contents are in artifacts/ of this backup. Where they were: "
+    settings.write_text(_CONTENT_SETTING.sub(lambda line: note + line[0], text, count=1), "utf-8")
 
 
 def _copy_contents(orch: Orchestrator, making: Path, *, link: bool) -> tuple[int, int, list[str]]:

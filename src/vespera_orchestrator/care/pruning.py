@@ -55,7 +55,10 @@ def prune(
 ) -> PruneReport:
     """See `Orchestrator.prune`."""
     _refuse_nonsense(older_than, keep_events, keep_checkpoints)
-    before = dump_time(orch._clock() - older_than) or 0
+    try:
+        before = dump_time(orch._clock() - older_than) or 0
+    except OverflowError as exc:
+        raise InvalidInputError("older_than", f"{older_than!r} reaches back before the year 1") from exc
     written = max((version.event_seq for version in orch._store.document_versions()), default=None)
     with orch._store.ledger() as ledger:
         checkpoints, all_checkpoints = _checkpoints(ledger, before, keep_checkpoints)

@@ -318,7 +318,9 @@ class Rows:
                 broken.append(_fault("reference", row["task_id"], problem, REPAIR, (Mend("remove", "attempts", key),)))
                 continue
             self._attempts.setdefault(fact.id, set()).add(row["number"])
-            if row["ended_at"] is None and fact.status is TaskStatus.IN_PROGRESS and row["number"] == fact.attempts:
+            # Work that is handed in to be merged later keeps its task in progress: nobody holds it, and nobody needs to.
+            running = row["ended_at"] is None or row["ending"] == _rules.HANDED_IN
+            if running and fact.status is TaskStatus.IN_PROGRESS and row["number"] == fact.attempts:
                 held.add(fact.id)
             elif row["ended_at"] is None:
                 ended = {"ended_at": self._now, "ending": "abandoned", "error": "found open by a check"}
