@@ -339,8 +339,8 @@ def open(  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
 
     Args:
         path: A folder of the project. From inside any git worktree the home of the main worktree is found.
-        store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, or an object that keeps `contracts.Store`. Without it,
-            the environment's ``VESPERA_ORCHESTRATOR_STORE``.
+        store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, ``"postgresql://user@host/database"``, or an object
+            that keeps `contracts.Store`. Without it, the environment's ``VESPERA_ORCHESTRATOR_STORE``.
         content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home, ``"s3://bucket/folder"``, ``"gs://…"``,
             ``"az://…"``, ``"file:///folder"``, ``"memory://"``, or an object that keeps `contracts.ContentStore`. Without it, the
             environment's ``VESPERA_ORCHESTRATOR_CONTENT``, then ``content`` of the home's ``config.toml``.
