@@ -626,11 +626,11 @@ def test_half_written_files_are_taken_back(orch, project, monkeypatch):
 # --- conflicts ----------------------------------------------------------------
 
 CONFLICTS = {
-    "same lines": ({"a.txt": "one\nONE\nthree\n"}, {"a.txt": "one\nTWO\nthree\n"}, {"a.txt"}, "<<<<<<< ours\nONE\n||||||| base\ntwo\n"),
+    "same lines": ({"a.txt": "one\nONE\nthree\n"}, {"a.txt": "one\nTWO\nthree\n"}, {"a.txt"}, "<<<<<<< integration\nONE\n||||||| base\n"),
     "changed and deleted": ({"a.txt": "changed\n"}, {"a.txt": None}, {"a.txt"}, "Not there."),
     "deleted and changed": ({"a.txt": None}, {"a.txt": "changed\n"}, {"a.txt"}, "Not there."),
     "binary": ({"a.txt": b"\0\1"}, {"a.txt": b"\0\2"}, {"a.txt"}, "Binary, 2 bytes."),
-    "both new": ({"n.txt": "one\n"}, {"n.txt": "two\n"}, {"n.txt"}, "<<<<<<< ours\none\n|||||||"),
+    "both new": ({"n.txt": "one\n"}, {"n.txt": "two\n"}, {"n.txt"}, "<<<<<<< integration\none\n|||||||"),
     "renamed in two ways": (
         {"long.txt": None, "x.txt": "long"},
         {"long.txt": None, "y.txt": "long"},

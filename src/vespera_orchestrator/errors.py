@@ -110,7 +110,8 @@ class ArtifactNotFoundError(NotFoundError):
     """The id as it was given."""
 
     def __str__(self) -> str:
-        return f"there is no artifact {self.artifact!r}; orch.artifacts.list() shows those there are"
+        remedy = "orch.artifacts.list() shows those there are, orch.artifacts.find(title) finds one by its title"
+        return f"there is no artifact with the id {self.artifact!r}; {remedy}"
 
 
 @attrs.define(slots=False)
@@ -315,7 +316,8 @@ class NotReadyError(TransitionError):
     """The smallest set of causes."""
 
     def __str__(self) -> str:
-        return f"cannot {self.wanted} task {self.task_id} yet: {self.why if self.why is not None else self.state}"
+        yet = "" if self.state in {"completed", "failed", "cancelled", "skipped"} else " yet"
+        return f"cannot {self.wanted} task {self.task_id}{yet}: {self.why if self.why is not None else self.state}"
 
 
 @attrs.define(slots=False)
@@ -473,9 +475,10 @@ class CorruptContentError(StoreError):
 
     def __str__(self) -> str:
         whose = f"{self.about}: " if self.about else ""
-        remedy = (
-            f"intact: {'; '.join(self.intact)}" if self.intact else "put it back from a backup of the home, or save the same content again"
-        )
+        if self.intact:
+            remedy = f"intact: {'; '.join(self.intact)}"
+        else:
+            remedy = "put it back from a backup of the home, or save the same content again; if another machine saved it, share content="
         return f"{whose}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
 
 
@@ -549,7 +552,7 @@ class MergeConflictError(WorktreeError):
     paths: tuple[str, ...]
     """The files in conflict."""
     report: str = ""
-    """Base, ours, theirs and the diff3 text of each file, as Markdown."""
+    """Base, the integration branch, the worktree and the diff3 text of each file, as Markdown."""
 
     def __str__(self) -> str:
         shown = ", ".join(self.paths[:5]) + (f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else "")  # noqa: PLR2004 - five names fit a line

@@ -439,21 +439,21 @@ class _Merge:
             f"Places in conflict: {len(conflicts)}. Nothing was changed on {branch}, and the work is kept.",
             "",
             f"- base, where both started: `{base}`",
-            f"- ours, {branch} now: `{ours}`",
-            f"- theirs, the worktree: `{theirs}`",
+            f"- {branch}, as it is now: `{ours}`",
+            f"- the worktree, the blocked task's work: `{theirs}`",
             "",
             "A whole file of one side: `git show <commit>:<path>`.",
             "",
             "To resolve it, execute the recovery task: it works in the same worktree, where both sides are put together between conflict",
             "markers. Correct the files and complete it; then execute the blocked task again, and complete it.",
         ]
-        return "\n".join(lines) + "\n" + "".join(self._section(entries) for entries in conflicts)
+        return "\n".join(lines) + "\n" + "".join(self._section(entries, branch) for entries in conflicts)
 
-    def _section(self, entries: _Entries) -> str:
+    def _section(self, entries: _Entries, branch: str) -> str:
         path = next(_shown(entry.path) for entry in entries if entry is not None)
-        sides = zip(("Base", "Ours", "Theirs"), entries, strict=True)
+        sides = zip(("Base", f"On {branch}", "In the worktree"), entries, strict=True)
         texts = "".join(f"\n### {title}\n\n{self._side(entry, path)}" for title, entry in sides)
-        return f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(entries)}{texts}"
+        return f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(entries, branch)}{texts}"
 
     def _side(self, entry: pygit2.IndexEntry | None, path: str) -> str:
         if entry is None:
@@ -464,10 +464,10 @@ class _Merge:
             return f"{renamed}A submodule at commit `{entry.id}`.\n"
         return renamed + _block(found.data)
 
-    def _diff3(self, entries: _Entries) -> str:
+    def _diff3(self, entries: _Entries, branch: str) -> str:
         if entries[1] is None or entries[2] is None:
             return "One side has no such file; there is nothing to put together.\n"
-        merged = _merge_file(self._repo, entries)
+        merged = _merge_file(self._repo, entries, (b"base", branch.encode(), b"the worktree"))
         return "It cannot be merged as text.\n" if merged is None else _block(merged)
 
 
@@ -475,7 +475,7 @@ def _paths(conflicts: list[_Entries]) -> tuple[str, ...]:
     return tuple(sorted({_shown(entry.path) for entries in conflicts for entry in entries if entry is not None}))
 
 
-def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels = (b"base", b"ours", b"theirs")) -> bytes | None:
+def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels) -> bytes | None:
     """Return the file with conflict markers in diff3 style, or ``None`` where it is no text.
 
     pygit2's own call takes no options and decodes what may not be UTF-8.
