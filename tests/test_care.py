@@ -101,6 +101,33 @@ def alter(orch, *statements):
 # --- check and repair ---------------------------------------------------------------
 
 
+def test_a_write_from_a_progress_callback_is_refused_and_harms_nothing(tmp_path):
+    """Looking through the store and writing to it do not mix within one thread: the write is refused, what was under way goes on."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    with vespera.open(one) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_tasks([{"title": f"task {n}"} for n in range(3)])
+        refused = []
+
+        def save(_):
+            try:
+                orch.plan_task("another")
+            except vespera.StoreUnavailableError as exc:
+                refused.append(str(exc))
+
+        orch.export(tmp_path / "export", progress=save)
+        said = len(refused)
+        orch.repair(progress=save)
+        assert 0 < said < len(refused)
+        written = len(orch.query_tasks())
+        assert orch.check()
+    with vespera.open(two) as orch:
+        orch.import_(tmp_path / "export")
+        assert 3 <= len(orch.query_tasks(session_id=orch.list_sessions()[0])) <= written
+
+
 def test_a_sound_home_is_clean_and_looking_changes_nothing(orch):
     """After some of everything a check finds nothing, writes nothing, and says how much it looked at."""
     before = rows_of(orch)

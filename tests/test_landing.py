@@ -597,6 +597,23 @@ def test_several_processes_land_into_one_checkout(orch, project):
     assert_sound(project)
 
 
+def test_who_was_replaced_merges_nothing(orch, project):
+    """A holder that was replaced, or whose task was cancelled, cannot land what its successor is half through with."""
+    orch.plan_task("one")
+    orch.execute_task("one", worktree=True, agent="ada")
+    with vespera.open(project) as other:
+        held = other.execute_task("one", agent="bob", take_over=True)
+        write(held.path, {"a.txt": "half\n"})
+        before = git(project, "rev-parse", "integration")
+        with pytest.raises(vespera.LeaseLostError):
+            orch.worktrees.merge("one")
+        assert git(project, "rev-parse", "integration") == before
+        assert other.worktrees.merge("one").commit == git(project, "rev-parse", "integration") != before
+        other.cancel_task("one")
+        with pytest.raises(vespera.LeaseLostError, match="cancelled"):
+            other.worktrees.merge("one")
+
+
 def test_half_written_files_are_taken_back(orch, project, monkeypatch):
     """A file that is the beginning of what we were writing is taken back; one that somebody has changed since is left, and named."""
     worktree = orch.worktrees.create("one")
@@ -613,6 +630,7 @@ def test_half_written_files_are_taken_back(orch, project, monkeypatch):
         patch.setattr(advance, "_settle", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             landing.apply()
+    os.utime(project / "long.txt", (1_600_000_000, 1_600_000_000))  # long ago: git takes such a file for what its index says it is
     assert json.loads((orch.home / "locks" / "landing.json").read_text())["stage"] == "writing"
     [said] = orch.worktrees.repair()
     assert said.startswith(f"Took back what a landing that did not finish had written into {project}.")

@@ -221,7 +221,9 @@ def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
     assert recovery.context["checkpoint_note"] == "two of four"
     kept = [orch.artifacts.get(artifact_id).title for artifact_id in recovery.context["artifact_ids"]]
     assert kept == ["Half", "Build: attempt 1 did not succeed"]
-    assert str(orch.why("build")) == "build is blocked: its recovery recover_build comes first (pending)"
+    assert str(orch.why("build")) == (
+        "build is blocked: its recovery recover_build comes first (pending); it stopped with: ValueError: no compiler"
+    )
     assert orch.get_task("after").status is TaskStatus.PENDING
     done(orch, recovery)
     again = orch.execute_task("build", agent="bob")

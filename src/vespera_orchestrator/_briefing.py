@@ -60,6 +60,7 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
     unreached: Task | None,
     synthesis: str | None = None,
     archived: bool = False,
+    landed_on: str | None = None,
     unmerged: Sequence[Task] = (),
 ) -> NextStep:
     """Choose the one thing to do now.
@@ -72,6 +73,7 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
         decisions: Blocked tasks that wait for a person.
         waiting: Any pending task that is not ready, with its causes.
         synthesis: The id of what its results were brought together in, if that was done.
+        landed_on: The branch that has the work, when everything has ended and some of it has landed.
         archived: Whether there were tasks, and all of them are archived.
         unreached: A task that was given up or cancelled, when nothing is open any more.
         unmerged: Tasks whose work is done and waits to be merged, the one to begin with first. They are not counted as running.
@@ -104,9 +106,14 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
         )
     if unreached is not None:
         what = f"{unreached.alias} {unreached.status} ({one_line(unreached.reason or 'no reason given')})"
-        sentence = f"Everything has ended, but not all was reached: {what}."
-        return NextStep("done", sentence, f"orch.retry_task({unreached.alias!r})", unreached.id, unreached.alias)
-    return NextStep("done", f"Everything has ended: {_counted(counts)}.", "")
+        sentence = f"Everything has ended, but not all was reached: {what}.{_where(landed_on)}"
+        call = "" if unreached.status is TaskStatus.CANCELLED else f"orch.retry_task({unreached.alias!r})"  # that was somebody's will
+        return NextStep("done", sentence, call, unreached.id, unreached.alias)
+    return NextStep("done", f"Everything has ended: {_counted(counts)}.{_where(landed_on)}", "")
+
+
+def _where(branch: str | None) -> str:
+    return "" if branch is None else f" The work is on the branch {branch!r}: git merge {branch}"
 
 
 def _merge_step(unmerged: Sequence[Task]) -> NextStep:

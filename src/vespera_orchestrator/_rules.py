@@ -276,7 +276,8 @@ def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
 def _blocked_cause(situation: Situation) -> Cause:
     task, recovery = situation.task, situation.open_recovery
     if recovery is not None and recovery.status is not TaskStatus.BLOCKED:
-        sentence = f"its recovery {recovery.alias} comes first ({recovery.status})"
+        stopped = f"; it stopped with: {' '.join(situation.task.reason.split())[:300]}" if situation.task.reason else ""
+        sentence = f"its recovery {recovery.alias} comes first ({recovery.status}){stopped}"
         return Cause(CauseKind.RECOVERY, sentence, recovery.id, recovery.alias)
     what = f"after {task.failures} failed attempts" if task.failures >= task.max_attempts else "as its recovery did not succeed"
     if recovery is not None:

@@ -232,6 +232,16 @@ class Handover:
                 continue
         raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
 
+    def refuse_lost(self, task: Task) -> None:
+        """Refuse whoever worked on the task and was replaced, or had it taken away.
+
+        Raises:
+            LeaseLostError: Nothing was changed.
+        """
+        mine = self.held.get(task.id)
+        if mine is not None and (mine != task.attempts or task.status is not TaskStatus.IN_PROGRESS):
+            raise LeaseLostError(task.alias, mine, f"the task is {task.status}, at attempt {task.attempts}")
+
     def land_handed_in(self, task: Task, worktree: Worktree, terms: Terms) -> Landing:
         """Merge what was handed in to be merged later, and complete its task.
 

@@ -217,7 +217,7 @@ class Orchestrator:
         """Git worktrees: create, snapshot, merge, forecast, remove, rescue, repair."""
         from vespera_orchestrator.worktrees import Worktrees
 
-        return Worktrees(self._scope, complete=self._handover.land_handed_in)
+        return Worktrees(self._scope, complete=self._handover.land_handed_in, refuse_lost=self._handover.refuse_lost)
 
     @cached_property
     def documents(self) -> Documents:
@@ -671,7 +671,13 @@ class Orchestrator:
             decisions=[why for why in map(self._why, blocked) if why.needs_person],
             waiting=self._any_waiting(everything) if ready is None and not running and not unmerged else None,
             unreached=self._unreached(everything) if all(status.is_terminal for status in counts) else None,
+            landed_on=self._landed_on(everything) if all(status.is_terminal for status in counts) else None,
         )
+
+    def _landed_on(self, everything: TaskQuery) -> str | None:
+        """Return the integration branch, when work of the session has landed there."""
+        records = self._store.worktrees(session_id=everything.session_id, include_removed=True)
+        return self._scope.home.config.integration_branch if any(record.landed for record in records) else None
 
     def _unmerged(self, everything: TaskQuery) -> list[Task]:
         """Return tasks whose work is handed in and waits to be merged, in the order in which they had better be merged."""

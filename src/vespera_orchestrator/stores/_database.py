@@ -82,6 +82,7 @@ class Database:
         self._closed = False
         self._inode: int | None = None
         self._busy = False
+        self._reserved = False
         self._waiting_since: float | None = None
         _open_databases.add(self)
         with self._lock, self.translated():
@@ -117,9 +118,21 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it."""
         self._follow_fork()
-        with self._lock, self.translated(), self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
-            yield connection
-            connection.execute("COMMIT")
+        with self._lock, self.translated():
+            if self._reserved:
+                raise StoreUnavailableError(self.name, "it is being looked through by this very thread: write when that is done")
+            with self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
+                yield connection
+                connection.execute("COMMIT")
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Refuse writes of this thread for a while: one that is called from within a transaction would end it. Others wait."""
+        self._reserved = True
+        try:
+            yield
+        finally:
+            self._reserved = False
 
     def wait(self, after: int, timeout_s: float) -> None:
         """Return when there is an event behind *after*, or after so many seconds. Costs a look at one page every `LOOK_S` seconds.

@@ -83,7 +83,7 @@ class SQLiteLedger(Rows):
     @contextmanager
     def of(cls, database: Database, *, write: bool) -> Iterator[Self]:
         """See `contracts.Store.ledger`."""
-        with database.write() if write else database.read() as db:
+        with database.write() if write else database.read() as db, database.reserved():
             if write:  # whatever order the rows come in; what is left dangling fails the commit
                 db.execute("PRAGMA defer_foreign_keys=ON")
             yield cls(database, db)

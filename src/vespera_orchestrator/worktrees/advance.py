@@ -14,6 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -350,13 +351,16 @@ def _is_indexed(index: pygit2.Index, path: str, file: _File) -> bool:
 
 
 def _add(index: pygit2.Index, path: str, file: tuple[str, int], place: Path) -> None:
-    """Add an entry with the times and size of the file on disk, so that nobody has to read the file to see that it is unchanged."""
+    """Add an entry with the times and size of the file on disk, where that holds what the entry says: git need not read it again then.
+
+    Where it holds something else, its times would make git take the difference for none.
+    """
     entry, name = pygit2.IndexEntry(path, pygit2.Oid(hex=file[0]), FileMode(file[1]))._to_c()  # noqa: SLF001 - pygit2 sets no times
-    try:
-        status = place.lstat()
-    except OSError:
-        pass  # then git reads it
-    else:
+    status = None
+    with suppress(OSError):
+        found, holds = place.lstat(), _content(place)
+        status = found if holds is not None and str(pygit2.hash(holds[1])) == file[0] else None
+    if status is not None:
         for field, time_ns in ((entry.ctime, status.st_ctime_ns), (entry.mtime, status.st_mtime_ns)):
             field.seconds, field.nanoseconds = (time_ns // 10**9) & 0x7FFFFFFF, time_ns % 10**9
         entry.dev, entry.ino, entry.uid, entry.gid = (n & 0xFFFFFFFF for n in (status.st_dev, status.st_ino, status.st_uid, status.st_gid))

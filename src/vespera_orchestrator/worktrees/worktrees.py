@@ -90,8 +90,16 @@ class Worktrees:
     that would be handled wrongly; nothing was written) and `GitFailedError` (git or the file system refused).
     """
 
-    def __init__(self, scope: Scope, *, complete: Callable[[Task, Worktree, Terms], Landing] | None = None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        complete: Callable[[Task, Worktree, Terms], Landing] | None = None,
+        refuse_lost: Callable[[Task], None] | None = None,
+    ) -> None:
         self._scope = scope
+        self._refuse_lost = refuse_lost
+        """Raises `LeaseLostError` when the caller had the task, and has it no more."""
         self._complete = complete
         """Completes a task whose work was handed in, landing it."""
         self._found: ProjectRepository | None = None
@@ -315,9 +323,12 @@ class Worktrees:
             LandingRefusedError: The check refused, or work of others would be undone and the settings refuse that. Likewise.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
+            LeaseLostError: The caller worked on the task, and was replaced, or the task was taken from it. Nothing was changed.
             RefMovedError: Others were faster all the time; safe to retry.
         """
         record = self._record(worktree)
+        if record.task_id is not None and self._refuse_lost is not None:
+            self._refuse_lost(self._scope.task(record.task_id))
         task = self._handed_in(record)
         if task is not None and self._complete is not None:
             return self._complete(task, record, Terms(message, style, check))
