@@ -528,6 +528,8 @@ def test_killed_at_any_time_it_opens_and_is_right(home):
         titles = found(orch, "ocelot", limit=100)
         assert sorted(titles) == sorted(current)
         assert orch.artifacts.verify_index() == []
+    orch.artifacts.save("One more", "ocelot")  # whoever writes next takes away what a killed rebuild left
+    assert "One more" in found(orch, "ocelot", limit=100)
     assert len(list((orch.home / "index.lance").glob("*/"))) == 1
 
 

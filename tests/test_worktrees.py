@@ -401,9 +401,9 @@ def test_a_conflict_changes_nothing_and_tells_all(project, trees):
     assert project.git("rev-parse", "integration") == before
     report = caught.value.report
     for text in (
-        "<<<<<<< ours\nWORK\n||||||| base\ntwo\n=======\n",
+        "<<<<<<< integration\nWORK\n||||||| base\ntwo\n=======\n",
         "````text\n",
-        "OTHER\n>>>>>>> theirs",
+        "OTHER\n>>>>>>> the worktree",
         "Binary, 2 bytes",
         "b = 2",
         "Not there.",
