@@ -660,6 +660,7 @@ class Orchestrator:
         blocked = store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED,), limit=10))
         unmerged = self._unmerged(everything) if counts.get(TaskStatus.IN_PROGRESS) else []
         running = counts.get(TaskStatus.IN_PROGRESS, 0) - len(unmerged)
+        over = all(status.is_terminal for status in counts)
         return _briefing.next_step(
             counts=counts,
             archived=not counts and bool(store.count(attrs.evolve(everything, include_archived=True))),
@@ -670,8 +671,8 @@ class Orchestrator:
             running=running,
             decisions=[why for why in map(self._why, blocked) if why.needs_person],
             waiting=self._any_waiting(everything) if ready is None and not running and not unmerged else None,
-            unreached=self._unreached(everything) if all(status.is_terminal for status in counts) else None,
-            landed_on=self._landed_on(everything) if all(status.is_terminal for status in counts) else None,
+            unreached=self._unreached(everything) if over else None,
+            landed_on=self._landed_on(everything) if over else None,
         )
 
     def _landed_on(self, everything: TaskQuery) -> str | None:
@@ -1026,7 +1027,7 @@ class Orchestrator:
         Args:
             path: A folder that does not exist yet.
             link: Do not copy contents but link them, where the disk is the same: takes no time and no room, and guards against deletion,
-                not against a failing disk.
+                not against a failing disk. What is linked is not read, so not checked either.
             progress: As for `check`.
 
         Raises:
