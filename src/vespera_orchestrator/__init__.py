@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import UnsupportedFileSystemError as UnsupportedFileSystemError
     from vespera_orchestrator.errors import UnsupportedRepositoryError as UnsupportedRepositoryError
     from vespera_orchestrator.errors import VesperaError as VesperaError
+    from vespera_orchestrator.errors import WorktreeBusyError as WorktreeBusyError
     from vespera_orchestrator.errors import WorktreeError as WorktreeError
     from vespera_orchestrator.errors import WorktreeNotFoundError as WorktreeNotFoundError
     from vespera_orchestrator.orchestrator import Orchestrator as Orchestrator
@@ -206,6 +207,7 @@ _HOMES = {
         "UnsupportedFileSystemError",
         "UnsupportedRepositoryError",
         "VesperaError",
+        "WorktreeBusyError",
         "WorktreeError",
         "WorktreeNotFoundError",
     ),
@@ -304,6 +306,7 @@ __all__ = [
     "Why",
     "Work",
     "Worktree",
+    "WorktreeBusyError",
     "WorktreeError",
     "WorktreeNotFoundError",
     "Worktrees",

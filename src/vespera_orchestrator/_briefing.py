@@ -402,6 +402,8 @@ def work_briefing(
     attempt: Attempt,
     resumed_from: Checkpoint | None,
     folder: str | None,
+    conflicts: Sequence[str],
+    behind: str,
     not_saved: Sequence[str],
     needed: Sequence[Task],
     budget_tokens: int,
@@ -409,6 +411,8 @@ def work_briefing(
     """Write what an agent needs to start, within a budget: the task, where to work, the last checkpoint, what it builds on."""
     lines = [f"# {task.title}", "", f"Goal of the session: {one_line(goal, 300)}"]
     lines += [f"Work in: {folder}"] if folder else []
+    lines += [f"Both sides of a conflict stand between markers in: {one_line(', '.join(conflicts), 600)}"] if conflicts else []
+    lines += [f"What was landed since is not in these files: {one_line(behind, 400)}"] if behind else []
     lines += (
         [f"Files that the automatic saves leave out, for their size or kind: {one_line(', '.join(not_saved), 300)}"] if not_saved else []
     )

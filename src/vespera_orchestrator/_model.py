@@ -223,6 +223,8 @@ class Task:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    worktree: str | None = None
+    """Name of the worktree that it works in, its own or one that it shares; ``""`` after it was started without one by choice."""
 
     @property
     def is_ready(self) -> bool:
@@ -394,8 +396,10 @@ class Worktree:
     landed: str | None
     """Commit on the integration branch that holds its work."""
     rescue_ref: str | None
-    """Ref that keeps its last files after removal."""
+    """Ref that keeps its last files after removal; of one that was made again from such a ref, that ref."""
     created_at: datetime
+    unlanded: bool = False
+    """Whether it held work that was not on the integration branch when it was removed."""
 
     def __repr__(self) -> str:
         return f"Worktree({self.name!r}, {self.state!r}, {self.path!r})"
@@ -598,6 +602,8 @@ class TaskQuery:
     """Only recovery tasks, or all but these."""
     agent: str | None = None
     """Held, now or earlier, by this agent."""
+    worktree: str | None = None
+    """Working, or having worked last, in the worktree of this name."""
     alias_prefix: str | None = None
     created_after: datetime | None = None
     """At this time or later."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import attrs
 
-from vespera_orchestrator import _briefing, _inputs, _rules
+from vespera_orchestrator import _briefing, _inputs, _places, _rules
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction, Task, TaskStatus, new_id
 from vespera_orchestrator.errors import (
@@ -41,8 +41,6 @@ log = logging.getLogger("vespera_orchestrator")
 
 _Written = TypeVar("_Written")
 
-IN_WORKTREE: Final = "in_worktree"
-"""Key of a task's context that names the worktree it shares with others."""
 MERGE_TRIES: Final = 50
 """How often a landing is prepared anew because another one was faster."""
 
@@ -61,6 +59,8 @@ class Handover:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orch = orchestrator
+        self.places = _places.Places(orchestrator._scope, lambda: orchestrator.worktrees)
+        """Which worktree each task works in."""
         self.held: dict[str, int] = {}
         """The attempts this process has taken, by task. One that was lost stays remembered: it must stay refused."""
 
@@ -82,7 +82,7 @@ class Handover:
             raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
         given = _inputs.mapping("outputs", outputs)
         dump_json(given, "outputs")
-        worktree = self.worktree_of(task) if worktree_of is None else worktree_of()
+        worktree = self.places.of(self._orch._scope.task(task)) if worktree_of is None else worktree_of()
         files = _inputs.paths(file_paths)
         if action is NextAction.COMPLETE and (worktree is not None or files):
             before = self._said_before(holder, summary, detailed_work, given)
@@ -90,32 +90,44 @@ class Handover:
                 return before
         drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, files, partial=action is not NextAction.COMPLETE)
         ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
-        if (
-            worktree is not None and action is NextAction.COMPLETE and not self._is_lent(task, worktree)
-        ):  # what is lent lands with its own task
-            if merge == "later" and worktree.task_id != task.id:
-                raise InvalidInputError("merge", "'later' is for tasks that have a worktree of their own; this one shares it with others")
-            drafts = self._numbered(holder, drafts)
-            deliver = self._hand_over_later if merge == "later" else self._land
-            return deliver(holder, worktree, ending, drafts)
-        if worktree is None and worktree_of is None and action is NextAction.COMPLETE:
-            self._refuse_removed(holder, drafts)
-        return self.finish_saving(holder, worktree, ending, drafts)
+        if worktree is not None and action is NextAction.COMPLETE:
+            worktree = self._standing(holder, worktree, drafts)
+        if worktree is None or action is not NextAction.COMPLETE:
+            return self.finish_saving(holder, worktree, ending, drafts)
+        if self.places.is_lent(task, worktree):  # its work will land with the task that it recovers
+            left = self._orch.worktrees.unsolved(worktree)
+            return self._give_back(holder, worktree, left, drafts) if left else self.finish_saving(holder, worktree, ending, drafts)
+        drafts = self._numbered(holder, drafts)
+        waits_for = self.places.waits_for(task, worktree) if worktree.task_id != task.id else None
+        if merge == "now" and waits_for is None:
+            return self._land(holder, worktree, ending, drafts)
+        if waits_for is not None:
+            ending = attrs.evolve(ending, reason=f"what is in its worktree conflicts: {waits_for.alias} goes first")
+        return self._hand_over_later(holder, worktree, ending, drafts)
 
-    def _refuse_removed(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> None:
-        """Refuse to call work done that was taken away with its worktree before it had landed."""
+    def _standing(self, holder: Holder, worktree: Worktree, drafts: Sequence[ArtifactDraft]) -> Worktree | None:
+        """Return the worktree as it is now, ``None`` once it is gone; work that went with it before it had landed is not called done."""
+        record = next(iter(self._orch._store.worktrees(name=worktree.name, include_removed=True)), worktree)
+        if record.state != "removed":
+            return record
         now = self._orch._scope.task(holder.task)
-        known = self._orch._store.worktrees(task_id=now.id, include_removed=True)
-        if now.status is not TaskStatus.IN_PROGRESS or not known or not self._orch.worktrees.is_removed_unlanded(known[-1]):
-            return
+        if now.status.is_terminal or not self._orch.worktrees.is_removed_unlanded(record):
+            return None
         reason = (
-            f"its worktree was removed before its work had landed, which is kept under {known[-1].rescue_ref}: "
-            f"orch.worktrees.restore({known[-1].rescue_ref!r}, path) writes it out. To finish without it: "
+            f"its worktree was removed before its work had landed, which is kept under {record.rescue_ref}. To go on with it: "
+            f"orch.execute_task({now.alias!r}, take_over=True) makes the worktree again. To finish without it: "
             f"orch.execute_task({now.alias!r}, worktree=False, take_over=True), and complete what that returns"
         )
         exc = GitFailedError(f"complete {now.alias}", reason)
         exc.add_note(f"what was brought is kept as artifact {self._keep(holder, drafts, 'not landed')}")
         raise exc
+
+    def _give_back(self, holder: Holder, worktree: Worktree, left: Sequence[str], drafts: Sequence[ArtifactDraft]) -> Task:
+        """Do not call a conflict solved whose files still have the markers: whoever takes the recovery next goes on there."""
+        now = self._orch._scope.task(holder.task)
+        action = NextAction.NEEDS_REVISION if now.attempts < now.max_attempts else NextAction.BLOCKED
+        ending = Ending(action, reason=f"files still hold both sides of the conflict between markers: {', '.join(left)}")
+        return self.finish_saving(holder, worktree, ending, [attrs.evolve(draft, partial=True) for draft in drafts])
 
     def _said_before(self, holder: Holder, summary: str, detailed_work: str | bytes, outputs: Mapping[str, JsonValue]) -> Task | None:
         """Return the task when this very completion was recorded before: the files it names may be gone with the worktree since."""
@@ -159,23 +171,6 @@ class Handover:
                 continue
         raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
 
-    def worktree_of(self, task: Task) -> Worktree | None:
-        """Return the worktree the task has, or works in together with others, if any."""
-        found = self._orch._store.worktrees(task_id=task.id)
-        if not found and (shared := task.context.get(IN_WORKTREE)) is not None:
-            found = [worktree for worktree in self._orch._store.worktrees() if worktree.name == shared]
-        return found[-1] if found else self.lent(task)
-
-    def lent(self, task: Task) -> Worktree | None:
-        """Return the worktree of the task that this one recovers: there the trouble is, and there it is removed."""
-        recovered = None if task.recovers_task_id is None else self._orch._store.find_task(task.recovers_task_id, None)
-        return None if recovered is None else self.worktree_of(recovered)
-
-    def _is_lent(self, task: Task, worktree: Worktree) -> bool:
-        """Tell whether it is another task's, with which its work will land."""
-        lent = self.lent(task)
-        return lent is not None and lent.name == worktree.name
-
     def save_left_behind(self, attempt: Attempt) -> None:
         """Save the files of an attempt that was ended because its holder fell silent."""
         task = self._orch._store.find_task(attempt.task_id, None)
@@ -197,8 +192,8 @@ class Handover:
             return ()
 
     def _save(self, task: Task, note: str) -> None:
-        worktree = self.worktree_of(task)
-        if worktree is None:
+        worktree = self.places.of(task)
+        if worktree is None or worktree.state == "removed":
             return
         try:
             self._orch.worktrees.snapshot(worktree, note=note)
@@ -262,8 +257,6 @@ class Handover:
         try:
             return self._try_landing(holder, worktree, ending, drafts)[0]
         except DirtyCheckoutError as exc:
-            if worktree.task_id != holder.task.id:
-                raise  # of a worktree that others work in as well nothing can be merged later by the task's name
             self._hand_over_later(holder, worktree, attrs.evolve(ending, reason=str(exc)), drafts)
             exc.add_note(
                 f"the work is handed in, what was brought is kept as artifact {drafts[0].id}; once this is settled: "
@@ -281,15 +274,18 @@ class Handover:
         self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft], terms: Terms | None = None
     ) -> tuple[Task, Landing | WorktreeError]:
         """Land, or block the task with a recovery when its work cannot land; return the task and what came of it."""
-        for _ in range(MERGE_TRIES):
-            snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
-            try:
-                return self._land_once(holder, worktree, ending, drafts, snapshot=snapshot, terms=terms)
-            except (MergeConflictError, LandingRefusedError) as exc:
-                return self._block(holder, worktree, exc, drafts, snapshot), exc
-            except RefMovedError:
-                continue
-        raise RefMovedError(self._orch._scope.home.config.integration_branch, "", f"another commit, {MERGE_TRIES} times over")
+        check = None if terms is None else terms.check
+        with self._orch.worktrees.turn(check, while_waiting=lambda: self._keep_hold(holder)):
+            for remaining in reversed(range(MERGE_TRIES)):
+                snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
+                try:
+                    return self._land_once(holder, worktree, ending, drafts, snapshot=snapshot, terms=terms)
+                except (MergeConflictError, LandingRefusedError) as exc:
+                    return self._block(holder, worktree, exc, drafts, snapshot), exc
+                except RefMovedError:
+                    if not remaining:
+                        raise
+        raise AssertionError  # pragma: no cover - the last round raises or returns
 
     def _land_once(
         self,
@@ -302,7 +298,8 @@ class Handover:
         terms: Terms | None,
     ) -> tuple[Task, Landing]:
         style, check = (None, None) if terms is None else (terms.style, terms.check)
-        self._keep_hold(holder, checked=check is not None)
+        if check is not None or self._orch._scope.home.config.check is not None:
+            self._keep_hold(holder)
         message = terms.message if terms is not None and terms.message else self._message(holder, ending, drafts)
         landing = self._orch.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot, style=style, check=check)
         drafts = [*drafts, *self._warnings(holder, landing)]
@@ -317,11 +314,11 @@ class Handover:
         self._update_documents(holder.task)
         return done, landing
 
-    def _keep_hold(self, holder: Holder, *, checked: bool) -> None:
+    def _keep_hold(self, holder: Holder) -> None:
         """Renew the hold for as long as the check before landing may take."""
-        config = self._orch._scope.home.config
-        if holder.attempt is not None and (checked or config.check is not None):
-            self._orch._store.renew(holder.task.id, holder.attempt, lease_s=max(_rules.LEASE_S, config.check_timeout_s + 60.0))
+        if holder.attempt is not None:
+            lease_s = max(_rules.LEASE_S, self._orch._scope.home.config.check_timeout_s + 60.0)
+            self._orch._store.renew(holder.task.id, holder.attempt, lease_s=lease_s)
 
     def _message(self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
         from vespera_orchestrator.worktrees.worktrees import landing_message
@@ -414,7 +411,7 @@ class Work:
     (``KeyboardInterrupt``, ``SystemExit``) or without a word releases the task, its partial work kept. Either way exceptions propagate.
     """
 
-    def __init__(self, orchestrator: Orchestrator, claim: Claim, worktree: Worktree | None, lease_s: float) -> None:
+    def __init__(self, orchestrator: Orchestrator, claim: Claim, place: _places.Place | None, lease_s: float) -> None:
         self._orch = orchestrator
         self.task = claim.task
         """The task, as it was when the work began."""
@@ -422,8 +419,11 @@ class Work:
         """This try; its number fences every write."""
         self.resumed_from = claim.resumed_from
         """The last checkpoint of an earlier attempt, if there is one."""
-        self.worktree = worktree
+        self.worktree = None if place is None else place.worktree
         """The worktree, if the task has one."""
+        self.conflicts: tuple[str, ...] = () if place is None else place.conflicts
+        """Files in the worktree that hold both sides of a conflict between markers, to be corrected."""
+        self._behind = "" if place is None else place.behind
         self.left_out: tuple[str, ...] = ()
         """Files that the last save of the worktree had to leave out: untracked ones above ``max_file_bytes``, repositories of their own."""
         self._lease_s = lease_s
@@ -453,6 +453,8 @@ class Work:
             attempt=self.attempt,
             resumed_from=self.resumed_from,
             folder=None if self.worktree is None else self.worktree.path,
+            conflicts=self.conflicts,
+            behind=self._behind,
             not_saved=self.left_out or orch._handover.left_out(self.resumed_from),
             needed=list(orch._store.situation(self.task.id).needed.values()),
             budget_tokens=budget_tokens,

@@ -139,7 +139,7 @@ class Store(Protocol):
 
         Args:
             task_id: The task.
-            changes: Any of ``title description task_type complexity specialist_type priority estimated_effort due_at context``.
+            changes: Any of ``title description task_type complexity specialist_type priority estimated_effort due_at context worktree``.
         """
 
     def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
@@ -412,7 +412,9 @@ class Store(Protocol):
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
         """Insert or replace the record with this name. *event* is ``worktree_created``, ``worktree_landed`` or ``worktree_removed``."""
 
-    def worktrees(self, *, session_id: str | None = None, task_id: str | None = None, include_removed: bool = False) -> list[Worktree]:
+    def worktrees(
+        self, *, session_id: str | None = None, task_id: str | None = None, name: str | None = None, include_removed: bool = False
+    ) -> list[Worktree]:
         """Return worktree records, the oldest first."""
 
     def put_document(self, version: DocumentVersion, session_id: str) -> DocumentVersion:

@@ -544,6 +544,26 @@ class DirtyCheckoutError(WorktreeError):
 
 
 @attrs.define(slots=False)
+class WorktreeBusyError(WorktreeError):
+    """Another agent works in the worktree that the task shares; two at once would land each other's unfinished files. Safe to retry."""
+
+    retryable: ClassVar[bool] = True
+
+    worktree: str
+    """The worktree's name."""
+    task: str
+    """Alias of the task that is worked on there."""
+    agent: str
+    """Who works on it."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.agent} works in the worktree {self.worktree!r}, on {self.task}; start this when that has ended, or plan it with a "
+            f"worktree of its own: orch.execute_task(…, worktree=True)"
+        )
+
+
+@attrs.define(slots=False)
 class MergeConflictError(WorktreeError):
     """The work does not merge cleanly. The integration branch is unchanged and the work is kept."""
 

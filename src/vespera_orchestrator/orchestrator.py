@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import attrs
 
-from vespera_orchestrator import _briefing, _inputs, _rules
+from vespera_orchestrator import _briefing, _inputs, _places, _rules
 from vespera_orchestrator._model import (
     Artifact,
     Claim,
@@ -32,7 +32,7 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._sessions import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
-from vespera_orchestrator._work import IN_WORKTREE, Handover, Holder, Work
+from vespera_orchestrator._work import Handover, Holder, Work
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from vespera_orchestrator._graph import TaskGraph
-    from vespera_orchestrator._model import JsonValue, TaskDraft, Worktree
+    from vespera_orchestrator._model import JsonValue, TaskDraft
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.care import BackupReport, CheckReport, ExportReport, PruneReport, RepairReport
     from vespera_orchestrator.contracts import ContentStore, Embedder, Store
@@ -770,10 +770,10 @@ class Orchestrator:
             agent: Who works on it; by default this object's agent.
             worktree: Give it a git worktree to work in. ``True`` or ``"task"``: one of its own, removed when its work has landed.
                 ``"agent"``: that of the agent, for all its tasks in the session. ``"subtree"``: that of the topmost task above it, for
-                everything below that one. Both stay after a task of theirs has landed, and tasks that share one should run one after
-                the other: each lands what is there. ``None``: the one that an earlier attempt had, if there was one. A
-                recovery task works in the worktree of the task that it recovers; where that could not land, what was landed since is in its
-                files already.
+                everything below that one. Both stay after a task of theirs has landed, and each task lands what is there, so two agents
+                are not let in at once. ``None``: the one that an earlier attempt had, if there was one. A task that has work in a worktree
+                goes on there, whatever is asked for, until that has landed. A recovery task works in the worktree of the task that it
+                recovers; where that could not land, what was landed since is in its files already.
             lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat). Then the next caller may take the task.
             take_over: Do not wait for that: take the named task from whoever holds it, e.g. from an agent that was killed. If it lives
                 after all, its next call is refused, and what it brings is kept.
@@ -785,18 +785,21 @@ class Orchestrator:
             NotReadyError: The named task cannot be started yet; carries the `Why`.
             NothingReadyError: No task was named and none is ready; carries the `NextStep`.
             NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
+            WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
         if not _inputs.is_number(lease_s) or not 0 < lease_s <= _rules.MAX_LEASE_S:
             raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years")
-        if worktree not in {None, True, False, "task", "agent", "subtree"}:
+        if worktree not in _places.KINDS:
             raise InvalidInputError("worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'")
         if worktree:
             self.worktrees.require()  # before the task is taken
         self._expire()  # what a silent agent left is saved before somebody else works in the same folder
+        if task_id is not None:
+            self._handover.places.look(self._scope.task(task_id), worktree, agent or self.agent)
         claim = self._claim(task_id, agent or self.agent, lease_s, take_over=take_over)
         self._handover.held[claim.task.id] = claim.attempt.number
         try:
-            place = self._place(claim, worktree)
+            place = self._handover.places.settle(claim, worktree)
         except BaseException as exc:
             holder = Holder(claim.task, claim.attempt.number, claim.attempt.agent)
             self._handover.finish(holder, Ending(None, reason=f"no worktree could be made: {exc}"))
@@ -816,41 +819,6 @@ class Orchestrator:
         claim = self._store.claim(task.session_id, agent, task_id=task.id, lease_s=lease_s, take_over=take_over)
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
-
-    def _place(self, claim: Claim, wanted: bool | str | None) -> Worktree | None:  # noqa: FBT001 - passed on as it was given
-        task = claim.task
-        earlier = self._handover.worktree_of(task)
-        if wanted is False or (wanted is None and earlier is None):
-            return None
-        if earlier is not None and task.recovers_task_id is not None and earlier.task_id != task.id:
-            return self._lend(task, earlier)
-        if wanted is None and earlier is not None and earlier.task_id != task.id:
-            worktree = self.worktrees.create(earlier.task_id, agent=earlier.agent)
-        elif wanted == "subtree":
-            worktree = self.worktrees.create(self._topmost(task))
-        elif wanted == "agent":
-            worktree = self.worktrees.create(agent=claim.attempt.agent)
-        else:
-            worktree = self.worktrees.create(task)
-        if worktree.task_id != task.id and (earlier is None or earlier.name != worktree.name):
-            self._store.update_task(task.id, {"context": {**task.context, IN_WORKTREE: worktree.name}})
-        if earlier is not None:
-            self.worktrees.snapshot(worktree, note=f"as attempt {task.attempts} found it")
-        return worktree
-
-    def _lend(self, recovery: Task, lent: Worktree) -> Worktree:
-        worktree = self.worktrees.create(lent.task_id, agent=lent.agent)
-        if "integration_branch" in recovery.context:  # it could not land
-            try:
-                self.worktrees.catch_up(worktree)
-            except WorktreeError as exc:
-                log.warning("what was landed since could not be brought into %s: %s", worktree.name, exc)
-        return worktree
-
-    def _topmost(self, task: Task) -> Task:
-        while task.parent_task_id is not None:
-            task = self._scope.task(task.parent_task_id)
-        return task
 
     def _expire(self) -> None:
         """Notice lapsed holds, and save what their holders left in their worktrees."""
@@ -872,7 +840,8 @@ class Orchestrator:
         """Hand in work on a task. The work itself becomes an artifact, whole; the summary is a line for display.
 
         A task that worked in a worktree is merged into the integration branch first, and its worktree removed afterwards. If that
-        conflicts, or the check before landing is red, nothing raises: the task is blocked, and a recovery task carries what is known.
+        conflicts, or the check before landing is red, nothing raises: the task is blocked, and a recovery task carries what is known. A
+        recovery whose files still hold both sides of a conflict between markers is pending again.
 
         Sending the same completion twice is one completion.
 

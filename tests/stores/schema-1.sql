@@ -19,8 +19,8 @@ CREATE TABLE artifacts (
     metadata TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "artifacts" VALUES(1,'a_5mwy80befna7','s_vv8gaz0eres9','t_r0vyvpw3kkhh',1,'main','general','First','text/markdown','9deb94158e91742ee59a098729128779da85eef76b28890b6c0cb64401537a29',8,1,NULL,0,0,'[]','{}',1767225612000000);
-INSERT INTO "artifacts" VALUES(2,'a_yb5j16b20dv6','s_vv8gaz0eres9','t_xt9d07t1bwpa',1,'main','general','Third','text/markdown','4e93f1dc7bd9bfba55106d5f70d2e910ed9e1894abe4b0dc933399f874504aca',6,1,NULL,0,1,'[]','{}',1767225621000000);
+INSERT INTO "artifacts" VALUES(1,'a_6h88e3mefpjd','s_ydrhytbgwxpy','t_986gdfjyvpvv',1,'main','general','First','text/markdown','9deb94158e91742ee59a098729128779da85eef76b28890b6c0cb64401537a29',8,1,NULL,0,0,'[]','{}',1767225612000000);
+INSERT INTO "artifacts" VALUES(2,'a_ch0h6mef15xn','s_ydrhytbgwxpy','t_38cjeevkwfnk',1,'main','general','Third','text/markdown','4e93f1dc7bd9bfba55106d5f70d2e910ed9e1894abe4b0dc933399f874504aca',6,1,NULL,0,1,'[]','{}',1767225621000000);
 CREATE TABLE attempts (
     task_id TEXT NOT NULL REFERENCES tasks (id),
     number INTEGER NOT NULL,
@@ -34,9 +34,9 @@ CREATE TABLE attempts (
     receipt TEXT,
     PRIMARY KEY (task_id, number)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "attempts" VALUES('t_r0vyvpw3kkhh',1,'main',1767225607000000,1767226509000000,1767225609000000,1767225614000000,'completed',NULL,'2e3f55735388ce679d659240bfab5bb59c40b56f9fa95d63b19b84975787cac7');
-INSERT INTO "attempts" VALUES('t_xt9d07t1bwpa',1,'main',1767225619000000,1767226519000000,1767225619000000,1767225623000000,'blocked','it broke','f73edd5c776d7889589346476f8d547513815942c30b3d6aeb79f094be545621');
-INSERT INTO "attempts" VALUES('t_y35kvz7bqag6',1,'main',1767225629000000,1867225631000000,1767225631000000,NULL,NULL,NULL,NULL);
+INSERT INTO "attempts" VALUES('t_38cjeevkwfnk',1,'main',1767225619000000,1767226519000000,1767225619000000,1767225623000000,'blocked','it broke','f73edd5c776d7889589346476f8d547513815942c30b3d6aeb79f094be545621');
+INSERT INTO "attempts" VALUES('t_986gdfjyvpvv',1,'main',1767225607000000,1767226509000000,1767225609000000,1767225614000000,'completed',NULL,'2e3f55735388ce679d659240bfab5bb59c40b56f9fa95d63b19b84975787cac7');
+INSERT INTO "attempts" VALUES('t_x1c5ek3sj2rn',1,'main',1767225629000000,1867225631000000,1767225631000000,NULL,NULL,NULL,NULL);
 CREATE TABLE checkpoints (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     task_id TEXT NOT NULL REFERENCES tasks (id),
@@ -47,8 +47,8 @@ CREATE TABLE checkpoints (
     snapshot TEXT,
     created_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "checkpoints" VALUES(1,'t_r0vyvpw3kkhh',1,'{"n":1}','half',0.5,NULL,1767225610000000);
-INSERT INTO "checkpoints" VALUES(2,'t_y35kvz7bqag6',1,'{"at":1}','',NULL,NULL,1767225632000000);
+INSERT INTO "checkpoints" VALUES(1,'t_986gdfjyvpvv',1,'{"n":1}','half',0.5,NULL,1767225610000000);
+INSERT INTO "checkpoints" VALUES(2,'t_x1c5ek3sj2rn',1,'{"at":1}','',NULL,NULL,1767225632000000);
 CREATE TABLE dependencies (
     task_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
     needs_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
@@ -58,8 +58,8 @@ CREATE TABLE dependencies (
     met INTEGER NOT NULL,
     PRIMARY KEY (task_id, needs_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "dependencies" VALUES('t_mawg3nmmehba','t_r0vyvpw3kkhh',0,'success',1,1);
-INSERT INTO "dependencies" VALUES('t_y35kvz7bqag6','t_xt9d07t1bwpa',0,'blocked',0,1);
+INSERT INTO "dependencies" VALUES('t_myrk8g39br5v','t_986gdfjyvpvv',0,'success',1,1);
+INSERT INTO "dependencies" VALUES('t_x1c5ek3sj2rn','t_38cjeevkwfnk',0,'blocked',0,1);
 CREATE TABLE document_versions (
     path TEXT NOT NULL,
     version INTEGER NOT NULL,
@@ -77,21 +77,21 @@ CREATE TABLE events (
     agent TEXT,
     data TEXT NOT NULL
 ) STRICT;
-INSERT INTO "events" VALUES(1,1767225603000000,'session_started','s_vv8gaz0eres9',NULL,NULL,'{"goal":"A store of the past"}');
-INSERT INTO "events" VALUES(2,1767225604000000,'task_planned','s_vv8gaz0eres9','t_r0vyvpw3kkhh',NULL,'{"alias":"first","title":"First"}');
-INSERT INTO "events" VALUES(3,1767225604000000,'task_planned','s_vv8gaz0eres9','t_mawg3nmmehba',NULL,'{"alias":"second","title":"Second"}');
-INSERT INTO "events" VALUES(4,1767225604000000,'task_planned','s_vv8gaz0eres9','t_xt9d07t1bwpa',NULL,'{"alias":"third","title":"Third"}');
-INSERT INTO "events" VALUES(5,1767225604000000,'task_planned','s_vv8gaz0eres9','t_y35kvz7bqag6',NULL,'{"alias":"held","title":"Held"}');
-INSERT INTO "events" VALUES(6,1767225608000000,'task_started','s_vv8gaz0eres9','t_r0vyvpw3kkhh','main','{"attempt":1}');
-INSERT INTO "events" VALUES(7,1767225611000000,'checkpoint_saved','s_vv8gaz0eres9','t_r0vyvpw3kkhh',NULL,'{"attempt":1,"checkpoint":1,"note":"half","progress":0.5}');
-INSERT INTO "events" VALUES(8,1767225613000000,'artifact_saved','s_vv8gaz0eres9','t_r0vyvpw3kkhh','main','{"artifact":"a_5mwy80befna7","title":"First","kind":"general","supersedes":null}');
-INSERT INTO "events" VALUES(9,1767225617000000,'task_completed','s_vv8gaz0eres9','t_r0vyvpw3kkhh','main','{"attempt":1,"artifacts":["a_5mwy80befna7"],"summary":"done"}');
-INSERT INTO "events" VALUES(10,1767225620000000,'task_started','s_vv8gaz0eres9','t_xt9d07t1bwpa','main','{"attempt":1}');
-INSERT INTO "events" VALUES(11,1767225622000000,'artifact_saved','s_vv8gaz0eres9','t_xt9d07t1bwpa','main','{"artifact":"a_yb5j16b20dv6","title":"Third","kind":"general","supersedes":null}');
-INSERT INTO "events" VALUES(12,1767225625000000,'task_blocked','s_vv8gaz0eres9','t_xt9d07t1bwpa','main','{"attempt":1,"artifacts":["a_yb5j16b20dv6"],"summary":"it broke","reason":"it broke"}');
-INSERT INTO "events" VALUES(13,1767225626000000,'task_planned','s_vv8gaz0eres9','t_eabg2pgfwprb',NULL,'{"alias":"recover_third","title":"Recover: Third"}');
-INSERT INTO "events" VALUES(14,1767225630000000,'task_started','s_vv8gaz0eres9','t_y35kvz7bqag6','main','{"attempt":1}');
-INSERT INTO "events" VALUES(15,1767225633000000,'checkpoint_saved','s_vv8gaz0eres9','t_y35kvz7bqag6',NULL,'{"attempt":1,"checkpoint":2,"note":"","progress":null}');
+INSERT INTO "events" VALUES(1,1767225603000000,'session_started','s_ydrhytbgwxpy',NULL,NULL,'{"goal":"A store of the past"}');
+INSERT INTO "events" VALUES(2,1767225604000000,'task_planned','s_ydrhytbgwxpy','t_986gdfjyvpvv',NULL,'{"alias":"first","title":"First"}');
+INSERT INTO "events" VALUES(3,1767225604000000,'task_planned','s_ydrhytbgwxpy','t_myrk8g39br5v',NULL,'{"alias":"second","title":"Second"}');
+INSERT INTO "events" VALUES(4,1767225604000000,'task_planned','s_ydrhytbgwxpy','t_38cjeevkwfnk',NULL,'{"alias":"third","title":"Third"}');
+INSERT INTO "events" VALUES(5,1767225604000000,'task_planned','s_ydrhytbgwxpy','t_x1c5ek3sj2rn',NULL,'{"alias":"held","title":"Held"}');
+INSERT INTO "events" VALUES(6,1767225608000000,'task_started','s_ydrhytbgwxpy','t_986gdfjyvpvv','main','{"attempt":1}');
+INSERT INTO "events" VALUES(7,1767225611000000,'checkpoint_saved','s_ydrhytbgwxpy','t_986gdfjyvpvv',NULL,'{"attempt":1,"checkpoint":1,"note":"half","progress":0.5}');
+INSERT INTO "events" VALUES(8,1767225613000000,'artifact_saved','s_ydrhytbgwxpy','t_986gdfjyvpvv','main','{"artifact":"a_6h88e3mefpjd","title":"First","kind":"general","supersedes":null}');
+INSERT INTO "events" VALUES(9,1767225617000000,'task_completed','s_ydrhytbgwxpy','t_986gdfjyvpvv','main','{"attempt":1,"artifacts":["a_6h88e3mefpjd"],"summary":"done"}');
+INSERT INTO "events" VALUES(10,1767225620000000,'task_started','s_ydrhytbgwxpy','t_38cjeevkwfnk','main','{"attempt":1}');
+INSERT INTO "events" VALUES(11,1767225622000000,'artifact_saved','s_ydrhytbgwxpy','t_38cjeevkwfnk','main','{"artifact":"a_ch0h6mef15xn","title":"Third","kind":"general","supersedes":null}');
+INSERT INTO "events" VALUES(12,1767225625000000,'task_blocked','s_ydrhytbgwxpy','t_38cjeevkwfnk','main','{"attempt":1,"artifacts":["a_ch0h6mef15xn"],"summary":"it broke","reason":"it broke"}');
+INSERT INTO "events" VALUES(13,1767225626000000,'task_planned','s_ydrhytbgwxpy','t_0mgdxharp1ka',NULL,'{"alias":"recover_third","title":"Recover: Third"}');
+INSERT INTO "events" VALUES(14,1767225630000000,'task_started','s_ydrhytbgwxpy','t_x1c5ek3sj2rn','main','{"attempt":1}');
+INSERT INTO "events" VALUES(15,1767225633000000,'checkpoint_saved','s_ydrhytbgwxpy','t_x1c5ek3sj2rn',NULL,'{"attempt":1,"checkpoint":2,"note":"","progress":null}');
 CREATE TABLE given (
     task_id TEXT NOT NULL,
     artifact_id TEXT NOT NULL,
@@ -116,7 +116,7 @@ CREATE TABLE sessions (
     context TEXT NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO "sessions" VALUES(1,'s_vv8gaz0eres9','A store of the past',NULL,NULL,'{"n":1}',1767225602000000);
+INSERT INTO "sessions" VALUES(1,'s_ydrhytbgwxpy','A store of the past',NULL,NULL,'{"n":1}',1767225602000000);
 CREATE TABLE tallies (
     session_id TEXT NOT NULL REFERENCES sessions (id),
     archived INTEGER NOT NULL,
@@ -125,11 +125,11 @@ CREATE TABLE tallies (
     tasks INTEGER NOT NULL,
     PRIMARY KEY (session_id, archived, recovery, status)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'blocked',1);
-INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'completed',1);
-INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'in_progress',1);
-INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,0,'pending',1);
-INSERT INTO "tallies" VALUES('s_vv8gaz0eres9',0,1,'pending',1);
+INSERT INTO "tallies" VALUES('s_ydrhytbgwxpy',0,0,'blocked',1);
+INSERT INTO "tallies" VALUES('s_ydrhytbgwxpy',0,0,'completed',1);
+INSERT INTO "tallies" VALUES('s_ydrhytbgwxpy',0,0,'in_progress',1);
+INSERT INTO "tallies" VALUES('s_ydrhytbgwxpy',0,0,'pending',1);
+INSERT INTO "tallies" VALUES('s_ydrhytbgwxpy',0,1,'pending',1);
 CREATE TABLE tasks (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -165,15 +165,16 @@ CREATE TABLE tasks (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     ended_at INTEGER,
+    worktree TEXT,
     UNIQUE (session_id, alias)
 ) STRICT;
-INSERT INTO "tasks" VALUES(1,'t_r0vyvpw3kkhh','first','s_vv8gaz0eres9','First','','completed','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{"n":2}','done',NULL,1,0,3,0,0,1.0,2.0,1,NULL,0,1767225604000000,1767225616000000,1767225615000000);
-INSERT INTO "tasks" VALUES(2,'t_mawg3nmmehba','second','s_vv8gaz0eres9','Second','','pending','standard','moderate',NULL,0,NULL,NULL,NULL,'first.outputs.n > 1',1,'{"first":"t_r0vyvpw3kkhh"}','{}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225604000000,NULL);
-INSERT INTO "tasks" VALUES(3,'t_xt9d07t1bwpa','third','s_vv8gaz0eres9','Third','','blocked','standard','moderate',NULL,2,'2 hours',NULL,NULL,NULL,NULL,NULL,'{}','{}','it broke','it broke',1,1,3,1,0,2.0,3.0,1,NULL,0,1767225604000000,1767225624000000,NULL);
-INSERT INTO "tasks" VALUES(4,'t_y35kvz7bqag6','held','s_vv8gaz0eres9','Held','','in_progress','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{}',NULL,NULL,1,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225629000000,NULL);
-INSERT INTO "tasks" VALUES(5,'t_eabg2pgfwprb','recover_third','s_vv8gaz0eres9','Recover: Third','''Third'' could not be finished: it broke
-What it had done is kept in: a_yb5j16b20dv6.
-Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.','pending','recovery','moderate',NULL,3,NULL,NULL,NULL,NULL,NULL,NULL,'{"error":"it broke","attempt":1,"artifact_ids":["a_yb5j16b20dv6"]}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,'t_xt9d07t1bwpa',0,1767225626000000,1767225626000000,NULL);
+INSERT INTO "tasks" VALUES(1,'t_986gdfjyvpvv','first','s_ydrhytbgwxpy','First','','completed','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{"n":2}','done',NULL,1,0,3,0,0,1.0,2.0,1,NULL,0,1767225604000000,1767225616000000,1767225615000000,NULL);
+INSERT INTO "tasks" VALUES(2,'t_myrk8g39br5v','second','s_ydrhytbgwxpy','Second','','pending','standard','moderate',NULL,0,NULL,NULL,NULL,'first.outputs.n > 1',1,'{"first":"t_986gdfjyvpvv"}','{}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225604000000,NULL,NULL);
+INSERT INTO "tasks" VALUES(3,'t_38cjeevkwfnk','third','s_ydrhytbgwxpy','Third','','blocked','standard','moderate',NULL,2,'2 hours',NULL,NULL,NULL,NULL,NULL,'{}','{}','it broke','it broke',1,1,3,1,0,2.0,3.0,1,NULL,0,1767225604000000,1767225624000000,NULL,NULL);
+INSERT INTO "tasks" VALUES(4,'t_x1c5ek3sj2rn','held','s_ydrhytbgwxpy','Held','','in_progress','standard','moderate',NULL,0,NULL,NULL,NULL,NULL,NULL,NULL,'{}','{}',NULL,NULL,1,0,3,0,0,1.0,1.0,1,NULL,0,1767225604000000,1767225629000000,NULL,NULL);
+INSERT INTO "tasks" VALUES(5,'t_0mgdxharp1ka','recover_third','s_ydrhytbgwxpy','Recover: Third','''Third'' could not be finished: it broke
+What it had done is kept in: a_ch0h6mef15xn.
+Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.','pending','recovery','moderate',NULL,3,NULL,NULL,NULL,NULL,NULL,NULL,'{"error":"it broke","attempt":1,"artifact_ids":["a_ch0h6mef15xn"]}','{}',NULL,NULL,0,0,3,0,0,1.0,1.0,1,'t_38cjeevkwfnk',0,1767225626000000,1767225626000000,NULL,NULL);
 CREATE TABLE worktrees (
     name TEXT PRIMARY KEY,
     session_id TEXT NOT NULL,
@@ -185,7 +186,8 @@ CREATE TABLE worktrees (
     state TEXT NOT NULL,
     landed TEXT,
     rescue_ref TEXT,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    unlanded INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq) WHERE status = 'pending' AND blockers = 0;
 CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq) WHERE status IN ('pending', 'in_progress', 'blocked');
@@ -193,6 +195,7 @@ CREATE INDEX tasks_unweighed ON tasks (session_id) WHERE weighed = 0;
 CREATE INDEX tasks_status ON tasks (session_id, status, seq);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX tasks_recovers ON tasks (recovers_task_id) WHERE recovers_task_id IS NOT NULL;
+CREATE INDEX tasks_worktree ON tasks (worktree) WHERE worktree IS NOT NULL;
 CREATE TRIGGER tasks_tallied_in AFTER INSERT ON tasks BEGIN
     INSERT INTO tallies VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
     ON CONFLICT DO UPDATE SET tasks = tasks + 1;

@@ -215,6 +215,8 @@ class Operations:
         values: dict[str, Any] = {name: changes[name] for name in _sql.TASK_TEXTS if name in changes}
         if "due_at" in changes:
             values["due_at"] = dump_time(changes["due_at"])
+        if "worktree" in changes:
+            values["worktree"] = changes["worktree"]
         if "context" in changes:
             values["context"] = dump_json(changes["context"], "context")
         with self._writing() as db:
@@ -1058,7 +1060,7 @@ class Operations:
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
         """See `contracts.Store.put_worktree`."""
-        row = (*attrs.astuple(worktree)[:10], dump_time(worktree.created_at))
+        row = (*attrs.astuple(worktree)[:10], dump_time(worktree.created_at), int(worktree.unlanded))
         with self._writing() as db:
             others = ", ".join(f"{column} = excluded.{column}" for column in _sql.WORKTREE.split(", ")[1:])
             slots = _sql.slots(_sql.WORKTREE)
@@ -1067,15 +1069,16 @@ class Operations:
             self._event(db, event, worktree.session_id, worktree.task_id, worktree.agent, data)
         return worktree
 
-    def worktrees(self, *, session_id: str | None = None, task_id: str | None = None, include_removed: bool = False) -> list[Worktree]:
+    def worktrees(
+        self, *, session_id: str | None = None, task_id: str | None = None, name: str | None = None, include_removed: bool = False
+    ) -> list[Worktree]:
         """See `contracts.Store.worktrees`."""
-        sql = f"""
-            SELECT {_sql.WORKTREE} FROM worktrees
-            WHERE (session_id = ?1 OR ?1 IS NULL) AND (task_id = ?2 OR ?2 IS NULL) AND (?3 = 1 OR state <> 'removed')
-            ORDER BY created_at, name
-        """
+        given = {"session_id = ?": session_id, "task_id = ?": task_id, "name = ?": name}
+        tests = {test: value for test, value in given.items() if value is not None}
+        where = " AND ".join([*tests, *([] if include_removed else ["state <> 'removed'"])]) or "TRUE"
+        sql = f"SELECT {_sql.WORKTREE} FROM worktrees WHERE {where} ORDER BY created_at, name"
         with self._looking() as db:
-            return [_sql.read_worktree(row) for row in db.execute(sql, (session_id, task_id, include_removed))]
+            return [_sql.read_worktree(row) for row in db.execute(sql, tuple(tests.values()))]
 
     def put_document(self, version: DocumentVersion, session_id: str) -> DocumentVersion:
         """See `contracts.Store.put_document`."""
@@ -1189,7 +1192,7 @@ def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
     subtree = query.parent_task_id is not None and query.include_children
     tests: list[tuple[str, tuple[Any, ...]]] = [
         (f"tasks.{column} = ?", (wanted,))
-        for column in ("session_id", "task_type", "specialist_type", "complexity", "recovers_task_id")
+        for column in ("session_id", "task_type", "specialist_type", "complexity", "recovers_task_id", "worktree")
         if (wanted := getattr(query, column)) is not None
     ]
     tests += [

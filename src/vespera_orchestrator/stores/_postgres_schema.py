@@ -59,6 +59,7 @@ CREATE TABLE tasks (
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     ended_at bigint,
+    worktree text,
     UNIQUE (session_id, alias)
 );
 CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq) WHERE status = 'pending' AND blockers = 0;
@@ -67,6 +68,7 @@ CREATE INDEX tasks_unweighed ON tasks (session_id) WHERE weighed = 0;
 CREATE INDEX tasks_status ON tasks (session_id, status, seq);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX tasks_recovers ON tasks (recovers_task_id) WHERE recovers_task_id IS NOT NULL;
+CREATE INDEX tasks_worktree ON tasks (worktree) WHERE worktree IS NOT NULL;
 
 CREATE TABLE tallies (
     session_id text NOT NULL REFERENCES sessions (id) DEFERRABLE,
@@ -180,7 +182,8 @@ CREATE TABLE worktrees (
     state text NOT NULL,
     landed text,
     rescue_ref text,
-    created_at bigint NOT NULL
+    created_at bigint NOT NULL,
+    unlanded smallint NOT NULL
 );
 CREATE INDEX worktrees_task ON worktrees (task_id);
 

@@ -61,6 +61,7 @@ CREATE TABLE tasks (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     ended_at INTEGER,
+    worktree TEXT,
     UNIQUE (session_id, alias)
 ) STRICT;
 -- effort_hours: the estimated effort as a number; urgency: hours of the longest chain of work that starts with this task, as far as it was
@@ -71,6 +72,7 @@ CREATE INDEX tasks_unweighed ON tasks (session_id) WHERE weighed = 0;
 CREATE INDEX tasks_status ON tasks (session_id, status, seq);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
 CREATE INDEX tasks_recovers ON tasks (recovers_task_id) WHERE recovers_task_id IS NOT NULL;
+CREATE INDEX tasks_worktree ON tasks (worktree) WHERE worktree IS NOT NULL;
 
 -- How many tasks there are of each kind, so that nobody has to count them.
 CREATE TABLE tallies (
@@ -183,7 +185,8 @@ CREATE TABLE worktrees (
     state TEXT NOT NULL,
     landed TEXT,
     rescue_ref TEXT,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    unlanded INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX worktrees_task ON worktrees (task_id);
 

@@ -34,7 +34,7 @@ SESSION: Final = "id, goal, project_type, parent_session_id, context, created_at
 TASK: Final = (
     "id, alias, session_id, title, description, status, task_type, complexity, specialist_type, priority, estimated_effort, due_at, "
     "parent_task_id, condition, condition_names, context, outputs, summary, reason, attempts, failures, max_attempts, was_blocked, "
-    "blockers, urgency, recovers_task_id, archived, created_at, updated_at, ended_at"
+    "blockers, urgency, recovers_task_id, archived, created_at, updated_at, ended_at, worktree"
 )
 ATTEMPT: Final = "task_id, number, agent, started_at, lease_until, last_sign_at, ended_at, ending, error"
 CHECKPOINT: Final = "id, task_id, attempt, state, note, progress, snapshot, created_at"
@@ -43,7 +43,7 @@ ARTIFACT: Final = (
     "tags, metadata, created_at"
 )
 EVENT: Final = "seq, at, kind, session_id, task_id, agent, data"
-WORKTREE: Final = "name, session_id, task_id, agent, path, branch, base, state, landed, rescue_ref, created_at"
+WORKTREE: Final = "name, session_id, task_id, agent, path, branch, base, state, landed, rescue_ref, created_at, unlanded"
 DOCUMENT: Final = "path, version, digest, event_seq, created_at"
 
 RANKED: Final = "effort_hours, condition_version, weighed"
@@ -103,6 +103,7 @@ def read_task(row: Row, dependencies: tuple[Dependency, ...]) -> Task:
         load_time(row[27]),
         load_time(row[28]),
         load_time_or_none(row[29]),
+        row[30],
     )
     return Task(*values)
 
@@ -155,7 +156,7 @@ def read_event(row: Row) -> Event:
 def read_worktree(row: Row) -> Worktree:
     """Make the record of a worktree."""
     values = dict(zip(_WORKTREE, row, strict=True))
-    return Worktree(**values | {"created_at": load_time(values["created_at"])})
+    return Worktree(**values | {"created_at": load_time(values["created_at"]), "unlanded": bool(values["unlanded"])})
 
 
 def read_document(row: Row) -> DocumentVersion:
@@ -198,6 +199,7 @@ def task_row(task: Task, *, weighed: bool) -> Row:
         dump_time(task.created_at),
         dump_time(task.updated_at),
         dump_time(task.ended_at),
+        task.worktree,
         _rules.effort_hours(task.estimated_effort),
         None if task.condition is None else _rules.CONDITION_VERSION,
         int(weighed),

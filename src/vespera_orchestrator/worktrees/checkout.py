@@ -126,10 +126,18 @@ def reserve(
             free = _folded(name) not in names and (chosen_path is not None or not os.path.lexists(place))
             if free and (branch is not None or not _clashes(branch_ref(line, "worktrees.branch_prefix"), branches)):
                 worktree = attrs.evolve(draft, name=name, path=str(place), branch=line)
-                retire(repository, name)
+                _clear_for(repository, worktree)
                 if _appear(repository, worktree):
                     return worktree
     raise GitFailedError("choose a name for the worktree", f"{draft.name!r} is taken {_NUMBERS} times over; remove some worktrees")
+
+
+def _clear_for(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Take away what an earlier worktree of the same name has left, unless this one goes on with it."""
+    held = _refs(repository, worktree.name)
+    if worktree.rescue_ref is not None and _kept_name(worktree.rescue_ref) == worktree.name:
+        del held[LANDED]
+    _retire(repository, worktree.name, held)
 
 
 def _filled(pattern: str, setting: str, repository: ProjectRepository, draft: Worktree) -> str:
@@ -265,12 +273,29 @@ def fill(repository: ProjectRepository, worktree: Worktree) -> None:
         if not ours and not leads_to(folder, admin) and os.path.lexists(folder / ".git"):
             raise GitFailedError(f"make the worktree {worktree.name}", f"{folder} is used for something else; move it away and try again")
         _write_note(repository, admin, MAKING if ours else READY, worktree)
+        _take_up(repository, worktree)
         _restore_branch(repository, worktree)
         folder.mkdir(parents=True, exist_ok=True)
         _hide_from_status(repository, folder)
         folder.joinpath(".git").write_bytes(b"gitdir: " + os.fsencode(admin) + b"\n")
         _write_files(repository, worktree, ours=ours)
         _write_note(repository, admin, READY, worktree)
+
+
+def _take_up(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Let one that is made again go on from the last snapshot of the one that was removed, and know what that one knew."""
+    if worktree.rescue_ref is None or repository.tip(WIP + worktree.name) is not None:
+        return
+    kept = repository.tip(worktree.rescue_ref)
+    if kept is None:
+        raise GitFailedError(f"make the worktree {worktree.name} again", f"there is no {worktree.rescue_ref} any more")
+    earlier = _kept_name(worktree.rescue_ref)
+    if earlier != worktree.name and (mark := repository.tip(LANDED + earlier)) is not None:
+        repository.move(LANDED + worktree.name, repository.tip(LANDED + worktree.name), mark)
+        repository.move(LANDED + earlier, mark, None)
+    if not kept.startswith(worktree.rescue_ref.rpartition("-")[2]):  # a commit that holds earlier snapshots as well
+        kept = str(repository.open()[kept].parent_ids[0])
+    repository.move(WIP + worktree.name, None, kept)
 
 
 def _restore_branch(repository: ProjectRepository, worktree: Worktree) -> None:
@@ -400,9 +425,27 @@ def keep(repository: ProjectRepository, name: str, commit: str) -> str:
     return ref
 
 
-def retire(repository: ProjectRepository, name: str) -> bool:
-    """Take the snapshot refs of a worktree that is no more away, its last snapshot being kept; return whether there were any."""
-    held = {prefix: repository.tip(prefix + name) for prefix in (HISTORY, LANDED, WIP)}  # the latest goes last: it leads to the rescue ref
+def _kept_name(ref: str) -> str:
+    """Return the name of the worktree whose last state *ref* keeps."""
+    return ref.removeprefix(RESCUE).rpartition("-")[0]
+
+
+def retire(repository: ProjectRepository, removed: Worktree) -> bool:
+    """Take the snapshot refs of a worktree that is no more away, its last snapshot being kept; return whether there were any.
+
+    Of one whose work has not landed, what it knows of the integration branch stays: it may be made again.
+    """
+    held = _refs(repository, removed.name)
+    if removed.unlanded:
+        del held[LANDED]
+    return _retire(repository, removed.name, held)
+
+
+def _refs(repository: ProjectRepository, name: str) -> dict[str, str | None]:
+    return {prefix: repository.tip(prefix + name) for prefix in (HISTORY, LANDED, WIP)}  # the latest goes last: it leads to the rescue ref
+
+
+def _retire(repository: ProjectRepository, name: str, held: dict[str, str | None]) -> bool:
     if (last := held[WIP] or held[HISTORY]) is not None:
         keep(repository, name, last)
     for prefix, commit in held.items():

@@ -18,11 +18,11 @@ import pygit2
 from pygit2.enums import FileMode
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.worktrees.merge import starting_tree
+from vespera_orchestrator.worktrees.merge import starting_tree, unsolved
 from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -48,8 +48,11 @@ class Clash:
     """The files in conflict."""
 
     def __str__(self) -> str:
-        more = f" and {len(self.paths) - _NAMED} more" if len(self.paths) > _NAMED else ""
-        return f"{self.first} and {self.second}: {', '.join(self.paths[:_NAMED])}{more}"
+        return f"{self.first} and {self.second}: {_named(self.paths)}"
+
+
+def _named(paths: tuple[str, ...]) -> str:
+    return f"{', '.join(paths[:_NAMED])}{f' and {len(paths) - _NAMED} more' if len(paths) > _NAMED else ''}"
 
 
 @attrs.frozen(repr=False)
@@ -64,6 +67,8 @@ class Forecast:
     """What would conflict; empty where everything merges."""
     order: tuple[str, ...]
     """In what order to merge them, so that as many as possible land before the first conflict."""
+    unsolved: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """For each worktree with a conflict that is not solved yet, the files that still hold both sides between markers."""
 
     def of(self, worktree: str) -> tuple[Clash, ...]:
         """Return what the worktree of this name is part of."""
@@ -74,9 +79,10 @@ class Forecast:
 
     def __str__(self) -> str:
         count = "1 worktree" if len(self.worktrees) == 1 else f"{len(self.worktrees)} worktrees"
-        if not self.clashes:
-            return f"{count}: no conflicts ahead."
         lines = [f"  {clash}" for clash in self.clashes]
+        lines += [f"  {name}, not solved yet: {_named(paths)}" for name, paths in self.unsolved.items()]
+        if not lines:
+            return f"{count}: no conflicts ahead."
         ahead = "1 conflict" if len(lines) == 1 else f"{len(lines)} conflicts"
         return "\n".join([f"{count}, {ahead} ahead:", *lines, f"Merge in this order: {', '.join(self.order)}"])
 
@@ -84,7 +90,7 @@ class Forecast:
         rows = "".join(
             f"<tr><td>{html.escape(clash.first)}</td><td>{html.escape(clash.second)}</td>"
             f"<td style='text-align:left'>{'<br>'.join(map(html.escape, clash.paths))}</td></tr>"
-            for clash in self.clashes
+            for clash in (*self.clashes, *(Clash(name, "not solved yet", paths) for name, paths in self.unsolved.items()))
         )
         head = "<tr><th></th><th></th><th style='text-align:left'>files in conflict</th></tr>"
         table = f"<table>{head}{rows}</table>" if rows else "no conflicts ahead"
@@ -119,10 +125,12 @@ def make(repository: ProjectRepository, now: State) -> Forecast:
         branch = repository.integration_branch
         clashes = [Clash(line.name, branch, paths) for line in lines if (paths := line.against_tip())]
         clashes += [Clash(one.name, two.name, paths) for one, two in combinations(lines, 2) if (paths := one.against(two))]
-        return Forecast(branch, tuple(line.name for line in lines), tuple(clashes), _order(lines, clashes))
+        marks = ((worktree.name, unsolved(repo, commit, mark)) for worktree, commit, mark in now.saved)
+        left = {name: paths for name, paths in marks if paths}
+        return Forecast(branch, tuple(line.name for line in lines), tuple(clashes), _order(lines, clashes, left), left)
 
 
-def _order(lines: Sequence[_Line], clashes: Sequence[Clash]) -> tuple[str, ...]:
+def _order(lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Container[str]) -> tuple[str, ...]:
     """Put first a set of worktrees that do not conflict with each other, taking again and again the one with the fewest conflicts left."""
     near: dict[str, set[str]] = {line.name: set() for line in lines}
     trouble = Counter(name for clash in clashes for name in (clash.first, clash.second))
@@ -130,7 +138,7 @@ def _order(lines: Sequence[_Line], clashes: Sequence[Clash]) -> tuple[str, ...]:
         if clash.second in near:
             near[clash.first].add(clash.second)
             near[clash.second].add(clash.first)
-    stuck = {clash.first for clash in clashes if clash.second not in near}
+    stuck = {clash.first for clash in clashes if clash.second not in near} | {name for name in near if name in unsolved}
     open_names = [line.name for line in lines if line.name not in stuck]
     first: list[str] = []
     while open_names:

@@ -280,21 +280,30 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
         return None
 
 
+def unsolved(repo: pygit2.Repository, commit: str, mark: str | None) -> tuple[str, ...]:
+    """Return the files of the snapshot *commit* that still have the markers of a conflict, given what the worktree was last landed from."""
+    return tuple(map(_shown, _left_markers(repo, str(repo[commit].peel(pygit2.Tree).id), _Mark.read(repo, mark))))
+
+
 def _refuse_markers(repo: pygit2.Repository, branch: str, snapshot: Snapshot, mark: _Mark | None) -> None:
-    """Refuse files that still have the conflict markers which catching up wrote into them."""
-    left = [] if mark is None else [path for path in mark.marked if _has_markers(repo, snapshot.tree, path)]
-    if mark is not None and any(_is_gone(repo, snapshot.tree, path) for path in mark.marked):  # it may have another name now
-        added = (
-            os.fsdecode(d.new_file.raw_path)
-            for d in repo.diff(repo[mark.tree], repo[snapshot.tree]).deltas
-            if d.status == DeltaStatus.ADDED
-        )
-        left += [path for path in added if path not in left and _has_markers(repo, snapshot.tree, path)]
+    left = _left_markers(repo, snapshot.tree, mark)
     if left:
         shown = tuple(map(_shown, left))
         names = "".join(f"- {path}\n" for path in shown)
         report = f"# Conflict markers are left\n\nThese files still hold both sides between `<<<<<<<` and `>>>>>>>`:\n\n{names}"
         raise MergeConflictError(branch, shown, f"{report}\nCorrect them in the worktree, then complete the task again.\n")
+
+
+def _left_markers(repo: pygit2.Repository, tree: str, mark: _Mark | None) -> list[str]:
+    """Return the files that still have the conflict markers which catching up wrote into them, under whatever name they are now."""
+    if mark is None:
+        return []
+    left = [path for path in mark.marked if _has_markers(repo, tree, path)]
+    if any(_is_gone(repo, tree, path) for path in mark.marked):
+        deltas = repo.diff(repo[mark.tree], repo[tree]).deltas
+        added = (os.fsdecode(delta.new_file.raw_path) for delta in deltas if delta.status == DeltaStatus.ADDED)
+        left += [path for path in added if path not in left and _has_markers(repo, tree, path)]
+    return left
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:

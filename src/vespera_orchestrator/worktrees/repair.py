@@ -18,7 +18,7 @@ from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError, WorktreeError
-from vespera_orchestrator.worktrees import advance, check, checkout, snapshot
+from vespera_orchestrator.worktrees import advance, check, checkout, merge, snapshot
 from vespera_orchestrator.worktrees.repository import RESCUE, WIP, git_errors
 
 if TYPE_CHECKING:
@@ -115,12 +115,21 @@ def remove(repository: ProjectRepository, worktree: Worktree, *, delete_branch: 
         GitFailedError: Git or the file system refused; the next call goes on.
     """
     commit = _last_state(repository, worktree)
+    unlanded = _is_unlanded(repository, worktree, commit)
     ref = checkout.keep(repository, worktree.name, commit)
     checkout.take_down(repository, worktree)
     if delete_branch:
         tip = repository.tip(repository.integration_ref)
         checkout.drop_branch(repository, worktree, [commit, *([tip] if tip else [])])
-    return attrs.evolve(worktree, state="removed", rescue_ref=ref)
+    return attrs.evolve(worktree, state="removed", rescue_ref=ref, unlanded=unlanded)
+
+
+def _is_unlanded(repository: ProjectRepository, worktree: Worktree, commit: str) -> bool:
+    """Tell whether the worktree's last state is not on the integration branch; also when that cannot be told."""
+    try:
+        return not merge.is_merged(repository, worktree, snapshot.at(repository, worktree, commit))
+    except WorktreeError:
+        return True
 
 
 def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
@@ -187,7 +196,7 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
 
 def _settle_record(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
     if record.state == "removed":
-        if not repository.admin(record.name).exists() and checkout.retire(repository, record.name):
+        if not repository.admin(record.name).exists() and checkout.retire(repository, record):
             yield f"Moved the snapshots of the removed worktree {record.name} to its rescue ref."
         return
     closed = [*_close_removal(repository, store, record)]
@@ -230,12 +239,11 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
 
 def _settle_vanished(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
     """Close the record of a worktree that is gone without a trace and whose task has ended; the next attempt makes any other again."""
-    task = None if record.task_id is None else store.find_task(record.task_id, None)
-    if record.task_id is not None and (task is None or task.status.is_terminal):
+    if _is_over(store, record):
         with repository.lock(checkout.owner_of(record)):
             done = remove(repository, record, delete_branch=True)
             store.put_worktree(done, "worktree_removed")
-            checkout.retire(repository, record.name)
+            checkout.retire(repository, done)
         yield f"Closed the record of the worktree {record.name}, whose folder is gone; its last files are kept under {done.rescue_ref}."
 
 
@@ -250,7 +258,7 @@ def _repair_worktree(repository: ProjectRepository, store: Store, name: str, rec
         done = remove(repository, note.worktree, delete_branch=True)
         if in_use:
             store.put_worktree(done, "worktree_removed")
-        checkout.retire(repository, name)
+        checkout.retire(repository, done)
         yield f"Finished removing the worktree {name}; its files are kept under {done.rescue_ref}."
     elif note.stage == checkout.MAKING and in_use:
         checkout.fill(repository, note.worktree)
@@ -258,11 +266,11 @@ def _repair_worktree(repository: ProjectRepository, store: Store, name: str, rec
     elif note.stage == checkout.MAKING:
         _discard(repository, note.worktree)
         yield f"Removed the worktree {name}, which was never finished."
-    elif in_use and _has_landed(store, note.worktree):
+    elif in_use and (ended := _how_ended(store, note.worktree)):
         done = remove(repository, note.worktree, delete_branch=True)
         store.put_worktree(done, "worktree_removed")
-        checkout.retire(repository, name)
-        yield f"Removed the worktree {name}, whose task is completed; its files are kept under {done.rescue_ref}."
+        checkout.retire(repository, done)
+        yield f"Removed the worktree {name}, whose task {ended}; its files are kept under {done.rescue_ref}."
     elif not in_use and _is_known(store, note.worktree):
         store.put_worktree(note.worktree, "worktree_created")
         yield f"Took the worktree {name} at {note.worktree.path} back into the records."
@@ -284,8 +292,9 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
         with repository.lock(checkout.owner_of(record), patience_s=0):
             tip = repository.tip(repository.integration_ref)
             checkout.drop_branch(repository, record, [kept, *([tip] if tip else [])])
-            store.put_worktree(attrs.evolve(record, state="removed", rescue_ref=ref), "worktree_removed")
-            checkout.retire(repository, record.name)
+            removed = attrs.evolve(record, state="removed", rescue_ref=ref, unlanded=_is_unlanded(repository, record, commit))
+            store.put_worktree(removed, "worktree_removed")
+            checkout.retire(repository, removed)
     except GitFailedError as exc:
         if not exc.doing.startswith("work on "):
             raise
@@ -300,10 +309,17 @@ def _discard(repository: ProjectRepository, worktree: Worktree) -> None:
     checkout.drop_branch(repository, worktree, [worktree.base, *([tip] if tip else [])])
 
 
-def _has_landed(store: Store, worktree: Worktree) -> bool:
-    """Tell whether its task is completed, which it is only once its work is on the integration branch."""
+def _how_ended(store: Store, worktree: Worktree) -> str | None:
+    """Say how its task ended for good; it is completed only once its work is on the integration branch."""
     task = None if worktree.task_id is None else store.find_task(worktree.task_id, None)
-    return task is not None and task.status is TaskStatus.COMPLETED
+    if worktree.task_id is not None and task is None:
+        return "was deleted"
+    return "is completed" if task is not None and task.status is TaskStatus.COMPLETED else None
+
+
+def _is_over(store: Store, worktree: Worktree) -> bool:
+    task = None if worktree.task_id is None else store.find_task(worktree.task_id, None)
+    return worktree.task_id is not None and (task is None or task.status.is_terminal)
 
 
 def _is_known(store: Store, worktree: Worktree) -> bool:

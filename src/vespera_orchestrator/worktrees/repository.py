@@ -433,7 +433,7 @@ class ProjectRepository:
     # locks between processes
 
     @contextmanager
-    def lock(self, what: str, *, patience_s: float = _OWNER_PATIENCE_S) -> Iterator[None]:
+    def lock(self, what: str, *, patience_s: float = _OWNER_PATIENCE_S, poll_s: float = 0.003) -> Iterator[None]:
         """Keep other threads and processes that use this home away from *what* during the block.
 
         Raises:
@@ -446,7 +446,7 @@ class ProjectRepository:
         lock = FileLock(path)
         try:
             self.home.locks.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=patience_s, poll_interval=0.003)
+            lock.acquire(timeout=patience_s, poll_interval=poll_s)
         except Timeout as exc:
             reason = f"another process has been at it for {patience_s:.0f} s (lock {path}); wait for it, or end it, and try again"
             raise GitFailedError(f"work on {what}", reason) from exc

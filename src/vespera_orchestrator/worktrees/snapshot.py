@@ -151,10 +151,14 @@ def pinned(repository: ProjectRepository, worktree: Worktree) -> Snapshot:
     """Return the latest snapshot that was taken, without looking at the files; where there is none, what the worktree started from."""
     with git_errors(f"read the latest snapshot of {worktree.name}"):
         previous = repository.tip(WIP + worktree.name)
-        commit = previous or worktree.base
+    return at(repository, worktree, previous or worktree.base, previous)
+
+
+def at(repository: ProjectRepository, worktree: Worktree, commit: str, previous: str | None = None) -> Snapshot:
+    """Return the state of the worktree's files that *commit* holds."""
+    with git_errors(f"read what is kept of {worktree.name}"):
         tree = str(repository.open()[commit].peel(pygit2.Tree).id)
-    saver = _Saver(repository, worktree)
-    return Snapshot(worktree.name, commit, tree, False, (), previous, False, saver, (None, None), False, ())
+    return Snapshot(worktree.name, commit, tree, False, (), previous, False, _Saver(repository, worktree), (None, None), False, ())
 
 
 def _read_patiently(saver: _Saver, anchor: str, max_file_bytes: int | None) -> tuple[_Reading, str]:

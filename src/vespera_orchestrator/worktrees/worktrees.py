@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import re
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
-from vespera_orchestrator._model import Task, TaskStatus, Worktree, utcnow
+from vespera_orchestrator._model import Task, TaskQuery, TaskStatus, Worktree, utcnow
 from vespera_orchestrator._rules import HANDED_IN
 from vespera_orchestrator.errors import (
     GitFailedError,
@@ -27,7 +27,7 @@ from vespera_orchestrator.errors import (
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from vespera_orchestrator._sessions import Scope
@@ -53,6 +53,9 @@ class Terms:
 
 _TRIES = 200
 """How often to begin again when others were faster. One of them succeeds each time, so all get through."""
+_TURN_PATIENCE_S = 10
+_LANDINGS_AHEAD = 30
+"""So many checks of full length may be ahead of one."""
 
 
 _P = ParamSpec("_P")
@@ -140,6 +143,7 @@ class Worktrees:
         agent: str | None = None,
         path: str | os.PathLike[str] | None = None,
         branch: str | None = None,
+        resume: bool = False,
     ) -> Worktree:
         """Return the worktree of a task, or of an agent, making it where there is none.
 
@@ -152,6 +156,8 @@ class Worktrees:
             agent: The agent; by default the scope's, when no task is given.
             path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered when that is taken.
             branch: Branch to make; by default ``feature/<alias>``, numbered likewise.
+            resume: Where the last one was removed before its work had landed, go on with what was kept of it, as
+                `Orchestrator.execute_task` does. Otherwise a removed one is begun anew.
 
         Raises:
             TaskNotFoundError: There is no such task.
@@ -163,25 +169,83 @@ class Worktrees:
         wanted = self._draft(task, agent)
         repository = self._repository()
         with repository.lock(checkout.owner_of(wanted)):
-            known = self._known(repository, wanted)
-            if known is not None and (revived := self._revive(repository, known)) is not None:
-                return revived
-            repository.refuse_unsupported(*repository.starting_points())
-            base = repository.follow_head()
-            self._refuse_missing_work(repository, wanted, base)
-            taken = {record.name for record in self._scope.store.worktrees(include_removed=True) if not _same_owner(record, wanted)}
-            made = checkout.reserve(repository, attrs.evolve(wanted, base=base), path=path, branch=branch, taken=taken)
-            checkout.fill(repository, made)
-            return self._scope.store.put_worktree(made, "worktree_created")
+            return self._made(repository, wanted, path=path, branch=branch, resume=resume)
 
-    def _refuse_missing_work(self, repository: ProjectRepository, wanted: Worktree, base: str) -> None:
+    @_patient
+    def again(self, worktree: Worktree) -> Worktree:
+        """Return the worktree that a record tells of in a usable state, made again from what was kept if it has to be; see `create`."""
+        from vespera_orchestrator.worktrees import checkout
+
+        repository = self._repository()
+        draft = self._draft(worktree.task_id, worktree.agent, worktree.session_id)
+        with repository.lock(checkout.owner_of(draft)):
+            return self._made(repository, draft, resume=True)
+
+    def _made(
+        self,
+        repository: ProjectRepository,
+        wanted: Worktree,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        branch: str | None = None,
+        resume: bool = False,
+    ) -> Worktree:
+        """See `create`; under the lock of the one it is for."""
+        from vespera_orchestrator.worktrees import checkout
+
+        known = self._known(repository, wanted)
+        if known is not None and (revived := self._revive(repository, known)) is not None:
+            return revived
+        kept = self._kept(wanted) if resume else None
+        if kept is None:
+            repository.refuse_unsupported(*repository.starting_points())
+            draft = attrs.evolve(wanted, base=repository.follow_head())
+            self._refuse_missing_work(repository, draft)
+        else:
+            repository.refuse_unsupported(*filter(None, [repository.tip(str(kept.rescue_ref)), kept.base]))
+            draft = attrs.evolve(wanted, base=kept.base, landed=kept.landed, rescue_ref=kept.rescue_ref)
+        taken = {record.name for record in self._scope.store.worktrees(include_removed=True) if not _same_owner(record, wanted)}
+        made = checkout.reserve(repository, draft, path=path, branch=branch, taken=taken)
+        checkout.fill(repository, made)
+        return self._scope.store.put_worktree(made, "worktree_created")
+
+    def _kept(self, wanted: Worktree) -> Worktree | None:
+        """Return the record of the last worktree of this owner, if it was removed before all its work had landed."""
+        records = self._scope.store.worktrees(session_id=wanted.session_id, task_id=wanted.task_id, include_removed=True)
+        last = next((record for record in reversed(records) if _same_owner(record, wanted)), None)
+        return last if last is not None and self.is_removed_unlanded(last) else None
+
+    def lacks(self, worktree: WorktreeRef, task_ids: Iterable[str]) -> bool:
+        """Tell whether the worktree's files lack what one of these tasks has landed; by content, as they were last saved."""
+        from vespera_orchestrator.worktrees import merge, snapshot
+
+        repository, record = self._repository(), self._record(worktree)
+        saved = snapshot.pinned(repository, record)
+        found = (self._landed(self._scope.task(task_id)) for task_id in task_ids)
+        return any(landed is not None and not merge.holds(repository, saved.commit, landed) for landed in found)
+
+    def _landed(self, task: Task) -> str | None:
+        """Return the commit on the integration branch that has the task's work, if it worked in a worktree."""
+        store = self._scope.store
+        records = store.worktrees(name=task.worktree, include_removed=True) if task.worktree else []
+        records += reversed(store.worktrees(task_id=task.id, include_removed=True))
+        return next((record.landed for record in records if record.landed), None)
+
+    @contextmanager
+    def kept_from_others(self, worktree: Worktree) -> Iterator[None]:
+        """Keep other threads and processes of this home from taking the worktree into use during the block, which must not use it."""
+        from vespera_orchestrator.worktrees import checkout
+
+        with self._repository().lock(checkout.owner_of(worktree)):
+            yield
+
+    def _refuse_missing_work(self, repository: ProjectRepository, wanted: Worktree) -> None:
         from vespera_orchestrator.worktrees import merge
 
         task = None if wanted.task_id is None else self._scope.task(wanted.task_id)
         for edge in () if task is None else task.dependencies:
-            records = self._scope.store.worktrees(task_id=edge.task, include_removed=True)
-            landed = next((record.landed for record in reversed(records) if record.landed), None)
-            if landed is None or merge.holds(repository, base, landed):
+            landed = self._landed(self._scope.task(edge.task))
+            if landed is None or merge.holds(repository, wanted.base, landed):
                 continue
             name, branch = self._scope.task(edge.task).alias, repository.integration_branch
             reason = (
@@ -195,13 +259,13 @@ class Worktrees:
         return self._scope.store.worktrees(include_removed=include_removed)
 
     def find(self, task_ref_or_name: WorktreeRef) -> Worktree | None:
-        """Return the worktree that has this name or belongs to this task, or ``None``. Removed ones are not found."""
+        """Return the worktree that has this name, or that this task has or shares, or ``None``. Removed ones are not found."""
+        named = self._scope.store.worktrees
         if isinstance(task_ref_or_name, str):
-            by_name = next((record for record in self.list() if record.name == task_ref_or_name), None)
-            return by_name or self._of_task(task_ref_or_name)
+            return next(iter(named(name=task_ref_or_name)), None) or self._of_task(task_ref_or_name)
         if isinstance(task_ref_or_name, Task):
             return self._of_task(task_ref_or_name.id)
-        return next((record for record in self.list() if record.name == task_ref_or_name.name), None)
+        return next(iter(named(name=task_ref_or_name.name)), None)
 
     # saving
 
@@ -299,9 +363,9 @@ class Worktrees:
     ) -> Landing:
         """Land the worktree's files on the integration branch, and record it.
 
-        When its task was completed with ``merge="later"``, this completes it, and takes folder and branch away. Otherwise these stay, for
-        further work; `remove` takes them away. Other mergers may be at it: whoever comes second merges again on top. Safe to repeat: work
-        lands once.
+        When its task was completed with ``merge="later"``, this completes it, and takes folder and branch away; of one that several tasks
+        share, it completes all that were handed in, or the one that is named. Otherwise folder and branch stay, for further work; `remove`
+        takes them away. Other mergers may be at it: whoever comes second merges again on top. Safe to repeat: work lands once.
 
         A checkout of the integration branch is brought along, if nothing of its owner's is touched by that.
 
@@ -326,24 +390,75 @@ class Worktrees:
             LeaseLostError: The caller worked on the task, and was replaced, or the task was taken from it. Nothing was changed.
             RefMovedError: Others were faster all the time; safe to retry.
         """
-        record = self._record(worktree)
-        if record.task_id is not None and self._refuse_lost is not None:
-            self._refuse_lost(self._scope.task(record.task_id))
-        task = self._handed_in(record)
-        if task is not None and self._complete is not None:
-            return self._complete(task, record, Terms(message, style, check))
+        record = self._record(worktree, include_removed=True)
+        owner = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
+        if owner is not None and self._refuse_lost is not None:
+            self._refuse_lost(owner)
+        tasks = self._handed_in(record, worktree)
+        if record.state == "removed":
+            if not tasks:
+                raise WorktreeNotFoundError(worktree if isinstance(worktree, str) else record.name)
+            record = self.again(record)
+        if tasks and self._complete is not None:
+            landings = [self._complete(task, record, Terms(message, style, check)) for task in tasks]
+            return next((landing for landing in landings if landing.changed), landings[0])
         landing = self._land(record, message or self._message(record), style, check)
         self.record_landing(record, landing)
         return landing
 
-    def _handed_in(self, record: Worktree) -> Task | None:
-        task = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
-        if task is None or task.status is not TaskStatus.IN_PROGRESS:
-            return None
-        attempt = self._scope.store.situation(task.id).attempt
-        return task if attempt is not None and attempt.ending == HANDED_IN else None
+    def _handed_in(self, record: Worktree, named: WorktreeRef) -> builtins.list[Task]:
+        """Return the tasks whose finished work waits in the worktree to be merged; only the one that was *named*, if one was."""
+        query = TaskQuery(worktree=record.name, status=(TaskStatus.IN_PROGRESS,), limit=None)
+        found = self._scope.store.tasks(query)
+        if record.task_id is not None and all(task.id != record.task_id for task in found):
+            own = self._scope.store.find_task(record.task_id, None)
+            found += [own] if own is not None and own.status is TaskStatus.IN_PROGRESS and own.worktree is None else []
+        if isinstance(named, Task) or (isinstance(named, str) and named != record.name):
+            meant = self._scope.task(named).id
+            found = [task for task in found if task.id == meant]
+        attempts = ((task, self._scope.store.situation(task.id).attempt) for task in found)
+        return [task for task, attempt in attempts if attempt is not None and attempt.ending == HANDED_IN]
+
+    @contextmanager
+    def turn(self, check: Check | None, *, while_waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Land one after the other where there is a check: work lands only as it was checked, so whoever came second would check in vain.
+
+        Args:
+            check: The check that the caller chose, if any.
+            while_waiting: Called every few seconds as long as somebody else is at it.
+
+        Raises:
+            GitFailedError: One landing has kept others waiting for far longer than a check may take.
+        """
+        config, repository = self._scope.home.config, self._repository()
+        if check is None and config.check is None:
+            yield
+            return
+        with ExitStack() as held:
+            for remaining in reversed(range(1 + (config.check_timeout_s + 60) * _LANDINGS_AHEAD // _TURN_PATIENCE_S)):
+                try:
+                    held.enter_context(repository.lock("landing with a check", patience_s=_TURN_PATIENCE_S, poll_s=0.05))
+                    break
+                except GitFailedError:
+                    if not remaining:
+                        raise
+                    while_waiting()
+            yield
+
+    def unsolved(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Return the files of the worktree that still have the conflict markers which `catch_up` wrote into them."""
+        from vespera_orchestrator.worktrees import merge
+        from vespera_orchestrator.worktrees.repository import LANDED
+
+        record, repository = self._record(worktree), self._repository()
+        mark = repository.tip(LANDED + record.name)
+        return () if mark is None else merge.unsolved(repository.open(), self.prepare_snapshot(record, whole=True).commit, mark)
 
     def _land(self, record: Worktree, message: str, style: Style | None, check: Check | None) -> Landing:
+        with self.turn(check):
+            return self._land_in_turn(record, message, style, check)
+
+    def _land_in_turn(self, record: Worktree, message: str, style: Style | None, check: Check | None) -> Landing:
         snapshot = None
         for remaining in reversed(range(_TRIES)):
             snapshot = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
@@ -382,10 +497,10 @@ class Worktrees:
         return merge.is_merged(self._repository(), record, self.prepare_snapshot(record, whole=True))
 
     def is_removed_unlanded(self, worktree: Worktree) -> bool:
-        """Tell whether a worktree was removed, and what it held is not on the integration branch; judged by content, as `is_merged`."""
+        """Tell whether a worktree was removed with work that had not landed, and has not since; judged by content, as `is_merged`."""
         from vespera_orchestrator.worktrees import merge
 
-        if worktree.state != "removed" or worktree.landed is not None or worktree.rescue_ref is None:
+        if worktree.state != "removed" or not worktree.unlanded or worktree.rescue_ref is None:
             return False
         repository = self._repository()
         kept = repository.tip(worktree.rescue_ref)
@@ -470,12 +585,12 @@ class Worktrees:
         given = self._record(worktree, include_removed=True)
         repository = self._repository()
         with repository.lock(checkout.owner_of(given)):
-            record = next((r for r in self.list(include_removed=True) if r.name == given.name), given)
+            record = next(iter(self._scope.store.worktrees(name=given.name, include_removed=True)), given)
             if record.state == "removed" or record.created_at != given.created_at:
                 return record if record.created_at == given.created_at else given
             removed = repair.remove(repository, record, delete_branch=delete_branch)
             self._scope.store.put_worktree(removed, "worktree_removed")
-            checkout.retire(repository, record.name)
+            checkout.retire(repository, removed)
             return removed
 
     def rescue(self) -> builtins.list[Rescued]:
@@ -537,7 +652,7 @@ class Worktrees:
             self._found = ProjectRepository.of(self._scope.home)
         return self._found
 
-    def _draft(self, task: str | Task | None, agent: str | None) -> Worktree:
+    def _draft(self, task: str | Task | None, agent: str | None, session_id: str | None = None) -> Worktree:
         from vespera_orchestrator.worktrees.checkout import plain_name
 
         if agent is not None and not agent.strip():
@@ -547,7 +662,7 @@ class Worktrees:
             task_id, session_id, name = found.id, found.session_id, found.alias
         else:
             agent = agent or self._scope.agent
-            task_id, session_id, name = None, self._scope.session_id(), agent
+            task_id, session_id, name = None, session_id or self._scope.session_id(), agent
         return Worktree(plain_name(name), session_id, task_id, agent, "", "", "", "active", None, None, utcnow())
 
     def _known(self, repository: ProjectRepository, wanted: Worktree) -> Worktree | None:
@@ -571,7 +686,7 @@ class Worktrees:
             removed = repair.remove(repository, known, delete_branch=True)
             if recorded is not None:
                 self._scope.store.put_worktree(removed, "worktree_removed")
-            checkout.retire(repository, known.name)
+            checkout.retire(repository, removed)
             return None
         if not checkout.is_whole(repository, known):
             repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
@@ -584,23 +699,26 @@ class Worktrees:
         if isinstance(ref, Worktree):
             return ref
         found = self.find(ref)
-        if found is None and include_removed and isinstance(ref, str):
-            found = next((record for record in self.list(include_removed=True) if record.name == ref), None)
+        if found is None and include_removed:
+            name = ref if isinstance(ref, str) else ref.id
+            named = next(iter(self._scope.store.worktrees(name=name, include_removed=True)), None)
+            found = named or self._of_task(name, include_removed=True)
         if found is None:
             raise WorktreeNotFoundError(ref if isinstance(ref, str) else ref.id)
         return found
 
-    def _of_task(self, ref: str) -> Worktree | None:
+    def _of_task(self, ref: str, *, include_removed: bool = False) -> Worktree | None:
         try:
             task = self._scope.task(ref)
         except (TaskNotFoundError, InvalidInputError):
             return None
-        return next(iter(self._scope.store.worktrees(task_id=task.id)), None)
+        found = self._scope.store.worktrees(name=task.worktree, include_removed=include_removed) if task.worktree else []
+        return next(iter([*found, *self._scope.store.worktrees(task_id=task.id, include_removed=include_removed)]), None)
 
     def _message(self, record: Worktree) -> str:
-        if record.task_id is None:
-            return f"Work of {record.agent}\n\nWorktree: {record.name}"
-        task = self._scope.task(record.task_id)
+        task = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
+        if task is None:
+            return f"Work of {record.agent or record.name}\n\nWorktree: {record.name}"
         return landing_message(task, task.summary, [artifact.id for artifact in self._scope.store.artifacts(task_ids=[task.id])])
 
 

@@ -1,0 +1,467 @@
+"""Where tasks work, and that none is called done whose work has not landed; the git command line is the judge."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import vespera_orchestrator as vespera
+from git_project import Project
+from vespera_orchestrator.errors import GitFailedError, InvalidInputError, WorktreeBusyError
+from vespera_orchestrator.worktrees import checkout
+
+TITLES = ("one", "two", "three")
+pytestmark = pytest.mark.usefixtures("identity")
+
+
+@pytest.fixture
+def orch(project):
+    """The façade on the project, in a session with three tasks, and ``after``, which depends on ``one``."""
+    with vespera.open(project.folder) as opened:
+        opened.initialize_session("Goal")
+        opened.plan_tasks([*({"title": title} for title in TITLES), {"title": "after", "dependencies": ["one"]}])
+        yield opened
+
+
+def finish(work, **more):
+    """Complete a task."""
+    return work.complete(summary=work.task.title, detailed_work=f"all of {work.task.title}", **more)
+
+
+def on_branch(project, path):
+    """Return a file of the integration branch."""
+    return project.git("show", f"integration:{path}")
+
+
+def conflict(project, orch, **how):
+    """Land ``three``, and let ``one``, started *how*, conflict with it; return the place where ``one`` worked."""
+    work = orch.execute_task("one", **how)
+    project.write({"a.txt": "ONE\n", "one.txt": "1"}, work.path)
+    with orch.execute_task("three", worktree=True, agent="third") as other:
+        project.write({"a.txt": "THREE\n"}, other.path)
+        finish(other)
+    assert finish(work).status == "blocked"
+    return work.path
+
+
+# --- work that is not left behind ------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["task", "agent"])
+def test_a_worktree_removed_by_hand_comes_back_with_its_files(project, orch, how):
+    """A task whose worktree was removed before its work had landed goes on with exactly these files, and lands them."""
+    with orch.execute_task("one", worktree=how) as work:
+        project.write({"one.txt": "1", "sub/x": "x"}, work.path)
+        project.commit("mine", {"committed.txt": "c"}, work.path)
+        project.write({"a.txt": "changed\n"}, work.path)
+        work.release("later")
+    removed = orch.worktrees.remove("one" if how == "task" else orch.agent)
+    assert removed.unlanded
+    assert not work.path.exists()
+    for wanted in (True, None):
+        with orch.execute_task("one", worktree=wanted) as again:
+            assert (again.path / "one.txt").read_text() == "1"
+            assert (again.path / "a.txt").read_text() == "changed\n"
+            assert project.git("log", "--format=%s", cwd=again.path).split("\n") == ["mine", "first"]
+    with orch.execute_task("one") as again:
+        assert finish(again).status == "completed"
+    assert [on_branch(project, path) for path in ("one.txt", "sub/x", "committed.txt", "a.txt")] == ["1", "x", "c", "changed"]
+    project.assert_sound()
+
+
+def test_a_worktree_removed_while_its_task_is_blocked(project, orch):
+    """The recovery gets it again, with what was landed since between markers; nothing is completed without having landed."""
+    conflict(project, orch, worktree=True)
+    orch.worktrees.remove("one")
+    with orch.execute_task("recover_one") as medic:
+        assert medic.conflicts == ("a.txt",)
+        assert "a.txt" in medic.briefing()
+        assert "<<<<<<<" in (medic.path / "a.txt").read_text()
+        assert (medic.path / "one.txt").read_text() == "1"
+        project.write({"a.txt": "ONE and THREE\n"}, medic.path)
+        assert finish(medic).status == "completed"
+    orch.worktrees.remove("one")
+    with orch.execute_task("one") as again:
+        assert finish(again).status == "completed"
+    assert on_branch(project, "a.txt") == "ONE and THREE"
+    assert on_branch(project, "one.txt") == "1"
+    assert orch.worktrees.list() == []
+    project.assert_sound()
+
+
+def test_a_shared_worktree_removed_before_its_task_is_completed(project, orch):
+    """Completed by its name, the task stays open and is told where its files are, although others have landed from there before."""
+    with orch.execute_task("two", worktree="agent") as work:
+        project.write({"two.txt": "2"}, work.path)
+        finish(work)
+    work = orch.execute_task("one", worktree="agent")
+    project.write({"one.txt": "1"}, work.path)
+    ref = orch.worktrees.remove(orch.agent).rescue_ref
+    for complete in (lambda: orch.complete_task("one", summary="s", detailed_work="w"), lambda: finish(work)):
+        with pytest.raises(GitFailedError, match=ref):
+            complete()
+    assert orch.get_task("one").status == "in_progress"
+    with orch.execute_task("one", take_over=True) as again:
+        assert finish(again).status == "completed"
+    assert [on_branch(project, path) for path in ("one.txt", "two.txt")] == ["1", "2"]
+    project.assert_sound()
+
+
+def test_what_has_landed_already_is_no_hindrance(project, orch):
+    """Merged and removed by hand, a worktree holds nothing that a completion would leave behind."""
+    work = orch.execute_task("one", worktree=True)
+    project.write({"one.txt": "1"}, work.path)
+    orch.worktrees.merge("one")
+    assert not orch.worktrees.remove("one").unlanded
+    assert finish(work).status == "completed"
+    assert on_branch(project, "one.txt") == "1"
+
+
+@pytest.mark.parametrize("other", ["agent", "subtree", True])
+def test_a_task_keeps_to_the_worktree_that_has_its_work(project, orch, other):
+    """Whatever a later attempt asks for, it goes on where there is work that has not landed."""
+    first = "agent" if other is True else True
+    with orch.execute_task("one", worktree=first) as work:
+        project.write({"one.txt": "1"}, work.path)
+        work.release()
+    with orch.execute_task("one", worktree=other) as again:
+        assert again.path == work.path
+        finish(again)
+    assert on_branch(project, "one.txt") == "1"
+
+
+def test_a_task_without_work_may_move(project, orch):
+    """An earlier worktree that holds nothing is given up for the kind that is asked for."""
+    with orch.execute_task("one", worktree=True) as work:
+        work.release()
+    with orch.execute_task("one", worktree="agent", agent="ada") as again:
+        assert again.worktree.agent == "ada"
+        project.write({"one.txt": "1"}, again.path)
+        finish(again)
+    assert not work.path.exists()
+    assert on_branch(project, "one.txt") == "1"
+
+
+def test_doing_without_a_worktree(project, orch):
+    """``worktree=False`` is refused where it would leave work behind; after removal by hand it is the way to finish without."""
+    with orch.execute_task("one", worktree=True) as work:
+        project.write({"one.txt": "1"}, work.path)
+        work.release()
+    attempts = orch.get_task("one").attempts
+    with pytest.raises(InvalidInputError, match=r"orch\.worktrees\.remove\('one'\)"):
+        orch.execute_task("one", worktree=False)
+    assert orch.get_task("one").attempts == attempts
+    ref = orch.worktrees.remove("one").rescue_ref
+    orch.execute_task("one", worktree=False)
+    assert orch.complete_task("one", summary="s", detailed_work="w").status == "completed"
+    assert project.git("show", f"{ref}:one.txt") == "1"
+    assert orch.worktrees.repair() == []
+
+
+# --- two in one folder -------------------------------------------------------------------
+
+
+def test_two_agents_are_not_let_into_one_folder(project, orch):
+    """A task of a shared worktree is not started while another agent is at work there; one agent may have several tasks open."""
+    with orch.execute_task("one", worktree="agent", agent="ada") as work:
+        project.write({"half.txt": "half"}, work.path)
+        work.release()
+    two = orch.execute_task("two", worktree="agent", agent="ada")
+    attempts = orch.get_task("one").attempts
+    with pytest.raises(WorktreeBusyError, match="ada works in the worktree 'ada', on two"):
+        orch.execute_task("one", agent="bob")
+    assert orch.get_task("one").attempts == attempts
+    one = orch.execute_task("one", agent="ada")
+    assert one.path == two.path
+    one.release()
+    two.release()
+    with orch.execute_task("one", agent="bob") as again:
+        assert (again.path / "half.txt").read_text() == "half"
+        finish(again)
+    assert on_branch(project, "half.txt") == "half"
+
+
+def _take(folder, task, agent, start, won):
+    with vespera.open(folder) as orch:
+        start.wait()
+        try:
+            orch.execute_task(task, worktree="subtree", agent=agent)
+        except WorktreeBusyError:
+            won.put(None)
+        else:
+            won.put(agent)
+
+
+def test_of_agents_that_race_for_a_folder_one_gets_in(project, orch):
+    """Processes that start tasks of one subtree at the same moment: exactly one works there, the others are told who."""
+    orch.plan_task("whole")
+    agents = [f"agent {number}" for number in range(4)]
+    for agent in agents:
+        orch.plan_task(f"part of {agent}", parent_task_id="whole", alias=agent.replace(" ", "_"))
+    spawn = multiprocessing.get_context("spawn")
+    start, won = spawn.Event(), spawn.Queue()
+    racers = [spawn.Process(target=_take, args=(project.folder, a.replace(" ", "_"), a, start, won)) for a in agents]
+    for racer in racers:
+        racer.start()
+    start.set()
+    winners = [won.get(timeout=60) for _ in racers]
+    for racer in racers:
+        racer.join(60)
+    assert len([winner for winner in winners if winner]) == 1
+    assert [task.status for task in orch.query_tasks(parent_task_id="whole", status="in_progress")] == ["in_progress"]
+
+
+def test_one_conflict_in_a_shared_worktree_is_one_recovery(project, orch):
+    """Work that is completed there meanwhile is handed in, and lands when the conflict is solved."""
+    place = conflict(project, orch, worktree="agent")
+    with orch.execute_task("two", worktree="agent") as two:
+        assert two.path == place
+        project.write({"two.txt": "2"}, place)
+        assert finish(two).status == "in_progress"
+    assert "recover_one goes first" in str(orch.why("two"))
+    assert [task.alias for task in orch.query_tasks(task_type="recovery")] == ["recover_one"]
+    with orch.execute_task("recover_one") as medic:
+        assert (medic.path, medic.conflicts) == (place, ("a.txt",))
+        project.write({"a.txt": "both\n"}, place)
+        finish(medic)
+    with orch.execute_task("one") as again:
+        assert finish(again).status == "completed"
+    assert "orch.worktrees.merge('two')" in str(orch.why("two"))
+    orch.worktrees.merge("two")
+    assert orch.get_task("two").status == "completed"
+    assert [on_branch(project, path) for path in ("a.txt", "one.txt", "two.txt")] == ["both", "1", "2"]
+    project.assert_sound()
+
+
+def test_work_of_a_shared_worktree_can_be_merged_later(project, orch):
+    """Handed in by several tasks, it lands at once when the worktree is merged by its name; what depends on them waits until then."""
+    for title in ("one", "two"):
+        with orch.execute_task(title, worktree="agent", agent="ada") as work:
+            project.write({f"{title}.txt": title}, work.path)
+            assert finish(work, merge="later").status == "in_progress"
+    assert "orch.worktrees.merge('one')" in str(orch.why("after"))
+    orch.worktrees.merge("ada")
+    assert [orch.get_task(title).status for title in ("one", "two")] == ["completed", "completed"]
+    assert [on_branch(project, f"{title}.txt") for title in ("one", "two")] == ["one", "two"]
+    assert orch.why("after").ready
+    assert [worktree.name for worktree in orch.worktrees.list()] == ["ada"]
+
+
+@pytest.mark.parametrize("how", ["task", "agent"])
+def test_work_handed_in_and_removed_still_merges(project, orch, how):
+    """What was handed in is merged from what was kept of its worktree."""
+    with orch.execute_task("one", worktree=how, agent="ada") as work:
+        project.write({"one.txt": "1"}, work.path)
+        finish(work, merge="later")
+    orch.worktrees.remove(work.worktree)
+    assert "orch.worktrees.merge('one')" in str(orch.why("one"))
+    orch.worktrees.merge("one")
+    assert orch.get_task("one").status == "completed"
+    assert on_branch(project, "one.txt") == "1"
+
+
+# --- what a task builds on ---------------------------------------------------------------
+
+
+def test_a_shared_worktree_gets_what_the_next_task_builds_on(project, orch):
+    """Landed elsewhere meanwhile, the work of a dependency is in the files when the task starts, and so are the agent's own edits."""
+    with orch.execute_task("two", worktree="agent", agent="ada") as work:
+        project.write({"two.txt": "2"}, work.path)
+        finish(work)
+    project.write({"mine.txt": "unsaved"}, work.path)
+    with orch.execute_task("one", worktree=True, agent="bob") as other:
+        project.write({"one.txt": "1"}, other.path)
+        finish(other)
+    with orch.execute_task("after", worktree="agent", agent="ada") as after:
+        assert after.path == work.path
+        assert (after.path / "one.txt").read_text() == "1"
+        assert (after.path / "mine.txt").read_text() == "unsaved"
+        assert after.conflicts == ()
+        finish(after)
+    assert on_branch(project, "mine.txt") == "unsaved"
+
+
+def test_a_dependency_added_later_is_brought_in(project, orch):
+    """The next attempt of a task that was begun before has the dependency's work; what conflicts is told, and stands between markers."""
+    with orch.execute_task("two", worktree=True) as two:
+        project.write({"a.txt": "TWO\n"}, two.path)
+        two.release()
+    orch.add_dependency("two", "one")
+    with orch.execute_task("one", worktree=True, agent="bob") as one:
+        project.write({"a.txt": "ONE\n", "one.txt": "1"}, one.path)
+        finish(one)
+    with orch.execute_task("two") as again:
+        assert (again.path / "one.txt").read_text() == "1"
+        assert again.conflicts == ("a.txt",)
+        assert "ONE" in (again.path / "a.txt").read_text()
+        assert orch.worktrees.forecast().unsolved == {}  # it goes by what was saved, and that was before
+        again.checkpoint({})
+        assert orch.worktrees.forecast().unsolved == {"two": ("a.txt",)}
+        assert "two, not solved yet: a.txt" in str(orch.worktrees.forecast())
+        again.release()
+
+
+# --- tidying -------------------------------------------------------------------------------
+
+
+def test_the_worktree_of_a_task_that_was_deleted(project, orch):
+    """It can still be merged; ``check`` tells of it, and ``repair`` takes it away with its files kept."""
+    orch.worktrees.create("two")
+    project.write({"two.txt": "2"}, orch.worktrees.find("two").path)
+    orch.cancel_task("two")
+    orch.delete_task("two", hard=True)
+    assert "of a task that was deleted" in str(orch.check())
+    orch.worktrees.merge("two")
+    assert on_branch(project, "two.txt") == "2"
+    assert "whose task was deleted" in " ".join(orch.worktrees.repair())
+    assert orch.worktrees.check() == []
+    assert orch.worktrees.list() == []
+
+
+def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
+    """Stopped between any two steps of being made again, the next call goes on with the files that were kept."""
+    for step in range(3):
+        with orch.execute_task("one", worktree=True) as work:
+            project.write({"one.txt": f"{step}"}, work.path)
+            work.release()
+        orch.worktrees.remove("one")
+        name = ("_take_up", "_restore_branch", "_write_files")[step]
+
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(checkout, name, stop)
+            with pytest.raises(KeyboardInterrupt):
+                orch.execute_task("one")
+        with orch.execute_task("one") as again:
+            assert (again.path / "one.txt").read_text() == f"{step}"
+            again.release()
+    project.assert_sound()
+
+
+class Places(RuleBasedStateMachine):
+    """Random lives of three tasks that have worktrees of their own, share them, conflict, and lose them."""
+
+    def __init__(self):
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="places-"))
+        self.project = Project(self.root / "project")
+        self.project.git("init", "-q", "-b", "main")
+        self.project.commit("first", {"a.txt": "0\n", ".gitignore": "*.log\n"})
+        self.orch = vespera.open(self.project.folder)
+        self.orch.initialize_session("Goal")
+        self.orch.plan_tasks([{"title": title} for title in TITLES])
+        self.works = {}
+        self.wrote = {}
+        self.count = 0
+
+    def teardown(self):
+        self.orch.close()
+        shutil.rmtree(self.root)
+
+    @rule(task=st.sampled_from(TITLES), how=st.sampled_from([None, True, "agent", False]), agent=st.sampled_from(["ada", "bob"]))
+    def start(self, task, how, agent):
+        try:
+            self.works[task] = self.orch.execute_task(task, worktree=how, agent=agent)
+        except (vespera.NotReadyError, WorktreeBusyError, InvalidInputError):
+            return
+
+    @rule(task=st.sampled_from(TITLES), clash=st.booleans())
+    def write(self, task, clash):
+        work = self.works.get(task)
+        if work is None or work.path is None or not work.path.exists() or self.orch.get_task(task).status != "in_progress":
+            return
+        self.count += 1
+        name, content = f"{task}.txt", f"{task} {self.count}\n"
+        self.project.write({name: content, **({"a.txt": content} if clash else {})}, work.path)
+        work.checkpoint({"count": self.count})
+        self.wrote[task] = content
+
+    @rule(task=st.sampled_from(TITLES), merge=st.sampled_from(["now", "later"]), by_name=st.booleans())
+    def complete(self, task, merge, by_name):
+        work = self.works.get(task)
+        if work is None or self.orch.get_task(task).status != "in_progress":
+            return
+        try:
+            if by_name:
+                with vespera.open(self.project.folder, agent=work.attempt.agent) as other:
+                    other.complete_task(task, summary="s", detailed_work=f"{task} {self.count}", merge=merge)
+            else:
+                finish(work, merge=merge)
+        except (GitFailedError, vespera.LeaseLostError, vespera.TransitionError):
+            return
+
+    @rule(task=st.sampled_from(TITLES))
+    def release(self, task):
+        work = self.works.pop(task, None)
+        if work is not None:
+            try:
+                work.release()
+            except (vespera.LeaseLostError, vespera.TransitionError):
+                return
+
+    @rule(number=st.integers(0, 3))
+    def remove(self, number):
+        worktrees = self.orch.worktrees.list()
+        if worktrees:
+            self.orch.worktrees.remove(worktrees[number % len(worktrees)])
+
+    @rule(number=st.integers(0, 3))
+    def merge(self, number):
+        worktrees = self.orch.worktrees.list()
+        if worktrees:
+            try:
+                self.orch.worktrees.merge(worktrees[number % len(worktrees)])
+            except (vespera.MergeConflictError, vespera.LeaseLostError, vespera.WorktreeNotFoundError):
+                return
+
+    @rule(task=st.sampled_from(TITLES), solve=st.booleans())
+    def recover(self, task, solve):
+        open_ones = [found for found in self.orch.query_tasks(task_type="recovery") if found.is_ready and found.recovers_task_id]
+        mine = [found for found in open_ones if self.orch.get_task(found.recovers_task_id).alias == task]
+        if not mine:
+            return
+        try:
+            work = self.orch.execute_task(mine[0], agent="medic")
+        except WorktreeBusyError:
+            return
+        for name in work.conflicts if solve and work.path is not None else ():
+            ours = self.wrote.get(task, "solved\n")
+            self.project.write({name: ours}, work.path)
+        finish(work)
+
+    @rule()
+    def repair(self):
+        self.orch.worktrees.repair()
+
+    @invariant()
+    def done_means_landed(self):
+        """What a completed task had saved is on the integration branch."""
+        for task in TITLES:
+            found = self.orch.get_task(task)
+            if found.status == "completed" and task in self.wrote and found.worktree != "":
+                assert on_branch(self.project, f"{task}.txt") + "\n" == self.wrote[task], task
+
+    @invariant()
+    def one_conflict_is_one_recovery(self):
+        """No worktree has two open recoveries at a time that were made because it could not land."""
+        names = [
+            self.orch.get_task(found.recovers_task_id).worktree
+            for found in self.orch.query_tasks(task_type="recovery")
+            if not found.status.is_terminal and "integration_branch" in found.context
+        ]
+        assert len(names) == len(set(names)), names
+
+
+TestPlaces = pytest.mark.timeout(300)(Places.TestCase)
+TestPlaces.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
