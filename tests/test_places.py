@@ -5,12 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import vespera_orchestrator as vespera
 from git_project import Project
@@ -347,11 +347,10 @@ def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
     project.assert_sound()
 
 
-class Places(RuleBasedStateMachine):
+class Places:
     """Random lives of three tasks that have worktrees of their own, share them, conflict, and lose them."""
 
     def __init__(self):
-        super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="places-"))
         self.project = Project(self.root / "project")
         self.project.git("init", "-q", "-b", "main")
@@ -359,90 +358,85 @@ class Places(RuleBasedStateMachine):
         self.orch = vespera.open(self.project.folder)
         self.orch.initialize_session("Goal")
         self.orch.plan_tasks([{"title": title} for title in TITLES])
-        self.works = {}
         self.wrote = {}
         self.count = 0
 
-    def teardown(self):
+    def close(self):
         self.orch.close()
         shutil.rmtree(self.root)
 
-    @rule(task=st.sampled_from(TITLES), how=st.sampled_from([None, True, "agent", False]), agent=st.sampled_from(["ada", "bob"]))
-    def start(self, task, how, agent):
+    def attempt(self, task, place, clash, removed, end):
+        """Start a task where it may be, change something, perhaps lose the worktree, and end the attempt somehow."""
+        how, agent = place
+        if self.orch.get_task(task).status == "blocked":
+            return self.recover(task, clash)
         try:
-            self.works[task] = self.orch.execute_task(task, worktree=how, agent=agent)
+            work = self.orch.execute_task(task, worktree=how, agent=agent)
         except (vespera.NotReadyError, WorktreeBusyError, InvalidInputError):
-            return
+            return None
+        if work.path is not None:
+            self.count += 1
+            content = f"{task} {self.count}\n"
+            self.project.write({f"{task}.txt": content, **({"a.txt": content} if clash else {})}, work.path)
+            work.checkpoint({"count": self.count})
+            self.wrote[task] = content
+        if removed and work.worktree is not None:
+            self.orch.worktrees.remove(work.worktree)
+        with suppress(GitFailedError):
+            match end:
+                case "complete" | "later":
+                    finish(work, merge="later" if end == "later" else "now")
+                case "by name":
+                    with vespera.open(self.project.folder, agent=agent) as other:
+                        other.complete_task(task, summary="s", detailed_work=f"{task} {self.count}")
+                case "release":
+                    work.release()
+        return None
 
-    @rule(task=st.sampled_from(TITLES), clash=st.booleans())
-    def write(self, task, clash):
-        work = self.works.get(task)
-        if work is None or work.path is None or not work.path.exists() or self.orch.get_task(task).status != "in_progress":
-            return
+    def others_land(self):
+        """Somebody else lands a change of the file that clashes."""
         self.count += 1
-        name, content = f"{task}.txt", f"{task} {self.count}\n"
-        self.project.write({name: content, **({"a.txt": content} if clash else {})}, work.path)
-        work.checkpoint({"count": self.count})
-        self.wrote[task] = content
+        worktree = self.orch.worktrees.create(agent="else")
+        self.project.write({"a.txt": f"else {self.count}\n"}, worktree.path)
+        with suppress(vespera.MergeConflictError):
+            self.orch.worktrees.merge(worktree)
+        self.orch.worktrees.remove(worktree)
 
-    @rule(task=st.sampled_from(TITLES), merge=st.sampled_from(["now", "later"]), by_name=st.booleans())
-    def complete(self, task, merge, by_name):
-        work = self.works.get(task)
-        if work is None or self.orch.get_task(task).status != "in_progress":
-            return
-        try:
-            if by_name:
-                with vespera.open(self.project.folder, agent=work.attempt.agent) as other:
-                    other.complete_task(task, summary="s", detailed_work=f"{task} {self.count}", merge=merge)
-            else:
-                finish(work, merge=merge)
-        except (GitFailedError, vespera.LeaseLostError, vespera.TransitionError):
-            return
+    def take_back(self, task):
+        """A silent holder's task is given back."""
+        if self.orch.get_task(task).status == "in_progress":
+            with suppress(WorktreeBusyError, GitFailedError):
+                self.orch.execute_task(task, agent="ada", take_over=True).release()
 
-    @rule(task=st.sampled_from(TITLES))
-    def release(self, task):
-        work = self.works.pop(task, None)
-        if work is not None:
-            try:
-                work.release()
-            except (vespera.LeaseLostError, vespera.TransitionError):
-                return
-
-    @rule(number=st.integers(0, 3))
     def remove(self, number):
+        """A person removes a worktree."""
         worktrees = self.orch.worktrees.list()
         if worktrees:
             self.orch.worktrees.remove(worktrees[number % len(worktrees)])
 
-    @rule(number=st.integers(0, 3))
-    def merge(self, number):
-        worktrees = self.orch.worktrees.list()
-        if worktrees:
-            try:
-                self.orch.worktrees.merge(worktrees[number % len(worktrees)])
-            except (vespera.MergeConflictError, vespera.LeaseLostError, vespera.WorktreeNotFoundError):
-                return
+    def merge(self, task):
+        """Somebody merges where a task works."""
+        with suppress(vespera.MergeConflictError, vespera.LeaseLostError, vespera.WorktreeNotFoundError):
+            self.orch.worktrees.merge(task)
 
-    @rule(task=st.sampled_from(TITLES), solve=st.booleans())
     def recover(self, task, solve):
-        open_ones = [found for found in self.orch.query_tasks(task_type="recovery") if found.is_ready and found.recovers_task_id]
-        mine = [found for found in open_ones if self.orch.get_task(found.recovers_task_id).alias == task]
-        if not mine:
+        """Somebody takes on the recovery of a task, and solves the conflict or leaves the markers."""
+        ready = self.orch.query_tasks(task_type="recovery", ready=True)
+        found = next((one for one in ready if one.recovers_task_id == self.orch.get_task(task).id), None)
+        if found is None:
             return
         try:
-            work = self.orch.execute_task(mine[0], agent="medic")
+            work = self.orch.execute_task(found, agent="ada")
         except WorktreeBusyError:
             return
         for name in work.conflicts if solve and work.path is not None else ():
-            ours = self.wrote.get(task, "solved\n")
-            self.project.write({name: ours}, work.path)
+            self.project.write({name: self.wrote[task]}, work.path)
         finish(work)
 
-    @rule()
     def repair(self):
+        """Somebody calls for order."""
         self.orch.worktrees.repair()
 
-    @invariant()
     def done_means_landed(self):
         """What a completed task had saved is on the integration branch."""
         for task in TITLES:
@@ -450,7 +444,6 @@ class Places(RuleBasedStateMachine):
             if found.status == "completed" and task in self.wrote and found.worktree != "":
                 assert on_branch(self.project, f"{task}.txt") + "\n" == self.wrote[task], task
 
-    @invariant()
     def one_conflict_is_one_recovery(self):
         """No worktree has two open recoveries at a time that were made because it could not land."""
         names = [
@@ -461,7 +454,41 @@ class Places(RuleBasedStateMachine):
         assert len(names) == len(set(names)), names
 
 
-TestPlaces = pytest.mark.timeout(300)(Places.TestCase)
-TestPlaces.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+TASKS = st.sampled_from(TITLES)
+ATTEMPTS = st.tuples(
+    st.just("attempt"),
+    TASKS,
+    st.tuples(st.sampled_from([None, True, "agent", "agent", False]), st.sampled_from(["ada", "ada", "bob"])),
+    st.booleans(),
+    st.sampled_from([False, False, True]),
+    st.sampled_from(["complete", "complete", "later", "by name", "release", "fall silent"]),
 )
+BETWEEN = st.one_of(
+    st.tuples(st.sampled_from(["others_land", "repair"])),
+    st.tuples(st.sampled_from(["take_back", "merge"]), TASKS),
+    st.tuples(st.just("recover"), TASKS, st.booleans()),
+    st.tuples(st.just("remove"), st.integers(0, 3)),
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=16))
+def test_done_means_landed_whatever_happens(steps):
+    """Worktrees that are shared, lent, lost and made again, in any order: no task is completed whose saved work has not landed."""
+    lives = Places()
+    try:
+        for step, *arguments in steps:
+            getattr(lives, step)(*arguments)
+            lives.done_means_landed()
+            lives.one_conflict_is_one_recovery()
+        lives.project.assert_sound()
+    finally:
+        lives.close()
+
+
+@pytest.mark.soak
+@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=30))
+def test_done_means_landed_through_long_lives(steps):
+    """The same, longer."""
+    test_done_means_landed_whatever_happens.hypothesis.inner_test(steps)
