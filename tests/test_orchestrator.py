@@ -743,11 +743,12 @@ def test_a_vanished_worktree_keeps_nobody_from_telling(orch, end):
 
 
 def test_no_worktree_means_none(orch, project):
-    """What an earlier attempt left in a worktree does not land with an attempt that was started without one."""
+    """What an earlier attempt left in a worktree that was removed does not land with an attempt that was started without one."""
     orch.plan_task("Write")
     first = orch.execute_task("write", worktree=True)
     (first.path / "junk.txt").write_text("junk")
     first.release()
+    orch.worktrees.remove("write")
     with orch.execute_task("write", worktree=False) as work:
         work.complete(summary="s", detailed_work="d")
     assert "junk.txt" not in git(project, "ls-tree", "--name-only", "integration").splitlines()

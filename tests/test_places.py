@@ -301,11 +301,57 @@ def test_a_dependency_added_later_is_brought_in(project, orch):
         assert (again.path / "one.txt").read_text() == "1"
         assert again.conflicts == ("a.txt",)
         assert "ONE" in (again.path / "a.txt").read_text()
-        assert orch.worktrees.forecast().unsolved == {}  # it goes by what was saved, and that was before
-        again.checkpoint({})
         assert orch.worktrees.forecast().unsolved == {"two": ("a.txt",)}
         assert "two, not solved yet: a.txt" in str(orch.worktrees.forecast())
         again.release()
+
+
+# --- the branch itself ---------------------------------------------------------------------
+
+
+def test_an_integration_branch_that_is_gone_is_not_made_anew_without_its_work(project, orch):
+    """Renamed or deleted with work on it, it is asked for; where HEAD has that work, squashed as well, it is made from HEAD."""
+    for title in ("one", "two"):
+        with orch.execute_task(title, worktree=True) as work:
+            project.write({f"{title}.txt": title}, work.path)
+            finish(work)
+    project.git("branch", "-m", "integration", "elsewhere")
+    for act in (lambda: orch.execute_task("three", worktree=True), orch.worktrees.create):
+        with pytest.raises(GitFailedError, match=r"git branch integration .*integration_branch in config"):
+            act()
+    assert "integration" not in project.git("branch", "--format=%(refname:short)").split("\n")
+    project.git("merge", "-q", "--squash", "elsewhere")
+    project.commit("all of it")
+    project.git("branch", "-D", "elsewhere")
+    with orch.execute_task("three", worktree=True) as work:
+        assert (work.path / "two.txt").read_text() == "two"
+        project.write({"three.txt": "3"}, work.path)
+        assert finish(work).status == "completed"
+    assert on_branch(project, "three.txt") == "3"
+
+
+def _land_checked(folder, task, start, done):
+    with vespera.open(folder, agent=task) as orch:
+        work = orch.execute_task(task, worktree=True)
+        (work.path / f"{task}.txt").write_text(task)
+        start.wait()
+        done.put(str(finish(work).status))
+
+
+def test_each_landing_is_checked_once_however_many_there_are(project, orch):
+    """Agents that finish at the same moment land one after the other: no check is made in vain."""
+    log = project.folder.parent / "checks.log"
+    (orch.home / "config.toml").write_text(f"[worktrees]\ncheck = \"echo checked >> '{log}'; test -e a.txt\"\n")
+    spawn = multiprocessing.get_context("spawn")
+    start, done = spawn.Event(), spawn.Queue()
+    agents = [spawn.Process(target=_land_checked, args=(project.folder, title, start, done)) for title in TITLES]
+    for agent in agents:
+        agent.start()
+    start.set()
+    assert [done.get(timeout=60) for _ in agents] == ["completed"] * 3
+    for agent in agents:
+        agent.join(60)
+    assert log.read_text().count("checked") == len(TITLES)
 
 
 # --- tidying -------------------------------------------------------------------------------

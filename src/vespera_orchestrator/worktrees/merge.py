@@ -19,6 +19,8 @@ from vespera_orchestrator.worktrees import snapshot as snapshots
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.check import Check
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -178,6 +180,15 @@ def holds(repository: ProjectRepository, tip: str, landed: str) -> bool:
         ours = repo[tip].peel(pygit2.Tree)
         index = repo.merge_trees(commit.parents[0].tree, ours, commit.tree)
         return index.conflicts is None and index.write_tree(repo) == ours.id
+
+
+def newest(repository: ProjectRepository, commits: Iterable[str]) -> str | None:
+    """Return the one of *commits* that was made last, of those that are in the repository; ``None`` when none is."""
+    with git_errors("look at what has landed"):
+        repo = repository.open()
+        found = [(repo[commit].peel(pygit2.Commit).commit_time, commit) for commit in sorted(commits) if commit in repo]
+        latest = [commit for made, commit in found if made == max(found)[0]]
+        return next((one for one in latest if not any(_has(repo, other, one) for other in latest if other != one)), None)
 
 
 def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:

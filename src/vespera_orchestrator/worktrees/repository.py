@@ -114,6 +114,8 @@ class ProjectRepository:
         self.workshop = common / "vespera" / digest[:12]
         """Where admin directories are put together and taken apart: on the same file system, out of git's sight."""
         self._clean_trees: set[str] = set()
+        self.refuse_to_forget: Callable[[str], None] = lambda _: None
+        """Raises where the integration branch must not be made anew from the given commit, because it is known to have had more."""
 
     @classmethod
     def of(cls, home: Home) -> Self:
@@ -203,11 +205,13 @@ class ProjectRepository:
 
         Raises:
             NotARepositoryError: There is no commit yet.
+            GitFailedError: It is gone, and with it work that had landed on it and is not in HEAD.
         """
         ref = self.integration_ref
         while (tip := self.tip(ref)) is None:
             with git_errors(f"make the branch {self.integration_branch}"):
                 start = self.head(self.open())
+            self.refuse_to_forget(start)
             try:
                 self.move(ref, None, start, message="vespera_orchestrator: made from HEAD")
             except RefMovedError:

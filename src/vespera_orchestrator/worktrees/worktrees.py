@@ -650,7 +650,23 @@ class Worktrees:
         self._scope.require_open()
         if self._found is None:
             self._found = ProjectRepository.of(self._scope.home)
+            self._found.refuse_to_forget = self._refuse_to_forget
         return self._found
+
+    def _refuse_to_forget(self, start: str) -> None:
+        """Refuse to make the integration branch anew where the last work that landed on it would not be there."""
+        from vespera_orchestrator.worktrees import merge
+
+        repository = self._repository()
+        last = merge.newest(repository, {record.landed for record in self.list(include_removed=True) if record.landed is not None})
+        if last is None or merge.holds(repository, start, last):
+            return
+        branch = repository.integration_branch
+        reason = (
+            f"it is gone, and what landed on it last (commit {last[:12]}) is not in HEAD. Bring it back: git branch {branch} {last[:12]}. "
+            f"If it has another name now, set worktrees.integration_branch in config.toml. If HEAD has it all: git branch {branch} HEAD"
+        )
+        raise GitFailedError(f"find the branch {branch}", reason)
 
     def _draft(self, task: str | Task | None, agent: str | None, session_id: str | None = None) -> Worktree:
         from vespera_orchestrator.worktrees.checkout import plain_name
