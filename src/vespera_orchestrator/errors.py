@@ -33,6 +33,7 @@ The branches are cut by what a caller can do about them::
     │  └─ ContentAccessError              the object store refuses: no bucket, no rights
     ├─ WorktreeError                      git worktrees, snapshots, merges
     │  ├─ NotARepositoryError
+    │  ├─ WorktreeBusyError               another agent works in a shared one; retryable
     │  ├─ DirtyCheckoutError
     │  ├─ MergeConflictError
     │  ├─ LandingRefusedError             a red check, or work of others would be undone
