@@ -533,6 +533,7 @@ def test_done_means_landed_whatever_happens(steps):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=30))
 def test_done_means_landed_through_long_lives(steps):
