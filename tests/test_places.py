@@ -354,6 +354,33 @@ def test_each_landing_is_checked_once_however_many_there_are(project, orch):
     assert log.read_text().count("checked") == len(TITLES)
 
 
+@pytest.mark.parametrize("fetched", [True, False])
+def test_an_import_into_a_repository_without_the_commits(project, orch, tmp_path, fetched):
+    """A task that was under way says what to fetch, and goes on with its files then; or it begins anew, where that is wanted."""
+    with orch.execute_task("one", worktree=True) as work:
+        project.write({"one.txt": "1"}, work.path)
+        work.release()
+    orch.export(tmp_path / "all.zip")
+    shutil.rmtree(work.path)
+    elsewhere = Project(tmp_path / "elsewhere" / "project")
+    elsewhere.git("init", "-q", "-b", "main")
+    elsewhere.commit("first", {"other.txt": "other"})
+    with vespera.open(elsewhere.folder) as moved:
+        moved.import_(tmp_path / "all.zip")
+        assert "git fetch OLD" in str(moved.check())
+        with pytest.raises(GitFailedError, match="git fetch OLD 'refs/vespera/"):
+            moved.execute_task("one")
+        if fetched:
+            elsewhere.git("fetch", "-q", str(project.folder), "refs/vespera/*:refs/vespera/*")
+        else:
+            assert moved.worktrees.remove("one").rescue_ref is None
+        with moved.execute_task("one", worktree=True) as again:
+            assert (again.path / "one.txt").exists() == fetched
+            again.release()
+        assert moved.worktrees.check() == []
+    elsewhere.assert_sound()
+
+
 # --- tidying -------------------------------------------------------------------------------
 
 

@@ -71,7 +71,8 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
         return
     try:
         for name, sentence in orch.worktrees.check():
-            yield Finding(Severity.WARNING, "worktree", name, sentence, _WORKTREE_REMEDY)
+            remedy = "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY  # some name their own
+            yield Finding(Severity.WARNING, "worktree", name, sentence, remedy)
     except VesperaError as exc:
         yield Finding(Severity.WARNING, "worktree", "repository", f"the worktrees could not be looked at: {exc}")
 

@@ -224,6 +224,27 @@ def _lock_reason(worktree: Worktree) -> str:
     )
 
 
+def refuse_foreign(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Refuse a worktree whose commits this repository never had, as after an import elsewhere.
+
+    Raises:
+        GitFailedError: With what brings them, and how to go on without.
+    """
+    if trouble := foreign_trouble(repository, worktree):
+        raise GitFailedError(f"make the worktree {worktree.name}", trouble)
+
+
+def foreign_trouble(repository: ProjectRepository, worktree: Worktree) -> str | None:
+    """Return what is missing of a worktree whose commits this repository never had, or ``None``."""
+    if repository.tip(WIP + worktree.name) is not None or repository.has(worktree.base):
+        return None
+    return (
+        f"this repository has not the commit {worktree.base[:12]} that the worktree {worktree.name} started from. Fetch it, and what was "
+        f"saved since, from the old one: git fetch OLD 'refs/vespera/*:refs/vespera/*'. "
+        f"To begin anew instead: orch.worktrees.remove({worktree.name!r})"
+    )
+
+
 def lock_against_prune(repository: ProjectRepository, worktree: Worktree) -> bool:
     """Lock the worktree again where somebody unlocked it; return whether that was so."""
     marker = repository.admin(worktree.name) / "locked"

@@ -42,6 +42,8 @@ def _of_record(repository: ProjectRepository, store: Store, record: Worktree, *,
         left = (WIP,) if record.unlanded else (WIP, LANDED)
         if not repository.admin(name).exists() and any(repository.tip(prefix + name) for prefix in left):
             yield f"the snapshots of the removed worktree {name} are not under its rescue ref yet"
+    elif not noted and (trouble := checkout.foreign_trouble(repository, record)):
+        yield trouble
     elif record.task_id is not None and store.find_task(record.task_id, None) is None:
         yield f"the worktree {name} at {record.path} is of a task that was deleted"
     elif not noted:

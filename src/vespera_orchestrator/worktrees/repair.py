@@ -115,6 +115,9 @@ def remove(repository: ProjectRepository, worktree: Worktree, *, delete_branch: 
         GitFailedError: Git or the file system refused; the next call goes on.
     """
     commit = _last_state(repository, worktree)
+    if not repository.has(commit):  # the records were imported, and git's objects were not: there is nothing here to keep
+        checkout.take_down(repository, worktree)
+        return attrs.evolve(worktree, state="removed", unlanded=True)
     unlanded = _is_unlanded(repository, worktree, commit)
     ref = checkout.keep(repository, worktree.name, commit)
     checkout.take_down(repository, worktree)

@@ -235,6 +235,11 @@ class ProjectRepository:
             return self.integration_tip()
         return head
 
+    def has(self, commit: str) -> bool:
+        """Tell whether the repository has the object *commit*."""
+        with git_errors(f"look for {commit}"):
+            return commit in self.open()
+
     def reaches(self, commit: str, from_commits: list[str]) -> bool:
         """Tell whether *commit* is one of *from_commits* or an ancestor of one."""
         repo = self.open()

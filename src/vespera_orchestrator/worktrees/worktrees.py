@@ -705,6 +705,7 @@ class Worktrees:
             checkout.retire(repository, removed)
             return None
         if not checkout.is_whole(repository, known):
+            checkout.refuse_foreign(repository, known)
             repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
             checkout.fill(repository, known)
         if recorded is None:
