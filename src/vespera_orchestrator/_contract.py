@@ -175,6 +175,8 @@ class StoreContract:
         assert isinstance(store, Store)
         assert isinstance(store.url, str)
         assert store.url
+        assert isinstance(store.identity, str)
+        assert store.identity
 
     def test_a_new_store_is_empty(self, store):
         """Nothing is found, listed or counted, and no event was ever recorded."""

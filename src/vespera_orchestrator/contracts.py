@@ -90,6 +90,13 @@ class Store(Protocol):
     def url(self) -> str:
         """The address under which another process opens the same store."""
 
+    @property
+    def identity(self) -> str:
+        """Which records these are, in words for a person, without secrets: the same for everybody who has these very records open.
+
+        A copy of them that lives on by itself has another. It may change when the records move; then they count as others, which is safe.
+        """
+
     def close(self) -> None:
         """Let go of every resource. Idempotent. Any later call raises `ClosedError`."""
 

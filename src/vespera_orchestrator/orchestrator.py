@@ -194,10 +194,16 @@ class Orchestrator:
 
     @cached_property
     def _content(self) -> ContentStore:
-        from vespera_orchestrator.artifacts.content import open_content
+        from vespera_orchestrator.artifacts.content import FolderContent, open_content
 
         given = self._chosen_content
-        return open_content(given, self._scope.home.artifacts) if given is None or isinstance(given, str) else given
+        content = open_content(given, self._scope.home.artifacts) if given is None or isinstance(given, str) else given
+        if not isinstance(content, FolderContent):
+            from vespera_orchestrator.artifacts.objects import ObjectContent
+
+            if isinstance(content, ObjectContent):
+                content.used_by(self._store.identity)
+        return content
 
     @property
     def _content_url(self) -> str | None:

@@ -554,32 +554,39 @@ class Artifacts:
         """Take away contents that no record refers to: of calls that did not come to recording them, and of records that were pruned.
 
         Safe while others write: what somebody has put within *older_than_s* stays, and so does what is put again at that very moment.
+        In an object store it takes two calls: the first marks them, another that comes at least *older_than_s* later takes away what is
+        marked and still not referred to.
 
         Args:
             older_than_s: How long ago it must have been put; an hour at least, since a caller may take long from putting to recording.
-            dry_run: Only tell what would go.
-            sole_user: Say that no other store refers to these contents. Without it, only the home's own database may collect, and only in
-                the home's own folder: of any other store or address it cannot be known from here who else relies on it.
+            dry_run: Only tell what would go, and what would be marked.
+            sole_user: Say that no other store refers to these contents. Without it, a folder is only collected by the home's own database,
+                and only where it is the home's own: of any other it cannot be known from here who else relies on it. An object store
+                knows who puts something there, and is collected by the only one who does.
 
         Raises:
-            InvalidInputError: *older_than_s* is less than an hour; or it is not known that nobody else relies on the contents; or they
-                are in an object store, where they are not collected.
-            StoreError: A file could not be read or removed.
+            InvalidInputError: *older_than_s* is less than an hour; or it is not known that nobody else relies on the contents; or what
+                holds them is neither a folder nor an object store.
+            StoreError: Something could not be read or removed; safe to repeat.
         """
-        store = self._scope.store
-        if not isinstance(self._content, FolderContent):
-            raise InvalidInputError("content", f"{self._content.url} is an object store; what nothing refers to stays there")
         if not _inputs.is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
             raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century")
-        home = self._scope.home
-        own = self._content.folder == home.artifacts and _is_own(home, store) and not home.shared.exists()
+        store, home, content = self._scope.store, self._scope.home, self._content
+        if not isinstance(content, FolderContent):
+            from vespera_orchestrator.artifacts.objects import ObjectContent
+
+            if not isinstance(content, ObjectContent):
+                raise InvalidInputError("content", f"{content.url} is not collected from here; {type(content).__name__} may know how")
+            user = None if sole_user else store.identity
+            return content.collect(store.content_digests, older_than_s=older_than_s, dry_run=dry_run, user=user)
+        own = content.folder == home.artifacts and _is_own(home, store) and not home.shared.exists()
         if not sole_user and not own:
             raise InvalidInputError(
                 "sole_user",
-                f"other stores may refer to what is in {self._content.folder}, and what they alone refer to would be lost; "
+                f"other stores may refer to what is in {content.folder}, and what they alone refer to would be lost; "
                 "say sole_user=True if there are none",
             )
-        return self._content.collect(store.content_digests, older_than_s=older_than_s, dry_run=dry_run)
+        return content.collect(store.content_digests, older_than_s=older_than_s, dry_run=dry_run)
 
     # searching
 

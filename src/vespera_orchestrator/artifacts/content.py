@@ -37,7 +37,7 @@ _NAME = re.compile(r"([0-9a-f]{62})(\.zst)?")
 
 @attrs.frozen
 class Collected:
-    """What `Artifacts.collect_garbage` took away, or with *dry_run* would take away."""
+    """What `Artifacts.collect_garbage` took away, or with *dry_run* would take away. Prints as a sentence."""
 
     contents: int
     """How many contents that nothing refers to."""
@@ -48,11 +48,14 @@ class Collected:
     kept: int
     """Contents that nothing refers to and that are too young: somebody may be about to record them."""
     dry_run: bool
+    condemned: int = 0
+    """Contents in an object store that were marked now: a call that comes later than the grace time takes them away."""
 
     def __str__(self) -> str:
-        did = "would take away" if self.dry_run else "took away"
+        did, marked = ("would take away", "would mark") if self.dry_run else ("took away", "marked")
+        condemned = f"{marked} {self.condemned} for a later call; " if self.condemned else ""
         return (
-            f"{did} {self.contents} contents and {self.leftovers} leftovers, {self.size_bytes:,} bytes; "
+            f"{did} {self.contents} contents and {self.leftovers} leftovers, {self.size_bytes:,} bytes; {condemned}"
             f"{self.kept} that nothing refers to are too young"
         )
 

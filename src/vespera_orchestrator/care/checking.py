@@ -9,7 +9,7 @@ from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator.artifacts import FolderContent
 from vespera_orchestrator.care.findings import REPAIR, CheckReport, Finding, Severity
 from vespera_orchestrator.care.rows import Rows
-from vespera_orchestrator.errors import SessionNotFoundError, StoreError, VesperaError
+from vespera_orchestrator.errors import InvalidInputError, SessionNotFoundError, StoreError, VesperaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,11 +58,13 @@ def _contents(orch: Orchestrator, digests: Mapping[str, list[str]], progress: Ca
 
 
 def _orphans(orch: Orchestrator) -> Iterator[Finding]:
-    if not isinstance(orch._content, FolderContent):
-        return  # what nothing refers to stays in an object store
-    garbage = orch.artifacts.collect_garbage(dry_run=True, sole_user=True)
-    if garbage.contents or garbage.leftovers:
-        sentence = f"{garbage.contents} contents and {garbage.leftovers} leftovers belong to nothing ({garbage.size_bytes:,} bytes)"
+    try:
+        garbage = orch.artifacts.collect_garbage(dry_run=True, sole_user=isinstance(orch._content, FolderContent))
+    except InvalidInputError:
+        return  # others use the object store as well, and what is theirs cannot be told from here
+    contents = garbage.contents + garbage.condemned
+    if contents or garbage.leftovers:
+        sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing ({garbage.size_bytes:,} bytes)"
         yield Finding(Severity.NOTE, "orphan", "artifacts", sentence, "orch.artifacts.collect_garbage() takes them away")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from vespera_orchestrator._codec import dump_time, load_time
@@ -95,6 +96,17 @@ class PostgresStore(Operations):
     def url(self) -> str:
         """The address under which another process opens the same store, password included."""
         return self._database.address.url
+
+    @cached_property
+    def identity(self) -> str:
+        """See `contracts.Store.identity`: the server by its own number, whatever it is called, the database, the schema, and its making."""
+        sql = """
+            SELECT system_identifier, current_database(), applied_at
+            FROM pg_control_system(), vespera_migrations WHERE version = 1
+        """
+        with self._looking() as db:
+            server, database, made_at = db.execute(sql).fetchone()
+        return f"PostgreSQL server {server}, database {database}, schema {self._database.address.schema}, made at {made_at}"
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._database.name!r})"

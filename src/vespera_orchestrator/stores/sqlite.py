@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import secrets
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -49,6 +52,15 @@ class SQLiteStore(Operations):
         if self._database.path is None:
             return "memory:"
         return f"sqlite:///{self._database.path}{'' if self._database.durability == 'full' else '?durability=normal'}"
+
+    @cached_property
+    def identity(self) -> str:
+        """See `contracts.Store.identity`: the file, the machine, and when the database was made."""
+        if self.path is None:
+            return f"in the memory of a process on {platform.node()}, {secrets.token_hex(8)}"
+        with self._looking() as db:
+            made_at = db.execute("SELECT applied_at FROM migrations WHERE version = 1").fetchone()[0]
+        return f"{self.path} on {platform.node()}, made at {made_at}"
 
     @property
     def path(self) -> Path | None:

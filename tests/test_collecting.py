@@ -1,0 +1,260 @@
+"""Collecting in an object store: no order of requests, no pause and no kill takes away what a record relies on."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from itertools import combinations
+
+import obstore
+import pytest
+
+from steered_objects import Actor, SteeredObjects
+from vespera_orchestrator.artifacts import objects
+from vespera_orchestrator.errors import CorruptContentError
+
+GRACE = 100.0
+SMALL, MIDDLE, LARGE = b"small", b"in the middle, asked for", b"large, goes up in parts, and is asked for as well"
+CONTENTS = {hashlib.sha256(data).hexdigest(): data for data in (SMALL, MIDDLE, LARGE)}
+
+
+@pytest.fixture(autouse=True)
+def sizes(monkeypatch):
+    """What is small and large is so within a few bytes."""
+    monkeypatch.setattr(objects, "_TRUSTED_FROM_BYTES", len(SMALL) + 1)
+    monkeypatch.setattr(objects, "_AT_ONCE_BYTES", len(MIDDLE))
+
+
+class World:
+    """A store with its records, and who works on it. Holds the promise after every step."""
+
+    def __init__(self):
+        self.objects = SteeredObjects()
+        self.records, self.forgotten = set(), dict.fromkeys(CONTENTS, 0)
+        self.actors, self.began = [], {}
+        self._look = self.objects.content(steered=False)
+
+    # who works
+
+    def write(self, data):
+        """Begin to put *data*, and to record it afterwards."""
+
+        def act(actor):
+            digest, _ = content.put(data)
+            actor.stand()
+            self.records.add(digest)
+            del self.began[actor]
+
+        content = self.objects.content()
+        actor = Actor(act)
+        self.began[actor] = (self.objects.now, len(data) > objects._AT_ONCE_BYTES)
+        return self._with(actor)
+
+    def collect(self):
+        """Begin to collect."""
+
+        def act(actor):
+            def referenced():
+                actor.stand()
+                return set(self.records)
+
+            content.collect(referenced, older_than_s=GRACE)
+
+        content = self.objects.content()
+        return self._with(Actor(act))
+
+    def read(self, digest):
+        """Begin to read what a record refers to."""
+
+        def act(_):
+            forgotten = self.forgotten[digest]
+            try:
+                assert content.read(digest) == CONTENTS[digest]
+            except CorruptContentError:
+                assert self.forgotten[digest] != forgotten, "it was referred to all the while"
+
+        content = self.objects.content()
+        return self._with(Actor(act))
+
+    def _with(self, actor):
+        self.actors.append(actor)
+        return actor
+
+    # what happens
+
+    def step(self, actor):
+        """Let one request arrive."""
+        actor.step()
+        self.hold()
+
+    def kill(self, actor):
+        """Let nothing of it arrive any more."""
+        actor.kill()
+        self.began.pop(actor, None)
+
+    def forget(self, digest):
+        """Remove the record."""
+        self.records.discard(digest)
+        self.forgotten[digest] += 1
+
+    def wait(self, seconds):
+        """Let time pass. Who would come to the record later than the grace time gives up: it was promised nothing."""
+        self.objects.wait(seconds)
+        for actor, (began, large) in list(self.began.items()):
+            since = (actor.looked_at or self.objects.now) if large else began
+            if (self.objects.now - since).total_seconds() >= GRACE:
+                self.kill(actor)
+
+    def hold(self):
+        """What is recorded can be read."""
+        for digest in self.records:
+            assert self._look.read(digest) == CONTENTS[digest]
+
+    def end(self):
+        """Kill everybody who is left, and collect until nothing is left to do: what is recorded stays, and nothing else."""
+        for actor in self.actors:
+            self.kill(actor)
+        for _ in range(3):
+            self._look.collect(lambda: set(self.records), older_than_s=GRACE)
+            self.wait(GRACE + 1)
+            self.hold()
+        left = {key[:2] + key[3:65] for key in self.keys() if key[2] == "/"}
+        assert left == self.records
+
+    def keys(self):
+        """What is there."""
+        return [about["path"] for some in obstore.list(self.objects.store) for about in some]
+
+
+def world_with(data, state):
+    """A world in which the content is in the state of that name."""
+    world = World()
+    content = world.objects.content(steered=False)
+    content.put(data)
+    if state != "young":
+        world.wait(GRACE + 1)
+    if state in {"marked", "ripe", "gone", "twice"}:
+        content.collect(set, older_than_s=GRACE)
+    if state in {"ripe", "gone", "twice"}:
+        world.wait(GRACE + 1)
+    if state == "twice":
+        content.put(data)
+        world.wait(GRACE + 1)
+    if state == "gone":
+        assert content.collect(set, older_than_s=GRACE).contents == 1
+    return world
+
+
+STATES = ["young", "old", "marked", "ripe", "gone", "twice"]
+
+
+@pytest.mark.parametrize(
+    ("data", "state"), [*((SMALL, state) for state in STATES), *((LARGE, state) for state in ("marked", "ripe", "twice"))]
+)
+def test_every_order_of_a_writer_and_a_collector(data, state):
+    """Whatever the order in which their requests arrive, what the writer records is there, then and after all later collecting."""
+    digest = hashlib.sha256(data).hexdigest()
+
+    def lengths():
+        for begin in (lambda world: world.write(data), lambda world: world.collect()):
+            world, steps = world_with(data, state), 0
+            actor = begin(world)
+            while not actor.done:
+                actor.step()
+                steps += 1
+            yield steps
+
+    of_writer, of_collector = lengths()
+    for turns in combinations(range(of_writer + of_collector), of_writer):
+        world = world_with(data, state)
+        writer, collector = world.write(data), world.collect()
+        for turn in range(of_writer + of_collector):
+            actor = writer if turn in turns else collector
+            if not actor.done:
+                world.step(actor)
+        writer.finish()
+        assert digest in world.records
+        world.hold()
+        world.wait(GRACE + 1)
+        world.collect().finish()
+        world.hold()
+        world.end()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_order_of_a_reader_and_a_writer_beside_collectors(state):
+    """A reader finds what is recorded, while it is put again, and while what was put before is taken away."""
+    digest = hashlib.sha256(SMALL).hexdigest()
+    for turns in combinations(range(11), 3):
+        world = world_with(SMALL, state)
+        world.write(SMALL).finish()
+        reader, collector, writer = world.read(digest), world.collect(), world.write(SMALL)
+        for turn in range(11):
+            actor = reader if turn in turns else writer if turn % 3 else collector
+            if not actor.done:
+                world.step(actor)
+        reader.finish()
+        world.end()
+
+
+MOVES = {"step": 55, "run": 8, "kill": 1, "wait": 10, "write": 9, "collect": 8, "forget": 5, "read": 4}
+PAUSES = (1.0, GRACE / 3, GRACE / 3, GRACE / 2, GRACE + 1, GRACE + 1, 30 * GRACE)
+MOST_AT_WORK = 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_recorded_is_lost_whatever_happens(seed):
+    """Writers, readers and collectors in any number, stopped for any time, killed at any request, records made and removed."""
+    for number in range(25):
+        walk(random.Random(f"{seed} {number}"), 200)
+
+
+@pytest.mark.soak
+def test_nothing_recorded_is_lost_for_long():
+    """The same, much more of it."""
+    for number in range(20_000):
+        walk(random.Random(f"long {number}"), 400)
+
+
+def walk(chance, length):
+    """Do one thing after the other, as chance has it."""
+    world, digests = World(), chance.sample(sorted(CONTENTS), chance.choice((1, 1, 2, 3)))
+    moves = chance.choices(list(MOVES), list(MOVES.values()), k=length)
+    try:
+        for what in moves:
+            move(world, what, chance, chance.choice(digests))
+            world.hold()
+        world.end()
+    finally:
+        for actor in world.actors:
+            actor.kill()
+
+
+def move(world, what, chance, digest):
+    """Do one thing."""
+    at_work = [actor for actor in world.actors if not actor.done]
+    if what == "wait":
+        world.wait(chance.choice(PAUSES))
+    elif what == "forget":
+        world.forget(digest)
+    elif what in {"step", "run", "kill"}:
+        if at_work:
+            go_on(world, what, chance.choice(at_work))
+    elif len(at_work) >= MOST_AT_WORK:
+        return
+    elif what == "collect":
+        world.collect()
+    elif what == "write":
+        world.write(CONTENTS[digest])
+    elif digest in world.records:
+        world.read(digest)
+
+
+def go_on(world, how, actor):
+    """Let somebody who is at work go on, or kill it."""
+    if how == "kill":
+        world.kill(actor)
+    while not actor.done:
+        world.step(actor)
+        if how == "step":
+            break
