@@ -28,7 +28,8 @@ class Actor:
     working = threading.local()
 
     def __init__(self, act):
-        self.done, self.killed, self.error, self.looked_at = False, False, None, None
+        self.done, self.killed, self.error = False, False, None
+        self.looked_at = self.relies_since = None
         self._turn, self._stands = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, args=(act,), daemon=True)
         self._thread.start()
@@ -51,6 +52,10 @@ class Actor:
         self._turn.acquire()
         if self.killed:
             raise KilledError
+
+    def rely(self):
+        """From its last look for a mark on, it relies on what it found or put there."""
+        self.relies_since = self.relies_since or self.looked_at
 
     def step(self):
         """Let the next request arrive, and what follows from it until the one after."""
@@ -85,7 +90,7 @@ class SteeredObjects:
         self.store = obstore.store.MemoryStore()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.modified = {}
-        self.requests = []
+        self.deleted = 0
 
     def content(self, *, steered=True) -> ObjectContent:
         """Return the content store of one more process; *steered*: its requests wait to be let through."""
@@ -100,10 +105,12 @@ class SteeredObjects:
     def _arrive(self, what, path=""):
         actor = getattr(Actor.working, "by", None)
         if actor is not None:
+            if what == "delete":  # the last thing that a writer does
+                actor.rely()
             actor.stand()
             if what == "head" and path.startswith("condemned/"):
                 actor.looked_at = self.now
-        self.requests.append((what, path))
+        self.deleted += what == "delete"
 
     def put(self, _, path, body, **how):
         self._arrive("put", path)
@@ -123,11 +130,13 @@ class SteeredObjects:
             self._arrive("delete", path)
             obstore.delete(self.store, path)
 
-    def list(self, _):
+    def list(self, _, prefix=None):
         after = ""
         while True:
             self._arrive("list", after)
-            every = sorted((self._about(about) for some in obstore.list(self.store) for about in some), key=lambda about: about["path"])
+            every = sorted(
+                (self._about(about) for some in obstore.list(self.store, prefix) for about in some), key=lambda about: about["path"]
+            )
             page = [about for about in every if about["path"] > after][:PAGE]
             yield page
             if len(page) < PAGE:

@@ -32,6 +32,7 @@ class World:
         self.objects = SteeredObjects()
         self.records, self.forgotten = set(), dict.fromkeys(CONTENTS, 0)
         self.actors, self.began = [], {}
+        self._held = None
         self._look = self.objects.content(steered=False)
 
     # who works
@@ -41,13 +42,15 @@ class World:
 
         def act(actor):
             digest, _ = content.put(data)
+            actor.rely()
             actor.stand()
             self.records.add(digest)
             del self.began[actor]
 
         content = self.objects.content()
         actor = Actor(act)
-        self.began[actor] = (self.objects.now, len(data) > objects._AT_ONCE_BYTES)
+        # A long upload may take what it takes: there, time counts from the last look for a mark.
+        self.began[actor] = self.objects.now if len(data) <= objects._AT_ONCE_BYTES else None
         return self._with(actor)
 
     def collect(self):
@@ -100,15 +103,17 @@ class World:
     def wait(self, seconds):
         """Let time pass. Who would come to the record later than the grace time gives up: it was promised nothing."""
         self.objects.wait(seconds)
-        for actor, (began, large) in list(self.began.items()):
-            since = (actor.looked_at or self.objects.now) if large else began
-            if (self.objects.now - since).total_seconds() >= GRACE:
+        for actor, began in list(self.began.items()):
+            since = began or actor.relies_since
+            if since is not None and (self.objects.now - since).total_seconds() >= GRACE:
                 self.kill(actor)
 
     def hold(self):
         """What is recorded can be read."""
-        for digest in self.records:
+        now = (self.objects.deleted, frozenset(self.records))
+        for digest in self.records if now != self._held else ():
             assert self._look.read(digest) == CONTENTS[digest]
+        self._held = now
 
     def end(self):
         """Kill everybody who is left, and collect until nothing is left to do: what is recorded stays, and nothing else."""
@@ -194,6 +199,47 @@ def test_every_order_of_a_reader_and_a_writer_beside_collectors(state):
             if not actor.done:
                 world.step(actor)
         reader.finish()
+        world.end()
+
+
+@pytest.mark.parametrize("data", [SMALL, MIDDLE, LARGE], ids=["small", "middle", "large"])
+@pytest.mark.parametrize("asleep", range(10))
+def test_a_collector_that_sleeps(data, asleep):
+    """It wakes up much later, at any of its requests, and goes on as if nothing had happened: what was recorded meanwhile stays."""
+    for state in STATES:
+        world = world_with(data, state)
+        sleeper = world.collect()
+        for _ in range(asleep):
+            if not sleeper.done:
+                world.step(sleeper)
+        writer = world.write(data)
+        world.step(writer)
+        world.collect().finish()
+        writer.finish()
+        world.wait(GRACE + 1)
+        sleeper.finish()
+        world.hold()
+        world.end()
+
+
+@pytest.mark.parametrize("asleep", range(6))
+def test_an_upload_that_takes_longer_than_the_grace_time(asleep):
+    """Whatever is marked and taken away meanwhile, what was sent up is there when the call returns."""
+    for state in STATES:
+        world = world_with(LARGE, state)
+        writer = world.write(LARGE)
+        for _ in range(asleep):
+            if not writer.done:
+                world.step(writer)
+        for _ in range(3):
+            world.collect().finish()
+            if writer.relies_since is None:  # from then on its caller has the grace time
+                world.wait(GRACE + 1)
+        while not writer.done:
+            world.step(writer)
+            world.collect().finish()
+        assert world.records == {hashlib.sha256(LARGE).hexdigest()}
+        world.hold()
         world.end()
 
 

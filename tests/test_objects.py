@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import urllib.request
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import obstore
@@ -19,6 +22,8 @@ import pytest
 from obstore.store import from_url
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator import artifacts
+from vespera_orchestrator.artifacts import objects
 from vespera_orchestrator.artifacts.content import FolderContent, open_content
 from vespera_orchestrator.artifacts.objects import ObjectContent
 from vespera_orchestrator.contracts import ContentStore
@@ -135,6 +140,41 @@ def test_missing_and_changed_bytes_are_named_and_repaired(data):
         content.read(digest)
     with pytest.raises(CorruptContentError, match="missing"), content.open(digest):
         pass
+
+
+def key_of(digest: str, *, packed: bool = False) -> str:
+    """Where a content is, in the bucket."""
+    return f"some/folder/{digest[:2]}/{digest[2:]}{'.zst' if packed else ''}"
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize("data", [os.urandom(2 << 20), LARGE], ids=["at once", "in parts"])
+def test_what_is_large_is_sent_again_only_where_it_is_another(data):
+    """The same bytes, put again, are not sent; a damaged copy of the same size is replaced."""
+    content = ObjectContent("s3://bucket/some/folder")
+    digest, _ = content.put(data)
+    sent, real = [], content._obstore.put
+    content._obstore = SimpleNamespace(**{**vars(obstore), "put": lambda *args, **how: (sent.append(args[1]), real(*args, **how))})
+    content.put(data)
+    assert sent == []
+    obstore.put(bucket(), key_of(digest), data[:-1] + bytes([data[-1] ^ 1]))
+    content.put(data)
+    assert len(sent) == 1
+    assert content.read(digest) == data
+
+
+@pytest.mark.usefixtures("s3")
+def test_what_was_read_and_was_damaged_is_not_trusted(monkeypatch):
+    """Where the store's e-tag tells nothing of the damage, reading does, and the next put replaces what is there."""
+    data = os.urandom(2 << 20)
+    content = ObjectContent("s3://bucket/some/folder")
+    digest, _ = content.put(data)
+    wrong = obstore.put(bucket(), key_of(digest), bytes(len(data)))["e_tag"].strip('"')
+    monkeypatch.setattr(objects, "_e_tag", lambda _: wrong)
+    content.put(data)
+    assert content.verify(digest) is not None
+    content.put(data)
+    assert content.verify(digest) is None
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "A" * 64])
@@ -299,10 +339,238 @@ def test_two_machines_share_one_object_store(s3, tmp_path):
         subprocess.Popen([sys.executable, "-c", MACHINE, str(home), home.name], stdout=subprocess.PIPE, text=True) for home in homes
     ]
     assert [machine.communicate(timeout=60)[0].strip() for machine in machines] == ["24", "24"]
-    assert request(f"{s3}/bucket?list-type=2", "GET").count(b"<Key>") == 12 + 2 * 12
-    with vespera.open(homes[0], content="s3://bucket/shared") as orch, pytest.raises(InvalidInputError, match="object store"):
+    assert request(f"{s3}/bucket?list-type=2", "GET").count(b"<Key>") == 12 + 2 * 12 + len(homes)
+
+
+# --- taking away ------------------------------------------------------------------------
+
+AT_ONCE = -60.0
+"""A grace time that is over before it began."""
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Nobody waits for an hour."""
+    monkeypatch.setattr(artifacts, "_SHORTEST_GRACE_S", AT_ONCE)
+
+
+def opened(folder: Path, **how) -> vespera.Orchestrator:
+    """A project whose contents are in the bucket."""
+    folder.mkdir(exist_ok=True)
+    orch = vespera.open(folder, content="s3://bucket/shared", **how)
+    orch.initialize_session("test")
+    return orch
+
+
+@pytest.mark.usefixtures("s3", "hasty")
+def test_collecting_takes_two_calls(tmp_path):
+    """The first marks what nothing refers to, the second takes it away; a dry run only tells; the same can be saved again."""
+    with opened(tmp_path) as orch:
+        kept = orch.artifacts.save("Kept", "kept")
+        gone = orch.artifacts.draft("Gone", "gone" * 3000)
+
+        def collect(*, dry_run: bool) -> tuple[int, int, int]:
+            told = orch.artifacts.collect_garbage(older_than_s=AT_ONCE, dry_run=dry_run)
+            return told.contents, told.condemned, told.kept
+
+        assert orch.artifacts.collect_garbage(older_than_s=3600).kept == 1
+        assert [collect(dry_run=True), collect(dry_run=True), collect(dry_run=False)] == [(0, 1, 0)] * 3
+        assert [collect(dry_run=True), collect(dry_run=False), collect(dry_run=False)] == [(1, 0, 0), (1, 0, 0), (0, 0, 0)]
+        assert orch.artifacts.read(kept) == b"kept"
+        assert orch.artifacts._content.verify(gone.digest) == "the object is missing"
+        again = orch.artifacts.save("Again", "gone" * 3000)
+        assert again.digest == gone.digest
+        assert collect(dry_run=False) == (0, 0, 0)
+        assert orch.artifacts.verify() == []
+        assert orch.check().is_clean
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_check_tells_what_belongs_to_nothing(tmp_path, monkeypatch):
+    """As a note, where nobody else uses the place; it changes nothing."""
+    with opened(tmp_path / "first") as orch:
+        orch.artifacts.draft("Gone", "gone")
+        assert orch.check().findings == ()
+        monkeypatch.setattr(objects, "utcnow", lambda: datetime.now(UTC) + timedelta(days=2))
+        before = sorted(about["path"] for some in obstore.list(bucket()) for about in some)
+        (finding,) = orch.check().findings
+        assert (finding.kind, "1 contents" in finding.sentence) == ("orphan", True)
+        assert sorted(about["path"] for some in obstore.list(bucket()) for about in some) == before
+        with opened(tmp_path / "other") as other:
+            other.artifacts.save("Other", "other")
+        assert orch.check().findings == ()
+
+
+@pytest.mark.usefixtures("s3", "hasty")
+def test_what_another_store_refers_to_is_never_collected(tmp_path):
+    """Whoever puts something leaves its name; nobody collects beside another, or where only others put something."""
+    first, second = opened(tmp_path / "first"), opened(tmp_path / "second")
+    with first, second:
+        theirs = first.artifacts.save("Theirs", "theirs")
+        with pytest.raises(InvalidInputError, match="other stores put"):
+            second.artifacts.collect_garbage(older_than_s=AT_ONCE)
+        assert first.artifacts.collect_garbage(older_than_s=AT_ONCE).condemned == 0
+        second.artifacts.draft("Gone", "gone")
+        for orch, other in ((first, "second"), (second, "first")):
+            with pytest.raises(InvalidInputError, match=rf"other stores put.*users/.*{other}/.task_orchestrator/.*delete that object"):
+                orch.artifacts.collect_garbage(older_than_s=AT_ONCE)
+        assert first.artifacts.read(theirs) == b"theirs"
+        (name,) = [
+            about["path"]
+            for some in obstore.list(bucket(), "shared/users")
+            for about in some
+            if b"second" in bytes(obstore.get(bucket(), about["path"]).bytes())
+        ]
+        obstore.delete(bucket(), name)
+        assert [first.artifacts.collect_garbage(older_than_s=AT_ONCE).condemned for _ in range(2)] == [1, 0]
+        with pytest.raises(InvalidInputError, match=r"other stores put.*first"):
+            second.artifacts.collect_garbage(older_than_s=AT_ONCE)
+        assert first.artifacts.collect_garbage(older_than_s=AT_ONCE, sole_user=True).condemned == 0
+        assert first.artifacts.read(theirs) == b"theirs"
+
+
+@pytest.mark.usefixtures("s3", "hasty")
+def test_what_nobody_is_known_to_have_put_is_not_collected(tmp_path):
+    """A store that has put nothing does not take away what it finds there, unless it is told that nobody needs it."""
+    digest, _ = ObjectContent("s3://bucket/shared").put(b"somebody's own")
+    with opened(tmp_path) as orch:
+        with pytest.raises(InvalidInputError, match=r"has put nothing into s3://bucket/shared.*sole_user=True"):
+            orch.artifacts.collect_garbage(older_than_s=AT_ONCE)
+        for _ in range(2):
+            orch.artifacts.collect_garbage(older_than_s=AT_ONCE, sole_user=True)
+        assert orch.artifacts._content.verify(digest) is not None
+
+
+@pytest.mark.usefixtures("s3", "hasty")
+def test_a_copy_of_a_home_is_another_store(tmp_path):
+    """What only the copy refers to would not be known to the first one, so neither collects."""
+    with opened(tmp_path / "first") as orch:
+        orch.artifacts.save("Title", "text")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    with opened(tmp_path / "copy") as orch:
+        orch.artifacts.save("Title", "another")
+        with pytest.raises(InvalidInputError, match="other stores put"):
+            orch.artifacts.collect_garbage(older_than_s=AT_ONCE)
+
+
+def test_a_content_store_of_ones_own_is_not_collected(tmp_path):
+    """It is said so."""
+
+    class Own:
+        url = "own:"
+        put = read = open = path = verify = lambda *_: None
+
+    with vespera.open(tmp_path, content=Own()) as orch, pytest.raises(InvalidInputError, match="not collected from here; Own may know"):
         orch.artifacts.collect_garbage()
 
+
+COLLECTOR = """
+import os, signal, sys
+from types import SimpleNamespace
+import obstore
+from vespera_orchestrator.artifacts.objects import ObjectContent
+
+content, left = ObjectContent("s3://bucket/some/folder"), int(sys.argv[2])
+def dying(real):
+    def call(*args, **how):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **how)
+    return call
+content._obstore = SimpleNamespace(**{
+    name: dying(value) if name in ("put", "get", "head", "list", "delete") else value for name, value in vars(obstore).items()
+})
+if sys.argv[1] == "collect":
+    content.collect(lambda: set(sys.argv[3:]), older_than_s=-60)
+else:
+    content.used_by("somebody")
+    content.put(b"gone")
+"""
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize("doing", ["collect", "put"])
+def test_killed_at_every_request(doing):
+    """SIGKILL before each request of collecting or putting: what is referred to stays, and the same call again finishes the work."""
+    ended, step = None, 0
+    while ended != 0:
+        step += 1
+        content = ObjectContent("s3://bucket/some/folder")
+        kept, gone, packed = (content.put(data)[0] for data in (b"kept", b"gone", b"packed " * 3000))
+        if step % 2:
+            content.collect(lambda kept=kept: {kept}, older_than_s=AT_ONCE)
+        ended = subprocess.run([sys.executable, "-c", COLLECTOR, doing, str(step), kept], check=False).returncode
+        assert ended in {0, -signal.SIGKILL}
+        assert content.read(kept) == b"kept"
+        assert content.read(content.put(b"gone")[0]) == b"gone"
+        assert content.collect(lambda gone=gone, kept=kept: {gone, kept}, older_than_s=3600).contents == 0
+        assert content.read(gone) == b"gone"
+        for _ in range(2):
+            content.collect(lambda kept=kept: {kept}, older_than_s=AT_ONCE)
+        assert [content.verify(digest) is None for digest in (kept, gone, packed)] == [True, False, False]
+    assert step > 2
+
+
+RACING = """
+import os, random, sys, time
+from pathlib import Path
+from vespera_orchestrator.artifacts.objects import ObjectContent
+
+records, what, seconds, grace = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), 2.5
+content, until, rounds, taken = ObjectContent("s3://bucket"), time.monotonic() + float(sys.argv[3]), 0, 0
+while time.monotonic() < until:
+    rounds += 1
+    if what == "collector":
+        taken += content.collect(lambda: {name[:64] for name in os.listdir(records)}, older_than_s=grace).contents
+        continue
+    number = random.randrange(30)
+    data = (b"content %d " % number) * (1 if number % 2 else 900)
+    began = time.monotonic()
+    digest, _ = content.put(data)
+    record = records / f"{digest}-{what}"
+    record.touch()
+    in_time = time.monotonic() - began < grace / 2  # times there are whole seconds, and a slower caller was promised nothing
+    for _ in range(3):
+        if in_time and content.read(digest) != data:
+            sys.exit(f"lost {digest}")
+        time.sleep(random.random() * 0.4)
+    record.unlink()
+print(rounds, taken)
+"""
+
+
+def race(folder: Path, seconds: float) -> tuple[int, int]:
+    """Let three writers and two collectors work on one bucket; return how much was put, and how much taken away."""
+    folder.mkdir()
+    words = ["ada", "bob", "cyd", "collector", "collector"]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RACING, str(folder), word, str(seconds)], stdout=subprocess.PIPE, text=True)
+        for word in words
+    ]
+    told = [process.communicate(timeout=seconds + 60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 5
+    counts = [tuple(map(int, line.split())) for line in told]
+    return sum(rounds for rounds, _ in counts[:3]), sum(taken for _, taken in counts[3:])
+
+
+@pytest.mark.usefixtures("s3")
+def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
+    """Processes put, record, read and forget the same contents while others collect: nothing recorded is ever missing."""
+    put, taken = race(tmp_path / "records", 12)
+    assert put > 20
+    assert taken > 2
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("s3")
+def test_collecting_beside_writers_for_long(tmp_path):
+    """The same for two minutes."""
+    assert min(race(tmp_path / "records", 120)) > 50
+
+
+# --- processes and threads ----------------------------------------------------------------
 
 FORKED = """
 import os, sys

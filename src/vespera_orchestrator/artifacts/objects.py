@@ -19,7 +19,7 @@ a mark, before the writer looked               The writer puts the next copy. No
 a deletion that slept for days                 It hits a copy with a mark: since then nobody has come to rely on it.
 a collector is killed                          Its marks stand, and the next call goes on from there. Two at once do the same twice.
 a writer is killed                             What it put is referred to by nobody, and is collected like anything else.
-a reader                                       Where a copy is missing and has a mark, it looks for the next.
+a reader                                       Where a copy is missing and has a mark, it looks for later ones.
 another store begins to use the place          It leaves its name (``users/``) before its first look for a mark. Whoever deletes lists
                                                the names after the grace time of the marks, finds it, and refuses.
 =============================================  ================================================================================
@@ -37,7 +37,6 @@ import re
 import tempfile
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -183,8 +182,12 @@ class ObjectContent:
                 self._delete(_key(digest, n, packed=form) for n in range(number) for form in (False, True))
 
     def _unmarked(self, digest: str, number: int) -> int:
-        """Return the number of the first copy that has no mark, from this one on."""
-        return next(n for n in count(number) if not self._marked(digest, n))
+        """Return the number of the first copy that has no mark, from this one on. One request, or two where a mark is found."""
+        if not self._marked(digest, number):
+            return number
+        with self._translating():
+            listed = [about["path"] for some in self._obstore.list(self._store, f"condemned/{digest}") for about in some]
+        return 1 + max(int(path.rpartition("/")[2]) for path in listed)
 
     def _marked(self, digest: str, number: int) -> bool:
         try:
@@ -234,13 +237,12 @@ class ObjectContent:
         return None
 
     def _get(self, digest: str) -> tuple[Any, str, bool]:
-        for number in count():
-            for packed in (False, True):
-                key = _key(digest, number, packed=packed)
+        tried, number = -1, 0
+        while tried != number:
+            for key, packed in ((_key(digest, n, packed=form), form) for n in range(number, tried, -1) for form in (False, True)):
                 with suppress(FileNotFoundError), self._translating():
                     return self._obstore.get(self._store, key), key, packed
-            if not self._marked(digest, number):
-                break
+            tried, number = number, self._unmarked(digest, number)
         raise CorruptContentError(digest, self._named(_key(digest, 0, packed=False)), "the object is missing")
 
     # taking away

@@ -64,7 +64,8 @@ def _orphans(orch: Orchestrator) -> Iterator[Finding]:
         return  # others use the object store as well, and what is theirs cannot be told from here
     contents = garbage.contents + garbage.condemned
     if contents or garbage.leftovers:
-        sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing ({garbage.size_bytes:,} bytes)"
+        size = f" ({garbage.size_bytes:,} bytes)" if garbage.size_bytes else ""
+        sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing{size}"
         yield Finding(Severity.NOTE, "orphan", "artifacts", sentence, "orch.artifacts.collect_garbage() takes them away")
 
 
