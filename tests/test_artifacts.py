@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import dying
 from vespera_orchestrator._model import Session, TaskDraft, new_id, utcnow
 from vespera_orchestrator._sessions import Config, Home, Scope
 from vespera_orchestrator.artifacts import Artifacts, FolderContent
@@ -588,40 +589,33 @@ def test_collecting_is_refused_where_somebody_else_may_rely_on_it(artifacts, sco
 
 
 SAVED_OR_NOT = """
-import os, signal, sys
+import sys
 from pathlib import Path
+from dying import CHANGING, killed_before
 import vespera_orchestrator as vespera
 
 folder = Path(sys.argv[1])
-CALLS = ("open", "write", "fsync", "replace", "unlink", "utime", "makedirs", "close", "read")
 with vespera.open(folder) as orch:
     orch.initialize_session("test")
     (folder / "made.txt").write_text("a file " * 2000)
-step, ended = 0, None
-while ended != 0:
+
+def complete(orch):
+    orch.complete_task(task, summary="done", detailed_work=f"work of step {step} " * 900, file_paths=["made.txt"])
+
+def act():
+    with vespera.open(folder) as orch:
+        orch.artifacts.save("Notes", f"notes of step {step} " * 900, task=task)
+        complete(orch)
+
+step, killed = 0, True
+while killed:
     step += 1
     with vespera.open(folder) as orch:
         task = orch.plan_task(f"Write {step}")
-    child = os.fork()
-    if child == 0:
-        left = step
-        for name in CALLS:
-            def call(*args, real=getattr(os, name), **more):
-                global left
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(*args, **more)
-            setattr(os, name, call)
-        with vespera.open(folder) as orch:
-            orch.artifacts.save("Notes", f"notes of step {step} " * 900, task=task)
-            orch.complete_task(task, summary="done", detailed_work=f"work of step {step} " * 900, file_paths=["made.txt"])
-        os._exit(0)
-    ended = os.waitpid(child, 0)[1]
-    assert ended in (0, signal.SIGKILL), ended
+    killed = killed_before(step, act, CHANGING)
     with vespera.open(folder) as orch:
         assert orch.artifacts.verify() == []
-        orch.complete_task(task, summary="done", detailed_work=f"work of step {step} " * 900, file_paths=["made.txt"])
+        complete(orch)
         assert {a.title for a in orch.artifacts.list(task=task)} >= {f"Write {step}", "made.txt"}
 print(step)
 """
@@ -629,6 +623,4 @@ print(step)
 
 def test_killed_at_every_step_of_saving(tmp_path):
     """SIGKILL before each file operation of saving and completing: no record without its bytes, and the same call again succeeds."""
-    ended = subprocess.run([sys.executable, "-c", SAVED_OR_NOT, str(tmp_path)], check=False, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout) > 25
+    assert dying.run(SAVED_OR_NOT, str(tmp_path)) > 25

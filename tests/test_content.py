@@ -8,7 +8,6 @@ import io
 import multiprocessing
 import os
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dying
 import vespera_orchestrator as vespera
 from vespera_orchestrator.artifacts.content import Collected, FolderContent
 from vespera_orchestrator.contracts import ContentStore
@@ -164,31 +164,6 @@ def test_no_room_leaves_nothing(content):
     child.join()
     assert all("free some disk space" in sentence for sentence in sentences)
     assert [p for p in content.folder.rglob("*") if p.is_file()] == []
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from vespera_orchestrator.artifacts.content import FolderContent
-
-name = sys.argv[2]
-real = getattr(os, name)
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(os, name, die)
-FolderContent(Path(sys.argv[1])).put(b"half of this would be worse than nothing")
-"""
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_killed_writer_leaves_nothing_under_a_final_name(content, call):
-    """SIGKILL before the bytes are durable, or before the rename: only ``tmp/`` knows of it, and the next writer succeeds."""
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(content.folder), call], check=False)
-    assert ended.returncode == -signal.SIGKILL
-    assert final_files(content.folder) == []
-    assert len(list((content.folder / "tmp").iterdir())) == 1
-    digest, _ = content.put(b"half of this would be worse than nothing")
-    assert content.verify(digest) is None
 
 
 def test_what_is_acknowledged_is_durable(content, monkeypatch):
@@ -507,35 +482,25 @@ def test_collecting_beside_writers_for_long(tmp_path):
 # --- killed at every step --------------------------------------------------------------------
 
 STEPS = """
-import io, os, signal, sys
+import io, os, sys
 from pathlib import Path
+from dying import killed_before
 from vespera_orchestrator.artifacts.content import FolderContent
 
 folder, doing = Path(sys.argv[1]), sys.argv[2]
-CALLS = ("open", "write", "fsync", "replace", "unlink", "utime", "makedirs", "mkdir", "listdir", "scandir", "stat", "fstat", "close")
 TEXT = b"all of it or nothing " * 20000
 NOISE = bytes(os.urandom(3 << 20))
 DATA = {"small": b"all of it or nothing", "text": TEXT, "stream": TEXT, "noise": NOISE, "repair": TEXT, "collect": TEXT}[doing]
 
-def act(content):
+def act():
+    content = FolderContent(folder / str(step))
     if doing == "collect":
         content.collect(lambda: {keep}, older_than_s=0)
     else:
         content.put(io.BytesIO(DATA) if doing in ("stream", "noise") else DATA)
 
-def die_at(step):
-    left = step
-    for name in CALLS:
-        def call(*args, real=getattr(os, name), **more):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **more)
-        setattr(os, name, call)
-
-step, ended = 0, None
-while ended != 0:
+step, killed = 0, True
+while killed:
     step += 1
     content = FolderContent(folder / str(step))
     keep, _ = content.put(b"kept all along " * 1000)
@@ -545,23 +510,13 @@ while ended != 0:
         os.chmod(place, 0o644)
         if doing == "repair":
             place.write_bytes(b"damaged")
-    child = os.fork()
-    if child == 0:
-        try:
-            die_at(step)
-            act(FolderContent(content.folder))
-        except BaseException as exc:
-            print(repr(exc), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    ended = os.waitpid(child, 0)[1]
-    assert ended in (0, signal.SIGKILL), ended
+    killed = killed_before(step, act)
     assert content.verify(keep) is None
     for path in content.folder.glob("??/*"):
         problem = content.verify(path.parent.name + path.name[:62])
         assert problem is None or doing == "repair", problem
     assert content.read(content.put(DATA)[0]) == DATA
-    if ended:
+    if killed:
         content.collect(lambda: {keep}, older_than_s=-60)
         assert [p for p in content.folder.rglob("*") if p.is_file() and not p.match(keep[:2] + "/*")] == []
         assert content.verify(keep) is None
@@ -572,9 +527,7 @@ print(step - 1)
 @pytest.mark.parametrize("doing", ["small", "text", "stream", "noise", "repair", "collect"])
 def test_killed_at_every_step(tmp_path, doing):
     """SIGKILL before each system call that putting or collecting makes: all or nothing, the next put succeeds, the rest is cleared."""
-    ended = subprocess.run([sys.executable, "-c", STEPS, str(tmp_path), doing], check=False, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout) >= 8
+    assert dying.run(STEPS, str(tmp_path), doing) >= 8
 
 
 # --- a disk that is full -----------------------------------------------------------------------

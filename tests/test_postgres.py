@@ -259,11 +259,24 @@ def test_several_stores_live_in_one_database(store, session_id, postgres):
         start_session(second)
         assert [one.id for one in store.sessions()] == [session_id]
         assert second._database.log_key != store._database.log_key
+        assert second.identity != store.identity
     finally:
         second.close()
         with psycopg.connect(postgres, autocommit=True) as db:
             db.execute("SET client_min_messages = warning")
             db.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+def test_it_knows_itself_however_it_is_addressed(store, postgres_url):
+    """The same records have one identity, by whatever address and role they are opened."""
+    for more in ("application_name=another", "options=-crole%3Dpg_read_all_data"):
+        other = PostgresStore.open(f"{postgres_url}&{more}")
+        if "role" in more:  # the schema is not that role's: only what names the server is tried
+            with other._looking() as db:
+                assert str(db.execute("SELECT system_identifier FROM pg_control_system()", ()).fetchone()[0]) in store.identity
+        else:
+            assert other.identity == store.identity
+        other.close()
 
 
 def test_a_schema_that_vanished_is_told(store, session_id, schema, db):

@@ -127,6 +127,22 @@ def test_it_keeps_the_contract(store, path):
         open_store("mysql://x", path, utcnow)
 
 
+def test_it_knows_itself_from_its_copies(store, path, tmp_path):
+    """Who opens the same file has the same records; a copy, a file made anew in its place, and any store in memory have others."""
+    others = [SQLiteStore.open(path), SQLiteStore.open(None), SQLiteStore.open(None)]
+    store.copy_to(tmp_path / "copy.db")
+    others.append(SQLiteStore.open(tmp_path / "copy.db"))
+    identities = [store.identity, *(other.identity for other in others)]
+    assert identities[0] == identities[1]
+    assert len(set(identities)) == 4
+    for each in (store, *others):
+        each.close()
+    path.unlink()
+    anew = SQLiteStore.open(path)
+    assert anew.identity not in identities
+    anew.close()
+
+
 def test_memory_is_of_this_process_only():
     """A store in memory is a fresh one each time and leaves no file."""
     first, second = SQLiteStore.open(None), SQLiteStore.open(None)
