@@ -20,6 +20,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import attrs
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
@@ -114,6 +115,23 @@ def test_what_counts_as_text(media_type, yes):
 
 
 # --- ranking ----------------------------------------------------------------
+
+
+def test_what_a_text_begins_with_counts_more():
+    """Of two texts with the same words, the one that says first what was asked for goes first: by its beginning, and by its title."""
+    filler = "many other words of no account stand here and take up a line of their own in the text "
+    late = Found("a", "Notes", 0, 100, f"{filler}lease, then expiry", passages=1, score=5.0)
+    early = Found("b", "Notes", 0, 100, f"lease, then expiry {filler}", passages=1, score=5.0)
+    titled = attrs.evolve(late, artifact_id="c", title="Expiry of a lease")
+    deep = attrs.evolve(early, artifact_id="d", start=9000)
+    assert [entry.passage.artifact_id for entry in rank("lease expiry", [late, deep, early, titled])] == ["c", "b", "d", "a"]
+
+
+@given(st.permutations(["alpha", "beta", "gamma", "delta"]), st.floats(-1e-9, 1e-9))
+def test_what_scores_alike_has_one_order(titles, noise):
+    """Texts that score alike come in one order, whatever their ids, the order of writing and the last digits of their scores."""
+    found = [Found(f"{number}", title, 0, 5, "lease", passages=1, score=5.0 + number * noise) for number, title in enumerate(titles)]
+    assert [entry.passage.title for entry in rank("lease", found)] == ["alpha", "beta", "delta", "gamma"]
 
 
 def test_a_dense_document_goes_before_a_mention():

@@ -342,14 +342,18 @@ def test_superseded_versions_come_last(home):
 
 
 def test_a_passage_found_both_ways_counts_once_and_for_both():
-    """Fusion adds what words and vectors say of one passage; scores keep their margins."""
-    worded = Found("a", "", 0, 9, "lease expiry", passages=1, score=5.0)
-    other = Found("b", "", 0, 9, "lease expiry", passages=1, score=5.0)
-    near = [attrs.evolve(other, score=0.0, cosine=0.9), Found("c", "", 0, 4, "rent", passages=1, cosine=0.4)]
-    ranked = rank("lease expiry", [worded, other], near)
+    """Fusion adds what words and vectors say of one passage; another scale of cosines changes nothing."""
+    query, far = np.array([1.0, 0.0]), np.array([0.1, 1.0])
+    worded = Found("a", "", 0, 9, "lease expiry", passages=1, score=5.0, vector=far)
+    other = Found("b", "", 0, 9, "lease expiry", passages=1, score=5.0, vector=query)
+    near = [attrs.evolve(other, score=0.0, cosine=0.9), Found("c", "", 0, 4, "rent", passages=1, cosine=0.4, vector=far)]
+    ranked = rank("lease expiry", [worded, other], near, vector=query)
     assert [entry.passage.artifact_id for entry in ranked] == ["b", "a", "c"]
-    assert ranked[0].score - ranked[1].score == pytest.approx(0.5)
-    assert [e.passage.artifact_id for e in rank("lease expiry", [worded, other], near, least_cosine=0.5)] == ["b", "a"]
+    assert [e.passage.artifact_id for e in rank("lease expiry", [worded, other], near, vector=query, least_cosine=0.5)] == ["b", "a"]
+    narrow = [attrs.evolve(entry, vector=entry.vector + np.array([5.0, 0.0])) for entry in (worded, other)]
+    again = rank("lease expiry", narrow, vector=query)
+    assert again[0].score - again[1].score == pytest.approx(0.5, abs=1e-6)
+    assert [entry.passage.artifact_id for entry in rank("lease expiry", narrow)] == ["a", "b"]
 
 
 # --- large tables, small writes ---------------------------------------------------

@@ -541,7 +541,7 @@ class ArtifactIndex:
         if mode == "vector":
             return Answer(tuple(ranking.rank_near(near)), mode)
         least = getattr(self.embedder, "least_cosine", None)
-        return Answer(tuple(ranking.rank(query, text, near, least_cosine=least)), "text" if vector is None else "hybrid")
+        return Answer(tuple(ranking.rank(query, text, near, vector=vector, least_cosine=least)), "text" if vector is None else "hybrid")
 
 
 def _passage_of(entry: dict[str, Any]) -> str:

@@ -1,9 +1,15 @@
 """Which artifact answers a query best, given the passages that were found by their words and by their vectors.
 
-Scores are kept as scores, not turned into ranks: their margins are the best evidence there is, and a fusion of ranks throws them away. An
-artifact counts by the score of its best passage, by its density (the mean over all its passages, so that one that speaks of nothing else
-wins over one that mentions it), by how near its best vector is, by how much of the query one passage covers, and by how many neighbouring
-words of the query stand together there.
+Scores are kept as scores, not turned into ranks: their margins are the best evidence there is, and a fusion of ranks throws them away. Six
+things speak for an artifact, and their weighted sum is its score:
+
+* **words**: the score of its best passage;
+* **density**: the mean over all its passages, so that one that speaks of nothing else wins over one that mentions it;
+* **nearness**: how near the sum of its passages' vectors is, in standard deviations from the mean of the candidates: what cosines mean
+  differs from model to model;
+* **neighbours**: how many neighbouring words of the query stand together in one passage;
+* **opening**: how much of the query stands near the artifact's beginning, its title included: a text says first what it is about;
+* **lead**: how much of the query stands near the beginning of one passage, which is how a function, a heading or a paragraph begins.
 """
 
 from __future__ import annotations
@@ -12,20 +18,29 @@ import math
 from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from operator import mul
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from vespera_orchestrator.artifacts.passages import WORD, identifier_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
-_DENSITY, _NEARNESS, _COVERAGE, _NEIGHBOURS, _BEST, _LENGTH = 0.65, 0.5, 0.7, 0.9, 0.8, 0.12
-_ROUGH_DENSITY, _ROUGH_NEARNESS = 0.4, 0.35
-"""Weights, fitted on commit messages with their diffs and docstrings with their functions; each fit moved the other set by 0.01 at most."""
+_WEIGHTS = (1.0, 0.75, 0.25, 1.1, 2.0, 0.7)
+"""Of words, density, nearness, neighbours, opening and lead. Fitted on five kinds of text, by words alone and with vectors, and held on
+twelve others; `benchmarks/retrieval.py` asks anew."""
+_ROUGH_WEIGHTS = (1.0, 0.4, 0.35)
+"""Of words, density and the nearest vector, for choosing whom to look at closely."""
+_SHOWN_NEARNESS = 0.6
+"""Of the nearest vector, beside the weights above, for which passage of an artifact is shown."""
 _CANDIDATES = 60
 """So many artifacts are looked at closely; the right one is hardly ever below."""
+_OPENING_WORDS = 16
+"""A word counts half when so many others stand before it."""
+_WORD_CHARACTERS = 6
 
 _STOP_WORDS = frozenset({
     "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such",
@@ -49,6 +64,8 @@ class Found:
     """How well its words match; 0 when it was found by its vector alone."""
     cosine: float | None = None
     """How near its vector is to the query's; ``None`` when it was not among the nearest."""
+    vector: Any = attrs.field(default=None, eq=False, repr=False)
+    """Its vector as an array; ``None`` where it has none, or vectors were not looked for."""
     superseded: bool = False
 
 
@@ -76,18 +93,26 @@ def _terms(word: str) -> tuple[str, ...]:
     return tuple(_stem(part.lower()) for part in identifier_parts(word) or [word])
 
 
+_SILENT = frozenset(_stem(word) for word in _STOP_WORDS)
+
+
 def terms(text: str) -> list[str]:
     """Return the words of *text* in order, identifiers taken apart, lower case, without endings."""
     return [term for word in WORD.findall(text) for term in _terms(word)]
 
 
-def rank(query: str, found: Sequence[Found], near: Sequence[Found] = (), *, least_cosine: float | None = None) -> list[Ranked]:
+def rank(
+    query: str, found: Sequence[Found], near: Sequence[Found] = (), *, vector: Any = None, least_cosine: float | None = None
+) -> list[Ranked]:
     """Order the artifacts that *found* and *near* belong to, the best first; superseded ones after all others.
+
+    What scores alike to six digits is ordered by title and text, so that the answer does not hang on ids or on the order of writing.
 
     Args:
         query: What was asked for.
         found: Passages found by their words, with positive scores.
         near: Passages found by their vectors, with cosines.
+        vector: The query's, an array; without it only the words decide what *found* and *near* are worth.
         least_cosine: What is not found by its words must be at least that near.
 
     Returns:
@@ -95,15 +120,21 @@ def rank(query: str, found: Sequence[Found], near: Sequence[Found] = (), *, leas
     """
     groups = _groups(found, near, least_cosine)
     scale = _Scale.of(found, near)
-    rough = {key: scale.rough(group) for key, group in groups.items()}
-    order = sorted(groups, key=lambda key: (groups[key][0].superseded, -rough[key]))
-    asked = _Asked(query, [groups[key] for key in order[:_CANDIDATES]])
-    ranked = [scale.closely(asked, groups[key]) for key in order[:_CANDIDATES]]
-    ranked.sort(key=lambda entry: (entry.passage.superseded, -entry.score))
-    floor = min((entry.score for entry in ranked), default=0.0)
-    last = rough[order[len(ranked) - 1]] if ranked else 0.0
-    rest = [Ranked(scale.best(groups[key]), floor - 1 + min(0.0, rough[key] - last)) for key in order[_CANDIDATES:]]
-    return sorted(ranked + rest, key=lambda entry: entry.passage.superseded)
+    rough = sorted((Ranked(scale.best(group), scale.rough(group)) for group in groups.values()), key=_place)
+    judged, rest = rough[:_CANDIDATES], rough[_CANDIDATES:]
+    candidates = [groups[entry.passage.artifact_id] for entry in judged]
+    asked = _Asked(query, candidates)
+    nearness = _nearness(vector, candidates)
+    ranked = sorted((scale.closely(asked, *candidate) for candidate in zip(candidates, nearness, strict=True)), key=_place)
+    # All scores stay in one order: the first of the rest comes just behind the last that was looked at closely.
+    down = 1 + rest[0].score - min(entry.score for entry in ranked) if rest else 0.0
+    return sorted([*ranked, *(attrs.evolve(entry, score=entry.score - down) for entry in rest)], key=lambda entry: entry.passage.superseded)
+
+
+def _place(entry: Ranked) -> tuple[bool, float, str, str, str]:
+    """Return what decides where *entry* stands."""
+    passage = entry.passage
+    return passage.superseded, -round(entry.score, 6), passage.title, passage.text, passage.artifact_id
 
 
 def rank_near(near: Sequence[Found]) -> list[Ranked]:
@@ -157,57 +188,90 @@ class _Scale:
         return sum(self.text(passage) for passage in group) / group[0].passages
 
     def best(self, group: Sequence[Found]) -> Found:
-        return max(group, key=lambda passage: self.text(passage) + _ROUGH_NEARNESS * self.near(passage))
+        words, _, nearness = _ROUGH_WEIGHTS
+        return max(group, key=lambda passage: words * self.text(passage) + nearness * self.near(passage))
 
     def rough(self, group: Sequence[Found]) -> float:
-        nearest = max(map(self.near, group))
-        return max(map(self.text, group)) + _ROUGH_DENSITY * self.density(group) + _ROUGH_NEARNESS * nearest
+        return _weighed(_ROUGH_WEIGHTS, (max(map(self.text, group)), self.density(group), max(map(self.near, group))))
 
-    def closely(self, asked: _Asked, group: Sequence[Found]) -> Ranked:
-        judged = [(self.text(passage), self.near(passage), *asked.judge(passage), passage) for passage in group]
-        score = (
-            _BEST * max(j[0] for j in judged)
-            + _DENSITY * self.density(group)
-            + _NEARNESS * max(j[1] for j in judged)
-            + _COVERAGE * max(j[2] for j in judged)
-            + _NEIGHBOURS * max(j[3] for j in judged)
-            - _LENGTH * math.log(group[0].passages)
-        )
-        shown = sorted(judged, key=lambda j: -(_BEST * j[0] + _NEARNESS * j[1] + _COVERAGE * j[2] + _NEIGHBOURS * j[3]))
-        return Ranked(shown[0][4], score, tuple(j[4] for j in shown[1:]))
+    def closely(self, asked: _Asked, group: Sequence[Found], nearness: float) -> Ranked:
+        judged = [(self.text(passage), asked.neighbours(passage), asked.lead(passage)) for passage in group]
+        words, neighbours, lead = map(max, zip(*judged, strict=True))
+        score = _weighed(_WEIGHTS, (words, self.density(group), nearness, neighbours, asked.opening(group), lead))
+        best, _, _, together, _, early = _WEIGHTS
+        worth = {
+            id(p): best * w + _SHOWN_NEARNESS * self.near(p) + together * n + early * e for p, (w, n, e) in zip(group, judged, strict=True)
+        }
+        shown = sorted(group, key=lambda passage: -worth[id(passage)])
+        return Ranked(shown[0], score, tuple(shown[1:]))
+
+
+def _nearness(vector: Any, groups: Sequence[Sequence[Found]]) -> list[float]:
+    """Return for each group how near its vectors are to *vector*, in standard deviations from the mean of all; 0 for what has none."""
+    cosines = [None if vector is None else _cosine(vector, [p.vector for p in group if p.vector is not None]) for group in groups]
+    known = [cosine for cosine in cosines if cosine is not None]
+    if not known:
+        return [0.0] * len(groups)
+    mean, spread = fmean(known), pstdev(known)
+    return [(cosine - mean) / spread if cosine is not None and spread > 0 else 0.0 for cosine in cosines]
+
+
+def _cosine(vector: Any, others: Sequence[Any]) -> float | None:
+    """Return the cosine of *vector* and the sum of *others*; ``None`` when there is none."""
+    total = sum(others)
+    length = math.sqrt(total @ total) * math.sqrt(vector @ vector) if others else 0.0
+    return float(vector @ total) / length if length > 0 else None
+
+
+def _weighed(weights: Sequence[float], evidence: Sequence[float]) -> float:
+    return math.fsum(map(mul, weights, evidence))
 
 
 class _Asked:
     """The query's words, weighed by how rare they are among the candidates."""
 
     def __init__(self, query: str, groups: Sequence[Sequence[Found]]) -> None:
-        silent = {_stem(word) for word in _STOP_WORDS}
-        self.words = [term for term in terms(query) if term not in silent]
+        self.words = [term for term in terms(query) if term not in _SILENT]
         self.distinct = frozenset(self.words)
         self.places = {id(passage): self._places(f"{passage.title}\n{passage.text}") for group in groups for passage in group}
         spread = Counter(term for group in groups for term in frozenset().union(*(self.places[id(passage)] for passage in group)))
-        self.weight = {term: math.log(1 + (len(groups) - spread[term] + 0.5) / (spread[term] + 0.5)) for term in self.distinct}
-        self.total = sum(self.weight.values()) or 1.0
+        weight = {term: math.log(1 + (len(groups) - spread[term] + 0.5) / (spread[term] + 0.5)) for term in self.distinct}
+        total = sum(weight.values())
+        self.weight = {term: part / total for term, part in weight.items()}
 
-    def _places(self, text: str) -> dict[str, set[int]]:
-        """Return where each of the query's words stands in *text*."""
-        distinct, found = self.distinct, dict[str, set[int]]()
+    def _places(self, text: str) -> dict[str, list[int]]:
+        """Return where each of the query's words stands in *text*, in order."""
+        distinct, found = self.distinct, dict[str, list[int]]()
         # Most words of a text are none of the query's: they are passed over in the comprehension, which is much the faster.
         for place, term in [(place, term) for place, term in enumerate(terms(text)) if term in distinct]:
-            found.setdefault(term, set()).add(place)
+            found.setdefault(term, []).append(place)
         return found
 
-    def judge(self, passage: Found) -> tuple[float, float]:
-        """Return the share of the query that the passage covers, and the share of its neighbouring words that stand together there."""
+    def lead(self, passage: Found) -> float:
+        """Return how much of the query stands near the beginning of *passage*, title first; 1 for all of it at the very beginning."""
+        return self._early({term: places[0] for term, places in self.places[id(passage)].items()})
+
+    def opening(self, group: Sequence[Found]) -> float:
+        """Return the same for the beginning of the artifact, as far as its passages were found."""
+        first: dict[str, float] = {}
+        for passage in group:
+            title, before = len(terms(passage.title)), passage.start / _WORD_CHARACTERS
+            for term, (place, *_) in self.places[id(passage)].items():
+                whole = place if place < title else place + before
+                first[term] = min(whole, first.get(term, whole))
+        return self._early(first)
+
+    def _early(self, first: Mapping[str, float]) -> float:
+        return sum(self.weight[term] / (1 + place / _OPENING_WORDS) for term, place in first.items())
+
+    def neighbours(self, passage: Found) -> float:
+        """Return the share of the query's neighbouring words that stand together in *passage*."""
         here = self.places[id(passage)]
-        covered = sum(self.weight[term] for term in here) / self.total
-        if len(self.words) < 2:  # noqa: PLR2004 - a pair takes two
-            return covered, 0.0
-        together = sum(_together(here.get(a, ()), here.get(b, ())) for a, b in pairwise(self.words))
-        return covered, together / (len(self.words) - 1)
+        together = sum(_together(here[a], here[b]) for a, b in pairwise(self.words) if a in here and b in here)
+        return together / max(1, len(self.words) - 1)
 
 
-def _together(places: Iterable[int], others: Container[int]) -> float:
+def _together(places: Sequence[int], others: Sequence[int]) -> float:
     """Return 1 where one word follows the other, half of it with a word between them."""
     gaps = [gap for place in places for gap in (1, 2) if place + gap in others]
     return 1 / min(gaps) if gaps else 0.0

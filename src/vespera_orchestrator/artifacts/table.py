@@ -220,28 +220,39 @@ class Table:
         return by_text, [_found(row, cosine=1 - row["_distance"]) for row in near if row["_distance"] is not None]
 
     async def _search(self, words: str | None, vector: Any, condition: Any, width: int, *, exact: bool) -> list[Any]:
-        text = self._by_words(words, condition, width) if words else _nothing()
-        near = self._by_vector(vector, condition, width, exact=exact) if vector is not None else _nothing()
+        # Nearness is judged by all passages that were found, so those found by their words bring their vectors with them.
+        columns = [*_COLUMNS, "vector"] if vector is not None else [*_COLUMNS]
+        text = self._by_words(words, condition, width, columns) if words else _nothing()
+        near = self._by_vector(vector, condition, width, columns, exact=exact) if vector is not None else _nothing()
         return list(await asyncio.gather(text, near))
 
-    async def _by_words(self, words: str, condition: Any, width: int) -> Any:
+    async def _by_words(self, words: str, condition: Any, width: int, columns: list[str]) -> Any:
         from lancedb.query import MatchQuery
 
         # A match query takes words and no syntax: quotes, operators and brackets in a query are just not words.
         query = self._table.query().nearest_to_text(MatchQuery(words, "words"))
         query = query if condition is None else query.where(condition)
-        return await query.limit(width).select([*_COLUMNS, "_score"]).to_list()
+        return _rows(await query.limit(width).select([*columns, "_score"]).to_arrow())
 
-    async def _by_vector(self, vector: Any, condition: Any, width: int, *, exact: bool) -> Any:
+    async def _by_vector(self, vector: Any, condition: Any, width: int, columns: list[str], *, exact: bool) -> Any:
         query = self._table.query().nearest_to(vector).distance_type("cosine")
         # Refining compares the exact vectors of what the index found; without it the order within is a rough one.
         query = query.bypass_vector_index() if exact else query.nprobes(_PROBES).refine_factor(1)
         query = query if condition is None else query.where(condition)
-        return await query.limit(width).select([*_COLUMNS, "_distance"]).to_list()
+        return _rows(await query.limit(width).select([*columns, "_distance"]).to_arrow())
 
 
 async def _nothing() -> list[Any]:
     return []
+
+
+def _rows(found: Any) -> list[dict[str, Any]]:
+    """Return the rows of an Arrow table; vectors stay arrays, because lists of numbers cost more than the search."""
+    if "vector" not in found.column_names:
+        rows: list[dict[str, Any]] = found.to_pylist()
+        return rows
+    vectors = found["vector"].to_numpy()
+    return [{**row, "vector": vector} for row, vector in zip(found.drop_columns("vector").to_pylist(), vectors, strict=True)]
 
 
 def _found(row: dict[str, Any], *, score: float = 0.0, cosine: float | None = None) -> Found:
@@ -254,6 +265,7 @@ def _found(row: dict[str, Any], *, score: float = 0.0, cosine: float | None = No
         passages=row["passages"],
         score=score,
         cosine=cosine,
+        vector=row.get("vector"),
         superseded=row["superseded"],
     )
 
