@@ -5,8 +5,8 @@ things speak for an artifact, and their weighted sum is its score:
 
 * **words**: the score of its best passage;
 * **density**: the mean over all its passages, so that one that speaks of nothing else wins over one that mentions it;
-* **nearness**: how near the sum of its passages' vectors is, in standard deviations from the mean of the candidates: what cosines mean
-  differs from model to model;
+* **nearness**: how near the sum of the vectors of its passages found is, in standard deviations from the mean of the candidates: what a
+  cosine is worth differs from model to model;
 * **neighbours**: how many neighbouring words of the query stand together in one passage;
 * **opening**: how much of the query stands near the artifact's beginning, its title included: a text says first what it is about;
 * **lead**: how much of the query stands near the beginning of one passage, which is how a function, a heading or a paragraph begins.
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WEIGHTS = (1.0, 0.75, 0.25, 1.1, 2.0, 0.7)
-"""Of words, density, nearness, neighbours, opening and lead. Fitted on five kinds of text, by words alone and with vectors, and held on
-twelve others; `benchmarks/retrieval.py` asks anew."""
+"""Of words, density, nearness, neighbours, opening and lead. Fitted on five kinds of text, by words alone and with vectors, and checked
+on twelve others; `benchmarks/retrieval.py` asks anew."""
 _ROUGH_WEIGHTS = (1.0, 0.4, 0.35)
 """Of words, density and the nearest vector, for choosing whom to look at closely."""
 _SHOWN_NEARNESS = 0.6
@@ -273,5 +273,6 @@ class _Asked:
 
 def _together(places: Sequence[int], others: Sequence[int]) -> float:
     """Return 1 where one word follows the other, half of it with a word between them."""
-    gaps = [gap for place in places for gap in (1, 2) if place + gap in others]
+    following = frozenset(others)
+    gaps = [gap for place in places for gap in (1, 2) if place + gap in following]
     return 1 / min(gaps) if gaps else 0.0
