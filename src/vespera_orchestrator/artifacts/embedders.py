@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from vespera_orchestrator.contracts import Embedder
 from vespera_orchestrator.errors import EmbedderError, InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 AUTO, NONE = "auto", "none"
 STATIC = "wordllama"
@@ -27,6 +28,8 @@ _MODEL = "l2_supercat_256"
 _POOLING = 1
 """Raised whenever vectors are made differently from the same model."""
 _BEYOND_LATIN = "\u0250"
+_WORDS_KNOWN = 50_000
+"""So many words' tokens are remembered: about 10 MB."""
 _AT_ONCE = 256
 """So many texts are handed to a model together."""
 
@@ -66,7 +69,7 @@ def _checked(given: object) -> Embedder:
 
 
 class StaticEmbedder:
-    """Sums the vectors of a text's tokens, each as often as the logarithm of its count says: half a millisecond for a passage.
+    """Sums the vectors of a text's tokens, each as often as the logarithm of its count says: a tenth of a millisecond for a passage.
 
     Deterministic, offline, 48 MB of memory; the same vectors on every machine. Safe to use from several threads.
     """
@@ -80,6 +83,7 @@ class StaticEmbedder:
         self._tokens = folder / "tokenizers" / "l2_supercat_tokenizer_config.json"
         self._loaded: tuple[Any, Any] | None = None
         self._loading = threading.Lock()
+        self._known: dict[str, list[int]] = {}
 
     @classmethod
     def find(cls) -> StaticEmbedder | None:
@@ -104,9 +108,8 @@ class StaticEmbedder:
 
         matrix, tokenizer = self._model()
         vectors: Any = np.zeros((len(texts), self.dimensions), np.float32)
-        encoded = tokenizer.encode_batch([_plain(text) for text in texts], add_special_tokens=False)
-        for place, tokens in enumerate(encoded):
-            ids, counts = np.unique(np.asarray(tokens.ids, np.int64), return_counts=True)
+        for place, tokens in enumerate(self._tokens_of(texts, tokenizer)):
+            ids, counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
             vectors[place] = np.log1p(counts).astype(np.float32) @ matrix[ids]
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.where(lengths > 0, lengths, 1)
@@ -114,6 +117,18 @@ class StaticEmbedder:
     def query(self, text: str) -> Any:
         """See `contracts.Embedder.query`."""
         return self.passages([text])[0]
+
+    def _tokens_of(self, texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:
+        """Yield the tokens of each text, word by word: no token of the model reaches over a space, and most words come again and again."""
+        words = [WORD.findall(text) for text in texts]
+        # Replaced when full, never emptied: another thread may be reading it.
+        known = self._known if len(self._known) < _WORDS_KNOWN else {}
+        new = [word for word in set(chain.from_iterable(words)) if word not in known]
+        encoded = tokenizer.encode_batch([_plain(word) for word in new], add_special_tokens=False)
+        known.update((word, tokens.ids) for word, tokens in zip(new, encoded, strict=True))
+        self._known = known
+        for found in words:
+            yield list(chain.from_iterable(map(known.__getitem__, found)))
 
     def _model(self) -> tuple[Any, Any]:
         with self._loading:
@@ -137,13 +152,12 @@ class StaticEmbedder:
         return matrix, tokenizer
 
 
-def _plain(text: str) -> str:
-    """Leave words alone, identifiers taken apart, in small letters: a model of words knows ``config``, not ``parseConfig(``.
+def _plain(word: str) -> str:
+    """Take an identifier apart, in small letters: a model of words knows ``config``, not ``parseConfig``.
 
-    Words of other scripts than Latin are left out. The model spells them in bytes, and finds all of them alike.
+    Of a word of another script than Latin nothing is left. The model spells it in bytes, and finds all of them alike.
     """
-    words = (word for word in WORD.findall(text) if max(word) < _BEYOND_LATIN)
-    return " ".join(part for word in words for part in identifier_parts(word) or [word]).lower()
+    return " ".join(identifier_parts(word) or [word]).lower() if max(word) < _BEYOND_LATIN else ""
 
 
 # --- LanceDB's registry ---------------------------------------------------------

@@ -51,7 +51,7 @@ log = logging.getLogger("vespera_orchestrator")
 
 Mode = Literal["hybrid", "text", "vector"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever passages are cut or stored differently: an index of another format is made anew."""
 
 _KINDS = ("artifact_saved",)

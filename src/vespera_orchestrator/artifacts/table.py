@@ -16,7 +16,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -37,13 +36,14 @@ VECTOR_INDEX_FROM = 10_000
 _TABLE = "passages"
 _TRAINED_FOR = 4
 """A vector index is trained anew when the table has grown so many times; its cells become too full."""
+_VECTOR_PARTS = 4
+"""Every tidying adds a part to the vector index, and every search goes through all of them: a millisecond each."""
 _PROBES = 20
 _KEEP_VERSIONS = timedelta(minutes=5)
 """A reader holds a version for the length of one query; removing younger ones fails it."""
 _LONGEST_WORD = 65
 """Exclusive, so that a SHA-256 digest can be found."""
 _REASON_CHARACTERS = 200
-_TAG_MARK = "\x1f"
 _COLUMNS = ("artifact_id", "title", "start", "end", "passages", "superseded", "words")
 
 _opened_by: int | None = None
@@ -91,12 +91,10 @@ class Table:
     def make(cls, folder: Path, dimensions: int) -> Table:
         """Make an empty one."""
         connected = _connect(folder)
-        from lancedb.index import FTS
-
-        words = FTS(with_position=True, max_token_length=_LONGEST_WORD)
         with _door("make it"):
             table = run(connected.create_table(_TABLE, schema=_schema(dimensions)))
-            run(table.create_index("words", config=words, name="words"))
+            for column, config in _indices().items():
+                run(table.create_index(column, config=config, name=column))
         return cls(folder, table, dimensions)
 
     @classmethod
@@ -172,10 +170,14 @@ class Table:
         with _door("tidy it"):
             run(self._table.optimize(cleanup_older_than=_KEEP_VERSIONS))
             count = self.size().passages if self.dimensions else 0
-            if count < max(VECTOR_INDEX_FROM, trained * _TRAINED_FOR):
+            if count < VECTOR_INDEX_FROM or (count < trained * _TRAINED_FOR and self._vector_parts() < _VECTOR_PARTS):
                 return trained
             run(self._table.create_index("vector", config=IvfSq(distance_type="cosine"), name="vector", replace=True))
         return count
+
+    def _vector_parts(self) -> int:
+        stats = run(self._table.index_stats("vector"))
+        return 0 if stats is None else int(stats.num_indices or 1)
 
     def without_vectors(self) -> list[str]:
         """Return the ids of artifacts that have passages without a vector."""
@@ -219,14 +221,14 @@ class Table:
         by_text = [_found(row, score=row["_score"]) for row in text]
         return by_text, [_found(row, cosine=1 - row["_distance"]) for row in near if row["_distance"] is not None]
 
-    async def _search(self, words: str | None, vector: Any, condition: Any, width: int, *, exact: bool) -> list[Any]:
+    async def _search(self, words: str | None, vector: Any, condition: str | None, width: int, *, exact: bool) -> list[Any]:
         # Nearness is judged by all passages that were found, so those found by their words bring their vectors with them.
         columns = [*_COLUMNS, "vector"] if vector is not None else [*_COLUMNS]
         text = self._by_words(words, condition, width, columns) if words else _nothing()
         near = self._by_vector(vector, condition, width, columns, exact=exact) if vector is not None else _nothing()
         return list(await asyncio.gather(text, near))
 
-    async def _by_words(self, words: str, condition: Any, width: int, columns: list[str]) -> Any:
+    async def _by_words(self, words: str, condition: str | None, width: int, columns: list[str]) -> Any:
         from lancedb.query import MatchQuery
 
         # A match query takes words and no syntax: quotes, operators and brackets in a query are just not words.
@@ -234,7 +236,7 @@ class Table:
         query = query if condition is None else query.where(condition)
         return _rows(await query.limit(width).select([*columns, "_score"]).to_arrow())
 
-    async def _by_vector(self, vector: Any, condition: Any, width: int, columns: list[str], *, exact: bool) -> Any:
+    async def _by_vector(self, vector: Any, condition: str | None, width: int, columns: list[str], *, exact: bool) -> Any:
         query = self._table.query().nearest_to(vector).distance_type("cosine")
         # Refining compares the exact vectors of what the index found; without it the order within is a rough one.
         query = query.bypass_vector_index() if exact else query.nprobes(_PROBES).refine_factor(1)
@@ -277,7 +279,7 @@ def row(artifact: Artifact, passage: passages.Passage, count: int) -> dict[str, 
         "session_id": artifact.session_id,
         "task_id": artifact.task_id or "",
         "kind": artifact.kind,
-        "tags": _TAG_MARK + _TAG_MARK.join(artifact.tags) + _TAG_MARK,
+        "tags": list(artifact.tags),
         "superseded": artifact.superseded,
         "title": artifact.title,
         "passages": count,
@@ -290,9 +292,9 @@ def row(artifact: Artifact, passage: passages.Passage, count: int) -> dict[str, 
 def _schema(dimensions: int) -> Any:
     import pyarrow as pa
 
-    texts = ("artifact_id", "session_id", "task_id", "kind", "tags", "title", "words")
+    texts = ("artifact_id", "session_id", "task_id", "kind", "title", "words")
     fields = [*((name, pa.string()) for name in texts), *((name, pa.int32()) for name in ("passages", "start", "end", "epoch"))]
-    fields.append(("superseded", pa.bool_()))
+    fields += [("tags", pa.list_(pa.string())), ("superseded", pa.bool_())]
     return pa.schema([*fields, ("vector", pa.list_(pa.float32(), dimensions))] if dimensions else fields)
 
 
@@ -309,16 +311,27 @@ def _arrow(rows: Sequence[dict[str, Any]], vectors: Any, epoch: int, dimensions:
     return plain.append_column(_schema(dimensions).field("vector"), column)
 
 
-def _condition(wanted: Wanted) -> Any:
-    from lancedb.expr import col, lit
+def _indices() -> dict[str, Any]:
+    """Return what is indexed from the beginning; the filters as well, or each of both ways of searching would read all of their columns."""
+    from lancedb.index import FTS, Bitmap, LabelList
 
-    among = {"session_id": wanted.session_ids, "task_id": wanted.task_ids}
-    parts = [col(n) == lit(v[0]) if len(v) == 1 else col(n).isin(list(v)) for n, v in among.items() if v is not None]
-    parts += [col("kind") == lit(wanted.kind)] if wanted.kind is not None else []
-    parts += [col("tags").contains(lit(_TAG_MARK + tag + _TAG_MARK)) for tag in wanted.tags]
-    if not wanted.include_superseded:
-        parts.append(~col("superseded"))
-    return reduce(lambda a, b: a & b, parts) if parts else None
+    # No positions: nothing asks for phrases, and they would be half of the index and of the time it takes to write.
+    words = FTS(with_position=False, max_token_length=_LONGEST_WORD)
+    return {"words": words, "tags": LabelList(), **{name: Bitmap() for name in ("session_id", "task_id", "kind", "superseded")}}
+
+
+def _condition(wanted: Wanted) -> str | None:
+    among = {"session_id": wanted.session_ids, "task_id": wanted.task_ids, "kind": None if wanted.kind is None else (wanted.kind,)}
+    parts = [f"{name} IN ({', '.join(map(_quoted, values))})" for name, values in among.items() if values]
+    # LanceDB's expressions know no function for lists.
+    parts += [f"array_has(tags, {_quoted(tag)})" for tag in wanted.tags]
+    parts += [] if wanted.include_superseded else ["NOT superseded"]
+    return " AND ".join(parts) or None
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as SQL writes it; a quote is all that must be doubled, backslashes stand for themselves."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 # --- LanceDB itself ---------------------------------------------------------
