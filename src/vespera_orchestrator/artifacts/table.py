@@ -36,7 +36,7 @@ VECTOR_INDEX_FROM = 10_000
 _TABLE = "passages"
 _TRAINED_FOR = 4
 """A vector index is trained anew when the table has grown so many times; its cells become too full."""
-_VECTOR_PARTS = 4
+_VECTOR_PARTS = 6
 """Every tidying adds a part to the vector index, and every search goes through all of them: a millisecond each."""
 _PROBES = 20
 _KEEP_VERSIONS = timedelta(minutes=5)
@@ -168,12 +168,16 @@ class Table:
         from lancedb.index import IvfSq
 
         with _door("tidy it"):
-            run(self._table.optimize(cleanup_older_than=_KEEP_VERSIONS))
             count = self.size().passages if self.dimensions else 0
-            if count < VECTOR_INDEX_FROM or (count < trained * _TRAINED_FOR and self._vector_parts() < _VECTOR_PARTS):
-                return trained
-            run(self._table.create_index("vector", config=IvfSq(distance_type="cosine"), name="vector", replace=True))
-        return count
+            parts = self._vector_parts() if count >= VECTOR_INDEX_FROM else None
+            due = parts is not None and (parts == 0 or parts >= _VECTOR_PARTS or count >= trained * _TRAINED_FOR)
+            if due and parts:
+                # Only without its parts are all files merged, and files with passages deleted from them make training take minutes.
+                run(self._table.drop_index("vector"))
+            run(self._table.optimize(cleanup_older_than=_KEEP_VERSIONS))
+            if due:
+                run(self._table.create_index("vector", config=IvfSq(distance_type="cosine"), name="vector"))
+        return count if due else trained
 
     def _vector_parts(self) -> int:
         stats = run(self._table.index_stats("vector"))

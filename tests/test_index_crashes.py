@@ -1,0 +1,175 @@
+"""The search index under kills, a full disk and old age: whatever happens, everything that was saved is found, once."""
+
+from __future__ import annotations
+
+import random
+import signal
+import string
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from test_index import open_artifacts, titles
+from vespera_orchestrator.artifacts import embedders, index, table
+from vespera_orchestrator.artifacts.passages import WORD
+from vespera_orchestrator.artifacts.table import Wanted
+
+# --- killed ---------------------------------------------------------------------
+
+BUSY = """
+import random, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_index import open_artifacts
+from vespera_orchestrator.artifacts import index, table
+
+index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 7, 12, 0, 4
+table.VECTOR_INDEX_FROM, table._VECTOR_PARTS = 300, 2
+run, choice = sys.argv[2], random.Random(sys.argv[2])
+artifacts = open_artifacts(Path(sys.argv[1]))
+artifacts.search("ocelot")
+print("ready", flush=True)
+for number in range(100_000):
+    for part in range(choice.randrange(1, 9)):
+        title = f"{{run}} {{number}} {{part}}"
+        artifacts.save(title, f"ocelot {{title}}")
+        print(title, flush=True)
+    artifacts.save("Shared", f"ocelot shared {{run}} {{number}}")
+    choice.choice([artifacts.catch_up, artifacts.rebuild_index, lambda: artifacts.search("ocelot"), lambda: artifacts.search("ocelot")])()
+"""
+
+
+def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]:
+    """Let a process save, search, catch up and rebuild, kill it, and return the titles whose saving it had acknowledged."""
+    command = [sys.executable, "-c", BUSY.format(tests=str(Path(__file__).parent)), str(project), str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=choice.uniform(0, 0.8))
+        child.kill()
+        # The last line may be cut off: it was not acknowledged then.
+        acknowledged = {line.rstrip("\n") for line in child.stdout.readlines() if line.endswith("\n")}
+    assert child.returncode == -signal.SIGKILL
+    return acknowledged
+
+
+def check_kills(project: Path, kills: int) -> None:
+    choice, saved = random.Random(kills), {"Shared"}
+    artifacts = open_artifacts(project)
+    artifacts.save("Shared", "ocelot shared")
+    for run in range(kills):
+        saved |= killed_at_random(project, run, choice)
+        wanted = choice.sample(sorted(saved), min(20, len(saved)))
+        assert all(title in titles(artifacts, f"ocelot {title}", limit=1000) for title in wanted)
+        assert artifacts.verify_index() == []
+        known = {artifact.title: artifact.id for artifact in artifacts.list(limit=None)}
+        assert saved <= known.keys()
+        rows = artifacts._index._table(artifacts._index._state()).rows()
+        current = [row["artifact_id"] for row in rows if not row["superseded"]]
+        assert sorted(current) == sorted(known.values())
+    assert len(list(artifacts._index._folder.glob("*/"))) == 1
+
+
+def test_killed_at_random_moments_everything_is_found_once(tmp_path):
+    """A few kills between saving, searching, catching up and rebuilding: the next search finds everything acknowledged, nothing twice."""
+    check_kills(tmp_path, 4)
+
+
+@pytest.mark.soak
+def test_a_hundred_kills_at_random_moments(tmp_path):
+    """The same a hundred times, in one index that all of them leave their traces in."""
+    check_kills(tmp_path, 100)
+
+
+# --- no room ----------------------------------------------------------------------
+
+FILLING = """
+import os, random, resource, string, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_index import open_artifacts
+from vespera_orchestrator.errors import VesperaError
+
+artifacts = open_artifacts(Path(sys.argv[1]))
+if not os.path.ismount(artifacts._index._folder):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+choice = random.Random(5)
+for number in range(2_000):
+    text = " ".join("".join(choice.choices(string.ascii_lowercase, k=8)) for _ in range(1500))
+    artifacts.save(f"Text {{number}}", f"numbat {{text}}")
+    try:
+        artifacts.search("numbat")
+    except VesperaError as exc:
+        artifacts.save("After", "numbat after the disk was full")
+        print(number, exc)
+        break
+"""
+
+
+@pytest.fixture
+def small_folder(tmp_path):
+    """Let the index have six megabytes of its own; where none can be mounted, the child limits its files instead."""
+    place = tmp_path / ".task_orchestrator" / "index.lance"
+    place.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], capture_output=True, check=False).returncode == 0
+    yield place
+    if mounted:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, small_folder):
+    """Until nothing fits any more it works; then the error names the remedy, saving goes on, and with room everything is found."""
+    script = FILLING.format(tests=str(Path(__file__).parent))
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True)
+    last, _, told = ended.stdout.partition(" ")
+    assert "free some disk space" in told, (ended.stdout, ended.stderr)
+    if small_folder.is_mount():
+        subprocess.run(["mount", "-o", "remount,size=100m", small_folder], check=True)
+    artifacts = open_artifacts(tmp_path)
+    assert set(titles(artifacts, "numbat", limit=1000)) == {"After", *(f"Text {n}" for n in range(int(last) + 1))}
+    assert artifacts.verify_index() == []
+
+
+# --- old age ------------------------------------------------------------------------
+
+
+def test_the_vector_index_stays_in_few_parts_and_finds_what_is_nearest(tmp_path, monkeypatch):
+    """However often it is tidied, the parts of the vector index are few, and the nearest passages are found as if all were compared."""
+    monkeypatch.setattr(index, "_TIDY_LEAST", 100)
+    monkeypatch.setattr(index, "_TIDY_ROOT", 0)
+    monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 300)
+    monkeypatch.setattr(table, "_VECTOR_PARTS", 3)
+    choice, artifacts = random.Random(3), open_artifacts(tmp_path)
+    words = ["".join(choice.choices(string.ascii_lowercase, k=5)) for _ in range(300)]
+    parts = set()
+    for batch in range(9):
+        for number in range(120):
+            artifacts.save(f"Note {batch * 100 + number}", " ".join(choice.choices(words, k=20)))
+        artifacts.catch_up()
+        inside = artifacts._index._table(artifacts._index._state())
+        parts.add(inside._vector_parts())
+    assert max(parts) == 3
+    wanted, embedder = Wanted(limit=10), embedders.choose("auto")
+    for _ in range(10):
+        vector = embedders.embed_query(embedder, " ".join(choice.choices(words, k=4)))
+        found, exact = (inside.search(None, vector, wanted, 20, exact=exact)[1][:10] for exact in (False, True))
+        assert len({p.artifact_id for p in found} & {p.artifact_id for p in exact}) >= 9
+
+
+MODEL = embedders.StaticEmbedder.find()
+
+
+@given(text=st.text(max_size=300) | st.lists(st.sampled_from(["parseConfig", "größer", "_x", "İ", "HTTP2"])).map(" ".join))
+@settings(max_examples=200, deadline=None)
+def test_tokens_word_by_word_are_those_of_the_whole_text(text):
+    """Vectors are the same as if the model had read the text in one piece."""
+    embedder = MODEL
+    _, tokenizer = embedder._model()
+    whole = " ".join(plain for word in WORD.findall(text) if (plain := embedders._plain(word)))
+    assert list(embedder._tokens_of([text], tokenizer)) == [tokenizer.encode(whole, add_special_tokens=False).ids]
