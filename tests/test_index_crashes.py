@@ -60,6 +60,7 @@ def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]
 
 
 def check_kills(project: Path, kills: int) -> None:
+    """Kill as often, and after each compare what is found, what the index holds, and what was saved."""
     choice, saved = random.Random(kills), {"Shared"}
     artifacts = open_artifacts(project)
     artifacts.save("Shared", "ocelot shared")
