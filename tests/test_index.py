@@ -30,7 +30,7 @@ from vespera_orchestrator._model import Session, new_id, utcnow
 from vespera_orchestrator._sessions import Home, Scope
 from vespera_orchestrator.artifacts import Artifacts, passages
 from vespera_orchestrator.artifacts.content import FolderContent
-from vespera_orchestrator.artifacts.index import ArtifactIndex
+from vespera_orchestrator.artifacts.index import FORMAT, ArtifactIndex
 from vespera_orchestrator.artifacts.ranking import Found, rank, terms
 from vespera_orchestrator.artifacts.table import Wanted
 from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, ReadOnlyError
@@ -296,6 +296,20 @@ def test_a_query_may_hold_any_characters(library, query, word):
     assert library._index._state().generation == generation
 
 
+def test_quoted_words_must_stand_together(library):
+    """Words between double quotes are found as they were written, among other words too; where nothing has them so, they count singly."""
+    library.save("together", "It began at the end of the world, in parse_args of all places.")
+    library.save("apart", "The world has an end; args are parsed, and the places differ.")
+    assert set(titles(library, "end of the world")) == {"together", "apart"}
+    assert titles(library, '"end of the world"') == ["together"]
+    assert titles(library, 'places "end of the world"') == ["together"]
+    assert titles(library, '"parse_args of all"') == ["together"]
+    assert set(titles(library, '"world of the end"')) == {"together", "apart"}
+    assert titles(library, '"the of" "end of the world" "') == ["together"]
+    library.catch_up()
+    assert titles(library, '"end of the world"') == ["together"]
+
+
 def test_quotes_and_operators_are_just_characters(library):
     """What looks like query syntax still finds the words in it."""
     for query in ('"hello world"', '"hello', "hello AND (world", "hello*", "world~2", "hello\0"):
@@ -324,7 +338,7 @@ def cut_manifests(folder: Path) -> None:
 def other_format(folder: Path) -> None:
     """Pretend that another version of the library wrote it."""
     state = folder / "state.json"
-    state.write_text(state.read_text().replace('"format": 2', '"format": 999'))
+    state.write_text(state.read_text().replace(f'"format": {FORMAT}', '"format": 999'))
 
 
 def garbage_state(folder: Path) -> None:

@@ -24,7 +24,7 @@ from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected, FolderContent
 from vespera_orchestrator.artifacts.context import Context, ContextPassage
 from vespera_orchestrator.artifacts.index import ArtifactIndex, IndexStatus
-from vespera_orchestrator.artifacts.passages import is_text
+from vespera_orchestrator.artifacts.passages import is_text, phrases
 from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, comparable, difference, shown_bytes, summary
 from vespera_orchestrator.artifacts.table import Wanted
 from vespera_orchestrator.errors import (
@@ -605,9 +605,9 @@ class Artifacts:
         """Find artifacts by what they say, the best first, one hit for each, showing its best passage.
 
         Words count in any of their forms, and parts of identifiers count as words (``config`` finds ``parseConfig``). With vectors (the
-        extra ``vectors``, or another embedder; see `Orchestrator.open`) what says it in other words is found as well. Any character may
-        occur in *query*; none has a special meaning. Everything saved before the call is found, in whatever process it was
-        saved, unless another process is bringing the index up to date and does not finish within two seconds: then the newest may be
+        extra ``vectors``, or another embedder; see `Orchestrator.open`) what says it in other words is found as well. Words between double
+        quotes must stand together so, endings aside; where nothing has them so, they count singly. Any other character may occur in
+        *query* and has no special meaning. Everything saved before the call is found, in whatever process it was saved, unless another process is bringing the index up to date and does not finish within two seconds: then the newest may be
         missing. The first search in a process loads LanceDB (a second or two).
 
         Text artifacts are searched (``text/*``, JSON, YAML, source code and the like), each in its first two million characters.
@@ -642,6 +642,7 @@ class Artifacts:
             kind=None if kind is None else _word("kind", kind),
             tags=_tags(tags),
             include_superseded=include_superseded,
+            phrases=phrases(query),
             limit=limit,
         )
         if not any(character.isalnum() for character in query):

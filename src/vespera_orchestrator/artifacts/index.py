@@ -532,16 +532,27 @@ class ArtifactIndex:
             raise ArtifactIndexError("search it", "there is none yet, and another process is busy making it", "call again in a moment")
         table, vector = self._table(state), self._query_vector(state, query, mode)
         words = None if mode == "vector" else passages.searchable(query)
-        text: list[ranking.Found] = []
-        near: list[ranking.Found] = []
-        for width in _WIDTHS:
-            text, near = table.search(words, vector, wanted, width)
-            if max(len(text), len(near)) < width or len({passage.artifact_id for passage in [*text, *near]}) >= wanted.limit:
-                break
+        text, near = _widely(table, words, vector, wanted)
+        if wanted.phrases and words is not None:
+            quoting = {passage.artifact_id for passage in text}
+            near = [passage for passage in near if passage.artifact_id in quoting]
+            if not text:  # nothing has them so
+                text, near = _widely(table, words, vector, attrs.evolve(wanted, phrases=()))
         if mode == "vector":
             return Answer(tuple(ranking.rank_near(near)), mode)
         least = getattr(self.embedder, "least_cosine", None)
         return Answer(tuple(ranking.rank(query, text, near, vector=vector, least_cosine=least)), "text" if vector is None else "hybrid")
+
+
+def _widely(table: Table, words: str | None, vector: Any, wanted: Wanted) -> tuple[list[ranking.Found], list[ranking.Found]]:
+    """Search for as many passages as it takes to have enough artifacts."""
+    text: list[ranking.Found] = []
+    near: list[ranking.Found] = []
+    for width in _WIDTHS:
+        text, near = table.search(words, vector, wanted, width)
+        if max(len(text), len(near)) < width or len({passage.artifact_id for passage in [*text, *near]}) >= wanted.limit:
+            break
+    return text, near
 
 
 def _passage_of(entry: dict[str, Any]) -> str:

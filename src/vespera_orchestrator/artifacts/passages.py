@@ -100,6 +100,7 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
 # --- words ------------------------------------------------------------------
 
 WORD = re.compile(r"\w+")
+_QUOTED = re.compile(r'"([^"]{1,1000})"')
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -122,6 +123,11 @@ def _parts_beyond_ascii(word: str) -> list[str]:
     # The same seams as in ASCII, without taking "größer" apart at its umlaut.
     seams = "".join(f" {b}" if a.islower() and b.isupper() else b for a, b in pairwise(f" {word}"))
     return unspaced or seams.replace("_", " ").split()
+
+
+def phrases(query: str) -> tuple[str, ...]:
+    """Return what stands between double quotes in *query*, where it is more than one word."""
+    return tuple(quoted for quoted in _QUOTED.findall(query) if len(WORD.findall(quoted)) > 1)
 
 
 def searchable(text: str, title: str = "") -> str:

@@ -60,6 +60,8 @@ class Wanted:
     kind: str | None = None
     tags: tuple[str, ...] = ()
     include_superseded: bool = False
+    phrases: tuple[str, ...] = ()
+    """What must stand so, word for word, in what is found by words; vectors know nothing of it."""
     limit: int = 10
     """So many artifacts will do, at most a thousand; more may come back."""
 
@@ -221,22 +223,26 @@ class Table:
             exact: Compare with every vector.
         """
         with _door("search it"):
-            text, near = run(self._search(words, vector, _condition(wanted), width, exact=exact))
+            text, near = run(self._search(words, vector, wanted, width, exact=exact))
         by_text = [_found(row, score=row["_score"]) for row in text]
         return by_text, [_found(row, cosine=1 - row["_distance"]) for row in near if row["_distance"] is not None]
 
-    async def _search(self, words: str | None, vector: Any, condition: str | None, width: int, *, exact: bool) -> list[Any]:
+    async def _search(self, words: str | None, vector: Any, wanted: Wanted, width: int, *, exact: bool) -> list[Any]:
         # Nearness is judged by all passages that were found, so those found by their words bring their vectors with them.
         columns = [*_COLUMNS, "vector"] if vector is not None else [*_COLUMNS]
-        text = self._by_words(words, condition, width, columns) if words else _nothing()
+        condition = _condition(wanted)
+        text = self._by_words(words, wanted.phrases, condition, width, columns) if words else _nothing()
         near = self._by_vector(vector, condition, width, columns, exact=exact) if vector is not None else _nothing()
         return list(await asyncio.gather(text, near))
 
-    async def _by_words(self, words: str, condition: str | None, width: int, columns: list[str]) -> Any:
-        from lancedb.query import MatchQuery
+    async def _by_words(self, words: str, phrases: Sequence[str], condition: str | None, width: int, columns: list[str]) -> Any:
+        from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
 
         # A match query takes words and no syntax: quotes, operators and brackets in a query are just not words.
-        query = self._table.query().nearest_to_text(MatchQuery(words, "words"))
+        asked: Any = MatchQuery(words, "words")
+        if phrases:
+            asked = BooleanQuery([*((Occur.MUST, PhraseQuery(phrase, "words")) for phrase in phrases), (Occur.SHOULD, asked)])
+        query = self._table.query().nearest_to_text(asked)
         query = query if condition is None else query.where(condition)
         return _rows(await query.limit(width).select([*columns, "_score"]).to_arrow())
 
@@ -319,8 +325,7 @@ def _indices() -> dict[str, Any]:
     """Return what is indexed from the beginning; the filters as well, or each of both ways of searching would read all of their columns."""
     from lancedb.index import FTS, Bitmap, LabelList
 
-    # No positions: nothing asks for phrases, and they would be half of the index and of the time it takes to write.
-    words = FTS(with_position=False, max_token_length=_LONGEST_WORD)
+    words = FTS(with_position=True, max_token_length=_LONGEST_WORD)
     return {"words": words, "tags": LabelList(), **{name: Bitmap() for name in ("session_id", "task_id", "kind", "superseded")}}
 
 
