@@ -406,6 +406,26 @@ def _land(orch, work, ack):
     tell(ack, orch, "part")
 
 
+def _two_lines(orch):
+    """Land one task's work, and leave another's in its worktree, both in the same file."""
+    landed(orch)
+    first = orch.execute_task("second", worktree=True, agent="another", take_over=True)
+    (first.path / "README.md").write_text("# Kettle\nIt rings.\n", "utf-8")
+    (first.path / "bell.txt").write_text("bell\n", "utf-8")
+    first.complete(summary="rings", detailed_work="see there")
+    folder = orch.worktrees.find("part").path
+    Path(folder, "README.md").write_text("# Kettle\nIt counts.\n", "utf-8")
+
+
+def _catch_up(orch, _, ack):
+    folder = Path(orch.worktrees.find("part").path)
+    orch.worktrees.catch_up("part")
+    ack(path=str(folder / "bell.txt"))
+    for text in ("It counts.", "It rings.", "<<<<<<<"):
+        ack(path=str(folder / "README.md"), holds=text)
+    ack(path=str(folder / "part.txt"), holds="part")
+
+
 def _find(orch, _, ack):
     orch.catch_up()
     assert orch.artifacts.search("first")
@@ -445,6 +465,7 @@ OPERATIONS = [
     Operation("checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation("remove a worktree", lambda orch, _, __: orch.worktrees.remove("part"), on=landed, repository=True),
+    Operation("catch up", _catch_up, on=_two_lines, repository=True),
     Operation("search", _find),
     Operation("prune", lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1), on=grown),
     Operation("repair", lambda orch, _, __: orch.repair(), on=wrong, heals=True),
@@ -565,6 +586,8 @@ def hold(orch, facts):
         assert orch._store.find_task(facts["gone"], None) is None
     if "path" in facts:
         assert Path(facts["path"]).exists(), facts["path"]
+    if "holds" in facts:
+        assert Path(facts["path"]).read_text("utf-8").count(facts["holds"]) == 1, facts
 
 
 def go_on(orch):

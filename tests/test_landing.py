@@ -614,30 +614,32 @@ def test_who_was_replaced_merges_nothing(orch, project):
             other.worktrees.merge("one")
 
 
-def test_half_written_files_are_taken_back(orch, project, monkeypatch):
-    """A file that is the beginning of what we were writing is taken back; one that somebody has changed since is left, and named."""
+def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatch):
+    """Files that we had written are taken back; those that somebody has changed since are left, and named; nothing of ours stays."""
     worktree = orch.worktrees.create("one")
-    write(worktree.path, {"a.txt": "changed and long\n", "long.txt": "changed too\n", "n/n.txt": "new\n", "src/b.py": None})
+    write(worktree.path, {"a.txt": "changed and long\n", "long.txt": "changed too\n", "n/n.txt": "new\n", "src/b.py": None, "m.txt": "m\n"})
     git(project, "switch", "-q", "integration")
     landing = orch.worktrees.prepare_landing("one", message="m")
 
-    def die(_):
-        write(project, {"a.txt": "changed a", "n/n.txt": "", "long.txt": "somebody's own\n", "src/b.py": None})
+    def die(*_):
+        write(project, {"long.txt": "somebody's own\n", "m.txt": "also\n"})
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(advance._Checkout, "write_files", die)
+        patch.setattr(advance._Checkout, "write_index", die)
         patch.setattr(advance, "_settle", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             landing.apply()
+    assert project.joinpath("a.txt").read_text() == "changed and long\n"
     os.utime(project / "long.txt", (1_600_000_000, 1_600_000_000))  # long ago: git takes such a file for what its index says it is
     assert json.loads((orch.home / "locks" / "landing.json").read_text())["stage"] == "writing"
     [said] = orch.worktrees.repair()
     assert said.startswith(f"Took back what a landing that did not finish had written into {project}.")
-    assert said.endswith("Left as they are, because somebody has changed them since: long.txt.")
-    assert git(project, "status", "--porcelain") == " M long.txt"
+    assert said.endswith("Left as they are, because somebody has changed them since: m.txt, long.txt.")
+    assert git(project, "status", "--porcelain").splitlines() == [" M long.txt", "?? m.txt"]
     assert project.joinpath("long.txt").read_text() == "somebody's own\n"
     assert not project.joinpath("n").exists()
+    assert not list(project.joinpath(".git").glob("vespera-*"))
     assert_sound(project)
 
 

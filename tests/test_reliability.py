@@ -71,6 +71,12 @@ def test_an_io_error_at_any_call_is_told_and_harms_nothing(tmp_path):
     assert sum(one["refused"] for one in told) >= 4
 
 
+def test_killed_while_what_was_landed_comes_in_it_is_there_or_not(tmp_path):
+    """The worktree is as before or after, both sides of a conflict once in its file, and catching up again gets it done."""
+    [told] = killing(tmp_path, "--most", "14", "catch up")
+    assert told["tried"] == 14
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("how", ["kill", "eio", "enospc"])

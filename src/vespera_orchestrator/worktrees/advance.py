@@ -1,8 +1,8 @@
 """Moving the integration branch, and with it the checkout that has it, if that can be done without touching anything of its owner's.
 
-The order is: lock the branch, lock the checkout's index as git does, prove that nothing is in the way, write a journal, then files, index,
-branch. Whoever comes by after a kill finds the journal: is the branch where it was to go, everything was written; is it where it was, the
-files are taken back. Only files that are exactly what we were writing, or the beginning of it, are ever taken back.
+The order is: lock the branch, lock the checkout's index as git does, prove that nothing is in the way, write a journal, then files (see
+`transition`), index, branch. Whoever comes by after a kill finds the journal: is the branch where it was to go, everything was written; is
+it where it was, the files are taken back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import CheckoutStrategy, DiffOption, FileMode
+from pygit2.enums import DiffOption, FileMode
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._sessions import write_atomically
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
-from vespera_orchestrator.worktrees.repository import git_errors
+from vespera_orchestrator.worktrees import transition
+from vespera_orchestrator.worktrees.repository import RESCUE, git_errors
 
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -111,6 +111,7 @@ def _settle(repository: ProjectRepository) -> str | None:
             said = f"Took back what a landing that did not finish had written into {journal.folder}."
             if left:
                 said += f" Left as they are, because somebody has changed them since: {', '.join(left)}."
+        checkout.clear()
         checkout.release_lock()
         path.unlink()
     return said
@@ -142,11 +143,10 @@ class _Checkout:
         self._journal = journal
         self.git_dir, self._folder = Path(journal.git_dir), Path(journal.folder)
         with git_errors(f"look at the checkout {self._folder}"):
+            room = transition.room_beside(self._folder, self.git_dir, f"{journal.token}-files")
+            self._transition = transition.Transition(repository, self.git_dir, self._folder, room, old=journal.old, new=journal.new)
             self._repo = pygit2.Repository(str(self.git_dir))
-            trees = [self._repo[commit].peel(pygit2.Tree) for commit in (journal.old, journal.new)]
-            deltas = list(self._repo.diff(*trees).deltas)
-        paths = sorted({os.fsdecode(side.raw_path) for delta in deltas for side in (delta.old_file, delta.new_file)})
-        self.old, self.new = ({path: entry_at(tree, path) for path in paths} for tree in trees)
+        self.old, self.new = self._transition.old, self._transition.new
 
     @classmethod
     def find(cls, repository: ProjectRepository, old: str, new: str) -> _Checkout | None:
@@ -219,11 +219,11 @@ class _Checkout:
                 ("these submodules would change", self._submodules()),
                 ("these changes are staged", self._staged()),
                 ("these files have changes", self._edited()),
-                ("these files are in the way", self._in_the_way()),
+                ("these files are in the way", self._transition.in_the_way()),
             ):
                 if paths:
                     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""  # noqa: PLR2004 - five names fit a line
-                    self.refuse(f"{what}: {', '.join(map(_shown, paths[:5]))}{more}")
+                    self.refuse(f"{what}: {', '.join(map(transition.shown, paths[:5]))}{more}")
 
     def _submodules(self) -> list[str]:
         return [path for side in (self.old, self.new) for path, file in side.items() if file is not None and file[1] == FileMode.COMMIT]
@@ -239,35 +239,14 @@ class _Checkout:
         changed = {os.fsdecode(delta.old_file.raw_path) for delta in self._repo.index.diff_to_workdir(flags).deltas}
         return sorted(changed & self.old.keys())
 
-    def _in_the_way(self) -> list[str]:
-        """Return what stands where a file is to be made: untracked or ignored, a folder that is not empty, a file instead of a folder."""
-        found: set[str] = set()
-        for path in (path for path, file in self.new.items() if file is not None and self.old[path] is None):
-            above = [str(parent) for parent in Path(path).parents][:-1]
-            found.update(at for at in above if os.path.lexists(self._folder / at) and not self._is_folder(at) and not self._goes(at))
-            place = self._folder / path
-            if not any(self._goes(at) for at in above) and os.path.lexists(place):
-                found.update([path] if not self._is_folder(path) else self._staying(place))
-        return sorted(found)
-
-    def _is_folder(self, path: str) -> bool:
-        place = self._folder / path
-        return place.is_dir() and not place.is_symlink()
-
-    def _goes(self, path: str) -> bool:
-        return self.old.get(path) is not None and self.new[path] is None
-
-    def _staying(self, folder: Path) -> list[str]:
-        files = [str(Path(at, name).relative_to(self._folder)) for at, _, names in os.walk(folder) for name in names]
-        return [file for file in files if not self._goes(file)]
-
     # writing
 
     def write_files(self) -> None:
-        """Write what is different. libgit2 looks once more whether each file is what it was."""
-        strategy = CheckoutStrategy.SAFE | CheckoutStrategy.DONT_OVERWRITE_IGNORED | CheckoutStrategy.DONT_UPDATE_INDEX
+        """Write what is different, each file only where nobody has changed it since it was proven free."""
         with git_errors(f"update the checkout {self._folder}"):
-            self._repo.checkout_tree(self._repo[self._journal.new].peel(pygit2.Tree), strategy=strategy)
+            self._transition.prepare()
+            if (changed := self._transition.go()) is not None:
+                self.refuse(f"these files have changes: {transition.shown(changed)}")
 
     def write_index(self, files: dict[str, _File]) -> None:
         """Replace the index by one in which the changed paths are *files*, all the rest being as it is."""
@@ -289,53 +268,12 @@ class _Checkout:
                 copy.unlink(missing_ok=True)
 
     def take_back(self) -> list[str]:
-        """Make every file that we wrote, or were writing, what it was; return those that somebody has changed since."""
-        with tempfile.TemporaryDirectory(dir=self.git_dir, prefix="vespera-") as room:
-            before, after = Path(room, "before"), Path(room, "after")
-            for place, files in ((before, self.old), (after, self.new)):
-                place.mkdir()
-                self._write_out(files, place)
-            # Removals first: a file may have become a folder, or the other way round.
-            paths = sorted(self.old, key=lambda path: (self.old[path] is not None, path))
-            return [path for path in paths if not self._take_back_one(path, before, after)]
+        """Make every file that we wrote what it was; return those that somebody has changed since."""
+        return [transition.shown(path) for path in self._transition.take_back()]
 
-    def _write_out(self, files: dict[str, _File], place: Path) -> None:
-        index = pygit2.Index()
-        for path, file in files.items():
-            if file is not None:
-                index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=file[0]), FileMode(file[1])))
-        tree = self._repo[index.write_tree(self._repo)]
-        strategy = CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX
-        self._repo.checkout_tree(tree, strategy=strategy, directory=str(place))
-
-    def _take_back_one(self, path: str, before: Path, after: Path) -> bool:
-        now, was, ours = (_content(folder / path) for folder in (self._folder, before, after))
-        if now == was:
-            return True
-        if now is not None and (ours is None or not _is_beginning(now, ours)):
-            return False
-        place = self._folder / path
-        if now is not None:
-            place.unlink()
-        if was is None:
-            _prune_folders(place.parent, self._folder)
-            return True
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(before / path, place)
-        return True
-
-
-def entry_at(tree: pygit2.Tree, path: str) -> tuple[str, int] | None:
-    """Return object and mode of the file at *path*, whose name may be any bytes; ``None`` where there is none."""
-    at: pygit2.Object = tree
-    for part in os.fsencode(path).split(b"/"):
-        if not isinstance(at, pygit2.Tree):
-            return None
-        found = next((entry for entry in at if entry.raw_name == part), None)
-        if found is None:
-            return None
-        at = found
-    return (str(at.id), int(at.filemode)) if not isinstance(at, pygit2.Tree) else None
+    def clear(self) -> None:
+        """Remove what was needed on the way."""
+        self._transition.clear(f"{RESCUE}checkout", self._journal.old)
 
 
 def _is_indexed(index: pygit2.Index, path: str, file: _File) -> bool:
@@ -366,7 +304,7 @@ def _add(index: pygit2.Index, path: str, file: tuple[str, int], place: Path) -> 
         entry.dev, entry.ino, entry.uid, entry.gid = (n & 0xFFFFFFFF for n in (status.st_dev, status.st_ino, status.st_uid, status.st_gid))
         entry.file_size = status.st_size & 0xFFFFFFFF
     if C.git_index_add(index._index, entry) < 0:  # noqa: SLF001 - see above
-        raise GitFailedError("update an index", f"git takes no entry {_shown(path)}")
+        raise GitFailedError("update an index", f"git takes no entry {transition.shown(path)}")
     del name  # held the C string until here
 
 
@@ -381,22 +319,3 @@ def _content(place: Path) -> tuple[str, bytes] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return None if stat.S_ISDIR(status.st_mode) else ("other", b"")
-
-
-def _is_beginning(now: tuple[str, bytes], ours: tuple[str, bytes]) -> bool:
-    if "link" in (now[0], ours[0]) or now[0] == "other":
-        return now == ours
-    return ours[1].startswith(now[1])
-
-
-def _prune_folders(folder: Path, root: Path) -> None:
-    while folder != root:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
-
-
-def _shown(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

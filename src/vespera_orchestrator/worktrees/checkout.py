@@ -424,7 +424,12 @@ def _remove_tree(folder: Path) -> None:
 
 def rescue_ref(name: str, commit: str) -> str:
     """Return the ref under which a worktree's last state is kept."""
-    return f"{RESCUE}{name}-{commit[:12]}"
+    return f"{rescue_prefix(name)}-{commit[:12]}"
+
+
+def rescue_prefix(name: str) -> str:
+    """Return the beginning of every ref under which something of the worktree of this name is kept; a short commit name follows."""
+    return RESCUE + name
 
 
 def keep(repository: ProjectRepository, name: str, commit: str) -> str:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import CheckoutStrategy, DeltaStatus, ObjectType
+from pygit2.enums import DeltaStatus, ObjectType
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import DirtyCheckoutError, InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
-from vespera_orchestrator.worktrees import advance, check, undone
+from vespera_orchestrator.worktrees import advance, catching_up, check, transition, undone
 from vespera_orchestrator.worktrees import snapshot as snapshots
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.check import Check
@@ -204,61 +203,90 @@ def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
 def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> tuple[str, ...]:
     """Merge the integration branch into the worktree's files; its index, HEAD and branch stay. *snapshot* must be pinned.
 
-    Where both changed the same lines the file holds both, between conflict markers. What cannot be put together as text stays as the
-    worktree has it.
+    Only files that differ are written, and only where they are still as they were saved; when one is not, all is made as it was, saved
+    again and merged anew. Where both changed the same lines the file holds both, between conflict markers. What cannot be put together as
+    text stays as the worktree has it.
 
     Returns:
         The paths in conflict.
+
+    Raises:
+        DirtyCheckoutError: Files were changed all the time, or one that no snapshot keeps is in the way. Nothing was changed.
     """
-    tip = repository.integration_tip()
-    with git_errors(f"bring {repository.integration_branch} into the worktree {worktree.name}"):
-        repo = repository.open()
+    blocked: list[str] = []
+    for _ in range(_TRIES):
+        with git_errors(f"bring {repository.integration_branch} into the worktree {worktree.name}"):
+            news = _News.find(repository, worktree, snapshot)
+            if news is None or news.tree is None:
+                return () if news is None else news.conflicts
+            before, blocked = blocked, catching_up.bring(repository, worktree, snapshot.commit, news.tree, news.take_note)
+        if not blocked:
+            return news.conflicts
+        snapshot = _save(repository, worktree, "changed while catching up")
+        if blocked == before and not any(transition.entry_at(repository.open()[snapshot.tree], path) for path in blocked):
+            names = _named(blocked)
+            reason = f"files that no snapshot keeps are in the way of what was landed: {names}; move them elsewhere, then catch up again"
+            raise DirtyCheckoutError(worktree.path, reason)
+    reason = f"it is worked in all the time, just now on {_named(blocked)}; let that come to an end, then catch up again"
+    raise DirtyCheckoutError(worktree.path, reason)
+
+
+def _named(paths: list[str]) -> str:
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""  # noqa: PLR2004 - five names fit a line
+    return ", ".join(map(transition.shown, paths[:5])) + more
+
+
+@attrs.frozen
+class _News:
+    """What the integration branch has that a worktree has not, merged with what the worktree has."""
+
+    tree: str | None
+    """The merged files; ``None`` where a file and a folder claim the same name."""
+    conflicts: tuple[str, ...]
+    take_note: Callable[[], None]
+    """Saves the files, once they are there, and marks the worktree as having all of the branch."""
+
+    @classmethod
+    def find(cls, repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> _News | None:
+        tip, repo = repository.integration_tip(), repository.open()
         previous = repository.tip(LANDED + worktree.name)
         mark = _Mark.read(repo, previous)
         base, by_history = _base(repo, worktree, tip, snapshot.commit, mark)
         ours = repo[tip].peel(pygit2.Tree)
         if str(repo[base].peel(pygit2.Tree).id) == str(ours.id):
-            return ()
+            return None
         mine = repo[snapshot.commit].peel(pygit2.Commit)
         index = repo.merge_commits(mine, repo[tip]) if by_history else repo.merge_trees(repo[base].peel(pygit2.Tree), mine.tree, ours)
         marked = _with_markers(repo, index, (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch)))
         if marked is None:
-            return _paths(list(index.conflicts or ()))
+            return cls(None, _paths(list(index.conflicts or ())), lambda: None)
         tree, paths, texts = marked
-        _refuse_unsaved(repo, worktree, snapshot, tree)
-        place = repository.open_worktree(worktree.name)
-        place.checkout_tree(place[tree], strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
-        _save(repository, worktree)
-        # Only now that the files are there, and come back from the last snapshot: it says that the worktree has all of the branch.
-        origin = _origin(repo, worktree, tip, mark)
         before = (path for path in (mark.marked if mark is not None else ()) if path not in texts)
         marked_paths = (*texts, *(path for path in before if _is_gone(repo, tree, path) or _has_markers(repo, tree, path)))
-        new = _Mark(str(ours.id), snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
-    repository.move(LANDED + worktree.name, previous, new)
-    return paths
+
+        def take_note() -> None:
+            _save(repository, worktree, "caught up")
+            # Only now that the files come back from the last snapshot: it says that the worktree has all of the branch.
+            origin = _origin(repo, worktree, tip, mark)
+            new = _Mark(str(ours.id), snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
+            repository.move(LANDED + worktree.name, previous, new)
+
+        return cls(tree, paths, take_note)
 
 
-def _refuse_unsaved(repo: pygit2.Repository, worktree: Worktree, snapshot: Snapshot, tree: str) -> None:
-    """Refuse to write over a file that *snapshot* has not, as an ignored one: nothing else keeps it."""
-    added = [os.fsdecode(d.new_file.raw_path) for d in repo.diff(repo[snapshot.tree], repo[tree]).deltas if d.status == DeltaStatus.ADDED]
-    found = [_shown(path) for path in added if (place := Path(worktree.path, path)).is_symlink() or place.is_file()]
-    if found:
-        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")  # noqa: PLR2004 - five names fit a line
-        reason = f"files that no snapshot keeps are in the way of what was landed: {shown}; move them elsewhere, then catch up again"
-        raise DirtyCheckoutError(worktree.path, reason)
-
-
-def _save(repository: ProjectRepository, worktree: Worktree) -> None:
+def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> Snapshot:
     """Take and pin a snapshot; under the worktree's lock."""
+    limit = repository.home.config.max_file_bytes
     for remaining in reversed(range(_TRIES)):
-        taken = snapshots.take(repository, worktree, note="caught up", max_file_bytes=repository.home.config.max_file_bytes)
+        taken = snapshots.take(repository, worktree, note=note, max_file_bytes=limit, midway=True)
         try:
             taken.pin()
         except RefMovedError:  # a checkpoint of an earlier moment was pinned just now
             if not remaining:
                 raise
         else:
-            return
+            return taken
+    raise AssertionError  # pragma: no cover - the last round raises or returns
 
 
 def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
@@ -293,13 +321,13 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
 
 def unsolved(repo: pygit2.Repository, commit: str, mark: str | None) -> tuple[str, ...]:
     """Return the files of the snapshot *commit* that still have the markers of a conflict, given what the worktree was last landed from."""
-    return tuple(map(_shown, _left_markers(repo, str(repo[commit].peel(pygit2.Tree).id), _Mark.read(repo, mark))))
+    return tuple(map(transition.shown, _left_markers(repo, str(repo[commit].peel(pygit2.Tree).id), _Mark.read(repo, mark))))
 
 
 def _refuse_markers(repo: pygit2.Repository, branch: str, snapshot: Snapshot, mark: _Mark | None) -> None:
     left = _left_markers(repo, snapshot.tree, mark)
     if left:
-        shown = tuple(map(_shown, left))
+        shown = tuple(map(transition.shown, left))
         names = "".join(f"- {path}\n" for path in shown)
         report = f"# Conflict markers are left\n\nThese files still hold both sides between `<<<<<<<` and `>>>>>>>`:\n\n{names}"
         raise MergeConflictError(branch, shown, f"{report}\nCorrect them in the worktree, then complete the task again.\n")
@@ -318,11 +346,11 @@ def _left_markers(repo: pygit2.Repository, tree: str, mark: _Mark | None) -> lis
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    return advance.entry_at(repo[tree], path) is None
+    return transition.entry_at(repo[tree], path) is None
 
 
 def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    entry = advance.entry_at(repo[tree], path)
+    entry = transition.entry_at(repo[tree], path)
     found = None if entry is None else repo.get(entry[0])
     return isinstance(found, pygit2.Blob) and all(re.search(sign, found.data, re.MULTILINE) for sign in (rb"^<{7} ", rb"^>{7} "))
 
@@ -470,7 +498,7 @@ class _Merge:
         return "\n".join(lines) + "\n" + "".join(self._section(entries, branch) for entries in conflicts)
 
     def _section(self, entries: _Entries, branch: str) -> str:
-        path = next(_shown(entry.path) for entry in entries if entry is not None)
+        path = next(transition.shown(entry.path) for entry in entries if entry is not None)
         sides = zip(("Base", f"On {branch}", "In the worktree"), entries, strict=True)
         texts = "".join(f"\n### {title}\n\n{self._side(entry, path)}" for title, entry in sides)
         return f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(entries, branch)}{texts}"
@@ -478,7 +506,7 @@ class _Merge:
     def _side(self, entry: pygit2.IndexEntry | None, path: str) -> str:
         if entry is None:
             return "Not there.\n"
-        renamed = f"Named `{_shown(entry.path)}` here.\n\n" if _shown(entry.path) != path else ""
+        renamed = f"Named `{transition.shown(entry.path)}` here.\n\n" if transition.shown(entry.path) != path else ""
         found = self._repo.get(entry.id)
         if found is None or found.type != ObjectType.BLOB:
             return f"{renamed}A submodule at commit `{entry.id}`.\n"
@@ -492,7 +520,7 @@ class _Merge:
 
 
 def _paths(conflicts: list[_Entries]) -> tuple[str, ...]:
-    return tuple(sorted({_shown(entry.path) for entries in conflicts for entry in entries if entry is not None}))
+    return tuple(sorted({transition.shown(entry.path) for entries in conflicts for entry in entries if entry is not None}))
 
 
 def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels) -> bytes | None:
@@ -512,10 +540,6 @@ def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels) -> b
         return bytes(ffi.buffer(result.ptr, result.len)) if result.ptr != ffi.NULL and result.len else None
     finally:
         C.git_merge_file_result_free(result)
-
-
-def _shown(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _block(content: bytes) -> str:

@@ -18,7 +18,7 @@ from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError, WorktreeError
-from vespera_orchestrator.worktrees import advance, check, checkout, merge, snapshot
+from vespera_orchestrator.worktrees import advance, catching_up, check, checkout, merge, snapshot
 from vespera_orchestrator.worktrees.repository import RESCUE, WIP, git_errors
 
 if TYPE_CHECKING:
@@ -254,8 +254,7 @@ def _repair_worktree(repository: ProjectRepository, store: Store, name: str, rec
     note = checkout.read_note(repository, name)
     if note is None:
         return
-    if snapshot.tidy(repository, note.worktree):
-        yield f"Removed what a killed process left of a snapshot of the worktree {name}."
+    yield from _settle_files(repository, note.worktree)
     in_use = record is not None and record.state != "removed"
     if note.stage == checkout.REMOVING:
         done = remove(repository, note.worktree, delete_branch=True)
@@ -303,6 +302,13 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
             raise
         return
     yield f"Recorded that the worktree {record.name} was removed; its files are kept under {ref}."
+
+
+def _settle_files(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
+    if snapshot.tidy(repository, worktree):
+        yield f"Removed what a killed process left of a snapshot of the worktree {worktree.name}."
+    if said := catching_up.settle(repository, worktree):
+        yield said
 
 
 def _discard(repository: ProjectRepository, worktree: Worktree) -> None:

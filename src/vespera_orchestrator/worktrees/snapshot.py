@@ -25,7 +25,7 @@ from pygit2.enums import DeltaStatus, DiffOption, FileMode, SortMode
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
-from vespera_orchestrator.worktrees import history
+from vespera_orchestrator.worktrees import catching_up, history
 from vespera_orchestrator.worktrees.checkout import admin_trouble
 from vespera_orchestrator.worktrees.history import HISTORY, Earlier
 from vespera_orchestrator.worktrees.repository import WIP, git_errors
@@ -108,7 +108,9 @@ class Snapshot:
         return f"{self.worktree} {self.commit[:12]}{'' if self.changed else ' (unchanged)'}{left_out}"
 
 
-def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_file_bytes: int | None, passing: bool = False) -> Snapshot:
+def take(
+    repository: ProjectRepository, worktree: Worktree, *, note: str, max_file_bytes: int | None, passing: bool = False, midway: bool = False
+) -> Snapshot:
     """Write the files of *worktree* as a commit and move no ref. To be called under the worktree's lock.
 
     Untracked files are included, ignored ones are not.
@@ -119,6 +121,7 @@ def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_fi
         note: First line of the commit's message.
         max_file_bytes: Larger untracked files are left out; ``None`` takes all, and looks at everything anew.
         passing: Whether it may be thinned out later.
+        midway: Whether the caller is just bringing something in; otherwise what was half brought in is taken back first.
 
     Raises:
         GitFailedError: The folder is gone, or git refused.
@@ -128,6 +131,8 @@ def take(repository: ProjectRepository, worktree: Worktree, *, note: str, max_fi
     with git_errors(doing):
         if (trouble := admin_trouble(repository, worktree)) is not None:
             raise GitFailedError(doing, trouble)
+        if not midway:
+            catching_up.settle(repository, worktree)
         saver = _Saver(repository, worktree)
         previous = repository.tip(WIP + worktree.name)
         reading, tree = _read_patiently(saver, previous or worktree.base, max_file_bytes)
