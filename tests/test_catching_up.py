@@ -184,6 +184,30 @@ def test_files_in_the_way_stay(project, trees):
     assert (folder / "n").read_text() == "a file"
 
 
+def test_what_no_snapshot_can_hold_is_not_deleted_by_the_next_landing(project, trees):
+    """An ignored file and a submodule that others landed come in, stay on the branch, and do not hinder catching up again."""
+    folder = Path(trees.create("work").path)
+
+    def land(place):
+        project.write({"x.log": "landed"}, place)
+        project.git("add", "-f", "x.log", cwd=place)
+        project.git("update-index", "--add", "--cacheinfo", f"160000,{project.git('rev-parse', 'HEAD')},module", cwd=place)
+        place.joinpath("module").mkdir()
+
+    landed(trees, land)
+    trees.catch_up("work")
+    assert folder.joinpath("x.log").read_text() == "landed"
+    landed(trees, lambda place: project.write({"n.txt": "n"}, place))
+    assert trees.catch_up("work") == ()
+    project.write({"mine.txt": "mine"}, folder)
+    trees.merge("work")
+    landed(trees, lambda place: project.write({"m.txt": "m"}, place))
+    assert trees.catch_up("work") == ()
+    trees.merge("work")
+    assert {"x.log", "module", "mine.txt", "n.txt", "m.txt"} < set(project.git("ls-tree", "-r", "--name-only", "integration").split())
+    project.assert_sound()
+
+
 # --- beside somebody at work ------------------------------------------------------------
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import DeltaStatus, ObjectType
+from pygit2.enums import DeltaStatus, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import DirtyCheckoutError, InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
@@ -265,13 +266,32 @@ class _News:
         marked_paths = (*texts, *(path for path in before if _is_gone(repo, tree, path) or _has_markers(repo, tree, path)))
 
         def take_note() -> None:
-            _save(repository, worktree, "caught up")
-            # Only now that the files come back from the last snapshot: it says that the worktree has all of the branch.
+            # First, so that the files come back from the last snapshot: the mark says that the worktree has all of the branch.
+            saved = _save(repository, worktree, "caught up")
+            known = _without(repo, ours, _unsaved(repo, worktree, snapshot.tree, tree, saved.tree))
             origin = _origin(repo, worktree, tip, mark)
-            new = _Mark(str(ours.id), snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
+            new = _Mark(known, snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
             repository.move(LANDED + worktree.name, previous, new)
 
         return cls(tree, paths, take_note)
+
+
+def _unsaved(repo: pygit2.Repository, worktree: Worktree, before: str, brought: str, saved: str) -> list[str]:
+    """Return what was brought in and no snapshot has, being ignored, or a submodule: not having it there is no wish to delete it."""
+    added = [os.fsdecode(d.new_file.raw_path) for d in repo.diff(repo[before], repo[brought]).deltas if d.status == DeltaStatus.ADDED]
+    missing = ((path, transition.entry_at(repo[brought], path)) for path in added if transition.entry_at(repo[saved], path) is None)
+    folder = Path(worktree.path)
+    return [path for path, file in missing if (file or ("", 0))[1] == FileMode.COMMIT or os.path.lexists(folder / path)]
+
+
+def _without(repo: pygit2.Repository, tree: pygit2.Tree, paths: list[str]) -> str:
+    if not paths:
+        return str(tree.id)
+    index = pygit2.Index()
+    index.read_tree(tree)
+    for path in paths:
+        index.remove(path)
+    return str(index.write_tree(repo))
 
 
 def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> Snapshot:

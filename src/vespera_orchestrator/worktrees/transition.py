@@ -74,13 +74,21 @@ class Transition:
     def in_the_way(self) -> list[str]:
         """Return what stands where a file is to be made: untracked or ignored, a folder that is not empty, a file instead of a folder."""
         found: set[str] = set()
-        for path in (change.path for change in self._changes if change.new is not None and change.old is None):
+        for path in (
+            change.path for change in self._changes if change.new is not None and change.old is None and not self._is_there(change)
+        ):
             above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
             found.update(at for at in above if os.path.lexists(self._folder / at) and not self._is_folder(at) and not self._goes(at))
             place = self._folder / path
             if not any(self._goes(at) for at in above) and os.path.lexists(place):
                 found.update([path] if not self._is_folder(path) else self._staying(place))
         return sorted(found)
+
+    def _is_there(self, change: _Change) -> bool:
+        """Tell whether the new file stands there already: an ignored one that was landed stays unknown to every snapshot."""
+        with self._parent(change.path) as (parent, _):
+            place = self._folder / change.path
+            return parent is not None and os.path.lexists(place) and self._holds(place, change.path, change.new)
 
     def _is_folder(self, path: str) -> bool:
         place = self._folder / path
@@ -148,7 +156,9 @@ class Transition:
                 return False
             with suppress(OSError):  # an empty folder is nobody's work
                 os.rmdir(name, dir_fd=parent)
-            return _link(self._room / "new" / change.path, name, parent)
+            if _link(self._room / "new" / change.path, name, parent):
+                return True
+        return self._is_there(change)
 
     # back
 
