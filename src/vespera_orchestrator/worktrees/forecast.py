@@ -11,13 +11,12 @@ import html
 import os
 from collections import Counter
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 import pygit2
-from pygit2.enums import FileMode
-from pygit2.ffi import C, ffi
 
+from vespera_orchestrator.worktrees.by_path import FileMerges, changes, folders_above, have_clash, may_be_renamed
 from vespera_orchestrator.worktrees.merge import starting_tree, unsolved
 from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
 
@@ -25,14 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.by_path import Changes, Merged
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
-_File: TypeAlias = "tuple[str, int] | None"
-"""Object and mode of a path; ``None`` where there is no file."""
-_Merged: TypeAlias = "_File | Literal[False]"
-"""What becomes of a path; ``False`` for a conflict."""
-_Changes: TypeAlias = "dict[str, tuple[_File, _File]]"
-"""For each path that was changed, the file before and after."""
 _NAMED = 5
 
 
@@ -149,60 +143,20 @@ def _order(lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Container
     return (*first, *sorted(rest, key=lambda name: (name in stuck, trouble[name])))
 
 
-class _Files:
-    """Reads and merges single files of one repository, each once."""
+class _Files(FileMerges):
+    """Beside that knows what was landed since a worktree began."""
 
     def __init__(self, repo: pygit2.Repository, ours: pygit2.Tree) -> None:
-        self.repo = repo
+        super().__init__(repo)
         self.ours = ours
-        self._merged: dict[tuple[_File, _File, _File], _Merged] = {}
-        self._since: dict[str, _Changes] = {}
+        self._since: dict[str, Changes] = {}
 
-    def landed_since(self, base: pygit2.Tree) -> _Changes:
+    def landed_since(self, base: pygit2.Tree) -> Changes:
         """Return what is different on the integration branch; most worktrees began from one of few commits."""
         key = str(base.id)
         if key not in self._since:
-            self._since[key] = _changes(self.repo, base, self.ours)
+            self._since[key] = changes(self.repo, base, self.ours)
         return self._since[key]
-
-    def merge(self, base: _File, one: _File, two: _File) -> _Merged:
-        """Return the merged file (``None`` where it is gone), or ``False`` where both do not go together."""
-        if two in (one, base):
-            return one
-        if one == base:
-            return two
-        if one is None or two is None:
-            return False
-        key = (base, one, two)
-        if key not in self._merged:
-            self._merged[key] = self._merge(base, one, two)
-        return self._merged[key]
-
-    def _merge(self, base: _File, one: tuple[str, int], two: tuple[str, int]) -> _Merged:
-        modes = {one[1], two[1]}
-        if not modes <= {FileMode.BLOB, FileMode.BLOB_EXECUTABLE}:
-            return False
-        mode = two[1] if base is not None and one[1] == base[1] else one[1]
-        if one[0] == two[0] or (base is not None and base[0] == two[0]):
-            return one[0], mode
-        if base is not None and base[0] == one[0]:
-            return two[0], mode
-        merged = _merge_blobs(self.repo, base, one, two)
-        return False if merged is None else (str(self.repo.create_blob(merged)), mode)
-
-
-def _merge_blobs(repo: pygit2.Repository, base: _File, one: tuple[str, int], two: tuple[str, int]) -> bytes | None:
-    """Return the merged content, or ``None`` where it conflicts or is no text."""
-    result = ffi.new("git_merge_file_result *")
-    entries = [None if side is None else pygit2.IndexEntry("file", pygit2.Oid(hex=side[0]), FileMode(side[1])) for side in (base, one, two)]
-    held = [(ffi.NULL, None) if entry is None else entry._to_c() for entry in entries]  # noqa: SLF001 - as in `merge`
-    pointers = [pointer for pointer, _ in held]
-    if C.git_merge_file_from_index(result, repo._repo, *pointers, ffi.NULL) < 0:  # noqa: SLF001 - see above
-        return None
-    try:
-        return bytes(ffi.buffer(result.ptr, result.len)) if result.automergeable and result.ptr != ffi.NULL else None
-    finally:
-        C.git_merge_file_result_free(result)
 
 
 class _Line:
@@ -214,12 +168,12 @@ class _Line:
         self._files = files
         self._theirs = repo[commit].peel(pygit2.Tree)
         self._base = repo[starting_tree(repo, worktree, tip, commit, mark)].peel(pygit2.Tree)
-        self.changes = _changes(repo, self._base, self._theirs)
+        self.changes = changes(repo, self._base, self._theirs)
         self._tip_changes = files.landed_since(self._base)
-        self._tangled = _clash(self.changes, self._tip_changes) or _may_be_renamed(self.changes, self._tip_changes)
+        self._tangled = have_clash(self.changes, self._tip_changes) or may_be_renamed(self.changes, self._tip_changes)
         """Whether already beside the integration branch it takes a merge of the whole to see what becomes of it."""
         self._after = {**self._tip_changes, **self.changes}
-        self.folders = {str(above) for path, (_, new) in self.changes.items() if new is not None for above in _above(path)}
+        self.folders = {str(above) for path, (_, new) in self.changes.items() if new is not None for above in folders_above(path)}
 
     def against_tip(self) -> tuple[str, ...]:
         """Return the paths that conflict with the integration branch as it is."""
@@ -235,7 +189,7 @@ class _Line:
         tangled = self._tangled or other._tangled
         if not (tangled or common or nested) and self._after.keys().isdisjoint(other.changes):
             return ()
-        if tangled or (nested and _clash(self.changes, other.changes)) or _may_be_renamed(self._after, other.changes):
+        if tangled or (nested and have_clash(self.changes, other.changes)) or may_be_renamed(self._after, other.changes):
             return self._as_a_whole(other)
         return _shown(path for path in common if self._conflicts_at(other, path))
 
@@ -246,7 +200,7 @@ class _Line:
         base, new = other.changes[path]
         return self._files.merge(base, landed, new) is False and other._landed(path) is not False
 
-    def _landed(self, path: str) -> _Merged:
+    def _landed(self, path: str) -> Merged:
         """Return the file as it would be on the integration branch after this worktree has landed."""
         base, new = self.changes[path]
         return self._files.merge(base, self._tip_changes[path][1], new) if path in self._tip_changes else new
@@ -259,43 +213,6 @@ class _Line:
         landed = repo[first.write_tree(repo)]
         told = set(other.against_tip())
         return tuple(path for path in _conflicts(repo.merge_trees(other._base, landed, other._theirs)) if path not in told)
-
-
-def _changes(repo: pygit2.Repository, base: pygit2.Tree, other: pygit2.Tree) -> _Changes:
-    if base.id == other.id:
-        return {}
-    found = {}
-    for delta in repo.diff(base, other).deltas:
-        found[os.fsdecode(delta.new_file.raw_path)] = _file(delta.old_file), _file(delta.new_file)
-    return found
-
-
-def _file(side: pygit2.DiffFile) -> _File:
-    return None if side.mode == FileMode.UNREADABLE else (str(side.id), int(side.mode))
-
-
-def _above(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts))]
-
-
-def _clash(one: _Changes, two: _Changes) -> bool:
-    """Tell whether one has a file where the other needs a folder."""
-    for here, there in ((one, two), (two, one)):
-        folders = {above for path, (_, new) in here.items() if new is not None for above in _above(path)}
-        if any(path in folders and new is not None for path, (_, new) in there.items()):
-            return True
-    return False
-
-
-def _may_be_renamed(one: _Changes, two: _Changes) -> bool:
-    """Tell whether a path that both have changed may be the old or the new name of a renamed file."""
-    common = one.keys() & two.keys()
-    for side in (one, two) if common else ():
-        removes, adds = (any(file[place] is None for file in side.values()) for place in (1, 0))
-        if removes and adds and any(None in side[path] for path in common):
-            return True
-    return False
 
 
 def _conflicts(index: pygit2.Index) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pygit2.enums import DeltaStatus, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import DirtyCheckoutError, InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
-from vespera_orchestrator.worktrees import advance, catching_up, check, transition, undone
+from vespera_orchestrator.worktrees import advance, by_path, catching_up, check, transition, undone
 from vespera_orchestrator.worktrees import snapshot as snapshots
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
 
@@ -437,6 +437,16 @@ def _origin(repo: pygit2.Repository, worktree: Worktree, tip: str, mark: _Mark |
     return str(repo[worktree.base].peel(pygit2.Tree).id)
 
 
+def _is_only_base(repo: pygit2.Repository, base: str, one: str, two: str) -> bool:
+    """Tell whether the histories did not cross: then all that both have is in *base*."""
+    seen: list[set[pygit2.Oid]] = []
+    for start in (one, two):
+        walk = repo.walk(pygit2.Oid(hex=start))
+        walk.hide(pygit2.Oid(hex=base))
+        seen.append({commit.id for commit in walk})
+    return seen[0].isdisjoint(seen[1])
+
+
 class _Commits:
     """Writes the commits that a landing consists of."""
 
@@ -488,11 +498,18 @@ class _Merge:
     def tree(self, branch: str) -> str:
         if self._theirs == self.base:
             return self.ours
+        if (whole := self._by_path()) is not None:
+            return whole
         index = self._merged()
         if index.conflicts is None:
             return str(index.write_tree(self._repo))
         conflicts: list[_Entries] = list(index.conflicts)
         raise MergeConflictError(branch, _paths(conflicts), self._report(branch, conflicts))
+
+    def _by_path(self) -> str | None:
+        if self._by_history and not _is_only_base(self._repo, *(self._commits[side] for side in ("base", "ours", "theirs"))):
+            return None
+        return by_path.merged_tree(self._repo, *(self._repo[tree] for tree in (self.base, self.ours, self._theirs)))
 
     def _merged(self) -> pygit2.Index:
         if self._by_history:  # finds a virtual base where histories crossed

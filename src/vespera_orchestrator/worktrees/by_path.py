@@ -1,0 +1,159 @@
+"""Merging path by path: what is changed on neither side, or on one, need not be looked into.
+
+libgit2 merges whole trees and writes them anew, which grows with the number of files. This grows with the number of changes. It is the same
+merge as long as no name stands for a file here and a folder there, and nothing may have been renamed; it says so where it cannot tell.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import pygit2
+from pygit2.enums import FileMode
+from pygit2.ffi import C, ffi
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+File: TypeAlias = "tuple[str, int] | None"
+"""Object and mode of a path; ``None`` where there is no file."""
+Merged: TypeAlias = "File | Literal[False]"
+"""What becomes of a path; ``False`` for a conflict."""
+Changes: TypeAlias = "dict[str, tuple[File, File]]"
+"""For each path that was changed, the file before and after."""
+
+
+def merged_tree(repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree) -> str | None:
+    """Write the merged tree and return it; ``None`` where it takes a merge of the whole, or there is a conflict."""
+    mine, others = changes(repo, base, ours), changes(repo, base, theirs)
+    if have_clash(mine, others) or may_be_renamed(mine, others) or not all(_is_plain(path) for path in others):
+        return None
+    files, found = FileMerges(repo), {}
+    for path, (before, after) in others.items():
+        merged = files.merge(before, mine[path][1], after) if path in mine else after
+        if merged is False:
+            return None
+        found[path.encode()] = merged
+    written = _written(repo, ours, found)
+    return str(repo.TreeBuilder().write() if written is None else written)
+
+
+def _is_plain(path: str) -> bool:
+    """Tell whether pygit2 can name it when it builds a tree."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _written(repo: pygit2.Repository, tree: pygit2.Tree | None, files: Mapping[bytes, File]) -> pygit2.Oid | None:
+    """Write *tree* with *files* instead of its own; ``None`` where nothing is left."""
+    builder = repo.TreeBuilder() if tree is None else repo.TreeBuilder(tree)
+    folders: dict[bytes, dict[bytes, File]] = {}
+    for path, file in sorted(files.items(), key=lambda item: item[1] is not None):  # removals first: a file may become a folder
+        name, _, below = path.partition(b"/")
+        if below:
+            folders.setdefault(name, {})[below] = file
+        elif file is not None:
+            builder.insert(name.decode(), pygit2.Oid(hex=file[0]), FileMode(file[1]))
+        elif builder.get(name.decode()) is not None:
+            builder.remove(name.decode())
+    for name, below_it in folders.items():
+        shown = name.decode()
+        found = builder.get(shown)
+        new = _written(repo, found if isinstance(found, pygit2.Tree) else None, below_it)
+        if new is not None:
+            builder.insert(shown, new, FileMode.TREE)
+        elif isinstance(found, pygit2.Tree):
+            builder.remove(shown)
+    return builder.write() if len(builder) else None
+
+
+class FileMerges:
+    """Merges single files of one repository, each once."""
+
+    def __init__(self, repo: pygit2.Repository) -> None:
+        self.repo = repo
+        self._merged: dict[tuple[File, File, File], Merged] = {}
+
+    def merge(self, base: File, one: File, two: File) -> Merged:
+        """Return the merged file (``None`` where it is gone), or ``False`` where both do not go together."""
+        if two in (one, base):
+            return one
+        if one == base:
+            return two
+        if one is None or two is None:
+            return False
+        key = (base, one, two)
+        if key not in self._merged:
+            self._merged[key] = self._merge(base, one, two)
+        return self._merged[key]
+
+    def _merge(self, base: File, one: tuple[str, int], two: tuple[str, int]) -> Merged:
+        modes = {one[1], two[1]}
+        if not modes <= {FileMode.BLOB, FileMode.BLOB_EXECUTABLE}:
+            return False
+        mode = two[1] if base is not None and one[1] == base[1] else one[1]
+        if one[0] == two[0] or (base is not None and base[0] == two[0]):
+            return one[0], mode
+        if base is not None and base[0] == one[0]:
+            return two[0], mode
+        merged = _merge_blobs(self.repo, base, one, two)
+        return False if merged is None else (str(self.repo.create_blob(merged)), mode)
+
+
+def _merge_blobs(repo: pygit2.Repository, base: File, one: tuple[str, int], two: tuple[str, int]) -> bytes | None:
+    """Return the merged content, or ``None`` where it conflicts or is no text."""
+    result = ffi.new("git_merge_file_result *")
+    entries = [None if side is None else pygit2.IndexEntry("file", pygit2.Oid(hex=side[0]), FileMode(side[1])) for side in (base, one, two)]
+    held = [(ffi.NULL, None) if entry is None else entry._to_c() for entry in entries]  # noqa: SLF001 - as in `merge`
+    pointers = [pointer for pointer, _ in held]
+    if C.git_merge_file_from_index(result, repo._repo, *pointers, ffi.NULL) < 0:  # noqa: SLF001 - see above
+        return None
+    try:
+        return bytes(ffi.buffer(result.ptr, result.len)) if result.automergeable and result.ptr != ffi.NULL else None
+    finally:
+        C.git_merge_file_result_free(result)
+
+
+def changes(repo: pygit2.Repository, base: pygit2.Tree, other: pygit2.Tree) -> Changes:
+    """Return what is different in *other*."""
+    if base.id == other.id:
+        return {}
+    found: Changes = {}
+    for delta in repo.diff(base, other).deltas:
+        path = os.fsdecode(delta.new_file.raw_path)
+        before, after = found.get(path, (None, None))  # a file that became a link is told as two
+        found[path] = _file(delta.old_file) or before, _file(delta.new_file) or after
+    return found
+
+
+def _file(side: pygit2.DiffFile) -> File:
+    return None if side.mode == FileMode.UNREADABLE else (str(side.id), int(side.mode))
+
+
+def folders_above(path: str) -> list[str]:
+    """Return the folders that a path lies in."""
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def have_clash(one: Changes, two: Changes) -> bool:
+    """Tell whether one has a file where the other needs a folder."""
+    for here, there in ((one, two), (two, one)):
+        folders = {above for path, (_, new) in here.items() if new is not None for above in folders_above(path)}
+        if any(path in folders and new is not None for path, (_, new) in there.items()):
+            return True
+    return False
+
+
+def may_be_renamed(one: Changes, two: Changes) -> bool:
+    """Tell whether a path that both have changed may be the old or the new name of a renamed file."""
+    common = one.keys() & two.keys()
+    for side in (one, two) if common else ():
+        removes, adds = (any(file[place] is None for file in side.values()) for place in (1, 0))
+        if removes and adds and any(None in side[path] for path in common):
+            return True
+    return False

@@ -1,0 +1,58 @@
+"""Merging path by path gives what a merge of the whole gives, or says that it cannot tell."""
+
+from __future__ import annotations
+
+import pygit2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pygit2.enums import FileMode
+
+from vespera_orchestrator.worktrees import by_path
+
+NAMES = ("a", "b", "d", "d/a", "d/b", "d/e", "d/e/c", "f/g/h", "f/g/i", "ö")
+TEXTS = ("", "1\n2\n3\n", "1\n2\nthree\n", "one\n2\n3\n", "one\n2\nthree\n", "x\n" * 30, "x\n" * 29 + "y\n")
+MODES = (FileMode.BLOB, FileMode.BLOB, FileMode.BLOB_EXECUTABLE, FileMode.LINK)
+FILES = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(TEXTS), st.sampled_from(MODES)), max_size=7)
+CHANGED = st.dictionaries(st.sampled_from(NAMES), st.none() | st.tuples(st.sampled_from(TEXTS), st.sampled_from(MODES)), max_size=4)
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """Return an empty repository."""
+    return pygit2.init_repository(str(tmp_path_factory.mktemp("by path")), bare=True)
+
+
+def tree(repo, files):
+    """Write a tree; of a file and a folder with one name the folder stays."""
+    index = pygit2.Index()
+    for path, file in files.items():
+        if file is not None and not any(other.startswith(f"{path}/") and files[other] for other in files):
+            index.add(pygit2.IndexEntry(path, repo.create_blob(file[0].encode()), file[1]))
+    return repo[index.write_tree(repo)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(base=FILES, mine=CHANGED, theirs=CHANGED)
+def test_the_same_as_a_merge_of_the_whole(repo, base, mine, theirs):
+    """Whatever two sides did: the tree is the one that libgit2's merge of all files writes; where that conflicts, there is none."""
+    trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
+    merged = by_path.merged_tree(repo, *trees)
+    whole = repo.merge_trees(*trees)
+    if whole.conflicts is not None:
+        assert merged is None
+    elif merged is not None:
+        assert merged == str(whole.write_tree(repo))
+
+
+def test_most_merges_need_no_look_at_the_whole(repo):
+    """Changes of different files, of one file in different places, new and removed ones are merged path by path; renames are not."""
+    base = {"a": (TEXTS[1], FileMode.BLOB), "d/b": (TEXTS[5], FileMode.BLOB), "d/e/c": ("c", FileMode.BLOB)}
+    for mine, theirs, told in (
+        ({"a": (TEXTS[2], FileMode.BLOB)}, {"a": (TEXTS[3], FileMode.BLOB), "d/b": None}, True),
+        ({"a": None}, {"d/e/c": None, "n/m": ("new", FileMode.BLOB)}, True),
+        ({"d/b": None, "x": (TEXTS[5], FileMode.BLOB)}, {"d/b": (TEXTS[6], FileMode.BLOB)}, False),
+        ({"a": (TEXTS[2], FileMode.BLOB)}, {"a": ("else", FileMode.BLOB)}, False),
+    ):
+        trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
+        assert (by_path.merged_tree(repo, *trees) is not None) == told
