@@ -101,6 +101,8 @@ class Config:
     integration_branch: str = "integration"
     max_file_bytes: int = 50_000_000
     """Larger untracked files are left out of snapshots, and named."""
+    heartbeat_save_s: int = 5
+    """A heartbeat within so many seconds of the last save only renews the hold; 0 saves with each."""
     merge_style: str = "squash"
     """How work lands: ``squash``, ``merge`` or ``fast-forward``."""
     check: str | list[str] | None = None
@@ -137,6 +139,7 @@ _CONFIG_KEYS: dict[tuple[str, str], tuple[str, object]] = {
     ("worktrees", "branch_prefix"): ("branch_prefix", str),
     ("worktrees", "integration_branch"): ("integration_branch", str),
     ("worktrees", "max_file_bytes"): ("max_file_bytes", int),
+    ("worktrees", "heartbeat_save_s"): ("heartbeat_save_s", int),
     ("worktrees", "merge_style"): ("merge_style", ("squash", "merge", "fast-forward")),
     ("worktrees", "check"): ("check", _command),
     ("worktrees", "check_timeout_s"): ("check_timeout_s", int),
@@ -158,6 +161,7 @@ _CONFIG_TEXT = """\
 # branch_prefix = "feature/"          # before the task's alias; filled in likewise
 # integration_branch = "integration"  # where finished work goes
 # max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
+# heartbeat_save_s = 5                # a heartbeat so soon after the last save only renews the hold; 0: each saves
 # merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
 # check = ["pytest", "-q"]            # run on the merged files before they land; none by default
 # check_timeout_s = 600

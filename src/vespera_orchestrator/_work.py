@@ -29,6 +29,7 @@ from vespera_orchestrator.errors import (
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from vespera_orchestrator._model import Artifact, ArtifactDraft, Attempt, Checkpoint, Claim, JsonValue, Worktree
@@ -427,6 +428,7 @@ class Work:
         self.left_out: tuple[str, ...] = ()
         """Files that the last save of the worktree had to leave out: untracked ones above ``max_file_bytes``, repositories of their own."""
         self._lease_s = lease_s
+        self._saved_at: datetime | None = None
         self._open = True
 
     def __repr__(self) -> str:
@@ -504,15 +506,23 @@ class Work:
     def _saving(self, write: Callable[[Snapshot | None], _Written], note: str, *, passing: bool = False) -> _Written:
         """Write to the store with the worktree's files saved in the same step; again when another snapshot came in between."""
         for remaining in reversed(range(MERGE_TRIES)):
+            now = self._orch._clock()
             saved, _ = self._orch._handover.try_snapshot(self.worktree, note, passing=passing)
             if saved is not None:
                 self._tell_left_out(saved.skipped)
             try:
-                return write(saved)
+                written = write(saved)
             except RefMovedError:
                 if not remaining:
                     raise
+            else:
+                self._saved_at = now
+                return written
         raise AssertionError  # pragma: no cover - the last round raises or returns
+
+    def _is_just_saved(self) -> bool:
+        elapsed_s = -1.0 if self._saved_at is None else (self._orch._clock() - self._saved_at).total_seconds()
+        return 0 <= elapsed_s < self._orch._scope.home.config.heartbeat_save_s
 
     def _tell_left_out(self, skipped: tuple[str, ...]) -> None:
         if skipped and skipped != self.left_out:
@@ -525,7 +535,9 @@ class Work:
     def heartbeat(self) -> Attempt:
         """Renew the hold, and save the worktree's files. Call it at least every ``lease_s`` seconds during long work without checkpoints.
 
-        Of these saves all of the last hour are kept, then the last one of each hour, after a week of each day; those of checkpoints always.
+        Called again within ``heartbeat_save_s`` of the last save (``config.toml``, 5 seconds by default) it only renews: a look at every
+        file costs as much as ``git status``. A checkpoint always saves. Of a heartbeat's saves all of the last hour are kept, then the last
+        one of each hour, after a week of each day; those of checkpoints always.
 
         Raises:
             LeaseLostError: Another attempt has taken the task; no ref was moved.
@@ -535,7 +547,7 @@ class Work:
         def renew(saved: Snapshot | None) -> Attempt:
             return self._orch._store.renew(task_id, number, lease_s=self._lease_s, within=None if saved is None else saved.pin)
 
-        self.attempt = self._saving(renew, "heartbeat", passing=True)
+        self.attempt = renew(None) if self._is_just_saved() else self._saving(renew, "heartbeat", passing=True)
         return self.attempt
 
     def save_artifact(

@@ -95,10 +95,7 @@ class FileMerges:
         modes = {one[1], two[1], *([] if base is None else [base[1]])}
         if not modes <= {FileMode.BLOB, FileMode.BLOB_EXECUTABLE}:
             return False
-        if base is None:
-            mode = int(max(modes))  # executable, if one side says so
-        else:
-            mode = two[1] if one[1] == base[1] else one[1]
+        mode = max(modes) if base is None else two[1] if one[1] == base[1] else one[1]  # the larger one is executable
         if one[0] == two[0] or (base is not None and base[0] == two[0]):
             return one[0], mode
         if base is not None and base[0] == one[0]:
