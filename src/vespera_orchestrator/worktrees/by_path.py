@@ -14,7 +14,7 @@ from pygit2.enums import FileMode
 from pygit2.ffi import C, ffi
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 File: TypeAlias = "tuple[str, int] | None"
 """Object and mode of a path; ``None`` where there is no file."""
@@ -26,16 +26,23 @@ Changes: TypeAlias = "dict[str, tuple[File, File]]"
 
 def merged_tree(repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree) -> str | None:
     """Write the merged tree and return it; ``None`` where it takes a merge of the whole, or there is a conflict."""
-    mine, others = changes(repo, base, ours), changes(repo, base, theirs)
-    if have_clash(mine, others) or may_be_renamed(mine, others) or not all(_is_plain(path) for path in others):
+    mine, others = changes(base, ours), changes(base, theirs)
+    if have_clash(mine, others) or may_be_renamed(mine, others):
         return None
     files, found = FileMerges(repo), {}
     for path, (before, after) in others.items():
         merged = files.merge(before, mine[path][1], after) if path in mine else after
         if merged is False:
             return None
-        found[path.encode()] = merged
-    written = _written(repo, ours, found)
+        found[path] = merged
+    return tree_with(repo, ours, found)
+
+
+def tree_with(repo: pygit2.Repository, tree: pygit2.Tree, files: Mapping[str, File]) -> str | None:
+    """Write *tree* with *files* instead of its own at these paths; ``None`` where pygit2 has no name for one of them."""
+    if not all(_is_plain(path) for path in files):
+        return None
+    written = _written(repo, tree, {path.encode(): file for path, file in files.items()})
     return str(repo.TreeBuilder().write() if written is None else written)
 
 
@@ -118,20 +125,42 @@ def _merge_blobs(repo: pygit2.Repository, base: File, one: tuple[str, int], two:
         C.git_merge_file_result_free(result)
 
 
-def changes(repo: pygit2.Repository, base: pygit2.Tree, other: pygit2.Tree) -> Changes:
-    """Return what is different in *other*."""
-    if base.id == other.id:
-        return {}
+def changes(base: pygit2.Tree, other: pygit2.Tree) -> Changes:
+    """Return what is different in *other*. Folders that are the same are not looked into, as libgit2's own comparison does."""
     found: Changes = {}
-    for delta in repo.diff(base, other).deltas:
-        path = os.fsdecode(delta.new_file.raw_path)
-        before, after = found.get(path, (None, None))  # a file that became a link is told as two
-        found[path] = _file(delta.old_file) or before, _file(delta.new_file) or after
+    _compare(base, other, b"", found)
     return found
 
 
-def _file(side: pygit2.DiffFile) -> File:
-    return None if side.mode == FileMode.UNREADABLE else (str(side.id), int(side.mode))
+def entry_at(tree: pygit2.Tree, path: str) -> File:
+    """Return object and mode of the file at *path*, whose name may be any bytes; ``None`` where there is none."""
+    at: pygit2.Object = tree
+    for part in os.fsencode(path).split(b"/"):
+        if not isinstance(at, pygit2.Tree):
+            return None
+        found = next((entry for entry in at if entry.raw_name == part), None)
+        if found is None:
+            return None
+        at = found
+    return (str(at.id), int(at.filemode)) if not isinstance(at, pygit2.Tree) else None
+
+
+def _compare(one: Iterable[pygit2.Object], two: Iterable[pygit2.Object], above: bytes, found: Changes) -> None:
+    before = {(entry.raw_name, entry.id, entry.filemode): entry for entry in one}
+    after = {(entry.raw_name, entry.id, entry.filemode): entry for entry in two}
+    sides = [{key[0]: side[key] for key in side.keys() - other.keys()} for side, other in ((before, after), (after, before))]
+    for name in sides[0].keys() | sides[1].keys():
+        old, new = (side.get(name) for side in sides)
+        if isinstance(old, pygit2.Tree) or isinstance(new, pygit2.Tree):
+            below = [side if isinstance(side, pygit2.Tree) else () for side in (old, new)]
+            _compare(below[0], below[1], above + name + b"/", found)
+        files = _file(old), _file(new)
+        if files != (None, None):
+            found[os.fsdecode(above + name)] = files
+
+
+def _file(entry: pygit2.Object | None) -> File:
+    return None if entry is None or isinstance(entry, pygit2.Tree) else (str(entry.id), int(entry.filemode))
 
 
 def folders_above(path: str) -> list[str]:

@@ -155,7 +155,7 @@ class _Files(FileMerges):
         """Return what is different on the integration branch; most worktrees began from one of few commits."""
         key = str(base.id)
         if key not in self._since:
-            self._since[key] = changes(self.repo, base, self.ours)
+            self._since[key] = changes(base, self.ours)
         return self._since[key]
 
 
@@ -168,7 +168,7 @@ class _Line:
         self._files = files
         self._theirs = repo[commit].peel(pygit2.Tree)
         self._base = repo[starting_tree(repo, worktree, tip, commit, mark)].peel(pygit2.Tree)
-        self.changes = changes(repo, self._base, self._theirs)
+        self.changes = changes(self._base, self._theirs)
         self._tip_changes = files.landed_since(self._base)
         self._tangled = have_clash(self.changes, self._tip_changes) or may_be_renamed(self.changes, self._tip_changes)
         """Whether already beside the integration branch it takes a merge of the whole to see what becomes of it."""

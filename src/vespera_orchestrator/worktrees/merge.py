@@ -224,7 +224,7 @@ def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapsh
         if not blocked:
             return news.conflicts
         snapshot = _save(repository, worktree, "changed while catching up")
-        if blocked == before and not any(transition.entry_at(repository.open()[snapshot.tree], path) for path in blocked):
+        if blocked == before and not any(by_path.entry_at(repository.open()[snapshot.tree], path) for path in blocked):
             names = _named(blocked)
             reason = f"files that no snapshot keeps are in the way of what was landed: {names}; move them elsewhere, then catch up again"
             raise DirtyCheckoutError(worktree.path, reason)
@@ -279,7 +279,7 @@ class _News:
 def _unsaved(repo: pygit2.Repository, worktree: Worktree, before: str, brought: str, saved: str) -> list[str]:
     """Return what was brought in and no snapshot has, being ignored, or a submodule: not having it there is no wish to delete it."""
     added = [os.fsdecode(d.new_file.raw_path) for d in repo.diff(repo[before], repo[brought]).deltas if d.status == DeltaStatus.ADDED]
-    missing = ((path, transition.entry_at(repo[brought], path)) for path in added if transition.entry_at(repo[saved], path) is None)
+    missing = ((path, by_path.entry_at(repo[brought], path)) for path in added if by_path.entry_at(repo[saved], path) is None)
     folder = Path(worktree.path)
     return [path for path, file in missing if (file or ("", 0))[1] == FileMode.COMMIT or os.path.lexists(folder / path)]
 
@@ -366,11 +366,11 @@ def _left_markers(repo: pygit2.Repository, tree: str, mark: _Mark | None) -> lis
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    return transition.entry_at(repo[tree], path) is None
+    return by_path.entry_at(repo[tree], path) is None
 
 
 def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    entry = transition.entry_at(repo[tree], path)
+    entry = by_path.entry_at(repo[tree], path)
     found = None if entry is None else repo.get(entry[0])
     return isinstance(found, pygit2.Blob) and all(re.search(sign, found.data, re.MULTILINE) for sign in (rb"^<{7} ", rb"^>{7} "))
 

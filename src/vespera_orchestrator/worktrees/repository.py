@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import ConfigLevel, DeltaStatus, FileMode, ObjectType
+from pygit2.enums import ConfigLevel, FileMode, ObjectType
 
 from vespera_orchestrator._sessions import git_common_dir
 from vespera_orchestrator.errors import (
@@ -24,6 +24,7 @@ from vespera_orchestrator.errors import (
     VesperaError,
     WorktreeError,
 )
+from vespera_orchestrator.worktrees.by_path import changes, folders_above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -632,16 +633,11 @@ def _added(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:
         return
     yield str(tree.id)
     folders = set()
-    for delta in known.diff_to_tree(tree).deltas:
-        folders |= {os.fsdecode(folder) for folder in _folders_of(delta.new_file.raw_path)}
-        if delta.status != DeltaStatus.DELETED and delta.new_file.mode != FileMode.COMMIT:
-            yield str(delta.new_file.id)
+    for path, (_, file) in changes(known, tree).items():
+        folders |= set(folders_above(path))
+        if file is not None and file[1] != FileMode.COMMIT:
+            yield file[0]
     yield from (str(tree[folder].id) for folder in folders if folder in tree)
-
-
-def _folders_of(path: bytes) -> Iterator[bytes]:
-    while path := path.rpartition(b"/")[0]:
-        yield path
 
 
 def _forget_reflog(common: Path, ref: str) -> None:

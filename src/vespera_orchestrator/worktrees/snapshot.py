@@ -25,7 +25,7 @@ from pygit2.enums import DeltaStatus, DiffOption, FileMode, SortMode
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
-from vespera_orchestrator.worktrees import catching_up, history
+from vespera_orchestrator.worktrees import by_path, catching_up, history
 from vespera_orchestrator.worktrees.checkout import admin_trouble
 from vespera_orchestrator.worktrees.history import HISTORY, Earlier
 from vespera_orchestrator.worktrees.repository import WIP, git_errors
@@ -407,9 +407,22 @@ class _Reading:
         for status, path in self._changes:
             if status != DeltaStatus.DELETED:
                 self._take(path, untracked=status == DeltaStatus.UNTRACKED)
-        if self._basis is not None and not self._touched:
-            return str(self.repo[self._basis["commit"]].peel(pygit2.Tree).id)
-        return str(self.index.write_tree(self.repo))
+        return self._beside_the_last() or str(self.index.write_tree(self.repo))
+
+    def _beside_the_last(self) -> str | None:
+        """Write the last snapshot's tree with what has changed since: the index would write from all of its entries."""
+        if self._basis is None:
+            return None
+        known = self.repo[self._basis["commit"]].peel(pygit2.Tree)
+        if not self._touched:
+            return str(known.id)
+        return by_path.tree_with(self.repo, known, {path: self._entry(path) for path in self._touched})
+
+    def _entry(self, path: str) -> by_path.File:
+        if path not in self.index:
+            return None
+        entry = self.index[path]
+        return str(entry.id), int(entry.mode)
 
     def _is_outside_sparse(self, path: str) -> bool:
         # An agent may have made its worktree sparse: what is not on disk because of that was not deleted.

@@ -18,20 +18,21 @@ import signal
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
+from vespera_orchestrator.worktrees import by_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vespera_orchestrator.worktrees.by_path import File
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
-File: TypeAlias = "tuple[str, int]"
-"""Object and mode of a file, as a tree says."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -39,9 +40,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class _Change:
     number: str
     path: str
-    old: File | None
+    old: File
     """``None`` also for a submodule: its files are another repository's."""
-    new: File | None
+    new: File
 
 
 class Transition:
@@ -60,10 +61,9 @@ class Transition:
         self._repository, self._git_dir, self._folder, self._room = repository, git_dir, folder, room
         self._repo = pygit2.Repository(str(git_dir))
         before, self._tree = (self._repo[name].peel(pygit2.Tree) for name in (old, new))
-        deltas = list(self._repo.diff(before, self._tree).deltas)
-        paths = sorted({os.fsdecode(side.raw_path) for delta in deltas for side in (delta.old_file, delta.new_file)})
-        self.old, self.new = ({path: entry_at(tree, path) for path in paths} for tree in (before, self._tree))
-        self._changes = [_Change(str(n), path, _on_disk(self.old[path]), _on_disk(self.new[path])) for n, path in enumerate(paths)]
+        changed = sorted(by_path.changes(before, self._tree).items())
+        self.old, self.new = ({path: sides[at] for path, sides in changed} for at in (0, 1))
+        self._changes = [_Change(str(n), path, _on_disk(self.old[path]), _on_disk(self.new[path])) for n, path in enumerate(self.old)]
         # Removals first: a file may become a folder, or the other way round.
         self._changes.sort(key=lambda change: (change.new is not None, change.old is None))
         self._known: set[str] = set()
@@ -122,9 +122,9 @@ class Transition:
             strategy = CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
             repo.checkout_tree(repo[_written(repo, files)], strategy=strategy)
 
-    def _attributes(self, coming: dict[str, File]) -> dict[str, File]:
+    def _attributes(self, coming: dict[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
         folders = {folder for path in coming for folder in PurePosixPath(path).parents}
-        found = {str(folder / ".gitattributes"): entry_at(self._tree, str(folder / ".gitattributes")) for folder in folders}
+        found = {str(folder / ".gitattributes"): by_path.entry_at(self._tree, str(folder / ".gitattributes")) for folder in folders}
         return {path: file for path, file in found.items() if file is not None}
 
     def go(self) -> str | None:
@@ -232,7 +232,7 @@ class Transition:
 
     # looking
 
-    def _holds(self, place: Path, path: str, file: File | None) -> bool:
+    def _holds(self, place: Path, path: str, file: File) -> bool:
         """Tell whether what lies in the room at *place* is *file*, for good: nobody has it open to write."""
         status = place.lstat()
         if file is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
@@ -292,24 +292,11 @@ def room_beside(folder: Path, git_dir: Path, name: str) -> Path:
     return folder.parent / f".{folder.name}.vespera-{name}"
 
 
-def entry_at(tree: pygit2.Tree, path: str) -> File | None:
-    """Return object and mode of the file at *path*, whose name may be any bytes; ``None`` where there is none."""
-    at: pygit2.Object = tree
-    for part in os.fsencode(path).split(b"/"):
-        if not isinstance(at, pygit2.Tree):
-            return None
-        found = next((entry for entry in at if entry.raw_name == part), None)
-        if found is None:
-            return None
-        at = found
-    return (str(at.id), int(at.filemode)) if not isinstance(at, pygit2.Tree) else None
-
-
-def _on_disk(file: File | None) -> File | None:
+def _on_disk(file: File) -> File:
     return None if file is None or file[1] == FileMode.COMMIT else file
 
 
-def _written(repo: pygit2.Repository, files: dict[str, File]) -> pygit2.Oid:
+def _written(repo: pygit2.Repository, files: dict[str, tuple[str, int]]) -> pygit2.Oid:
     index = pygit2.Index()
     for path, (name, mode) in files.items():
         index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode)))
