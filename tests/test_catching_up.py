@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from git_project import ODD, files_of
 from vespera_orchestrator.errors import DirtyCheckoutError
-from vespera_orchestrator.worktrees import transition
+from vespera_orchestrator.worktrees import catching_up, merge, transition
 
 BYTES = os.fsdecode(b"bytes\xff")
 
@@ -384,3 +384,44 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
         assert_nothing_lost(project, folder, words.split())
         assert not left(project.folder)
     assert written > 40
+
+
+# --- after a kill ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["repair", "snapshot", "catch_up", "remove"])
+def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by):
+    """Whoever comes by next takes it back; what somebody has written since, in place or anew, stays; `check` tells of it before."""
+    worktree = trees.create("work")
+    folder = Path(worktree.path)
+    project.write({"mine.txt": "mine"}, folder)
+    before = files_of(folder)
+    landed(trees, to_land(project, 1))
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "_save", die)
+        patch.setattr(catching_up, "_finish", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            trees.catch_up("work")
+    assert (folder / "src").read_text() == "a file\n"
+    assert not (folder / "gone.txt").exists()
+    project.write({"a.txt": "later\n", "gone.txt": "anew\n"}, folder)
+    assert trees.check() == [("work", "what was landed is half brought into the worktree work")]
+    if by == "repair":
+        said = "Took back what was half brought into the worktree work. Left as they are, because somebody has changed them since: "
+        assert trees.repair() == [f"{said}a.txt, gone.txt."]
+    if by in ("repair", "snapshot"):
+        trees.snapshot("work")
+        assert files_of(folder) == {**before, b"a.txt": (False, b"later\n"), b"gone.txt": (False, b"anew\n")}
+    if by == "remove":
+        kept = trees.remove("work").rescue_ref
+        assert [project.git("show", f"{kept}:{name}") for name in ("a.txt", "gone.txt", "src/b.py")] == ["later", "anew", "b = 1"]
+        return
+    assert set(trees.catch_up("work")) == {"a.txt", "gone.txt"}
+    assert (folder / "src").read_text() == "a file\n"
+    assert "later\n" in (folder / "a.txt").read_text()
+    assert (trees.check(), trees.repair(), left(project.folder)) == ([], [], [])
+    project.assert_sound()

@@ -65,6 +65,11 @@ def bring(repository: ProjectRepository, worktree: Worktree, old: str, new: str,
     return []
 
 
+def is_half_done(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Tell whether something is being brought in, or was when its process died."""
+    return _room(repository, worktree).exists()
+
+
 def settle(repository: ProjectRepository, worktree: Worktree) -> str | None:
     """Take back what was half brought in when its process died, and say so; under the worktree's lock.
 

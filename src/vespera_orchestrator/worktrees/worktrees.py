@@ -510,13 +510,19 @@ class Worktrees:
         """Bring what is new on the integration branch into the worktree's files. Its index, HEAD and branch stay; it is saved before.
 
         Where both changed the same lines the file holds both, between conflict markers, and does not land before these are gone. What
-        cannot be put together as text stays as the worktree has it. To be called while nobody works there.
+        cannot be put together as text stays as the worktree has it.
+
+        An agent may be at work there. Only files that differ are written, each only where it is still as it was saved; where one is not,
+        all are made as they were, saved again and merged anew. No edit is lost: two that met within one such moment leave the later one
+        in the file and the earlier one under a rescue ref. A process that is killed on the way leaves it to the next save, or to
+        `repair`, to take back what it had written.
 
         Returns:
             The paths in conflict.
 
         Raises:
-            DirtyCheckoutError: A file that no snapshot keeps, as an ignored one, is where one was landed. Nothing was changed.
+            DirtyCheckoutError: A file that no snapshot keeps, as an ignored one, is where one was landed; or files were changed all the
+                time. It names them. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
         """
         from vespera_orchestrator.worktrees import checkout, merge
