@@ -87,8 +87,12 @@ class Transition:
     def _is_there(self, change: _Change) -> bool:
         """Tell whether the new file stands there already: an ignored one that was landed stays unknown to every snapshot."""
         with self._parent(change.path) as (parent, _):
-            place = self._folder / change.path
-            return parent is not None and os.path.lexists(place) and self._holds(place, change.path, change.new)
+            if parent is None:
+                return False
+            try:
+                return self._holds(self._folder / change.path, change.path, change.new)
+            except FileNotFoundError:
+                return False
 
     def _is_folder(self, path: str) -> bool:
         place = self._folder / path
@@ -189,9 +193,9 @@ class Transition:
     def _give_back(self, place: Path, path: str) -> bool:
         """Put what is in the room where it was, if nothing stands there."""
         with self._parent(path, make=True) as (parent, name):
-            if parent is None or not (_is_same(place, name, parent) or _link(place, name, parent)):
+            if parent is None or not (_is_same(place, name, parent) or _link(place, name, parent, may_move=True)):
                 return False
-        if os.path.lexists(place):  # a folder was moved
+        if os.path.lexists(place):  # it was not moved
             place.unlink()
         return True
 
@@ -263,9 +267,9 @@ class Transition:
         at: int | None = os.open(self._folder, _FOLDER)
         try:
             for part in above:
-                at = _below(at, part, make=make)
-                if at is None:
-                    break
+                if at is not None:
+                    opened, at = at, None
+                    at = _below(opened, part, make=make)
             yield at, name
         finally:
             if at is not None:
@@ -303,9 +307,8 @@ def _written(repo: pygit2.Repository, files: dict[str, tuple[str, int]]) -> pygi
     return index.write_tree(repo)
 
 
-def _below(folder: int | None, name: str, *, make: bool) -> int | None:
+def _below(folder: int, name: str, *, make: bool) -> int | None:
     """Go one folder down; closes *folder*."""
-    assert folder is not None  # noqa: S101 - the caller's loop ends with the first None
     try:
         if make:
             with suppress(FileExistsError):
@@ -342,8 +345,11 @@ def _moved(name: str, folder: int, place: Path) -> bool:
     return True
 
 
-def _link(place: Path, name: str, folder: int) -> bool:
-    """Give what lies at *place* this name as well, if nothing has it; what somebody made of a file (a folder) can only be moved."""
+def _link(place: Path, name: str, folder: int, *, may_move: bool = False) -> bool:
+    """Give what lies at *place* this name as well, if nothing has it.
+
+    A folder, which somebody made of a file, can only be moved, and a file of another user's, which the system allows no second name.
+    """
     try:
         if stat.S_ISDIR(place.lstat().st_mode):
             os.rename(place, name, dst_dir_fd=folder)
@@ -352,7 +358,9 @@ def _link(place: Path, name: str, folder: int) -> bool:
     except OSError as exc:
         if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
             return False
-        raise
+        if exc.errno != errno.EPERM or not may_move:
+            raise
+        os.rename(place, name, dst_dir_fd=folder)
     return True
 
 
