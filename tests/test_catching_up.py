@@ -117,7 +117,7 @@ def test_what_comes_in_is_what_git_would_write(project, trees, theirs, mine, eol
     project.assert_sound()
     assert not left(project.folder)
     trees.remove("work")
-    project.git("update-ref", "-d", "refs/heads/integration")
+    project.git("update-ref", "refs/heads/integration", "main")
 
 
 def test_line_ends_follow_what_was_landed_with_them(project, trees):

@@ -106,4 +106,4 @@ def _room(repository: ProjectRepository, worktree: Worktree) -> Path:
 def _transition(repository: ProjectRepository, worktree: Worktree, room: Path, journal: _Journal) -> transition.Transition:
     # Its line ends and modes are judged with what the snapshots know of the files.
     saved = repository.admin(worktree.name) / "vespera"
-    return transition.Transition(repository, saved, Path(worktree.path), room, old=journal.old, new=journal.new)
+    return transition.Transition(repository, saved, Path(worktree.path), room, old=journal.old, new=journal.new, may_be_there=True)

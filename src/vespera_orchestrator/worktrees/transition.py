@@ -55,9 +55,12 @@ class Transition:
         room: A place for files on the way, see `room_beside`. It need not exist, and outlives a kill.
         old: Commit or tree that the folder is known to hold.
         new: What it is to hold. Paths that are the same in both are not looked at.
+        may_be_there: Whether a new file may stand there already. In somebody's checkout an untracked file stays untracked.
     """
 
-    def __init__(self, repository: ProjectRepository, git_dir: Path, folder: Path, room: Path, *, old: str, new: str) -> None:
+    def __init__(
+        self, repository: ProjectRepository, git_dir: Path, folder: Path, room: Path, *, old: str, new: str, may_be_there: bool = False
+    ) -> None:
         self._repository, self._git_dir, self._folder, self._room = repository, git_dir, folder, room
         self._repo = pygit2.Repository(str(git_dir))
         before, self._tree = (self._repo[name].peel(pygit2.Tree) for name in (old, new))
@@ -66,6 +69,7 @@ class Transition:
         self._changes = [_Change(str(n), path, _on_disk(self.old[path]), _on_disk(self.new[path])) for n, path in enumerate(self.old)]
         # Removals first: a file may become a folder, or the other way round.
         self._changes.sort(key=lambda change: (change.new is not None, change.old is None))
+        self._may_be_there = may_be_there
         self._known: set[str] = set()
         """Numbers of what was moved away and found to be what the old tree says."""
 
@@ -87,7 +91,7 @@ class Transition:
     def _is_there(self, change: _Change) -> bool:
         """Tell whether the new file stands there already: an ignored one that was landed stays unknown to every snapshot."""
         with self._parent(change.path) as (parent, _):
-            if parent is None:
+            if parent is None or not self._may_be_there:
                 return False
             try:
                 return self._holds(self._folder / change.path, change.path, change.new)
