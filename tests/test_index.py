@@ -296,18 +296,18 @@ def test_a_query_may_hold_any_characters(library, query, word):
     assert library._index._state().generation == generation
 
 
-def test_quoted_words_must_stand_together(library):
+def test_quoted_words_must_stand_together(artifacts):
     """Words between double quotes are found as they were written, among other words too; where nothing has them so, they count singly."""
-    library.save("together", "It began at the end of the world, in parse_args of all places.")
-    library.save("apart", "The world has an end; args are parsed, and the places differ.")
-    assert set(titles(library, "end of the world")) == {"together", "apart"}
-    assert titles(library, '"end of the world"') == ["together"]
-    assert titles(library, 'places "end of the world"') == ["together"]
-    assert titles(library, '"parse_args of all"') == ["together"]
-    assert set(titles(library, '"world of the end"')) == {"together", "apart"}
-    assert titles(library, '"the of" "end of the world" "') == ["together"]
-    library.catch_up()
-    assert titles(library, '"end of the world"') == ["together"]
+    artifacts.save("together", "It began at the end of the world, in parse_args of all places.")
+    artifacts.save("apart", "The world has an end; args are parsed, and the places differ.")
+    assert set(titles(artifacts, "end of the world")) == {"together", "apart"}
+    assert titles(artifacts, '"end of the world"') == ["together"]
+    assert titles(artifacts, 'places "end of the world"') == ["together"]
+    assert titles(artifacts, '"parse_args of all"') == ["together"]
+    assert set(titles(artifacts, '"places world"')) == {"together", "apart"}
+    assert titles(artifacts, 'world "end of the world" "') == ["together"]
+    artifacts.catch_up()
+    assert titles(artifacts, '"end of the world"') == ["together"]
 
 
 def test_quotes_and_operators_are_just_characters(library):

@@ -345,31 +345,24 @@ def test_heartbeat_failure_release_cancel_and_expiry_save(project, orch):
 
 
 def test_a_heartbeat_soon_after_a_save_looks_at_no_file(project, orch):
-    """Within five seconds of the last save it renews the hold alone; after that it saves again, and a checkpoint always does."""
+    """Each one saves; with ``heartbeat_save_s`` it renews the hold alone within that time of the last save, and a checkpoint always saves."""
     orch.plan_task("part")
     work = orch.execute_task("part", worktree=True, lease_s=60)
-    for seconds, what, expected in (
-        (0, "heartbeat", "1"),
-        (4, "heartbeat", "1"),
-        (0, "checkpoint", "3"),
-        (3, "heartbeat", "3"),
-        (2, "heartbeat", "5"),
-    ):
-        orch.now[0] += timedelta(seconds=seconds)
-        count = str(1 + int((work.path / "n.txt").read_text())) if (work.path / "n.txt").exists() else "1"
-        project.write({"n.txt": count}, work.path)
-        work.heartbeat() if what == "heartbeat" else work.checkpoint({})
-        assert saved_text(project, "part", "n.txt") == expected
-        assert orch.get_task("part").status == "in_progress"
-        assert work.attempt.lease_until >= orch.now[0] + timedelta(seconds=55)
-    project.folder.joinpath(".task_orchestrator", "config.toml").write_text("[worktrees]\nheartbeat_save_s = 0\n")
+    for number in range(3):
+        project.write({"n.txt": f"each {number}"}, work.path)
+        work.heartbeat()
+        assert saved_text(project, "part", "n.txt") == f"each {number}"
     work.release()
+    project.folder.joinpath(".task_orchestrator", "config.toml").write_text("[worktrees]\nheartbeat_save_s = 5\n")
     with vespera.open(project.folder, clock=lambda: orch.now[0]) as again:
-        work = again.execute_task("part")
-        for number in range(3):
-            project.write({"n.txt": f"each {number}"}, work.path)
-            work.heartbeat()
-            assert saved_text(project, "part", "n.txt") == f"each {number}"
+        work = again.execute_task("part", lease_s=60)
+        steps = [(0, "heartbeat", 0), (4, "heartbeat", 0), (0, "checkpoint", 2), (3, "heartbeat", 2), (2, "heartbeat", 4)]
+        for number, (seconds, what, expected) in enumerate(steps):
+            orch.now[0] += timedelta(seconds=seconds)
+            project.write({"n.txt": str(number)}, work.path)
+            work.heartbeat() if what == "heartbeat" else work.checkpoint({})
+            assert saved_text(project, "part", "n.txt") == str(expected)
+            assert work.attempt.lease_until >= orch.now[0] + timedelta(seconds=55)
 
 
 def test_a_holder_that_was_replaced_moves_nothing(project, orch):

@@ -101,7 +101,7 @@ class Config:
     integration_branch: str = "integration"
     max_file_bytes: int = 50_000_000
     """Larger untracked files are left out of snapshots, and named."""
-    heartbeat_save_s: int = 5
+    heartbeat_save_s: int = 0
     """A heartbeat within so many seconds of the last save only renews the hold; 0 saves with each."""
     merge_style: str = "squash"
     """How work lands: ``squash``, ``merge`` or ``fast-forward``."""
@@ -161,7 +161,7 @@ _CONFIG_TEXT = """\
 # branch_prefix = "feature/"          # before the task's alias; filled in likewise
 # integration_branch = "integration"  # where finished work goes
 # max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
-# heartbeat_save_s = 5                # a heartbeat so soon after the last save only renews the hold; 0: each saves
+# heartbeat_save_s = 0                # a heartbeat within so many seconds of the last save only renews the hold; 0: each saves
 # merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
 # check = ["pytest", "-q"]            # run on the merged files before they land; none by default
 # check_timeout_s = 600

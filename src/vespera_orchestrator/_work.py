@@ -535,9 +535,9 @@ class Work:
     def heartbeat(self) -> Attempt:
         """Renew the hold, and save the worktree's files. Call it at least every ``lease_s`` seconds during long work without checkpoints.
 
-        Called again within ``heartbeat_save_s`` of the last save (``config.toml``, 5 seconds by default) it only renews: a look at every
-        file costs as much as ``git status``. A checkpoint always saves. Of a heartbeat's saves all of the last hour are kept, then the last
-        one of each hour, after a week of each day; those of checkpoints always.
+        A look at every file costs as much as ``git status``: in a large repository set ``heartbeat_save_s`` in ``config.toml``, and within
+        so many seconds of the last save it only renews. A checkpoint always saves. Of a heartbeat's saves all of the last hour are kept,
+        then the last one of each hour, after a week of each day; those of checkpoints always.
 
         Raises:
             LeaseLostError: Another attempt has taken the task; no ref was moved.

@@ -606,8 +606,9 @@ class Artifacts:
 
         Words count in any of their forms, and parts of identifiers count as words (``config`` finds ``parseConfig``). With vectors (the
         extra ``vectors``, or another embedder; see `Orchestrator.open`) what says it in other words is found as well. Words between double
-        quotes must stand together so, endings aside; where nothing has them so, they count singly. Any other character may occur in
-        *query* and has no special meaning. Everything saved before the call is found, in whatever process it was saved, unless another process is bringing the index up to date and does not finish within two seconds: then the newest may be
+        quotes must stand together so, endings and words such as "the" aside; where nothing has them so, they count singly. Any other
+        character may occur in *query* and has no special meaning. Everything saved before the call is found, in whatever process it was
+        saved, unless another process is bringing the index up to date and does not finish within two seconds: then the newest may be
         missing. The first search in a process loads LanceDB (a second or two).
 
         Text artifacts are searched (``text/*``, JSON, YAML, source code and the like), each in its first two million characters.
