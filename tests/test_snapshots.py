@@ -345,7 +345,7 @@ def test_heartbeat_failure_release_cancel_and_expiry_save(project, orch):
 
 
 def test_a_heartbeat_soon_after_a_save_looks_at_no_file(project, orch):
-    """Each one saves; with ``heartbeat_save_s`` it renews the hold alone within that time of the last save, and a checkpoint always saves."""
+    """Each one saves; with ``heartbeat_save_s`` it only renews within that time of the last save. A checkpoint always saves."""
     orch.plan_task("part")
     work = orch.execute_task("part", worktree=True, lease_s=60)
     for number in range(3):
