@@ -417,6 +417,18 @@ def _two_lines(orch):
     Path(folder, "README.md").write_text("# Kettle\nIt counts.\n", "utf-8")
 
 
+def _removed(orch):
+    """A worktree in which there was work, taken away by hand."""
+    landed(orch)
+    orch.worktrees.remove("part")
+
+
+def _again(orch, _, ack):
+    work = orch.execute_task("part")
+    ack(path=str(work.path / "part.txt"), holds="part")
+    tell(ack, orch, "part")
+
+
 def _catch_up(orch, _, ack):
     folder = Path(orch.worktrees.find("part").path)
     orch.worktrees.catch_up("part")
@@ -465,6 +477,7 @@ OPERATIONS = [
     Operation("checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation("remove a worktree", lambda orch, _, __: orch.worktrees.remove("part"), on=landed, repository=True),
+    Operation("make a removed worktree again", _again, on=_removed, repository=True),
     Operation("catch up", _catch_up, on=_two_lines, repository=True),
     Operation("search", _find),
     Operation("prune", lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1), on=grown),
