@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from vespera_orchestrator._model import Session, new_id, utcnow
 from vespera_orchestrator._sessions import Home, Scope
 from vespera_orchestrator.artifacts import Artifacts, passages
+from vespera_orchestrator.artifacts import index as index_module
 from vespera_orchestrator.artifacts.content import FolderContent
 from vespera_orchestrator.artifacts.index import FORMAT, ArtifactIndex
 from vespera_orchestrator.artifacts.ranking import Found, rank, terms
@@ -317,6 +318,30 @@ def test_quotes_and_operators_are_just_characters(library):
     for query in ("", "   ", "the of", "\0", "\ud800", "???"):
         assert titles(library, query) == [], query
     assert titles(library, "hello " * 5000) == ["Quoting"]
+
+
+def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monkeypatch):
+    """What the indices lack is read in every search; after some it is taken in, unless another process writes just then."""
+    for number in range(40):
+        artifacts.save(f"note {number}", f"the kettle number {number} sings")
+    artifacts.catch_up()
+    index = artifacts._index
+    waiting = index._table(index._state()).size().unindexed
+    assert waiting > 0
+    searches = 5
+    monkeypatch.setattr(index_module, "_TAKING_IN_LEAST_S", (searches - 0.5) * waiting * index_module._WAITING_S)
+    monkeypatch.setattr(index_module, "_TAKING_IN_S", 0.0)
+    before = titles(artifacts, "kettle 7 sings")
+    for _ in range(searches - 2):
+        assert titles(artifacts, "kettle 7 sings") == before
+    assert index._table(index._state()).size().unindexed == waiting
+    with FileLock(artifacts._scope.home.locks / "index.lock"):
+        assert titles(artifacts, "kettle 7 sings") == before
+    assert index._table(index._state()).size().unindexed == waiting
+    for _ in range(searches):
+        assert titles(artifacts, "kettle 7 sings")[0] == "note 7"
+    assert index._table(index._state()).size().unindexed == 0
+    assert artifacts.verify() == []
 
 
 # --- damage, other processes, kills -------------------------------------------

@@ -30,7 +30,7 @@ import attrs
 
 from vespera_orchestrator._sessions import translate_os_error, write_atomically
 from vespera_orchestrator.artifacts import embedders, passages, ranking
-from vespera_orchestrator.artifacts.table import Table, Wanted, refuse_after_fork, row
+from vespera_orchestrator.artifacts.table import Size, Table, Wanted, refuse_after_fork, row
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     EmbedderError,
@@ -61,6 +61,9 @@ _TIDY_LEAST = 250
 _TIDY_ROOT = 8
 """So many times the square root of the table is searched word by word before the indices take it in. Taking in costs as much as the table
 is large, and waiting costs every search: the square root keeps both growing slowly."""
+_WAITING_S = 50e-6
+_TAKING_IN_S, _TAKING_IN_LEAST_S = 20e-6, 0.3
+"""What each passage that waits costs each search, and what taking them in costs for each that there is, and at least."""
 _GATHER_VERSIONS = 30
 """Every write is a file; so many are brought together in one, which costs as much as they hold."""
 _TIDY_VERSIONS = 2000
@@ -146,6 +149,9 @@ class ArtifactIndex:
         self._open: tuple[str, Table] | None = None
         self._chosen: tuple[Embedder | None] | None = None
         self._rest_until = 0.0
+        self._lost_s = 0.0
+        """What searches have lost so far to passages that wait for the indices."""
+        self._size: tuple[str, int, Size] | None = None
 
     # following the log
 
@@ -515,7 +521,7 @@ class ArtifactIndex:
                 raise
         state = self._state()
         try:
-            return self._search(query, wanted, mode)
+            answer = self._search(query, wanted, mode)
         except EmbedderError:
             raise
         except ArtifactIndexError:
@@ -523,6 +529,28 @@ class ArtifactIndex:
             if self.rebuild(wait_s=max(wait_s, _PATIENCE_S), instead_of=state.generation if state else None) is None:
                 raise
             return self._search(query, wanted, mode)
+        if mode != "vector":
+            self._relieve()
+        return answer
+
+    def _relieve(self) -> None:
+        """Take into the indices what waits for them once reading it in every search has cost as much: no more than twice the least."""
+        state = self._state()
+        if state is None:
+            return
+        try:
+            if self._size is None or self._size[:2] != (state.generation, state.version):
+                self._size = (state.generation, state.version, self._table(state).size())
+            size = self._size[2]
+            self._lost_s += size.unindexed * _WAITING_S
+            if not size.unindexed or self._lost_s < _TAKING_IN_LEAST_S + size.passages * _TAKING_IN_S:
+                return
+            self._lost_s = 0.0
+            with self._writing(0.0) as mine:
+                if mine and self._state() == state:
+                    self._publish(_tidied(self._table(state), state))
+        except (ArtifactIndexError, ReadOnlyError) as exc:  # the answer is there; what waits is found all the same
+            log.info("passages that wait could not be taken into the indices: %s", exc)
 
     def _search(self, query: str, wanted: Wanted, mode: Mode | None) -> Answer:
         state = self._state()
@@ -568,14 +596,18 @@ def _tidy(table: Table, state: _State) -> _State:
     indexed = size.passages - size.unindexed
     enough = max(_TIDY_LEAST, int(_TIDY_ROOT * math.sqrt(indexed)))
     if size.unindexed >= enough or state.version - state.tidied >= _TIDY_VERSIONS:
-        trained = table.tidy(state.trained)
-        now = table.version
-        return attrs.evolve(state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained)
+        return _tidied(table, state)
     if state.version - max(state.gathered, state.tidied) >= _GATHER_VERSIONS:
         table.gather(state.epoch)
         now = table.version
         return attrs.evolve(state, version=now, gathered=now)
     return state
+
+
+def _tidied(table: Table, state: _State) -> _State:
+    trained = table.tidy(state.trained)
+    now = table.version
+    return attrs.evolve(state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained)
 
 
 def _stamp(event: Event) -> str:
