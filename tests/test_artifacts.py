@@ -479,7 +479,7 @@ def test_any_version_is_read_and_compared(artifacts):
     """By number, against the one before, or any two; what is no text is summed up without being read."""
     one, two, three = (artifacts.save("Plan", text, task="build") for text in ("same\none\n", "same\ntwo\n", "same\nthree"))
     assert artifacts.get(three, version=1).id == one.id
-    with pytest.raises(ArtifactNotFoundError, match="v9"):
+    with pytest.raises(ArtifactNotFoundError, match="no version 9"):
         artifacts.get(one, version=9)
     head = [f"--- Plan v1 ({one.id})", f"+++ Plan v2 ({two.id})"]
     assert artifacts.diff(two).splitlines() == [*head, "@@ -1,2 +1,2 @@", " same", "-one", "+two"]
@@ -624,3 +624,11 @@ print(step)
 def test_killed_at_every_step_of_saving(tmp_path):
     """SIGKILL before each file operation of saving and completing: no record without its bytes, and the same call again succeeds."""
     assert dying.run(SAVED_OR_NOT, str(tmp_path)) > 25
+
+
+def test_a_missing_version_is_named_as_such(artifacts):
+    """The artifact is there; what is not is the version."""
+    saved = artifacts.save("Plan\nof two lines", "x")
+    with pytest.raises(ArtifactNotFoundError, match=f"artifact '{saved.id}' has no version 9"):
+        artifacts.get(saved, version=9)
+    assert str(saved) == f"{saved.id} Plan of two lines (v1, text/markdown, 1 bytes)"

@@ -387,7 +387,11 @@ def test_next_action_needs_revision(orch):
     task = orch.complete_task("build", summary="names are unclear", detailed_work="draft", next_action="needs_revision")
     assert (task.status, task.reason, task.is_ready) == ("pending", "names are unclear", True)
     assert orch._store.artifacts(task_ids=[task.id])[0].partial
-    assert orch.execute_task("build").attempt.number == 2
+    assert str(orch.why("build")) == "build is ready; it was given back with: names are unclear"
+    assert str(orch.next_step()).startswith("Start 'Build'. It was given back with: names are unclear.  →")
+    again = orch.execute_task("build")
+    assert again.attempt.number == 2
+    assert "From the attempt before: names are unclear" in again.briefing()
 
 
 def test_next_action_blocked(orch):

@@ -94,6 +94,53 @@ def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
     assert orch.why("after").ready
 
 
+def test_markers_that_were_left_are_told_to_whoever_comes_next(orch):
+    """A recovery that was completed with the markers in it says why it is pending again, where people and agents look."""
+    orch.plan_tasks([{"title": "left"}, {"title": "right"}])
+    left, right = (orch.execute_task(name, worktree=True) for name in ("left", "right"))
+    (left.path / "story.txt").write_text("one\nLEFT\nthree\n")
+    (right.path / "story.txt").write_text("one\nRIGHT\nthree\n")
+    left.complete(summary="l", detailed_work="left")
+    right.complete(summary="r", detailed_work="right")
+    with orch.execute_task("recover_right") as work:
+        assert "Context:" not in work.briefing()
+        assert work.complete(summary="nothing", detailed_work="nothing").status == "pending"
+    for text in (orch.why("recover_right"), orch.next_step(), orch.execute_task("recover_right").briefing()):
+        assert "both sides of the conflict between markers: story.txt" in str(text)
+
+
+def test_merging_what_has_landed_says_so(orch):
+    """Asked to merge once more, it does not say that there never was such a worktree."""
+    orch.plan_tasks([{"title": "one"}, {"title": "two"}])
+    for name in ("one", "two"):
+        work = orch.execute_task(name, worktree=True)
+        (work.path / f"{name}.txt").write_text(name)
+        work.checkpoint({})
+    orch.complete_task("one", summary="o", detailed_work="o", merge="later")
+    orch.worktrees.merge("one")
+    with pytest.raises(vespera.WorktreeNotFoundError, match="its work has landed"):
+        orch.worktrees.merge("one")
+    orch.worktrees.remove("two")
+    with pytest.raises(vespera.WorktreeNotFoundError, match="before all its work had landed"):
+        orch.worktrees.merge("two")
+    assert repr(orch.worktrees.rescue()[0]).startswith("Rescued('two', '20")
+
+
+def test_a_worktree_taken_away_by_git_while_its_agent_works(orch, project):
+    """The error names what brings the files back, and it does."""
+    orch.plan_task("one")
+    work = orch.execute_task("one", worktree=True)
+    (work.path / "one.txt").write_text("one")
+    work.checkpoint({})
+    git(project, "worktree", "remove", "-f", "-f", str(work.path))
+    with pytest.raises(vespera.GitFailedError, match=r"create\(…, resume=True\)"):
+        work.complete(summary="o", detailed_work="o")
+    orch.worktrees.create("one", resume=True)
+    assert (work.path / "one.txt").read_text() == "one"
+    assert work.complete(summary="o", detailed_work="o").status == "completed"
+    assert git(project, "show", "integration:one.txt") == "one"
+
+
 KILLED = """
 import os, signal, sys
 import vespera_orchestrator as vespera

@@ -90,7 +90,9 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
         sentence = f"All subtasks of {one_line(ready.title, 90)!r} have ended: bring their results together, then complete it."
         return NextStep("synthesize", sentence, f"orch.synthesize_results({ready.alias!r})", ready.id, ready.alias)
     if ready is not None:
-        return NextStep("execute", f"Start {one_line(ready.title, 90)!r}.", f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
+        back = _rules.given_back(ready)
+        sentence = f"Start {one_line(ready.title, 90)!r}." + (f" It was given back with: {one_line(back, 200)}." if back else "")
+        return NextStep("execute", sentence, f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
     if unmerged:
         return _merge_step(unmerged)
     if running:
@@ -296,6 +298,10 @@ class Status:
         )
 
 
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _elsewhere(number: int) -> list[str]:
     if not number:
         return []
@@ -338,8 +344,8 @@ class SessionStatus:
 
     def __str__(self) -> str:
         return (
-            f"{self.session}\n{bar(self.percent)} {self.percent:.0f} %: {_counted(self.counts)}; {self.artifacts} artifacts, "
-            f"{self.worktrees} worktrees; last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC\nNext: {self.next_step}"
+            f"{self.session}\n{bar(self.percent)} {self.percent:.0f} %: {_counted(self.counts)}; {_number(self.artifacts, 'artifact')}, "
+            f"{_number(self.worktrees, 'worktree')}; last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC\nNext: {self.next_step}"
         )
 
 
@@ -416,8 +422,9 @@ def work_briefing(
     lines += (
         [f"Files that the automatic saves leave out, for their size or kind: {one_line(', '.join(not_saved), 300)}"] if not_saved else []
     )
+    lines += ["", f"From the attempt before: {one_line(task.reason, 600)}"] if task.reason else []
     lines += ["", task.description] if task.description else []
-    if task.context:
+    if task.context and task.recovers_task_id is None:  # a recovery's description tells what is in it
         lines += ["", "Context: " + one_line(str(dict(task.context)), 800)]
     if resumed_from is not None:
         lines += ["", f"This is attempt {attempt.number}. Go on from the last checkpoint: {resumed_from.note or '(no note)'}"]

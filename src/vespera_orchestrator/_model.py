@@ -311,7 +311,8 @@ class Artifact:
     created_at: datetime
 
     def __str__(self) -> str:
-        return f"{self.id} {self.title} (v{self.version}, {self.media_type}, {self.size_bytes} bytes)"
+        title = " ".join(self.title.split())
+        return f"{self.id} {title} (v{self.version}, {self.media_type}, {self.size_bytes} bytes)"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -454,6 +455,8 @@ class Why:
     causes: tuple[Cause, ...]
     outdated: tuple[Reliance, ...] = ()
     """What it was given to build on and has changed since; no cause, but worth a look."""
+    note: str = ""
+    """With what words a pending task was given back; no cause, but whoever takes it up should know."""
 
     @property
     def ready(self) -> bool:
@@ -468,7 +471,8 @@ class Why:
     def __str__(self) -> str:
         changed = "".join(f"; {str(given).removeprefix(f'{self.alias} ')}" for given in self.outdated)
         if self.ready:
-            return f"{self.alias} is ready{changed}"
+            back = f"; it was given back with: {self.note}" if self.note else ""
+            return f"{self.alias} is ready{back}{changed}"
         if self.status.is_terminal:
             return f"{self.alias} " + "; ".join(c.sentence.removeprefix("it ") for c in self.causes) + changed
         return f"{self.alias} is {self.status}: " + "; ".join(c.sentence for c in self.causes) + changed

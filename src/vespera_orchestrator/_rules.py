@@ -230,7 +230,12 @@ def _outcome_words(on: Outcome) -> str:
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
     task = situation.task
-    return Why(task.id, task.alias, task.status, tuple(_causes(situation)))
+    return Why(task.id, task.alias, task.status, tuple(_causes(situation)), note=given_back(task))
+
+
+def given_back(task: Task) -> str:
+    """Return with what words a pending task was given back, on one line; empty where nothing was said."""
+    return " ".join((task.reason or "").split())[:300] if task.status is TaskStatus.PENDING else ""
 
 
 def why_not_complete(situation: Situation) -> Why:
@@ -256,7 +261,7 @@ def _causes(situation: Situation) -> list[Cause]:
 def merging(task: Task) -> str:
     """Say that the work of a task waits to be merged, why that was not done at once, and what does it."""
     reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
-    return f"waits to be merged{reason}: orch.worktrees.merge({task.alias!r})"
+    return f"waits to be merged: orch.worktrees.merge({task.alias!r}){reason}"
 
 
 def _merge_cause(task: Task) -> Cause:

@@ -105,12 +105,18 @@ class TaskNotFoundError(NotFoundError):
 
 @attrs.define(slots=False)
 class ArtifactNotFoundError(NotFoundError):
-    """No artifact has this id."""
+    """No artifact has this id, or it has no such version."""
 
     artifact: str
     """The id as it was given."""
+    version: int | None = None
+    """The version that was asked for, where only that is missing."""
 
     def __str__(self) -> str:
+        if self.version is not None:
+            return (
+                f"artifact {self.artifact!r} has no version {self.version}; orch.artifacts.versions({self.artifact!r}) gives those it has"
+            )
         remedy = "orch.artifacts.list() shows those there are, orch.artifacts.find(title) finds one by its title"
         return f"there is no artifact with the id {self.artifact!r}; {remedy}"
 
@@ -121,8 +127,12 @@ class WorktreeNotFoundError(NotFoundError):
 
     worktree: str
     """The name, task id or alias as it was given."""
+    since: str = ""
+    """What became of it, where there was one."""
 
     def __str__(self) -> str:
+        if self.since:
+            return f"there is no worktree {self.worktree!r} any more: {self.since}"
         return f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows those there are"
 
 
@@ -479,7 +489,10 @@ class CorruptContentError(StoreError):
         if self.intact:
             remedy = f"intact: {'; '.join(self.intact)}"
         else:
-            remedy = "put it back from a backup of the home, or save the same content again; if another machine saved it, share content="
+            remedy = (
+                "put it back from a backup of the home, or save the same content again; "
+                "if it was saved elsewhere (by another machine, or with content=…), open with the same content="
+            )
         return f"{whose}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
 
 

@@ -288,7 +288,7 @@ class Artifacts:
             return record
         found = next((other for other in self.versions(record) if other.version == version), None)
         if found is None:
-            raise ArtifactNotFoundError(f"{record.id} v{version}")
+            raise ArtifactNotFoundError(record.id, version)
         return found
 
     def find(self, title: str, *, task: str | Task | None = None, session: str | Session | None = None) -> Artifact | None:

@@ -53,7 +53,9 @@ def _contents(orch: Orchestrator, digests: Mapping[str, list[str]], progress: Ca
         if problem is not None:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             sentence = f"the content of {names[0]}{more}: {problem}"
-            remedy = f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if another machine saved it, share content="
+            remedy = (
+                f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if it was saved elsewhere, open with the same content="
+            )
             yield Finding(Severity.ERROR, "content", digest, sentence, remedy)
 
 

@@ -33,7 +33,7 @@ _LEFT_BEHIND_S = 3600
 """What is older than this and unfinished will not be finished."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Rescued:
     """The last state of a worktree that was removed."""
 
@@ -48,6 +48,9 @@ class Rescued:
 
     def __str__(self) -> str:
         return f"{self.ref} saved {self.when:%Y-%m-%d %H:%M} UTC"
+
+    def __repr__(self) -> str:
+        return f"Rescued({self.name!r}, '{self.when:%Y-%m-%d %H:%M}', {self.ref!r})"
 
 
 def rescued(repository: ProjectRepository) -> list[Rescued]:

@@ -397,7 +397,10 @@ class Worktrees:
         tasks = self._handed_in(record, worktree)
         if record.state == "removed":
             if not tasks:
-                raise WorktreeNotFoundError(worktree if isinstance(worktree, str) else record.name)
+                since = "its work has landed, there is nothing to merge"
+                if self.is_removed_unlanded(record):
+                    since = "it was removed before all its work had landed; orch.worktrees.create(…, resume=True) makes it again"
+                raise WorktreeNotFoundError(worktree if isinstance(worktree, str) else record.name, since)
             record = self.again(record)
         if tasks and self._complete is not None:
             landings = [self._complete(task, record, Terms(message, style, check)) for task in tasks]
