@@ -1037,3 +1037,15 @@ def test_catching_up_writes_over_nothing_that_is_not_saved(orch, project):
     assert orch.worktrees.catch_up("one") == ()
     assert (one.path / "x.env").read_text() == "landed"
     assert git(project, "show", "integration:x.env") == "landed"
+
+
+def test_a_report_shows_the_places_first(orch, project):
+    """Of a long file in conflict the report begins with the places, a few lines around each; the whole comes after."""
+    one, two = (begin(orch, name, {"long.txt": lines(_3=f"{name}\n", _11=f"{name} too\n") + "rest\n" * 200}) for name in ("one", "two"))
+    finish(one)
+    assert finish(two).status == "blocked"
+    [report] = [orch.artifacts.text(artifact) for artifact in orch.artifacts.list(task="two") if artifact.kind == "conflict"]
+    places, whole = report.split("### The whole file with both")
+    said = ["one", "two", "one too", "two too"]
+    assert [line for line in places.splitlines() if line in said] == said
+    assert len(places.splitlines()) < 60 < len(whole.splitlines())

@@ -376,14 +376,15 @@ def recovery_for(
     if checkpoint is not None:
         context["checkpoint_id"] = checkpoint.id
         context["checkpoint_note"] = checkpoint.note
-        lines.append(f"Its last checkpoint: {checkpoint.note or '(no note)'}.")
+        lines += [f"Its last checkpoint: {checkpoint.note}."] if checkpoint.note else []
     if snapshot is not None:
         context["snapshot"] = snapshot
     if "worktree" in more:
         lines.append(f"Its files are in {more['worktree']}.")
     if artifact_ids:
         lines.append(f"What it had done is kept in: {', '.join(artifact_ids)}.")
-    lines.append("Remove the cause, then complete this task: the blocked one becomes ready again and goes on from its last checkpoint.")
+    goes_on = " and goes on from its last checkpoint" if checkpoint is not None else ""
+    lines.append(f"Remove the cause, then complete this task: the blocked one becomes ready again{goes_on}.")
     return TaskDraft(
         title=f"Recover: {task.title}",
         description="\n".join(lines),

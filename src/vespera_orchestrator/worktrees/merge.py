@@ -553,7 +553,17 @@ class _Merge:
         if entries[1] is None or entries[2] is None:
             return "One side has no such file; there is nothing to put together.\n"
         merged = _merge_file(self._repo, entries, (b"base", branch.encode(), b"the worktree"))
-        return "It cannot be merged as text.\n" if merged is None else _block(merged)
+        if merged is None:
+            return "It cannot be merged as text.\n"
+        places = _places(merged)
+        return _block(merged) if len(places) > len(merged) // 2 else f"{_block(places)}\n### The whole file with both\n\n{_block(merged)}"
+
+
+def _places(merged: bytes) -> bytes:
+    """Return the places in conflict, each with the three lines before and after it."""
+    lines = merged.splitlines(keepends=True)
+    begin, end = ([number for number, line in enumerate(lines) if line.startswith(sign)] for sign in (b"<<<<<<< ", b">>>>>>> "))
+    return b"...\n".join(b"".join(lines[max(0, first - 3) : last + 4]) for first, last in zip(begin, end, strict=False))
 
 
 def _paths(conflicts: list[_Entries]) -> tuple[str, ...]:
