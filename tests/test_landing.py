@@ -1039,7 +1039,7 @@ def test_catching_up_writes_over_nothing_that_is_not_saved(orch, project):
     assert git(project, "show", "integration:x.env") == "landed"
 
 
-def test_a_report_shows_the_places_first(orch, project):
+def test_a_report_shows_the_places_first(orch):
     """Of a long file in conflict the report begins with the places, a few lines around each; the whole comes after."""
     one, two = (begin(orch, name, {"long.txt": lines(_3=f"{name}\n", _11=f"{name} too\n") + "rest\n" * 200}) for name in ("one", "two"))
     finish(one)
