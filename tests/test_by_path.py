@@ -56,3 +56,15 @@ def test_most_merges_need_no_look_at_the_whole(repo):
     ):
         trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
         assert (by_path.merged_tree(repo, *trees) is not None) == told
+
+
+@pytest.mark.parametrize("attribute", ["-merge", "merge=binary", "binary", "merge=text", "merge=union", "-text"])
+def test_what_must_not_be_merged_as_text_is_not(tmp_path, attribute):
+    """A file that ``.gitattributes`` keep from being merged line by line is a conflict where both sides changed it, as in git."""
+    repo = pygit2.init_repository(str(tmp_path))
+    tmp_path.joinpath(".gitattributes").write_text(f"a {attribute}\n")
+    trees = [tree(repo, {"a": (TEXTS[at], FileMode.BLOB)}) for at in (1, 2, 3)]
+    whole = repo.merge_trees(*trees)
+    merged = by_path.merged_tree(repo, *trees)
+    assert merged == (None if whole.conflicts is not None else str(whole.write_tree(repo)))
+    assert (merged is None) == (attribute in {"-merge", "merge=binary", "binary"})

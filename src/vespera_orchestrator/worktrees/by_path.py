@@ -31,7 +31,7 @@ def merged_tree(repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, t
         return None
     files, found = FileMerges(repo), {}
     for path, (before, after) in others.items():
-        merged = files.merge(before, mine[path][1], after) if path in mine else after
+        merged = files.merge(path, before, mine[path][1], after) if path in mine else after
         if merged is False:
             return None
         found[path] = merged
@@ -83,9 +83,9 @@ class FileMerges:
 
     def __init__(self, repo: pygit2.Repository) -> None:
         self.repo = repo
-        self._merged: dict[tuple[File, File, File], Merged] = {}
+        self._merged: dict[tuple[bool, File, File, File], Merged] = {}
 
-    def merge(self, base: File, one: File, two: File) -> Merged:
+    def merge(self, path: str, base: File, one: File, two: File) -> Merged:
         """Return the merged file (``None`` where it is gone), or ``False`` where both do not go together."""
         if two in (one, base):
             return one
@@ -93,12 +93,12 @@ class FileMerges:
             return two
         if one is None or two is None:
             return False
-        key = (base, one, two)
+        key = (is_text(self.repo, path), base, one, two)
         if key not in self._merged:
-            self._merged[key] = self._merge(base, one, two)
+            self._merged[key] = self._merge(*key)
         return self._merged[key]
 
-    def _merge(self, base: File, one: tuple[str, int], two: tuple[str, int]) -> Merged:
+    def _merge(self, text: bool, base: File, one: tuple[str, int], two: tuple[str, int]) -> Merged:  # noqa: FBT001 - from `key`
         modes = {one[1], two[1], *([] if base is None else [base[1]])}
         if not modes <= {FileMode.BLOB, FileMode.BLOB_EXECUTABLE}:
             return False
@@ -107,8 +107,13 @@ class FileMerges:
             return one[0], mode
         if base is not None and base[0] == one[0]:
             return two[0], mode
-        merged = _merge_blobs(self.repo, base, one, two)
+        merged = _merge_blobs(self.repo, base, one, two) if text else None
         return False if merged is None else (str(self.repo.create_blob(merged)), mode)
+
+
+def is_text(repo: pygit2.Repository, path: str) -> bool:
+    """Tell whether two versions of a file may be put together line by line: ``binary`` and ``-merge`` in ``.gitattributes`` forbid it."""
+    return repo.get_attr(os.fsencode(path), "merge") not in (False, "binary")
 
 
 def _merge_blobs(repo: pygit2.Repository, base: File, one: tuple[str, int], two: tuple[str, int]) -> bytes | None:

@@ -198,12 +198,12 @@ class _Line:
         if landed is False:
             return False  # told already: it conflicts with the branch
         base, new = other.changes[path]
-        return self._files.merge(base, landed, new) is False and other._landed(path) is not False
+        return self._files.merge(path, base, landed, new) is False and other._landed(path) is not False
 
     def _landed(self, path: str) -> Merged:
         """Return the file as it would be on the integration branch after this worktree has landed."""
         base, new = self.changes[path]
-        return self._files.merge(base, self._tip_changes[path][1], new) if path in self._tip_changes else new
+        return self._files.merge(path, base, self._tip_changes[path][1], new) if path in self._tip_changes else new
 
     def _as_a_whole(self, other: _Line) -> tuple[str, ...]:
         repo, ours = self._files.repo, self._files.ours

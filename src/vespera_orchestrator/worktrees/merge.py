@@ -322,7 +322,8 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
                 del index.conflicts[path]
     for entries in conflicts:
         _, mine, theirs = entries
-        merged = _merge_file(repo, entries, labels) if mine is not None and theirs is not None else None
+        whole = mine is None or theirs is None or not by_path.is_text(repo, mine.path)
+        merged = None if whole else _merge_file(repo, entries, labels)
         kept = mine or theirs
         if kept is None:
             continue
