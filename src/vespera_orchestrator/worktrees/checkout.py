@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pygit2
-from pygit2.enums import CheckoutStrategy
+from pygit2.enums import CheckoutStrategy, FileMode
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
+from vespera_orchestrator.worktrees import by_path
 from vespera_orchestrator.worktrees.history import HISTORY
 from vespera_orchestrator.worktrees.repository import LANDED, RESCUE, WIP, branch_ref, git_errors, linked_folder
 
@@ -354,6 +355,16 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, ours: boo
         # The index stays the agent's: what was untracked at the snapshot is untracked again.
         tree = head if snapshot is None else repo[snapshot].peel(pygit2.Tree)
         repo.checkout_tree(tree, strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
+        _know_ignored(repo, head, tree)
+
+
+def _know_ignored(repo: pygit2.Repository, head: pygit2.Tree, tree: pygit2.Tree) -> None:
+    """Let the index know again what was in it although it is ignored: no later snapshot would take that."""
+    added = [(path, new) for path, (old, new) in by_path.changes(head, tree).items() if old is None and new is not None]
+    for path, (name, mode) in added:
+        if _is_ignored(repo, path) and path not in repo.index:
+            repo.index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode)))
+    repo.index.write()
 
 
 def _hide_from_status(repository: ProjectRepository, folder: Path) -> None:
