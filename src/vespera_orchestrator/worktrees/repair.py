@@ -153,7 +153,7 @@ def _final_snapshot(repository: ProjectRepository, worktree: Worktree) -> str:
     if nested:
         raise _cannot_keep(worktree, "git repositories of their own", nested, "move them elsewhere, or delete them")
     for _ in range(_TRIES):
-        last = snapshot.take(repository, worktree, note="last state before removal", max_file_bytes=None)
+        last = snapshot.take(repository, worktree, note="last state before removal", max_file_bytes=None, hidden=True)
         if last.skipped:
             raise _cannot_keep(worktree, "files that cannot be read", list(last.skipped), "make them readable, or delete them")
         try:

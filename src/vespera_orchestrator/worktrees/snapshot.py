@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _FLAGS = DiffOption.INCLUDE_UNTRACKED | DiffOption.RECURSE_UNTRACKED_DIRS | DiffOption.IGNORE_SUBMODULES | DiffOption.INCLUDE_TYPECHANGE
 _SKIP_WORKTREE = 1 << 14
+_ASSUME_UNCHANGED = 1 << 15
 _TRIES = 10
 """How often to try a file that is rewritten while it is read."""
 _LEFT_OUT = "Left-out: "
@@ -109,7 +110,14 @@ class Snapshot:
 
 
 def take(
-    repository: ProjectRepository, worktree: Worktree, *, note: str, max_file_bytes: int | None, passing: bool = False, midway: bool = False
+    repository: ProjectRepository,
+    worktree: Worktree,
+    *,
+    note: str,
+    max_file_bytes: int | None,
+    passing: bool = False,
+    midway: bool = False,
+    hidden: bool = False,
 ) -> Snapshot:
     """Write the files of *worktree* as a commit and move no ref. To be called under the worktree's lock.
 
@@ -122,6 +130,7 @@ def take(
         max_file_bytes: Larger untracked files are left out; ``None`` takes all, and looks at everything anew.
         passing: Whether it may be thinned out later.
         midway: Whether the caller is just bringing something in; otherwise what was half brought in is taken back first.
+        hidden: Whether to take also edits that the agent told git not to look at (``git update-index --assume-unchanged`` and the like).
 
     Raises:
         GitFailedError: The folder is gone, or git refused.
@@ -135,7 +144,7 @@ def take(
             catching_up.settle(repository, worktree)
         saver = _Saver(repository, worktree)
         previous = repository.tip(WIP + worktree.name)
-        reading, tree = _read_patiently(saver, previous or worktree.base, max_file_bytes)
+        reading, tree = _read_patiently(saver, previous or worktree.base, max_file_bytes, hidden=hidden)
         repo, skipped = reading.repo, tuple(reading.skipped)
         parents = _parents(repository, worktree, merged=not reading.unmerged)
         if _is_unchanged(repo, tree, parents, previous, worktree):
@@ -166,10 +175,12 @@ def at(repository: ProjectRepository, worktree: Worktree, commit: str, previous:
     return Snapshot(worktree.name, commit, tree, False, (), previous, False, _Saver(repository, worktree), (None, None), False, ())
 
 
-def _read_patiently(saver: _Saver, anchor: str, max_file_bytes: int | None) -> tuple[_Reading, str]:
+def _read_patiently(saver: _Saver, anchor: str, max_file_bytes: int | None, *, hidden: bool) -> tuple[_Reading, str]:
     for remaining in reversed(range(_TRIES)):
         try:
             reading = saver.read(anchor, max_file_bytes)
+            if hidden:
+                reading.look_at_hidden()
             return reading, reading.tree()
         except pygit2.GitError:  # a file never held still, or `git gc --prune=now` took what was written a moment ago
             if not remaining:
@@ -383,6 +394,19 @@ class _Reading:
             else:
                 return [(delta.status, os.fsdecode(delta.new_file.raw_path)) for delta in deltas]
         raise AssertionError  # pragma: no cover - the last round raises or returns
+
+    def look_at_hidden(self) -> None:
+        """Look again, at files too that the agent's index says not to look at, as far as they are on the disk."""
+        shown = False
+        for number in range(len(self.index)):
+            entry = ffi.cast("git_index_entry *", C.git_index_get_byindex(self.index._index, number))  # noqa: SLF001 - pygit2 shows no flags
+            hidden = entry.flags & _ASSUME_UNCHANGED or entry.flags_extended & _SKIP_WORKTREE
+            if hidden and os.path.lexists(self._folder / os.fsdecode(ffi.string(entry.path))):
+                entry.flags &= ~_ASSUME_UNCHANGED & 0xFFFF
+                entry.flags_extended &= ~_SKIP_WORKTREE & 0xFFFF
+                shown = True
+        if shown:
+            self._changes = self._compare()
 
     def changes_what_is_ignored(self) -> bool:
         """Tell whether files that were taken may be ignored now, or the reverse."""
