@@ -124,6 +124,63 @@ def test_what_has_landed_already_is_no_hindrance(project, orch):
     assert on_branch(project, "one.txt") == "1"
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_file_that_is_known_although_it_is_ignored_comes_back_as_such(project, orch, by_hand):
+    """An ignored file that an agent had added is in the snapshots; where the worktree is made again it is landed as well."""
+    with orch.execute_task("one", worktree=True) as work:
+        project.write({".gitignore": "*.log\n", "kept.log": "kept", "not.log": "not"}, work.path)
+        project.git("add", "-f", "kept.log", cwd=work.path)
+    if by_hand:
+        orch.worktrees.remove("one")
+    else:
+        shutil.rmtree(work.path)
+    finish(orch.execute_task("one"))
+    assert on_branch(project, "kept.log") == "kept"
+    assert "not.log" not in project.git("ls-tree", "--name-only", "integration")
+
+
+def test_merging_a_task_whose_alias_is_the_name_of_another_worktree(project, orch):
+    """The call that `why` names lands the task's own work, and not what another session has under way in a worktree of that name."""
+    first = orch.execute_task("one", worktree=True)
+    project.write({"half.txt": "half"}, first.path)
+    with vespera.open(project.folder) as other:
+        other.initialize_session("Another goal")
+        task = other.plan_task("one")
+        work = other.execute_task(task, worktree=True)
+        project.write({"whole.txt": "whole"}, work.path)
+        finish(work, merge="later")
+        assert other.next_step().call == "orch.worktrees.merge('one')"
+        other.worktrees.merge("one")
+        assert other.get_task(task.id).status == "completed"
+    assert on_branch(project, "whole.txt") == "whole"
+    assert "half.txt" not in project.git("ls-tree", "--name-only", "integration")
+
+
+def test_a_binary_file_that_two_have_changed_is_whole_in_the_recovery(project, orch):
+    """It conflicts even where its lines would go together; the worktree keeps its own, whole, until somebody decides."""
+    lines = [f"{number}\n" for number in range(20)]
+    project.commit("packed", {".gitattributes": "*.pack binary\n", "a.pack": "".join(lines)})
+    works = [orch.execute_task(title, worktree=True, agent=title) for title in ("one", "two")]
+    project.write({"a.pack": "".join(["first\n", *lines[1:]])}, works[0].path)
+    project.write({"a.pack": "".join([*lines[:-1], "second\n"])}, works[1].path)
+    assert [finish(work).status for work in works] == ["completed", "blocked"]
+    recovery = orch.execute_task()
+    assert recovery.conflicts == ("a.pack",)
+    assert (recovery.path / "a.pack").read_text("utf-8") == "".join([*lines[:-1], "second\n"])
+
+
+@pytest.mark.parametrize("flag", ["assume-unchanged", "skip-worktree"])
+def test_an_edit_that_git_was_told_not_to_see_outlives_the_worktree(project, orch, flag):
+    """It does not land, as ``git add`` would not take it either, but it is kept when the worktree is taken away."""
+    work = orch.execute_task("one", worktree=True)
+    project.git("update-index", f"--{flag}", "a.txt", cwd=work.path)
+    before = (work.path / "a.txt").read_text("utf-8")
+    project.write({"a.txt": "mine", "one.txt": "1"}, work.path)
+    assert finish(work).status == "completed"
+    assert on_branch(project, "a.txt") == before.rstrip("\n")
+    assert project.git("show", f"{orch.worktrees.rescue()[0].ref}:a.txt") == "mine"
+
+
 @pytest.mark.parametrize("other", ["agent", "subtree", True])
 def test_a_task_keeps_to_the_worktree_that_has_its_work(project, orch, other):
     """Whatever a later attempt asks for, it goes on where there is work that has not landed."""

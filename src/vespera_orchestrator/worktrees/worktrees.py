@@ -370,7 +370,7 @@ class Worktrees:
         A checkout of the integration branch is brought along, if nothing of its owner's is touched by that.
 
         Args:
-            worktree: The worktree.
+            worktree: The worktree. A word that is both a task's alias and the name of another worktree stands for the task.
             message: The commit's message; by default made from the task.
             style: ``squash``: one commit with one parent, whatever the agent committed in between. ``merge``: a merge commit, with the
                 agent's own commits behind it. ``fast-forward``: the agent's commits themselves where nothing else has landed since they
@@ -390,7 +390,9 @@ class Worktrees:
             LeaseLostError: The caller worked on the task, and was replaced, or the task was taken from it. Nothing was changed.
             RefMovedError: Others were faster all the time; safe to retry.
         """
-        record = self._record(worktree, include_removed=True)
+        # A task first: another session's worktree, or an agent's, may have for its name what is this task's alias.
+        own = self._of_task(worktree, include_removed=True) if isinstance(worktree, str) else None
+        record = own or self._record(worktree, include_removed=True)
         owner = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
         if owner is not None and self._refuse_lost is not None:
             self._refuse_lost(owner)
