@@ -172,7 +172,8 @@ class Places:
         trees = self._worktrees()
         try:
             needed = could_not_land(task) or trees.lacks(worktree, [edge.task for edge in task.dependencies])
-            return Place(worktree, trees.catch_up(worktree) if needed else ())
+            found = trees.catch_up(worktree) if needed else ()
+            return Place(worktree, tuple(dict.fromkeys((*found, *trees.unsolved_when_saved(worktree)))))
         except WorktreeError as exc:
             log.warning("what was landed since could not be brought into %s: %s", worktree.name, exc)
             return Place(worktree, behind=str(exc))

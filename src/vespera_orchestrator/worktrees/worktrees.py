@@ -459,6 +459,15 @@ class Worktrees:
         mark = repository.tip(LANDED + record.name)
         return () if mark is None else merge.unsolved(repository.open(), self.prepare_snapshot(record, whole=True).commit, mark)
 
+    def unsolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Return what `unsolved` would have returned when the files were last saved."""
+        from vespera_orchestrator.worktrees import merge, snapshot
+        from vespera_orchestrator.worktrees.repository import LANDED
+
+        record, repository = self._record(worktree), self._repository()
+        mark = repository.tip(LANDED + record.name)
+        return () if mark is None else merge.unsolved(repository.open(), snapshot.pinned(repository, record).commit, mark)
+
     def _land(self, record: Worktree, message: str, style: Style | None, check: Check | None) -> Landing:
         with self.turn(check):
             return self._land_in_turn(record, message, style, check)
