@@ -169,6 +169,34 @@ def test_a_binary_file_that_two_have_changed_is_whole_in_the_recovery(project, o
     assert (recovery.path / "a.pack").read_text("utf-8") == "".join([*lines[:-1], "second\n"])
 
 
+def test_a_conflict_that_was_left_is_told_to_whoever_goes_on(project, orch):
+    """The next attempt at a recovery finds the markers of the first one, though nothing is new on the integration branch."""
+    conflict(project, orch, worktree=True)
+    first = orch.execute_task("recover_one")
+    assert first.conflicts == ("a.txt",)
+    assert finish(first).status == "pending"
+    second = orch.execute_task("recover_one")
+    assert second.conflicts == ("a.txt",)
+    assert "a.txt" in second.briefing()
+    project.write({"a.txt": "BOTH\n"}, second.path)
+    finish(second)
+    last = orch.execute_task("one")
+    assert last.conflicts == ()
+    assert finish(last).status == "completed"
+
+
+def test_two_links_in_conflict_stay_links(orch):
+    """Markers are for text: in a link they would be a path that leads nowhere."""
+    works = [orch.execute_task(title, worktree=True, agent=title) for title in ("one", "two")]
+    for work in works:
+        (work.path / "link").symlink_to(f"to {work.task.alias}")
+    assert [finish(work).status for work in works] == ["completed", "blocked"]
+    recovery = orch.execute_task()
+    assert recovery.conflicts == ("link",)
+    assert (recovery.path / "link").readlink() == Path("to two")
+    assert finish(recovery).status == "completed"
+
+
 @pytest.mark.parametrize("flag", ["assume-unchanged", "skip-worktree"])
 def test_an_edit_that_git_was_told_not_to_see_outlives_the_worktree(project, orch, flag):
     """It does not land, as ``git add`` would not take it either, but it is kept when the worktree is taken away."""

@@ -322,8 +322,7 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
                 del index.conflicts[path]
     for entries in conflicts:
         _, mine, theirs = entries
-        whole = mine is None or theirs is None or not by_path.is_text(repo, mine.path)
-        merged = None if whole else _merge_file(repo, entries, labels)
+        merged = _merge_file(repo, entries, labels) if _may_have_markers(repo, mine, theirs) else None
         kept = mine or theirs
         if kept is None:
             continue
@@ -338,6 +337,13 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
         return str(index.write_tree(repo)), _paths(conflicts), tuple(texts)
     except (OSError, pygit2.GitError):
         return None
+
+
+def _may_have_markers(repo: pygit2.Repository, mine: pygit2.IndexEntry | None, theirs: pygit2.IndexEntry | None) -> bool:
+    """Tell whether both are there and are text: in a link, markers would be a path that leads nowhere."""
+    if mine is None or theirs is None or FileMode.LINK in (mine.mode, theirs.mode):
+        return False
+    return by_path.is_text(repo, mine.path)
 
 
 def unsolved(repo: pygit2.Repository, commit: str, mark: str | None) -> tuple[str, ...]:
