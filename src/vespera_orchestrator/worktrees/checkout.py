@@ -533,12 +533,12 @@ def _is_ignored(repo: pygit2.Repository, path: str) -> bool:
 def admin_trouble(repository: ProjectRepository, worktree: Worktree) -> str | None:
     """Return why the worktree's files cannot be read just now, or ``None``."""
     note = read_note(repository, worktree.name)
-    if note is None or note.stage == REMOVING:
+    if (note is None and repository.tip(WIP + worktree.name) is None) or (note is not None and note.stage == REMOVING):
         return (
             "it was removed; orch.worktrees.create(…, resume=True) for the same task or agent makes it again "
             "with the files of the last save, and orch.worktrees.rescue() lists what was kept of removed ones"
         )
-    if note.stage == MAKING or not Path(worktree.path).is_dir():
+    if note is None or note.stage == MAKING or not Path(worktree.path).is_dir():
         return (
             f"its folder {worktree.path} is not complete; orch.worktrees.create(…) for the same task makes it again from the last snapshot"
         )
