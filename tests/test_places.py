@@ -169,6 +169,33 @@ def test_a_binary_file_that_two_have_changed_is_whole_in_the_recovery(project, o
     assert (recovery.path / "a.pack").read_text("utf-8") == "".join([*lines[:-1], "second\n"])
 
 
+def test_a_worktree_made_by_hand_after_one_removed_by_hand_goes_on(project, orch):
+    """A task that has not ended is not completed without what it had saved, unless somebody says so."""
+    work = orch.execute_task("one", worktree=True)
+    project.write({"one.txt": "1"}, work.path)
+    orch.worktrees.remove("one")
+    orch.worktrees.create("one")
+    assert finish(work).status == "completed"
+    assert on_branch(project, "one.txt") == "1"
+    work = orch.execute_task("two", worktree=True)
+    project.write({"two.txt": "2"}, work.path)
+    orch.worktrees.remove("two")
+    assert not (Path(orch.worktrees.create("two", resume=False).path) / "two.txt").exists()
+
+
+def test_a_worktree_that_git_was_told_to_remove(project, orch):
+    """The error names what helps: the worktree is made again from its last snapshot."""
+    work = orch.execute_task("one", worktree=True)
+    project.write({"one.txt": "1"}, work.path)
+    work.checkpoint({})
+    project.git("worktree", "remove", "--force", "--force", str(work.path))
+    with pytest.raises(GitFailedError, match=r"orch\.worktrees\.create"):
+        finish(work)
+    orch.worktrees.create("one")
+    assert finish(work).status == "completed"
+    assert on_branch(project, "one.txt") == "1"
+
+
 def test_a_conflict_that_was_left_is_told_to_whoever_goes_on(project, orch):
     """The next attempt at a recovery finds the markers of the first one, though nothing is new on the integration branch."""
     conflict(project, orch, worktree=True)

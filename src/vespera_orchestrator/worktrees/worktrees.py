@@ -143,7 +143,7 @@ class Worktrees:
         agent: str | None = None,
         path: str | os.PathLike[str] | None = None,
         branch: str | None = None,
-        resume: bool = False,
+        resume: bool | None = None,
     ) -> Worktree:
         """Return the worktree of a task, or of an agent, making it where there is none.
 
@@ -157,7 +157,8 @@ class Worktrees:
             path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered when that is taken.
             branch: Branch to make; by default ``feature/<alias>``, numbered likewise.
             resume: Where the last one was removed before its work had landed, go on with what was kept of it, as
-                `Orchestrator.execute_task` does. Otherwise a removed one is begun anew.
+                `Orchestrator.execute_task` does; by default for a task that has not ended, which would otherwise be completed without that
+                work. Otherwise a removed one is begun anew.
 
         Raises:
             TaskNotFoundError: There is no such task.
@@ -167,9 +168,10 @@ class Worktrees:
         from vespera_orchestrator.worktrees import checkout
 
         wanted = self._draft(task, agent)
+        goes_on = wanted.task_id is not None and not self._scope.task(wanted.task_id).status.is_terminal if resume is None else resume
         repository = self._repository()
         with repository.lock(checkout.owner_of(wanted)):
-            return self._made(repository, wanted, path=path, branch=branch, resume=resume)
+            return self._made(repository, wanted, path=path, branch=branch, resume=goes_on)
 
     @_patient
     def again(self, worktree: Worktree) -> Worktree:
