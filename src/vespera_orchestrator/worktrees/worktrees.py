@@ -157,8 +157,8 @@ class Worktrees:
             path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered when that is taken.
             branch: Branch to make; by default ``feature/<alias>``, numbered likewise.
             resume: Where the last one was removed before its work had landed, go on with what was kept of it, as
-                `Orchestrator.execute_task` does; by default for a task that has not ended, which would otherwise be completed without that
-                work. Otherwise a removed one is begun anew.
+                `Orchestrator.execute_task` does; by default for a task that was started and has not ended, which would otherwise be
+                completed without that work. Otherwise a removed one is begun anew.
 
         Raises:
             TaskNotFoundError: There is no such task.
@@ -168,10 +168,14 @@ class Worktrees:
         from vespera_orchestrator.worktrees import checkout
 
         wanted = self._draft(task, agent)
-        goes_on = wanted.task_id is not None and not self._scope.task(wanted.task_id).status.is_terminal if resume is None else resume
+        goes_on = self._is_under_way(wanted.task_id) if resume is None else resume
         repository = self._repository()
         with repository.lock(checkout.owner_of(wanted)):
             return self._made(repository, wanted, path=path, branch=branch, resume=goes_on)
+
+    def _is_under_way(self, task_id: str | None) -> bool:
+        task = None if task_id is None else self._scope.task(task_id)
+        return task is not None and task.attempts > 0 and not task.status.is_terminal
 
     @_patient
     def again(self, worktree: Worktree) -> Worktree:
