@@ -532,6 +532,23 @@ def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
     project.assert_sound()
 
 
+@pytest.mark.parametrize("step", ["_take_up", "_restore_branch", "_write_files"])
+def test_stopped_in_the_making_of_the_very_first_worktree(project, orch, monkeypatch, step):
+    """Repair takes away what was begun, also where not even the folder of all worktrees is there yet."""
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkout, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            orch.execute_task("one", worktree=True)
+    assert orch.worktrees.check() != []
+    assert orch.worktrees.repair() == ["Removed the worktree one, which was never finished."]
+    assert orch.worktrees.check() == []
+    project.assert_sound()
+
+
 class Places:
     """Random lives of three tasks that have worktrees of their own, share them, conflict, and lose them."""
 

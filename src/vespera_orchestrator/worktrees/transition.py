@@ -294,8 +294,8 @@ class Transition:
 
 def room_beside(folder: Path, git_dir: Path, name: str) -> Path:
     """Return a place for files on the way, on the file system of *folder*, and the same each time."""
-    here = folder if folder.exists() else folder.parent
-    if here.stat().st_dev == git_dir.stat().st_dev:
+    here, there = (next(place for place in (wanted, *wanted.parents) if place.exists()) for wanted in (folder, git_dir))
+    if here.stat().st_dev == there.stat().st_dev:
         return git_dir / f"vespera-{name}"
     return folder.parent / f".{folder.name}.vespera-{name}"
 
