@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pygit2
@@ -76,10 +77,25 @@ def test_git_worktree_prune_leaves_what_is_in_use(project, trees):
     assert Path(trees.create("work").path, "n.txt").read_text() == "n"
 
 
-def test_a_repository_of_another_user():
-    """What git says about ownership is passed on with its remedy."""
-    with pytest.raises(GitFailedError, match=r"safe\.directory"), git_errors("open"):
-        raise pygit2.GitError("repository path '/x' is not owned by current user")
+def test_a_repository_of_another_user(project, monkeypatch, tmp_path):
+    """What git says about ownership is passed on with a remedy that helps. Only root can give files away; others see what is said."""
+    if os.geteuid() != 0:
+        with pytest.raises(GitFailedError, match=r"safe\.directory /x$"), git_errors("open"):
+            raise pygit2.GitError("repository path '/x' is not owned by current user")
+        return
+    for path in (project.folder, *project.folder.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    code = "import vespera_orchestrator as v; o = v.open(); o.initialize_session('g'); print(o.worktrees.create(agent='ada').path)"
+    for remedy in (None, ["git", "config", "--global", "--add", "safe.directory", str(project.folder)]):
+        if remedy is not None:
+            subprocess.run(remedy, check=True, env={**os.environ, "HOME": str(tmp_path)})
+        home = {**os.environ, "HOME": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, env=home, capture_output=True, text=True, check=False)
+        if remedy is None:
+            assert f"safe.directory {project.folder}\n" in done.stderr
+        else:
+            assert Path(done.stdout.strip(), "a.txt").exists(), done.stderr
 
 
 def test_every_public_operation_leaves_the_users_checkout_alone(project):

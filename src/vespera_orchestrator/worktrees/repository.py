@@ -69,8 +69,10 @@ def _translated(doing: str, exc: Exception) -> WorktreeError:
             return UnsupportedRepositoryError(feature, remedy)
     if match := re.search(r"unsupported extension name (?:extensions\.)?(\S+)", text):
         return UnsupportedRepositoryError(f"the extension {match[1]}", "work without worktrees here, or turn the extension off")
-    if "not owned by current user" in text:
-        return GitFailedError(doing, f"{text}; if you trust it: git config --global --add safe.directory '<its folder>'")
+    if match := re.search("'(.+)' is not owned by current user", text):
+        return GitFailedError(
+            doing, f"{match[1]} belongs to another user; if you trust it: git config --global --add safe.directory {match[1]}"
+        )
     return GitFailedError(doing, text or type(exc).__name__)
 
 
