@@ -114,6 +114,20 @@ def test_a_shared_worktree_removed_before_its_task_is_completed(project, orch):
     project.assert_sound()
 
 
+def test_a_checkpoint_tells_when_the_files_could_not_be_saved(project, orch):
+    """After its worktree was taken away the state is still saved, and the work says that the files were not, and what helps."""
+    work = orch.execute_task("one", worktree=True)
+    project.write({"one.txt": "1"}, work.path)
+    assert (work.checkpoint({"n": 1}).snapshot is not None, work.not_saved) == (True, "")
+    orch.worktrees.remove("one")
+    assert work.checkpoint({"n": 2}).snapshot is None
+    assert "it was removed; orch.worktrees.create(…, resume=True)" in work.not_saved
+    orch.worktrees.create("one", resume=True)
+    work.heartbeat()
+    assert work.not_saved == ""
+    assert (work.path / "one.txt").read_text() == "1"
+
+
 def test_what_has_landed_already_is_no_hindrance(project, orch):
     """Merged and removed by hand, a worktree holds nothing that a completion would leave behind."""
     work = orch.execute_task("one", worktree=True)

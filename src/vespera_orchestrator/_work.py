@@ -427,6 +427,8 @@ class Work:
         self._behind = "" if place is None else place.behind
         self.left_out: tuple[str, ...] = ()
         """Files that the last save of the worktree had to leave out: untracked ones above ``max_file_bytes``, repositories of their own."""
+        self.not_saved = ""
+        """Why the worktree's files could not be saved the last time, e.g. because it was removed; empty when they were."""
         self._lease_s = lease_s
         self._saved_at: datetime | None = None
         self._open = True
@@ -471,7 +473,8 @@ class Work:
     def checkpoint(self, state: JsonValue, note: str = "", progress: float | None = None) -> Checkpoint:
         """Save what the next attempt would need to go on from here, and renew the hold. The worktree's files are saved with it.
 
-        Files that could not be saved are named in `left_out`, and by the event ``checkpoint_saved``.
+        Files that could not be saved are named in `left_out`, and by the event ``checkpoint_saved``; when none could, the state is saved
+        without them, and `not_saved` says why.
 
         Args:
             state: Anything JSON can hold.
@@ -507,7 +510,7 @@ class Work:
         """Write to the store with the worktree's files saved in the same step; again when another snapshot came in between."""
         for remaining in reversed(range(MERGE_TRIES)):
             now = self._orch._clock()
-            saved, _ = self._orch._handover.try_snapshot(self.worktree, note, passing=passing)
+            saved, self.not_saved = self._orch._handover.try_snapshot(self.worktree, note, passing=passing)
             if saved is not None:
                 self._tell_left_out(saved.skipped)
             try:
