@@ -83,6 +83,7 @@ def test_killed_at_random_moments_everything_is_found_once(tmp_path):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_hundred_kills_at_random_moments(tmp_path):
     """The same a hundred times, in one index that all of them leave their traces in."""
     check_kills(tmp_path, 100)
