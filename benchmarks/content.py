@@ -15,8 +15,8 @@ import attrs
 
 import vespera_orchestrator
 from measure import Cost, Row, Scale, alternate, metered, size_bytes
-from vespera_orchestrator.artifacts import packing
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content import packing
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ _PEAK_MB = 24
 _GROWTH = """
 import io, resource, sys
 from pathlib import Path
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 
 class Made(io.RawIOBase):
     def __init__(self, size):

@@ -88,7 +88,7 @@ def _hand(folder: Path) -> tuple[Callable[[], Any], Callable[[Any], str]]:
 
 def _slow(folder: Path) -> tuple[Callable[[], Any], Callable[[Any], str]]:
     """The store, with a pause before each commit, while the lock is held: that is where a disk that really flushes lets one wait."""
-    from vespera_orchestrator.stores._database import Database
+    from vespera_orchestrator.stores.sqlite.database import Database
 
     write = Database.write
 

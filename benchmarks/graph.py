@@ -14,8 +14,8 @@ import networkx
 import vespera_orchestrator as vespera
 from by_hand import ByHand, new_store
 from measure import Cost, Row, Scale, alternate, metered, say
-from vespera_orchestrator._graph import TaskGraph
 from vespera_orchestrator._model import Dependency, Task, TaskStatus, utcnow
+from vespera_orchestrator.tasks.graph import TaskGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

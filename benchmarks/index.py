@@ -20,8 +20,8 @@ import attrs
 
 import vespera_orchestrator as vespera
 from measure import Cost, Row, Scale, median, metered, quantile, say, size_bytes
-from vespera_orchestrator.artifacts import index, passages
-from vespera_orchestrator.artifacts.table import Wanted
+from vespera_orchestrator.artifacts.search import index, passages
+from vespera_orchestrator.artifacts.search.table import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -156,7 +156,7 @@ def _reciprocal_ranks(orch: Orchestrator, asked: Sequence[str]) -> Iterator[list
     from lancedb.query import MatchQuery
     from lancedb.rerankers import RRFReranker
 
-    from vespera_orchestrator.artifacts import passages
+    from vespera_orchestrator.artifacts.search import passages
 
     index = orch.artifacts._index  # noqa: SLF001 - the peer works on what we made
     table = index._table(index._state())._table  # noqa: SLF001

@@ -242,7 +242,8 @@ class _Lines:
         return self.saved[self.number % len(self.saved)]
 
     def land(self) -> Cost:
-        from vespera_orchestrator.worktrees import merge, snapshot
+        from vespera_orchestrator.worktrees import landing as merge
+        from vespera_orchestrator.worktrees import snapshot
 
         commit = self._start_again()
         repository = self.orch.worktrees._repository()  # noqa: SLF001 - a snapshot whose folder was never made

@@ -33,7 +33,7 @@ from pathlib import Path
 
 import vespera_orchestrator as vespera
 import vespera_orchestrator.orchestrator
-import vespera_orchestrator.worktrees.worktrees  # loaded once, before the first fork
+import vespera_orchestrator.worktrees.engine  # loaded once, before the first fork
 from vespera_orchestrator.errors import NotReadyError, VesperaError
 
 # --- the system calls, see the kernel's tables ------------------------------------

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import obstore
 
-from vespera_orchestrator.artifacts import objects
-from vespera_orchestrator.artifacts.objects import ObjectContent
+from vespera_orchestrator.artifacts.content import object_store as objects
+from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
 PAGE = 3
 

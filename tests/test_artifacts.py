@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import dying
 from vespera_orchestrator._model import Session, TaskDraft, new_id, utcnow
-from vespera_orchestrator._sessions import Config, Home, Scope
 from vespera_orchestrator.artifacts import Artifacts, FolderContent
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
@@ -27,6 +26,7 @@ from vespera_orchestrator.errors import (
     SourceFileNotFoundError,
     TaskNotFoundError,
 )
+from vespera_orchestrator.home.scope import Config, Home, Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 
@@ -309,7 +309,7 @@ import sys, threading
 import vespera_orchestrator.artifacts as package
 from pathlib import Path
 from vespera_orchestrator._model import Session, new_id, utcnow
-from vespera_orchestrator._sessions import Config, Home, Scope
+from vespera_orchestrator.home.scope import Config, Home, Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 folder = Path(sys.argv[1])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygit2.enums import FileMode
 
-from vespera_orchestrator.worktrees import by_path
+from vespera_orchestrator.worktrees import tree_merge as by_path
 
 NAMES = ("a", "b", "d", "d/a", "d/b", "d/e", "d/e/c", "f/g/h", "f/g/i", "ö")
 TEXTS = ("", "1\n2\n3\n", "1\n2\nthree\n", "one\n2\n3\n", "one\n2\nthree\n", "x\n" * 30, "x\n" * 29 + "y\n")

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from git_project import ODD, files_of
 from vespera_orchestrator.errors import DirtyCheckoutError
-from vespera_orchestrator.worktrees import catching_up, merge, transition
+from vespera_orchestrator.worktrees import landing as merge
+from vespera_orchestrator.worktrees import tree_switch as transition
+from vespera_orchestrator.worktrees import update as catching_up
 
 BYTES = os.fsdecode(b"bytes\xff")
 

@@ -12,8 +12,8 @@ import pytest
 
 import vespera_orchestrator as vespera
 from git_project import fingerprint
-from vespera_orchestrator._sessions import Config
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError
+from vespera_orchestrator.home.scope import Config
 from vespera_orchestrator.worktrees.repository import git_errors
 
 

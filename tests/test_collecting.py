@@ -10,7 +10,7 @@ import obstore
 import pytest
 
 from steered_objects import Actor, SteeredObjects
-from vespera_orchestrator.artifacts import objects
+from vespera_orchestrator.artifacts.content import object_store as objects
 from vespera_orchestrator.errors import CorruptContentError
 
 GRACE = 100.0

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vespera_orchestrator import _conditions
-from vespera_orchestrator._conditions import ATTRIBUTES, MAX_DEPTH, MAX_ITEMS, MAX_LENGTH, MAX_LITERAL, decide, parse, undecided
 from vespera_orchestrator._model import Task, TaskStatus, utcnow
 from vespera_orchestrator.errors import ConditionError
+from vespera_orchestrator.tasks import conditions as _conditions
+from vespera_orchestrator.tasks.conditions import ATTRIBUTES, MAX_DEPTH, MAX_ITEMS, MAX_LENGTH, MAX_LITERAL, decide, parse, undecided
 
 PATIENT = settings(deadline=None, derandomize=True, max_examples=150)
 NOW = utcnow()

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import dying
 import vespera_orchestrator as vespera
-from vespera_orchestrator.artifacts.content import Collected, FolderContent
+from vespera_orchestrator.artifacts.content.folder import Collected, FolderContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, ReadOnlyError, StoreUnavailableError
 
@@ -275,7 +275,7 @@ def test_a_stream_that_is_none_is_refused(content):
 MEMORY = """
 import io, resource, sys
 from pathlib import Path
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 
 class Made(io.RawIOBase):
     def __init__(self, size, piece):
@@ -421,7 +421,7 @@ def test_what_a_killed_collector_had_moved_aside(content):
 RACING = """
 import os, random, sys, time
 from pathlib import Path
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 
 folder, what, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 content, records, until, grace = FolderContent(folder / "content"), folder / "records", time.monotonic() + seconds, 0.3
@@ -485,7 +485,7 @@ STEPS = """
 import io, os, sys
 from pathlib import Path
 from dying import killed_before
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 
 folder, doing = Path(sys.argv[1]), sys.argv[2]
 TEXT = b"all of it or nothing " * 20000
@@ -535,7 +535,7 @@ def test_killed_at_every_step(tmp_path, doing):
 FULL = """
 import ctypes, io, os, resource, sys
 from pathlib import Path
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import StoreUnavailableError
 
 folder = sys.argv[1]

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, Session, TaskDraft, new_id
-from vespera_orchestrator._sessions import Config, Home, Scope
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents, engine
 from vespera_orchestrator.documents.markdown import code, fences, inline, parts, quote
 from vespera_orchestrator.documents.sections import MarkerError, begin_marker, bodies, end_marker, framed, parse, replace
 from vespera_orchestrator.documents.sources import PROJECT_TYPES, read_python
 from vespera_orchestrator.errors import DocumentUpdateError, InvalidInputError, SessionNotFoundError, TemplateError
+from vespera_orchestrator.home.scope import Config, Home, Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -760,8 +760,8 @@ def test_an_artifact_that_cannot_be_read_is_listed_and_told(make):
 _CHILD = """
 import sys
 from pathlib import Path
-from vespera_orchestrator._sessions import Config, Home, Scope
-from vespera_orchestrator.artifacts.content import FolderContent
+from vespera_orchestrator.home.scope import Config, Home, Scope
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 project, session = Path(sys.argv[1]), sys.argv[2]

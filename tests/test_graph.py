@@ -14,10 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator._graph import TaskGraph
 from vespera_orchestrator._model import Dependency, Outcome, Task, TaskStatus, utcnow
-from vespera_orchestrator._rules import effort_hours
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
+from vespera_orchestrator.tasks.graph import TaskGraph
+from vespera_orchestrator.tasks.lifecycle import effort_hours
 
 NOW = utcnow()
 PATIENT = settings(deadline=None, derandomize=True, max_examples=60)

@@ -27,14 +27,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vespera_orchestrator._model import Session, new_id, utcnow
-from vespera_orchestrator._sessions import Home, Scope
-from vespera_orchestrator.artifacts import Artifacts, passages
-from vespera_orchestrator.artifacts import index as index_module
-from vespera_orchestrator.artifacts.content import FolderContent
-from vespera_orchestrator.artifacts.index import FORMAT, ArtifactIndex
-from vespera_orchestrator.artifacts.ranking import Found, rank, terms
-from vespera_orchestrator.artifacts.table import Wanted
+from vespera_orchestrator.artifacts import Artifacts
+from vespera_orchestrator.artifacts.content.folder import FolderContent
+from vespera_orchestrator.artifacts.search import index as index_module
+from vespera_orchestrator.artifacts.search import passages
+from vespera_orchestrator.artifacts.search.index import FORMAT, ArtifactIndex
+from vespera_orchestrator.artifacts.search.ranking import Found, rank, terms
+from vespera_orchestrator.artifacts.search.table import Wanted
 from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, ReadOnlyError
+from vespera_orchestrator.home.scope import Home, Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 
@@ -431,7 +432,7 @@ def test_while_another_process_writes_it_is_searched_as_it_is(artifacts, monkeyp
         found = artifacts._index.search("capybara", wanted, wait_s=0)
         assert [entry.passage.title for entry in found.ranked] == ["One"]
         assert artifacts._index.catch_up(wait_s=0) is None
-        monkeypatch.setattr("vespera_orchestrator.artifacts.index._PATIENCE_S", 0)
+        monkeypatch.setattr("vespera_orchestrator.artifacts.search.index._PATIENCE_S", 0)
         fresh = ArtifactIndex(artifacts._scope, artifacts._content)
         fresh._folder = fresh._folder.with_name("none")
         with pytest.raises(ArtifactIndexError, match="call again"):

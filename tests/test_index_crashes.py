@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test_index import open_artifacts, titles
-from vespera_orchestrator.artifacts import embedders, index, table
-from vespera_orchestrator.artifacts.passages import WORD
-from vespera_orchestrator.artifacts.table import Wanted
+from vespera_orchestrator.artifacts.search import embedders, index, table
+from vespera_orchestrator.artifacts.search.passages import WORD
+from vespera_orchestrator.artifacts.search.table import Wanted
 
 # --- killed ---------------------------------------------------------------------
 

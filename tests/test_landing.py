@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator._sessions import _read_config
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.worktrees import advance
+from vespera_orchestrator.home.scope import _read_config
+from vespera_orchestrator.worktrees import integration as advance
 
 BYTES = os.fsdecode(b"bytes \xff\xfe\n.txt")
 

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from vespera_orchestrator import _rules
 from vespera_orchestrator._model import CauseKind, Dependency, TaskQuery, TaskStatus
 from vespera_orchestrator.errors import (
     AliasTakenError,
@@ -30,6 +29,7 @@ from vespera_orchestrator.errors import (
     UnknownDependencyError,
 )
 from vespera_orchestrator.orchestrator import Orchestrator
+from vespera_orchestrator.tasks import lifecycle as _rules
 from vespera_orchestrator.testing import ManualClock
 
 

@@ -12,9 +12,9 @@ import time
 import psycopg
 import pytest
 
-from vespera_orchestrator import _rules
 from vespera_orchestrator._model import Dependency, Session, TaskDraft, TaskQuery, TaskStatus, new_id, utcnow
 from vespera_orchestrator.stores import open_store
+from vespera_orchestrator.tasks import lifecycle as _rules
 
 WORKER = """
 import json, os, sys, time

@@ -23,9 +23,9 @@ from obstore.store import from_url
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator import artifacts
-from vespera_orchestrator.artifacts import objects
-from vespera_orchestrator.artifacts.content import FolderContent, open_content
-from vespera_orchestrator.artifacts.objects import ObjectContent
+from vespera_orchestrator.artifacts.content import object_store as objects
+from vespera_orchestrator.artifacts.content.folder import FolderContent, open_content
+from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
     ContentAccessError,
@@ -468,7 +468,7 @@ COLLECTOR = """
 import os, signal, sys
 from types import SimpleNamespace
 import obstore
-from vespera_orchestrator.artifacts.objects import ObjectContent
+from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
 content, left = ObjectContent("s3://bucket/some/folder"), int(sys.argv[2])
 def dying(real):
@@ -516,7 +516,7 @@ def test_killed_at_every_request(doing):
 RACING = """
 import os, random, sys, time
 from pathlib import Path
-from vespera_orchestrator.artifacts.objects import ObjectContent
+from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
 records, what, seconds, grace = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), 2.5
 content, until, rounds, taken = ObjectContent("s3://bucket"), time.monotonic() + float(sys.argv[3]), 0, 0
@@ -574,7 +574,7 @@ def test_collecting_beside_writers_for_long(tmp_path):
 
 FORKED = """
 import os, sys
-from vespera_orchestrator.artifacts.objects import ObjectContent
+from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 content = ObjectContent("s3://bucket")
 digest, _ = content.put(b"x")
 child = os.fork()

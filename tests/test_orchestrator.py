@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator import _rules
+from vespera_orchestrator.tasks import lifecycle as _rules
 
 
 def git(folder, *arguments):

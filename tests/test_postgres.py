@@ -41,9 +41,10 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
 )
 from vespera_orchestrator.orchestrator import Orchestrator
-from vespera_orchestrator.stores import _server, open_store
-from vespera_orchestrator.stores._postgres_schema import MIGRATIONS
+from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.stores.postgres import PostgresStore
+from vespera_orchestrator.stores.postgres import server as _server
+from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 
 DONE = Ending(NextAction.COMPLETE, "done")
 

@@ -20,10 +20,11 @@ import pytest
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, StoreUnavailableError
-from vespera_orchestrator.stores import _database, open_store
-from vespera_orchestrator.stores._filesystem import kind_of_mount, network_file_system
-from vespera_orchestrator.stores._gate import Gate
-from vespera_orchestrator.stores._schema import MIGRATIONS
+from vespera_orchestrator.stores import open_store
+from vespera_orchestrator.stores.sqlite import database as _database
+from vespera_orchestrator.stores.sqlite.filesystem import kind_of_mount, network_file_system
+from vespera_orchestrator.stores.sqlite.gate import Gate
+from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
 HERE = Path(__file__).parent
 
@@ -160,7 +161,7 @@ def test_three_hundred_kills_at_random_moments(tmp_path):
 def test_the_gate_frees_itself_when_its_holder_is_killed(tmp_path):
     """A process killed inside keeps nobody out."""
     code = """
-from vespera_orchestrator.stores._gate import Gate
+from vespera_orchestrator.stores.sqlite.gate import Gate
 from pathlib import Path
 gate = Gate(Path(argv[0])); gate.enter(); print("in", flush=True); time.sleep(600)
 """

@@ -25,8 +25,8 @@ from vespera_orchestrator import (
     MissingDependencyError,
 )
 from vespera_orchestrator.artifacts import context as choosing
-from vespera_orchestrator.artifacts import embedders, index, passages, table
-from vespera_orchestrator.artifacts.ranking import Found, rank
+from vespera_orchestrator.artifacts.search import embedders, index, passages, table
+from vespera_orchestrator.artifacts.search.ranking import Found, rank
 from vespera_orchestrator.contracts import Embedder
 
 PARAPHRASES = {

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 import vespera_orchestrator as vespera
 from git_project import ODD, files_of
 from vespera_orchestrator._model import utcnow
-from vespera_orchestrator._sessions import Config
 from vespera_orchestrator.errors import InvalidInputError, LeaseLostError, RefMovedError, UnsupportedRepositoryError
-from vespera_orchestrator.worktrees import history
-from vespera_orchestrator.worktrees.history import Earlier
+from vespera_orchestrator.home.scope import Config
+from vespera_orchestrator.worktrees import retention as history
+from vespera_orchestrator.worktrees.retention import Earlier
 
 
 def tree_by_git(project, folder):

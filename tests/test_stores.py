@@ -39,9 +39,10 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
 )
 from vespera_orchestrator.orchestrator import Orchestrator
-from vespera_orchestrator.stores import _database, open_store
-from vespera_orchestrator.stores._schema import APPLICATION_ID, MIGRATIONS
+from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.stores.sqlite import SQLiteStore
+from vespera_orchestrator.stores.sqlite import database as _database
+from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENT = settings(
     deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

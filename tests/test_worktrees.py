@@ -15,7 +15,6 @@ import pytest
 
 from git_project import ODD, Project, files_of, fingerprint
 from vespera_orchestrator._model import utcnow
-from vespera_orchestrator._sessions import Config
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     GitFailedError,
@@ -26,6 +25,7 @@ from vespera_orchestrator.errors import (
     UnsupportedRepositoryError,
     WorktreeNotFoundError,
 )
+from vespera_orchestrator.home.scope import Config
 
 WORKER = Path(__file__).with_name("worktrees_worker.py")
 

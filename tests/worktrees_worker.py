@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from vespera_orchestrator._model import Session, utcnow
-from vespera_orchestrator._sessions import Home, Scope
 from vespera_orchestrator.errors import GitFailedError
+from vespera_orchestrator.home.scope import Home, Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.worktrees import Worktrees
 

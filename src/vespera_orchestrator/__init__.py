@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from vespera_orchestrator._briefing import Briefing as Briefing
-    from vespera_orchestrator._briefing import Running as Running
-    from vespera_orchestrator._briefing import SessionStatus as SessionStatus
-    from vespera_orchestrator._briefing import Status as Status
-    from vespera_orchestrator._graph import TaskGraph as TaskGraph
     from vespera_orchestrator._model import Artifact as Artifact
     from vespera_orchestrator._model import Attempt as Attempt
     from vespera_orchestrator._model import Cause as Cause
@@ -39,8 +34,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import TaskStatus as TaskStatus
     from vespera_orchestrator._model import Why as Why
     from vespera_orchestrator._model import Worktree as Worktree
-    from vespera_orchestrator._sessions import AgentContext as AgentContext
-    from vespera_orchestrator._work import Work as Work
     from vespera_orchestrator.artifacts import ArtifactList as ArtifactList
     from vespera_orchestrator.artifacts import Artifacts as Artifacts
     from vespera_orchestrator.artifacts import Collected as Collected
@@ -51,13 +44,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts import Hit as Hit
     from vespera_orchestrator.artifacts import IndexStatus as IndexStatus
     from vespera_orchestrator.artifacts import Shown as Shown
-    from vespera_orchestrator.care import BackupReport as BackupReport
-    from vespera_orchestrator.care import CheckReport as CheckReport
-    from vespera_orchestrator.care import ExportReport as ExportReport
-    from vespera_orchestrator.care import Finding as Finding
-    from vespera_orchestrator.care import PruneReport as PruneReport
-    from vespera_orchestrator.care import RepairReport as RepairReport
-    from vespera_orchestrator.care import Severity as Severity
     from vespera_orchestrator.contracts import ContentStore, Embedder, Store
     from vespera_orchestrator.documents import Documents as Documents
     from vespera_orchestrator.documents import UpdateReport as UpdateReport
@@ -106,18 +92,32 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import WorktreeBusyError as WorktreeBusyError
     from vespera_orchestrator.errors import WorktreeError as WorktreeError
     from vespera_orchestrator.errors import WorktreeNotFoundError as WorktreeNotFoundError
+    from vespera_orchestrator.home.scope import AgentContext as AgentContext
+    from vespera_orchestrator.maintenance import BackupReport as BackupReport
+    from vespera_orchestrator.maintenance import CheckReport as CheckReport
+    from vespera_orchestrator.maintenance import ExportReport as ExportReport
+    from vespera_orchestrator.maintenance import Finding as Finding
+    from vespera_orchestrator.maintenance import PruneReport as PruneReport
+    from vespera_orchestrator.maintenance import RepairReport as RepairReport
+    from vespera_orchestrator.maintenance import Severity as Severity
     from vespera_orchestrator.orchestrator import Orchestrator as Orchestrator
+    from vespera_orchestrator.progress.status import Briefing as Briefing
+    from vespera_orchestrator.progress.status import Running as Running
+    from vespera_orchestrator.progress.status import SessionStatus as SessionStatus
+    from vespera_orchestrator.progress.status import Status as Status
+    from vespera_orchestrator.tasks.graph import TaskGraph as TaskGraph
+    from vespera_orchestrator.work.work import Work as Work
     from vespera_orchestrator.worktrees import Worktrees as Worktrees
 
 
 _HOMES = {
-    "_briefing": (
+    "progress.status": (
         "Briefing",
         "Running",
         "SessionStatus",
         "Status",
     ),
-    "_graph": ("TaskGraph",),
+    "tasks.graph": ("TaskGraph",),
     "_model": (
         "Artifact",
         "Attempt",
@@ -138,7 +138,7 @@ _HOMES = {
         "Why",
         "Worktree",
     ),
-    "_sessions": ("AgentContext",),
+    "home.scope": ("AgentContext",),
     "artifacts": (
         "ArtifactList",
         "Artifacts",
@@ -151,7 +151,7 @@ _HOMES = {
         "IndexStatus",
         "Shown",
     ),
-    "care": (
+    "maintenance": (
         "BackupReport",
         "CheckReport",
         "ExportReport",
@@ -212,7 +212,7 @@ _HOMES = {
         "WorktreeNotFoundError",
     ),
     "orchestrator": ("Orchestrator",),
-    "_work": ("Work",),
+    "work.work": ("Work",),
     "worktrees": ("Worktrees",),
 }
 """Where each public name lives."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import attrs
 
-from vespera_orchestrator import _briefing, _inputs, _places, _rules
 from vespera_orchestrator._model import (
     Artifact,
     Claim,
@@ -31,8 +30,6 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
-from vespera_orchestrator._sessions import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
-from vespera_orchestrator._work import Handover, Holder, Work
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
@@ -41,19 +38,25 @@ from vespera_orchestrator.errors import (
     TransitionError,
     WorktreeError,
 )
+from vespera_orchestrator.home.scope import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
+from vespera_orchestrator.progress import status as _briefing
 from vespera_orchestrator.stores import open_store
+from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import plans as _inputs
+from vespera_orchestrator.work import assignment as _places
+from vespera_orchestrator.work.work import Handover, Holder, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import date, datetime
     from types import TracebackType
 
-    from vespera_orchestrator._graph import TaskGraph
     from vespera_orchestrator._model import JsonValue, TaskDraft
     from vespera_orchestrator.artifacts import Artifacts
-    from vespera_orchestrator.care import BackupReport, CheckReport, ExportReport, PruneReport, RepairReport
     from vespera_orchestrator.contracts import ContentStore, Embedder, Store
     from vespera_orchestrator.documents import Documents
+    from vespera_orchestrator.maintenance import BackupReport, CheckReport, ExportReport, PruneReport, RepairReport
+    from vespera_orchestrator.tasks.graph import TaskGraph
     from vespera_orchestrator.worktrees import Worktrees
 
 log = logging.getLogger("vespera_orchestrator")
@@ -194,12 +197,12 @@ class Orchestrator:
 
     @cached_property
     def _content(self) -> ContentStore:
-        from vespera_orchestrator.artifacts.content import FolderContent, open_content
+        from vespera_orchestrator.artifacts.content.folder import FolderContent, open_content
 
         given = self._chosen_content
         content = open_content(given, self._scope.home.artifacts) if given is None or isinstance(given, str) else given
         if not isinstance(content, FolderContent):
-            from vespera_orchestrator.artifacts.objects import ObjectContent
+            from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
             if isinstance(content, ObjectContent):
                 content.used_by(self._store.identity)
@@ -719,7 +722,7 @@ class Orchestrator:
 
     def graph(self, session_id: str | Session | None = None) -> TaskGraph:
         """Return the task graph of a session as it is now; ``.nx`` is the networkx graph."""
-        from vespera_orchestrator._graph import TaskGraph
+        from vespera_orchestrator.tasks.graph import TaskGraph
 
         self._expire()
         return TaskGraph(self._store.tasks(TaskQuery(session_id=self._scope.session(session_id).id, limit=None, include_archived=True)))
@@ -975,7 +978,7 @@ class Orchestrator:
         Returns:
             A report that is true when all is well. ``sys.exit(report.exit_code)`` gives 0, 1 with warnings, 2 with errors.
         """
-        from vespera_orchestrator import care
+        from vespera_orchestrator import maintenance as care
 
         self._require_open()
         return care.check(self, contents=contents, progress=progress or log.debug)
@@ -987,7 +990,7 @@ class Orchestrator:
         transaction, all or none, with an event that says so. What cannot be mended (a lost content, a damaged file) is left as it is and
         told. Safe to repeat; with nothing to mend nothing is written.
         """
-        from vespera_orchestrator import care
+        from vespera_orchestrator import maintenance as care
 
         self._require_open()
         return care.repair(self, progress=progress or log.debug)
@@ -1009,7 +1012,7 @@ class Orchestrator:
             InvalidInputError: There is something at *path* already.
             StoreUnavailableError: Disk full or I/O error. Nothing appeared.
         """
-        from vespera_orchestrator import care
+        from vespera_orchestrator import maintenance as care
 
         self._require_open()
         return care.back_up(self, _place(path), link=link, progress=progress or log.debug)
@@ -1027,7 +1030,7 @@ class Orchestrator:
         Raises:
             InvalidInputError: There is something at *path* already.
         """
-        from vespera_orchestrator import care
+        from vespera_orchestrator import maintenance as care
 
         self._require_open()
         return care.export(self, _place(path), contents=contents, progress=progress or log.debug)
@@ -1043,7 +1046,7 @@ class Orchestrator:
             InvalidInputError: It is no export, was cut short or changed, is of a newer version, or of a damaged store.
             TransitionError: Somebody has worked in this home already.
         """
-        from vespera_orchestrator import care
+        from vespera_orchestrator import maintenance as care
 
         self._require_open()
         return care.import_lines(self, _place(path), progress=progress or log.debug)
@@ -1070,7 +1073,7 @@ class Orchestrator:
             dry_run: Only say what would go.
             progress: As for `check`.
         """
-        from vespera_orchestrator import care
+        from vespera_orchestrator import maintenance as care
 
         self._require_open()
         telling = progress or log.debug

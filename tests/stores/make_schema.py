@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator.stores._schema import APPLICATION_ID, MIGRATIONS
+from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

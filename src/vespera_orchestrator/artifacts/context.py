@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._briefing import CHARS_PER_TOKEN, clip, one_line, tokens
 from vespera_orchestrator._model import TaskQuery
-from vespera_orchestrator.artifacts.ranking import terms
+from vespera_orchestrator.artifacts.search.ranking import terms
+from vespera_orchestrator.progress.status import CHARS_PER_TOKEN, clip, one_line, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Session, Task
-    from vespera_orchestrator.artifacts.ranking import Ranked
+    from vespera_orchestrator.artifacts.search.ranking import Ranked
     from vespera_orchestrator.contracts import Store
 
 DEPENDENCY, SIBLING, SESSION, ANCESTOR = "dependency", "sibling", "session", "ancestor"

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from vespera_orchestrator._model import DocumentVersion, TaskStatus, utcnow
-from vespera_orchestrator._sessions import translate_os_error, write_atomically
 from vespera_orchestrator.documents.rendering import Renderer, template_files
 from vespera_orchestrator.documents.sections import MarkerError, begin_marker, bodies, end_marker, framed, parse, replace
 from vespera_orchestrator.documents.sources import PROJECT_TYPES, Material, ProjectType, Reader, gather, project_type
 from vespera_orchestrator.errors import DocumentError, DocumentUpdateError, InvalidInputError, SessionNotFoundError
+from vespera_orchestrator.home.scope import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
     from vespera_orchestrator._model import Event, Session
-    from vespera_orchestrator._sessions import Scope
     from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator.home.scope import Scope
 
 FOLDER = "docs"
 WAIT_S = 1.0

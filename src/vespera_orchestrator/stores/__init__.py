@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vespera_orchestrator.contracts import Store
-    from vespera_orchestrator.stores._database import Durability
+    from vespera_orchestrator.stores.sqlite.database import Durability
 
 __all__ = ["open_store"]
 

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vespera_orchestrator.worktrees.worktrees import Worktrees
+from vespera_orchestrator.worktrees.engine import Worktrees
 
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.forecast import Clash, Forecast
-    from vespera_orchestrator.worktrees.merge import Landing
+    from vespera_orchestrator.worktrees.landing import Landing
     from vespera_orchestrator.worktrees.repair import Rescued
+    from vespera_orchestrator.worktrees.reverts import Undone
     from vespera_orchestrator.worktrees.snapshot import Snapshot
-    from vespera_orchestrator.worktrees.undone import Undone
 
 __all__ = ["Clash", "Forecast", "Landing", "Rescued", "Snapshot", "Undone", "Worktrees"]
 
 _LAZY = {
     "Clash": "forecast",
     "Forecast": "forecast",
-    "Landing": "merge",
+    "Landing": "landing",
     "Rescued": "repair",
     "Snapshot": "snapshot",
-    "Undone": "undone",
+    "Undone": "reverts",
 }
 
 

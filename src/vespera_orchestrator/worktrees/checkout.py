@@ -28,9 +28,9 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
-from vespera_orchestrator.worktrees import by_path
-from vespera_orchestrator.worktrees.history import HISTORY
+from vespera_orchestrator.worktrees import tree_merge as by_path
 from vespera_orchestrator.worktrees.repository import LANDED, RESCUE, WIP, branch_ref, git_errors, linked_folder
+from vespera_orchestrator.worktrees.retention import HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import attrs
 import pygit2
 
-from vespera_orchestrator.worktrees.by_path import FileMerges, changes, folders_above, have_clash, may_be_renamed
-from vespera_orchestrator.worktrees.merge import starting_tree, unsolved
+from vespera_orchestrator.worktrees.landing import starting_tree, unsolved
 from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
+from vespera_orchestrator.worktrees.tree_merge import FileMerges, changes, folders_above, have_clash, may_be_renamed
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from vespera_orchestrator._model import Worktree
-    from vespera_orchestrator.worktrees.by_path import Changes, Merged
     from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.tree_merge import Changes, Merged
 
 _NAMED = 5
 

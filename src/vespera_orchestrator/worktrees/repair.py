@@ -18,7 +18,11 @@ from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError, WorktreeError
-from vespera_orchestrator.worktrees import advance, catching_up, check, checkout, merge, snapshot
+from vespera_orchestrator.worktrees import checkout, snapshot
+from vespera_orchestrator.worktrees import integration as advance
+from vespera_orchestrator.worktrees import landing as merge
+from vespera_orchestrator.worktrees import landing_check as check
+from vespera_orchestrator.worktrees import update as catching_up
 from vespera_orchestrator.worktrees.repository import RESCUE, WIP, git_errors
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import attrs
 import pygit2
 from pygit2.enums import ConfigLevel, FileMode, ObjectType
 
-from vespera_orchestrator._sessions import git_common_dir
 from vespera_orchestrator.errors import (
     GitFailedError,
     InvalidInputError,
@@ -24,12 +23,13 @@ from vespera_orchestrator.errors import (
     VesperaError,
     WorktreeError,
 )
-from vespera_orchestrator.worktrees.by_path import changes, folders_above
+from vespera_orchestrator.home.scope import git_common_dir
+from vespera_orchestrator.worktrees.tree_merge import changes, folders_above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from vespera_orchestrator._sessions import Home
+    from vespera_orchestrator.home.scope import Home
 
 WIP = "refs/vespera/wip/"
 """Latest snapshot of each worktree."""

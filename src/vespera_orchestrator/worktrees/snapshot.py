@@ -25,10 +25,12 @@ from pygit2.enums import DeltaStatus, DiffOption, FileMode, SortMode
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
-from vespera_orchestrator.worktrees import by_path, catching_up, history
+from vespera_orchestrator.worktrees import retention as history
+from vespera_orchestrator.worktrees import tree_merge as by_path
+from vespera_orchestrator.worktrees import update as catching_up
 from vespera_orchestrator.worktrees.checkout import admin_trouble
-from vespera_orchestrator.worktrees.history import HISTORY, Earlier
 from vespera_orchestrator.worktrees.repository import WIP, git_errors
+from vespera_orchestrator.worktrees.retention import HISTORY, Earlier
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree

@@ -1,0 +1,1 @@
+"""The search index over artifacts. The only door to LanceDB."""

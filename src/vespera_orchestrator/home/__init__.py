@@ -1,0 +1,1 @@
+"""The folder that holds everything: where it is, its settings, its files."""

@@ -1,0 +1,1 @@
+"""What people and agents read: status, next step, briefings."""

@@ -1,0 +1,370 @@
+"""One SQLite database: its connection, its transactions, its errors in our words."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+
+from vespera_orchestrator._version import __version__
+from vespera_orchestrator.errors import (
+    ClosedError,
+    CorruptStoreError,
+    InvalidInputError,
+    ReadOnlyError,
+    SchemaVersionError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedFileSystemError,
+)
+from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
+from vespera_orchestrator.stores.sqlite.gate import Gate
+from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+WAIT_S: Final = 30.0
+"""How long to wait for another program's lock before giving up."""
+LOOK_S: Final = 0.015
+"""How often to look for new events while waiting for them."""
+
+Durability: TypeAlias = Literal["full", "normal"]
+"""``full``: what was acknowledged survives a power cut. ``normal``: it survives the death of every process, a power cut may take the last
+transactions; the database stays whole either way."""
+
+
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for database in list(_open_databases):
+        database.before_fork()
+
+
+def _after_fork(*, in_child: bool) -> None:
+    for database in list(_open_databases):
+        database.after_fork(in_child=in_child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )
+
+
+class Database:
+    """A connection that is opened anew after ``fork``, shared by the threads of one process one at a time.
+
+    Settings, each for a reason: WAL, so that readers never wait; ``synchronous=FULL`` unless chosen otherwise, so that what was
+    acknowledged survives a power cut; ``busy_timeout=0`` with waiting of our own (see `Gate`), because SQLite's own back-off starves a
+    waiter for seconds under contention; ``BEGIN IMMEDIATE``, because a reader that turns writer fails at once.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], int], *, durability: Durability = "full") -> None:
+        self.path = path
+        self.clock = clock
+        self.durability = durability
+        self._gate = None if path is None else Gate(path)
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = os.getpid()
+        self._closed = False
+        self._inode: int | None = None
+        self._busy = False
+        self._reserved = False
+        self._waiting_since: float | None = None
+        _open_databases.add(self)
+        with self._lock, self.translated():
+            self._connection = self._connect()
+
+    @property
+    def name(self) -> str:
+        """What to call it in an error."""
+        return str(self.path) if self.path is not None else "memory:"
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        with self._lock:
+            self._closed = True
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+            if self._gate is not None:
+                self._gate.close()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for several reads that see one state."""
+        self._follow_fork()
+        with self._lock, self.translated():
+            if self._busy:  # within a transaction of this thread
+                yield self._usable()
+                return
+            with self._transaction("BEGIN") as connection:
+                yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it."""
+        self._follow_fork()
+        with self._lock, self.translated():
+            if self._reserved:
+                raise StoreUnavailableError(self.name, "it is being looked through by this very thread: write when that is done")
+            with self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
+                yield connection
+                connection.execute("COMMIT")
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Refuse writes of this thread for a while: one that is called from within a transaction would end it. Others wait."""
+        self._reserved = True
+        try:
+            yield
+        finally:
+            self._reserved = False
+
+    def wait(self, after: int, timeout_s: float) -> None:
+        """Return when there is an event behind *after*, or after so many seconds. Costs a look at one page every `LOOK_S` seconds.
+
+        What another process commits is not told to anybody: SQLite has no way to. ``max(seq)`` takes 3 microseconds, as long as
+        ``PRAGMA data_version``, which does not see what threads of this process wrote.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._last_event() <= after and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(LOOK_S, left))
+
+    def copy_to(self, file: Path) -> None:
+        """Write the database as of one moment into a new file, while others read and write."""
+        if self.path is None:
+            with self.read() as source:
+                _copy(source, file)
+            return
+        self._follow_fork()
+        with self._lock:
+            self._usable()
+        # A connection of its own: the threads of this process need not wait either.
+        with self.translated(), closing(sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)) as source:
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM sqlite_schema").fetchone()  # from here on it sees one state, so no step is ever begun anew
+            _copy(source, file)
+
+    def _last_event(self) -> int:
+        self._follow_fork()
+        with self._lock, self.translated():
+            newest = self._patiently(lambda: self._usable().execute("SELECT max(seq) FROM events").fetchone()[0])
+            return int(newest or 0)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._gate is None:
+            yield
+            return
+        try:
+            self._waiting_since = time.monotonic()
+            self._gate.enter()
+            yield
+        finally:
+            self._gate.leave()
+            self._waiting_since = None
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        connection = self._usable()
+        try:
+            # An interruption may fall between any two lines: what begins is inside, and what is left over is undone first.
+            self._busy = True
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._patiently(lambda: connection.execute(begin))
+            yield connection
+        finally:
+            self._busy = False
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _usable(self) -> sqlite3.Connection:
+        if self._closed:
+            raise ClosedError
+        if self.path is not None and self._connection is not None:
+            self._refuse_removed(self.path)
+        if self.path is None and self._connection is None:
+            raise StoreUnavailableError(self.name, "a memory: store does not follow a fork; open a file store instead")
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _refuse_removed(self, path: Path) -> None:
+        # SQLite would go on writing into a file that nobody can ever open again.
+        try:
+            there = path.stat().st_ino
+        except FileNotFoundError:
+            there = None
+        if there != self._inode:
+            raise StoreUnavailableError(
+                self.name, "the file was removed or replaced while it was open (git clean -x does that); open it anew"
+            )
+
+    def before_fork(self) -> None:
+        """Let no connection cross a fork: a child that has a copy of one believes that it holds locks, and takes none."""
+        self._lock.acquire()
+        if self.path is not None and self._connection is not None and not self._busy:
+            self._connection.close()
+            self._connection = None
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on in the parent; start anew in the child."""
+        if in_child:
+            self._follow_fork()
+        else:
+            self._lock.release()
+
+    def _follow_fork(self) -> None:
+        if self._pid == os.getpid():
+            return
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._abandoned = self._connection  # forked within a transaction: it must be neither used nor closed here
+        self._connection = None
+        self._busy = False
+        self._waiting_since = None
+        if self._gate is not None:
+            self._gate.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path is not None and (kind := network_file_system(self.path.parent)) is not None:
+            raise UnsupportedFileSystemError(str(self.path), kind)
+        target = str(self.path) if self.path is not None else ":memory:"
+        connection = sqlite3.connect(target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._inode = None if self.path is None else self.path.stat().st_ino
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = self._patiently(lambda: self._version_in_one_state(connection))
+        if version == 0 and self.path is not None:
+            self._log_ahead(connection)
+        connection.execute(f"PRAGMA synchronous={self.durability}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if version < len(MIGRATIONS):
+            self._migrate(connection)
+
+    def _log_ahead(self, connection: sqlite3.Connection) -> None:
+        with self._turn():
+            mode = self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+        if mode != "wal":  # SQLite falls back without a word where it gets no shared memory
+            raise UnsupportedFileSystemError(self.name, "one without shared memory")
+
+    def _version_in_one_state(self, connection: sqlite3.Connection) -> int:
+        # Between single reads another process might make the schema, and its file would look like another program's.
+        connection.execute("BEGIN")
+        try:
+            return self._version(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        empty = version == 0 and owner == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        if owner != APPLICATION_ID and not empty:
+            raise SchemaVersionError(self.name, -1, len(MIGRATIONS))
+        if version > len(MIGRATIONS):
+            raise SchemaVersionError(self.name, version, len(MIGRATIONS))
+        return version
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Take every step that is missing, each in a transaction of its own. Killed in between, the next one who opens goes on."""
+        with self._turn():
+            while self._patiently(lambda: self._step(connection)):
+                pass
+
+    def _step(self, connection: sqlite3.Connection) -> bool:
+        """Take the next step; return whether there was one to take."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been faster: the version is read again under the write lock.
+            number = self._version(connection) + 1
+            if number <= len(MIGRATIONS):
+                for statement in _statements(MIGRATIONS[number - 1]):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__))
+                connection.execute(f"PRAGMA user_version={number}")
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return number < len(MIGRATIONS)
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Take *step* again while another process holds the lock, with short random pauses so that nobody starves."""
+        now = time.monotonic()
+        # Whoever waited behind others at the gate does not wait as long again: they waited for the same lock.
+        deadline = max((self._waiting_since or now) + WAIT_S, now + 1.0)
+        while True:
+            try:
+                return step()
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0003, 0.0025))  # noqa: S311 - jitter, no secret
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn what SQLite raises within the block into errors of ours."""
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise self._in_our_words(exc) from exc
+        except UnicodeEncodeError as exc:
+            raise InvalidInputError("text", f"holds half of a surrogate pair at position {exc.start}, which no file can store") from exc
+        except OverflowError as exc:
+            raise InvalidInputError("number", "is too large: whole numbers may have 63 bits") from exc
+
+    def _in_our_words(self, exc: sqlite3.Error) -> StoreError | InvalidInputError:  # noqa: PLR0911 - one for each thing a caller can do
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreUnavailableError(self.name, f"another program has kept it locked for {WAIT_S:.0f} s; close it, or wait")
+        if code == sqlite3.SQLITE_FULL:
+            return StoreUnavailableError(self.name, "the disk is full: free some space")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+            return ReadOnlyError(self.name, str(exc))
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return CorruptStoreError(self.name, str(exc))
+        wrong_kind = isinstance(exc, sqlite3.ProgrammingError | sqlite3.InterfaceError)
+        if wrong_kind or code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH):
+            return InvalidInputError("argument", f"is of a kind that cannot be stored ({exc}); nothing was written")
+        if code == sqlite3.SQLITE_TOOBIG:
+            return InvalidInputError("text", "is larger than the store takes; save it as an artifact instead")
+        return StoreUnavailableError(self.name, f"the database said: {exc}")
+
+
+def _copy(source: sqlite3.Connection, file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as target:
+        source.backup(target, pages=2000)
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript would commit first; a migration must stay within its transaction.
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,1 @@
+"""The rules of tasks, pure: no file, no store, no clock."""

@@ -1,0 +1,1 @@
+"""A task in the hands of an agent, from taking it up to done."""
