@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from vespera_orchestrator._model import Session, TaskDraft, utcnow
-from vespera_orchestrator.home.scope import Home, Scope
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.worktrees import Worktrees
 

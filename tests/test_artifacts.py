@@ -26,7 +26,9 @@ from vespera_orchestrator.errors import (
     SourceFileNotFoundError,
     TaskNotFoundError,
 )
-from vespera_orchestrator.home.scope import Config, Home, Scope
+from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 

@@ -22,7 +22,9 @@ from vespera_orchestrator.documents.markdown import code, fences, inline, parts,
 from vespera_orchestrator.documents.sections import MarkerError, begin_marker, bodies, end_marker, framed, parse, replace
 from vespera_orchestrator.documents.sources import PROJECT_TYPES, read_python
 from vespera_orchestrator.errors import DocumentUpdateError, InvalidInputError, SessionNotFoundError, TemplateError
-from vespera_orchestrator.home.scope import Config, Home, Scope
+from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:

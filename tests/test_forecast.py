@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator._model import Worktree, utcnow
-from vespera_orchestrator.home.scope import Home
+from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.worktrees import forecast
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 

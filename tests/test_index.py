@@ -35,7 +35,8 @@ from vespera_orchestrator.artifacts.search.index import FORMAT, ArtifactIndex
 from vespera_orchestrator.artifacts.search.ranking import Found, rank, terms
 from vespera_orchestrator.artifacts.search.table import Wanted
 from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, ReadOnlyError
-from vespera_orchestrator.home.scope import Home, Scope
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.home.scope import _read_config
+from vespera_orchestrator.home.config import _read_config
 from vespera_orchestrator.worktrees import integration as advance
 
 BYTES = os.fsdecode(b"bytes \xff\xfe\n.txt")

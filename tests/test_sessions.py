@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator.home.scope import Home, git_common_dir, main_folder
+from vespera_orchestrator.home.locate import Home, git_common_dir, main_folder
 
 NAMES = ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT")
 

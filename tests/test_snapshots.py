@@ -17,7 +17,7 @@ import vespera_orchestrator as vespera
 from git_project import ODD, files_of
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import InvalidInputError, LeaseLostError, RefMovedError, UnsupportedRepositoryError
-from vespera_orchestrator.home.scope import Config
+from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.worktrees import retention as history
 from vespera_orchestrator.worktrees.retention import Earlier
 

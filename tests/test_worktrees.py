@@ -25,7 +25,7 @@ from vespera_orchestrator.errors import (
     UnsupportedRepositoryError,
     WorktreeNotFoundError,
 )
-from vespera_orchestrator.home.scope import Config
+from vespera_orchestrator.home.config import Config
 
 WORKER = Path(__file__).with_name("worktrees_worker.py")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vespera_orchestrator._model import Session, utcnow
 from vespera_orchestrator.errors import GitFailedError
-from vespera_orchestrator.home.scope import Home, Scope
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.worktrees import Worktrees
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import TaskStatus as TaskStatus
     from vespera_orchestrator._model import Why as Why
     from vespera_orchestrator._model import Worktree as Worktree
+    from vespera_orchestrator.agents.context import AgentContext as AgentContext
     from vespera_orchestrator.artifacts import ArtifactList as ArtifactList
     from vespera_orchestrator.artifacts import Artifacts as Artifacts
     from vespera_orchestrator.artifacts import Collected as Collected
@@ -92,7 +93,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import WorktreeBusyError as WorktreeBusyError
     from vespera_orchestrator.errors import WorktreeError as WorktreeError
     from vespera_orchestrator.errors import WorktreeNotFoundError as WorktreeNotFoundError
-    from vespera_orchestrator.home.scope import AgentContext as AgentContext
     from vespera_orchestrator.maintenance import BackupReport as BackupReport
     from vespera_orchestrator.maintenance import CheckReport as CheckReport
     from vespera_orchestrator.maintenance import ExportReport as ExportReport
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.maintenance import RepairReport as RepairReport
     from vespera_orchestrator.maintenance import Severity as Severity
     from vespera_orchestrator.orchestrator import Orchestrator as Orchestrator
-    from vespera_orchestrator.progress.status import Briefing as Briefing
+    from vespera_orchestrator.progress.briefing import Briefing as Briefing
     from vespera_orchestrator.progress.status import Running as Running
     from vespera_orchestrator.progress.status import SessionStatus as SessionStatus
     from vespera_orchestrator.progress.status import Status as Status
@@ -111,8 +111,8 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
+    "progress.briefing": ("Briefing",),
     "progress.status": (
-        "Briefing",
         "Running",
         "SessionStatus",
         "Status",
@@ -138,7 +138,7 @@ _HOMES = {
         "Why",
         "Worktree",
     ),
-    "home.scope": ("AgentContext",),
+    "agents.context": ("AgentContext",),
     "artifacts": (
         "ArtifactList",
         "Artifacts",

@@ -30,6 +30,7 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
+from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
@@ -38,13 +39,20 @@ from vespera_orchestrator.errors import (
     TransitionError,
     WorktreeError,
 )
-from vespera_orchestrator.home.scope import ENV_CONTENT, ENV_STORE, AgentContext, Home, Scope, reference
-from vespera_orchestrator.progress import status as _briefing
+from vespera_orchestrator.home.config import ENV_CONTENT, ENV_STORE
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope, reference
+from vespera_orchestrator.progress.briefing import BRIEFING_LINES, Briefing, briefing
+from vespera_orchestrator.progress.status import Running, SessionStatus, Status
+from vespera_orchestrator.progress.synthesis import synthesis
+from vespera_orchestrator.progress.text import clip
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.tasks import lifecycle as _rules
 from vespera_orchestrator.tasks import plans as _inputs
+from vespera_orchestrator.tasks.next_step import NO_SESSION, back_to, next_step
 from vespera_orchestrator.work import assignment as _places
-from vespera_orchestrator.work.work import Handover, Holder, Work
+from vespera_orchestrator.work.completion import Handover, Holder
+from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -304,11 +312,11 @@ class Orchestrator:
         """Return sessions, the one last written to first."""
         return self._store.sessions(limit=_inputs.at_least(0, limit, "limit"), offset=_inputs.at_least(0, offset, "offset") or 0)
 
-    def session_status(self, session_id: str | Session | None = None) -> _briefing.SessionStatus:
+    def session_status(self, session_id: str | Session | None = None) -> SessionStatus:
         """Return a session's progress in figures."""
         status = self.get_status(session_id=session_id)
         session = status.session
-        return _briefing.SessionStatus(
+        return SessionStatus(
             session,
             status.counts,
             status.percent,
@@ -342,7 +350,7 @@ class Orchestrator:
         place = {task_id: number for number, task_id in enumerate(order)}
         return tuple(sorted(found, key=lambda artifact: (artifact.kind in _ASIDE, place[str(artifact.task_id)])))
 
-    def resume(self, *, budget_tokens: int | None = None) -> _briefing.Briefing:
+    def resume(self, *, budget_tokens: int | None = None) -> Briefing:
         """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines.
 
         Args:
@@ -354,9 +362,9 @@ class Orchestrator:
         happened = self._store.events(earlier.seq, session_id=status.session.id, kinds=_TOLD, newest_first=True)
         decisions = [why for why in status.blocked if why.needs_person]
         self._store.resume_session(status.session.id)
-        return _briefing.briefing(
+        return briefing(
             status,
-            changes=[self._in_words(event) for event in happened[: _briefing.BRIEFING_LINES]],
+            changes=[self._in_words(event) for event in happened[:BRIEFING_LINES]],
             total=len(happened),
             since=_rules.ago(int((self._clock() - earlier.at).total_seconds())),
             decisions=decisions,
@@ -591,7 +599,7 @@ class Orchestrator:
             session = self.current_session()
         except SessionNotFoundError:
             known = self._store.sessions(limit=1)
-            return _briefing.back_to(known[0]) if known else _briefing.NO_SESSION
+            return back_to(known[0]) if known else NO_SESSION
         self._expire()
         ready = self._store.ready(session.id, 1)
         return self._next_step(TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None)
@@ -603,7 +611,7 @@ class Orchestrator:
         session_id: str | Session | None = None,
         parent_task_id: TaskRef | None = None,
         budget_tokens: int | None = None,
-    ) -> _briefing.Status:
+    ) -> Status:
         """Return where a session stands: counts, what runs, what is blocked and why, the next step. Prints as a short page.
 
         Args:
@@ -621,18 +629,18 @@ class Orchestrator:
 
     def _look(
         self, session: Session, parent: Task | None = None, *, include_completed: bool = False, budget_tokens: int | None = None
-    ) -> _briefing.Status:
+    ) -> Status:
         store = self._store
         self._expire()
         everything = TaskQuery(session_id=session.id, limit=None)
         part = everything if parent is None else attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
         counts = store.count(part)
         ready = store.ready(session.id, 10)
-        running = [_briefing.Running(*held) for held in store.running(session.id, 10)]
+        running = [Running(*held) for held in store.running(session.id, 10)]
         blocked = [self._why(task) for task in store.tasks(attrs.evolve(part, status=(TaskStatus.BLOCKED,), limit=10))]
         completed = store.tasks(attrs.evolve(part, status=(TaskStatus.COMPLETED,))) if include_completed else []
         mine = None if parent is None else {task.id for task in store.tasks(attrs.evolve(part, status=(TaskStatus.IN_PROGRESS,)))}
-        return _briefing.Status(
+        return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
             counts=counts,
@@ -670,7 +678,7 @@ class Orchestrator:
         unmerged = self._unmerged(everything) if counts.get(TaskStatus.IN_PROGRESS) else []
         running = counts.get(TaskStatus.IN_PROGRESS, 0) - len(unmerged)
         over = all(status.is_terminal for status in counts)
-        return _briefing.next_step(
+        return next_step(
             counts=counts,
             archived=not counts and bool(store.count(attrs.evolve(everything, include_archived=True))),
             ready=ready,
@@ -952,14 +960,14 @@ class Orchestrator:
         done = {child.id for child in children if child.status is TaskStatus.COMPLETED}
         found = [artifact for artifact in found if artifact.kind not in _ASIDE or artifact.task_id not in done]
         unfinished = [self._why(child) for child in children if not child.status.is_terminal]
-        text = _briefing.synthesis(parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens)
+        text = synthesis(parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens)
         outcome = {str(status): sum(c.status is status for c in children) for status in {c.status for c in children}}
         metadata = {"outcomes": dict(sorted(outcome.items())), "sources": [artifact.id for artifact in found]}
         return self.artifacts.save(f"Synthesis: {parent.title}", text, task=parent, kind="synthesis", metadata=metadata)
 
     def _excerpt(self, artifact: Artifact, budget_tokens: int) -> str:
         try:
-            return _briefing.clip(self.artifacts.text(artifact), budget_tokens)
+            return clip(self.artifacts.text(artifact), budget_tokens)
         except InvalidInputError:  # no text
             return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
 

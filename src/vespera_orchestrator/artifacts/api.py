@@ -36,7 +36,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
     StoreError,
 )
-from vespera_orchestrator.progress.status import CHARS_PER_TOKEN
+from vespera_orchestrator.progress.text import CHARS_PER_TOKEN
 from vespera_orchestrator.tasks import plans as _inputs
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts.search.index import Mode
     from vespera_orchestrator.artifacts.search.ranking import Ranked
     from vespera_orchestrator.contracts import ContentStore, Store
-    from vespera_orchestrator.home.scope import Home, Scope
+    from vespera_orchestrator.home.locate import Home
+    from vespera_orchestrator.home.scope import Scope
 
 __all__ = [
     "ArtifactList",

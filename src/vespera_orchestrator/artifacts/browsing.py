@@ -15,7 +15,7 @@ import attrs
 
 from vespera_orchestrator.artifacts.content import files
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
-from vespera_orchestrator.home.scope import translate_os_error
+from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,7 +13,7 @@ import attrs
 
 from vespera_orchestrator._model import TaskQuery
 from vespera_orchestrator.artifacts.search.ranking import terms
-from vespera_orchestrator.progress.status import CHARS_PER_TOKEN, clip, one_line, tokens
+from vespera_orchestrator.progress.text import CHARS_PER_TOKEN, clip, one_line, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

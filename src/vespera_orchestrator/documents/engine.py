@@ -15,7 +15,7 @@ from vespera_orchestrator.documents.rendering import Renderer, template_files
 from vespera_orchestrator.documents.sections import MarkerError, begin_marker, bodies, end_marker, framed, parse, replace
 from vespera_orchestrator.documents.sources import PROJECT_TYPES, Material, ProjectType, Reader, gather, project_type
 from vespera_orchestrator.errors import DocumentError, DocumentUpdateError, InvalidInputError, SessionNotFoundError
-from vespera_orchestrator.home.scope import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
     import os

@@ -17,7 +17,7 @@ from vespera_orchestrator._version import __version__
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, InvalidInputError
-from vespera_orchestrator.home.scope import translate_os_error
+from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 

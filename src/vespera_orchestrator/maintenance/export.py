@@ -22,7 +22,7 @@ from vespera_orchestrator._codec import dump_json, dump_time, load_time
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, TransitionError
-from vespera_orchestrator.home.scope import translate_os_error
+from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.maintenance.backup import contents_of
 from vespera_orchestrator.maintenance.reports import Severity, counted
 from vespera_orchestrator.maintenance.row_checks import Rows

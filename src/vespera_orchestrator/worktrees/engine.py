@@ -665,7 +665,7 @@ class Worktrees:
     # behind the door
 
     def _common(self) -> Path:
-        from vespera_orchestrator.home.scope import git_common_dir
+        from vespera_orchestrator.home.locate import git_common_dir
 
         project = self._scope.home.project
         common = git_common_dir(project)

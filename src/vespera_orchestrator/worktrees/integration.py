@@ -24,7 +24,7 @@ from pygit2.ffi import C, ffi
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
-from vespera_orchestrator.home.scope import write_atomically
+from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees import tree_switch as transition
 from vespera_orchestrator.worktrees.repository import RESCUE, git_errors
 

@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
-from vespera_orchestrator.home.scope import ENV_HOME, write_atomically
+from vespera_orchestrator.home.config import ENV_HOME
+from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.repository import git_errors
 
 if TYPE_CHECKING:

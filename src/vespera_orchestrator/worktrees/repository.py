@@ -23,13 +23,13 @@ from vespera_orchestrator.errors import (
     VesperaError,
     WorktreeError,
 )
-from vespera_orchestrator.home.scope import git_common_dir
+from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.tree_merge import changes, folders_above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from vespera_orchestrator.home.scope import Home
+    from vespera_orchestrator.home.locate import Home
 
 WIP = "refs/vespera/wip/"
 """Latest snapshot of each worktree."""

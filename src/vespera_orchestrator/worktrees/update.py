@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._codec import converter, to_plain
-from vespera_orchestrator.home.scope import write_atomically
+from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees import tree_switch as transition
 from vespera_orchestrator.worktrees.checkout import rescue_prefix
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors

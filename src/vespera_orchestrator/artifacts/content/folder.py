@@ -22,7 +22,7 @@ import attrs
 from vespera_orchestrator.artifacts.content import packing
 from vespera_orchestrator.artifacts.content.packing import PACKED
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
-from vespera_orchestrator.home.scope import translate_os_error
+from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator

@@ -54,7 +54,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from vespera_orchestrator.home.scope import translate_os_error
+from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping

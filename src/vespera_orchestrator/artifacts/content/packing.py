@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
-from vespera_orchestrator.home.scope import translate_os_error
+from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

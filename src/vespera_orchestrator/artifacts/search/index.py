@@ -38,7 +38,7 @@ from vespera_orchestrator.errors import (
     ReadOnlyError,
     StoreError,
 )
-from vespera_orchestrator.home.scope import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

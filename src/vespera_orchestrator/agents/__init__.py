@@ -1,0 +1,1 @@
+"""The agents of a session: what a child inherits."""

@@ -1,0 +1,162 @@
+"""Where the home of a project is.
+
+Git is asked through its files, not through a library: finding the home must cost nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import attrs
+
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home.config import _CONFIG_TEXT, ENV_HOME, Config, _read_config
+from vespera_orchestrator.home.files import translate_os_error, write_atomically
+
+HOME_NAME = ".task_orchestrator"
+
+
+def git_common_dir(path: Path) -> Path | None:
+    """Return the git directory that all worktrees of the repository around *path* share, or ``None`` outside of one.
+
+    Follows a ``.git`` file (linked worktree, submodule, separate git directory) and its ``commondir``; recognises a bare repository.
+    """
+    for folder in (path, *path.parents):
+        dot_git = folder / ".git"
+        if dot_git.is_dir():
+            return dot_git
+        if dot_git.is_file():
+            return _follow(dot_git)
+        if (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir():
+            return folder
+    return None
+
+
+def _follow(dot_git: Path) -> Path | None:
+    match = re.match(r"gitdir: (.*)", dot_git.read_text("utf-8", "surrogateescape"))
+    if match is None:
+        return None
+    git_dir = (dot_git.parent / match[1].strip()).resolve()
+    common = git_dir / "commondir"
+    if not git_dir.is_dir():
+        return None  # the repository it belonged to is gone
+    if common.is_file():
+        return (git_dir / common.read_text("utf-8", "surrogateescape").strip()).resolve()
+    return git_dir
+
+
+def main_folder(common_dir: Path) -> Path:
+    """Return the folder of a repository's main worktree; for a bare repository the repository itself."""
+    if common_dir.name == ".git":
+        return common_dir.parent
+    config = common_dir / "config"
+    if config.is_file():
+        match = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", config.read_text("utf-8", "surrogateescape"), re.MULTILINE | re.IGNORECASE)
+        if match is not None:
+            return (common_dir / match[1].strip('"')).resolve()
+    return common_dir
+
+
+@attrs.frozen
+class Home:
+    """The folder that holds everything, and the project's folder it belongs to."""
+
+    path: Path
+    project: Path
+    config: Config
+
+    @property
+    def database(self) -> Path:
+        """The default store."""
+        return self.path / "orchestrator.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Content by digest."""
+        return self.path / "artifacts"
+
+    @property
+    def shared(self) -> Path:
+        """There when records of another store than the home's own refer to the content as well."""
+        return self.path / ".shared_artifacts"
+
+    @property
+    def index(self) -> Path:
+        """The search index; may be thrown away."""
+        return self.path / "index.lance"
+
+    @property
+    def templates(self) -> Path:
+        """Document templates of the user's own."""
+        return self.path / "templates"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files, one for each thing that only one process may do at a time."""
+        return self.path / "locks"
+
+    @property
+    def active_session(self) -> Path:
+        """The file that names the active session."""
+        return self.path / ".active_session"
+
+    @classmethod
+    def locate(cls, path: str | os.PathLike[str] = ".", home: str | os.PathLike[str] | None = None) -> Home:
+        """Find the home for *path* without creating anything.
+
+        Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git repository around *path*, then the nearest
+        folder upward that has a home, then *path* itself.
+        """
+        for name, given in (("path", path), ("home", home or "")):
+            if not isinstance(os.fspath(given) if isinstance(given, os.PathLike) else given, str):
+                raise InvalidInputError(name, f"{given!r} should be the path of a folder")
+        start = Path(path).expanduser().resolve()
+        chosen = home or os.environ.get(ENV_HOME)
+        try:
+            if not start.is_dir():
+                raise InvalidInputError("path", f"{str(start)!r} is not a folder; create it first, or give the project's folder")
+            project = _project_folder(start)
+        except OSError as exc:
+            raise translate_os_error(exc, start) from exc
+        place = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
+        config = _read_config(place / "config.toml")
+        if config.project:
+            project = (place / config.project).resolve()
+        elif chosen and place.name == HOME_NAME:
+            project = place.parent
+        return cls(place, project, config)
+
+    def create(self) -> Home:
+        """Make the folder and its fixed files where they are missing. Several processes may do so at once."""
+        try:
+            for folder in (self.path, self.artifacts, self.templates, self.locks):
+                folder.mkdir(parents=True, exist_ok=True)
+            ignore = self.path / ".gitignore"
+            if not ignore.exists():
+                write_atomically(ignore, "*\n")
+            config = self.path / "config.toml"
+            if not config.exists():
+                outside = self.path != self.project / HOME_NAME
+                line = f"project = {_toml_string(str(self.project))}\n" if outside else ""
+                write_atomically(config, _CONFIG_TEXT.format(project=line))
+        except OSError as exc:
+            raise translate_os_error(exc, self.path) from exc
+        return self
+
+
+def _project_folder(start: Path) -> Path:
+    common = git_common_dir(start)
+    if common is not None:
+        return main_folder(common)
+    for folder in (start, *start.parents):
+        if (folder / HOME_NAME).is_dir():
+            return folder
+    return start
+
+
+def _toml_string(text: str) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
