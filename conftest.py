@@ -38,11 +38,15 @@ def enter_repository(namespace: dict[str, Any]) -> None:
     git = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first commit"]):
         subprocess.run([*git, *command], check=True)
-    namespace["__leave__"] = leave_by(room, Path.cwd(), {name: os.environ.pop(name) for name in OURS if name in os.environ})
+    namespace["__leave__"] = leave_by(
+        room, Path.cwd(), {name: os.environ.pop(name) for name in OURS if name in os.environ}
+    )
     os.chdir(folder)
 
 
-def leave_by(room: tempfile.TemporaryDirectory[str], back: Path, environment: dict[str, str]) -> Callable[[], None]:
+def leave_by(
+    room: tempfile.TemporaryDirectory[str], back: Path, environment: dict[str, str]
+) -> Callable[[], None]:
     """Return what undoes `enter_repository`."""
 
     def leave() -> None:

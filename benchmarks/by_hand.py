@@ -20,7 +20,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, Session, TaskDraft, new_id, utcnow
+from vespera_orchestrator._model import (
+    ArtifactDraft,
+    Ending,
+    NextAction,
+    Session,
+    TaskDraft,
+    new_id,
+    utcnow,
+)
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -45,7 +53,9 @@ class _Insert:
     def __init__(self, like: sqlite3.Row, table: str, *given: str) -> None:
         rest = [column for column in like.keys() if column not in {"seq", *given}]  # noqa: SIM118 - a Row iterates over its values
         columns = [*given, *rest]
-        self.sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+        self.sql = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+        )
         self.rest = tuple(like[column] for column in rest)
 
     def row(self, *given: object) -> tuple[object, ...]:
@@ -65,13 +75,49 @@ def _inserts() -> tuple[_Insert, _Insert, _Insert]:
             store.claim(session_id, "main", lease_s=LEASE_US / 1e6)
             held = db.execute("SELECT * FROM attempts").fetchone()
             draft = ArtifactDraft("Task", "0" * 64, 9)
-            store.finish(task.id, 1, Ending(NextAction.COMPLETE, summary="done"), agent="main", artifacts=[draft])
+            store.finish(
+                task.id,
+                1,
+                Ending(NextAction.COMPLETE, summary="done"),
+                agent="main",
+                artifacts=[draft],
+            )
             saved = db.execute("SELECT * FROM artifacts").fetchone()
-    named = ("id", "alias", "session_id", "title", "priority", "blockers", "created_at", "updated_at")
+    named = (
+        "id",
+        "alias",
+        "session_id",
+        "title",
+        "priority",
+        "blockers",
+        "created_at",
+        "updated_at",
+    )
     return (
         _Insert(planned, "tasks", *named),
-        _Insert(held, "attempts", "task_id", "number", "agent", "started_at", "lease_until", "last_sign_at"),
-        _Insert(saved, "artifacts", "id", "session_id", "task_id", "attempt", "agent", "title", "digest", "size_bytes", "created_at"),
+        _Insert(
+            held,
+            "attempts",
+            "task_id",
+            "number",
+            "agent",
+            "started_at",
+            "lease_until",
+            "last_sign_at",
+        ),
+        _Insert(
+            saved,
+            "artifacts",
+            "id",
+            "session_id",
+            "task_id",
+            "attempt",
+            "agent",
+            "title",
+            "digest",
+            "size_bytes",
+            "created_at",
+        ),
     )
 
 
@@ -91,10 +137,14 @@ class ByHand:
         self.db = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
         self.db.execute("PRAGMA synchronous=FULL")
         self.db.execute("PRAGMA foreign_keys=ON")
-        index = self.db.execute("SELECT sql FROM sqlite_master WHERE name = 'tasks_ready'").fetchone()[0]
+        index = self.db.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'tasks_ready'"
+        ).fetchone()[0]
         self._claim = _CLAIM.format(order=re.findall(r"session_id, (.*)\) WHERE", index)[0])
         self._task, self._attempt, self._artifact = _inserts()
-        self.session_id: str = self.db.execute("SELECT id FROM sessions ORDER BY seq LIMIT 1").fetchone()[0]
+        self.session_id: str = self.db.execute(
+            "SELECT id FROM sessions ORDER BY seq LIMIT 1"
+        ).fetchone()[0]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -106,12 +156,22 @@ class ByHand:
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
             marks = ", ".join("?" for _ in needs)
-            done = {row[0]: row[1] == "completed" for row in self.db.execute(f"SELECT id, status FROM tasks WHERE id IN ({marks})", needs)}
+            done = {
+                row[0]: row[1] == "completed"
+                for row in self.db.execute(
+                    f"SELECT id, status FROM tasks WHERE id IN ({marks})", needs
+                )
+            }
             blockers = sum(not done[other] for other in needs)
             title = f"Task {number}"
-            row = self._task.row(task_id, f"task_{number}", self.session_id, title, priority, blockers, now, now)
+            row = self._task.row(
+                task_id, f"task_{number}", self.session_id, title, priority, blockers, now, now
+            )
             self.db.execute(self._task.sql, row)
-            self.db.executemany(_EDGE, [(task_id, other, position, done[other]) for position, other in enumerate(needs)])
+            self.db.executemany(
+                _EDGE,
+                [(task_id, other, position, done[other]) for position, other in enumerate(needs)],
+            )
             data = json.dumps({"alias": f"task_{number}", "title": title})
             self.db.execute(_EVENT, (now, "task_planned", self.session_id, task_id, None, data))
         return task_id
@@ -124,11 +184,25 @@ class ByHand:
             row = self.db.execute(self._claim, (now, self.session_id)).fetchone()
             if row is None:
                 return None
-            self.db.execute(self._attempt.sql, self._attempt.row(*row, agent, now, now + LEASE_US, now))
-            self.db.execute(_EVENT, (now, "task_started", self.session_id, row[0], agent, json.dumps({"attempt": row[1]})))
+            self.db.execute(
+                self._attempt.sql, self._attempt.row(*row, agent, now, now + LEASE_US, now)
+            )
+            self.db.execute(
+                _EVENT,
+                (
+                    now,
+                    "task_started",
+                    self.session_id,
+                    row[0],
+                    agent,
+                    json.dumps({"attempt": row[1]}),
+                ),
+            )
             return row[0], row[1]
 
-    def complete(self, task_id: str, attempt: int, digest: str, size: int, agent: str = "main") -> None:
+    def complete(
+        self, task_id: str, attempt: int, digest: str, size: int, agent: str = "main"
+    ) -> None:
         """Complete a task under its fence: artifact, task, attempt, the dependents' counters, two events."""
         now, artifact_id = _now(), new_id("a")
         with self.db:
@@ -140,16 +214,28 @@ class ByHand:
             ).fetchone()
             if row is None:
                 raise RuntimeError(task_id)
-            saved = self._artifact.row(artifact_id, self.session_id, task_id, attempt, agent, row[0], digest, size, now)
+            saved = self._artifact.row(
+                artifact_id, self.session_id, task_id, attempt, agent, row[0], digest, size, now
+            )
             self.db.execute(self._artifact.sql, saved)
             self.db.execute(
-                _EVENT, (now, "artifact_saved", self.session_id, task_id, agent, json.dumps({"artifact": artifact_id, "title": row[0]}))
+                _EVENT,
+                (
+                    now,
+                    "artifact_saved",
+                    self.session_id,
+                    task_id,
+                    agent,
+                    json.dumps({"artifact": artifact_id, "title": row[0]}),
+                ),
             )
             self.db.execute(
-                "UPDATE attempts SET ended_at = ?, ending = 'completed' WHERE task_id = ? AND number = ?", (now, task_id, attempt)
+                "UPDATE attempts SET ended_at = ?, ending = 'completed' WHERE task_id = ? AND number = ?",
+                (now, task_id, attempt),
             )
             lighter = self.db.execute(
-                "UPDATE dependencies SET met = 1 WHERE needs_id = ? AND met = 0 AND on_outcome = 'success' RETURNING task_id", (task_id,)
+                "UPDATE dependencies SET met = 1 WHERE needs_id = ? AND met = 0 AND on_outcome = 'success' RETURNING task_id",
+                (task_id,),
             ).fetchall()
             self.db.executemany("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", lighter)
             data = json.dumps({"attempt": attempt, "artifacts": [artifact_id], "summary": "done"})
@@ -169,19 +255,42 @@ class ByHand:
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
             task, attempt, artifact = self._task, self._attempt, self._artifact
-            rows = (task.row(f"t_{n}", f"old_{n}", session, f"Old {n}", -1, blockers(n), now, now) for n in range(count))
+            rows = (
+                task.row(f"t_{n}", f"old_{n}", session, f"Old {n}", -1, blockers(n), now, now)
+                for n in range(count)
+            )
             self.db.executemany(task.sql, rows)
             self.db.executemany(
-                _EDGE, ((f"t_{n}", f"t_{other}", place, other < done) for n in range(count) for place, other in enumerate(waits(n)))
+                _EDGE,
+                (
+                    (f"t_{n}", f"t_{other}", place, other < done)
+                    for n in range(count)
+                    for place, other in enumerate(waits(n))
+                ),
             )
-            self.db.execute("UPDATE tasks SET status = 'completed', attempts = 1, ended_at = ? WHERE seq <= ?", (now, done))
-            self.db.executemany(attempt.sql, (attempt.row(f"t_{n}", 1, "main", now, now, now) for n in range(done)))
+            self.db.execute(
+                "UPDATE tasks SET status = 'completed', attempts = 1, ended_at = ? WHERE seq <= ?",
+                (now, done),
+            )
+            self.db.executemany(
+                attempt.sql, (attempt.row(f"t_{n}", 1, "main", now, now, now) for n in range(done))
+            )
             self.db.execute("UPDATE attempts SET ended_at = ?, ending = 'completed'", (now,))
-            saved = ((f"a_{n}", session, f"t_{n}", 1, "main", f"Old {n}", secrets.token_hex(32), 9, now) for n in range(done))
+            saved = (
+                (f"a_{n}", session, f"t_{n}", 1, "main", f"Old {n}", secrets.token_hex(32), 9, now)
+                for n in range(done)
+            )
             self.db.executemany(artifact.sql, (artifact.row(*row) for row in saved))
-            for kind, upto in (("task_planned", count), ("task_started", done), ("artifact_saved", done), ("task_completed", done)):
+            for kind, upto in (
+                ("task_planned", count),
+                ("task_started", done),
+                ("artifact_saved", done),
+                ("task_completed", done),
+            ):
                 data = json.dumps({"alias": "old", "title": "Old", "artifact": "a_0"})
-                self.db.executemany(_EVENT, ((now, kind, session, f"t_{n}", "main", data) for n in range(upto)))
+                self.db.executemany(
+                    _EVENT, ((now, kind, session, f"t_{n}", "main", data) for n in range(upto))
+                )
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

@@ -52,8 +52,15 @@ def rows(scale: Scale) -> list[Row]:
     large = [random.Random(number).randbytes(8 << 20) for number in range(scale.pick(4, 1))]
     return [
         *_puts_and_reads(scale.folder / "notes", f"{len(notes)} notes of 2 KB", notes, rounds),
-        *_puts_and_reads(scale.folder / "files", f"{len(texts)} source files of {_mean_kb(texts)} KB", texts, rounds),
-        *_puts_and_reads(scale.folder / "large", f"{len(large)} incompressible contents of 8 MB", large, rounds),
+        *_puts_and_reads(
+            scale.folder / "files",
+            f"{len(texts)} source files of {_mean_kb(texts)} KB",
+            texts,
+            rounds,
+        ),
+        *_puts_and_reads(
+            scale.folder / "large", f"{len(large)} incompressible contents of 8 MB", large, rounds
+        ),
         _room(scale.folder / "room", texts, rounds),
         _memory(scale.folder / "memory", scale.pick(2_000_000_000, 50_000_000)),
     ]
@@ -84,11 +91,25 @@ def _puts_and_reads(folder: Path, what: str, contents: Sequence[bytes], rounds: 
         kept.put(content)
         _put_by_hand(plain, content)
     digests = [hashlib.sha256(content).hexdigest() for content in contents]
-    puts = alternate(rounds, ours=_each(contents, lambda: FolderContent(fresh()).put), hand=_each(contents, lambda: _putting(fresh())))
-    again = alternate(rounds, ours=_each(contents, lambda: kept.put), hand=_each(digests, lambda: _reading(plain)))
-    reads = alternate(rounds, ours=_each(digests, lambda: kept.read), hand=_each(digests, lambda: _reading(plain)))
+    puts = alternate(
+        rounds,
+        ours=_each(contents, lambda: FolderContent(fresh()).put),
+        hand=_each(contents, lambda: _putting(fresh())),
+    )
+    again = alternate(
+        rounds, ours=_each(contents, lambda: kept.put), hand=_each(digests, lambda: _reading(plain))
+    )
+    reads = alternate(
+        rounds, ours=_each(digests, lambda: kept.read), hand=_each(digests, lambda: _reading(plain))
+    )
     return [
-        Row.of(f"put, {what}", puts["ours"], "digest, write, fsync, rename, fsync folder", puts["hand"], at_most=2),
+        Row.of(
+            f"put, {what}",
+            puts["ours"],
+            "digest, write, fsync, rename, fsync folder",
+            puts["hand"],
+            at_most=2,
+        ),
         Row.of(f"put again, {what}", again["ours"], "read, digest", again["hand"]),
         Row.of(f"read, {what}", reads["ours"], "read, digest", reads["hand"]),
     ]
@@ -134,15 +155,28 @@ def _room(folder: Path, texts: Sequence[bytes], rounds: int) -> Row:
     content = FolderContent(folder)
     for text in texts:
         content.put(text)
-    costs = alternate(rounds, ours=_each(texts, lambda: packing.pack), zlib=_each(texts, lambda: zlib.compress))
+    costs = alternate(
+        rounds, ours=_each(texts, lambda: packing.pack), zlib=_each(texts, lambda: zlib.compress)
+    )
     row = Row.of("compress the source files", costs["ours"], "zlib", costs["zlib"])
-    given, kept, by_zlib = sum(map(len, texts)), size_bytes(folder), sum(len(zlib.compress(text)) for text in texts)
-    return attrs.evolve(row, reached=f"{given / kept:.1f} times smaller on disk (zlib {given / by_zlib:.1f})")
+    given, kept, by_zlib = (
+        sum(map(len, texts)),
+        size_bytes(folder),
+        sum(len(zlib.compress(text)) for text in texts),
+    )
+    return attrs.evolve(
+        row, reached=f"{given / kept:.1f} times smaller on disk (zlib {given / by_zlib:.1f})"
+    )
 
 
 def _memory(folder: Path, size: int) -> Row:
     with metered() as meter:
-        ended = subprocess.run([sys.executable, "-c", _GROWTH, str(folder), str(size)], check=True, capture_output=True, text=True)
+        ended = subprocess.run(
+            [sys.executable, "-c", _GROWTH, str(folder), str(size)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
     grown = float(ended.stdout)
     return Row(
         what=f"growth of a process that puts and reads {size / 1e9:g} GB",

@@ -70,7 +70,9 @@ def _store(folder: Path) -> tuple[Callable[[], Any], Callable[[Any], str]]:
     def hand_in(claim: Any) -> str:
         draft = ArtifactDraft(claim.task.title, "0" * 64, 9)
         ending = Ending(NextAction.COMPLETE, summary="done")
-        return store.finish(claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft]).task.id
+        return store.finish(
+            claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft]
+        ).task.id
 
     return lambda: store.claim(session_id, "main", lease_s=LEASE_S), hand_in
 
@@ -167,9 +169,15 @@ def _looks(scale: Scale) -> list[Row]:
     found: list[Row] = []
     source = scale.folder / "queue.db"
     for processes in (1, 4, 8):
-        rounds = {way: _round(way, scale.folder / f"look {processes} {way}", source, processes) for way in _LOOKS}
+        rounds = {
+            way: _round(way, scale.folder / f"look {processes} {way}", source, processes)
+            for way in _LOOKS
+        }
         against, floor = "same SQL by hand, busy_timeout 5 s", rounds["hand"]
-        for way, name in (("store", "store"), ("slow", f"store, each commit {FLUSH_S * 1000:.0f} ms longer")):
+        for way, name in (
+            ("store", "store"),
+            ("slow", f"store, each commit {FLUSH_S * 1000:.0f} ms longer"),
+        ):
             wait = max(rounds[way].waits_s)
             found.append(
                 Row(
@@ -180,7 +188,10 @@ def _looks(scale: Scale) -> list[Row]:
                     ratio=wait / max(floor.waits_s) if way == "store" else None,
                     target=f"≤ {LONGEST_WAIT_S * 1000:.0f} ms",
                     met=wait <= LONGEST_WAIT_S,
-                    figures={"wait_s": wait, "tasks_per_s": len(rounds[way].won) / rounds[way].wall_s},
+                    figures={
+                        "wait_s": wait,
+                        "tasks_per_s": len(rounds[way].won) / rounds[way].wall_s,
+                    },
                 )
             )
     return found
@@ -198,7 +209,10 @@ def _round(way: str, folder: Path, source: Path, processes_count: int = PROCESSE
         (folder / "contents").mkdir()
     context = multiprocessing.get_context("spawn")
     gate, reports = context.Barrier(processes_count), context.Queue()
-    processes = [context.Process(target=drain, args=(way, folder, gate, reports)) for _ in range(processes_count)]
+    processes = [
+        context.Process(target=drain, args=(way, folder, gate, reports))
+        for _ in range(processes_count)
+    ]
     for process in processes:
         process.start()
     told = [reports.get(timeout=300) for _ in processes]
@@ -213,7 +227,9 @@ def _round(way: str, folder: Path, source: Path, processes_count: int = PROCESSE
     )
 
 
-def compare(name: str, tasks: int, ours: list[Drained], against: str, floor: list[Drained]) -> list[Row]:
+def compare(
+    name: str, tasks: int, ours: list[Drained], against: str, floor: list[Drained]
+) -> list[Row]:
     drained = f"{PROCESSES} processes drain {tasks:,} tasks, {name}"
     wait, floor_wait = _longest(ours), _longest(floor)
     lost, floor_lost = _losses(tasks, ours), _losses(tasks, floor)
@@ -228,7 +244,12 @@ def compare(name: str, tasks: int, ours: list[Drained], against: str, floor: lis
             ratio=wait / floor_wait,
             target=f"≤ {LONGEST_WAIT_S * 1000:.0f} ms",
             met=wait <= LONGEST_WAIT_S,
-            figures={"wait_s": wait, "floor_wait_s": floor_wait, "tasks_per_s": max(rates[0]), "floor_tasks_per_s": max(rates[1])},
+            figures={
+                "wait_s": wait,
+                "floor_wait_s": floor_wait,
+                "tasks_per_s": max(rates[0]),
+                "floor_tasks_per_s": max(rates[1]),
+            },
         ),
         Row(
             what=f"{drained}: errors; tasks won twice or never",
@@ -238,7 +259,12 @@ def compare(name: str, tasks: int, ours: list[Drained], against: str, floor: lis
             ratio=None,
             target="none",
             met=lost == (0, 0),
-            figures={"errors": lost[0], "wrong": lost[1], "floor_errors": floor_lost[0], "floor_wrong": floor_lost[1]},
+            figures={
+                "errors": lost[0],
+                "wrong": lost[1],
+                "floor_errors": floor_lost[0],
+                "floor_wrong": floor_lost[1],
+            },
         ),
     ]
 

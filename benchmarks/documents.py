@@ -38,7 +38,9 @@ def rows(scale: Scale) -> list[Row]:
         orch.initialize_session("measure", project_type="software_development")
         for number in range(tasks):
             task = orch.plan_task(f"Reader {number}")
-            orch.complete_task(task, summary=f"reader {number}", detailed_work=_WORK.format(name=f"read_{number}"))
+            orch.complete_task(
+                task, summary=f"reader {number}", detailed_work=_WORK.format(name=f"read_{number}")
+            )
         waiting = orch.plan_task("Later")
         orch.documents.update()
         files = sorted((scale.folder / "docs").glob("*.md"))
@@ -47,19 +49,33 @@ def rows(scale: Scale) -> list[Row]:
             scale.pick(9, 2),
             same=_updates(orch, repeat, lambda number: None),  # noqa: ARG005
             quiet=_updates(orch, repeat, lambda number: orch.update_task(waiting, priority=number)),
-            telling=_updates(orch, repeat, lambda number: orch.artifacts.save("Notes", f"# Note {number}\n")),
+            telling=_updates(
+                orch, repeat, lambda number: orch.artifacts.save("Notes", f"# Note {number}\n")
+            ),
             hand=lambda: _by_hand(files, repeat),
         )
     floor = "read and digest the documents"
     about = f"{tasks} completed tasks"
     return [
         _row(f"update, nothing has happened, {about}", costs["same"], floor, costs["hand"]),
-        _row(f"update, events that concern no document, {about}", costs["quiet"], floor, costs["hand"]),
-        _row(f"update, an artifact was saved, no text changes, {about}", costs["telling"], floor, costs["hand"]),
+        _row(
+            f"update, events that concern no document, {about}",
+            costs["quiet"],
+            floor,
+            costs["hand"],
+        ),
+        _row(
+            f"update, an artifact was saved, no text changes, {about}",
+            costs["telling"],
+            floor,
+            costs["hand"],
+        ),
     ]
 
 
-def _updates(orch: Orchestrator, repeat: int, before: Callable[[int], object]) -> Callable[[], Cost]:
+def _updates(
+    orch: Orchestrator, repeat: int, before: Callable[[int], object]
+) -> Callable[[], Cost]:
     """Return a side that updates after *before* has happened, which is not measured."""
     calls = iter(range(1, 1_000_000))
 
@@ -88,4 +104,9 @@ def _by_hand(files: Sequence[Path], repeat: int) -> Cost:
 def _row(what: str, ours: Sequence[Cost], against: str, floor: Sequence[Cost]) -> Row:
     row = Row.of(what, ours, against, floor)
     reached = row.figures["wall_s"]
-    return attrs.evolve(row, target=f"≤ {LONGEST_S * 1000:.0f} ms", met=reached <= LONGEST_S, reached=f"{reached * 1000:.1f} ms")
+    return attrs.evolve(
+        row,
+        target=f"≤ {LONGEST_S * 1000:.0f} ms",
+        met=reached <= LONGEST_S,
+        reached=f"{reached * 1000:.1f} ms",
+    )

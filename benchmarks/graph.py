@@ -32,7 +32,9 @@ def rows(scale: Scale) -> list[Row]:
         costs = alternate(3, ours=partial(_ours, tasks), networkx=partial(_networkx, plain))
         at_most = 1.5 if size == sizes[-1] else None
         label = f"build, levels, critical path of {size:,} tasks"
-        found.append(Row.of(label, costs["ours"], "networkx alone", costs["networkx"], at_most=at_most))
+        found.append(
+            Row.of(label, costs["ours"], "networkx alone", costs["networkx"], at_most=at_most)
+        )
         del tasks, plain
         found.append(_from_the_store(scale, size))
     return found
@@ -41,14 +43,28 @@ def rows(scale: Scale) -> list[Row]:
 def _plan(size: int) -> tuple[list[Task], list[tuple[str, list[str], float]]]:
     """Make tasks that each wait for three of the thousand before; and the same as plain ids and hours."""
     choice, now = random.Random(11), utcnow()
-    values: dict[str, Any] = dict.fromkeys(attrs.fields_dict(Task)) | _COMMON | {"created_at": now, "updated_at": now}
+    values: dict[str, Any] = (
+        dict.fromkeys(attrs.fields_dict(Task)) | _COMMON | {"created_at": now, "updated_at": now}
+    )
     first = Task(**values)
     tasks, plain = [], []
     for number in range(size):
-        needs = [f"t_{n}" for n in {choice.randrange(max(0, number - 1000), number) for _ in range(3)}] if number else []
+        needs = (
+            [f"t_{n}" for n in {choice.randrange(max(0, number - 1000), number) for _ in range(3)}]
+            if number
+            else []
+        )
         text, hours = _EFFORTS[number % 4]
         edges = tuple(Dependency(other) for other in needs)
-        tasks.append(attrs.evolve(first, id=f"t_{number}", alias=f"task_{number}", dependencies=edges, estimated_effort=text))
+        tasks.append(
+            attrs.evolve(
+                first,
+                id=f"t_{number}",
+                alias=f"task_{number}",
+                dependencies=edges,
+                estimated_effort=text,
+            )
+        )
         plain.append((f"t_{number}", needs, hours))
     return tasks, plain
 
@@ -72,7 +88,11 @@ def _networkx(plain: Sequence[tuple[str, list[str], float]]) -> Cost:
         graph = networkx.DiGraph()
         graph.add_nodes_from(task_id for task_id, _, _ in plain)
         hours = {task_id: weight for task_id, _, weight in plain}
-        graph.add_edges_from((other, task_id, {"weight": hours[other]}) for task_id, needs, _ in plain for other in needs)
+        graph.add_edges_from(
+            (other, task_id, {"weight": hours[other]})
+            for task_id, needs, _ in plain
+            for other in needs
+        )
         list(networkx.topological_generations(graph))
         networkx.dag_longest_path(graph)
     return meter.per(1)
@@ -90,7 +110,9 @@ def _from_the_store(scale: Scale, size: int) -> Row:
     say(f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s")
     with vespera.open(folder) as orch, closing(by_hand):
         orch.resume_session(orch.list_sessions()[0])
-        costs = alternate(2, ours=lambda: _read_and_analyse(orch), hand=lambda: _read_by_hand(by_hand))
+        costs = alternate(
+            2, ours=lambda: _read_and_analyse(orch), hand=lambda: _read_by_hand(by_hand)
+        )
     label = f"read from the store, build, levels, critical path of {size:,} tasks"
     return Row.of(label, costs["ours"], "two SELECTs and networkx", costs["hand"])
 
@@ -105,10 +127,18 @@ def _read_and_analyse(orch: vespera.Orchestrator) -> Cost:
 
 def _read_by_hand(floor: ByHand) -> Cost:
     with metered() as meter:
-        status = dict(floor.db.execute("SELECT id, status FROM tasks WHERE session_id = ?", (floor.session_id,)))
+        status = dict(
+            floor.db.execute(
+                "SELECT id, status FROM tasks WHERE session_id = ?", (floor.session_id,)
+            )
+        )
         graph = networkx.DiGraph()
         graph.add_nodes_from(status)
-        graph.add_edges_from(floor.db.execute("SELECT needs_id, task_id FROM dependencies"), weight=1.0)
+        graph.add_edges_from(
+            floor.db.execute("SELECT needs_id, task_id FROM dependencies"), weight=1.0
+        )
         list(networkx.topological_generations(graph))
-        networkx.dag_longest_path(graph.subgraph([task_id for task_id, is_ in status.items() if is_ == "pending"]))
+        networkx.dag_longest_path(
+            graph.subgraph([task_id for task_id, is_ in status.items() if is_ == "pending"])
+        )
     return meter.per(1)

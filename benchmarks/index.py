@@ -43,7 +43,11 @@ class Writer:
     def __init__(self, vocabulary: int = 20_000) -> None:
         self.choice = random.Random(17)
         syllables = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
-        self.words = ["".join(self.choice.choices(syllables, k=self.choice.randrange(1, 5))) + str(n % 7 or "") for n in range(vocabulary)]
+        self.words = [
+            "".join(self.choice.choices(syllables, k=self.choice.randrange(1, 5)))
+            + str(n % 7 or "")
+            for n in range(vocabulary)
+        ]
         self.weights = [1 / (rank + 3) for rank in range(vocabulary)]
 
     def text(self) -> str:
@@ -56,7 +60,12 @@ class Writer:
 
     def query(self) -> str:
         """Ask for four words: two that are frequent and two that are not."""
-        return " ".join([*self.choice.choices(self.words[20:300], k=2), *self.choice.choices(self.words[300:6000], k=2)])
+        return " ".join(
+            [
+                *self.choice.choices(self.words[20:300], k=2),
+                *self.choice.choices(self.words[300:6000], k=2),
+            ]
+        )
 
 
 def rows(scale: Scale) -> list[Row]:
@@ -73,17 +82,30 @@ def _of_size(scale: Scale, wanted: int) -> list[Row]:
         orch.artifacts.save("Warm-up", "LanceDB is loaded.")
         orch.catch_up()
         begun = time.perf_counter()
-        quarters = [_quarter(orch, fts, [writer.text() for _ in range(wanted // _PASSAGES_EACH // 4)]) for _ in range(4)]
-        say(f"{wanted // _PASSAGES_EACH:,} artifacts saved and taken in, {time.perf_counter() - begun:.1f} s")
+        quarters = [
+            _quarter(orch, fts, [writer.text() for _ in range(wanted // _PASSAGES_EACH // 4)])
+            for _ in range(4)
+        ]
+        say(
+            f"{wanted // _PASSAGES_EACH:,} artifacts saved and taken in, {time.perf_counter() - begun:.1f} s"
+        )
         queries = [writer.query() for _ in range(scale.pick(200, 20))]
-        searched = {name: [_searched(queries, orch, fts, **how) for _ in range(scale.pick(3, 1) + 1)][1:] for name, how in _WAYS.items()}
+        searched = {
+            name: [_searched(queries, orch, fts, **how) for _ in range(scale.pick(3, 1) + 1)][1:]
+            for name, how in _WAYS.items()
+        }
         recall = _recall(queries, orch)
         late = _tail(orch, writer, queries)
         cold, first = _cold(orch, queries[0]), _cold(orch, None)
-        now, peer = size_bytes(orch.home / "index.lance"), size_bytes(scale.folder / f"fts {wanted}.db")
+        now, peer = (
+            size_bytes(orch.home / "index.lance"),
+            size_bytes(scale.folder / f"fts {wanted}.db"),
+        )
         live = _live_bytes(orch.home / "index.lance")
     total, text_bytes = sum(q.passages for q in quarters), sum(q.text_bytes for q in quarters)
-    small = _live_bytes_of_a_quarter(scale.folder / f"quarter {wanted}", wanted // _PASSAGES_EACH // 4)
+    small = _live_bytes_of_a_quarter(
+        scale.folder / f"quarter {wanted}", wanted // _PASSAGES_EACH // 4
+    )
     return [
         *_catch_up_rows(total, quarters),
         *[row for name, sides in searched.items() for row in _search_rows(total, name, sides)],
@@ -106,14 +128,22 @@ class _Quarter:
 def _quarter(orch: Orchestrator, fts: sqlite3.Connection, texts: Sequence[str]) -> _Quarter:
     """Save texts, then let both sides take them in."""
     for number, text in enumerate(texts):
-        how = {"kind": ("general", "design", "log")[number % 3], "task": None if number % 10 else "measured"}
+        how = {
+            "kind": ("general", "design", "log")[number % 3],
+            "task": None if number % 10 else "measured",
+        }
         orch.artifacts.save(text[:40], text, tags=["even"] if len(text) % 2 == 0 else [], **how)
     cut = [p.text for text in texts for p in passages.split(text, "text/markdown")]
     with metered() as ours:
         orch.artifacts.catch_up()
     with metered() as theirs:
         _fts_add(fts, cut)
-    return _Quarter(len(cut), sum(len(text.encode()) for text in texts), ours.per(len(cut)), theirs.per(len(cut)))
+    return _Quarter(
+        len(cut),
+        sum(len(text.encode()) for text in texts),
+        ours.per(len(cut)),
+        theirs.per(len(cut)),
+    )
 
 
 def _live_bytes_of_a_quarter(project: Path, count: int) -> int:
@@ -134,7 +164,9 @@ def _live_bytes(folder: Path) -> int:
     generation = next(path for path in folder.iterdir() if path.is_dir())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that readers elsewhere would fail: there are none
-        lancedb.connect(str(generation)).open_table("passages").optimize(cleanup_older_than=timedelta(0))
+        lancedb.connect(str(generation)).open_table("passages").optimize(
+            cleanup_older_than=timedelta(0)
+        )
     return size_bytes(folder)
 
 
@@ -144,7 +176,9 @@ def _live_bytes(folder: Path) -> int:
 def _fts(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
-    db.execute("CREATE VIRTUAL TABLE passages USING fts5 (text, session UNINDEXED, tokenize = 'porter unicode61')")
+    db.execute(
+        "CREATE VIRTUAL TABLE passages USING fts5 (text, session UNINDEXED, tokenize = 'porter unicode61')"
+    )
     return db
 
 
@@ -174,7 +208,9 @@ _WAYS: dict[str, dict[str, Any]] = {
 """The tag is on half of the texts, the kind and the task on a third and a tenth of them."""
 
 
-def _searched(queries: Sequence[str], orch: Orchestrator, fts: sqlite3.Connection, **how: Any) -> tuple[list[Cost], list[Cost]]:
+def _searched(
+    queries: Sequence[str], orch: Orchestrator, fts: sqlite3.Connection, **how: Any
+) -> tuple[list[Cost], list[Cost]]:
     """Ask both sides each question, one after the other."""
     ours, theirs = [], []
     for query in queries:
@@ -200,7 +236,10 @@ def _recall(queries: Sequence[str], orch: Orchestrator) -> float | None:
     for query in queries:
         vector = view.embedder.query(query)
         found = {(p.artifact_id, p.start) for p in table.search(None, vector, wanted, 200)[1][:10]}
-        exact = {(p.artifact_id, p.start) for p in table.search(None, vector, wanted, 200, exact=True)[1][:10]}
+        exact = {
+            (p.artifact_id, p.start)
+            for p in table.search(None, vector, wanted, 200, exact=True)[1][:10]
+        }
         shares.append(len(found & exact) / len(exact))
     return sum(shares) / len(shares)
 
@@ -225,7 +264,10 @@ def _recall_rows(total: int, recall: float | None) -> list[Row]:
 def _tail(orch: Orchestrator, writer: Writer, queries: Sequence[str]) -> tuple[int, float, float]:
     """Search with passages that the indices do not have yet; return how many, and the median and the slowest in a hundred, in seconds."""
     state = orch.artifacts._index._state()  # noqa: SLF001 - nothing else tells how many may wait
-    most = max(index._TIDY_LEAST, int(index._TIDY_ROOT * math.sqrt(orch.artifacts.index_status().passages)))  # noqa: SLF001
+    most = max(
+        index._TIDY_LEAST,
+        int(index._TIDY_ROOT * math.sqrt(orch.artifacts.index_status().passages)),  # noqa: SLF001
+    )
     for _ in range(most // 2 // _PASSAGES_EACH):
         text = writer.text()
         orch.artifacts.save(text[:40], text)
@@ -267,7 +309,9 @@ print(time.perf_counter() - begun, time.process_time(), int(peak[1]) / 1024)
 def _cold(orch: Orchestrator, query: str | None) -> tuple[Cost, float]:
     """Open the project in a new process and ask once: what it took, and the most memory in MB."""
     words = [str(orch.project), *([query] if query is not None else [])]
-    done = subprocess.run([sys.executable, "-c", _COLD, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _COLD, *words], capture_output=True, text=True, check=True
+    )
     wall, cpu, memory = map(float, done.stdout.split())
     return Cost(cpu, wall), memory
 
@@ -279,12 +323,21 @@ def _cold_row(total: int, searched: tuple[Cost, float], asked: tuple[Cost, float
         against="the same, asking for the next step",
         floor=f"{asked[0]}, {asked[1]:.0f} MB",
         ratio=searched[0].cpu_s / asked[0].cpu_s,
-        figures={"cpu_s": searched[0].cpu_s, "wall_s": searched[0].wall_s, "memory_mb": searched[1]},
+        figures={
+            "cpu_s": searched[0].cpu_s,
+            "wall_s": searched[0].wall_s,
+            "memory_mb": searched[1],
+        },
     )
 
 
 def _catch_up_rows(total: int, quarters: Sequence[_Quarter]) -> list[Row]:
-    row = Row.of(f"catch-up, a passage, {total:,} in four parts", [q.ours for q in quarters], "FTS5", [q.theirs for q in quarters])
+    row = Row.of(
+        f"catch-up, a passage, {total:,} in four parts",
+        [q.ours for q in quarters],
+        "FTS5",
+        [q.theirs for q in quarters],
+    )
     rate = total / sum(q.ours.wall_s * q.passages for q in quarters)
     first, last = quarters[0].ours, quarters[-1].ours
     return [
@@ -299,11 +352,16 @@ def _catch_up_rows(total: int, quarters: Sequence[_Quarter]) -> list[Row]:
     ]
 
 
-def _search_rows(total: int, name: str, searched: Sequence[tuple[list[Cost], list[Cost]]]) -> list[Row]:
+def _search_rows(
+    total: int, name: str, searched: Sequence[tuple[list[Cost], list[Cost]]]
+) -> list[Row]:
     ours, theirs = ([median(side) for side in sides] for sides in zip(*searched, strict=True))
     waits = [[c.wall_s for side in sides for c in side] for sides in zip(*searched, strict=True)]
     p50, p99 = quantile(waits[0], 0.5), quantile(waits[0], 0.99)
-    shown = [f"p50 {quantile(w, 0.5) * 1000:.1f} ms, p99 {quantile(w, 0.99) * 1000:.1f} ms" for w in waits]
+    shown = [
+        f"p50 {quantile(w, 0.5) * 1000:.1f} ms, p99 {quantile(w, 0.99) * 1000:.1f} ms"
+        for w in waits
+    ]
     hundred = total >= 100_000  # noqa: PLR2004 - the size that the target speaks of
     return [
         Row.of(f"search {name} over {total:,} passages", ours, "FTS5, ten best by bm25", theirs),
@@ -315,7 +373,12 @@ def _search_rows(total: int, name: str, searched: Sequence[tuple[list[Cost], lis
             ratio=p50 / quantile(waits[1], 0.5),
             target="p50 ≤ 30 ms at 100,000",
             met=p50 <= _P50_S if hundred else None,
-            figures={"p50_s": p50, "p99_s": p99, "floor_p50_s": quantile(waits[1], 0.5), "floor_p99_s": quantile(waits[1], 0.99)},
+            figures={
+                "p50_s": p50,
+                "p99_s": p99,
+                "floor_p50_s": quantile(waits[1], 0.5),
+                "floor_p99_s": quantile(waits[1], 0.99),
+            },
         ),
     ]
 

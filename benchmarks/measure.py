@@ -98,7 +98,9 @@ def alternate(rounds: int, **sides: Callable[[], Cost]) -> dict[str, list[Cost]]
 
 def median(costs: Sequence[Cost]) -> Cost:
     """Return the median of CPU and of wall time, each for itself."""
-    return Cost(statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs))
+    return Cost(
+        statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs)
+    )
 
 
 _TIMES, _DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
@@ -159,8 +161,15 @@ class Row:
             spread=(ratios[0], ratios[-1]),
             target=target or ("" if at_most is None else f"≤ {at_most:g}{_TIMES}"),
             met=None if at_most is None else ratio <= at_most,
-            reached="within the spread" if at_most is not None and ratios[0] <= at_most <= ratios[-1] else "",
-            figures={"cpu_s": a.cpu_s, "wall_s": a.wall_s, "floor_cpu_s": b.cpu_s, "floor_wall_s": b.wall_s},
+            reached="within the spread"
+            if at_most is not None and ratios[0] <= at_most <= ratios[-1]
+            else "",
+            figures={
+                "cpu_s": a.cpu_s,
+                "wall_s": a.wall_s,
+                "floor_cpu_s": b.cpu_s,
+                "floor_wall_s": b.wall_s,
+            },
         )
 
     def cells(self) -> tuple[str, ...]:
@@ -169,7 +178,15 @@ class Row:
         if self.spread is not None:
             ratio += f" [{self.spread[0]:.2f}{_DASH}{self.spread[1]:.2f}]"
         verdict = {True: "yes", False: "**no**", None: _DASH}[self.met]
-        return self.what, self.ours, self.against, self.floor, ratio, self.target, f"{verdict}, {self.reached}" if self.reached else verdict
+        return (
+            self.what,
+            self.ours,
+            self.against,
+            self.floor,
+            ratio,
+            self.target,
+            f"{verdict}, {self.reached}" if self.reached else verdict,
+        )
 
 
 HEAD = ("what", "ours", "against", "that", "ratio", "target", "met")
@@ -179,7 +196,12 @@ def table(rows: Sequence[Row]) -> str:
     """Draw the rows as a Markdown table whose columns stand below each other."""
     lines = [HEAD, *(row.cells() for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    drawn = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    drawn = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([drawn[0], rule, *drawn[1:]])
 
@@ -197,5 +219,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def size_bytes(path: Path) -> int:
     """Return the size of a file, or of all files below a folder."""
-    files = path.rglob("*") if path.is_dir() else path.parent.glob(path.name + "*")  # a database has its log beside it
+    files = (
+        path.rglob("*") if path.is_dir() else path.parent.glob(path.name + "*")
+    )  # a database has its log beside it
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -52,7 +52,13 @@ def chain(folder: Path, steps: int) -> None:
 def dbos(folder: Path, steps: int) -> None:
     from dbos import DBOS
 
-    DBOS(config={"name": "compare", "system_database_url": f"sqlite:///{folder}/dbos.sqlite", "log_level": "ERROR"})
+    DBOS(
+        config={
+            "name": "compare",
+            "system_database_url": f"sqlite:///{folder}/dbos.sqlite",
+            "log_level": "ERROR",
+        }
+    )
 
     @DBOS.step()
     def step(number: int) -> int:
@@ -89,7 +95,9 @@ def langgraph(folder: Path, steps: int) -> None:
         for thread in range((WARM + steps) // len(names)):
             if thread == WARM // len(names):
                 begun()
-            app.invoke({"total": 0}, {"configurable": {"thread_id": str(thread)}}, durability="sync")
+            app.invoke(
+                {"total": 0}, {"configurable": {"thread_id": str(thread)}}, durability="sync"
+            )
         ended()
 
 
@@ -167,7 +175,9 @@ def alone(name: str, steps: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--alone", metavar="NAME", help=argparse.SUPPRESS)
@@ -175,24 +185,38 @@ def main() -> int:
     if chosen.alone:
         alone(chosen.alone, chosen.steps)
         return 0
-    names = [name for name in PEERS if not name.startswith("procrastinate") or "VESPERA_BENCH_POSTGRESQL" in os.environ]
+    names = [
+        name
+        for name in PEERS
+        if not name.startswith("procrastinate") or "VESPERA_BENCH_POSTGRESQL" in os.environ
+    ]
     found: dict[str, list[list[float]]] = {name: [] for name in names}
     for _ in range(chosen.rounds):
         for name in names:
             done = subprocess.run(
-                [sys.executable, __file__, "--alone", name, "--steps", str(chosen.steps)], capture_output=True, text=True, check=False
+                [sys.executable, __file__, "--alone", name, "--steps", str(chosen.steps)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
-                print(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}", file=sys.stderr)
+                print(
+                    f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}",
+                    file=sys.stderr,
+                )
             else:
                 found[name].append(json.loads(done.stdout.splitlines()[-1]))
     base = min(cpu for cpu, _ in found[names[0]])
-    print("| durable step | CPU, µs (least of the rounds; all) | wall, µs (least) | CPU through ours |\n|---|---|---|---|")
+    print(
+        "| durable step | CPU, µs (least of the rounds; all) | wall, µs (least) | CPU through ours |\n|---|---|---|---|"
+    )
     for name, rounds in found.items():
         if rounds:
             cpus = sorted(cpu * 1e6 for cpu, _ in rounds)
             wall = min(wall for _, wall in rounds) * 1e6
-            print(f"| {name} | {cpus[0]:,.0f} ({', '.join(f'{cpu:,.0f}' for cpu in cpus)}) | {wall:,.0f} | {cpus[0] / 1e6 / base:.1f} |")
+            print(
+                f"| {name} | {cpus[0]:,.0f} ({', '.join(f'{cpu:,.0f}' for cpu in cpus)}) | {wall:,.0f} | {cpus[0] / 1e6 / base:.1f} |"
+            )
     return 0 if all(found.values()) else 1
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from contention import PROCESSES, Drained, compare
 from measure import Row, Scale, say
 from store import LEASE_S, Side, play
-from vespera_orchestrator._model import ArtifactDraft, Dependency, Ending, NextAction, Session, TaskDraft, new_id, utcnow
+from vespera_orchestrator._model import (
+    ArtifactDraft,
+    Dependency,
+    Ending,
+    NextAction,
+    Session,
+    TaskDraft,
+    new_id,
+    utcnow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +49,9 @@ class ByHand:
 
         address, _, schema = url.rpartition("&schema=")
         self.session_id = session_id
-        self.db = psycopg.connect(address, autocommit=True, prepare_threshold=1, cursor_factory=psycopg.RawCursor)
+        self.db = psycopg.connect(
+            address, autocommit=True, prepare_threshold=1, cursor_factory=psycopg.RawCursor
+        )
         self.db.execute(f"SET search_path = {schema}")
         self._inserts = {table: self._learn(table) for table in ("tasks", "attempts", "artifacts")}
 
@@ -52,9 +63,15 @@ class ByHand:
 
     def _insert(self, table: str, **given: Any) -> None:
         names, row = self._inserts[table]
-        values = {name: given.get(name, value) for name, value in zip(names, row, strict=True) if name != "seq"}
+        values = {
+            name: given.get(name, value)
+            for name, value in zip(names, row, strict=True)
+            if name != "seq"
+        }
         slots = ", ".join(f"${number + 1}" for number in range(len(values)))
-        self.db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({slots})", list(values.values()))
+        self.db.execute(
+            f"INSERT INTO {table} ({', '.join(values)}) VALUES ({slots})", list(values.values())
+        )
 
     def _lock(self, lock: str, key: object) -> None:
         self.db.execute("BEGIN")
@@ -71,13 +88,41 @@ class ByHand:
         """Plan a task: look the dependencies up, write the task, its edges and an event."""
         task_id, now = new_id("t"), time.time_ns() // 1000
         self._lock("SELECT 1 FROM sessions WHERE id = $1 FOR NO KEY UPDATE", self.session_id)
-        done = dict(self.db.execute("SELECT id, status = 'completed' FROM tasks WHERE id = ANY($1)", [list(needs)]).fetchall())
-        task = {"id": task_id, "alias": f"task_{number}", "session_id": self.session_id, "title": f"Task {number}", "created_at": now}
-        self._insert("tasks", **task, status="pending", attempts=0, blockers=sum(not done[other] for other in needs), weighed=1)
+        done = dict(
+            self.db.execute(
+                "SELECT id, status = 'completed' FROM tasks WHERE id = ANY($1)", [list(needs)]
+            ).fetchall()
+        )
+        task = {
+            "id": task_id,
+            "alias": f"task_{number}",
+            "session_id": self.session_id,
+            "title": f"Task {number}",
+            "created_at": now,
+        }
+        self._insert(
+            "tasks",
+            **task,
+            status="pending",
+            attempts=0,
+            blockers=sum(not done[other] for other in needs),
+            weighed=1,
+        )
         edges = [[task_id, other, place, int(done[other])] for place, other in enumerate(needs)]
         with self.db.cursor() as cursor:
-            cursor.executemany("INSERT INTO dependencies VALUES ($1, $2, $3, 'success', 0, $4)", edges)
-        self._tell((now, "task_planned", self.session_id, task_id, None, json.dumps({"alias": f"task_{number}"})))
+            cursor.executemany(
+                "INSERT INTO dependencies VALUES ($1, $2, $3, 'success', 0, $4)", edges
+            )
+        self._tell(
+            (
+                now,
+                "task_planned",
+                self.session_id,
+                task_id,
+                None,
+                json.dumps({"alias": f"task_{number}"}),
+            )
+        )
         return task_id
 
     def claim(self, agent: str = "main") -> tuple[str, int] | None:
@@ -88,8 +133,18 @@ class ByHand:
         if row is None:
             self.db.execute("COMMIT")
             return None
-        self._insert("attempts", task_id=row[0], number=row[1], agent=agent, started_at=now, lease_until=now + _LEASE_US, ended_at=None)
-        self._tell((now, "task_started", self.session_id, row[0], agent, json.dumps({"attempt": row[1]})))
+        self._insert(
+            "attempts",
+            task_id=row[0],
+            number=row[1],
+            agent=agent,
+            started_at=now,
+            lease_until=now + _LEASE_US,
+            ended_at=None,
+        )
+        self._tell(
+            (now, "task_started", self.session_id, row[0], agent, json.dumps({"attempt": row[1]}))
+        )
         return row[0], row[1]
 
     def complete(self, task_id: str, attempt: int, digest: str, agent: str = "main") -> None:
@@ -98,14 +153,24 @@ class ByHand:
         self._lock("SELECT 1 FROM sessions WHERE id = $1 FOR NO KEY UPDATE", self.session_id)
         sql = "UPDATE tasks SET status = 'completed', summary = 'done', updated_at = $1, ended_at = $1 WHERE id = $2 AND attempts = $3"
         self.db.execute(f"{sql} AND status = 'in_progress'", [now, task_id, attempt])
-        self._insert("artifacts", id=artifact_id, task_id=task_id, attempt=attempt, digest=digest, created_at=now)
+        self._insert(
+            "artifacts",
+            id=artifact_id,
+            task_id=task_id,
+            attempt=attempt,
+            digest=digest,
+            created_at=now,
+        )
         sql = "UPDATE attempts SET ended_at = $1, ending = 'completed' WHERE task_id = $2 AND number = $3"
         self.db.execute(sql, [now, task_id, attempt])
         sql = "UPDATE dependencies SET met = 1 WHERE needs_id = $1 AND met = 0 RETURNING task_id"
         lighter = [row[0] for row in self.db.execute(sql, [task_id]).fetchall()]
         self.db.execute("UPDATE tasks SET blockers = blockers - 1 WHERE id = ANY($1)", [lighter])
         data = json.dumps({"attempt": attempt, "artifacts": [artifact_id]})
-        told = [(now, kind, self.session_id, task_id, agent, data) for kind in ("artifact_saved", "task_completed")]
+        told = [
+            (now, kind, self.session_id, task_id, agent, data)
+            for kind in ("artifact_saved", "task_completed")
+        ]
         self._tell(*told)
 
 
@@ -113,7 +178,9 @@ def rows(scale: Scale) -> list[Row]:
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        say("postgres: left out, as psycopg is not installed: python -m pip install 'vespera-orchestrator[postgres]'")
+        say(
+            "postgres: left out, as psycopg is not installed: python -m pip install 'vespera-orchestrator[postgres]'"
+        )
         return []
     with ExitStack() as stack:
         try:
@@ -145,7 +212,9 @@ def _new(address: str) -> tuple[str, str, Any]:
 
     url = f"{address}{'&' if '?' in address else '?'}schema=bench_{new_id('s')[2:]}"
     store = PostgresStore.open(url)
-    session_id = store.start_session(Session(new_id("s"), "", None, None, {}, utcnow(), utcnow())).id
+    session_id = store.start_session(
+        Session(new_id("s"), "", None, None, {}, utcnow(), utcnow())
+    ).id
     task = store.plan(session_id, [TaskDraft("Task", DESCRIPTION)])[0]  # rows to learn from
     _operations(store, session_id)[1](store.claim(session_id, "main", lease_s=LEASE_S))
     return url, task.session_id, store
@@ -155,7 +224,11 @@ def _operations(store: Any, session_id: str) -> tuple[Callable[[], Any], Callabl
     def hand_in(claim: Any) -> str:
         draft = ArtifactDraft(claim.task.title, "0" * 64, 9)
         ending = Ending(NextAction.COMPLETE, summary="done")
-        return str(store.finish(claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft]).task.id)
+        return str(
+            store.finish(
+                claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft]
+            ).task.id
+        )
 
     return lambda: store.claim(session_id, "main", lease_s=LEASE_S), hand_in
 
@@ -166,20 +239,35 @@ def _one_process(scale: Scale, address: str, stack: ExitStack) -> list[Row]:
     take, hand_in = _operations(store, session_id)
 
     def plan(_: int, needs: Sequence[str]) -> str:
-        return str(store.plan(session_id, [TaskDraft("Task", DESCRIPTION, tuple(map(Dependency, needs)))])[0].id)
+        return str(
+            store.plan(session_id, [TaskDraft("Task", DESCRIPTION, tuple(map(Dependency, needs)))])[
+                0
+            ].id
+        )
 
     url, session, other = _new(address)
     other.close()
     floor = ByHand(url, session)
     sides = {
         "store": Side(plan, lambda _: hand_in(take()), store.close),
-        "hand": Side(floor.plan, lambda _: floor.complete(*floor.claim() or ("", 0), "0" * 64), floor.db.close),
+        "hand": Side(
+            floor.plan,
+            lambda _: floor.complete(*floor.claim() or ("", 0), "0" * 64),
+            floor.db.close,
+        ),
     }
     planned, lived = play(sides, count, rounds, stack)
     sql = "same SQL by hand on psycopg"
     return [
-        Row.of("PostgreSQL, plan, store (CPU of the client)", planned["store"], sql, planned["hand"]),
-        Row.of("PostgreSQL, claim + complete, store (CPU of the client)", lived["store"], sql, lived["hand"]),
+        Row.of(
+            "PostgreSQL, plan, store (CPU of the client)", planned["store"], sql, planned["hand"]
+        ),
+        Row.of(
+            "PostgreSQL, claim + complete, store (CPU of the client)",
+            lived["store"],
+            sql,
+            lived["hand"],
+        ),
     ]
 
 
@@ -193,13 +281,18 @@ def _many_processes(scale: Scale, address: str) -> list[Row]:
             store.ready(session_id, 1)
             store.close()
             rounds_of.append(_drain(way, url, session_id))
-    return compare("PostgreSQL store", tasks, found["store"], "same SQL by hand on psycopg", found["hand"])
+    return compare(
+        "PostgreSQL store", tasks, found["store"], "same SQL by hand on psycopg", found["hand"]
+    )
 
 
 def _drain(way: str, url: str, session_id: str) -> Drained:
     context = multiprocessing.get_context("spawn")
     gate, reports = context.Barrier(PROCESSES), context.Queue()
-    processes = [context.Process(target=drain, args=(way, url, session_id, gate, reports)) for _ in range(PROCESSES)]
+    processes = [
+        context.Process(target=drain, args=(way, url, session_id, gate, reports))
+        for _ in range(PROCESSES)
+    ]
     for process in processes:
         process.start()
     told = [reports.get(timeout=300) for _ in processes]

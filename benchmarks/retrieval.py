@@ -34,7 +34,20 @@ if TYPE_CHECKING:
     from vespera_orchestrator import Orchestrator
 
 _BEYOND_BM25 = 0.08
-_FOREIGN = ("numpy", "networkx", "lancedb", "jinja2", "hypothesis", "docutils", "attr", "cattrs", "filelock", "_pytest", "yaml", "tqdm")
+_FOREIGN = (
+    "numpy",
+    "networkx",
+    "lancedb",
+    "jinja2",
+    "hypothesis",
+    "docutils",
+    "attr",
+    "cattrs",
+    "filelock",
+    "_pytest",
+    "yaml",
+    "tqdm",
+)
 
 
 @attrs.frozen
@@ -70,7 +83,10 @@ def _measured(name: str, pairs: Sequence[Pair], scale: Scale) -> list[Row]:
     project.mkdir()
     with vespera.open(project) as orch:
         orch.initialize_session("measure")
-        saved = [orch.artifacts.save(f"{number} {pair.title}", pair.text, media_type=pair.media_type) for number, pair in enumerate(pairs)]
+        saved = [
+            orch.artifacts.save(f"{number} {pair.title}", pair.text, media_type=pair.media_type)
+            for number, pair in enumerate(pairs)
+        ]
         place = {artifact.id: number for number, artifact in enumerate(saved)}
         orch.catch_up()
         asked = [pair.question for pair in pairs[: scale.pick(500, 50)]]
@@ -79,11 +95,20 @@ def _measured(name: str, pairs: Sequence[Pair], scale: Scale) -> list[Row]:
         answers = {"BM25": _bm25(texts, asked), "BM25, stemmed (bm25s)": _bm25s(texts, asked)}
         for mode in ("vector", "text", "hybrid"):
             if mode == "text" or orch.artifacts.index_status().embedder:
-                answers[mode] = [[place[hit.artifact_id] for hit in orch.artifacts.search(q, mode=mode)] for q in asked]
+                answers[mode] = [
+                    [place[hit.artifact_id] for hit in orch.artifacts.search(q, mode=mode)]
+                    for q in asked
+                ]
         if "vector" in answers:
-            answers["LanceDB's own hybrid"] = [[place[a] for a in found] for found in _reciprocal_ranks(orch, asked)]
+            answers["LanceDB's own hybrid"] = [
+                [place[a] for a in found] for found in _reciprocal_ranks(orch, asked)
+            ]
     ours = answers.pop("hybrid", answers.get("text", []))
-    return [_row(name, ours, against, theirs) for against, theirs in answers.items() if theirs is not ours]
+    return [
+        _row(name, ours, against, theirs)
+        for against, theirs in answers.items()
+        if theirs is not ours
+    ]
 
 
 def _row(name: str, ours: list[list[int]], against: str, theirs: list[list[int]]) -> Row:
@@ -92,7 +117,9 @@ def _row(name: str, ours: list[list[int]], against: str, theirs: list[list[int]]
     return Row(
         what=f"{name}: MRR (in the first place, among the first ten)",
         ours=_told(ours),
-        against={"text": "ours by words alone", "vector": "ours by vectors alone"}.get(against, against),
+        against={"text": "ours by words alone", "vector": "ours by vectors alone"}.get(
+            against, against
+        ),
         floor=_told(theirs),
         ratio=a / b if b else None,
         target=f"≥ {least:.2f} more" if least else "more",
@@ -110,7 +137,9 @@ def _told(answers: list[list[int]]) -> str:
 
 def mrr(answers: list[list[int]]) -> float:
     """Return the mean reciprocal rank among the first ten; the answer to question *i* is text *i*."""
-    return sum(1 / (found[:10].index(i) + 1) for i, found in enumerate(answers) if i in found[:10]) / len(answers)
+    return sum(
+        1 / (found[:10].index(i) + 1) for i, found in enumerate(answers) if i in found[:10]
+    ) / len(answers)
 
 
 # --- the peers --------------------------------------------------------------------
@@ -133,7 +162,9 @@ def _bm25(texts: Sequence[str], asked: Sequence[str]) -> list[list[int]]:
             weight = math.log(1 + (len(texts) - spread + 0.5) / (spread + 0.5))
             for number in places.get(word, ()):
                 often = counts[number][word]
-                scores[number] += weight * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * lengths[number] / mean))
+                scores[number] += (
+                    weight * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * lengths[number] / mean))
+                )
         answers.append(sorted(scores, key=lambda number: -scores[number])[:10])
     return answers
 
@@ -145,7 +176,10 @@ def _bm25s(texts: Sequence[str], asked: Sequence[str]) -> list[list[int]]:
 
     stem = snowballstemmer.stemmer("english").stemWords
     retriever = bm25s.BM25()
-    retriever.index(bm25s.tokenize(list(texts), stopwords="en", stemmer=stem, show_progress=False), show_progress=False)
+    retriever.index(
+        bm25s.tokenize(list(texts), stopwords="en", stemmer=stem, show_progress=False),
+        show_progress=False,
+    )
     questions = bm25s.tokenize(list(asked), stopwords="en", stemmer=stem, show_progress=False)
     found, _ = retriever.retrieve(questions, k=min(10, len(texts)), show_progress=False)
     return [[int(number) for number in row] for row in found]
@@ -164,7 +198,9 @@ def _reciprocal_ranks(orch: Orchestrator, asked: Sequence[str]) -> Iterator[list
     async def found(question: str) -> list[str]:
         vector = index.embedder.query(question)
         query = table.query().nearest_to(vector).distance_type("cosine").column("vector")
-        query = query.nearest_to_text(MatchQuery(passages.searchable(question), "words")).rerank(RRFReranker())
+        query = query.nearest_to_text(MatchQuery(passages.searchable(question), "words")).rerank(
+            RRFReranker()
+        )
         hits = await query.limit(200).select(["artifact_id", "words"]).to_list()
         return list(dict.fromkeys(hit["artifact_id"] for hit in hits))[:10]
 
@@ -194,7 +230,12 @@ def _prose() -> list[Pair]:
 def _modules() -> list[Path]:
     standard = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     libraries = Path(sysconfig.get_path("purelib"))
-    return standard + [path for name in _FOREIGN for path in sorted((libraries / name).rglob("*.py")) if "test" not in path.parts[-2]]
+    return standard + [
+        path
+        for name in _FOREIGN
+        for path in sorted((libraries / name).rglob("*.py"))
+        if "test" not in path.parts[-2]
+    ]
 
 
 def _parsed(path: Path) -> tuple[list[str], ast.Module]:
@@ -208,10 +249,17 @@ def _parsed(path: Path) -> tuple[list[str], ast.Module]:
 def _functions(path: Path) -> Iterator[Pair]:
     lines, module = _parsed(path)
     for node in ast.walk(module):
-        if not isinstance(node, ast.FunctionDef) or len(node.body) < 2 or not (doc := ast.get_docstring(node)):  # noqa: PLR2004
+        if (
+            not isinstance(node, ast.FunctionDef)
+            or len(node.body) < 2  # noqa: PLR2004
+            or not (doc := ast.get_docstring(node))
+        ):
             continue
         question = doc.splitlines()[0]
-        body = "\n".join(lines[node.lineno - 1 : node.body[0].lineno - 1] + lines[node.body[0].end_lineno or 0 : node.end_lineno])
+        body = "\n".join(
+            lines[node.lineno - 1 : node.body[0].lineno - 1]
+            + lines[node.body[0].end_lineno or 0 : node.end_lineno]
+        )
         if len(question.split()) > 3 and len(body) > 200:  # noqa: PLR2004
             yield Pair(question, path.stem, body, "text/x-python")
 
@@ -219,7 +267,9 @@ def _functions(path: Path) -> Iterator[Pair]:
 def _docstrings(path: Path) -> Iterator[Pair]:
     _, module = _parsed(path)
     for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (doc := ast.get_docstring(node)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (
+            doc := ast.get_docstring(node)
+        ):
             question, _, rest = doc.partition("\n")
             if len(question.split()) > 3 and len(rest) > 300:  # noqa: PLR2004
                 yield Pair(question, path.stem, rest.strip(), "text/markdown")
@@ -240,10 +290,19 @@ _LEAST_CHARACTERS = 300
 def _documents() -> list[_Document]:
     """Return the Markdown and reStructuredText below the places where packages put them, and the descriptions of Python's packages."""
     places = [Path(sysconfig.get_path("purelib")), Path("/usr/share/doc"), Path("/usr/lib")]
-    files = [path for place in places for pattern in ("*.md", "*.rst") for path in sorted(place.rglob(pattern)) if path.is_file()]
+    files = [
+        path
+        for place in places
+        for pattern in ("*.md", "*.rst")
+        for path in sorted(place.rglob(pattern))
+        if path.is_file()
+    ]
     texts = [(path.stem, path.suffix, path.read_text("utf-8", "replace")) for path in files]
     texts += [(name, ".md", text) for name, _, text in _distributions()]
-    unique = {text: _Document(name, text[:20_000], f"text/{'markdown' if kind == '.md' else 'x-rst'}") for name, kind, text in texts}
+    unique = {
+        text: _Document(name, text[:20_000], f"text/{'markdown' if kind == '.md' else 'x-rst'}")
+        for name, kind, text in texts
+    }
     return list(unique.values())
 
 
@@ -258,8 +317,16 @@ def _headings(document: _Document) -> list[tuple[int, int, str]]:
     """Return for each heading its first line, the line behind it, and what it says."""
     lines = document.text.splitlines()
     if document.media_type == "text/x-rst":
-        found = [(i, i + 2, line) for i, (line, below) in enumerate(pairwise(lines)) if line.strip() and _UNDERLINE.fullmatch(below)]
-        return [entry for entry in found if len(lines[entry[0] + 1]) >= len(entry[2]) and not entry[2].startswith(" ")]
+        found = [
+            (i, i + 2, line)
+            for i, (line, below) in enumerate(pairwise(lines))
+            if line.strip() and _UNDERLINE.fullmatch(below)
+        ]
+        return [
+            entry
+            for entry in found
+            if len(lines[entry[0] + 1]) >= len(entry[2]) and not entry[2].startswith(" ")
+        ]
     fenced, headings = False, []
     for i, line in enumerate(lines):
         fenced ^= line.startswith("```")
@@ -270,7 +337,9 @@ def _headings(document: _Document) -> list[tuple[int, int, str]]:
 
 def _sections(document: _Document) -> Iterator[Pair]:
     lines, headings = document.text.splitlines(), _headings(document)
-    for (_, begin, heading), (end, _, _) in zip(headings, [*headings[1:], (len(lines), 0, "")], strict=False):
+    for (_, begin, heading), (end, _, _) in zip(
+        headings, [*headings[1:], (len(lines), 0, "")], strict=False
+    ):
         question, body = _LINKS.sub(r"\1", heading).strip(), "\n".join(lines[begin:end]).strip()
         if len(question.split()) > 1 and len(body) > _LEAST_CHARACTERS:
             yield Pair(question, document.name, body, document.media_type)
@@ -278,8 +347,15 @@ def _sections(document: _Document) -> Iterator[Pair]:
 
 def _titled(document: _Document) -> Pair | None:
     begin, heading = next(((begin, heading) for _, begin, heading in _headings(document)), (0, ""))
-    question, body = _LINKS.sub(r"\1", heading).strip(), "\n".join(document.text.splitlines()[begin:]).strip()
-    return Pair(question, "", body, document.media_type) if len(question.split()) > 1 and len(body) > _LEAST_CHARACTERS else None
+    question, body = (
+        _LINKS.sub(r"\1", heading).strip(),
+        "\n".join(document.text.splitlines()[begin:]).strip(),
+    )
+    return (
+        Pair(question, "", body, document.media_type)
+        if len(question.split()) > 1 and len(body) > _LEAST_CHARACTERS
+        else None
+    )
 
 
 def _packages() -> list[Pair]:
@@ -288,22 +364,52 @@ def _packages() -> list[Pair]:
         stanzas = Path("/var/lib/dpkg/status").read_text("utf-8", "replace").split("\n\n")
     except OSError:
         stanzas = []
-    matches = (re.match(r"Package: (\S+)\n(?:.*\n)*?Description: (.*)\n((?: .*(?:\n|$))*)", stanza) for stanza in stanzas)
-    found += [Pair(match[2], match[1], re.sub(r"(?m)^ \.?", "", match[3]).strip(), "text/plain") for match in matches if match]
-    unique = {pair.text: pair for pair in found if len(pair.question.split()) > 2 and len(pair.text) > _LEAST_CHARACTERS}  # noqa: PLR2004
+    matches = (
+        re.match(r"Package: (\S+)\n(?:.*\n)*?Description: (.*)\n((?: .*(?:\n|$))*)", stanza)
+        for stanza in stanzas
+    )
+    found += [
+        Pair(match[2], match[1], re.sub(r"(?m)^ \.?", "", match[3]).strip(), "text/plain")
+        for match in matches
+        if match
+    ]
+    unique = {
+        pair.text: pair
+        for pair in found
+        if len(pair.question.split()) > 2 and len(pair.text) > _LEAST_CHARACTERS  # noqa: PLR2004
+    }
     return list(unique.values())
 
 
 def _commits() -> list[Pair]:
     named = os.environ.get("RETRIEVAL_REPOSITORIES", "")
-    return [pair for folder in named.split(os.pathsep) if folder for pair in _history(Path(folder))] or _history(Path(__file__).parent)
+    return [
+        pair for folder in named.split(os.pathsep) if folder for pair in _history(Path(folder))
+    ] or _history(Path(__file__).parent)
 
 
 def _history(folder: Path) -> list[Pair]:
-    command = ["git", "-C", str(folder), "log", "--no-merges", "-p", "-U2", "-n", "3000", "--format=%x00%s%x01"]
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "log",
+        "--no-merges",
+        "-p",
+        "-U2",
+        "-n",
+        "3000",
+        "--format=%x00%s%x01",
+    ]
     done = subprocess.run(command, capture_output=True, check=False)
-    entries = [entry.partition("\1") for entry in done.stdout.decode("utf-8", "replace").split("\0")[1:]]
-    return [Pair(subject, "", diff[:20_000].strip(), "text/x-diff") for subject, _, diff in entries if len(diff) > 200]  # noqa: PLR2004
+    entries = [
+        entry.partition("\1") for entry in done.stdout.decode("utf-8", "replace").split("\0")[1:]
+    ]
+    return [
+        Pair(subject, "", diff[:20_000].strip(), "text/x-diff")
+        for subject, _, diff in entries
+        if len(diff) > 200  # noqa: PLR2004
+    ]
 
 
 if __name__ == "__main__":

@@ -19,16 +19,37 @@ import attrs
 from measure import Row, Scale, table
 
 SUBJECTS = {
-    "store": ("store", "plan, claim and complete, against the same SQL by hand; the same in stores that hold more"),
+    "store": (
+        "store",
+        "plan, claim and complete, against the same SQL by hand; the same in stores that hold more",
+    ),
     "contention": ("contention", "processes that drain one queue, and how long they wait"),
-    "postgres": ("postgres", "the PostgreSQL store, by one process and by eight, against the same SQL by hand; needs the extra"),
+    "postgres": (
+        "postgres",
+        "the PostgreSQL store, by one process and by eight, against the same SQL by hand; needs the extra",
+    ),
     "watching": ("watching", "how soon a watcher sees another process's events, and what it costs"),
-    "import": ("startup", "importing the package and opening the default store, over a bare interpreter"),
+    "import": (
+        "startup",
+        "importing the package and opening the default store, over a bare interpreter",
+    ),
     "graph": ("graph", "whole-graph analysis, against networkx alone"),
-    "worktrees": ("worktrees", "worktree creation, snapshots, landing and the forecast of conflicts, against git"),
-    "content": ("content", "keeping, compressing and reading the bytes of artifacts, against the same by hand; memory for 2 GB"),
-    "index": ("index", "taking artifacts into the search index, searching, disk; against SQLite's FTS5"),
-    "retrieval": ("retrieval", "whether the right text is found, against BM25, either half alone, and LanceDB's own hybrid"),
+    "worktrees": (
+        "worktrees",
+        "worktree creation, snapshots, landing and the forecast of conflicts, against git",
+    ),
+    "content": (
+        "content",
+        "keeping, compressing and reading the bytes of artifacts, against the same by hand; memory for 2 GB",
+    ),
+    "index": (
+        "index",
+        "taking artifacts into the search index, searching, disk; against SQLite's FTS5",
+    ),
+    "retrieval": (
+        "retrieval",
+        "whether the right text is found, against BM25, either half alone, and LanceDB's own hybrid",
+    ),
     "documents": ("documents", "a document update that changes nothing"),
 }
 """For each name the module, and what it measures."""
@@ -43,9 +64,16 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         + "\n".join(f"  {name:11} {text}" for name, (_, text) in SUBJECTS.items())
         + "\n\nEverything is made in temporary folders; TMPDIR says on which disk. CPU time stands first, wall time behind it in brackets.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="subjects to measure, from the list below; all when none is named")
     parser.add_argument(
-        "--quick", action="store_true", help="do little of everything, in under a minute: shows that it runs, measures badly"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="subjects to measure, from the list below; all when none is named",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="do little of everything, in under a minute: shows that it runs, measures badly",
     )
     parser.add_argument(
         "--large",
@@ -80,11 +108,16 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def measure(name: str, chosen: argparse.Namespace) -> list[Row]:
-    with tempfile.TemporaryDirectory(prefix=f"vespera-bench-{name}-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"vespera-bench-{name}-", ignore_cleanup_errors=True
+    ) as folder:
         scale = Scale(chosen.quick, chosen.large, Path(folder).resolve())
         rows: list[Row] = import_module(SUBJECTS[name][0]).rows(scale)
     # The targets speak of the full sizes; so little work says nothing about them.
@@ -93,7 +126,9 @@ def measure(name: str, chosen: argparse.Namespace) -> list[Row]:
 
 def main() -> int:
     chosen = arguments()
-    for variable in [v for v in os.environ if v.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))]:
+    for variable in [
+        v for v in os.environ if v.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))
+    ]:
         del os.environ[variable]  # nobody's own home or session is touched
     about, measured, failed = machine(), [], []
     print(", ".join(f"{key} {value}" for key, value in about.items()), end="\n\n", flush=True)
@@ -109,7 +144,12 @@ def main() -> int:
         measured += [{"subject": name, **attrs.asdict(row)} for row in rows]
     if chosen.json is not None:
         chosen.json.write_text(
-            json.dumps({"machine": about, "quick": chosen.quick, "rows": measured}, indent=1, ensure_ascii=False), "utf-8"
+            json.dumps(
+                {"machine": about, "quick": chosen.quick, "rows": measured},
+                indent=1,
+                ensure_ascii=False,
+            ),
+            "utf-8",
         )
     if failed:
         print(f"could not be measured: {', '.join(failed)}", file=sys.stderr)

@@ -37,7 +37,11 @@ def rows(scale: Scale) -> list[Row]:
         load=_python(_IMPORT, made, env),
         names=_python(f"{_IMPORT}; vespera.Orchestrator", made, env),
         open=_python(_OPEN, made, env),
-        new=_python(f"import tempfile; {_IMPORT}; vespera.open(tempfile.mkdtemp(dir='.')).close()", fresh, env),
+        new=_python(
+            f"import tempfile; {_IMPORT}; vespera.open(tempfile.mkdtemp(dir='.')).close()",
+            fresh,
+            env,
+        ),
     )
     return [
         _row("import", costs["load"], costs["bare"], IMPORT_S),

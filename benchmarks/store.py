@@ -59,7 +59,9 @@ def operations(folder: Path, source: Path) -> Side:
 
     def plan(number: int, needs: Sequence[str]) -> str:
         edges = tuple(Dependency(other) for other in needs)
-        return store.plan(session_id, [TaskDraft(f"Task {number}", DESCRIPTION, edges, priority=1)])[0].id
+        return store.plan(
+            session_id, [TaskDraft(f"Task {number}", DESCRIPTION, edges, priority=1)]
+        )[0].id
 
     def live(number: int) -> None:
         claim = store.claim(session_id, "main", lease_s=LEASE_S)
@@ -84,7 +86,9 @@ def hand(folder: Path, source: Path, *, contents: bool = False) -> Side:
         claim = floor.claim()
         if claim is None:
             raise RuntimeError(number)
-        written = put_content(place, f"# {number}\n".encode()) if contents else (f"{number:064x}", 9)
+        written = (
+            put_content(place, f"# {number}\n".encode()) if contents else (f"{number:064x}", 9)
+        )
         floor.complete(*claim, *written)
 
     return Side(plan, live, floor.close)
@@ -148,7 +152,9 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
     ]
 
 
-def play(sides: dict[str, Side], count: int, rounds: int, stack: ExitStack) -> tuple[dict[str, list[Cost]], dict[str, list[Cost]]]:
+def play(
+    sides: dict[str, Side], count: int, rounds: int, stack: ExitStack
+) -> tuple[dict[str, list[Cost]], dict[str, list[Cost]]]:
     """Let the sides take turns: in each round all plan so many tasks, then all complete as many. Return the costs of both."""
     for side in sides.values():
         stack.callback(side.close)
@@ -156,11 +162,17 @@ def play(sides: dict[str, Side], count: int, rounds: int, stack: ExitStack) -> t
     turns = {f"plan {name}": player.plan for name, player in players.items()}
     turns |= {f"live {name}": player.live for name, player in players.items()}
     costs = alternate(rounds, **turns)
-    return {name: costs[f"plan {name}"] for name in sides}, {name: costs[f"live {name}"] for name in sides}
+    return {name: costs[f"plan {name}"] for name in sides}, {
+        name: costs[f"live {name}"] for name in sides
+    }
 
 
 def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
-    sizes = [200, 1000] if scale.quick else [1000, 10_000, 100_000, *([1_000_000] if scale.large else [])]
+    sizes = (
+        [200, 1000]
+        if scale.quick
+        else [1000, 10_000, 100_000, *([1_000_000] if scale.large else [])]
+    )
     count, rounds = scale.pick(100, 20), scale.pick(7, 2)
     sides: dict[str, Side] = {}
     for size in sizes:
@@ -173,9 +185,19 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
     for what, costs in (("plan", plan), ("claim + complete", live)):
         for size in sizes[1:]:
             label = f"{what}, façade, {size:,} tasks stored"
-            found.append(Row.of(label, costs[f"ours {size}"], f"with {least:,}", costs[f"ours {least}"], at_most=1.3))
+            found.append(
+                Row.of(
+                    label,
+                    costs[f"ours {size}"],
+                    f"with {least:,}",
+                    costs[f"ours {least}"],
+                    at_most=1.3,
+                )
+            )
         label = f"{what}, SQL by hand, {sizes[-1]:,} tasks stored"
-        found.append(Row.of(label, costs[f"hand {sizes[-1]}"], f"with {least:,}", costs[f"hand {least}"]))
+        found.append(
+            Row.of(label, costs[f"hand {sizes[-1]}"], f"with {least:,}", costs[f"hand {least}"])
+        )
     opened = {size: sides[f"ours {size}"].orch for size in sizes}
     return found + _looks(scale, {size: orch for size, orch in opened.items() if orch is not None})
 
@@ -193,9 +215,17 @@ def _looks(scale: Scale, opened: dict[int, vespera.Orchestrator]) -> list[Row]:
                     getattr(orch, what)(*([task_id] if what == "why" else []))
             return meter.per(len(ids))
 
-        costs = alternate(scale.pick(7, 2), **{str(size): partial(ask, orch) for size, orch in opened.items()})
+        costs = alternate(
+            scale.pick(7, 2), **{str(size): partial(ask, orch) for size, orch in opened.items()}
+        )
         found += [
-            Row.of(f"{what}, {size:,} tasks stored", costs[str(size)], f"with {least:,}", costs[str(least)], at_most=1.3)
+            Row.of(
+                f"{what}, {size:,} tasks stored",
+                costs[str(size)],
+                f"with {least:,}",
+                costs[str(least)],
+                at_most=1.3,
+            )
             for size in list(opened)[1:]
         ]
     return found
@@ -205,7 +235,12 @@ def _whole_plan(scale: Scale, stack: ExitStack) -> Row:
     """Plan 10,000 tasks with 30,000 dependencies in one call, against the same rows put in by hand in one transaction."""
     size = scale.pick(10_000, 200)
     specs = [
-        {"title": f"Task {n}", "alias": f"x{n}", "dependencies": [f"x{other}" for other in range(max(0, n - 3), n)]} for n in range(size)
+        {
+            "title": f"Task {n}",
+            "alias": f"x{n}",
+            "dependencies": [f"x{other}" for other in range(max(0, n - 3), n)],
+        }
+        for n in range(size)
     ]
     made = iter(range(1_000))
 
@@ -228,7 +263,12 @@ def _whole_plan(scale: Scale, stack: ExitStack) -> Row:
         return meter.per(size)
 
     costs = alternate(scale.pick(5, 2), ours=ours, hand=by_hand)
-    return Row.of(f"plan_tasks with {size:,} tasks at once, a task", costs["ours"], "rows put in by hand at once", costs["hand"])
+    return Row.of(
+        f"plan_tasks with {size:,} tasks at once, a task",
+        costs["ours"],
+        "rows put in by hand at once",
+        costs["hand"],
+    )
 
 
 def _filled(folder: Path, size: int) -> Path:
@@ -237,7 +277,9 @@ def _filled(folder: Path, size: int) -> Path:
     floor = ByHand(path)
     floor.fill(size)
     floor.close()
-    say(f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s, {path.stat().st_size / 1e6:.0f} MB")
+    say(
+        f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s, {path.stat().st_size / 1e6:.0f} MB"
+    )
     return path
 
 

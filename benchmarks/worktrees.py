@@ -24,13 +24,36 @@ from vespera_orchestrator._model import Worktree, utcnow
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_WORDS = ("the", "a", "task", "waits", "for", "agent", "reads", "writes", "branch", "file", "when", "it", "has", "ended", "nothing", "lost")
+_WORDS = (
+    "the",
+    "a",
+    "task",
+    "waits",
+    "for",
+    "agent",
+    "reads",
+    "writes",
+    "branch",
+    "file",
+    "when",
+    "it",
+    "has",
+    "ended",
+    "nothing",
+    "lost",
+)
 _CHANGES = 10
 _MANY, _LARGE, _FORECAST_MS = 30, 10_000, 150
 
 
 def rows(scale: Scale) -> list[Row]:
-    found = _rows(scale, scale.folder / "some", scale.pick(3000, 150), creations=scale.pick(9, 2), saves=scale.pick(15, 3))
+    found = _rows(
+        scale,
+        scale.folder / "some",
+        scale.pick(3000, 150),
+        creations=scale.pick(9, 2),
+        saves=scale.pick(15, 3),
+    )
     if scale.large:
         found += _rows(scale, scale.folder / "many", 50_000, creations=3, saves=7)
     return found
@@ -45,23 +68,53 @@ def _rows(scale: Scale, folder: Path, count: int, *, creations: int, saves: int)
         orch.initialize_session("measure")
         bench = _Bench(orch, project, folder, files)
         made = alternate(creations, ours=bench.create, git=bench.git_create)
-        removed = {name: costs[1:] for name, costs in bench.removals.items()}  # the round that does not count was its first
+        removed = {
+            name: costs[1:] for name, costs in bench.removals.items()
+        }  # the round that does not count was its first
         bench.settle()
         saved = alternate(saves, ours=bench.snapshot, git=bench.git_snapshot)
         again = alternate(saves, ours=bench.heartbeat, git=bench.git_snapshot_of_nothing)
-        waits = {"create a worktree": _longest_wait(bench.create), "snapshot": _longest_wait(bench.snapshot)}
+        waits = {
+            "create a worktree": _longest_wait(bench.create),
+            "snapshot": _longest_wait(bench.snapshot),
+        }
     many = f"{count:,} files"
     plumbing = "git add -A, write-tree, commit-tree, update-ref; index of its own"
     table = [
-        Row.of(f"create a worktree of {many}", made["ours"], "git worktree add", made["git"], at_most=1),
-        Row.of(f"remove a worktree of {many}, its last state kept", removed["ours"], "git worktree remove, branch -D", removed["git"]),
-        Row.of(f"snapshot of {_CHANGES} changes in {many}", saved["ours"], plumbing, saved["git"], at_most=0.5),
-        Row.of(f"snapshot of no change in {many}", again["ours"], "git add -A, write-tree; index of its own", again["git"]),
+        Row.of(
+            f"create a worktree of {many}", made["ours"], "git worktree add", made["git"], at_most=1
+        ),
+        Row.of(
+            f"remove a worktree of {many}, its last state kept",
+            removed["ours"],
+            "git worktree remove, branch -D",
+            removed["git"],
+        ),
+        Row.of(
+            f"snapshot of {_CHANGES} changes in {many}",
+            saved["ours"],
+            plumbing,
+            saved["git"],
+            at_most=0.5,
+        ),
+        Row.of(
+            f"snapshot of no change in {many}",
+            again["ours"],
+            "git add -A, write-tree; index of its own",
+            again["git"],
+        ),
     ]
     for what, (wait_s, took_s) in waits.items():
         told = f"{wait_s * 1e3:.3g} ms", "the whole call", f"{took_s * 1e3:.3g} ms"
         figures = {"wait_s": wait_s, "took_s": took_s}
-        table.append(Row(f"longest wait of another thread: {what}, {many}", *told, wait_s / took_s, figures=figures))
+        table.append(
+            Row(
+                f"longest wait of another thread: {what}, {many}",
+                *told,
+                wait_s / took_s,
+                figures=figures,
+            )
+        )
     return table + merging(project, files, many, scale)
 
 
@@ -84,15 +137,29 @@ def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[R
         lines.add(scale.pick(10, 4))
         landed = alternate(scale.pick(9, 2), ours=lines.land, git=lines.git_land)
         what = f"land a snapshot in {count}: merge, commit, move the branch"
-        found.append(Row.of(what, landed["ours"], "git merge-tree, commit-tree, update-ref", landed["git"]))
+        found.append(
+            Row.of(what, landed["ours"], "git merge-tree, commit-tree, update-ref", landed["git"])
+        )
         for number in (scale.pick(10, 4), scale.pick(30, 6)):
             lines.add(number - len(lines.saved))
             costs = alternate(scale.pick(5, 1), ours=lines.forecast, git=lines.git_forecast)
             wall_ms = median(costs["ours"]).wall_s * 1e3
-            row = Row.of(f"forecast for {number} worktrees of {count}", costs["ours"], "git merge-tree for each pair", costs["git"])
+            row = Row.of(
+                f"forecast for {number} worktrees of {count}",
+                costs["ours"],
+                "git merge-tree for each pair",
+                costs["git"],
+            )
             met = wall_ms <= _FORECAST_MS if number == _MANY and len(files) < _LARGE else None
             told = f"{wall_ms:.0f} ms; another thread waited {lines.stall_ms:.0f} ms at most"
-            found.append(attrs.evolve(row, target=f"≤ {_FORECAST_MS} ms" if met is not None else "", met=met, reached=told))
+            found.append(
+                attrs.evolve(
+                    row,
+                    target=f"≤ {_FORECAST_MS} ms" if met is not None else "",
+                    met=met,
+                    reached=told,
+                )
+            )
     return found
 
 
@@ -108,7 +175,12 @@ def make_repository(folder: Path, count: int) -> list[str]:
         place.write_text("\n".join(lines) + "\n", "utf-8")
         paths.append(path)
     git(folder, "init", "-q", "-b", "main")
-    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.org"), ("commit.gpgsign", "false"), ("gc.auto", "0")):
+    for key, value in (
+        ("user.name", "Bench"),
+        ("user.email", "bench@example.org"),
+        ("commit.gpgsign", "false"),
+        ("gc.auto", "0"),
+    ):
         git(folder, "config", key, value)
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "All files")
@@ -117,14 +189,18 @@ def make_repository(folder: Path, count: int) -> list[str]:
 
 
 def git(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, env=env, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", *words], cwd=folder, env=env, check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
 class _Bench:
     """Worktrees of both sides, one repository."""
 
-    def __init__(self, orch: vespera.Orchestrator, project: Path, folder: Path, files: list[str]) -> None:
+    def __init__(
+        self, orch: vespera.Orchestrator, project: Path, folder: Path, files: list[str]
+    ) -> None:
         self.orch, self.project, self.folder, self.files = orch, project, folder, files
         self.choice = random.Random(5)
         self.number = 0
@@ -144,7 +220,16 @@ class _Bench:
         place = self.folder / "git" / f"tree_{self.number}"
         place.parent.mkdir(exist_ok=True)
         with metered() as meter:
-            git(self.project, "worktree", "add", "-q", "-b", f"tree_{self.number}", str(place), "main")
+            git(
+                self.project,
+                "worktree",
+                "add",
+                "-q",
+                "-b",
+                f"tree_{self.number}",
+                str(place),
+                "main",
+            )
         with metered() as removal:
             git(self.project, "worktree", "remove", "--force", str(place))
             git(self.project, "branch", "-q", "-D", f"tree_{self.number}")
@@ -197,18 +282,29 @@ class _Bench:
     def _change(self, place: Path) -> None:
         """Give the same ten files new contents."""
         for path in self.files[:: len(self.files) // _CHANGES][:_CHANGES]:
-            (place / path).write_text(" ".join(self.choice.choices(_WORDS, k=400)) + f"\n{self.choice.random()}\n", "utf-8")
+            (place / path).write_text(
+                " ".join(self.choice.choices(_WORDS, k=400)) + f"\n{self.choice.random()}\n",
+                "utf-8",
+            )
 
 
 class _Lines:
     """Lines of work as their snapshots, without the folders: eight files changed, three of them among sixty that all touch, one new."""
 
-    def __init__(self, orch: vespera.Orchestrator, project: Path, files: list[str], session_id: str) -> None:
+    def __init__(
+        self, orch: vespera.Orchestrator, project: Path, files: list[str], session_id: str
+    ) -> None:
         self.orch, self.project, self.files, self.session_id = orch, project, files, session_id
         self.choice = random.Random(7)
         self.base = git(project, "rev-parse", "main")
         git(project, "update-ref", "refs/heads/integration", self.base)
-        for ref in git(project, "for-each-ref", "--format=%(refname)", "refs/vespera/wip", "refs/vespera/landed").splitlines():
+        for ref in git(
+            project,
+            "for-each-ref",
+            "--format=%(refname)",
+            "refs/vespera/wip",
+            "refs/vespera/landed",
+        ).splitlines():
             git(project, "update-ref", "-d", ref)
         self.saved: list[str] = []
         self.number = 0
@@ -221,7 +317,9 @@ class _Lines:
             name = f"line_{len(self.saved)}"
             self.saved.append(self._commit(repo, name))
             repo.references.create(f"refs/vespera/wip/{name}", self.saved[-1])
-            record = Worktree(name, self.session_id, None, name, "", "", self.base, "active", None, None, utcnow())
+            record = Worktree(
+                name, self.session_id, None, name, "", "", self.base, "active", None, None, utcnow()
+            )
             self.orch._store.put_worktree(record, "worktree_created")  # noqa: SLF001 - a forecast needs records and snapshots, no folders
 
     def _commit(self, repo: pygit2.Repository, name: str) -> str:
@@ -231,8 +329,16 @@ class _Lines:
         for path in chosen:
             lines = (self.project / path).read_text("utf-8").splitlines(keepends=True)
             lines[self.choice.randrange(len(lines))] = f"{name} was here\n"
-            index.add(pygit2.IndexEntry(path, repo.create_blob("".join(lines).encode()), pygit2.enums.FileMode.BLOB))
-        index.add(pygit2.IndexEntry(f"new/{name}.py", repo.create_blob(name.encode()), pygit2.enums.FileMode.BLOB))
+            index.add(
+                pygit2.IndexEntry(
+                    path, repo.create_blob("".join(lines).encode()), pygit2.enums.FileMode.BLOB
+                )
+            )
+        index.add(
+            pygit2.IndexEntry(
+                f"new/{name}.py", repo.create_blob(name.encode()), pygit2.enums.FileMode.BLOB
+            )
+        )
         who = pygit2.Signature("Bench", "bench@example.org")
         return str(repo.create_commit(None, who, who, name, index.write_tree(repo), [self.base]))
 
@@ -275,7 +381,12 @@ class _Lines:
     def git_forecast(self) -> Cost:
         with metered() as meter:
             for one, two in combinations(self.saved, 2):
-                subprocess.run(["git", "merge-tree", "--write-tree", one, two], cwd=self.project, check=False, capture_output=True)
+                subprocess.run(
+                    ["git", "merge-tree", "--write-tree", one, two],
+                    cwd=self.project,
+                    check=False,
+                    capture_output=True,
+                )
         return meter.per(1)
 
 

@@ -18,7 +18,9 @@ autodoc_typehints = "none"  # signatures stay short; the docstrings say what mat
 autodoc_default_options = {"members": True, "show-inheritance": True, "undoc-members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-suppress_warnings = ["misc.highlighting_failure"]  # Mermaid drawings are shown as text here, as drawings elsewhere
+suppress_warnings = [
+    "misc.highlighting_failure"
+]  # Mermaid drawings are shown as text here, as drawings elsewhere
 nitpick_ignore = [("py:class", "enum.StrEnum")]  # nothing is fetched from elsewhere to link to
 
 

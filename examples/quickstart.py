@@ -30,8 +30,18 @@ PLAN = [
         "title": "Health check of the repository",
         "description": "Bring together what the agents found and changed.",
         "children": [
-            {"alias": "inventory", "title": "Inventory of the code base", "specialist_type": "analyst", "priority": 2},
-            {"alias": "audit_links", "title": "Audit of the documentation's links", "specialist_type": "reviewer", "priority": 1},
+            {
+                "alias": "inventory",
+                "title": "Inventory of the code base",
+                "specialist_type": "analyst",
+                "priority": 2,
+            },
+            {
+                "alias": "audit_links",
+                "title": "Audit of the documentation's links",
+                "specialist_type": "reviewer",
+                "priority": 1,
+            },
             {
                 "alias": "audit_docstrings",
                 "title": "Audit of docstrings and types",
@@ -78,19 +88,25 @@ QUESTION = "public functions and classes without docstring"
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def git_answers(folder: Path, *arguments: str) -> str:
     """Return what git says, or nothing when it refuses."""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def clone(source: Path) -> Path:
     """Clone the repository into a fresh room. Only a room that an earlier run made is cleared."""
     if not git_answers(source, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
-        sys.exit(f"{source} is no git repository with a commit. Give the path of a git repository with at least one commit.")
+        sys.exit(
+            f"{source} is no git repository with a commit. Give the path of a git repository with at least one commit."
+        )
     marker = ROOM / ".made-by-quickstart"
     if ROOM.exists():
         if not marker.exists():
@@ -101,10 +117,15 @@ def clone(source: Path) -> Path:
     marker.touch()
     target = ROOM / source.name
     done = subprocess.run(
-        ["git", "clone", "--quiet", "--no-hardlinks", str(source), str(target)], capture_output=True, text=True, check=False
+        ["git", "clone", "--quiet", "--no-hardlinks", str(source), str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        sys.exit(f"{source} cannot be cloned: {done.stderr.strip()}\nGive the path of a git repository with at least one commit.")
+        sys.exit(
+            f"{source} cannot be cloned: {done.stderr.strip()}\nGive the path of a git repository with at least one commit."
+        )
     return target
 
 
@@ -132,15 +153,23 @@ class Crew:
     def start_what_is_ready(self) -> None:
         """Start an agent's process for each ready task, as far as there are hands."""
         for task in self.orch.ready_tasks():
-            if len(self.processes) >= AT_ONCE or task.alias in self.processes or task.alias == "health_check":
+            if (
+                len(self.processes) >= AT_ONCE
+                or task.alias in self.processes
+                or task.alias == "health_check"
+            ):
                 continue
             self.tries[task.alias] = self.tries.get(task.alias, 0) + 1
-            context = self.orch.spawn_agent_with_context(task, agent=f"{task.specialist_type}-{self.tries[task.alias]}")
+            context = self.orch.spawn_agent_with_context(
+                task, agent=f"{task.specialist_type}-{self.tries[task.alias]}"
+            )
             environment = context.environ()
             if task.alias == VICTIM and self.tries[task.alias] == 1:
                 environment["QUICKSTART_KILL_AT"] = "0.5"
             command = [sys.executable, str(AGENTS), task.id]
-            self.processes[task.alias] = subprocess.Popen(command, env=environment, cwd=self.orch.project)
+            self.processes[task.alias] = subprocess.Popen(
+                command, env=environment, cwd=self.orch.project
+            )
 
     def reap(self) -> None:
         """Notice which processes have ended, and how."""
@@ -150,7 +179,9 @@ class Crew:
                 continue
             del self.processes[alias]
             if status == -signal.SIGKILL:
-                self.tell(f"{alias:<18} its process was KILLED (SIGKILL) half way; its lease lapses, another agent will go on")
+                self.tell(
+                    f"{alias:<18} its process was KILLED (SIGKILL) half way; its lease lapses, another agent will go on"
+                )
             elif status:
                 self.tell(f"{alias:<18} its process ended with status {status}")
 
@@ -159,7 +190,8 @@ class Crew:
         name = self.names.get(event.task_id or "", "")
         data = event.data
         text = {
-            "task_started": f"started by {event.agent}" + (f", attempt {data.get('attempt')}" if data.get("attempt", 1) > 1 else ""),
+            "task_started": f"started by {event.agent}"
+            + (f", attempt {data.get('attempt')}" if data.get("attempt", 1) > 1 else ""),
             "checkpoint_saved": f"{data.get('progress') or 0:4.0%}  {data.get('note', '')}",
             "task_completed": f"done: {data.get('summary', '')}",
             "task_blocked": f"blocked: {data.get('reason', '')}",
@@ -182,7 +214,8 @@ class Crew:
             self.reap()
             waiting = self.orch.query_tasks(status=["pending", "in_progress"])
             if not self.processes and all(
-                task.alias == "health_check" or not (task.is_ready or task.status == "in_progress") for task in waiting
+                task.alias == "health_check" or not (task.is_ready or task.status == "in_progress")
+                for task in waiting
             ):
                 return
 
@@ -190,28 +223,52 @@ class Crew:
 # --- checking and showing -----------------------------------------------------
 
 
-def checks(orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path, before: tuple[str, str]) -> list[tuple[bool, str]]:
+def checks(
+    orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path, before: tuple[str, str]
+) -> list[tuple[bool, str]]:
     """Say of everything that was promised whether it is true."""
     tasks = {task.alias: task for task in orch.query_tasks(limit=None)}
     conditional = {"index_docs", "mark_broken_links"}
-    as_planned = all(t.status == "completed" or (t.status == "skipped" and t.alias in conditional) for t in tasks.values())
+    as_planned = all(
+        t.status == "completed" or (t.status == "skipped" and t.alias in conditional)
+        for t in tasks.values()
+    )
     victim = tasks[VICTIM]
     integration = git(orch.project, "ls-tree", "-r", "--name-only", "integration").splitlines()
     hits = orch.artifacts.search(QUESTION, limit=3)
     root = orch.project.parent / "worktrees"
     return [
-        (as_planned, "every task ended as planned; those that were not needed were skipped by their condition"),
+        (
+            as_planned,
+            "every task ended as planned; those that were not needed were skipped by their condition",
+        ),
         (victim.attempts > 1, f"{VICTIM} was killed with SIGKILL and finished by another process"),
-        (victim.outputs.get("resumed_at", 0) > 0, f"it went on from the last checkpoint (file {victim.outputs.get('resumed_at')})"),
-        (victim.outputs.get("edits_intact") is True, "the uncommitted edits of the killed process were intact"),
+        (
+            victim.outputs.get("resumed_at", 0) > 0,
+            f"it went on from the last checkpoint (file {victim.outputs.get('resumed_at')})",
+        ),
+        (
+            victim.outputs.get("edits_intact") is True,
+            "the uncommitted edits of the killed process were intact",
+        ),
         ("CODEMAP.md" in integration, "the work of the worktrees is on the branch 'integration'"),
         (
-            len(git(orch.project, "worktree", "list").splitlines()) == 1 and not (root.exists() and any(root.iterdir())),
+            len(git(orch.project, "worktree", "list").splitlines()) == 1
+            and not (root.exists() and any(root.iterdir())),
             "the worktrees are gone",
         ),
-        (documents_follow(orch, victim), "the documents in docs/ have written themselves; those that were yours before are untouched"),
-        (holds_all(orch.artifacts.text(synthesis), tasks), "the synthesis names every result and misses none"),
-        (tasks["audit_docstrings"].id in {hit.task_id for hit in hits}, "a search finds the passage it should, among the first three"),
+        (
+            documents_follow(orch, victim),
+            "the documents in docs/ have written themselves; those that were yours before are untouched",
+        ),
+        (
+            holds_all(orch.artifacts.text(synthesis), tasks),
+            "the synthesis names every result and misses none",
+        ),
+        (
+            tasks["audit_docstrings"].id in {hit.task_id for hit in hits},
+            "a search finds the passage it should, among the first three",
+        ),
         (state_of(source) == before, "the repository it was cloned from is as it was"),
     ]
 
@@ -223,14 +280,21 @@ def documents_follow(orch: vespera.Orchestrator, done: vespera.Task) -> bool:
         if git(orch.project, "ls-files", path):
             if git(orch.project, "status", "--porcelain", path):
                 return False
-        elif done.alias not in (orch.project / path).read_text("utf-8") and name != "api_reference.md":
+        elif (
+            done.alias not in (orch.project / path).read_text("utf-8")
+            and name != "api_reference.md"
+        ):
             return False
     return True
 
 
 def holds_all(synthesis: str, tasks: dict[str, vespera.Task]) -> bool:
-    done = [task.title for task in tasks.values() if task.parent_task_id and task.status == "completed"]
-    return "## What is missing" not in synthesis and all(f"## {title}" in synthesis for title in done)
+    done = [
+        task.title for task in tasks.values() if task.parent_task_id and task.status == "completed"
+    ]
+    return "## What is missing" not in synthesis and all(
+        f"## {title}" in synthesis for title in done
+    )
 
 
 def state_of(repository: Path) -> tuple[str, str]:
@@ -242,7 +306,12 @@ def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path)
     for task in orch.query_tasks(limit=None):
         say(f"  {task.status:<10} {task.title}: {task.summary or task.reason or ''}")
     say("\nOn the integration branch\n")
-    say("\n".join(f"  {line}" for line in git(orch.project, "log", "--oneline", "-4", "integration").splitlines()))
+    say(
+        "\n".join(
+            f"  {line}"
+            for line in git(orch.project, "log", "--oneline", "-4", "integration").splitlines()
+        )
+    )
     say(f"\nSearch: {QUESTION}\n")
     for found in orch.artifacts.search(QUESTION, limit=3):
         say(f"  {found.title} ({found.artifact_id}, characters {found.start}-{found.end})")
@@ -263,7 +332,13 @@ def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("repository", nargs="?", type=Path, default=HERE.parent, help="a git repository of your own; it is only read")
+    parser.add_argument(
+        "repository",
+        nargs="?",
+        type=Path,
+        default=HERE.parent,
+        help="a git repository of your own; it is only read",
+    )
     given = parser.parse_args().repository.resolve()
     source = Path(git_answers(given, "rev-parse", "--show-toplevel") or given)
     started_at = time.monotonic()
@@ -279,11 +354,15 @@ def main() -> int:
         Crew(orch, started_at).work()
 
         if orch.next_step().action != "synthesize":
-            say(f"\n{orch.get_status()}\n\nNot everything could be done; the next step above says what to do.")
+            say(
+                f"\n{orch.get_status()}\n\nNot everything could be done; the next step above says what to do."
+            )
             return 1
         synthesis = orch.synthesize_results("health_check")
         verdict = f"Every result is in the synthesis, {synthesis.id}. Nothing is missing.\n"
-        orch.complete_task("health_check", summary="every result is in one artifact", detailed_work=verdict)
+        orch.complete_task(
+            "health_check", summary="every result is in one artifact", detailed_work=verdict
+        )
         drawing = ROOM / "graph.md"
         drawing.write_text(f"```mermaid\n{orch.get_status().to_mermaid()}\n```\n", "utf-8")
         page(orch, synthesis, drawing)

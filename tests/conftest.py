@@ -78,7 +78,9 @@ def empty_postgres_url(postgres, used_postgres_url):
     yield used_postgres_url
     schema = used_postgres_url.rpartition("schema=")[2]
     with psycopg.connect(postgres, autocommit=True) as db:
-        db.execute(f"SET search_path = {schema}; BEGIN; {' '.join(f'DELETE FROM {table};' for table in TABLES)} COMMIT")
+        db.execute(
+            f"SET search_path = {schema}; BEGIN; {' '.join(f'DELETE FROM {table};' for table in TABLES)} COMMIT"
+        )
 
 
 @pytest.fixture

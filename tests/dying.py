@@ -19,7 +19,13 @@ def run(script, *arguments):
     """Run *script* with this module at hand; return the number it prints."""
     places = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-    ended = subprocess.run([sys.executable, "-c", script, *arguments], check=False, capture_output=True, text=True, env=environ)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environ,
+    )
     assert ended.returncode == 0, ended.stderr
     return int(ended.stdout)
 

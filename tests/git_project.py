@@ -29,7 +29,14 @@ class Project:
     def git(self, *arguments, cwd=None, check=True, text=None):
         environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
         where = cwd or self.folder
-        run = subprocess.run(["git", *arguments], cwd=where, env=environment, capture_output=True, check=False, input=text)
+        run = subprocess.run(
+            ["git", *arguments],
+            cwd=where,
+            env=environment,
+            capture_output=True,
+            check=False,
+            input=text,
+        )
         assert run.returncode == 0 or not check, run.stderr.decode()
         return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
@@ -53,16 +60,29 @@ class Project:
         self.stores.append(store)
         if store.find_session(SESSION) is None:
             store.start_session(Session(SESSION, "test", None, None, {}, utcnow(), utcnow()))
-            store.plan(SESSION, [TaskDraft(title=title, alias=title) for title in ("work", "other", "fresh")])
+            store.plan(
+                SESSION,
+                [TaskDraft(title=title, alias=title) for title in ("work", "other", "fresh")],
+            )
         return Worktrees(Scope(home, store, agent=agent, session_id=SESSION))
 
     stores: list[SQLiteStore]
 
     def assert_sound(self):
         """Let the git command line judge."""
-        fsck = subprocess.run(["git", "fsck", "--strict", "--no-dangling"], cwd=self.folder, capture_output=True, text=True, check=False)
+        fsck = subprocess.run(
+            ["git", "fsck", "--strict", "--no-dangling"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert fsck.returncode == 0, fsck.stdout + fsck.stderr
-        assert not [line for line in (fsck.stdout + fsck.stderr).splitlines() if "missing" in line or "error" in line]
+        assert not [
+            line
+            for line in (fsck.stdout + fsck.stderr).splitlines()
+            if "missing" in line or "error" in line
+        ]
         for path in self.folder.joinpath(".git").rglob("*.lock"):
             pytest.fail(f"{path} was left")
 
@@ -75,7 +95,9 @@ class Project:
 def identity(monkeypatch, tmp_path):
     """Git knows who commits, and nothing of the machine's own configuration."""
     config = tmp_path / "gitconfig"
-    config.write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n")
+    config.write_text(
+        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
+    )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -103,7 +125,14 @@ def make(tmp_path, identity):  # noqa: ARG001 - git must know who commits
 @pytest.fixture
 def project(make):
     """Return a project with a few files."""
-    return make(files={"a.txt": "one\ntwo\nthree\n", "src/b.py": "b = 1\n", ".gitignore": "*.log\nbuild/\n", "gone.txt": "x\n"})
+    return make(
+        files={
+            "a.txt": "one\ntwo\nthree\n",
+            "src/b.py": "b = 1\n",
+            ".gitignore": "*.log\nbuild/\n",
+            "gone.txt": "x\n",
+        }
+    )
 
 
 @pytest.fixture
@@ -119,7 +148,11 @@ def files_of(folder):
         links = [name for name in folders if Path(place, name).is_symlink()]
         folders[:] = [name for name in folders if name not in (".git", ".task_orchestrator")]
         for path in (Path(place, name) for name in (*names, *links) if name != ".git"):
-            content = ("link", str(path.readlink())) if path.is_symlink() else (bool(path.stat().st_mode & 0o100), path.read_bytes())
+            content = (
+                ("link", str(path.readlink()))
+                if path.is_symlink()
+                else (bool(path.stat().st_mode & 0o100), path.read_bytes())
+            )
             found[os.fsencode(path.relative_to(folder))] = content
     return found
 
@@ -127,8 +160,19 @@ def files_of(folder):
 def fingerprint(project):
     """Return everything of the user's checkout that must stay: index, HEAD, stash, files, status, times."""
     git_dir = project.folder / ".git"
-    parts = [git_dir.joinpath(name).read_bytes() for name in ("index", "HEAD", "refs/stash", "logs/HEAD", "config")]
-    times = [(str(p), p.lstat().st_mtime_ns) for p in sorted(project.folder.rglob("*")) if not p.is_relative_to(git_dir) and p.is_file()]
+    parts = [
+        git_dir.joinpath(name).read_bytes()
+        for name in ("index", "HEAD", "refs/stash", "logs/HEAD", "config")
+    ]
+    times = [
+        (str(p), p.lstat().st_mtime_ns)
+        for p in sorted(project.folder.rglob("*"))
+        if not p.is_relative_to(git_dir) and p.is_file()
+    ]
     times = [entry for entry in times if ".task_orchestrator" not in entry[0]]
-    parts += [repr(files_of(project.folder)).encode(), repr(times).encode(), project.git("status", "--porcelain", "-uall").encode()]
+    parts += [
+        repr(files_of(project.folder)).encode(),
+        repr(times).encode(),
+        project.git("status", "--porcelain", "-uall").encode(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

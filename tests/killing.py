@@ -94,11 +94,24 @@ _AARCH64 = {
     "pwritev2": 287,
 }
 MACHINE = platform.machine()
-CALLS = {number: name for name, number in {"x86_64": _X86_64, "aarch64": _AARCH64}.get(MACHINE, {}).items()}
+CALLS = {
+    number: name
+    for name, number in {"x86_64": _X86_64, "aarch64": _AARCH64}.get(MACHINE, {}).items()
+}
 _TO_A_HANDLE = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
 
-_TRACEME, _POKEUSER, _SYSCALL, _SETOPTIONS, _GETREGSET, _SETREGSET, _CALL_INFO = 0, 6, 24, 0x4200, 0x4204, 0x4205, 0x420E
-_OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x100000  # good system-call stops, follow fork, vfork and clone, kill with the tracer
+_TRACEME, _POKEUSER, _SYSCALL, _SETOPTIONS, _GETREGSET, _SETREGSET, _CALL_INFO = (
+    0,
+    6,
+    24,
+    0x4200,
+    0x4204,
+    0x4205,
+    0x420E,
+)
+_OPTIONS = (
+    0x1 | 0x2 | 0x4 | 0x8 | 0x100000
+)  # good system-call stops, follow fork, vfork and clone, kill with the tracer
 _WALL = 0x40000000
 _ENTRY, _EXIT = 1, 2
 
@@ -121,7 +134,9 @@ class Call:
         buffer = ctypes.create_string_buffer(88)
         ptrace(_CALL_INFO, pid, len(buffer), ctypes.addressof(buffer))
         self.pid, self.at = pid, buffer.raw[0]
-        self.number, self.first, self.second, self.third = struct.unpack_from("<qQQQ", buffer.raw, 24)
+        self.number, self.first, self.second, self.third = struct.unpack_from(
+            "<qQQQ", buffer.raw, 24
+        )
 
     def changes_files(self):
         """Tell whether it is one of those that count."""
@@ -247,7 +262,9 @@ def plain(orch):
 def blocked(orch):
     """The same, with a task that is blocked and its recovery, and one that was cancelled with what follows it."""
     plain(orch)
-    orch.complete_task("part", summary="it broke", detailed_work="as far as it went", next_action="blocked")
+    orch.complete_task(
+        "part", summary="it broke", detailed_work="as far as it went", next_action="blocked"
+    )
     orch.plan_task("Doomed")
     orch.plan_task("Follower", dependencies=["doomed"])
     orch.cancel_task("doomed", "not wanted")
@@ -301,7 +318,9 @@ def _take(alias, **given):
 
 
 def _done(orch, ack, alias, **given):
-    orch.complete_task(alias, summary="done", detailed_work=f"# {alias}\n" + "line\n" * 400, **given)
+    orch.complete_task(
+        alias, summary="done", detailed_work=f"# {alias}\n" + "line\n" * 400, **given
+    )
     tell(ack, orch, alias)
 
 
@@ -349,7 +368,9 @@ def _plan(orch, _, ack):
 
 def _plan_tree(orch, _, ack):
     specs = [{"title": f"T{n}", "dependencies": [f"t{n - 1}"] if n else []} for n in range(30)]
-    tell(ack, orch, *(task.alias for task in orch.plan_tasks([{"title": "Tree", "children": specs}])))
+    tell(
+        ack, orch, *(task.alias for task in orch.plan_tasks([{"title": "Tree", "children": specs}]))
+    )
 
 
 def _new_version(orch, _, ack):
@@ -447,40 +468,98 @@ def _find(orch, _, ack):
 OPERATIONS = [
     Operation("open a new home", lambda orch, _, ack: ack(path=str(orch.home)), on=None),
     Operation("initialize_session", _session),
-    Operation("resume", lambda orch, _, ack: ack(session=orch.current_session().id, said=bool(str(orch.resume())))),
+    Operation(
+        "resume",
+        lambda orch, _, ack: ack(session=orch.current_session().id, said=bool(str(orch.resume()))),
+    ),
     Operation("plan_task", _plan),
     Operation("plan a tree", _plan_tree),
-    Operation("update_task", _deciding(lambda orch: orch.update_task("third", priority=3), "third")),
-    Operation("add_dependency", _deciding(lambda orch: orch.add_dependency("third", "second"), "third")),
-    Operation("remove_dependency", _deciding(lambda orch: orch.remove_dependency("other_part", "part"), "other_part")),
+    Operation(
+        "update_task", _deciding(lambda orch: orch.update_task("third", priority=3), "third")
+    ),
+    Operation(
+        "add_dependency", _deciding(lambda orch: orch.add_dependency("third", "second"), "third")
+    ),
+    Operation(
+        "remove_dependency",
+        _deciding(lambda orch: orch.remove_dependency("other_part", "part"), "other_part"),
+    ),
     Operation("execute_task", _deciding(lambda orch: orch.execute_task("part"), "part")),
     Operation("checkpoint", _checkpoint, begin=_take("part")),
     Operation("heartbeat", _ending(lambda work: work.heartbeat()), begin=_take("part")),
-    Operation("save_artifact", lambda _, work, ack: _saved(ack, work.save_artifact("Notes", "text")), begin=_take("part")),
+    Operation(
+        "save_artifact",
+        lambda _, work, ack: _saved(ack, work.save_artifact("Notes", "text")),
+        begin=_take("part"),
+    ),
     Operation("artifacts.save", _new_version),
     Operation("complete", lambda orch, _, ack: _done(orch, ack, "part"), begin=_take("part")),
     Operation("complete with files", _with_files, begin=_take_with_file),
-    Operation("complete unclaimed", lambda orch, _, ack: _done(orch, ack, "second", outputs={"a": [1]})),
-    Operation("continue", lambda orch, _, ack: _done(orch, ack, "part", next_action="continue"), begin=_take("part")),
-    Operation("needs_revision", lambda orch, _, ack: _done(orch, ack, "part", next_action="needs_revision"), begin=_take("part")),
+    Operation(
+        "complete unclaimed", lambda orch, _, ack: _done(orch, ack, "second", outputs={"a": [1]})
+    ),
+    Operation(
+        "continue",
+        lambda orch, _, ack: _done(orch, ack, "part", next_action="continue"),
+        begin=_take("part"),
+    ),
+    Operation(
+        "needs_revision",
+        lambda orch, _, ack: _done(orch, ack, "part", next_action="needs_revision"),
+        begin=_take("part"),
+    ),
     Operation("fail", _ending(lambda work: work.fail("it broke")), begin=_take("part")),
     Operation("release", _ending(lambda work: work.release("later")), begin=_take("part")),
-    Operation("take over", _deciding(lambda orch: orch.execute_task("part", take_over=True), "part"), begin=_take("part")),
+    Operation(
+        "take over",
+        _deciding(lambda orch: orch.execute_task("part", take_over=True), "part"),
+        begin=_take("part"),
+    ),
     Operation("cancel_task", _deciding(lambda orch: orch.cancel_task("third", "no"), "third")),
-    Operation("abandon_task", _deciding(lambda orch: orch.abandon_task("part", "no"), "part"), on=blocked),
-    Operation("retry_task", _deciding(lambda orch: orch.retry_task("doomed"), "doomed"), on=blocked),
-    Operation("complete a recovery", lambda orch, _, ack: _done(orch, ack, "recover_part"), on=blocked),
-    Operation("delete_task", lambda orch, _, ack: ack(gone=orch.delete_task("follower", hard=True).id), on=blocked),
-    Operation("synthesize_results", lambda orch, _, ack: _saved(ack, orch.synthesize_results("third")), on=blocked),
-    Operation("complete with documents", lambda orch, _, ack: _done(orch, ack, "only"), on=documented, repository=True),
+    Operation(
+        "abandon_task", _deciding(lambda orch: orch.abandon_task("part", "no"), "part"), on=blocked
+    ),
+    Operation(
+        "retry_task", _deciding(lambda orch: orch.retry_task("doomed"), "doomed"), on=blocked
+    ),
+    Operation(
+        "complete a recovery", lambda orch, _, ack: _done(orch, ack, "recover_part"), on=blocked
+    ),
+    Operation(
+        "delete_task",
+        lambda orch, _, ack: ack(gone=orch.delete_task("follower", hard=True).id),
+        on=blocked,
+    ),
+    Operation(
+        "synthesize_results",
+        lambda orch, _, ack: _saved(ack, orch.synthesize_results("third")),
+        on=blocked,
+    ),
+    Operation(
+        "complete with documents",
+        lambda orch, _, ack: _done(orch, ack, "only"),
+        on=documented,
+        repository=True,
+    ),
     Operation("execute in a worktree", _worktree, repository=True),
-    Operation("checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True),
+    Operation(
+        "checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True
+    ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
-    Operation("remove a worktree", lambda orch, _, __: orch.worktrees.remove("part"), on=landed, repository=True),
+    Operation(
+        "remove a worktree",
+        lambda orch, _, __: orch.worktrees.remove("part"),
+        on=landed,
+        repository=True,
+    ),
     Operation("make a removed worktree again", _again, on=_removed, repository=True),
     Operation("catch up", _catch_up, on=_two_lines, repository=True),
     Operation("search", _find),
-    Operation("prune", lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1), on=grown),
+    Operation(
+        "prune",
+        lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1),
+        on=grown,
+    ),
     Operation("repair", lambda orch, _, __: orch.repair(), on=wrong, heals=True),
     Operation("backup", _write("kept", lambda orch, target: orch.backup(target))),
     Operation("export", _write("kept.jsonl", lambda orch, target: orch.export(target))),
@@ -500,7 +579,11 @@ class Stage:
         self.project.mkdir(parents=True)
         if operation.repository:
             (self.project / "README.md").write_text("# Kettle\n", "utf-8")
-            for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "first"]):
+            for command in (
+                ["init", "-q", "-b", "main"],
+                ["add", "-A"],
+                ["commit", "-qm", "first"],
+            ):
                 git(self.project, *command)
         if operation.on is not None:
             in_child(self._prepare)
@@ -650,8 +733,16 @@ def attempt(operation, how, most, report):
         assert not wrong, f"{operation.name} does not work at all: {wrong}"
         points = range(1, calls + 1)
         if most and calls > most:
-            points = sorted({1, calls, *(1 + round(n * (calls - 1) / (most - 1)) for n in range(most))})
-        told = {"operation": operation.name, "calls": calls, "tried": 0, "refused": 0, "problems": []}
+            points = sorted(
+                {1, calls, *(1 + round(n * (calls - 1) / (most - 1)) for n in range(most))}
+            )
+        told = {
+            "operation": operation.name,
+            "calls": calls,
+            "tried": 0,
+            "refused": 0,
+            "problems": [],
+        }
         for point in points:
             _, hit, said = stage.once(point, ERRORS[how])
             if hit is None:
@@ -678,35 +769,68 @@ def make_export():
 
 def main():
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="OPERATION", help="by default all: " + ", ".join(o.name for o in OPERATIONS))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="OPERATION",
+        help="by default all: " + ", ".join(o.name for o in OPERATIONS),
+    )
     parser.add_argument("--how", choices=ERRORS, default="kill", help="what happens at the call")
-    parser.add_argument("--most", type=int, default=0, metavar="N", help="try at most N calls of each operation, spread over all of them")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what came of it to FILE")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="also put the table between the marks in FILE")
+    parser.add_argument(
+        "--most",
+        type=int,
+        default=0,
+        metavar="N",
+        help="try at most N calls of each operation, spread over all of them",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write what came of it to FILE"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="also put the table between the marks in FILE"
+    )
     chosen = parser.parse_args()
     assert CALLS, f"the system calls of {MACHINE} are not known here"
-    for name in [name for name in os.environ if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))
+    ]:
         del os.environ[name]
     unknown = set(chosen.names) - {operation.name for operation in OPERATIONS}
     assert not unknown, f"no such operation: {unknown}"
 
     def report(told):
         problems = "".join(f"\n  - {problem}" for problem in told["problems"])
-        print(f"| {told['operation']} | {told['calls']} | {told['tried']} | {len(told['problems'])} |{problems}", flush=True)
+        print(
+            f"| {told['operation']} | {told['calls']} | {told['tried']} | {len(told['problems'])} |{problems}",
+            flush=True,
+        )
 
     in_child(make_export)
     print(HEAD.format(how=chosen.how))
     try:
-        wanted = [operation for operation in OPERATIONS if not chosen.names or operation.name in chosen.names]
+        wanted = [
+            operation
+            for operation in OPERATIONS
+            if not chosen.names or operation.name in chosen.names
+        ]
         told = [attempt(operation, chosen.how, chosen.most, report) for operation in wanted]
     finally:
         EXPORT.unlink(missing_ok=True)
     if chosen.page:
         before, begin, rest = chosen.page.read_text("utf-8").partition("<!-- table:begin -->\n")
         _, end, after = rest.partition("<!-- table:end -->")
-        rows = "".join(f"| {one['operation']} | {one['calls']} | {one['tried']} | {len(one['problems'])} |\n" for one in told)
-        chosen.page.write_text(f"{before}{begin}{HEAD.format(how=chosen.how)}\n{rows}{end}{after}", "utf-8")
+        rows = "".join(
+            f"| {one['operation']} | {one['calls']} | {one['tried']} | {len(one['problems'])} |\n"
+            for one in told
+        )
+        chosen.page.write_text(
+            f"{before}{begin}{HEAD.format(how=chosen.how)}\n{rows}{end}{after}", "utf-8"
+        )
     if chosen.json:
         chosen.json.write_text(json.dumps(told, indent=1), "utf-8")
     return 1 if any(one["problems"] for one in told) else 0

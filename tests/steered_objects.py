@@ -126,7 +126,9 @@ class SteeredObjects:
         return self._about(obstore.head(self.store, path))
 
     def delete(self, _, paths):
-        for path in [paths] if isinstance(paths, str) else paths:  # a request for many is carried out one after the other
+        for path in (
+            [paths] if isinstance(paths, str) else paths
+        ):  # a request for many is carried out one after the other
             self._arrive("delete", path)
             obstore.delete(self.store, path)
 
@@ -135,7 +137,8 @@ class SteeredObjects:
         while True:
             self._arrive("list", after)
             every = sorted(
-                (self._about(about) for some in obstore.list(self.store, prefix) for about in some), key=lambda about: about["path"]
+                (self._about(about) for some in obstore.list(self.store, prefix) for about in some),
+                key=lambda about: about["path"],
             )
             page = [about for about in every if about["path"] > after][:PAGE]
             yield page
@@ -146,7 +149,11 @@ class SteeredObjects:
     def _about(self, about):
         data, size = bytes(obstore.get(self.store, about["path"]).bytes()), objects._AT_ONCE_BYTES
         parts = [hashlib.md5(data[start : start + size]) for start in range(0, len(data), size)]
-        tag = parts[0].hexdigest() if len(parts) == 1 else f"{hashlib.md5(b''.join(p.digest() for p in parts)).hexdigest()}-{len(parts)}"
+        tag = (
+            parts[0].hexdigest()
+            if len(parts) == 1
+            else f"{hashlib.md5(b''.join(p.digest() for p in parts)).hexdigest()}-{len(parts)}"
+        )
         return {**about, "last_modified": self.modified[about["path"]], "e_tag": f'"{tag}"'}
 
 

@@ -36,8 +36,12 @@ def test_names_are_sorted_and_each_has_one_home():
         for name in names:
             thing = getattr(vespera, name)
             assert thing is getattr(importlib.import_module(f"vespera_orchestrator.{module}"), name)
-            assert inspect.getmodule(thing).__name__.startswith(f"vespera_orchestrator.{module}"), name
-    assert set(vespera.__all__) == {name for names in vespera._HOMES.values() for name in names} | {"open"}
+            assert inspect.getmodule(thing).__name__.startswith(f"vespera_orchestrator.{module}"), (
+                name
+            )
+    assert set(vespera.__all__) == {name for names in vespera._HOMES.values() for name in names} | {
+        "open"
+    }
 
 
 def test_type_checkers_see_the_same_names():
@@ -70,7 +74,9 @@ def public_things():
         if not inspect.isclass(thing):
             continue
         for attribute, value in vars(thing).items():
-            if not attribute.startswith("_") and (inspect.isfunction(value) or isinstance(value, property | classmethod)):
+            if not attribute.startswith("_") and (
+                inspect.isfunction(value) or isinstance(value, property | classmethod)
+            ):
                 yield f"{name}.{attribute}", value.__doc__ or getattr(thing, attribute).__doc__
 
 
@@ -82,14 +88,22 @@ def test_everything_public_is_documented():
 
 def error_classes():
     """Return every error class, the base included."""
-    return [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, errors.VesperaError)]
+    return [
+        c
+        for c in vars(errors).values()
+        if inspect.isclass(c) and issubclass(c, errors.VesperaError)
+    ]
 
 
 @pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.__name__)
 def test_errors_pickle_and_speak(kind):
     """Each error survives pickling with its fields, prints a sentence, and is in the package's root."""
     values = {"int": 1, "tuple[str, ...]": ("a", "b"), "Why | None": None, "NextStep | None": None}
-    fields = [values.get(str(field.type), "x") for field in attrs.fields(kind)] if attrs.has(kind) else ["said"]
+    fields = (
+        [values.get(str(field.type), "x") for field in attrs.fields(kind)]
+        if attrs.has(kind)
+        else ["said"]
+    )
     error = kind(*fields)
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
@@ -137,7 +151,13 @@ print(imported, opened)
 
 def test_light_until_used(tmp_path):
     """Importing, opening the default store and the life of a task load no heavy module and start no thread."""
-    done = subprocess.run([sys.executable, "-c", LIGHT.format(heavy=HEAVY)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(heavy=HEAVY)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("[] []\n", "")
 
 

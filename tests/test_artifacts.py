@@ -70,17 +70,25 @@ def artifacts(scope):
 def test_what_is_saved_is_kept_byte_for_byte(artifacts, content, media_type, kept):
     """Text is kept in UTF-8, bytes as they are; lone surrogates survive."""
     saved = artifacts.save("Title", content)
-    assert (saved.media_type, saved.size_bytes, saved.version, saved.agent) == (media_type, len(kept), 1, "ada")
+    assert (saved.media_type, saved.size_bytes, saved.version, saved.agent) == (
+        media_type,
+        len(kept),
+        1,
+        "ada",
+    )
     assert artifacts.read(saved) == artifacts.read(saved.id) == kept
     assert artifacts.get(saved.id) == saved
 
 
 @given(
     value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_json_comes_back_as_it_was(artifacts, value):
     """A dict or list is kept as JSON that reads back the same."""
     draft = artifacts.draft("Data", {"value": value})
@@ -92,9 +100,21 @@ def test_everything_that_describes_it_is_recorded(artifacts, scope):
     """Task, kind, tags, metadata, media type and the partial mark are on the record."""
     task = scope.task("build")
     saved = artifacts.save(
-        "Log", "line", task="build", kind="log", media_type="text/plain", tags=["a", "b", "a"], metadata={"n": [1]}, partial=True
+        "Log",
+        "line",
+        task="build",
+        kind="log",
+        media_type="text/plain",
+        tags=["a", "b", "a"],
+        metadata={"n": [1]},
+        partial=True,
     )
-    assert (saved.task_id, saved.session_id, saved.kind, saved.media_type) == (task.id, task.session_id, "log", "text/plain")
+    assert (saved.task_id, saved.session_id, saved.kind, saved.media_type) == (
+        task.id,
+        task.session_id,
+        "log",
+        "text/plain",
+    )
     assert (saved.tags, saved.metadata, saved.partial) == (("a", "b"), {"n": [1]}, True)
     assert artifacts.save("Other", "x", task=task, tags="one").tags == ("one",)
 
@@ -106,11 +126,19 @@ def test_versions(artifacts):
     second = artifacts.save("Plan", "two", task="build")
     elsewhere = artifacts.save("Plan", "three", task="check")
     at_large = artifacts.save("Plan", "four")
-    assert [a.id for a in artifacts.versions(first)] == [a.id for a in artifacts.versions(second.id)] == [first.id, second.id]
+    assert (
+        [a.id for a in artifacts.versions(first)]
+        == [a.id for a in artifacts.versions(second.id)]
+        == [first.id, second.id]
+    )
     assert [artifacts.text(a) for a in artifacts.versions(second)] == ["one", "two"]
     assert [a.id for a in artifacts.versions(elsewhere)] == [elsewhere.id]
     assert [a.id for a in artifacts.versions(at_large)] == [at_large.id]
-    assert (second.version, second.supersedes_id, artifacts.get(first).superseded) == (2, first.id, True)
+    assert (second.version, second.supersedes_id, artifacts.get(first).superseded) == (
+        2,
+        first.id,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,7 +209,12 @@ def test_a_file_is_taken_in_as_it_is(artifacts, tmp_path, name, content, media_t
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     draft = artifacts.draft_file(name, root=tmp_path)
-    assert (draft.title, draft.kind, draft.media_type, draft.size_bytes) == (name, "file", media_type, len(content))
+    assert (draft.title, draft.kind, draft.media_type, draft.size_bytes) == (
+        name,
+        "file",
+        media_type,
+        len(content),
+    )
     path.write_bytes(b"changed later")
     assert artifacts._content.read(draft.digest) == content
 
@@ -215,7 +248,9 @@ def test_a_file_that_cannot_be_taken_in_is_named(artifacts, tmp_path):
 
 def test_text_is_for_text(artifacts):
     """Text decodes whatever the bytes are; for what is no text the error says how to read it."""
-    assert artifacts.text(artifacts.save("Latin", b"caf\xe9", media_type="text/plain")) == "caf\ufffd"
+    assert (
+        artifacts.text(artifacts.save("Latin", b"caf\xe9", media_type="text/plain")) == "caf\ufffd"
+    )
     picture = artifacts.save("Picture", b"\x89PNG", media_type="image/png")
     with pytest.raises(InvalidInputError, match=r"artifacts\.read"):
         artifacts.text(picture)
@@ -232,7 +267,10 @@ def test_lists_are_newest_first_and_filtered(artifacts, scope):
     assert artifacts.list(session=old.session_id) == [other, new]
     assert artifacts.list(session="*") == [later, other, new]
     assert artifacts.list(session="*", limit=2) == [later, other]
-    assert [a.id for a in artifacts.list(task=old.task_id, include_superseded=True)] == [new.id, old.id]
+    assert [a.id for a in artifacts.list(task=old.task_id, include_superseded=True)] == [
+        new.id,
+        old.id,
+    ]
     assert artifacts.list(session="*", kind="log") == [new]
 
 
@@ -274,7 +312,10 @@ def test_sessions_and_tasks_bound_a_search(artifacts, scope):
     assert found(session=mine.session_id) == found(task=task) == found(task=task.id) == {mine.id}
     assert found(session=scope.session(), task=task) == set()
     assert [hit.task_id for hit in artifacts.search("okapi", task=task)] == [task.id]
-    assert artifacts.search("okapi", session="*", limit=1) == artifacts.search("okapi", session="*")[:1]
+    assert (
+        artifacts.search("okapi", session="*", limit=1)
+        == artifacts.search("okapi", session="*")[:1]
+    )
 
 
 def test_without_a_session_all_of_the_home_is_searched(artifacts, scope, monkeypatch):
@@ -288,7 +329,16 @@ def test_without_a_session_all_of_the_home_is_searched(artifacts, scope, monkeyp
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"query": None}, {"query": b"x"}, {"limit": 0}, {"limit": 10**9}, {"limit": "3"}, {"mode": "both"}, {"kind": ""}, {"tags": [None]}],
+    [
+        {"query": None},
+        {"query": b"x"},
+        {"limit": 0},
+        {"limit": 10**9},
+        {"limit": "3"},
+        {"mode": "both"},
+        {"kind": ""},
+        {"tags": [None]},
+    ],
 )
 def test_a_search_that_makes_no_sense_is_refused(artifacts, arguments):
     """The error names the argument, before anything is loaded."""
@@ -301,7 +351,9 @@ def test_a_hit_is_a_fact(artifacts):
     """Hits are frozen and print what a reader needs."""
     saved = artifacts.save("Report", "The thylacine was last seen here.")
     (hit,) = artifacts.search("thylacines")
-    assert str(hit) == f"Report (v1, {saved.id}, characters 0-33)\nThe thylacine was last seen here."
+    assert (
+        str(hit) == f"Report (v1, {saved.id}, characters 0-33)\nThe thylacine was last seen here."
+    )
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         hit.score = 1.0
 
@@ -330,7 +382,9 @@ print(sorted(heavy & set(sys.modules)), threading.active_count())
 
 def test_saving_and_reading_load_nothing_heavy(tmp_path):
     """Importing, saving, taking in files, reading, listing and verifying never load the index's libraries, and start no thread."""
-    ended = subprocess.run([sys.executable, "-c", LIGHT, str(tmp_path)], check=True, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(tmp_path)], check=True, capture_output=True, text=True
+    )
     assert ended.stdout.strip() == "[] 1"
 
 
@@ -376,7 +430,12 @@ def test_what_it_is_follows_from_name_and_bytes(artifacts, title, content, media
     """A title's suffix says it, then the beginning of the bytes; a text is never taken for a picture by its title."""
     expected = "text/markdown" if title == "About logo.png" else media_type
     assert artifacts.save(title, content).media_type == expected
-    assert artifacts.save(title, "x" if isinstance(content, str) else b"x", media_type="text/x-own").media_type == "text/x-own"
+    assert (
+        artifacts.save(
+            title, "x" if isinstance(content, str) else b"x", media_type="text/x-own"
+        ).media_type
+        == "text/x-own"
+    )
 
 
 def test_paths_and_streams_are_read_in_pieces(artifacts, tmp_path):
@@ -384,7 +443,11 @@ def test_paths_and_streams_are_read_in_pieces(artifacts, tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(os.urandom(100) * 50_000)
     saved = artifacts.save("Model", path, task="build")
-    assert (saved.size_bytes, saved.media_type, saved.title) == (5_000_000, "application/octet-stream", "Model")
+    assert (saved.size_bytes, saved.media_type, saved.title) == (
+        5_000_000,
+        "application/octet-stream",
+        "Model",
+    )
     with path.open("rb") as stream:
         assert artifacts.save("Model again", stream).digest == saved.digest
         assert not stream.closed
@@ -404,9 +467,14 @@ def test_a_relative_path_stays_within(artifacts, tmp_path):
     (tmp_path / "secret.txt").write_text("x")
     (inside / "link.txt").symlink_to(tmp_path / "secret.txt")
     for path in ("../secret.txt", "a/../../secret.txt", "../worktree2/x"):
-        with pytest.raises(SourceFileNotFoundError, match="leads out of that folder; give the absolute path"):
+        with pytest.raises(
+            SourceFileNotFoundError, match="leads out of that folder; give the absolute path"
+        ):
             artifacts.draft_file(path, root=inside)
-    assert artifacts.draft_file(tmp_path / "secret.txt", root=inside).title == (tmp_path / "secret.txt").as_posix()
+    assert (
+        artifacts.draft_file(tmp_path / "secret.txt", root=inside).title
+        == (tmp_path / "secret.txt").as_posix()
+    )
     assert artifacts.draft_file("link.txt", root=inside).title == "link.txt"
     assert artifacts.draft_file("../worktree/link.txt", root=inside).title == "link.txt"
 
@@ -416,7 +484,10 @@ def test_a_device_and_a_closed_folder(artifacts, tmp_path):
     for path in ("/dev/zero", "/dev/tty", "/proc/self/mem"):
         with pytest.raises(SourceFileNotFoundError):
             artifacts.draft_file(path, root=tmp_path)
-    assert artifacts._content.read(artifacts.draft_file("/proc/version", root=tmp_path).digest) == Path("/proc/version").read_bytes()
+    assert (
+        artifacts._content.read(artifacts.draft_file("/proc/version", root=tmp_path).digest)
+        == Path("/proc/version").read_bytes()
+    )
 
 
 class Changing:
@@ -436,7 +507,10 @@ class Changing:
 CHANGES = {
     "grows": lambda path: os.truncate(path, path.stat().st_size + 1000),
     "shrinks": lambda path: os.truncate(path, path.stat().st_size - 1000),
-    "is rewritten": lambda path: (path.write_bytes(os.urandom(2_000_000)), os.utime(path, (1, path.stat().st_mtime + 1))),
+    "is rewritten": lambda path: (
+        path.write_bytes(os.urandom(2_000_000)),
+        os.utime(path, (1, path.stat().st_mtime + 1)),
+    ),
 }
 
 
@@ -453,7 +527,9 @@ def test_a_file_that_changes_while_it_is_read(artifacts, tmp_path, monkeypatch, 
     with pytest.raises(SourceFileNotFoundError, match="being written to"):
         artifacts.draft_file("busy.log", root=tmp_path)
     monkeypatch.undo()
-    assert [p.name for p in artifacts._content.folder.rglob("*") if p.is_file()] == [draft.digest[2:]]
+    assert [p.name for p in artifacts._content.folder.rglob("*") if p.is_file()] == [
+        draft.digest[2:]
+    ]
 
 
 # --- finding and comparing -------------------------------------------------------------------
@@ -464,7 +540,12 @@ def test_lists_are_filtered_by_everything_recorded(artifacts, scope):
     first = artifacts.save("First", "1", tags=["a", "b"], task="build")
     scope.agent = "bob"
     second = artifacts.save("Second", "2", tags=["b"], partial=True)
-    assert artifacts.list(title="First") == artifacts.list(agent="ada") == artifacts.list(tags=["a", "b"]) == [first]
+    assert (
+        artifacts.list(title="First")
+        == artifacts.list(agent="ada")
+        == artifacts.list(tags=["a", "b"])
+        == [first]
+    )
     assert artifacts.list(agent="bob") == artifacts.list(partial=True) == [second]
     assert artifacts.list(tags="b") == [second, first]
     assert artifacts.list(partial=False) == [first]
@@ -479,7 +560,10 @@ def test_lists_are_filtered_by_everything_recorded(artifacts, scope):
 
 def test_any_version_is_read_and_compared(artifacts):
     """By number, against the one before, or any two; what is no text is summed up without being read."""
-    one, two, three = (artifacts.save("Plan", text, task="build") for text in ("same\none\n", "same\ntwo\n", "same\nthree"))
+    one, two, three = (
+        artifacts.save("Plan", text, task="build")
+        for text in ("same\none\n", "same\ntwo\n", "same\nthree")
+    )
     assert artifacts.get(three, version=1).id == one.id
     with pytest.raises(ArtifactNotFoundError, match="no version 9"):
         artifacts.get(one, version=9)
@@ -488,8 +572,14 @@ def test_any_version_is_read_and_compared(artifacts):
     assert artifacts.diff(one, three).endswith("-one\n+three\n\\ No newline at end of file\n")
     assert artifacts.diff(one).startswith("--- Plan v0\n+++ Plan v1")
     assert artifacts.diff(one, one) == ""
-    picture, other = artifacts.save("Picture", b"\x89PNG\r\n\x1a\n1"), artifacts.save("Picture", b"\x89PNG\r\n\x1a\n22")
-    assert f"image/png, 9 bytes, sha256 {picture.digest[:12]} -> image/png, 10 bytes" in artifacts.diff(other)
+    picture, other = (
+        artifacts.save("Picture", b"\x89PNG\r\n\x1a\n1"),
+        artifacts.save("Picture", b"\x89PNG\r\n\x1a\n22"),
+    )
+    assert (
+        f"image/png, 9 bytes, sha256 {picture.digest[:12]} -> image/png, 10 bytes"
+        in artifacts.diff(other)
+    )
 
 
 def test_a_file_and_a_text_under_one_title_are_two_histories(artifacts, scope, tmp_path):
@@ -497,7 +587,9 @@ def test_a_file_and_a_text_under_one_title_are_two_histories(artifacts, scope, t
     (tmp_path / "plan.md").write_text("from the file")
     text = artifacts.save("plan.md", "from the agent", task="build")
     draft = artifacts.draft_file("plan.md", root=tmp_path)
-    file = scope.store.save_artifact(text.session_id, draft, task_id=text.task_id, attempt=None, agent="ada")
+    file = scope.store.save_artifact(
+        text.session_id, draft, task_id=text.task_id, attempt=None, agent="ada"
+    )
     assert [a.id for a in artifacts.versions(text)] == [text.id]
     assert [a.id for a in artifacts.versions(file)] == [file.id]
 
@@ -513,7 +605,11 @@ def test_lists_and_contents_show_as_what_they_are(artifacts):
     code = artifacts.save(f"{HOSTILE}.py", HOSTILE, partial=True)
     note = artifacts.save("Note", f"# {HOSTILE}")
     listed = artifacts.list()
-    assert [line.split()[0] for line in str(listed).splitlines()] == ["Note", '<script>alert("x")</script>.py', "Picture"]
+    assert [line.split()[0] for line in str(listed).splitlines()] == [
+        "Note",
+        '<script>alert("x")</script>.py',
+        "Picture",
+    ]
     assert "(partial)" in str(listed)
     assert str(artifacts.list(kind="none")) == ""
     html = listed._repr_html_()
@@ -531,7 +627,9 @@ def test_what_is_large_is_shown_by_its_beginning(artifacts):
     """A notebook is never flooded; it is said how to have all of it."""
     large = artifacts.save("Large", "line\n" * 100_000)
     assert len(str(artifacts.show(large))) < 21_000
-    assert f"orch.artifacts.read('{large.id}') gives all 500,000 bytes" in str(artifacts.show(large))
+    assert f"orch.artifacts.read('{large.id}') gives all 500,000 bytes" in str(
+        artifacts.show(large)
+    )
     image = artifacts.save("Image", b"\x89PNG\r\n\x1a\n" + os.urandom(4_100_000))
     assert "<img" not in artifacts.show(image)._repr_mimebundle_()["text/html"]
 
@@ -561,7 +659,9 @@ def test_damage_is_told_with_what_is_intact(artifacts):
     told = artifacts.verify(progress=lambda done, total: seen.append((done, total)))
     assert seen == [(n, 4) for n in range(1, 5)]
     assert sorted(problem.artifacts[0].version for problem in told) == [3, 4]
-    assert all(f"task {versions[0].task_id}" in str(problem) and "version 2" in problem for problem in told)
+    assert all(
+        f"task {versions[0].task_id}" in str(problem) and "version 2" in problem for problem in told
+    )
     artifacts.save("Elsewhere", "text 3")
     artifacts.save("Plan", "text 2", task="check")
     assert artifacts.verify() == []

@@ -12,7 +12,9 @@ RUN = Path(__file__).parent.parent / "benchmarks" / "run.py"
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmarks as somebody at a terminal does."""
-    return subprocess.run([sys.executable, str(RUN), *words], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, str(RUN), *words], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_a_quick_run_gives_a_row_with_a_ratio_for_each_subject_asked_for(tmp_path):
@@ -33,4 +35,7 @@ def test_help_and_mistakes_name_the_subjects():
     for words, code in ((["--help"], 0), (["nothing"], 2)):
         done = run(*words)
         assert done.returncode == code
-        assert all(name in done.stdout + done.stderr for name in ("store", "contention", "import", "documents"))
+        assert all(
+            name in done.stdout + done.stderr
+            for name in ("store", "contention", "import", "documents")
+        )

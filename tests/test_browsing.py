@@ -31,8 +31,14 @@ def orch(tmp_path):
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Return all files below a folder, without the two that explain it."""
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: data for name, data in found.items() if name not in {"README.txt", ".derived.json"}}
+    found = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return {
+        name: data for name, data in found.items() if name not in {"README.txt", ".derived.json"}
+    }
 
 
 def test_by_session_task_and_title(orch):
@@ -42,7 +48,9 @@ def test_by_session_task_and_title(orch):
     orch.artifacts.save("Data", {"a": 1})
     (orch.project / "src").mkdir()
     (orch.project / "src" / "run.py").write_text("print()")
-    orch.complete_task("write", summary="done", detailed_work="all of it", file_paths=["src/run.py"])
+    orch.complete_task(
+        "write", summary="done", detailed_work="all of it", file_paths=["src/run.py"]
+    )
     made = orch.artifacts.browse()
     day = f"{orch.current_session().created_at:%Y-%m-%d}"
     top = f"{day} Make_ a kettle_"
@@ -83,11 +91,19 @@ def test_export_of_a_part_and_with_older_versions(orch, tmp_path):
         orch.artifacts.save("Plan", text, task="write")
     orch.artifacts.save("Result", "x", task="check")
     made = orch.artifacts.export(tmp_path / "out", include_superseded=True)
-    assert sorted(Path(name).name for name in tree(made.path)) == ["Plan v1.md", "Plan.md", "Result.md"]
+    assert sorted(Path(name).name for name in tree(made.path)) == [
+        "Plan v1.md",
+        "Plan.md",
+        "Result.md",
+    ]
     (made.path / "my notes.txt").write_text("mine")
     (next(made.path.glob("*/check")) / "Result.md").write_text("my own result")
     made = orch.artifacts.export(tmp_path / "out", task="write")
-    assert sorted(Path(name).name for name in tree(made.path)) == ["Plan.md", "Result.md", "my notes.txt"]
+    assert sorted(Path(name).name for name in tree(made.path)) == [
+        "Plan.md",
+        "Result.md",
+        "my notes.txt",
+    ]
     assert made.removed == 1
     assert os.fspath(made) == str(tmp_path / "out")
 
@@ -153,7 +169,22 @@ def test_where_nothing_can_be_written(orch, tmp_path):
 # --- names ---------------------------------------------------------------------------------
 
 NASTY = [
-    *("../../etc/passwd", "/etc/passwd", "..", ".", "", "con", "NUL.txt", "COM1", "a/b\\c", "C:\\x", "-rf", "~root", ".bashrc", "x" * 300),
+    *(
+        "../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        ".",
+        "",
+        "con",
+        "NUL.txt",
+        "COM1",
+        "a/b\\c",
+        "C:\\x",
+        "-rf",
+        "~root",
+        ".bashrc",
+        "x" * 300,
+    ),
     *(
         "ü" * 200,
         "line\nbreak",
@@ -185,14 +216,35 @@ def test_every_text_becomes_a_name_that_every_system_takes(text):
 
 
 ARTIFACT = Artifact(
-    *("a_0", "s_0", "t_0", 1, "ada", "general", "x", "text/plain", "0" * 64, 0, 1, None, False, False, (), {}, utcnow()),
+    *(
+        "a_0",
+        "s_0",
+        "t_0",
+        1,
+        "ada",
+        "general",
+        "x",
+        "text/plain",
+        "0" * 64,
+        0,
+        1,
+        None,
+        False,
+        False,
+        (),
+        {},
+        utcnow(),
+    ),
 )
 
 
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([*NASTY, "Plan", "plan", "PLAN", "src/a", "src", "Src/A", "a/b/c/d/e/f/g/h/i/j"]) | st.text(max_size=20),
+            st.sampled_from(
+                [*NASTY, "Plan", "plan", "PLAN", "src/a", "src", "Src/A", "a/b/c/d/e/f/g/h/i/j"]
+            )
+            | st.text(max_size=20),
             st.sampled_from(["general", "file"]),
             st.sampled_from(["s_0", "s_1"]),
             st.sampled_from([None, "t_0", "t_1"]),
@@ -205,16 +257,28 @@ ARTIFACT = Artifact(
 def test_every_artifact_has_a_place_of_its_own(records):
     """Also where letter case does not count, where a file and a folder would have one name, and within the folder always."""
     artifacts = [
-        attrs.evolve(ARTIFACT, id=f"a_{n:012}", title=title, kind=kind, session_id=session, task_id=task, media_type=media)
+        attrs.evolve(
+            ARTIFACT,
+            id=f"a_{n:012}",
+            title=title,
+            kind=kind,
+            session_id=session,
+            task_id=task,
+            media_type=media,
+        )
         for n, (title, kind, session, task, media) in enumerate(records)
     ]
     names = {"s_0": "Same goal", "s_1": "same GOAL"}, {"t_0": "alias", "t_1": "ALIAS"}
     places = arrange(artifacts, *names)
     assert places == arrange(artifacts, *names)
-    assert sorted(artifact.id for artifact in places.values()) == [artifact.id for artifact in artifacts]
+    assert sorted(artifact.id for artifact in places.values()) == [
+        artifact.id for artifact in artifacts
+    ]
     folded = [place.casefold() for place in places]
     assert len(set(folded)) == len(folded)
-    folders = {"/".join(place.split("/")[:n]) for place in folded for n in range(1, place.count("/") + 1)}
+    folders = {
+        "/".join(place.split("/")[:n]) for place in folded for n in range(1, place.count("/") + 1)
+    }
     assert not folders & set(folded)
     for place in places:
         assert not {"", ".", ".."} & set(place.split("/"))
@@ -255,7 +319,9 @@ def test_a_killed_export_is_finished_by_the_next(orch, step):
     """Whatever it had come to, the next one knows its own files again and completes them."""
     for number in range(3):
         orch.artifacts.save(f"Part {number}", f"{number}", task="write")
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(orch.project), str(step)], check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(orch.project), str(step)], check=False
+    )
     assert ended.returncode == -signal.SIGKILL
     made = orch.artifacts.export(orch.project / "out")
     assert made.problems == ()

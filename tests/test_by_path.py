@@ -11,10 +11,24 @@ from pygit2.enums import FileMode
 from vespera_orchestrator.worktrees import tree_merge as by_path
 
 NAMES = ("a", "b", "d", "d/a", "d/b", "d/e", "d/e/c", "f/g/h", "f/g/i", "ö")
-TEXTS = ("", "1\n2\n3\n", "1\n2\nthree\n", "one\n2\n3\n", "one\n2\nthree\n", "x\n" * 30, "x\n" * 29 + "y\n")
+TEXTS = (
+    "",
+    "1\n2\n3\n",
+    "1\n2\nthree\n",
+    "one\n2\n3\n",
+    "one\n2\nthree\n",
+    "x\n" * 30,
+    "x\n" * 29 + "y\n",
+)
 MODES = (FileMode.BLOB, FileMode.BLOB, FileMode.BLOB_EXECUTABLE, FileMode.LINK)
-FILES = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(TEXTS), st.sampled_from(MODES)), max_size=7)
-CHANGED = st.dictionaries(st.sampled_from(NAMES), st.none() | st.tuples(st.sampled_from(TEXTS), st.sampled_from(MODES)), max_size=4)
+FILES = st.dictionaries(
+    st.sampled_from(NAMES), st.tuples(st.sampled_from(TEXTS), st.sampled_from(MODES)), max_size=7
+)
+CHANGED = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.none() | st.tuples(st.sampled_from(TEXTS), st.sampled_from(MODES)),
+    max_size=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +41,9 @@ def tree(repo, files):
     """Write a tree; of a file and a folder with one name the folder stays."""
     index = pygit2.Index()
     for path, file in files.items():
-        if file is not None and not any(other.startswith(f"{path}/") and files[other] for other in files):
+        if file is not None and not any(
+            other.startswith(f"{path}/") and files[other] for other in files
+        ):
             index.add(pygit2.IndexEntry(path, repo.create_blob(file[0].encode()), file[1]))
     return repo[index.write_tree(repo)]
 
@@ -47,7 +63,11 @@ def test_the_same_as_a_merge_of_the_whole(repo, base, mine, theirs):
 
 def test_most_merges_need_no_look_at_the_whole(repo):
     """Changes of different files, of one file in different places, new and removed ones are merged path by path; renames are not."""
-    base = {"a": (TEXTS[1], FileMode.BLOB), "d/b": (TEXTS[5], FileMode.BLOB), "d/e/c": ("c", FileMode.BLOB)}
+    base = {
+        "a": (TEXTS[1], FileMode.BLOB),
+        "d/b": (TEXTS[5], FileMode.BLOB),
+        "d/e/c": ("c", FileMode.BLOB),
+    }
     for mine, theirs, told in (
         ({"a": (TEXTS[2], FileMode.BLOB)}, {"a": (TEXTS[3], FileMode.BLOB), "d/b": None}, True),
         ({"a": None}, {"d/e/c": None, "n/m": ("new", FileMode.BLOB)}, True),
@@ -58,7 +78,9 @@ def test_most_merges_need_no_look_at_the_whole(repo):
         assert (by_path.merged_tree(repo, *trees) is not None) == told
 
 
-@pytest.mark.parametrize("attribute", ["-merge", "merge=binary", "binary", "merge=text", "merge=union", "-text"])
+@pytest.mark.parametrize(
+    "attribute", ["-merge", "merge=binary", "binary", "merge=text", "merge=union", "-text"]
+)
 def test_what_must_not_be_merged_as_text_is_not(tmp_path, attribute):
     """A file that ``.gitattributes`` keep from being merged line by line is a conflict where both sides changed it, as in git."""
     repo = pygit2.init_repository(str(tmp_path))

@@ -24,7 +24,12 @@ from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, 
 
 @pytest.fixture(autouse=True)
 def _nobodys_session(monkeypatch):
-    for name in ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT"):
+    for name in (
+        "MCP_ORCHESTRATOR_SESSION",
+        "VESPERA_ORCHESTRATOR_HOME",
+        "VESPERA_ORCHESTRATOR_STORE",
+        "VESPERA_ORCHESTRATOR_AGENT",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -63,10 +68,17 @@ def live(orch):
             {"title": "First"},
             {"title": "Second", "dependencies": ["first"], "condition": "first.outputs.n > 1"},
             {"title": "Third", "dependencies": ["second"]},
-            {"title": "Whole", "children": [{"title": "Part"}, {"title": "Rest", "dependencies": ["part"]}]},
+            {
+                "title": "Whole",
+                "children": [{"title": "Part"}, {"title": "Rest", "dependencies": ["part"]}],
+            },
             {"title": "Doomed"},
             {"title": "Follower", "dependencies": ["doomed"]},
-            {"title": "Either", "dependencies": ["third", "whole"], "condition": "third.success or whole.failed"},
+            {
+                "title": "Either",
+                "dependencies": ["third", "whole"],
+                "condition": "third.success or whole.failed",
+            },
         ]
     )
     with orch.execute_task("first") as work:
@@ -154,21 +166,39 @@ def test_progress_is_told(orch):
 DAMAGES = {
     "blockers": ("UPDATE tasks SET blockers = 9 WHERE alias = 'third'", "counter"),
     "ready by mistake": ("UPDATE tasks SET blockers = 0 WHERE alias = 'third'", "counter"),
-    "met": ("UPDATE dependencies SET met = 1 WHERE task_id = (SELECT id FROM tasks WHERE alias = 'rest')", "counter"),
-    "governed": ("UPDATE dependencies SET governed = 0 WHERE task_id = (SELECT id FROM tasks WHERE alias = 'either')", "counter"),
-    "superseded": ("UPDATE artifacts SET superseded = 1 - superseded WHERE title = 'Notes'", "counter"),
+    "met": (
+        "UPDATE dependencies SET met = 1 WHERE task_id = (SELECT id FROM tasks WHERE alias = 'rest')",
+        "counter",
+    ),
+    "governed": (
+        "UPDATE dependencies SET governed = 0 WHERE task_id = (SELECT id FROM tasks WHERE alias = 'either')",
+        "counter",
+    ),
+    "superseded": (
+        "UPDATE artifacts SET superseded = 1 - superseded WHERE title = 'Notes'",
+        "counter",
+    ),
     "dependency": ("DELETE FROM tasks WHERE alias = 'doomed'", "reference"),
-    "parent": ("UPDATE tasks SET parent_task_id = 't_000000000000' WHERE alias = 'rest'", "reference"),
+    "parent": (
+        "UPDATE tasks SET parent_task_id = 't_000000000000' WHERE alias = 'rest'",
+        "reference",
+    ),
     "attempt": (
         "INSERT INTO attempts (task_id, number, agent, started_at, lease_until, last_sign_at) SELECT 't_0', 1, 'a', 1, 1, 1",
         "reference",
     ),
     "checkpoint": ("UPDATE checkpoints SET task_id = 't_0' WHERE id = 1", "reference"),
     "state without event": ("UPDATE tasks SET status = 'pending' WHERE alias = 'second'", "state"),
-    "nobody holds it": ("UPDATE attempts SET ended_at = 1, ending = 'abandoned' WHERE ended_at IS NULL", "state"),
+    "nobody holds it": (
+        "UPDATE attempts SET ended_at = 1, ending = 'abandoned' WHERE ended_at IS NULL",
+        "state",
+    ),
     "end": ("UPDATE tasks SET ended_at = NULL WHERE alias = 'first'", "state"),
     "archived": ("UPDATE tasks SET archived = 1 WHERE alias = 'third'", "state"),
-    "never ready": ("UPDATE tasks SET status = 'pending', ended_at = NULL, archived = 0 WHERE alias = 'follower'", "state"),
+    "never ready": (
+        "UPDATE tasks SET status = 'pending', ended_at = NULL, archived = 0 WHERE alias = 'follower'",
+        "state",
+    ),
     "no event": ("DELETE FROM events WHERE kind = 'task_completed'", "log"),
     "unheard artifact": ("DELETE FROM events WHERE kind = 'artifact_saved'", "log"),
     "count of attempts": ("UPDATE tasks SET attempts = 0 WHERE alias = 'first'", "counter"),
@@ -191,7 +221,10 @@ def test_what_is_wrong_is_found_and_put_right(orch, damage):
     with vespera.open(home=repaired.backup) as kept:
         assert rows_of(kept) == damaged
     assert orch._store.events(kinds=("store_repaired",))
-    assert orch.complete_task(orch.plan_task("Afterwards"), summary="s", detailed_work="d").status == "completed"
+    assert (
+        orch.complete_task(orch.plan_task("Afterwards"), summary="s", detailed_work="d").status
+        == "completed"
+    )
     assert orch.check(), str(orch.check())
 
 
@@ -208,7 +241,9 @@ def test_what_cannot_be_mended_is_told_and_left(orch):
     """A row nothing can read, and a lost content, are named with what helps, and repair leaves them as they are."""
     alter(orch, "UPDATE tasks SET context = '{broken' WHERE alias = 'third'")
     artifact = next(a for a in orch.artifacts.list(include_superseded=True) if a.title == "Empty")
-    place = next(orch.home.joinpath("artifacts", artifact.digest[:2]).glob(artifact.digest[2:] + "*"))
+    place = next(
+        orch.home.joinpath("artifacts", artifact.digest[:2]).glob(artifact.digest[2:] + "*")
+    )
     place.unlink()
     report = orch.check()
     assert {finding.kind for finding in report.errors} >= {"row", "content"}
@@ -268,7 +303,10 @@ with vespera.open(sys.argv[1], agent=sys.argv[2]) as orch:
 
 def test_a_backup_of_a_home_in_use_is_whole(orch, tmp_path):
     """While two processes write, backups are taken: each opens, is clean, has every content that its rows name, and lacks nothing old."""
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, orch.project, name], stdout=subprocess.PIPE) for name in ("one", "two")]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, orch.project, name], stdout=subprocess.PIPE)
+        for name in ("one", "two")
+    ]
     try:
         for writer in writers:
             writer.stdout.readline()
@@ -278,7 +316,9 @@ def test_a_backup_of_a_home_in_use_is_whole(orch, tmp_path):
             reports.append(orch.backup(tmp_path / f"backup {number}", link=bool(number % 2)))
             with vespera.open(home=tmp_path / f"backup {number}") as kept:
                 assert kept.check(), str(kept.check())
-                assert before <= {task.id for task in kept.query_tasks(status="completed", limit=None)}
+                assert before <= {
+                    task.id for task in kept.query_tasks(status="completed", limit=None)
+                }
     finally:
         for writer in writers:
             writer.kill()
@@ -290,15 +330,23 @@ def test_a_backup_of_a_home_in_use_is_whole(orch, tmp_path):
 def test_a_lost_home_is_restored_from_its_backup(orch, tmp_path):
     """The backup put in the home's place is the home: same tasks, artifacts, session, and the work goes on in it."""
     orch.backup(tmp_path / "kept")
-    before, bytes_before = rows_of(orch), {a.id: orch.artifacts.read(a) for a in orch.artifacts.list(include_superseded=True)}
+    before, bytes_before = (
+        rows_of(orch),
+        {a.id: orch.artifacts.read(a) for a in orch.artifacts.list(include_superseded=True)},
+    )
     orch.close()
     shutil.rmtree(orch.home)
     shutil.copytree(tmp_path / "kept", orch.home)
     with vespera.open(orch.project) as again:
         assert rows_of(again) == before
-        assert {a.id: again.artifacts.read(a) for a in again.artifacts.list(include_superseded=True)} == bytes_before
+        assert {
+            a.id: again.artifacts.read(a) for a in again.artifacts.list(include_superseded=True)
+        } == bytes_before
         assert again.current_session().goal == "Care"
-        assert again.complete_task(again.plan_task("On"), summary="s", detailed_work="d").status == "completed"
+        assert (
+            again.complete_task(again.plan_task("On"), summary="s", detailed_work="d").status
+            == "completed"
+        )
     db = sqlite3.connect(orch.home / "orchestrator.db")
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.close()
@@ -325,7 +373,9 @@ def test_nothing_is_overwritten_and_half_a_backup_never_appears(orch, tmp_path):
 def test_a_damaged_content_does_not_keep_the_rest_from_being_saved(orch, tmp_path):
     """What was damaged before is named in the report and in the backup's note, and everything else is in it."""
     artifact = next(a for a in orch.artifacts.list() if a.title == "Binary")
-    place = next(orch.home.joinpath("artifacts", artifact.digest[:2]).glob(artifact.digest[2:] + "*"))
+    place = next(
+        orch.home.joinpath("artifacts", artifact.digest[:2]).glob(artifact.digest[2:] + "*")
+    )
     place.chmod(0o600)
     place.write_bytes(b"damaged")
     report = orch.backup(tmp_path / "kept")
@@ -361,7 +411,10 @@ def test_care_is_the_same_on_postgresql(new_postgres_url, tmp_path):
         repaired = orch.repair()
         assert repaired.left, str(repaired)
         assert rows_of(orch)["tasks"] == before["tasks"]
-        assert orch.complete_task(orch.plan_task("Goes on"), summary="s", detailed_work="d").status == "completed"
+        assert (
+            orch.complete_task(orch.plan_task("Goes on"), summary="s", detailed_work="d").status
+            == "completed"
+        )
         assert orch.prune(timedelta(0), keep_events=0, keep_checkpoints=1).checkpoints == 4
         assert orch.check(), str(orch.check())
     with vespera.open(home=tmp_path / "kept") as kept:
@@ -375,7 +428,10 @@ def test_care_is_the_same_on_postgresql(new_postgres_url, tmp_path):
         assert got.pop("events")[:-1] == before.pop("events")
         assert got == before
         assert other.check(), str(other.check())
-        assert other.complete_task(other.plan_task("Goes on"), summary="s", detailed_work="d").status == "completed"
+        assert (
+            other.complete_task(other.plan_task("Goes on"), summary="s", detailed_work="d").status
+            == "completed"
+        )
         assert other.check(), str(other.check())
 
 
@@ -455,7 +511,9 @@ WRONG = {
 def test_what_is_no_whole_export_is_refused_and_nothing_is_written(orch, tmp_path, wrong):
     """A file that was cut short, changed, or is something else is refused with the reason; the home stays empty and usable."""
     orch.export(tmp_path / "all.jsonl")
-    (tmp_path / "bad.jsonl").write_text(WRONG[wrong]((tmp_path / "all.jsonl").read_text("utf-8")), "utf-8")
+    (tmp_path / "bad.jsonl").write_text(
+        WRONG[wrong]((tmp_path / "all.jsonl").read_text("utf-8")), "utf-8"
+    )
     (tmp_path / "fresh").mkdir()
     with vespera.open(tmp_path / "fresh") as fresh:
         with pytest.raises(InvalidInputError, match=r"bad\.jsonl"):
@@ -479,7 +537,11 @@ def test_a_damaged_store_is_not_carried_over(orch, tmp_path):
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
 jsons = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
@@ -527,7 +589,9 @@ def test_pruning_keeps_all_that_something_refers_to(orch, clock):
     after = rows_of(orch)
     for table in set(TABLES) - {"events", "checkpoints"}:
         assert after[table] == before[table]
-    assert {row["task_id"] for row in after["checkpoints"]} == {row["task_id"] for row in before["checkpoints"]}
+    assert {row["task_id"] for row in after["checkpoints"]} == {
+        row["task_id"] for row in before["checkpoints"]
+    }
     assert orch.check(), str(orch.check())
     assert str(orch.resume())
     assert orch.artifacts.search("First")
@@ -538,7 +602,10 @@ def test_pruning_keeps_all_that_something_refers_to(orch, clock):
 
 def test_what_is_young_or_among_the_newest_stays(orch, clock):
     """Age and count each protect."""
-    assert (orch.prune(timedelta(days=1), keep_events=0).events, orch.prune(timedelta(days=1)).checkpoints) == (0, 0)
+    assert (
+        orch.prune(timedelta(days=1), keep_events=0).events,
+        orch.prune(timedelta(days=1)).checkpoints,
+    ) == (0, 0)
     clock.now += timedelta(days=200)
     assert orch.prune(timedelta(days=1), keep_events=10_000, keep_checkpoints=9).events == 0
     with pytest.raises(InvalidInputError, match="keep_checkpoints"):
@@ -585,7 +652,9 @@ def test_growth_is_linear_in_the_work(tmp_path, clock):
 # --- the way in ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", ["check", "repair", "prune", "backup", "export", "import_", "watch"])
+@pytest.mark.parametrize(
+    "call", ["check", "repair", "prune", "backup", "export", "import_", "watch"]
+)
 def test_closed_is_closed(orch, tmp_path, call):
     """After close nothing is looked at any more."""
     orch.close()
@@ -597,7 +666,9 @@ def test_every_table_is_known(orch):
     """Whatever table a migration adds is either carried over by export and backup, or kept by the database itself."""
     db = sqlite3.connect(orch.home / "orchestrator.db")
     there = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    columns = {table: {row[1] for row in db.execute(f"PRAGMA table_info({table})")} for table in TABLES}
+    columns = {
+        table: {row[1] for row in db.execute(f"PRAGMA table_info({table})")} for table in TABLES
+    }
     db.close()
     assert there <= {*TABLES, "tallies", "migrations", "sqlite_sequence"}
     for table, spec in TABLES.items():
@@ -612,7 +683,20 @@ def test_work_that_waits_to_be_merged_is_no_fault(tmp_path):
     """A check passes over it, a repair leaves it handed in, and an export of it comes back."""
     project = tmp_path / "project"
     project.mkdir()
-    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"]):
+    for command in (
+        ["init", "-q"],
+        [
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "first",
+        ],
+    ):
         subprocess.run(["git", *command], cwd=project, check=True)
     with vespera.open(project) as orch:
         orch.initialize_session("Later")
@@ -635,7 +719,9 @@ def test_a_backup_reads_the_contents_that_lie_in_it(tmp_path):
     """It stands in for a lost place of contents, which its settings would name otherwise."""
     home = tmp_path / "project" / ".task_orchestrator"
     home.mkdir(parents=True)
-    (home / "config.toml").write_text(f"content = 'file://{tmp_path}/elsewhere'\n[worktrees]\nbranch_prefix = 'x/'\n")
+    (home / "config.toml").write_text(
+        f"content = 'file://{tmp_path}/elsewhere'\n[worktrees]\nbranch_prefix = 'x/'\n"
+    )
     with vespera.open(tmp_path / "project") as orch:
         orch.initialize_session("Elsewhere")
         saved = orch.artifacts.save("Kept", "word " * 3000)
@@ -655,7 +741,10 @@ def test_contents_of_another_store_in_the_home_are_no_garbage(tmp_path):
     for file in (home / "artifacts").rglob("*"):
         if file.is_file():
             os.utime(file, (1, 1))
-    with vespera.open(tmp_path) as forgetful, pytest.raises(InvalidInputError, match="sole_user=True"):
+    with (
+        vespera.open(tmp_path) as forgetful,
+        pytest.raises(InvalidInputError, match="sole_user=True"),
+    ):
         forgetful.artifacts.collect_garbage()
     with vespera.open(tmp_path, store=f"sqlite:///{tmp_path}/other.db") as orch:
         assert orch.artifacts.text(saved) == "word"

@@ -40,7 +40,9 @@ def left(folder):
 
 NAMES = ("a.txt", "b", "d/a.txt", "d/e/b", "b/c", "gone.txt", ODD, BYTES)
 CHANGES = st.one_of(
-    st.tuples(st.just("write"), st.sampled_from(NAMES), st.sampled_from(["", "1\n", "2\n", "1\r\n2\r\n"])),
+    st.tuples(
+        st.just("write"), st.sampled_from(NAMES), st.sampled_from(["", "1\n", "2\n", "1\r\n2\r\n"])
+    ),
     st.tuples(st.sampled_from(["delete", "link", "mode"]), st.sampled_from(NAMES), st.just("")),
 )
 
@@ -79,12 +81,22 @@ def written_by_git(project, tree):
     place.mkdir()
     environment = {**os.environ, "GIT_INDEX_FILE": str(project.folder.parent / "index by git")}
     words = [f"--git-dir={project.folder / '.git'}", f"--work-tree={place}"]
-    subprocess.run(["git", *words, "read-tree", tree], env=environment, check=True, capture_output=True)
-    subprocess.run(["git", *words, "checkout-index", "-a", "-f"], env=environment, check=True, capture_output=True, cwd=place)
+    subprocess.run(
+        ["git", *words, "read-tree", tree], env=environment, check=True, capture_output=True
+    )
+    subprocess.run(
+        ["git", *words, "checkout-index", "-a", "-f"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        cwd=place,
+    )
     return files_of(place)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     theirs=st.lists(CHANGES, min_size=1, max_size=6),
     mine=st.lists(CHANGES, max_size=6),
@@ -107,16 +119,35 @@ def test_what_comes_in_is_what_git_would_write(project, trees, theirs, mine, eol
 
     saved = trees.snapshot("work").commit
     landed(trees, land)
-    git = ["git", "-c", "merge.directoryRenames=false", "merge-tree", "--write-tree", saved, "integration"]
-    merged = subprocess.run(git, cwd=project.folder, capture_output=True, text=True, errors="surrogateescape", check=False)
+    git = [
+        "git",
+        "-c",
+        "merge.directoryRenames=false",
+        "merge-tree",
+        "--write-tree",
+        saved,
+        "integration",
+    ]
+    merged = subprocess.run(
+        git,
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
+    )
     index = project.folder.joinpath(".git", "worktrees", "work", "index").read_bytes()
     conflicts = trees.catch_up("work")
     if merged.returncode == 0:
         assert conflicts == ()
-        assert project.git("ls-tree", "-r", trees.snapshot("work").tree) == project.git("ls-tree", "-r", merged.stdout.strip())
+        assert project.git("ls-tree", "-r", trees.snapshot("work").tree) == project.git(
+            "ls-tree", "-r", merged.stdout.strip()
+        )
         if not eol:  # else what nobody touched keeps the line ends it had, as with git
             assert files_of(folder) == written_by_git(project, merged.stdout.strip())
-    elif "distinct" in merged.stdout or "content" in merged.stdout:  # of two modes for one content libgit2 takes the executable one
+    elif (
+        "distinct" in merged.stdout or "content" in merged.stdout
+    ):  # of two modes for one content libgit2 takes the executable one
         assert conflicts
     assert project.folder.joinpath(".git", "worktrees", "work", "index").read_bytes() == index
     project.assert_sound()
@@ -126,7 +157,12 @@ def test_what_comes_in_is_what_git_would_write(project, trees, theirs, mine, eol
 def test_line_ends_follow_what_was_landed_with_them(project, trees):
     """A file that comes with the .gitattributes that speak of it has the line ends that these ask for."""
     folder = Path(trees.create("work").path)
-    landed(trees, lambda place: project.write({"w/.gitattributes": "*.bat eol=crlf\n", "w/run.bat": "1\n2\n"}, place))
+    landed(
+        trees,
+        lambda place: project.write(
+            {"w/.gitattributes": "*.bat eol=crlf\n", "w/run.bat": "1\n2\n"}, place
+        ),
+    )
     trees.catch_up("work")
     assert folder.joinpath("w/run.bat").read_bytes() == b"1\r\n2\r\n"
     landed(trees, lambda place: project.write({"w/run.bat": "1\r\n3\r\n"}, place))
@@ -177,7 +213,9 @@ def test_files_in_the_way_stay(project, trees):
         project.git("add", "-f", "x.log", cwd=place)
 
     landed(trees, land)
-    with pytest.raises(DirtyCheckoutError, match=r"in the way of what was landed: n/deep/y\.log, x\.log; move"):
+    with pytest.raises(
+        DirtyCheckoutError, match=r"in the way of what was landed: n/deep/y\.log, x\.log; move"
+    ):
         trees.catch_up("work")
     assert files_of(folder) == before
     shutil.rmtree(folder / "n")
@@ -194,7 +232,13 @@ def test_what_no_snapshot_can_hold_is_not_deleted_by_the_next_landing(project, t
     def land(place):
         project.write({"x.log": "landed"}, place)
         project.git("add", "-f", "x.log", cwd=place)
-        project.git("update-index", "--add", "--cacheinfo", f"160000,{project.git('rev-parse', 'HEAD')},module", cwd=place)
+        project.git(
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            f"160000,{project.git('rev-parse', 'HEAD')},module",
+            cwd=place,
+        )
         place.joinpath("module").mkdir()
 
     landed(trees, land)
@@ -207,7 +251,9 @@ def test_what_no_snapshot_can_hold_is_not_deleted_by_the_next_landing(project, t
     landed(trees, lambda place: project.write({"m.txt": "m"}, place))
     assert trees.catch_up("work") == ()
     trees.merge("work")
-    assert {"x.log", "module", "mine.txt", "n.txt", "m.txt"} < set(project.git("ls-tree", "-r", "--name-only", "integration").split())
+    assert {"x.log", "module", "mine.txt", "n.txt", "m.txt"} < set(
+        project.git("ls-tree", "-r", "--name-only", "integration").split()
+    )
     project.assert_sound()
 
 
@@ -280,7 +326,9 @@ PLACES = ("a.txt", "gone.txt", "n/new.txt", "src/b.py", "mine.txt")
 
 def everything_kept(project, folder):
     """Return all words in the worktree's files and in whatever git's refs hold."""
-    text = b"".join(content for kind, content in files_of(folder).values() if isinstance(content, bytes))
+    text = b"".join(
+        content for kind, content in files_of(folder).values() if isinstance(content, bytes)
+    )
     objects = project.git("rev-list", "--objects", "--all").splitlines()
     names = "".join(f"{line.split()[0]}\n" for line in objects)
     return (text.decode() + project.git("cat-file", "--batch", text=names.encode())).split()
@@ -297,7 +345,9 @@ def to_land(project, number):
     """Return what changes a worktree, another way each time."""
 
     def land(place):
-        project.write({"a.txt": f"one\nlanded {number}\nthree\n", "n/new.txt": f"{number}\n"}, place)
+        project.write(
+            {"a.txt": f"one\nlanded {number}\nthree\n", "n/new.txt": f"{number}\n"}, place
+        )
         if number % 2:
             (place / "gone.txt").unlink(missing_ok=True)
             shutil.rmtree(place / "src", ignore_errors=True)
@@ -376,7 +426,9 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
     folder, written = Path(trees.create("work").path), 0
     for seed in range(4):
         command = [sys.executable, "-c", BUSY, str(Path(__file__).parent), str(folder), str(seed)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout.readline() == "begin\n"
             for number in range(4):
                 landed(trees, to_land(project, seed * 4 + number))
@@ -418,10 +470,16 @@ def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by)
         assert trees.repair() == [f"{said}a.txt, gone.txt."]
     if by in ("repair", "snapshot"):
         trees.snapshot("work")
-        assert files_of(folder) == {**before, b"a.txt": (False, b"later\n"), b"gone.txt": (False, b"anew\n")}
+        assert files_of(folder) == {
+            **before,
+            b"a.txt": (False, b"later\n"),
+            b"gone.txt": (False, b"anew\n"),
+        }
     if by == "remove":
         kept = trees.remove("work").rescue_ref
-        assert [project.git("show", f"{kept}:{name}") for name in ("a.txt", "gone.txt", "src/b.py")] == ["later", "anew", "b = 1"]
+        assert [
+            project.git("show", f"{kept}:{name}") for name in ("a.txt", "gone.txt", "src/b.py")
+        ] == ["later", "anew", "b = 1"]
         return
     assert set(trees.catch_up("work")) == {"a.txt", "gone.txt"}
     assert (folder / "src").read_text() == "a file\n"

@@ -19,7 +19,9 @@ from vespera_orchestrator.worktrees.repository import git_errors
 
 def test_place_and_branch_are_configurable(project):
     """Folder and branch may name the project, the session and the agent; what stands for them cannot lead elsewhere."""
-    trees = project.open(Config(worktrees_root="../of {project}/{agent}", branch_prefix="agents/{agent}/{session}/"))
+    trees = project.open(
+        Config(worktrees_root="../of {project}/{agent}", branch_prefix="agents/{agent}/{session}/")
+    )
     worktree = trees.create(agent="../../evil agent")
     assert Path(worktree.path) == project.folder.parent / "of project" / "evil_agent" / "evil_agent"
     assert worktree.branch == "agents/evil_agent/s_000000000001/evil_agent"
@@ -87,11 +89,21 @@ def test_a_repository_of_another_user(project, monkeypatch, tmp_path):
         os.chown(path, 12345, 12345, follow_symlinks=False)
     monkeypatch.delenv("GIT_CONFIG_GLOBAL")
     code = "import vespera_orchestrator as v; o = v.open(); o.initialize_session('g'); print(o.worktrees.create(agent='ada').path)"
-    for remedy in (None, ["git", "config", "--global", "--add", "safe.directory", str(project.folder)]):
+    for remedy in (
+        None,
+        ["git", "config", "--global", "--add", "safe.directory", str(project.folder)],
+    ):
         if remedy is not None:
             subprocess.run(remedy, check=True, env={**os.environ, "HOME": str(tmp_path)})
         home = {**os.environ, "HOME": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", code], cwd=project.folder, env=home, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=project.folder,
+            env=home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if remedy is None:
             assert f"safe.directory {project.folder}\n" in done.stderr
         else:
@@ -102,7 +114,15 @@ def test_every_public_operation_leaves_the_users_checkout_alone(project):
     """Staged, unstaged, untracked and ignored files, index, HEAD, stash and configuration hash the same after each thing we can do."""
     project.write({"a.txt": "stash me\n"})
     project.git("stash")
-    project.write({"a.txt": "staged\n", "src/b.py": "b = 'unstaged'\n", "untracked.txt": "u", "x.log": "ignored", "build/o": "i"})
+    project.write(
+        {
+            "a.txt": "staged\n",
+            "src/b.py": "b = 'unstaged'\n",
+            "untracked.txt": "u",
+            "x.log": "ignored",
+            "build/o": "i",
+        }
+    )
     project.git("add", "a.txt")
     project.git("rm", "-q", "--cached", "gone.txt")
     project.git("status")
@@ -123,7 +143,9 @@ def test_every_public_operation_leaves_the_users_checkout_alone(project):
             lambda: orch.worktrees.snapshot("ada"),
             lambda: orch.worktrees.merge("ada"),
             lambda: orch.worktrees.remove("ada"),
-            lambda: orch.worktrees.restore(orch.worktrees.rescue()[0], project.folder.parent / "back"),
+            lambda: orch.worktrees.restore(
+                orch.worktrees.rescue()[0], project.folder.parent / "back"
+            ),
             lambda: orch.worktrees.create("three", path="../elsewhere/three", branch="topic/three"),
             lambda: orch.worktrees.remove("three"),
             orch.worktrees.repair,

@@ -14,7 +14,11 @@ from vespera_orchestrator.artifacts.content import object_store as objects
 from vespera_orchestrator.errors import CorruptContentError
 
 GRACE = 100.0
-SMALL, MIDDLE, LARGE = b"small", b"in the middle, asked for", b"large, goes up in parts, and is asked for as well"
+SMALL, MIDDLE, LARGE = (
+    b"small",
+    b"in the middle, asked for",
+    b"large, goes up in parts, and is asked for as well",
+)
 CONTENTS = {hashlib.sha256(data).hexdigest(): data for data in (SMALL, MIDDLE, LARGE)}
 
 
@@ -154,7 +158,11 @@ STATES = ["young", "old", "marked", "ripe", "gone", "twice"]
 
 
 @pytest.mark.parametrize(
-    ("data", "state"), [*((SMALL, state) for state in STATES), *((LARGE, state) for state in ("marked", "ripe", "twice"))]
+    ("data", "state"),
+    [
+        *((SMALL, state) for state in STATES),
+        *((LARGE, state) for state in ("marked", "ripe", "twice")),
+    ],
 )
 def test_every_order_of_a_writer_and_a_collector(data, state):
     """Whatever the order in which their requests arrive, what the writer records is there, then and after all later collecting."""
@@ -243,7 +251,16 @@ def test_an_upload_that_takes_longer_than_the_grace_time(asleep):
         world.end()
 
 
-MOVES = {"step": 55, "run": 8, "kill": 1, "wait": 10, "write": 9, "collect": 8, "forget": 5, "read": 4}
+MOVES = {
+    "step": 55,
+    "run": 8,
+    "kill": 1,
+    "wait": 10,
+    "write": 9,
+    "collect": 8,
+    "forget": 5,
+    "read": 4,
+}
 PAUSES = (1.0, GRACE / 3, GRACE / 3, GRACE / 2, GRACE + 1, GRACE + 1, 30 * GRACE)
 MOST_AT_WORK = 5
 

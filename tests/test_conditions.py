@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from vespera_orchestrator._model import Task, TaskStatus, utcnow
 from vespera_orchestrator.errors import ConditionError
 from vespera_orchestrator.tasks import conditions as _conditions
-from vespera_orchestrator.tasks.conditions import ATTRIBUTES, MAX_DEPTH, MAX_ITEMS, MAX_LENGTH, MAX_LITERAL, decide, parse, undecided
+from vespera_orchestrator.tasks.conditions import (
+    ATTRIBUTES,
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_LENGTH,
+    MAX_LITERAL,
+    decide,
+    parse,
+    undecided,
+)
 
 PATIENT = settings(deadline=None, derandomize=True, max_examples=150)
 NOW = utcnow()
@@ -25,8 +34,41 @@ NOW = utcnow()
 def task(alias="a", status="completed", *, outputs=None, attempts=1, was_blocked=False):
     """Make a task as a condition sees it."""
     return Task(
-        *(f"t_{alias}", alias, "s", alias, "", TaskStatus(status), "standard", "moderate", None, 0, None, None, None, (), None, {}, {}),
-        *(outputs or {}, None, None, attempts, 0, 3, was_blocked, 0, 1.0, None, False, NOW, NOW, None),
+        *(
+            f"t_{alias}",
+            alias,
+            "s",
+            alias,
+            "",
+            TaskStatus(status),
+            "standard",
+            "moderate",
+            None,
+            0,
+            None,
+            None,
+            None,
+            (),
+            None,
+            {},
+            {},
+        ),
+        *(
+            outputs or {},
+            None,
+            None,
+            attempts,
+            0,
+            3,
+            was_blocked,
+            0,
+            1.0,
+            None,
+            False,
+            NOW,
+            NOW,
+            None,
+        ),
     )
 
 
@@ -64,7 +106,11 @@ TABLE = {
     "skipped": "FFFTFT",
 }
 VALUE = {"T": True, "F": False, "?": None}
-CASES = [(state, outcome, VALUE[mark]) for state, marks in TABLE.items() for outcome, mark in zip(OUTCOMES, marks, strict=True)]
+CASES = [
+    (state, outcome, VALUE[mark])
+    for state, marks in TABLE.items()
+    for outcome, mark in zip(OUTCOMES, marks, strict=True)
+]
 
 
 def negated(value):
@@ -101,7 +147,10 @@ FORMS = {
 def test_every_outcome_in_every_form(form):
     """Each outcome of each state, in each form it can be written in, has the value that the table says."""
     for state, outcome, value in CASES:
-        assert truth(form.format(x=f"a.{outcome}"), a=STATES[state]) is FORMS[form](value), (state, outcome)
+        assert truth(form.format(x=f"a.{outcome}"), a=STATES[state]) is FORMS[form](value), (
+            state,
+            outcome,
+        )
 
 
 @pytest.mark.parametrize("state", TABLE)
@@ -111,7 +160,9 @@ def test_the_status_and_the_attempts_are_known_at_the_end(state):
     over = one.status.is_terminal
     assert truth(f'a.status == "{one.status}"', a=one) is (True if over else None)
     assert truth(f'a.status != "{one.status}"', a=one) is (False if over else None)
-    assert truth('a.status in ["completed", "failed", "cancelled", "skipped"]', a=one) is (True if over else None)
+    assert truth('a.status in ["completed", "failed", "cancelled", "skipped"]', a=one) is (
+        True if over else None
+    )
     assert truth(f"a.attempts == {one.attempts}", a=one) is (True if over else None)
     assert truth(f"0 <= a.attempts < {one.attempts + 1}", a=one) is (True if over else None)
     assert truth(f"a.attempts > {one.attempts}", a=one) is (False if over else None)
@@ -181,7 +232,9 @@ def test_outputs_are_read_and_compared(text, expected):
             parse(text)
         return
     assert truth(text, a=task(outputs=OUTPUTS)) is expected
-    assert truth(text, a=task(status="in_progress", outputs={})) in ({expected, None} if text.startswith("1 < a") else {None})
+    assert truth(text, a=task(status="in_progress", outputs={})) in (
+        {expected, None} if text.startswith("1 < a") else {None}
+    )
 
 
 T, F, U = task("t"), task("f", "failed"), task("u", "pending")
@@ -196,7 +249,11 @@ def test_and_or_follow_kleene(word, rows):
     """``and`` and ``or`` have Kleene's strong truth tables, from whichever side."""
     for left, row in rows.items():
         for right, mark in zip("TF?", row, strict=True):
-            assert truth(f"{MARKS[left]} {word} {MARKS[right]}", t=T, f=F, u=U) is VALUE[mark], (left, word, right)
+            assert truth(f"{MARKS[left]} {word} {MARKS[right]}", t=T, f=F, u=U) is VALUE[mark], (
+                left,
+                word,
+                right,
+            )
 
 
 def test_words_bind_as_people_expect():
@@ -210,7 +267,11 @@ def test_words_bind_as_people_expect():
 
 def test_names_are_told_in_order():
     """``names`` holds each dependency that a condition speaks of, once, from left to right."""
-    assert parse("b.success or (a.failed and not b.done) or ü_1.outputs.x in [1]").names == ("b", "a", "ü_1")
+    assert parse("b.success or (a.failed and not b.done) or ü_1.outputs.x in [1]").names == (
+        "b",
+        "a",
+        "ü_1",
+    )
     assert parse("true").names == ()
 
 
@@ -225,12 +286,18 @@ COMPLETIONS = [
     for status, attempts, blocked in itertools.product(ENDS, (1, 2), (False, True))
     for outputs in (OUTPUT_CHOICES if status == "completed" else ({},))
 ]
-OPEN = [{"status": s, "attempts": 1, "was_blocked": b, "outputs": {}} for s in ("pending", "in_progress") for b in (False, True)]
+OPEN = [
+    {"status": s, "attempts": 1, "was_blocked": b, "outputs": {}}
+    for s in ("pending", "in_progress")
+    for b in (False, True)
+]
 
-facts = st.sampled_from(NAMES).flatmap(lambda n: st.sampled_from([*OUTCOMES, "status", "attempts", "x"]).map(lambda f: ("fact", n, f)))
-literals = st.sampled_from([True, False, 1, 2, 0.5, "completed", "failed", "s", None, [], [1, 2], ["completed", "s"]]).map(
-    lambda v: ("is", v)
+facts = st.sampled_from(NAMES).flatmap(
+    lambda n: st.sampled_from([*OUTCOMES, "status", "attempts", "x"]).map(lambda f: ("fact", n, f))
 )
+literals = st.sampled_from(
+    [True, False, 1, 2, 0.5, "completed", "failed", "s", None, [], [1, 2], ["completed", "s"]]
+).map(lambda v: ("is", v))
 booleans = st.sampled_from([True, False]).map(lambda v: ("is", v))
 SIGNS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in")
 
@@ -239,8 +306,15 @@ def bigger(inner):
     """Combine smaller expressions to bigger ones."""
     return st.one_of(
         st.tuples(st.just("not"), inner),
-        st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3).map(tuple)),
-        st.tuples(st.just("compare"), facts | inner.filter(lambda node: node[0] != "is"), st.sampled_from(SIGNS), facts | literals),
+        st.tuples(
+            st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3).map(tuple)
+        ),
+        st.tuples(
+            st.just("compare"),
+            facts | inner.filter(lambda node: node[0] != "is"),
+            st.sampled_from(SIGNS),
+            facts | literals,
+        ),
         st.tuples(st.just("compare"), literals, st.sampled_from(SIGNS), facts),
     )
 
@@ -267,7 +341,11 @@ def written(value):
     """Write a literal."""
     if isinstance(value, list):
         return f"[{', '.join(written(v) for v in value)}]"
-    return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return (
+        {True: "true", False: "false", None: "null"}[value]
+        if value is None or isinstance(value, bool)
+        else repr(value)
+    )
 
 
 UNKNOWN = object()
@@ -287,10 +365,18 @@ def value_of(node, world):
         return UNKNOWN
     if fact == "x":
         return state["outputs"].get("x", UNKNOWN)
-    named = {"success": "completed", "failed": "failed", "cancelled": "cancelled", "skipped": "skipped"}
-    return {"blocked": False, "done": True, "status": state["status"], "attempts": state["attempts"]}.get(
-        fact, state["status"] == named.get(fact)
-    )
+    named = {
+        "success": "completed",
+        "failed": "failed",
+        "cancelled": "cancelled",
+        "skipped": "skipped",
+    }
+    return {
+        "blocked": False,
+        "done": True,
+        "status": state["status"],
+        "attempts": state["attempts"],
+    }.get(fact, state["status"] == named.get(fact))
 
 
 def judge(node, world):
@@ -319,7 +405,10 @@ def compared(left, sign, right):
         return None
     if sign in ("==", "!="):
         return (left == right) == (sign == "==")
-    kinds = {str if isinstance(v, str) else float if type(v) in (int, float) else None for v in (left, right)}
+    kinds = {
+        str if isinstance(v, str) else float if type(v) in (int, float) else None
+        for v in (left, right)
+    }
     if len(kinds) != 1 or None in kinds:
         return None
     return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[sign]
@@ -327,7 +416,10 @@ def compared(left, sign, right):
 
 def tasks_of(world):
     """Turn a world of plain dictionaries into the tasks it describes."""
-    return {name: task(name, s["status"], **{k: s[k] for k in ("outputs", "attempts", "was_blocked")}) for name, s in world.items()}
+    return {
+        name: task(name, s["status"], **{k: s[k] for k in ("outputs", "attempts", "was_blocked")})
+        for name, s in world.items()
+    }
 
 
 worlds = st.fixed_dictionaries(dict.fromkeys(NAMES, st.sampled_from([*OPEN, *COMPLETIONS])))
@@ -337,7 +429,10 @@ def completions(world, names):
     """Yield every world in which the open tasks among *names* have ended; having been blocked stays."""
     open_names = [name for name in names if world[name]["status"] not in ENDS]
     for ends in itertools.product(COMPLETIONS, repeat=len(open_names)):
-        if all(end["was_blocked"] or not world[name]["was_blocked"] for name, end in zip(open_names, ends, strict=True)):
+        if all(
+            end["was_blocked"] or not world[name]["was_blocked"]
+            for name, end in zip(open_names, ends, strict=True)
+        ):
             yield world | dict(zip(open_names, ends, strict=True))
 
 
@@ -354,7 +449,9 @@ def test_a_decision_is_never_taken_back(expression, world):
     """True or False now is the same True or False in every way in which the open tasks can end."""
     condition = parse(render(expression))
     now = decide(condition, tasks_of(world))
-    if now is not None and len([n for n in condition.names if world[n]["status"] not in ENDS]) < len(NAMES):
+    if now is not None and len(
+        [n for n in condition.names if world[n]["status"] not in ENDS]
+    ) < len(NAMES):
         assert {judge(expression, ended) for ended in completions(world, condition.names)} == {now}
 
 
@@ -368,7 +465,9 @@ def test_undecided_names_what_it_hangs_on(expression, world):
     assert set(names) <= set(condition.names)
     if decide(condition, tasks) is not None:
         assert names == ()
-    elif all(tasks[name].status.is_terminal for name in names) and len([n for n in condition.names if n not in names]) < len(NAMES):
+    elif all(tasks[name].status.is_terminal for name in names) and len(
+        [n for n in condition.names if n not in names]
+    ) < len(NAMES):
         assert {judge(expression, ended) for ended in completions(world, condition.names)} == {None}
 
 
@@ -457,12 +556,32 @@ def test_the_pointer_stands_under_the_trouble():
     ("fits", "too_much", "problem"),
     [
         ("a.done".ljust(MAX_LENGTH), "a.done".ljust(MAX_LENGTH + 1), "characters long"),
-        ("(" * MAX_DEPTH + "a.done" + ")" * MAX_DEPTH, "(" * (MAX_DEPTH + 1) + "a.done" + ")" * (MAX_DEPTH + 1), "nested deeper"),
+        (
+            "(" * MAX_DEPTH + "a.done" + ")" * MAX_DEPTH,
+            "(" * (MAX_DEPTH + 1) + "a.done" + ")" * (MAX_DEPTH + 1),
+            "nested deeper",
+        ),
         ("not " * MAX_DEPTH + "a.done", "not " * (MAX_DEPTH + 1) + "a.done", "nested deeper"),
-        (f"a.status < '{'x' * (MAX_LITERAL - 2)}'", f"a.status < '{'x' * (MAX_LITERAL - 1)}'", "literal of"),
-        (f"a.attempts == {'1' * MAX_LITERAL}", f"a.attempts == {'1' * (MAX_LITERAL + 1)}", "literal of"),
-        (" or ".join(["a.done"] * MAX_ITEMS), " or ".join(["a.done"] * (MAX_ITEMS + 1)), "operands"),
-        (f"a.attempts in [{','.join('1' * (MAX_ITEMS - 2))}]", f"a.attempts in [{','.join('1' * (MAX_ITEMS - 1))}]", "operands"),
+        (
+            f"a.status < '{'x' * (MAX_LITERAL - 2)}'",
+            f"a.status < '{'x' * (MAX_LITERAL - 1)}'",
+            "literal of",
+        ),
+        (
+            f"a.attempts == {'1' * MAX_LITERAL}",
+            f"a.attempts == {'1' * (MAX_LITERAL + 1)}",
+            "literal of",
+        ),
+        (
+            " or ".join(["a.done"] * MAX_ITEMS),
+            " or ".join(["a.done"] * (MAX_ITEMS + 1)),
+            "operands",
+        ),
+        (
+            f"a.attempts in [{','.join('1' * (MAX_ITEMS - 2))}]",
+            f"a.attempts in [{','.join('1' * (MAX_ITEMS - 1))}]",
+            "operands",
+        ),
     ],
 )
 def test_size_and_depth_are_bounded(fits, too_much, problem):
@@ -498,7 +617,28 @@ def test_arbitrary_text_is_understood_or_refused(text):
 
 
 PIECES = (
-    *("a", "b", ".", "success", "failed", "outputs", "status", "x", "[", "]", "(", ")", ",", "==", "!=", "<", ">=", "in", "not", "and"),
+    *(
+        "a",
+        "b",
+        ".",
+        "success",
+        "failed",
+        "outputs",
+        "status",
+        "x",
+        "[",
+        "]",
+        "(",
+        ")",
+        ",",
+        "==",
+        "!=",
+        "<",
+        ">=",
+        "in",
+        "not",
+        "and",
+    ),
     *(
         "or",
         "true",
@@ -539,7 +679,11 @@ def test_a_damaged_condition_is_understood_or_refused(text, data):
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(start, min(len(text), start + 8)))
-        text = text[:start] + data.draw(st.sampled_from(["", *PIECES, text[start:end] * 2])) + text[end:]
+        text = (
+            text[:start]
+            + data.draw(st.sampled_from(["", *PIECES, text[start:end] * 2]))
+            + text[end:]
+        )
     understood_or_refused(text)
 
 
@@ -568,7 +712,15 @@ def test_a_damaged_condition_is_understood_or_refused(text, data):
         "< 1 ",
         "in ",
         "== (",
-        *(" ", "\n", "\u00a0", "a.success and ", "a.success or not (", "x.outputs.y in [1,2] and ", "\U0001f600"),
+        *(
+            " ",
+            "\n",
+            "\u00a0",
+            "a.success and ",
+            "a.success or not (",
+            "x.outputs.y in [1,2] and ",
+            "\U0001f600",
+        ),
     ],
 )
 def test_the_longest_text_costs_little(unit):

@@ -23,7 +23,12 @@ import dying
 import vespera_orchestrator as vespera
 from vespera_orchestrator.artifacts.content.folder import Collected, FolderContent
 from vespera_orchestrator.contracts import ContentStore
-from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, ReadOnlyError, StoreUnavailableError
+from vespera_orchestrator.errors import (
+    CorruptContentError,
+    InvalidInputError,
+    ReadOnlyError,
+    StoreUnavailableError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +132,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         FolderContent(tmp_path / "file").put(b"x")
     (tmp_path / ".task_orchestrator").mkdir()
     (tmp_path / ".task_orchestrator" / "artifacts").write_text("in the way")
-    with pytest.raises(ReadOnlyError, match=r"artifacts cannot be written .a file stands where a folder should be"):
+    with pytest.raises(
+        ReadOnlyError, match=r"artifacts cannot be written .a file stands where a folder should be"
+    ):
         vespera.open(tmp_path)
 
 
@@ -169,11 +176,15 @@ def test_no_room_leaves_nothing(content):
 def test_what_is_acknowledged_is_durable(content, monkeypatch):
     """Bytes before their name, the name before the call returns; the folder of folders only as long as it is not known to be."""
     content.put(b"warm up")
-    same_prefix = next(b"%d" % n for n in range(10_000) if sha(b"%d" % n)[:2] == sha(b"warm up")[:2])
+    same_prefix = next(
+        b"%d" % n for n in range(10_000) if sha(b"%d" % n)[:2] == sha(b"warm up")[:2]
+    )
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
-    monkeypatch.setattr(os, "replace", lambda source, target: (calls.append("replace"), replace(source, target)))
+    monkeypatch.setattr(
+        os, "replace", lambda source, target: (calls.append("replace"), replace(source, target))
+    )
     content.put(same_prefix)
     assert calls == ["fsync", "replace", "fsync"]
     calls.clear()
@@ -216,7 +227,12 @@ def test_what_saves_room_is_compressed(content, data, packed):
         assert data[:10] + stream.read() == data
 
 
-@given(parts=st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 30_000)), max_size=6), piece=st.integers(1, 70_000))
+@given(
+    parts=st.lists(
+        st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 30_000)), max_size=6
+    ),
+    piece=st.integers(1, 70_000),
+)
 @settings(max_examples=40, deadline=None)
 def test_whatever_is_put_comes_back(tmp_path_factory, parts, piece):
     """Any bytes, given at once or in driblets of any size."""
@@ -245,7 +261,14 @@ def test_what_was_kept_as_it_is_stays_readable(content):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-5], lambda b: b[:0], lambda b: b[:100] + b"?" + b[101:], lambda b: TEXT[: len(b)]], ids=range(4)
+    "damage",
+    [
+        lambda b: b[:-5],
+        lambda b: b[:0],
+        lambda b: b[:100] + b"?" + b[101:],
+        lambda b: TEXT[: len(b)],
+    ],
+    ids=range(4),
 )
 def test_a_damaged_frame_is_named_and_replaced(content, damage):
     """Cut short, emptied, changed or no frame at all: never handed out, never a foreign error, and repaired by the next put."""
@@ -302,7 +325,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 def grown_by_mb(folder: Path, size: int) -> int:
     """Return by how many MB a process grew that put, read and verified a compressible and an incompressible content of this size."""
-    ended = subprocess.run([sys.executable, "-c", MEMORY, str(folder), str(size)], check=True, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(folder), str(size)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return int(ended.stdout)
 
 
@@ -351,7 +379,12 @@ def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
     assert "would take away 2 contents" in str(told)
     done = collect(content, kept)
     assert (done.contents, done.leftovers, done.kept, done.size_bytes) == (2, 1, 1, told.size_bytes)
-    assert [content.verify(digest) is None for digest in (kept, young, gone, packed)] == [True, True, False, False]
+    assert [content.verify(digest) is None for digest in (kept, young, gone, packed)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert (content.folder / "ab" / "notes.txt").exists()
     assert (content.folder / "tmp" / "running").exists()
     assert collect(content, kept).contents == 0
@@ -411,7 +444,10 @@ def test_what_a_killed_collector_had_moved_aside(content):
     age(content.folder)
     (content.folder / "leaving").mkdir()
     for digest, suffix in ((needed, ".zst"), (gone, "")):
-        os.replace(content.folder / digest[:2] / f"{digest[2:]}{suffix}", content.folder / "leaving" / f"{digest}{suffix}")
+        os.replace(
+            content.folder / digest[:2] / f"{digest[2:]}{suffix}",
+            content.folder / "leaving" / f"{digest}{suffix}",
+        )
     assert (content.read(needed), content.read(gone)) == (TEXT, b"gone")
     collect(content, needed)
     assert [content.verify(digest) is None for digest in (needed, gone)] == [True, False]
@@ -457,7 +493,11 @@ def race(folder: Path, seconds: float) -> tuple[int, int]:
     (folder / "records").mkdir()
     words = ["ada", "bob", "cyd", "dan", "collector", "collector"]
     processes = [
-        subprocess.Popen([sys.executable, "-c", RACING, str(folder), word, str(seconds)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", RACING, str(folder), word, str(seconds)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for word in words
     ]
     told = [process.communicate(timeout=seconds + 60)[0] for process in processes]
@@ -565,6 +605,8 @@ print("full disk" if mounted else "limit")
 
 def test_a_full_disk(tmp_path):
     """On a disk of 1 MB (or, where none can be made, under a limit): retryable, nothing left, and smaller things still go in."""
-    ended = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=False, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], check=False, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() in {"full disk", "limit"}

@@ -62,8 +62,13 @@ except errors.MissingDependencyError as exc:
 
 def test_only_the_contract_needs_pytest():
     """The clock and the store in memory work without pytest; the contract says what to install."""
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{MissingDependencyError('StoreContract', 'pytest', 'python -m pip install pytest')}\n"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True
+    )
+    assert (
+        done.stdout
+        == f"{MissingDependencyError('StoreContract', 'pytest', 'python -m pip install pytest')}\n"
+    )
 
 
 class TestPostgres(StoreContract):

@@ -15,13 +15,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, Session, TaskDraft, new_id
+from vespera_orchestrator._model import (
+    ArtifactDraft,
+    Ending,
+    NextAction,
+    Session,
+    TaskDraft,
+    new_id,
+)
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents, engine
 from vespera_orchestrator.documents.markdown import code, fences, inline, parts, quote
-from vespera_orchestrator.documents.sections import MarkerError, begin_marker, bodies, end_marker, framed, parse, replace
+from vespera_orchestrator.documents.sections import (
+    MarkerError,
+    begin_marker,
+    bodies,
+    end_marker,
+    framed,
+    parse,
+    replace,
+)
 from vespera_orchestrator.documents.sources import PROJECT_TYPES, read_python
-from vespera_orchestrator.errors import DocumentUpdateError, InvalidInputError, SessionNotFoundError, TemplateError
+from vespera_orchestrator.errors import (
+    DocumentUpdateError,
+    InvalidInputError,
+    SessionNotFoundError,
+    TemplateError,
+)
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
@@ -37,7 +57,9 @@ CHANGELOG = "docs/changelog.md"
 class Project:
     """A project in a folder, with a clock that moves a minute with every completed task."""
 
-    def __init__(self, folder: Path, project_type: str | None, *, config: Config | None = None) -> None:
+    def __init__(
+        self, folder: Path, project_type: str | None, *, config: Config | None = None
+    ) -> None:
         self.now = START
         self.home = Home(folder / ".task_orchestrator", folder, config or Config()).create()
         self.store = SQLiteStore.open(self.home.database, clock=lambda: self.now)
@@ -46,23 +68,43 @@ class Project:
         self.documents = self.opened()
 
     def begin(self, project_type: str | None, *, parent: str | None = None) -> Session:
-        return self.store.start_session(Session(new_id("s"), "a goal", project_type, parent, {}, self.now, self.now))
+        return self.store.start_session(
+            Session(new_id("s"), "a goal", project_type, parent, {}, self.now, self.now)
+        )
 
     def opened(self, session: Session | None = None) -> Documents:
         """Documents as a process that has just started sees them."""
-        return Documents(Scope(self.home, self.store, session_id=(session or self.session).id), self.content)
+        return Documents(
+            Scope(self.home, self.store, session_id=(session or self.session).id), self.content
+        )
 
-    def draft(self, title: str, text: str, kind: str = "general", media_type: str = "text/markdown", tags: tuple[str, ...] = ()):
+    def draft(
+        self,
+        title: str,
+        text: str,
+        kind: str = "general",
+        media_type: str = "text/markdown",
+        tags: tuple[str, ...] = (),
+    ):
         digest, size = self.content.put(text.encode())
         return ArtifactDraft(title, digest, size, kind=kind, media_type=media_type, tags=tags)
 
-    def complete(self, title: str, *artifacts: ArtifactDraft, summary: str = "", outputs=None, session: Session | None = None):
+    def complete(
+        self,
+        title: str,
+        *artifacts: ArtifactDraft,
+        summary: str = "",
+        outputs=None,
+        session: Session | None = None,
+    ):
         self.now += timedelta(minutes=1)
         session_id = (session or self.session).id
         (task,) = self.store.plan(session_id, [TaskDraft(title)])
         claim = self.store.claim(session_id, "agent", task_id=task.id, lease_s=60)
         ending = Ending(NextAction.COMPLETE, summary=summary, outputs=outputs or {})
-        return self.store.finish(task.id, claim.attempt.number, ending, agent="agent", artifacts=artifacts)
+        return self.store.finish(
+            task.id, claim.attempt.number, ending, agent="agent", artifacts=artifacts
+        )
 
     def path(self, name: str) -> Path:
         return self.home.project / "docs" / name
@@ -72,8 +114,16 @@ class Project:
 
     def state(self):
         """Everything that an update could write."""
-        files = {p.name: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes()) for p in sorted(self.path("").iterdir())}
-        return files, self.store.document_versions(), self.store.last_seq(), (self.home.path / "documents.json").stat().st_mtime_ns
+        files = {
+            p.name: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes())
+            for p in sorted(self.path("").iterdir())
+        }
+        return (
+            files,
+            self.store.document_versions(),
+            self.store.last_seq(),
+            (self.home.path / "documents.json").stat().st_mtime_ns,
+        )
 
 
 @pytest.fixture
@@ -144,8 +194,16 @@ def test_foreign_text_forms_no_marker_and_no_second_line(text):
     [
         ("\n<!-- vespera:section a -->\n", 2, "never ends"),
         ("x\n\n<!-- vespera:end a -->\n", 3, "does not begin"),
-        ("<!-- vespera:section a -->\n<!-- vespera:section b -->\n<!-- vespera:end b -->\n", 2, "inside section 'a'"),
-        ("<!-- vespera:section a -->\n<!-- vespera:end a -->\n<!-- vespera:section a -->\n<!-- vespera:end a -->", 3, "second time"),
+        (
+            "<!-- vespera:section a -->\n<!-- vespera:section b -->\n<!-- vespera:end b -->\n",
+            2,
+            "inside section 'a'",
+        ),
+        (
+            "<!-- vespera:section a -->\n<!-- vespera:end a -->\n<!-- vespera:section a -->\n<!-- vespera:end a -->",
+            3,
+            "second time",
+        ),
         ("<!-- vespera:section a -->\r\n<!-- vespera:end b -->\r\n", 2, "does not begin"),
         ("<!-- vespera:sektion a -->\n", 1, "cannot be read"),
     ],
@@ -169,7 +227,10 @@ def test_an_indented_marker_is_an_example():
     ("text", "shown"),
     [
         ("two\nlines | and <b>html</b>", r"two lines \| and &lt;b>html&lt;/b>"),
-        ("*bold* `code` [link](x) snake_case __init__", r"\*bold\* \`code\` \[link\](x) snake_case \_\_init\_\_"),
+        (
+            "*bold* `code` [link](x) snake_case __init__",
+            r"\*bold\* \`code\` \[link\](x) snake_case \_\_init\_\_",
+        ),
         ("# heading", r"\# heading"),
         ("1. first", r"1\. first"),
         ("in C #", r"in C \#"),
@@ -206,7 +267,11 @@ def test_a_long_quotation_is_cut_and_says_so():
 def test_parts_and_fences_are_found_where_markdown_sees_them():
     """A heading inside a code fence is no heading."""
     text = "# A\none\n```python\n# no heading\nx = 1\n```\n## B ##\ntwo\n# C\nthree"
-    assert [(part.title, part.text.split("\n")[-1]) for part in parts(text)] == [("A", "two"), ("B", "two"), ("C", "three")]
+    assert [(part.title, part.text.split("\n")[-1]) for part in parts(text)] == [
+        ("A", "two"),
+        ("B", "two"),
+        ("C", "three"),
+    ]
     assert fences(text, frozenset({"python"})) == ["# no heading\nx = 1\n"]
 
 
@@ -236,11 +301,18 @@ def test_python_is_read_without_being_run():
         ("`async def later()`", ""),
         ("`class Thing(Base, metaclass=M)`", "A thing."),
     ]
-    assert [m.signature for m in definitions[2].members] == ["`def __init__(self, x)`", "`@property def size(self) -> int`"]
-    assert [d.signature for d in read_python("__all__ = ['_odd']\ndef _odd(): ...\ndef other(): ...")[1]] == ["`def _odd()`"]
+    assert [m.signature for m in definitions[2].members] == [
+        "`def __init__(self, x)`",
+        "`@property def size(self) -> int`",
+    ]
+    assert [
+        d.signature for d in read_python("__all__ = ['_odd']\ndef _odd(): ...\ndef other(): ...")[1]
+    ] == ["`def _odd()`"]
 
 
-@pytest.mark.parametrize("source", ["def (", "x = '\0'", "(" * 5000 + ")" * 5000, "a" + "+a" * 100_000])
+@pytest.mark.parametrize(
+    "source", ["def (", "x = '\0'", "(" * 5000 + ")" * 5000, "a" + "+a" * 100_000]
+)
 def test_python_that_cannot_be_read_is_no_trouble(source):
     """Somebody's broken or absurd file does not stop a document."""
     doc, definitions, _ = read_python(source)
@@ -253,19 +325,33 @@ def test_python_that_cannot_be_read_is_no_trouble(source):
 def test_software_documents_tell_what_was_done(make):
     """Changelog, API reference and architecture follow from completed tasks, with the ids of their artifacts."""
     project = make()
-    module = project.draft("src/app/core.py", 'def run(n: int) -> None:\n    """Run it."""\n', "file", "text/x-python")
+    module = project.draft(
+        "src/app/core.py", 'def run(n: int) -> None:\n    """Run it."""\n', "file", "text/x-python"
+    )
     hidden = project.draft("tests/test_core.py", "def test_run(): ...\n", "file", "text/x-python")
-    notes = project.draft("Work", "# Work\n\n## Design decisions\n\nSQLite it is.\n\n## Rest\n\nnothing\n")
-    first = project.complete("Build the core", module, hidden, notes, summary="It runs.", outputs={"coverage": 0.9})
-    second = project.complete("Write snippets", project.draft("Snippets", "```python\ndef extra(): ...\n```\n", "code"))
+    notes = project.draft(
+        "Work", "# Work\n\n## Design decisions\n\nSQLite it is.\n\n## Rest\n\nnothing\n"
+    )
+    first = project.complete(
+        "Build the core", module, hidden, notes, summary="It runs.", outputs={"coverage": 0.9}
+    )
+    second = project.complete(
+        "Write snippets", project.draft("Snippets", "```python\ndef extra(): ...\n```\n", "code")
+    )
     report = project.documents.update()
-    assert [version.path for version in report.written] == ["docs/api_reference.md", CHANGELOG, "docs/architecture.md"]
+    assert [version.path for version in report.written] == [
+        "docs/api_reference.md",
+        CHANGELOG,
+        "docs/architecture.md",
+    ]
 
     changelog = project.text("changelog.md")
     ids = {artifact.title: artifact.id for artifact in first.artifacts}
     assert "### 2026-03-01" in changelog
     assert changelog.index("Write snippets") < changelog.index("Build the core")
-    assert f'<a id="{first.task.id}"></a>**Build the core** (`build_the_core`): It runs.' in changelog
+    assert (
+        f'<a id="{first.task.id}"></a>**Build the core** (`build_the_core`): It runs.' in changelog
+    )
     assert f"src/app/core.py `{ids['src/app/core.py']}`" in changelog
     assert "`coverage` = `0.9`" in changelog
 
@@ -273,7 +359,10 @@ def test_software_documents_tell_what_was_done(make):
     assert "- `def run(n: int) -> None` — Run it." in api
     assert "test_run" not in api
     assert "- `def extra()`" in api
-    assert f"artifact `{second.artifacts[0].id}`, task [`write_snippets`](changelog.md#{second.task.id})" in api
+    assert (
+        f"artifact `{second.artifacts[0].id}`, task [`write_snippets`](changelog.md#{second.task.id})"
+        in api
+    )
 
     architecture = project.text("architecture.md")
     assert f"- `src/app`: `core.py` (artifact `{ids['src/app/core.py']}`)" in architecture
@@ -287,11 +376,17 @@ def test_software_documents_tell_what_was_done(make):
 def test_research_documents_collect_literature_methods_and_findings(make):
     """What an artifact is, its tags and its headings decide where it is told of; references are gathered."""
     project = make("research_project")
-    review = project.draft("Review", "See https://example.org/a_b. (Smith et al., 2020), doi 10.1000/182.", "literature")
+    review = project.draft(
+        "Review",
+        "See https://example.org/a_b. (Smith et al., 2020), doi 10.1000/182.",
+        "literature",
+    )
     tagged = project.draft("Interviews", "We asked.", tags=("method",))
     project.complete("Read", review)
     project.complete("Ask", tagged)
-    done = project.complete("Conclude", project.draft("Work", "## Key findings\n\nIt holds.\n\n## Aside\n\nno\n"))
+    done = project.complete(
+        "Conclude", project.draft("Work", "## Key findings\n\nIt holds.\n\n## Aside\n\nno\n")
+    )
     project.documents.update()
     literature = project.text("literature_review.md")
     assert "- <https://example.org/a_b> (artifact `" in literature
@@ -303,13 +398,20 @@ def test_research_documents_collect_literature_methods_and_findings(make):
     findings = project.text("findings.md")
     assert "> It holds." in findings
     assert "no" not in bodies(findings)["findings"].split()
-    assert f"artifact `{done.artifacts[0].id}`, task [`conclude`](methodology.md#{done.task.id})" in findings
+    assert (
+        f"artifact `{done.artifacts[0].id}`, task [`conclude`](methodology.md#{done.task.id})"
+        in findings
+    )
 
 
 def test_creative_documents_collect_world_characters_and_plot(make):
     """A world, its characters and the plot are found by kind, tag or heading."""
     project = make("creative_writing")
-    project.complete("Invent", project.draft("Mira", "A pilot.", "character"), project.draft("Notes", "## The world\n\nFlat.\n"))
+    project.complete(
+        "Invent",
+        project.draft("Mira", "A pilot.", "character"),
+        project.draft("Notes", "## The world\n\nFlat.\n"),
+    )
     project.complete("Arrange", project.draft("Acts", "Three.", tags=("plot_outline",)))
     project.documents.update()
     assert "> A pilot." in project.text("character_sheets.md")
@@ -325,7 +427,9 @@ def test_only_completed_work_is_told(make):
     (task,) = project.store.plan(project.session.id, [TaskDraft("Open work")])
     project.store.claim(project.session.id, "agent", task_id=task.id, lease_s=60)
     for text in ("## Design\n\nunfinished\n", "## Design\n\nstill unfinished\n"):
-        project.store.save_artifact(project.session.id, project.draft("D", text), task_id=task.id, attempt=1, agent="agent")
+        project.store.save_artifact(
+            project.session.id, project.draft("D", text), task_id=task.id, attempt=1, agent="agent"
+        )
     project.documents.update()
     assert "nfinished" not in project.text("architecture.md")
     project.store.finish(task.id, 1, Ending(NextAction.COMPLETE), agent="agent")
@@ -348,7 +452,10 @@ def test_sessions_of_one_type_share_their_documents(make):
     project.begin("creative_writing")
     project.opened(later).update()
     text = project.text("changelog.md")
-    places = [text.index(title) for title in ("First again", "Below it", "Second session", "First session")]
+    places = [
+        text.index(title)
+        for title in ("First again", "Below it", "Second session", "First session")
+    ]
     assert places == sorted(places), "the latest first, whatever session it is of"
     assert project.opened().update().written == ()
     assert project.opened(below).update().written == ()
@@ -398,7 +505,12 @@ def test_an_update_without_news_writes_nothing(make):
     for documents in (project.documents, project.opened()):
         assert documents.update().written == ()
     files, versions, _, state = project.state()
-    assert (files, versions, seq, state) == (before[0], before[1], project.store.last_seq(), before[3])
+    assert (files, versions, seq, state) == (
+        before[0],
+        before[1],
+        project.store.last_seq(),
+        before[3],
+    )
 
 
 def test_the_rooms_behind_stay_shut_until_there_is_something_to_render(make):
@@ -406,7 +518,9 @@ def test_the_rooms_behind_stay_shut_until_there_is_something_to_render(make):
     project = make()
     project.complete("Work")
     project.documents.update()
-    script = _CHILD + "print(orch.update()); print(sorted({'jinja2', 'filelock'} & sys.modules.keys()))"
+    script = (
+        _CHILD + "print(orch.update()); print(sorted({'jinja2', 'filelock'} & sys.modules.keys()))"
+    )
     done = _child(project, script)
     assert done.communicate(timeout=30)[0].splitlines() == ["documents: nothing to change", "[]"]
 
@@ -433,7 +547,12 @@ def test_a_damaged_state_file_costs_nothing_but_a_look(make):
     project.complete("Work")
     project.documents.update()
     before = project.state()[0]
-    for text in ("", "[]", '{"layout": 1}', '{"layout": 1, "types": {"software_development": {"seq": "x"}}}'):
+    for text in (
+        "",
+        "[]",
+        '{"layout": 1}',
+        '{"layout": 1, "types": {"software_development": {"seq": "x"}}}',
+    ):
         (project.home.path / "documents.json").write_text(text)
         assert project.opened().update().written == ()
     assert project.state()[0] == before
@@ -469,7 +588,9 @@ def test_several_threads_update_at_once(make):
     for number in range(8):
         project.complete(f"Task {number}", project.draft("N", f"## Design\n\n{number}\n"))
     with ThreadPoolExecutor(4) as pool:
-        calls = [pool.submit(call) for call in (project.documents.update, project.documents.check) * 4]
+        calls = [
+            pool.submit(call) for call in (project.documents.update, project.documents.check) * 4
+        ]
         reports = [call.result() for call in calls[::2]]
     assert sum(len(report.written) for report in reports) == 3
     assert project.documents.check() == []
@@ -522,8 +643,12 @@ def test_a_file_without_markers_is_left_alone(make):
     assert project.documents.versions(CHANGELOG) == []
     (found,) = project.documents.check()
     assert f"{begin_marker('changelog')}\n{end_marker('changelog')}" in found
-    assert done.task.id not in project.text("architecture.md"), "no link into a document that has no such place"
-    project.path("changelog.md").write_text(f"my own\n{begin_marker('changelog')}\n{end_marker('changelog')}\n")
+    assert done.task.id not in project.text("architecture.md"), (
+        "no link into a document that has no such place"
+    )
+    project.path("changelog.md").write_text(
+        f"my own\n{begin_marker('changelog')}\n{end_marker('changelog')}\n"
+    )
     project.documents.update()
     assert project.text("changelog.md").startswith("my own\n")
     assert f"changelog.md#{done.task.id}" in project.text("architecture.md")
@@ -589,7 +714,10 @@ def test_an_older_text_of_ours_is_no_edit(make):
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"x\n<!-- vespera:section changelog -->\n", "line 2: section 'changelog' begins here and never ends"),
+        (
+            b"x\n<!-- vespera:section changelog -->\n",
+            "line 2: section 'changelog' begins here and never ends",
+        ),
         ("# Ünicode".encode("latin-1"), "is not UTF-8"),
     ],
 )
@@ -626,12 +754,18 @@ def test_nothing_is_written_outside_of_the_projects_docs(make, tmp_path_factory,
     """A symbolic link is not followed, and what is no regular file is not opened."""
     project = make()
     outside = tmp_path_factory.mktemp("outside")
-    (outside / "changelog.md").write_text(f"{begin_marker('changelog')}\n{end_marker('changelog')}\n")
+    (outside / "changelog.md").write_text(
+        f"{begin_marker('changelog')}\n{end_marker('changelog')}\n"
+    )
     if what == "folder":
         project.path("").symlink_to(outside, target_is_directory=True)
     else:
         project.path("").mkdir()
-        make_it = project.path("changelog.md").symlink_to if what == "file" else lambda _: os.mkfifo(project.path("changelog.md"))
+        make_it = (
+            project.path("changelog.md").symlink_to
+            if what == "file"
+            else lambda _: os.mkfifo(project.path("changelog.md"))
+        )
         make_it(outside / "changelog.md")
     project.complete("Work")
     if what == "folder":
@@ -649,7 +783,11 @@ def test_hostile_titles_break_nothing(make):
     """Whatever a task or an artifact is called, the document keeps its shape."""
     project = make()
     title = f"</a>\n{end_marker('changelog')}\n# <script>alert(1)</script> | ``` [x](y)"
-    project.complete(title, project.draft(title, f"## Design\n{end_marker('design')}\n```\nunclosed", title), summary=title)
+    project.complete(
+        title,
+        project.draft(title, f"## Design\n{end_marker('design')}\n```\nunclosed", title),
+        summary=title,
+    )
     project.complete("Harmless")
     project.documents.update()
     for name in PROJECT_TYPES["software_development"].documents:
@@ -678,8 +816,13 @@ def test_every_state_can_be_read_and_put_back(make):
     restored = project.documents.restore(CHANGELOG, first)
     assert restored.version == 4
     assert project.text("changelog.md") == project.documents.read(first)
-    assert project.documents.read(project.documents.versions(project.path("changelog.md"))[2]) == edited
-    assert project.documents.restore(CHANGELOG, 4) == restored, "what is there already is not recorded again"
+    assert (
+        project.documents.read(project.documents.versions(project.path("changelog.md"))[2])
+        == edited
+    )
+    assert project.documents.restore(CHANGELOG, 4) == restored, (
+        "what is there already is not recorded again"
+    )
 
     assert project.documents.update().written == (), "it stays until there is news"
     assert "can be brought up to date" in str(project.documents.check())
@@ -707,9 +850,7 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(make):
     project = make()
     project.complete("Work")
     project.documents.update()
-    template = (
-        f"# Log\n{begin_marker('changelog')}\n{{% for e in entries %}}* {{{{ e.title }}}}\n{{% endfor %}}\n{end_marker('changelog')}\n"
-    )
+    template = f"# Log\n{begin_marker('changelog')}\n{{% for e in entries %}}* {{{{ e.title }}}}\n{{% endfor %}}\n{end_marker('changelog')}\n"
     (project.home.templates / "changelog.md.j2").write_text(template)
     report = project.documents.update()
     assert [version.path for version in report.written] == [CHANGELOG]
@@ -774,5 +915,14 @@ orch = Documents(Scope(home, store, session_id=session), FolderContent(home.arti
 
 
 def _child(project: Project, script: str, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", script, str(project.home.project), project.session.id, *args]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        script,
+        str(project.home.project),
+        project.session.id,
+        *args,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def git(folder, *arguments):
     """Run git in *folder*."""
-    command = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments]
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        *arguments,
+    ]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -22,14 +31,18 @@ def repository(folder: Path) -> Path:
     """Make a small repository with code, documents and a broken link."""
     folder.mkdir()
     (folder / "LICENSE").write_text("MIT License\n")
-    (folder / "README.md").write_text("# Small\n\nSee [the guide](guide.md) and [nothing](gone.md).\n")
+    (folder / "README.md").write_text(
+        "# Small\n\nSee [the guide](guide.md) and [nothing](gone.md).\n"
+    )
     (folder / "guide.md").write_text("# Guide\n")
     (folder / "docs").mkdir()
     (folder / "docs" / "architecture.md").write_text("# Mine\n")
     (folder / "odd\nname.txt").write_text("odd\n")
     (folder / os.fsdecode(b"latin\xe9.py")).write_text("x = 1\n")
     for number in range(12):
-        (folder / f"module_{number}.py").write_text(f"def function_{number}(x):\n    return x + {number}\n")
+        (folder / f"module_{number}.py").write_text(
+            f"def function_{number}(x):\n    return x + {number}\n"
+        )
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "first")
@@ -44,7 +57,11 @@ def test_quickstart_on_a_repository_of_the_readers_own(tmp_path):
         (examples / name).write_bytes((ROOT / "examples" / name).read_bytes())
     source = repository(tmp_path / "small")
     done = subprocess.run(
-        [sys.executable, str(examples / "quickstart.py"), str(source)], capture_output=True, text=True, check=False, timeout=200
+        [sys.executable, str(examples / "quickstart.py"), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO " not in done.stdout

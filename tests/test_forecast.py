@@ -27,7 +27,9 @@ CONTENTS = ("x\ny\nz\n" * 4, "X\ny\nz\n" * 4, "x\ny\nz\n" * 3 + "x\ny\nZ\n", "sh
 
 def git(folder, *arguments, check=True):
     """Run git in *folder*."""
-    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False, text=True)
+    run = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, check=False, text=True
+    )
     assert run.returncode == 0 or not check, run.stderr
     return run.stdout.strip()
 
@@ -36,7 +38,9 @@ def git(folder, *arguments, check=True):
 def _identity(monkeypatch, tmp_path):
     """Git knows who commits, and nothing of the machine's own configuration."""
     config = tmp_path / "gitconfig"
-    config.write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n")
+    config.write_text(
+        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
+    )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
 
@@ -103,14 +107,18 @@ def test_conflicts_are_told_before_anybody_has_finished(orch):
     assert [str(clash) for clash in seen.clashes] == ["ann and bob: a", "bob and cem: b"]
     assert seen.worktrees == ("ann", "bob", "cem", "dan")
     assert seen.order == ("dan", "ann", "cem", "bob")
-    assert str(seen) == ("4 worktrees, 2 conflicts ahead:\n  ann and bob: a\n  bob and cem: b\nMerge in this order: dan, ann, cem, bob")
+    assert str(seen) == (
+        "4 worktrees, 2 conflicts ahead:\n  ann and bob: a\n  bob and cem: b\nMerge in this order: dan, ann, cem, bob"
+    )
     assert seen._repr_html_().count("<tr>") == 3
     assert [clash.second for clash in seen.of("bob")] == ["bob", "cem"]
     assert "Conflicts ahead:\n  ann and bob: a\n  bob and cem: b" in str(orch.get_status())
     assert orch.get_status().clashes == ("ann and bob: a", "bob and cem: b")
     for name in seen.order[:3]:
         orch.complete_task(name, summary="s", detailed_work="d")
-    assert [(clash.first, clash.second, clash.paths) for clash in orch.worktrees.forecast().clashes] == [("bob", "integration", ("a", "b"))]
+    assert [
+        (clash.first, clash.second, clash.paths) for clash in orch.worktrees.forecast().clashes
+    ] == [("bob", "integration", ("a", "b"))]
     assert str(orch.worktrees.forecast()).startswith("1 worktree, 1 conflict ahead")
 
 
@@ -126,7 +134,11 @@ def test_what_is_not_saved_yet_counts_when_asked_for(orch):
 
 def test_work_that_waits_is_merged_in_that_order(orch):
     """Of several that wait to be merged the next step names the one that stands in the fewest others' way."""
-    for name, files in (("bob", {"a": "1\n", "b": "1\n"}), ("ann", {"a": "2\n"}), ("cem", {"b": "2\n"})):
+    for name, files in (
+        ("bob", {"a": "1\n", "b": "1\n"}),
+        ("ann", {"a": "2\n"}),
+        ("cem", {"b": "2\n"}),
+    ):
         begin(orch, files, name)
         orch.complete_task(name, summary="s", detailed_work="d", merge="later")
     assert orch.next_step().call == "orch.worktrees.merge('ann')"
@@ -140,11 +152,21 @@ def test_status_loads_nothing_for_a_forecast_that_is_not_needed(project):
         "orch.list_sessions() or orch.initialize_session('g')\nstr(orch.get_status()), orch.next_step()\nprint('pygit2' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
-    assert subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            command, cwd=project, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "False"
+    )
     with vespera.open(project) as orch:
         begin(orch, {"a": "1"}, "ann")
         orch.worktrees.create(agent="not saved yet")
-    assert subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            command, cwd=project, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 def test_a_forecast_that_cannot_be_made_harms_nothing(orch, project):
@@ -152,7 +174,9 @@ def test_a_forecast_that_cannot_be_made_harms_nothing(orch, project):
     for name in ("ann", "bob"):
         begin(orch, {"a": name}, name)
     assert orch.get_status().clashes
-    (project / ".git" / "refs" / "vespera" / "wip" / "ann").write_text("0123456789012345678901234567890123456789\n")
+    (project / ".git" / "refs" / "vespera" / "wip" / "ann").write_text(
+        "0123456789012345678901234567890123456789\n"
+    )
     assert orch.get_status().clashes == ()
 
 
@@ -173,19 +197,30 @@ def test_the_forecast_is_what_merging_brings(repository, landed, mine):
     repo = repository.open()
     start = repo.head.peel(pygit2.Commit)
     tip = written(repo, start, landed, "landed")
-    saved = {name: written(repo, start, files, name) for name, files in zip(AGENTS, mine, strict=True)}
-    records = [Worktree(name, "s", None, name, "", "", str(start.id), "active", None, None, utcnow()) for name in AGENTS]
+    saved = {
+        name: written(repo, start, files, name) for name, files in zip(AGENTS, mine, strict=True)
+    }
+    records = [
+        Worktree(name, "s", None, name, "", "", str(start.id), "active", None, None, utcnow())
+        for name in AGENTS
+    ]
     now = forecast.State(tip, tuple((record, saved[record.name], None) for record in records))
-    seen = {(clash.first, clash.second): clash.paths for clash in forecast.make(repository, now).clashes}
+    seen = {
+        (clash.first, clash.second): clash.paths for clash in forecast.make(repository, now).clashes
+    }
 
     trees = {name: repo[commit].tree for name, commit in saved.items()}
-    alone = {name: repo.merge_trees(start.tree, repo[tip].tree, tree) for name, tree in trees.items()}
+    alone = {
+        name: repo.merge_trees(start.tree, repo[tip].tree, tree) for name, tree in trees.items()
+    }
     for name, index in alone.items():
         assert seen.get((name, "integration"), ()) == conflicts(index)
     for first, second in combinations(AGENTS, 2):
         if alone[first].conflicts is None and alone[second].conflicts is None:
             after = repo[alone[first].write_tree(repo)]
-            assert seen.get((first, second), ()) == conflicts(repo.merge_trees(start.tree, after, trees[second]))
+            assert seen.get((first, second), ()) == conflicts(
+                repo.merge_trees(start.tree, after, trees[second])
+            )
 
 
 def written(repo, start, files, message):
@@ -194,14 +229,30 @@ def written(repo, start, files, message):
     index.read_tree(start.tree)
     for path, content in files.items():
         for other in [entry.path for entry in index]:
-            if other == path or (content is not None and (other.startswith(f"{path}/") or path.startswith(f"{other}/"))):
+            if other == path or (
+                content is not None
+                and (other.startswith(f"{path}/") or path.startswith(f"{other}/"))
+            ):
                 index.remove(other)
         if content is not None:
-            index.add(pygit2.IndexEntry(path, repo.create_blob(content.encode()), pygit2.enums.FileMode.BLOB))
+            index.add(
+                pygit2.IndexEntry(
+                    path, repo.create_blob(content.encode()), pygit2.enums.FileMode.BLOB
+                )
+            )
     who = pygit2.Signature("Ada", "ada@example.org")
     return str(repo.create_commit(None, who, who, message, index.write_tree(repo), [start.id]))
 
 
 def conflicts(index):
     """Return the paths in conflict."""
-    return tuple(sorted({entry.path for entries in index.conflicts or () for entry in entries if entry is not None}))
+    return tuple(
+        sorted(
+            {
+                entry.path
+                for entries in index.conflicts or ()
+                for entry in entries
+                if entry is not None
+            }
+        )
+    )

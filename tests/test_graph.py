@@ -23,12 +23,36 @@ NOW = utcnow()
 PATIENT = settings(deadline=None, derandomize=True, max_examples=60)
 
 
-def task(alias, *needs, title=None, status="pending", effort=None, parent=None, condition=None, names=()):
+def task(
+    alias, *needs, title=None, status="pending", effort=None, parent=None, condition=None, names=()
+):
     """Make a task that waits for *needs*, each an alias or a dependency."""
     edges = tuple(n if isinstance(n, Dependency) else Dependency(f"t_{n}") for n in needs)
     return Task(
-        *(f"t_{alias}", alias, "s", title or alias, "", TaskStatus(status), "standard", "moderate", None, 0, effort, None),
-        *(parent and f"t_{parent}", edges, condition, {name: f"t_{name}" for name in names}, {}, {}, None, None),
+        *(
+            f"t_{alias}",
+            alias,
+            "s",
+            title or alias,
+            "",
+            TaskStatus(status),
+            "standard",
+            "moderate",
+            None,
+            0,
+            effort,
+            None,
+        ),
+        *(
+            parent and f"t_{parent}",
+            edges,
+            condition,
+            {name: f"t_{name}" for name in names},
+            {},
+            {},
+            None,
+            None,
+        ),
         *(0, 0, 3, False, 0, 1.0, None, False, NOW, NOW, None),
     )
 
@@ -43,7 +67,11 @@ DIAMOND = [task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"), task(
 
 def test_levels_hold_what_can_run_side_by_side():
     """Each level holds the tasks whose dependencies lie in the levels before."""
-    assert [set(aliases(level)) for level in TaskGraph(DIAMOND).levels()] == [{"a", "alone"}, {"b", "c"}, {"d"}]
+    assert [set(aliases(level)) for level in TaskGraph(DIAMOND).levels()] == [
+        {"a", "alone"},
+        {"b", "c"},
+        {"d"},
+    ]
     assert TaskGraph([]).levels() == []
 
 
@@ -52,14 +80,20 @@ def test_a_parent_comes_after_its_subtasks():
     graph = TaskGraph([task("p"), task("one", parent="p"), task("two", "one", parent="p")])
     assert [aliases(level) for level in graph.levels()] == [["one"], ["two"], ["p"]]
     assert graph.nx.edges["t_one", "t_p"]["kind"] == "part"
-    assert graph.nx.edges["t_one", "t_two"] == {"kind": "dependency", "on": "success", "condition": None}
+    assert graph.nx.edges["t_one", "t_two"] == {
+        "kind": "dependency",
+        "on": "success",
+        "condition": None,
+    }
 
 
 def test_a_subtask_that_its_parent_also_waits_for_is_one_edge():
     """Hierarchy and dependency between the same two tasks are drawn once, as the dependency, in whatever order they come."""
     tasks = [task("p", Dependency("t_c", "failure")), task("c", parent="p")]
     for order in (tasks, tasks[::-1]):
-        assert dict(TaskGraph(order).nx.edges) == {("t_c", "t_p"): {"kind": "dependency", "on": "failure", "condition": None}}
+        assert dict(TaskGraph(order).nx.edges) == {
+            ("t_c", "t_p"): {"kind": "dependency", "on": "failure", "condition": None}
+        }
 
 
 def test_ancestors_and_descendants_are_all_that_comes_before_and_after():
@@ -92,20 +126,37 @@ def plans(draw):
     tasks = []
     for number in range(count):
         needs = draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else set()
-        status = draw(st.sampled_from(["pending", "pending", "in_progress", "blocked", "completed", "skipped"]))
-        tasks.append(task(f"n{number}", *(f"n{n}" for n in sorted(needs)), status=status, effort=draw(st.sampled_from(EFFORTS))))
+        status = draw(
+            st.sampled_from(
+                ["pending", "pending", "in_progress", "blocked", "completed", "skipped"]
+            )
+        )
+        tasks.append(
+            task(
+                f"n{number}",
+                *(f"n{n}" for n in sorted(needs)),
+                status=status,
+                effort=draw(st.sampled_from(EFFORTS)),
+            )
+        )
     return tasks
 
 
 def hours(path):
     """How long a chain of tasks takes; a task without an estimate counts one hour."""
-    return sum({None: 1.0, "0 h": 0.0, "30 min": 0.5, "2 hours": 2.0, "1 day": 8.0}[one.estimated_effort] for one in path)
+    return sum(
+        {None: 1.0, "0 h": 0.0, "30 min": 0.5, "2 hours": 2.0, "1 day": 8.0}[one.estimated_effort]
+        for one in path
+    )
 
 
 def chains(tasks):
     """Every chain of open tasks, by brute force."""
     still_open = [one for one in tasks if not one.status.is_terminal]
-    after = {one.id: [t for t in still_open if any(edge.task == one.id for edge in t.dependencies)] for one in still_open}
+    after = {
+        one.id: [t for t in still_open if any(edge.task == one.id for edge in t.dependencies)]
+        for one in still_open
+    }
     stack = [[one] for one in still_open]
     while stack:
         chain = stack.pop()
@@ -133,14 +184,20 @@ def test_levels_and_relatives_agree_with_the_edges(tasks):
     for one in tasks:
         assert level[one.id] == max((level[edge.task] + 1 for edge in one.dependencies), default=0)
     for one, other in itertools.permutations(tasks, 2):
-        assert (one in graph.ancestors(other)) == (other in graph.descendants(one)) == networkx.has_path(graph.nx, one.id, other.id)
+        assert (
+            (one in graph.ancestors(other))
+            == (other in graph.descendants(one))
+            == networkx.has_path(graph.nx, one.id, other.id)
+        )
 
 
 def test_the_critical_path_counts_hours_not_tasks():
     """One long task outweighs three short ones; what has ended counts no more."""
     short = [task("x", effort="1 h"), task("y", "x", effort="1 h"), task("z", "y", effort="1 h")]
     assert aliases(TaskGraph([*short, task("long", effort="1 day")]).critical_path()) == ["long"]
-    assert aliases(TaskGraph([*short, task("long", effort="1 day", status="completed")]).critical_path()) == ["x", "y", "z"]
+    assert aliases(
+        TaskGraph([*short, task("long", effort="1 day", status="completed")]).critical_path()
+    ) == ["x", "y", "z"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +223,16 @@ def test_the_critical_path_counts_hours_not_tasks():
             ("1 d 2 h", 10),
             ("2 hours and 30 minutes", 2.5),
         ),
-        *(("0 h", 0), ("about 3 hours", 3), ("", None), (None, None), ("soon", None), ("5", None), ("3 people", None), ("two hours", None)),
+        *(
+            ("0 h", 0),
+            ("about 3 hours", 3),
+            ("", None),
+            (None, None),
+            ("soon", None),
+            ("5", None),
+            ("3 people", None),
+            ("two hours", None),
+        ),
         ("1h30m", 1.5),
     ],
 )
@@ -175,7 +241,9 @@ def test_efforts_are_read_as_people_write_them(text, expected):
     assert effort_hours(text) == pytest.approx(1.0 if expected is None else expected)
 
 
-@pytest.mark.parametrize("text", ["1" * 10_000, "1 " * 5_000, "1." * 5_000, " " * 20_000 + "x", "1h" * 5_000])
+@pytest.mark.parametrize(
+    "text", ["1" * 10_000, "1 " * 5_000, "1." * 5_000, " " * 20_000 + "x", "1h" * 5_000]
+)
 def test_a_hostile_effort_costs_little(text):
     """Reading an estimate takes a moment, however long it is and whatever it holds."""
     started = time.process_time()
@@ -186,8 +254,12 @@ def test_a_hostile_effort_costs_little(text):
 # --- drawing ----------------------------------------------------------------------
 
 NODE = re.compile(r'    (n\d+|more)\["([^"\[\]]|#91;|#93;)*"\](:::[a-z_]+)?')
-EDGE = re.compile(r'    n\d+ (-->|-->\|"on [a-z]+"\||-->\|"if [^"|]*"\||-\.->\|"(?:part of|repairs)"\|) n\d+')
-STYLE = re.compile(r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}|    linkStyle default stroke:#888888")
+EDGE = re.compile(
+    r'    n\d+ (-->|-->\|"on [a-z]+"\||-->\|"if [^"|]*"\||-\.->\|"(?:part of|repairs)"\|) n\d+'
+)
+STYLE = re.compile(
+    r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}|    linkStyle default stroke:#888888"
+)
 
 
 def well_formed(text):
@@ -211,7 +283,19 @@ HOSTILE = (
         "#quot;",
         "<script>alert(1)</script>",
     ),
-    *("a | b", "`code`", "```", "&amp;", "\\n", "a;b", "end\u2028end", "x" * 500, "\u202ertl", ":::failed", "n0"),
+    *(
+        "a | b",
+        "`code`",
+        "```",
+        "&amp;",
+        "\\n",
+        "a;b",
+        "end\u2028end",
+        "x" * 500,
+        "\u202ertl",
+        ":::failed",
+        "n0",
+    ),
 )
 
 
@@ -233,7 +317,9 @@ def test_no_title_breaks_a_drawing(title):
 @given(st.text(min_size=1, max_size=80))
 def test_any_title_keeps_its_line(title):
     """Whatever a title holds, the drawing has one line for each task and one for each edge."""
-    lines = TaskGraph([task("a", title=title), task("b", "a", title=title)]).to_mermaid().splitlines()
+    lines = (
+        TaskGraph([task("a", title=title), task("b", "a", title=title)]).to_mermaid().splitlines()
+    )
     assert len(lines) == 6
     assert all(line.endswith('"]:::pending') and line.count('"') == 2 for line in lines[1:3])
 
@@ -275,7 +361,10 @@ def test_a_drawing_stays_small_and_says_what_it_leaves_out():
     text = TaskGraph(tasks).to_mermaid()
     assert text.count(":::") == text.count(":::pending") == 150
     assert '    more["… and 150 more tasks"]' in text
-    assert TaskGraph(tasks).to_mermaid(limit=0).split("\n") == ["flowchart TD", '    more["… and 300 more tasks"]']
+    assert TaskGraph(tasks).to_mermaid(limit=0).split("\n") == [
+        "flowchart TD",
+        '    more["… and 300 more tasks"]',
+    ]
     assert TaskGraph([]).to_mermaid() == "flowchart TD"
     well_formed(text)
 
@@ -300,8 +389,14 @@ def test_nx_gives_the_graph_for_everything_else():
 def random_plans():
     """Plans of up to eight tasks that wait for earlier ones, in all ways and with conditions."""
     one = st.tuples(
-        st.lists(st.tuples(st.integers(0, 6), st.sampled_from([str(on) for on in Outcome])), max_size=3, unique_by=lambda edge: edge[0]),
-        st.sampled_from([None, "{}.success", "not {}.failed", "{}.skipped or {}.success", "{}.outputs.x > 1"]),
+        st.lists(
+            st.tuples(st.integers(0, 6), st.sampled_from([str(on) for on in Outcome])),
+            max_size=3,
+            unique_by=lambda edge: edge[0],
+        ),
+        st.sampled_from(
+            [None, "{}.success", "not {}.failed", "{}.skipped or {}.success", "{}.outputs.x > 1"]
+        ),
     )
     return st.lists(one, min_size=2, max_size=8)
 
@@ -311,7 +406,12 @@ def specs_of(plan):
     for number, (edges, form) in enumerate(plan):
         needs = [{"task": f"t{to}", "on": on} for to, on in edges if to < number]
         condition = form.replace("{}", needs[0]["task"]) if form and needs else None
-        yield {"title": f"T{number}", "alias": f"t{number}", "dependencies": needs, "condition": condition}
+        yield {
+            "title": f"T{number}",
+            "alias": f"t{number}",
+            "dependencies": needs,
+            "condition": condition,
+        }
 
 
 @PATIENT
@@ -347,7 +447,12 @@ def test_bottlenecks_hold_what_cannot_be_reached_without_them(needs):
     roots = [node for node in graph.nx if not graph.nx.in_degree(node)]
     for one in tasks:
         rest = graph.nx.subgraph(set(graph.nx) - {one.id})
-        reached = {to for root in roots if root != one.id for to in [root, *networkx.descendants(rest, root)]}
+        reached = {
+            to
+            for root in roots
+            if root != one.id
+            for to in [root, *networkx.descendants(rest, root)]
+        }
         assert found.get(one.alias, 0) == len(tasks) - 1 - len(reached)
 
 
@@ -375,7 +480,10 @@ def test_the_graph_as_dot_and_json():
 def test_a_notebook_draws_the_graph():
     """In a notebook the graph is shown as a drawing, and as text where no drawing can be shown."""
     graph = TaskGraph([task("a"), task("b", "a")])
-    assert graph._repr_mimebundle_() == {"text/plain": repr(graph), "text/vnd.mermaid": graph.to_mermaid()}
+    assert graph._repr_mimebundle_() == {
+        "text/plain": repr(graph),
+        "text/vnd.mermaid": graph.to_mermaid(),
+    }
 
 
 def test_an_open_recovery_stands_before_the_task_it_repairs(tmp_path):
@@ -385,7 +493,10 @@ def test_an_open_recovery_stands_before_the_task_it_repairs(tmp_path):
         orch.plan_task("build")
         orch.execute_task("build").fail("no compiler")
         graph = orch.graph()
-        assert [[one.alias for one in level] for level in graph.levels()] == [["recover_build"], ["build"]]
+        assert [[one.alias for one in level] for level in graph.levels()] == [
+            ["recover_build"],
+            ["build"],
+        ]
         assert [one.alias for one in graph.critical_path()] == ["recover_build", "build"]
         assert '-.->|"repairs"|' in graph.to_mermaid()
         well_formed(graph.to_mermaid())

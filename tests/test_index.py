@@ -46,8 +46,12 @@ def open_artifacts(project: Path) -> Artifacts:
     store = SQLiteStore.open(home.database)
     sessions = store.sessions()
     if not sessions:
-        sessions = [store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow()))]
-    return Artifacts(Scope(home, store, agent="test", session_id=sessions[0].id), FolderContent(home.artifacts))
+        sessions = [
+            store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow()))
+        ]
+    return Artifacts(
+        Scope(home, store, agent="test", session_id=sessions[0].id), FolderContent(home.artifacts)
+    )
 
 
 @pytest.fixture
@@ -62,7 +66,9 @@ def rows(artifacts: Artifacts) -> list[tuple]:
     """Return everything the index holds, in an order of our own."""
     index = artifacts._index
     table = index._table(index._state())
-    return sorted(tuple(str(v) for name, v in row.items() if name != "epoch") for row in table.rows())
+    return sorted(
+        tuple(str(v) for name, v in row.items() if name != "epoch") for row in table.rows()
+    )
 
 
 def titles(artifacts: Artifacts, query: str, **how) -> list[str]:
@@ -73,9 +79,19 @@ def titles(artifacts: Artifacts, query: str, **how) -> list[str]:
 # --- passages ---------------------------------------------------------------
 
 PIECES = st.sampled_from(
-    ["# Heading\n", "\n\n", "```py\ndef f(x):\n    pass\n```\n", "- item\n", "| a | b |\n|--|--|\n", "\r\n", "> quote\n"]
+    [
+        "# Heading\n",
+        "\n\n",
+        "```py\ndef f(x):\n    pass\n```\n",
+        "- item\n",
+        "| a | b |\n|--|--|\n",
+        "\r\n",
+        "> quote\n",
+    ]
 )
-PROSE = st.lists(st.one_of(PIECES, st.text(st.characters(codec="utf-8"), max_size=300)), max_size=40).map("".join)
+PROSE = st.lists(
+    st.one_of(PIECES, st.text(st.characters(codec="utf-8"), max_size=300)), max_size=40
+).map("".join)
 
 
 @given(text=PROSE, media_type=st.sampled_from(["text/markdown", "text/x-python"]))
@@ -122,32 +138,52 @@ def test_what_counts_as_text(media_type, yes):
 
 def test_what_a_text_begins_with_counts_more():
     """Of two texts with the same words, the one that says first what was asked for goes first: by its beginning, and by its title."""
-    filler = "many other words of no account stand here and take up a line of their own in the text "
+    filler = (
+        "many other words of no account stand here and take up a line of their own in the text "
+    )
     late = Found("a", "Notes", 0, 100, f"{filler}lease, then expiry", passages=1, score=5.0)
     early = Found("b", "Notes", 0, 100, f"lease, then expiry {filler}", passages=1, score=5.0)
     titled = attrs.evolve(late, artifact_id="c", title="Expiry of a lease")
     deep = attrs.evolve(early, artifact_id="d", start=9000)
-    assert [entry.passage.artifact_id for entry in rank("lease expiry", [late, deep, early, titled])] == ["c", "b", "a", "d"]
+    assert [
+        entry.passage.artifact_id for entry in rank("lease expiry", [late, deep, early, titled])
+    ] == ["c", "b", "a", "d"]
 
 
 @given(st.permutations(["alpha", "beta", "gamma", "delta"]), st.floats(-1e-9, 1e-9))
 def test_what_scores_alike_has_one_order(titles, noise):
     """Texts that score alike come in one order, whatever their ids, the order of writing and the last digits of their scores."""
-    found = [Found(f"{number}", title, 0, 5, "lease", passages=1, score=5.0 + number * noise) for number, title in enumerate(titles)]
-    assert [entry.passage.title for entry in rank("lease", found)] == ["alpha", "beta", "delta", "gamma"]
+    found = [
+        Found(f"{number}", title, 0, 5, "lease", passages=1, score=5.0 + number * noise)
+        for number, title in enumerate(titles)
+    ]
+    assert [entry.passage.title for entry in rank("lease", found)] == [
+        "alpha",
+        "beta",
+        "delta",
+        "gamma",
+    ]
 
 
 def test_a_dense_document_goes_before_a_mention():
     """Of two equal best passages, the one whose document speaks of nothing else wins."""
     mention = Found("a", "", 0, 9, "lease expiry", passages=10, score=5.0)
-    dense = [Found("b", "", 0, 9, "lease expiry", passages=2, score=5.0), Found("b", "", 9, 18, "expiry of a lease", passages=2, score=4.0)]
-    assert [entry.passage.artifact_id for entry in rank("lease expiry", [mention, *dense])] == ["b", "a"]
+    dense = [
+        Found("b", "", 0, 9, "lease expiry", passages=2, score=5.0),
+        Found("b", "", 9, 18, "expiry of a lease", passages=2, score=4.0),
+    ]
+    assert [entry.passage.artifact_id for entry in rank("lease expiry", [mention, *dense])] == [
+        "b",
+        "a",
+    ]
     assert rank("nothing", []) == []
 
 
 def test_every_document_found_is_ranked():
     """Documents beyond those that are looked at closely follow in their rough order, below all others, however long they are."""
-    found = [Found(f"d{i:03}", "", 0, 5, "gamma", passages=5000, score=200.0 - i) for i in range(150)]
+    found = [
+        Found(f"d{i:03}", "", 0, 5, "gamma", passages=5000, score=200.0 - i) for i in range(150)
+    ]
     ranked = rank("alpha beta", found)
     assert [entry.passage.artifact_id for entry in ranked] == [f"d{i:03}" for i in range(150)]
     assert all(a.score >= b.score for a, b in pairwise(ranked))
@@ -158,7 +194,11 @@ def test_every_document_found_is_ranked():
 
 def test_what_was_saved_is_found_with_exact_offsets(artifacts):
     """A hit is a slice of the artifact's text, emoji and all."""
-    text = "# Häfen 🚢\r\n\r\n" + "".join(f"Paragraph {i} is about nothing 😀.\n\n" for i in range(200)) + "The zeppelin lands at noon."
+    text = (
+        "# Häfen 🚢\r\n\r\n"
+        + "".join(f"Paragraph {i} is about nothing 😀.\n\n" for i in range(200))
+        + "The zeppelin lands at noon."
+    )
     saved = artifacts.save("Harbours", text)
     (hit,) = artifacts.search("zeppelin landing")
     assert (hit.artifact_id, hit.title, hit.version, hit.task_id) == (saved.id, "Harbours", 1, None)
@@ -189,11 +229,19 @@ def test_rebuilt_it_is_equal(artifacts):
         artifacts.save(f"Note {i % 20}", f"version {i} of a note on worktreeMerge number {i}")
         if i % 3 == 0:
             artifacts.catch_up()
-    answers = [artifacts.search(q, include_superseded=s) for q in ("worktree", "number 17", "note 3") for s in (False, True)]
+    answers = [
+        artifacts.search(q, include_superseded=s)
+        for q in ("worktree", "number 17", "note 3")
+        for s in (False, True)
+    ]
     before = rows(artifacts)
     assert artifacts.rebuild_index() == 60
     assert rows(artifacts) == before
-    again = [artifacts.search(q, include_superseded=s) for q in ("worktree", "number 17", "note 3") for s in (False, True)]
+    again = [
+        artifacts.search(q, include_superseded=s)
+        for q in ("worktree", "number 17", "note 3")
+        for s in (False, True)
+    ]
     assert [{hit.artifact_id for hit in answer} for answer in again[2:4]] == [
         {hit.artifact_id for hit in answer} for answer in answers[2:4]
     ]
@@ -208,12 +256,17 @@ def test_superseded_versions_are_left_out(artifacts):
     new = artifacts.save("Plan", "the marmot wakes in spring")
     assert [hit.artifact_id for hit in artifacts.search("marmot")] == [new.id]
     both = artifacts.search("marmot", include_superseded=True)
-    assert {(hit.artifact_id, hit.version, hit.superseded) for hit in both} == {(old.id, 1, True), (new.id, 2, False)}
+    assert {(hit.artifact_id, hit.version, hit.superseded) for hit in both} == {
+        (old.id, 1, True),
+        (new.id, 2, False),
+    }
 
 
 def test_identifiers_are_found_by_their_parts(artifacts):
     """Part, whole and other spelling all find the code; a whole digest is found as well."""
-    artifacts.save("code", f"def parseHttpConfig(raw_lines): ...  # {'ab' * 32}", media_type="text/x-python")
+    artifacts.save(
+        "code", f"def parseHttpConfig(raw_lines): ...  # {'ab' * 32}", media_type="text/x-python"
+    )
     for query in ("config", "parseHttpConfig", "parse_http_config", "lines", "ab" * 32):
         assert titles(artifacts, query) == ["code"], query
 
@@ -236,7 +289,9 @@ def test_filters_come_before_ranking(artifacts):
     """Filters choose among all artifacts, not among the best few, and hold any characters."""
     for i in range(30):
         artifacts.save(f"Loud {i}", "signal signal signal", kind="loud", tags=("a", "b"))
-    artifacts.save("Quiet", "a single signal in a long and quiet evening", kind="it's", tags=("a%b", 'q"'))
+    artifacts.save(
+        "Quiet", "a single signal in a long and quiet evening", kind="it's", tags=("a%b", 'q"')
+    )
     assert titles(artifacts, "signal", kind="it's") == ["Quiet"]
     assert titles(artifacts, "signal", tags=("a%b", 'q"')) == ["Quiet"]
     assert titles(artifacts, "signal", tags=["%"]) == []
@@ -247,7 +302,11 @@ def test_filters_come_before_ranking(artifacts):
 def test_one_long_artifact_does_not_crowd_out_the_others(artifacts):
     """Hits are artifacts: a long one with hundreds of matching passages takes one place."""
     artifacts.save("Long", "\n\n".join(f"Tide tide tide {i} " + "x " * 300 for i in range(300)))
-    artifacts.save("Short", "Here a tide is mentioned, among many other words that have nothing to do with it at all, " * 3)
+    artifacts.save(
+        "Short",
+        "Here a tide is mentioned, among many other words that have nothing to do with it at all, "
+        * 3,
+    )
     assert sorted(titles(artifacts, "tide")) == ["Long", "Short"]
 
 
@@ -282,14 +341,36 @@ def library(tmp_path_factory):
 HOSTILE = st.one_of(
     st.text(max_size=60),
     st.text(st.characters(categories=("Cs", "Cc", "Po", "Sm")), max_size=20),
-    st.lists(st.sampled_from(['"', "'", "(", ")", "AND", "OR", "NOT", "*", "^2", "~", "\\", ":", "hello", "\0", "--", "{}", "\ud800"])).map(
-        " ".join
-    ),
+    st.lists(
+        st.sampled_from(
+            [
+                '"',
+                "'",
+                "(",
+                ")",
+                "AND",
+                "OR",
+                "NOT",
+                "*",
+                "^2",
+                "~",
+                "\\",
+                ":",
+                "hello",
+                "\0",
+                "--",
+                "{}",
+                "\ud800",
+            ]
+        )
+    ).map(" ".join),
 )
 
 
 @given(query=HOSTILE, word=HOSTILE)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_query_may_hold_any_characters(library, query, word):
     """No query and no filter raises anything but our own errors, and none makes the index be rebuilt."""
     generation = library._index._state().generation
@@ -331,7 +412,9 @@ def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monke
     waiting = index._table(index._state()).size().unindexed
     assert waiting > 0
     searches = 5
-    monkeypatch.setattr(index_module, "_TAKING_IN_LEAST_S", (searches - 0.5) * waiting * index_module._WAITING_S)
+    monkeypatch.setattr(
+        index_module, "_TAKING_IN_LEAST_S", (searches - 0.5) * waiting * index_module._WAITING_S
+    )
     monkeypatch.setattr(index_module, "_TAKING_IN_S", 0.0)
     before = titles(artifacts, "kettle 7 sings")
     for _ in range(searches - 2):
@@ -385,7 +468,9 @@ def no_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("damage", [cut_table, cut_manifests, other_format, garbage_state, no_folder])
+@pytest.mark.parametrize(
+    "damage", [cut_table, cut_manifests, other_format, garbage_state, no_folder]
+)
 @pytest.mark.parametrize("opened_before", [True, False])
 def test_a_damaged_index_is_made_anew_by_itself(tmp_path, damage, opened_before):
     """Whatever happened to the folder, the next search answers right, in a process that had it open and in one that had not."""
@@ -454,7 +539,10 @@ def test_processes_write_and_search_at_once(tmp_path):
     artifacts = open_artifacts(tmp_path)
     artifacts.save("First", "pangolin")
     context = multiprocessing.get_context("spawn")
-    children = [context.Process(target=save_and_catch_up, args=(tmp_path, name, 25)) for name in ("left", "right")]
+    children = [
+        context.Process(target=save_and_catch_up, args=(tmp_path, name, 25))
+        for name in ("left", "right")
+    ]
     for child in children:
         child.start()
     while any(child.is_alive() for child in children):
@@ -517,7 +605,9 @@ def test_sigkill_at_any_moment_is_harmless(tmp_path, point):
     script = KILLED.format(tests=str(Path(__file__).parent))
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path), point], check=False)
     assert ended.returncode == -signal.SIGKILL
-    expected = {f"Note {i}" for i in range(10)} | ({"Before"} if point in {"half", "written"} else set())
+    expected = {f"Note {i}" for i in range(10)} | (
+        {"Before"} if point in {"half", "written"} else set()
+    )
     found = titles(artifacts, "ocelot", limit=50)
     assert len(found) == len(expected)
     assert set(found) == expected
@@ -593,7 +683,12 @@ assert len(artifacts.search("fossa")) == 2
 def test_after_fork_there_is_a_clear_error(tmp_path):
     """A child forked after the index was used can save; searching names the remedy instead of crashing."""
     script = FORKED.format(tests=str(Path(__file__).parent))
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(tmp_path)], check=True, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert "spawn" in ended.stdout
 
 
@@ -617,16 +712,32 @@ def described_functions() -> list[tuple[str, str, str]]:
     import zipfile
 
     modules = [argparse, configparser, email.message, http.client, inspect_module, logging, mailbox]
-    modules += [shutil_module, smtplib, statistics, string, tarfile, textwrap, urllib.request, zipfile]
+    modules += [
+        shutil_module,
+        smtplib,
+        statistics,
+        string,
+        tarfile,
+        textwrap,
+        urllib.request,
+        zipfile,
+    ]
     found = {}
     for module in modules:
         source = inspect.getsource(module)
         lines = source.splitlines()
         for node in ast.walk(ast.parse(source)):
-            if not isinstance(node, ast.FunctionDef) or len(node.body) < 2 or not (doc := ast.get_docstring(node)):
+            if (
+                not isinstance(node, ast.FunctionDef)
+                or len(node.body) < 2
+                or not (doc := ast.get_docstring(node))
+            ):
                 continue
             question = doc.splitlines()[0]
-            body = "\n".join(lines[node.lineno - 1 : node.body[0].lineno - 1] + lines[node.body[0].end_lineno : node.end_lineno])
+            body = "\n".join(
+                lines[node.lineno - 1 : node.body[0].lineno - 1]
+                + lines[node.body[0].end_lineno : node.end_lineno]
+            )
             if len(question.split()) > 3 and len(body) > 200:
                 found.setdefault(question, (question, body, module.__name__))
     return list(found.values())
@@ -640,7 +751,13 @@ def naive_bm25(documents: list[str], queries: list[str]) -> list[list[int]]:
 
     def score(count: Counter[str], words: list[str]) -> float:
         norm = 1.2 * (0.25 + 0.75 * sum(count.values()) / mean)
-        return sum(math.log(1 + (len(counts) - spread[w] + 0.5) / (spread[w] + 0.5)) * count[w] * 2.2 / (count[w] + norm) for w in words)
+        return sum(
+            math.log(1 + (len(counts) - spread[w] + 0.5) / (spread[w] + 0.5))
+            * count[w]
+            * 2.2
+            / (count[w] + norm)
+            for w in words
+        )
 
     ranked = []
     for query in queries:
@@ -652,7 +769,9 @@ def naive_bm25(documents: list[str], queries: list[str]) -> list[list[int]]:
 
 def mrr(answers: list[list[int]]) -> float:
     """Return the mean reciprocal rank; the answer to query *i* is document *i*."""
-    return sum(1 / (found.index(i) + 1) for i, found in enumerate(answers) if i in found) / len(answers)
+    return sum(1 / (found.index(i) + 1) for i, found in enumerate(answers) if i in found) / len(
+        answers
+    )
 
 
 def described_things() -> list[tuple[str, str, str]]:
@@ -660,7 +779,9 @@ def described_things() -> list[tuple[str, str, str]]:
     found = {}
     for path in sorted(Path(inspect.__file__).parent.glob("[c-u]*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (doc := ast.get_docstring(node)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (
+                doc := ast.get_docstring(node)
+            ):
                 question, _, body = doc.partition("\n")
                 if len(question.split()) > 3 and len(body) > 200:
                     found.setdefault(question, (question, body.strip(), path.stem))
@@ -668,7 +789,9 @@ def described_things() -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("texts", "floor", "beyond"), [(described_functions, 0.46, 0.15), (described_things, 0.46, 0.04)], ids=["code", "prose"]
+    ("texts", "floor", "beyond"),
+    [(described_functions, 0.46, 0.15), (described_things, 0.46, 0.04)],
+    ids=["code", "prose"],
 )
 def test_search_finds_what_was_asked_for(artifacts, texts, floor, beyond):
     """Code and prose are found by their first line, which they lack, better than by textbook BM25, and better still with vectors."""
@@ -679,7 +802,8 @@ def test_search_finds_what_was_asked_for(artifacts, texts, floor, beyond):
     questions = [question for question, _, _ in described[:200]]
     plain = mrr(naive_bm25([f"{module}\n{body}" for _, body, module in described], questions))
     text, hybrid = (
-        mrr([[place[hit.artifact_id] for hit in artifacts.search(q, mode=mode)] for q in questions]) for mode in ("text", "hybrid")
+        mrr([[place[hit.artifact_id] for hit in artifacts.search(q, mode=mode)] for q in questions])
+        for mode in ("text", "hybrid")
     )
     assert min(text, hybrid) > max(floor, plain + beyond), (plain, text, hybrid)
     assert hybrid > text + 0.005, (text, hybrid)

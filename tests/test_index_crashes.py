@@ -46,7 +46,13 @@ for number in range(100_000):
 
 def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]:
     """Let a process save, search, catch up and rebuild, kill it, and return the titles whose saving it had acknowledged."""
-    command = [sys.executable, "-c", BUSY.format(tests=str(Path(__file__).parent)), str(project), str(run)]
+    command = [
+        sys.executable,
+        "-c",
+        BUSY.format(tests=str(Path(__file__).parent)),
+        str(project),
+        str(run),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -54,7 +60,9 @@ def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]
             child.wait(timeout=choice.uniform(0, 0.8))
         child.kill()
         # The last line may be cut off: it was not acknowledged then.
-        acknowledged = {line.rstrip("\n") for line in child.stdout.readlines() if line.endswith("\n")}
+        acknowledged = {
+            line.rstrip("\n") for line in child.stdout.readlines() if line.endswith("\n")
+        }
     assert child.returncode == -signal.SIGKILL
     return acknowledged
 
@@ -119,7 +127,14 @@ def small_folder(tmp_path):
     """Let the index have six megabytes of its own; where none can be mounted, the child limits its files instead."""
     place = tmp_path / ".task_orchestrator" / "index.lance"
     place.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], capture_output=True, check=False).returncode == 0
+    mounted = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
     yield place
     if mounted:
         subprocess.run(["umount", "-l", place], check=True)
@@ -128,13 +143,18 @@ def small_folder(tmp_path):
 def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, small_folder):
     """Until nothing fits any more it works; then the error names the remedy, saving goes on, and with room everything is found."""
     script = FILLING.format(tests=str(Path(__file__).parent))
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True
+    )
     last, _, told = ended.stdout.partition(" ")
     assert "free some disk space" in told, (ended.stdout, ended.stderr)
     if small_folder.is_mount():
         subprocess.run(["mount", "-o", "remount,size=100m", small_folder], check=True)
     artifacts = open_artifacts(tmp_path)
-    assert set(titles(artifacts, "numbat", limit=1000)) == {"After", *(f"Text {n}" for n in range(int(last) + 1))}
+    assert set(titles(artifacts, "numbat", limit=1000)) == {
+        "After",
+        *(f"Text {n}" for n in range(int(last) + 1)),
+    }
     assert artifacts.verify_index() == []
 
 
@@ -160,18 +180,25 @@ def test_the_vector_index_stays_in_few_parts_and_finds_what_is_nearest(tmp_path,
     wanted, embedder = Wanted(limit=10), embedders.choose("auto")
     for _ in range(10):
         vector = embedders.embed_query(embedder, " ".join(choice.choices(words, k=4)))
-        found, exact = (inside.search(None, vector, wanted, 20, exact=exact)[1][:10] for exact in (False, True))
+        found, exact = (
+            inside.search(None, vector, wanted, 20, exact=exact)[1][:10] for exact in (False, True)
+        )
         assert len({p.artifact_id for p in found} & {p.artifact_id for p in exact}) >= 9
 
 
 MODEL = embedders.StaticEmbedder.find()
 
 
-@given(text=st.text(max_size=300) | st.lists(st.sampled_from(["parseConfig", "größer", "_x", "İ", "HTTP2"])).map(" ".join))
+@given(
+    text=st.text(max_size=300)
+    | st.lists(st.sampled_from(["parseConfig", "größer", "_x", "İ", "HTTP2"])).map(" ".join)
+)
 @settings(max_examples=200, deadline=None)
 def test_tokens_word_by_word_are_those_of_the_whole_text(text):
     """Vectors are the same as if the model had read the text in one piece."""
     embedder = MODEL
     _, tokenizer = embedder._model()
     whole = " ".join(plain for word in WORD.findall(text) if (plain := embedders._plain(word)))
-    assert list(embedder._tokens_of([text], tokenizer)) == [tokenizer.encode(whole, add_special_tokens=False).ids]
+    assert list(embedder._tokens_of([text], tokenizer)) == [
+        tokenizer.encode(whole, add_special_tokens=False).ids
+    ]

@@ -35,7 +35,10 @@ class Scene:
     """A project with a saved worktree, put back to that state as often as one likes."""
 
     def __init__(self, make):
-        self.project = make(name="scene/project", files={f"f{n}.txt": f"{n}\n" for n in range(12)} | {"a.txt": "a\n", "d/b.txt": "b\n"})
+        self.project = make(
+            name="scene/project",
+            files={f"f{n}.txt": f"{n}\n" for n in range(12)} | {"a.txt": "a\n", "d/b.txt": "b\n"},
+        )
         self.root = self.project.folder.parent
         trees = self.project.open()
         self.worktree = trees.create("work")
@@ -63,7 +66,9 @@ class Scene:
     def points(self, action):
         """Return how many calls the action makes."""
         self.again()
-        return int(subprocess.run(self.command(action), capture_output=True, text=True, check=True).stdout)
+        return int(
+            subprocess.run(self.command(action), capture_output=True, text=True, check=True).stdout
+        )
 
     def judge(self, action, what):
         """Check all promises after a kill, and return what the repair had to do."""
@@ -92,7 +97,10 @@ class Scene:
         assert trees.repair() == [], what
         project.assert_sound()
         assert list(project.listed()) == [str(project.folder)], what
-        assert project.git("branch", "--format=%(refname:short)").split() == ["integration", "main"], what
+        assert project.git("branch", "--format=%(refname:short)").split() == [
+            "integration",
+            "main",
+        ], what
         assert not list(project.folder.joinpath(".git", "vespera").rglob("new-*")), what
         self.close()
         return re.sub(r"\d+|worktree \w+|refs/\S+", "…", "; ".join(said)) or "nothing to do"
@@ -116,7 +124,12 @@ def test_killed_here_and_there(scene, action):
     total = scene.points(action)
     for point in (total // 5, total // 2, total - total // 6):
         scene.again()
-        assert subprocess.run(scene.command(action, point), capture_output=True, check=False).returncode == -9
+        assert (
+            subprocess.run(
+                scene.command(action, point), capture_output=True, check=False
+            ).returncode
+            == -9
+        )
         scene.judge(action, (action, point))
 
 
@@ -128,7 +141,12 @@ def test_killed_at_every_call(scene, action):
     outcomes = Counter()
     for point in range(1, scene.points(action) + 1):
         scene.again()
-        assert subprocess.run(scene.command(action, point), capture_output=True, check=False).returncode == -9
+        assert (
+            subprocess.run(
+                scene.command(action, point), capture_output=True, check=False
+            ).returncode
+            == -9
+        )
         outcomes[scene.judge(action, (action, point))] += 1
     report(action, "every call", outcomes)
 
@@ -144,7 +162,9 @@ def test_killed_at_random_moments(scene, action):
     begun, took = moments(command)
     while sum(outcomes.values()) < 75:
         scene.again()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         assert process.stdout.readline() == "begin\n", begun
         time.sleep(choice.uniform(0, took))  # a moment is what is to be met
         process.kill()
@@ -179,12 +199,24 @@ def test_killed_at_every_system_call(scene, action, tmp_path):
         if (match := re.match(r"\d+ +(\w+)\((.*)", line)) is None:
             continue
         seen[match[1]] += 1
-        opens_only = match[1] in ("open", "openat") and not re.search("O_(WRONLY|RDWR|CREAT)", match[2])
+        opens_only = match[1] in ("open", "openat") and not re.search(
+            "O_(WRONLY|RDWR|CREAT)", match[2]
+        )
         if str(scene.root) in match[2] and not opens_only:
             points.append((match[1], seen[match[1]]))
     for call, number in points:
         scene.again()
-        inject = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={CHANGING}", "-e", f"inject={call}:signal=KILL:when={number}"]
+        inject = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            os.devnull,
+            "-e",
+            f"trace={CHANGING}",
+            "-e",
+            f"inject={call}:signal=KILL:when={number}",
+        ]
         run = subprocess.run([*inject, *scene.command(action)], capture_output=True, check=False)
         assert run.returncode in (0, -9, 137), run.stderr
         outcomes[scene.judge(action, (action, call, number))] += 1

@@ -24,7 +24,9 @@ BYTES = os.fsdecode(b"bytes \xff\xfe\n.txt")
 
 def git(folder, *arguments, check=True, text=None):
     """Run git in *folder*."""
-    run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False, input=text)
+    run = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, check=False, input=text
+    )
     assert run.returncode == 0 or not check, run.stderr.decode()
     return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
@@ -50,7 +52,13 @@ def commit(folder, message, files=None):
 
 def assert_sound(project):
     """Let the git command line judge the repository."""
-    done = subprocess.run(["git", "fsck", "--strict", "--no-dangling"], cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "fsck", "--strict", "--no-dangling"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(project.joinpath(".git").rglob("*.lock"))
     assert not list(project.joinpath(".git").glob("vespera-*"))
@@ -66,7 +74,11 @@ def fingerprint(folder, without=()):
         for path in (Path(place, name) for name in names):
             shown = str(path.relative_to(folder))
             if shown not in without:
-                files[shown] = path.lstat().st_mtime_ns, path.lstat().st_mode, path.read_bytes() if path.is_file() else None
+                files[shown] = (
+                    path.lstat().st_mtime_ns,
+                    path.lstat().st_mode,
+                    path.read_bytes() if path.is_file() else None,
+                )
     skipped = [f":(exclude,literal){path}" for path in (*without, ".task_orchestrator")]
     staged = git(folder, "ls-files", "-s", "--", ".", *skipped)
     status = git(folder, "status", "--porcelain", "-uall", "--ignored", "--", ".", *skipped)
@@ -77,7 +89,9 @@ def fingerprint(folder, without=()):
 def _identity(monkeypatch, tmp_path):
     """Git knows who commits, and nothing of the machine's own configuration."""
     config = tmp_path / "gitconfig"
-    config.write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n")
+    config.write_text(
+        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
+    )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     monkeypatch.delenv("VESPERA_ORCHESTRATOR_HOME", raising=False)
@@ -90,7 +104,16 @@ def project(tmp_path):
     folder.mkdir()
     git(folder, "init", "-q")
     lines = "".join(f"line {number}\n" for number in range(1, 13))
-    commit(folder, "first", {"a.txt": "one\ntwo\nthree\n", "long.txt": lines, "src/b.py": "b = 1\n", ".gitignore": "*.log\nbuild/\n"})
+    commit(
+        folder,
+        "first",
+        {
+            "a.txt": "one\ntwo\nthree\n",
+            "long.txt": lines,
+            "src/b.py": "b = 1\n",
+            ".gitignore": "*.log\nbuild/\n",
+        },
+    )
     return folder
 
 
@@ -99,7 +122,10 @@ def orch(project):
     """The façade on that repository, in a session with four tasks; ``after`` depends on ``one``."""
     with vespera.open(project) as opened:
         opened.initialize_session("Goal")
-        opened.plan_tasks([{"title": title} for title in ("one", "two", "three")] + [{"title": "after", "dependencies": ["one"]}])
+        opened.plan_tasks(
+            [{"title": title} for title in ("one", "two", "three")]
+            + [{"title": "after", "dependencies": ["one"]}]
+        )
         yield opened
 
 
@@ -112,7 +138,9 @@ def begin(orch, name, files):
 
 def finish(work, **more):
     """Complete a task."""
-    return work.complete(summary=f"{work.task.alias} is done", detailed_work=f"what {work.task.alias} did", **more)
+    return work.complete(
+        summary=f"{work.task.alias} is done", detailed_work=f"what {work.task.alias} did", **more
+    )
 
 
 # --- styles -----------------------------------------------------------------
@@ -141,9 +169,17 @@ def test_a_merge_commit_keeps_the_agents_own_history(orch, project, dirty):
     orch.worktrees.snapshot("one")
     landing = orch.worktrees.merge("one", style="merge", message="bring it in")
     assert git(project, "rev-parse", "integration^1") == git(project, "rev-parse", "main")
-    assert git(project, "log", "--first-parent", "--format=%s", "integration").splitlines() == ["bring it in", "first"]
+    assert git(project, "log", "--first-parent", "--format=%s", "integration").splitlines() == [
+        "bring it in",
+        "first",
+    ]
     own = ["bring it in"] if dirty else []
-    assert git(project, "log", "--format=%s", "integration^2").splitlines() == [*own, "step 2", "step 1", "first"]
+    assert git(project, "log", "--format=%s", "integration^2").splitlines() == [
+        *own,
+        "step 2",
+        "step 1",
+        "first",
+    ]
     assert landing.commit == git(project, "rev-parse", "integration")
     # Further work in the same worktree counts from there.
     write(worktree.path, {"n.txt": "3"})
@@ -157,16 +193,27 @@ def test_fast_forward_where_nothing_else_has_landed(orch, project):
     one, two = orch.worktrees.create("one"), orch.worktrees.create("two")
     head = commit(one.path, "step", {"n.txt": "1"})
     commit(two.path, "beside", {"m.txt": "1"})
-    assert orch.worktrees.merge("one", style="fast-forward").commit == head == git(project, "rev-parse", "integration")
+    assert (
+        orch.worktrees.merge("one", style="fast-forward").commit
+        == head
+        == git(project, "rev-parse", "integration")
+    )
     orch.worktrees.merge("two", style="fast-forward", message="both")
-    assert git(project, "log", "--format=%s", "--topo-order", "integration").splitlines() == ["both", "beside", "step", "first"]
+    assert git(project, "log", "--format=%s", "--topo-order", "integration").splitlines() == [
+        "both",
+        "beside",
+        "step",
+        "first",
+    ]
     assert_sound(project)
 
 
 def test_config_chooses_and_nonsense_is_refused(orch, project):
     """``config.toml`` says how work lands; a style or a check that is none is refused, and so is a setting."""
     config = orch.home / "config.toml"
-    config.write_text('[worktrees]\nmerge_style = "merge"\ncheck = ["test", "-e", "n.txt"]\nundoing = "refuse"\n')
+    config.write_text(
+        '[worktrees]\nmerge_style = "merge"\ncheck = ["test", "-e", "n.txt"]\nundoing = "refuse"\n'
+    )
     with vespera.open(project) as other:
         write(other.worktrees.create("one").path, {"n.txt": "n"})
         other.worktrees.merge("one")
@@ -199,9 +246,14 @@ def test_merged_later(orch, project):
     assert git(project, "rev-parse", "integration") == git(project, "rev-parse", "main")
     waits = "waits for one's work to be merged: orch.worktrees.merge('one')"
     assert str(orch.why("after")) == f"after is pending: {waits}"
-    assert str(orch.why("one")) == "one is in_progress: its work is done and waits to be merged: orch.worktrees.merge('one')"
+    assert (
+        str(orch.why("one"))
+        == "one is in_progress: its work is done and waits to be merged: orch.worktrees.merge('one')"
+    )
     assert "orch.worktrees.merge('one')" in str(orch.why("decides"))
-    assert "one: done by one's agent, waits to be merged: orch.worktrees.merge('one')" in str(orch.get_status())
+    assert "one: done by one's agent, waits to be merged: orch.worktrees.merge('one')" in str(
+        orch.get_status()
+    )
     with pytest.raises(vespera.NotReadyError, match="waits to be merged"):
         orch.execute_task("one")
     for name in ("two", "three"):
@@ -209,7 +261,9 @@ def test_merged_later(orch, project):
     step = orch.next_step()
     assert (step.action, step.call) == ("merge", "orch.worktrees.merge('one')")
     assert finish(work, merge="later", outputs={"n": 1}).status == "in_progress"
-    assert [event.kind for event in orch._store.events(kinds=["task_handed_in"])] == ["task_handed_in"]
+    assert [event.kind for event in orch._store.events(kinds=["task_handed_in"])] == [
+        "task_handed_in"
+    ]
 
     landing = orch.worktrees.merge("one")
     assert landing.commit == git(project, "rev-parse", "integration")
@@ -283,7 +337,13 @@ def test_the_check_sees_the_merged_files_and_nothing_else(orch, temporary):
     seen = []
 
     def look(folder):
-        seen.append((folder, {path.name for path in folder.rglob("*") if path.is_file()}, (folder / "run.sh").stat().st_mode & 0o111))
+        seen.append(
+            (
+                folder,
+                {path.name for path in folder.rglob("*") if path.is_file()},
+                (folder / "run.sh").stat().st_mode & 0o111,
+            )
+        )
 
     one, two = orch.worktrees.create("one"), orch.worktrees.create("two")
     write(one.path, {"one.txt": "1"})
@@ -337,7 +397,9 @@ def test_a_check_that_hangs_is_ended_with_all_it_started(project, temporary):
         assert finish(begin(orch, "one", {"n.txt": "n"})).status == "blocked"
         recovery = orch.get_task("recover_one")
         assert "took longer than 1 s" in recovery.context["refused"]
-        refusal = next(artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "refusal")
+        refusal = next(
+            artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "refusal"
+        )
         assert refusal.id in recovery.context["artifact_ids"]
         assert "    begun" in orch.artifacts.text(refusal)
         assert len(orch.query_tasks(task_type="recovery")) == 1
@@ -376,7 +438,12 @@ def test_repair_takes_away_what_a_killed_check_left(orch, project):
     assert run.returncode == -signal.SIGKILL
     assert len(leftovers()) == 1
     said = []
-    orch.worktrees.merge("one", check=lambda folder: said.extend(orch.worktrees.repair()) or folder.joinpath("n.txt").exists())
+    orch.worktrees.merge(
+        "one",
+        check=lambda folder: (
+            said.extend(orch.worktrees.repair()) or folder.joinpath("n.txt").exists()
+        ),
+    )
     assert said == ["Removed 1 folder of checks that were killed."]
     assert not leftovers()
     assert orch.worktrees.repair() == []
@@ -389,13 +456,27 @@ def test_repair_takes_away_what_a_killed_check_left(orch, project):
 def test_a_clean_checkout_is_brought_along(orch, project):
     """Files, index and branch are one step on; everything else of the user's, staged and not, is as it was."""
     worktree = orch.worktrees.create("one")
-    files = {"a.txt": "one\ntwo\nthree\nfour\n", "new/deep/n.txt": "n\n", "src/b.py": None, BYTES: "odd", "build": "was a folder"}
+    files = {
+        "a.txt": "one\ntwo\nthree\nfour\n",
+        "new/deep/n.txt": "n\n",
+        "src/b.py": None,
+        BYTES: "odd",
+        "build": "was a folder",
+    }
     write(worktree.path, files)
     Path(worktree.path, "new/deep/run.sh").write_text("#!/bin/sh\n")
     Path(worktree.path, "new/deep/run.sh").chmod(0o755)
     Path(worktree.path, "link").symlink_to("a.txt")
     git(project, "switch", "-q", "integration")
-    write(project, {"long.txt": "staged\n", "mine.txt": "untracked", "x.log": "ignored", "staged.txt": "new and staged"})
+    write(
+        project,
+        {
+            "long.txt": "staged\n",
+            "mine.txt": "untracked",
+            "x.log": "ignored",
+            "staged.txt": "new and staged",
+        },
+    )
     git(project, "add", "long.txt", "staged.txt")
     write(project, {"long.txt": "staged, and more\n"})
     without = [*files, "new/deep/run.sh", "link"]
@@ -409,7 +490,9 @@ def test_a_clean_checkout_is_brought_along(orch, project):
         "A  staged.txt",
         "?? mine.txt",
     ]
-    assert git(project, "diff-files", "--name-only") == "long.txt"  # no file need be read to know that it is unchanged
+    assert (
+        git(project, "diff-files", "--name-only") == "long.txt"
+    )  # no file need be read to know that it is unchanged
     assert not project.joinpath("src").exists()
     assert project.joinpath("link").readlink() == Path("a.txt")
     assert os.access(project / "new/deep/run.sh", os.X_OK)
@@ -437,7 +520,10 @@ def test_another_worktree_of_the_users_is_brought_along(orch, project, tmp_path)
 IN_THE_WAY = {
     "edited": ("echo mine >> a.txt", "have changes: a.txt"),
     "staged": ("echo mine >> a.txt; git add a.txt", "staged: a.txt"),
-    "staged, file as before": ("cp a.txt x; echo mine >> a.txt; git add a.txt; mv x a.txt", "staged: a.txt"),
+    "staged, file as before": (
+        "cp a.txt x; echo mine >> a.txt; git add a.txt; mv x a.txt",
+        "staged: a.txt",
+    ),
     "deleted": ("rm a.txt", "have changes: a.txt"),
     "untracked": ("echo mine > n.txt", "in the way: n.txt"),
     "ignored": ("echo mine > n.log", "in the way: n.log"),
@@ -462,7 +548,16 @@ IN_THE_WAY = {
 def test_nothing_of_the_users_is_touched(orch, project, what):
     """Whatever is in the way: refused with its name and the remedy, nothing changed, also when it came after the merge was prepared."""
     worktree = orch.worktrees.create("one")
-    write(worktree.path, {"a.txt": "changed\n", "n.txt": "n", "src/b.py": None, "new/n.txt": "n", ".gitignore": "build/\n"})
+    write(
+        worktree.path,
+        {
+            "a.txt": "changed\n",
+            "n.txt": "n",
+            "src/b.py": None,
+            "new/n.txt": "n",
+            ".gitignore": "build/\n",
+        },
+    )
     write(worktree.path, {"n.log": "logged"})
     git(project, "switch", "-q", "integration")
     prepared = orch.worktrees.prepare_landing("one", message="m")
@@ -543,12 +638,21 @@ def test_killed_while_the_checkout_is_brought_along(orch, project, step):
     while True:
         write(worktree.path, {"a.txt": f"changed {point}\n", f"n/{point}.txt": "n"})
         before = git(project, "rev-parse", "integration")
-        run = subprocess.run([sys.executable, "-c", KILLED, str(point)], cwd=project, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            [sys.executable, "-c", KILLED, str(point)],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert run.returncode in {0, -signal.SIGKILL}, run.stderr
         if len(outcomes) % 2:
             orch.worktrees.repair()
             assert not orch.worktrees.repair()
-            assert git(project, "status", "--porcelain").splitlines() == [" M long.txt", "?? mine.txt"]
+            assert git(project, "status", "--porcelain").splitlines() == [
+                " M long.txt",
+                "?? mine.txt",
+            ]
             assert_sound(project)
             assert not list(orch.home.joinpath("locks").glob(".landing*"))
         outcomes.append(git(project, "rev-parse", "integration") == before)
@@ -585,14 +689,21 @@ def test_several_processes_land_into_one_checkout(orch, project):
     git(project, "switch", "-q", "integration")
     write(project, {"long.txt": "mine\n"})
     command = [sys.executable, "-c", LANDING]
-    running = [subprocess.Popen([*command, f"p{number}"], cwd=project, stderr=subprocess.PIPE, text=True) for number in range(3)]
+    running = [
+        subprocess.Popen([*command, f"p{number}"], cwd=project, stderr=subprocess.PIPE, text=True)
+        for number in range(3)
+    ]
     while any(process.poll() is None for process in running):
         git(project, "add", "long.txt", check=False)
-        git(project, "restore", "--staged", "long.txt", check=False)  # not reset: that writes back the HEAD it read before it locked
+        git(
+            project, "restore", "--staged", "long.txt", check=False
+        )  # not reset: that writes back the HEAD it read before it locked
     assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 3
     git(project, "restore", "--staged", "long.txt")
     assert git(project, "status", "--porcelain") == " M long.txt"
-    assert {path.name for path in project.glob("p*.txt")} == {f"p{process}_{number}.txt" for process in range(3) for number in range(4)}
+    assert {path.name for path in project.glob("p*.txt")} == {
+        f"p{process}_{number}.txt" for process in range(3) for number in range(4)
+    }
     assert git(project, "rev-list", "--count", "integration") == "13"
     assert_sound(project)
 
@@ -608,7 +719,11 @@ def test_who_was_replaced_merges_nothing(orch, project):
         with pytest.raises(vespera.LeaseLostError):
             orch.worktrees.merge("one")
         assert git(project, "rev-parse", "integration") == before
-        assert other.worktrees.merge("one").commit == git(project, "rev-parse", "integration") != before
+        assert (
+            other.worktrees.merge("one").commit
+            == git(project, "rev-parse", "integration")
+            != before
+        )
         other.cancel_task("one")
         with pytest.raises(vespera.LeaseLostError, match="cancelled"):
             other.worktrees.merge("one")
@@ -617,7 +732,16 @@ def test_who_was_replaced_merges_nothing(orch, project):
 def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatch):
     """Files that we had written are taken back; those that somebody has changed since are left, and named; nothing of ours stays."""
     worktree = orch.worktrees.create("one")
-    write(worktree.path, {"a.txt": "changed and long\n", "long.txt": "changed too\n", "n/n.txt": "new\n", "src/b.py": None, "m.txt": "m\n"})
+    write(
+        worktree.path,
+        {
+            "a.txt": "changed and long\n",
+            "long.txt": "changed too\n",
+            "n/n.txt": "new\n",
+            "src/b.py": None,
+            "m.txt": "m\n",
+        },
+    )
     git(project, "switch", "-q", "integration")
     landing = orch.worktrees.prepare_landing("one", message="m")
 
@@ -631,11 +755,17 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             landing.apply()
     assert project.joinpath("a.txt").read_text() == "changed and long\n"
-    os.utime(project / "long.txt", (1_600_000_000, 1_600_000_000))  # long ago: git takes such a file for what its index says it is
+    os.utime(
+        project / "long.txt", (1_600_000_000, 1_600_000_000)
+    )  # long ago: git takes such a file for what its index says it is
     assert json.loads((orch.home / "locks" / "landing.json").read_text())["stage"] == "writing"
     [said] = orch.worktrees.repair()
-    assert said.startswith(f"Took back what a landing that did not finish had written into {project}.")
-    assert said.endswith("Left as they are, because somebody has changed them since: m.txt, long.txt.")
+    assert said.startswith(
+        f"Took back what a landing that did not finish had written into {project}."
+    )
+    assert said.endswith(
+        "Left as they are, because somebody has changed them since: m.txt, long.txt."
+    )
     assert git(project, "status", "--porcelain").splitlines() == [" M long.txt", "?? m.txt"]
     assert project.joinpath("long.txt").read_text() == "somebody's own\n"
     assert not project.joinpath("n").exists()
@@ -646,11 +776,21 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
 # --- conflicts ----------------------------------------------------------------
 
 CONFLICTS = {
-    "same lines": ({"a.txt": "one\nONE\nthree\n"}, {"a.txt": "one\nTWO\nthree\n"}, {"a.txt"}, "<<<<<<< integration\nONE\n||||||| base\n"),
+    "same lines": (
+        {"a.txt": "one\nONE\nthree\n"},
+        {"a.txt": "one\nTWO\nthree\n"},
+        {"a.txt"},
+        "<<<<<<< integration\nONE\n||||||| base\n",
+    ),
     "changed and deleted": ({"a.txt": "changed\n"}, {"a.txt": None}, {"a.txt"}, "Not there."),
     "deleted and changed": ({"a.txt": None}, {"a.txt": "changed\n"}, {"a.txt"}, "Not there."),
     "binary": ({"a.txt": b"\0\1"}, {"a.txt": b"\0\2"}, {"a.txt"}, "Binary, 2 bytes."),
-    "both new": ({"n.txt": "one\n"}, {"n.txt": "two\n"}, {"n.txt"}, "<<<<<<< integration\none\n|||||||"),
+    "both new": (
+        {"n.txt": "one\n"},
+        {"n.txt": "two\n"},
+        {"n.txt"},
+        "<<<<<<< integration\none\n|||||||",
+    ),
     "renamed in two ways": (
         {"long.txt": None, "x.txt": "long"},
         {"long.txt": None, "y.txt": "long"},
@@ -659,7 +799,12 @@ CONFLICTS = {
     ),
     "file and folder": ({"new": "file"}, {"new/n.txt": "in a folder"}, {"new"}, "file"),
     "link and file": ({"n": "-> a.txt"}, {"n": "file\n"}, {"n"}, "a.txt"),
-    "bytes": ({BYTES: b"one \xff\n"}, {BYTES: b"two \xfe\n"}, {"bytes \\xff\\xfe\n.txt"}, "one \\xff"),
+    "bytes": (
+        {BYTES: b"one \xff\n"},
+        {BYTES: b"two \xfe\n"},
+        {"bytes \\xff\\xfe\n.txt"},
+        "one \\xff",
+    ),
 }
 
 
@@ -670,7 +815,13 @@ def test_conflicts_of_every_kind(orch, project, kind):
     long = project.joinpath("long.txt").read_text()
     works = []
     for name, files in (("one", ours), ("two", theirs)):
-        works.append(begin(orch, name, {path: long if content == "long" else content for path, content in files.items()}))
+        works.append(
+            begin(
+                orch,
+                name,
+                {path: long if content == "long" else content for path, content in files.items()},
+            )
+        )
         for path, content in files.items():
             if isinstance(content, str) and content.startswith("-> "):
                 Path(works[-1].path, path).unlink()
@@ -680,11 +831,18 @@ def test_conflicts_of_every_kind(orch, project, kind):
     assert finish(works[1]).status == "blocked"
     assert git(project, "rev-parse", "integration") == before
     saved = git(project, "rev-parse", "refs/vespera/wip/two")
-    judged = subprocess.run(["git", "merge-tree", "--write-tree", before, saved], cwd=project, capture_output=True, check=False)
+    judged = subprocess.run(
+        ["git", "merge-tree", "--write-tree", before, saved],
+        cwd=project,
+        capture_output=True,
+        check=False,
+    )
     assert judged.returncode == 1
     recovery = orch.get_task("recover_two")
     assert paths <= set(recovery.context["conflict_paths"])
-    [conflict] = [artifact for artifact in orch.artifacts.list(task="two") if artifact.kind == "conflict"]
+    [conflict] = [
+        artifact for artifact in orch.artifacts.list(task="two") if artifact.kind == "conflict"
+    ]
     text = orch.artifacts.text(conflict)
     assert said in text
     assert before in text
@@ -755,7 +913,10 @@ def test_from_conflict_to_landed(orch, project):
 
 def test_a_recovery_that_is_interrupted_goes_on_where_it_was(orch, project):
     """Started again, it finds its half-corrected files, and what has landed since besides; without a worktree it gets none."""
-    one, two, three = (begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"}) for name in ("one", "two", "three"))
+    one, two, three = (
+        begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"})
+        for name in ("one", "two", "three")
+    )
     finish(one)
     finish(two)
     with orch.execute_task("recover_two") as medic:
@@ -819,7 +980,11 @@ def lines(**changed):
 
 
 UNDOING = {
-    "old file copied back": ({"a.txt": "new\n"}, {"a.txt": "one\ntwo\nthree\n"}, ["a.txt (the whole file)"]),
+    "old file copied back": (
+        {"a.txt": "new\n"},
+        {"a.txt": "one\ntwo\nthree\n"},
+        ["a.txt (the whole file)"],
+    ),
     "one of two changes taken back": (
         {"long.txt": lines(_3="three\n", _9="nine\n")},
         {"long.txt": lines(_9="nine\n", _12="mine\n")},
@@ -830,13 +995,37 @@ UNDOING = {
         {"long.txt": lines(_7="mine\n")},
         ["long.txt (2 lines)"],
     ),
-    "deleted lines back again": ({"long.txt": lines(_3="", _4="")}, {"long.txt": lines(_7="mine\n")}, ["long.txt (2 lines)"]),
-    "new file deleted": ({"theirs.txt": "t"}, {"theirs.txt": None}, ["theirs.txt (the whole file)"]),
-    "deleted file back": ({"src/b.py": None}, {"src/b.py": "b = 1\n"}, ["src/b.py (the whole file)"]),
+    "deleted lines back again": (
+        {"long.txt": lines(_3="", _4="")},
+        {"long.txt": lines(_7="mine\n")},
+        ["long.txt (2 lines)"],
+    ),
+    "new file deleted": (
+        {"theirs.txt": "t"},
+        {"theirs.txt": None},
+        ["theirs.txt (the whole file)"],
+    ),
+    "deleted file back": (
+        {"src/b.py": None},
+        {"src/b.py": "b = 1\n"},
+        ["src/b.py (the whole file)"],
+    ),
     "binary back": ({"a.txt": b"\0\1"}, {"a.txt": "one\ntwo\nthree\n"}, ["a.txt (the whole file)"]),
-    "changed once more": ({"a.txt": "one\nTWO\nthree\n"}, {"a.txt": "one\nTWO and more\nthree\n"}, []),
-    "changed elsewhere": ({"long.txt": lines(_3="three\n")}, {"long.txt": lines(_3="three\n", _4="four\n")}, []),
-    "their part rewritten": ({"long.txt": lines(_3="a\nb\nc\n")}, {"long.txt": lines(_3="a\nx\nc\n")}, []),
+    "changed once more": (
+        {"a.txt": "one\nTWO\nthree\n"},
+        {"a.txt": "one\nTWO and more\nthree\n"},
+        [],
+    ),
+    "changed elsewhere": (
+        {"long.txt": lines(_3="three\n")},
+        {"long.txt": lines(_3="three\n", _4="four\n")},
+        [],
+    ),
+    "their part rewritten": (
+        {"long.txt": lines(_3="a\nb\nc\n")},
+        {"long.txt": lines(_3="a\nx\nc\n")},
+        [],
+    ),
     "nothing of it touched": ({"long.txt": lines(_3="three\n")}, {"a.txt": "mine\n"}, []),
 }
 
@@ -850,8 +1039,12 @@ def test_undoing_what_others_landed_is_told(orch, project, kind):
     landing = orch.worktrees.prepare_landing("one", message="m")
     assert [str(undone) for undone in landing.undone] == expected
     assert finish(one).status == "completed"
-    warnings = [artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "warning"]
-    assert [path.rpartition(" (")[0] in orch.artifacts.text(warnings[0]) for path in expected] == [True] * len(expected)
+    warnings = [
+        artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "warning"
+    ]
+    assert [path.rpartition(" (")[0] in orch.artifacts.text(warnings[0]) for path in expected] == [
+        True
+    ] * len(expected)
     assert len(warnings) == bool(expected)
     assert_sound(project)
 
@@ -877,7 +1070,9 @@ def test_undoing_ones_own_is_no_undoing(orch):
     write(mine.path, {"a.txt": "one\ntwo\nthree\n"})
     assert orch.worktrees.prepare_landing("one", message="m").undone == ()
     write(mine.path, {"long.txt": lines()})
-    assert [str(undone) for undone in orch.worktrees.merge("one").undone] == ["long.txt (the whole file)"]
+    assert [str(undone) for undone in orch.worktrees.merge("one").undone] == [
+        "long.txt (the whole file)"
+    ]
 
 
 def test_undoing_can_be_refused(project):
@@ -890,7 +1085,9 @@ def test_undoing_can_be_refused(project):
         one = landed_beside(orch, {"long.txt": lines(_3="three\n")})
         write(one.path, {"long.txt": lines(_12="mine\n")})
         assert finish(one).status == "blocked"
-        refusal = next(artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "refusal")
+        refusal = next(
+            artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "refusal"
+        )
         assert "-three\n+line 3" in orch.artifacts.text(refusal)
         with orch.execute_task("recover_one") as medic:
             write(medic.path, {"long.txt": lines(_3="three\n", _12="mine\n")})
@@ -907,7 +1104,10 @@ def test_a_worktree_starts_from_what_its_task_depends_on(orch, project):
     finish(begin(orch, "one", {"n.txt": "n"}))
     landed = git(project, "rev-parse", "integration")
     git(project, "branch", "-f", "integration", "main")
-    with pytest.raises(vespera.GitFailedError, match=f"depends on one, whose work .commit {landed[:12]}. is not on 'integration'"):
+    with pytest.raises(
+        vespera.GitFailedError,
+        match=f"depends on one, whose work .commit {landed[:12]}. is not on 'integration'",
+    ):
         orch.execute_task("after", worktree=True)
     assert orch.why("after").ready
     assert [worktree.name for worktree in orch.worktrees.list()] == []
@@ -966,7 +1166,9 @@ def test_a_folder_deleted_after_catching_up_undoes_nothing_of_others(orch, proje
 @pytest.mark.parametrize("name", ["a.txt", "renamed.txt"])
 def test_markers_are_not_forgotten_when_more_has_landed_since(orch, project, name):
     """Catching up a second time, without a conflict of its own, leaves the first one's markers unfit to land; so does another name."""
-    one, two = (begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"}) for name in ("one", "two"))
+    one, two = (
+        begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"}) for name in ("one", "two")
+    )
     finish(one)
     finish(two)
     with orch.execute_task("recover_two") as medic:
@@ -1009,7 +1211,9 @@ def test_work_that_was_removed_is_not_called_done(orch, project, merge):
         finish(work, merge="later")
     ref = orch.worktrees.remove("one").rescue_ref
     for _ in range(2):
-        with pytest.raises(vespera.GitFailedError, match=f"before its work had landed.*{ref}") as caught:
+        with pytest.raises(
+            vespera.GitFailedError, match=f"before its work had landed.*{ref}"
+        ) as caught:
             orch.complete_task("one", summary="done", detailed_work="all of it")
         assert "kept as artifact" in caught.value.__notes__[0]
     assert orch.get_task("one").status == "in_progress"
@@ -1017,12 +1221,16 @@ def test_work_that_was_removed_is_not_called_done(orch, project, merge):
         assert finish(again).status == "completed"
     begin(orch, "two", {})
     orch.worktrees.remove("two")  # nothing was in it
-    assert orch.complete_task("two", summary="done", detailed_work="all of it").status == "completed"
+    assert (
+        orch.complete_task("two", summary="done", detailed_work="all of it").status == "completed"
+    )
     begin(orch, "three", {"three.txt": "3"})
     commit(project, "picked by hand", {"three.txt": "3"})
     git(project, "branch", "-f", "integration")
     orch.worktrees.remove("three")
-    assert orch.complete_task("three", summary="done", detailed_work="all of it").status == "completed"
+    assert (
+        orch.complete_task("three", summary="done", detailed_work="all of it").status == "completed"
+    )
 
 
 def test_catching_up_writes_over_nothing_that_is_not_saved(orch, project):
@@ -1041,10 +1249,17 @@ def test_catching_up_writes_over_nothing_that_is_not_saved(orch, project):
 
 def test_a_report_shows_the_places_first(orch):
     """Of a long file in conflict the report begins with the places, a few lines around each; the whole comes after."""
-    one, two = (begin(orch, name, {"long.txt": lines(_3=f"{name}\n", _11=f"{name} too\n") + "rest\n" * 200}) for name in ("one", "two"))
+    one, two = (
+        begin(orch, name, {"long.txt": lines(_3=f"{name}\n", _11=f"{name} too\n") + "rest\n" * 200})
+        for name in ("one", "two")
+    )
     finish(one)
     assert finish(two).status == "blocked"
-    [report] = [orch.artifacts.text(artifact) for artifact in orch.artifacts.list(task="two") if artifact.kind == "conflict"]
+    [report] = [
+        orch.artifacts.text(artifact)
+        for artifact in orch.artifacts.list(task="two")
+        if artifact.kind == "conflict"
+    ]
     places, whole = report.split("### The whole file with both")
     said = ["one", "two", "one too", "two too"]
     assert [line for line in places.splitlines() if line in said] == said

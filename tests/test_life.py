@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from vespera_orchestrator._model import CauseKind, Dependency, TaskQuery, TaskStatus
 from vespera_orchestrator.errors import (
@@ -41,14 +48,23 @@ def clock():
 
 @pytest.fixture(autouse=True)
 def _no_inherited_session(monkeypatch):
-    for name in ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT"):
+    for name in (
+        "MCP_ORCHESTRATOR_SESSION",
+        "VESPERA_ORCHESTRATOR_HOME",
+        "VESPERA_ORCHESTRATOR_STORE",
+        "VESPERA_ORCHESTRATOR_AGENT",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(params=["memory:", "postgresql:"])
 def orch(request, tmp_path, clock):
     """An orchestrator with a session, in memory and on a server."""
-    address = request.param if request.param == "memory:" else request.getfixturevalue("empty_postgres_url")
+    address = (
+        request.param
+        if request.param == "memory:"
+        else request.getfixturevalue("empty_postgres_url")
+    )
     with Orchestrator.open(tmp_path, store=address, clock=clock) as opened:
         opened.initialize_session("Try the life of tasks")
         yield opened
@@ -66,13 +82,17 @@ def ready(orch):
 
 def statuses(orch):
     """Alias to status, archived tasks included."""
-    return {task.alias: str(task.status) for task in orch.query_tasks(limit=None, include_archived=True)}
+    return {
+        task.alias: str(task.status) for task in orch.query_tasks(limit=None, include_archived=True)
+    }
 
 
 def kinds(orch, task=None):
     """The kinds of events, of one task or of all."""
     task_id = None if task is None else orch.get_task(task).id
-    return [event.kind for event in orch._store.events(limit=None) if task_id in (None, event.task_id)]
+    return [
+        event.kind for event in orch._store.events(limit=None) if task_id in (None, event.task_id)
+    ]
 
 
 def fail(orch, alias, error="it broke", **given):
@@ -119,7 +139,10 @@ def test_conditional(orch, succeeds, expected):
     """``condition="task_d.success"`` on a task that depends on Task D: ready when D is completed, skipped when D is given up."""
     task_d = orch.plan_task("Task D")
     task_e = orch.plan_task("Task E", dependencies=[task_d.id], condition="task_d.success")
-    assert str(orch.why(task_e)) == "task_e is pending: the condition is not decided yet: task_d is pending (task_d.success)"
+    assert (
+        str(orch.why(task_e))
+        == "task_e is pending: the condition is not decided yet: task_d is pending (task_d.success)"
+    )
     assert orch.why(task_e).causes[0].names == ("task_d",)
     if succeeds:
         done(orch, task_d)
@@ -135,8 +158,16 @@ def test_conditional(orch, succeeds, expected):
 def test_a_condition_on_outputs(orch):
     """A condition reads what an earlier task handed on, names a dependency by alias or id, and decides as early as it can."""
     tests, audit = orch.plan_task("Tests"), orch.plan_task("Audit")
-    ship = orch.plan_task("Ship", dependencies=[tests, audit], condition=f"{tests.id}.outputs.coverage >= 0.8 and not audit.failed")
-    alarm = orch.plan_task("Alarm", dependencies=[tests, audit], condition="tests.outputs.coverage < 0.5 or audit.failed")
+    ship = orch.plan_task(
+        "Ship",
+        dependencies=[tests, audit],
+        condition=f"{tests.id}.outputs.coverage >= 0.8 and not audit.failed",
+    )
+    alarm = orch.plan_task(
+        "Alarm",
+        dependencies=[tests, audit],
+        condition="tests.outputs.coverage < 0.5 or audit.failed",
+    )
     done(orch, tests, outputs={"coverage": 0.4})
     assert orch.get_task(ship).status is TaskStatus.SKIPPED
     assert ready(orch) == ["audit", alarm.alias]
@@ -146,7 +177,9 @@ def test_what_the_condition_does_not_name_keeps_its_own_outcome(orch):
     """A dependency that the condition names is governed by it; every other one waits for its own outcome."""
     for title in ("A", "B", "C"):
         orch.plan_task(title)
-    task = orch.plan_task("Then", dependencies=["a", "b", Dependency("c", "failure")], condition="a.done")
+    task = orch.plan_task(
+        "Then", dependencies=["a", "b", Dependency("c", "failure")], condition="a.done"
+    )
     orch.abandon_task("a")
     assert [cause.alias for cause in orch.why(task).causes] == ["b", "c"]
     done(orch, "b")
@@ -163,7 +196,12 @@ def test_a_condition_that_can_never_be_decided_skips(orch):
 
 
 @pytest.mark.parametrize(
-    "condition", ["1 < 'x' and (a.success or true)", "(1) < ('x') and (a.success or true)", "(true and true) < 'x' and (a.done or true)"]
+    "condition",
+    [
+        "1 < 'x' and (a.success or true)",
+        "(1) < ('x') and (a.success or true)",
+        "(true and true) < 'x' and (a.done or true)",
+    ],
 )
 def test_a_condition_of_literals_alone_leaves_no_task_without_a_cause(orch, condition):
     """A comparison that no task can decide is refused; if it is not, `why` does not say that the task is ready when it is not."""
@@ -182,7 +220,9 @@ OUTCOME_BY_END = {
 }
 
 
-@pytest.mark.parametrize("outcome", ["success", "failure", "done", "skipped", "cancelled", "blocked"])
+@pytest.mark.parametrize(
+    "outcome", ["success", "failure", "done", "skipped", "cancelled", "blocked"]
+)
 @pytest.mark.parametrize("end", OUTCOME_BY_END)
 def test_every_outcome_of_a_dependency(orch, end, outcome):
     """A dependency on each outcome is met by exactly the ends that the table says; one that never can be skips its task."""
@@ -193,7 +233,12 @@ def test_every_outcome_of_a_dependency(orch, end, outcome):
         orch.abandon_task("before")
     else:
         done(orch, "before")
-        {"completed": done, "failed": Orchestrator.abandon_task, "cancelled": Orchestrator.cancel_task, "blocked": fail}[end](orch, "a")
+        {
+            "completed": done,
+            "failed": Orchestrator.abandon_task,
+            "cancelled": Orchestrator.cancel_task,
+            "blocked": fail,
+        }[end](orch, "a")
     assert orch.get_task("a").status == end
     met = outcome in OUTCOME_BY_END[end]
     expected = "ready" if met else "pending" if end == "blocked" else "skipped"
@@ -213,13 +258,24 @@ def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
     work.save_artifact("Half", "half of it")
     work.checkpoint({"step": 2}, "two of four", progress=0.5)
     blocked = work.fail(ValueError("no compiler"))
-    assert (blocked.status, blocked.reason, blocked.failures, blocked.was_blocked) == ("blocked", "ValueError: no compiler", 1, True)
+    assert (blocked.status, blocked.reason, blocked.failures, blocked.was_blocked) == (
+        "blocked",
+        "ValueError: no compiler",
+        1,
+        True,
+    )
     (recovery,) = orch.ready_tasks()
-    assert (recovery.alias, recovery.task_type, recovery.recovers_task_id) == ("recover_build", "recovery", blocked.id)
+    assert (recovery.alias, recovery.task_type, recovery.recovers_task_id) == (
+        "recover_build",
+        "recovery",
+        blocked.id,
+    )
     assert (recovery.priority, recovery.specialist_type) == (4, "builder")
     assert recovery.context["error"] == "ValueError: no compiler"
     assert recovery.context["checkpoint_note"] == "two of four"
-    kept = [orch.artifacts.get(artifact_id).title for artifact_id in recovery.context["artifact_ids"]]
+    kept = [
+        orch.artifacts.get(artifact_id).title for artifact_id in recovery.context["artifact_ids"]
+    ]
     assert kept == ["Half", "Build: attempt 1 did not succeed"]
     assert str(orch.why("build")) == (
         "build is blocked: its recovery recover_build comes first (pending); it stopped with: ValueError: no compiler"
@@ -227,10 +283,20 @@ def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
     assert orch.get_task("after").status is TaskStatus.PENDING
     done(orch, recovery)
     again = orch.execute_task("build", agent="bob")
-    assert (again.attempt.number, again.resumed_from.state, again.resumed_from.attempt) == (2, {"step": 2}, 1)
+    assert (again.attempt.number, again.resumed_from.state, again.resumed_from.attempt) == (
+        2,
+        {"step": 2},
+        1,
+    )
     again.complete(summary="built", detailed_work="all of it")
     assert ready(orch) == ["after"]
-    assert kinds(orch, "build")[-5:] == ["task_blocked", "task_recovered", "task_started", "artifact_saved", "task_completed"]
+    assert kinds(orch, "build")[-5:] == [
+        "task_blocked",
+        "task_recovered",
+        "task_started",
+        "artifact_saved",
+        "task_completed",
+    ]
 
 
 def test_after_max_attempts_a_person_decides(orch):
@@ -241,7 +307,9 @@ def test_after_max_attempts_a_person_decides(orch):
     assert fail(orch, "build", "error 3") is None
     why = orch.why("build")
     assert why.needs_person
-    assert [(cause.kind, cause.names) for cause in why.causes] == [(CauseKind.PERSON, ("retry", "abandon", "replace"))]
+    assert [(cause.kind, cause.names) for cause in why.causes] == [
+        (CauseKind.PERSON, ("retry", "abandon", "replace"))
+    ]
     assert str(why) == (
         "build is blocked: a person must decide after 3 failed attempts: orch.retry_task('build'), orch.abandon_task('build'), "
         "or plan a replacement (error 3)"
@@ -257,7 +325,12 @@ def test_a_person_may_retry(orch):
         done(orch, fail(orch, "build"))
     fail(orch, "build")
     retried = orch.retry_task("build", "the disk was full")
-    assert (retried.is_ready, retried.failures, retried.reason, retried.attempts) == (True, 0, None, 3)
+    assert (retried.is_ready, retried.failures, retried.reason, retried.attempts) == (
+        True,
+        0,
+        None,
+        3,
+    )
     assert fail(orch, "build") is not None
 
 
@@ -355,10 +428,26 @@ def test_a_task_of_the_highest_priority_can_fail(orch):
 def test_next_action_complete(orch):
     """The task is completed, with summary, outputs, and the work whole in an artifact."""
     orch.plan_task("Build")
-    task = orch.complete_task("build", summary="built", detailed_work="# All of it\n", outputs={"n": [1]}, artifact_type="report")
-    assert (task.status, task.summary, task.outputs, task.ended_at) == ("completed", "built", {"n": [1]}, orch._clock())
+    task = orch.complete_task(
+        "build",
+        summary="built",
+        detailed_work="# All of it\n",
+        outputs={"n": [1]},
+        artifact_type="report",
+    )
+    assert (task.status, task.summary, task.outputs, task.ended_at) == (
+        "completed",
+        "built",
+        {"n": [1]},
+        orch._clock(),
+    )
     (artifact,) = orch._store.artifacts(task_ids=[task.id])
-    assert (orch.artifacts.read(artifact), artifact.kind, artifact.attempt, artifact.partial) == (b"# All of it\n", "report", 1, False)
+    assert (orch.artifacts.read(artifact), artifact.kind, artifact.attempt, artifact.partial) == (
+        b"# All of it\n",
+        "report",
+        1,
+        False,
+    )
 
 
 def test_next_action_continue(orch):
@@ -369,7 +458,9 @@ def test_next_action_continue(orch):
     assert (task.status, task.summary, task.attempts) == ("in_progress", "half", 1)
     assert len(orch._store.artifacts(task_ids=[task.id])) == 1
     assert work.complete(summary="whole", detailed_work="whole").status is TaskStatus.COMPLETED
-    assert [a.version for a in orch._store.artifacts(task_ids=[task.id], include_superseded=True)] == [1, 2]
+    assert [
+        a.version for a in orch._store.artifacts(task_ids=[task.id], include_superseded=True)
+    ] == [1, 2]
 
 
 def test_next_action_continue_on_a_task_that_was_not_started(orch, clock):
@@ -384,11 +475,15 @@ def test_next_action_needs_revision(orch):
     """The task is pending again with the note; what was handed in stays, and the next attempt is a new one."""
     orch.plan_task("Build")
     orch.execute_task("build")
-    task = orch.complete_task("build", summary="names are unclear", detailed_work="draft", next_action="needs_revision")
+    task = orch.complete_task(
+        "build", summary="names are unclear", detailed_work="draft", next_action="needs_revision"
+    )
     assert (task.status, task.reason, task.is_ready) == ("pending", "names are unclear", True)
     assert orch._store.artifacts(task_ids=[task.id])[0].partial
     assert str(orch.why("build")) == "build is ready; it was given back with: names are unclear"
-    assert str(orch.next_step()).startswith("Start 'Build'. It was given back with: names are unclear.  →")
+    assert str(orch.next_step()).startswith(
+        "Start 'Build'. It was given back with: names are unclear.  →"
+    )
     again = orch.execute_task("build")
     assert again.attempt.number == 2
     assert "From the attempt before: names are unclear" in again.briefing()
@@ -406,7 +501,9 @@ def test_next_action_blocked(orch):
 def test_an_unknown_next_action_is_refused(orch):
     """A word that is none of the four is refused with the four, and nothing is written."""
     orch.plan_task("Build")
-    with pytest.raises(InvalidInputError, match="none of complete, continue, needs_revision, blocked"):
+    with pytest.raises(
+        InvalidInputError, match="none of complete, continue, needs_revision, blocked"
+    ):
         done(orch, "build", next_action="finish")
     assert statuses(orch) == {"build": "pending"}
 
@@ -428,7 +525,11 @@ def test_a_lapsed_hold_goes_to_the_next_caller(orch, clock):
         orch.execute_task("build", agent="bob")
     clock.advance(1)
     again = orch.execute_task(agent="bob", lease_s=60)
-    assert (again.task.alias, again.attempt.number, again.resumed_from.state) == ("build", 2, {"at": 1})
+    assert (again.task.alias, again.attempt.number, again.resumed_from.state) == (
+        "build",
+        2,
+        {"at": 1},
+    )
     first, second = orch._store.attempts(again.task.id)
     assert (first.ending, second.ending, second.agent) == ("abandoned", None, "bob")
     assert kinds(orch, "build")[-2:] == ["lease_expired", "task_started"]
@@ -499,16 +600,24 @@ def replaced(orch, clock):
     return lost, orch.execute_task("build", agent="bob", lease_s=60)
 
 
-@pytest.mark.parametrize("act", ["checkpoint", "heartbeat", "complete", "continue", "save_artifact", "fail", "release"])
+@pytest.mark.parametrize(
+    "act", ["checkpoint", "heartbeat", "complete", "continue", "save_artifact", "fail", "release"]
+)
 def test_a_replaced_holder_is_told_and_can_change_nothing(orch, clock, act):
     """The one that was replaced gets `LeaseLostError` whatever it tries; the task, the new attempt and the log stay as they were."""
     lost, new = replaced(orch, clock)
-    before = (orch.get_task("build"), orch._store.attempts(new.task.id), orch._store.last_checkpoint(new.task.id))
+    before = (
+        orch.get_task("build"),
+        orch._store.attempts(new.task.id),
+        orch._store.last_checkpoint(new.task.id),
+    )
     calls = {
         "checkpoint": lambda: lost.checkpoint({"from": "ada"}),
         "heartbeat": lost.heartbeat,
         "complete": lambda: lost.complete(summary="s", detailed_work="ada's work"),
-        "continue": lambda: lost.complete(summary="s", detailed_work="ada's work", next_action="continue"),
+        "continue": lambda: lost.complete(
+            summary="s", detailed_work="ada's work", next_action="continue"
+        ),
         "save_artifact": lambda: lost.save_artifact("Notes", "ada's work"),
         "fail": lambda: lost.fail("ada's work"),
         "release": lost.release,
@@ -516,11 +625,20 @@ def test_a_replaced_holder_is_told_and_can_change_nothing(orch, clock, act):
     with pytest.raises(LeaseLostError, match="attempt 2 by bob followed it") as caught:
         calls[act]()
     assert (caught.value.task_id, caught.value.attempt) == ("build", 1)
-    assert before == (orch.get_task("build"), orch._store.attempts(new.task.id), orch._store.last_checkpoint(new.task.id))
+    assert before == (
+        orch.get_task("build"),
+        orch._store.attempts(new.task.id),
+        orch._store.last_checkpoint(new.task.id),
+    )
     if act in ("complete", "continue", "save_artifact", "fail"):
         kept = orch.artifacts.get(caught.value.kept_artifact_id)
         assert b"ada's work" in orch.artifacts.read(kept)
-        assert (kept.kind, kept.agent, kept.partial, kept.task_id) == ("late", "ada", True, new.task.id)
+        assert (kept.kind, kept.agent, kept.partial, kept.task_id) == (
+            "late",
+            "ada",
+            True,
+            new.task.id,
+        )
     assert new.complete(summary="bob's", detailed_work="bob's work").summary == "bob's"
 
 
@@ -583,7 +701,11 @@ def test_an_interruption_releases_the_task(orch, interruption):
         work.checkpoint({"n": 1})
         raise interruption
     task = orch.get_task("build")
-    assert (task.status, task.failures, task.reason) == ("pending", 0, f"interrupted: {interruption.__name__}")
+    assert (task.status, task.failures, task.reason) == (
+        "pending",
+        0,
+        f"interrupted: {interruption.__name__}",
+    )
     assert orch.execute_task("build").resumed_from.state == {"n": 1}
 
 
@@ -616,7 +738,11 @@ def family(orch):
     """A parent with two children and a grandchild, and what waits for them."""
     orch.plan_tasks(
         [
-            {"title": "Parent", "alias": "p", "children": [{"title": "C1", "alias": "c1"}, {"title": "C2", "alias": "c2"}]},
+            {
+                "title": "Parent",
+                "alias": "p",
+                "children": [{"title": "C1", "alias": "c1"}, {"title": "C2", "alias": "c2"}],
+            },
             {"title": "Grandchild", "alias": "g", "parent_task_id": "c1"},
             {"title": "After", "dependencies": ["p"]},
         ]
@@ -630,7 +756,13 @@ def test_cancelling_takes_the_subtree_along(orch):
     work = orch.execute_task("g")
     work.save_artifact("Notes", "n")
     assert orch.cancel_task("p", "no money").status is TaskStatus.CANCELLED
-    assert statuses(orch) == {"p": "cancelled", "c1": "cancelled", "g": "cancelled", "c2": "completed", "after": "skipped"}
+    assert statuses(orch) == {
+        "p": "cancelled",
+        "c1": "cancelled",
+        "g": "cancelled",
+        "c2": "completed",
+        "after": "skipped",
+    }
     assert orch.get_task("g").reason == "no money"
     assert len(orch._store.artifacts(task_ids=[work.task.id])) == 1
     seq = orch._store.last_seq()
@@ -644,7 +776,13 @@ def test_cancelling_without_the_subtree_leaves_it(orch):
     """With ``subtree=False`` the subtasks go on."""
     family(orch)
     orch.cancel_task("p", subtree=False)
-    assert statuses(orch) == {"p": "cancelled", "c1": "pending", "g": "pending", "c2": "pending", "after": "skipped"}
+    assert statuses(orch) == {
+        "p": "cancelled",
+        "c1": "pending",
+        "g": "pending",
+        "c2": "pending",
+        "after": "skipped",
+    }
     assert ready(orch) == ["g", "c2"] or ready(orch) == ["c2", "g"]
 
 
@@ -698,7 +836,12 @@ def test_retrying_opens_what_was_skipped_because_of_it(orch):
     assert kinds(orch, "c") == ["task_planned", "task_skipped", "task_reopened"]
     for alias in "abc":
         done(orch, alias)
-    assert statuses(orch) == {"a": "completed", "b": "completed", "c": "completed", "otherwise": "skipped"}
+    assert statuses(orch) == {
+        "a": "completed",
+        "b": "completed",
+        "c": "completed",
+        "otherwise": "skipped",
+    }
 
 
 def test_retrying_opens_a_task_skipped_over_two_ways_once(orch):
@@ -723,7 +866,10 @@ def test_a_skipped_task_cannot_be_retried_while_its_cause_stands(orch):
     orch.plan_task("B", dependencies=["a"])
     orch.cancel_task("a")
     seq = orch._store.last_seq()
-    with pytest.raises(TransitionError, match=r"waits for success of a, which is cancelled\); retry what it waits for"):
+    with pytest.raises(
+        TransitionError,
+        match=r"waits for success of a, which is cancelled\); retry what it waits for",
+    ):
         orch.retry_task("b")
     assert (orch._store.last_seq(), orch.get_task("b").status) == (seq, "skipped")
 
@@ -818,7 +964,14 @@ def test_deleting_for_good(orch):
 def test_updating_changes_what_is_written_about_a_task(orch):
     """What is given changes, the rest stays; the event tells what changed."""
     orch.plan_task("A", "old", priority=1)
-    task = orch.update_task("a", description="new", priority=5, due_date="2026-12-24", context={"k": 1}, estimated_effort="1 day")
+    task = orch.update_task(
+        "a",
+        description="new",
+        priority=5,
+        due_date="2026-12-24",
+        context={"k": 1},
+        estimated_effort="1 day",
+    )
     assert (task.title, task.description, task.priority, task.context) == ("A", "new", 5, {"k": 1})
     assert task.due_at == datetime(2026, 12, 24, tzinfo=UTC)
     event = orch._store.events(limit=None)[-1]
@@ -920,7 +1073,9 @@ def test_a_wrong_argument_is_refused_in_our_words(orch, way, given):
     seq = orch._store.last_seq()
     spec = {"title": "Second"} | given
     with pytest.raises((PlanError, InvalidInputError)):
-        orch.plan_tasks([spec]) if way == "plan_tasks" else orch.plan_task(spec.pop("title"), **spec)
+        orch.plan_tasks([spec]) if way == "plan_tasks" else orch.plan_task(
+            spec.pop("title"), **spec
+        )
     assert orch._store.last_seq() == seq
 
 
@@ -971,8 +1126,20 @@ CONDITION_FACTS = (
 )
 MOST_TASKS = 12
 STATUS_AFTER = {
-    **dict.fromkeys(("task_planned", "task_released", "task_revised", "task_recovered", "task_retried", "task_reopened"), "pending"),
-    **dict.fromkeys(("task_started", "lease_regained", "task_continued", "lease_renewed"), "in_progress"),
+    **dict.fromkeys(
+        (
+            "task_planned",
+            "task_released",
+            "task_revised",
+            "task_recovered",
+            "task_retried",
+            "task_reopened",
+        ),
+        "pending",
+    ),
+    **dict.fromkeys(
+        ("task_started", "lease_regained", "task_continued", "lease_renewed"), "in_progress"
+    ),
     "lease_expired": "pending",
     "task_completed": "completed",
     "task_blocked": "blocked",
@@ -986,7 +1153,8 @@ some = st.integers(0, 999)
 specs = st.tuples(
     st.lists(st.tuples(some, st.sampled_from(("success",) * 6 + OUTCOMES)), max_size=3),
     st.none() | some,
-    st.just([]) | st.lists(st.tuples(some, st.sampled_from(CONDITION_FACTS)), min_size=1, max_size=2),
+    st.just([])
+    | st.lists(st.tuples(some, st.sampled_from(CONDITION_FACTS)), min_size=1, max_size=2),
     st.sampled_from([" and ", " or ", " and not "]),
 )
 """What a task waits for, below which one it is, the facts of its condition, and how these are joined."""
@@ -1006,7 +1174,12 @@ class AnyHistory(RuleBasedStateMachine):
         """Start with an empty session."""
         self.folder = tempfile.TemporaryDirectory()
         self.clock = ManualClock()
-        self.orch = Orchestrator.open(self.folder.name, store=self.address(), clock=self.clock, home=f"{self.folder.name}/home")
+        self.orch = Orchestrator.open(
+            self.folder.name,
+            store=self.address(),
+            clock=self.clock,
+            home=f"{self.folder.name}/home",
+        )
         self.session = self.orch.initialize_session("anything")
         self.works = []
         self.model = {}
@@ -1020,7 +1193,9 @@ class AnyHistory(RuleBasedStateMachine):
 
     def tasks(self):
         """All tasks as they are, archived ones included."""
-        return self.orch._store.tasks(TaskQuery(session_id=self.session.id, limit=None, include_archived=True))
+        return self.orch._store.tasks(
+            TaskQuery(session_id=self.session.id, limit=None, include_archived=True)
+        )
 
     def pick(self, number, *statuses):
         """One of the tasks in these states, or `None`."""
@@ -1045,7 +1220,14 @@ class AnyHistory(RuleBasedStateMachine):
             above = parents[parent % len(parents)] if parents and parent is not None else None
             named = [f"{list(edges)[n % len(edges)]}.{fact}" for n, fact in facts] if edges else []
             dependencies = [{"task": name, "on": on} for name, on in edges.items()]
-            plan.append({"title": alias, "alias": alias, "dependencies": dependencies, "parent_task_id": above})
+            plan.append(
+                {
+                    "title": alias,
+                    "alias": alias,
+                    "dependencies": dependencies,
+                    "parent_task_id": above,
+                }
+            )
             plan[-1]["condition"] = word.join(named) or None
         with contextlib.suppress(CycleError):
             assert [task.alias for task in self.orch.plan_tasks(plan)] == new
@@ -1088,19 +1270,25 @@ class AnyHistory(RuleBasedStateMachine):
         work = self.works[number % len(self.works)]
         holds = self.holds(work)
         try:
-            task = work.complete(summary=f"s{number}", detailed_work="d", outputs=outputs, next_action=action)
+            task = work.complete(
+                summary=f"s{number}", detailed_work="d", outputs=outputs, next_action=action
+            )
         except LeaseLostError as exc:
             assert not holds
             assert self.orch.artifacts.get(exc.kept_artifact_id).kind == "late"
         except NotReadyError:
             assert action == "complete"
-            assert any(t.parent_task_id == work.task.id and not t.status.is_terminal for t in self.tasks())
+            assert any(
+                t.parent_task_id == work.task.id and not t.status.is_terminal for t in self.tasks()
+            )
         else:
             assert holds or not work._open
             assert task.attempts == work.attempt.number
 
     @precondition(lambda self: self.works)
-    @rule(number=some, how=st.sampled_from(["fail", "release", "checkpoint", "heartbeat", "artifact"]))
+    @rule(
+        number=some, how=st.sampled_from(["fail", "release", "checkpoint", "heartbeat", "artifact"])
+    )
     def act(self, number, how):
         """Fail, release, checkpoint, give a sign of life, or save something, as a holder or as one that was replaced."""
         work = self.works[number % len(self.works)]
@@ -1122,7 +1310,8 @@ class AnyHistory(RuleBasedStateMachine):
         task = self.orch.get_task(work.task)
         last = self.orch._store.attempts(task.id)[-1]
         return last.number == work.attempt.number and (
-            task.status == "in_progress" or (task.status == "pending" and last.ending == "abandoned")
+            task.status == "in_progress"
+            or (task.status == "pending" and last.ending == "abandoned")
         )
 
     @rule(number=some)
@@ -1169,7 +1358,11 @@ class AnyHistory(RuleBasedStateMachine):
     def remove_dependency(self, number):
         """Let a task wait for one less."""
         task = self.pick(number)
-        free = [] if task is None else [e.task for e in task.dependencies if e.task not in task.condition_names.values()]
+        free = (
+            []
+            if task is None
+            else [e.task for e in task.dependencies if e.task not in task.condition_names.values()]
+        )
         if free:
             self.orch.remove_dependency(task, free[number % len(free)])
 
@@ -1209,15 +1402,23 @@ class AnyHistory(RuleBasedStateMachine):
         for task in tasks.values():
             why = self.orch.why(task)
             assert why.ready == (task.id in listed) == task.is_ready, (task, str(why))
-            open_children = sum(t.parent_task_id == task.id and not t.status.is_terminal for t in tasks.values())
+            open_children = sum(
+                t.parent_task_id == task.id and not t.status.is_terminal for t in tasks.values()
+            )
             stands = _rules.standing(task, tasks)
             if task.status is TaskStatus.PENDING:
                 assert task.blockers == stands.blockers + open_children, task
                 assert not stands.impossible, task
-                expected = len(stands.waiting_for) + (stands.condition is None) + bool(open_children)
+                expected = (
+                    len(stands.waiting_for) + (stands.condition is None) + bool(open_children)
+                )
                 assert len(why.causes) == expected, str(why)
             if task.recovers_task_id is None:
-                mine = [t for t in tasks.values() if t.recovers_task_id == task.id and not t.status.is_terminal]
+                mine = [
+                    t
+                    for t in tasks.values()
+                    if t.recovers_task_id == task.id and not t.status.is_terminal
+                ]
                 assert len(mine) <= 1, mine
             assert not task.archived or task.status.is_terminal, task
 
@@ -1230,8 +1431,14 @@ class AnyHistory(RuleBasedStateMachine):
         for archived in (False, True):
             for recoveries in (None, True, False):
                 mine = [t for t in tasks if archived or not t.archived]
-                mine = [t for t in mine if recoveries is None or (t.task_type == "recovery") == recoveries]
-                query = TaskQuery(session_id=session, include_archived=archived, recoveries=recoveries, limit=None)
+                mine = [
+                    t
+                    for t in mine
+                    if recoveries is None or (t.task_type == "recovery") == recoveries
+                ]
+                query = TaskQuery(
+                    session_id=session, include_archived=archived, recoveries=recoveries, limit=None
+                )
                 assert store.count(query) == dict(Counter(task.status for task in mine))
         assert store.open_sessions() == any(not task.status.is_terminal for task in tasks)
 
@@ -1273,4 +1480,6 @@ def test_any_history_on_postgresql(new_postgres_url):
 
         address = staticmethod(new_postgres_url)
 
-    run_state_machine_as_test(OnPostgres, settings=settings(TestAnyHistory.settings, max_examples=4))
+    run_state_machine_as_test(
+        OnPostgres, settings=settings(TestAnyHistory.settings, max_examples=4)
+    )

@@ -12,7 +12,15 @@ import time
 import psycopg
 import pytest
 
-from vespera_orchestrator._model import Dependency, Session, TaskDraft, TaskQuery, TaskStatus, new_id, utcnow
+from vespera_orchestrator._model import (
+    Dependency,
+    Session,
+    TaskDraft,
+    TaskQuery,
+    TaskStatus,
+    new_id,
+    utcnow,
+)
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.tasks import lifecycle as _rules
 
@@ -70,22 +78,34 @@ def session_id(store):
 
 def verify(store, session_id):
     """Hold all that is counted against what is true."""
-    tasks = {task.id: task for task in store.tasks(TaskQuery(session_id=session_id, limit=None, include_archived=True))}
+    tasks = {
+        task.id: task
+        for task in store.tasks(TaskQuery(session_id=session_id, limit=None, include_archived=True))
+    }
     counted = {}
     for task in tasks.values():
         counted[task.status] = counted.get(task.status, 0) + 1
         situation = store.situation(task.id)
         if task.status is TaskStatus.PENDING:
-            assert task.blockers == _rules.standing(task, situation.needed).blockers + situation.open_children_count, task
+            assert (
+                task.blockers
+                == _rules.standing(task, situation.needed).blockers + situation.open_children_count
+            ), task
         running = [attempt for attempt in store.attempts(task.id) if attempt.ended_at is None]
         assert len(running) == (task.status is TaskStatus.IN_PROGRESS), task
-        assert [attempt.number for attempt in store.attempts(task.id)] == list(range(1, task.attempts + 1))
+        assert [attempt.number for attempt in store.attempts(task.id)] == list(
+            range(1, task.attempts + 1)
+        )
     assert store.count(TaskQuery(session_id=session_id, include_archived=True)) == counted
     events = store.events(session_id=session_id, limit=None)
     told = [event.task_id for event in events if event.kind == "task_completed"]
-    assert sorted(told) == sorted(task.id for task in tasks.values() if task.status is TaskStatus.COMPLETED)
+    assert sorted(told) == sorted(
+        task.id for task in tasks.values() if task.status is TaskStatus.COMPLETED
+    )
     assert sorted(e.task_id for e in events if e.kind == "task_planned") == sorted(tasks)
-    assert len([event for event in events if event.kind == "artifact_saved"]) == len(store.artifacts(include_superseded=True))
+    assert len([event for event in events if event.kind == "artifact_saved"]) == len(
+        store.artifacts(include_superseded=True)
+    )
 
 
 @pytest.mark.timeout(600)
@@ -127,7 +147,11 @@ def test_dense_convergence_never_deadlocks(store, url, session_id, request):
     store.plan(
         session_id,
         [
-            TaskDraft(name, alias=name, dependencies=tuple(map(Dependency, names[layer - 1])) if layer else ())
+            TaskDraft(
+                name,
+                alias=name,
+                dependencies=tuple(map(Dependency, names[layer - 1])) if layer else (),
+            )
             for layer in range(depth)
             for name in names[layer]
         ],
@@ -261,7 +285,9 @@ def end_a_backend(postgres):
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("kills", [25, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "kills", [25, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+)
 def test_nothing_is_lost_when_connections_are_ended(store, url, session_id, postgres, kills):
     """The server ends connections at random moments, commits included: what was acknowledged is there, and nothing is there by half."""
     said = live_through(url, session_id, kills, end_a_backend(postgres), kills)
@@ -269,19 +295,25 @@ def test_nothing_is_lost_when_connections_are_ended(store, url, session_id, post
     hold_to(store, session_id, said)
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "kills", [10, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+)
 def test_nothing_is_lost_when_processes_are_killed(store, url, session_id, kills):
     """Workers are killed with SIGKILL at random moments: what they were told is there, and nothing is there by half."""
     said = live_through(url, session_id, kills, kill_a_worker, kills)
     hold_to(store, session_id, said)
 
 
-@pytest.mark.parametrize("crashes", [2, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "crashes", [2, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+)
 def test_nothing_is_lost_when_the_server_crashes(own_server, crashes):
     """The server is stopped as by a crash, and started again, while workers write: they find it again, and what they were told is there."""
     url = own_server.url
     store = open_store(url, None, utcnow)
-    session_id = store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+    session_id = store.start_session(
+        Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())
+    ).id
 
     def crash(chance, _):
         time.sleep(chance.uniform(0.3, 0.8))

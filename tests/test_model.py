@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from vespera_orchestrator.errors import NothingReadyError, NotReadyError, TransitionError
 from vespera_orchestrator.orchestrator import Orchestrator
@@ -37,7 +44,12 @@ MOST_TASKS = 14
 
 @pytest.fixture(autouse=True)
 def _no_inherited_session(monkeypatch):
-    for name in ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT"):
+    for name in (
+        "MCP_ORCHESTRATOR_SESSION",
+        "VESPERA_ORCHESTRATOR_HOME",
+        "VESPERA_ORCHESTRATOR_STORE",
+        "VESPERA_ORCHESTRATOR_AGENT",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -177,7 +189,9 @@ class Model:
             return False
         target = task["recovers"]
         if target is not None and task["status"] != "blocked":
-            others_open = any(self.tasks[name]["status"] not in ENDED for name in self.recoveries(target))
+            others_open = any(
+                self.tasks[name]["status"] not in ENDED for name in self.recoveries(target)
+            )
             if self.tasks[target]["status"] != "blocked" or others_open:
                 return False
         if task["parent"] is not None and self.tasks[task["parent"]]["status"] == "completed":
@@ -196,12 +210,19 @@ class Model:
         """The skipped tasks that wait for this one, and those that wait for them."""
         found = [alias]
         for name in found:
-            found += [other for other in self.named("skipped") if name in self.tasks[other]["needs"] and other not in found]
+            found += [
+                other
+                for other in self.named("skipped")
+                if name in self.tasks[other]["needs"] and other not in found
+            ]
         return found[1:]
 
     def reopens_part_of_completed(self, alias):
         """Whether trying this task again would open something skipped below a completed parent."""
-        return any(parent and self.tasks[parent]["status"] == "completed" for parent in self.parents(self.skipped_after(alias)))
+        return any(
+            parent and self.tasks[parent]["status"] == "completed"
+            for parent in self.parents(self.skipped_after(alias))
+        )
 
     def parents(self, aliases):
         """The tasks right above these."""
@@ -217,7 +238,11 @@ class Model:
 
 some = st.integers(0, 999)
 needs = st.lists(st.tuples(some, st.sampled_from(["success"] * 4 + list(MET_BY))), max_size=3)
-specs = st.lists(st.tuples(needs, st.none() | st.sampled_from(list(TRUE_AFTER)), st.none() | some), min_size=1, max_size=4)
+specs = st.lists(
+    st.tuples(needs, st.none() | st.sampled_from(list(TRUE_AFTER)), st.none() | some),
+    min_size=1,
+    max_size=4,
+)
 """For each task what it waits for, the fact that its condition names, and which task it is a part of."""
 
 
@@ -234,7 +259,12 @@ class Predicted(RuleBasedStateMachine):
         """Start with a session of a few tasks."""
         self.folder = tempfile.TemporaryDirectory()
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-        self.orch = Orchestrator.open(self.folder.name, store=self.address(), clock=lambda: self.now, home=f"{self.folder.name}/home")
+        self.orch = Orchestrator.open(
+            self.folder.name,
+            store=self.address(),
+            clock=lambda: self.now,
+            home=f"{self.folder.name}/home",
+        )
         self.orch.initialize_session("what was foretold")
         self.model = Model()
         self.works = {}
@@ -282,9 +312,13 @@ class Predicted(RuleBasedStateMachine):
             above = None
         text = None
         if condition is not None:
-            text = f"not {condition[1]}.failed" if fact == "not_failed" else f"{condition[1]}.{fact}"
+            text = (
+                f"not {condition[1]}.failed" if fact == "not_failed" else f"{condition[1]}.{fact}"
+            )
         dependencies = [self.orch.get_task(name).on(on) for name, on in edges.items()]
-        self.orch.plan_task(alias, alias=alias, dependencies=dependencies, condition=text, parent_task_id=above)
+        self.orch.plan_task(
+            alias, alias=alias, dependencies=dependencies, condition=text, parent_task_id=above
+        )
         self.model.add(alias, edges, condition, above)
 
     # working
@@ -306,7 +340,11 @@ class Predicted(RuleBasedStateMachine):
     @rule(number=some)
     def execute_too_early(self, number):
         """A task that waits, or has ended, or is blocked, is not started."""
-        found = [alias for alias in self.model.named("pending", "blocked", *ENDED) if alias not in self.model.ready()]
+        found = [
+            alias
+            for alias in self.model.named("pending", "blocked", *ENDED)
+            if alias not in self.model.ready()
+        ]
         if found:
             with pytest.raises(NotReadyError):
                 self.orch.execute_task(found[number % len(found)])
@@ -332,7 +370,9 @@ class Predicted(RuleBasedStateMachine):
         self.orch.complete_task(alias, summary="s", detailed_work="d")
         self.model.complete(alias)
 
-    @precondition(lambda self: any(self.model.tasks[alias]["recovers"] for alias in self.model.ready()))
+    @precondition(
+        lambda self: any(self.model.tasks[alias]["recovers"] for alias in self.model.ready())
+    )
     @rule(number=some)
     def recover(self, number):
         """Do a ready recovery."""
@@ -410,7 +450,9 @@ class Predicted(RuleBasedStateMachine):
     @rule(number=some, likely=st.booleans())
     def retry(self, number, likely):
         """Try a task again, which is refused when it could not become ready, or is needed no more."""
-        found = (likely and [alias for alias in self.model.tasks if self.model.may_retry(alias)]) or list(self.model.tasks)
+        found = (
+            likely and [alias for alias in self.model.tasks if self.model.may_retry(alias)]
+        ) or list(self.model.tasks)
         alias = found[number % len(found)]
         if self.model.reopens_part_of_completed(alias):
             return
@@ -430,7 +472,9 @@ class Predicted(RuleBasedStateMachine):
             return
         ready = {task.alias for task in self.orch.ready_tasks(limit=1000)}
         tasks = self.orch.query_tasks(limit=None, include_archived=True)
-        assert {task.alias: str(task.status) for task in tasks} == {alias: task["status"] for alias, task in self.model.tasks.items()}
+        assert {task.alias: str(task.status) for task in tasks} == {
+            alias: task["status"] for alias, task in self.model.tasks.items()
+        }
         assert ready == set(self.model.ready())
 
 

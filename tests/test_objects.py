@@ -48,7 +48,14 @@ server.start()
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
-QUICK = {"max_retries": 1, "backoff": {"init_backoff": timedelta(milliseconds=10), "max_backoff": timedelta(milliseconds=20), "base": 2}}
+QUICK = {
+    "max_retries": 1,
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=10),
+        "max_backoff": timedelta(milliseconds=20),
+        "base": 2,
+    },
+}
 
 
 def sha(content: bytes) -> str:
@@ -59,7 +66,12 @@ def sha(content: bytes) -> str:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """An S3 server in a process of its own, without buckets."""
-    process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     with process:
         yield f"http://127.0.0.1:{process.stdout.readline().decode().strip()}"
         process.stdin.close()
@@ -68,7 +80,12 @@ def server() -> Iterator[str]:
 
 def request(address: str, method: str, body: bytes = b"") -> bytes:
     """Speak to the server past the library."""
-    asked = urllib.request.Request(address, data=body or None, method=method, headers={"Content-Type": "application/octet-stream"})
+    asked = urllib.request.Request(
+        address,
+        data=body or None,
+        method=method,
+        headers={"Content-Type": "application/octet-stream"},
+    )
     with urllib.request.urlopen(asked, timeout=20) as answer:
         return answer.read()
 
@@ -103,7 +120,11 @@ LARGE = os.urandom(9 << 20)
 """Goes up in parts."""
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"hello " * 5000, bytes(3 << 20), LARGE], ids=["none", "one", "text", "zeros", "large"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"hello " * 5000, bytes(3 << 20), LARGE],
+    ids=["none", "one", "text", "zeros", "large"],
+)
 def test_what_was_put_is_read_back(content, data):
     """Bytes and streams give the same digest, and come back at once and in pieces, compressed or not."""
     assert isinstance(content, ContentStore)
@@ -130,7 +151,10 @@ def test_missing_and_changed_bytes_are_named_and_repaired(data):
     digest, _ = content.put(data)
     key = f"some/folder/{digest[:2]}/{digest[2:]}" + (".zst" if len(data) > 4096 else "")
     obstore.put(bucket(), key, bytes(obstore.get(bucket(), key).bytes())[:-1] + b"T")
-    with pytest.raises(CorruptContentError, match=r"s3://bucket/some/folder/.*(not those that were saved|frame is damaged)"):
+    with pytest.raises(
+        CorruptContentError,
+        match=r"s3://bucket/some/folder/.*(not those that were saved|frame is damaged)",
+    ):
         content.read(digest)
     assert content.verify(digest) is not None
     content.put(data)
@@ -154,7 +178,9 @@ def test_what_is_large_is_sent_again_only_where_it_is_another(data):
     content = ObjectContent("s3://bucket/some/folder")
     digest, _ = content.put(data)
     sent, real = [], content._obstore.put
-    content._obstore = SimpleNamespace(**{**vars(obstore), "put": lambda *args, **how: (sent.append(args[1]), real(*args, **how))})
+    content._obstore = SimpleNamespace(
+        **{**vars(obstore), "put": lambda *args, **how: (sent.append(args[1]), real(*args, **how))}
+    )
     content.put(data)
     assert sent == []
     obstore.put(bucket(), key_of(digest), data[:-1] + bytes([data[-1] ^ 1]))
@@ -187,7 +213,9 @@ def test_only_digests_are_looked_up(content, digest):
 # --- when it does not go well ----------------------------------------------------------
 
 
-def nothing_recorded(folder: Path, address: str | ObjectContent, error: type[StoreError], match: str) -> None:
+def nothing_recorded(
+    folder: Path, address: str | ObjectContent, error: type[StoreError], match: str
+) -> None:
     """Save into a home whose content is at *address*: the error says why, and no record tells of bytes that nobody has."""
     with vespera.open(folder, content=address) as orch:
         orch.initialize_session("test")
@@ -203,7 +231,9 @@ def nothing_recorded(folder: Path, address: str | ObjectContent, error: type[Sto
 @pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_not_there(tmp_path):
     """It is named, nothing is recorded."""
-    nothing_recorded(tmp_path, "s3://nobody/folder", ContentAccessError, "no such bucket; create it")
+    nothing_recorded(
+        tmp_path, "s3://nobody/folder", ContentAccessError, "no such bucket; create it"
+    )
     with pytest.raises(ContentAccessError, match="no such bucket"):
         ObjectContent("s3://nobody").read("a" * 64)
 
@@ -212,7 +242,9 @@ def test_credentials_that_are_wrong(s3, tmp_path):
     """They are named, nothing is recorded."""
     request(f"{s3}/moto-api/reset-auth", "POST", b"0")
     try:
-        nothing_recorded(tmp_path, "s3://bucket/folder", ContentAccessError, "access is refused.*credentials")
+        nothing_recorded(
+            tmp_path, "s3://bucket/folder", ContentAccessError, "access is refused.*credentials"
+        )
     finally:
         request(f"{s3}/moto-api/reset-auth", "POST", b"1000000")
 
@@ -222,7 +254,9 @@ def test_a_server_that_is_down(tmp_path, monkeypatch):
     """The error is one of those that may be tried again; when the server is back, the same call succeeds."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     content = ObjectContent("s3://bucket/folder", retry_config=QUICK)
-    nothing_recorded(tmp_path, content, StoreUnavailableError, "s3://bucket/folder: .*safe to try again")
+    nothing_recorded(
+        tmp_path, content, StoreUnavailableError, "s3://bucket/folder: .*safe to try again"
+    )
     with pytest.raises(StoreUnavailableError):
         content.read("a" * 64)
 
@@ -232,13 +266,25 @@ def test_a_server_that_does_not_answer(monkeypatch):
     """Nobody waits for ever."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        content = ObjectContent("s3://bucket", client_options={"timeout": "200ms"}, retry_config={"max_retries": 0})
+        content = ObjectContent(
+            "s3://bucket", client_options={"timeout": "200ms"}, retry_config={"max_retries": 0}
+        )
         with pytest.raises(StoreUnavailableError, match="safe to try again"):
             content.put(b"x")
 
 
 @pytest.mark.parametrize(
-    "address", ["s3", "s3://", "ftp://host/x", "file://relative", "https://host/x", "az://container", "artifacts", "s3:///x"]
+    "address",
+    [
+        "s3",
+        "s3://",
+        "ftp://host/x",
+        "file://relative",
+        "https://host/x",
+        "az://container",
+        "artifacts",
+        "s3:///x",
+    ],
 )
 def test_an_address_that_is_none(tmp_path, address):
     """It is refused when the project is opened, not when the first work is handed in."""
@@ -279,7 +325,11 @@ def test_where_the_content_is_is_said_by_argument_environment_or_settings(tmp_pa
         with vespera.open(tmp_path, **how) as orch:
             orch.initialize_session("test")
             digest = orch.artifacts.save("Title", "text").digest
-        (found,) = [name for name, place in places.items() if place.exists() and FolderContent(place).path(digest)]
+        (found,) = [
+            name
+            for name, place in places.items()
+            if place.exists() and FolderContent(place).path(digest)
+        ]
         places[found].rename(tmp_path / f"{found}-was")
         return found
 
@@ -336,7 +386,10 @@ def test_two_machines_share_one_object_store(s3, tmp_path):
     for home in homes:
         home.mkdir()
     machines = [
-        subprocess.Popen([sys.executable, "-c", MACHINE, str(home), home.name], stdout=subprocess.PIPE, text=True) for home in homes
+        subprocess.Popen(
+            [sys.executable, "-c", MACHINE, str(home), home.name], stdout=subprocess.PIPE, text=True
+        )
+        for home in homes
     ]
     assert [machine.communicate(timeout=60)[0].strip() for machine in machines] == ["24", "24"]
     assert request(f"{s3}/bucket?list-type=2", "GET").count(b"<Key>") == 12 + 2 * 12 + len(homes)
@@ -374,8 +427,14 @@ def test_collecting_takes_two_calls(tmp_path):
             return told.contents, told.condemned, told.kept
 
         assert orch.artifacts.collect_garbage(older_than_s=3600).kept == 1
-        assert [collect(dry_run=True), collect(dry_run=True), collect(dry_run=False)] == [(0, 1, 0)] * 3
-        assert [collect(dry_run=True), collect(dry_run=False), collect(dry_run=False)] == [(1, 0, 0), (1, 0, 0), (0, 0, 0)]
+        assert [collect(dry_run=True), collect(dry_run=True), collect(dry_run=False)] == [
+            (0, 1, 0)
+        ] * 3
+        assert [collect(dry_run=True), collect(dry_run=False), collect(dry_run=False)] == [
+            (1, 0, 0),
+            (1, 0, 0),
+            (0, 0, 0),
+        ]
         assert orch.artifacts.read(kept) == b"kept"
         assert orch.artifacts._content.verify(gone.digest) == "the object is missing"
         again = orch.artifacts.save("Again", "gone" * 3000)
@@ -412,7 +471,10 @@ def test_what_another_store_refers_to_is_never_collected(tmp_path):
         assert first.artifacts.collect_garbage(older_than_s=AT_ONCE).condemned == 0
         second.artifacts.draft("Gone", "gone")
         for orch, other in ((first, "second"), (second, "first")):
-            with pytest.raises(InvalidInputError, match=rf"other stores put.*users/.*{other}/.task_orchestrator/.*delete that object"):
+            with pytest.raises(
+                InvalidInputError,
+                match=rf"other stores put.*users/.*{other}/.task_orchestrator/.*delete that object",
+            ):
                 orch.artifacts.collect_garbage(older_than_s=AT_ONCE)
         assert first.artifacts.read(theirs) == b"theirs"
         (name,) = [
@@ -422,7 +484,9 @@ def test_what_another_store_refers_to_is_never_collected(tmp_path):
             if b"second" in bytes(obstore.get(bucket(), about["path"]).bytes())
         ]
         obstore.delete(bucket(), name)
-        assert [first.artifacts.collect_garbage(older_than_s=AT_ONCE).condemned for _ in range(2)] == [1, 0]
+        assert [
+            first.artifacts.collect_garbage(older_than_s=AT_ONCE).condemned for _ in range(2)
+        ] == [1, 0]
         with pytest.raises(InvalidInputError, match=r"other stores put.*first"):
             second.artifacts.collect_garbage(older_than_s=AT_ONCE)
         assert first.artifacts.collect_garbage(older_than_s=AT_ONCE, sole_user=True).condemned == 0
@@ -434,7 +498,9 @@ def test_what_nobody_is_known_to_have_put_is_not_collected(tmp_path):
     """A store that has put nothing does not take away what it finds there, unless it is told that nobody needs it."""
     digest, _ = ObjectContent("s3://bucket/shared").put(b"somebody's own")
     with opened(tmp_path) as orch:
-        with pytest.raises(InvalidInputError, match=r"has put nothing into s3://bucket/shared.*sole_user=True"):
+        with pytest.raises(
+            InvalidInputError, match=r"has put nothing into s3://bucket/shared.*sole_user=True"
+        ):
             orch.artifacts.collect_garbage(older_than_s=AT_ONCE)
         for _ in range(2):
             orch.artifacts.collect_garbage(older_than_s=AT_ONCE, sole_user=True)
@@ -460,7 +526,10 @@ def test_a_content_store_of_ones_own_is_not_collected(tmp_path):
         url = "own:"
         put = read = open = path = verify = lambda *_: None
 
-    with vespera.open(tmp_path, content=Own()) as orch, pytest.raises(InvalidInputError, match="not collected from here; Own may know"):
+    with (
+        vespera.open(tmp_path, content=Own()) as orch,
+        pytest.raises(InvalidInputError, match="not collected from here; Own may know"),
+    ):
         orch.artifacts.collect_garbage()
 
 
@@ -498,18 +567,29 @@ def test_killed_at_every_request(doing):
     while ended != 0:
         step += 1
         content = ObjectContent("s3://bucket/some/folder")
-        kept, gone, packed = (content.put(data)[0] for data in (b"kept", b"gone", b"packed " * 3000))
+        kept, gone, packed = (
+            content.put(data)[0] for data in (b"kept", b"gone", b"packed " * 3000)
+        )
         if step % 2:
             content.collect(lambda kept=kept: {kept}, older_than_s=AT_ONCE)
-        ended = subprocess.run([sys.executable, "-c", COLLECTOR, doing, str(step), kept], check=False).returncode
+        ended = subprocess.run(
+            [sys.executable, "-c", COLLECTOR, doing, str(step), kept], check=False
+        ).returncode
         assert ended in {0, -signal.SIGKILL}
         assert content.read(kept) == b"kept"
         assert content.read(content.put(b"gone")[0]) == b"gone"
-        assert content.collect(lambda gone=gone, kept=kept: {gone, kept}, older_than_s=3600).contents == 0
+        assert (
+            content.collect(lambda gone=gone, kept=kept: {gone, kept}, older_than_s=3600).contents
+            == 0
+        )
         assert content.read(gone) == b"gone"
         for _ in range(2):
             content.collect(lambda kept=kept: {kept}, older_than_s=AT_ONCE)
-        assert [content.verify(digest) is None for digest in (kept, gone, packed)] == [True, False, False]
+        assert [content.verify(digest) is None for digest in (kept, gone, packed)] == [
+            True,
+            False,
+            False,
+        ]
     assert step > 2
 
 
@@ -546,7 +626,11 @@ def race(folder: Path, seconds: float) -> tuple[int, int]:
     folder.mkdir()
     words = ["ada", "bob", "cyd", "collector", "collector"]
     processes = [
-        subprocess.Popen([sys.executable, "-c", RACING, str(folder), word, str(seconds)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", RACING, str(folder), word, str(seconds)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for word in words
     ]
     told = [process.communicate(timeout=seconds + 60)[0] for process in processes]
@@ -592,7 +676,9 @@ print(content.read(digest))
 @pytest.mark.usefixtures("s3")
 def test_a_forked_child_gets_an_error_and_does_not_hang():
     """The connection's threads stay with the parent; the child is told so."""
-    ended = subprocess.run([sys.executable, "-c", FORKED], check=True, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKED], check=True, capture_output=True, text=True, timeout=60
+    )
     assert ended.stdout.splitlines() == ["ContentAccessError True", "b'x'"]
 
 

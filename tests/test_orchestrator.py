@@ -20,7 +20,16 @@ from vespera_orchestrator.tasks import lifecycle as _rules
 
 def git(folder, *arguments):
     """Run git in *folder*."""
-    command = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments]
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        *arguments,
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -67,7 +76,9 @@ def test_done_means_landed(orch, project):
 
 def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
     """A conflict does not raise: one recovery task carries it, dependents wait, everything else goes on, and it can be resolved."""
-    orch.plan_tasks([{"title": "left"}, {"title": "right"}, {"title": "after", "dependencies": ["right"]}])
+    orch.plan_tasks(
+        [{"title": "left"}, {"title": "right"}, {"title": "after", "dependencies": ["right"]}]
+    )
     left, right = (orch.execute_task(name, worktree=True) for name in ("left", "right"))
     (left.path / "story.txt").write_text("one\nLEFT\nthree\n")
     (right.path / "story.txt").write_text("one\nRIGHT\nthree\n")
@@ -89,7 +100,10 @@ def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
         git(again.path, "add", "-A")
         git(again.path, "commit", "-qm", "resolved")
         git(again.path, "merge", "-q", "-X", "ours", "integration")
-        assert again.complete(summary="r", detailed_work="the right words, again").status == "completed"
+        assert (
+            again.complete(summary="r", detailed_work="the right words, again").status
+            == "completed"
+        )
     assert git(project, "show", "integration:story.txt") == "one\nLEFT\nthree\nRIGHT"
     assert orch.why("after").ready
 
@@ -105,7 +119,11 @@ def test_markers_that_were_left_are_told_to_whoever_comes_next(orch):
     with orch.execute_task("recover_right") as work:
         assert "Context:" not in work.briefing()
         assert work.complete(summary="nothing", detailed_work="nothing").status == "pending"
-    for text in (orch.why("recover_right"), orch.next_step(), orch.execute_task("recover_right").briefing()):
+    for text in (
+        orch.why("recover_right"),
+        orch.next_step(),
+        orch.execute_task("recover_right").briefing(),
+    ):
         assert "both sides of the conflict between markers: story.txt" in str(text)
 
 
@@ -170,7 +188,10 @@ def test_a_killed_agent_loses_nothing(orch, project):
         assert (work.path / "story.txt").read_text() == "edited\n"
         assert (work.path / "after.txt").read_text() == "after the checkpoint\n"
         work.complete(summary="s", detailed_work="d")
-    assert [a.ending for a in orch._store.attempts(orch.get_task("write").id)] == ["abandoned", "completed"]
+    assert [a.ending for a in orch._store.attempts(orch.get_task("write").id)] == [
+        "abandoned",
+        "completed",
+    ]
     assert git(project, "show", "integration:after.txt") == "after the checkpoint"
     assert git(project, "fsck", "--strict", "--no-dangling") == ""
 
@@ -180,7 +201,9 @@ def test_taking_over_from_an_agent_that_is_gone(orch):
     orch.plan_task("Write")
     first = orch.execute_task("write", agent="rob")
     first.checkpoint({"page": 3}, "page 3")
-    with pytest.raises(vespera.NotReadyError, match=r"rob is working on it \(attempt 1, .* take_over=True"):
+    with pytest.raises(
+        vespera.NotReadyError, match=r"rob is working on it \(attempt 1, .* take_over=True"
+    ):
         orch.execute_task("write")
     second = orch.execute_task("write", agent="ada", take_over=True)
     assert (second.attempt.number, second.resumed_from.state) == (2, {"page": 3})
@@ -246,7 +269,9 @@ def test_a_failed_attempt_keeps_its_files(orch):
         (work.path / "partial.txt").write_text("half a thought")
         _ = 1 / 0
     recovery = orch.get_task("recover_write")
-    assert git(orch.project, "show", f"{recovery.context['snapshot']}:partial.txt") == "half a thought"
+    assert (
+        git(orch.project, "show", f"{recovery.context['snapshot']}:partial.txt") == "half a thought"
+    )
     failure = next(a for a in orch.artifacts.list(task="write") if a.kind == "failure")
     assert "ZeroDivisionError" in orch.artifacts.text(failure)
     assert failure.partial
@@ -305,7 +330,10 @@ def test_documents_follow_and_never_fail_the_work(project, caplog):
         changelog = project / "docs" / "changelog.md"
         assert "first thing" in changelog.read_text()
         changelog.write_text(changelog.read_text().replace("<!-- vespera:end changelog -->", ""))
-        assert orch.complete_task("two", summary="second thing", detailed_work="d").status == "completed"
+        assert (
+            orch.complete_task("two", summary="second thing", detailed_work="d").status
+            == "completed"
+        )
         assert "changelog.md" in caplog.text
         assert any("changelog.md" in finding for finding in orch.documents.check())
         assert orch.catch_up()["index"] == 2
@@ -323,14 +351,19 @@ def test_no_project_type_no_documents(orch, project):
 
 def test_status_prints_counts_running_blocked_and_next(orch):
     """The status is a short page for people, a table for notebooks, and a drawing."""
-    orch.plan_tasks([{"title": "Soon"}, {"title": "Running <b>"}, {"title": "Stuck"}, {"title": "Done"}])
+    orch.plan_tasks(
+        [{"title": "Soon"}, {"title": "Running <b>"}, {"title": "Stuck"}, {"title": "Done"}]
+    )
     work = orch.execute_task("running_b", agent="<i>ada")
     work.checkpoint({}, "half way", 0.5)
     orch.complete_task("done", summary="it is done", detailed_work="d")
     orch.execute_task("stuck").fail("no more ink")
     status = orch.get_status(True)
     text = str(status)
-    assert "1 of 4 completed (25 %); all tasks: 2 pending, 1 in progress, 1 blocked, 1 completed" in text
+    assert (
+        "1 of 4 completed (25 %); all tasks: 2 pending, 1 in progress, 1 blocked, 1 completed"
+        in text
+    )
     assert "running_b: <i>ada, 50%, 'half way'" in text
     assert "stuck is blocked: its recovery recover_stuck comes first" in text
     assert "done: it is done" in text
@@ -346,9 +379,20 @@ def test_status_prints_counts_running_blocked_and_next(orch):
 def test_the_tree_of_a_task(orch):
     """``query_tasks(parent_task_id=…, include_children=True)`` is the parent with all below it; without, its direct children."""
     orch.plan_tasks(
-        [{"title": "top", "alias": "top", "children": [{"title": "mid", "alias": "mid", "children": [{"title": "leaf"}]}]}, {"title": "x"}]
+        [
+            {
+                "title": "top",
+                "alias": "top",
+                "children": [{"title": "mid", "alias": "mid", "children": [{"title": "leaf"}]}],
+            },
+            {"title": "x"},
+        ]
     )
-    assert [t.alias for t in orch.query_tasks(parent_task_id="top", include_children=True)] == ["top", "mid", "leaf"]
+    assert [t.alias for t in orch.query_tasks(parent_task_id="top", include_children=True)] == [
+        "top",
+        "mid",
+        "leaf",
+    ]
     assert [t.alias for t in orch.query_tasks(parent_task_id="top")] == ["mid"]
     assert [t.alias for t in orch.query_tasks(status="active")] == []
     assert [t.alias for t in orch.query_tasks(ready=True)] == ["leaf", "x"]
@@ -364,7 +408,9 @@ def test_resume_tells_in_twelve_lines(orch):
     briefing = orch.resume()
     assert len(str(briefing).splitlines()) == 12
     assert "task_24 completed: result 24" in str(briefing)
-    assert str(briefing).splitlines()[-1] == "Next: Start 'task 25'.  →  orch.execute_task('task_25')"
+    assert (
+        str(briefing).splitlines()[-1] == "Next: Start 'task 25'.  →  orch.execute_task('task_25')"
+    )
     assert "Nothing has changed" in str(orch.resume())
 
 
@@ -402,23 +448,52 @@ def test_watch_sees_other_processes(orch, project):
         (lambda o: o.plan_task("x", dependencies=["nobody"]), "'nobody' is no task"),
         (lambda o: o.plan_task("x", due_date="tomorrow"), "ISO format"),
         (lambda o: o.plan_task("x", context={"f": float("nan")}), "JSON"),
-        (lambda o: o.plan_task("x", dependencies=[{"task": "one", "on": "luck"}]), "'luck' is none of"),
+        (
+            lambda o: o.plan_task("x", dependencies=[{"task": "one", "on": "luck"}]),
+            "'luck' is none of",
+        ),
         (lambda o: o.plan_tasks([]), "plan is empty"),
         (lambda o: o.plan_tasks([{"title": "a", "colour": "red"}]), "unknown key 'colour'"),
-        (lambda o: o.plan_tasks([{"title": "a"}, {"title": "b", "dependencies": ["c"]}]), "task 2 (b)"),
+        (
+            lambda o: o.plan_tasks([{"title": "a"}, {"title": "b", "dependencies": ["c"]}]),
+            "task 2 (b)",
+        ),
         (lambda o: o.query_tasks(status="finished"), "did you mean completed?"),
         (lambda o: o.plan_tasks({"title": "a"}), "put it in brackets"),
-        (lambda o: o.plan_task("x", dependencies=["one"], condition="one.status == 'done'"), "'done' is no status"),
-        (lambda o: o.plan_task("x", dependencies=["one"], condition="one.sucess"), "did you mean success?"),
-        (lambda o: o.plan_task("x", dependencies=["one"], condition="one.attempts => 2"), "did you mean >="),
-        (lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs=21), "should be a mapping"),
+        (
+            lambda o: o.plan_task("x", dependencies=["one"], condition="one.status == 'done'"),
+            "'done' is no status",
+        ),
+        (
+            lambda o: o.plan_task("x", dependencies=["one"], condition="one.sucess"),
+            "did you mean success?",
+        ),
+        (
+            lambda o: o.plan_task("x", dependencies=["one"], condition="one.attempts => 2"),
+            "did you mean >=",
+        ),
+        (
+            lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs=21),
+            "should be a mapping",
+        ),
         (lambda o: o.complete_task("one", summary="s", detailed_work=None), "detailed_work"),
         (lambda o: o.query_tasks(limit=-1), "at least 0"),
         (lambda o: o.execute_task("one", lease_s=0), "more than 0"),
         (lambda o: o.execute_task("one", agent=" "), "is no name"),
-        (lambda o: o.complete_task("one", summary="s", detailed_work="d", next_action="stop"), "'stop' is none of"),
-        (lambda o: o.complete_task("one", summary="s", detailed_work="d", file_paths=["gone.txt"]), "gone.txt"),
-        (lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs={"x": {1, 2}}), "JSON"),
+        (
+            lambda o: o.complete_task("one", summary="s", detailed_work="d", next_action="stop"),
+            "'stop' is none of",
+        ),
+        (
+            lambda o: o.complete_task(
+                "one", summary="s", detailed_work="d", file_paths=["gone.txt"]
+            ),
+            "gone.txt",
+        ),
+        (
+            lambda o: o.complete_task("one", summary="s", detailed_work="d", outputs={"x": {1, 2}}),
+            "JSON",
+        ),
         (lambda o: o.graph().to_mermaid(direction="UP"), "'UP'"),
         (lambda o: o.get_task("onne"), "did you mean one?"),
         (lambda o: o.plan_task("half a pair \ud800"), "surrogate"),
@@ -437,8 +512,12 @@ def test_bad_input_changes_nothing(orch, call, said):
 
 def test_due_dates_are_utc(orch):
     """Dates without a zone are UTC; dates without a time are midnight."""
-    assert orch.plan_task("a", due_date="2026-12-24T18:00").due_at == datetime(2026, 12, 24, 18, tzinfo=UTC)
-    assert orch.plan_task("b", due_date=date(2026, 12, 24)).due_at == datetime(2026, 12, 24, tzinfo=UTC)
+    assert orch.plan_task("a", due_date="2026-12-24T18:00").due_at == datetime(
+        2026, 12, 24, 18, tzinfo=UTC
+    )
+    assert orch.plan_task("b", due_date=date(2026, 12, 24)).due_at == datetime(
+        2026, 12, 24, tzinfo=UTC
+    )
 
 
 def test_closed_is_closed(project):
@@ -447,7 +526,13 @@ def test_closed_is_closed(project):
     session = orch.initialize_session("Goal")
     orch.close()
     orch.close()
-    for call in (orch.current_session, orch.get_status, lambda: orch.plan_task("x"), lambda: orch.get_task("x"), orch.catch_up):
+    for call in (
+        orch.current_session,
+        orch.get_status,
+        lambda: orch.plan_task("x"),
+        lambda: orch.get_task("x"),
+        orch.catch_up,
+    ):
         with pytest.raises(vespera.ClosedError):
             call()
     with vespera.open(project) as owner:
@@ -466,12 +551,35 @@ def test_what_was_got_before_closing_is_closed_as_well(project):
         saved, work = artifacts.save("Title", "text"), borrower.execute_task(task)
         borrower.close()
         calls = [
-            *(lambda: artifacts.save("Title", "more"), lambda: artifacts.draft("Title", "more"), lambda: artifacts.read(saved)),
-            *(artifacts.list, artifacts.verify, artifacts.browse, artifacts.catch_up, artifacts.collect_garbage),
-            *(lambda: artifacts.search("text"), lambda: artifacts.draft_file("README.md", root=project)),
+            *(
+                lambda: artifacts.save("Title", "more"),
+                lambda: artifacts.draft("Title", "more"),
+                lambda: artifacts.read(saved),
+            ),
+            *(
+                artifacts.list,
+                artifacts.verify,
+                artifacts.browse,
+                artifacts.catch_up,
+                artifacts.collect_garbage,
+            ),
+            *(
+                lambda: artifacts.search("text"),
+                lambda: artifacts.draft_file("README.md", root=project),
+            ),
             *(worktrees.list, lambda: worktrees.create(task), worktrees.repair, worktrees.require),
-            *(documents.update, documents.check, lambda: documents.versions("docs/changelog.md"), documents.catch_up),
-            *(work.heartbeat, lambda: work.checkpoint({}), lambda: work.complete(summary="x", detailed_work="y"), work.release),
+            *(
+                documents.update,
+                documents.check,
+                lambda: documents.versions("docs/changelog.md"),
+                documents.catch_up,
+            ),
+            *(
+                work.heartbeat,
+                lambda: work.checkpoint({}),
+                lambda: work.complete(summary="x", detailed_work="y"),
+                work.release,
+            ),
         ]
         for call in calls:
             with pytest.raises(vespera.ClosedError):
@@ -491,10 +599,15 @@ def test_damaged_work_is_found_again_in_git(project):
             work.complete(summary="done", detailed_work="all of it", file_paths=["src/run.py"])
         file = orch.artifacts.find("src/run.py")
         (orch.home / "artifacts" / file.digest[:2] / file.digest[2:]).unlink()
-        with pytest.raises(vespera.CorruptContentError, match=r"intact: the same bytes: git show \w+:src/run.py") as caught:
+        with pytest.raises(
+            vespera.CorruptContentError, match=r"intact: the same bytes: git show \w+:src/run.py"
+        ) as caught:
             orch.artifacts.read(file)
         command = caught.value.intact[0].removeprefix("the same bytes: ").split()
-        assert subprocess.run(command, cwd=project, capture_output=True, check=True).stdout == b"print('here')\n"
+        assert (
+            subprocess.run(command, cwd=project, capture_output=True, check=True).stdout
+            == b"print('here')\n"
+        )
         (problem,) = orch.artifacts.verify()
         assert "git show" in str(problem)
         orch.artifacts.save("Same", b"print('here')\n")
@@ -526,7 +639,11 @@ def test_a_plan_tells_all_its_mistakes_at_once(orch):
         orch.plan_tasks(
             [
                 {"title": "a", "colour": "red", "priority": "high"},
-                {"title": "b", "dependencies": ["nobody", "c"], "children": [{"title": "", "alias": "kid"}, 7]},
+                {
+                    "title": "b",
+                    "dependencies": ["nobody", "c"],
+                    "children": [{"title": "", "alias": "kid"}, 7],
+                },
                 {"title": "c", "dependencies": ["kid"], "condition": "kid.sucess"},
             ]
         )
@@ -535,7 +652,9 @@ def test_a_plan_tells_all_its_mistakes_at_once(orch):
         *("task 1 (a)", "task 1 (a)", "task 2 (b), child 1 ()", "task 2 (b), child 2"),
         *("task 2 (b)", "task 3 (c)"),
     ]
-    for (_, text), said in zip(told, ["colour", "priority", "title", "7", "'nobody'", "column 5"], strict=True):
+    for (_, text), said in zip(
+        told, ["colour", "priority", "title", "7", "'nobody'", "column 5"], strict=True
+    ):
         assert said in text
     assert orch._store.last_seq() == seen
 
@@ -556,9 +675,19 @@ def test_a_plan_as_text(orch):
     assert [task.alias for task in planned] == ["ship", "build", "compile", "link"]
     assert planned[0].dependencies == (vespera.Dependency(planned[1].id, "done"),)
     assert planned[3].parent_task_id == planned[1].id
-    assert orch.plan_tasks('[{"title": "From JSON", "context": {"list": [1, null, true]}}]')[0].context == {"list": [1, None, True]}
-    assert orch.plan_tasks([vespera.TaskDraft("A draft", parent="build")])[0].parent_task_id == planned[1].id
-    wrong = {"[1,": "neither YAML", "- {title: a, title: b}": "stands twice", "a: &x [*x]": "recursive", "": "empty"}
+    assert orch.plan_tasks('[{"title": "From JSON", "context": {"list": [1, null, true]}}]')[
+        0
+    ].context == {"list": [1, None, True]}
+    assert (
+        orch.plan_tasks([vespera.TaskDraft("A draft", parent="build")])[0].parent_task_id
+        == planned[1].id
+    )
+    wrong = {
+        "[1,": "neither YAML",
+        "- {title: a, title: b}": "stands twice",
+        "a: &x [*x]": "recursive",
+        "": "empty",
+    }
     for text, said in wrong.items():
         with pytest.raises(vespera.PlanError, match=said):
             orch.plan_tasks(text)
@@ -584,15 +713,26 @@ def test_ready_tasks_go_by_priority_then_by_what_hangs_on_them(orch):
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
     """Planned one by one, looked at in between or not, with estimates and edges added later: the order is that of the whole graph."""
     with vespera.open(tmp_path, store="memory:") as orch:
         orch.initialize_session("Goal")
         aliases = [f"n{number}" for number in range(data.draw(st.integers(2, 12)))]
         for number, alias in enumerate(aliases):
-            needs = data.draw(st.lists(st.sampled_from(aliases[:number]), unique=True, max_size=3)) if number else []
-            orch.plan_task(alias, alias=alias, dependencies=needs, estimated_effort=f"{data.draw(st.integers(1, 9))} hours")
+            needs = (
+                data.draw(st.lists(st.sampled_from(aliases[:number]), unique=True, max_size=3))
+                if number
+                else []
+            )
+            orch.plan_task(
+                alias,
+                alias=alias,
+                dependencies=needs,
+                estimated_effort=f"{data.draw(st.integers(1, 9))} hours",
+            )
             if data.draw(st.booleans()):
                 orch.ready_tasks()
         first, last = aliases[0], aliases[-1]
@@ -600,13 +740,22 @@ def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
         if first not in {edge.task for edge in orch.get_task(last).dependencies}:
             orch.add_dependency(last, first)
         graph = orch.graph().nx
-        hours = {task.id: _rules.effort_hours(task.estimated_effort) for task in orch.query_tasks(limit=None)}
+        hours = {
+            task.id: _rules.effort_hours(task.estimated_effort)
+            for task in orch.query_tasks(limit=None)
+        }
         behind = {}
         for task_id in reversed(list(nx.topological_sort(graph))):
-            behind[task_id] = hours[task_id] + max((behind[after] for after in graph.successors(task_id)), default=0.0)
+            behind[task_id] = hours[task_id] + max(
+                (behind[after] for after in graph.successors(task_id)), default=0.0
+            )
         ready = orch.ready_tasks(limit=100)
-        assert [task.id for task in ready] == sorted((task.id for task in ready), key=lambda task_id: -behind[task_id])
-        assert {task.id: task.urgency for task in orch.query_tasks(limit=None)} == pytest.approx(behind)
+        assert [task.id for task in ready] == sorted(
+            (task.id for task in ready), key=lambda task_id: -behind[task_id]
+        )
+        assert {task.id: task.urgency for task in orch.query_tasks(limit=None)} == pytest.approx(
+            behind
+        )
 
 
 def test_every_filter_of_query_tasks(project):
@@ -614,7 +763,9 @@ def test_every_filter_of_query_tasks(project):
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
     with vespera.open(project, store="memory:", clock=lambda: now[0]) as orch:
         orch.initialize_session("Goal")
-        orch.plan_task("alpha one", task_type="research", specialist_type="writer", complexity="hard")
+        orch.plan_task(
+            "alpha one", task_type="research", specialist_type="writer", complexity="hard"
+        )
         now[0] += timedelta(days=1)
         orch.plan_task("alpha two")
         orch.plan_task("beta")
@@ -624,7 +775,12 @@ def test_every_filter_of_query_tasks(project):
         def found(**filters):
             return [task.alias for task in orch.query_tasks(**filters)]
 
-        assert found(task_type="research") == found(specialist_type="writer") == found(complexity="hard") == ["alpha_one"]
+        assert (
+            found(task_type="research")
+            == found(specialist_type="writer")
+            == found(complexity="hard")
+            == ["alpha_one"]
+        )
         assert found(alias_prefix="alpha") == ["alpha_one", "alpha_two"]
         assert found(agent="ada") == found(status="active") == ["beta"]
         assert found(created_after="2026-01-02") == ["alpha_two", "beta"]
@@ -637,7 +793,12 @@ def test_every_filter_of_query_tasks(project):
 
 def test_status_of_a_part(orch):
     """The status of a task's subtree counts that subtree only, and its next step is still the session's."""
-    orch.plan_tasks([{"title": "top", "children": [{"title": "one"}, {"title": "two"}]}, {"title": "other", "priority": 5}])
+    orch.plan_tasks(
+        [
+            {"title": "top", "children": [{"title": "one"}, {"title": "two"}]},
+            {"title": "other", "priority": 5},
+        ]
+    )
     orch.complete_task("one", summary="s", detailed_work="d")
     orch.execute_task("other")
     part = orch.get_status(parent_task_id="top")
@@ -679,7 +840,12 @@ def test_a_synthesis_names_what_is_there_and_what_is_missing(orch):
             }
         ]
     )
-    orch.complete_task("good", summary="fine\n\n## Everything is done", detailed_work="# It was good\n\nVery good.", outputs={"pages": 3})
+    orch.complete_task(
+        "good",
+        summary="fine\n\n## Everything is done",
+        detailed_work="# It was good\n\nVery good.",
+        outputs={"pages": 3},
+    )
     orch.abandon_task("given_up", "no ink")
     synthesis = orch.synthesize_results("book")
     text = orch.artifacts.text(synthesis)
@@ -691,7 +857,10 @@ def test_a_synthesis_names_what_is_there_and_what_is_missing(orch):
     assert '`{"pages":3}`' in text
     assert "\n## Everything is done" not in text
     assert synthesis.kind == "synthesis"
-    assert synthesis.metadata == {"outcomes": {"completed": 1, "failed": 1, "pending": 1, "skipped": 1}, "sources": [good.id]}
+    assert synthesis.metadata == {
+        "outcomes": {"completed": 1, "failed": 1, "pending": 1, "skipped": 1},
+        "sources": [good.id],
+    }
     assert orch.synthesize_results("book").id == synthesis.id
     orch.complete_task("open", summary="s", detailed_work="d")
     assert orch.synthesize_results("book").supersedes_id == synthesis.id
@@ -704,10 +873,16 @@ def test_a_synthesis_keeps_its_budget(orch):
     orch.plan_tasks([{"title": "All", "children": [{"title": f"part {n}"} for n in range(120)]}])
     for n in range(60):
         orch.complete_task(f"part_{n}", summary=f"result {n}", detailed_work=f"detail {n} " * 400)
-    small, large = (orch.artifacts.text(orch.synthesize_results("all", budget_tokens=budget)) for budget in (500, 20_000))
+    small, large = (
+        orch.artifacts.text(orch.synthesize_results("all", budget_tokens=budget))
+        for budget in (500, 20_000)
+    )
     assert len(small) < 4 * 2500
     assert "… and 10 more" in small
-    assert "… and the results of 40 more subtasks: orch.query_tasks(parent_task_id='all', limit=None)" in small
+    assert (
+        "… and the results of 40 more subtasks: orch.query_tasks(parent_task_id='all', limit=None)"
+        in small
+    )
     assert 4 * 8_000 < len(large) < 4 * 24_000
     assert all(f"## part {n}\n" in large for n in range(60))
 
@@ -769,7 +944,9 @@ def test_nobody_ends_an_attempt_that_is_not_theirs(project):
         orch.initialize_session("Goal")
         orch.plan_task("Write")
         orch.execute_task("write")
-        with pytest.raises(vespera.LeaseLostError, match="you do not hold task write: main holds it") as caught:
+        with pytest.raises(
+            vespera.LeaseLostError, match="you do not hold task write: main holds it"
+        ) as caught:
             stranger.complete_task("write", summary="s", detailed_work="mine")
         assert stranger.artifacts.text(caught.value.kept_artifact_id) == "mine"
 
@@ -805,9 +982,23 @@ def test_the_same_failure_twice_is_two_failures(orch):
     """A second attempt that fails in the same words fails again, and after three a person must decide."""
     orch.plan_task("Write")
     for _ in range(2):
-        assert orch.complete_task("write", summary="no ink", detailed_work="d", next_action="blocked").status == "blocked"
-        orch.complete_task(orch.query_tasks(status="pending", task_type="recovery")[0], summary="s", detailed_work="d")
-    assert orch.complete_task("write", summary="no ink", detailed_work="d", next_action="blocked").failures == 3
+        assert (
+            orch.complete_task(
+                "write", summary="no ink", detailed_work="d", next_action="blocked"
+            ).status
+            == "blocked"
+        )
+        orch.complete_task(
+            orch.query_tasks(status="pending", task_type="recovery")[0],
+            summary="s",
+            detailed_work="d",
+        )
+    assert (
+        orch.complete_task(
+            "write", summary="no ink", detailed_work="d", next_action="blocked"
+        ).failures
+        == 3
+    )
     assert orch.why("write").needs_person
 
 
@@ -816,7 +1007,10 @@ def test_a_file_never_takes_the_place_of_the_work(orch, project):
     (project / "f1.txt").write_text("the file")
     orch.plan_task("f1.txt")
     orch.complete_task("f1_txt", summary="s", detailed_work="the work", file_paths=["f1.txt"])
-    assert sorted(orch.artifacts.text(a) for a in orch.artifacts.list(task="f1_txt")) == ["the file", "the work"]
+    assert sorted(orch.artifacts.text(a) for a in orch.artifacts.list(task="f1_txt")) == [
+        "the file",
+        "the work",
+    ]
 
 
 def test_a_date_beyond_the_calendar_is_refused(orch):
@@ -847,7 +1041,11 @@ def test_a_worktree_that_outlived_its_task_is_repaired_away(orch, project, monke
     work = orch.execute_task("write", worktree=True)
     (work.path / "new.txt").write_text("new")
     with monkeypatch.context() as patch:
-        patch.setattr(type(orch.worktrees), "remove", lambda *_: (_ for _ in ()).throw(vespera.GitFailedError("remove", "interrupted")))
+        patch.setattr(
+            type(orch.worktrees),
+            "remove",
+            lambda *_: (_ for _ in ()).throw(vespera.GitFailedError("remove", "interrupted")),
+        )
         assert work.complete(summary="s", detailed_work="d").status == "completed"
     assert work.path.exists()
     assert any("whose task is completed" in sentence for sentence in orch.worktrees.repair())
@@ -920,7 +1118,9 @@ def test_the_same_completion_twice_is_one_though_the_worktree_is_gone(orch):
     work = orch.execute_task("write", worktree=True)
     (work.path / "new.txt").write_text("new")
     for _ in range(2):
-        done = work.complete(summary="s", detailed_work="d", outputs={"n": 1}, file_paths=["new.txt"])
+        done = work.complete(
+            summary="s", detailed_work="d", outputs={"n": 1}, file_paths=["new.txt"]
+        )
         assert done.status == "completed"
     assert len(orch.artifacts.list(task="write")) == 2
     assert [e.kind for e in orch._store.events()].count("task_completed") == 1

@@ -26,7 +26,9 @@ def orch(project):
     """The façade on the project, in a session with three tasks, and ``after``, which depends on ``one``."""
     with vespera.open(project.folder) as opened:
         opened.initialize_session("Goal")
-        opened.plan_tasks([*({"title": title} for title in TITLES), {"title": "after", "dependencies": ["one"]}])
+        opened.plan_tasks(
+            [*({"title": title} for title in TITLES), {"title": "after", "dependencies": ["one"]}]
+        )
         yield opened
 
 
@@ -69,10 +71,15 @@ def test_a_worktree_removed_by_hand_comes_back_with_its_files(project, orch, how
         with orch.execute_task("one", worktree=wanted) as again:
             assert (again.path / "one.txt").read_text() == "1"
             assert (again.path / "a.txt").read_text() == "changed\n"
-            assert project.git("log", "--format=%s", cwd=again.path).split("\n") == ["mine", "first"]
+            assert project.git("log", "--format=%s", cwd=again.path).split("\n") == [
+                "mine",
+                "first",
+            ]
     with orch.execute_task("one") as again:
         assert finish(again).status == "completed"
-    assert [on_branch(project, path) for path in ("one.txt", "sub/x", "committed.txt", "a.txt")] == ["1", "x", "c", "changed"]
+    assert [
+        on_branch(project, path) for path in ("one.txt", "sub/x", "committed.txt", "a.txt")
+    ] == ["1", "x", "c", "changed"]
     project.assert_sound()
 
 
@@ -104,7 +111,10 @@ def test_a_shared_worktree_removed_before_its_task_is_completed(project, orch):
     work = orch.execute_task("one", worktree="agent")
     project.write({"one.txt": "1"}, work.path)
     ref = orch.worktrees.remove(orch.agent).rescue_ref
-    for complete in (lambda: orch.complete_task("one", summary="s", detailed_work="w"), lambda: finish(work)):
+    for complete in (
+        lambda: orch.complete_task("one", summary="s", detailed_work="w"),
+        lambda: finish(work),
+    ):
         with pytest.raises(GitFailedError, match=ref):
             complete()
     assert orch.get_task("one").status == "in_progress"
@@ -333,7 +343,10 @@ def test_of_agents_that_race_for_a_folder_one_gets_in(project, orch):
         orch.plan_task(f"part of {agent}", parent_task_id="whole", alias=agent.replace(" ", "_"))
     spawn = multiprocessing.get_context("spawn")
     start, won = spawn.Event(), spawn.Queue()
-    racers = [spawn.Process(target=_take, args=(project.folder, a.replace(" ", "_"), a, start, won)) for a in agents]
+    racers = [
+        spawn.Process(target=_take, args=(project.folder, a.replace(" ", "_"), a, start, won))
+        for a in agents
+    ]
     for racer in racers:
         racer.start()
     start.set()
@@ -341,7 +354,9 @@ def test_of_agents_that_race_for_a_folder_one_gets_in(project, orch):
     for racer in racers:
         racer.join(60)
     assert len([winner for winner in winners if winner]) == 1
-    assert [task.status for task in orch.query_tasks(parent_task_id="whole", status="in_progress")] == ["in_progress"]
+    assert [
+        task.status for task in orch.query_tasks(parent_task_id="whole", status="in_progress")
+    ] == ["in_progress"]
 
 
 def test_one_conflict_in_a_shared_worktree_is_one_recovery(project, orch):
@@ -362,7 +377,11 @@ def test_one_conflict_in_a_shared_worktree_is_one_recovery(project, orch):
     assert "orch.worktrees.merge('two')" in str(orch.why("two"))
     orch.worktrees.merge("two")
     assert orch.get_task("two").status == "completed"
-    assert [on_branch(project, path) for path in ("a.txt", "one.txt", "two.txt")] == ["both", "1", "2"]
+    assert [on_branch(project, path) for path in ("a.txt", "one.txt", "two.txt")] == [
+        "both",
+        "1",
+        "2",
+    ]
     project.assert_sound()
 
 
@@ -443,7 +462,9 @@ def test_an_integration_branch_that_is_gone_is_not_made_anew_without_its_work(pr
             finish(work)
     project.git("branch", "-m", "integration", "elsewhere")
     for act in (lambda: orch.execute_task("three", worktree=True), orch.worktrees.create):
-        with pytest.raises(GitFailedError, match=r"git branch integration .*integration_branch in config"):
+        with pytest.raises(
+            GitFailedError, match=r"git branch integration .*integration_branch in config"
+        ):
             act()
     assert "integration" not in project.git("branch", "--format=%(refname:short)").split("\n")
     project.git("merge", "-q", "--squash", "elsewhere")
@@ -467,10 +488,15 @@ def _land_checked(folder, task, start, done):
 def test_each_landing_is_checked_once_however_many_there_are(project, orch):
     """Agents that finish at the same moment land one after the other: no check is made in vain."""
     log = project.folder.parent / "checks.log"
-    (orch.home / "config.toml").write_text(f"[worktrees]\ncheck = \"echo checked >> '{log}'; test -e a.txt\"\n")
+    (orch.home / "config.toml").write_text(
+        f"[worktrees]\ncheck = \"echo checked >> '{log}'; test -e a.txt\"\n"
+    )
     spawn = multiprocessing.get_context("spawn")
     start, done = spawn.Event(), spawn.Queue()
-    agents = [spawn.Process(target=_land_checked, args=(project.folder, title, start, done)) for title in TITLES]
+    agents = [
+        spawn.Process(target=_land_checked, args=(project.folder, title, start, done))
+        for title in TITLES
+    ]
     for agent in agents:
         agent.start()
     start.set()
@@ -593,7 +619,9 @@ class Places:
         if work.path is not None:
             self.count += 1
             content = f"{task} {self.count}\n"
-            self.project.write({f"{task}.txt": content, **({"a.txt": content} if clash else {})}, work.path)
+            self.project.write(
+                {f"{task}.txt": content, **({"a.txt": content} if clash else {})}, work.path
+            )
             work.checkpoint({"count": self.count})
             self.wrote[task] = content
         if removed and work.worktree is not None:
@@ -632,13 +660,17 @@ class Places:
 
     def merge(self, task):
         """Somebody merges where a task works."""
-        with suppress(vespera.MergeConflictError, vespera.LeaseLostError, vespera.WorktreeNotFoundError):
+        with suppress(
+            vespera.MergeConflictError, vespera.LeaseLostError, vespera.WorktreeNotFoundError
+        ):
             self.orch.worktrees.merge(task)
 
     def recover(self, task, solve):
         """Somebody takes on the recovery of a task, and solves the conflict or leaves the markers."""
         ready = self.orch.query_tasks(task_type="recovery", ready=True)
-        found = next((one for one in ready if one.recovers_task_id == self.orch.get_task(task).id), None)
+        found = next(
+            (one for one in ready if one.recovers_task_id == self.orch.get_task(task).id), None
+        )
         if found is None:
             return
         try:
@@ -674,7 +706,10 @@ TASKS = st.sampled_from(TITLES)
 ATTEMPTS = st.tuples(
     st.just("attempt"),
     TASKS,
-    st.tuples(st.sampled_from([None, True, "agent", "agent", False]), st.sampled_from(["ada", "ada", "bob"])),
+    st.tuples(
+        st.sampled_from([None, True, "agent", "agent", False]),
+        st.sampled_from(["ada", "ada", "bob"]),
+    ),
     st.booleans(),
     st.sampled_from([False, False, True]),
     st.sampled_from(["complete", "complete", "later", "by name", "release", "fall silent"]),
@@ -687,7 +722,11 @@ BETWEEN = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=16))
 def test_done_means_landed_whatever_happens(steps):
     """Worktrees that are shared, lent, lost and made again, in any order: no task is completed whose saved work has not landed."""
@@ -704,7 +743,11 @@ def test_done_means_landed_whatever_happens(steps):
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=1500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=30))
 def test_done_means_landed_through_long_lives(steps):
     """The same, longer."""

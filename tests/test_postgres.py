@@ -92,7 +92,9 @@ url, *argv = sys.argv[1:]
 def done(**said):
     print(json.dumps(said), flush=True)
 """
-    return subprocess.Popen([sys.executable, "-c", prelude + code, *map(str, args)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + code, *map(str, args)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def answer(process):
@@ -112,7 +114,14 @@ def test_it_opens_by_address(postgres_url, tmp_path):
         orch.plan_task("Look around")
         environment = orch.spawn_agent_with_context().environ()
     code = "import vespera_orchestrator as v\nwith v.open() as orch: print(orch.next_step().alias)"
-    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert said.stdout == "look_around\n"
 
 
@@ -149,7 +158,10 @@ def test_an_open_store_shows_no_password(postgres_url, tmp_path):
         orch.initialize_session("secret")
         context = orch.spawn_agent_with_context()
         store = orch._store
-        assert "s3cret" not in f"{store!r} {store._database!r} {store._database.address!r} {orch!r} {context!r} {context}"
+        assert (
+            "s3cret"
+            not in f"{store!r} {store._database!r} {store._database.address!r} {orch!r} {context!r} {context}"
+        )
         assert context.environ()["VESPERA_ORCHESTRATOR_STORE"] == url
 
 
@@ -157,8 +169,14 @@ def test_an_open_store_shows_no_password(postgres_url, tmp_path):
     ("url", "expected"),
     [
         ("postgresql:///db", {"dbname": "db"}),
-        ("postgresql://ada:x%40y@h1:1,h2:2/db?schema=mine&options=-ca%3Db+c", {"host": "h1,h2", "port": "1,2", "options": "-ca=b+c"}),
-        ("postgres://?host=/tmp&user=ada&connect_timeout=3&schema=mine", {"host": "/tmp", "user": "ada", "connect_timeout": "3"}),
+        (
+            "postgresql://ada:x%40y@h1:1,h2:2/db?schema=mine&options=-ca%3Db+c",
+            {"host": "h1,h2", "port": "1,2", "options": "-ca=b+c"},
+        ),
+        (
+            "postgres://?host=/tmp&user=ada&connect_timeout=3&schema=mine",
+            {"host": "/tmp", "user": "ada", "connect_timeout": "3"},
+        ),
     ],
 )
 def test_an_address_is_libpqs(url, expected):
@@ -168,7 +186,9 @@ def test_an_address_is_libpqs(url, expected):
     assert address.schema == ("mine" if "schema" in url else "vespera")
 
 
-@pytest.mark.parametrize("name", ["", "Upper", "1st", "a-b", "pg_own", 'x"; DROP SCHEMA public', "x" * 64])
+@pytest.mark.parametrize(
+    "name", ["", "Upper", "1st", "a-b", "pg_own", 'x"; DROP SCHEMA public', "x" * 64]
+)
 def test_a_schema_has_a_plain_name(postgres, name):
     """Anything else is refused before a server is asked."""
     with pytest.raises(InvalidInputError, match="no name for a schema"):
@@ -178,7 +198,10 @@ def test_a_schema_has_a_plain_name(postgres, name):
 def test_what_is_missing_is_told(postgres, tmp_path):
     """A server that is not there, a database or user that does not exist: each with what helps."""
     for url, match in (
-        (f"postgresql://x@/x?host={quote(str(tmp_path), safe='')}", "see that it runs and that the address is right"),
+        (
+            f"postgresql://x@/x?host={quote(str(tmp_path), safe='')}",
+            "see that it runs and that the address is right",
+        ),
         (postgres.replace("/postgres?", "/no_such_database?"), "no_such_database"),
         (postgres.replace("//vespera@", "//nobody_at_all@"), "nobody_at_all"),
     ):
@@ -199,7 +222,9 @@ try:
 except errors.MissingDependencyError as exc:
     print(exc)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     install = "python -m pip install 'vespera-orchestrator[postgres]'"
     assert said == f"{MissingDependencyError('the PostgreSQL store', 'psycopg', install)}\n"
 
@@ -215,7 +240,9 @@ store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow()
 done(ok=True)
 store.close()
 """
-    assert [answer(one) for one in [child(code, postgres_url) for _ in range(6)]] == [{"ok": True}] * 6
+    assert [answer(one) for one in [child(code, postgres_url) for _ in range(6)]] == [
+        {"ok": True}
+    ] * 6
     store = PostgresStore.open(postgres_url)
     assert len(store.sessions()) == 6
     store.close()
@@ -225,10 +252,14 @@ def test_a_newer_schema_is_refused_and_left_alone(store, postgres_url, schema, d
     """A schema that a newer version made is refused with the way to upgrade, and nothing in it changes."""
     store.close()
     db.execute(f"INSERT INTO {schema}.vespera_migrations VALUES (999, 0, 'newer')")
-    with pytest.raises(SchemaVersionError, match=r"schema version 999, this library knows up to \d+; .*--upgrade") as caught:
+    with pytest.raises(
+        SchemaVersionError, match=r"schema version 999, this library knows up to \d+; .*--upgrade"
+    ) as caught:
         PostgresStore.open(postgres_url)
     assert (caught.value.found, caught.value.supported) == (999, len(MIGRATIONS))
-    assert db.execute(f"SELECT count(*) FROM {schema}.vespera_migrations").fetchone() == (len(MIGRATIONS) + 1,)
+    assert db.execute(f"SELECT count(*) FROM {schema}.vespera_migrations").fetchone() == (
+        len(MIGRATIONS) + 1,
+    )
 
 
 def test_another_programs_schema_is_refused_and_left_alone(postgres_url, schema, db):
@@ -237,7 +268,9 @@ def test_another_programs_schema_is_refused_and_left_alone(postgres_url, schema,
     db.execute(f"CREATE TABLE {schema}.tasks (theirs int)")
     with pytest.raises(SchemaVersionError, match="of another program; it was left as it is"):
         PostgresStore.open(postgres_url)
-    assert db.execute("SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace", (schema,)).fetchall() == [("tasks",)]
+    assert db.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace", (schema,)
+    ).fetchall() == [("tasks",)]
 
 
 def test_a_migration_is_whole_or_not_at_all(postgres_url, schema, db, monkeypatch):
@@ -274,7 +307,14 @@ def test_it_knows_itself_however_it_is_addressed(store, postgres_url):
         other = PostgresStore.open(f"{postgres_url}&{more}")
         if "role" in more:  # the schema is not that role's: only what names the server is tried
             with other._looking() as db:
-                assert str(db.execute("SELECT system_identifier FROM pg_control_system()", ()).fetchone()[0]) in store.identity
+                assert (
+                    str(
+                        db.execute(
+                            "SELECT system_identifier FROM pg_control_system()", ()
+                        ).fetchone()[0]
+                    )
+                    in store.identity
+                )
         else:
             assert other.identity == store.identity
         other.close()
@@ -318,7 +358,9 @@ def test_time_is_the_servers(store, session_id, schema, db):
 
 def backends(db):
     """How many connections of ours the server has."""
-    return db.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vespera_orchestrator'").fetchone()[0]
+    return db.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vespera_orchestrator'"
+    ).fetchone()[0]
 
 
 def test_connections_are_reused_and_closed(store, session_id, db):
@@ -326,7 +368,9 @@ def test_connections_are_reused_and_closed(store, session_id, db):
     for number in range(5):
         store.plan(session_id, [TaskDraft(f"A{number}")])
     assert len(store._database._idle) == 1
-    threads = [threading.Thread(target=store.plan, args=(session_id, [TaskDraft("B")])) for _ in range(4)]
+    threads = [
+        threading.Thread(target=store.plan, args=(session_id, [TaskDraft("B")])) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -342,7 +386,9 @@ def test_connections_are_reused_and_closed(store, session_id, db):
 def test_a_connection_that_was_cut_is_replaced(store, session_id, db):
     """After the server ended it, the next call opens another and works."""
     (connection,) = store._database._idle
-    assert db.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,)).fetchone() == (True,)
+    assert db.execute(
+        "SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,)
+    ).fetchone() == (True,)
     assert store.plan(session_id, [TaskDraft("A")])[0].alias == "a"
 
 
@@ -354,7 +400,14 @@ def test_a_connection_that_is_cut_in_the_middle_writes_nothing(store, session_id
     cut = lambda: db.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))  # noqa: E731
     before = (store.last_seq(), store.find_task(claim.task.id, None))
     with pytest.raises(StoreUnavailableError) as caught:
-        store.finish(claim.task.id, 1, DONE, agent="ada", artifacts=[ArtifactDraft("T", "0" * 64, 1)], within=cut)
+        store.finish(
+            claim.task.id,
+            1,
+            DONE,
+            agent="ada",
+            artifacts=[ArtifactDraft("T", "0" * 64, 1)],
+            within=cut,
+        )
     assert caught.value.retryable
     assert (store.last_seq(), store.find_task(claim.task.id, None)) == before
     assert store.artifacts() == []
@@ -415,7 +468,9 @@ def test_a_server_that_crashes_in_the_middle_of_a_change(own_server):
     store.plan(session_id, [TaskDraft("A"), TaskDraft("B", dependencies=(Dependency("a"),))])
     claim = store.claim(session_id, "ada", lease_s=600)
     with pytest.raises(StoreUnavailableError):
-        store.finish(claim.task.id, 1, DONE, agent="ada", within=lambda: own_server.stop(signal.SIGQUIT))
+        store.finish(
+            claim.task.id, 1, DONE, agent="ada", within=lambda: own_server.stop(signal.SIGQUIT)
+        )
     own_server.start()
     assert store.find_task(claim.task.id, None) == claim.task
     assert store.find_task("b", session_id).blockers == 1
@@ -480,13 +535,20 @@ class Proxy:
 def test_a_connection_lost_at_the_commit_is_cleared_up(own_server, before, events):
     """Whether the change was written is asked of the server: if so, the call succeeds; if not, it says that nothing was."""
     proxy = Proxy(str(own_server.folder / ".s.PGSQL.5432"), before=before)
-    store = PostgresStore.open(own_server.url.replace(quote(str(own_server.folder), safe=""), quote(str(proxy.folder), safe="")))
+    store = PostgresStore.open(
+        own_server.url.replace(
+            quote(str(own_server.folder), safe=""), quote(str(proxy.folder), safe="")
+        )
+    )
     try:
         session_id = start_session(store)
         proxy.armed = True
         drafts = [TaskDraft(f"A{n}") for n in range(events)]
         if before:
-            with pytest.raises(StoreUnavailableError, match="the connection was lost, and the change with it; nothing was written"):
+            with pytest.raises(
+                StoreUnavailableError,
+                match="the connection was lost, and the change with it; nothing was written",
+            ):
                 store.plan(session_id, drafts)
             proxy.armed = False
             assert store.tasks(TaskQuery()) == []
@@ -504,7 +566,11 @@ def test_an_outcome_that_nobody_can_tell_is_told_as_such(own_server, monkeypatch
     """When the connection is lost at the commit and the server cannot be asked, the error promises neither; the retry is one completion."""
     monkeypatch.setattr(_server, "ASK_AGAIN_S", 0.2)
     proxy = Proxy(str(own_server.folder / ".s.PGSQL.5432"), before=False)
-    store = PostgresStore.open(own_server.url.replace(quote(str(own_server.folder), safe=""), quote(str(proxy.folder), safe="")))
+    store = PostgresStore.open(
+        own_server.url.replace(
+            quote(str(own_server.folder), safe=""), quote(str(proxy.folder), safe="")
+        )
+    )
     try:
         session_id = start_session(store)
         store.plan(session_id, [TaskDraft("A")])
@@ -602,7 +668,13 @@ def test_holders_do_not_wait_for_each_other(store, session_id, postgres_url):
     def meanwhile():
         other.renew(second.task.id, 1, lease_s=600)
         other.checkpoint(second.task.id, 1, {}, lease_s=600)
-        other.save_artifact(session_id, ArtifactDraft("T", "0" * 64, 1), task_id=second.task.id, attempt=1, agent="agent 1")
+        other.save_artifact(
+            session_id,
+            ArtifactDraft("T", "0" * 64, 1),
+            task_id=second.task.id,
+            attempt=1,
+            agent="agent 1",
+        )
         done.append(other.claim(session_id, "agent 2", lease_s=600).task.alias)
 
     store.finish(first.task.id, 1, DONE, agent="agent 0", within=meanwhile)
@@ -641,7 +713,12 @@ def test_a_stopped_writer_holds_nobody_up_for_long(store, session_id, monkeypatc
 def test_a_large_plan_is_copied(store, session_id):
     """Tasks, edges and events of a large plan, with the tallies right."""
     drafts = [
-        TaskDraft(f"T{n}", alias=f"t{n}", dependencies=tuple(Dependency(f"t{m}") for m in range(max(0, n - 3), n))) for n in range(3000)
+        TaskDraft(
+            f"T{n}",
+            alias=f"t{n}",
+            dependencies=tuple(Dependency(f"t{m}") for m in range(max(0, n - 3), n)),
+        )
+        for n in range(3000)
     ]
     store.plan(session_id, drafts)
     assert store.count(TaskQuery(session_id=session_id)) == {TaskStatus.PENDING: 3000}
@@ -677,10 +754,15 @@ def test_a_ledger_keeps_all_writers_out(store, session_id, postgres_url):
     task = store.plan(session_id, [TaskDraft("T")])[0]
     claim = store.claim(session_id, "ada", task_id=task.id, lease_s=60)
     with store.ledger(write=True) as ledger:
-        rows = {table: [r for r in ledger.rows(table) if task.id in {r.get("id"), r.get("task_id")}] for table in ("attempts", "tasks")}
+        rows = {
+            table: [r for r in ledger.rows(table) if task.id in {r.get("id"), r.get("task_id")}]
+            for table in ("attempts", "tasks")
+        }
         ledger.remove("tasks", [{"id": task.id}])  # what refers to it is still there
         ledger.put("tasks", rows["tasks"])
     assert store.find_task(task.id, None) == claim.task
     assert store.attempts(task.id) == [claim.attempt]
-    assert sum(store.count(TaskQuery(session_id=session_id)).values()) == len(store.tasks(TaskQuery(limit=None)))
+    assert sum(store.count(TaskQuery(session_id=session_id)).values()) == len(
+        store.tasks(TaskQuery(limit=None))
+    )
     other.close()

@@ -31,14 +31,26 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def _nobodys_session(monkeypatch):
-    for name in ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT"):
+    for name in (
+        "MCP_ORCHESTRATOR_SESSION",
+        "VESPERA_ORCHESTRATOR_HOME",
+        "VESPERA_ORCHESTRATOR_STORE",
+        "VESPERA_ORCHESTRATOR_AGENT",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
 def child(code, *words):
     """Start a Python process that runs *code*."""
-    command = [sys.executable, "-c", "import sys, os, time\nimport vespera_orchestrator as vespera\nargv = sys.argv[1:]\n" + code]
-    return subprocess.Popen([*command, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-c",
+        "import sys, os, time\nimport vespera_orchestrator as vespera\nargv = sys.argv[1:]\n"
+        + code,
+    ]
+    return subprocess.Popen(
+        [*command, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process):
@@ -54,7 +66,10 @@ def finish(process):
 def killing(tmp_path, *words):
     """Run the driver; return what it found."""
     done = subprocess.run(
-        [sys.executable, HERE / "killing.py", "--json", tmp_path / "told.json", *words], capture_output=True, text=True, check=False
+        [sys.executable, HERE / "killing.py", "--json", tmp_path / "told.json", *words],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
     return json.loads((tmp_path / "told.json").read_text())
@@ -62,7 +77,16 @@ def killing(tmp_path, *words):
 
 def test_killed_at_any_call_nothing_is_lost_and_the_work_goes_on(tmp_path):
     """Some calls of some operations; ``nox -s soak`` takes every call of every operation."""
-    told = killing(tmp_path, "--most", "4", "initialize_session", "plan a tree", "execute_task", "complete", "fail")
+    told = killing(
+        tmp_path,
+        "--most",
+        "4",
+        "initialize_session",
+        "plan a tree",
+        "execute_task",
+        "complete",
+        "fail",
+    )
     assert [one["tried"] for one in told] == [4] * 5
 
 
@@ -126,7 +150,9 @@ def kill_at_random(folder, kills, seed):
         for worker in workers:
             worker.kill()
             acknowledged += worker.communicate()[0].splitlines()
-    return [line.split() for line in acknowledged if len(line.split()) == 2 and len(line.strip()) == 29]
+    return [
+        line.split() for line in acknowledged if len(line.split()) == 2 and len(line.strip()) == 29
+    ]
 
 
 def expect_all(folder, acknowledged):
@@ -181,7 +207,9 @@ def test_writers_come_in_one_after_the_other(tmp_path):
         one.initialize_session("x")
         two.resume_session(one.current_session())
         threads = [
-            threading.Thread(target=lambda orch=orch, n=n: [orch.plan_task(f"{n} {i}") for i in range(20)])
+            threading.Thread(
+                target=lambda orch=orch, n=n: [orch.plan_task(f"{n} {i}") for i in range(20)]
+            )
             for n, orch in enumerate((one, two) * 3)
         ]
         for thread in threads:
@@ -235,7 +263,9 @@ def test_another_programs_lock_is_waited_for_and_then_told(tmp_path, monkeypatch
     """Another program that holds SQLite's lock for a moment delays us; one that keeps it is named as the trouble, and nothing hangs."""
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("x")
-        other = sqlite3.connect(orch.home / "orchestrator.db", isolation_level=None, check_same_thread=False)
+        other = sqlite3.connect(
+            orch.home / "orchestrator.db", isolation_level=None, check_same_thread=False
+        )
         other.execute("BEGIN EXCLUSIVE")
         released = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
         released.start()
@@ -265,7 +295,10 @@ class Clock:
 def test_a_clock_that_jumps_nine_hours_forward(tmp_path):
     """The hold lapses; its holder regains it by its next sign while nobody took the task; one who was replaced is refused, work kept."""
     clock = Clock()
-    with vespera.open(tmp_path, clock=clock) as orch, vespera.open(tmp_path, clock=clock, agent="other") as other:
+    with (
+        vespera.open(tmp_path, clock=clock) as orch,
+        vespera.open(tmp_path, clock=clock, agent="other") as other,
+    ):
         orch.initialize_session("x")
         other.resume_session(orch.current_session())
         one, two = orch.plan_task("One"), orch.plan_task("Two")
@@ -296,7 +329,9 @@ def test_a_clock_that_jumps_nine_hours_back(tmp_path):
         again = orch.execute_task(task, take_over=True)
         assert again.resumed_from.state == {"at": 1}
         again.complete(summary="s", detailed_work="d")
-        assert [event.seq for event in orch._store.events()] == sorted(event.seq for event in orch._store.events())
+        assert [event.seq for event in orch._store.events()] == sorted(
+            event.seq for event in orch._store.events()
+        )
         assert orch.check(), str(orch.check())
 
 
@@ -330,7 +365,9 @@ def test_the_file_system_of_a_path_is_found(path, kind):
 def test_this_machines_folder_is_no_network(tmp_path):
     """Where the tests run, a database may lie; one on a network file system would be refused with the way out."""
     assert network_file_system(tmp_path) is None
-    assert "VESPERA_ORCHESTRATOR_HOME" in str(vespera.UnsupportedFileSystemError("/home/x.db", "nfs4"))
+    assert "VESPERA_ORCHESTRATOR_HOME" in str(
+        vespera.UnsupportedFileSystemError("/home/x.db", "nfs4")
+    )
 
 
 @pytest.mark.parametrize("way", ["argument", "config", "address"])
@@ -341,8 +378,14 @@ def test_durability_is_full_unless_chosen(tmp_path, way):
         assert "?durability" not in orch._store.url
     if way == "config":
         config = tmp_path / ".task_orchestrator" / "config.toml"
-        config.write_text(config.read_text().replace('# durability = "full"  ', 'durability = "normal"  '))
-    given = {"argument": {"durability": "normal"}, "address": {"store": f"sqlite:///{tmp_path}/x.db?durability=normal"}, "config": {}}[way]
+        config.write_text(
+            config.read_text().replace('# durability = "full"  ', 'durability = "normal"  ')
+        )
+    given = {
+        "argument": {"durability": "normal"},
+        "address": {"store": f"sqlite:///{tmp_path}/x.db?durability=normal"},
+        "config": {},
+    }[way]
     with vespera.open(tmp_path, **given) as orch:
         assert orch._store._database._connection.execute("PRAGMA synchronous").fetchone() == (1,)
         store = open_store(orch._store.url, tmp_path / "unused.db", orch._clock)
@@ -361,7 +404,9 @@ def test_events_of_another_process_are_seen_as_they_come(tmp_path):
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("x")
         seen = orch.watch(timeout_s=30)  # from the call on, not from the first look
-        writer = child("orch = vespera.open(argv[0])\nfor n in range(50): orch.plan_task(f'T{n}')", tmp_path)
+        writer = child(
+            "orch = vespera.open(argv[0])\nfor n in range(50): orch.plan_task(f'T{n}')", tmp_path
+        )
         events = [next(seen) for _ in range(50)]
         finish(writer)
         seen.close()
@@ -419,7 +464,10 @@ def test_a_store_of_the_first_schema_opens_and_works(tmp_path):
     with vespera.open(tmp_path) as orch:
         report = orch.check(contents=False)
         assert report, str(report)
-        assert {task.alias: str(task.status) for task in orch.query_tasks(session_id=orch.list_sessions()[0])} == {
+        assert {
+            task.alias: str(task.status)
+            for task in orch.query_tasks(session_id=orch.list_sessions()[0])
+        } == {
             "first": "completed",
             "second": "pending",
             "third": "blocked",
@@ -430,7 +478,9 @@ def test_a_store_of_the_first_schema_opens_and_works(tmp_path):
         orch.complete_task("second", summary="s", detailed_work="d")
         assert orch.check(contents=False)
     db = sqlite3.connect(path)
-    assert [row[0] for row in db.execute("SELECT version FROM migrations ORDER BY version")] == list(range(1, len(MIGRATIONS) + 1))
+    assert [
+        row[0] for row in db.execute("SELECT version FROM migrations ORDER BY version")
+    ] == list(range(1, len(MIGRATIONS) + 1))
     db.close()
 
 
@@ -443,12 +493,17 @@ _database.MIGRATIONS += ("CREATE TABLE extra (n INTEGER) STRICT;", "INSERT INTO 
 def test_eight_processes_migrate_at_once(tmp_path):
     """Each step is taken once."""
     path = old_store(tmp_path)
-    everybody = [child(NEXT + "sys.stdin\nvespera.open(argv[0]).close()", tmp_path) for _ in range(8)]
+    everybody = [
+        child(NEXT + "sys.stdin\nvespera.open(argv[0]).close()", tmp_path) for _ in range(8)
+    ]
     for process in everybody:
         finish(process)
     db = sqlite3.connect(path)
     assert db.execute("SELECT n FROM extra ORDER BY n").fetchall() == [(1,), (2,)]
-    assert db.execute("SELECT count(*), max(version) FROM migrations").fetchone() == (len(MIGRATIONS) + 3,) * 2
+    assert (
+        db.execute("SELECT count(*), max(version) FROM migrations").fetchone()
+        == (len(MIGRATIONS) + 3,) * 2
+    )
     db.close()
 
 
@@ -494,7 +549,14 @@ def small_disk(tmp_path):
     """A disk of one megabyte; where none can be mounted, a limit on the size of files stands in for it, which the caller sets."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False).returncode == 0
+    mounted = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
     yield place
     if mounted:
         subprocess.run(["umount", "-l", place], check=True)

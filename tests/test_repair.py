@@ -43,7 +43,9 @@ def test_admin_directories_that_mislead_libgit2_are_removed(project, trees):
 def test_unfinished_objects_are_removed_when_old(project, trees):
     """A temporary object of libgit2's that nobody can be writing any more goes; a young one stays."""
     objects = project.folder / ".git" / "objects"
-    old, young, gits = (objects / name for name in ("tmp_object_git2_old", "tmp_object_git2_young", "tmp_obj_git"))
+    old, young, gits = (
+        objects / name for name in ("tmp_object_git2_old", "tmp_object_git2_young", "tmp_obj_git")
+    )
     for path in (old, young, gits):
         path.touch()
     make_old(old)
@@ -83,7 +85,14 @@ def test_a_lock_that_a_living_git_holds_is_left(project, trees):
     """Locks of other programs stay, however old the evidence looks, and what was not asked for is not touched."""
     trees.create("work")
     locks = [
-        project.folder / ".git" / name for name in ("index.lock", "HEAD.lock", "packed-refs.lock", "refs/heads/main.lock", "config.lock")
+        project.folder / ".git" / name
+        for name in (
+            "index.lock",
+            "HEAD.lock",
+            "packed-refs.lock",
+            "refs/heads/main.lock",
+            "config.lock",
+        )
     ]
     for path in locks:
         path.touch()
@@ -103,7 +112,10 @@ def test_every_removal_leaves_a_way_back(project, trees, tmp_path):
         if number:
             shutil.rmtree(worktree.path)
         trees.remove("work")
-    backs = [trees.restore(rescued, tmp_path / f"back {number}") for number, rescued in enumerate(trees.rescue())]
+    backs = [
+        trees.restore(rescued, tmp_path / f"back {number}")
+        for number, rescued in enumerate(trees.rescue())
+    ]
     assert sorted(files_of(back)[b"n.txt"][1] for back in backs) == [b"0", b"1"]
     project.git("gc", "-q", "--prune=now")
     assert len(trees.rescue()) == 2
@@ -119,10 +131,19 @@ def test_a_ref_is_removed_beside_packed_ones(project, trees, pack):
     trees.snapshot("work")
     if pack:
         project.git("pack-refs", "--all")
-    before = set(project.git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").split("\n"))
+    before = set(
+        project.git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").split("\n")
+    )
     trees.remove("work")
-    after = set(project.git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").split("\n"))
-    assert {line.split()[0] for line in before - after} == {"refs/heads/feature/work", "refs/vespera/wip/work"}
-    assert {line.split()[0].rpartition("/")[0] for line in after - before} == {"refs/vespera/rescue"}
+    after = set(
+        project.git("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").split("\n")
+    )
+    assert {line.split()[0] for line in before - after} == {
+        "refs/heads/feature/work",
+        "refs/vespera/wip/work",
+    }
+    assert {line.split()[0].rpartition("/")[0] for line in after - before} == {
+        "refs/vespera/rescue"
+    }
     subprocess.run(["git", "pack-refs", "--all"], cwd=project.folder, check=True)
     project.assert_sound()

@@ -130,8 +130,14 @@ with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
     assert orch.artifacts.search("car engine")[0].mode == "hybrid"
 assert not {"wordllama", "requests", "huggingface_hub"} & set(sys.modules)
 """
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -144,7 +150,12 @@ with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
     orch.complete_task(orch.plan_task("A"), summary="s", detailed_work="d")
     print(sorted({"lancedb", "pyarrow", "numpy", "tokenizers", "semantic_text_splitter"} & set(sys.modules)))
 """
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_without_the_model_words_are_searched_and_it_is_told(home, monkeypatch):
@@ -208,7 +219,12 @@ def test_a_model_of_the_registry_is_used_and_its_missing_package_named(home):
 
 @pytest.mark.parametrize(
     "given_",
-    [lambda _: None, lambda texts: [[1.0]] * len(texts), lambda texts: [[float("nan")] * 26 for _ in texts], lambda _: []],
+    [
+        lambda _: None,
+        lambda texts: [[1.0]] * len(texts),
+        lambda texts: [[float("nan")] * 26 for _ in texts],
+        lambda _: [],
+    ],
 )
 def test_what_is_no_vector_is_refused(given_):
     """Too few, too short, not finite, nothing at all: an error of ours that names the embedder."""
@@ -247,7 +263,11 @@ def test_another_embedder_means_another_index(home):
     assert state(second).generation != before.generation
     third = home("none")
     assert found(third, "bison") == ["B"]
-    assert (state(third).embedder, state(third).dimensions, vectors(third)) == ("", 0, {"A": False, "B": False})
+    assert (state(third).embedder, state(third).dimensions, vectors(third)) == (
+        "",
+        0,
+        {"A": False, "B": False},
+    )
     fourth = home()
     assert found(fourth, "aardvark") == ["A"]
     assert all(vectors(fourth).values())
@@ -293,13 +313,24 @@ def test_rebuilt_with_vectors_it_is_equal(home):
     """After versions, filling and tidying, the index made anew holds the same, and verify_index() agrees with both."""
     orch = home()
     for number in range(45):
-        orch.artifacts.save(f"Note {number % 15}", f"version {number} about worktree merging and leases")
+        orch.artifacts.save(
+            f"Note {number % 15}", f"version {number} about worktree merging and leases"
+        )
         if number % 9 == 0:
             orch.catch_up()
 
     def rows():
         held = orch.artifacts._index._table(state(orch)).rows()
-        return sorted((r["artifact_id"], r["start"], r["superseded"], r["words"], tuple(np.round(r["vector"], 5))) for r in held)
+        return sorted(
+            (
+                r["artifact_id"],
+                r["start"],
+                r["superseded"],
+                r["words"],
+                tuple(np.round(r["vector"], 5)),
+            )
+            for r in held
+        )
 
     orch.catch_up()
     before = rows()
@@ -319,7 +350,10 @@ def test_verify_tells_what_the_index_lacks(home):
     assert orch.artifacts.verify_index() == []
     opened = orch.artifacts._index._table(state(orch))
     opened.replace(
-        [lost, attrs.evolve(kept, id="a_unknown")], [table.row(attrs.evolve(kept, id="a_unknown"), passages.Passage(0, 1, "a"), 1)], None, 0
+        [lost, attrs.evolve(kept, id="a_unknown")],
+        [table.row(attrs.evolve(kept, id="a_unknown"), passages.Passage(0, 1, "a"), 1)],
+        None,
+        0,
     )
     problems = orch.artifacts.verify_index()
     assert len(problems) == 2
@@ -334,7 +368,9 @@ def test_superseded_versions_come_last(home):
     """However well an old version fits, every current one goes before it; by words, by vectors and by both."""
     orch = home()
     orch.artifacts.save("Plan", "marmot marmot marmot")
-    orch.artifacts.save("Plan", "a plan that mentions one marmot among many other animals of the mountains")
+    orch.artifacts.save(
+        "Plan", "a plan that mentions one marmot among many other animals of the mountains"
+    )
     orch.artifacts.save("Other", "hibernation, and a marmot")
     for mode in ("text", "vector", "hybrid"):
         hits = orch.artifacts.search("marmot", include_superseded=True, mode=mode)
@@ -346,11 +382,19 @@ def test_a_passage_found_both_ways_counts_once_and_for_both():
     query, far = np.array([1.0, 0.0]), np.array([0.1, 1.0])
     worded = Found("a", "", 0, 9, "lease expiry", passages=1, score=5.0, vector=far)
     other = Found("b", "", 0, 9, "lease expiry", passages=1, score=5.0, vector=query)
-    near = [attrs.evolve(other, score=0.0, cosine=0.9), Found("c", "", 0, 4, "rent", passages=1, cosine=0.4, vector=far)]
+    near = [
+        attrs.evolve(other, score=0.0, cosine=0.9),
+        Found("c", "", 0, 4, "rent", passages=1, cosine=0.4, vector=far),
+    ]
     ranked = rank("lease expiry", [worded, other], near, vector=query)
     assert [entry.passage.artifact_id for entry in ranked] == ["b", "a", "c"]
-    assert [e.passage.artifact_id for e in rank("lease expiry", [worded, other], near, vector=query, least_cosine=0.5)] == ["b", "a"]
-    narrow = [attrs.evolve(entry, vector=entry.vector + np.array([5.0, 0.0])) for entry in (worded, other)]
+    assert [
+        e.passage.artifact_id
+        for e in rank("lease expiry", [worded, other], near, vector=query, least_cosine=0.5)
+    ] == ["b", "a"]
+    narrow = [
+        attrs.evolve(entry, vector=entry.vector + np.array([5.0, 0.0])) for entry in (worded, other)
+    ]
     again = rank("lease expiry", narrow, vector=query)
     assert again[0].score - again[1].score == pytest.approx(0.5, abs=1e-6)
     assert [entry.passage.artifact_id for entry in rank("lease expiry", narrow)] == ["a", "b"]
@@ -367,9 +411,12 @@ def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeyp
     centres = chance.normal(size=(40, 64))
 
     def grow(start, count):
-        made = (centres[chance.integers(40, size=count)] + chance.normal(scale=0.7, size=(count, 64))).astype(np.float32)
+        made = (
+            centres[chance.integers(40, size=count)] + chance.normal(scale=0.7, size=(count, 64))
+        ).astype(np.float32)
         rows = [
-            _row(f"a{number}", f"word{number % 50}", tag="even" if number % 2 == 0 else "odd") for number in range(start, start + count)
+            _row(f"a{number}", f"word{number % 50}", tag="even" if number % 2 == 0 else "odd")
+            for number in range(start, start + count)
         ]
         opened.replace([], rows, made, 0)
 
@@ -382,16 +429,34 @@ def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeyp
     assert opened.tidy(trained) == trained
     right = total = 0
     for wanted in (table.Wanted(), table.Wanted(tags=("even",))):
-        for vector in chance.normal(size=(20, 64)).astype(np.float32) + centres[:20].astype(np.float32):
+        for vector in chance.normal(size=(20, 64)).astype(np.float32) + centres[:20].astype(
+            np.float32
+        ):
             near = {p.artifact_id for p in opened.search(None, vector, wanted, 200)[1][:10]}
-            exact = {p.artifact_id for p in opened.search(None, vector, wanted, 200, exact=True)[1][:10]}
+            exact = {
+                p.artifact_id for p in opened.search(None, vector, wanted, 200, exact=True)[1][:10]
+            }
             right, total = right + len(near & exact), total + len(exact)
     assert right / total >= 0.98
 
 
 def _row(artifact_id, words, tag=""):
-    passage = {"start": 0, "end": len(words), "words": words, "passages": 1, "superseded": False, "title": artifact_id}
-    return {"artifact_id": artifact_id, "session_id": "s", "task_id": "", "kind": "k", "tags": f"\x1f{tag}\x1f", **passage}
+    passage = {
+        "start": 0,
+        "end": len(words),
+        "words": words,
+        "passages": 1,
+        "superseded": False,
+        "title": artifact_id,
+    }
+    return {
+        "artifact_id": artifact_id,
+        "session_id": "s",
+        "task_id": "",
+        "kind": "k",
+        "tags": f"\x1f{tag}\x1f",
+        **passage,
+    }
 
 
 def test_many_small_writes_stay_few_files(home):
@@ -402,8 +467,16 @@ def test_many_small_writes_stay_few_files(home):
         orch.artifacts.save(f"Note {number}", f"about subject {number}")
         orch.catch_up()
         if number in {59, 119}:
-            sizes.append(sum(path.stat().st_size for path in (orch.home / "index.lance").rglob("*") if path.is_file()))
-    files = table.run(orch.artifacts._index._table(state(orch))._table.stats())["fragment_stats"]["num_fragments"]
+            sizes.append(
+                sum(
+                    path.stat().st_size
+                    for path in (orch.home / "index.lance").rglob("*")
+                    if path.is_file()
+                )
+            )
+    files = table.run(orch.artifacts._index._table(state(orch))._table.stats())["fragment_stats"][
+        "num_fragments"
+    ]
     assert files <= index._GATHER_VERSIONS + 1
     assert sizes[1] < 3 * sizes[0]
     assert len(found(orch, "subject", limit=200)) == 120
@@ -454,7 +527,9 @@ import lancedb
 database = lancedb.connect(tempfile.mkdtemp())
 assert database.create_table("t", [{"a": 1}]).count_rows() == 1
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -532,7 +607,9 @@ def test_killed_at_any_time_it_opens_and_is_right(home):
         titles = found(orch, "ocelot", limit=100)
         assert sorted(titles) == sorted(current)
         assert orch.artifacts.verify_index() == []
-    orch.artifacts.save("One more", "ocelot")  # whoever writes next takes away what a killed rebuild left
+    orch.artifacts.save(
+        "One more", "ocelot"
+    )  # whoever writes next takes away what a killed rebuild left
     assert "One more" in found(orch, "ocelot", limit=100)
     assert len(list((orch.home / "index.lance").glob("*/"))) == 1
 
@@ -580,11 +657,18 @@ def test_python_is_cut_where_functions_begin(ending):
 
 def test_json_and_huge_lines_are_cut_in_bounded_time():
     """JSON on one line, a line of megabytes, no spaces at all: exact offsets, passages of bounded length, in seconds."""
-    texts = [json.dumps([{"name": f"sensor {n}", "values": list(range(20))} for n in range(20_000)]), "x" * 2_500_000, "é" * 300_000]
+    texts = [
+        json.dumps([{"name": f"sensor {n}", "values": list(range(20))} for n in range(20_000)]),
+        "x" * 2_500_000,
+        "é" * 300_000,
+    ]
     begun = time.process_time()
     for text in texts:
         cut = passages.split(text, "application/json")
-        assert all(text[p.start : p.end] == p.text and len(p.text) <= passages.PASSAGE_CHARACTERS[1] for p in cut)
+        assert all(
+            text[p.start : p.end] == p.text and len(p.text) <= passages.PASSAGE_CHARACTERS[1]
+            for p in cut
+        )
         assert cut[-1].end <= passages.TEXT_CHARACTERS
     assert time.process_time() - begun < 10
 
@@ -600,12 +684,23 @@ def chain(home):
     design = orch.plan_task("Design", parent_task_id=parent)
     code = orch.plan_task("Code", dependencies=[design], parent_task_id=parent)
     sibling = orch.plan_task("Paint", parent_task_id=parent)
-    tests = orch.plan_task("Test the thermistor", "Check the readings of the thermistor.", dependencies=[code], parent_task_id=parent)
+    tests = orch.plan_task(
+        "Test the thermistor",
+        "Check the readings of the thermistor.",
+        dependencies=[code],
+        parent_task_id=parent,
+    )
     stranger = orch.plan_task("Stranger")
-    texts = ("# Design\n\nThe thermistor hangs on pin 4.", "def read(): return 93", "Painted the thermistor red.")
+    texts = (
+        "# Design\n\nThe thermistor hangs on pin 4.",
+        "def read(): return 93",
+        "Painted the thermistor red.",
+    )
     for task, text in zip((design, code, sibling), texts, strict=True):
         orch.complete_task(task, summary="done", detailed_work=text)
-    orch.complete_task(stranger, summary="done", detailed_work="A thermistor of somebody else, with readings.")
+    orch.complete_task(
+        stranger, summary="done", detailed_work="A thermistor of somebody else, with readings."
+    )
     return orch, design, code, tests
 
 
@@ -639,8 +734,13 @@ def test_context_says_nothing_twice(home):
     sentence = "The thermistor needs two hundred milliseconds to settle after power on, and then reads to half a degree. "
     orch.artifacts.save("One", sentence * 4)
     orch.artifacts.save("Copy", "Again: " + sentence * 4)
-    orch.artifacts.save("Other", "The thermistor broke in May, was glued in June, and has been steady since.")
-    assert sorted(p.title for p in orch.artifacts.context("thermistor settle")) in (["Copy", "Other"], ["One", "Other"])
+    orch.artifacts.save(
+        "Other", "The thermistor broke in May, was glued in June, and has been steady since."
+    )
+    assert sorted(p.title for p in orch.artifacts.context("thermistor settle")) in (
+        ["Copy", "Other"],
+        ["One", "Other"],
+    )
 
 
 def test_context_reaches_into_earlier_sessions(home):
@@ -652,8 +752,15 @@ def test_context_reaches_into_earlier_sessions(home):
     orch.artifacts.save("Elsewhere", "a thermistor elsewhere")
     orch.initialize_session("child", parent_session=before)
     orch.artifacts.save("Now", "the thermistor, as it is now and today")
-    assert [(p.title, p.nearness) for p in orch.artifacts.context("thermistor")] == [("Now", "session"), ("Before", "ancestor")]
-    assert {p.title for p in orch.artifacts.context("thermistor", session="*")} == {"Before", "Elsewhere", "Now"}
+    assert [(p.title, p.nearness) for p in orch.artifacts.context("thermistor")] == [
+        ("Now", "session"),
+        ("Before", "ancestor"),
+    ]
+    assert {p.title for p in orch.artifacts.context("thermistor", session="*")} == {
+        "Before",
+        "Elsewhere",
+        "Now",
+    }
 
 
 def test_what_was_given_is_recorded_and_told_when_it_changes(chain):
@@ -672,7 +779,12 @@ def test_what_was_given_is_recorded_and_told_when_it_changes(chain):
     (old,) = orch.artifacts.list(task=design)
     new = orch.artifacts.save(old.title, "# Design\n\nIt hangs on pin 7.", task=design)
     (outdated,) = orch.artifacts.reliances(outdated=True)
-    assert (outdated.alias, outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (tests.alias, old.id, new.id, 2)
+    assert (outdated.alias, outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (
+        tests.alias,
+        old.id,
+        new.id,
+        2,
+    )
     assert orch.artifacts.reliances(artifact=new) == [outdated]
     assert "version 2 now" in str(orch.why(tests))
     assert str(outdated) in str(orch.get_status())
@@ -733,9 +845,14 @@ def test_where_the_index_fails_the_dependencies_are_given_all_the_same(chain, mo
 @settings(max_examples=60, deadline=None)
 def test_choosing_keeps_order_and_budget(texts, budget):
     """Whatever there is to choose from: in order, within the budget, none twice, each a beginning of what was offered."""
-    offered = [choosing.ContextPassage(t, f"a{n}", "T", 1, None, 0, len(t), "", 1.0) for n, t in enumerate(texts)]
+    offered = [
+        choosing.ContextPassage(t, f"a{n}", "T", 1, None, 0, len(t), "", 1.0)
+        for n, t in enumerate(texts)
+    ]
     chosen = choosing.choose(offered, budget)
     assert choosing.Context("", tuple(chosen), budget).tokens <= budget
     by_id = {passage.artifact_id: passage.text for passage in offered}
-    assert [p.artifact_id for p in chosen] == [p.artifact_id for p in offered if p.artifact_id in {c.artifact_id for c in chosen}]
+    assert [p.artifact_id for p in chosen] == [
+        p.artifact_id for p in offered if p.artifact_id in {c.artifact_id for c in chosen}
+    ]
     assert all(by_id[p.artifact_id].startswith(p.text) and p.end == len(p.text) for p in chosen)

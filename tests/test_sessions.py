@@ -11,7 +11,12 @@ import pytest
 import vespera_orchestrator as vespera
 from vespera_orchestrator.home.locate import Home, git_common_dir, main_folder
 
-NAMES = ("MCP_ORCHESTRATOR_SESSION", "VESPERA_ORCHESTRATOR_HOME", "VESPERA_ORCHESTRATOR_STORE", "VESPERA_ORCHESTRATOR_AGENT")
+NAMES = (
+    "MCP_ORCHESTRATOR_SESSION",
+    "VESPERA_ORCHESTRATOR_HOME",
+    "VESPERA_ORCHESTRATOR_STORE",
+    "VESPERA_ORCHESTRATOR_AGENT",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +27,16 @@ def _bare_environment(monkeypatch):
 
 def git(folder, *arguments):
     """Run git in *folder* with an identity of its own."""
-    command = ["git", "-C", str(folder), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments]
+    command = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        *arguments,
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -46,24 +60,49 @@ def test_home_is_found_from_anywhere_in_the_repository(repository, tmp_path):
     (repository / "deep" / "er").mkdir(parents=True)
     git(repository, "worktree", "add", "-q", str(tmp_path / "linked"))
     (tmp_path / "linked" / "sub").mkdir()
-    for place in (repository, repository / "deep" / "er", tmp_path / "linked", tmp_path / "linked" / "sub"):
+    for place in (
+        repository,
+        repository / "deep" / "er",
+        tmp_path / "linked",
+        tmp_path / "linked" / "sub",
+    ):
         assert Home.locate(place).path == repository / ".task_orchestrator"
         assert Home.locate(place).project == repository
 
 
 def test_home_of_a_submodule_and_a_bare_repository(repository, tmp_path):
     """A submodule is a project of its own; a bare repository holds its home inside; its worktrees find it there."""
-    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repository), "part")
+    git(
+        repository,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(repository),
+        "part",
+    )
     assert Home.locate(repository / "part").project == repository / "part"
     bare = tmp_path / "bare.git"
     git(tmp_path, "clone", "-q", "--bare", str(repository), str(bare))
     git(bare, "worktree", "add", "-q", str(tmp_path / "of_bare"))
-    assert Home.locate(bare).path == Home.locate(tmp_path / "of_bare").path == bare / ".task_orchestrator"
+    assert (
+        Home.locate(bare).path
+        == Home.locate(tmp_path / "of_bare").path
+        == bare / ".task_orchestrator"
+    )
 
 
 def test_home_of_a_separate_git_directory(tmp_path):
     """With ``--separate-git-dir`` the main and a linked worktree agree on one home."""
-    git(tmp_path, "init", "-q", "--separate-git-dir", str(tmp_path / "elsewhere"), str(tmp_path / "project"))
+    git(
+        tmp_path,
+        "init",
+        "-q",
+        "--separate-git-dir",
+        str(tmp_path / "elsewhere"),
+        str(tmp_path / "project"),
+    )
     git(tmp_path / "project", "commit", "-q", "--allow-empty", "-m", "first")
     git(tmp_path / "project", "worktree", "add", "-q", str(tmp_path / "linked"))
     assert Home.locate(tmp_path / "project").path == Home.locate(tmp_path / "linked").path
@@ -129,9 +168,15 @@ def test_bad_settings_are_refused(tmp_path, text, said):
 def test_settings_are_used(tmp_path):
     """What config.toml says is what is done."""
     vespera.open(tmp_path).close()
-    (tmp_path / ".task_orchestrator" / "config.toml").write_text("[worktrees]\nintegration_branch = 'next'\nmax_file_bytes = 5\n")
+    (tmp_path / ".task_orchestrator" / "config.toml").write_text(
+        "[worktrees]\nintegration_branch = 'next'\nmax_file_bytes = 5\n"
+    )
     config = Home.locate(tmp_path).config
-    assert (config.integration_branch, config.max_file_bytes, config.branch_prefix) == ("next", 5, "feature/")
+    assert (config.integration_branch, config.max_file_bytes, config.branch_prefix) == (
+        "next",
+        5,
+        "feature/",
+    )
 
 
 # --- which session ------------------------------------------------------------
@@ -221,7 +266,9 @@ def test_a_child_process_is_in_the_session(tmp_path):
         assert context.parent_session.id == session.id
         assert [a.title for a in context.inherited_artifacts] == ["Before"]
         assert context.environ({})["MCP_ORCHESTRATOR_SESSION"] == session.id
-        subprocess.run([sys.executable, "-c", CHILD], env=context.environ(), cwd=elsewhere, check=True)
+        subprocess.run(
+            [sys.executable, "-c", CHILD], env=context.environ(), cwd=elsewhere, check=True
+        )
         assert orch.get_task(task).summary == "kid"
         assert not (elsewhere / ".task_orchestrator").exists()
 
@@ -240,8 +287,15 @@ def test_inherited_artifacts_come_nearest_first(tmp_path):
         )
         for alias in ("far", "near", "neighbour"):
             orch.complete_task(alias, summary="s", detailed_work=alias)
-        assert [a.title for a in orch.spawn_agent_with_context("mine").inherited_artifacts] == ["near", "far"]
-        assert {a.title for a in orch.spawn_agent_with_context().inherited_artifacts} == {"near", "far", "neighbour"}
+        assert [a.title for a in orch.spawn_agent_with_context("mine").inherited_artifacts] == [
+            "near",
+            "far",
+        ]
+        assert {a.title for a in orch.spawn_agent_with_context().inherited_artifacts} == {
+            "near",
+            "far",
+            "neighbour",
+        }
         with pytest.raises(vespera.InvalidInputError, match="memory"):
             orch.spawn_agent_with_context("mine").environ()
 
@@ -259,7 +313,13 @@ with vespera.open() as orch:
 def test_several_processes_open_a_new_home_at_once(tmp_path):
     """All that open a home which does not exist yet, at the same moment, succeed, and nobody's session is lost."""
     children = [
-        subprocess.Popen([sys.executable, "-c", OPEN_AT_ONCE], stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN_AT_ONCE],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            text=True,
+        )
         for _ in range(4)
     ]
     for child in children:
@@ -268,7 +328,9 @@ def test_several_processes_open_a_new_home_at_once(tmp_path):
     assert [(child.communicate()[1], child.returncode) for child in children] == [("", 0)] * 4
     with vespera.open(tmp_path) as orch:
         assert len(orch.list_sessions()) == 4
-        assert all(len(orch.query_tasks(session_id=session)) == 1 for session in orch.list_sessions())
+        assert all(
+            len(orch.query_tasks(session_id=session)) == 1 for session in orch.list_sessions()
+        )
 
 
 READ_ONLY = """
@@ -294,7 +356,13 @@ def test_a_read_only_folder(tmp_path, mode):
     for parent in [tmp_path, *tmp_path.parents]:
         if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o005 != 0o005:
             parent.chmod(parent.stat().st_mode | 0o005)
-    done = subprocess.run([sys.executable, "-c", READ_ONLY, str(folder)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONLY, str(folder)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "VESPERA_ORCHESTRATOR_HOME" in done.stdout, done.stderr
     folder.chmod(0o755)
     assert list(folder.iterdir()) == []

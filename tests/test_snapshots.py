@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 import vespera_orchestrator as vespera
 from git_project import ODD, files_of
 from vespera_orchestrator._model import utcnow
-from vespera_orchestrator.errors import InvalidInputError, LeaseLostError, RefMovedError, UnsupportedRepositoryError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    LeaseLostError,
+    RefMovedError,
+    UnsupportedRepositoryError,
+)
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.worktrees import retention as history
 from vespera_orchestrator.worktrees.retention import Earlier
@@ -28,16 +33,42 @@ def tree_by_git(project, folder):
     beside = project.folder.parent / "index.beside"
     shutil.copy2(index, beside)
     environment = {**os.environ, "GIT_INDEX_FILE": str(beside)}
-    subprocess.run(["git", "add", "-A"], cwd=folder, env=environment, check=True, capture_output=True)
-    return subprocess.run(["git", "write-tree"], cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(
+        ["git", "add", "-A"], cwd=folder, env=environment, check=True, capture_output=True
+    )
+    return subprocess.run(
+        ["git", "write-tree"],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
 
 
 # --- the same as git would save ------------------------------------------------
 
-NAMES = ("a.txt", "b", "d/a.txt", "d/e/b", "b/c", ODD, "x.log", os.fsdecode(b"bytes\xff"), ".gitignore", "d/.gitignore")
+NAMES = (
+    "a.txt",
+    "b",
+    "d/a.txt",
+    "d/e/b",
+    "b/c",
+    ODD,
+    "x.log",
+    os.fsdecode(b"bytes\xff"),
+    ".gitignore",
+    "d/.gitignore",
+)
 EDITS = st.one_of(
-    st.tuples(st.just("write"), st.sampled_from(NAMES), st.sampled_from(["", "1\n", "2\n", "*.log\n", "b\n"])),
-    st.tuples(st.sampled_from(["delete", "link", "mode", "add", "untrack"]), st.sampled_from(NAMES)),
+    st.tuples(
+        st.just("write"),
+        st.sampled_from(NAMES),
+        st.sampled_from(["", "1\n", "2\n", "*.log\n", "b\n"]),
+    ),
+    st.tuples(
+        st.sampled_from(["delete", "link", "mode", "add", "untrack"]), st.sampled_from(NAMES)
+    ),
     st.tuples(st.sampled_from(["commit", "reset", "status", "stash", "snapshot", "heartbeat"])),
 )
 
@@ -73,12 +104,16 @@ def edit(project, folder, what, name="", content=""):
     elif what == "reset":
         project.git("reset", "-q", "--hard", cwd=folder)
     elif what == "status":
-        subprocess.run(["git", "status"], cwd=folder, check=True, capture_output=True)  # writes the index
+        subprocess.run(
+            ["git", "status"], cwd=folder, check=True, capture_output=True
+        )  # writes the index
     elif what == "stash":
         project.git("stash", "-q", cwd=folder, check=False)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(edits=st.lists(EDITS, min_size=3, max_size=14))
 def test_what_is_saved_is_what_git_would_save(project, trees, edits):
     """Whatever an agent does between snapshots, each holds what ``git add -A`` would take, though only changes are looked at again."""
@@ -87,7 +122,9 @@ def test_what_is_saved_is_what_git_would_save(project, trees, edits):
     for what, *given_ in edits:
         edit(project, folder, what, *given_)
         if what in ("snapshot", "heartbeat"):
-            assert trees.snapshot("work", passing=what == "heartbeat").tree == tree_by_git(project, folder)
+            assert trees.snapshot("work", passing=what == "heartbeat").tree == tree_by_git(
+                project, folder
+            )
     assert trees.snapshot("work").tree == tree_by_git(project, folder)
     assert trees.prepare_snapshot("work", whole=True).tree == tree_by_git(project, folder)
     project.assert_sound()
@@ -103,7 +140,12 @@ def test_what_is_ignored_now_was_untracked_before(project, trees):
         exclude.write("*.o\n")
     assert "made.o" not in project.git("ls-tree", "--name-only", trees.snapshot("work").commit)
     project.write({".gitignore": "n.txt\n"}, folder)
-    assert project.git("ls-tree", "--name-only", trees.snapshot("work").commit).split() == [".gitignore", "a.txt", "gone.txt", "src"]
+    assert project.git("ls-tree", "--name-only", trees.snapshot("work").commit).split() == [
+        ".gitignore",
+        "a.txt",
+        "gone.txt",
+        "src",
+    ]
 
 
 def test_unchanged_files_are_not_read_again(project, trees):
@@ -187,12 +229,16 @@ def test_split_and_sparse_indexes(project, trees, monkeypatch):
 def test_history_is_thinned_and_named_ones_stay():
     """All of the last hour, the last of each hour for a week, the last of each day; whatever was named."""
     now = 1_000 * 86_400
-    passing = [Earlier(f"{n:040}", now - n * 600, named=False) for n in range(20 * 144)]  # every ten minutes for twenty days
+    passing = [
+        Earlier(f"{n:040}", now - n * 600, named=False) for n in range(20 * 144)
+    ]  # every ten minutes for twenty days
     named = [Earlier(f"a{n:039}", now - n * 7200 - 60, named=True) for n in range(240)]
     kept = history.thinned([*passing, *named], now)
     assert set(named) <= set(kept)
     left = [one for one in kept if not one.named]
-    assert [one for one in left if now - one.at < 3600] == sorted(passing[:6], key=lambda one: one.at)
+    assert [one for one in left if now - one.at < 3600] == sorted(
+        passing[:6], key=lambda one: one.at
+    )
     assert 6 + 6 * 24 + 12 <= len(left) <= 6 + 7 * 24 + 15
     assert max(one.at for one in left) == now
     assert history.thinned(kept, now) == kept
@@ -238,7 +284,9 @@ def test_many_named_snapshots_stay_reachable(project, trees, monkeypatch):
     removed = trees.remove("work")
     assert project.git("for-each-ref", "--format=%(refname)", "refs/vespera") == removed.rescue_ref
     project.git("gc", "-q", "--prune=now")
-    assert [project.git("show", f"{commit}:n.txt") for commit in saved] == [str(number) for number in range(20)]
+    assert [project.git("show", f"{commit}:n.txt") for commit in saved] == [
+        str(number) for number in range(20)
+    ]
     project.assert_sound()
 
 
@@ -338,7 +386,9 @@ def test_heartbeat_failure_release_cancel_and_expiry_save(project, orch):
             orch.cancel_task(task)
         else:
             orch.now[0] += timedelta(seconds=61)
-            with vespera.open(project.folder, clock=lambda: orch.now[0], agent="somebody else") as other:
+            with vespera.open(
+                project.folder, clock=lambda: orch.now[0], agent="somebody else"
+            ) as other:
                 assert "part_4" in str(other.ready_tasks())
         assert saved_text(project, task.alias, "n.txt") == end
     project.assert_sound()
@@ -353,10 +403,18 @@ def test_a_heartbeat_soon_after_a_save_looks_at_no_file(project, orch):
         work.heartbeat()
         assert saved_text(project, "part", "n.txt") == f"each {number}"
     work.release()
-    project.folder.joinpath(".task_orchestrator", "config.toml").write_text("[worktrees]\nheartbeat_save_s = 5\n")
+    project.folder.joinpath(".task_orchestrator", "config.toml").write_text(
+        "[worktrees]\nheartbeat_save_s = 5\n"
+    )
     with vespera.open(project.folder, clock=lambda: orch.now[0]) as again:
         work = again.execute_task("part", lease_s=60)
-        steps = [(0, "heartbeat", 0), (4, "heartbeat", 0), (0, "checkpoint", 2), (3, "heartbeat", 2), (2, "heartbeat", 4)]
+        steps = [
+            (0, "heartbeat", 0),
+            (4, "heartbeat", 0),
+            (0, "checkpoint", 2),
+            (3, "heartbeat", 2),
+            (2, "heartbeat", 4),
+        ]
         for number, (seconds, what, expected) in enumerate(steps):
             orch.now[0] += timedelta(seconds=seconds)
             project.write({"n.txt": str(number)}, work.path)
@@ -447,13 +505,20 @@ def test_one_worktree_for_an_agent(project, orch):
 
 def test_one_worktree_for_a_subtree(project, orch):
     """Everything below a task works in its folder, which goes when that task has landed."""
-    orch.plan_tasks([{"title": "whole", "children": [{"title": "half", "children": [{"title": "quarter"}]}]}])
+    orch.plan_tasks(
+        [{"title": "whole", "children": [{"title": "half", "children": [{"title": "quarter"}]}]}]
+    )
     for title in ("quarter", "half", "whole"):
         with orch.execute_task(title, worktree="subtree") as work:
             assert work.worktree.name == "whole"
             project.write({f"{title}.txt": title}, work.path)
             work.complete(summary=title, detailed_work=title)
-    assert project.git("log", "--format=%s", "integration").split("\n") == ["whole", "half", "quarter", "first"]
+    assert project.git("log", "--format=%s", "integration").split("\n") == [
+        "whole",
+        "half",
+        "quarter",
+        "first",
+    ]
     assert orch.worktrees.list() == []
     with pytest.raises(InvalidInputError, match="'subtree'"):
         orch.execute_task("whole", worktree="all")

@@ -45,13 +45,18 @@ from vespera_orchestrator.stores.sqlite import database as _database
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENT = settings(
-    deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
 def start_session(store, session_id=None):
     """Record a new session and return its id."""
-    return store.start_session(Session(session_id or new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+    return store.start_session(
+        Session(session_id or new_id("s"), "test", None, None, {}, utcnow(), utcnow())
+    ).id
 
 
 @pytest.fixture
@@ -88,7 +93,9 @@ def done(**said):
 def child(code, *args, **given):
     """Start a Python process that runs *code* after the prelude."""
     command = [sys.executable, "-c", PRELUDE + code, *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, **given)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, **given
+    )
 
 
 def answer(process):
@@ -112,7 +119,11 @@ def at_once(code, count, *args):
 
 def bytes_of(folder):
     """Every file below *folder* with its bytes, a database's own side files left out when they are empty."""
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and not p.name.endswith("-shm") and p.stat().st_size}
+    return {
+        p.name: p.read_bytes()
+        for p in sorted(folder.iterdir())
+        if p.is_file() and not p.name.endswith("-shm") and p.stat().st_size
+    }
 
 
 # --- the contract at a glance -------------------------------------------------------
@@ -223,7 +234,9 @@ def test_threads_share_one_orchestrator(tmp_path):
     """Eight threads on one object: each task is won once, and what they write adds up."""
     orch = Orchestrator.open(tmp_path, home=tmp_path / "home")
     orch.initialize_session("g")
-    orch.plan_tasks([{"title": "Sum", "alias": "sum", "children": [{"title": f"T{n}"} for n in range(80)]}])
+    orch.plan_tasks(
+        [{"title": "Sum", "alias": "sum", "children": [{"title": f"T{n}"} for n in range(80)]}]
+    )
     trouble = []
 
     def work(number):
@@ -304,10 +317,14 @@ while True:
         writer = child(code, path, session_id)
         acknowledged += [writer.stdout.readline().strip() for _ in range(3 + 2 * kill)]
         writer.send_signal(signal.SIGKILL)
-        acknowledged += [line for line in writer.communicate()[0].splitlines() if len(line) == len(new_id("t"))]
+        acknowledged += [
+            line for line in writer.communicate()[0].splitlines() if len(line) == len(new_id("t"))
+        ]
     store.close()
     store = SQLiteStore.open(path)
-    completed = {task.id: task for task in store.tasks(TaskQuery(status=(TaskStatus.COMPLETED,), limit=None))}
+    completed = {
+        task.id: task for task in store.tasks(TaskQuery(status=(TaskStatus.COMPLETED,), limit=None))
+    }
     assert len(acknowledged) >= 120
     assert set(acknowledged) <= set(completed)
     brought = {artifact.task_id for artifact in store.artifacts()}
@@ -340,7 +357,9 @@ def test_a_newer_schema_is_refused_and_left_alone(path, tmp_path):
         db.execute("PRAGMA user_version=999")
     db.close()
     before = bytes_of(tmp_path)
-    with pytest.raises(SchemaVersionError, match=r"schema version 999, this library knows up to 1; .*--upgrade") as caught:
+    with pytest.raises(
+        SchemaVersionError, match=r"schema version 999, this library knows up to 1; .*--upgrade"
+    ) as caught:
         SQLiteStore.open(path)
     assert (caught.value.found, caught.value.supported) == (999, len(MIGRATIONS))
     assert bytes_of(tmp_path) == before
@@ -355,7 +374,9 @@ def test_another_programs_database_is_refused_and_left_alone(path, tmp_path, own
         db.execute(f"PRAGMA user_version={owner[1]}")
     db.close()
     before = bytes_of(tmp_path)
-    with pytest.raises(SchemaVersionError, match="database of another program; it was left as it is"):
+    with pytest.raises(
+        SchemaVersionError, match="database of another program; it was left as it is"
+    ):
         SQLiteStore.open(path)
     assert bytes_of(tmp_path) == before
 
@@ -403,7 +424,10 @@ def test_a_damaged_file_is_told_and_left_alone(path, tmp_path, damage):
         finally:
             store.close()
 
-    with pytest.raises(CorruptStoreError, match=r"is damaged .* it was left as it is\. Copy it somewhere safe first") as caught:
+    with pytest.raises(
+        CorruptStoreError,
+        match=r"is damaged .* it was left as it is\. Copy it somewhere safe first",
+    ) as caught:
         use()
     assert caught.value.store == str(path)
     assert not caught.value.retryable
@@ -451,7 +475,10 @@ def open_folder():
 def test_a_folder_that_cannot_be_written_is_told(open_folder):
     """A new home in a read-only folder: the error names the folder and the ways out, and nothing is made."""
     open_folder.chmod(0o555)
-    code = NOBODY + "from vespera_orchestrator.orchestrator import Orchestrator\nmeet(lambda: Orchestrator.open(argv[0]))"
+    code = (
+        NOBODY
+        + "from vespera_orchestrator.orchestrator import Orchestrator\nmeet(lambda: Orchestrator.open(argv[0]))"
+    )
     said = answer(child(code, open_folder))
     assert said["error"] == "ReadOnlyError"
     assert "VESPERA_ORCHESTRATOR_HOME" in said["said"]
@@ -466,7 +493,13 @@ def test_a_store_that_cannot_be_written_is_told(open_folder):
     path.chmod(0o444)
     open_folder.chmod(0o555)
     before = bytes_of(open_folder)
-    said = answer(child(NOBODY + "meet(lambda: SQLiteStore.open(argv[0]).plan(argv[1], [TaskDraft('A')]))", path, session_id))
+    said = answer(
+        child(
+            NOBODY + "meet(lambda: SQLiteStore.open(argv[0]).plan(argv[1], [TaskDraft('A')]))",
+            path,
+            session_id,
+        )
+    )
     assert (said["error"], str(path) in said["said"]) == ("ReadOnlyError", True)
     assert bytes_of(open_folder) == before
 
@@ -488,7 +521,9 @@ def test_a_full_disk_writes_nothing_and_says_so(store, session_id):
     db.execute(f"PRAGMA max_page_count={pages + 2}")
     before = (store.last_seq(), store.tasks(TaskQuery(limit=None)))
     plan = [TaskDraft(f"T{n}", "x" * 1000) for n in range(50)]
-    with pytest.raises(StoreUnavailableError, match="the disk is full: free some space; nothing was written") as caught:
+    with pytest.raises(
+        StoreUnavailableError, match="the disk is full: free some space; nothing was written"
+    ) as caught:
         store.plan(session_id, plan)
     assert caught.value.retryable
     assert (store.last_seq(), store.tasks(TaskQuery(limit=None))) == before
@@ -556,11 +591,17 @@ def grown_plans(draw):
         names += new
         plans.append(
             [
-                (name, draw(st.sets(st.sampled_from(names), max_size=2)), draw(st.none() | st.none() | st.sampled_from(names)))
+                (
+                    name,
+                    draw(st.sets(st.sampled_from(names), max_size=2)),
+                    draw(st.none() | st.none() | st.sampled_from(names)),
+                )
                 for name in new
             ]
         )
-    return plans, draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names)), max_size=6))
+    return plans, draw(
+        st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names)), max_size=6)
+    )
 
 
 def closes(graph, edges):
@@ -587,26 +628,44 @@ def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
         try:
             call()
         except PlanError as refused:
-            exc = next(one for one in getattr(refused, "mistakes", (refused,)) if isinstance(one, CycleError))
+            exc = next(
+                one
+                for one in getattr(refused, "mistakes", (refused,))
+                if isinstance(one, CycleError)
+            )
             assert circle is not None, exc
             assert is_circle(exc.path)
-            assert all(circle.has_edge(waits, needs) for waits, needs in zip(exc.path, exc.path[1:], strict=False)), exc.path
+            assert all(
+                circle.has_edge(waits, needs)
+                for waits, needs in zip(exc.path, exc.path[1:], strict=False)
+            ), exc.path
             return False
         assert circle is None, list(networkx.simple_cycles(circle))
         return True
 
     for plan in plans:
         known = {name for name, _, _ in plan} | set(store.aliases(session))
-        tasks = [(name, needs & known, parent if parent in known else None) for name, needs, parent in plan]
-        edges = [(name, need) for name, needs, _ in tasks for need in needs] + [(parent, name) for name, _, parent in tasks if parent]
+        tasks = [
+            (name, needs & known, parent if parent in known else None)
+            for name, needs, parent in plan
+        ]
+        edges = [(name, need) for name, needs, _ in tasks for need in needs] + [
+            (parent, name) for name, _, parent in tasks if parent
+        ]
         drafts = [
-            TaskDraft(name, alias=name, dependencies=tuple(map(Dependency, sorted(needs))), parent=parent) for name, needs, parent in tasks
+            TaskDraft(
+                name, alias=name, dependencies=tuple(map(Dependency, sorted(needs))), parent=parent
+            )
+            for name, needs, parent in tasks
         ]
         attempt(edges, lambda drafts=drafts: store.plan(session, drafts))
     ids = {task.alias: task.id for task in store.tasks(TaskQuery(limit=None))}
     for waits, needs in later:
         if waits in ids and needs in ids:
-            attempt([(waits, needs)], lambda w=waits, n=needs: store.add_dependency(ids[w], ids[n], "success"))
+            attempt(
+                [(waits, needs)],
+                lambda w=waits, n=needs: store.add_dependency(ids[w], ids[n], "success"),
+            )
     store.close()
 
 
@@ -635,6 +694,10 @@ def test_what_is_asked_at_every_call_is_answered_by_an_index(store, session_id):
 def test_the_file_is_marked_as_ours(path):
     """The application id names the file's owner, so that other versions and programs can tell."""
     db = sqlite3.connect(path)
-    assert db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID == int.from_bytes(b"VESP", "big")
+    assert (
+        db.execute("PRAGMA application_id").fetchone()[0]
+        == APPLICATION_ID
+        == int.from_bytes(b"VESP", "big")
+    )
     assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     db.close()

@@ -43,15 +43,25 @@ def test_a_worktree_is_made_saved_landed_and_removed(project, trees):
     assert "locked vespera_orchestrator" in project.listed()[str(folder)]
     assert project.git("status", "--porcelain", cwd=folder) == ""
     assert files_of(folder) == files_of(project.folder)
-    assert project.git("rev-parse", "integration") == worktree.base == project.git("rev-parse", "HEAD")
+    assert (
+        project.git("rev-parse", "integration") == worktree.base == project.git("rev-parse", "HEAD")
+    )
 
     project.write({"a.txt": "one\n2\nthree\n", "new/n.txt": "n\n", "noise.log": "z"}, folder)
     (folder / "gone.txt").unlink()
     snapshot = trees.snapshot(worktree, note="half way")
     assert snapshot.changed
     assert project.git("rev-parse", "refs/vespera/wip/work") == snapshot.commit
-    assert project.git("ls-tree", "-r", "--name-only", snapshot.commit).split() == [".gitignore", "a.txt", "new/n.txt", "src/b.py"]
-    assert project.git("log", "-1", "--format=%an %ae %s", snapshot.commit) == "Ada ada@example.org half way"
+    assert project.git("ls-tree", "-r", "--name-only", snapshot.commit).split() == [
+        ".gitignore",
+        "a.txt",
+        "new/n.txt",
+        "src/b.py",
+    ]
+    assert (
+        project.git("log", "-1", "--format=%an %ae %s", snapshot.commit)
+        == "Ada ada@example.org half way"
+    )
 
     landing = trees.merge("work", message="Do the work\n\nTask: work")
     assert landing.changed
@@ -68,7 +78,9 @@ def test_a_worktree_is_made_saved_landed_and_removed(project, trees):
     assert project.git("merge-base", "--is-ancestor", snapshot.commit, removed.rescue_ref) == ""
     assert trees.list() == []
     assert [w.state for w in trees.list(include_removed=True)] == ["removed"]
-    kinds = [event.kind for event in project.stores[0].events() if event.kind.startswith("worktree")]
+    kinds = [
+        event.kind for event in project.stores[0].events() if event.kind.startswith("worktree")
+    ]
     assert kinds == ["worktree_created", "worktree_landed", "worktree_removed"]
     assert trees.remove(worktree) == removed
     project.assert_sound()
@@ -100,7 +112,11 @@ def test_a_lost_folder_comes_back_with_the_last_snapshot(project, trees):
     subprocess.run(["rm", "-rf", folder], check=True)
     assert trees.create("work") == worktree
     assert files_of(folder) == saved
-    assert project.git("status", "--porcelain", cwd=folder).split("\n")[:3] == [" M a.txt", " D gone.txt", "A  staged.txt"]
+    assert project.git("status", "--porcelain", cwd=folder).split("\n")[:3] == [
+        " M a.txt",
+        " D gone.txt",
+        "A  staged.txt",
+    ]
 
     project.git("worktree", "unlock", str(folder))
     project.git("worktree", "remove", "--force", str(folder))
@@ -135,9 +151,15 @@ def test_names_give_way_to_what_is_not_ours(project, trees):
     (root / "work").mkdir(parents=True)
     project.git("branch", "feature/work-2")
     project.git("branch", "feature/work-3/below")
-    project.git("worktree", "add", "-q", "-b", "theirs", str(project.folder.parent / "elsewhere" / "work-4"))
+    project.git(
+        "worktree", "add", "-q", "-b", "theirs", str(project.folder.parent / "elsewhere" / "work-4")
+    )
     worktree = trees.create("work")
-    assert (worktree.name, worktree.branch, Path(worktree.path).name) == ("work-5", "feature/work-5", "work-5")
+    assert (worktree.name, worktree.branch, Path(worktree.path).name) == (
+        "work-5",
+        "feature/work-5",
+        "work-5",
+    )
     assert trees.remove(worktree).state == "removed"
     assert "theirs" in project.git("branch")
     project.assert_sound()
@@ -173,7 +195,15 @@ def test_the_users_checkout_stays_as_it_is(project, trees):
     """Staged, unstaged, untracked and ignored files, HEAD, index and stash hash the same before and after everything we do."""
     project.write({"a.txt": "stash me\n"})
     project.git("stash")
-    project.write({"a.txt": "staged\n", "src/b.py": "b = 'unstaged'\n", "untracked.txt": "u", "x.log": "ignored", "build/o": "i"})
+    project.write(
+        {
+            "a.txt": "staged\n",
+            "src/b.py": "b = 'unstaged'\n",
+            "untracked.txt": "u",
+            "x.log": "ignored",
+            "build/o": "i",
+        }
+    )
     project.git("add", "a.txt")
     project.git("status")
     before = fingerprint(project)
@@ -203,14 +233,29 @@ def test_a_snapshot_leaves_index_head_and_hooks_alone(project, trees):
     project.git("add", "a.txt", cwd=folder)
     project.write({"a.txt": "and more\n"}, folder)
     admin = project.folder / ".git" / "worktrees" / "work"
-    before = [admin.joinpath(name).read_bytes() for name in ("index", "HEAD")], project.git("rev-parse", "feature/work")
+    before = (
+        [admin.joinpath(name).read_bytes() for name in ("index", "HEAD")],
+        project.git("rev-parse", "feature/work"),
+    )
     snapshot = trees.snapshot("work")
-    assert ([admin.joinpath(name).read_bytes() for name in ("index", "HEAD")], project.git("rev-parse", "feature/work")) == before
+    assert (
+        [admin.joinpath(name).read_bytes() for name in ("index", "HEAD")],
+        project.git("rev-parse", "feature/work"),
+    ) == before
     assert project.git("show", f"{snapshot.commit}:a.txt") == "and more"
     assert not list(folder.glob("ran"))
     environment = {**os.environ, "GIT_INDEX_FILE": str(project.folder.parent / "index")}
-    subprocess.run("git read-tree HEAD && git add -A", shell=True, cwd=folder, env=environment, check=True)
-    tree = subprocess.run(["git", "write-tree"], cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    subprocess.run(
+        "git read-tree HEAD && git add -A", shell=True, cwd=folder, env=environment, check=True
+    )
+    tree = subprocess.run(
+        ["git", "write-tree"],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert tree.stdout.strip() == snapshot.tree
 
 
@@ -246,7 +291,11 @@ def test_every_acknowledged_snapshot_stays_reachable(project, trees):
     project.git("reflog", "expire", "--expire=now", "--all")
     trees.remove("work")
     project.git("gc", "-q", "--prune=now")
-    assert [project.git("show", f"{commit}:open.txt") for commit in saved] == ["open 0", "open 1", "open 2"]
+    assert [project.git("show", f"{commit}:open.txt") for commit in saved] == [
+        "open 0",
+        "open 1",
+        "open 2",
+    ]
     project.assert_sound()
 
 
@@ -254,7 +303,9 @@ def test_large_and_foreign_files_are_left_out_and_named(project):
     """Untracked files above the limit and repositories of their own are named; landing takes files of any size."""
     trees = project.open(Config(max_file_bytes=1000))
     worktree = trees.create("work")
-    project.write({"big.bin": b"x" * 1001, "fits.bin": b"x" * 1000, "a.txt": "tracked " * 1000}, worktree.path)
+    project.write(
+        {"big.bin": b"x" * 1001, "fits.bin": b"x" * 1000, "a.txt": "tracked " * 1000}, worktree.path
+    )
     nested = Path(worktree.path, "nested")
     nested.mkdir()
     project.git("init", "-q", cwd=nested)
@@ -263,7 +314,13 @@ def test_large_and_foreign_files_are_left_out_and_named(project):
     assert snapshot.skipped == ("big.bin", "nested")
     assert "big.bin" in str(snapshot)
     assert "Left-out: big.bin" in project.git("log", "-1", "--format=%B", snapshot.commit)
-    assert project.git("ls-tree", "--name-only", snapshot.commit).split() == [".gitignore", "a.txt", "fits.bin", "gone.txt", "src"]
+    assert project.git("ls-tree", "--name-only", snapshot.commit).split() == [
+        ".gitignore",
+        "a.txt",
+        "fits.bin",
+        "gone.txt",
+        "src",
+    ]
     trees.merge("work")
     assert project.git("cat-file", "-s", "integration:big.bin") == "1001"
     with pytest.raises(DirtyCheckoutError, match="nested"):
@@ -307,19 +364,30 @@ def test_conflicted_sparse_and_changed_kinds(project, trees):
     (folder / "gone.txt").unlink()
     snapshot = trees.snapshot("work")
     assert "<<<<<<<" in project.git("show", f"{snapshot.commit}:a.txt")
-    assert project.git("ls-tree", "--name-only", snapshot.commit).split() == [".gitignore", "a.txt", "src"]
+    assert project.git("ls-tree", "--name-only", snapshot.commit).split() == [
+        ".gitignore",
+        "a.txt",
+        "src",
+    ]
     assert project.git("status", "--porcelain", cwd=folder).split("\n")[0] == "UU a.txt"
     project.git("merge", "--abort", cwd=folder)
     project.git("sparse-checkout", "set", "src", cwd=folder)
     snapshot = trees.snapshot("work")
-    assert project.git("ls-tree", "-r", "--name-only", snapshot.commit).split() == [".gitignore", "a.txt", "gone.txt", "src/b.py"]
+    assert project.git("ls-tree", "-r", "--name-only", snapshot.commit).split() == [
+        ".gitignore",
+        "a.txt",
+        "gone.txt",
+        "src/b.py",
+    ]
     project.git("sparse-checkout", "disable", cwd=folder)
     (folder / "a.txt").unlink()
     project.write({"a.txt/inside": "now a folder"}, folder)
     subprocess.run(["rm", "-r", folder / "src"], check=True)
     (folder / "src").symlink_to("a.txt")
     snapshot = trees.snapshot("work")
-    assert project.git("ls-tree", "-r", "--format=%(objectmode) %(path)", snapshot.commit).split("\n")[1:] == [
+    assert project.git("ls-tree", "-r", "--format=%(objectmode) %(path)", snapshot.commit).split(
+        "\n"
+    )[1:] == [
         "100644 a.txt/inside",
         "100644 gone.txt",
         "120000 src",
@@ -355,8 +423,14 @@ def test_two_worktrees_land_at_once(project, trees):
     with ThreadPoolExecutor(2) as pool:
         landings = list(pool.map(trees.merge, ("work", "other")))
     assert all(landing.changed for landing in landings)
-    assert sorted(project.git("log", "--format=%s", "integration").split()) == ["first", "other", "work"]
-    assert {"work.txt", "other.txt"} < set(project.git("ls-tree", "--name-only", "integration").split())
+    assert sorted(project.git("log", "--format=%s", "integration").split()) == [
+        "first",
+        "other",
+        "work",
+    ]
+    assert {"work.txt", "other.txt"} < set(
+        project.git("ls-tree", "--name-only", "integration").split()
+    )
     project.assert_sound()
 
 
@@ -371,11 +445,19 @@ def test_of_two_prepared_landings_the_second_is_made_again(project, trees):
     with pytest.raises(RefMovedError):
         second.apply()
     trees.prepare_landing("other", message="other").apply()
-    assert project.git("log", "--format=%s", "integration").split("\n") == ["other", "work", "first"]
+    assert project.git("log", "--format=%s", "integration").split("\n") == [
+        "other",
+        "work",
+        "first",
+    ]
     again = trees.prepare_landing("work", message="again")
     assert (again.changed, again.commit) == (False, project.git("rev-parse", "integration"))
     again.apply()
-    assert project.git("log", "--format=%s", "integration").split("\n") == ["other", "work", "first"]
+    assert project.git("log", "--format=%s", "integration").split("\n") == [
+        "other",
+        "work",
+        "first",
+    ]
 
 
 def test_nothing_to_land(project, trees):
@@ -434,7 +516,9 @@ def test_one_worktree_lands_again_and_again(project, trees):
         project.write({"src/b.py": f"b = {number}\n"}, yours.path)
         trees.merge(mine)
         trees.merge(yours)
-    project.write({"a.txt": "one\ntwo\nthree 1\n"}, mine.path)  # back to an earlier state, on purpose
+    project.write(
+        {"a.txt": "one\ntwo\nthree 1\n"}, mine.path
+    )  # back to an earlier state, on purpose
     trees.merge(mine)
     assert project.git("show", "integration:a.txt") == "one\ntwo\nthree 1"
     assert project.git("show", "integration:src/b.py") == "b = 2"
@@ -464,7 +548,16 @@ def test_removal_keeps_exactly_the_last_files(project, trees, tmp_path):
     """Untracked files, executable bits, symlinks and odd names come back as they were; write-protected folders are no obstacle."""
     worktree = trees.create("work")
     folder = Path(worktree.path)
-    project.write({ODD: "odd", "deep/er/x.sh": "#!/bin/sh\n", "empty": "", "z.bin": bytes(range(256)), "x.log": "ignored"}, folder)
+    project.write(
+        {
+            ODD: "odd",
+            "deep/er/x.sh": "#!/bin/sh\n",
+            "empty": "",
+            "z.bin": bytes(range(256)),
+            "x.log": "ignored",
+        },
+        folder,
+    )
     folder.joinpath(os.fsdecode(b"bytes\xff\xfe")).write_text("b")
     folder.joinpath("deep/er/x.sh").chmod(0o755)
     folder.joinpath("link").symlink_to("nowhere/at all")
@@ -475,7 +568,11 @@ def test_removal_keeps_exactly_the_last_files(project, trees, tmp_path):
     removed = trees.remove("work")
     assert not folder.exists()
     [rescued] = trees.rescue()
-    assert (rescued.ref, rescued.name, rescued.commit) == (removed.rescue_ref, "work", project.git("rev-parse", removed.rescue_ref))
+    assert (rescued.ref, rescued.name, rescued.commit) == (
+        removed.rescue_ref,
+        "work",
+        project.git("rev-parse", removed.rescue_ref),
+    )
     assert abs((utcnow() - rescued.when).total_seconds()) < 60
     assert trees.restore(rescued, tmp_path / "back" / "here") == tmp_path / "back" / "here"
     assert files_of(tmp_path / "back" / "here") == before
@@ -498,7 +595,9 @@ def test_removal_of_what_is_gone_already(project, trees):
         else:
             subprocess.run(["rm", "-rf", worktree.path], check=True)
         if damage == "both":
-            subprocess.run(["rm", "-rf", project.folder / ".git" / "worktrees" / worktree.name], check=True)
+            subprocess.run(
+                ["rm", "-rf", project.folder / ".git" / "worktrees" / worktree.name], check=True
+            )
         removed = trees.remove(worktree)
         assert project.git("rev-parse", removed.rescue_ref) == saved.commit
         assert worktree.branch not in project.git("branch")
@@ -524,7 +623,13 @@ def test_a_branch_with_more_on_it_stays(project, trees):
 
 def run_worker(project, *arguments):
     """Run the worker as a process of its own."""
-    command = [sys.executable, str(WORKER), arguments[0], str(project.folder), *map(str, arguments[1:])]
+    command = [
+        sys.executable,
+        str(WORKER),
+        arguments[0],
+        str(project.folder),
+        *map(str, arguments[1:]),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -558,7 +663,10 @@ def work_side_by_side(project, processes, rounds, beside):
     labels = [f"p{number}" for number in range(processes)]
     command = [sys.executable, str(WORKER), "cycle", str(project.folder)]
     starts = [[*command, label, str(rounds)] for label in labels]
-    running = [subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for start in starts]
+    running = [
+        subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for start in starts
+    ]
     while any(process.poll() is None for process in running):
         for words in beside:
             project.git(*words, check=False)
@@ -573,7 +681,9 @@ def work_side_by_side(project, processes, rounds, beside):
     trees = project.open()
     for rescued in trees.rescue():
         assert project.git("show", f"{rescued.commit}:{rescued.name}.txt") == rescued.name
-    assert {rescued.name for rescued in trees.rescue()} == {name.removesuffix(".txt") for name in expected}
+    assert {rescued.name for rescued in trees.rescue()} == {
+        name.removesuffix(".txt") for name in expected
+    }
     # A ref that pack-refs wrote back in the moment of its removal is the only thing that may be left to tidy.
     assert all(said.startswith("Moved the snapshots of the removed") for said in trees.repair())
     assert trees.repair() == []
@@ -655,7 +765,13 @@ def test_what_would_be_handled_wrongly_is_refused(project, trees, feature):
 
 def test_filters_without_a_driver_and_line_endings_are_no_obstacle(project, trees):
     """An attribute that does nothing in git does nothing here; text conversions are as git does them."""
-    project.commit("attributes", {".gitattributes": "# filter=lfs\n*.txt filter=none\n*.crlf text eol=crlf\n", "w.crlf": "a\r\nb\r\n"})
+    project.commit(
+        "attributes",
+        {
+            ".gitattributes": "# filter=lfs\n*.txt filter=none\n*.crlf text eol=crlf\n",
+            "w.crlf": "a\r\nb\r\n",
+        },
+    )
     worktree = trees.create("work")
     assert Path(worktree.path, "w.crlf").read_bytes() == b"a\r\nb\r\n"
     assert project.git("status", "--porcelain", cwd=worktree.path) == ""
@@ -665,7 +781,15 @@ def test_filters_without_a_driver_and_line_endings_are_no_obstacle(project, tree
 def test_bare_detached_separate_and_with_submodules(make, project, tmp_path):
     """A bare main repository, a detached HEAD, a git directory elsewhere and submodules work."""
     detached = make(name="detached", files={"f": "f"})
-    detached.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(project.folder), "module")
+    detached.git(
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(project.folder),
+        "module",
+    )
     detached.commit("with a submodule")
     detached.git("switch", "-q", "--detach")
     separate = make(f"--separate-git-dir={tmp_path / 'gitdir'}", name="separate", files={"f": "f"})
@@ -693,7 +817,9 @@ def test_who_commits(project, trees, monkeypatch, tmp_path):
 
     def author_and_committer():
         project.write({"n.txt": os.urandom(8)}, worktree.path)
-        return project.git("log", "-1", "--format=%an <%ae> %cn <%ce>", trees.snapshot("work").commit)
+        return project.git(
+            "log", "-1", "--format=%an <%ae> %cn <%ce>", trees.snapshot("work").commit
+        )
 
     assert author_and_committer() == "Ada <ada@example.org> Ada <ada@example.org>"
     project.git("config", "user.name", "Local")
@@ -704,7 +830,9 @@ def test_who_commits(project, trees, monkeypatch, tmp_path):
     assert author_and_committer() == f"{ours} {ours}"
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Env")
     monkeypatch.setenv("GIT_COMMITTER_EMAIL", "env@example.org")
-    assert author_and_committer() == "Env <vespera@localhost> vespera_orchestrator <env@example.org>"
+    assert (
+        author_and_committer() == "Env <vespera@localhost> vespera_orchestrator <env@example.org>"
+    )
 
 
 def test_importing_the_room_loads_nothing_heavy():
@@ -717,7 +845,13 @@ def test_importing_the_room_loads_nothing_heavy():
 
 def test_other_threads_go_on_while_a_worktree_is_made(make):
     """Files are written without holding the interpreter's lock."""
-    project = make(files={f"{folder}/{number}.txt": f"{number}\n" * 50 for folder in range(20) for number in range(60)})
+    project = make(
+        files={
+            f"{folder}/{number}.txt": f"{number}\n" * 50
+            for folder in range(20)
+            for number in range(60)
+        }
+    )
     trees = project.open()
     stop, worst = threading.Event(), [0.0]
 

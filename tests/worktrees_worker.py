@@ -12,8 +12,22 @@ from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.worktrees import Worktrees
 
-CHANGES_FILES = frozenset({"mkdir", "rename", "replace", "unlink", "rmdir", "open", "write", "git_checkout_tree", "git_index_write"})
-CHANGES_REFS = frozenset({"git_transaction_lock_ref", "git_transaction_commit", "git_transaction_remove"})
+CHANGES_FILES = frozenset(
+    {
+        "mkdir",
+        "rename",
+        "replace",
+        "unlink",
+        "rmdir",
+        "open",
+        "write",
+        "git_checkout_tree",
+        "git_index_write",
+    }
+)
+CHANGES_REFS = frozenset(
+    {"git_transaction_lock_ref", "git_transaction_commit", "git_transaction_remove"}
+)
 
 
 def open_scope(project, session_id="s_000000000001"):

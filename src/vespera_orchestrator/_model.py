@@ -47,7 +47,9 @@ class TaskStatus(StrEnum):
         return self in _TERMINAL
 
 
-_TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED})
+_TERMINAL = frozenset(
+    {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED}
+)
 
 
 class Outcome(StrEnum):
@@ -115,7 +117,9 @@ def is_alias(text: str) -> bool:
     return _ALIAS.fullmatch(text) is not None and not is_id(text) and text not in _RESERVED
 
 
-_RESERVED = frozenset({"and", "or", "not", "in", "true", "false", "null", "none", "True", "False", "None"})
+_RESERVED = frozenset(
+    {"and", "or", "not", "in", "true", "false", "null", "none", "True", "False", "None"}
+)
 """Words of the condition language, which no alias may shadow."""
 
 
@@ -317,7 +321,11 @@ class Artifact:
     def _repr_html_(self) -> str:
         from html import escape
 
-        marks = "".join(f", {word}" for word, holds in (("partial", self.partial), ("superseded", self.superseded)) if holds)
+        marks = "".join(
+            f", {word}"
+            for word, holds in (("partial", self.partial), ("superseded", self.superseded))
+            if holds
+        )
         about = f"v{self.version}{marks}, {self.kind}, {self.media_type}, {self.size_bytes:,} bytes, by {self.agent}, {self.id}"
         return f"<b>{escape(self.title)}</b><br>{escape(about)}"
 
@@ -349,7 +357,11 @@ class Reliance:
         return self.latest_id != self.artifact_id
 
     def __str__(self) -> str:
-        now = f"; there is version {self.latest_version} now ({self.latest_id})" if self.outdated else ""
+        now = (
+            f"; there is version {self.latest_version} now ({self.latest_id})"
+            if self.outdated
+            else ""
+        )
         return f"{self.alias} was given {self.title!r} version {self.version} ({self.artifact_id}){now}"
 
     def __repr__(self) -> str:
@@ -469,13 +481,23 @@ class Why:
         return any(cause.kind is CauseKind.PERSON for cause in self.causes)
 
     def __str__(self) -> str:
-        changed = "".join(f"; {str(given).removeprefix(f'{self.alias} ')}" for given in self.outdated)
+        changed = "".join(
+            f"; {str(given).removeprefix(f'{self.alias} ')}" for given in self.outdated
+        )
         if self.ready:
             back = f"; it was given back with: {self.note}" if self.note else ""
             return f"{self.alias} is ready{back}{changed}"
         if self.status.is_terminal:
-            return f"{self.alias} " + "; ".join(c.sentence.removeprefix("it ") for c in self.causes) + changed
-        return f"{self.alias} is {self.status}: " + "; ".join(c.sentence for c in self.causes) + changed
+            return (
+                f"{self.alias} "
+                + "; ".join(c.sentence.removeprefix("it ") for c in self.causes)
+                + changed
+            )
+        return (
+            f"{self.alias} is {self.status}: "
+            + "; ".join(c.sentence for c in self.causes)
+            + changed
+        )
 
     def __repr__(self) -> str:
         return str(self)

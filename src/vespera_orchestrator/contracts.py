@@ -123,7 +123,9 @@ class Store(Protocol):
 
     # planning
 
-    def plan(self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()) -> list[Task]:
+    def plan(
+        self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()
+    ) -> list[Task]:
         """Write all *drafts*, or none. Event ``task_planned`` for each.
 
         *mistakes* are known already: they are told together with those that are found now, and nothing is written.
@@ -198,7 +200,15 @@ class Store(Protocol):
 
     # the life of a task
 
-    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float, take_over: bool = False) -> Claim | None:
+    def claim(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        task_id: str | None = None,
+        lease_s: float,
+        take_over: bool = False,
+    ) -> Claim | None:
         """Give *agent* the task, or the best ready one. Event ``task_started``.
 
         Claims are exclusive: of two callers racing for one task one gets it and the other gets the next, or nothing.
@@ -217,7 +227,14 @@ class Store(Protocol):
             NotReadyError: The named task cannot be started; carries the `Why`.
         """
 
-    def renew(self, task_id: str, attempt: int, *, lease_s: float, within: Callable[[], None] | None = None) -> Attempt:
+    def renew(
+        self,
+        task_id: str,
+        attempt: int,
+        *,
+        lease_s: float,
+        within: Callable[[], None] | None = None,
+    ) -> Attempt:
         """Extend the hold to *lease_s* seconds from now. Event ``lease_renewed``. Fenced; regains a lapsed hold.
 
         *within* as for `checkpoint`.
@@ -329,7 +346,13 @@ class Store(Protocol):
     # artifacts
 
     def save_artifact(
-        self, session_id: str, draft: ArtifactDraft, *, task_id: str | None, attempt: int | None, agent: str | None
+        self,
+        session_id: str,
+        draft: ArtifactDraft,
+        *,
+        task_id: str | None,
+        attempt: int | None,
+        agent: str | None,
     ) -> Artifact:
         """Record an artifact. Event ``artifact_saved``, whose data name it under ``artifact``. Fenced when *attempt* is given.
 
@@ -420,7 +443,12 @@ class Store(Protocol):
         """Insert or replace the record with this name. *event* is ``worktree_created``, ``worktree_landed`` or ``worktree_removed``."""
 
     def worktrees(
-        self, *, session_id: str | None = None, task_id: str | None = None, name: str | None = None, include_removed: bool = False
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        name: str | None = None,
+        include_removed: bool = False,
     ) -> list[Worktree]:
         """Return worktree records, the oldest first."""
 
@@ -505,7 +533,9 @@ class Ledger(Protocol):
         Columns that are left out get a default where the table has one.
         """
 
-    def change(self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]) -> None:
+    def change(
+        self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]
+    ) -> None:
         """Set columns of the rows that have all of *key*."""
 
     def remove(self, table: str, keys: Iterable[Mapping[str, JsonValue]]) -> None:
@@ -529,9 +559,15 @@ class Table:
 
 TABLES: Final[Mapping[str, Table]] = {
     "sessions": Table(("id",), ("created_at",), ("context",)),
-    "tasks": Table(("id",), ("due_at", "created_at", "updated_at", "ended_at"), ("condition_names", "context", "outputs")),
+    "tasks": Table(
+        ("id",),
+        ("due_at", "created_at", "updated_at", "ended_at"),
+        ("condition_names", "context", "outputs"),
+    ),
     "dependencies": Table(("task_id", "needs_id")),
-    "attempts": Table(("task_id", "number"), ("started_at", "lease_until", "last_sign_at", "ended_at")),
+    "attempts": Table(
+        ("task_id", "number"), ("started_at", "lease_until", "last_sign_at", "ended_at")
+    ),
     "checkpoints": Table(("id",), ("created_at",), ("state",)),
     "artifacts": Table(("id",), ("created_at",), ("tags", "metadata")),
     "given": Table(("task_id", "artifact_id"), ("given_at",)),

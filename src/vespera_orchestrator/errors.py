@@ -82,10 +82,16 @@ class SessionNotFoundError(NotFoundError):
 
     session: str | None
     """The id that was asked for; ``None`` when no session was named."""
-    remedy: str = "orch.initialize_session('…') starts one; orch.list_sessions() shows those there are"
+    remedy: str = (
+        "orch.initialize_session('…') starts one; orch.list_sessions() shows those there are"
+    )
 
     def __str__(self) -> str:
-        what = "no session is active" if self.session is None else f"there is no session {self.session!r}"
+        what = (
+            "no session is active"
+            if self.session is None
+            else f"there is no session {self.session!r}"
+        )
         return f"{what}; {self.remedy}"
 
 
@@ -99,7 +105,11 @@ class TaskNotFoundError(NotFoundError):
     """Aliases of the session that look alike, best first."""
 
     def __str__(self) -> str:
-        hint = f"; did you mean {', '.join(self.similar)}?" if self.similar else "; orch.query_tasks() lists the tasks"
+        hint = (
+            f"; did you mean {', '.join(self.similar)}?"
+            if self.similar
+            else "; orch.query_tasks() lists the tasks"
+        )
         return f"there is no task {self.task!r} in this session{hint}"
 
 
@@ -114,9 +124,7 @@ class ArtifactNotFoundError(NotFoundError):
 
     def __str__(self) -> str:
         if self.version is not None:
-            return (
-                f"artifact {self.artifact!r} has no version {self.version}; orch.artifacts.versions({self.artifact!r}) gives those it has"
-            )
+            return f"artifact {self.artifact!r} has no version {self.version}; orch.artifacts.versions({self.artifact!r}) gives those it has"
         remedy = "orch.artifacts.list() shows those there are, orch.artifacts.find(title) finds one by its title"
         return f"there is no artifact with the id {self.artifact!r}; {remedy}"
 
@@ -133,7 +141,9 @@ class WorktreeNotFoundError(NotFoundError):
     def __str__(self) -> str:
         if self.since:
             return f"there is no worktree {self.worktree!r} any more: {self.since}"
-        return f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows those there are"
+        return (
+            f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows those there are"
+        )
 
 
 @attrs.define(slots=False)
@@ -206,7 +216,11 @@ class LeaseLostError(ConflictError):
     """Where the refused work is kept; ``None`` when nothing was brought."""
 
     def __str__(self) -> str:
-        kept = f"; what you brought is kept as artifact {self.kept_artifact_id}" if self.kept_artifact_id else ""
+        kept = (
+            f"; what you brought is kept as artifact {self.kept_artifact_id}"
+            if self.kept_artifact_id
+            else ""
+        )
         if not self.attempt:
             return f"you do not hold task {self.task_id}: {self.state}{kept}"
         return f"attempt {self.attempt} no longer holds task {self.task_id}: {self.state}{kept}"
@@ -240,7 +254,12 @@ class InvalidPlanError(PlanError):
     """The mistakes, in the order of the plan."""
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.problem}, nothing was planned:", *(f"- {mistake}" for mistake in self.mistakes)])
+        return "\n".join(
+            [
+                f"{self.problem}, nothing was planned:",
+                *(f"- {mistake}" for mistake in self.mistakes),
+            ]
+        )
 
 
 @attrs.define(slots=False)
@@ -308,7 +327,9 @@ class TransitionError(VesperaError):
     """What can be done instead."""
 
     def __str__(self) -> str:
-        return f"task {self.task_id} is {self.state}: cannot {self.wanted}" + (f"; {self.remedy}" if self.remedy else "")
+        return f"task {self.task_id} is {self.state}: cannot {self.wanted}" + (
+            f"; {self.remedy}" if self.remedy else ""
+        )
 
 
 @attrs.define(slots=False)
@@ -466,7 +487,9 @@ class CorruptRecordError(StoreError):
     """What is wrong with it."""
 
     def __str__(self) -> str:
-        return f"{self.record} cannot be read back: {self.reason}; the rest of the store is unaffected"
+        return (
+            f"{self.record} cannot be read back: {self.reason}; the rest of the store is unaffected"
+        )
 
 
 @attrs.define(slots=False)
@@ -589,7 +612,9 @@ class MergeConflictError(WorktreeError):
     """Base, the integration branch, the worktree and the diff3 text of each file, as Markdown."""
 
     def __str__(self) -> str:
-        shown = ", ".join(self.paths[:5]) + (f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else "")  # noqa: PLR2004 - five names fit a line
+        shown = ", ".join(self.paths[:5]) + (
+            f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else ""  # noqa: PLR2004
+        )
         return f"merging into {self.branch!r} conflicts in {shown}"
 
 
@@ -622,9 +647,7 @@ class RefMovedError(WorktreeError):
     """Where it is now."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.ref} moved from {self.expected[:12] or 'nothing'} to {self.found[:12] or 'nothing'} meanwhile; it is safe to try again"
-        )
+        return f"{self.ref} moved from {self.expected[:12] or 'nothing'} to {self.found[:12] or 'nothing'} meanwhile; it is safe to try again"
 
 
 @attrs.define(slots=False)

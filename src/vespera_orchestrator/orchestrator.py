@@ -63,7 +63,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.contracts import ContentStore, Embedder, Store
     from vespera_orchestrator.documents import Documents
-    from vespera_orchestrator.maintenance import BackupReport, CheckReport, ExportReport, PruneReport, RepairReport
+    from vespera_orchestrator.maintenance import (
+        BackupReport,
+        CheckReport,
+        ExportReport,
+        PruneReport,
+        RepairReport,
+    )
     from vespera_orchestrator.tasks.graph import TaskGraph
     from vespera_orchestrator.worktrees import Worktrees
 
@@ -95,7 +101,9 @@ class Orchestrator:
     ) -> None:
         self._scope = scope
         chosen = content or scope.home.config.content
-        self._chosen_content = chosen if chosen is None or isinstance(chosen, str) else _inputs.content_store(chosen)
+        self._chosen_content = (
+            chosen if chosen is None or isinstance(chosen, str) else _inputs.content_store(chosen)
+        )
         self._clock = clock
         self._handover = Handover(self)
         self._resources = ExitStack()
@@ -152,12 +160,21 @@ class Orchestrator:
         place = Home.locate(path, home).create()
         given = store if store is not None else os.environ.get(ENV_STORE) or None
         if given is None or isinstance(given, str):
-            opened = open_store(given, place.database, clock, durability=durability or place.config.durability)
+            opened = open_store(
+                given, place.database, clock, durability=durability or place.config.durability
+            )
         else:
             opened = _inputs.store(given)
         scope = Scope(place, opened, agent=agent, session_id=session, embedder=embedder)
-        orch = cls(scope, clock=clock, owns_store=opened is not given, content=content or os.environ.get(ENV_CONTENT) or None)
-        if orch._content_url is not None:  # a wrong address is told now, not when the first work is handed in
+        orch = cls(
+            scope,
+            clock=clock,
+            owns_store=opened is not given,
+            content=content or os.environ.get(ENV_CONTENT) or None,
+        )
+        if (
+            orch._content_url is not None
+        ):  # a wrong address is told now, not when the first work is handed in
             orch._content  # noqa: B018 - opens it
         return orch
 
@@ -169,11 +186,18 @@ class Orchestrator:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Orchestrator {self._scope.home.path}{' (closed)' if self._scope.is_closed else ''}>"
+        return (
+            f"<Orchestrator {self._scope.home.path}{' (closed)' if self._scope.is_closed else ''}>"
+        )
 
     @property
     def home(self) -> Path:
@@ -208,7 +232,11 @@ class Orchestrator:
         from vespera_orchestrator.artifacts.content.folder import FolderContent, open_content
 
         given = self._chosen_content
-        content = open_content(given, self._scope.home.artifacts) if given is None or isinstance(given, str) else given
+        content = (
+            open_content(given, self._scope.home.artifacts)
+            if given is None or isinstance(given, str)
+            else given
+        )
         if not isinstance(content, FolderContent):
             from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
@@ -234,7 +262,11 @@ class Orchestrator:
         """Git worktrees: create, snapshot, merge, forecast, remove, rescue, repair."""
         from vespera_orchestrator.worktrees import Worktrees
 
-        return Worktrees(self._scope, complete=self._handover.land_handed_in, refuse_lost=self._handover.refuse_lost)
+        return Worktrees(
+            self._scope,
+            complete=self._handover.land_handed_in,
+            refuse_lost=self._handover.refuse_lost,
+        )
 
     @cached_property
     def documents(self) -> Documents:
@@ -279,13 +311,17 @@ class Orchestrator:
             InvalidInputError: An unknown project type, or a context that JSON cannot hold.
         """
         if project_type is not None and project_type not in PROJECT_TYPES:
-            raise InvalidInputError("project_type", f"{project_type!r} is none of {', '.join(PROJECT_TYPES)}")
+            raise InvalidInputError(
+                "project_type", f"{project_type!r} is none of {', '.join(PROJECT_TYPES)}"
+            )
         if not isinstance(goal, str):
             raise InvalidInputError("goal", f"{goal!r} should be a sentence")
         parent = None if parent_session is None else self._scope.session(parent_session).id
         now = self._clock()
         given = _inputs.mapping("context", context)
-        session = self._store.start_session(Session(new_id("s"), goal, project_type, parent, given, now, now))
+        session = self._store.start_session(
+            Session(new_id("s"), goal, project_type, parent, given, now, now)
+        )
         self._scope.activate(session.id)
         return session
 
@@ -310,7 +346,10 @@ class Orchestrator:
 
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the one last written to first."""
-        return self._store.sessions(limit=_inputs.at_least(0, limit, "limit"), offset=_inputs.at_least(0, offset, "offset") or 0)
+        return self._store.sessions(
+            limit=_inputs.at_least(0, limit, "limit"),
+            offset=_inputs.at_least(0, offset, "offset") or 0,
+        )
 
     def session_status(self, session_id: str | Session | None = None) -> SessionStatus:
         """Return a session's progress in figures."""
@@ -326,7 +365,9 @@ class Orchestrator:
             status.next_step,
         )
 
-    def spawn_agent_with_context(self, task: TaskRef | None = None, *, agent: str | None = None) -> AgentContext:
+    def spawn_agent_with_context(
+        self, task: TaskRef | None = None, *, agent: str | None = None
+    ) -> AgentContext:
         """Collect what a new agent process inherits. Starting the process is the caller's: ``Popen(…, env=context.environ())``.
 
         Args:
@@ -338,17 +379,27 @@ class Orchestrator:
         meant = None if task is None else self._scope.task(task)
         name = agent or (f"{meant.alias}-agent" if meant else f"{self.agent}-child")
         found = self._inherited(meant)
-        return AgentContext.of(self._scope, task=meant, agent=name, artifacts=found, content_url=self._content_url)
+        return AgentContext.of(
+            self._scope, task=meant, agent=name, artifacts=found, content_url=self._content_url
+        )
 
     def _inherited(self, task: Task | None) -> tuple[Artifact, ...]:
         if task is None:
-            return tuple(self._store.artifacts(session_id=self._scope.session_id(), newest_first=True, limit=50))
+            return tuple(
+                self._store.artifacts(
+                    session_id=self._scope.session_id(), newest_first=True, limit=50
+                )
+            )
         from vespera_orchestrator.artifacts.context import upstream
 
         order = list(upstream(self._store, task))
         found = self._store.artifacts(task_ids=order)
         place = {task_id: number for number, task_id in enumerate(order)}
-        return tuple(sorted(found, key=lambda artifact: (artifact.kind in _ASIDE, place[str(artifact.task_id)])))
+        return tuple(
+            sorted(
+                found, key=lambda artifact: (artifact.kind in _ASIDE, place[str(artifact.task_id)])
+            )
+        )
 
     def resume(self, *, budget_tokens: int | None = None) -> Briefing:
         """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines.
@@ -358,8 +409,12 @@ class Orchestrator:
         """
         status = self.get_status(budget_tokens=budget_tokens)
         looks = ("session_started", "session_resumed")
-        (earlier,) = self._store.events(session_id=status.session.id, kinds=looks, limit=1, newest_first=True)
-        happened = self._store.events(earlier.seq, session_id=status.session.id, kinds=_TOLD, newest_first=True)
+        (earlier,) = self._store.events(
+            session_id=status.session.id, kinds=looks, limit=1, newest_first=True
+        )
+        happened = self._store.events(
+            earlier.seq, session_id=status.session.id, kinds=_TOLD, newest_first=True
+        )
         decisions = [why for why in status.blocked if why.needs_person]
         self._store.resume_session(status.session.id)
         return briefing(
@@ -476,11 +531,20 @@ class Orchestrator:
             "complexity": complexity,
             "priority": priority,
         }
-        given |= {"specialist_type": specialist_type, "estimated_effort": estimated_effort, "due_date": due_date, "context": context}
-        changes = _inputs.changes({name: value for name, value in given.items() if value is not None})
+        given |= {
+            "specialist_type": specialist_type,
+            "estimated_effort": estimated_effort,
+            "due_date": due_date,
+            "context": context,
+        }
+        changes = _inputs.changes(
+            {name: value for name, value in given.items() if value is not None}
+        )
         return self._store.update_task(self._scope.task(task).id, changes)
 
-    def add_dependency(self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS) -> Task:
+    def add_dependency(
+        self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS
+    ) -> Task:
         """Make a pending task wait for another as well.
 
         Raises:
@@ -488,7 +552,9 @@ class Orchestrator:
             TransitionError: The task is not pending.
         """
         outcome = needs.on if isinstance(needs, Dependency) else _inputs.outcome(on)
-        return self._store.add_dependency(self._scope.task(task).id, self._scope.task(reference(needs)).id, outcome)
+        return self._store.add_dependency(
+            self._scope.task(task).id, self._scope.task(reference(needs)).id, outcome
+        )
 
     def remove_dependency(self, task: TaskRef, needs: TaskRef | Dependency) -> Task:
         """Take a dependency away.
@@ -497,7 +563,9 @@ class Orchestrator:
             UnknownDependencyError: There is no such dependency.
             ConditionError: The task's condition names it.
         """
-        return self._store.remove_dependency(self._scope.task(task).id, self._scope.task(reference(needs)).id)
+        return self._store.remove_dependency(
+            self._scope.task(task).id, self._scope.task(reference(needs)).id
+        )
 
     # --- looking ------------------------------------------------------------
 
@@ -602,7 +670,9 @@ class Orchestrator:
             return back_to(known[0]) if known else NO_SESSION
         self._expire()
         ready = self._store.ready(session.id, 1)
-        return self._next_step(TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None)
+        return self._next_step(
+            TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None
+        )
 
     def get_status(
         self,
@@ -625,27 +695,56 @@ class Orchestrator:
         _inputs.at_least(1, budget_tokens, "budget_tokens")
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
         session = self._scope.session(parent.session_id if parent else session_id)
-        return self._look(session, parent, include_completed=include_completed, budget_tokens=budget_tokens)
+        return self._look(
+            session, parent, include_completed=include_completed, budget_tokens=budget_tokens
+        )
 
     def _look(
-        self, session: Session, parent: Task | None = None, *, include_completed: bool = False, budget_tokens: int | None = None
+        self,
+        session: Session,
+        parent: Task | None = None,
+        *,
+        include_completed: bool = False,
+        budget_tokens: int | None = None,
     ) -> Status:
         store = self._store
         self._expire()
         everything = TaskQuery(session_id=session.id, limit=None)
-        part = everything if parent is None else attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
+        part = (
+            everything
+            if parent is None
+            else attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
+        )
         counts = store.count(part)
         ready = store.ready(session.id, 10)
         running = [Running(*held) for held in store.running(session.id, 10)]
-        blocked = [self._why(task) for task in store.tasks(attrs.evolve(part, status=(TaskStatus.BLOCKED,), limit=10))]
-        completed = store.tasks(attrs.evolve(part, status=(TaskStatus.COMPLETED,))) if include_completed else []
-        mine = None if parent is None else {task.id for task in store.tasks(attrs.evolve(part, status=(TaskStatus.IN_PROGRESS,)))}
+        blocked = [
+            self._why(task)
+            for task in store.tasks(attrs.evolve(part, status=(TaskStatus.BLOCKED,), limit=10))
+        ]
+        completed = (
+            store.tasks(attrs.evolve(part, status=(TaskStatus.COMPLETED,)))
+            if include_completed
+            else []
+        )
+        mine = (
+            None
+            if parent is None
+            else {
+                task.id
+                for task in store.tasks(attrs.evolve(part, status=(TaskStatus.IN_PROGRESS,)))
+            }
+        )
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
             counts=counts,
             planned=store.count(attrs.evolve(part, recoveries=False)),
-            elsewhere=max(0, store.open_sessions() - any(not status.is_terminal for status in store.count(everything))),
+            elsewhere=max(
+                0,
+                store.open_sessions()
+                - any(not status.is_terminal for status in store.count(everything)),
+            ),
             ready=tuple(task for task in ready if parent is None or self._is_below(task, parent)),
             running=tuple(run for run in running if mine is None or run.task.id in mine),
             blocked=tuple(blocked),
@@ -663,12 +762,22 @@ class Orchestrator:
         """Say which worktrees that this session has would not merge as they are now; nothing is loaded for fewer than two."""
         mine = {record.name for record in self._store.worktrees(session_id=session.id)}
         foreseen = self.worktrees.foreseen() if mine else None
-        return () if foreseen is None else tuple(str(clash) for clash in foreseen.clashes if mine & {clash.first, clash.second})
+        return (
+            ()
+            if foreseen is None
+            else tuple(
+                str(clash) for clash in foreseen.clashes if mine & {clash.first, clash.second}
+            )
+        )
 
     def _is_below(self, task: Task, parent: Task) -> bool:
         at: Task | None = task
         while at is not None and at.id != parent.id:
-            at = None if at.parent_task_id is None else self._store.find_task(at.parent_task_id, None)
+            at = (
+                None
+                if at.parent_task_id is None
+                else self._store.find_task(at.parent_task_id, None)
+            )
         return at is not None
 
     def _next_step(self, everything: TaskQuery, ready: Task | None) -> NextStep:
@@ -680,14 +789,20 @@ class Orchestrator:
         over = all(status.is_terminal for status in counts)
         return next_step(
             counts=counts,
-            archived=not counts and bool(store.count(attrs.evolve(everything, include_archived=True))),
+            archived=not counts
+            and bool(store.count(attrs.evolve(everything, include_archived=True))),
             ready=ready,
             unmerged=unmerged,
-            gathers=bool(ready and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))),
+            gathers=bool(
+                ready
+                and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))
+            ),
             synthesis=self._fresh_synthesis(ready),
             running=running,
             decisions=[why for why in map(self._why, blocked) if why.needs_person],
-            waiting=self._any_waiting(everything) if ready is None and not running and not unmerged else None,
+            waiting=self._any_waiting(everything)
+            if ready is None and not running and not unmerged
+            else None,
             unreached=self._unreached(everything) if over else None,
             landed_on=self._landed_on(everything) if over else None,
         )
@@ -695,14 +810,22 @@ class Orchestrator:
     def _landed_on(self, everything: TaskQuery) -> str | None:
         """Return the integration branch, when work of the session has landed there."""
         records = self._store.worktrees(session_id=everything.session_id, include_removed=True)
-        return self._scope.home.config.integration_branch if any(record.landed for record in records) else None
+        return (
+            self._scope.home.config.integration_branch
+            if any(record.landed for record in records)
+            else None
+        )
 
     def _unmerged(self, everything: TaskQuery) -> list[Task]:
         """Return tasks whose work is handed in and waits to be merged, in the order in which they had better be merged."""
         held = self._store.running(str(everything.session_id), _MOST_HELD)
         found = {task.id: task for task, attempt, _ in held if attempt.ending == _rules.HANDED_IN}
         if len(found) > 1 and (foreseen := self.worktrees.foreseen()) is not None:
-            place = {record.task_id: foreseen.order.index(record.name) for record in self.worktrees.list() if record.name in foreseen.order}
+            place = {
+                record.task_id: foreseen.order.index(record.name)
+                for record in self.worktrees.list()
+                if record.name in foreseen.order
+            }
             return sorted(found.values(), key=lambda task: place.get(task.id, len(place)))
         return list(found.values())
 
@@ -710,15 +833,21 @@ class Orchestrator:
         """Return the id of a synthesis of the task that nothing has been added to since."""
         if task is None:
             return None
-        found = self._store.artifacts(task_ids=[task.id], kind="synthesis", newest_first=True, limit=1)
+        found = self._store.artifacts(
+            task_ids=[task.id], kind="synthesis", newest_first=True, limit=1
+        )
         return found[0].id if found and found[0].created_at >= task.updated_at else None
 
     def _unreached(self, everything: TaskQuery) -> Task | None:
-        return self._first(attrs.evolve(everything, recoveries=False), TaskStatus.FAILED, TaskStatus.CANCELLED)
+        return self._first(
+            attrs.evolve(everything, recoveries=False), TaskStatus.FAILED, TaskStatus.CANCELLED
+        )
 
     def _first(self, query: TaskQuery, *statuses: TaskStatus) -> Task | None:
         """Return the first task of the first status that has one: by a single status the store need not look at the others."""
-        found = (self._store.tasks(attrs.evolve(query, status=(status,), limit=1)) for status in statuses)
+        found = (
+            self._store.tasks(attrs.evolve(query, status=(status,), limit=1)) for status in statuses
+        )
         return next((tasks[0] for tasks in found if tasks), None)
 
     def _why(self, task: Task) -> Why:
@@ -733,7 +862,13 @@ class Orchestrator:
         from vespera_orchestrator.tasks.graph import TaskGraph
 
         self._expire()
-        return TaskGraph(self._store.tasks(TaskQuery(session_id=self._scope.session(session_id).id, limit=None, include_archived=True)))
+        return TaskGraph(
+            self._store.tasks(
+                TaskQuery(
+                    session_id=self._scope.session(session_id).id, limit=None, include_archived=True
+                )
+            )
+        )
 
     def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
         """Yield events of the current session as they are recorded, by whichever process, within 50 milliseconds on SQLite.
@@ -805,9 +940,13 @@ class Orchestrator:
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
         if not _inputs.is_number(lease_s) or not 0 < lease_s <= _rules.MAX_LEASE_S:
-            raise InvalidInputError("lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years")
+            raise InvalidInputError(
+                "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
+            )
         if worktree not in _places.KINDS:
-            raise InvalidInputError("worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'")
+            raise InvalidInputError(
+                "worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'"
+            )
         if worktree:
             self.worktrees.require()  # before the task is taken
         self._expire()  # what a silent agent left is saved before somebody else works in the same folder
@@ -833,7 +972,9 @@ class Orchestrator:
                 raise NothingReadyError("", step.sentence, "start a task", step.call, step)
             return claim
         task = self._scope.task(ref)
-        claim = self._store.claim(task.session_id, agent, task_id=task.id, lease_s=lease_s, take_over=take_over)
+        claim = self._store.claim(
+            task.session_id, agent, task_id=task.id, lease_s=lease_s, take_over=take_over
+        )
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
@@ -851,7 +992,8 @@ class Orchestrator:
         file_paths: Iterable[str | os.PathLike[str]] = (),
         artifact_type: str = "general",
         outputs: Mapping[str, JsonValue] | None = None,
-        next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
+        next_action: Literal["complete", "continue", "needs_revision", "blocked"]
+        | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
     ) -> Task:
         """Hand in work on a task. The work itself becomes an artifact, whole; the summary is a line for display.
@@ -952,18 +1094,38 @@ class Orchestrator:
         _inputs.at_least(1, budget_tokens, "budget_tokens")
         parent = self._scope.task(parent_task_id)
         self._expire()
-        children = self._store.tasks(TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None))
+        children = self._store.tasks(
+            TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None)
+        )
         if not children:
-            remedy = "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
-            raise TransitionError(parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy)
+            remedy = (
+                "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
+            )
+            raise TransitionError(
+                parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy
+            )
         found = self._store.artifacts(task_ids=[child.id for child in children])
         done = {child.id for child in children if child.status is TaskStatus.COMPLETED}
-        found = [artifact for artifact in found if artifact.kind not in _ASIDE or artifact.task_id not in done]
+        found = [
+            artifact
+            for artifact in found
+            if artifact.kind not in _ASIDE or artifact.task_id not in done
+        ]
         unfinished = [self._why(child) for child in children if not child.status.is_terminal]
-        text = synthesis(parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens)
-        outcome = {str(status): sum(c.status is status for c in children) for status in {c.status for c in children}}
-        metadata = {"outcomes": dict(sorted(outcome.items())), "sources": [artifact.id for artifact in found]}
-        return self.artifacts.save(f"Synthesis: {parent.title}", text, task=parent, kind="synthesis", metadata=metadata)
+        text = synthesis(
+            parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens
+        )
+        outcome = {
+            str(status): sum(c.status is status for c in children)
+            for status in {c.status for c in children}
+        }
+        metadata = {
+            "outcomes": dict(sorted(outcome.items())),
+            "sources": [artifact.id for artifact in found],
+        }
+        return self.artifacts.save(
+            f"Synthesis: {parent.title}", text, task=parent, kind="synthesis", metadata=metadata
+        )
 
     def _excerpt(self, artifact: Artifact, budget_tokens: int) -> str:
         try:
@@ -973,7 +1135,9 @@ class Orchestrator:
 
     # --- care ---------------------------------------------------------------
 
-    def check(self, *, contents: bool = True, progress: Callable[[str], None] | None = None) -> CheckReport:
+    def check(
+        self, *, contents: bool = True, progress: Callable[[str], None] | None = None
+    ) -> CheckReport:
         """Look the whole home over, and change nothing: rows against the rules, counters recounted, contents, worktrees, views.
 
         Others may work meanwhile: the rows are looked at as of one moment. Reads everything that was ever saved, so expect some seconds
@@ -1003,7 +1167,13 @@ class Orchestrator:
         self._require_open()
         return care.repair(self, progress=progress or log.debug)
 
-    def backup(self, path: str | os.PathLike[str], *, link: bool = False, progress: Callable[[str], None] | None = None) -> BackupReport:
+    def backup(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        link: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> BackupReport:
         """Write a backup of this home, while others go on working, into the new folder *path*. It appears whole or not at all.
 
         A backup is a home: ``open(home=path)`` opens it, and put in the place of a lost ``.task_orchestrator`` it is the home again. It
@@ -1025,7 +1195,13 @@ class Orchestrator:
         self._require_open()
         return care.back_up(self, _place(path), link=link, progress=progress or log.debug)
 
-    def export(self, path: str | os.PathLike[str], *, contents: bool = True, progress: Callable[[str], None] | None = None) -> ExportReport:
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        contents: bool = True,
+        progress: Callable[[str], None] | None = None,
+    ) -> ExportReport:
         """Write everything as readable JSON Lines into the new file *path*: one line a record, as of one moment, the contents behind.
 
         It is derived, and its first line says so: the home remains the truth, and only `import_` reads an export back.
@@ -1043,7 +1219,9 @@ class Orchestrator:
         self._require_open()
         return care.export(self, _place(path), contents=contents, progress=progress or log.debug)
 
-    def import_(self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None) -> ExportReport:
+    def import_(
+        self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
+    ) -> ExportReport:
         """Take an export into this home, which must be empty: all of it, checked against its digest, or nothing. Ids stay the same.
 
         Args:
@@ -1085,7 +1263,14 @@ class Orchestrator:
 
         self._require_open()
         telling = progress or log.debug
-        return care.prune(self, older_than, keep_events=keep_events, keep_checkpoints=keep_checkpoints, dry_run=dry_run, progress=telling)
+        return care.prune(
+            self,
+            older_than,
+            keep_events=keep_events,
+            keep_checkpoints=keep_checkpoints,
+            dry_run=dry_run,
+            progress=telling,
+        )
 
     def _require_open(self) -> None:
         self._scope.require_open()

@@ -44,7 +44,10 @@ def main():
             fill(orch)
             path = orch.home / "orchestrator.db"
         db = sqlite3.connect(path)
-        pragmas = [f"PRAGMA application_id={APPLICATION_ID};", f"PRAGMA user_version={len(MIGRATIONS)};"]
+        pragmas = [
+            f"PRAGMA application_id={APPLICATION_ID};",
+            f"PRAGMA user_version={len(MIGRATIONS)};",
+        ]
         # The schema is dumped with its triggers last, so that filling the tables does not fire them.
         text = "\n".join([*db.iterdump(), *pragmas]) + "\n"
         db.close()

@@ -23,7 +23,9 @@ def use() -> None:
             assert_type(work.path, Path | None)
             assert_type(work.resumed_from, vespera.Checkpoint | None)
             assert_type(work.checkpoint({"a": 1}, "note", 0.5), vespera.Checkpoint)
-            assert_type(work.complete(summary="s", detailed_work="d", next_action="continue"), vespera.Task)
+            assert_type(
+                work.complete(summary="s", detailed_work="d", next_action="continue"), vespera.Task
+            )
         assert_type(orch.why("task"), vespera.Why)
         assert_type(orch.next_step(), vespera.NextStep)
         assert_type(orch.get_status(), vespera.Status)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.home.config import ENV_AGENT, ENV_CONTENT, ENV_EMBEDDER, ENV_HOME, ENV_SESSION, ENV_STORE
+from vespera_orchestrator.home.config import (
+    ENV_AGENT,
+    ENV_CONTENT,
+    ENV_EMBEDDER,
+    ENV_HOME,
+    ENV_SESSION,
+    ENV_STORE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +51,14 @@ class AgentContext:
             InvalidInputError: The store lives in this process's memory; no child can share it.
         """
         if self.store_url == "memory:":
-            raise InvalidInputError("store", "a memory: store cannot be shared with another process; open a file store instead")
+            raise InvalidInputError(
+                "store",
+                "a memory: store cannot be shared with another process; open a file store instead",
+            )
         if self.content_url is not None and self.content_url.startswith("memory:"):
-            raise InvalidInputError("content", "memory:// cannot be shared with another process; give another address")
+            raise InvalidInputError(
+                "content", "memory:// cannot be shared with another process; give another address"
+            )
         inherited = dict(os.environ if base is None else base)
         inherited[ENV_SESSION] = self.parent_session.id
         inherited[ENV_HOME] = str(self.home)
@@ -63,7 +75,24 @@ class AgentContext:
         return f"<AgentContext of {self.agent!r}{of} in {self.parent_session.id}, {len(self.inherited_artifacts)} artifacts>"
 
     @classmethod
-    def of(cls, scope: Scope, *, task: Task | None, agent: str, artifacts: tuple[Artifact, ...], content_url: str | None = None) -> Self:
+    def of(
+        cls,
+        scope: Scope,
+        *,
+        task: Task | None,
+        agent: str,
+        artifacts: tuple[Artifact, ...],
+        content_url: str | None = None,
+    ) -> Self:
         """Collect what a child of this scope is given."""
         embedder = scope.embedder if isinstance(scope.embedder, str) else None
-        return cls(scope.session(), task, agent, artifacts, scope.home.path, scope.store.url, content_url, embedder)
+        return cls(
+            scope.session(),
+            task,
+            agent,
+            artifacts,
+            scope.home.path,
+            scope.store.url,
+            content_url,
+            embedder,
+        )

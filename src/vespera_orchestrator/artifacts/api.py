@@ -25,7 +25,14 @@ from vespera_orchestrator.artifacts.context import Context, ContextPassage
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus
 from vespera_orchestrator.artifacts.search.passages import is_text, phrases
 from vespera_orchestrator.artifacts.search.table import Wanted
-from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, comparable, difference, shown_bytes, summary
+from vespera_orchestrator.artifacts.showing import (
+    ArtifactList,
+    Shown,
+    comparable,
+    difference,
+    shown_bytes,
+    summary,
+)
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     ArtifactNotFoundError,
@@ -130,7 +137,10 @@ class Damage:
     """What can be had instead, each with the call or command that gives it."""
 
     def __str__(self) -> str:
-        whose = [f"artifact {a.id} {a.title!r} v{a.version}{f' of task {a.task_id}' if a.task_id else ''}" for a in self.artifacts]
+        whose = [
+            f"artifact {a.id} {a.title!r} v{a.version}{f' of task {a.task_id}' if a.task_id else ''}"
+            for a in self.artifacts
+        ]
         whose += [f"document {name}" for name in self.documents]
         remedy = f"put {self.digest[:2]}/{self.digest[2:]} back from a backup of artifacts/, or save the same content again"
         intact = f"intact: {'; '.join(self.intact)}; " if self.intact else ""
@@ -153,13 +163,23 @@ class Artifacts:
         elsewhere: Says where else the bytes of a file can be had, as the command that gives them; for when they are damaged.
     """
 
-    def __init__(self, scope: Scope, content: ContentStore, *, elsewhere: Callable[[Artifact], str | None] | None = None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        content: ContentStore,
+        *,
+        elsewhere: Callable[[Artifact], str | None] | None = None,
+    ) -> None:
         self._scope = scope
         self._content = content
         self._elsewhere = elsewhere
         self._index = ArtifactIndex(scope, content)
         own = _is_own(scope.home, scope.store) or scope.store.url.startswith("memory:")
-        if isinstance(content, FolderContent) and content.folder == scope.home.artifacts and not own:
+        if (
+            isinstance(content, FolderContent)
+            and content.folder == scope.home.artifacts
+            and not own
+        ):
             # Otherwise whoever opens the home without naming that store would take its contents for garbage.
             with suppress(OSError):
                 scope.home.shared.touch()
@@ -203,9 +223,21 @@ class Artifacts:
         """
         owner = self._scope.task(task) if task is not None else None
         session_id = owner.session_id if owner is not None else self._scope.session().id
-        draft = self.draft(title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata, partial=partial)
+        draft = self.draft(
+            title,
+            content,
+            kind=kind,
+            media_type=media_type,
+            tags=tags,
+            metadata=metadata,
+            partial=partial,
+        )
         return self._scope.store.save_artifact(
-            session_id, draft, task_id=owner.id if owner is not None else None, attempt=None, agent=self._scope.agent
+            session_id,
+            draft,
+            task_id=owner.id if owner is not None else None,
+            attempt=None,
+            agent=self._scope.agent,
         )
 
     def draft(
@@ -236,9 +268,13 @@ class Artifacts:
         )
         # Everything has been checked; only now is anything written.
         digest, size, default = self._put(title, content)
-        return attrs.evolve(empty, digest=digest, size_bytes=size, media_type=empty.media_type or default)
+        return attrs.evolve(
+            empty, digest=digest, size_bytes=size, media_type=empty.media_type or default
+        )
 
-    def _put(self, title: str, content: JsonValue | bytes | Path | IO[bytes]) -> tuple[str, int, str]:
+    def _put(
+        self, title: str, content: JsonValue | bytes | Path | IO[bytes]
+    ) -> tuple[str, int, str]:
         """Store what a caller gave; return digest, size, and what it is unless the caller knows better."""
         if isinstance(content, Path):
             place, _ = files.locate(content.absolute(), Path.cwd())
@@ -247,10 +283,16 @@ class Artifacts:
             digest, size = self._content.put(content)
             return digest, size, self._kind_of(title, digest)
         encoded, default = _encode(content)
-        kind = files.named_type(title) or (files.marked_type(encoded) if isinstance(content, bytes | bytearray | memoryview) else None)
+        kind = files.named_type(title) or (
+            files.marked_type(encoded)
+            if isinstance(content, bytes | bytearray | memoryview)
+            else None
+        )
         if isinstance(content, str) and kind is not None and not is_text(kind):
             kind = None  # a text about "logo.png" is no picture
-        return *self._content.put(encoded), default if kind is None or default == "application/json" else kind
+        return *self._content.put(
+            encoded
+        ), default if kind is None or default == "application/json" else kind
 
     def _kind_of(self, name: str, digest: str) -> str:
         with self._content.open(digest) as stream:
@@ -293,7 +335,9 @@ class Artifacts:
             raise ArtifactNotFoundError(record.id, version)
         return found
 
-    def find(self, title: str, *, task: str | Task | None = None, session: str | Session | None = None) -> Artifact | None:
+    def find(
+        self, title: str, *, task: str | Task | None = None, session: str | Session | None = None
+    ) -> Artifact | None:
         """Return the newest artifact under exactly this title, or ``None``. *task* and *session* as for `list`."""
         owner = self._scope.task(task) if task is not None else None
         found = self._scope.store.artifacts(
@@ -339,7 +383,8 @@ class Artifacts:
         record = self.get(artifact)
         if not is_text(record.media_type):
             raise InvalidInputError(
-                "artifact", f"{record.id} is {record.media_type}, no text; artifacts.read({record.id!r}) gives its bytes"
+                "artifact",
+                f"{record.id} is {record.media_type}, no text; artifacts.read({record.id!r}) gives its bytes",
             )
         return self.read(record).decode("utf-8", "replace")
 
@@ -390,7 +435,9 @@ class Artifacts:
             limit: Most artifacts to return.
         """
         owner = self._scope.task(task) if task is not None else None
-        more: dict[str, Any] = {  # only what is asked for: a store of somebody's own may know fewer tests
+        more: dict[
+            str, Any
+        ] = {  # only what is asked for: a store of somebody's own may know fewer tests
             "title": None if title is None else _clean(title),
             "agent": agent,
             "partial": partial,
@@ -418,10 +465,20 @@ class Artifacts:
             title=record.title,
             include_superseded=True,
         )
-        of_it = [other for other in found if other.task_id == record.task_id and (other.kind == "file") == (record.kind == "file")]
+        of_it = [
+            other
+            for other in found
+            if other.task_id == record.task_id and (other.kind == "file") == (record.kind == "file")
+        ]
         return ArtifactList(sorted(of_it, key=lambda other: other.version))
 
-    def diff(self, artifact: str | Artifact, other: str | Artifact | None = None, *, context_lines: int = 3) -> str:
+    def diff(
+        self,
+        artifact: str | Artifact,
+        other: str | Artifact | None = None,
+        *,
+        context_lines: int = 3,
+    ) -> str:
         """Return what changed from *artifact* to *other*, as a unified diff; empty when the bytes are the same.
 
         What is no text, or has more than 20,000 lines or 8 MB, is summed up in a line instead.
@@ -437,7 +494,13 @@ class Artifacts:
         """
         _inputs.at_least(0, context_lines, "context_lines")
         after = self.get(artifact if other is None else other)
-        before = self.get(artifact) if other is not None else self.get(after.supersedes_id) if after.supersedes_id else None
+        before = (
+            self.get(artifact)
+            if other is not None
+            else self.get(after.supersedes_id)
+            if after.supersedes_id
+            else None
+        )
         before = before or attrs.evolve(after, digest="", size_bytes=0, version=0)
         if not comparable(before, after):
             return summary(before, after)
@@ -487,13 +550,23 @@ class Artifacts:
             task_ids=None if owner is None else [owner.id],
             include_superseded=include_superseded,
         )
-        sessions = {session_id: store.find_session(session_id) for session_id in {artifact.session_id for artifact in found}}
-        tasks = {task_id: store.find_task(task_id, None) for task_id in {artifact.task_id for artifact in found if artifact.task_id}}
+        sessions = {
+            session_id: store.find_session(session_id)
+            for session_id in {artifact.session_id for artifact in found}
+        }
+        tasks = {
+            task_id: store.find_task(task_id, None)
+            for task_id in {artifact.task_id for artifact in found if artifact.task_id}
+        }
         return browsing.export(
             Path(path).absolute(),
             browsing.arrange(
                 found,
-                {key: f"{record.created_at:%Y-%m-%d} {record.goal[:50] or key}" for key, record in sessions.items() if record},
+                {
+                    key: f"{record.created_at:%Y-%m-%d} {record.goal[:50] or key}"
+                    for key, record in sessions.items()
+                    if record
+                },
                 {key: record.alias for key, record in tasks.items() if record},
             ),
             self._content,
@@ -502,7 +575,9 @@ class Artifacts:
 
     # care
 
-    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> builtins.list[Damage]:
+    def verify(
+        self, *, progress: Callable[[int, int], object] | None = None
+    ) -> builtins.list[Damage]:
         """Check every byte that a record refers to, artifacts and document versions; one `Damage` for each content that is not sound.
 
         Reads everything that was ever saved in this home, in pieces: expect a few seconds for each gigabyte.
@@ -534,10 +609,17 @@ class Artifacts:
 
     def _intact(self, artifact: Artifact) -> Iterator[str]:
         """Say what can be had in place of a damaged content: the same bytes from git, then the nearest sound versions."""
-        found = self._elsewhere(artifact) if self._elsewhere is not None and artifact.kind == "file" else None
+        found = (
+            self._elsewhere(artifact)
+            if self._elsewhere is not None and artifact.kind == "file"
+            else None
+        )
         if found is not None:
             yield f"the same bytes: {found}"
-        others = sorted(self.versions(artifact), key=lambda other: (abs(other.version - artifact.version), -other.version))
+        others = sorted(
+            self.versions(artifact),
+            key=lambda other: (abs(other.version - artifact.version), -other.version),
+        )
         near = [other for other in others if other.digest != artifact.digest][:_NEAREST]
         sound = next((other for other in near if self._content.verify(other.digest) is None), None)
         if sound is not None:
@@ -552,7 +634,9 @@ class Artifacts:
             about = f"artifact {artifact.id} {artifact.title!r} v{artifact.version}"
             raise attrs.evolve(exc, about=about, intact=tuple(self._intact(artifact))) from exc
 
-    def collect_garbage(self, *, older_than_s: float = DAY_S, dry_run: bool = False, sole_user: bool = False) -> Collected:
+    def collect_garbage(
+        self, *, older_than_s: float = DAY_S, dry_run: bool = False, sole_user: bool = False
+    ) -> Collected:
         """Take away contents that no record refers to: of calls that did not come to recording them, and of records that were pruned.
 
         Safe while others write: what somebody has put within *older_than_s* stays, and so does what is put again at that very moment.
@@ -571,16 +655,27 @@ class Artifacts:
                 holds them is neither a folder nor an object store.
             StoreError: Something could not be read or removed; safe to repeat.
         """
-        if not _inputs.is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
-            raise InvalidInputError("older_than_s", f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century")
+        if (
+            not _inputs.is_number(older_than_s)
+            or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S
+        ):
+            raise InvalidInputError(
+                "older_than_s",
+                f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century",
+            )
         store, home, content = self._scope.store, self._scope.home, self._content
         if not isinstance(content, FolderContent):
             from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
             if not isinstance(content, ObjectContent):
-                raise InvalidInputError("content", f"{content.url} is not collected from here; {type(content).__name__} may know how")
+                raise InvalidInputError(
+                    "content",
+                    f"{content.url} is not collected from here; {type(content).__name__} may know how",
+                )
             user = None if sole_user else store.identity
-            return content.collect(store.content_digests, older_than_s=older_than_s, dry_run=dry_run, user=user)
+            return content.collect(
+                store.content_digests, older_than_s=older_than_s, dry_run=dry_run, user=user
+            )
         own = content.folder == home.artifacts and _is_own(home, store) and not home.shared.exists()
         if not sole_user and not own:
             raise InvalidInputError(
@@ -689,21 +784,39 @@ class Artifacts:
         """
         _check_search(query, 1, None)
         if type(budget_tokens) is not int or budget_tokens < 1:
-            raise InvalidInputError("budget_tokens", f"{budget_tokens!r} should be a whole number of at least 1")
+            raise InvalidInputError(
+                "budget_tokens", f"{budget_tokens!r} should be a whole number of at least 1"
+            )
         owner = self._scope.task(task) if task is not None else None
         session_id = owner.session_id if owner is not None else self._session(session, None)
         store = self._scope.store
-        around = choosing.Surroundings.of(store, owner, None if session_id is None else store.find_session(session_id))
+        around = choosing.Surroundings.of(
+            store, owner, None if session_id is None else store.find_session(session_id)
+        )
         ranked = self._bearing_on(_clean(query[:_QUERY_CHARACTERS]), around)
         given = store.artifacts(task_ids=list(around.dependencies)) if around.dependencies else []
-        given = sorted(given, key=lambda artifact: around.dependencies[str(artifact.task_id)])[:_MOST_DEPENDED_ON]
+        given = sorted(given, key=lambda artifact: around.dependencies[str(artifact.task_id)])[
+            :_MOST_DEPENDED_ON
+        ]
         records = {artifact.id: artifact for artifact in given}
         for entry in ranked:
-            record = records.get(entry.passage.artifact_id) or store.find_artifact(entry.passage.artifact_id)
-            if record is not None and not record.superseded and (owner is None or record.task_id != owner.id):
+            record = records.get(entry.passage.artifact_id) or store.find_artifact(
+                entry.passage.artifact_id
+            )
+            if (
+                record is not None
+                and not record.superseded
+                and (owner is None or record.task_id != owner.id)
+            ):
                 records[record.id] = record
-        texts = {artifact.id: text for artifact in given if (text := self._opening(artifact, budget_tokens))}
-        found = choosing.candidates(ranked, records, texts, around, now=utcnow(), budget_tokens=budget_tokens)
+        texts = {
+            artifact.id: text
+            for artifact in given
+            if (text := self._opening(artifact, budget_tokens))
+        }
+        found = choosing.candidates(
+            ranked, records, texts, around, now=utcnow(), budget_tokens=budget_tokens
+        )
         context = Context(query, tuple(choosing.choose(found, budget_tokens)), budget_tokens)
         if owner is not None and context.passages:
             store.give_context(owner.id, context.artifact_ids, agent=self._scope.agent)
@@ -715,11 +828,17 @@ class Artifacts:
             return []
         sessions = None if around.session_id is None else (around.session_id, *around.ancestors)
         wanted = [Wanted(session_ids=sessions, limit=_MOST_BEARING)]
-        wanted += [Wanted(task_ids=tuple(around.dependencies), limit=_MOST_BEARING)] if around.dependencies else []
+        wanted += (
+            [Wanted(task_ids=tuple(around.dependencies), limit=_MOST_BEARING)]
+            if around.dependencies
+            else []
+        )
         found: dict[str, Ranked] = {}
         try:
             for part in wanted:
-                for entry in self._index.search(query, part, wait_s=_SEARCH_WAIT_S).ranked[:_MOST_BEARING]:
+                for entry in self._index.search(query, part, wait_s=_SEARCH_WAIT_S).ranked[
+                    :_MOST_BEARING
+                ]:
                     found.setdefault(entry.passage.artifact_id, entry)
         except (ArtifactIndexError, ReadOnlyError, MissingDependencyError) as exc:
             log.warning("context is chosen without searching: %s", exc)
@@ -732,7 +851,9 @@ class Artifacts:
         most = CHARS_PER_TOKEN * budget_tokens + 1
         try:
             with self._content.open(artifact.digest) as stream:
-                return stream.read(4 * most).decode("utf-8", "replace")[:most]  # no character takes more than four bytes
+                return stream.read(4 * most).decode("utf-8", "replace")[
+                    :most
+                ]  # no character takes more than four bytes
         except StoreError:
             return ""
 
@@ -754,9 +875,14 @@ class Artifacts:
         """
         owner = self._scope.task(task) if task is not None else None
         versions = None if artifact is None else [version.id for version in self.versions(artifact)]
-        session_id = None if artifact is not None and session is None else self._session(session, owner)
+        session_id = (
+            None if artifact is not None and session is None else self._session(session, owner)
+        )
         return self._scope.store.reliances(
-            session_id=session_id, task_id=None if owner is None else owner.id, artifact_ids=versions, outdated=outdated
+            session_id=session_id,
+            task_id=None if owner is None else owner.id,
+            artifact_ids=versions,
+            outdated=outdated,
         )
 
     def catch_up(self) -> int:
@@ -823,7 +949,9 @@ def _sources_first(hits: list[tuple[Hit, Artifact]]) -> list[tuple[Hit, Artifact
     for entry in hits:
         quoted = entry[1].metadata.get("sources", ())
         at = order.index(entry)
-        later = next((j for j in range(at + 1, len(order)) if order[j][0].artifact_id in quoted), None)
+        later = next(
+            (j for j in range(at + 1, len(order)) if order[j][0].artifact_id in quoted), None
+        )
         if later is not None:
             order.insert(later, order.pop(at))
     return order
@@ -832,7 +960,9 @@ def _sources_first(hits: list[tuple[Hit, Artifact]]) -> list[tuple[Hit, Artifact
 def _counted(count: int | None) -> int:
     if count is None:
         raise ArtifactIndexError(
-            "write it", "another process has been writing it for a minute", "let it finish and call again; nothing is lost meanwhile"
+            "write it",
+            "another process has been writing it for a minute",
+            "let it finish and call again; nothing is lost meanwhile",
         )
     return count
 
@@ -840,7 +970,18 @@ def _counted(count: int | None) -> int:
 def _hit(entry: Ranked, record: Artifact, mode: Mode) -> Hit:
     at = entry.passage.start
     text = entry.passage.text
-    return Hit(text, record.id, record.title, record.task_id, entry.score, at, at + len(text), record.version, record.superseded, mode)
+    return Hit(
+        text,
+        record.id,
+        record.title,
+        record.task_id,
+        entry.score,
+        at,
+        at + len(text),
+        record.version,
+        record.superseded,
+        mode,
+    )
 
 
 # --- what callers give --------------------------------------------------------
@@ -861,7 +1002,9 @@ def _tags(tags: str | Iterable[str]) -> tuple[str, ...]:
     """Accept one tag as it is: ``tags="design"`` can mean nothing else."""
     if not isinstance(tags, Iterable):
         raise InvalidInputError("tags", f"{tags!r} should be words")
-    return tuple(dict.fromkeys(_word("tags", tag) for tag in ([tags] if isinstance(tags, str) else tags)))
+    return tuple(
+        dict.fromkeys(_word("tags", tag) for tag in ([tags] if isinstance(tags, str) else tags))
+    )
 
 
 def _metadata(metadata: object) -> Mapping[str, JsonValue]:
@@ -884,7 +1027,10 @@ def _encode(content: JsonValue | bytes) -> tuple[bytes, str]:
         content = dict(content)
     if isinstance(content, dict | list | tuple):
         return _json("content", content).encode("utf-8", "surrogatepass"), "application/json"
-    raise InvalidInputError("content", f"{type(content).__name__} cannot be kept; give text, bytes, or a dict or list that JSON can hold")
+    raise InvalidInputError(
+        "content",
+        f"{type(content).__name__} cannot be kept; give text, bytes, or a dict or list that JSON can hold",
+    )
 
 
 def _json(name: str, value: JsonValue) -> str:
@@ -898,6 +1044,11 @@ def _check_search(query: object, limit: object, mode: object) -> None:
     if not isinstance(query, str):
         raise InvalidInputError("query", f"{query!r} should be a text")
     if not isinstance(limit, int) or not 1 <= limit <= _MOST_HITS:
-        raise InvalidInputError("limit", f"{limit!r} should be a whole number from 1 to {_MOST_HITS}")
+        raise InvalidInputError(
+            "limit", f"{limit!r} should be a whole number from 1 to {_MOST_HITS}"
+        )
     if mode not in {None, "hybrid", "text", "vector"}:
-        raise InvalidInputError("mode", f"{mode!r} is not known; 'hybrid', 'text' and 'vector' are, and the default is 'hybrid'")
+        raise InvalidInputError(
+            "mode",
+            f"{mode!r} is not known; 'hybrid', 'text' and 'vector' are, and the default is 'hybrid'",
+        )

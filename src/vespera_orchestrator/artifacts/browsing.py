@@ -34,7 +34,9 @@ To change an artifact, save it again under the same title; to read one in code, 
 _NAME_BYTES = 80
 _DEPTH = 8
 """Folders below each other, for files that were taken in by their path; deeper ones are named in one line."""
-_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))})
+_RESERVED = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))}
+)
 """What Windows takes for devices, with any suffix."""
 _LOCK_S = 60
 
@@ -84,20 +86,31 @@ def _safe_character(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cf":
         return ""  # what is not seen, or turns the direction of writing
-    return "_" if character in '<>:"/\\|?*' or category in {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"} else character
+    return (
+        "_"
+        if character in '<>:"/\\|?*' or category in {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
+        else character
+    )
 
 
 class _Tree:
     """Gives every file a place of its own, also where letter case does not count."""
 
     def __init__(self) -> None:
-        self._taken: dict[tuple[str, ...], tuple[str, bool]] = {(_LIST,): (_LIST, False), (_README.casefold(),): (_README, False)}
+        self._taken: dict[tuple[str, ...], tuple[str, bool]] = {
+            (_LIST,): (_LIST, False),
+            (_README.casefold(),): (_README, False),
+        }
         """For each folded path its spelling, and whether it is a folder."""
         self._owners: dict[tuple[str, ...], str] = {}
 
     def folder(self, above: tuple[str, ...], name: str, *, sole: str = "") -> tuple[str, ...]:
         """Return the folder of this name; with *sole* one that no other has, told apart by it."""
-        for spelling in (name, f"{name} ({sole[-6:]})" if sole else f"{name}~", f"{name} ({sole})~"):
+        for spelling in (
+            name,
+            f"{name} ({sole[-6:]})" if sole else f"{name}~",
+            f"{name} ({sole})~",
+        ):
             key = self._key((*above, spelling))
             known, is_folder = self._taken.setdefault(key, (spelling, True))
             if is_folder and (not sole or self._owners.setdefault(key, sole) == sole):
@@ -107,7 +120,11 @@ class _Tree:
     def file(self, above: tuple[str, ...], name: str, artifact_id: str) -> tuple[str, ...]:
         """Return the path of a new file."""
         stem, suffix = os.path.splitext(name)
-        for spelling in (name, f"{stem} ({artifact_id[-6:]}){suffix}", f"{stem} ({artifact_id}){suffix}"):
+        for spelling in (
+            name,
+            f"{stem} ({artifact_id[-6:]}){suffix}",
+            f"{stem} ({artifact_id}){suffix}",
+        ):
             key = self._key((*above, spelling))
             if key not in self._taken:
                 self._taken[key] = (spelling, False)
@@ -119,14 +136,24 @@ class _Tree:
         return tuple(unicodedata.normalize("NFC", part.casefold()) for part in path)
 
 
-def arrange(artifacts: Iterable[Artifact], session_names: Mapping[str, str], task_names: Mapping[str, str]) -> dict[str, Artifact]:
+def arrange(
+    artifacts: Iterable[Artifact], session_names: Mapping[str, str], task_names: Mapping[str, str]
+) -> dict[str, Artifact]:
     """Return the artifact for each path, with forward slashes: session, task, title. The same records give the same paths."""
     tree = _Tree()
     places = {}
     for artifact in artifacts:
-        above = tree.folder((), safe_name(session_names.get(artifact.session_id, artifact.session_id)), sole=artifact.session_id)
+        above = tree.folder(
+            (),
+            safe_name(session_names.get(artifact.session_id, artifact.session_id)),
+            sole=artifact.session_id,
+        )
         if artifact.task_id is not None:
-            above = tree.folder(above, safe_name(task_names.get(artifact.task_id, artifact.task_id)), sole=artifact.task_id)
+            above = tree.folder(
+                above,
+                safe_name(task_names.get(artifact.task_id, artifact.task_id)),
+                sole=artifact.task_id,
+            )
         *folders, name = _title_parts(artifact)
         for folder in folders:
             above = tree.folder(above, folder)
@@ -135,7 +162,11 @@ def arrange(artifacts: Iterable[Artifact], session_names: Mapping[str, str], tas
 
 
 def _title_parts(artifact: Artifact) -> list[str]:
-    parts = [part for part in artifact.title.split("/") if part not in {"", ".", ".."}] if artifact.kind == "file" else [artifact.title]
+    parts = (
+        [part for part in artifact.title.split("/") if part not in {"", ".", ".."}]
+        if artifact.kind == "file"
+        else [artifact.title]
+    )
     if not 0 < len(parts) <= _DEPTH:
         parts = ["_".join(parts)]
     stem, suffix = os.path.splitext(parts[-1])
@@ -150,7 +181,9 @@ def _title_parts(artifact: Artifact) -> list[str]:
 # --- writing ----------------------------------------------------------------------
 
 
-def export(root: Path, places: Mapping[str, Artifact], content: ContentStore, *, lock: Path) -> Exported:
+def export(
+    root: Path, places: Mapping[str, Artifact], content: ContentStore, *, lock: Path
+) -> Exported:
     """Make the folder hold exactly these artifacts, beside what a person has put there under names of their own.
 
     What is as it should be is left as it is. A damaged content is a problem of its own file only.
@@ -165,7 +198,9 @@ def export(root: Path, places: Mapping[str, Artifact], content: ContentStore, *,
         with _translating(root), FileLock(lock, timeout=_LOCK_S):
             return _Writing(root, content).run(places)
     except Timeout as exc:
-        raise StoreUnavailableError(str(root), "another process has been exporting for a minute") from exc
+        raise StoreUnavailableError(
+            str(root), "another process has been exporting for a minute"
+        ) from exc
 
 
 class _Writing:
@@ -177,22 +212,40 @@ class _Writing:
 
     def _open(self) -> dict[str, list[Any]]:
         if self._root.exists() and not self._is_ours():
-            raise InvalidInputError("path", f"{str(self._root)!r} holds other things; give a new or empty folder")
+            raise InvalidInputError(
+                "path", f"{str(self._root)!r} holds other things; give a new or empty folder"
+            )
         self._root.mkdir(parents=True, exist_ok=True)
-        for left in self._root.glob(_PART + "*"):  # by one that was killed: there is only one at a time
+        for left in self._root.glob(
+            _PART + "*"
+        ):  # by one that was killed: there is only one at a time
             left.unlink()
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             made = json.loads((self._root / _LIST).read_text("utf-8"))["files"]
-            return {str(name): list(entry) for name, entry in made.items() if not {"", ".", ".."} & set(name.split("/"))}
+            return {
+                str(name): list(entry)
+                for name, entry in made.items()
+                if not {"", ".", ".."} & set(name.split("/"))
+            }
         return {}
 
     def _is_ours(self) -> bool:
-        return self._root.is_dir() and ((self._root / _LIST).is_file() or all(path.name.startswith(_PART) for path in self._root.iterdir()))
+        return self._root.is_dir() and (
+            (self._root / _LIST).is_file()
+            or all(path.name.startswith(_PART) for path in self._root.iterdir())
+        )
 
     def run(self, places: Mapping[str, Artifact]) -> Exported:
         entries = {name: _entry(artifact) for name, artifact in places.items()}
         # Before they are made: whoever comes after a kill must know them for ours.
-        self._note(self._made | {name: entry for name, entry in entries.items() if not os.path.lexists(self._root / name)})
+        self._note(
+            self._made
+            | {
+                name: entry
+                for name, entry in entries.items()
+                if not os.path.lexists(self._root / name)
+            }
+        )
         self._write_text(_README, _NOTE)
         problems, written, unchanged = [], 0, 0
         now: dict[str, list[Any]] = {}
@@ -206,7 +259,9 @@ class _Writing:
                 written, now[name] = written + 1, entry
             except (StoreError, InvalidInputError) as exc:
                 problems.append(f"{name}: {exc}")
-        removed = sum(self._remove(name, entry) for name, entry in self._made.items() if name not in now)
+        removed = sum(
+            self._remove(name, entry) for name, entry in self._made.items() if name not in now
+        )
         self._note(now)
         return Exported(self._root, written, unchanged, removed, tuple(problems))
 
@@ -220,7 +275,10 @@ class _Writing:
     def _write(self, name: str, artifact: Artifact, entry: list[Any]) -> None:
         place = self._root / name
         if name not in self._made and os.path.lexists(place):
-            raise InvalidInputError("path", "something else stands there; move it away, and it will be written the next time")
+            raise InvalidInputError(
+                "path",
+                "something else stands there; move it away, and it will be written the next time",
+            )
         self._make_folders(place)
         with self._temporary() as temporary:
             with self._content.open(artifact.digest) as source, temporary.open("xb") as target:
@@ -250,11 +308,18 @@ class _Writing:
             os.replace(temporary, self._root / name)
 
     def _note(self, made: Mapping[str, list[Any]]) -> None:
-        self._write_text(_LIST, json.dumps({"made_by": "vespera_orchestrator", "files": made}, ensure_ascii=False, indent=0))
+        self._write_text(
+            _LIST,
+            json.dumps(
+                {"made_by": "vespera_orchestrator", "files": made}, ensure_ascii=False, indent=0
+            ),
+        )
 
     def _remove(self, name: str, entry: list[Any]) -> bool:
         place = self._root / name
-        if place.parent.resolve() != self._root.resolve() / Path(name).parent or not self._is_as_made(name, entry):
+        if place.parent.resolve() != self._root.resolve() / Path(
+            name
+        ).parent or not self._is_as_made(name, entry):
             return False  # somebody has made it their own
         place.unlink()
         for folder in place.relative_to(self._root).parents[:-1]:
@@ -264,7 +329,11 @@ class _Writing:
 
 
 def _entry(artifact: Artifact) -> list[Any]:
-    return [artifact.digest, artifact.size_bytes, int(artifact.created_at.timestamp() * 1_000_000) * 1000]
+    return [
+        artifact.digest,
+        artifact.size_bytes,
+        int(artifact.created_at.timestamp() * 1_000_000) * 1000,
+    ]
 
 
 @contextmanager

@@ -122,7 +122,11 @@ def upstream(store: Store, task: Task, most: int | None = None) -> dict[str, int
     queue = deque([(task, 1)])
     while queue and (most is None or len(seen) < most):
         at, steps = queue.popleft()
-        below = store.tasks(TaskQuery(session_id=at.session_id, parent_task_id=at.id, limit=most, include_archived=True))
+        below = store.tasks(
+            TaskQuery(
+                session_id=at.session_id, parent_task_id=at.id, limit=most, include_archived=True
+            )
+        )
         for other in [*store.situation(at.id).needed.values(), *below]:
             if other.id not in seen and other.id != task.id:
                 seen[other.id] = steps
@@ -147,7 +151,9 @@ class Surroundings:
         """Look around."""
         siblings = _siblings(store, task) if task is not None else frozenset()
         near = upstream(store, task, _MOST_UPSTREAM) if task is not None else {}
-        return cls(task, near, siblings, session.id if session else None, _ancestors(store, session))
+        return cls(
+            task, near, siblings, session.id if session else None, _ancestors(store, session)
+        )
 
     def nearness(self, artifact: Artifact) -> tuple[str, float]:
         """Return the word for where *artifact* is from, and what that counts."""
@@ -166,13 +172,21 @@ class Surroundings:
 def _siblings(store: Store, task: Task) -> frozenset[str]:
     if task.parent_task_id is None:
         return frozenset()
-    found = store.tasks(TaskQuery(session_id=task.session_id, parent_task_id=task.parent_task_id, limit=_MOST_UPSTREAM))
+    found = store.tasks(
+        TaskQuery(
+            session_id=task.session_id, parent_task_id=task.parent_task_id, limit=_MOST_UPSTREAM
+        )
+    )
     return frozenset(other.id for other in found if other.id != task.id)
 
 
 def _ancestors(store: Store, session: Session | None) -> tuple[str, ...]:
     found: list[str] = []
-    while session is not None and session.parent_session_id is not None and len(found) < _MOST_ANCESTORS:
+    while (
+        session is not None
+        and session.parent_session_id is not None
+        and len(found) < _MOST_ANCESTORS
+    ):
         found.append(session.parent_session_id)
         session = store.find_session(session.parent_session_id)
     return tuple(found)
@@ -201,24 +215,36 @@ def candidates(
         budget_tokens: For how much there is room.
     """
     best = max((entry.score for entry in ranked), default=0.0)
-    relevance = {entry.passage.artifact_id: max(0.0, entry.score / best) if best > 0 else 0.0 for entry in ranked}
+    relevance = {
+        entry.passage.artifact_id: max(0.0, entry.score / best) if best > 0 else 0.0
+        for entry in ranked
+    }
     found: list[ContextPassage] = []
     for artifact_id, text in texts.items():
         whole = len(text) <= budget_tokens * CHARS_PER_TOKEN * _WHOLE
         if whole or artifact_id not in relevance:
             given = text if whole else text[: int(budget_tokens * CHARS_PER_TOKEN * _WHOLE)]
-            found += _weighed(records[artifact_id], [(0, given)], relevance.get(artifact_id, 0.0), around, now)
+            found += _weighed(
+                records[artifact_id], [(0, given)], relevance.get(artifact_id, 0.0), around, now
+            )
             relevance.pop(artifact_id, None)
     for entry in ranked:
         record = records.get(entry.passage.artifact_id)
         if record is not None and record.id in relevance:
-            slices = [(passage.start, passage.text) for passage in (entry.passage, *entry.others)[:_PASSAGES_EACH]]
+            slices = [
+                (passage.start, passage.text)
+                for passage in (entry.passage, *entry.others)[:_PASSAGES_EACH]
+            ]
             found += _weighed(record, slices, relevance[record.id], around, now)
     return sorted(found, key=lambda passage: -passage.score)
 
 
 def _weighed(
-    artifact: Artifact, slices: Iterable[tuple[int, str]], relevance: float, around: Surroundings, now: datetime
+    artifact: Artifact,
+    slices: Iterable[tuple[int, str]],
+    relevance: float,
+    around: Surroundings,
+    now: datetime,
 ) -> Iterator[ContextPassage]:
     where, bonus = around.nearness(artifact)
     age_s = max(0.0, (now - artifact.created_at).total_seconds())
@@ -226,7 +252,15 @@ def _weighed(
     score *= 0.5 if artifact.kind in _ASIDE else 1.0
     for start, text in slices:
         yield ContextPassage(
-            text, artifact.id, artifact.title, artifact.version, artifact.task_id, start, start + len(text), where, round(score, 6)
+            text,
+            artifact.id,
+            artifact.title,
+            artifact.version,
+            artifact.task_id,
+            start,
+            start + len(text),
+            where,
+            round(score, 6),
         )
         score *= _FURTHER
 

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 20_000
 _SHOWN_IMAGE_BYTES = 4_000_000
 """A larger image would stand in the notebook's file for good."""
-_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "image/avif", "image/bmp"})
+_IMAGES = frozenset(
+    {
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "image/svg+xml",
+        "image/avif",
+        "image/bmp",
+    }
+)
 _COMPARED_LINES = 20_000
 _COMPARED_BYTES = 8_000_000
 """More would take minutes to compare."""
@@ -30,24 +40,45 @@ class ArtifactList(list[Artifact]):
     def __str__(self) -> str:
         rows = [_cells(artifact) for artifact in self]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
 
     def _repr_html_(self) -> str:
         return _html_table(_HEAD, [_cells(artifact) for artifact in self])
 
 
 def _cells(artifact: Artifact) -> tuple[str, ...]:
-    marks = ", ".join(word for word, holds in (("partial", artifact.partial), ("superseded", artifact.superseded)) if holds)
+    marks = ", ".join(
+        word
+        for word, holds in (("partial", artifact.partial), ("superseded", artifact.superseded))
+        if holds
+    )
     title = " ".join(artifact.title.split()) + (f" ({marks})" if marks else "")
     return (
-        *(title if len(title) <= 80 else title[:79] + "…", f"v{artifact.version}", artifact.kind, artifact.media_type),  # noqa: PLR2004 - fits a line
-        *(f"{artifact.size_bytes:,}", artifact.agent or "", f"{artifact.created_at:%Y-%m-%d %H:%M}", artifact.id),
+        *(
+            title if len(title) <= 80 else title[:79] + "…",  # noqa: PLR2004
+            f"v{artifact.version}",
+            artifact.kind,
+            artifact.media_type,
+        ),
+        *(
+            f"{artifact.size_bytes:,}",
+            artifact.agent or "",
+            f"{artifact.created_at:%Y-%m-%d %H:%M}",
+            artifact.id,
+        ),
     )
 
 
 def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f'<{tag} style="text-align:left">{escape(cell)}</{tag}>' for cell in cells) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(f'<{tag} style="text-align:left">{escape(cell)}</{tag}>' for cell in cells)
+            + "</tr>"
+        )
 
     return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
 
@@ -61,7 +92,11 @@ class Shown:
     """The beginning of it, for what is too large to be shown."""
 
     def __str__(self) -> str:
-        return f"{self.artifact}\n\n{self._text()}" if is_text(self.artifact.media_type) else str(self.artifact)
+        return (
+            f"{self.artifact}\n\n{self._text()}"
+            if is_text(self.artifact.media_type)
+            else str(self.artifact)
+        )
 
     def __repr__(self) -> str:
         return str(self)
@@ -91,15 +126,26 @@ class Shown:
 
 def shown_bytes(artifact: Artifact) -> int:
     """Return how much of the content is needed to show it."""
-    return _SHOWN_IMAGE_BYTES if artifact.media_type in _IMAGES else 4 * _SHOWN_CHARACTERS if is_text(artifact.media_type) else 0
+    return (
+        _SHOWN_IMAGE_BYTES
+        if artifact.media_type in _IMAGES
+        else 4 * _SHOWN_CHARACTERS
+        if is_text(artifact.media_type)
+        else 0
+    )
 
 
 def comparable(*artifacts: Artifact) -> bool:
     """Tell whether the contents can be compared line by line within a moment."""
-    return all(is_text(artifact.media_type) and artifact.size_bytes <= _COMPARED_BYTES for artifact in artifacts)
+    return all(
+        is_text(artifact.media_type) and artifact.size_bytes <= _COMPARED_BYTES
+        for artifact in artifacts
+    )
 
 
-def difference(before: Artifact, after: Artifact, old: bytes, new: bytes, *, context_lines: int) -> str:
+def difference(
+    before: Artifact, after: Artifact, old: bytes, new: bytes, *, context_lines: int
+) -> str:
     """Return a unified diff of two texts; empty when they are the same."""
     import difflib
 
@@ -107,16 +153,23 @@ def difference(before: Artifact, after: Artifact, old: bytes, new: bytes, *, con
     if max(map(len, lines)) > _COMPARED_LINES:
         return summary(before, after)
     found = difflib.unified_diff(lines[0], lines[1], _named(before), _named(after), n=context_lines)
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found
+    )
 
 
 def summary(before: Artifact, after: Artifact) -> str:
     """Say in a line how two contents differ that cannot be compared line by line; empty when they are the same."""
     if before.digest == after.digest:
         return ""
-    sides = [f"{a.media_type}, {a.size_bytes:,} bytes, sha256 {a.digest[:12]}" if a.digest else "nothing" for a in (before, after)]
+    sides = [
+        f"{a.media_type}, {a.size_bytes:,} bytes, sha256 {a.digest[:12]}" if a.digest else "nothing"
+        for a in (before, after)
+    ]
     return f"--- {_named(before)}\n+++ {_named(after)}\n{sides[0]} -> {sides[1]}\n"
 
 
 def _named(artifact: Artifact) -> str:
-    return f"{' '.join(artifact.title.split())} v{artifact.version}" + (f" ({artifact.id})" if artifact.digest else "")
+    return f"{' '.join(artifact.title.split())} v{artifact.version}" + (
+        f" ({artifact.id})" if artifact.digest else ""
+    )

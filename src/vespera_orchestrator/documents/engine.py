@@ -12,9 +12,29 @@ import attrs
 
 from vespera_orchestrator._model import DocumentVersion, TaskStatus, utcnow
 from vespera_orchestrator.documents.rendering import Renderer, template_files
-from vespera_orchestrator.documents.sections import MarkerError, begin_marker, bodies, end_marker, framed, parse, replace
-from vespera_orchestrator.documents.sources import PROJECT_TYPES, Material, ProjectType, Reader, gather, project_type
-from vespera_orchestrator.errors import DocumentError, DocumentUpdateError, InvalidInputError, SessionNotFoundError
+from vespera_orchestrator.documents.sections import (
+    MarkerError,
+    begin_marker,
+    bodies,
+    end_marker,
+    framed,
+    parse,
+    replace,
+)
+from vespera_orchestrator.documents.sources import (
+    PROJECT_TYPES,
+    Material,
+    ProjectType,
+    Reader,
+    gather,
+    project_type,
+)
+from vespera_orchestrator.errors import (
+    DocumentError,
+    DocumentUpdateError,
+    InvalidInputError,
+    SessionNotFoundError,
+)
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
@@ -54,7 +74,10 @@ class UpdateReport:
     """Whether another process was at it, so that this update was left to the next caller."""
 
     def __str__(self) -> str:
-        lines = [f"{v.path}: your edit inside a section is kept as version {v.version}, then the section was replaced" for v in self.kept]
+        lines = [
+            f"{v.path}: your edit inside a section is kept as version {v.version}, then the section was replaced"
+            for v in self.kept
+        ]
         lines += [f"{v.path}: up to date, version {v.version}" for v in self.written]
         lines += [*self.notes, *map(str, self.errors)]
         return "\n".join(lines) or "documents: nothing to change"
@@ -91,7 +114,11 @@ class _Examined:
 
     @property
     def changes(self) -> bool:
-        return self.error is None and not self.missing and (self.bytes is None or self.text != self.wanted)
+        return (
+            self.error is None
+            and not self.missing
+            and (self.bytes is None or self.text != self.wanted)
+        )
 
 
 class Documents:
@@ -145,7 +172,12 @@ class Documents:
             return UpdateReport()
         with self._alone() as held:
             if not held:
-                return UpdateReport(notes=("documents: another process is updating them; the next update looks again",), busy=True)
+                return UpdateReport(
+                    notes=(
+                        "documents: another process is updating them; the next update looks again",
+                    ),
+                    busy=True,
+                )
             return self._updated(kind, current)
 
     def catch_up(self) -> UpdateReport:
@@ -185,7 +217,9 @@ class Documents:
         return report
 
     def _round(self, kind: ProjectType, session: Session) -> UpdateReport:
-        seq = self._store.last_seq()  # before anything is read: what comes later is for the next round
+        seq = (
+            self._store.last_seq()
+        )  # before anything is read: what comes later is for the next round
         examined, notes = self._examine(kind)
         report = UpdateReport(notes=notes)
         for one in examined:
@@ -203,8 +237,15 @@ class Documents:
         if not one.changes:
             return UpdateReport(notes=one.notes)
         if self._read(one.path) != one.bytes:
-            raise DocumentUpdateError(one.path, "was saved by somebody else just now and left as it is; update again to take that in")
-        kept = (self._pin(one.path, one.bytes, seq, session_id),) if one.edited and one.bytes is not None else ()
+            raise DocumentUpdateError(
+                one.path,
+                "was saved by somebody else just now and left as it is; update again to take that in",
+            )
+        kept = (
+            (self._pin(one.path, one.bytes, seq, session_id),)
+            if one.edited and one.bytes is not None
+            else ()
+        )
         version = self._record(one.path, one.wanted.encode(), seq, session_id)
         self._write(one.path, one.wanted)
         return UpdateReport((version,), kept, one.notes)
@@ -240,7 +281,9 @@ class Documents:
                 "What should stay belongs outside of the marker lines"
             )
         if one.stale:
-            found.append(f"{one.path}: {_named(one.stale)} can be brought up to date; orch.documents.update() does it")
+            found.append(
+                f"{one.path}: {_named(one.stale)} can be brought up to date; orch.documents.update() does it"
+            )
         return found
 
     def _examine(self, kind: ProjectType) -> tuple[list[_Examined], tuple[str, ...]]:
@@ -250,7 +293,9 @@ class Documents:
         linked = record.error is None and (record.bytes is None or kind.log in bodies(record.text))
         material = gather(self._store, kind, Reader(self._content, self._analysed), linked=linked)
         renderer = self._rendering(kind)
-        return [self._compared(found[path], name, material, renderer) for path, name in paths.items()], material.notes
+        return [
+            self._compared(found[path], name, material, renderer) for path, name in paths.items()
+        ], material.notes
 
     def _found(self, path: str) -> _Examined:
         """Read a document as it is."""
@@ -261,9 +306,17 @@ class Documents:
         except DocumentUpdateError as exc:
             return _Examined(path, None, error=exc)
         except UnicodeDecodeError:
-            return _Examined(path, None, error=DocumentUpdateError(path, "is not UTF-8 and was left as it is; save it as UTF-8"))
+            return _Examined(
+                path,
+                None,
+                error=DocumentUpdateError(
+                    path, "is not UTF-8 and was left as it is; save it as UTF-8"
+                ),
+            )
         except MarkerError as exc:
-            return _Examined(path, None, error=DocumentUpdateError(path, f"was left as it is, {exc}"))
+            return _Examined(
+                path, None, error=DocumentUpdateError(path, f"was left as it is, {exc}")
+            )
         return _Examined(path, raw, text)
 
     def _rendering(self, kind: ProjectType) -> Renderer:
@@ -274,7 +327,9 @@ class Documents:
             self._renderer = stamps, Renderer(overrides)
         return self._renderer[1]
 
-    def _compared(self, one: _Examined, name: str, material: Material, renderer: Renderer) -> _Examined:
+    def _compared(
+        self, one: _Examined, name: str, material: Material, renderer: Renderer
+    ) -> _Examined:
         """Work out what a document should say, and what was done to it meanwhile."""
         if one.error is not None:
             return one
@@ -286,26 +341,46 @@ class Documents:
             return attrs.evolve(one, wanted=framed(fresh), notes=self._gone(one.path))
         wanted, present = bodies(fresh), bodies(one.text)
         if not wanted.keys() & present.keys():
-            return attrs.evolve(one, missing=tuple(wanted), notes=(f"{one.path} is your own and was left as it is",))
-        differing = [section for section, body in present.items() if section in wanted and body != wanted[section]]
-        edited = tuple(section for section in differing if not self._is_ours(one.path, section, present[section]))
+            return attrs.evolve(
+                one, missing=tuple(wanted), notes=(f"{one.path} is your own and was left as it is",)
+            )
+        differing = [
+            section
+            for section, body in present.items()
+            if section in wanted and body != wanted[section]
+        ]
+        edited = tuple(
+            section
+            for section in differing
+            if not self._is_ours(one.path, section, present[section])
+        )
         stale = tuple(section for section in differing if section not in edited)
         unknown = tuple(
             f"{one.path}: section {section!r} is none that its template knows; it was left as it is"
             for section in present
             if section not in wanted
         )
-        return attrs.evolve(one, wanted=replace(one.text, wanted), edited=edited, stale=stale, notes=unknown)
+        return attrs.evolve(
+            one, wanted=replace(one.text, wanted), edited=edited, stale=stale, notes=unknown
+        )
 
     def _gone(self, path: str) -> tuple[str, ...]:
         versions = self.versions(path)
-        return (f"{path} was gone and is made anew; version {versions[-1].version} has what stood there",) if versions else ()
+        return (
+            (
+                f"{path} was gone and is made anew; version {versions[-1].version} has what stood there",
+            )
+            if versions
+            else ()
+        )
 
     def _is_ours(self, path: str, section: str, body: str) -> bool:
         """Tell whether *body* is what an update wrote, now or at any time (a checkout may have brought an old file back)."""
         if not body:
             return True
-        return any(self._bodies(version).get(section) == body for version in reversed(self.versions(path)))
+        return any(
+            self._bodies(version).get(section) == body for version in reversed(self.versions(path))
+        )
 
     def _bodies(self, version: DocumentVersion) -> dict[str, str]:
         try:
@@ -321,7 +396,9 @@ class Documents:
         Args:
             path: The document: ``docs/changelog.md``, ``changelog.md``, or the absolute path.
         """
-        return sorted(self._store.document_versions(self._name(path)), key=lambda version: version.version)
+        return sorted(
+            self._store.document_versions(self._name(path)), key=lambda version: version.version
+        )
 
     def read(self, version: DocumentVersion) -> str:
         """Return the text of a version, line ends as they were.
@@ -333,9 +410,13 @@ class Documents:
         try:
             return self._content.read(version.digest).decode()
         except UnicodeDecodeError as exc:
-            raise DocumentUpdateError(version.path, f"version {version.version} is not UTF-8") from exc
+            raise DocumentUpdateError(
+                version.path, f"version {version.version} is not UTF-8"
+            ) from exc
 
-    def restore(self, path: str | os.PathLike[str], version: int | DocumentVersion) -> DocumentVersion:
+    def restore(
+        self, path: str | os.PathLike[str], version: int | DocumentVersion
+    ) -> DocumentVersion:
         """Put the text of a version back as the file. What stands there before is kept as a version first.
 
         The sections follow the store again as soon as another task completes; what should stay belongs outside of them.
@@ -355,14 +436,20 @@ class Documents:
         number = version.version if isinstance(version, DocumentVersion) else version
         with self._alone() as held:
             if not held:
-                raise DocumentUpdateError(name, "another process is updating it; try again in a moment")
+                raise DocumentUpdateError(
+                    name, "another process is updating it; try again in a moment"
+                )
             versions = self.versions(name)
             wanted = next((v for v in versions if v.version == number), None)
             if wanted is None:
-                raise InvalidInputError("version", f"{name} has no version {number}; {_numbers(versions)}")
+                raise InvalidInputError(
+                    "version", f"{name} has no version {number}; {_numbers(versions)}"
+                )
             return self._restored(wanted, versions)
 
-    def _restored(self, wanted: DocumentVersion, versions: list[DocumentVersion]) -> DocumentVersion:
+    def _restored(
+        self, wanted: DocumentVersion, versions: list[DocumentVersion]
+    ) -> DocumentVersion:
         text = self.read(wanted)
         present = self._read(wanted.path)
         if present == text.encode() and versions[-1].digest == wanted.digest:
@@ -388,7 +475,9 @@ class Documents:
         if versions and versions[-1].digest == digest:
             return versions[-1]
         number = versions[-1].version + 1 if versions else 1
-        return self._store.put_document(DocumentVersion(path, number, digest, seq, utcnow()), session_id)
+        return self._store.put_document(
+            DocumentVersion(path, number, digest, seq, utcnow()), session_id
+        )
 
     # --- files --------------------------------------------------------------------
 
@@ -405,16 +494,24 @@ class Documents:
         """Return where a document lies, having made sure that writing there stays inside the project's ``docs/``."""
         parts = PurePath(path).parts
         if len(parts) != 2 or parts[0] != FOLDER or parts[1] == "..":  # noqa: PLR2004 - the folder and the file
-            raise DocumentUpdateError(path, f"is no file directly in {FOLDER}/; documents are kept nowhere else")
+            raise DocumentUpdateError(
+                path, f"is no file directly in {FOLDER}/; documents are kept nowhere else"
+            )
         place = self._scope.home.project / path
-        for part, wanted, what in ((place.parent, stat.S_ISDIR, "folder"), (place, stat.S_ISREG, "regular file")):
+        for part, wanted, what in (
+            (place.parent, stat.S_ISDIR, "folder"),
+            (place, stat.S_ISREG, "regular file"),
+        ):
             try:
                 mode = part.lstat().st_mode
             except FileNotFoundError:
                 break
             if not wanted(mode):
                 kind = "a symbolic link" if stat.S_ISLNK(mode) else f"no {what}"
-                raise DocumentUpdateError(path, f"{part} is {kind} and was not followed; put a {what} in its place, or {_TURN_OFF}")
+                raise DocumentUpdateError(
+                    path,
+                    f"{part} is {kind} and was not followed; put a {what} in its place, or {_TURN_OFF}",
+                )
         return place
 
     def _read(self, path: str) -> bytes | None:
@@ -423,7 +520,9 @@ class Documents:
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise DocumentUpdateError(path, f"cannot be read ({exc.strerror}); make it readable, or {_TURN_OFF}") from exc
+            raise DocumentUpdateError(
+                path, f"cannot be read ({exc.strerror}); make it readable, or {_TURN_OFF}"
+            ) from exc
 
     def _write(self, path: str, text: str) -> None:
         try:
@@ -434,7 +533,10 @@ class Documents:
             if mode is not None:
                 place.chmod(mode)
         except OSError as exc:
-            raise DocumentUpdateError(path, f"cannot be written ({exc.strerror}); make room or make it writable, or {_TURN_OFF}") from exc
+            raise DocumentUpdateError(
+                path,
+                f"cannot be written ({exc.strerror}); make room or make it writable, or {_TURN_OFF}",
+            ) from exc
 
     # --- one at a time, and only when needed --------------------------------------
 
@@ -468,7 +570,9 @@ class Documents:
         last = self._store.last_seq()
         if last == after:
             return True
-        if last < after or any(self._tells(event) for event in self._store.events(after, kinds=_TELLING, limit=None)):
+        if last < after or any(
+            self._tells(event) for event in self._store.events(after, kinds=_TELLING, limit=None)
+        ):
             return False
         self._seen[kind.name] = last
         return True
@@ -490,19 +594,26 @@ class Documents:
             state = json.loads(self._state_file.read_text("utf-8"))
             if state["layout"] != _LAYOUT:
                 return {}
-            return {name: {"seq": int(of["seq"]), "signature": dict(of["signature"])} for name, of in state["types"].items()}
+            return {
+                name: {"seq": int(of["seq"]), "signature": dict(of["signature"])}
+                for name, of in state["types"].items()
+            }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def _signature(self, kind: ProjectType) -> dict[str, Any]:
         """Return what changes when a document, a template or this package changes, without reading them."""
         documents = [self._scope.home.project / FOLDER / name for name in kind.documents]
-        code = [Path(__file__).with_name(name) for name in ("engine.py", "sources.py", "markdown.py")]
+        code = [
+            Path(__file__).with_name(name) for name in ("engine.py", "sources.py", "markdown.py")
+        ]
         watched = [*documents, *template_files(kind.documents, self._scope.home.templates), *code]
         return {"store": self._store.url} | {str(path): _stamp(path) for path in watched}
 
     def _save_state(self, kind: ProjectType, seq: int) -> None:
-        self._write_state(self._state() | {kind.name: {"seq": seq, "signature": self._signature(kind)}})
+        self._write_state(
+            self._state() | {kind.name: {"seq": seq, "signature": self._signature(kind)}}
+        )
 
     def _settle(self, path: str) -> None:
         """Let the file as it is now count as up to date, until there is news."""
@@ -536,7 +647,11 @@ def _named(sections: tuple[str, ...]) -> str:
 
 
 def _numbers(versions: list[DocumentVersion]) -> str:
-    return f"those there are: 1 to {versions[-1].version}" if versions else "nothing is recorded of it yet"
+    return (
+        f"those there are: 1 to {versions[-1].version}"
+        if versions
+        else "nothing is recorded of it yet"
+    )
 
 
 def _own(path: str, missing: tuple[str, ...]) -> str:

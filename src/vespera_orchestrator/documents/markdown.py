@@ -72,7 +72,11 @@ def quote(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return text if text.isascii() and text.isprintable() else _LONE.sub("\ufffd", _UNSEEN.sub("", text))
+    return (
+        text
+        if text.isascii() and text.isprintable()
+        else _LONE.sub("\ufffd", _UNSEEN.sub("", text))
+    )
 
 
 def plain(text: str) -> str:
@@ -120,12 +124,18 @@ class Part:
 def parts(text: str) -> list[Part]:
     """Return every headed part of *text*, in order; a part also contains its sub-parts."""
     lines = plain(text).split("\n")
-    heads = [(i, m) for i, (line, role) in enumerate(_roles(lines)) if role == "text" and (m := _HEADING.fullmatch(line))]
+    heads = [
+        (i, m)
+        for i, (line, role) in enumerate(_roles(lines))
+        if role == "text" and (m := _HEADING.fullmatch(line))
+    ]
     found = []
     for position, (start, head) in enumerate(heads):
         following = (heads[k] for k in range(position + 1, len(heads)))
         end = next((i for i, other in following if len(other[1]) <= len(head[1])), len(lines))
-        found.append(Part(_title(head[2]), start, end, "\n".join(lines[start + 1 : end]).strip("\n")))
+        found.append(
+            Part(_title(head[2]), start, end, "\n".join(lines[start + 1 : end]).strip("\n"))
+        )
     return found
 
 

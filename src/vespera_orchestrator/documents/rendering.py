@@ -42,7 +42,9 @@ class Renderer:
         from jinja2.sandbox import SandboxedEnvironment
 
         return SandboxedEnvironment(
-            loader=ChoiceLoader([FileSystemLoader(self._overrides), PackageLoader("vespera_orchestrator.documents")]),
+            loader=ChoiceLoader(
+                [FileSystemLoader(self._overrides), PackageLoader("vespera_orchestrator.documents")]
+            ),
             undefined=StrictUndefined,
             autoescape=False,  # the output is Markdown, and the material is escaped for it
             trim_blocks=True,
@@ -58,16 +60,16 @@ class Renderer:
         """
         name = document + SUFFIX
         try:
-            text = self._environment.get_template(name).render(attrs.asdict(material, recurse=False))
+            text = self._environment.get_template(name).render(
+                attrs.asdict(material, recurse=False)
+            )
             sections = parse(text)
         except MarkerError as exc:
             raise TemplateError(name, 0, f"makes a document with damaged markers: {exc}") from exc
         except Exception as exc:  # a template can raise anything: jinja2's own, TypeError, ZeroDivisionError, RecursionError, OSError
             raise self._translated(name, exc) from exc
         if not sections:
-            reason = (
-                "makes a document without a section; put what should be kept up to date between marker lines, see the packaged template"
-            )
+            reason = "makes a document without a section; put what should be kept up to date between marker lines, see the packaged template"
             raise TemplateError(name, 0, reason)
         return text
 
@@ -75,10 +77,21 @@ class Renderer:
         from jinja2 import TemplateNotFound, TemplateSyntaxError
 
         if isinstance(exc, TemplateSyntaxError):
-            return TemplateError(exc.name or name, exc.lineno, exc.message or "it cannot be understood")
+            return TemplateError(
+                exc.name or name, exc.lineno, exc.message or "it cannot be understood"
+            )
         # jinja2 rewrites tracebacks so that they point into the template.
-        places = [(Path(frame.filename), frame.lineno or 0) for frame in traceback.extract_tb(exc.__traceback__)]
-        inside = [(path.name, line) for path, line in places if path.parent in (self._overrides, PACKAGED)]
+        places = [
+            (Path(frame.filename), frame.lineno or 0)
+            for frame in traceback.extract_tb(exc.__traceback__)
+        ]
+        inside = [
+            (path.name, line) for path, line in places if path.parent in (self._overrides, PACKAGED)
+        ]
         where, line = inside[-1] if inside else (name, 0)
-        reason = f"there is no template {exc.name!r}" if isinstance(exc, TemplateNotFound) else f"{type(exc).__name__}: {exc}"
+        reason = (
+            f"there is no template {exc.name!r}"
+            if isinstance(exc, TemplateNotFound)
+            else f"{type(exc).__name__}: {exc}"
+        )
         return TemplateError(where, line, reason)

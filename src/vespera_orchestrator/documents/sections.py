@@ -64,18 +64,25 @@ def parse(text: str) -> tuple[Section, ...]:
         line = text.count("\n", 0, match.start()) + 1
         words = _WORDS.fullmatch(match[1])
         if words is None:
-            raise MarkerError(line, "this marker cannot be read; correct it, or indent it by a space if it is only an example")
+            raise MarkerError(
+                line,
+                "this marker cannot be read; correct it, or indent it by a space if it is only an example",
+            )
         if words[1] == "section":
             begun = _begin(words[2], line, match, found, begun)
         elif begun is None or begun.name != words[2]:
             raise MarkerError(
-                line, f"section {words[2]!r} ends here but does not begin before; delete this line, or put its beginning back"
+                line,
+                f"section {words[2]!r} ends here but does not begin before; delete this line, or put its beginning back",
             )
         else:
             found[begun.name] = attrs.evolve(begun, end=match.start())
             begun = None
     if begun is not None:
-        raise MarkerError(begun.line, f"section {begun.name!r} begins here and never ends; add the line {end_marker(begun.name)}")
+        raise MarkerError(
+            begun.line,
+            f"section {begun.name!r} begins here and never ends; add the line {end_marker(begun.name)}",
+        )
     return tuple(found.values())
 
 
@@ -87,13 +94,19 @@ def _markers(text: str) -> Iterator[re.Match[str]]:
             yield match
 
 
-def _begin(name: str, line: int, match: re.Match[str], found: Mapping[str, Section], begun: Section | None) -> Section:
+def _begin(
+    name: str, line: int, match: re.Match[str], found: Mapping[str, Section], begun: Section | None
+) -> Section:
     if begun is not None:
         raise MarkerError(
-            line, f"section {name!r} begins inside section {begun.name!r} of line {begun.line}; add {end_marker(begun.name)} before it"
+            line,
+            f"section {name!r} begins inside section {begun.name!r} of line {begun.line}; add {end_marker(begun.name)} before it",
         )
     if name in found:
-        raise MarkerError(line, f"section {name!r} stands here a second time, after line {found[name].line}; keep one of the two")
+        raise MarkerError(
+            line,
+            f"section {name!r} stands here a second time, after line {found[name].line}; keep one of the two",
+        )
     return Section(name, line, match.end(), match.end(), match[2])
 
 
@@ -131,7 +144,14 @@ def replace(text: str, contents: Mapping[str, str]) -> str:
         MarkerError: As for `parse`.
     """
     present = bodies(text)
-    return _filled(text, {name: content for name, content in contents.items() if present.get(name) != normal(content)})
+    return _filled(
+        text,
+        {
+            name: content
+            for name, content in contents.items()
+            if present.get(name) != normal(content)
+        },
+    )
 
 
 def framed(text: str) -> str:

@@ -108,7 +108,11 @@ class Source:
     @property
     def credit(self) -> str:
         """Where something comes from, in one phrase."""
-        return f"artifact `{self.id}`" + (f", task {self.task}" if self.task else "") + f", {self.date}"
+        return (
+            f"artifact `{self.id}`"
+            + (f", task {self.task}" if self.task else "")
+            + f", {self.date}"
+        )
 
 
 @attrs.frozen
@@ -222,7 +226,9 @@ class Reader:
     def text(self, artifact: Artifact) -> str:
         """Return the text of an artifact; empty when it is none, too large, or cannot be read."""
         if artifact.size_bytes > READ_BYTES:
-            self.notes.append(f"artifact {artifact.id} is larger than {READ_BYTES:,} bytes: it is listed, but was not read for its content")
+            self.notes.append(
+                f"artifact {artifact.id} is larger than {READ_BYTES:,} bytes: it is listed, but was not read for its content"
+            )
             return ""
         try:
             return self._content.read(artifact.digest).decode("utf-8-sig")
@@ -245,15 +251,23 @@ class Reader:
 
 
 def _is_prose(artifact: Artifact) -> bool:
-    return artifact.media_type.partition(";")[0] in ("text/markdown", "text/plain") and not _is_python(artifact)
+    return artifact.media_type.partition(";")[0] in (
+        "text/markdown",
+        "text/plain",
+    ) and not _is_python(artifact)
 
 
 def _is_python(artifact: Artifact) -> bool:
-    return artifact.media_type in ("text/x-python", "text/x-script.python") or artifact.title.endswith((".py", ".pyi"))
+    return artifact.media_type in (
+        "text/x-python",
+        "text/x-script.python",
+    ) or artifact.title.endswith((".py", ".pyi"))
 
 
 def _says(texts: Iterable[str], stems: tuple[str, ...]) -> bool:
-    return any(word.startswith(stems) for text in texts for word in re.findall(r"[^\W_]+", text.lower()))
+    return any(
+        word.startswith(stems) for text in texts for word in re.findall(r"[^\W_]+", text.lower())
+    )
 
 
 # --- gathering --------------------------------------------------------------
@@ -280,15 +294,24 @@ def gather(store: Store, kind: ProjectType, reader: Reader, *, linked: bool) -> 
         reader: Reads artifacts.
         linked: Whether the document with the log is ours, so that mentions of a task can link there.
     """
-    sessions = sorted((s for s in store.sessions(limit=None) if project_type(s, store) is kind), key=lambda s: (s.created_at, s.id))
+    sessions = sorted(
+        (s for s in store.sessions(limit=None) if project_type(s, store) is kind),
+        key=lambda s: (s.created_at, s.id),
+    )
     tasks: list[Task] = []
     saved: list[Artifact] = []
     for session in sessions:
-        query = TaskQuery(session_id=session.id, status=(TaskStatus.COMPLETED,), include_archived=True, limit=None)
+        query = TaskQuery(
+            session_id=session.id, status=(TaskStatus.COMPLETED,), include_archived=True, limit=None
+        )
         completed = store.tasks(query)
         ids = {task.id for task in completed}
         tasks += completed
-        saved += [a for a in store.artifacts(session_id=session.id) if not a.partial and (a.task_id is None or a.task_id in ids)]
+        saved += [
+            a
+            for a in store.artifacts(session_id=session.id)
+            if not a.partial and (a.task_id is None or a.task_id in ids)
+        ]
     tasks.sort(key=lambda task: task.ended_at or task.updated_at)
     saved.sort(key=lambda artifact: artifact.created_at)
     return _Gathering(kind, reader, tasks, saved, linked=linked).material()
@@ -297,13 +320,25 @@ def gather(store: Store, kind: ProjectType, reader: Reader, *, linked: bool) -> 
 class _Gathering:
     """One pass over the completed work, the oldest first."""
 
-    def __init__(self, kind: ProjectType, reader: Reader, tasks: Sequence[Task], saved: Sequence[Artifact], *, linked: bool) -> None:
+    def __init__(
+        self,
+        kind: ProjectType,
+        reader: Reader,
+        tasks: Sequence[Task],
+        saved: Sequence[Artifact],
+        *,
+        linked: bool,
+    ) -> None:
         self.kind = kind
         self.reader = reader
         self.tasks = tasks
         self.saved = saved
         latest = {artifact.title: artifact.id for artifact in saved if artifact.kind == "file"}
-        self.read = [artifact for artifact in saved if artifact.kind != "file" or latest[artifact.title] == artifact.id]
+        self.read = [
+            artifact
+            for artifact in saved
+            if artifact.kind != "file" or latest[artifact.title] == artifact.id
+        ]
         told = {task.id for task in tasks[-LOG_ENTRIES:]} if linked else set()
         self.links = {task.id: self._link(task, linked=task.id in told) for task in tasks}
         self.sources = {artifact.id: self._source(artifact) for artifact in saved}
@@ -311,14 +346,18 @@ class _Gathering:
     def material(self) -> Material:
         software = self.kind.name == "software_development"
         latest = self._by_task()[-LOG_ENTRIES:]
-        excerpts = {topic: self._excerpts(topic, stems) for topic, stems in self.kind.topics.items()}
+        excerpts = {
+            topic: self._excerpts(topic, stems) for topic, stems in self.kind.topics.items()
+        }
         return Material(
             entries=tuple(self._entry(task, artifacts) for task, artifacts in reversed(latest)),
             older=len(self.tasks) - len(latest),
             modules=self._modules() if software else (),
             excerpts={topic: found[-EXCERPTS:] for topic, found in excerpts.items()},
             earlier={topic: max(0, len(found) - EXCERPTS) for topic, found in excerpts.items()},
-            citations=self._citations(self.kind.topics["literature"]) if "literature" in self.kind.topics else (),
+            citations=self._citations(self.kind.topics["literature"])
+            if "literature" in self.kind.topics
+            else (),
             see_also=tuple((title_of(name), name) for name in self.kind.documents),
             notes=tuple(dict.fromkeys(self.reader.notes)),
         )
@@ -328,7 +367,12 @@ class _Gathering:
 
     def _source(self, artifact: Artifact) -> Source:
         title = inline(artifact.title) or "(untitled)"
-        return Source(artifact.id, title, f"{artifact.created_at:%Y-%m-%d}", self.links.get(artifact.task_id or "", ""))
+        return Source(
+            artifact.id,
+            title,
+            f"{artifact.created_at:%Y-%m-%d}",
+            self.links.get(artifact.task_id or "", ""),
+        )
 
     def _by_task(self) -> list[tuple[Task, list[Artifact]]]:
         grouped: dict[str, list[Artifact]] = {task.id: [] for task in self.tasks}
@@ -357,7 +401,10 @@ class _Gathering:
             path = PurePosixPath(artifact.title.replace("\\", "/"))
             shown = attrs.evolve(self.sources[artifact.id], title=code(path.name))
             by_folder.setdefault(str(path.parent), []).append(shown)
-        return tuple(Folder(code(name if name != "." else "./"), tuple(inside)) for name, inside in by_folder.items())
+        return tuple(
+            Folder(code(name if name != "." else "./"), tuple(inside))
+            for name, inside in by_folder.items()
+        )
 
     # what stands in the artifacts
 
@@ -382,13 +429,19 @@ class _Gathering:
                 if _is_public(artifact.title):
                     found[artifact.title] = self._module(artifact, "python", lambda text: text)
             elif _is_prose(artifact) and _says((artifact.kind,), ("api", "code")):
-                module = self._module(artifact, "fences", lambda text: "\n".join(fences(text, frozenset({"python", "py"}))))
+                module = self._module(
+                    artifact,
+                    "fences",
+                    lambda text: "\n".join(fences(text, frozenset({"python", "py"}))),
+                )
                 if module.definitions or module.problem:
                     found[artifact.title] = module
         return tuple(found[title] for title in sorted(found))
 
     def _module(self, artifact: Artifact, what: str, python_of: Callable[[str], str]) -> Module:
-        doc, definitions, problem = self.reader.once(artifact, what, lambda text: read_python(python_of(text)))
+        doc, definitions, problem = self.reader.once(
+            artifact, what, lambda text: read_python(python_of(text))
+        )
         return Module(code(artifact.title), doc, definitions, problem, self.sources[artifact.id])
 
     def _citations(self, stems: tuple[str, ...]) -> tuple[Citation, ...]:
@@ -399,7 +452,10 @@ class _Gathering:
                 find = functools.partial(_cited, stems=stems, where=where)
                 for reference in self.reader.once(artifact, f"citations {where}", find):
                     cited.setdefault(reference, []).append(self.sources[artifact.id])
-        return tuple(Citation(reference, tuple(cited[reference])) for reference in sorted(cited, key=str.casefold))
+        return tuple(
+            Citation(reference, tuple(cited[reference]))
+            for reference in sorted(cited, key=str.casefold)
+        )
 
 
 def title_of(document: str) -> str:
@@ -458,7 +514,12 @@ def _reference(match: re.Match[str]) -> str:
 
 def _is_public(title: str) -> bool:
     path = PurePosixPath(title.replace("\\", "/"))
-    is_test = path.name.startswith("test_") or path.stem.endswith("_test") or path.name == "conftest.py" or "tests" in path.parts
+    is_test = (
+        path.name.startswith("test_")
+        or path.stem.endswith("_test")
+        or path.name == "conftest.py"
+        or "tests" in path.parts
+    )
     return not is_test and (not path.name.startswith("_") or path.stem == "__init__")
 
 
@@ -470,7 +531,9 @@ def read_python(source: str) -> tuple[str, tuple[Definition, ...], str]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in somebody's string is none of our business
+            warnings.simplefilter(
+                "ignore"
+            )  # an invalid escape in somebody's string is none of our business
             tree = ast.parse(source)
         return _doc(tree), tuple(_definitions(tree.body, _exported(tree))), ""
     except SyntaxError as exc:
@@ -481,7 +544,9 @@ def read_python(source: str) -> tuple[str, tuple[Definition, ...], str]:
 
 def _exported(tree: ast.Module) -> frozenset[str] | None:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
+        ):
             try:
                 return frozenset(str(name) for name in ast.literal_eval(node.value))
             except (ValueError, TypeError):
@@ -495,7 +560,11 @@ def _definitions(body: list[ast.stmt], exported: frozenset[str] | None) -> list[
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _shown(node.name, exported):
             found.append(Definition(code(_function(node)), _doc(node)))
         elif isinstance(node, ast.ClassDef) and _shown(node.name, exported):
-            members = [_member(n) for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and _is_member(n.name)]
+            members = [
+                _member(n)
+                for n in node.body
+                if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and _is_member(n.name)
+            ]
             found.append(Definition(code(_class(node)), _doc(node), tuple(members)))
     return found
 
@@ -510,7 +579,14 @@ def _is_member(name: str) -> bool:
 
 def _member(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
     decorators = {ast.unparse(d) for d in node.decorator_list}
-    mark = next((f"@{d} " for d in ("property", "cached_property", "classmethod", "staticmethod") if d in decorators), "")
+    mark = next(
+        (
+            f"@{d} "
+            for d in ("property", "cached_property", "classmethod", "staticmethod")
+            if d in decorators
+        ),
+        "",
+    )
     return Definition(code(mark + _function(node)), _doc(node))
 
 
@@ -521,7 +597,10 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 
 def _class(node: ast.ClassDef) -> str:
-    bases = ", ".join([ast.unparse(base) for base in node.bases] + [ast.unparse(keyword) for keyword in node.keywords])
+    bases = ", ".join(
+        [ast.unparse(base) for base in node.bases]
+        + [ast.unparse(keyword) for keyword in node.keywords]
+    )
     return f"class {node.name}{_type_parameters(node)}" + (f"({bases})" if bases else "")
 
 

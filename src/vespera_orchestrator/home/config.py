@@ -56,7 +56,11 @@ class Config:
 
 def _command(value: object) -> str | None:
     words = isinstance(value, list) and all(isinstance(word, str) for word in value)
-    return None if value and (words or isinstance(value, str)) else 'should be a list of words (["pytest", "-q"]) or a line for the shell'
+    return (
+        None
+        if value and (words or isinstance(value, str))
+        else 'should be a list of words (["pytest", "-q"]) or a line for the shell'
+    )
 
 
 def _mistake(value: object, allowed: object) -> str | None:
@@ -119,9 +123,16 @@ def _read_config(path: Path) -> Config:
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise InvalidInputError(str(path), f"is not valid TOML: {exc}; correct it, or delete it for the defaults") from exc
+        raise InvalidInputError(
+            str(path), f"is not valid TOML: {exc}; correct it, or delete it for the defaults"
+        ) from exc
     flat = {("", k): v for k, v in raw.items() if not isinstance(v, dict)}
-    flat |= {(section, k): v for section, table in raw.items() if isinstance(table, dict) for k, v in table.items()}
+    flat |= {
+        (section, k): v
+        for section, table in raw.items()
+        if isinstance(table, dict)
+        for k, v in table.items()
+    }
     values: dict[str, Any] = {}
     for key, value in flat.items():
         name = ".".join(part for part in key if part)

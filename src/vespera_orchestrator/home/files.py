@@ -28,7 +28,9 @@ def write_atomically(path: Path, text: str) -> None:
 def _umask() -> int:
     # The only way to read it is to set it; 0o022 is what it nearly always is, and keeps other threads safe.
     try:
-        return int(re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 8)  # type: ignore[index]
+        return int(
+            re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 8
+        )  # type: ignore[index]
     except (OSError, TypeError):
         return 0o022
 
@@ -38,9 +40,13 @@ def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavail
     import errno
 
     if exc.errno in (errno.ENOTDIR, errno.EEXIST):
-        return ReadOnlyError(str(exc.filename or path), "a file stands where a folder should be: move it away")
+        return ReadOnlyError(
+            str(exc.filename or path), "a file stands where a folder should be: move it away"
+        )
     if exc.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return ReadOnlyError(str(path), exc.strerror or str(exc))
     if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StoreUnavailableError(str(path), f"no room to write ({exc.strerror}): free some disk space")
+        return StoreUnavailableError(
+            str(path), f"no room to write ({exc.strerror}): free some disk space"
+        )
     return StoreUnavailableError(str(path), f"the system said: {exc}")

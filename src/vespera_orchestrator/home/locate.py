@@ -29,7 +29,11 @@ def git_common_dir(path: Path) -> Path | None:
             return dot_git
         if dot_git.is_file():
             return _follow(dot_git)
-        if (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir():
+        if (
+            (folder / "HEAD").is_file()
+            and (folder / "objects").is_dir()
+            and (folder / "refs").is_dir()
+        ):
             return folder
     return None
 
@@ -53,7 +57,11 @@ def main_folder(common_dir: Path) -> Path:
         return common_dir.parent
     config = common_dir / "config"
     if config.is_file():
-        match = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", config.read_text("utf-8", "surrogateescape"), re.MULTILINE | re.IGNORECASE)
+        match = re.search(
+            r"^\s*worktree\s*=\s*(.+?)\s*$",
+            config.read_text("utf-8", "surrogateescape"),
+            re.MULTILINE | re.IGNORECASE,
+        )
         if match is not None:
             return (common_dir / match[1].strip('"')).resolve()
     return common_dir
@@ -103,7 +111,9 @@ class Home:
         return self.path / ".active_session"
 
     @classmethod
-    def locate(cls, path: str | os.PathLike[str] = ".", home: str | os.PathLike[str] | None = None) -> Home:
+    def locate(
+        cls, path: str | os.PathLike[str] = ".", home: str | os.PathLike[str] | None = None
+    ) -> Home:
         """Find the home for *path* without creating anything.
 
         Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git repository around *path*, then the nearest
@@ -116,7 +126,10 @@ class Home:
         chosen = home or os.environ.get(ENV_HOME)
         try:
             if not start.is_dir():
-                raise InvalidInputError("path", f"{str(start)!r} is not a folder; create it first, or give the project's folder")
+                raise InvalidInputError(
+                    "path",
+                    f"{str(start)!r} is not a folder; create it first, or give the project's folder",
+                )
             project = _project_folder(start)
         except OSError as exc:
             raise translate_os_error(exc, start) from exc

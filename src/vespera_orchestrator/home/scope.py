@@ -53,7 +53,9 @@ class Scope:
         self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
         self.pinned = session_id
         """The session that this process chose itself."""
-        self.embedder: str | Embedder = embedder or os.environ.get(ENV_EMBEDDER, "").strip() or home.config.embedder
+        self.embedder: str | Embedder = (
+            embedder or os.environ.get(ENV_EMBEDDER, "").strip() or home.config.embedder
+        )
         """What makes vectors, as it was asked for; nothing is loaded for it here."""
 
     @property
@@ -133,7 +135,10 @@ class Scope:
         return task
 
     def _similar(self, ref: str, session_id: str) -> tuple[str, ...]:
-        titled = [task.alias for task in self.store.tasks(TaskQuery(session_id=session_id, text=ref, limit=3))]
+        titled = [
+            task.alias
+            for task in self.store.tasks(TaskQuery(session_id=session_id, text=ref, limit=3))
+        ]
         near = difflib.get_close_matches(ref, self.store.aliases(session_id), 3)
         return tuple(dict.fromkeys([*titled, *near]))[:3]
 
@@ -152,7 +157,9 @@ class Scope:
 
 def reference(ref: str | Task | Dependency) -> str:
     """Return what names the task in *ref*."""
-    named: object = ref.id if isinstance(ref, Task) else ref.task if isinstance(ref, Dependency) else ref
+    named: object = (
+        ref.id if isinstance(ref, Task) else ref.task if isinstance(ref, Dependency) else ref
+    )
     if not isinstance(named, str) or not named:
         raise InvalidInputError("task", f"{named!r} names none; give an id, an alias or a Task")
     return named

@@ -48,11 +48,15 @@ class BackupReport:
     """What was damaged before, and is so in the backup: rows as they are, contents not at all. Empty when all is well."""
 
     def __str__(self) -> str:
-        lines = [f"backup in {self.path}: {counted(self.tasks, 'tasks')}, {counted(self.contents, 'contents')}, {self.size_bytes:,} bytes"]
+        lines = [
+            f"backup in {self.path}: {counted(self.tasks, 'tasks')}, {counted(self.contents, 'contents')}, {self.size_bytes:,} bytes"
+        ]
         return "\n".join([*lines, *(f"- damaged before: {problem}" for problem in self.problems)])
 
 
-def back_up(orch: Orchestrator, path: Path, *, link: bool, progress: Callable[[str], None]) -> BackupReport:
+def back_up(
+    orch: Orchestrator, path: Path, *, link: bool, progress: Callable[[str], None]
+) -> BackupReport:
     """See `Orchestrator.backup`."""
     home = orch._scope.home
     with appearing(path, "path") as making:
@@ -70,8 +74,15 @@ def back_up(orch: Orchestrator, path: Path, *, link: bool, progress: Callable[[s
                 shutil.copytree(home.path / name, making / name)
         _rely_on_own_contents(making / "config.toml")
         report = BackupReport(path, tasks, count, size, (*problems, *lost))
-        about = {"of": str(home.path), "project": str(home.project), "at": orch._clock().isoformat(), "library": __version__}
-        (making / _NOTE).write_text(json.dumps(about | attrs.asdict(report, filter=_plain), indent=1, default=str), "utf-8")
+        about = {
+            "of": str(home.path),
+            "project": str(home.project),
+            "at": orch._clock().isoformat(),
+            "library": __version__,
+        }
+        (making / _NOTE).write_text(
+            json.dumps(about | attrs.asdict(report, filter=_plain), indent=1, default=str), "utf-8"
+        )
     return report
 
 
@@ -87,7 +98,9 @@ def appearing(path: Path, argument: str) -> Iterator[Path]:
         InvalidInputError: There is something at *path* already.
     """
     if os.path.lexists(path):
-        raise InvalidInputError(argument, f"{str(path)!r} is there already; give a place where nothing is")
+        raise InvalidInputError(
+            argument, f"{str(path)!r} is there already; give a place where nothing is"
+        )
     making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         making.mkdir(parents=True)
@@ -186,15 +199,22 @@ def _named(database: Path) -> dict[str, str]:
 
 def contents_of(ledger: Ledger) -> dict[str, str]:
     """Return the digest of every content that the rows name, and one thing that it belongs to, in words."""
-    named = {row["digest"]: f"document {row['path']} version {row['version']}" for row in ledger.rows("document_versions")}
-    return named | {row["digest"]: f"artifact {row['id']} {row['title']!r}" for row in ledger.rows("artifacts")}
+    named = {
+        row["digest"]: f"document {row['path']} version {row['version']}"
+        for row in ledger.rows("document_versions")
+    }
+    return named | {
+        row["digest"]: f"artifact {row['id']} {row['title']!r}" for row in ledger.rows("artifacts")
+    }
 
 
 def _copy_content(source: ContentStore, target: FolderContent, digest: str, *, link: bool) -> int:
     if link and isinstance(source, FolderContent):
         (target.folder / digest[:2]).mkdir(exist_ok=True)
         for name in (f"{digest[:2]}/{digest[2:]}", f"{digest[:2]}/{digest[2:]}.zst"):
-            with suppress(OSError):  # not under this name; or another disk, or no links: then it is copied like the others
+            with suppress(
+                OSError
+            ):  # not under this name; or another disk, or no links: then it is copied like the others
                 os.link(source.folder / name, target.folder / name)
                 return (target.folder / name).stat().st_size
     with source.open(digest) as stream:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator.artifacts.content.folder import FolderContent
-from vespera_orchestrator.errors import InvalidInputError, SessionNotFoundError, StoreError, VesperaError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    SessionNotFoundError,
+    StoreError,
+    VesperaError,
+)
 from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport, Finding, Severity
 from vespera_orchestrator.maintenance.row_checks import Rows
 
@@ -17,7 +22,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.orchestrator import Orchestrator
 
 _CONTENTS_STEP = 1000
-_WORKTREE_REMEDY = f"{REPAIR}; starting the task again makes a lost folder anew from its last snapshot"
+_WORKTREE_REMEDY = (
+    f"{REPAIR}; starting the task again makes a lost folder anew from its last snapshot"
+)
 
 
 def check(orch: Orchestrator, *, contents: bool, progress: Callable[[str], None]) -> CheckReport:
@@ -45,7 +52,9 @@ def _damage(line: str) -> Finding:
     return Finding(Severity.ERROR, "storage", "store", line, remedy)
 
 
-def _contents(orch: Orchestrator, digests: Mapping[str, list[str]], progress: Callable[[str], None]) -> Iterator[Finding]:
+def _contents(
+    orch: Orchestrator, digests: Mapping[str, list[str]], progress: Callable[[str], None]
+) -> Iterator[Finding]:
     for number, (digest, names) in enumerate(digests.items()):
         if number % _CONTENTS_STEP == 0:
             progress(f"contents: {number:,} of {len(digests):,}")
@@ -53,22 +62,28 @@ def _contents(orch: Orchestrator, digests: Mapping[str, list[str]], progress: Ca
         if problem is not None:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             sentence = f"the content of {names[0]}{more}: {problem}"
-            remedy = (
-                f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if it was saved elsewhere, open with the same content="
-            )
+            remedy = f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if it was saved elsewhere, open with the same content="
             yield Finding(Severity.ERROR, "content", digest, sentence, remedy)
 
 
 def _orphans(orch: Orchestrator) -> Iterator[Finding]:
     try:
-        garbage = orch.artifacts.collect_garbage(dry_run=True, sole_user=isinstance(orch._content, FolderContent))
+        garbage = orch.artifacts.collect_garbage(
+            dry_run=True, sole_user=isinstance(orch._content, FolderContent)
+        )
     except InvalidInputError:
         return  # others use the object store as well, and what is theirs cannot be told from here
     contents = garbage.contents + garbage.condemned
     if contents or garbage.leftovers:
         size = f" ({garbage.size_bytes:,} bytes)" if garbage.size_bytes else ""
         sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing{size}"
-        yield Finding(Severity.NOTE, "orphan", "artifacts", sentence, "orch.artifacts.collect_garbage() takes them away")
+        yield Finding(
+            Severity.NOTE,
+            "orphan",
+            "artifacts",
+            sentence,
+            "orch.artifacts.collect_garbage() takes them away",
+        )
 
 
 def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
@@ -76,28 +91,52 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
         return
     try:
         for name, sentence in orch.worktrees.check():
-            remedy = "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY  # some name their own
+            remedy = (
+                "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY
+            )  # some name their own
             yield Finding(Severity.WARNING, "worktree", name, sentence, remedy)
     except VesperaError as exc:
-        yield Finding(Severity.WARNING, "worktree", "repository", f"the worktrees could not be looked at: {exc}")
+        yield Finding(
+            Severity.WARNING,
+            "worktree",
+            "repository",
+            f"the worktrees could not be looked at: {exc}",
+        )
 
 
 def _views(orch: Orchestrator) -> Iterator[Finding]:
     cursor = orch.artifacts.index_cursor()
     behind = orch._store.events(cursor or 0, kinds=("artifact_saved",), limit=None)
     if cursor is None and orch._scope.home.index.is_dir():
-        yield Finding(Severity.NOTE, "index", "index", "the search index is damaged, or of another log", "the next search makes it anew")
+        yield Finding(
+            Severity.NOTE,
+            "index",
+            "index",
+            "the search index is damaged, or of another log",
+            "the next search makes it anew",
+        )
     elif behind and cursor is not None:
         yield Finding(
-            Severity.NOTE, "index", "index", f"the search index is {len(behind)} artifacts behind", "the next search brings it up"
+            Severity.NOTE,
+            "index",
+            "index",
+            f"the search index is {len(behind)} artifacts behind",
+            "the next search brings it up",
         )
     try:
         for sentence in orch.documents.check():
-            yield Finding(Severity.NOTE, "document", sentence.split(" ", 1)[0].rstrip(":,;"), sentence)
+            yield Finding(
+                Severity.NOTE, "document", sentence.split(" ", 1)[0].rstrip(":,;"), sentence
+            )
     except SessionNotFoundError:
         return
     except VesperaError as exc:
-        yield Finding(Severity.WARNING, "document", "documents", f"the documents could not be looked at: {exc}")
+        yield Finding(
+            Severity.WARNING,
+            "document",
+            "documents",
+            f"the documents could not be looked at: {exc}",
+        )
 
 
 def _settings(orch: Orchestrator) -> Iterator[Finding]:
@@ -112,4 +151,10 @@ def _settings(orch: Orchestrator) -> Iterator[Finding]:
         return
     if active and known is None:
         sentence = f"the active session {active} is not in the store"
-        yield Finding(Severity.WARNING, "session", active, sentence, "orch.resume_session(…) chooses one; orch.list_sessions() shows them")
+        yield Finding(
+            Severity.WARNING,
+            "session",
+            active,
+            sentence,
+            "orch.resume_session(…) chooses one; orch.list_sessions() shows them",
+        )

@@ -76,7 +76,12 @@ class _Lines:
         self._count = 0
 
     def write(self, value: Mapping[str, JsonValue]) -> None:
-        line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+        line = (
+            json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
+                "utf-8", "surrogatepass"
+            )
+            + b"\n"
+        )
         self._digest.update(line)
         self._count += 1
         self._stream.write(line)
@@ -85,13 +90,28 @@ class _Lines:
         self.write({"end": True, "lines": self._count, "sha256": self._digest.hexdigest()})
 
 
-def export(orch: Orchestrator, path: Path, *, contents: bool, progress: Callable[[str], None]) -> ExportReport:
+def export(
+    orch: Orchestrator, path: Path, *, contents: bool, progress: Callable[[str], None]
+) -> ExportReport:
     """See `Orchestrator.export`."""
     with _new_file(path) as stream, orch._store.ledger() as ledger:
         rows = {table: ledger.count(table) for table in TABLES if table in ledger.tables}
         lines = _Lines(stream)
-        head = {"vespera_orchestrator": __version__, "notice": _NOTICE, "format": FORMAT, "schema": ledger.schema, "rows": rows}
-        lines.write(head | {"exported_at": orch._clock().isoformat(), "active_session": orch._scope._active(), "contents": contents})
+        head = {
+            "vespera_orchestrator": __version__,
+            "notice": _NOTICE,
+            "format": FORMAT,
+            "schema": ledger.schema,
+            "rows": rows,
+        }
+        lines.write(
+            head
+            | {
+                "exported_at": orch._clock().isoformat(),
+                "active_session": orch._scope._active(),
+                "contents": contents,
+            }
+        )
         for table in rows:
             progress(f"rows of {table}")
             for row in ledger.rows(table):
@@ -143,7 +163,9 @@ def _kept(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return made
 
 
-def _write_contents(content: ContentStore, named: Mapping[str, str], lines: _Lines, progress: Callable[[str], None]) -> list[str]:
+def _write_contents(
+    content: ContentStore, named: Mapping[str, str], lines: _Lines, progress: Callable[[str], None]
+) -> list[str]:
     problems = []
     progress(f"{len(named):,} contents")
     for digest, name in named.items():
@@ -174,7 +196,9 @@ def _content_lines(digest: str, data: bytes) -> Iterator[dict[str, JsonValue]]:
 # --- in -----------------------------------------------------------------------
 
 
-def import_lines(orch: Orchestrator, path: Path, *, progress: Callable[[str], None]) -> ExportReport:
+def import_lines(
+    orch: Orchestrator, path: Path, *, progress: Callable[[str], None]
+) -> ExportReport:
     """See `Orchestrator.import_`."""
     progress("the file")
     head = _verified(path)
@@ -184,13 +208,33 @@ def import_lines(orch: Orchestrator, path: Path, *, progress: Callable[[str], No
     progress("contents")
     brought = _take_contents(orch._content, path)
     with orch._store.ledger(write=True) as ledger:
-        if ledger.count("events") or ledger.count("sessions"):  # somebody began to work here meanwhile
-            raise TransitionError(str(orch.home), "in use", "take an export in", "import into another folder")
+        if ledger.count("events") or ledger.count(
+            "sessions"
+        ):  # somebody began to work here meanwhile
+            raise TransitionError(
+                str(orch.home), "in use", "take an export in", "import into another folder"
+            )
         progress("rows")
         _put_rows(ledger, path, head["rows"])
         _look_over(ledger, head, orch)
-        row = {"at": dump_time(orch._clock()), "kind": IMPORTED, "session_id": None, "task_id": None, "agent": orch.agent}
-        ledger.put("events", [row | {"data": dump_json({"rows": head["rows"], "exported_at": head["exported_at"]}, IMPORTED)}])
+        row = {
+            "at": dump_time(orch._clock()),
+            "kind": IMPORTED,
+            "session_id": None,
+            "task_id": None,
+            "agent": orch.agent,
+        }
+        ledger.put(
+            "events",
+            [
+                row
+                | {
+                    "data": dump_json(
+                        {"rows": head["rows"], "exported_at": head["exported_at"]}, IMPORTED
+                    )
+                }
+            ],
+        )
     missing = [] if not head["contents"] else _missing(orch, brought)
     if head.get("active_session"):
         orch._scope.activate(str(head["active_session"]))
@@ -200,7 +244,9 @@ def import_lines(orch: Orchestrator, path: Path, *, progress: Callable[[str], No
 def _missing(orch: Orchestrator, brought: set[str]) -> list[str]:
     with orch._store.ledger() as ledger:
         return [
-            f"{name}: its content was damaged when it was exported" for digest, name in contents_of(ledger).items() if digest not in brought
+            f"{name}: its content was damaged when it was exported"
+            for digest, name in contents_of(ledger).items()
+            if digest not in brought
         ]
 
 
@@ -222,18 +268,26 @@ def _verified(path: Path) -> dict[str, Any]:
         if not line.get("end"):
             digest.update(raw)
     if not last.get("end") or last.get("lines") != number - 1:
-        raise InvalidInputError("path", f"{str(path)!r} is cut short: its last line should say how many there are")
+        raise InvalidInputError(
+            "path", f"{str(path)!r} is cut short: its last line should say how many there are"
+        )
     if last.get("sha256") != digest.hexdigest():
-        raise InvalidInputError("path", f"{str(path)!r} was changed after it was exported: it is not what its last line says")
+        raise InvalidInputError(
+            "path",
+            f"{str(path)!r} was changed after it was exported: it is not what its last line says",
+        )
     return head
 
 
 def _refuse_foreign(path: Path, head: Mapping[str, JsonValue]) -> None:
     if "vespera_orchestrator" not in head or "format" not in head:
-        raise InvalidInputError("path", f"{str(path)!r} is no export of a vespera_orchestrator home")
+        raise InvalidInputError(
+            "path", f"{str(path)!r} is no export of a vespera_orchestrator home"
+        )
     if head["format"] != FORMAT:
         raise InvalidInputError(
-            "path", f"{str(path)!r} has format {head['format']!r}; this version reads {FORMAT}: upgrade, or export anew"
+            "path",
+            f"{str(path)!r} has format {head['format']!r}; this version reads {FORMAT}: upgrade, or export anew",
         )
 
 
@@ -247,9 +301,13 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any], bytes]]:
                     raise InvalidInputError("path", f"{str(path)!r}, line {number}: no object")
                 yield number, line, raw
     except OSError as exc:
-        raise InvalidInputError("path", f"{str(path)!r} cannot be read: {exc.strerror or exc}") from exc
+        raise InvalidInputError(
+            "path", f"{str(path)!r} cannot be read: {exc.strerror or exc}"
+        ) from exc
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
-        raise InvalidInputError("path", f"{str(path)!r}, line {number + 1}: not JSON ({exc})") from exc
+        raise InvalidInputError(
+            "path", f"{str(path)!r}, line {number + 1}: not JSON ({exc})"
+        ) from exc
 
 
 def _take_contents(content: ContentStore, path: Path) -> set[str]:
@@ -259,11 +317,17 @@ def _take_contents(content: ContentStore, path: Path) -> set[str]:
         digest = line.get("content")
         if digest is None:
             continue
-        pieces.append(line["text"].encode("utf-8", "surrogatepass") if "text" in line else base64.b64decode(line["base64"]))
+        pieces.append(
+            line["text"].encode("utf-8", "surrogatepass")
+            if "text" in line
+            else base64.b64decode(line["base64"])
+        )
         if line.get("piece", 1) == line.get("of", 1):
             data, pieces = b"".join(pieces), []
             if hashlib.sha256(data).hexdigest() != digest:
-                raise InvalidInputError("path", f"{str(path)!r}, line {number}: the content is not that of its digest")
+                raise InvalidInputError(
+                    "path", f"{str(path)!r}, line {number}: the content is not that of its digest"
+                )
             content.put(data)
             brought.add(digest)
     return brought
@@ -273,21 +337,38 @@ def _put_rows(ledger: Ledger, path: Path, wanted: Mapping[str, int]) -> None:
     rows = ((str(line["table"]), line) for _, line, _ in _lines(path) if "table" in line)
     for table, row in rows:
         if table not in TABLES:
-            raise InvalidInputError("path", f"{str(path)!r} has rows of {table!r}, which this version does not know: upgrade")
+            raise InvalidInputError(
+                "path",
+                f"{str(path)!r} has rows of {table!r}, which this version does not know: upgrade",
+            )
         try:
             ledger.put(table, [_kept(table, row)])
         except (KeyError, ValueError, TypeError) as exc:
-            raise InvalidInputError("path", f"{str(path)!r}: a row of {table} cannot be used ({exc})") from exc
+            raise InvalidInputError(
+                "path", f"{str(path)!r}: a row of {table} cannot be used ({exc})"
+            ) from exc
     found = {table: ledger.count(table) for table in wanted}
     if found != dict(wanted):
-        raise InvalidInputError("path", f"{str(path)!r} should hold {dict(wanted)}, and holds {found}")
+        raise InvalidInputError(
+            "path", f"{str(path)!r} should hold {dict(wanted)}, and holds {found}"
+        )
 
 
 def _look_over(ledger: Ledger, head: Mapping[str, Any], orch: Orchestrator) -> None:
     """Refuse, within the transaction, what a check would call an error and the export had not."""
     if head["schema"] > ledger.schema:
-        raise InvalidInputError("path", f"it was exported with schema {head['schema']}, this version knows {ledger.schema}: upgrade first")
-    found = [f for f in Rows(ledger, dump_time(orch._clock()) or 0, lambda _: None).findings() if f.severity is Severity.ERROR]
+        raise InvalidInputError(
+            "path",
+            f"it was exported with schema {head['schema']}, this version knows {ledger.schema}: upgrade first",
+        )
+    found = [
+        f
+        for f in Rows(ledger, dump_time(orch._clock()) or 0, lambda _: None).findings()
+        if f.severity is Severity.ERROR
+    ]
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise InvalidInputError("path", f"the export is of a damaged store: {found[0].sentence}{more}; repair that one, and export it anew")
+        raise InvalidInputError(
+            "path",
+            f"the export is of a damaged store: {found[0].sentence}{more}; repair that one, and export it anew",
+        )

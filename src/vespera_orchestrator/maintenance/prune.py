@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 PRUNED: Final = "store_pruned"
 _AT_ONCE: Final = 5000
 """Rows removed in one transaction: others wait for the write lock no longer than that takes."""
-_KEPT_KINDS: Final = frozenset({"artifact_saved", "session_started", PRUNED, REPAIRED, "store_imported"})
+_KEPT_KINDS: Final = frozenset(
+    {"artifact_saved", "session_started", PRUNED, REPAIRED, "store_imported"}
+)
 """Events that are kept for ever: the search index is made anew from ``artifact_saved``; the others are few."""
 _TOLD: Final = frozenset({"task_completed", "task_deleted", "task_updated"})
 """Events that documents follow, apart from those that are kept anyway."""
@@ -51,14 +53,22 @@ class PruneReport:
 
 
 def prune(
-    orch: Orchestrator, older_than: timedelta, *, keep_events: int, keep_checkpoints: int, dry_run: bool, progress: Callable[[str], None]
+    orch: Orchestrator,
+    older_than: timedelta,
+    *,
+    keep_events: int,
+    keep_checkpoints: int,
+    dry_run: bool,
+    progress: Callable[[str], None],
 ) -> PruneReport:
     """See `Orchestrator.prune`."""
     _refuse_nonsense(older_than, keep_events, keep_checkpoints)
     try:
         before = dump_time(orch._clock() - older_than) or 0
     except OverflowError as exc:
-        raise InvalidInputError("older_than", f"{older_than!r} reaches back before the year 1") from exc
+        raise InvalidInputError(
+            "older_than", f"{older_than!r} reaches back before the year 1"
+        ) from exc
     written = max((version.event_seq for version in orch._store.document_versions()), default=None)
     with orch._store.ledger() as ledger:
         checkpoints, all_checkpoints = _checkpoints(ledger, before, keep_checkpoints)
@@ -72,8 +82,13 @@ def prune(
 
 def _refuse_nonsense(older_than: object, keep_events: object, keep_checkpoints: object) -> None:
     if not isinstance(older_than, timedelta) or older_than < timedelta(0):
-        raise InvalidInputError("older_than", f"{older_than!r} should be a timedelta, e.g. timedelta(days=30)")
-    for name, value, least in (("keep_events", keep_events, 0), ("keep_checkpoints", keep_checkpoints, 1)):
+        raise InvalidInputError(
+            "older_than", f"{older_than!r} should be a timedelta, e.g. timedelta(days=30)"
+        )
+    for name, value, least in (
+        ("keep_events", keep_events, 0),
+        ("keep_checkpoints", keep_checkpoints, 1),
+    ):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InvalidInputError(name, f"{value!r} should be a whole number, at least {least}")
 
@@ -83,7 +98,11 @@ def _checkpoints(ledger: Ledger, before: int, keep: int) -> tuple[list[int], int
 
     The last ones of each task stay, the very last above all: the next attempt starts from it. What a recovery task names stays too.
     """
-    named = {json.loads(row["context"] or "{}").get("checkpoint_id") for row in ledger.rows("tasks") if row["task_type"] == _rules.RECOVERY}
+    named = {
+        json.loads(row["context"] or "{}").get("checkpoint_id")
+        for row in ledger.rows("tasks")
+        if row["task_type"] == _rules.RECOVERY
+    }
     latest: dict[str, deque[int]] = {}
     old: list[tuple[int, str]] = []
     total = 0
@@ -95,7 +114,9 @@ def _checkpoints(ledger: Ledger, before: int, keep: int) -> tuple[list[int], int
     return [number for number, task in old if number not in latest[task]], total
 
 
-def _events(ledger: Ledger, before: int, keep: int, written: int | None) -> tuple[list[int], int, dict[str, int]]:
+def _events(
+    ledger: Ledger, before: int, keep: int, written: int | None
+) -> tuple[list[int], int, dict[str, int]]:
     """Return which events may go, how many there are, and how many of each kind go.
 
     What stays: the newest *keep*; what documents would tell of and have not yet (*written* is how far they are); of each task the last
@@ -114,7 +135,11 @@ def _events(ledger: Ledger, before: int, keep: int, written: int | None) -> tupl
         if row["at"] < before and row["kind"] not in _KEPT_KINDS:
             old.append((row["seq"], row["kind"]))
     stays = {*cited.values(), *(newest if keep else ())}
-    gone = [(seq, kind) for seq, kind in old if seq not in stays and not (kind in _TOLD and written is not None and seq > written)]
+    gone = [
+        (seq, kind)
+        for seq, kind in old
+        if seq not in stays and not (kind in _TOLD and written is not None and seq > written)
+    ]
     return [seq for seq, _ in gone], total, dict(Counter(kind for _, kind in gone))
 
 
@@ -127,12 +152,20 @@ def _marks(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "look", row["session_id"]
 
 
-def _remove(orch: Orchestrator, table: str, keys: list[dict[str, int]], progress: Callable[[str], None]) -> None:
+def _remove(
+    orch: Orchestrator, table: str, keys: list[dict[str, int]], progress: Callable[[str], None]
+) -> None:
     for start in range(0, len(keys), _AT_ONCE):
         progress(f"{table}: {start:,} of {len(keys):,}")
         part = keys[start : start + _AT_ONCE]
         with orch._store.ledger(write=True) as ledger:
             ledger.remove(table, part)
             data = dump_json({table: len(part)}, PRUNED)
-            row = {"at": dump_time(orch._clock()), "kind": PRUNED, "session_id": None, "task_id": None, "agent": orch.agent}
+            row = {
+                "at": dump_time(orch._clock()),
+                "kind": PRUNED,
+                "session_id": None,
+                "task_id": None,
+                "agent": orch.agent,
+            }
             ledger.put("events", [row | {"data": data}])

@@ -26,7 +26,9 @@ _ROUNDS: Final = 50
 def repair(orch: Orchestrator, *, progress: Callable[[str], None]) -> RepairReport:
     """See `Orchestrator.repair`."""
     before = check(orch, contents=False, progress=progress)
-    mendable = [finding for finding in before.findings if finding.mends or finding.kind == "storage"]
+    mendable = [
+        finding for finding in before.findings if finding.mends or finding.kind == "storage"
+    ]
     backup, done = None, []
     if mendable:
         progress("backup")
@@ -65,7 +67,14 @@ def _mend(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
             done += _apply(ledger, first)
         if done:
             data = dump_json({"done": done[:100], "count": len(done)}, REPAIRED)
-            row = {"at": now, "kind": REPAIRED, "session_id": None, "task_id": None, "agent": orch.agent, "data": data}
+            row = {
+                "at": now,
+                "kind": REPAIRED,
+                "session_id": None,
+                "task_id": None,
+                "agent": orch.agent,
+                "data": data,
+            }
             ledger.put("events", [row])
     return done
 

@@ -68,7 +68,9 @@ def counted(number: int, name: str) -> str:
     """Say how many, e.g. ``1 session`` or ``3 dependencies``, of what a table's name calls many."""
     words = name.replace("_", " ")
     if number == 1:
-        words = f"{words.removesuffix('ies')}y" if words.endswith("ies") else words.removesuffix("s")
+        words = (
+            f"{words.removesuffix('ies')}y" if words.endswith("ies") else words.removesuffix("s")
+        )
     return f"{number:,} {words}"
 
 
@@ -83,10 +85,16 @@ class CheckReport:
     took_s: float
 
     @classmethod
-    def of(cls, findings: Iterable[Finding], looked_at: Mapping[str, int], took_s: float) -> CheckReport:
+    def of(
+        cls, findings: Iterable[Finding], looked_at: Mapping[str, int], took_s: float
+    ) -> CheckReport:
         """Make the report, the worst first."""
         order = list(Severity)
-        return cls(tuple(sorted(findings, key=lambda finding: order.index(finding.severity))), looked_at, took_s)
+        return cls(
+            tuple(sorted(findings, key=lambda finding: order.index(finding.severity))),
+            looked_at,
+            took_s,
+        )
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -114,7 +122,9 @@ class CheckReport:
     def _verdict(self) -> str:
         seen = ", ".join(counted(number, name) for name, number in self.looked_at.items() if number)
         counts = Counter(str(f.severity) for f in self.findings)
-        told = ", ".join(counted(counts[s], f"{s}s") for s in Severity if counts[s]) or "all is well"
+        told = (
+            ", ".join(counted(counts[s], f"{s}s") for s in Severity if counts[s]) or "all is well"
+        )
         return f"check: {told} ({seen or 'nothing there yet'}; {self.took_s:.1f} s)"
 
     def __str__(self) -> str:
@@ -122,7 +132,11 @@ class CheckReport:
         for severity in Severity:
             mine = [f for f in self.findings if f.severity is severity]
             lines += [f"- {finding}" for finding in mine[:_SHOWN]]
-            lines += [f"- and {len(mine) - _SHOWN} more {severity}s: report.findings has them all"] if len(mine) > _SHOWN else []
+            lines += (
+                [f"- and {len(mine) - _SHOWN} more {severity}s: report.findings has them all"]
+                if len(mine) > _SHOWN
+                else []
+            )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -130,9 +144,14 @@ class CheckReport:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(f.severity)}</td><td>{escape(f.sentence)}</td><td>{escape(f.remedy)}</td></tr>" for f in self.findings[:100]
+            f"<tr><td>{escape(f.severity)}</td><td>{escape(f.sentence)}</td><td>{escape(f.remedy)}</td></tr>"
+            for f in self.findings[:100]
         )
-        table = f"<table><thead><tr><th></th><th>what</th><th>what helps</th></tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+        table = (
+            f"<table><thead><tr><th></th><th>what</th><th>what helps</th></tr></thead><tbody>{rows}</tbody></table>"
+            if rows
+            else ""
+        )
         return f"<p>{escape(self._verdict())}</p>{table}"
 
 
@@ -151,7 +170,13 @@ class RepairReport:
         if not self.done:
             return f"repair: nothing to do\n{self.left}"
         kept = f"; the home as it was is kept in {self.backup}" if self.backup else ""
-        return "\n".join([f"repair: {len(self.done)} done{kept}", *(f"- {line}" for line in self.done), str(self.left)])
+        return "\n".join(
+            [
+                f"repair: {len(self.done)} done{kept}",
+                *(f"- {line}" for line in self.done),
+                str(self.left),
+            ]
+        )
 
     def __repr__(self) -> str:
         return f"<RepairReport {len(self.done)} done, {self.left!r}>"

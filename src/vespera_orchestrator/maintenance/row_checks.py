@@ -142,13 +142,25 @@ class Rows:
                 yield row
         except StoreError as exc:
             remedy = "keep a copy of the home, and put a backup in its place"
-            broken.append(_fault("storage", table, f"the table {table} cannot be read behind row {number}: {exc}", remedy))
+            broken.append(
+                _fault(
+                    "storage",
+                    table,
+                    f"the table {table} cannot be read behind row {number}: {exc}",
+                    remedy,
+                )
+            )
         self.looked_at[table] = number
 
     def _unreadable(self, table: str, row: Mapping[str, JsonValue], exc: Exception) -> Finding:
         subject = " ".join(str(row[name]) for name in TABLES[table].key)
         problem = f"the row {subject!r} of {table} cannot be read back: {exc}"
-        return _fault("row", subject, problem, "no store of ours writes such a row: put a backup in its place, or correct it by hand")
+        return _fault(
+            "row",
+            subject,
+            problem,
+            "no store of ours writes such a row: put a backup in its place, or correct it by hand",
+        )
 
     def _sound(self, table: str, row: Mapping[str, JsonValue]) -> Finding | None:
         try:
@@ -169,7 +181,13 @@ class Rows:
         for session, parent in self._sessions.items():
             if parent is not None and parent not in self._sessions:
                 mend = Mend("change", "sessions", {"id": session}, {"parent_session_id": None})
-                yield _fault("reference", session, f"session {session} is part of {parent}, which is not there", REPAIR, (mend,))
+                yield _fault(
+                    "reference",
+                    session,
+                    f"session {session} is part of {parent}, which is not there",
+                    REPAIR,
+                    (mend,),
+                )
 
     def _task_rows(self) -> Iterator[Finding]:
         broken: list[Finding] = []
@@ -192,17 +210,29 @@ class Rows:
                 lost = row["task_id"] if fact is None else row["needs_id"]
                 key = {"task_id": row["task_id"], "needs_id": row["needs_id"]}
                 mends = (
-                    () if fact is not None and row["needs_id"] in fact.condition_names.values() else (Mend("remove", "dependencies", key),)
+                    ()
+                    if fact is not None and row["needs_id"] in fact.condition_names.values()
+                    else (Mend("remove", "dependencies", key),)
                 )
                 problem = f"a dependency of {row['task_id']} on {row['needs_id']} names {lost}, which is not there"
-                broken.append(_fault("reference", row["task_id"], problem, REPAIR if mends else "plan the task anew", mends))
+                broken.append(
+                    _fault(
+                        "reference",
+                        row["task_id"],
+                        problem,
+                        REPAIR if mends else "plan the task anew",
+                        mends,
+                    )
+                )
             else:
                 fact.edges.append(row)
         yield from broken
         for fact in self._facts.values():
             fact.edges.sort(key=lambda row: row["position"])
             try:
-                fact.dependencies = tuple(Dependency(row["needs_id"], Outcome(row["on_outcome"])) for row in fact.edges)
+                fact.dependencies = tuple(
+                    Dependency(row["needs_id"], Outcome(row["on_outcome"])) for row in fact.edges
+                )
             except ValueError as exc:
                 yield self._unreadable("dependencies", fact.edges[0], exc)
 
@@ -210,29 +240,56 @@ class Rows:
         for fact in self._facts.values():
             if fact.session_id not in self._sessions:
                 yield _fault(
-                    "reference", fact.id, f"{fact.name} is of session {fact.session_id}, which is not there", "put a backup in its place"
+                    "reference",
+                    fact.id,
+                    f"{fact.name} is of session {fact.session_id}, which is not there",
+                    "put a backup in its place",
                 )
             for column in ("parent_task_id", "recovers_task_id"):
                 other = getattr(fact, column)
-                if other is not None and (other not in self._facts or self._facts[other].session_id != fact.session_id):
+                if other is not None and (
+                    other not in self._facts or self._facts[other].session_id != fact.session_id
+                ):
                     mend = Mend("change", "tasks", {"id": fact.id}, {column: None})
                     problem = f"{fact.name} names {other} as {column}, which is not there"
                     yield _fault("reference", fact.id, problem, REPAIR, (mend,))
             if fact.ended != fact.status.is_terminal:
-                mend = Mend("change", "tasks", {"id": fact.id}, {"ended_at": fact.updated_at if fact.status.is_terminal else None})
-                yield _fault("state", fact.id, f"{fact.name} is {fact.status}, and its end says otherwise", REPAIR, (mend,))
+                mend = Mend(
+                    "change",
+                    "tasks",
+                    {"id": fact.id},
+                    {"ended_at": fact.updated_at if fact.status.is_terminal else None},
+                )
+                yield _fault(
+                    "state",
+                    fact.id,
+                    f"{fact.name} is {fact.status}, and its end says otherwise",
+                    REPAIR,
+                    (mend,),
+                )
             if fact.archived and not fact.status.is_terminal:
                 mend = Mend("change", "tasks", {"id": fact.id}, {"archived": 0})
-                yield _fault("state", fact.id, f"{fact.name} is archived and has not ended", REPAIR, (mend,))
+                yield _fault(
+                    "state", fact.id, f"{fact.name} is archived and has not ended", REPAIR, (mend,)
+                )
         yield from self._second_recoveries()
 
     def _second_recoveries(self) -> Iterator[Finding]:
-        running = [fact for fact in self._facts.values() if fact.recovers_task_id is not None and not fact.status.is_terminal]
+        running = [
+            fact
+            for fact in self._facts.values()
+            if fact.recovers_task_id is not None and not fact.status.is_terminal
+        ]
         for task_id, number in Counter(fact.recovers_task_id for fact in running).items():
             if number > 1 and task_id in self._facts:
-                names = ", ".join(fact.alias for fact in running if fact.recovers_task_id == task_id)
+                names = ", ".join(
+                    fact.alias for fact in running if fact.recovers_task_id == task_id
+                )
                 yield _fault(
-                    "state", str(task_id), f"{self._facts[task_id].name} has {number} open recoveries: {names}", "cancel all but one"
+                    "state",
+                    str(task_id),
+                    f"{self._facts[task_id].name} has {number} open recoveries: {names}",
+                    "cancel all but one",
                 )
 
     # --- counters ---------------------------------------------------------------
@@ -248,16 +305,28 @@ class Rows:
                 unknown = set(fact.condition_names.values()) - set(fact.needs)
                 stands = None if unknown else _rules.standing(cast("Task", fact), needed)
             except (ConditionError, KeyError) as exc:
-                yield _fault("condition", fact.id, f"the condition of {fact.name} cannot be understood: {exc}", "plan the task anew")
+                yield _fault(
+                    "condition",
+                    fact.id,
+                    f"the condition of {fact.name} cannot be understood: {exc}",
+                    "plan the task anew",
+                )
                 continue
             if stands is None:
-                yield _fault("condition", fact.id, f"the condition of {fact.name} names what it does not depend on", "plan the task anew")
+                yield _fault(
+                    "condition",
+                    fact.id,
+                    f"the condition of {fact.name} names what it does not depend on",
+                    "plan the task anew",
+                )
             elif stands.impossible:
                 yield self._never(fact, _rules.skip_reason(cast("Task", fact), stands, needed))
             elif fact.blockers != stands.blockers + fact.open_children:
                 true = stands.blockers + fact.open_children
                 mend = Mend("change", "tasks", {"id": fact.id}, {"blockers": true})
-                problem = f"{fact.name} is said to wait for {fact.blockers} things, and waits for {true}"
+                problem = (
+                    f"{fact.name} is said to wait for {fact.blockers} things, and waits for {true}"
+                )
                 yield _fault("counter", fact.id, problem, REPAIR, (mend,))
 
     def _edge_marks(self, fact: _Fact) -> Iterator[Finding]:
@@ -267,19 +336,49 @@ class Rows:
             true = {"governed": int(edge.task in governed)}
             # What a condition governs is not counted, so its mark is not kept up.
             if edge.task not in governed and fact.status is TaskStatus.PENDING:
-                true["met"] = int(_rules.edge_met(edge.on, other.status, was_blocked=other.was_blocked) is True)
+                true["met"] = int(
+                    _rules.edge_met(edge.on, other.status, was_blocked=other.was_blocked) is True
+                )
             wrong = {name: value for name, value in true.items() if row[name] != value}
             if wrong:
-                mend = Mend("change", "dependencies", {"task_id": fact.id, "needs_id": edge.task}, wrong)
-                yield _fault("counter", fact.id, f"the mark of {fact.name} waiting for {other.alias} is wrong", REPAIR, (mend,))
+                mend = Mend(
+                    "change", "dependencies", {"task_id": fact.id, "needs_id": edge.task}, wrong
+                )
+                yield _fault(
+                    "counter",
+                    fact.id,
+                    f"the mark of {fact.name} waiting for {other.alias} is wrong",
+                    REPAIR,
+                    (mend,),
+                )
 
     def _never(self, fact: _Fact, reason: str) -> Finding:
-        values = {"status": "skipped", "reason": reason, "ended_at": self._now, "updated_at": self._now}
-        mends = (Mend("change", "tasks", {"id": fact.id}, values), self._event("task_skipped", fact, {"reason": reason}))
-        return _fault("state", fact.id, f"{fact.name} can never become ready ({reason}), and was not skipped", REPAIR, mends)
+        values = {
+            "status": "skipped",
+            "reason": reason,
+            "ended_at": self._now,
+            "updated_at": self._now,
+        }
+        mends = (
+            Mend("change", "tasks", {"id": fact.id}, values),
+            self._event("task_skipped", fact, {"reason": reason}),
+        )
+        return _fault(
+            "state",
+            fact.id,
+            f"{fact.name} can never become ready ({reason}), and was not skipped",
+            REPAIR,
+            mends,
+        )
 
     def _event(self, kind: str, fact: _Fact, data: Mapping[str, JsonValue]) -> Mend:
-        row = {"at": self._now, "kind": kind, "session_id": fact.session_id, "task_id": fact.id, "agent": None}
+        row = {
+            "at": self._now,
+            "kind": kind,
+            "session_id": fact.session_id,
+            "task_id": fact.id,
+            "agent": None,
+        }
         return Mend("put", "events", row | {"data": dump_json(data, kind)})
 
     def _circles(self) -> Iterator[Finding]:
@@ -304,7 +403,12 @@ class Rows:
         stuck = [self._facts[task].alias for task, number in left.items() if number]
         if stuck:
             names = ", ".join(stuck[:10]) + (" …" if len(stuck) > 10 else "")  # noqa: PLR2004 - ten names fit a line
-            yield _fault("circle", stuck[0], f"tasks wait for each other in a circle: among {names}", "remove one of the dependencies")
+            yield _fault(
+                "circle",
+                stuck[0],
+                f"tasks wait for each other in a circle: among {names}",
+                "remove one of the dependencies",
+            )
 
     # --- attempts, checkpoints ----------------------------------------------------
 
@@ -312,10 +416,21 @@ class Rows:
         broken: list[Finding] = []
         held: set[str] = set()
         for row in self._rows("attempts", broken):
-            fact, key = self._facts.get(row["task_id"]), {"task_id": row["task_id"], "number": row["number"]}
+            fact, key = (
+                self._facts.get(row["task_id"]),
+                {"task_id": row["task_id"], "number": row["number"]},
+            )
             if fact is None:
                 problem = f"attempt {row['number']} is of task {row['task_id']}, which is not there"
-                broken.append(_fault("reference", row["task_id"], problem, REPAIR, (Mend("remove", "attempts", key),)))
+                broken.append(
+                    _fault(
+                        "reference",
+                        row["task_id"],
+                        problem,
+                        REPAIR,
+                        (Mend("remove", "attempts", key),),
+                    )
+                )
                 continue
             self._attempts.setdefault(fact.id, set()).add(row["number"])
             # Work that is handed in to be merged later keeps its task in progress: nobody holds it, and nobody needs to.
@@ -323,9 +438,17 @@ class Rows:
             if running and fact.status is TaskStatus.IN_PROGRESS and row["number"] == fact.attempts:
                 held.add(fact.id)
             elif row["ended_at"] is None:
-                ended = {"ended_at": self._now, "ending": "abandoned", "error": "found open by a check"}
+                ended = {
+                    "ended_at": self._now,
+                    "ending": "abandoned",
+                    "error": "found open by a check",
+                }
                 problem = f"attempt {row['number']} at {fact.name} has no end, and the task is {fact.status}"
-                broken.append(_fault("state", fact.id, problem, REPAIR, (Mend("change", "attempts", key, ended),)))
+                broken.append(
+                    _fault(
+                        "state", fact.id, problem, REPAIR, (Mend("change", "attempts", key, ended),)
+                    )
+                )
         yield from broken
         for fact in self._facts.values():
             yield from self._hold(fact, held)
@@ -334,11 +457,21 @@ class Rows:
         latest = max(self._attempts.get(fact.id, ()), default=0)
         if latest > fact.attempts:
             mend = Mend("change", "tasks", {"id": fact.id}, {"attempts": latest})
-            yield _fault("counter", fact.id, f"{fact.name} counts {fact.attempts} attempts, and has {latest}", REPAIR, (mend,))
+            yield _fault(
+                "counter",
+                fact.id,
+                f"{fact.name} counts {fact.attempts} attempts, and has {latest}",
+                REPAIR,
+                (mend,),
+            )
         elif fact.status is TaskStatus.IN_PROGRESS and fact.id not in held:
-            released = Mend("change", "tasks", {"id": fact.id}, {"status": "pending", "updated_at": self._now})
+            released = Mend(
+                "change", "tasks", {"id": fact.id}, {"status": "pending", "updated_at": self._now}
+            )
             mends = (released, self._event("lease_expired", fact, {"attempt": fact.attempts}))
-            yield _fault("state", fact.id, f"{fact.name} is in progress, and nobody holds it", REPAIR, mends)
+            yield _fault(
+                "state", fact.id, f"{fact.name} is in progress, and nobody holds it", REPAIR, mends
+            )
 
     def _checkpoint_rows(self) -> Iterator[Finding]:
         broken: list[Finding] = []
@@ -347,7 +480,15 @@ class Rows:
                 broken.append(bad)
             elif row["task_id"] not in self._facts:
                 problem = f"checkpoint {row['id']} is of task {row['task_id']}, which is not there"
-                broken.append(_fault("reference", str(row["id"]), problem, REPAIR, (Mend("remove", "checkpoints", {"id": row["id"]}),)))
+                broken.append(
+                    _fault(
+                        "reference",
+                        str(row["id"]),
+                        problem,
+                        REPAIR,
+                        (Mend("remove", "checkpoints", {"id": row["id"]}),),
+                    )
+                )
         yield from broken
 
     # --- artifacts, documents, worktrees ------------------------------------------
@@ -357,41 +498,79 @@ class Rows:
         followed: set[str] = set()
         for row in self._rows("artifacts", broken):
             broken += [bad] if (bad := self._sound("artifacts", row)) else []
-            wanted = ("id", "session_id", "task_id", "agent", "title", "kind", "supersedes_id", "superseded")
+            wanted = (
+                "id",
+                "session_id",
+                "task_id",
+                "agent",
+                "title",
+                "kind",
+                "supersedes_id",
+                "superseded",
+            )
             self._artifacts[row["id"]] = {name: row[name] for name in wanted}
-            self.digests.setdefault(row["digest"], []).append(f"artifact {row['id']} {row['title']!r}")
+            self.digests.setdefault(row["digest"], []).append(
+                f"artifact {row['id']} {row['title']!r}"
+            )
             if row["supersedes_id"] is not None:
                 followed.add(row["supersedes_id"])
             if row["session_id"] not in self._sessions:
-                problem = f"artifact {row['id']} is of session {row['session_id']}, which is not there"
+                problem = (
+                    f"artifact {row['id']} is of session {row['session_id']}, which is not there"
+                )
                 broken.append(_fault("reference", row["id"], problem, "put a backup in its place"))
         yield from broken
         for artifact, row in self._artifacts.items():
             if bool(row["superseded"]) != (artifact in followed):
-                mend = Mend("change", "artifacts", {"id": artifact}, {"superseded": int(artifact in followed)})
+                mend = Mend(
+                    "change",
+                    "artifacts",
+                    {"id": artifact},
+                    {"superseded": int(artifact in followed)},
+                )
                 problem = f"artifact {artifact} {row['title']!r} is {'' if row['superseded'] else 'not '}marked as superseded, wrongly"
                 yield _fault("counter", artifact, problem, REPAIR, (mend,))
         for lost in sorted(followed - self._artifacts.keys()):
-            yield _fault("reference", lost, f"artifact {lost}, an earlier version of another, is not there", "put a backup in its place")
+            yield _fault(
+                "reference",
+                lost,
+                f"artifact {lost}, an earlier version of another, is not there",
+                "put a backup in its place",
+            )
 
     def _given_rows(self) -> Iterator[Finding]:
         broken: list[Finding] = []
         for row in self._rows("given", broken):
             key = {"task_id": row["task_id"], "artifact_id": row["artifact_id"]}
-            artifact, told = self._artifacts.get(row["artifact_id"]), f"artifact {row['artifact_id']}, given to task {row['task_id']},"
+            artifact, told = (
+                self._artifacts.get(row["artifact_id"]),
+                f"artifact {row['artifact_id']}, given to task {row['task_id']},",
+            )
             if artifact is None or row["task_id"] not in self._facts:
                 problem = f"{told} is not there, or the task is not"
-                broken.append(_fault("reference", row["task_id"], problem, REPAIR, (Mend("remove", "given", key),)))
+                broken.append(
+                    _fault(
+                        "reference",
+                        row["task_id"],
+                        problem,
+                        REPAIR,
+                        (Mend("remove", "given", key),),
+                    )
+                )
             elif bool(row["stale"]) != bool(artifact["superseded"]):
                 mend = Mend("change", "given", key, {"stale": int(artifact["superseded"])})
-                problem = f"{told} is {'' if row['stale'] else 'not '}marked as changed since, wrongly"
+                problem = (
+                    f"{told} is {'' if row['stale'] else 'not '}marked as changed since, wrongly"
+                )
                 broken.append(_fault("counter", row["task_id"], problem, REPAIR, (mend,)))
         yield from broken
 
     def _document_rows(self) -> Iterator[Finding]:
         broken: list[Finding] = []
         for row in self._rows("document_versions", broken):
-            self.digests.setdefault(row["digest"], []).append(f"document {row['path']} v{row['version']}")
+            self.digests.setdefault(row["digest"], []).append(
+                f"document {row['path']} v{row['version']}"
+            )
         yield from broken
 
     def _others(self, table: str) -> Iterator[Finding]:
@@ -412,7 +591,9 @@ class Rows:
             if bad := self._sound("events", row):
                 broken.append(bad)
             elif row["kind"] == REPAIRED and row["task_id"] is not None:
-                said[row["task_id"]] = json.loads(row["data"]).get("status", said.get(row["task_id"]))
+                said[row["task_id"]] = json.loads(row["data"]).get(
+                    "status", said.get(row["task_id"])
+                )
             elif row["kind"] == "artifact_saved":
                 saved.add(str(json.loads(row["data"]).get("artifact")))
         yield from broken
@@ -427,24 +608,49 @@ class Rows:
     def _unheard(self, saved: set[str]) -> Iterator[Finding]:
         for artifact, row in self._artifacts.items():
             if artifact not in saved:
-                data = {"artifact": artifact, "title": row["title"], "kind": row["kind"], "supersedes": row["supersedes_id"]}
-                event = {"at": self._now, "kind": "artifact_saved", **{name: row[name] for name in ("session_id", "task_id", "agent")}}
+                data = {
+                    "artifact": artifact,
+                    "title": row["title"],
+                    "kind": row["kind"],
+                    "supersedes": row["supersedes_id"],
+                }
+                event = {
+                    "at": self._now,
+                    "kind": "artifact_saved",
+                    **{name: row[name] for name in ("session_id", "task_id", "agent")},
+                }
                 mend = Mend("put", "events", event | {"data": dump_json(data, "artifact_saved")})
-                problem = f"no event tells of artifact {artifact} {row['title']!r}, so no search finds it"
+                problem = (
+                    f"no event tells of artifact {artifact} {row['title']!r}, so no search finds it"
+                )
                 yield _fault("log", artifact, problem, REPAIR, (mend,))
         for lost in sorted(saved - self._artifacts.keys()):
-            yield _fault("log", lost, f"the event log tells of artifact {lost}, which is not there", "put a backup in its place")
+            yield _fault(
+                "log",
+                lost,
+                f"the event log tells of artifact {lost}, which is not there",
+                "put a backup in its place",
+            )
 
     def _tallies(self) -> Iterator[Finding]:
         if "tallies" not in self._ledger.tables:
             return
-        true = Counter((f.session_id, int(f.archived), int(f.task_type == _rules.RECOVERY), str(f.status)) for f in self._facts.values())
+        true = Counter(
+            (f.session_id, int(f.archived), int(f.task_type == _rules.RECOVERY), str(f.status))
+            for f in self._facts.values()
+        )
         names = ("session_id", "archived", "recovery", "status")
-        counted = {tuple(row[name] for name in names): row["tasks"] for row in self._ledger.rows("tallies")}
+        counted = {
+            tuple(row[name] for name in names): row["tasks"] for row in self._ledger.rows("tallies")
+        }
         for key in sorted({*true, *counted}):
             if true[key] != counted.get(key, 0):
                 where = dict(zip(names, key, strict=True))
                 put = Mend("put", "tallies", {**where, "tasks": true[key]})
-                mend = Mend("change", "tallies", where, {"tasks": true[key]}) if key in counted else put
+                mend = (
+                    Mend("change", "tallies", where, {"tasks": true[key]})
+                    if key in counted
+                    else put
+                )
                 problem = f"session {key[0]} is said to have {counted.get(key, 0)} tasks that are {key[3]}, and has {true[key]}"
                 yield _fault("counter", key[0], problem, REPAIR, (mend,))

@@ -38,10 +38,15 @@ class Briefing:
         if self.budget_tokens is None or tokens(text) <= self.budget_tokens:
             return text
         step = self.lines[-1]
-        return clip(clip("\n".join(self.lines[:-1]), self.budget_tokens - tokens(step) - 1) + "\n" + step, self.budget_tokens)
+        return clip(
+            clip("\n".join(self.lines[:-1]), self.budget_tokens - tokens(step) - 1) + "\n" + step,
+            self.budget_tokens,
+        )
 
 
-def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, decisions: Sequence[Why]) -> Briefing:
+def briefing(
+    status: Status, *, changes: Sequence[str], total: int, since: str, decisions: Sequence[Why]
+) -> Briefing:
     """Write the briefing for a session.
 
     Args:
@@ -63,7 +68,11 @@ def briefing(status: Status, *, changes: Sequence[str], total: int, since: str, 
     shown = [f"  {one_line(change, 120)}" for change in changes[: room - (total > room)]]
     if total > room:
         shown.append(f"  … and {total - len(shown)}{'+' if total >= _MANY else ''} more")
-    middle = [f"Since the last look, {since}:", *shown] if shown else [f"Nothing has changed since the last look, {since}."]
+    middle = (
+        [f"Since the last look, {since}:", *shown]
+        if shown
+        else [f"Nothing has changed since the last look, {since}."]
+    )
     return Briefing((*head, *middle, *tail), status.next_step, status.budget_tokens)
 
 
@@ -83,19 +92,39 @@ def work_briefing(
     """Write what an agent needs to start, within a budget: the task, where to work, the last checkpoint, what it builds on."""
     lines = [f"# {task.title}", "", f"Goal of the session: {one_line(goal, 300)}"]
     lines += [f"Work in: {folder}"] if folder else []
-    lines += [f"Both sides of a conflict stand between markers in: {one_line(', '.join(conflicts), 600)}"] if conflicts else []
-    lines += [f"What was landed since is not in these files: {one_line(behind, 400)}"] if behind else []
     lines += (
-        [f"Files that the automatic saves leave out, for their size or kind: {one_line(', '.join(not_saved), 300)}"] if not_saved else []
+        [
+            f"Both sides of a conflict stand between markers in: {one_line(', '.join(conflicts), 600)}"
+        ]
+        if conflicts
+        else []
+    )
+    lines += (
+        [f"What was landed since is not in these files: {one_line(behind, 400)}"] if behind else []
+    )
+    lines += (
+        [
+            f"Files that the automatic saves leave out, for their size or kind: {one_line(', '.join(not_saved), 300)}"
+        ]
+        if not_saved
+        else []
     )
     lines += ["", f"From the attempt before: {one_line(task.reason, 600)}"] if task.reason else []
     lines += ["", task.description] if task.description else []
-    if task.context and task.recovers_task_id is None:  # a recovery's description tells what is in it
+    if (
+        task.context and task.recovers_task_id is None
+    ):  # a recovery's description tells what is in it
         lines += ["", "Context: " + one_line(str(dict(task.context)), 800)]
     if resumed_from is not None:
-        lines += ["", f"This is attempt {attempt.number}. Go on from the last checkpoint: {resumed_from.note or '(no note)'}"]
+        lines += [
+            "",
+            f"This is attempt {attempt.number}. Go on from the last checkpoint: {resumed_from.note or '(no note)'}",
+        ]
         lines += [f"Its state: {one_line(str(resumed_from.state), 800)}"]
     for other in needed:
         outputs = f"; outputs: {one_line(str(dict(other.outputs)), 400)}" if other.outputs else ""
-        lines += ["", f"Builds on {other.alias} ({other.status}): {other.summary or other.title}{outputs}"]
+        lines += [
+            "",
+            f"Builds on {other.alias} ({other.status}): {other.summary or other.title}{outputs}",
+        ]
     return clip("\n".join(lines), budget_tokens)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import Attempt, Checkpoint, NextStep, Reliance, Session, Task, TaskStatus, Why
+from vespera_orchestrator._model import (
+    Attempt,
+    Checkpoint,
+    NextStep,
+    Reliance,
+    Session,
+    Task,
+    TaskStatus,
+    Why,
+)
 from vespera_orchestrator.progress.text import clip, one_line, tokens
 from vespera_orchestrator.tasks import lifecycle as _rules
 from vespera_orchestrator.tasks.next_step import _counted
@@ -36,11 +45,20 @@ class Running:
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* dates the last sign of life."""
         if self.attempt.ending == _rules.HANDED_IN:
-            return one_line(f"{self.task.alias}: done by {self.attempt.agent}, {_rules.merging(self.task)}", 400)
+            return one_line(
+                f"{self.task.alias}: done by {self.attempt.agent}, {_rules.merging(self.task)}", 400
+            )
         seconds = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
-        share = f", {self.checkpoint.progress:.0%}" if self.checkpoint and self.checkpoint.progress is not None else ""
+        share = (
+            f", {self.checkpoint.progress:.0%}"
+            if self.checkpoint and self.checkpoint.progress is not None
+            else ""
+        )
         note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
-        return one_line(f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {_rules.ago(seconds)}", 120)
+        return one_line(
+            f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {_rules.ago(seconds)}",
+            120,
+        )
 
 
 @attrs.frozen(repr=False)
@@ -90,7 +108,11 @@ class Status:
     @property
     def wanted_count(self) -> int:
         """How many planned tasks there are to complete: all but those that were skipped or cancelled."""
-        return sum(self.planned.values()) - self.planned.get(TaskStatus.SKIPPED, 0) - self.planned.get(TaskStatus.CANCELLED, 0)
+        return (
+            sum(self.planned.values())
+            - self.planned.get(TaskStatus.SKIPPED, 0)
+            - self.planned.get(TaskStatus.CANCELLED, 0)
+        )
 
     @property
     def percent(self) -> float:
@@ -114,7 +136,9 @@ class Status:
 
     def _parts(self) -> list[tuple[str, list[str], int, str]]:
         """Return title, lines, how many there are in all, and the call that gives the rest."""
-        within = f", parent_task_id={self.parent.alias!r}, include_children=True" if self.parent else ""
+        within = (
+            f", parent_task_id={self.parent.alias!r}, include_children=True" if self.parent else ""
+        )
         parts = [
             ("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
             ("Running", [run.line(self.as_of) for run in self.running], TaskStatus.IN_PROGRESS),
@@ -130,7 +154,14 @@ class Status:
             for title, lines, status in parts
         ]
         if self.clashes:
-            found.append(("Conflicts ahead", list(self.clashes), len(self.clashes), "orch.worktrees.forecast()"))
+            found.append(
+                (
+                    "Conflicts ahead",
+                    list(self.clashes),
+                    len(self.clashes),
+                    "orch.worktrees.forecast()",
+                )
+            )
         if self.outdated:
             found.append(
                 (
@@ -152,7 +183,13 @@ class Status:
         head = [self._title(), self.line]
         last = f"Next: {self.next_step}"
         if self.budget_tokens is None:
-            body = [line for part in self._parts() for line in _section(*part, most=len(self.completed) if part[0] == "Completed" else 5)]
+            body = [
+                line
+                for part in self._parts()
+                for line in _section(
+                    *part, most=len(self.completed) if part[0] == "Completed" else 5
+                )
+            ]
             return "\n".join([*head, *body, *_elsewhere(self.elsewhere), last])
         left = self.budget_tokens - tokens("\n".join([*head, last]))
         body = []

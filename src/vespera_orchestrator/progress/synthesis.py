@@ -37,7 +37,11 @@ def synthesis(
     missing += [_ended(c) for c in planned if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
     skipped = [_ended(c) for c in planned if c.status is TaskStatus.SKIPPED]
     rest = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
-    lines = [f"# {one_line(parent.title, 200)}", "", f"{len(completed)} of {len(planned)} subtasks are completed."]
+    lines = [
+        f"# {one_line(parent.title, 200)}",
+        "",
+        f"{len(completed)} of {len(planned)} subtasks are completed.",
+    ]
     lines += _listed("What is missing", missing, rest)
     lines += _listed("What was not needed or could not be", skipped, rest)
     by_task: dict[str, list[Artifact]] = {}
@@ -48,7 +52,10 @@ def synthesis(
     for child in told[: max(1, budget_tokens // _NAMING)]:
         lines += _brought(child, by_task.get(child.id, ()), min(share, _EXCERPT), excerpt)
     if len(told) > max(1, budget_tokens // _NAMING):
-        lines += ["", f"… and the results of {len(told) - max(1, budget_tokens // _NAMING)} more subtasks: {rest}"]
+        lines += [
+            "",
+            f"… and the results of {len(told) - max(1, budget_tokens // _NAMING)} more subtasks: {rest}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -66,11 +73,24 @@ def _listed(title: str, entries: Sequence[str], rest: str) -> list[str]:
     if not entries:
         return []
     more = [f"- … and {len(entries) - _LISTED} more: {rest}"] if len(entries) > _LISTED else []
-    return ["", f"## {title}", "", *(f"- {one_line(entry, 300)}" for entry in entries[:_LISTED]), *more]
+    return [
+        "",
+        f"## {title}",
+        "",
+        *(f"- {one_line(entry, 300)}" for entry in entries[:_LISTED]),
+        *more,
+    ]
 
 
-def _brought(child: Task, artifacts: Sequence[Artifact], share: int, excerpt: Callable[[Artifact, int], str]) -> list[str]:
-    lines = ["", f"## {one_line(child.title, 200)}", "", one_line(child.summary or "(no summary)", 300)]
+def _brought(
+    child: Task, artifacts: Sequence[Artifact], share: int, excerpt: Callable[[Artifact, int], str]
+) -> list[str]:
+    lines = [
+        "",
+        f"## {one_line(child.title, 200)}",
+        "",
+        one_line(child.summary or "(no summary)", 300),
+    ]
     if child.outputs:
         lines += ["", f"Outputs: `{one_line(dump_json(dict(child.outputs), 'outputs'), 400)}`"]
     for artifact in artifacts:

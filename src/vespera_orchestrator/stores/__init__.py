@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["open_store"]
 
 
-def open_store(address: str | None, default: Path, clock: Callable[[], datetime], *, durability: str | None = None) -> Store:
+def open_store(
+    address: str | None,
+    default: Path,
+    clock: Callable[[], datetime],
+    *,
+    durability: str | None = None,
+) -> Store:
     """Open the store at *address*.
 
     Args:
@@ -41,18 +47,24 @@ def open_store(address: str | None, default: Path, clock: Callable[[], datetime]
     scheme, _, rest = address.partition(":///")
     if scheme == "sqlite" and rest:
         file, mark, said = rest.partition("?durability=")
-        return SQLiteStore.open(file, clock=clock, durability=_durability(said if mark else durability))
+        return SQLiteStore.open(
+            file, clock=clock, durability=_durability(said if mark else durability)
+        )
     if address.startswith(("postgresql://", "postgres://")):
         from vespera_orchestrator.stores.postgres import PostgresStore
 
         return PostgresStore.open(address, clock=clock)
     known = "sqlite:///file, memory: and postgresql://user@host/database"
-    raise InvalidInputError("store", f"{masked(address)!r} is no address of a store; known are {known}")
+    raise InvalidInputError(
+        "store", f"{masked(address)!r} is no address of a store; known are {known}"
+    )
 
 
 def masked(address: str) -> str:
     """Put three stars in the place of every password in *address*, however it is given."""
-    address = re.sub(r"(//[^:@/?#]*):.*@", r"\1:***@", address, count=1)  # as far as it can reach: rather too much than too little
+    address = re.sub(
+        r"(//[^:@/?#]*):.*@", r"\1:***@", address, count=1
+    )  # as far as it can reach: rather too much than too little
     return re.sub(r"(?i)((?:ssl)?password\s*=\s*)[^&\s]*", r"\1***", address)
 
 

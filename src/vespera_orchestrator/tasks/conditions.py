@@ -40,9 +40,26 @@ MAX_LITERAL: Final = 500
 MAX_ITEMS: Final = 200
 """Most operands, names and list items together."""
 
-ATTRIBUTES: Final = ("success", "failed", "cancelled", "skipped", "blocked", "done", "status", "attempts", "outputs")
+ATTRIBUTES: Final = (
+    "success",
+    "failed",
+    "cancelled",
+    "skipped",
+    "blocked",
+    "done",
+    "status",
+    "attempts",
+    "outputs",
+)
 _COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">", "in", "not in")
-_CONSTANTS: Final = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
+_CONSTANTS: Final = {
+    "true": True,
+    "True": True,
+    "false": False,
+    "False": False,
+    "null": None,
+    "None": None,
+}
 _KEYWORDS: Final = frozenset({"and", "or", "not", "in", *_CONSTANTS})
 
 Truth: TypeAlias = bool | None
@@ -173,7 +190,10 @@ def parse(text: str) -> Condition:
     """
     if len(text) > MAX_LENGTH:
         raise ConditionError(
-            f"is {len(text)} characters long; at most {MAX_LENGTH} are read", text=text[:80], column=1, allowed=("a shorter condition",)
+            f"is {len(text)} characters long; at most {MAX_LENGTH} are read",
+            text=text[:80],
+            column=1,
+            allowed=("a shorter condition",),
         )
     return _parse_cached(text)
 
@@ -213,7 +233,9 @@ class _Parser:
     def _token(self, found: re.Match[str], column: int) -> _Token:
         text = found[0]
         if found.lastgroup in ("number", "text") and len(text) > MAX_LITERAL:
-            self._refuse(column, f"a literal of {len(text)} characters; at most {MAX_LITERAL} are read", ())
+            self._refuse(
+                column, f"a literal of {len(text)} characters; at most {MAX_LITERAL} are read", ()
+            )
         kind = "word" if found.lastgroup == "name" and text in _KEYWORDS else str(found.lastgroup)
         return _Token(kind, text, column)
 
@@ -222,7 +244,9 @@ class _Parser:
         if char in "\"'":
             return "this text has no closing quotation mark"
         hints = {
-            "=": " (did you mean >= or <=?)" if self.text[at : at + 2] in {"=>", "=<"} else " (equality is ==)",
+            "=": " (did you mean >= or <=?)"
+            if self.text[at : at + 2] in {"=>", "=<"}
+            else " (equality is ==)",
             "&": " (write: and)",
             "|": " (write: or)",
             "!": " (write: not)",
@@ -243,14 +267,22 @@ class _Parser:
         raise ConditionError(problem, text=self.text, column=column, allowed=allowed)
 
     def _fail(self, token: _Token, allowed: tuple[str, ...]) -> NoReturn:
-        self._refuse(token.column, f"unexpected {token.text[:40]!r}" if token.text else "it ends too early", allowed)
+        self._refuse(
+            token.column,
+            f"unexpected {token.text[:40]!r}" if token.text else "it ends too early",
+            allowed,
+        )
 
     # grammar
 
     def _nested(self, rule: Callable[[], Node]) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self._refuse(self._peek().column, f"nested deeper than {MAX_DEPTH} levels", ("a flatter condition",))
+            self._refuse(
+                self._peek().column,
+                f"nested deeper than {MAX_DEPTH} levels",
+                ("a flatter condition",),
+            )
         node = rule()
         self.depth -= 1
         return node
@@ -263,7 +295,11 @@ class _Parser:
 
     def _must_be_truth(self, node: Node, start: _Token) -> None:
         if isinstance(node, Literal) and not isinstance(node.value, bool):
-            self._refuse(start.column, "a bare value is neither true nor false", ("name.success", "a comparison", "true", "false"))
+            self._refuse(
+                start.column,
+                "a bare value is neither true nor false",
+                ("name.success", "a comparison", "true", "false"),
+            )
 
     def _chain(self, word: str, rule: Callable[[], Node]) -> tuple[Node, ...]:
         start = self._peek()
@@ -295,8 +331,16 @@ class _Parser:
             if sign is None:
                 break
             right = self._operand()
-            if isinstance(left, Literal) and isinstance(right, Literal) and _compare(sign, left.value, right.value) is None:
-                self._refuse(column, f"{left.value!r} and {right.value!r} cannot be compared by {sign}", ("values of one kind",))
+            if (
+                isinstance(left, Literal)
+                and isinstance(right, Literal)
+                and _compare(sign, left.value, right.value) is None
+            ):
+                self._refuse(
+                    column,
+                    f"{left.value!r} and {right.value!r} cannot be compared by {sign}",
+                    ("values of one kind",),
+                )
             if sign in ("==", "!="):
                 self._refuse_unknown_status(left, right, column)
                 self._refuse_unknown_status(right, left, column)
@@ -306,7 +350,11 @@ class _Parser:
 
     def _refuse_unknown_status(self, one: Node, other: Node, column: int) -> None:
         words = tuple(f'"{status}"' for status in TaskStatus)
-        if not isinstance(one, Reference) or one.attribute != "status" or not isinstance(other, Literal):
+        if (
+            not isinstance(one, Reference)
+            or one.attribute != "status"
+            or not isinstance(other, Literal)
+        ):
             return
         if isinstance(other.value, str) and f'"{other.value}"' not in words:
             self._refuse(column, f"{other.value!r:.60} is no status", words)
@@ -315,7 +363,10 @@ class _Parser:
         token = self._take(*_COMPARISONS)
         if token is not None:
             return token.text
-        if self._peek().text == "not" and self.tokens[min(self.at + 1, len(self.tokens) - 1)].text == "in":
+        if (
+            self._peek().text == "not"
+            and self.tokens[min(self.at + 1, len(self.tokens) - 1)].text == "in"
+        ):
             self.at += 2
             return "not in"
         return None
@@ -338,7 +389,9 @@ class _Parser:
     def _count(self) -> None:
         self.items += 1
         if self.items > MAX_ITEMS:
-            self._refuse(self._peek().column, f"more than {MAX_ITEMS} operands", ("a shorter condition",))
+            self._refuse(
+                self._peek().column, f"more than {MAX_ITEMS} operands", ("a shorter condition",)
+            )
 
     def _list(self) -> Node:
         values: list[JsonValue] = []
@@ -357,7 +410,9 @@ class _Parser:
         if token.kind == "text":
             return self._unescape(token)
         if token.kind != "word" or token.text not in _CONSTANTS:
-            self._fail(token, ("a name", "a number", "a text in quotes", "true", "false", "null", "["))
+            self._fail(
+                token, ("a name", "a number", "a text in quotes", "true", "false", "null", "[")
+            )
         return _CONSTANTS[token.text]
 
     def _number(self, token: _Token) -> int | float:
@@ -372,23 +427,41 @@ class _Parser:
         def replace(found: re.Match[str]) -> str:
             char = found[1]
             if char not in _ESCAPES:
-                self._refuse(token.column + found.start() + 1, f"unknown escape \\{char}", tuple("\\" + e for e in _ESCAPES))
+                self._refuse(
+                    token.column + found.start() + 1,
+                    f"unknown escape \\{char}",
+                    tuple("\\" + e for e in _ESCAPES),
+                )
             return _ESCAPES[char]
 
         return re.sub(r"\\(.)", replace, token.text[1:-1], flags=re.DOTALL)
 
     def _reference(self, name: _Token) -> Node:
         if not self._take("."):
-            self._refuse(name.column + len(name.text), f"{name.text!r} alone says nothing", tuple(f".{a}" for a in ATTRIBUTES))
+            self._refuse(
+                name.column + len(name.text),
+                f"{name.text!r} alone says nothing",
+                tuple(f".{a}" for a in ATTRIBUTES),
+            )
         attribute = self._peek()
         if attribute.text not in ATTRIBUTES:
             near = difflib.get_close_matches(attribute.text, [*ATTRIBUTES, "completed"], 1)
-            meant = f", did you mean {'success' if near == ['completed'] else near[0]}?" if near else ""
-            self._refuse(attribute.column, f"a task has no attribute {attribute.text[:40]!r}{meant}", ATTRIBUTES)
+            meant = (
+                f", did you mean {'success' if near == ['completed'] else near[0]}?" if near else ""
+            )
+            self._refuse(
+                attribute.column,
+                f"a task has no attribute {attribute.text[:40]!r}{meant}",
+                ATTRIBUTES,
+            )
         self.at += 1
         path = tuple(self._path()) if attribute.text == "outputs" else ()
         if self._peek().text in (".", "["):
-            self._refuse(self._peek().column, f"nothing can be taken from {attribute.text!r}", ("and", "or", "a comparison", "the end"))
+            self._refuse(
+                self._peek().column,
+                f"nothing can be taken from {attribute.text!r}",
+                ("and", "or", "a comparison", "the end"),
+            )
         return Reference(name.text, attribute.text, path, name.column)
 
     def _path(self) -> Iterator[str | int]:
@@ -412,7 +485,9 @@ class _Parser:
         token = self._peek()
         value = self._literal()
         if not isinstance(value, str | int) or isinstance(value, bool):
-            self._refuse(token.column, f"{token.text} is no index", ("a whole number", "a text in quotes"))
+            self._refuse(
+                token.column, f"{token.text} is no index", ("a whole number", "a text in quotes")
+            )
         if not self._take("]"):
             self._fail(self._peek(), ("]",))
         return value
@@ -468,7 +543,9 @@ def _kleene(truths: Iterator[Truth], *, decisive: bool) -> Truth:
 def _compare_chain(node: Comparison, tasks: Mapping[str, Task]) -> Truth:
     values = [_value_of(item, tasks) for item in (node.first, *(item for _, item in node.links))]
     signs = [sign for sign, _ in node.links]
-    return _kleene((_compare(sign, values[i], values[i + 1]) for i, sign in enumerate(signs)), decisive=False)
+    return _kleene(
+        (_compare(sign, values[i], values[i + 1]) for i, sign in enumerate(signs)), decisive=False
+    )
 
 
 def _value_of(node: Node, tasks: Mapping[str, Task]) -> JsonValue | _Unknown:
@@ -500,7 +577,9 @@ def _fact(reference: Reference, task: Task) -> JsonValue | _Unknown:
         return task.status is _ENDED_AS[attribute]
     if attribute == "outputs":
         return _dig(task.outputs, reference.path)
-    return {"blocked": False, "done": True, "status": str(task.status), "attempts": task.attempts}[attribute]
+    return {"blocked": False, "done": True, "status": str(task.status), "attempts": task.attempts}[
+        attribute
+    ]
 
 
 def _dig(value: JsonValue, path: tuple[str | int, ...]) -> JsonValue | _Unknown:
@@ -527,7 +606,9 @@ def _orderable(left: JsonValue, right: JsonValue) -> bool:
 
 
 def _same(left: JsonValue, right: JsonValue) -> bool:
-    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)  # to Python 1 is True, to JSON it is not
+    return bool(left == right) and isinstance(left, bool) == isinstance(
+        right, bool
+    )  # to Python 1 is True, to JSON it is not
 
 
 def _contains(left: JsonValue, right: JsonValue) -> Truth:

@@ -52,12 +52,18 @@ class TaskGraph:
         for edge in task.dependencies:
             if edge.task in self._tasks:
                 condition = task.condition if edge.task in governed else None
-                self.nx.add_edge(edge.task, task.id, kind="dependency", on=edge.on, condition=condition)
+                self.nx.add_edge(
+                    edge.task, task.id, kind="dependency", on=edge.on, condition=condition
+                )
         parent = task.parent_task_id
         if parent in self._tasks and not self.nx.has_edge(task.id, parent):
             self.nx.add_edge(task.id, parent, kind="part", on=None, condition=None)
         broken = task.recovers_task_id
-        if broken in self._tasks and not task.status.is_terminal and not self.nx.has_edge(task.id, broken):
+        if (
+            broken in self._tasks
+            and not task.status.is_terminal
+            and not self.nx.has_edge(task.id, broken)
+        ):
             self.nx.add_edge(task.id, broken, kind="recovery", on=None, condition=None)
 
     def __repr__(self) -> str:
@@ -81,7 +87,10 @@ class TaskGraph:
         """Return the tasks in levels: those of one level can run side by side once the levels before have ended."""
         import networkx
 
-        return [[self._tasks[task_id] for task_id in level] for level in networkx.topological_generations(self.nx)]
+        return [
+            [self._tasks[task_id] for task_id in level]
+            for level in networkx.topological_generations(self.nx)
+        ]
 
     def ancestors(self, ref: str | Task) -> list[Task]:
         """Return all tasks that come before, directly or not."""
@@ -107,7 +116,9 @@ class TaskGraph:
             if not self._tasks[task_id].status.is_terminal:
                 ways = [other for other in self.nx.predecessors(task_id) if other in longest]
                 before[task_id] = max(ways, key=longest.__getitem__, default=None)
-                longest[task_id] = self._hours(task_id) + max((longest[way] for way in ways), default=0.0)
+                longest[task_id] = self._hours(task_id) + max(
+                    (longest[way] for way in ways), default=0.0
+                )
         path: list[Task] = []
         at = max(longest, key=longest.__getitem__, default=None)
         while at is not None:
@@ -123,7 +134,9 @@ class TaskGraph:
         """
         import networkx
 
-        rest = self.nx.subgraph([task.id for task in self._tasks.values() if not task.status.is_terminal]).copy()
+        rest = self.nx.subgraph(
+            [task.id for task in self._tasks.values() if not task.status.is_terminal]
+        ).copy()
         order = list(networkx.topological_sort(rest))
         rest.add_edges_from([("", task_id) for task_id in order if not rest.in_degree(task_id)])
         above = networkx.immediate_dominators(rest, "") if order else {}
@@ -131,7 +144,9 @@ class TaskGraph:
         for task_id in reversed(order):
             if above[task_id]:
                 held[above[task_id]] += held[task_id] + 1
-        found = sorted((task_id for task_id in order if held[task_id]), key=lambda task_id: -held[task_id])
+        found = sorted(
+            (task_id for task_id in order if held[task_id]), key=lambda task_id: -held[task_id]
+        )
         return [(self._tasks[task_id], held[task_id]) for task_id in found[:limit]]
 
     def what_if(self, ref: str | Task, status: str | TaskStatus = TaskStatus.FAILED) -> list[Task]:
@@ -143,13 +158,19 @@ class TaskGraph:
         """
         end = TaskStatus(status)
         if not end.is_terminal:
-            raise InvalidInputError("status", f"{status!r} is no end; one of failed, cancelled, skipped, completed")
+            raise InvalidInputError(
+                "status", f"{status!r} is no end; one of failed, cancelled, skipped, completed"
+            )
         supposed = {self.task(ref).id: attrs.evolve(self.task(ref), status=end)}
         queue, skipped = deque(supposed), []
         while queue:
             for after in self.nx.successors(queue.popleft()):
                 task = self._tasks[after]
-                if after in supposed or task.status is not TaskStatus.PENDING or not self._would_be_skipped(task, supposed):
+                if (
+                    after in supposed
+                    or task.status is not TaskStatus.PENDING
+                    or not self._would_be_skipped(task, supposed)
+                ):
                     continue
                 supposed[after] = attrs.evolve(task, status=TaskStatus.SKIPPED)
                 queue.append(after)
@@ -157,7 +178,10 @@ class TaskGraph:
         return skipped
 
     def _would_be_skipped(self, task: Task, supposed: dict[str, Task]) -> bool:
-        needed = {edge.task: supposed.get(edge.task) or self._tasks[edge.task] for edge in task.dependencies}
+        needed = {
+            edge.task: supposed.get(edge.task) or self._tasks[edge.task]
+            for edge in task.dependencies
+        }
         return _rules.standing(task, needed).impossible
 
     def _hours(self, task_id: str) -> float:
@@ -176,18 +200,33 @@ class TaskGraph:
         """
         if direction not in {"TD", "TB", "LR", "BT", "RL"}:
             raise InvalidInputError("direction", f"{direction!r} is none of TD, LR, BT, RL")
-        order = sorted((task for task in self._tasks.values() if not task.archived), key=lambda task: task.status.is_terminal)
+        order = sorted(
+            (task for task in self._tasks.values() if not task.archived),
+            key=lambda task: task.status.is_terminal,
+        )
         chosen = {task.id for task in order[: max(limit, 0)]}
-        shown = {task_id: f"n{number}" for number, task_id in enumerate(t for t in self._tasks if t in chosen)}
+        shown = {
+            task_id: f"n{number}"
+            for number, task_id in enumerate(t for t in self._tasks if t in chosen)
+        }
         lines = [f"flowchart {direction}"]
-        lines += [f'    {name}["{_label(self._tasks[task_id])}"]:::{self._tasks[task_id].status}' for task_id, name in shown.items()]
-        edges = [f"    {shown[a]} {_arrow(data)} {shown[b]}" for a, b, data in self.nx.edges(data=True) if a in shown and b in shown]
+        lines += [
+            f'    {name}["{_label(self._tasks[task_id])}"]:::{self._tasks[task_id].status}'
+            for task_id, name in shown.items()
+        ]
+        edges = [
+            f"    {shown[a]} {_arrow(data)} {shown[b]}"
+            for a, b, data in self.nx.edges(data=True)
+            if a in shown and b in shown
+        ]
         lines += edges
         if len(shown) < len(order):
             lines.append(f'    more["… and {len(order) - len(shown)} more tasks"]')
         used = {self._tasks[task_id].status for task_id in shown}
         lines += [
-            f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}" for status, (fill, ink) in _COLOURS.items() if status in used
+            f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}"
+            for status, (fill, ink) in _COLOURS.items()
+            if status in used
         ]
         if edges:
             lines.append("    linkStyle default stroke:#888888")  # seen on light ground and on dark
@@ -199,19 +238,31 @@ class TaskGraph:
         for task in self._tasks.values():
             fill, ink = _COLOURS[task.status]
             label = f"{task.title}\n{task.status.replace('_', ' ')}"
-            lines.append(f"  {_quote(task.id)} [label={_quote(label)}, fillcolor={_quote(fill)}, fontcolor={_quote(ink)}];")
+            lines.append(
+                f"  {_quote(task.id)} [label={_quote(label)}, fillcolor={_quote(fill)}, fontcolor={_quote(ink)}];"
+            )
         for before, after, data in self.nx.edges(data=True):
             style = "" if data["kind"] == "dependency" else ", style=dashed"
-            lines.append(f"  {_quote(before)} -> {_quote(after)} [label={_quote(_words(data))}{style}];")
+            lines.append(
+                f"  {_quote(before)} -> {_quote(after)} [label={_quote(_words(data))}{style}];"
+            )
         return "\n".join([*lines, "}"])
 
     def to_json(self) -> str:
         """Write the graph as JSON: ``tasks`` as records, ``edges`` with ``before``, ``after``, ``kind``, ``on`` and ``condition``."""
         edges = [
-            {"before": a, "after": b, "kind": d["kind"], "on": d["on"] and str(d["on"]), "condition": d["condition"]}
+            {
+                "before": a,
+                "after": b,
+                "kind": d["kind"],
+                "on": d["on"] and str(d["on"]),
+                "condition": d["condition"],
+            }
             for a, b, d in self.nx.edges(data=True)
         ]
-        return dump_json({"version": 1, "tasks": to_plain(list(self._tasks.values())), "edges": edges}, "graph")
+        return dump_json(
+            {"version": 1, "tasks": to_plain(list(self._tasks.values())), "edges": edges}, "graph"
+        )
 
 
 def _quote(text: str) -> str:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import Cause, CauseKind, Dependency, NextAction, Outcome, Task, TaskDraft, TaskStatus, Why
+from vespera_orchestrator._model import (
+    Cause,
+    CauseKind,
+    Dependency,
+    NextAction,
+    Outcome,
+    Task,
+    TaskDraft,
+    TaskStatus,
+    Why,
+)
 from vespera_orchestrator.tasks import conditions as _conditions
 
 if TYPE_CHECKING:
@@ -44,9 +54,16 @@ TRANSITIONS: Final[dict[str, dict[TaskStatus, TaskStatus]]] = {
     "expire": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
     "recovered": {TaskStatus.BLOCKED: TaskStatus.PENDING},
     "skip": {TaskStatus.PENDING: TaskStatus.SKIPPED},
-    "cancel": dict.fromkeys((TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.CANCELLED),
-    "abandon": dict.fromkeys((TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.FAILED),
-    "retry": dict.fromkeys((TaskStatus.BLOCKED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED), TaskStatus.PENDING),
+    "cancel": dict.fromkeys(
+        (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.CANCELLED
+    ),
+    "abandon": dict.fromkeys(
+        (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.FAILED
+    ),
+    "retry": dict.fromkeys(
+        (TaskStatus.BLOCKED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED),
+        TaskStatus.PENDING,
+    ),
     "reopen": {TaskStatus.SKIPPED: TaskStatus.PENDING},
 }
 """What may become of a task: by verb, from each state in which the verb is allowed, to the state that follows."""
@@ -76,7 +93,10 @@ def state_diagram() -> str:
     for verb, moves in TRANSITIONS.items():
         for start, end in moves.items():
             arrows.setdefault((start, end), []).append(WHO[verb])
-    lines = [f"    {start} --> {end}: {', '.join(words)}" for (start, end), words in sorted(arrows.items())]
+    lines = [
+        f"    {start} --> {end}: {', '.join(words)}"
+        for (start, end), words in sorted(arrows.items())
+    ]
     ends = [f"    {status} --> [*]" for status in TaskStatus if status.is_terminal]
     return "\n".join(["stateDiagram-v2", "    [*] --> pending: plan_task", *lines, *ends])
 
@@ -92,7 +112,15 @@ ENDING_VERB: Final[dict[NextAction | None, str]] = {
 
 STATUS_AFTER_EVENT: Final[dict[str, TaskStatus]] = {
     **dict.fromkeys(
-        ("task_planned", "task_revised", "task_released", "task_recovered", "task_retried", "task_reopened"), TaskStatus.PENDING
+        (
+            "task_planned",
+            "task_revised",
+            "task_released",
+            "task_recovered",
+            "task_retried",
+            "task_reopened",
+        ),
+        TaskStatus.PENDING,
     ),
     **dict.fromkeys(("task_started", "task_continued", "lease_regained"), TaskStatus.IN_PROGRESS),
     "lease_expired": TaskStatus.PENDING,
@@ -112,8 +140,20 @@ def after(verb: str, status: TaskStatus) -> TaskStatus | None:
 
 # --- effort -----------------------------------------------------------------
 
-_UNITS_H: Final = {"m": 1 / 60, "min": 1 / 60, "h": 1.0, "hour": 1.0, "d": 8.0, "day": 8.0, "w": 40.0, "week": 40.0}
-_EFFORT = re.compile(r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(min|hour|day|week|[mhdw])(?:s|utes?)?(?![a-z])", re.IGNORECASE)
+_UNITS_H: Final = {
+    "m": 1 / 60,
+    "min": 1 / 60,
+    "h": 1.0,
+    "hour": 1.0,
+    "d": 8.0,
+    "day": 8.0,
+    "w": 40.0,
+    "week": 40.0,
+}
+_EFFORT = re.compile(
+    r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(min|hour|day|week|[mhdw])(?:s|utes?)?(?![a-z])",
+    re.IGNORECASE,
+)
 
 
 def effort_hours(text: str | None) -> float:
@@ -166,7 +206,11 @@ class Standing:
     @property
     def impossible(self) -> bool:
         """Whether the task can never become ready."""
-        return bool(self.never) or self.condition is False or (self.condition is None and self.condition_final)
+        return (
+            bool(self.never)
+            or self.condition is False
+            or (self.condition is None and self.condition_final)
+        )
 
     @property
     def blockers(self) -> int:
@@ -196,7 +240,9 @@ def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
         names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
         condition = _conditions.parse(task.condition)
         truth = _conditions.decide(condition, names)
-        final = all(names[name].status.is_terminal for name in _conditions.undecided(condition, names))
+        final = all(
+            names[name].status.is_terminal for name in _conditions.undecided(condition, names)
+        )
     return Standing(tuple(waiting), tuple(never), truth, final)
 
 
@@ -255,7 +301,11 @@ def _causes(situation: Situation) -> list[Cause]:
         return [_lease_cause(task, situation.attempt, situation.as_of)]
     if task.status is TaskStatus.BLOCKED:
         return [_blocked_cause(situation)]
-    return [*_dependency_causes(situation), *_condition_causes(situation), *_child_causes(situation)]
+    return [
+        *_dependency_causes(situation),
+        *_condition_causes(situation),
+        *_child_causes(situation),
+    ]
 
 
 def merging(task: Task) -> str:
@@ -275,16 +325,26 @@ def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
         f"{attempt.agent} is working on it (attempt {attempt.number}, last sign of life {ago(silent)}, held for another {duration(left)}); "
         f"if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
     )
-    return Cause(CauseKind.LEASE, sentence, attempt.task_id, agent=attempt.agent, until=attempt.lease_until)
+    return Cause(
+        CauseKind.LEASE, sentence, attempt.task_id, agent=attempt.agent, until=attempt.lease_until
+    )
 
 
 def _blocked_cause(situation: Situation) -> Cause:
     task, recovery = situation.task, situation.open_recovery
     if recovery is not None and recovery.status is not TaskStatus.BLOCKED:
-        stopped = f"; it stopped with: {' '.join(situation.task.reason.split())[:300]}" if situation.task.reason else ""
+        stopped = (
+            f"; it stopped with: {' '.join(situation.task.reason.split())[:300]}"
+            if situation.task.reason
+            else ""
+        )
         sentence = f"its recovery {recovery.alias} comes first ({recovery.status}){stopped}"
         return Cause(CauseKind.RECOVERY, sentence, recovery.id, recovery.alias)
-    what = f"after {task.failures} failed attempts" if task.failures >= task.max_attempts else "as its recovery did not succeed"
+    what = (
+        f"after {task.failures} failed attempts"
+        if task.failures >= task.max_attempts
+        else "as its recovery did not succeed"
+    )
     if recovery is not None:
         what = f"as its recovery {recovery.alias} is blocked itself"
     sentence = (
@@ -325,11 +385,22 @@ def _condition_causes(situation: Situation) -> list[Cause]:
         return []
     names = situation.task.condition_names
     condition = _conditions.parse(situation.task.condition)
-    open_names = _conditions.undecided(condition, {name: situation.needed[task_id] for name, task_id in names.items()})
+    open_names = _conditions.undecided(
+        condition, {name: situation.needed[task_id] for name, task_id in names.items()}
+    )
     if not open_names:
         return []
-    states = ", ".join(_standing_words(name, situation.needed[names[name]], situation.unmerged) for name in open_names)
-    return [Cause(CauseKind.CONDITION, f"the condition is not decided yet: {states} ({condition.text})", names=open_names)]
+    states = ", ".join(
+        _standing_words(name, situation.needed[names[name]], situation.unmerged)
+        for name in open_names
+    )
+    return [
+        Cause(
+            CauseKind.CONDITION,
+            f"the condition is not decided yet: {states} ({condition.text})",
+            names=open_names,
+        )
+    ]
 
 
 def _standing_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
@@ -340,7 +411,11 @@ def _child_causes(situation: Situation) -> list[Cause]:
     count = situation.open_children_count
     if not count:
         return []
-    more = f" and {count - len(situation.open_children)} more" if count > len(situation.open_children) else ""
+    more = (
+        f" and {count - len(situation.open_children)} more"
+        if count > len(situation.open_children)
+        else ""
+    )
     sentence = f"{count} subtask{'s have' if count > 1 else ' has'} not ended: {', '.join(situation.open_children)}{more}"
     return [Cause(CauseKind.CHILDREN, sentence, names=situation.open_children)]
 
@@ -371,7 +446,12 @@ def recovery_for(
     """
     if task.task_type == RECOVERY or task.failures >= task.max_attempts:
         return None
-    context: dict[str, JsonValue] = {"error": error, "attempt": task.attempts, "artifact_ids": list(artifact_ids), **more}
+    context: dict[str, JsonValue] = {
+        "error": error,
+        "attempt": task.attempts,
+        "artifact_ids": list(artifact_ids),
+        **more,
+    }
     lines = [f"{task.title!r} could not be finished: {error}"]
     if checkpoint is not None:
         context["checkpoint_id"] = checkpoint.id
@@ -384,7 +464,9 @@ def recovery_for(
     if artifact_ids:
         lines.append(f"What it had done is kept in: {', '.join(artifact_ids)}.")
     goes_on = " and goes on from its last checkpoint" if checkpoint is not None else ""
-    lines.append(f"Remove the cause, then complete this task: the blocked one becomes ready again{goes_on}.")
+    lines.append(
+        f"Remove the cause, then complete this task: the blocked one becomes ready again{goes_on}."
+    )
     return TaskDraft(
         title=f"Recover: {task.title}",
         description="\n".join(lines),

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-NO_SESSION: Final = NextStep("initialize", "No session is active yet: say what you want to reach.", 'orch.initialize_session("…")')
+NO_SESSION: Final = NextStep(
+    "initialize",
+    "No session is active yet: say what you want to reach.",
+    'orch.initialize_session("…")',
+)
 
 
 def next_step(  # noqa: C901, PLR0911 - one return for each step there is
@@ -45,37 +49,75 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
         unmerged: Tasks whose work is done and waits to be merged, the one to begin with first. They are not counted as running.
     """
     if archived:
-        return NextStep("done", "Everything has ended and is put away in the archive. Plan on, or stop here.", 'orch.plan_task("…")')
+        return NextStep(
+            "done",
+            "Everything has ended and is put away in the archive. Plan on, or stop here.",
+            'orch.plan_task("…")',
+        )
     if not sum(counts.values()):
-        return NextStep("plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")')
+        return NextStep(
+            "plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")'
+        )
     if ready is not None and gathers and synthesis is not None:
         sentence = f"The results of {one_line(ready.title, 90)!r} are brought together in {synthesis}: read it, then complete the task."
         call = f"orch.complete_task({ready.alias!r}, summary=…, detailed_work=…)"
         return NextStep("execute", sentence, call, ready.id, ready.alias)
     if ready is not None and gathers:
         sentence = f"All subtasks of {one_line(ready.title, 90)!r} have ended: bring their results together, then complete it."
-        return NextStep("synthesize", sentence, f"orch.synthesize_results({ready.alias!r})", ready.id, ready.alias)
+        return NextStep(
+            "synthesize",
+            sentence,
+            f"orch.synthesize_results({ready.alias!r})",
+            ready.id,
+            ready.alias,
+        )
     if ready is not None:
         back = _rules.given_back(ready)
-        sentence = f"Start {one_line(ready.title, 90)!r}." + (f" It was given back with: {one_line(back, 200)}." if back else "")
-        return NextStep("execute", sentence, f"orch.execute_task({ready.alias!r})", ready.id, ready.alias)
+        sentence = f"Start {one_line(ready.title, 90)!r}." + (
+            f" It was given back with: {one_line(back, 200)}." if back else ""
+        )
+        return NextStep(
+            "execute", sentence, f"orch.execute_task({ready.alias!r})", ready.id, ready.alias
+        )
     if unmerged:
         return _merge_step(unmerged)
     if running:
         tasks = "One task is" if running == 1 else f"{running} tasks are"
-        also = f" Meanwhile you could decide about {decisions[0].alias}: {_person(decisions[0])}." if decisions else ""
-        return NextStep("wait", f"{tasks} being worked on; there is nothing you must do.{also}", "orch.get_status()")
+        also = (
+            f" Meanwhile you could decide about {decisions[0].alias}: {_person(decisions[0])}."
+            if decisions
+            else ""
+        )
+        return NextStep(
+            "wait",
+            f"{tasks} being worked on; there is nothing you must do.{also}",
+            "orch.get_status()",
+        )
     if decisions:
         first = decisions[0]
-        return NextStep("decide", f"{first.alias}: {_person(first)}", f"orch.retry_task({first.alias!r})", first.task_id, first.alias)
+        return NextStep(
+            "decide",
+            f"{first.alias}: {_person(first)}",
+            f"orch.retry_task({first.alias!r})",
+            first.task_id,
+            first.alias,
+        )
     if waiting is not None:
         return NextStep(
-            "decide", f"Nothing can go on by itself: {waiting}.", f"orch.why({waiting.alias!r})", waiting.task_id, waiting.alias
+            "decide",
+            f"Nothing can go on by itself: {waiting}.",
+            f"orch.why({waiting.alias!r})",
+            waiting.task_id,
+            waiting.alias,
         )
     if unreached is not None:
         what = f"{unreached.alias} {unreached.status} ({one_line(unreached.reason or 'no reason given')})"
         sentence = f"Everything has ended, but not all was reached: {what}.{_where(landed_on)}"
-        call = "" if unreached.status is TaskStatus.CANCELLED else f"orch.retry_task({unreached.alias!r})"  # that was somebody's will
+        call = (
+            ""
+            if unreached.status is TaskStatus.CANCELLED
+            else f"orch.retry_task({unreached.alias!r})"
+        )  # that was somebody's will
         return NextStep("done", sentence, call, unreached.id, unreached.alias)
     return NextStep("done", f"Everything has ended: {_counted(counts)}.{_where(landed_on)}", "")
 
@@ -89,7 +131,9 @@ def _merge_step(unmerged: Sequence[Task]) -> NextStep:
     sentence = f"The work of {one_line(first.title, 90)!r} is done and waits to be merged{more}."
     if first.reason:
         sentence += f" It could not be at once: {one_line(first.reason, 400)}"
-    return NextStep("merge", sentence, f"orch.worktrees.merge({first.alias!r})", first.id, first.alias)
+    return NextStep(
+        "merge", sentence, f"orch.worktrees.merge({first.alias!r})", first.id, first.alias
+    )
 
 
 def _person(why: Why) -> str:
@@ -97,10 +141,19 @@ def _person(why: Why) -> str:
 
 
 def _counted(counts: Mapping[TaskStatus, int]) -> str:
-    return ", ".join(f"{number} {status.replace('_', ' ')}" for status in TaskStatus if (number := counts.get(status, 0))) or "no tasks"
+    return (
+        ", ".join(
+            f"{number} {status.replace('_', ' ')}"
+            for status in TaskStatus
+            if (number := counts.get(status, 0))
+        )
+        or "no tasks"
+    )
 
 
 def back_to(session: Session) -> NextStep:
     """Point to a session that was left, when none is active."""
-    sentence = f"No session is active, but there is one: {one_line(session.goal, 90) or session.id}."
+    sentence = (
+        f"No session is active, but there is one: {one_line(session.goal, 90) or session.id}."
+    )
     return NextStep("initialize", sentence, f"orch.resume_session({session.id!r})")

@@ -31,9 +31,13 @@ def draft(*, place: str = "", **given: Any) -> TaskDraft:
         return TaskDraft(
             title=title(given.get("title")),
             description=_text("description", given.get("description")) or "",
-            dependencies=tuple(_dependency(edge) for edge in _listed("dependencies", given.get("dependencies"))),
+            dependencies=tuple(
+                _dependency(edge) for edge in _listed("dependencies", given.get("dependencies"))
+            ),
             condition=_text("condition", given.get("condition")),
-            parent=None if (parent := given.get("parent_task_id")) is None else _reference("parent_task_id", parent),
+            parent=None
+            if (parent := given.get("parent_task_id")) is None
+            else _reference("parent_task_id", parent),
             alias=_text("alias", given.get("alias")),
             task_type=_text("task_type", given.get("task_type")) or "standard",
             complexity=_text("complexity", given.get("complexity")) or "moderate",
@@ -49,14 +53,26 @@ def draft(*, place: str = "", **given: Any) -> TaskDraft:
 
 
 _SPEC_KEYS: Final = frozenset(
-    {"title", "description", "dependencies", "condition", "parent_task_id", "alias", "task_type", "complexity", "specialist_type"}
+    {
+        "title",
+        "description",
+        "dependencies",
+        "condition",
+        "parent_task_id",
+        "alias",
+        "task_type",
+        "complexity",
+        "specialist_type",
+    }
     | {"priority", "estimated_effort", "due_date", "context", "children"}
 )
 _DEEPEST: Final = 50
 _MOST: Final = 200_000
 
 
-def plan(specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> tuple[list[TaskDraft], list[VesperaError]]:
+def plan(
+    specs: str | Iterable[Mapping[str, Any] | TaskDraft],
+) -> tuple[list[TaskDraft], list[VesperaError]]:
     """Read a plan.
 
     Args:
@@ -85,25 +101,44 @@ class _PlanReader:
             return
         for number, spec in enumerate(specs, 1):
             if depth > _DEEPEST or len(self.drafts) >= _MOST:
-                self.mistakes.append(PlanError(f"the plan is deeper than {_DEEPEST} levels or larger than {_MOST} tasks", place))
+                self.mistakes.append(
+                    PlanError(
+                        f"the plan is deeper than {_DEEPEST} levels or larger than {_MOST} tasks",
+                        place,
+                    )
+                )
                 return
             self.read_one(spec, parent, f"{place} {number}", depth)
 
     def read_one(self, spec: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(spec, TaskDraft):
-            self.drafts.append(attrs.evolve(spec, parent=spec.parent or parent, place=f"{place} ({spec.title})"))
+            self.drafts.append(
+                attrs.evolve(spec, parent=spec.parent or parent, place=f"{place} ({spec.title})")
+            )
             return
         if not isinstance(spec, Mapping):
-            self.mistakes.append(PlanError(f"{spec!r} is no task; write a mapping with a title", place))
+            self.mistakes.append(
+                PlanError(f"{spec!r} is no task; write a mapping with a title", place)
+            )
             return
         place = f"{place} ({spec.get('title', 'without title')!s})"
         unknown = [key for key in spec if key not in _SPEC_KEYS]
-        self.mistakes += [PlanError(f"unknown key {key!r}; known are {', '.join(sorted(_SPEC_KEYS))}", place) for key in unknown]
-        values = {key: value for key, value in spec.items() if key in _SPEC_KEYS and key != "children"}
+        self.mistakes += [
+            PlanError(f"unknown key {key!r}; known are {', '.join(sorted(_SPEC_KEYS))}", place)
+            for key in unknown
+        ]
+        values = {
+            key: value for key, value in spec.items() if key in _SPEC_KEYS and key != "children"
+        }
         if parent is not None:
             values.setdefault("parent_task_id", parent)
         self.drafts.append(self.draft(values, place))
-        self.read(spec.get("children") or (), own_reference(len(self.drafts) - 1), f"{place}, child", depth + 1)
+        self.read(
+            spec.get("children") or (),
+            own_reference(len(self.drafts) - 1),
+            f"{place}, child",
+            depth + 1,
+        )
 
     def draft(self, values: dict[str, Any], place: str) -> TaskDraft:
         while True:
@@ -112,7 +147,11 @@ class _PlanReader:
             except PlanError as exc:
                 self.mistakes.append(exc)
                 wrong = str(exc).removeprefix(f"{place}: ").split(":")[0]
-                values = {key: value for key, value in values.items() if key != _PARAMETER_OF.get(wrong, wrong)}
+                values = {
+                    key: value
+                    for key, value in values.items()
+                    if key != _PARAMETER_OF.get(wrong, wrong)
+                }
                 if wrong == "title":
                     values["title"] = "?"
 
@@ -137,7 +176,9 @@ def _from_text(text: str) -> Any:
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|false|True|False"), list("tTfF"))
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile(r"true|false|True|False"), list("tTfF")
+    )
     Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
     try:
         found = yaml.load(text, Loader) or ()  # noqa: S506 - a SafeLoader
@@ -154,14 +195,21 @@ def _mapping_without_repeats(loader: Any, node: Any) -> dict[Any, Any]:
         raise PlanError("a key is no plain word", f"line {node.start_mark.line + 1}")
     repeated = [key for number, key in enumerate(keys) if key in keys[:number]]
     if repeated:
-        raise PlanError(f"the key {repeated[0]!r} stands twice in one task", f"line {node.start_mark.line + 1}")
-    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
+        raise PlanError(
+            f"the key {repeated[0]!r} stands twice in one task", f"line {node.start_mark.line + 1}"
+        )
+    return {
+        key: loader.construct_object(value, deep=True)
+        for key, (_, value) in zip(keys, node.value, strict=True)
+    }
 
 
 def title(value: object) -> str:
     """Return the title without surrounding space, or refuse it."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError("title", f"{value!r} is no title; say in a few words what is to be done")
+        raise InvalidInputError(
+            "title", f"{value!r} is no title; say in a few words what is to be done"
+        )
     return value.strip()
 
 
@@ -208,14 +256,19 @@ def name(what: str, value: object) -> str:
 def store(value: object) -> Store:
     """Return a store that the caller made, or refuse what is none."""
     if not isinstance(value, Store):
-        raise InvalidInputError("store", f"{value!r} is neither an address nor an object that keeps the Store contract")
+        raise InvalidInputError(
+            "store", f"{value!r} is neither an address nor an object that keeps the Store contract"
+        )
     return value
 
 
 def content_store(value: object) -> ContentStore:
     """Return a content store that the caller made, or refuse what is none."""
     if not isinstance(value, ContentStore):
-        raise InvalidInputError("content", f"{value!r} is neither an address nor an object that keeps the ContentStore contract")
+        raise InvalidInputError(
+            "content",
+            f"{value!r} is neither an address nor an object that keeps the ContentStore contract",
+        )
     return value
 
 
@@ -227,7 +280,9 @@ def is_number(value: object) -> bool:
 def priority(value: object) -> int:
     """Return the priority, or refuse it."""
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_PRIORITY:
-        raise InvalidInputError("priority", f"{value!r} should be a whole number between -2**53 and 2**53")
+        raise InvalidInputError(
+            "priority", f"{value!r} should be a whole number between -2**53 and 2**53"
+        )
     return value
 
 
@@ -242,7 +297,13 @@ def mapping(name: str, value: object) -> dict[str, Any]:
 
 def paths(value: Any) -> list[str | os.PathLike[str]]:
     """Return file paths as a list; one path may stand for itself."""
-    found = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else [value]
+    found = (
+        [value]
+        if isinstance(value, str | os.PathLike)
+        else list(value)
+        if isinstance(value, Iterable)
+        else [value]
+    )
     if value is None or not all(isinstance(path, str | os.PathLike) for path in found):
         raise InvalidInputError("file_paths", f"{value!r} should be a list of paths")
     return found
@@ -252,9 +313,13 @@ def _dependency(edge: Any) -> Dependency:
     if isinstance(edge, Dependency):
         return edge
     if isinstance(edge, Mapping) and "task" in edge and set(edge) <= {"task", "on"}:
-        return Dependency(_reference("dependencies", edge["task"]), outcome(edge.get("on", Outcome.SUCCESS)))
+        return Dependency(
+            _reference("dependencies", edge["task"]), outcome(edge.get("on", Outcome.SUCCESS))
+        )
     if not isinstance(edge, str | Task):
-        raise InvalidInputError("dependencies", f"{edge!r} is no task; give an id, an alias, a Task or a Dependency")
+        raise InvalidInputError(
+            "dependencies", f"{edge!r} is no task; give an id, an alias, a Task or a Dependency"
+        )
     return Dependency(_reference("dependencies", edge))
 
 
@@ -271,7 +336,9 @@ def action(word: str) -> NextAction:
     try:
         return NextAction(word)
     except ValueError:
-        raise InvalidInputError("next_action", f"{word!r} is none of {', '.join(NextAction)}") from None
+        raise InvalidInputError(
+            "next_action", f"{word!r} is none of {', '.join(NextAction)}"
+        ) from None
 
 
 _STATUS_WORDS: Final = {
@@ -285,15 +352,21 @@ _STATUS_WORDS: Final = {
 def statuses(given: str | TaskStatus | Iterable[str | TaskStatus] | None) -> tuple[TaskStatus, ...]:
     """Return the statuses that one word or several name; none for all."""
     if given is not None and not isinstance(given, Iterable):
-        raise InvalidInputError("status", f"{given!r} is no status; there are {', '.join(TaskStatus)}")
+        raise InvalidInputError(
+            "status", f"{given!r} is no status; there are {', '.join(TaskStatus)}"
+        )
     words = () if given is None else (given,) if isinstance(given, str) else tuple(given)
     try:
         return tuple(TaskStatus(word) for word in words)
     except ValueError:
         wrong = next(word for word in words if word not in [*TaskStatus, "active"])
-        near = _STATUS_WORDS.get(str(wrong).lower()) or next(iter(difflib.get_close_matches(str(wrong), list(TaskStatus), 1)), None)
+        near = _STATUS_WORDS.get(str(wrong).lower()) or next(
+            iter(difflib.get_close_matches(str(wrong), list(TaskStatus), 1)), None
+        )
         meant = f", did you mean {near}?" if near else ""
-        raise InvalidInputError("status", f"{wrong!r} is no status{meant} ({', '.join(TaskStatus)})") from None
+        raise InvalidInputError(
+            "status", f"{wrong!r} is no status{meant} ({', '.join(TaskStatus)})"
+        ) from None
 
 
 def at_least(least: int, value: int | None, name: str) -> int | None:
@@ -311,14 +384,20 @@ def moment(name: str, value: object) -> datetime | None:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise InvalidInputError(name, f"{value!r} is no date in ISO format, such as 2026-12-24 or 2026-12-24T18:00") from None
+            raise InvalidInputError(
+                name, f"{value!r} is no date in ISO format, such as 2026-12-24 or 2026-12-24T18:00"
+            ) from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if value is not None and not isinstance(value, datetime):
-        raise InvalidInputError(name, f"{value!r} is no date; give a datetime, a date, or a text such as 2026-12-24")
+        raise InvalidInputError(
+            name, f"{value!r} is no date; give a datetime, a date, or a text such as 2026-12-24"
+        )
     if value is None:
         return None
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise InvalidInputError(name, f"{value} lies outside the calendar once it is in UTC") from None
+        raise InvalidInputError(
+            name, f"{value} lies outside the calendar once it is in UTC"
+        ) from None

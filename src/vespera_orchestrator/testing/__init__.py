@@ -57,7 +57,9 @@ def __getattr__(name: str) -> Any:
     try:
         import pytest
     except ImportError as exc:
-        raise MissingDependencyError("StoreContract", "pytest", "python -m pip install pytest") from exc
+        raise MissingDependencyError(
+            "StoreContract", "pytest", "python -m pip install pytest"
+        ) from exc
     pytest.register_assert_rewrite("vespera_orchestrator.testing.store_contract")
     from vespera_orchestrator.testing.store_contract import StoreContract
 

@@ -55,13 +55,23 @@ EVERYTHING = TaskQuery(limit=None, include_archived=True)
 
 def started(store, **given) -> str:
     """Record a new session and return its id."""
-    session = Session(given.get("id", new_id("s")), given.get("goal", "test"), None, None, given.get("context", {}), utcnow(), utcnow())
+    session = Session(
+        given.get("id", new_id("s")),
+        given.get("goal", "test"),
+        None,
+        None,
+        given.get("context", {}),
+        utcnow(),
+        utcnow(),
+    )
     return store.start_session(session).id
 
 
 def draft(alias, *needs, **given) -> TaskDraft:
     """Make the draft of a task that waits for *needs*: aliases, or pairs of alias and outcome."""
-    edges = tuple(Dependency(*need) if isinstance(need, tuple) else Dependency(need) for need in needs)
+    edges = tuple(
+        Dependency(*need) if isinstance(need, tuple) else Dependency(need) for need in needs
+    )
     return TaskDraft(alias.capitalize(), alias=alias, dependencies=edges, **given)
 
 
@@ -108,7 +118,10 @@ def kinds(store, task_id=None) -> list[str]:
 
 def statuses(store, session_id) -> dict[str, str]:
     """Return the status of each task of a session, by alias."""
-    return {task.alias: str(task.status) for task in store.tasks(TaskQuery(session_id=session_id, limit=None, include_archived=True))}
+    return {
+        task.alias: str(task.status)
+        for task in store.tasks(TaskQuery(session_id=session_id, limit=None, include_archived=True))
+    }
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
@@ -182,22 +195,42 @@ class StoreContract:
         """Nothing is found, listed or counted, and no event was ever recorded."""
         assert all(not part for part in whole(store).values())
         assert (store.last_seq(), store.open_sessions()) == (0, 0)
-        assert (store.find_session("s_"), store.find_task("t", None), store.find_artifact("a_")) == (None, None, None)
+        assert (
+            store.find_session("s_"),
+            store.find_task("t", None),
+            store.find_artifact("a_"),
+        ) == (None, None, None)
         assert store.expire() == []
 
     def test_a_closed_store_says_so(self, store, session_id):
         """``close`` is idempotent; whatever is called afterwards raises `ClosedError`."""
         store.close()
         store.close()
-        for call in (store.last_seq, store.expire, lambda: store.plan(session_id, [draft("a")]), lambda: store.find_session(session_id)):
+        for call in (
+            store.last_seq,
+            store.expire,
+            lambda: store.plan(session_id, [draft("a")]),
+            lambda: store.find_session(session_id),
+        ):
             with pytest.raises(ClosedError):
                 call()
 
     def test_everything_is_seen_by_others(self, store, other, session_id):
         """What one object wrote, another one reads at once, equal record for record."""
-        store.plan(session_id, [draft("a", context={"é": [1, None, {"x": 0.5}], "big": 2**200, "half": HALF, "nul": "\0"}), draft("b")])
+        store.plan(
+            session_id,
+            [
+                draft(
+                    "a",
+                    context={"é": [1, None, {"x": 0.5}], "big": 2**200, "half": HALF, "nul": "\0"},
+                ),
+                draft("b"),
+            ],
+        )
         claim = store.claim(session_id, "ada", lease_s=60)
-        store.checkpoint(claim.task.id, 1, {"n": [1.5, "zwei", None]}, note="one", progress=0.5, lease_s=60)
+        store.checkpoint(
+            claim.task.id, 1, {"n": [1.5, "zwei", None]}, note="one", progress=0.5, lease_s=60
+        )
         store.finish(claim.task.id, 1, completed(x=1), agent="ada", artifacts=[artifact()])
         assert whole(other) == whole(store)
         context = other.find_task("a", session_id).context
@@ -208,10 +241,17 @@ class StoreContract:
     def test_a_session_comes_back_as_given(self, store, clock):
         """Goal, project type, parent and context are kept; the time is the store's."""
         parent = started(store)
-        given = Session(new_id("s"), "Größe", "research_project", parent, {"k": [1]}, utcnow(), utcnow())
+        given = Session(
+            new_id("s"), "Größe", "research_project", parent, {"k": [1]}, utcnow(), utcnow()
+        )
         made = store.start_session(given)
         assert made == store.find_session(given.id)
-        assert (made.goal, made.project_type, made.parent_session_id, made.context) == ("Größe", "research_project", parent, {"k": [1]})
+        assert (made.goal, made.project_type, made.parent_session_id, made.context) == (
+            "Größe",
+            "research_project",
+            parent,
+            {"k": [1]},
+        )
         assert (made.created_at, made.updated_at) == (clock.now, clock.now)
         assert kinds(store) == ["session_started"] * 2
 
@@ -237,7 +277,9 @@ class StoreContract:
         for call in (
             lambda: store.resume_session("s_missing"),
             lambda: store.plan("s_missing", [draft("a")]),
-            lambda: store.save_artifact("s_missing", artifact(), task_id=None, attempt=None, agent=None),
+            lambda: store.save_artifact(
+                "s_missing", artifact(), task_id=None, attempt=None, agent=None
+            ),
         ):
             with pytest.raises(SessionNotFoundError):
                 call()
@@ -256,7 +298,11 @@ class StoreContract:
 
     def test_a_plan_refers_by_alias_in_any_order(self, store, session_id):
         """What comes later in a plan can be named earlier, and the plan comes back in the order given."""
-        drafts = [TaskDraft("Last", dependencies=(Dependency("first"),)), TaskDraft("First", parent="top"), TaskDraft("Top")]
+        drafts = [
+            TaskDraft("Last", dependencies=(Dependency("first"),)),
+            TaskDraft("First", parent="top"),
+            TaskDraft("Top"),
+        ]
         last, first, top = planned = store.plan(session_id, drafts)
         assert aliases(planned) == aliases(store.tasks(EVERYTHING)) == ["last", "first", "top"]
         assert [task.blockers for task in planned] == [1, 0, 1]
@@ -266,13 +312,26 @@ class StoreContract:
     def test_a_plan_keeps_every_field(self, store, session_id, clock):
         """A task comes back as it was planned, and so does each of its edges, in order."""
         due = clock.now + timedelta(days=2, microseconds=7)
-        given = {"description": "all\nof it", "task_type": "review", "complexity": "hard", "specialist_type": "tester", "priority": -3}
-        more = {"estimated_effort": "2 hours", "due_at": due, "context": {"k": None}, "max_attempts": 5}
+        given = {
+            "description": "all\nof it",
+            "task_type": "review",
+            "complexity": "hard",
+            "specialist_type": "tester",
+            "priority": -3,
+        }
+        more = {
+            "estimated_effort": "2 hours",
+            "due_at": due,
+            "context": {"k": None},
+            "max_attempts": 5,
+        }
         needs = [("b", "failure"), ("a", "done"), ("c", "blocked")]
         store.plan(session_id, [draft("a"), draft("b"), draft("c")])
         task = store.plan(session_id, [draft("x", *needs, **given, **more)])[0]
         assert attrs.asdict(task) | given | more == attrs.asdict(task)
-        assert [(store.find_task(e.task, None).alias, str(e.on)) for e in task.dependencies] == needs
+        assert [
+            (store.find_task(e.task, None).alias, str(e.on)) for e in task.dependencies
+        ] == needs
         assert (task.created_at, task.updated_at, task.ended_at) == (clock.now, clock.now, None)
         assert store.find_task(task.id, None) == task
 
@@ -294,12 +353,24 @@ class StoreContract:
         """Equal titles get numbers from 2, in one plan or over several, and never one that is taken."""
         for _ in range(count):
             store.plan(session_id, [TaskDraft("Look around!")])
-        store.plan(session_id, [TaskDraft("other", alias=f"look_around_{count + 2}"), *[TaskDraft("Look around?")] * 5])
+        store.plan(
+            session_id,
+            [
+                TaskDraft("other", alias=f"look_around_{count + 2}"),
+                *[TaskDraft("Look around?")] * 5,
+            ],
+        )
         made = store.aliases(session_id)
-        first = ["look_around", *(f"look_around_{n}" for n in range(2, count + 1)), f"look_around_{count + 2}"]
+        first = [
+            "look_around",
+            *(f"look_around_{n}" for n in range(2, count + 1)),
+            f"look_around_{count + 2}",
+        ]
         assert len(set(made)) == count + 6
         assert made[: count + 1] == first[: count + 1]
-        assert all(alias == "look_around" or alias.removeprefix("look_around_").isdigit() for alias in made)
+        assert all(
+            alias == "look_around" or alias.removeprefix("look_around_").isdigit() for alias in made
+        )
 
     @pytest.mark.parametrize(
         ("title", "alias"),
@@ -318,7 +389,10 @@ class StoreContract:
     def test_titles_become_aliases(self, store, session_id, title, alias):
         """Whatever the title, its alias is a name that a condition can use."""
         assert store.plan(session_id, [TaskDraft(title)])[0].alias == alias
-        assert store.plan(session_id, [TaskDraft("After", dependencies=(Dependency(alias),), condition=f"{alias}.done")])[0].condition_names
+        assert store.plan(
+            session_id,
+            [TaskDraft("After", dependencies=(Dependency(alias),), condition=f"{alias}.done")],
+        )[0].condition_names
 
     def test_mistakes_in_a_plan_are_told(self, store, session_id):
         """Each kind of mistake has its error, several at once are told at once, and nothing is written."""
@@ -361,9 +435,19 @@ class StoreContract:
         """A task that waits for what will not come any more is planned, and skipped with the reason; so is what waits for it."""
         a = store.plan(session_id, [draft("a")])[0]
         store.finish(a.id, None, completed(), agent="ada")
-        drafts = [draft("b", ("a", "failure")), draft("c", "b"), draft("d", ("b", "skipped")), draft("e", "a", condition="a.failed")]
+        drafts = [
+            draft("b", ("a", "failure")),
+            draft("c", "b"),
+            draft("d", ("b", "skipped")),
+            draft("e", "a", condition="a.failed"),
+        ]
         planned = store.plan(session_id, drafts)
-        assert [str(task.status) for task in planned] == ["skipped", "skipped", "pending", "skipped"]
+        assert [str(task.status) for task in planned] == [
+            "skipped",
+            "skipped",
+            "pending",
+            "skipped",
+        ]
         assert planned[0].reason == "waits for failure of a, which is completed"
         assert aliases(store.ready(session_id, 9)) == ["d"]
         assert planned == store.tasks(EVERYTHING)[1:]
@@ -386,7 +470,10 @@ class StoreContract:
 
     def test_a_circle_through_existing_tasks_is_refused_with_its_path(self, store, session_id):
         """A subtask that waits for what waits for its parent, and an edge added between existing tasks."""
-        ids = {task.alias: task.id for task in store.plan(session_id, [draft("p"), draft("x", "p"), draft("y", "x")])}
+        ids = {
+            task.alias: task.id
+            for task in store.plan(session_id, [draft("p"), draft("x", "p"), draft("y", "x")])
+        }
         before = whole(store)
         with pytest.raises(CycleError) as caught:
             store.plan(session_id, [draft("c", "n", parent="p"), draft("n", "y")])
@@ -403,9 +490,19 @@ class StoreContract:
         task = store.plan(session_id, [draft("a", description="before")])[0]
         clock.advance(5)
         due = clock.now + timedelta(days=1)
-        changes = {"title": "New", "priority": 7, "context": {"x": 1}, "due_at": due, "estimated_effort": "1 day", "specialist_type": None}
+        changes = {
+            "title": "New",
+            "priority": 7,
+            "context": {"x": 1},
+            "due_at": due,
+            "estimated_effort": "1 day",
+            "specialist_type": None,
+        }
         changed = store.update_task(task.id, changes)
-        assert attrs.asdict(changed) == attrs.asdict(task) | changes | {"updated_at": clock.now, "urgency": changed.urgency}
+        assert attrs.asdict(changed) == attrs.asdict(task) | changes | {
+            "updated_at": clock.now,
+            "urgency": changed.urgency,
+        }
         assert store.find_task(task.id, None) == changed
         assert kinds(store, task.id) == ["task_planned", "task_updated"]
         with pytest.raises(TaskNotFoundError):
@@ -446,15 +543,27 @@ class StoreContract:
         """By id from anywhere, by alias within its session."""
         task = store.plan(session_id, [draft("a")])[0]
         assert store.find_task(task.id, None) == store.find_task("a", session_id) == task
-        assert (store.find_task("a", None), store.find_task("a", started(store)), store.find_task("b", session_id)) == (None,) * 3
-        for call in (store.situation, lambda missing: store.delete(missing, hard=False), lambda missing: store.retry(missing, "")):
+        assert (
+            store.find_task("a", None),
+            store.find_task("a", started(store)),
+            store.find_task("b", session_id),
+        ) == (None,) * 3
+        for call in (
+            store.situation,
+            lambda missing: store.delete(missing, hard=False),
+            lambda missing: store.retry(missing, ""),
+        ):
             with pytest.raises(TaskNotFoundError):
                 call("t_missing")
 
     def test_queries_filter(self, store, session_id, clock):
         """Each field of a query leaves out what it does not describe, in the order planned; counts are of the same tasks."""
         start = clock.now
-        drafts = [draft("top"), draft("mid", parent="top"), draft("low", parent="mid", task_type="review", complexity="hard")]
+        drafts = [
+            draft("top"),
+            draft("mid", parent="top"),
+            draft("low", parent="mid", task_type="review", complexity="hard"),
+        ]
         drafts += [draft("odd", "top", specialist_type="tester", description="50% of IT_ALL")]
         ids = {task.alias: task.id for task in store.plan(session_id, drafts)}
         clock.advance(60)
@@ -467,7 +576,14 @@ class StoreContract:
             ({"session_id": session_id}, "top mid low odd late recover_low"),
             ({"parent_task_id": ids["top"]}, "mid"),
             ({"parent_task_id": ids["top"], "include_children": True}, "top mid low recover_low"),
-            ({"parent_task_id": ids["top"], "include_children": True, "status": (TaskStatus.BLOCKED,)}, "low"),
+            (
+                {
+                    "parent_task_id": ids["top"],
+                    "include_children": True,
+                    "status": (TaskStatus.BLOCKED,),
+                },
+                "low",
+            ),
             ({"status": (TaskStatus.BLOCKED, TaskStatus.IN_PROGRESS)}, "low"),
             ({"task_type": "review"}, "low"),
             ({"complexity": "hard"}, "low recover_low"),
@@ -498,7 +614,16 @@ class StoreContract:
     def test_the_best_ready_task_comes_first(self, store, session_id):
         """By priority, then by the hours of the longest chain that starts with it, then in the order planned."""
         chain = [draft("c1"), draft("c2", "c1", estimated_effort="1 week"), draft("c3", "c2")]
-        store.plan(session_id, [draft("a"), *chain, draft("b"), draft("first", priority=1), draft("never", priority=-1)])
+        store.plan(
+            session_id,
+            [
+                draft("a"),
+                *chain,
+                draft("b"),
+                draft("first", priority=1),
+                draft("never", priority=-1),
+            ],
+        )
         assert aliases(store.ready(session_id, 9)) == ["first", "c1", "a", "b", "never"]
         assert aliases(store.ready(session_id, 2)) == ["first", "c1"]
         assert aliases(store.longest_chain(session_id, 9)) == ["c1", "c2", "c3"]
@@ -511,9 +636,16 @@ class StoreContract:
         drafts = [draft("a"), draft("b", "a"), *(draft(f"k{n}", parent="b") for n in range(12))]
         a, b, *_ = store.plan(session_id, drafts)
         seen = store.situation(b.id)
-        assert (aliases(seen.needed.values()), seen.open_children_count, seen.as_of) == (["a"], 12, clock.now)
+        assert (aliases(seen.needed.values()), seen.open_children_count, seen.as_of) == (
+            ["a"],
+            12,
+            clock.now,
+        )
         assert seen.open_children == tuple(f"k{n}" for n in range(10))
-        assert [cause.kind for cause in _rules.why(seen).causes] == [CauseKind.DEPENDENCY, CauseKind.CHILDREN]
+        assert [cause.kind for cause in _rules.why(seen).causes] == [
+            CauseKind.DEPENDENCY,
+            CauseKind.CHILDREN,
+        ]
         claim = store.claim(session_id, "ada", task_id=a.id, lease_s=60)
         assert store.situation(a.id).attempt == claim.attempt
         recovery = store.finish(a.id, 1, blocked(), agent="ada").recovery
@@ -526,10 +658,17 @@ class StoreContract:
         task = store.plan(session_id, [draft("a")])[0]
         claim = store.claim(session_id, "ada", lease_s=90)
         assert claim.task == store.find_task(task.id, None)
-        assert (claim.task.status, claim.task.attempts, claim.resumed_from) == (TaskStatus.IN_PROGRESS, 1, None)
+        assert (claim.task.status, claim.task.attempts, claim.resumed_from) == (
+            TaskStatus.IN_PROGRESS,
+            1,
+            None,
+        )
         attempt = claim.attempt
         assert (attempt.number, attempt.agent, attempt.started_at) == (1, "ada", clock.now)
-        assert (attempt.lease_until, attempt.last_sign_at) == (clock.now + timedelta(seconds=90), clock.now)
+        assert (attempt.lease_until, attempt.last_sign_at) == (
+            clock.now + timedelta(seconds=90),
+            clock.now,
+        )
         assert store.attempts(task.id) == [attempt]
         assert store.running(session_id, 9) == [(claim.task, attempt, None)]
         assert kinds(store, task.id) == ["task_planned", "task_started"]
@@ -537,7 +676,10 @@ class StoreContract:
     def test_a_claim_takes_the_best_or_nothing(self, store, session_id):
         """Without a name the best ready task is taken; when nothing is ready, nothing is, and nothing is written."""
         store.plan(session_id, [draft("a"), draft("b", priority=1), draft("c", "a")])
-        assert [store.claim(session_id, "ada", lease_s=60).task.alias for _ in range(2)] == ["b", "a"]
+        assert [store.claim(session_id, "ada", lease_s=60).task.alias for _ in range(2)] == [
+            "b",
+            "a",
+        ]
         before = whole(store)
         assert store.claim(session_id, "ada", lease_s=60) is None
         assert store.claim("s_missing", "ada", lease_s=60) is None
@@ -565,7 +707,10 @@ class StoreContract:
         claim = store.claim(session_id, "ada", lease_s=60)
         clock.advance(50)
         renewed = store.renew(claim.task.id, 1, lease_s=60)
-        assert (renewed.lease_until, renewed.last_sign_at) == (clock.now + timedelta(seconds=60), clock.now)
+        assert (renewed.lease_until, renewed.last_sign_at) == (
+            clock.now + timedelta(seconds=60),
+            clock.now,
+        )
         assert store.attempts(claim.task.id) == [renewed]
         clock.advance(50)
         assert store.expire() == []
@@ -577,8 +722,16 @@ class StoreContract:
         store.claim(session_id, "ada", lease_s=60)
         clock.advance(50)
         store.checkpoint(task.id, 1, {"n": 1}, lease_s=60)
-        saved = store.checkpoint(task.id, 1, {"n": 2}, note="half", progress=0.5, snapshot="ab" * 20, lease_s=60)
-        assert (saved.state, saved.note, saved.progress, saved.snapshot, saved.attempt) == ({"n": 2}, "half", 0.5, "ab" * 20, 1)
+        saved = store.checkpoint(
+            task.id, 1, {"n": 2}, note="half", progress=0.5, snapshot="ab" * 20, lease_s=60
+        )
+        assert (saved.state, saved.note, saved.progress, saved.snapshot, saved.attempt) == (
+            {"n": 2},
+            "half",
+            0.5,
+            "ab" * 20,
+            1,
+        )
         assert store.last_checkpoint(task.id) == saved
         assert store.attempts(task.id)[0].lease_until == clock.now + timedelta(seconds=60)
         assert store.running(session_id, 9)[0][2] == saved
@@ -598,7 +751,10 @@ class StoreContract:
         (lapsed,) = other.expire()
         assert (lapsed.task_id, lapsed.number, lapsed.agent) == (task.id, 1, "ada")
         assert other.expire() == []
-        assert (store.attempts(task.id)[0].ending, kinds(store, task.id)[-1]) == ("abandoned", "lease_expired")
+        assert (store.attempts(task.id)[0].ending, kinds(store, task.id)[-1]) == (
+            "abandoned",
+            "lease_expired",
+        )
         claim = other.claim(session_id, "bob", lease_s=60)
         assert (claim.attempt.number, claim.resumed_from) == (2, saved)
 
@@ -617,7 +773,9 @@ class StoreContract:
             for write in (
                 lambda s, task_id: s.renew(task_id, 1, lease_s=60),
                 lambda s, task_id: s.checkpoint(task_id, 1, {}, lease_s=60),
-                lambda s, task_id: s.save_artifact(session_id, artifact(), task_id=task_id, attempt=1, agent="ada"),
+                lambda s, task_id: s.save_artifact(
+                    session_id, artifact(), task_id=task_id, attempt=1, agent="ada"
+                ),
             ):
                 task = store.plan(session_id, [TaskDraft("A")])[0]
                 store.claim(session_id, "ada", task_id=task.id, lease_s=60)
@@ -627,7 +785,10 @@ class StoreContract:
                 write(store, task.id)
                 assert store.find_task(task.id, None).status is TaskStatus.IN_PROGRESS
                 assert ("lease_regained" in kinds(store, task.id)) is noticed
-                assert store.finish(task.id, 1, completed(), agent="ada").task.status is TaskStatus.COMPLETED
+                assert (
+                    store.finish(task.id, 1, completed(), agent="ada").task.status
+                    is TaskStatus.COMPLETED
+                )
 
     def test_a_holder_that_was_replaced_can_write_nothing(self, store, other, session_id, clock):
         """Every fenced write of the old attempt is refused, and leaves no trace."""
@@ -638,9 +799,20 @@ class StoreContract:
         before = whole(store)
         for call in (
             lambda: store.renew(task.id, 1, lease_s=60),
-            lambda: store.checkpoint(task.id, 1, {}, lease_s=60, within=lambda: pytest.fail("called behind the fence")),
-            lambda: store.finish(task.id, 1, completed(), agent="ada", artifacts=[artifact()], within=lambda: pytest.fail("called")),
-            lambda: store.save_artifact(session_id, artifact(), task_id=task.id, attempt=1, agent="ada"),
+            lambda: store.checkpoint(
+                task.id, 1, {}, lease_s=60, within=lambda: pytest.fail("called behind the fence")
+            ),
+            lambda: store.finish(
+                task.id,
+                1,
+                completed(),
+                agent="ada",
+                artifacts=[artifact()],
+                within=lambda: pytest.fail("called"),
+            ),
+            lambda: store.save_artifact(
+                session_id, artifact(), task_id=task.id, attempt=1, agent="ada"
+            ),
             lambda: store.renew(task.id, 7, lease_s=60),
         ):
             with pytest.raises(LeaseLostError):
@@ -664,7 +836,9 @@ class StoreContract:
         clock.advance(hours=-9)
         assert store.expire() == []
         store.checkpoint(task.id, 1, {}, lease_s=60)
-        assert store.finish(task.id, 1, completed(), agent="ada").task.status is TaskStatus.COMPLETED
+        assert (
+            store.finish(task.id, 1, completed(), agent="ada").task.status is TaskStatus.COMPLETED
+        )
 
     # --- endings ------------------------------------------------------------
 
@@ -673,12 +847,26 @@ class StoreContract:
         a = store.plan(session_id, [draft("a"), draft("b", "a"), draft("c", "a", "b")])[0]
         claim = store.claim(session_id, "ada", lease_s=60)
         clock.advance(5)
-        done = store.finish(a.id, 1, Ending(NextAction.COMPLETE, "sum", {"n": 1}, landed="ab" * 20), agent="ada", artifacts=[artifact()])
+        done = store.finish(
+            a.id,
+            1,
+            Ending(NextAction.COMPLETE, "sum", {"n": 1}, landed="ab" * 20),
+            agent="ada",
+            artifacts=[artifact()],
+        )
         assert done.task == store.find_task(a.id, None)
-        assert (done.task.status, done.task.outputs, done.task.summary) == (TaskStatus.COMPLETED, {"n": 1}, "sum")
+        assert (done.task.status, done.task.outputs, done.task.summary) == (
+            TaskStatus.COMPLETED,
+            {"n": 1},
+            "sum",
+        )
         assert (done.task.ended_at, done.recovery, done.repeated) == (clock.now, None, False)
         assert done.artifacts == tuple(store.artifacts())
-        assert (done.artifacts[0].task_id, done.artifacts[0].attempt, done.artifacts[0].agent) == (a.id, claim.attempt.number, "ada")
+        assert (done.artifacts[0].task_id, done.artifacts[0].attempt, done.artifacts[0].agent) == (
+            a.id,
+            claim.attempt.number,
+            "ada",
+        )
         ended = store.attempts(a.id)[0]
         assert (ended.ending, ended.ended_at) == ("completed", clock.now)
         assert [task.blockers for task in store.tasks(EVERYTHING)] == [0, 0, 1]
@@ -691,8 +879,14 @@ class StoreContract:
         store.plan(session_id, [draft("a"), draft("b", "a")])
         a = store.claim(session_id, "ada", lease_s=60).task
         later = attrs.evolve(completed(n=1), later=True)
-        handed = store.finish(a.id, 1, later, agent="ada", artifacts=[attrs.evolve(artifact(), id="a_000000000001")])
-        assert (handed.task.status, handed.task.summary, handed.artifacts[0].id) == (TaskStatus.IN_PROGRESS, "done", "a_000000000001")
+        handed = store.finish(
+            a.id, 1, later, agent="ada", artifacts=[attrs.evolve(artifact(), id="a_000000000001")]
+        )
+        assert (handed.task.status, handed.task.summary, handed.artifacts[0].id) == (
+            TaskStatus.IN_PROGRESS,
+            "done",
+            "a_000000000001",
+        )
         assert kinds(store)[-1] == "task_handed_in"
         before = whole(store)
         assert other.finish(a.id, 1, later, agent="ada", artifacts=[artifact()]).repeated
@@ -701,7 +895,9 @@ class StoreContract:
         assert whole(store) == before
         assert store.situation(a.id).attempt.ending == "handed_in"
         assert store.situation(store.find_task("b", session_id).id).unmerged == {a.id}
-        assert other.finish(a.id, 1, completed(n=1), agent="eve").task.status is TaskStatus.COMPLETED
+        assert (
+            other.finish(a.id, 1, completed(n=1), agent="eve").task.status is TaskStatus.COMPLETED
+        )
         assert aliases(store.ready(session_id, 9)) == ["b"]
 
     def test_a_completion_sent_twice_is_one(self, store, other, session_id):
@@ -710,7 +906,14 @@ class StoreContract:
         a = store.claim(session_id, "ada", lease_s=60).task
         first = store.finish(a.id, 1, completed(n=1), agent="ada", artifacts=[artifact()])
         before = whole(store)
-        again = other.finish(a.id, 1, completed(n=1), agent="ada", artifacts=[artifact()], within=lambda: pytest.fail("called again"))
+        again = other.finish(
+            a.id,
+            1,
+            completed(n=1),
+            agent="ada",
+            artifacts=[artifact()],
+            within=lambda: pytest.fail("called again"),
+        )
         assert again == attrs.evolve(first, repeated=True)
         with pytest.raises(LeaseLostError):
             other.finish(a.id, 1, completed(n=2), agent="ada", artifacts=[artifact()])
@@ -734,11 +937,23 @@ class StoreContract:
         saved = store.checkpoint(a.id, 1, {}, note="half", lease_s=60)
         end = Ending(NextAction.BLOCKED, reason="it broke", recovery={"conflict": ["x"]})
         done = store.finish(a.id, 1, end, agent="ada", artifacts=[artifact(partial=True)])
-        assert (done.task.status, done.task.failures, done.task.was_blocked) == (TaskStatus.BLOCKED, 1, True)
+        assert (done.task.status, done.task.failures, done.task.was_blocked) == (
+            TaskStatus.BLOCKED,
+            1,
+            True,
+        )
         recovery = done.recovery
-        assert (recovery.recovers_task_id, recovery.task_type, recovery.alias, recovery.priority) == (a.id, "recovery", "recover_a", 3)
+        assert (
+            recovery.recovers_task_id,
+            recovery.task_type,
+            recovery.alias,
+            recovery.priority,
+        ) == (a.id, "recovery", "recover_a", 3)
         assert recovery.context["error"] == "it broke"
-        assert (recovery.context["checkpoint_id"], recovery.context["conflict"]) == (saved.id, ["x"])
+        assert (recovery.context["checkpoint_id"], recovery.context["conflict"]) == (
+            saved.id,
+            ["x"],
+        )
         assert recovery.context["artifact_ids"] == [done.artifacts[0].id]
         assert aliases(store.ready(session_id, 9)) == ["recover_a", "b"]
         store.finish(recovery.id, None, completed(), agent="bob")
@@ -757,7 +972,11 @@ class StoreContract:
         store.claim(session_id, "ada", lease_s=60)
         store.finish(a.id, 2, blocked(), agent="ada")
         failed = store.abandon(a.id, "enough")
-        assert (failed.status, failed.reason, kinds(store)[-1]) == (TaskStatus.FAILED, "enough", "task_failed")
+        assert (failed.status, failed.reason, kinds(store)[-1]) == (
+            TaskStatus.FAILED,
+            "enough",
+            "task_failed",
+        )
 
     @pytest.mark.parametrize(
         ("action", "status", "event", "ending"),
@@ -771,7 +990,9 @@ class StoreContract:
         """Handing in and going on, asking for a revision, letting go: the artifacts are kept, the task is as it should be."""
         a = store.plan(session_id, [draft("a")])[0]
         store.claim(session_id, "ada", lease_s=60)
-        done = store.finish(a.id, 1, Ending(action, "so far", reason="note"), agent="ada", artifacts=[artifact()])
+        done = store.finish(
+            a.id, 1, Ending(action, "so far", reason="note"), agent="ada", artifacts=[artifact()]
+        )
         assert (str(done.task.status), done.recovery, len(done.artifacts)) == (status, None, 1)
         assert (store.attempts(a.id)[0].ending, kinds(store)[-1]) == (ending, event)
 
@@ -783,13 +1004,17 @@ class StoreContract:
         store.claim(session_id, "ada", task_id=c.id, lease_s=60)
         with pytest.raises(LeaseLostError):
             store.finish(c.id, None, completed(), agent="bob")
-        assert store.finish(c.id, None, completed(), agent="ada").task.status is TaskStatus.COMPLETED
+        assert (
+            store.finish(c.id, None, completed(), agent="ada").task.status is TaskStatus.COMPLETED
+        )
         assert store.finish(a.id, None, completed(), agent="bob").task.attempts == 1
         assert kinds(store, a.id) == ["task_planned", "task_started", "task_completed"]
 
     def test_a_parent_waits_for_its_children(self, store, session_id):
         """It is ready when all have ended, whatever way, and cannot be completed before."""
-        top, one, two = store.plan(session_id, [draft("top"), draft("one", parent="top"), draft("two", parent="top")])
+        top, one, two = store.plan(
+            session_id, [draft("top"), draft("one", parent="top"), draft("two", parent="top")]
+        )
         assert store.find_task(top.id, None).blockers == 2
         store.finish(one.id, None, completed(), agent="ada")
         store.cancel(two.id, "", subtree=False)
@@ -801,13 +1026,23 @@ class StoreContract:
 
     def test_an_end_is_carried_downward(self, store, session_id):
         """Edges on every outcome, conditions, and chains of them are decided in the same step."""
-        drafts = [draft("a"), draft("if_ok", "a"), draft("if_failed", ("a", "failure")), draft("any", ("a", "done"))]
+        drafts = [
+            draft("a"),
+            draft("if_ok", "a"),
+            draft("if_failed", ("a", "failure")),
+            draft("any", ("a", "done")),
+        ]
         drafts += [draft("after_failed", "if_failed"), draft("rescue", ("if_failed", "skipped"))]
-        drafts += [draft("big", "a", condition="a.outputs.n > 3"), draft("small", "a", condition="a.outputs.n <= 3 or a.failed")]
+        drafts += [
+            draft("big", "a", condition="a.outputs.n > 3"),
+            draft("small", "a", condition="a.outputs.n <= 3 or a.failed"),
+        ]
         a = store.plan(session_id, drafts)[0]
         store.finish(a.id, None, completed(n=5), agent="ada")
         assert aliases(store.ready(session_id, 99)) == ["if_ok", "any", "rescue", "big"]
-        skipped = {alias for alias, status in statuses(store, session_id).items() if status == "skipped"}
+        skipped = {
+            alias for alias, status in statuses(store, session_id).items() if status == "skipped"
+        }
         assert skipped == {"if_failed", "after_failed", "small"}
         assert kinds(store).count("task_skipped") == 3
 
@@ -815,7 +1050,13 @@ class StoreContract:
 
     def test_cancelling(self, store, session_id):
         """The task, and on demand all below it; the holder is behind the fence, dependents are skipped; twice is once."""
-        drafts = [draft("top"), draft("one", parent="top"), draft("two", parent="one"), draft("after", "top"), draft("free")]
+        drafts = [
+            draft("top"),
+            draft("one", parent="top"),
+            draft("two", parent="one"),
+            draft("after", "top"),
+            draft("free"),
+        ]
         top, _, two, *_ = store.plan(session_id, drafts)
         store.claim(session_id, "ada", task_id=two.id, lease_s=60)
         assert set(aliases(store.cancel(top.id, "no more", subtree=True))) == {"top", "one", "two"}
@@ -881,18 +1122,39 @@ class StoreContract:
     def test_artifacts_have_versions(self, store, session_id, clock):
         """The same title in the same task is the next version; the same bytes again are the same artifact."""
         task = store.plan(session_id, [draft("a")])[0]
-        given = {"kind": "notes", "media_type": "text/plain", "tags": ("x", "ä"), "metadata": {"k": [1]}}
+        given = {
+            "kind": "notes",
+            "media_type": "text/plain",
+            "tags": ("x", "ä"),
+            "metadata": {"k": [1]},
+        }
         save = lambda content, **more: store.save_artifact(  # noqa: E731
-            session_id, artifact("T", content, **given | more), task_id=task.id, attempt=None, agent="ada"
+            session_id,
+            artifact("T", content, **given | more),
+            task_id=task.id,
+            attempt=None,
+            agent="ada",
         )
         first = save("1")
         assert save("1") == first
-        assert (first.version, first.tags, first.metadata, first.created_at) == (1, ("x", "ä"), {"k": [1]}, clock.now)
-        assert (first.kind, first.media_type, first.digest, first.size_bytes) == ("notes", "text/plain", "1" * 64, 7)
+        assert (first.version, first.tags, first.metadata, first.created_at) == (
+            1,
+            ("x", "ä"),
+            {"k": [1]},
+            clock.now,
+        )
+        assert (first.kind, first.media_type, first.digest, first.size_bytes) == (
+            "notes",
+            "text/plain",
+            "1" * 64,
+            7,
+        )
         second = save("2")
         assert (second.version, second.supersedes_id) == (2, first.id)
         assert store.find_artifact(first.id) == attrs.evolve(first, superseded=True)
-        elsewhere = store.save_artifact(session_id, artifact("T", **given), task_id=None, attempt=None, agent=None)
+        elsewhere = store.save_artifact(
+            session_id, artifact("T", **given), task_id=None, attempt=None, agent=None
+        )
         assert (elsewhere.version, elsewhere.task_id) == (1, None)
         assert save("2", kind="file").version == 1
         told = store.events(kinds=["artifact_saved"])
@@ -908,19 +1170,33 @@ class StoreContract:
         for _ in range(2):
             store.give_context(user.id, [first.id, own.id, loose.id, "a_missing"], agent="ada")
         (told,) = store.events(kinds=["context_given"])
-        assert (told.task_id, told.agent, told.data) == (user.id, "ada", {"attempt": 0, "artifacts": [first.id, loose.id]})
+        assert (told.task_id, told.agent, told.data) == (
+            user.id,
+            "ada",
+            {"attempt": 0, "artifacts": [first.id, loose.id]},
+        )
         both = store.reliances(task_id=user.id)
-        assert [(r.alias, r.artifact_id, r.version, r.outdated) for r in both] == [("b", first.id, 1, False), ("b", loose.id, 1, False)]
+        assert [(r.alias, r.artifact_id, r.version, r.outdated) for r in both] == [
+            ("b", first.id, 1, False),
+            ("b", loose.id, 1, False),
+        ]
         second = save("4")
         assert store.reliances(outdated=True) == []  # it has not begun
         store.claim(session_id, "ada", task_id=user.id, lease_s=60)
         (outdated,) = store.reliances(session_id=session_id, outdated=True, limit=5)
-        assert (outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (first.id, second.id, 2)
+        assert (outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (
+            first.id,
+            second.id,
+            2,
+        )
         assert store.reliances(artifact_ids=[first.id]) == [outdated]
         assert store.reliances(session_id=started(store)) == store.reliances(artifact_ids=[]) == []
         store.give_context(user.id, [second.id, loose.id], agent="ada")
         assert store.reliances(outdated=True) == []
-        assert {(r.artifact_id, r.attempt) for r in store.reliances()} == {(loose.id, 1), (second.id, 1)}
+        assert {(r.artifact_id, r.attempt) for r in store.reliances()} == {
+            (loose.id, 1),
+            (second.id, 1),
+        }
         with pytest.raises(TaskNotFoundError):
             store.give_context("t_missing", [first.id], agent=None)
 
@@ -930,12 +1206,23 @@ class StoreContract:
         save = lambda title, content, task, **given: store.save_artifact(  # noqa: E731
             session_id, artifact(title, content, **given), task_id=task, attempt=None, agent=None
         )
-        old, new, third = save("T", "1", a.id), save("T", "2", a.id), save("U", "3", b.id, kind="synthesis")
+        old, new, third = (
+            save("T", "1", a.id),
+            save("T", "2", a.id),
+            save("U", "3", b.id, kind="synthesis"),
+        )
         loose = save("T", "4", None)
         old = attrs.evolve(old, superseded=True)
-        elsewhere = store.save_artifact(started(store), artifact(), task_id=None, attempt=None, agent=None)
+        elsewhere = store.save_artifact(
+            started(store), artifact(), task_id=None, attempt=None, agent=None
+        )
         assert store.artifacts(session_id=session_id) == [new, third, loose]
-        assert store.artifacts(session_id=session_id, include_superseded=True) == [old, new, third, loose]
+        assert store.artifacts(session_id=session_id, include_superseded=True) == [
+            old,
+            new,
+            third,
+            loose,
+        ]
         assert store.artifacts(task_ids=[a.id, b.id]) == [new, third]
         assert store.artifacts(task_ids=[]) == []
         assert store.artifacts(kind="synthesis") == [third]
@@ -951,7 +1238,12 @@ class StoreContract:
         one = save("one", "1", "ada", tags=("a", 'odd "tag", here', "[list]", "50%_x"))
         clock.advance(1)
         two = save("two", "2", "bob", tags=("a", "lists", 'back\\slash"'), partial=True)
-        assert store.artifacts(agent="ada") == store.artifacts(partial=False) == store.artifacts(digest=one.digest) == [one]
+        assert (
+            store.artifacts(agent="ada")
+            == store.artifacts(partial=False)
+            == store.artifacts(digest=one.digest)
+            == [one]
+        )
         assert store.artifacts(tags=["a"]) == [one, two]
         for tag in one.tags[1:]:
             assert store.artifacts(tags=["a", tag]) == [one]
@@ -965,26 +1257,52 @@ class StoreContract:
     def test_every_content_that_is_referred_to_is_named(self, store, session_id, clock):
         """Older versions and documents included: what is missing here would be thrown away as garbage."""
         for content in ("1", "2"):
-            store.save_artifact(session_id, artifact("same", content), task_id=None, attempt=None, agent=None)
+            store.save_artifact(
+                session_id, artifact("same", content), task_id=None, attempt=None, agent=None
+            )
         store.put_document(DocumentVersion("docs/x.md", 1, "3" * 64, 1, clock.now), session_id)
         assert store.content_digests() == {"1" * 64, "2" * 64, "3" * 64}
 
     def test_worktrees_are_recorded(self, store, session_id, clock):
         """One record per name, replaced as it goes along; removed ones only on demand."""
         task = store.plan(session_id, [draft("a")])[0]
-        one = Worktree("wt", session_id, task.id, "ada", "/x", "feature/a", "ab" * 20, "active", None, None, clock.now)
-        two = attrs.evolve(one, name="two", task_id=None, created_at=clock.now + timedelta(seconds=1))
-        assert (store.put_worktree(one, "worktree_created"), store.put_worktree(two, "worktree_created")) == (one, two)
+        one = Worktree(
+            "wt",
+            session_id,
+            task.id,
+            "ada",
+            "/x",
+            "feature/a",
+            "ab" * 20,
+            "active",
+            None,
+            None,
+            clock.now,
+        )
+        two = attrs.evolve(
+            one, name="two", task_id=None, created_at=clock.now + timedelta(seconds=1)
+        )
+        assert (
+            store.put_worktree(one, "worktree_created"),
+            store.put_worktree(two, "worktree_created"),
+        ) == (one, two)
         gone = attrs.evolve(one, state="removed", landed="cd" * 20, rescue_ref="refs/x")
         store.put_worktree(gone, "worktree_removed")
         assert store.worktrees() == [two]
         assert store.worktrees(include_removed=True) == [gone, two]
-        assert store.worktrees(task_id=task.id, include_removed=True) == store.worktrees(session_id=session_id, include_removed=True)[:1]
+        assert (
+            store.worktrees(task_id=task.id, include_removed=True)
+            == store.worktrees(session_id=session_id, include_removed=True)[:1]
+        )
         assert kinds(store)[-1] == "worktree_removed"
 
     def test_document_versions_are_recorded(self, store, session_id, clock):
         """All of one document, or the latest of each."""
-        versions = [DocumentVersion(path, number, "0" * 64, number, clock.now) for path in ("b.md", "a.md") for number in (1, 2)]
+        versions = [
+            DocumentVersion(path, number, "0" * 64, number, clock.now)
+            for path in ("b.md", "a.md")
+            for number in (1, 2)
+        ]
         for version in versions:
             assert store.put_document(version, session_id) == version
         assert store.document_versions("b.md") == versions[:2]
@@ -1006,8 +1324,15 @@ class StoreContract:
         assert store.events(kinds=["session_started"]) == [every[0], every[-1]]
         assert store.events(kinds=[]) == []
         assert store.events(seqs[-1]) == []
-        assert (store.last_seq(), store.last_seq(session_id), store.last_seq("s_missing")) == (seqs[-1], seqs[-2], 0)
-        assert (every[1].data, every[1].task_id) == ({"alias": "t0", "title": "T0"}, store.find_task("t0", session_id).id)
+        assert (store.last_seq(), store.last_seq(session_id), store.last_seq("s_missing")) == (
+            seqs[-1],
+            seqs[-2],
+            0,
+        )
+        assert (every[1].data, every[1].task_id) == (
+            {"alias": "t0", "title": "T0"},
+            store.find_task("t0", session_id).id,
+        )
 
     def test_a_ledger_shows_all_rows_and_changes_them_together(self, store, session_id):
         """Every table's rows as of one moment; changes are one transaction, undone by whatever ends the block early."""
@@ -1069,9 +1394,14 @@ class StoreContract:
         with pytest.raises(error):
             store.checkpoint(claim.task.id, 1, {}, lease_s=60, within=within)
         with pytest.raises(error):
-            store.finish(claim.task.id, 1, completed(), agent="a", artifacts=[artifact()], within=within)
+            store.finish(
+                claim.task.id, 1, completed(), agent="a", artifacts=[artifact()], within=within
+            )
         assert whole(store) == before
-        assert store.finish(claim.task.id, 1, completed(), agent="a").task.status is TaskStatus.COMPLETED
+        assert (
+            store.finish(claim.task.id, 1, completed(), agent="a").task.status
+            is TaskStatus.COMPLETED
+        )
 
     def test_what_raises_has_written_nothing(self, store, session_id):
         """Each refused operation leaves the store exactly as it was."""
@@ -1079,12 +1409,21 @@ class StoreContract:
         claim = store.claim(session_id, "ada", task_id=b.id, lease_s=60)
         before = whole(store)
         for call, error in (
-            (lambda: store.plan(session_id, [draft("c"), draft("d", parent="x")]), UnknownDependencyError),
+            (
+                lambda: store.plan(session_id, [draft("c"), draft("d", parent="x")]),
+                UnknownDependencyError,
+            ),
             (lambda: store.claim(session_id, "bob", task_id=a.id, lease_s=60), NotReadyError),
             (lambda: store.finish(a.id, None, completed(), agent="x"), NotReadyError),
             (lambda: store.finish(b.id, 7, completed(), agent="x"), LeaseLostError),
-            (lambda: store.finish(b.id, 1, completed(x={1}), agent="x", artifacts=[artifact()]), InvalidInputError),
-            (lambda: store.checkpoint(b.id, claim.attempt.number, {"x": object()}, lease_s=60), InvalidInputError),
+            (
+                lambda: store.finish(b.id, 1, completed(x={1}), agent="x", artifacts=[artifact()]),
+                InvalidInputError,
+            ),
+            (
+                lambda: store.checkpoint(b.id, claim.attempt.number, {"x": object()}, lease_s=60),
+                InvalidInputError,
+            ),
             (lambda: store.update_task(b.id, {"priority": 2**63}), InvalidInputError),
             (lambda: store.cancel("t_missing", "", subtree=True), TaskNotFoundError),
         ):
@@ -1104,7 +1443,9 @@ class StoreContract:
             lambda s, _: s.find_task(HALF, HALF),
             lambda s, _: s.tasks(TaskQuery(text=HALF)),
             lambda s, i: s.claim(i, HALF, lease_s=60),
-            lambda s, i: s.finish(s.find_task("a", i).id, None, Ending(NextAction.COMPLETE, HALF), agent="x"),
+            lambda s, i: s.finish(
+                s.find_task("a", i).id, None, Ending(NextAction.COMPLETE, HALF), agent="x"
+            ),
             lambda s, i: s.cancel(s.find_task("a", i).id, HALF, subtree=True),
             lambda s, i: s.plan(i, [TaskDraft("x", priority=2**63)]),
             lambda s, i: s.plan(i, [TaskDraft("x", priority=-(2**64))]),
@@ -1139,7 +1480,10 @@ class StoreContract:
         for number in range(10):
             task = store.plan(session_id, [TaskDraft("A")])[0]
             named = task.id if number % 2 else None
-            claims = [lambda s=s, n=n: s.claim(session_id, n, task_id=named, lease_s=60) for s, n in ((store, "ada"), (other, "bob"))]
+            claims = [
+                lambda s=s, n=n: s.claim(session_id, n, task_id=named, lease_s=60)
+                for s, n in ((store, "ada"), (other, "bob"))
+            ]
             said = at_once(*claims)
             lost = [one for one in said if one is None or isinstance(one, NotReadyError)]
             won = [one for one in said if one not in lost]
@@ -1163,13 +1507,22 @@ class StoreContract:
 
         said = at_once(*(lambda name=f"agent {n}": work(name) for n in range(4)))
         assert all(isinstance(one, list) for one in said), said
-        assert sorted(task_id for won in said for task_id in won) == sorted(task.id for task in store.tasks(EVERYTHING))
+        assert sorted(task_id for won in said for task_id in won) == sorted(
+            task.id for task in store.tasks(EVERYTHING)
+        )
         assert store.count(EVERYTHING) == {TaskStatus.COMPLETED: 40}
 
     def test_dense_convergence_is_counted_exactly(self, open_store, store, clock, session_id):
         """Layers of eight, all waiting for all of the layer before, four at once: nothing hangs, each counter ends at what is true."""
         layers = [[f"l{layer}_{n}" for n in range(8)] for layer in range(4)]
-        store.plan(session_id, [draft(name, *(layers[n - 1] if n else ())) for n, layer in enumerate(layers) for name in layer])
+        store.plan(
+            session_id,
+            [
+                draft(name, *(layers[n - 1] if n else ()))
+                for n, layer in enumerate(layers)
+                for name in layer
+            ],
+        )
         left = threading.Semaphore(0)
 
         def work(name):
@@ -1218,11 +1571,20 @@ class StoreContract:
         for _ in range(5):
             task = store.plan(session_id, [TaskDraft("A")])[0]
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
-            said = at_once(*(lambda s=s: s.finish(task.id, 1, completed(), agent="ada", artifacts=[artifact()]) for s in (store, other)))
+            said = at_once(
+                *(
+                    lambda s=s: s.finish(
+                        task.id, 1, completed(), agent="ada", artifacts=[artifact()]
+                    )
+                    for s in (store, other)
+                )
+            )
             assert sorted(one.repeated for one in said) == [False, True]
             assert len(store.artifacts(task_ids=[task.id], include_superseded=True)) == 1
         for _ in range(5):
-            task, after = store.plan(session_id, [TaskDraft("A"), TaskDraft("B", dependencies=(Dependency("#0"),))])
+            task, after = store.plan(
+                session_id, [TaskDraft("A"), TaskDraft("B", dependencies=(Dependency("#0"),))]
+            )
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
             said = at_once(
                 lambda: store.finish(task.id, 1, completed(), agent="ada"),
@@ -1233,13 +1595,18 @@ class StoreContract:
             assert [type(one) for one in said if isinstance(one, Exception)] == [refused]
             then = TaskStatus.SKIPPED if status is TaskStatus.CANCELLED else TaskStatus.PENDING
             assert store.find_task(after.id, None).status is then
-            assert kinds(store, task.id)[-1] == ("task_cancelled" if status is TaskStatus.CANCELLED else "task_completed")
+            assert kinds(store, task.id)[-1] == (
+                "task_cancelled" if status is TaskStatus.CANCELLED else "task_completed"
+            )
 
     def test_a_cancellation_and_a_claim_are_one_after_the_other(self, store, other, session_id):
         """Whichever comes first: a cancelled task has no attempt that still runs."""
         for _ in range(10):
             task = store.plan(session_id, [TaskDraft("A")])[0]
-            said = at_once(lambda: store.cancel(task.id, "", subtree=False), lambda: other.claim(session_id, "ada", lease_s=60))
+            said = at_once(
+                lambda: store.cancel(task.id, "", subtree=False),
+                lambda: other.claim(session_id, "ada", lease_s=60),
+            )
             assert not [one for one in said if isinstance(one, Exception)], said
             assert store.find_task(task.id, None).status is TaskStatus.CANCELLED
             assert all(attempt.ending == "cancelled" for attempt in store.attempts(task.id))
@@ -1247,7 +1614,12 @@ class StoreContract:
     def test_two_planners(self, store, other, session_id):
         """An alias is taken once, titles get numbers, and of two edges that close a circle together one is refused."""
         for number in range(5):
-            said = at_once(*(lambda s=s: s.plan(session_id, [draft(f"same{number}"), TaskDraft("Twin")]) for s in (store, other)))
+            said = at_once(
+                *(
+                    lambda s=s: s.plan(session_id, [draft(f"same{number}"), TaskDraft("Twin")])
+                    for s in (store, other)
+                )
+            )
             assert [type(one) for one in said if isinstance(one, Exception)] == [AliasTakenError]
             a, b = store.plan(session_id, [TaskDraft("A"), TaskDraft("B")])
             said = at_once(

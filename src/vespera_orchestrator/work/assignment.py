@@ -62,12 +62,27 @@ class Places:
     def waits_for(self, task: Task, worktree: Worktree) -> Task | None:
         """Return the recovery that has to be done before anything lands from a shared worktree, if another task's work conflicts there."""
         blocked = self._at_work(worktree.name, TaskStatus.BLOCKED)
-        recoveries = (self._scope.store.situation(other.id).open_recovery for other in blocked if other.id != task.id)
-        return next((found for found in recoveries if found is not None and could_not_land(found) and found.id != task.id), None)
+        recoveries = (
+            self._scope.store.situation(other.id).open_recovery
+            for other in blocked
+            if other.id != task.id
+        )
+        return next(
+            (
+                found
+                for found in recoveries
+                if found is not None and could_not_land(found) and found.id != task.id
+            ),
+            None,
+        )
 
     def _remembered(self, task: Task) -> Worktree | None:
         """Return the worktree that any attempt worked in last, whether or not the present one does."""
-        found = self._scope.store.worktrees(name=task.worktree, include_removed=True) if task.worktree else []
+        found = (
+            self._scope.store.worktrees(name=task.worktree, include_removed=True)
+            if task.worktree
+            else []
+        )
         found += reversed(self._scope.store.worktrees(task_id=task.id, include_removed=True))
         if found:
             return next((record for record in found if record.state != "removed"), found[0])
@@ -75,7 +90,11 @@ class Places:
         return None if recovered is None else self._remembered(recovered)
 
     def _recovered(self, task: Task) -> Task | None:
-        return None if task.recovers_task_id is None else self._scope.store.find_task(task.recovers_task_id, None)
+        return (
+            None
+            if task.recovers_task_id is None
+            else self._scope.store.find_task(task.recovers_task_id, None)
+        )
 
     def _at_work(self, name: str, status: TaskStatus) -> list[Task]:
         return self._scope.store.tasks(TaskQuery(worktree=name, status=(status,), limit=None))
@@ -117,21 +136,37 @@ class Places:
             self._remember(task, worktree)
         if earlier is None and worktree.task_id == task.id:
             return Place(worktree)  # made just now, with all that it depends on
-        self._worktrees().snapshot(worktree, note=f"as attempt {task.attempts} of {task.alias} found it")
+        self._worktrees().snapshot(
+            worktree, note=f"as attempt {task.attempts} of {task.alias} found it"
+        )
         return self._brought_along(task, worktree)
 
-    def _make(self, task: Task, earlier: Worktree | None, wanted: bool | str | None, agent: str) -> Worktree:  # noqa: FBT001 - see `settle`
+    def _make(
+        self,
+        task: Task,
+        earlier: Worktree | None,
+        wanted: bool | str | None,
+        agent: str,  # noqa: FBT001
+    ) -> Worktree:
         trees = self._worktrees()
         owner, of_agent = self._owner(task, wanted, agent)
         if earlier is not None:
-            same = (earlier.task_id, earlier.agent if earlier.task_id is None else None) == (owner, of_agent)
+            same = (earlier.task_id, earlier.agent if earlier.task_id is None else None) == (
+                owner,
+                of_agent,
+            )
             if wanted is None or same or self.is_lent(task, earlier) or self._holds_work(earlier):
                 return trees.again(earlier)
             if earlier.task_id == task.id and earlier.state != "removed":
                 trees.remove(earlier)  # all of it has landed
         return trees.create(owner, agent=of_agent, resume=True)
 
-    def _owner(self, task: Task, wanted: bool | str | None, agent: str) -> tuple[str | None, str | None]:  # noqa: FBT001 - see `settle`
+    def _owner(
+        self,
+        task: Task,
+        wanted: bool | str | None,
+        agent: str,  # noqa: FBT001
+    ) -> tuple[str | None, str | None]:
         if wanted == "agent":
             return None, agent
         while wanted == "subtree" and task.parent_task_id is not None:
@@ -142,12 +177,21 @@ class Places:
         """Tell whether it holds, or held when it was removed, what is not on the integration branch."""
         trees = self._worktrees()
         try:
-            return trees.is_removed_unlanded(worktree) if worktree.state == "removed" else not trees.is_merged(worktree)
+            return (
+                trees.is_removed_unlanded(worktree)
+                if worktree.state == "removed"
+                else not trees.is_merged(worktree)
+            )
         except WorktreeError:  # it cannot be looked at: then nothing proves that it is empty
             return True
 
     def _refuse_to_leave(self, task: Task, earlier: Worktree | None) -> None:
-        if earlier is None or earlier.state == "removed" or self.is_lent(task, earlier) or not self._holds_work(earlier):
+        if (
+            earlier is None
+            or earlier.state == "removed"
+            or self.is_lent(task, earlier)
+            or not self._holds_work(earlier)
+        ):
             return
         raise InvalidInputError(
             "worktree",
@@ -171,11 +215,17 @@ class Places:
         """Bring in what was landed since, where the task needs it: to solve a conflict, or because it builds on it."""
         trees = self._worktrees()
         try:
-            needed = could_not_land(task) or trees.lacks(worktree, [edge.task for edge in task.dependencies])
+            needed = could_not_land(task) or trees.lacks(
+                worktree, [edge.task for edge in task.dependencies]
+            )
             found = trees.catch_up(worktree) if needed else ()
-            return Place(worktree, tuple(dict.fromkeys((*found, *trees.unsolved_when_saved(worktree)))))
+            return Place(
+                worktree, tuple(dict.fromkeys((*found, *trees.unsolved_when_saved(worktree))))
+            )
         except WorktreeError as exc:
-            log.warning("what was landed since could not be brought into %s: %s", worktree.name, exc)
+            log.warning(
+                "what was landed since could not be brought into %s: %s", worktree.name, exc
+            )
             return Place(worktree, behind=str(exc))
 
 

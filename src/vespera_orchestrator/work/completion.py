@@ -82,32 +82,56 @@ class Handover:
             raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
         given = _inputs.mapping("outputs", outputs)
         dump_json(given, "outputs")
-        worktree = self.places.of(self._orch._scope.task(task)) if worktree_of is None else worktree_of()
+        worktree = (
+            self.places.of(self._orch._scope.task(task)) if worktree_of is None else worktree_of()
+        )
         files = _inputs.paths(file_paths)
         if action is NextAction.COMPLETE and (worktree is not None or files):
             before = self._said_before(holder, summary, detailed_work, given)
             if before is not None:
                 return before
-        drafts = self._drafts_of_work(task, worktree, detailed_work, artifact_type, files, partial=action is not NextAction.COMPLETE)
-        ending = Ending(action, summary=summary, outputs=given, reason=None if action is NextAction.COMPLETE else summary)
+        drafts = self._drafts_of_work(
+            task,
+            worktree,
+            detailed_work,
+            artifact_type,
+            files,
+            partial=action is not NextAction.COMPLETE,
+        )
+        ending = Ending(
+            action,
+            summary=summary,
+            outputs=given,
+            reason=None if action is NextAction.COMPLETE else summary,
+        )
         if worktree is not None and action is NextAction.COMPLETE:
             worktree = self._standing(holder, worktree, drafts)
         if worktree is None or action is not NextAction.COMPLETE:
             return self.finish_saving(holder, worktree, ending, drafts)
         if self.places.is_lent(task, worktree):  # its work will land with the task that it recovers
             left = self._orch.worktrees.unsolved(worktree)
-            return self._give_back(holder, worktree, left, drafts) if left else self.finish_saving(holder, worktree, ending, drafts)
+            return (
+                self._give_back(holder, worktree, left, drafts)
+                if left
+                else self.finish_saving(holder, worktree, ending, drafts)
+            )
         drafts = self._numbered(holder, drafts)
         waits_for = self.places.waits_for(task, worktree) if worktree.task_id != task.id else None
         if merge == "now" and waits_for is None:
             return self._land(holder, worktree, ending, drafts)
         if waits_for is not None:
-            ending = attrs.evolve(ending, reason=f"what is in its worktree conflicts: {waits_for.alias} goes first")
+            ending = attrs.evolve(
+                ending, reason=f"what is in its worktree conflicts: {waits_for.alias} goes first"
+            )
         return self._hand_over_later(holder, worktree, ending, drafts)
 
-    def _standing(self, holder: Holder, worktree: Worktree, drafts: Sequence[ArtifactDraft]) -> Worktree | None:
+    def _standing(
+        self, holder: Holder, worktree: Worktree, drafts: Sequence[ArtifactDraft]
+    ) -> Worktree | None:
         """Return the worktree as it is now, ``None`` once it is gone; work that went with it before it had landed is not called done."""
-        record = next(iter(self._orch._store.worktrees(name=worktree.name, include_removed=True)), worktree)
+        record = next(
+            iter(self._orch._store.worktrees(name=worktree.name, include_removed=True)), worktree
+        )
         if record.state != "removed":
             return record
         now = self._orch._scope.task(holder.task)
@@ -119,27 +143,60 @@ class Handover:
             f"orch.execute_task({now.alias!r}, worktree=False, take_over=True), and complete what that returns"
         )
         exc = GitFailedError(f"complete {now.alias}", reason)
-        exc.add_note(f"what was brought is kept as artifact {self._keep(holder, drafts, 'not landed')}")
+        exc.add_note(
+            f"what was brought is kept as artifact {self._keep(holder, drafts, 'not landed')}"
+        )
         raise exc
 
-    def _give_back(self, holder: Holder, worktree: Worktree, left: Sequence[str], drafts: Sequence[ArtifactDraft]) -> Task:
+    def _give_back(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        left: Sequence[str],
+        drafts: Sequence[ArtifactDraft],
+    ) -> Task:
         """Do not call a conflict solved whose files still have the markers: whoever takes the recovery next goes on there."""
         now = self._orch._scope.task(holder.task)
-        action = NextAction.NEEDS_REVISION if now.attempts < now.max_attempts else NextAction.BLOCKED
-        ending = Ending(action, reason=f"files still hold both sides of the conflict between markers: {', '.join(left)}")
-        return self.finish_saving(holder, worktree, ending, [attrs.evolve(draft, partial=True) for draft in drafts])
+        action = (
+            NextAction.NEEDS_REVISION if now.attempts < now.max_attempts else NextAction.BLOCKED
+        )
+        ending = Ending(
+            action,
+            reason=f"files still hold both sides of the conflict between markers: {', '.join(left)}",
+        )
+        return self.finish_saving(
+            holder, worktree, ending, [attrs.evolve(draft, partial=True) for draft in drafts]
+        )
 
-    def _said_before(self, holder: Holder, summary: str, detailed_work: str | bytes, outputs: Mapping[str, JsonValue]) -> Task | None:
+    def _said_before(
+        self,
+        holder: Holder,
+        summary: str,
+        detailed_work: str | bytes,
+        outputs: Mapping[str, JsonValue],
+    ) -> Task | None:
         """Return the task when this very completion was recorded before: the files it names may be gone with the worktree since."""
         now = self._orch._scope.task(holder.task)
         if now.status is not TaskStatus.COMPLETED or holder.attempt not in {None, now.attempts}:
             return None
-        if now.summary != summary or dump_json(dict(now.outputs), "outputs") != dump_json(dict(outputs), "outputs"):
+        if now.summary != summary or dump_json(dict(now.outputs), "outputs") != dump_json(
+            dict(outputs), "outputs"
+        ):
             return None
-        text = detailed_work if isinstance(detailed_work, bytes) else str(detailed_work).encode("utf-8", "surrogatepass")
+        text = (
+            detailed_work
+            if isinstance(detailed_work, bytes)
+            else str(detailed_work).encode("utf-8", "surrogatepass")
+        )
         digest = hashlib.sha256(text).hexdigest()
         found = self._orch._store.artifacts(task_ids=[now.id], include_superseded=True)
-        return now if any(artifact.digest == digest and artifact.attempt == now.attempts for artifact in found) else None
+        return (
+            now
+            if any(
+                artifact.digest == digest and artifact.attempt == now.attempts for artifact in found
+            )
+            else None
+        )
 
     def _drafts_of_work(
         self,
@@ -152,19 +209,35 @@ class Handover:
         partial: bool,
     ) -> list[ArtifactDraft]:
         if not isinstance(detailed_work, str | bytes):
-            raise InvalidInputError("detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes")
+            raise InvalidInputError(
+                "detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes"
+            )
         root = Path(worktree.path) if worktree is not None else self._orch.project
         files = [self._orch.artifacts.draft_file(path, root=root) for path in file_paths]
-        work = self._orch.artifacts.draft(task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial)
+        work = self._orch.artifacts.draft(
+            task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial
+        )
         return [work, *files]
 
-    def finish_saving(self, holder: Holder, worktree: Worktree | None, ending: Ending, drafts: Sequence[ArtifactDraft]) -> Task:
+    def finish_saving(
+        self,
+        holder: Holder,
+        worktree: Worktree | None,
+        ending: Ending,
+        drafts: Sequence[ArtifactDraft],
+    ) -> Task:
         """Finish with the worktree's files saved: the ref moves within the fenced transaction, never for a holder that was replaced."""
         for _ in range(MERGE_TRIES):
             saved, trouble = self.try_snapshot(worktree, ending.reason or "released")
             if worktree is not None:
-                more = {**ending.recovery, "worktree": worktree.path, **({"not_saved": trouble} if trouble else {})}
-                ending = attrs.evolve(ending, snapshot=saved.commit if saved else None, recovery=more)
+                more = {
+                    **ending.recovery,
+                    "worktree": worktree.path,
+                    **({"not_saved": trouble} if trouble else {}),
+                }
+                ending = attrs.evolve(
+                    ending, snapshot=saved.commit if saved else None, recovery=more
+                )
             try:
                 return self.finish(holder, ending, drafts, within=saved.pin if saved else None)
             except RefMovedError:
@@ -200,7 +273,9 @@ class Handover:
         except WorktreeError as exc:  # its last snapshot remains
             log.warning("the files of %s could not be saved: %s", worktree.name, exc)
 
-    def try_snapshot(self, worktree: Worktree | None, note: str, *, passing: bool = False) -> tuple[Snapshot | None, str]:
+    def try_snapshot(
+        self, worktree: Worktree | None, note: str, *, passing: bool = False
+    ) -> tuple[Snapshot | None, str]:
         """Take a snapshot if that can be done: a worktree that is gone must not keep anybody from saying how the work went."""
         if worktree is None:
             return None, ""
@@ -213,16 +288,37 @@ class Handover:
     def _numbered(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> list[ArtifactDraft]:
         """Give each draft the id under which it will be found, so that the commit's message can name it."""
         now = self._orch._scope.task(holder.task)
-        saved = self._orch._store.artifacts(task_ids=[now.id]) if now.status is TaskStatus.IN_PROGRESS else []
-        ids = {(a.title, a.digest, a.kind, a.partial): a.id for a in saved if a.attempt == now.attempts}
-        return [attrs.evolve(draft, id=ids.get((draft.title, draft.digest, draft.kind, draft.partial)) or new_id("a")) for draft in drafts]
+        saved = (
+            self._orch._store.artifacts(task_ids=[now.id])
+            if now.status is TaskStatus.IN_PROGRESS
+            else []
+        )
+        ids = {
+            (a.title, a.digest, a.kind, a.partial): a.id for a in saved if a.attempt == now.attempts
+        }
+        return [
+            attrs.evolve(
+                draft,
+                id=ids.get((draft.title, draft.digest, draft.kind, draft.partial)) or new_id("a"),
+            )
+            for draft in drafts
+        ]
 
-    def _hand_over_later(self, holder: Holder, worktree: Worktree, ending: Ending, drafts: Sequence[ArtifactDraft]) -> Task:
+    def _hand_over_later(
+        self, holder: Holder, worktree: Worktree, ending: Ending, drafts: Sequence[ArtifactDraft]
+    ) -> Task:
         """Hand finished work in that is merged by `Worktrees.merge`; the task is completed then."""
         for _ in range(MERGE_TRIES):
-            snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "handed in", whole=True)
+            snapshot = self._orch.worktrees.prepare_snapshot(
+                worktree, note=ending.summary or "handed in", whole=True
+            )
             try:
-                return self.finish(holder, attrs.evolve(ending, later=True, snapshot=snapshot.commit), drafts, within=snapshot.pin)
+                return self.finish(
+                    holder,
+                    attrs.evolve(ending, later=True, snapshot=snapshot.commit),
+                    drafts,
+                    within=snapshot.pin,
+                )
             except RefMovedError:
                 continue
         raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
@@ -234,8 +330,12 @@ class Handover:
             LeaseLostError: Nothing was changed.
         """
         mine = self.held.get(task.id)
-        if mine is not None and (mine != task.attempts or task.status is not TaskStatus.IN_PROGRESS):
-            raise LeaseLostError(task.alias, mine, f"the task is {task.status}, at attempt {task.attempts}")
+        if mine is not None and (
+            mine != task.attempts or task.status is not TaskStatus.IN_PROGRESS
+        ):
+            raise LeaseLostError(
+                task.alias, mine, f"the task is {task.status}, at attempt {task.attempts}"
+            )
 
     def land_handed_in(self, task: Task, worktree: Worktree, terms: Terms) -> Landing:
         """Merge what was handed in to be merged later, and complete its task.
@@ -253,7 +353,9 @@ class Handover:
             raise outcome
         return outcome
 
-    def _land(self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]) -> Task:
+    def _land(
+        self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]
+    ) -> Task:
         try:
             return self._try_landing(holder, worktree, ending, drafts)[0]
         except DirtyCheckoutError as exc:
@@ -271,15 +373,24 @@ class Handover:
             raise
 
     def _try_landing(
-        self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft], terms: Terms | None = None
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        ending: Ending,
+        drafts: list[ArtifactDraft],
+        terms: Terms | None = None,
     ) -> tuple[Task, Landing | WorktreeError]:
         """Land, or block the task with a recovery when its work cannot land; return the task and what came of it."""
         check = None if terms is None else terms.check
         with self._orch.worktrees.turn(check, while_waiting=lambda: self._keep_hold(holder)):
             for remaining in reversed(range(MERGE_TRIES)):
-                snapshot = self._orch.worktrees.prepare_snapshot(worktree, note=ending.summary or "before landing", whole=True)
+                snapshot = self._orch.worktrees.prepare_snapshot(
+                    worktree, note=ending.summary or "before landing", whole=True
+                )
                 try:
-                    return self._land_once(holder, worktree, ending, drafts, snapshot=snapshot, terms=terms)
+                    return self._land_once(
+                        holder, worktree, ending, drafts, snapshot=snapshot, terms=terms
+                    )
                 except (MergeConflictError, LandingRefusedError) as exc:
                     return self._block(holder, worktree, exc, drafts, snapshot), exc
                 except RefMovedError:
@@ -300,8 +411,14 @@ class Handover:
         style, check = (None, None) if terms is None else (terms.style, terms.check)
         if check is not None or self._orch._scope.home.config.check is not None:
             self._keep_hold(holder)
-        message = terms.message if terms is not None and terms.message else self._message(holder, ending, drafts)
-        landing = self._orch.worktrees.prepare_landing(worktree, message=message, snapshot=snapshot, style=style, check=check)
+        message = (
+            terms.message
+            if terms is not None and terms.message
+            else self._message(holder, ending, drafts)
+        )
+        landing = self._orch.worktrees.prepare_landing(
+            worktree, message=message, snapshot=snapshot, style=style, check=check
+        )
         drafts = [*drafts, *self._warnings(holder, landing)]
         ending = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
         done = self.finish(holder, ending, drafts, within=landing.apply, follow=False)
@@ -323,15 +440,25 @@ class Handover:
     def _message(self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
         from vespera_orchestrator.worktrees.engine import landing_message
 
-        ids = [str(draft.id) for draft in drafts] or [artifact.id for artifact in self._orch._store.artifacts(task_ids=[holder.task.id])]
+        ids = [str(draft.id) for draft in drafts] or [
+            artifact.id for artifact in self._orch._store.artifacts(task_ids=[holder.task.id])
+        ]
         return landing_message(holder.task, ending.summary, ids)
 
     def _warnings(self, holder: Holder, landing: Landing) -> list[ArtifactDraft]:
         if not landing.undone:
             return []
-        log.warning("%s takes back what others landed: %s", landing.worktree, ", ".join(map(str, landing.undone)))
+        log.warning(
+            "%s takes back what others landed: %s",
+            landing.worktree,
+            ", ".join(map(str, landing.undone)),
+        )
         title = f"Work of others undone: {holder.task.title}"
-        return [self._orch.artifacts.draft(title, landing.undone_report, kind="warning", media_type="text/markdown")]
+        return [
+            self._orch.artifacts.draft(
+                title, landing.undone_report, kind="warning", media_type="text/markdown"
+            )
+        ]
 
     def _block(
         self,
@@ -343,10 +470,21 @@ class Handover:
     ) -> Task:
         conflict = isinstance(exc, MergeConflictError)
         title = f"{'Merge conflict' if conflict else 'Landing refused'}: {holder.task.title}"
-        told = self._orch.artifacts.draft(title, exc.report, kind="conflict" if conflict else "refusal", media_type="text/markdown")
+        told = self._orch.artifacts.draft(
+            title,
+            exc.report,
+            kind="conflict" if conflict else "refusal",
+            media_type="text/markdown",
+        )
         more: dict[str, JsonValue] = {"integration_branch": exc.branch, "worktree": worktree.path}
-        more |= {"conflict_paths": list(exc.paths)} if isinstance(exc, MergeConflictError) else {"refused": exc.reason}
-        ending = Ending(NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit)
+        more |= (
+            {"conflict_paths": list(exc.paths)}
+            if isinstance(exc, MergeConflictError)
+            else {"refused": exc.reason}
+        )
+        ending = Ending(
+            NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit
+        )
         kept = [attrs.evolve(draft, id=None, partial=True) for draft in drafts]
         return self.finish(holder, ending, [*kept, told], within=snapshot.pin)
 
@@ -362,12 +500,16 @@ class Handover:
         """End the attempt in the store, and keep what was brought when the store refuses it."""
         task, agent = holder.task, holder.agent
         try:
-            finished = self._orch._store.finish(task.id, holder.attempt, ending, agent=agent, artifacts=drafts, within=within)
+            finished = self._orch._store.finish(
+                task.id, holder.attempt, ending, agent=agent, artifacts=drafts, within=within
+            )
         except LeaseLostError as exc:
             raise self.lost(holder, exc, drafts) from None
         except TransitionError as exc:
             if drafts and (type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS):
-                exc.add_note(f"what you brought is kept as artifact {self._keep(holder, drafts, 'late')}")
+                exc.add_note(
+                    f"what you brought is kept as artifact {self._keep(holder, drafts, 'late')}"
+                )
             raise
         if ending.action is not NextAction.CONTINUE:
             self.held.pop(task.id, None)
@@ -375,7 +517,9 @@ class Handover:
             self._update_documents(task)
         return finished.task
 
-    def lost(self, holder: Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]) -> LeaseLostError:
+    def lost(
+        self, holder: Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]
+    ) -> LeaseLostError:
         """Keep what the holder brought and return the error that tells both. The lost attempt stays remembered: it must stay refused."""
         return attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late"))
 
@@ -384,7 +528,12 @@ class Handover:
         kept = [
             self._orch._store.save_artifact(
                 holder.task.session_id,
-                attrs.evolve(draft, title=f"{draft.title} ({why}, by {holder.agent})", kind="late", partial=True),
+                attrs.evolve(
+                    draft,
+                    title=f"{draft.title} ({why}, by {holder.agent})",
+                    kind="late",
+                    partial=True,
+                ),
                 task_id=holder.task.id,
                 attempt=None,
                 agent=holder.agent,
@@ -395,7 +544,9 @@ class Handover:
 
     def _update_documents(self, task: Task) -> None:
         session = self._orch._scope.session(task.session_id)
-        if not self._orch._scope.home.config.documents or (session.project_type is None and session.parent_session_id is None):
+        if not self._orch._scope.home.config.documents or (
+            session.project_type is None and session.parent_session_id is None
+        ):
             return
         try:
             report = self._orch.documents.update(session=session.id)

@@ -45,7 +45,9 @@ class Work:
     (``KeyboardInterrupt``, ``SystemExit``) or without a word releases the task, its partial work kept. Either way exceptions propagate.
     """
 
-    def __init__(self, orchestrator: Orchestrator, claim: Claim, place: _places.Place | None, lease_s: float) -> None:
+    def __init__(
+        self, orchestrator: Orchestrator, claim: Claim, place: _places.Place | None, lease_s: float
+    ) -> None:
         self._orch = orchestrator
         self.task = claim.task
         """The task, as it was when the work began."""
@@ -103,7 +105,9 @@ class Work:
         context = str(orch.artifacts.context(query, task=self.task, budget_tokens=left))
         return f"{text}\n\n{context}" if context else text
 
-    def checkpoint(self, state: JsonValue, note: str = "", progress: float | None = None) -> Checkpoint:
+    def checkpoint(
+        self, state: JsonValue, note: str = "", progress: float | None = None
+    ) -> Checkpoint:
         """Save what the next attempt would need to go on from here, and renew the hold. The worktree's files are saved with it.
 
         Files that could not be saved are named in `left_out`, and by the event ``checkpoint_saved``; when none could, the state is saved
@@ -136,14 +140,21 @@ class Work:
                 note,
             )
         except LeaseLostError as exc:
-            late = orch.artifacts.draft(f"{self.task.title}: checkpoint", {"note": note, "progress": progress, "state": state})
+            late = orch.artifacts.draft(
+                f"{self.task.title}: checkpoint",
+                {"note": note, "progress": progress, "state": state},
+            )
             raise orch._handover.lost(self._holder(), exc, [late]) from None
 
-    def _saving(self, write: Callable[[Snapshot | None], _Written], note: str, *, passing: bool = False) -> _Written:
+    def _saving(
+        self, write: Callable[[Snapshot | None], _Written], note: str, *, passing: bool = False
+    ) -> _Written:
         """Write to the store with the worktree's files saved in the same step; again when another snapshot came in between."""
         for remaining in reversed(range(MERGE_TRIES)):
             now = self._orch._clock()
-            saved, self.not_saved = self._orch._handover.try_snapshot(self.worktree, note, passing=passing)
+            saved, self.not_saved = self._orch._handover.try_snapshot(
+                self.worktree, note, passing=passing
+            )
             if saved is not None:
                 self._tell_left_out(saved.skipped)
             try:
@@ -157,14 +168,21 @@ class Work:
         raise AssertionError  # pragma: no cover - the last round raises or returns
 
     def _is_just_saved(self) -> bool:
-        elapsed_s = -1.0 if self._saved_at is None else (self._orch._clock() - self._saved_at).total_seconds()
+        elapsed_s = (
+            -1.0
+            if self._saved_at is None
+            else (self._orch._clock() - self._saved_at).total_seconds()
+        )
         return 0 <= elapsed_s < self._orch._scope.home.config.heartbeat_save_s
 
     def _tell_left_out(self, skipped: tuple[str, ...]) -> None:
         if skipped and skipped != self.left_out:
             limit = self._orch._scope.home.config.max_file_bytes
             log.warning(
-                "not saved with %s, being untracked and above %d bytes or no plain files: %s", self.task.alias, limit, ", ".join(skipped)
+                "not saved with %s, being untracked and above %d bytes or no plain files: %s",
+                self.task.alias,
+                limit,
+                ", ".join(skipped),
             )
         self.left_out = skipped
 
@@ -181,9 +199,13 @@ class Work:
         task_id, number = self.task.id, self.attempt.number
 
         def renew(saved: Snapshot | None) -> Attempt:
-            return self._orch._store.renew(task_id, number, lease_s=self._lease_s, within=None if saved is None else saved.pin)
+            return self._orch._store.renew(
+                task_id, number, lease_s=self._lease_s, within=None if saved is None else saved.pin
+            )
 
-        self.attempt = renew(None) if self._is_just_saved() else self._saving(renew, "heartbeat", passing=True)
+        self.attempt = (
+            renew(None) if self._is_just_saved() else self._saving(renew, "heartbeat", passing=True)
+        )
         return self.attempt
 
     def save_artifact(
@@ -202,10 +224,16 @@ class Work:
             LeaseLostError: Another attempt has taken the task; it is kept as an artifact all the same.
         """
         orch = self._orch
-        draft = orch.artifacts.draft(title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata)
+        draft = orch.artifacts.draft(
+            title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata
+        )
         try:
             return orch._store.save_artifact(
-                self.task.session_id, draft, task_id=self.task.id, attempt=self.attempt.number, agent=self.attempt.agent
+                self.task.session_id,
+                draft,
+                task_id=self.task.id,
+                attempt=self.attempt.number,
+                agent=self.attempt.agent,
             )
         except LeaseLostError as exc:
             raise orch._handover.lost(self._holder(), exc, [draft]) from None
@@ -218,7 +246,8 @@ class Work:
         outputs: Mapping[str, JsonValue] | None = None,
         file_paths: Iterable[str | os.PathLike[str]] = (),
         artifact_type: str = "general",
-        next_action: Literal["complete", "continue", "needs_revision", "blocked"] | NextAction = "complete",
+        next_action: Literal["complete", "continue", "needs_revision", "blocked"]
+        | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
     ) -> Task:
         """Hand in the work; see `Orchestrator.complete_task`."""
@@ -235,7 +264,9 @@ class Work:
                 worktree_of=lambda: self.worktree,
             )
         except DirtyCheckoutError:
-            self._open = self._orch._handover.held.get(self.task.id) == self.attempt.number  # else it is handed in, to be merged later
+            self._open = (
+                self._orch._handover.held.get(self.task.id) == self.attempt.number
+            )  # else it is handed in, to be merged later
             raise
         self._open = _inputs.action(next_action) is NextAction.CONTINUE
         return done
@@ -253,24 +284,35 @@ class Work:
         report = orch.artifacts.draft(
             f"{task.title}: attempt {self.attempt.number} did not succeed",
             f"# {task.title}: attempt {self.attempt.number} by {self.attempt.agent} did not succeed\n\n```\n{text}\n```\n"
-            + (f"\nLast checkpoint: {last.note or '(no note)'}\n\n```json\n{dump_json(last.state, 'state')}\n```\n" if last else ""),
+            + (
+                f"\nLast checkpoint: {last.note or '(no note)'}\n\n```json\n{dump_json(last.state, 'state')}\n```\n"
+                if last
+                else ""
+            ),
             kind="failure",
             media_type="text/markdown",
             partial=True,
         )
         self._open = False
         return orch._handover.finish_saving(
-            self._holder(), self.worktree, Ending(NextAction.BLOCKED, reason=reason or "no reason given"), [report]
+            self._holder(),
+            self.worktree,
+            Ending(NextAction.BLOCKED, reason=reason or "no reason given"),
+            [report],
         )
 
     def release(self, note: str = "") -> Task:
         """Give the task back without a verdict. It is pending again; its checkpoint, worktree and files stay."""
         self._open = False
-        return self._orch._handover.finish_saving(self._holder(), self.worktree, Ending(None, reason=note or None), [])
+        return self._orch._handover.finish_saving(
+            self._holder(), self.worktree, Ending(None, reason=note or None), []
+        )
 
     def _told(self, task: Task) -> str:
         why = self._orch.why(task)
-        return f"{why}; its partial work is kept. To simply try again: orch.retry_task({task.alias!r})"
+        return (
+            f"{why}; its partial work is kept. To simply try again: orch.retry_task({task.alias!r})"
+        )
 
     def _holder(self) -> Holder:
         return Holder(self.task, self.attempt.number, self.attempt.agent)
@@ -278,14 +320,25 @@ class Work:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
-        if not self._open or (exc is None and self._orch._handover.held.get(self.task.id) != self.attempt.number):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._open or (
+            exc is None and self._orch._handover.held.get(self.task.id) != self.attempt.number
+        ):
             return  # it was completed by its name, or somebody else has it: there is nothing to give back
         try:
             if isinstance(exc, Exception):
                 exc.add_note(self._told(self.fail(exc)))
             else:
-                self.release("given back without a result" if exc is None else f"interrupted: {type(exc).__name__}")
+                self.release(
+                    "given back without a result"
+                    if exc is None
+                    else f"interrupted: {type(exc).__name__}"
+                )
         except VesperaError as also:
             if exc is None:
                 raise
@@ -302,4 +355,6 @@ def _in_text(error: str | BaseException) -> tuple[str, str]:
         line, full = f"{type(error).__name__}: {said}", "".join(traceback.format_exception(error))
     else:
         line = full = str(error)
-    return line.encode("utf-8", "backslashreplace").decode(), full.encode("utf-8", "backslashreplace").decode()
+    return line.encode("utf-8", "backslashreplace").decode(), full.encode(
+        "utf-8", "backslashreplace"
+    ).decode()

@@ -29,7 +29,14 @@ from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
 from vespera_orchestrator.worktrees import tree_merge as by_path
-from vespera_orchestrator.worktrees.repository import LANDED, RESCUE, WIP, branch_ref, git_errors, linked_folder
+from vespera_orchestrator.worktrees.repository import (
+    LANDED,
+    RESCUE,
+    WIP,
+    branch_ref,
+    git_errors,
+    linked_folder,
+)
 from vespera_orchestrator.worktrees.retention import HISTORY
 
 if TYPE_CHECKING:
@@ -72,11 +79,17 @@ def read_note(repository: ProjectRepository, name: str) -> Note | None:
 
 def notes(repository: ProjectRepository) -> list[Note]:
     """Return the notes of all our worktrees, the oldest first."""
-    found = [note for admin in repository.admins() if (note := read_note(repository, admin.name)) is not None]
+    found = [
+        note
+        for admin in repository.admins()
+        if (note := read_note(repository, admin.name)) is not None
+    ]
     return sorted(found, key=lambda note: note.worktree.created_at)
 
 
-def _write_note(repository: ProjectRepository, folder: Path, stage: str, worktree: Worktree) -> None:
+def _write_note(
+    repository: ProjectRepository, folder: Path, stage: str, worktree: Worktree
+) -> None:
     note = Note(stage, str(repository.home.path), worktree)
     temporary = folder / f".{_NOTE}.{secrets.token_hex(4)}"
     temporary.write_text(json.dumps(to_plain(note)), "utf-8")
@@ -93,7 +106,12 @@ def plain_name(text: str) -> str:
 
 
 def reserve(
-    repository: ProjectRepository, draft: Worktree, *, path: str | os.PathLike[str] | None, branch: str | None, taken: set[str]
+    repository: ProjectRepository,
+    draft: Worktree,
+    *,
+    path: str | os.PathLike[str] | None,
+    branch: str | None,
+    taken: set[str],
 ) -> Worktree:
     """Choose name, folder and branch for *draft*, and put its admin directory in place with stage *making*.
 
@@ -110,13 +128,21 @@ def reserve(
     """
     chosen_path = _chosen_folder(repository, path) if path is not None else None
     config = repository.home.config
-    root = (repository.home.project / Path(_filled(config.worktrees_root, "worktrees.root", repository, draft)).expanduser()).resolve()
+    root = (
+        repository.home.project
+        / Path(_filled(config.worktrees_root, "worktrees.root", repository, draft)).expanduser()
+    ).resolve()
     prefix = _filled(config.branch_prefix, "worktrees.branch_prefix", repository, draft)
     if root.is_relative_to(repository.common):
-        raise InvalidInputError("worktrees.root", f"{str(root)!r} lies in git's own folder; give another one in config.toml")
+        raise InvalidInputError(
+            "worktrees.root",
+            f"{str(root)!r} lies in git's own folder; give another one in config.toml",
+        )
     with git_errors("choose a place for the worktree"), repository.lock("names"):
         branches = repository.refs("refs/heads/")
-        names = {_folded(name) for name in taken}.union(_folded(admin.name) for admin in repository.admins())
+        names = {_folded(name) for name in taken}.union(
+            _folded(admin.name) for admin in repository.admins()
+        )
         if branch is not None:
             _refuse_taken_branch(branch, branches)
         for number in range(1, _NUMBERS):
@@ -124,13 +150,21 @@ def reserve(
             place = chosen_path or root / name
             line = branch or f"{prefix}{name}"
             _refuse_shadowed_branch(line, branches)
-            free = _folded(name) not in names and (chosen_path is not None or not os.path.lexists(place))
-            if free and (branch is not None or not _clashes(branch_ref(line, "worktrees.branch_prefix"), branches)):
+            free = _folded(name) not in names and (
+                chosen_path is not None or not os.path.lexists(place)
+            )
+            if free and (
+                branch is not None
+                or not _clashes(branch_ref(line, "worktrees.branch_prefix"), branches)
+            ):
                 worktree = attrs.evolve(draft, name=name, path=str(place), branch=line)
                 _clear_for(repository, worktree)
                 if _appear(repository, worktree):
                     return worktree
-    raise GitFailedError("choose a name for the worktree", f"{draft.name!r} is taken {_NUMBERS} times over; remove some worktrees")
+    raise GitFailedError(
+        "choose a name for the worktree",
+        f"{draft.name!r} is taken {_NUMBERS} times over; remove some worktrees",
+    )
 
 
 def _clear_for(repository: ProjectRepository, worktree: Worktree) -> None:
@@ -143,10 +177,17 @@ def _clear_for(repository: ProjectRepository, worktree: Worktree) -> None:
 
 def _filled(pattern: str, setting: str, repository: ProjectRepository, draft: Worktree) -> str:
     """Fill in ``{project}``, ``{session}`` and ``{agent}``; what stands for them is plain, so that it leads nowhere else."""
-    values = {"project": repository.home.project.name, "session": draft.session_id, "agent": draft.agent or "any"}
+    values = {
+        "project": repository.home.project.name,
+        "session": draft.session_id,
+        "agent": draft.agent or "any",
+    }
     unknown = sorted(set(re.findall(r"[{]([^{}]*)[}]", pattern)) - set(values))
     if unknown:
-        raise InvalidInputError(setting, f"{pattern!r} has {{{unknown[0]}}}; allowed are {', '.join(f'{{{name}}}' for name in values)}")
+        raise InvalidInputError(
+            setting,
+            f"{pattern!r} has {{{unknown[0]}}}; allowed are {', '.join(f'{{{name}}}' for name in values)}",
+        )
     return re.sub(r"[{](\w+)[}]", lambda match: plain_name(values[match[1]]), pattern)
 
 
@@ -158,9 +199,14 @@ def _folded(name: str) -> str:
 def _chosen_folder(repository: ProjectRepository, path: str | os.PathLike[str]) -> Path:
     place = (repository.home.project / Path(path).expanduser()).resolve()
     if place == repository.home.project or place.is_relative_to(repository.common):
-        raise InvalidInputError("path", f"{str(place)!r} is the project's own; give a folder that does not exist yet")
+        raise InvalidInputError(
+            "path", f"{str(place)!r} is the project's own; give a folder that does not exist yet"
+        )
     if os.path.lexists(place) and not _is_empty(place):
-        raise InvalidInputError("path", f"{str(place)!r} is there already and not empty; give a folder that does not exist yet")
+        raise InvalidInputError(
+            "path",
+            f"{str(place)!r} is there already and not empty; give a folder that does not exist yet",
+        )
     return place
 
 
@@ -172,7 +218,8 @@ def _refuse_taken_branch(branch: str, branches: dict[str, str]) -> None:
     ref = branch_ref(branch, "branch")
     if _clashes(ref, branches):
         raise InvalidInputError(
-            "branch", f"a branch {branch!r} (or one below that name, letter case ignored) exists already; give another name, or none"
+            "branch",
+            f"a branch {branch!r} (or one below that name, letter case ignored) exists already; give another name, or none",
         )
 
 
@@ -187,7 +234,9 @@ def _refuse_shadowed_branch(branch: str, branches: dict[str, str]) -> None:
 
 def _clashes(ref: str, branches: dict[str, str]) -> bool:
     wanted = _folded(ref)
-    return any(other == wanted or other.startswith(f"{wanted}/") for other in map(_folded, branches))
+    return any(
+        other == wanted or other.startswith(f"{wanted}/") for other in map(_folded, branches)
+    )
 
 
 # --- making -----------------------------------------------------------------
@@ -216,13 +265,14 @@ def _appear(repository: ProjectRepository, worktree: Worktree) -> bool:
                 raise
             return False
         return True
-    raise GitFailedError(f"make {admin}", "its parent keeps disappearing; try again when no other program works on the repository")
+    raise GitFailedError(
+        f"make {admin}",
+        "its parent keeps disappearing; try again when no other program works on the repository",
+    )
 
 
 def _lock_reason(worktree: Worktree) -> str:
-    return (
-        f"vespera_orchestrator: in use for {worktree.task_id or worktree.agent}; orch.worktrees.remove({worktree.name!r}) takes it down\n"
-    )
+    return f"vespera_orchestrator: in use for {worktree.task_id or worktree.agent}; orch.worktrees.remove({worktree.name!r}) takes it down\n"
 
 
 def refuse_foreign(repository: ProjectRepository, worktree: Worktree) -> None:
@@ -259,7 +309,13 @@ def is_whole(repository: ProjectRepository, worktree: Worktree) -> bool:
     """Tell whether the worktree can be used as it is."""
     note = read_note(repository, worktree.name)
     admin = repository.admin(worktree.name)
-    if note is None or note.stage != READY or not all(admin.joinpath(part).is_file() for part in ("HEAD", "gitdir", "commondir", "index")):
+    if (
+        note is None
+        or note.stage != READY
+        or not all(
+            admin.joinpath(part).is_file() for part in ("HEAD", "gitdir", "commondir", "index")
+        )
+    ):
         return False
     return leads_to(Path(worktree.path), admin)
 
@@ -270,7 +326,10 @@ def leads_to(folder: Path, admin: Path) -> bool:
         text = os.fsdecode(folder.joinpath(".git").read_bytes())
     except OSError:
         return False
-    return text.startswith("gitdir:") and (folder / text.removeprefix("gitdir:").strip()).resolve() == admin.resolve()
+    return (
+        text.startswith("gitdir:")
+        and (folder / text.removeprefix("gitdir:").strip()).resolve() == admin.resolve()
+    )
 
 
 def fill(repository: ProjectRepository, worktree: Worktree) -> None:
@@ -293,7 +352,10 @@ def fill(repository: ProjectRepository, worktree: Worktree) -> None:
         missing = not os.path.lexists(folder) or _is_empty(folder)
         ours = missing or (note is not None and note.stage == MAKING)
         if not ours and not leads_to(folder, admin) and os.path.lexists(folder / ".git"):
-            raise GitFailedError(f"make the worktree {worktree.name}", f"{folder} is used for something else; move it away and try again")
+            raise GitFailedError(
+                f"make the worktree {worktree.name}",
+                f"{folder} is used for something else; move it away and try again",
+            )
         _write_note(repository, admin, MAKING if ours else READY, worktree)
         _take_up(repository, worktree)
         _restore_branch(repository, worktree)
@@ -310,12 +372,17 @@ def _take_up(repository: ProjectRepository, worktree: Worktree) -> None:
         return
     kept = repository.tip(worktree.rescue_ref)
     if kept is None:
-        raise GitFailedError(f"make the worktree {worktree.name} again", f"there is no {worktree.rescue_ref} any more")
+        raise GitFailedError(
+            f"make the worktree {worktree.name} again",
+            f"there is no {worktree.rescue_ref} any more",
+        )
     earlier = _kept_name(worktree.rescue_ref)
     if earlier != worktree.name and (mark := repository.tip(LANDED + earlier)) is not None:
         repository.move(LANDED + worktree.name, repository.tip(LANDED + worktree.name), mark)
         repository.move(LANDED + earlier, mark, None)
-    if not kept.startswith(worktree.rescue_ref.rpartition("-")[2]):  # a commit that holds earlier snapshots as well
+    if not kept.startswith(
+        worktree.rescue_ref.rpartition("-")[2]
+    ):  # a commit that holds earlier snapshots as well
         kept = str(repository.open()[kept].parent_ids[0])
     repository.move(WIP + worktree.name, None, kept)
 
@@ -324,9 +391,16 @@ def _restore_branch(repository: ProjectRepository, worktree: Worktree) -> None:
     ref = f"refs/heads/{worktree.branch}"
     if repository.tip(ref) is None:
         try:
-            repository.move(ref, None, _start(repository, worktree), message=f"vespera_orchestrator: worktree {worktree.name}")
+            repository.move(
+                ref,
+                None,
+                _start(repository, worktree),
+                message=f"vespera_orchestrator: worktree {worktree.name}",
+            )
         except RefMovedError as exc:
-            raise GitFailedError(f"make the branch {worktree.branch}", "another program made it just now; try again") from exc
+            raise GitFailedError(
+                f"make the branch {worktree.branch}", "another program made it just now; try again"
+            ) from exc
 
 
 def _start(repository: ProjectRepository, worktree: Worktree) -> str:
@@ -339,7 +413,9 @@ def _start(repository: ProjectRepository, worktree: Worktree) -> str:
 def _write_files(repository: ProjectRepository, worktree: Worktree, *, ours: bool) -> None:
     admin = repository.admin(worktree.name)
     if ours:
-        admin.joinpath("index.lock").unlink(missing_ok=True)  # nobody but us has been here: it is that of a killed checkout
+        admin.joinpath("index.lock").unlink(
+            missing_ok=True
+        )  # nobody but us has been here: it is that of a killed checkout
     repo = repository.open_worktree(worktree.name)
     head = repo.revparse_single("HEAD").peel(pygit2.Tree)
     snapshot = repository.tip(WIP + worktree.name)
@@ -354,13 +430,19 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, ours: boo
     if ours:
         # The index stays the agent's: what was untracked at the snapshot is untracked again.
         tree = head if snapshot is None else repo[snapshot].peel(pygit2.Tree)
-        repo.checkout_tree(tree, strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX)
+        repo.checkout_tree(
+            tree, strategy=CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX
+        )
         _know_ignored(repo, head, tree)
 
 
 def _know_ignored(repo: pygit2.Repository, head: pygit2.Tree, tree: pygit2.Tree) -> None:
     """Let the index know again what was in it although it is ignored: no later snapshot would take that."""
-    added = [(path, new) for path, (old, new) in by_path.changes(head, tree).items() if old is None and new is not None]
+    added = [
+        (path, new)
+        for path, (old, new) in by_path.changes(head, tree).items()
+        if old is None and new is not None
+    ]
     for path, (name, mode) in added:
         if _is_ignored(repo, path) and path not in repo.index:
             repo.index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode)))
@@ -398,7 +480,11 @@ def take_down(repository: ProjectRepository, worktree: Worktree) -> str | None:
         folder, admin = Path(worktree.path), repository.admin(worktree.name)
         note = read_note(repository, worktree.name)
         if note is None:
-            return None if not folder.exists() else f"{folder} was left: nothing proves that it is ours any more"
+            return (
+                None
+                if not folder.exists()
+                else f"{folder} was left: nothing proves that it is ours any more"
+            )
         left = None
         if note.stage in (MAKING, REMOVING) or leads_to(folder, admin):
             _write_note(repository, admin, REMOVING, note.worktree)
@@ -455,7 +541,11 @@ def keep(repository: ProjectRepository, name: str, commit: str) -> str:
         if earlier is not None and not (earlier == commit or repo.descendant_of(commit, earlier)):
             last = repo[commit].peel(pygit2.Commit)
             who = last.committer  # the same each time: it may be made twice
-            commit = str(repo.create_commit(None, who, who, f"last state of {name}\n", last.tree_id, [commit, earlier]))
+            commit = str(
+                repo.create_commit(
+                    None, who, who, f"last state of {name}\n", last.tree_id, [commit, earlier]
+                )
+            )
     found = repository.tip(ref)
     if found is None or not repository.reaches(commit, [found]):
         repository.move(ref, found, commit)
@@ -479,7 +569,9 @@ def retire(repository: ProjectRepository, removed: Worktree) -> bool:
 
 
 def _refs(repository: ProjectRepository, name: str) -> dict[str, str | None]:
-    return {prefix: repository.tip(prefix + name) for prefix in (HISTORY, LANDED, WIP)}  # the latest goes last: it leads to the rescue ref
+    return {
+        prefix: repository.tip(prefix + name) for prefix in (HISTORY, LANDED, WIP)
+    }  # the latest goes last: it leads to the rescue ref
 
 
 def _retire(repository: ProjectRepository, name: str, held: dict[str, str | None]) -> bool:
@@ -533,15 +625,15 @@ def _is_ignored(repo: pygit2.Repository, path: str) -> bool:
 def admin_trouble(repository: ProjectRepository, worktree: Worktree) -> str | None:
     """Return why the worktree's files cannot be read just now, or ``None``."""
     note = read_note(repository, worktree.name)
-    if (note is None and repository.tip(WIP + worktree.name) is None) or (note is not None and note.stage == REMOVING):
+    if (note is None and repository.tip(WIP + worktree.name) is None) or (
+        note is not None and note.stage == REMOVING
+    ):
         return (
             "it was removed; orch.worktrees.create(…, resume=True) for the same task or agent makes it again "
             "with the files of the last save, and orch.worktrees.rescue() lists what was kept of removed ones"
         )
     if note is None or note.stage == MAKING or not Path(worktree.path).is_dir():
-        return (
-            f"its folder {worktree.path} is not complete; orch.worktrees.create(…) for the same task makes it again from the last snapshot"
-        )
+        return f"its folder {worktree.path} is not complete; orch.worktrees.create(…) for the same task makes it again from the last snapshot"
     if linked_folder(repository.admin(worktree.name)) != Path(worktree.path):
         return f"it was moved away from {worktree.path}; move it back (git worktree move)"
     return None

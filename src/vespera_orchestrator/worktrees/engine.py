@@ -208,16 +208,26 @@ class Worktrees:
             draft = attrs.evolve(wanted, base=repository.follow_head())
             self._refuse_missing_work(repository, draft)
         else:
-            repository.refuse_unsupported(*filter(None, [repository.tip(str(kept.rescue_ref)), kept.base]))
-            draft = attrs.evolve(wanted, base=kept.base, landed=kept.landed, rescue_ref=kept.rescue_ref)
-        taken = {record.name for record in self._scope.store.worktrees(include_removed=True) if not _same_owner(record, wanted)}
+            repository.refuse_unsupported(
+                *filter(None, [repository.tip(str(kept.rescue_ref)), kept.base])
+            )
+            draft = attrs.evolve(
+                wanted, base=kept.base, landed=kept.landed, rescue_ref=kept.rescue_ref
+            )
+        taken = {
+            record.name
+            for record in self._scope.store.worktrees(include_removed=True)
+            if not _same_owner(record, wanted)
+        }
         made = checkout.reserve(repository, draft, path=path, branch=branch, taken=taken)
         checkout.fill(repository, made)
         return self._scope.store.put_worktree(made, "worktree_created")
 
     def _kept(self, wanted: Worktree) -> Worktree | None:
         """Return the record of the last worktree of this owner, if it was removed before all its work had landed."""
-        records = self._scope.store.worktrees(session_id=wanted.session_id, task_id=wanted.task_id, include_removed=True)
+        records = self._scope.store.worktrees(
+            session_id=wanted.session_id, task_id=wanted.task_id, include_removed=True
+        )
         last = next((record for record in reversed(records) if _same_owner(record, wanted)), None)
         return last if last is not None and self.is_removed_unlanded(last) else None
 
@@ -229,7 +239,10 @@ class Worktrees:
         repository, record = self._repository(), self._record(worktree)
         saved = snapshot.pinned(repository, record)
         found = (self._landed(self._scope.task(task_id)) for task_id in task_ids)
-        return any(landed is not None and not merge.holds(repository, saved.commit, landed) for landed in found)
+        return any(
+            landed is not None and not merge.holds(repository, saved.commit, landed)
+            for landed in found
+        )
 
     def _landed(self, task: Task) -> str | None:
         """Return the commit on the integration branch that has the task's work, if it worked in a worktree."""
@@ -277,7 +290,9 @@ class Worktrees:
     # saving
 
     @_patient
-    def prepare_snapshot(self, worktree: WorktreeRef, *, note: str = "", whole: bool = False, passing: bool = False) -> Snapshot:
+    def prepare_snapshot(
+        self, worktree: WorktreeRef, *, note: str = "", whole: bool = False, passing: bool = False
+    ) -> Snapshot:
         """Write the worktree's files as a commit, and move no ref: that is ``pin()``'s part, which may run inside a store's transaction.
 
         Untracked files are included, ignored ones are not. The agent's index, HEAD, branch and hooks stay untouched. Without a change
@@ -300,7 +315,9 @@ class Worktrees:
         repository = self._repository()
         limit = None if whole else repository.home.config.max_file_bytes
         with repository.lock(checkout.owner_of(record)):
-            return snapshot.take(repository, record, note=note, max_file_bytes=limit, passing=passing)
+            return snapshot.take(
+                repository, record, note=note, max_file_bytes=limit, passing=passing
+            )
 
     def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
         """Save the worktree's files under ``refs/vespera/wip/<name>``. See `prepare_snapshot`.
@@ -366,7 +383,12 @@ class Worktrees:
         return merge.prepare(repository, record, taken, message, rules)
 
     def merge(
-        self, worktree: WorktreeRef, *, message: str | None = None, style: Style | None = None, check: Check | None = None
+        self,
+        worktree: WorktreeRef,
+        *,
+        message: str | None = None,
+        style: Style | None = None,
+        check: Check | None = None,
     ) -> Landing:
         """Land the worktree's files on the integration branch, and record it.
 
@@ -400,7 +422,9 @@ class Worktrees:
         # A task first: another session's worktree, or an agent's, may have for its name what is this task's alias.
         own = self._of_task(worktree, include_removed=True) if isinstance(worktree, str) else None
         record = own or self._record(worktree, include_removed=True)
-        owner = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
+        owner = (
+            None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
+        )
         if owner is not None and self._refuse_lost is not None:
             self._refuse_lost(owner)
         tasks = self._handed_in(record, worktree)
@@ -409,10 +433,14 @@ class Worktrees:
                 since = "its work has landed, there is nothing to merge"
                 if self.is_removed_unlanded(record):
                     since = "it was removed before all its work had landed; orch.worktrees.create(…, resume=True) makes it again"
-                raise WorktreeNotFoundError(worktree if isinstance(worktree, str) else record.name, since)
+                raise WorktreeNotFoundError(
+                    worktree if isinstance(worktree, str) else record.name, since
+                )
             record = self.again(record)
         if tasks and self._complete is not None:
-            landings = [self._complete(task, record, Terms(message, style, check)) for task in tasks]
+            landings = [
+                self._complete(task, record, Terms(message, style, check)) for task in tasks
+            ]
             return next((landing for landing in landings if landing.changed), landings[0])
         landing = self._land(record, message or self._message(record), style, check)
         self.record_landing(record, landing)
@@ -424,15 +452,25 @@ class Worktrees:
         found = self._scope.store.tasks(query)
         if record.task_id is not None and all(task.id != record.task_id for task in found):
             own = self._scope.store.find_task(record.task_id, None)
-            found += [own] if own is not None and own.status is TaskStatus.IN_PROGRESS and own.worktree is None else []
+            found += (
+                [own]
+                if own is not None and own.status is TaskStatus.IN_PROGRESS and own.worktree is None
+                else []
+            )
         if isinstance(named, Task) or (isinstance(named, str) and named != record.name):
             meant = self._scope.task(named).id
             found = [task for task in found if task.id == meant]
         attempts = ((task, self._scope.store.situation(task.id).attempt) for task in found)
-        return [task for task, attempt in attempts if attempt is not None and attempt.ending == HANDED_IN]
+        return [
+            task
+            for task, attempt in attempts
+            if attempt is not None and attempt.ending == HANDED_IN
+        ]
 
     @contextmanager
-    def turn(self, check: Check | None, *, while_waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def turn(
+        self, check: Check | None, *, while_waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
         """Land one after the other where there is a check: work lands only as it was checked, so whoever came second would check in vain.
 
         Args:
@@ -447,9 +485,15 @@ class Worktrees:
             yield
             return
         with ExitStack() as held:
-            for remaining in reversed(range(1 + (config.check_timeout_s + 60) * _LANDINGS_AHEAD // _TURN_PATIENCE_S)):
+            for remaining in reversed(
+                range(1 + (config.check_timeout_s + 60) * _LANDINGS_AHEAD // _TURN_PATIENCE_S)
+            ):
                 try:
-                    held.enter_context(repository.lock("landing with a check", patience_s=_TURN_PATIENCE_S, poll_s=0.05))
+                    held.enter_context(
+                        repository.lock(
+                            "landing with a check", patience_s=_TURN_PATIENCE_S, poll_s=0.05
+                        )
+                    )
                     break
                 except GitFailedError:
                     if not remaining:
@@ -464,7 +508,13 @@ class Worktrees:
 
         record, repository = self._record(worktree), self._repository()
         mark = repository.tip(LANDED + record.name)
-        return () if mark is None else merge.unsolved(repository.open(), self.prepare_snapshot(record, whole=True).commit, mark)
+        return (
+            ()
+            if mark is None
+            else merge.unsolved(
+                repository.open(), self.prepare_snapshot(record, whole=True).commit, mark
+            )
+        )
 
     def unsolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Return what `unsolved` would have returned when the files were last saved."""
@@ -474,18 +524,28 @@ class Worktrees:
 
         record, repository = self._record(worktree), self._repository()
         mark = repository.tip(LANDED + record.name)
-        return () if mark is None else merge.unsolved(repository.open(), snapshot.pinned(repository, record).commit, mark)
+        return (
+            ()
+            if mark is None
+            else merge.unsolved(repository.open(), snapshot.pinned(repository, record).commit, mark)
+        )
 
-    def _land(self, record: Worktree, message: str, style: Style | None, check: Check | None) -> Landing:
+    def _land(
+        self, record: Worktree, message: str, style: Style | None, check: Check | None
+    ) -> Landing:
         with self.turn(check):
             return self._land_in_turn(record, message, style, check)
 
-    def _land_in_turn(self, record: Worktree, message: str, style: Style | None, check: Check | None) -> Landing:
+    def _land_in_turn(
+        self, record: Worktree, message: str, style: Style | None, check: Check | None
+    ) -> Landing:
         snapshot = None
         for remaining in reversed(range(_TRIES)):
             snapshot = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
             try:
-                landing = self.prepare_landing(record, message=message, snapshot=snapshot, style=style, check=check)
+                landing = self.prepare_landing(
+                    record, message=message, snapshot=snapshot, style=style, check=check
+                )
                 landing.apply()
             except (MergeConflictError, LandingRefusedError):
                 with suppress(RefMovedError):  # then somebody has just saved it
@@ -516,7 +576,9 @@ class Worktrees:
         from vespera_orchestrator.worktrees import landing as merge
 
         record = self._record(worktree)
-        return merge.is_merged(self._repository(), record, self.prepare_snapshot(record, whole=True))
+        return merge.is_merged(
+            self._repository(), record, self.prepare_snapshot(record, whole=True)
+        )
 
     def is_removed_unlanded(self, worktree: Worktree) -> bool:
         """Tell whether a worktree was removed with work that had not landed, and has not since; judged by content, as `is_merged`."""
@@ -582,9 +644,15 @@ class Worktrees:
             return None
         try:
             common = self._common()
-            saved = [record for record in records if common.joinpath("refs", "vespera", "wip", record.name).exists()]
+            saved = [
+                record
+                for record in records
+                if common.joinpath("refs", "vespera", "wip", record.name).exists()
+            ]
             packed = common / "packed-refs"
-            if len(saved) < 2 and not (packed.exists() and b" refs/vespera/wip/" in packed.read_bytes()):  # noqa: PLR2004 - see above
+            if len(saved) < 2 and not (  # noqa: PLR2004
+                packed.exists() and b" refs/vespera/wip/" in packed.read_bytes()
+            ):
                 return None
             return self.forecast()
         except (WorktreeError, OSError):  # a view may fail without failing what it is shown in
@@ -614,7 +682,9 @@ class Worktrees:
         given = self._record(worktree, include_removed=True)
         repository = self._repository()
         with repository.lock(checkout.owner_of(given)):
-            record = next(iter(self._scope.store.worktrees(name=given.name, include_removed=True)), given)
+            record = next(
+                iter(self._scope.store.worktrees(name=given.name, include_removed=True)), given
+            )
             if record.state == "removed" or record.created_at != given.created_at:
                 return record if record.created_at == given.created_at else given
             removed = repair.remove(repository, record, delete_branch=delete_branch)
@@ -687,7 +757,14 @@ class Worktrees:
         from vespera_orchestrator.worktrees import landing as merge
 
         repository = self._repository()
-        last = merge.newest(repository, {record.landed for record in self.list(include_removed=True) if record.landed is not None})
+        last = merge.newest(
+            repository,
+            {
+                record.landed
+                for record in self.list(include_removed=True)
+                if record.landed is not None
+            },
+        )
         if last is None or merge.holds(repository, start, last):
             return
         branch = repository.integration_branch
@@ -697,7 +774,9 @@ class Worktrees:
         )
         raise GitFailedError(f"find the branch {branch}", reason)
 
-    def _draft(self, task: str | Task | None, agent: str | None, session_id: str | None = None) -> Worktree:
+    def _draft(
+        self, task: str | Task | None, agent: str | None, session_id: str | None = None
+    ) -> Worktree:
         from vespera_orchestrator.worktrees.checkout import plain_name
 
         if agent is not None and not agent.strip():
@@ -708,7 +787,9 @@ class Worktrees:
         else:
             agent = agent or self._scope.agent
             task_id, session_id, name = None, session_id or self._scope.session_id(), agent
-        return Worktree(plain_name(name), session_id, task_id, agent, "", "", "", "active", None, None, utcnow())
+        return Worktree(
+            plain_name(name), session_id, task_id, agent, "", "", "", "active", None, None, utcnow()
+        )
 
     def _known(self, repository: ProjectRepository, wanted: Worktree) -> Worktree | None:
         from vespera_orchestrator.worktrees import checkout
@@ -727,7 +808,9 @@ class Worktrees:
         note = checkout.read_note(repository, known.name)
         recorded = self.find(known)
         gone = known.state == "landed" and not Path(known.path).exists()
-        gone = gone and merge.is_merged(repository, known, snapshot.pinned(repository, known))  # others may have worked there since
+        gone = gone and merge.is_merged(
+            repository, known, snapshot.pinned(repository, known)
+        )  # others may have worked there since
         if gone or (note is not None and note.stage == checkout.REMOVING):
             removed = repair.remove(repository, known, delete_branch=True)
             if recorded is not None:
@@ -759,14 +842,30 @@ class Worktrees:
             task = self._scope.task(ref)
         except (TaskNotFoundError, InvalidInputError):
             return None
-        found = self._scope.store.worktrees(name=task.worktree, include_removed=include_removed) if task.worktree else []
-        return next(iter([*found, *self._scope.store.worktrees(task_id=task.id, include_removed=include_removed)]), None)
+        found = (
+            self._scope.store.worktrees(name=task.worktree, include_removed=include_removed)
+            if task.worktree
+            else []
+        )
+        return next(
+            iter(
+                [
+                    *found,
+                    *self._scope.store.worktrees(task_id=task.id, include_removed=include_removed),
+                ]
+            ),
+            None,
+        )
 
     def _message(self, record: Worktree) -> str:
         task = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
         if task is None:
             return f"Work of {record.agent or record.name}\n\nWorktree: {record.name}"
-        return landing_message(task, task.summary, [artifact.id for artifact in self._scope.store.artifacts(task_ids=[task.id])])
+        return landing_message(
+            task,
+            task.summary,
+            [artifact.id for artifact in self._scope.store.artifacts(task_ids=[task.id])],
+        )
 
 
 def landing_message(task: Task, summary: str | None, artifact_ids: Sequence[str]) -> str:

@@ -18,7 +18,13 @@ import pygit2
 
 from vespera_orchestrator.worktrees.landing import starting_tree, unsolved
 from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
-from vespera_orchestrator.worktrees.tree_merge import FileMerges, changes, folders_above, have_clash, may_be_renamed
+from vespera_orchestrator.worktrees.tree_merge import (
+    FileMerges,
+    changes,
+    folders_above,
+    have_clash,
+    may_be_renamed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -74,17 +80,24 @@ class Forecast:
     def __str__(self) -> str:
         count = "1 worktree" if len(self.worktrees) == 1 else f"{len(self.worktrees)} worktrees"
         lines = [f"  {clash}" for clash in self.clashes]
-        lines += [f"  {name}, not solved yet: {_named(paths)}" for name, paths in self.unsolved.items()]
+        lines += [
+            f"  {name}, not solved yet: {_named(paths)}" for name, paths in self.unsolved.items()
+        ]
         if not lines:
             return f"{count}: no conflicts ahead."
         ahead = "1 conflict" if len(lines) == 1 else f"{len(lines)} conflicts"
-        return "\n".join([f"{count}, {ahead} ahead:", *lines, f"Merge in this order: {', '.join(self.order)}"])
+        return "\n".join(
+            [f"{count}, {ahead} ahead:", *lines, f"Merge in this order: {', '.join(self.order)}"]
+        )
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(clash.first)}</td><td>{html.escape(clash.second)}</td>"
             f"<td style='text-align:left'>{'<br>'.join(map(html.escape, clash.paths))}</td></tr>"
-            for clash in (*self.clashes, *(Clash(name, "not solved yet", paths) for name, paths in self.unsolved.items()))
+            for clash in (
+                *self.clashes,
+                *(Clash(name, "not solved yet", paths) for name, paths in self.unsolved.items()),
+            )
         )
         head = "<tr><th></th><th></th><th style='text-align:left'>files in conflict</th></tr>"
         table = f"<table>{head}{rows}</table>" if rows else "no conflicts ahead"
@@ -103,8 +116,13 @@ class State:
 
 def state(repository: ProjectRepository, worktrees: Iterable[Worktree]) -> State:
     """Read where everything stands."""
-    saved = ((worktree, repository.tip(WIP + worktree.name), repository.tip(LANDED + worktree.name)) for worktree in worktrees)
-    known = tuple((worktree, commit, mark) for worktree, commit, mark in saved if commit is not None)
+    saved = (
+        (worktree, repository.tip(WIP + worktree.name), repository.tip(LANDED + worktree.name))
+        for worktree in worktrees
+    )
+    known = tuple(
+        (worktree, commit, mark) for worktree, commit, mark in saved if commit is not None
+    )
     return State(repository.tip(repository.integration_ref), known)
 
 
@@ -117,14 +135,30 @@ def make(repository: ProjectRepository, now: State) -> Forecast:
         files = _Files(repo, ours)
         lines = [_Line(files, tip, worktree, commit, mark) for worktree, commit, mark in now.saved]
         branch = repository.integration_branch
-        clashes = [Clash(line.name, branch, paths) for line in lines if (paths := line.against_tip())]
-        clashes += [Clash(one.name, two.name, paths) for one, two in combinations(lines, 2) if (paths := one.against(two))]
-        marks = ((worktree.name, unsolved(repo, commit, mark)) for worktree, commit, mark in now.saved)
+        clashes = [
+            Clash(line.name, branch, paths) for line in lines if (paths := line.against_tip())
+        ]
+        clashes += [
+            Clash(one.name, two.name, paths)
+            for one, two in combinations(lines, 2)
+            if (paths := one.against(two))
+        ]
+        marks = (
+            (worktree.name, unsolved(repo, commit, mark)) for worktree, commit, mark in now.saved
+        )
         left = {name: paths for name, paths in marks if paths}
-        return Forecast(branch, tuple(line.name for line in lines), tuple(clashes), _order(lines, clashes, left), left)
+        return Forecast(
+            branch,
+            tuple(line.name for line in lines),
+            tuple(clashes),
+            _order(lines, clashes, left),
+            left,
+        )
 
 
-def _order(lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Container[str]) -> tuple[str, ...]:
+def _order(
+    lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Container[str]
+) -> tuple[str, ...]:
     """Put first a set of worktrees that do not conflict with each other, taking again and again the one with the fewest conflicts left."""
     near: dict[str, set[str]] = {line.name: set() for line in lines}
     trouble = Counter(name for clash in clashes for name in (clash.first, clash.second))
@@ -132,7 +166,9 @@ def _order(lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Container
         if clash.second in near:
             near[clash.first].add(clash.second)
             near[clash.second].add(clash.first)
-    stuck = {clash.first for clash in clashes if clash.second not in near} | {name for name in near if name in unsolved}
+    stuck = {clash.first for clash in clashes if clash.second not in near} | {
+        name for name in near if name in unsolved
+    }
     open_names = [line.name for line in lines if line.name not in stuck]
     first: list[str] = []
     while open_names:
@@ -162,7 +198,9 @@ class _Files(FileMerges):
 class _Line:
     """One worktree's changes, beside the integration branch."""
 
-    def __init__(self, files: _Files, tip: str, worktree: Worktree, commit: str, mark: str | None) -> None:
+    def __init__(
+        self, files: _Files, tip: str, worktree: Worktree, commit: str, mark: str | None
+    ) -> None:
         repo = files.repo
         self.name = worktree.name
         self._files = files
@@ -170,26 +208,41 @@ class _Line:
         self._base = repo[starting_tree(repo, worktree, tip, commit, mark)].peel(pygit2.Tree)
         self.changes = changes(self._base, self._theirs)
         self._tip_changes = files.landed_since(self._base)
-        self._tangled = have_clash(self.changes, self._tip_changes) or may_be_renamed(self.changes, self._tip_changes)
+        self._tangled = have_clash(self.changes, self._tip_changes) or may_be_renamed(
+            self.changes, self._tip_changes
+        )
         """Whether already beside the integration branch it takes a merge of the whole to see what becomes of it."""
         self._after = {**self._tip_changes, **self.changes}
-        self.folders = {str(above) for path, (_, new) in self.changes.items() if new is not None for above in folders_above(path)}
+        self.folders = {
+            str(above)
+            for path, (_, new) in self.changes.items()
+            if new is not None
+            for above in folders_above(path)
+        }
 
     def against_tip(self) -> tuple[str, ...]:
         """Return the paths that conflict with the integration branch as it is."""
         common = self.changes.keys() & self._tip_changes.keys()
         if self._tangled:
-            return _conflicts(self._files.repo.merge_trees(self._base, self._files.ours, self._theirs))
+            return _conflicts(
+                self._files.repo.merge_trees(self._base, self._files.ours, self._theirs)
+            )
         return _shown(path for path in common if self._landed(path) is False)
 
     def against(self, other: _Line) -> tuple[str, ...]:
         """Return the paths that would conflict when one of both lands after the other."""
         common = self.changes.keys() & other.changes.keys()
-        nested = not self.folders.isdisjoint(other.changes) or not other.folders.isdisjoint(self.changes)
+        nested = not self.folders.isdisjoint(other.changes) or not other.folders.isdisjoint(
+            self.changes
+        )
         tangled = self._tangled or other._tangled
         if not (tangled or common or nested) and self._after.keys().isdisjoint(other.changes):
             return ()
-        if tangled or (nested and have_clash(self.changes, other.changes)) or may_be_renamed(self._after, other.changes):
+        if (
+            tangled
+            or (nested and have_clash(self.changes, other.changes))
+            or may_be_renamed(self._after, other.changes)
+        ):
             return self._as_a_whole(other)
         return _shown(path for path in common if self._conflicts_at(other, path))
 
@@ -198,12 +251,18 @@ class _Line:
         if landed is False:
             return False  # told already: it conflicts with the branch
         base, new = other.changes[path]
-        return self._files.merge(path, base, landed, new) is False and other._landed(path) is not False
+        return (
+            self._files.merge(path, base, landed, new) is False and other._landed(path) is not False
+        )
 
     def _landed(self, path: str) -> Merged:
         """Return the file as it would be on the integration branch after this worktree has landed."""
         base, new = self.changes[path]
-        return self._files.merge(path, base, self._tip_changes[path][1], new) if path in self._tip_changes else new
+        return (
+            self._files.merge(path, base, self._tip_changes[path][1], new)
+            if path in self._tip_changes
+            else new
+        )
 
     def _as_a_whole(self, other: _Line) -> tuple[str, ...]:
         repo, ours = self._files.repo, self._files.ours
@@ -212,11 +271,17 @@ class _Line:
             return ()
         landed = repo[first.write_tree(repo)]
         told = set(other.against_tip())
-        return tuple(path for path in _conflicts(repo.merge_trees(other._base, landed, other._theirs)) if path not in told)
+        return tuple(
+            path
+            for path in _conflicts(repo.merge_trees(other._base, landed, other._theirs))
+            if path not in told
+        )
 
 
 def _conflicts(index: pygit2.Index) -> tuple[str, ...]:
-    return _shown(entry.path for entries in index.conflicts or () for entry in entries if entry is not None)
+    return _shown(
+        entry.path for entries in index.conflicts or () for entry in entries if entry is not None
+    )
 
 
 def _shown(paths: Iterable[str]) -> tuple[str, ...]:

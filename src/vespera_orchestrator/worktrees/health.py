@@ -28,20 +28,30 @@ def troubles(repository: ProjectRepository, store: Store) -> Iterator[tuple[str,
         for name, note in noted.items():
             record = records.get(name)
             if note.stage != checkout.READY:
-                yield name, f"the worktree {name} is half {'made' if note.stage == checkout.MAKING else 'removed'}"
+                yield (
+                    name,
+                    f"the worktree {name} is half {'made' if note.stage == checkout.MAKING else 'removed'}",
+                )
             elif record is None or record.state == "removed":
                 yield name, f"the worktree {name} at {note.worktree.path} is in no record"
         for name, record in records.items():
-            yield from ((name, problem) for problem in _of_record(repository, store, record, noted=name in noted))
+            yield from (
+                (name, problem)
+                for problem in _of_record(repository, store, record, noted=name in noted)
+            )
 
 
-def _of_record(repository: ProjectRepository, store: Store, record: Worktree, *, noted: bool) -> Iterator[str]:
+def _of_record(
+    repository: ProjectRepository, store: Store, record: Worktree, *, noted: bool
+) -> Iterator[str]:
     name = record.name
     if record.state == "removed":
         if record.rescue_ref is not None and repository.tip(record.rescue_ref) is None:
             yield f"what was kept of the removed worktree {name} is gone: there is no {record.rescue_ref}"
         left = (WIP,) if record.unlanded else (WIP, LANDED)
-        if not repository.admin(name).exists() and any(repository.tip(prefix + name) for prefix in left):
+        if not repository.admin(name).exists() and any(
+            repository.tip(prefix + name) for prefix in left
+        ):
             yield f"the snapshots of the removed worktree {name} are not under its rescue ref yet"
     elif not noted and (trouble := checkout.foreign_trouble(repository, record)):
         yield trouble

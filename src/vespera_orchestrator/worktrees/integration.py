@@ -53,7 +53,13 @@ def advance(repository: ProjectRepository, expected: str, new: str, *, message: 
         _settle(repository)
         try:
             ref = repository.integration_ref
-            repository.move(ref, expected, new, message=message, first=lambda: _bring_along(repository, expected, new))
+            repository.move(
+                ref,
+                expected,
+                new,
+                message=message,
+                first=lambda: _bring_along(repository, expected, new),
+            )
         finally:
             _settle(repository)
 
@@ -100,15 +106,24 @@ def _settle(repository: ProjectRepository) -> str | None:
     except FileNotFoundError:
         return None
     except Exception as exc:
-        raise GitFailedError(f"read {path}", f"{exc}; look at the checkout of {repository.integration_branch}, then delete it") from exc
+        raise GitFailedError(
+            f"read {path}",
+            f"{exc}; look at the checkout of {repository.integration_branch}, then delete it",
+        ) from exc
     said = None
     with git_errors(f"bring the checkout {journal.folder} into order"):
         checkout = _Checkout(repository, journal)
-        if journal.stage == _WRITING and repository.tip(journal.ref) == journal.old and checkout.git_dir.exists():
+        if (
+            journal.stage == _WRITING
+            and repository.tip(journal.ref) == journal.old
+            and checkout.git_dir.exists()
+        ):
             checkout.take_lock()
             left = checkout.take_back()
             checkout.write_index(checkout.old)
-            said = f"Took back what a landing that did not finish had written into {journal.folder}."
+            said = (
+                f"Took back what a landing that did not finish had written into {journal.folder}."
+            )
             if left:
                 said += f" Left as they are, because somebody has changed them since: {', '.join(left)}."
         checkout.clear()
@@ -144,7 +159,9 @@ class _Checkout:
         self.git_dir, self._folder = Path(journal.git_dir), Path(journal.folder)
         with git_errors(f"look at the checkout {self._folder}"):
             room = transition.room_beside(self._folder, self.git_dir, f"{journal.token}-files")
-            self._transition = transition.Transition(repository, self.git_dir, self._folder, room, old=journal.old, new=journal.new)
+            self._transition = transition.Transition(
+                repository, self.git_dir, self._folder, room, old=journal.old, new=journal.new
+            )
             self._repo = pygit2.Repository(str(self.git_dir))
         self.old, self.new = self._transition.old, self._transition.new
 
@@ -154,7 +171,15 @@ class _Checkout:
         if not holders:
             return None
         git_dir, folder = holders[0]
-        journal = _Journal(_PROVING, repository.integration_ref, str(git_dir), str(folder), old, new, secrets.token_hex(8))
+        journal = _Journal(
+            _PROVING,
+            repository.integration_ref,
+            str(git_dir),
+            str(folder),
+            old,
+            new,
+            secrets.token_hex(8),
+        )
         checkout = cls(repository, journal)
         if len(holders) > 1:
             checkout.refuse(f"it is checked out in {holders[1][1]} as well")
@@ -193,7 +218,9 @@ class _Checkout:
                     os.link(self._proof, self._lock)
                 except FileExistsError:
                     if time.monotonic() > deadline:
-                        self.refuse("another git process is at work in it (index.lock); when none is, delete that file")
+                        self.refuse(
+                            "another git process is at work in it (index.lock); when none is, delete that file"
+                        )
                     time.sleep(0.01)
 
     def release_lock(self) -> None:
@@ -226,7 +253,12 @@ class _Checkout:
                     self.refuse(f"{what}: {', '.join(map(transition.shown, paths[:5]))}{more}")
 
     def _submodules(self) -> list[str]:
-        return [path for side in (self.old, self.new) for path, file in side.items() if file is not None and file[1] == FileMode.COMMIT]
+        return [
+            path
+            for side in (self.old, self.new)
+            for path, file in side.items()
+            if file is not None and file[1] == FileMode.COMMIT
+        ]
 
     def _staged(self) -> list[str]:
         index = pygit2.Index(str(self.git_dir / "index"))
@@ -236,7 +268,10 @@ class _Checkout:
         """Return files that are not as the index has them. All that are to change are in the index as they were."""
         self._repo.index.read(True)
         flags = DiffOption.INCLUDE_TYPECHANGE | DiffOption.IGNORE_SUBMODULES
-        changed = {os.fsdecode(delta.old_file.raw_path) for delta in self._repo.index.diff_to_workdir(flags).deltas}
+        changed = {
+            os.fsdecode(delta.old_file.raw_path)
+            for delta in self._repo.index.diff_to_workdir(flags).deltas
+        }
         return sorted(changed & self.old.keys())
 
     # writing
@@ -299,9 +334,14 @@ def _add(index: pygit2.Index, path: str, file: tuple[str, int], place: Path) -> 
         found, holds = place.lstat(), _content(place)
         status = found if holds is not None and str(pygit2.hash(holds[1])) == file[0] else None
     if status is not None:
-        for field, time_ns in ((entry.ctime, status.st_ctime_ns), (entry.mtime, status.st_mtime_ns)):
+        for field, time_ns in (
+            (entry.ctime, status.st_ctime_ns),
+            (entry.mtime, status.st_mtime_ns),
+        ):
             field.seconds, field.nanoseconds = (time_ns // 10**9) & 0x7FFFFFFF, time_ns % 10**9
-        entry.dev, entry.ino, entry.uid, entry.gid = (n & 0xFFFFFFFF for n in (status.st_dev, status.st_ino, status.st_uid, status.st_gid))
+        entry.dev, entry.ino, entry.uid, entry.gid = (
+            n & 0xFFFFFFFF for n in (status.st_dev, status.st_ino, status.st_uid, status.st_gid)
+        )
         entry.file_size = status.st_size & 0xFFFFFFFF
     if C.git_index_add(index._index, entry) < 0:  # noqa: SLF001 - see above
         raise GitFailedError("update an index", f"git takes no entry {transition.shown(path)}")

@@ -13,7 +13,13 @@ import pygit2
 from pygit2.enums import DeltaStatus, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.errors import DirtyCheckoutError, InvalidInputError, LandingRefusedError, MergeConflictError, RefMovedError
+from vespera_orchestrator.errors import (
+    DirtyCheckoutError,
+    InvalidInputError,
+    LandingRefusedError,
+    MergeConflictError,
+    RefMovedError,
+)
 from vespera_orchestrator.worktrees import integration as advance
 from vespera_orchestrator.worktrees import landing_check as check
 from vespera_orchestrator.worktrees import reverts as undone
@@ -34,7 +40,9 @@ if TYPE_CHECKING:
 
 Style: TypeAlias = 'Literal["squash", "merge", "fast-forward"]'
 STYLES: Final = ("squash", "merge", "fast-forward")
-_Entries: TypeAlias = "tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]"
+_Entries: TypeAlias = (
+    "tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]"
+)
 _Labels: TypeAlias = "tuple[bytes, bytes, bytes]"
 _TRIES = 5
 _SHOWN_CHARS = 40_000
@@ -76,7 +84,9 @@ class Landing:
         """
         self.snapshot.pin()
         if self.changed:
-            advance.advance(self._repository, self._expected, self.commit, message=f"landed {self.worktree}")
+            advance.advance(
+                self._repository, self._expected, self.commit, message=f"landed {self.worktree}"
+            )
         # Last, and never before the branch: without the mark a later landing merges a little worse, with a false one it would lose work.
         if self._mark is not None:
             self._repository.move(LANDED + self.worktree, self._previous_mark, self._mark)
@@ -87,7 +97,11 @@ class Landing:
         return undone.report(self.branch, self.undone) if self.undone else ""
 
     def __str__(self) -> str:
-        also = f"; takes back work of others in {', '.join(map(str, self.undone))}" if self.undone else ""
+        also = (
+            f"; takes back work of others in {', '.join(map(str, self.undone))}"
+            if self.undone
+            else ""
+        )
         return f"{self.worktree} → {self.branch} {self.commit[:12]}{'' if self.changed else ' (nothing to land)'}{also}"
 
 
@@ -101,7 +115,13 @@ class Rules:
     undoing: str
 
     @classmethod
-    def of(cls, repository: ProjectRepository, *, style: Style | None = None, check: Check | None = None) -> Rules:
+    def of(
+        cls,
+        repository: ProjectRepository,
+        *,
+        style: Style | None = None,
+        check: Check | None = None,
+    ) -> Rules:
         """Take the settings of the home, and what the caller chose instead.
 
         Raises:
@@ -116,7 +136,13 @@ class Rules:
         return cls(style or config.merge_style, wanted, config.check_timeout_s, config.undoing)  # type: ignore[arg-type]
 
 
-def prepare(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot, message: str, rules: Rules) -> Landing:
+def prepare(
+    repository: ProjectRepository,
+    worktree: Worktree,
+    snapshot: Snapshot,
+    message: str,
+    rules: Rules,
+) -> Landing:
     """Merge *snapshot* into the integration branch in memory, write the result, and have it checked.
 
     Raises:
@@ -135,19 +161,43 @@ def prepare(repository: ProjectRepository, worktree: Worktree, snapshot: Snapsho
         _refuse_markers(repo, repository.integration_branch, snapshot, mark)
         tree = merge.tree(repository.integration_branch)
         changed = tree != merge.ours
-        taken_back = undone.find(repo, _origin(repo, worktree, tip, mark), merge.base, snapshot.tree) if changed else ()
-        commit = _Commits(repository, repo, snapshot, message).landing(tip, tree, rules.style) if changed else tip
+        taken_back = (
+            undone.find(repo, _origin(repo, worktree, tip, mark), merge.base, snapshot.tree)
+            if changed
+            else ()
+        )
+        commit = (
+            _Commits(repository, repo, snapshot, message).landing(tip, tree, rules.style)
+            if changed
+            else tip
+        )
         new_mark = None
         if snapshot.tree != merge.base:
-            new_mark = _Mark(snapshot.tree, snapshot.commit, commit).write(repository, repo, f"landed from {worktree.name}")
+            new_mark = _Mark(snapshot.tree, snapshot.commit, commit).write(
+                repository, repo, f"landed from {worktree.name}"
+            )
         previous = None if mark is None else mark.commit
         landing = Landing(
-            worktree.name, repository.integration_branch, commit, tree, changed, snapshot, taken_back, tip, new_mark, previous, repository
+            worktree.name,
+            repository.integration_branch,
+            commit,
+            tree,
+            changed,
+            snapshot,
+            taken_back,
+            tip,
+            new_mark,
+            previous,
+            repository,
         )
     if changed:
         advance.refuse_unsafe(repository, tip, commit)
         if taken_back and rules.undoing == "refuse":
-            raise LandingRefusedError(landing.branch, f"it would undo {', '.join(map(str, taken_back))}", landing.undone_report)
+            raise LandingRefusedError(
+                landing.branch,
+                f"it would undo {', '.join(map(str, taken_back))}",
+                landing.undone_report,
+            )
         if rules.check is not None:
             check.run(repository, rules.check, tree, timeout_s=rules.check_timeout_s)
     return landing
@@ -191,9 +241,20 @@ def newest(repository: ProjectRepository, commits: Iterable[str]) -> str | None:
     """Return the one of *commits* that was made last, of those that are in the repository; ``None`` when none is."""
     with git_errors("look at what has landed"):
         repo = repository.open()
-        found = [(repo[commit].peel(pygit2.Commit).commit_time, commit) for commit in sorted(commits) if commit in repo]
+        found = [
+            (repo[commit].peel(pygit2.Commit).commit_time, commit)
+            for commit in sorted(commits)
+            if commit in repo
+        ]
         latest = [commit for made, commit in found if made == max(found)[0]]
-        return next((one for one in latest if not any(_has(repo, other, one) for other in latest if other != one)), None)
+        return next(
+            (
+                one
+                for one in latest
+                if not any(_has(repo, other, one) for other in latest if other != one)
+            ),
+            None,
+        )
 
 
 def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
@@ -206,7 +267,9 @@ def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
         return index.conflicts is None and index.write_tree(repo) == ours.id
 
 
-def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> tuple[str, ...]:
+def catch_up(
+    repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot
+) -> tuple[str, ...]:
     """Merge the integration branch into the worktree's files; its index, HEAD and branch stay. *snapshot* must be pinned.
 
     Only files that differ are written, and only where they are still as they were saved; when one is not, all is made as it was, saved
@@ -225,11 +288,16 @@ def catch_up(repository: ProjectRepository, worktree: Worktree, snapshot: Snapsh
             news = _News.find(repository, worktree, snapshot)
             if news is None or news.tree is None:
                 return () if news is None else news.conflicts
-            before, blocked = blocked, catching_up.bring(repository, worktree, snapshot.commit, news.tree, news.take_note)
+            before, blocked = (
+                blocked,
+                catching_up.bring(repository, worktree, snapshot.commit, news.tree, news.take_note),
+            )
         if not blocked:
             return news.conflicts
         snapshot = _save(repository, worktree, "changed while catching up")
-        if blocked == before and not any(by_path.entry_at(repository.open()[snapshot.tree], path) for path in blocked):
+        if blocked == before and not any(
+            by_path.entry_at(repository.open()[snapshot.tree], path) for path in blocked
+        ):
             names = _named(blocked)
             reason = f"files that no snapshot keeps are in the way of what was landed: {names}; move them elsewhere, then catch up again"
             raise DirtyCheckoutError(worktree.path, reason)
@@ -253,7 +321,9 @@ class _News:
     """Saves the files, once they are there, and marks the worktree as having all of the branch."""
 
     @classmethod
-    def find(cls, repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> _News | None:
+    def find(
+        cls, repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot
+    ) -> _News | None:
         tip, repo = repository.integration_tip(), repository.open()
         previous = repository.tip(LANDED + worktree.name)
         mark = _Mark.read(repo, previous)
@@ -262,31 +332,62 @@ class _News:
         if str(repo[base].peel(pygit2.Tree).id) == str(ours.id):
             return None
         mine = repo[snapshot.commit].peel(pygit2.Commit)
-        index = repo.merge_commits(mine, repo[tip]) if by_history else repo.merge_trees(repo[base].peel(pygit2.Tree), mine.tree, ours)
-        marked = _with_markers(repo, index, (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch)))
+        index = (
+            repo.merge_commits(mine, repo[tip])
+            if by_history
+            else repo.merge_trees(repo[base].peel(pygit2.Tree), mine.tree, ours)
+        )
+        marked = _with_markers(
+            repo,
+            index,
+            (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch)),
+        )
         if marked is None:
             return cls(None, _paths(list(index.conflicts or ())), lambda: None)
         tree, paths, texts = marked
         before = (path for path in (mark.marked if mark is not None else ()) if path not in texts)
-        marked_paths = (*texts, *(path for path in before if _is_gone(repo, tree, path) or _has_markers(repo, tree, path)))
+        marked_paths = (
+            *texts,
+            *(
+                path
+                for path in before
+                if _is_gone(repo, tree, path) or _has_markers(repo, tree, path)
+            ),
+        )
 
         def take_note() -> None:
             # First, so that the files come back from the last snapshot: the mark says that the worktree has all of the branch.
             saved = _save(repository, worktree, "caught up")
             known = _without(repo, ours, _unsaved(repo, worktree, snapshot.tree, tree, saved.tree))
             origin = _origin(repo, worktree, tip, mark)
-            new = _Mark(known, snapshot.commit, tip, origin, marked_paths).write(repository, repo, f"caught up: {worktree.name}")
+            new = _Mark(known, snapshot.commit, tip, origin, marked_paths).write(
+                repository, repo, f"caught up: {worktree.name}"
+            )
             repository.move(LANDED + worktree.name, previous, new)
 
         return cls(tree, paths, take_note)
 
 
-def _unsaved(repo: pygit2.Repository, worktree: Worktree, before: str, brought: str, saved: str) -> list[str]:
+def _unsaved(
+    repo: pygit2.Repository, worktree: Worktree, before: str, brought: str, saved: str
+) -> list[str]:
     """Return what was brought in and no snapshot has, being ignored, or a submodule: not having it there is no wish to delete it."""
-    added = [os.fsdecode(d.new_file.raw_path) for d in repo.diff(repo[before], repo[brought]).deltas if d.status == DeltaStatus.ADDED]
-    missing = ((path, by_path.entry_at(repo[brought], path)) for path in added if by_path.entry_at(repo[saved], path) is None)
+    added = [
+        os.fsdecode(d.new_file.raw_path)
+        for d in repo.diff(repo[before], repo[brought]).deltas
+        if d.status == DeltaStatus.ADDED
+    ]
+    missing = (
+        (path, by_path.entry_at(repo[brought], path))
+        for path in added
+        if by_path.entry_at(repo[saved], path) is None
+    )
     folder = Path(worktree.path)
-    return [path for path, file in missing if (file or ("", 0))[1] == FileMode.COMMIT or os.path.lexists(folder / path)]
+    return [
+        path
+        for path, file in missing
+        if (file or ("", 0))[1] == FileMode.COMMIT or os.path.lexists(folder / path)
+    ]
 
 
 def _without(repo: pygit2.Repository, tree: pygit2.Tree, paths: list[str]) -> str:
@@ -314,7 +415,9 @@ def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> Snaps
     raise AssertionError  # pragma: no cover - the last round raises or returns
 
 
-def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
+def _with_markers(
+    repo: pygit2.Repository, index: pygit2.Index, labels: _Labels
+) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
     """Write the merged tree with conflict markers; return it, the paths in conflict, and those that have markers.
 
     ``None`` where a file and a folder claim the same name: then there is no such tree.
@@ -327,7 +430,9 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
                 del index.conflicts[path]
     for entries in conflicts:
         _, mine, theirs = entries
-        merged = _merge_file(repo, entries, labels) if _may_have_markers(repo, mine, theirs) else None
+        merged = (
+            _merge_file(repo, entries, labels) if _may_have_markers(repo, mine, theirs) else None
+        )
         kept = mine or theirs
         if kept is None:
             continue
@@ -344,7 +449,9 @@ def _with_markers(repo: pygit2.Repository, index: pygit2.Index, labels: _Labels)
         return None
 
 
-def _may_have_markers(repo: pygit2.Repository, mine: pygit2.IndexEntry | None, theirs: pygit2.IndexEntry | None) -> bool:
+def _may_have_markers(
+    repo: pygit2.Repository, mine: pygit2.IndexEntry | None, theirs: pygit2.IndexEntry | None
+) -> bool:
     """Tell whether both are there and are text: in a link, markers would be a path that leads nowhere."""
     if mine is None or theirs is None or FileMode.LINK in (mine.mode, theirs.mode):
         return False
@@ -353,16 +460,27 @@ def _may_have_markers(repo: pygit2.Repository, mine: pygit2.IndexEntry | None, t
 
 def unsolved(repo: pygit2.Repository, commit: str, mark: str | None) -> tuple[str, ...]:
     """Return the files of the snapshot *commit* that still have the markers of a conflict, given what the worktree was last landed from."""
-    return tuple(map(transition.shown, _left_markers(repo, str(repo[commit].peel(pygit2.Tree).id), _Mark.read(repo, mark))))
+    return tuple(
+        map(
+            transition.shown,
+            _left_markers(repo, str(repo[commit].peel(pygit2.Tree).id), _Mark.read(repo, mark)),
+        )
+    )
 
 
-def _refuse_markers(repo: pygit2.Repository, branch: str, snapshot: Snapshot, mark: _Mark | None) -> None:
+def _refuse_markers(
+    repo: pygit2.Repository, branch: str, snapshot: Snapshot, mark: _Mark | None
+) -> None:
     left = _left_markers(repo, snapshot.tree, mark)
     if left:
         shown = tuple(map(transition.shown, left))
         names = "".join(f"- {path}\n" for path in shown)
         report = f"# Conflict markers are left\n\nThese files still hold both sides between `<<<<<<<` and `>>>>>>>`:\n\n{names}"
-        raise MergeConflictError(branch, shown, f"{report}\nCorrect them in the worktree, then complete the task again.\n")
+        raise MergeConflictError(
+            branch,
+            shown,
+            f"{report}\nCorrect them in the worktree, then complete the task again.\n",
+        )
 
 
 def _left_markers(repo: pygit2.Repository, tree: str, mark: _Mark | None) -> list[str]:
@@ -372,7 +490,11 @@ def _left_markers(repo: pygit2.Repository, tree: str, mark: _Mark | None) -> lis
     left = [path for path in mark.marked if _has_markers(repo, tree, path)]
     if any(_is_gone(repo, tree, path) for path in mark.marked):
         deltas = repo.diff(repo[mark.tree], repo[tree]).deltas
-        added = (os.fsdecode(delta.new_file.raw_path) for delta in deltas if delta.status == DeltaStatus.ADDED)
+        added = (
+            os.fsdecode(delta.new_file.raw_path)
+            for delta in deltas
+            if delta.status == DeltaStatus.ADDED
+        )
         left += [path for path in added if path not in left and _has_markers(repo, tree, path)]
     return left
 
@@ -384,7 +506,9 @@ def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
 def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
     entry = by_path.entry_at(repo[tree], path)
     found = None if entry is None else repo.get(entry[0])
-    return isinstance(found, pygit2.Blob) and all(re.search(sign, found.data, re.MULTILINE) for sign in (rb"^<{7} ", rb"^>{7} "))
+    return isinstance(found, pygit2.Blob) and all(
+        re.search(sign, found.data, re.MULTILINE) for sign in (rb"^<{7} ", rb"^>{7} ")
+    )
 
 
 # --- what has been landed ---------------------------------------------------
@@ -417,7 +541,14 @@ class _Mark:
         notes = [line.partition(": ") for line in found.message.splitlines()]
         origin = next((value for key, _, value in notes if key == "Origin"), None)
         marked = tuple(json.loads(value) for key, _, value in notes if key == "Marked")
-        return cls(str(found.tree_id), str(found.parent_ids[0]), str(found.parent_ids[-1]), origin, marked, commit)
+        return cls(
+            str(found.tree_id),
+            str(found.parent_ids[0]),
+            str(found.parent_ids[-1]),
+            origin,
+            marked,
+            commit,
+        )
 
     def write(self, repository: ProjectRepository, repo: pygit2.Repository, title: str) -> str:
         author, committer = repository.signatures(repo)
@@ -428,16 +559,24 @@ class _Mark:
         return str(repo.create_commit(None, author, committer, message, self.tree, parents))
 
 
-def starting_tree(repo: pygit2.Repository, worktree: Worktree, tip: str, commit: str, mark: str | None) -> str:
+def starting_tree(
+    repo: pygit2.Repository, worktree: Worktree, tip: str, commit: str, mark: str | None
+) -> str:
     """Return the commit whose tree a worktree's changes are counted from when the snapshot *commit* is merged into *tip*."""
     return _base(repo, worktree, tip, commit, _Mark.read(repo, mark))[0]
 
 
-def _base(repo: pygit2.Repository, worktree: Worktree, tip: str, snapshot: str, mark: _Mark | None) -> tuple[str, bool]:
+def _base(
+    repo: pygit2.Repository, worktree: Worktree, tip: str, snapshot: str, mark: _Mark | None
+) -> tuple[str, bool]:
     """Return the commit whose tree the worktree's changes are counted from, and whether the histories give it."""
     shared = repo.merge_base(tip, snapshot)
     common = None if shared is None else str(shared)
-    if mark is not None and _has(repo, tip, mark.seen) and not (common is not None and _has(repo, common, mark.seen)):
+    if (
+        mark is not None
+        and _has(repo, tip, mark.seen)
+        and not (common is not None and _has(repo, common, mark.seen))
+    ):
         return mark.commit, False
     return common or worktree.base, common is not None
 
@@ -462,32 +601,58 @@ def _is_only_base(repo: pygit2.Repository, base: str, one: str, two: str) -> boo
 class _Commits:
     """Writes the commits that a landing consists of."""
 
-    def __init__(self, repository: ProjectRepository, repo: pygit2.Repository, snapshot: Snapshot, message: str) -> None:
+    def __init__(
+        self,
+        repository: ProjectRepository,
+        repo: pygit2.Repository,
+        snapshot: Snapshot,
+        message: str,
+    ) -> None:
         self._repo = repo
         self._snapshot = snapshot
         self._signatures = repository.signatures(repo)
-        text = "\n".join(line.rstrip() for line in message.strip().splitlines()) or f"Work of {snapshot.worktree}"
+        text = (
+            "\n".join(line.rstrip() for line in message.strip().splitlines())
+            or f"Work of {snapshot.worktree}"
+        )
         self._message = f"{text}\n"
 
     def landing(self, tip: str, tree: str, style: Style) -> str:
         if style == "squash":
             return self._write(tree, [tip])
         own = self._own()
-        if style == "fast-forward" and _has(self._repo, own, tip) and str(self._repo[own].peel(pygit2.Tree).id) == tree:
+        if (
+            style == "fast-forward"
+            and _has(self._repo, own, tip)
+            and str(self._repo[own].peel(pygit2.Tree).id) == tree
+        ):
             return own
         return self._write(tree, [tip, own])
 
     def _own(self) -> str:
         """Return the commit of the worktree's own line that has the snapshot's files; what the agent has not committed becomes one more."""
-        heads = [str(commit) for commit in self._repo[self._snapshot.commit].peel(pygit2.Commit).parent_ids]
+        heads = [
+            str(commit)
+            for commit in self._repo[self._snapshot.commit].peel(pygit2.Commit).parent_ids
+        ]
         own = self._is_snapshot(self._snapshot.commit)
-        heads = [head for head in heads if not self._is_snapshot(head)] if own else [self._snapshot.commit]
-        if len(heads) == 1 and str(self._repo[heads[0]].peel(pygit2.Tree).id) == self._snapshot.tree:
+        heads = (
+            [head for head in heads if not self._is_snapshot(head)]
+            if own
+            else [self._snapshot.commit]
+        )
+        if (
+            len(heads) == 1
+            and str(self._repo[heads[0]].peel(pygit2.Tree).id) == self._snapshot.tree
+        ):
             return heads[0]
         return self._write(self._snapshot.tree, heads)
 
     def _is_snapshot(self, commit: str) -> bool:
-        return f"\n\nWorktree: {self._snapshot.worktree}\nBranch: " in self._repo[commit].peel(pygit2.Commit).message
+        return (
+            f"\n\nWorktree: {self._snapshot.worktree}\nBranch: "
+            in self._repo[commit].peel(pygit2.Commit).message
+        )
 
     def _write(self, tree: str, parents: list[str]) -> str:
         return str(self._repo.create_commit(None, *self._signatures, self._message, tree, parents))
@@ -500,7 +665,14 @@ def _has(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:
 class _Merge:
     """A three-way merge, in memory."""
 
-    def __init__(self, repo: pygit2.Repository, tip: str, snapshot: Snapshot, base: str, by_history: bool) -> None:  # noqa: FBT001 - from `_base`
+    def __init__(
+        self,
+        repo: pygit2.Repository,
+        tip: str,
+        snapshot: Snapshot,
+        base: str,
+        by_history: bool,  # noqa: FBT001
+    ) -> None:
         self._repo = repo
         self._by_history = by_history
         self._commits = {"base": base, "ours": tip, "theirs": snapshot.commit}
@@ -519,9 +691,13 @@ class _Merge:
         raise MergeConflictError(branch, _paths(conflicts), self._report(branch, conflicts))
 
     def _by_path(self) -> str | None:
-        if self._by_history and not _is_only_base(self._repo, *(self._commits[side] for side in ("base", "ours", "theirs"))):
+        if self._by_history and not _is_only_base(
+            self._repo, *(self._commits[side] for side in ("base", "ours", "theirs"))
+        ):
             return None
-        return by_path.merged_tree(self._repo, *(self._repo[tree] for tree in (self.base, self.ours, self._theirs)))
+        return by_path.merged_tree(
+            self._repo, *(self._repo[tree] for tree in (self.base, self.ours, self._theirs))
+        )
 
     def _merged(self) -> pygit2.Index:
         if self._by_history:  # finds a virtual base where histories crossed
@@ -544,7 +720,11 @@ class _Merge:
             "To resolve it, execute the recovery task: it works in the same worktree, where both sides are put together between conflict",
             "markers. Correct the files and complete it; then execute the blocked task again, and complete it.",
         ]
-        return "\n".join(lines) + "\n" + "".join(self._section(entries, branch) for entries in conflicts)
+        return (
+            "\n".join(lines)
+            + "\n"
+            + "".join(self._section(entries, branch) for entries in conflicts)
+        )
 
     def _section(self, entries: _Entries, branch: str) -> str:
         path = next(transition.shown(entry.path) for entry in entries if entry is not None)
@@ -555,7 +735,11 @@ class _Merge:
     def _side(self, entry: pygit2.IndexEntry | None, path: str) -> str:
         if entry is None:
             return "Not there.\n"
-        renamed = f"Named `{transition.shown(entry.path)}` here.\n\n" if transition.shown(entry.path) != path else ""
+        renamed = (
+            f"Named `{transition.shown(entry.path)}` here.\n\n"
+            if transition.shown(entry.path) != path
+            else ""
+        )
         found = self._repo.get(entry.id)
         if found is None or found.type != ObjectType.BLOB:
             return f"{renamed}A submodule at commit `{entry.id}`.\n"
@@ -568,18 +752,37 @@ class _Merge:
         if merged is None:
             return "It cannot be merged as text.\n"
         places = _places(merged)
-        return _block(merged) if len(places) > len(merged) // 2 else f"{_block(places)}\n### The whole file with both\n\n{_block(merged)}"
+        return (
+            _block(merged)
+            if len(places) > len(merged) // 2
+            else f"{_block(places)}\n### The whole file with both\n\n{_block(merged)}"
+        )
 
 
 def _places(merged: bytes) -> bytes:
     """Return the places in conflict, each with the three lines before and after it."""
     lines = merged.splitlines(keepends=True)
-    begin, end = ([number for number, line in enumerate(lines) if line.startswith(sign)] for sign in (b"<<<<<<< ", b">>>>>>> "))
-    return b"...\n".join(b"".join(lines[max(0, first - 3) : last + 4]) for first, last in zip(begin, end, strict=False))
+    begin, end = (
+        [number for number, line in enumerate(lines) if line.startswith(sign)]
+        for sign in (b"<<<<<<< ", b">>>>>>> ")
+    )
+    return b"...\n".join(
+        b"".join(lines[max(0, first - 3) : last + 4])
+        for first, last in zip(begin, end, strict=False)
+    )
 
 
 def _paths(conflicts: list[_Entries]) -> tuple[str, ...]:
-    return tuple(sorted({transition.shown(entry.path) for entries in conflicts for entry in entries if entry is not None}))
+    return tuple(
+        sorted(
+            {
+                transition.shown(entry.path)
+                for entries in conflicts
+                for entry in entries
+                if entry is not None
+            }
+        )
+    )
 
 
 def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels) -> bytes | None:
@@ -593,10 +796,17 @@ def _merge_file(repo: pygit2.Repository, entries: _Entries, names: _Labels) -> b
     options.version, options.flags = 1, C.GIT_MERGE_FILE_STYLE_DIFF3
     options.ancestor_label, options.our_label, options.their_label = labels
     held = [(ffi.NULL, None) if entry is None else entry._to_c() for entry in entries]  # noqa: SLF001 - keeps the C strings alive
-    if C.git_merge_file_from_index(result, repo._repo, *(pointer for pointer, _ in held), options) < 0:  # noqa: SLF001 - see above
+    if (
+        C.git_merge_file_from_index(result, repo._repo, *(pointer for pointer, _ in held), options)  # noqa: SLF001
+        < 0
+    ):
         return None
     try:
-        return bytes(ffi.buffer(result.ptr, result.len)) if result.ptr != ffi.NULL and result.len else None
+        return (
+            bytes(ffi.buffer(result.ptr, result.len))
+            if result.ptr != ffi.NULL and result.len
+            else None
+        )
     finally:
         C.git_merge_file_result_free(result)
 
@@ -605,7 +815,11 @@ def _block(content: bytes) -> str:
     if b"\0" in content[:8000]:
         return f"Binary, {len(content)} bytes.\n"
     text = content.decode("utf-8", "backslashreplace")
-    cut = "" if len(text) <= _SHOWN_CHARS else f"\nOnly the first {_SHOWN_CHARS} of {len(text)} characters are shown.\n"
+    cut = (
+        ""
+        if len(text) <= _SHOWN_CHARS
+        else f"\nOnly the first {_SHOWN_CHARS} of {len(text)} characters are shown.\n"
+    )
     text = text[:_SHOWN_CHARS]
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}text\n{text}{'' if text.endswith(chr(10)) else chr(10)}{fence}\n{cut}"

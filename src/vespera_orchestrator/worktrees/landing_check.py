@@ -52,7 +52,13 @@ def run(repository: ProjectRepository, check: Check, tree: str, *, timeout_s: fl
         if callable(check):
             _call(repository.integration_branch, check, folder)
         else:
-            _command(repository, [check] if isinstance(check, str) else [*check], folder, timeout_s, shell=isinstance(check, str))
+            _command(
+                repository,
+                [check] if isinstance(check, str) else [*check],
+                folder,
+                timeout_s,
+                shell=isinstance(check, str),
+            )
 
 
 def refuse_nonsense(check: object) -> None:
@@ -63,7 +69,9 @@ def refuse_nonsense(check: object) -> None:
     """
     words = isinstance(check, list | tuple) and all(isinstance(word, str) for word in check)
     if not (callable(check) or ((isinstance(check, str) or words) and check)):
-        remedy = "give a callable, a list of words such as ['pytest', '-q'], or a line for the shell"
+        remedy = (
+            "give a callable, a list of words such as ['pytest', '-q'], or a line for the shell"
+        )
         raise InvalidInputError("check", f"{check!r} cannot be run; {remedy}")
 
 
@@ -95,7 +103,9 @@ def _noted(note: Path) -> Path | None:
         folder = Path(json.loads(note.read_text("utf-8"))["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return folder if folder.name == note.stem and folder.is_dir() and not folder.is_symlink() else None
+    return (
+        folder if folder.name == note.stem and folder.is_dir() and not folder.is_symlink() else None
+    )
 
 
 @contextmanager
@@ -107,8 +117,14 @@ def _folder(repository: ProjectRepository, tree: str) -> Iterator[Path]:
         folder.mkdir(mode=0o700)
         try:
             repo = repository.open()
-            strategy = CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
-            repo.checkout_tree(repo[tree].peel(pygit2.Tree), strategy=strategy, directory=str(folder))
+            strategy = (
+                CheckoutStrategy.FORCE
+                | CheckoutStrategy.RECREATE_MISSING
+                | CheckoutStrategy.DONT_UPDATE_INDEX
+            )
+            repo.checkout_tree(
+                repo[tree].peel(pygit2.Tree), strategy=strategy, directory=str(folder)
+            )
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -120,14 +136,20 @@ def _call(branch: str, check: Callable[[Path], object], folder: Path) -> None:
     try:
         answer = check(folder)
     except Exception as exc:
-        raise _refused(branch, name, f"raised {type(exc).__name__}: {exc}", traceback.format_exc()) from exc
+        raise _refused(
+            branch, name, f"raised {type(exc).__name__}: {exc}", traceback.format_exc()
+        ) from exc
     if answer is False:
         raise _refused(branch, name, "said no", "")
 
 
-def _command(repository: ProjectRepository, words: list[str], folder: Path, timeout_s: float, *, shell: bool) -> None:
+def _command(
+    repository: ProjectRepository, words: list[str], folder: Path, timeout_s: float, *, shell: bool
+) -> None:
     name, branch = words[0] if shell else " ".join(words), repository.integration_branch
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | {ENV_HOME: str(repository.home.path)}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("GIT_")
+    } | {ENV_HOME: str(repository.home.path)}
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -140,12 +162,16 @@ def _command(repository: ProjectRepository, words: list[str], folder: Path, time
                 start_new_session=True,
             )
         except OSError as exc:
-            raise _refused(branch, name, f"could not be started: {exc.strerror or exc}", "") from exc
+            raise _refused(
+                branch, name, f"could not be started: {exc.strerror or exc}", ""
+            ) from exc
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             _kill(process)
-            raise _refused(branch, name, f"took longer than {timeout_s:g} s", _end_of(output)) from None
+            raise _refused(
+                branch, name, f"took longer than {timeout_s:g} s", _end_of(output)
+            ) from None
         except BaseException:
             _kill(process)
             raise
@@ -155,7 +181,9 @@ def _command(repository: ProjectRepository, words: list[str], folder: Path, time
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # its own session: whatever it has started goes with it
+        os.killpg(
+            process.pid, signal.SIGKILL
+        )  # its own session: whatever it has started goes with it
     process.wait()
 
 

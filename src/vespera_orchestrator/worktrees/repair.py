@@ -17,7 +17,13 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._model import TaskStatus
-from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError, InvalidInputError, RefMovedError, WorktreeError
+from vespera_orchestrator.errors import (
+    DirtyCheckoutError,
+    GitFailedError,
+    InvalidInputError,
+    RefMovedError,
+    WorktreeError,
+)
 from vespera_orchestrator.worktrees import checkout, snapshot
 from vespera_orchestrator.worktrees import integration as advance
 from vespera_orchestrator.worktrees import landing as merge
@@ -63,7 +69,12 @@ def rescued(repository: ProjectRepository) -> list[Rescued]:
     with git_errors("list what was rescued"):
         repo = repository.open()
         found = [
-            Rescued(ref, commit, ref.removeprefix(RESCUE).rpartition("-")[0], datetime.fromtimestamp(repo[commit].commit_time, UTC))
+            Rescued(
+                ref,
+                commit,
+                ref.removeprefix(RESCUE).rpartition("-")[0],
+                datetime.fromtimestamp(repo[commit].commit_time, UTC),
+            )
             for ref, commit in refs.items()
         ]
     return sorted(found, key=lambda item: (item.when, item.ref), reverse=True)
@@ -78,12 +89,17 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
     """
     folder = Path(path).expanduser().absolute()
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InvalidInputError("path", f"{str(folder)!r} is there already and not empty; give a folder that does not exist yet")
+        raise InvalidInputError(
+            "path",
+            f"{str(folder)!r} is there already and not empty; give a folder that does not exist yet",
+        )
     repo = repository.open()
     try:
         tree = repo.revparse_single(ref).peel(pygit2.Tree)
     except (pygit2.GitError, KeyError, ValueError) as exc:
-        raise InvalidInputError("ref", f"{ref!r} names nothing that was kept; orch.worktrees.rescue() lists what was") from exc
+        raise InvalidInputError(
+            "ref", f"{ref!r} names nothing that was kept; orch.worktrees.rescue() lists what was"
+        ) from exc
     with git_errors(f"restore {ref} to {folder}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
@@ -104,7 +120,11 @@ def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
         Path(place, "commondir").write_bytes(os.fsencode(repository.common) + b"\n")
         Path(place, "gitdir").write_bytes(os.fsencode(folder) + b"/.git\n")
         repo = pygit2.Repository(place)
-        strategy = CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
+        strategy = (
+            CheckoutStrategy.FORCE
+            | CheckoutStrategy.RECREATE_MISSING
+            | CheckoutStrategy.DONT_UPDATE_INDEX
+        )
         repo.checkout_tree(repo[tree], strategy=strategy)
 
 
@@ -122,7 +142,9 @@ def remove(repository: ProjectRepository, worktree: Worktree, *, delete_branch: 
         GitFailedError: Git or the file system refused; the next call goes on.
     """
     commit = _last_state(repository, worktree)
-    if not repository.has(commit):  # the records were imported, and git's objects were not: there is nothing here to keep
+    if not repository.has(
+        commit
+    ):  # the records were imported, and git's objects were not: there is nothing here to keep
         checkout.take_down(repository, worktree)
         return attrs.evolve(worktree, state="removed", unlanded=True)
     unlanded = _is_unlanded(repository, worktree, commit)
@@ -144,8 +166,12 @@ def _is_unlanded(repository: ProjectRepository, worktree: Worktree, commit: str)
 
 def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
     folder = Path(worktree.path)
-    if checkout.read_note(repository, worktree.name) is None and checkout.leads_to(folder, repository.admin(worktree.name)):
-        checkout.fill(repository, worktree)  # its admin directory was deleted, its files are still there
+    if checkout.read_note(repository, worktree.name) is None and checkout.leads_to(
+        folder, repository.admin(worktree.name)
+    ):
+        checkout.fill(
+            repository, worktree
+        )  # its admin directory was deleted, its files are still there
     if checkout.admin_trouble(repository, worktree) is None:
         return _final_snapshot(repository, worktree)
     known = (repository.tip(ref) for ref in (WIP + worktree.name, f"refs/heads/{worktree.branch}"))
@@ -155,22 +181,39 @@ def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
 def _final_snapshot(repository: ProjectRepository, worktree: Worktree) -> str:
     nested = checkout.nested_repositories(repository, worktree)
     if nested:
-        raise _cannot_keep(worktree, "git repositories of their own", nested, "move them elsewhere, or delete them")
+        raise _cannot_keep(
+            worktree, "git repositories of their own", nested, "move them elsewhere, or delete them"
+        )
     for _ in range(_TRIES):
-        last = snapshot.take(repository, worktree, note="last state before removal", max_file_bytes=None, hidden=True)
+        last = snapshot.take(
+            repository, worktree, note="last state before removal", max_file_bytes=None, hidden=True
+        )
         if last.skipped:
-            raise _cannot_keep(worktree, "files that cannot be read", list(last.skipped), "make them readable, or delete them")
+            raise _cannot_keep(
+                worktree,
+                "files that cannot be read",
+                list(last.skipped),
+                "make them readable, or delete them",
+            )
         try:
             last.pin()
         except RefMovedError:
             continue  # a checkpoint of an earlier moment was pinned just now
         return last.commit
-    raise GitFailedError(f"remove the worktree {worktree.name}", "it is being saved all the time; stop the agent that works in it first")
+    raise GitFailedError(
+        f"remove the worktree {worktree.name}",
+        "it is being saved all the time; stop the agent that works in it first",
+    )
 
 
-def _cannot_keep(worktree: Worktree, what: str, paths: list[str], remedy: str) -> DirtyCheckoutError:
+def _cannot_keep(
+    worktree: Worktree, what: str, paths: list[str], remedy: str
+) -> DirtyCheckoutError:
     shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")  # noqa: PLR2004 - five names fit a line
-    return DirtyCheckoutError(worktree.path, f"it holds {what}, which would be lost: {shown}; {remedy}, then remove it again")
+    return DirtyCheckoutError(
+        worktree.path,
+        f"it holds {what}, which would be lost: {shown}; {remedy}, then remove it again",
+    )
 
 
 # --- repair -----------------------------------------------------------------
@@ -195,7 +238,9 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
         for note in checkout.notes(repository):
             try:
                 with repository.lock(checkout.owner_of(note.worktree), patience_s=0):
-                    yield from _repair_worktree(repository, store, note.worktree.name, records.get(note.worktree.name))
+                    yield from _repair_worktree(
+                        repository, store, note.worktree.name, records.get(note.worktree.name)
+                    )
             except GitFailedError as exc:
                 if not exc.doing.startswith("work on "):
                     yield f"Could not repair the worktree {note.worktree.name}: {exc}."
@@ -211,7 +256,11 @@ def _settle_record(repository: ProjectRepository, store: Store, record: Worktree
         return
     closed = [*_close_removal(repository, store, record)]
     yield from closed
-    if not closed and checkout.read_note(repository, record.name) is None and not os.path.lexists(record.path):
+    if (
+        not closed
+        and checkout.read_note(repository, record.name) is None
+        and not os.path.lexists(record.path)
+    ):
         yield from _settle_vanished(repository, store, record)
 
 
@@ -247,7 +296,9 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
                 yield f"Removed {path}, an object that was never finished."
 
 
-def _settle_vanished(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
+def _settle_vanished(
+    repository: ProjectRepository, store: Store, record: Worktree
+) -> Iterator[str]:
     """Close the record of a worktree that is gone without a trace and whose task has ended; the next attempt makes any other again."""
     if _is_over(store, record):
         with repository.lock(checkout.owner_of(record)):
@@ -257,7 +308,9 @@ def _settle_vanished(repository: ProjectRepository, store: Store, record: Worktr
         yield f"Closed the record of the worktree {record.name}, whose folder is gone; its last files are kept under {done.rescue_ref}."
 
 
-def _repair_worktree(repository: ProjectRepository, store: Store, name: str, record: Worktree | None) -> Iterator[str]:
+def _repair_worktree(
+    repository: ProjectRepository, store: Store, name: str, record: Worktree | None
+) -> Iterator[str]:
     note = checkout.read_note(repository, name)
     if note is None:
         return
@@ -289,7 +342,11 @@ def _repair_worktree(repository: ProjectRepository, store: Store, name: str, rec
 
 def _close_removal(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
     """Record a removal whose process was killed after it had taken everything down: the last snapshot stands under its rescue ref."""
-    if record.state == "removed" or repository.admin(record.name).exists() or os.path.lexists(record.path):
+    if (
+        record.state == "removed"
+        or repository.admin(record.name).exists()
+        or os.path.lexists(record.path)
+    ):
         return
     commit = repository.tip(WIP + record.name)
     if commit is None:
@@ -301,7 +358,12 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
         with repository.lock(checkout.owner_of(record), patience_s=0):
             tip = repository.tip(repository.integration_ref)
             checkout.drop_branch(repository, record, [kept, *([tip] if tip else [])])
-            removed = attrs.evolve(record, state="removed", rescue_ref=ref, unlanded=_is_unlanded(repository, record, commit))
+            removed = attrs.evolve(
+                record,
+                state="removed",
+                rescue_ref=ref,
+                unlanded=_is_unlanded(repository, record, commit),
+            )
             store.put_worktree(removed, "worktree_removed")
             checkout.retire(repository, removed)
     except GitFailedError as exc:

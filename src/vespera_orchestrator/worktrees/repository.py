@@ -68,29 +68,46 @@ def _translated(doing: str, exc: Exception) -> WorktreeError:
         if re.search(sign, text):
             return UnsupportedRepositoryError(feature, remedy)
     if match := re.search(r"unsupported extension name (?:extensions\.)?(\S+)", text):
-        return UnsupportedRepositoryError(f"the extension {match[1]}", "work without worktrees here, or turn the extension off")
+        return UnsupportedRepositoryError(
+            f"the extension {match[1]}", "work without worktrees here, or turn the extension off"
+        )
     if match := re.search("'(.+)' is not owned by current user", text):
         return GitFailedError(
-            doing, f"{match[1]} belongs to another user; if you trust it: git config --global --add safe.directory {match[1]}"
+            doing,
+            f"{match[1]} belongs to another user; if you trust it: git config --global --add safe.directory {match[1]}",
         )
     return GitFailedError(doing, text or type(exc).__name__)
 
 
 _REFUSED_BY_LIBGIT2 = (
-    ("unknown object format", "sha256 object names", "git has no conversion; work without worktrees here, or in a sha1 clone"),
-    (r"extensions\.refstorage", "the reftable ref storage", "git refs migrate --ref-format=files (git 2.46 or newer)"),
+    (
+        "unknown object format",
+        "sha256 object names",
+        "git has no conversion; work without worktrees here, or in a sha1 clone",
+    ),
+    (
+        r"extensions\.refstorage",
+        "the reftable ref storage",
+        "git refs migrate --ref-format=files (git 2.46 or newer)",
+    ),
     (
         "mandatory extension:? 'link'",
         "a split index",
         "install git, or: git config core.splitIndex false && git update-index --no-split-index",
     ),
-    ("mandatory extension:? 'sdir'", "a sparse index", "install git, or: git sparse-checkout disable"),
+    (
+        "mandatory extension:? 'sdir'",
+        "a sparse index",
+        "install git, or: git sparse-checkout disable",
+    ),
 )
 
 _Raw: TypeAlias = "tuple[int, bytes]"
 """An object's type and content."""
 
-_NEVER_MADE = "there is no git repository; make one: git init && git add -A && git commit -m 'first commit'"
+_NEVER_MADE = (
+    "there is no git repository; make one: git init && git add -A && git commit -m 'first commit'"
+)
 _NO_COMMIT = "it has no commit yet; make one: git add -A && git commit -m 'first commit'"
 
 
@@ -183,13 +200,21 @@ class ProjectRepository:
     def refs(self, prefix: str) -> dict[str, str]:
         """Return the refs below *prefix* and what they name."""
         with git_errors(f"list {prefix}"):
-            return {name: target for name in _ref_names(self.common, prefix) if (target := read_ref(self.common, name)) is not None}
+            return {
+                name: target
+                for name in _ref_names(self.common, prefix)
+                if (target := read_ref(self.common, name)) is not None
+            }
 
     def worktree_head(self, name: str) -> str | None:
         """Return the commit that is checked out in the worktree of this name, or ``None`` on a branch without a commit."""
         with git_errors(f"read HEAD of the worktree {name}"):
             text = (_read_if_there(self.admin(name) / "HEAD") or "").strip()
-            return read_ref(self.common, text.removeprefix("ref:").strip()) if text.startswith("ref:") else text or None
+            return (
+                read_ref(self.common, text.removeprefix("ref:").strip())
+                if text.startswith("ref:")
+                else text or None
+            )
 
     def starting_points(self) -> list[str]:
         """Return the commits that a worktree may start from: the head of the integration branch, and HEAD. Nothing is written.
@@ -233,7 +258,12 @@ class ProjectRepository:
         if not behind or self.checked_out(self.integration_branch) is not None:
             return tip
         try:
-            self.move(self.integration_ref, tip, head, message="vespera_orchestrator: fast-forward to HEAD")
+            self.move(
+                self.integration_ref,
+                tip,
+                head,
+                message="vespera_orchestrator: fast-forward to HEAD",
+            )
         except RefMovedError:
             return self.integration_tip()
         return head
@@ -260,7 +290,11 @@ class ProjectRepository:
         Read from the files: libgit2 gives wrong answers while another process makes a worktree.
         """
         ref = f"refs/heads/{branch}"
-        return [(git_dir, folder) for git_dir, folder in self._checkouts() if folder.exists() and ref in _held_refs(git_dir)]
+        return [
+            (git_dir, folder)
+            for git_dir, folder in self._checkouts()
+            if folder.exists() and ref in _held_refs(git_dir)
+        ]
 
     def _checkouts(self) -> Iterator[tuple[Path, Path]]:
         if not self.open().is_bare:
@@ -320,7 +354,11 @@ class ProjectRepository:
             try:
                 self._move_once(move)
                 # A `git pack-refs` that read the ref just before we removed it writes it back; then it is removed again.
-                if move.new is not None or move.expected is None or self.tip(move.ref) != move.expected:
+                if (
+                    move.new is not None
+                    or move.expected is None
+                    or self.tip(move.ref) != move.expected
+                ):
                     return
             except pygit2.GitError as exc:
                 if not re.search("failed to (lock|create locked) file", str(exc)):
@@ -356,7 +394,11 @@ class ProjectRepository:
         libgit2 is not let near it: it reads ``packed-refs`` before it locks it (libgit2 #1534), so that what a ``git pack-refs`` writes in
         between is written over. The refs that were packed just then go back to an old value or are lost, and with them what others landed.
         """
-        path, lock, mine = self.common / "packed-refs", self.common / "packed-refs.lock", self._packing(ref)
+        path, lock, mine = (
+            self.common / "packed-refs",
+            self.common / "packed-refs.lock",
+            self._packing(ref),
+        )
         if not _is_packed(path, ref):
             return
         mine.parent.mkdir(parents=True, exist_ok=True)
@@ -368,7 +410,9 @@ class ProjectRepository:
             raise pygit2.GitError(f"failed to lock file '{lock}' for writing") from exc
         try:
             with mine.open("wb") as stream:
-                stream.writelines(_without(path.read_bytes().splitlines(keepends=True), os.fsencode(ref)))
+                stream.writelines(
+                    _without(path.read_bytes().splitlines(keepends=True), os.fsencode(ref))
+                )
                 stream.flush()
                 os.fsync(stream.fileno())
             lock.replace(path)
@@ -396,7 +440,12 @@ class ProjectRepository:
             if not running:
                 return
             try:
-                repo.pack(pack_delegate=lambda builder: [builder.add(pygit2.Oid(hex=name)) for name in brought], n_threads=1)
+                repo.pack(
+                    pack_delegate=lambda builder: [
+                        builder.add(pygit2.Oid(hex=name)) for name in brought
+                    ],
+                    n_threads=1,
+                )
             except (KeyError, pygit2.GitError):  # it has just come by
                 if not remaining:
                     raise
@@ -434,18 +483,25 @@ class ProjectRepository:
 
     def clear_stale_locks(self) -> Iterator[str]:
         """Remove lock files from refs of ours that no living process can be holding, and name each ref."""
-        refs = [str(p.relative_to(self.common))[: -len(".lock")] for p in self.common.joinpath("refs", "vespera").rglob("*.lock")]
+        refs = [
+            str(p.relative_to(self.common))[: -len(".lock")]
+            for p in self.common.joinpath("refs", "vespera").rglob("*.lock")
+        ]
         refs += [path.read_text("utf-8") for path in self.home.locks.glob("moving-*")]
         for ref in sorted({*refs, self.integration_ref}):
             with self.lock(f"ref {ref}"):
                 dead = self.clear_dead_move(ref)
-                if dead or _unlink_if(self.common / f"{ref}.lock", older_than=time.time() - _OLD_LOCK_S):
+                if dead or _unlink_if(
+                    self.common / f"{ref}.lock", older_than=time.time() - _OLD_LOCK_S
+                ):
                     yield ref
 
     # locks between processes
 
     @contextmanager
-    def lock(self, what: str, *, patience_s: float = _OWNER_PATIENCE_S, poll_s: float = 0.003) -> Iterator[None]:
+    def lock(
+        self, what: str, *, patience_s: float = _OWNER_PATIENCE_S, poll_s: float = 0.003
+    ) -> Iterator[None]:
         """Keep other threads and processes that use this home away from *what* during the block.
 
         Raises:
@@ -481,7 +537,9 @@ class ProjectRepository:
 
     def excludes_file(self, repo: pygit2.Repository) -> Path:
         """Return the file in which the user says what is ignored everywhere; it need not exist."""
-        chosen = _settings(repo).get("core.excludesfile") or Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "git", "ignore")
+        chosen = _settings(repo).get("core.excludesfile") or Path(
+            os.environ.get("XDG_CONFIG_HOME") or "~/.config", "git", "ignore"
+        )
         return Path(os.path.expanduser(chosen))  # noqa: PTH111 - must not raise without a home
 
     # what would be handled wrongly
@@ -501,7 +559,9 @@ class ProjectRepository:
             for commit in commits:
                 self._refuse_tree(repo, repo[commit].peel(pygit2.Tree), "", config)
 
-    def _refuse_tree(self, repo: pygit2.Repository, tree: pygit2.Tree, prefix: str, config: Mapping[str, str]) -> None:
+    def _refuse_tree(
+        self, repo: pygit2.Repository, tree: pygit2.Tree, prefix: str, config: Mapping[str, str]
+    ) -> None:
         if str(tree.id) in self._clean_trees:
             return
         for entry in tree:
@@ -519,8 +579,15 @@ def branch_ref(branch: str, argument: str) -> str:
         InvalidInputError: It cannot be a branch's name.
     """
     ref = f"refs/heads/{branch}"
-    if branch.startswith("-") or branch == "HEAD" or not branch.isprintable() or not pygit2.reference_is_valid_name(ref):
-        raise InvalidInputError(argument, f"{branch!r} cannot name a branch; use letters, digits, - _ / .")
+    if (
+        branch.startswith("-")
+        or branch == "HEAD"
+        or not branch.isprintable()
+        or not pygit2.reference_is_valid_name(ref)
+    ):
+        raise InvalidInputError(
+            argument, f"{branch!r} cannot name a branch; use letters, digits, - _ / ."
+        )
     return ref
 
 
@@ -569,7 +636,12 @@ def _ref_names(common: Path, prefix: str) -> list[str]:
 
     Loose ones first: a ref that is packed between the two looks is found by the second one.
     """
-    loose = (Path(place, name) for place, _, names in os.walk(common / prefix) for name in names if not name.endswith(".lock"))
+    loose = (
+        Path(place, name)
+        for place, _, names in os.walk(common / prefix)
+        for name in names
+        if not name.endswith(".lock")
+    )
     found = {path.relative_to(common).as_posix() for path in loose}
     lines = (_read_if_there(common / "packed-refs") or "").splitlines()
     packed = (line.partition(" ")[2] for line in lines if not line.startswith(("#", "^")))
@@ -617,11 +689,15 @@ def _brought(repo: pygit2.Repository, move: _Move) -> dict[str, _Raw | None]:
     try:
         if move.brings is not None:
             names += move.brings
-        elif known := move.expected or next((str(parent) for parent in repo[commit].parent_ids), None):
+        elif known := move.expected or next(
+            (str(parent) for parent in repo[commit].parent_ids), None
+        ):
             names += _added(repo[commit].tree, repo[known].peel(pygit2.Tree))
         return {name: _raw(repo, name) for name in names}
     except (KeyError, pygit2.GitError) as exc:
-        raise RefMovedError(move.ref, move.expected or "", "a commit whose objects were pruned meanwhile") from exc
+        raise RefMovedError(
+            move.ref, move.expected or "", "a commit whose objects were pruned meanwhile"
+        ) from exc
 
 
 def _raw(repo: pygit2.Repository, name: str) -> _Raw | None:
@@ -655,13 +731,17 @@ def _forget_reflog(common: Path, ref: str) -> None:
             return
 
 
-def _unlink_if(path: Path, *, newer_than: float | None = None, older_than: float | None = None) -> bool:
+def _unlink_if(
+    path: Path, *, newer_than: float | None = None, older_than: float | None = None
+) -> bool:
     try:
         modified = path.stat().st_mtime
     except FileNotFoundError:
         return False
     # File times are coarse: a lock made within the same tick as the evidence counts as newer.
-    if (newer_than is not None and modified < newer_than - 0.1) or (older_than is not None and modified > older_than):
+    if (newer_than is not None and modified < newer_than - 0.1) or (
+        older_than is not None and modified > older_than
+    ):
         return False
     path.unlink(missing_ok=True)
     return True
@@ -671,7 +751,9 @@ def _settings(repo: pygit2.Repository) -> dict[str, str]:
     """Return git's configuration; of a name that is set several times, the value that counts."""
     entries = list(repo.config)  # from the lowest level to the highest
     elsewhere = os.environ.get("GIT_CONFIG_GLOBAL")
-    if elsewhere is not None:  # git reads it instead of the user's own files; libgit2 knows nothing of it
+    if (
+        elsewhere is not None
+    ):  # git reads it instead of the user's own files; libgit2 knows nothing of it
         chosen = list(pygit2.Config(elsewhere)) if Path(elsewhere).is_file() else []
         system = [entry for entry in entries if entry.level <= ConfigLevel.SYSTEM]
         entries = system + chosen + [entry for entry in entries if entry.level >= ConfigLevel.LOCAL]
@@ -680,11 +762,17 @@ def _settings(repo: pygit2.Repository) -> dict[str, str]:
 
 def _signature(role: str, config: Mapping[str, str]) -> pygit2.Signature:
     def chosen(field: str, default: str) -> str:
-        candidates = (os.environ.get(f"GIT_{role.upper()}_{field.upper()}"), config.get(f"{role}.{field}"), config.get(f"user.{field}"))
+        candidates = (
+            os.environ.get(f"GIT_{role.upper()}_{field.upper()}"),
+            config.get(f"{role}.{field}"),
+            config.get(f"user.{field}"),
+        )
         cleaned = (re.sub(r"[<>\x00-\x1f]", "", text or "").strip() for text in candidates)
         return next((text for text in cleaned if text), default)
 
-    return pygit2.Signature(chosen("name", "vespera_orchestrator"), chosen("email", "vespera@localhost"))
+    return pygit2.Signature(
+        chosen("name", "vespera_orchestrator"), chosen("email", "vespera@localhost")
+    )
 
 
 # --- features ---------------------------------------------------------------
@@ -693,7 +781,11 @@ _FALSE = frozenset({"false", "no", "off", "0", ""})
 
 _REFUSED_SETTINGS = (
     (r"core\.sparsecheckout", "sparse checkout", "git sparse-checkout disable"),
-    (r"remote\..*\.promisor|extensions\.partialclone", "a partial clone", "clone it again without --filter"),
+    (
+        r"remote\..*\.promisor|extensions\.partialclone",
+        "a partial clone",
+        "clone it again without --filter",
+    ),
 )
 
 
@@ -703,14 +795,24 @@ def _refuse_configuration(config: Mapping[str, str]) -> None:
     if config.get("extensions.refstorage", "files").lower() != "files":
         raise UnsupportedRepositoryError(*_REFUSED_BY_LIBGIT2[1][1:])
     for pattern, feature, remedy in _REFUSED_SETTINGS:
-        if any(re.fullmatch(pattern, name) and value.lower() not in _FALSE for name, value in config.items()):
+        if any(
+            re.fullmatch(pattern, name) and value.lower() not in _FALSE
+            for name, value in config.items()
+        ):
             raise UnsupportedRepositoryError(feature, remedy)
 
 
 def _attribute_files(common: Path, config: Mapping[str, str]) -> list[Path]:
     default = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "git", "attributes")
-    candidates = (common / "info" / "attributes", Path(config.get("core.attributesfile") or default))
-    return [path for candidate in candidates if (path := Path(os.path.expanduser(candidate))).is_file()]  # noqa: PTH111 - must not raise without a home
+    candidates = (
+        common / "info" / "attributes",
+        Path(config.get("core.attributesfile") or default),
+    )
+    return [
+        path
+        for candidate in candidates
+        if (path := Path(os.path.expanduser(candidate))).is_file()  # noqa: PTH111
+    ]
 
 
 def _refuse_attributes(text: bytes, place: str, config: Mapping[str, str]) -> None:
@@ -719,11 +821,15 @@ def _refuse_attributes(text: bytes, place: str, config: Mapping[str, str]) -> No
     for word in sorted(words):
         name, _, value = word.partition("=")
         # A filter that has no driver does nothing, in git as in libgit2. LFS counts always: its driver may come at any time.
-        if name == "filter" and (value == "lfs" or any(key.startswith(f"filter.{value}.") for key in config)):
+        if name == "filter" and (
+            value == "lfs" or any(key.startswith(f"filter.{value}.") for key in config)
+        ):
             feature = "Git LFS" if value == "lfs" else f"the filter {value!r}"
             raise UnsupportedRepositoryError(f"{feature} ({place})", _NO_ATTRIBUTE_REMEDY)
         if name == "working-tree-encoding" and value.lower() not in ("utf-8", "utf8", ""):
-            raise UnsupportedRepositoryError(f"working-tree-encoding={value} ({place})", _NO_ATTRIBUTE_REMEDY)
+            raise UnsupportedRepositoryError(
+                f"working-tree-encoding={value} ({place})", _NO_ATTRIBUTE_REMEDY
+            )
 
 
 _NO_ATTRIBUTE_REMEDY = "take the attribute away, or work without worktrees in this repository; everything else of the orchestrator works"

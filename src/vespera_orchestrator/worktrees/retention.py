@@ -70,7 +70,9 @@ def _slot(one: Earlier, now: int) -> tuple[int, int | str]:
     return (_HOUR_S, one.at // _HOUR_S) if age < _HOURLY_S else (_DAY_S, one.at // _DAY_S)
 
 
-def write(repo: pygit2.Repository, name: str, earlier: Sequence[Earlier], who: pygit2.Signature) -> str:
+def write(
+    repo: pygit2.Repository, name: str, earlier: Sequence[Earlier], who: pygit2.Signature
+) -> str:
     """Write a history commit and return it; no ref is moved. Its tree is that of the newest one."""
     if len(earlier) > _MOST:
         folded = _commit(repo, f"Oldest snapshots of {name}", earlier[:_FOLDED], who)
@@ -78,7 +80,13 @@ def write(repo: pygit2.Repository, name: str, earlier: Sequence[Earlier], who: p
     return _commit(repo, f"Earlier snapshots of {name}", earlier, who)
 
 
-def _commit(repo: pygit2.Repository, title: str, earlier: Sequence[Earlier], who: pygit2.Signature) -> str:
+def _commit(
+    repo: pygit2.Repository, title: str, earlier: Sequence[Earlier], who: pygit2.Signature
+) -> str:
     listed = "".join(f"{one}\n" for one in earlier)
     tree = repo[earlier[-1].commit].tree_id
-    return str(repo.create_commit(None, who, who, f"{title}\n\n{listed}", tree, [one.commit for one in earlier]))
+    return str(
+        repo.create_commit(
+            None, who, who, f"{title}\n\n{listed}", tree, [one.commit for one in earlier]
+        )
+    )

@@ -49,7 +49,10 @@ def find(repo: pygit2.Repository, origin: str, base: str, theirs: str) -> tuple[
     before, after = repo[origin], repo[theirs]
     others = {_path(delta): delta for delta in repo.diff(before, repo[base]).deltas}
     mine = {_path(delta): delta for delta in repo.diff(repo[base], after).deltas}
-    found = (_in_file(repo, path, others[path], mine[path]) for path in sorted(others.keys() & mine.keys()))
+    found = (
+        _in_file(repo, path, others[path], mine[path])
+        for path in sorted(others.keys() & mine.keys())
+    )
     return tuple(undone for undone in found if undone is not None)
 
 
@@ -67,7 +70,9 @@ def _path(delta: pygit2.DiffDelta) -> str:
     return os.fsdecode(delta.new_file.raw_path)
 
 
-def _in_file(repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, mine: pygit2.DiffDelta) -> Undone | None:
+def _in_file(
+    repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, mine: pygit2.DiffDelta
+) -> Undone | None:
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     # An absent side has the zero object and mode 0, so this covers files that were added and removed as well.
     if (others.old_file.id, others.old_file.mode) == (mine.new_file.id, mine.new_file.mode):
@@ -80,7 +85,9 @@ def _in_file(repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, mine:
     undone = [part for hunk in _hunks(base, theirs) for part in _taken_back(base, hunk, backwards)]
     if not undone:
         return None
-    text = b"".join(_marked(b"-", base[start:end]) + _marked(b"+", back) for start, end, back in undone)
+    text = b"".join(
+        _marked(b"-", base[start:end]) + _marked(b"+", back) for start, end, back in undone
+    )
     count = sum(max(end - start, len(back)) for start, end, back in undone)
     return Undone(shown, count, text.decode("utf-8", "backslashreplace").rstrip("\n"))
 
@@ -88,7 +95,11 @@ def _in_file(repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, mine:
 def _taken_back(base: list[bytes], mine: _Hunk, backwards: list[_Hunk]) -> list[_Hunk]:
     """Return the others' changes that one change of the worktree's makes exactly backwards: its own lines are what was there before."""
     start, end, lines = mine
-    within = [hunk for hunk in backwards if start <= hunk[0] and hunk[1] <= end and (hunk[0] < end or start == end == hunk[0])]
+    within = [
+        hunk
+        for hunk in backwards
+        if start <= hunk[0] and hunk[1] <= end and (hunk[0] < end or start == end == hunk[0])
+    ]
     before, at = [], start
     for first, last, old in within:
         before += [*base[at:first], *old]

@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
-_FLAGS = DiffOption.INCLUDE_UNTRACKED | DiffOption.RECURSE_UNTRACKED_DIRS | DiffOption.IGNORE_SUBMODULES | DiffOption.INCLUDE_TYPECHANGE
+_FLAGS = (
+    DiffOption.INCLUDE_UNTRACKED
+    | DiffOption.RECURSE_UNTRACKED_DIRS
+    | DiffOption.IGNORE_SUBMODULES
+    | DiffOption.INCLUDE_TYPECHANGE
+)
 _SKIP_WORKTREE = 1 << 14
 _ASSUME_UNCHANGED = 1 << 15
 _TRIES = 10
@@ -83,18 +88,29 @@ class Snapshot:
         """
         repository = self._saver.repository
         if not self.changed:
-            if not self.passing:  # it is going to be named: it must not have been superseded as a passing one
+            if (
+                not self.passing
+            ):  # it is going to be named: it must not have been superseded as a passing one
                 repository.move(self.ref, self.previous, self.previous)
             return
         self._keep_previous()
 
         message = f"snapshot of {self.worktree}"
-        repository.move(self.ref, self.previous, self.commit, message=message, first=self._refuse_named, brings=self._brings)
+        repository.move(
+            self.ref,
+            self.previous,
+            self.commit,
+            message=message,
+            first=self._refuse_named,
+            brings=self._brings,
+        )
         self._saver.mark(self.commit, passing=self.passing)
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._saver.is_passing(self.previous):
-            raise RefMovedError(self.ref, self.previous or "", "the same, which somebody was told of meanwhile")
+            raise RefMovedError(
+                self.ref, self.previous or "", "the same, which somebody was told of meanwhile"
+            )
 
     def _keep_previous(self) -> None:
         """Hang the previous snapshot on the history, before the ref lets go of it."""
@@ -108,7 +124,9 @@ class Snapshot:
 
     def __str__(self) -> str:
         left_out = f", left out: {', '.join(self.skipped)}" if self.skipped else ""
-        return f"{self.worktree} {self.commit[:12]}{'' if self.changed else ' (unchanged)'}{left_out}"
+        return (
+            f"{self.worktree} {self.commit[:12]}{'' if self.changed else ' (unchanged)'}{left_out}"
+        )
 
 
 def take(
@@ -146,7 +164,9 @@ def take(
             catching_up.settle(repository, worktree)
         saver = _Saver(repository, worktree)
         previous = repository.tip(WIP + worktree.name)
-        reading, tree = _read_patiently(saver, previous or worktree.base, max_file_bytes, hidden=hidden)
+        reading, tree = _read_patiently(
+            saver, previous or worktree.base, max_file_bytes, hidden=hidden
+        )
         repo, skipped = reading.repo, tuple(reading.skipped)
         parents = _parents(repository, worktree, merged=not reading.unmerged)
         if _is_unchanged(repo, tree, parents, previous, worktree):
@@ -154,13 +174,43 @@ def take(
             saver.remember(reading, commit)
             if not passing:
                 saver.mark(commit, passing=False)
-            return Snapshot(worktree.name, commit, tree, False, skipped, previous, passing, saver, (None, None), False, ())
+            return Snapshot(
+                worktree.name,
+                commit,
+                tree,
+                False,
+                skipped,
+                previous,
+                passing,
+                saver,
+                (None, None),
+                False,
+                (),
+            )
         author, committer = repository.signatures(repo)
-        commit = str(repo.create_commit(None, author, committer, _message(worktree, note, reading.skipped), tree, parents))
+        commit = str(
+            repo.create_commit(
+                None, author, committer, _message(worktree, note, reading.skipped), tree, parents
+            )
+        )
         saver.remember(reading, commit)
         over_passing = saver.is_passing(previous)
-        line = _history(repository, worktree.name, repo, previous, committer, named=not over_passing)
-        return Snapshot(worktree.name, commit, tree, True, skipped, previous, passing, saver, line, over_passing, reading.brought(tree))
+        line = _history(
+            repository, worktree.name, repo, previous, committer, named=not over_passing
+        )
+        return Snapshot(
+            worktree.name,
+            commit,
+            tree,
+            True,
+            skipped,
+            previous,
+            passing,
+            saver,
+            line,
+            over_passing,
+            reading.brought(tree),
+        )
 
 
 def pinned(repository: ProjectRepository, worktree: Worktree) -> Snapshot:
@@ -170,21 +220,39 @@ def pinned(repository: ProjectRepository, worktree: Worktree) -> Snapshot:
     return at(repository, worktree, previous or worktree.base, previous)
 
 
-def at(repository: ProjectRepository, worktree: Worktree, commit: str, previous: str | None = None) -> Snapshot:
+def at(
+    repository: ProjectRepository, worktree: Worktree, commit: str, previous: str | None = None
+) -> Snapshot:
     """Return the state of the worktree's files that *commit* holds."""
     with git_errors(f"read what is kept of {worktree.name}"):
         tree = str(repository.open()[commit].peel(pygit2.Tree).id)
-    return Snapshot(worktree.name, commit, tree, False, (), previous, False, _Saver(repository, worktree), (None, None), False, ())
+    return Snapshot(
+        worktree.name,
+        commit,
+        tree,
+        False,
+        (),
+        previous,
+        False,
+        _Saver(repository, worktree),
+        (None, None),
+        False,
+        (),
+    )
 
 
-def _read_patiently(saver: _Saver, anchor: str, max_file_bytes: int | None, *, hidden: bool) -> tuple[_Reading, str]:
+def _read_patiently(
+    saver: _Saver, anchor: str, max_file_bytes: int | None, *, hidden: bool
+) -> tuple[_Reading, str]:
     for remaining in reversed(range(_TRIES)):
         try:
             reading = saver.read(anchor, max_file_bytes)
             if hidden:
                 reading.look_at_hidden()
             return reading, reading.tree()
-        except pygit2.GitError:  # a file never held still, or `git gc --prune=now` took what was written a moment ago
+        except (
+            pygit2.GitError
+        ):  # a file never held still, or `git gc --prune=now` took what was written a moment ago
             if not remaining:
                 raise
             saver.forget()
@@ -212,7 +280,9 @@ def _parents(repository: ProjectRepository, worktree: Worktree, *, merged: bool)
     return parents
 
 
-def _is_unchanged(repo: pygit2.Repository, tree: str, parents: list[str], previous: str | None, worktree: Worktree) -> bool:
+def _is_unchanged(
+    repo: pygit2.Repository, tree: str, parents: list[str], previous: str | None, worktree: Worktree
+) -> bool:
     last = repo[previous or worktree.base].peel(pygit2.Commit)
     if str(last.tree_id) != tree:
         return False
@@ -221,7 +291,13 @@ def _is_unchanged(repo: pygit2.Repository, tree: str, parents: list[str], previo
 
 
 def _history(
-    repository: ProjectRepository, name: str, repo: pygit2.Repository, previous: str | None, who: pygit2.Signature, *, named: bool
+    repository: ProjectRepository,
+    name: str,
+    repo: pygit2.Repository,
+    previous: str | None,
+    who: pygit2.Signature,
+    *,
+    named: bool,
 ) -> tuple[str | None, str | None]:
     """Return what the history ref names, and the commit it is to name so that *previous* stays reachable."""
     before = repository.tip(HISTORY + name)
@@ -261,7 +337,11 @@ class _Saver:
         repo = self._open()
         seen = self._seen(repo)
         basis = self._remembered()
-        if max_file_bytes is not None and basis is not None and (basis["commit"], basis["seen"]) == (anchor, seen):
+        if (
+            max_file_bytes is not None
+            and basis is not None
+            and (basis["commit"], basis["seen"]) == (anchor, seen)
+        ):
             reading = _Reading(repo, self._worktree, max_file_bytes, seen, basis)
             if not reading.changes_what_is_ignored():
                 return reading
@@ -278,10 +358,14 @@ class _Saver:
         if not self._folder.joinpath("gitdir").exists():
             self._folder.mkdir(exist_ok=True)
             self._folder.joinpath("HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
-            self._folder.joinpath("commondir").write_bytes(os.fsencode(self.repository.common) + b"\n")
+            self._folder.joinpath("commondir").write_bytes(
+                os.fsencode(self.repository.common) + b"\n"
+            )
             with suppress(FileExistsError):
                 self._folder.joinpath("config.worktree").symlink_to("../config.worktree")
-            self._folder.joinpath("gitdir").write_bytes(os.fsencode(self._worktree.path) + b"/.git\n")
+            self._folder.joinpath("gitdir").write_bytes(
+                os.fsencode(self._worktree.path) + b"/.git\n"
+            )
         return pygit2.Repository(str(self._folder))
 
     def _seen(self, repo: pygit2.Repository) -> list[list[int]]:
@@ -302,7 +386,9 @@ class _Saver:
 
     def tidy(self) -> bool:
         """Remove half-written files of ours; return whether there were any."""
-        left = [path for name in ("index.lock", "basis.new") if (path := self._folder / name).exists()]
+        left = [
+            path for name in ("index.lock", "basis.new") if (path := self._folder / name).exists()
+        ]
         for path in left:
             path.unlink()
         return bool(left)
@@ -323,10 +409,19 @@ class _Saver:
         if git is None:
             return False
         place = [f"--git-dir={self._admin}", f"--work-tree={self._worktree.path}"]
-        plain = ["-c", "core.splitIndex=false", "-c", "index.sparse=false", "-c", "core.fsmonitor=false"]
+        plain = [
+            "-c",
+            "core.splitIndex=false",
+            "-c",
+            "index.sparse=false",
+            "-c",
+            "core.fsmonitor=false",
+        ]
         command = [git, *place, *plain, "update-index", "--no-split-index", "--force-write-index"]
         environment = {**os.environ, "GIT_INDEX_FILE": str(self._folder / "index")}
-        run = subprocess.run(command, cwd=self._worktree.path, env=environment, capture_output=True, check=False)
+        run = subprocess.run(
+            command, cwd=self._worktree.path, env=environment, capture_output=True, check=False
+        )
         return run.returncode == 0
 
     def remember(self, reading: _Reading, commit: str) -> None:
@@ -337,7 +432,12 @@ class _Saver:
             self._basis.unlink(missing_ok=True)
             reading.index.write()
             stamp = _stamp(self._folder / "index")
-            basis = {"commit": commit, "seen": reading.seen, "unmerged": reading.unmerged, "index": stamp}
+            basis = {
+                "commit": commit,
+                "seen": reading.seen,
+                "unmerged": reading.unmerged,
+                "index": stamp,
+            }
             temporary = self._folder / "basis.new"
             temporary.write_text(json.dumps(basis), "utf-8")
             temporary.replace(self._basis)
@@ -372,7 +472,12 @@ class _Reading:
     """One pass over the folder."""
 
     def __init__(
-        self, repo: pygit2.Repository, worktree: Worktree, max_file_bytes: int | None, seen: list[list[int]], basis: dict[str, Any] | None
+        self,
+        repo: pygit2.Repository,
+        worktree: Worktree,
+        max_file_bytes: int | None,
+        seen: list[list[int]],
+        basis: dict[str, Any] | None,
     ) -> None:
         self.repo = repo
         self.seen = seen
@@ -381,7 +486,9 @@ class _Reading:
         self._max_file_bytes = max_file_bytes
         self._basis = basis
         self.index = repo.index
-        self.unmerged = self.index.conflicts is not None if basis is None else bool(basis["unmerged"])
+        self.unmerged = (
+            self.index.conflicts is not None if basis is None else bool(basis["unmerged"])
+        )
         self._changes = self._compare()
         self._touched: set[str] = set()
         self._agents: pygit2.Index | None = None
@@ -401,7 +508,10 @@ class _Reading:
         """Look again, at files too that the agent's index says not to look at, as far as they are on the disk."""
         shown = False
         for number in range(len(self.index)):
-            entry = ffi.cast("git_index_entry *", C.git_index_get_byindex(self.index._index, number))  # noqa: SLF001 - pygit2 shows no flags
+            entry = ffi.cast(
+                "git_index_entry *",
+                C.git_index_get_byindex(self.index._index, number),  # noqa: SLF001
+            )
             hidden = entry.flags & _ASSUME_UNCHANGED or entry.flags_extended & _SKIP_WORKTREE
             if hidden and os.path.lexists(self._folder / os.fsdecode(ffi.string(entry.path))):
                 entry.flags &= ~_ASSUME_UNCHANGED & 0xFFFF
@@ -423,7 +533,11 @@ class _Reading:
         root = self.repo[tree]
         folders = {str(folder) for path in self._touched for folder in PurePosixPath(path).parents}
         trees = (str(root[folder].id) for folder in folders - {"."} if folder in root)
-        return tree, *trees, *(str(self.index[path].id) for path in self._touched if path in self.index)
+        return (
+            tree,
+            *trees,
+            *(str(self.index[path].id) for path in self._touched if path in self.index),
+        )
 
     def tree(self) -> str:
         # Removals first: a file may have become a folder, or the other way round.
@@ -442,7 +556,9 @@ class _Reading:
         known = self.repo[self._basis["commit"]].peel(pygit2.Tree)
         if not self._touched:
             return str(known.id)
-        return by_path.tree_with(self.repo, known, {path: self._entry(path) for path in self._touched})
+        return by_path.tree_with(
+            self.repo, known, {path: self._entry(path) for path in self._touched}
+        )
 
     def _entry(self, path: str) -> by_path.File:
         if path not in self.index:
@@ -457,7 +573,9 @@ class _Reading:
 
     def _forget(self, path: str) -> None:
         self._touched.add(path)
-        for stage in range(4):  # a path in conflict has up to three entries, and none of the ordinary kind
+        for stage in range(
+            4
+        ):  # a path in conflict has up to three entries, and none of the ordinary kind
             try:
                 self.index.remove(path, stage)
             except (OSError, pygit2.GitError):
@@ -472,7 +590,11 @@ class _Reading:
             return
         if stat.S_ISDIR(status.st_mode):
             self._skip(path.rstrip("/"))
-        elif self._max_file_bytes is not None and status.st_size > self._max_file_bytes and (untracked or not self._is_tracked(path)):
+        elif (
+            self._max_file_bytes is not None
+            and status.st_size > self._max_file_bytes
+            and (untracked or not self._is_tracked(path))
+        ):
             self._skip(path)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             self._read(path, full)
@@ -497,7 +619,10 @@ class _Reading:
             if stat.S_ISLNK(status.st_mode):
                 content, mode = os.fsencode(full.readlink()), FileMode.LINK
             else:
-                content, mode = full.read_bytes(), FileMode.BLOB_EXECUTABLE if status.st_mode & stat.S_IXUSR else FileMode.BLOB
+                content, mode = (
+                    full.read_bytes(),
+                    FileMode.BLOB_EXECUTABLE if status.st_mode & stat.S_IXUSR else FileMode.BLOB,
+                )
         except FileNotFoundError:
             self._forget(path)
         except OSError:
@@ -517,7 +642,10 @@ def commit_with(repository: ProjectRepository, path: str, digest: str) -> str | 
     with git_errors(f"look for {path}"):
         repo = repository.open()
         walk = repo.walk(None, SortMode.TIME)
-        for tip in {*repository.refs("refs/heads/").values(), *repository.refs("refs/vespera/").values()}:
+        for tip in {
+            *repository.refs("refs/heads/").values(),
+            *repository.refs("refs/vespera/").values(),
+        }:
             walk.push(tip)
         seen: set[pygit2.Oid] = set()
         for commit in islice(walk, _COMMITS_LOOKED_AT):

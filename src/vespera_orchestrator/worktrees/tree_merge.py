@@ -24,7 +24,9 @@ Changes: TypeAlias = "dict[str, tuple[File, File]]"
 """For each path that was changed, the file before and after."""
 
 
-def merged_tree(repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree) -> str | None:
+def merged_tree(
+    repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
+) -> str | None:
     """Write the merged tree and return it; ``None`` where it takes a merge of the whole, or there is a conflict."""
     mine, others = changes(base, ours), changes(base, theirs)
     if have_clash(mine, others) or may_be_renamed(mine, others):
@@ -55,11 +57,15 @@ def _is_plain(path: str) -> bool:
     return True
 
 
-def _written(repo: pygit2.Repository, tree: pygit2.Tree | None, files: Mapping[bytes, File]) -> pygit2.Oid | None:
+def _written(
+    repo: pygit2.Repository, tree: pygit2.Tree | None, files: Mapping[bytes, File]
+) -> pygit2.Oid | None:
     """Write *tree* with *files* instead of its own; ``None`` where nothing is left."""
     builder = repo.TreeBuilder() if tree is None else repo.TreeBuilder(tree)
     folders: dict[bytes, dict[bytes, File]] = {}
-    for path, file in sorted(files.items(), key=lambda item: item[1] is not None):  # removals first: a file may become a folder
+    for path, file in sorted(
+        files.items(), key=lambda item: item[1] is not None
+    ):  # removals first: a file may become a folder
         name, _, below = path.partition(b"/")
         if below:
             folders.setdefault(name, {})[below] = file
@@ -102,7 +108,9 @@ class FileMerges:
         modes = {one[1], two[1], *([] if base is None else [base[1]])}
         if not modes <= {FileMode.BLOB, FileMode.BLOB_EXECUTABLE}:
             return False
-        mode = max(modes) if base is None else two[1] if one[1] == base[1] else one[1]  # the larger one is executable
+        mode = (
+            max(modes) if base is None else two[1] if one[1] == base[1] else one[1]
+        )  # the larger one is executable
         if one[0] == two[0] or (base is not None and base[0] == two[0]):
             return one[0], mode
         if base is not None and base[0] == one[0]:
@@ -116,16 +124,27 @@ def is_text(repo: pygit2.Repository, path: str) -> bool:
     return repo.get_attr(os.fsencode(path), "merge") not in (False, "binary")
 
 
-def _merge_blobs(repo: pygit2.Repository, base: File, one: tuple[str, int], two: tuple[str, int]) -> bytes | None:
+def _merge_blobs(
+    repo: pygit2.Repository, base: File, one: tuple[str, int], two: tuple[str, int]
+) -> bytes | None:
     """Return the merged content, or ``None`` where it conflicts or is no text."""
     result = ffi.new("git_merge_file_result *")
-    entries = [None if side is None else pygit2.IndexEntry("file", pygit2.Oid(hex=side[0]), FileMode(side[1])) for side in (base, one, two)]
+    entries = [
+        None
+        if side is None
+        else pygit2.IndexEntry("file", pygit2.Oid(hex=side[0]), FileMode(side[1]))
+        for side in (base, one, two)
+    ]
     held = [(ffi.NULL, None) if entry is None else entry._to_c() for entry in entries]  # noqa: SLF001 - as in `merge`
     pointers = [pointer for pointer, _ in held]
     if C.git_merge_file_from_index(result, repo._repo, *pointers, ffi.NULL) < 0:  # noqa: SLF001 - see above
         return None
     try:
-        return bytes(ffi.buffer(result.ptr, result.len)) if result.automergeable and result.ptr != ffi.NULL else None
+        return (
+            bytes(ffi.buffer(result.ptr, result.len))
+            if result.automergeable and result.ptr != ffi.NULL
+            else None
+        )
     finally:
         C.git_merge_file_result_free(result)
 
@@ -150,10 +169,15 @@ def entry_at(tree: pygit2.Tree, path: str) -> File:
     return (str(at.id), int(at.filemode)) if not isinstance(at, pygit2.Tree) else None
 
 
-def _compare(one: Iterable[pygit2.Object], two: Iterable[pygit2.Object], above: bytes, found: Changes) -> None:
+def _compare(
+    one: Iterable[pygit2.Object], two: Iterable[pygit2.Object], above: bytes, found: Changes
+) -> None:
     before = {(entry.raw_name, entry.id, entry.filemode): entry for entry in one}
     after = {(entry.raw_name, entry.id, entry.filemode): entry for entry in two}
-    sides = [{key[0]: side[key] for key in side.keys() - other.keys()} for side, other in ((before, after), (after, before))]
+    sides = [
+        {key[0]: side[key] for key in side.keys() - other.keys()}
+        for side, other in ((before, after), (after, before))
+    ]
     for name in sides[0].keys() | sides[1].keys():
         old, new = (side.get(name) for side in sides)
         if isinstance(old, pygit2.Tree) or isinstance(new, pygit2.Tree):
@@ -165,7 +189,11 @@ def _compare(one: Iterable[pygit2.Object], two: Iterable[pygit2.Object], above: 
 
 
 def _file(entry: pygit2.Object | None) -> File:
-    return None if entry is None or isinstance(entry, pygit2.Tree) else (str(entry.id), int(entry.filemode))
+    return (
+        None
+        if entry is None or isinstance(entry, pygit2.Tree)
+        else (str(entry.id), int(entry.filemode))
+    )
 
 
 def folders_above(path: str) -> list[str]:
@@ -177,7 +205,12 @@ def folders_above(path: str) -> list[str]:
 def have_clash(one: Changes, two: Changes) -> bool:
     """Tell whether one has a file where the other needs a folder."""
     for here, there in ((one, two), (two, one)):
-        folders = {above for path, (_, new) in here.items() if new is not None for above in folders_above(path)}
+        folders = {
+            above
+            for path, (_, new) in here.items()
+            if new is not None
+            for above in folders_above(path)
+        }
         if any(path in folders and new is not None for path, (_, new) in there.items()):
             return True
     return False

@@ -59,14 +59,30 @@ class Transition:
     """
 
     def __init__(
-        self, repository: ProjectRepository, git_dir: Path, folder: Path, room: Path, *, old: str, new: str, may_be_there: bool = False
+        self,
+        repository: ProjectRepository,
+        git_dir: Path,
+        folder: Path,
+        room: Path,
+        *,
+        old: str,
+        new: str,
+        may_be_there: bool = False,
     ) -> None:
-        self._repository, self._git_dir, self._folder, self._room = repository, git_dir, folder, room
+        self._repository, self._git_dir, self._folder, self._room = (
+            repository,
+            git_dir,
+            folder,
+            room,
+        )
         self._repo = pygit2.Repository(str(git_dir))
         before, self._tree = (self._repo[name].peel(pygit2.Tree) for name in (old, new))
         changed = sorted(by_path.changes(before, self._tree).items())
         self.old, self.new = ({path: sides[at] for path, sides in changed} for at in (0, 1))
-        self._changes = [_Change(str(n), path, _on_disk(self.old[path]), _on_disk(self.new[path])) for n, path in enumerate(self.old)]
+        self._changes = [
+            _Change(str(n), path, _on_disk(self.old[path]), _on_disk(self.new[path]))
+            for n, path in enumerate(self.old)
+        ]
         # Removals first: a file may become a folder, or the other way round.
         self._changes.sort(key=lambda change: (change.new is not None, change.old is None))
         self._may_be_there = may_be_there
@@ -79,10 +95,18 @@ class Transition:
         """Return what stands where a file is to be made: untracked or ignored, a folder that is not empty, a file instead of a folder."""
         found: set[str] = set()
         for path in (
-            change.path for change in self._changes if change.new is not None and change.old is None and not self._is_there(change)
+            change.path
+            for change in self._changes
+            if change.new is not None and change.old is None and not self._is_there(change)
         ):
             above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
-            found.update(at for at in above if os.path.lexists(self._folder / at) and not self._is_folder(at) and not self._goes(at))
+            found.update(
+                at
+                for at in above
+                if os.path.lexists(self._folder / at)
+                and not self._is_folder(at)
+                and not self._goes(at)
+            )
             place = self._folder / path
             if not any(self._goes(at) for at in above) and os.path.lexists(place):
                 found.update([path] if not self._is_folder(path) else self._staying(place))
@@ -106,7 +130,11 @@ class Transition:
         return self.old.get(path) is not None and self.new[path] is None
 
     def _staying(self, folder: Path) -> list[str]:
-        files = [str(Path(at, name).relative_to(self._folder)) for at, _, names in os.walk(folder) for name in names]
+        files = [
+            str(Path(at, name).relative_to(self._folder))
+            for at, _, names in os.walk(folder)
+            for name in names
+        ]
         return [file for file in files if not self._goes(file)]
 
     # going
@@ -125,14 +153,26 @@ class Transition:
         coming = {change.path: change.new for change in self._changes if change.new is not None}
         # First what .gitattributes say, unchanged ones too: libgit2 reads those on the disk, and misses the ones it is just writing.
         attributes = self._attributes(coming)
-        for files in (attributes, {path: file for path, file in coming.items() if path not in attributes}):
+        for files in (
+            attributes,
+            {path: file for path, file in coming.items() if path not in attributes},
+        ):
             repo = pygit2.Repository(str(git_dir))
-            strategy = CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
+            strategy = (
+                CheckoutStrategy.FORCE
+                | CheckoutStrategy.RECREATE_MISSING
+                | CheckoutStrategy.DONT_UPDATE_INDEX
+            )
             repo.checkout_tree(repo[_written(repo, files)], strategy=strategy)
 
     def _attributes(self, coming: dict[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
         folders = {folder for path in coming for folder in PurePosixPath(path).parents}
-        found = {str(folder / ".gitattributes"): by_path.entry_at(self._tree, str(folder / ".gitattributes")) for folder in folders}
+        found = {
+            str(folder / ".gitattributes"): by_path.entry_at(
+                self._tree, str(folder / ".gitattributes")
+            )
+            for folder in folders
+        }
         return {path: file for path, file in found.items() if file is not None}
 
     def go(self) -> str | None:
@@ -141,7 +181,10 @@ class Transition:
         Then `take_back` makes all the others what they were.
         """
         for change in self._changes:
-            if not ((change.old is None or self._move_away(change)) and (change.new is None or self._put(change))):
+            if not (
+                (change.old is None or self._move_away(change))
+                and (change.new is None or self._put(change))
+            ):
                 return change.path
         return None
 
@@ -184,7 +227,11 @@ class Transition:
     def _undo_put(self, change: _Change, back: Path) -> bool:
         """Take what we put away again, unless somebody has changed it since."""
         with self._parent(change.path) as (parent, name):
-            if not os.path.lexists(back) and parent is not None and _is_same(self._room / "new" / change.path, name, parent):
+            if (
+                not os.path.lexists(back)
+                and parent is not None
+                and _is_same(self._room / "new" / change.path, name, parent)
+            ):
                 _moved(name, parent, back)
         if os.path.lexists(back):
             if not self._holds(back, change.path, change.new):
@@ -197,7 +244,9 @@ class Transition:
     def _give_back(self, place: Path, path: str) -> bool:
         """Put what is in the room where it was, if nothing stands there."""
         with self._parent(path, make=True) as (parent, name):
-            if parent is None or not (_is_same(place, name, parent) or _link(place, name, parent, may_move=True)):
+            if parent is None or not (
+                _is_same(place, name, parent) or _link(place, name, parent, may_move=True)
+            ):
                 return False
         if os.path.lexists(place):  # it was not moved
             place.unlink()
@@ -219,7 +268,11 @@ class Transition:
         for change in self._changes:
             for kind, file in (("out", change.old), ("back", change.new)):
                 place = self._room / kind / change.number
-                if change.number not in self._known and os.path.lexists(place) and not self._holds(place, change.path, file):
+                if (
+                    change.number not in self._known
+                    and os.path.lexists(place)
+                    and not self._holds(place, change.path, file)
+                ):
                     found[change.path] = place
         if found:
             self._keep(found, keep, commit)
@@ -235,7 +288,9 @@ class Transition:
             index.add(pygit2.IndexEntry(path, repo.create_blob(content), FileMode(mode)))
         author, committer = repository.signatures(repo)
         message = "changed while what others landed was brought in\n"
-        made = str(repo.create_commit(None, author, committer, message, index.write_tree(repo), [commit]))
+        made = str(
+            repo.create_commit(None, author, committer, message, index.write_tree(repo), [commit])
+        )
         repository.move(f"{keep}-{made[:12]}", None, made)
 
     # looking
@@ -246,10 +301,20 @@ class Transition:
         if file is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             return False
         if stat.S_ISLNK(status.st_mode) or file[1] == FileMode.LINK:
-            return file[1] == FileMode.LINK and stat.S_ISLNK(status.st_mode) and str(pygit2.hash(_read(place)[0])) == file[0]
-        if bool(status.st_mode & stat.S_IXUSR) != (file[1] == FileMode.BLOB_EXECUTABLE) and self._minds_modes():
+            return (
+                file[1] == FileMode.LINK
+                and stat.S_ISLNK(status.st_mode)
+                and str(pygit2.hash(_read(place)[0])) == file[0]
+            )
+        if (
+            bool(status.st_mode & stat.S_IXUSR) != (file[1] == FileMode.BLOB_EXECUTABLE)
+            and self._minds_modes()
+        ):
             return False
-        return not _is_written(place) and file[0] in (self._hash(place, path), str(pygit2.hashfile(str(place))))
+        return not _is_written(place) and file[0] in (
+            self._hash(place, path),
+            str(pygit2.hashfile(str(place))),
+        )
 
     def _minds_modes(self) -> bool:
         try:
@@ -261,7 +326,13 @@ class Transition:
         """Return the object that git would make of it at *path*: line ends and all."""
         found = ffi.new("git_oid *")
         # pygit2's own call takes no names that are not UTF-8.
-        code = C.git_repository_hashfile(found, self._repo._repo, os.fsencode(place), int(ObjectType.BLOB), os.fsencode(path))  # noqa: SLF001
+        code = C.git_repository_hashfile(
+            found,
+            self._repo._repo,
+            os.fsencode(place),
+            int(ObjectType.BLOB),
+            os.fsencode(path),  # noqa: SLF001
+        )
         return bytes(ffi.buffer(found.id)[:]).hex() if code == 0 else ""
 
     @contextmanager
@@ -294,7 +365,10 @@ class Transition:
 
 def room_beside(folder: Path, git_dir: Path, name: str) -> Path:
     """Return a place for files on the way, on the file system of *folder*, and the same each time."""
-    here, there = (next(place for place in (wanted, *wanted.parents) if place.exists()) for wanted in (folder, git_dir))
+    here, there = (
+        next(place for place in (wanted, *wanted.parents) if place.exists())
+        for wanted in (folder, git_dir)
+    )
     if here.stat().st_dev == there.stat().st_dev:
         return git_dir / f"vespera-{name}"
     return folder.parent / f".{folder.name}.vespera-{name}"
@@ -379,7 +453,9 @@ def _is_written(place: Path) -> bool:
         return False
     try:
         if hasattr(fcntl, "F_SETLEASE"):
-            fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)  # ignored by default; the usual one would end the process
+            fcntl.fcntl(
+                handle, fcntl.F_SETSIG, signal.SIGURG
+            )  # ignored by default; the usual one would end the process
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as exc:
@@ -393,7 +469,10 @@ def _read(place: Path) -> tuple[bytes, int]:
     status = place.lstat()
     if stat.S_ISLNK(status.st_mode):
         return os.fsencode(place.readlink()), FileMode.LINK
-    return place.read_bytes(), FileMode.BLOB_EXECUTABLE if status.st_mode & stat.S_IXUSR else FileMode.BLOB
+    return (
+        place.read_bytes(),
+        FileMode.BLOB_EXECUTABLE if status.st_mode & stat.S_IXUSR else FileMode.BLOB,
+    )
 
 
 def shown(path: str) -> str:

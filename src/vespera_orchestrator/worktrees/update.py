@@ -33,7 +33,9 @@ class _Journal:
     mark: str | None
 
 
-def bring(repository: ProjectRepository, worktree: Worktree, old: str, new: str, then: Callable[[], None]) -> list[str]:
+def bring(
+    repository: ProjectRepository, worktree: Worktree, old: str, new: str, then: Callable[[], None]
+) -> list[str]:
     """Make the files of *worktree*, which are those of *old*, the ones of *new*, as far as they differ. Under the worktree's lock.
 
     Args:
@@ -80,15 +82,21 @@ def settle(repository: ProjectRepository, worktree: Worktree) -> str | None:
         if not room.exists():
             return None
         try:
-            journal = converter().structure(json.loads(room.joinpath(_JOURNAL).read_text("utf-8")), _Journal)
+            journal = converter().structure(
+                json.loads(room.joinpath(_JOURNAL).read_text("utf-8")), _Journal
+            )
         except FileNotFoundError:  # killed before it began, or after it had ended
             shutil.rmtree(room)
             return None
         done = repository.tip(LANDED + worktree.name) != journal.mark
-        return _finish(worktree, _transition(repository, worktree, room, journal), journal, done=done)
+        return _finish(
+            worktree, _transition(repository, worktree, room, journal), journal, done=done
+        )
 
 
-def _finish(worktree: Worktree, going: transition.Transition, journal: _Journal, *, done: bool) -> str | None:
+def _finish(
+    worktree: Worktree, going: transition.Transition, journal: _Journal, *, done: bool
+) -> str | None:
     said = None
     if not done and Path(worktree.path).is_dir():
         left = going.take_back()
@@ -100,10 +108,22 @@ def _finish(worktree: Worktree, going: transition.Transition, journal: _Journal,
 
 
 def _room(repository: ProjectRepository, worktree: Worktree) -> Path:
-    return transition.room_beside(Path(worktree.path), repository.admin(worktree.name), "catching-up")
+    return transition.room_beside(
+        Path(worktree.path), repository.admin(worktree.name), "catching-up"
+    )
 
 
-def _transition(repository: ProjectRepository, worktree: Worktree, room: Path, journal: _Journal) -> transition.Transition:
+def _transition(
+    repository: ProjectRepository, worktree: Worktree, room: Path, journal: _Journal
+) -> transition.Transition:
     # Its line ends and modes are judged with what the snapshots know of the files.
     saved = repository.admin(worktree.name) / "vespera"
-    return transition.Transition(repository, saved, Path(worktree.path), room, old=journal.old, new=journal.new, may_be_there=True)
+    return transition.Transition(
+        repository,
+        saved,
+        Path(worktree.path),
+        room,
+        old=journal.old,
+        new=journal.new,
+        may_be_there=True,
+    )

@@ -89,7 +89,13 @@ def suffix_of(media_type: str) -> str:
     import mimetypes
 
     ours = {known: suffix for suffix, known in reversed(_MEDIA_TYPES.items())}
-    ours |= {"text/markdown": ".md", "text/x-python": ".py", "text/plain": ".txt", "text/html": ".html", "image/jpeg": ".jpg"}
+    ours |= {
+        "text/markdown": ".md",
+        "text/x-python": ".py",
+        "text/plain": ".txt",
+        "text/html": ".html",
+        "image/jpeg": ".jpg",
+    }
     return ours.get(media_type) or mimetypes.MimeTypes().guess_extension(media_type) or ".bin"
 
 
@@ -109,11 +115,18 @@ def locate(path: str | os.PathLike[str], root: Path) -> tuple[Path, str]:
     try:
         place = Path(os.path.normpath(root / path))
         # A folder can be reached by two names, e.g. /tmp and /private/tmp.
-        inside = next((place.relative_to(top) for top in (root, root.resolve()) if place.is_relative_to(top)), None)
+        inside = next(
+            (place.relative_to(top) for top in (root, root.resolve()) if place.is_relative_to(top)),
+            None,
+        )
     except (ValueError, OSError, TypeError) as exc:
         raise SourceFileNotFoundError(str(path), str(root), str(exc)) from exc
     if inside is None and not Path(path).is_absolute():
-        raise SourceFileNotFoundError(os.fspath(path), str(root), "it leads out of that folder; give the absolute path if you mean it")
+        raise SourceFileNotFoundError(
+            os.fspath(path),
+            str(root),
+            "it leads out of that folder; give the absolute path if you mean it",
+        )
     return place, (inside or place).as_posix()
 
 
@@ -146,7 +159,11 @@ class _Steady:
     def read(self, size: int) -> bytes:
         try:
             piece = os.read(self._handle, size if self._left is None else min(size, self._left))
-            if not piece and self._look()[: 2 if self._before[0] else 1] != self._before[: 2 if self._before[0] else 1]:
+            if (
+                not piece
+                and self._look()[: 2 if self._before[0] else 1]
+                != self._before[: 2 if self._before[0] else 1]
+            ):
                 raise _ChangedError
         except OSError as exc:
             raise self._complain(exc) from exc
@@ -157,7 +174,12 @@ class _Steady:
         return piece
 
 
-def take_in(path: str | os.PathLike[str], place: Path, root: Path, put: Callable[[IO[bytes]], tuple[str, int]]) -> tuple[str, int, str]:
+def take_in(
+    path: str | os.PathLike[str],
+    place: Path,
+    root: Path,
+    put: Callable[[IO[bytes]], tuple[str, int]],
+) -> tuple[str, int, str]:
     """Give the file to *put*, as it is at one moment, read once; return digest, size and media type.
 
     A file that changes while it is read is read again, three times at most; what was read in vain is not stored.
@@ -172,16 +194,27 @@ def take_in(path: str | os.PathLike[str], place: Path, root: Path, put: Callable
                 return *put(cast("IO[bytes]", file)), kind
             except _ChangedError:
                 continue
-    raise SourceFileNotFoundError(os.fspath(path), str(root), "it is being written to; let the writer finish, or give a copy")
+    raise SourceFileNotFoundError(
+        os.fspath(path), str(root), "it is being written to; let the writer finish, or give a copy"
+    )
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], place: Path, root: Path) -> Iterator[_Steady]:
     def complain(exc: Exception) -> SourceFileNotFoundError:
-        reason = "it is not there" if isinstance(exc, FileNotFoundError) else getattr(exc, "strerror", None) or str(exc)
+        reason = (
+            "it is not there"
+            if isinstance(exc, FileNotFoundError)
+            else getattr(exc, "strerror", None) or str(exc)
+        )
         return SourceFileNotFoundError(os.fspath(path), str(root), reason)
 
-    how: Any = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    how: Any = (
+        os.O_RDONLY
+        | getattr(os, "O_BINARY", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_NOCTTY", 0)
+    )
     try:
         # Looked at before it is opened, because opening a device may do something; and again after, for what was put in its place.
         _require_regular(place.stat(), path, root)
@@ -197,4 +230,6 @@ def _opened(path: str | os.PathLike[str], place: Path, root: Path) -> Iterator[_
 
 def _require_regular(found: os.stat_result, path: str | os.PathLike[str], root: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise SourceFileNotFoundError(os.fspath(path), str(root), "it is a folder, a pipe or a device; name regular files")
+        raise SourceFileNotFoundError(
+            os.fspath(path), str(root), "it is a folder, a pipe or a device; name regular files"
+        )

@@ -186,7 +186,9 @@ class FolderContent:
             with file:
                 content = file.read()
         if hashlib.sha256(content).hexdigest() != digest:
-            raise CorruptContentError(digest, place, f"its {len(content)} bytes are not those that were saved")
+            raise CorruptContentError(
+                digest, place, f"its {len(content)} bytes are not those that were saved"
+            )
         return content
 
     @contextmanager
@@ -224,7 +226,9 @@ class FolderContent:
         raise CorruptContentError(digest, kinds[0][0], "the file is missing")
 
     def _checked(self, place: str, digest: str, *, packed: bool) -> IO[bytes]:
-        return packing.checked(builtins.open(place, "rb", buffering=0), packed=packed, digest=digest, place=place)
+        return packing.checked(
+            builtins.open(place, "rb", buffering=0), packed=packed, digest=digest, place=place
+        )
 
     def _place(self, digest: str, *, packed: bool) -> str:
         packing.check_digest(digest)
@@ -237,7 +241,13 @@ class FolderContent:
 
     # taking away
 
-    def collect(self, referenced: Callable[[], Container[str]], *, older_than_s: float, dry_run: bool = False) -> Collected:
+    def collect(
+        self,
+        referenced: Callable[[], Container[str]],
+        *,
+        older_than_s: float,
+        dry_run: bool = False,
+    ) -> Collected:
         """Take away contents that nothing refers to, and what killed writers left behind.
 
         Safe beside writers. A content counts as young when it was written, or put again, less than *older_than_s* ago by the file
@@ -256,7 +266,10 @@ class FolderContent:
                 return Collected(0, 0, 0, 0, dry_run)
             limit_ns = self._now_ns() - int(older_than_s * 1e9)
             in_use = referenced()
-            leftovers = [*self._put_back(in_use, limit_ns, dry_run=dry_run), *self._clear_temporary(limit_ns, dry_run=dry_run)]
+            leftovers = [
+                *self._put_back(in_use, limit_ns, dry_run=dry_run),
+                *self._clear_temporary(limit_ns, dry_run=dry_run),
+            ]
             sizes, kept = [], 0
             for place, digest in self._stored():
                 if digest in in_use:
@@ -353,7 +366,9 @@ def _sync_folder(folder: str) -> None:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:
-        if os.name == "nt":  # Windows opens no folders; its file systems keep names in order by themselves
+        if (
+            os.name == "nt"
+        ):  # Windows opens no folders; its file systems keep names in order by themselves
             return
         raise
     try:
@@ -389,4 +404,6 @@ def open_content(address: str | None, folder: Path) -> ContentStore:
 
         return ObjectContent(address)
     known = ", ".join(f"{name}://" for name in ("file", *_OBJECT_STORES))
-    raise InvalidInputError("content", f"{address!r} is no address of a content store; known are {known}")
+    raise InvalidInputError(
+        "content", f"{address!r} is no address of a content store; known are {known}"
+    )

@@ -122,16 +122,26 @@ class ObjectContent:
         self._announced: set[str] = set()
         self._damaged: set[str] = set()
         """Digests of what was read and was not what it should be; the next put does not trust it."""
-        self._store = self._connect(config or {}, {**_CLIENT, **(client_options or {})}, retry_config)
+        self._store = self._connect(
+            config or {}, {**_CLIENT, **(client_options or {})}, retry_config
+        )
 
-    def _connect(self, config: Mapping[str, Any], client: Mapping[str, Any], retry: Mapping[str, Any] | None) -> Any:
-        patience = {"max_retries": _RETRIES, "retry_timeout": _PATIENCE} if retry is None else dict(retry)
+    def _connect(
+        self, config: Mapping[str, Any], client: Mapping[str, Any], retry: Mapping[str, Any] | None
+    ) -> Any:
+        patience = (
+            {"max_retries": _RETRIES, "retry_timeout": _PATIENCE} if retry is None else dict(retry)
+        )
         try:
             if self.url.startswith("memory:"):
                 return self._obstore.store.MemoryStore()
-            return self._obstore.store.from_url(self.url, config=dict(config), client_options=dict(client), retry_config=patience)
+            return self._obstore.store.from_url(
+                self.url, config=dict(config), client_options=dict(client), retry_config=patience
+            )
         except (self._obstore.exceptions.BaseError, ValueError, TypeError) as exc:
-            raise InvalidInputError("content", f"{self.url!r} cannot be opened: {_said(exc)}") from exc
+            raise InvalidInputError(
+                "content", f"{self.url!r} cannot be opened: {_said(exc)}"
+            ) from exc
 
     def used_by(self, identity: str) -> None:
         """Tell for which store (`contracts.Store.identity`) things are put. Its name goes there with the first put, not before."""
@@ -165,11 +175,17 @@ class ObjectContent:
         number = self._unmarked(digest, 0)
         while True:
             key = _key(digest, number, packed=packed)
-            if size < _TRUSTED_FROM_BYTES or digest in self._damaged or not self._has(key, spool, size):
+            if (
+                size < _TRUSTED_FROM_BYTES
+                or digest in self._damaged
+                or not self._has(key, spool, size)
+            ):
                 spool.seek(0)
                 with self._translating():
                     body = spool if size > _AT_ONCE_BYTES else spool.read()
-                    self._obstore.put(self._store, key, body, chunk_size=_AT_ONCE_BYTES, max_concurrency=2)
+                    self._obstore.put(
+                        self._store, key, body, chunk_size=_AT_ONCE_BYTES, max_concurrency=2
+                    )
             # What goes up in parts may take longer than any grace time; everything else has minutes.
             still = self._unmarked(digest, number) if size > _AT_ONCE_BYTES else number
             if still == number:
@@ -179,14 +195,20 @@ class ObjectContent:
         if number:
             # Readers would find these first, and they may be damaged. Where it does not succeed they are collected some day.
             with suppress(StoreError):
-                self._delete(_key(digest, n, packed=form) for n in range(number) for form in (False, True))
+                self._delete(
+                    _key(digest, n, packed=form) for n in range(number) for form in (False, True)
+                )
 
     def _unmarked(self, digest: str, number: int) -> int:
         """Return the number of the first copy that has no mark, from this one on. One request, or two where a mark is found."""
         if not self._marked(digest, number):
             return number
         with self._translating():
-            listed = [about["path"] for some in self._obstore.list(self._store, f"condemned/{digest}") for about in some]
+            listed = [
+                about["path"]
+                for some in self._obstore.list(self._store, f"condemned/{digest}")
+                for about in some
+            ]
         return 1 + max(int(path.rpartition("/")[2]) for path in listed)
 
     def _marked(self, digest: str, number: int) -> bool:
@@ -217,7 +239,9 @@ class ObjectContent:
         answer, key, packed = self._get(digest)
         received = io.BufferedReader(_Received(self, answer), packing.PIECE_BYTES)
         try:
-            with packing.checked(received, packed=packed, digest=digest, place=self._named(key)) as stream:
+            with packing.checked(
+                received, packed=packed, digest=digest, place=self._named(key)
+            ) as stream:
                 yield stream
         except CorruptContentError:
             self._damaged.add(digest)
@@ -239,11 +263,17 @@ class ObjectContent:
     def _get(self, digest: str) -> tuple[Any, str, bool]:
         tried, number = -1, 0
         while tried != number:
-            for key, packed in ((_key(digest, n, packed=form), form) for n in range(number, tried, -1) for form in (False, True)):
+            for key, packed in (
+                (_key(digest, n, packed=form), form)
+                for n in range(number, tried, -1)
+                for form in (False, True)
+            ):
                 with suppress(FileNotFoundError), self._translating():
                     return self._obstore.get(self._store, key), key, packed
             tried, number = number, self._unmarked(digest, number)
-        raise CorruptContentError(digest, self._named(_key(digest, 0, packed=False)), "the object is missing")
+        raise CorruptContentError(
+            digest, self._named(_key(digest, 0, packed=False)), "the object is missing"
+        )
 
     # taking away
 
@@ -290,7 +320,9 @@ class ObjectContent:
         gone = {digest for _, digest, _ in going}
         marked = set(condemned.values())
         size = sum(size for _, _, size in going)
-        return Collected(len(gone), size, 0, len(young - gone - marked), dry_run, len(marked - gone))
+        return Collected(
+            len(gone), size, 0, len(young - gone - marked), dry_run, len(marked - gone)
+        )
 
     def _now(self, *, dry_run: bool) -> datetime:
         if dry_run:
@@ -318,7 +350,10 @@ class ObjectContent:
     def _require_alone(self, found: _Survey, user: str) -> None:
         others = sorted(found.users - {user})
         if others:
-            named = "; ".join(f"{self._named('users/' + other)}: {self._introduced(other)}" for other in others[:_MOST_NAMED])
+            named = "; ".join(
+                f"{self._named('users/' + other)}: {self._introduced(other)}"
+                for other in others[:_MOST_NAMED]
+            )
             raise InvalidInputError(
                 "sole_user",
                 f"other stores put their contents there too, and what they alone refer to would be lost ({named}); "
@@ -334,7 +369,9 @@ class ObjectContent:
     def _introduced(self, user: str) -> str:
         try:
             with self._translating():
-                return bytes(self._obstore.get(self._store, f"users/{user}").bytes()).decode("utf-8", "replace")[:200]
+                return bytes(self._obstore.get(self._store, f"users/{user}").bytes()).decode(
+                    "utf-8", "replace"
+                )[:200]
         except FileNotFoundError:
             return "gone"
 
@@ -363,13 +400,22 @@ class ObjectContent:
     def _translating(self) -> Iterator[None]:
         """Let `FileNotFoundError` of a key out, and nothing else that is not ours."""
         if os.getpid() != self._process:
-            raise ContentAccessError(self.url, "this process was forked from one that had it open", "start processes by spawning them")
+            raise ContentAccessError(
+                self.url,
+                "this process was forked from one that had it open",
+                "start processes by spawning them",
+            )
         known = self._obstore.exceptions
         try:
             yield
         except FileNotFoundError as exc:
-            if any(word in str(exc) for word in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")):
-                raise ContentAccessError(self.url, "there is no such bucket", "create it, or correct the address") from exc
+            if any(
+                word in str(exc)
+                for word in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
+            ):
+                raise ContentAccessError(
+                    self.url, "there is no such bucket", "create it, or correct the address"
+                ) from exc
             raise
         except (known.PermissionDeniedError, known.UnauthenticatedError, PermissionError) as exc:
             raise ContentAccessError(
@@ -412,7 +458,9 @@ def _obstore() -> Any:
         import obstore.store
     except ImportError as exc:
         raise MissingDependencyError(
-            "content in an object store", "obstore", "python -m pip install 'vespera-orchestrator[objects]'"
+            "content in an object store",
+            "obstore",
+            "python -m pip install 'vespera-orchestrator[objects]'",
         ) from exc
     return obstore
 
@@ -433,7 +481,10 @@ def _digest(identity: str) -> str:
 def _e_tag(spool: IO[bytes]) -> str:
     """Return the e-tag that S3 gives to what is sent as `ObjectContent` sends it: the MD5 of it, or of the MD5 of its parts."""
     spool.seek(0)
-    parts = [hashlib.md5(part, usedforsecurity=False) for part in iter(lambda: spool.read(_AT_ONCE_BYTES), b"")]
+    parts = [
+        hashlib.md5(part, usedforsecurity=False)
+        for part in iter(lambda: spool.read(_AT_ONCE_BYTES), b"")
+    ]
     if len(parts) == 1:
         return parts[0].hexdigest()
     return f"{hashlib.md5(b''.join(part.digest() for part in parts), usedforsecurity=False).hexdigest()}-{len(parts)}"

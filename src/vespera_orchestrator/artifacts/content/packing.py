@@ -43,7 +43,9 @@ def check_digest(digest: str) -> None:
         InvalidInputError: It is none.
     """
     if _DIGEST.fullmatch(digest) is None:
-        raise InvalidInputError("digest", f"{digest!r} is no SHA-256 digest: 64 characters of 0-9a-f")
+        raise InvalidInputError(
+            "digest", f"{digest!r} is no SHA-256 digest: 64 characters of 0-9a-f"
+        )
 
 
 def zstd() -> Any:
@@ -98,7 +100,9 @@ def _next_of(stream: IO[bytes], size: int) -> bytes:
     except OSError as exc:
         raise InvalidInputError("content", f"the stream cannot be read: {exc}") from exc
     if not isinstance(piece, bytes | bytearray | memoryview):
-        raise InvalidInputError("content", f"the stream gives {type(piece).__name__}; open it in binary mode")
+        raise InvalidInputError(
+            "content", f"the stream gives {type(piece).__name__}; open it in binary mode"
+        )
     return bytes(piece)
 
 
@@ -168,11 +172,15 @@ class CheckedStream(io.RawIOBase):
         try:
             piece = self._plain.read(len(buffer))
         except self._broken as exc:
-            raise CorruptContentError(self._digest, self._place, f"its frame is damaged ({exc})") from exc
+            raise CorruptContentError(
+                self._digest, self._place, f"its frame is damaged ({exc})"
+            ) from exc
         except OSError as exc:
             raise translate_os_error(exc, Path(self._place)) from exc
         if not piece and len(buffer) and self._found.hexdigest() != self._digest:
-            raise CorruptContentError(self._digest, self._place, f"its {self._size} bytes are not those that were saved")
+            raise CorruptContentError(
+                self._digest, self._place, f"its {self._size} bytes are not those that were saved"
+            )
         self._found.update(piece)
         self._size += len(piece)
         buffer[: len(piece)] = piece
@@ -195,7 +203,9 @@ class CheckedStream(io.RawIOBase):
 
 def checked(source: IO[bytes], *, packed: bool, digest: str, place: str) -> IO[bytes]:
     """Return a buffered `CheckedStream`."""
-    return io.BufferedReader(CheckedStream(source, packed=packed, digest=digest, place=place), PIECE_BYTES)
+    return io.BufferedReader(
+        CheckedStream(source, packed=packed, digest=digest, place=place), PIECE_BYTES
+    )
 
 
 def drain(stream: IO[bytes]) -> None:

@@ -61,7 +61,10 @@ def choose(wanted: str | Embedder | None) -> Embedder | None:
 
 def _checked(given: object) -> Embedder:
     if not isinstance(given, Embedder):
-        raise InvalidInputError("embedder", f"{given!r} lacks what contracts.Embedder asks for: identity, dimensions, passages(), query()")
+        raise InvalidInputError(
+            "embedder",
+            f"{given!r} lacks what contracts.Embedder asks for: identity, dimensions, passages(), query()",
+        )
     return given
 
 
@@ -88,7 +91,10 @@ class StaticEmbedder:
     @classmethod
     def find(cls) -> StaticEmbedder | None:
         """Return the model where it is installed with all it needs, without loading anything."""
-        if any(find_spec(name) is None for name in ("numpy", "tokenizers", "safetensors")) or (spec := find_spec(STATIC)) is None:
+        if (
+            any(find_spec(name) is None for name in ("numpy", "tokenizers", "safetensors"))
+            or (spec := find_spec(STATIC)) is None
+        ):
             return None
         found = (cls(Path(place)) for place in spec.submodule_search_locations or ())
         return next((model for model in found if model.is_whole()), None)
@@ -146,7 +152,9 @@ class StaticEmbedder:
             matrix = load_file(self._weights)["embedding.weight"].astype(np.float32)
         except Exception as exc:
             # tokenizers raises Exception itself
-            raise EmbedderError("load the static model", str(exc), f"install it anew: {INSTALL_STATIC}") from exc
+            raise EmbedderError(
+                "load the static model", str(exc), f"install it anew: {INSTALL_STATIC}"
+            ) from exc
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return matrix, tokenizer
@@ -206,12 +214,16 @@ class RegistryEmbedder:
             return getattr(self._made(), what)(*given)
         except ImportError as exc:
             package = str(exc).removeprefix("Please install ").partition("\n")[0]
-            raise MissingDependencyError(f"the embedder {self._name!r}", package, f"pip install {package}") from exc
+            raise MissingDependencyError(
+                f"the embedder {self._name!r}", package, f"pip install {package}"
+            ) from exc
         except (EmbedderError, InvalidInputError):
             raise
         except Exception as exc:
             remedy = "see that it can be reached; mode='text' searches without it"
-            raise EmbedderError("embed", f"{self.identity} said: {type(exc).__name__}: {exc}"[:300], remedy) from exc
+            raise EmbedderError(
+                "embed", f"{self.identity} said: {type(exc).__name__}: {exc}"[:300], remedy
+            ) from exc
 
     def _made(self) -> Any:
         if self._function is None:
@@ -222,8 +234,13 @@ class RegistryEmbedder:
 
             known = get_registry()._functions  # noqa: SLF001 - there is no other way to list them
             if self._name not in known:
-                raise InvalidInputError("embedder", f"{self._name!r} is none of {', '.join([AUTO, NONE, STATIC, *sorted(known)])}")
-            self._function = known[self._name].create(**({} if self._model is None else {"name": self._model}))
+                raise InvalidInputError(
+                    "embedder",
+                    f"{self._name!r} is none of {', '.join([AUTO, NONE, STATIC, *sorted(known)])}",
+                )
+            self._function = known[self._name].create(
+                **({} if self._model is None else {"name": self._model})
+            )
         return self._function
 
 
@@ -252,7 +269,11 @@ def dimensions(embedder: Embedder) -> int:
     """Return how long its vectors are. Errors as for `embed`."""
     found: int = _called(embedder, lambda: embedder.dimensions)
     if type(found) is not int or found < 1:
-        raise EmbedderError("embed", f"{embedder.identity} says that its vectors have {found!r} dimensions", "correct the embedder")
+        raise EmbedderError(
+            "embed",
+            f"{embedder.identity} says that its vectors have {found!r} dimensions",
+            "correct the embedder",
+        )
     return found
 
 
@@ -266,7 +287,11 @@ def _called(embedder: Embedder, what: Callable[[], Any]) -> Any:
     except (EmbedderError, InvalidInputError, MissingDependencyError):
         raise
     except Exception as exc:
-        raise EmbedderError("embed", f"{embedder.identity} raised {type(exc).__name__}: {exc}"[:300], "mode='text' does without") from exc
+        raise EmbedderError(
+            "embed",
+            f"{embedder.identity} raised {type(exc).__name__}: {exc}"[:300],
+            "mode='text' does without",
+        ) from exc
 
 
 def _array(embedder: Embedder, given: Any, count: int) -> Any:
@@ -276,7 +301,9 @@ def _array(embedder: Embedder, given: Any, count: int) -> Any:
     try:
         vectors = np.asarray([empty if vector is None else vector for vector in given], np.float32)
     except (TypeError, ValueError) as exc:
-        raise EmbedderError("embed", f"{embedder.identity} gave no vectors: {exc}", "mode='text' does without") from exc
+        raise EmbedderError(
+            "embed", f"{embedder.identity} gave no vectors: {exc}", "mode='text' does without"
+        ) from exc
     if vectors.shape != (count, embedder.dimensions) or not np.isfinite(vectors).all():
         what = f"{embedder.identity} gave {vectors.shape} instead of {(count, embedder.dimensions)}, or numbers that are not finite"
         raise EmbedderError("embed", what, "correct the embedder; mode='text' does without")

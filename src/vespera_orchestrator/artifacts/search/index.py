@@ -203,7 +203,11 @@ class ArtifactIndex:
         state = self._state()
         if state is None:
             return self._nothing_after(0)
-        return self._same_log(state) and self._nothing_after(state.cursor) and not self._vectors_due(state)
+        return (
+            self._same_log(state)
+            and self._nothing_after(state.cursor)
+            and not self._vectors_due(state)
+        )
 
     def _nothing_after(self, cursor: int) -> bool:
         return not self._scope.store.events(cursor, kinds=_KINDS, limit=1)
@@ -242,7 +246,9 @@ class ArtifactIndex:
             vectors = self._vectors(state, rows)
             table.replace(artifacts, rows, vectors, state.epoch)
             bare = state.bare or (bool(state.dimensions and rows) and vectors is None)
-            state = attrs.evolve(state, cursor=last.seq, stamp=_stamp(last), version=table.version, bare=bare)
+            state = attrs.evolve(
+                state, cursor=last.seq, stamp=_stamp(last), version=table.version, bare=bare
+            )
             if publish:
                 self._publish(state)
             count += len({entry["artifact_id"] for entry in rows})
@@ -289,9 +295,17 @@ class ArtifactIndex:
         refuse_after_fork()
         state = self._state()
         count = self._table(state).size().passages if state is not None else 0
-        behind = len(self._scope.store.events(state.cursor if state else 0, kinds=_KINDS, limit=None))
-        usable = state is not None and self.embedder is not None and self.embedder.identity == state.embedder
-        return IndexStatus(count, behind, state.embedder if state and usable else None, self._note(state))
+        behind = len(
+            self._scope.store.events(state.cursor if state else 0, kinds=_KINDS, limit=None)
+        )
+        usable = (
+            state is not None
+            and self.embedder is not None
+            and self.embedder.identity == state.embedder
+        )
+        return IndexStatus(
+            count, behind, state.embedder if state and usable else None, self._note(state)
+        )
 
     def _note(self, state: _State | None) -> str:
         if self.embedder is None:
@@ -299,7 +313,11 @@ class ArtifactIndex:
             return "vectors are switched off" if off else f"for vectors: {embedders.INSTALL_STATIC}"
         if state is not None and self.embedder.identity != state.embedder:
             return f"the next search makes the vectors of {self.embedder.identity}"
-        return "some vectors could not be made and are tried again" if state is not None and state.bare else ""
+        return (
+            "some vectors could not be made and are tried again"
+            if state is not None and state.bare
+            else ""
+        )
 
     def verify(self) -> list[str]:
         """Return a sentence for each way in which the index is not what the artifacts make it; none when there is no index yet.
@@ -311,19 +329,45 @@ class ArtifactIndex:
         if state is None:
             return []
         found = self._table(state).artifact_ids()
-        later = {str(event.data["artifact"]) for event in self._scope.store.events(state.cursor, kinds=_KINDS, limit=None)}
-        known = {artifact.id: artifact for artifact in self._scope.store.artifacts(include_superseded=True) if artifact.id not in later}
-        superseding = {artifact.supersedes_id for artifact in map(self._scope.store.find_artifact, later) if artifact is not None}
-        problems = [f"passages of {name}, which there is no artifact of" for name in found if name not in known and name not in later]
+        later = {
+            str(event.data["artifact"])
+            for event in self._scope.store.events(state.cursor, kinds=_KINDS, limit=None)
+        }
+        known = {
+            artifact.id: artifact
+            for artifact in self._scope.store.artifacts(include_superseded=True)
+            if artifact.id not in later
+        }
+        superseding = {
+            artifact.supersedes_id
+            for artifact in map(self._scope.store.find_artifact, later)
+            if artifact is not None
+        }
+        problems = [
+            f"passages of {name}, which there is no artifact of"
+            for name in found
+            if name not in known and name not in later
+        ]
         for artifact in known.values():
             there = found.get(artifact.id)
             if there is None and self._rows(artifact):
                 problems.append(f"no passage of artifact {artifact.id} {artifact.title!r}")
             elif there is not None and there[0] != there[1]:
-                problems.append(f"{there[0]} of {there[1]} passages of artifact {artifact.id} {artifact.title!r}")
-            elif there is not None and there[2] != artifact.superseded and artifact.id not in superseding:
-                problems.append(f"artifact {artifact.id} {artifact.title!r} is superseded in one place and not in the other")
-        return [f"search index: {problem}; orch.artifacts.rebuild_index() makes it anew" for problem in problems]
+                problems.append(
+                    f"{there[0]} of {there[1]} passages of artifact {artifact.id} {artifact.title!r}"
+                )
+            elif (
+                there is not None
+                and there[2] != artifact.superseded
+                and artifact.id not in superseding
+            ):
+                problems.append(
+                    f"artifact {artifact.id} {artifact.title!r} is superseded in one place and not in the other"
+                )
+        return [
+            f"search index: {problem}; orch.artifacts.rebuild_index() makes it anew"
+            for problem in problems
+        ]
 
     # vectors
 
@@ -351,7 +395,11 @@ class ArtifactIndex:
 
     def _reachable(self, state: _State) -> bool:
         """Tell whether vectors of this index can be made here, as far as is known."""
-        return self.embedder is not None and self.embedder.identity == state.embedder and time.monotonic() >= self._rest_until
+        return (
+            self.embedder is not None
+            and self.embedder.identity == state.embedder
+            and time.monotonic() >= self._rest_until
+        )
 
     def _dimensions(self) -> int:
         """Return how long the vectors are; 0 without an embedder, or while it cannot be reached."""
@@ -372,7 +420,9 @@ class ArtifactIndex:
         if not rows or self.embedder is None or not self._reachable(state):
             return None
         try:
-            return embedders.embed(self.embedder, [f"{entry['title']}\n{_passage_of(entry)}" for entry in rows])
+            return embedders.embed(
+                self.embedder, [f"{entry['title']}\n{_passage_of(entry)}" for entry in rows]
+            )
         except EmbedderError as exc:
             self._rest(exc)
             return None
@@ -392,11 +442,20 @@ class ArtifactIndex:
 
     def _needed(self, state: _State) -> Embedder:
         if self.embedder is None and self._scope.embedder == embedders.NONE:
-            raise InvalidInputError("mode", "'vector' needs an embedder, and it is switched off: open with embedder='auto'")
+            raise InvalidInputError(
+                "mode",
+                "'vector' needs an embedder, and it is switched off: open with embedder='auto'",
+            )
         if self.embedder is None:
-            raise MissingDependencyError("searching by vectors", embedders.STATIC, embedders.INSTALL_STATIC)
+            raise MissingDependencyError(
+                "searching by vectors", embedders.STATIC, embedders.INSTALL_STATIC
+            )
         if self.embedder.identity != state.embedder:
-            raise EmbedderError("search by vectors", f"there are none of {self.embedder.identity} yet", "call again in a moment")
+            raise EmbedderError(
+                "search by vectors",
+                f"there are none of {self.embedder.identity} yet",
+                "call again in a moment",
+            )
         return self.embedder
 
     def _filled(self, state: _State) -> _State:
@@ -429,7 +488,8 @@ class ArtifactIndex:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if state is None or any(
-            type(getattr(state, field.name)) is not type(getattr(_BLANK, field.name)) for field in attrs.fields(_State)
+            type(getattr(state, field.name)) is not type(getattr(_BLANK, field.name))
+            for field in attrs.fields(_State)
         ):
             return None
         # Nothing but a name that we made may be joined to a path.
@@ -473,7 +533,10 @@ class ArtifactIndex:
 
     def _table(self, state: _State) -> Table:
         if self._open is None or self._open[0] != state.generation:
-            self._open = state.generation, Table.open(self._folder / state.generation, state.dimensions)
+            self._open = (
+                state.generation,
+                Table.open(self._folder / state.generation, state.dimensions),
+            )
         return self._open[1]
 
     @contextmanager
@@ -498,7 +561,9 @@ class ArtifactIndex:
 
     # searching
 
-    def search(self, query: str, wanted: Wanted, *, wait_s: float, mode: Mode | None = None) -> Answer:
+    def search(
+        self, query: str, wanted: Wanted, *, wait_s: float, mode: Mode | None = None
+    ) -> Answer:
         """Find artifacts, the best first, each with its best passage.
 
         The index is brought up to date first. While another process does that, it is searched as it is after *wait_s* seconds; the
@@ -526,7 +591,12 @@ class ArtifactIndex:
             raise
         except ArtifactIndexError:
             # Damaged; or another process made it anew while we read, and then there is nothing to rebuild.
-            if self.rebuild(wait_s=max(wait_s, _PATIENCE_S), instead_of=state.generation if state else None) is None:
+            if (
+                self.rebuild(
+                    wait_s=max(wait_s, _PATIENCE_S), instead_of=state.generation if state else None
+                )
+                is None
+            ):
                 raise
             return self._search(query, wanted, mode)
         if mode != "vector":
@@ -543,13 +613,19 @@ class ArtifactIndex:
                 self._size = (state.generation, state.version, self._table(state).size())
             size = self._size[2]
             self._lost_s += size.unindexed * _WAITING_S
-            if not size.unindexed or self._lost_s < _TAKING_IN_LEAST_S + size.passages * _TAKING_IN_S:
+            if (
+                not size.unindexed
+                or self._lost_s < _TAKING_IN_LEAST_S + size.passages * _TAKING_IN_S
+            ):
                 return
             self._lost_s = 0.0
             with self._writing(0.0) as mine:
                 if mine and self._state() == state:
                     self._publish(_tidied(self._table(state), state))
-        except (ArtifactIndexError, ReadOnlyError) as exc:  # the answer is there; what waits is found all the same
+        except (
+            ArtifactIndexError,
+            ReadOnlyError,
+        ) as exc:  # the answer is there; what waits is found all the same
             log.info("passages that wait could not be taken into the indices: %s", exc)
 
     def _search(self, query: str, wanted: Wanted, mode: Mode | None) -> Answer:
@@ -557,7 +633,11 @@ class ArtifactIndex:
         if state is None and self._nothing_after(0):
             return Answer((), mode or "text")
         if state is None:
-            raise ArtifactIndexError("search it", "there is none yet, and another process is busy making it", "call again in a moment")
+            raise ArtifactIndexError(
+                "search it",
+                "there is none yet, and another process is busy making it",
+                "call again in a moment",
+            )
         table, vector = self._table(state), self._query_vector(state, query, mode)
         words = None if mode == "vector" else passages.searchable(query)
         text, near = _widely(table, words, vector, wanted)
@@ -569,16 +649,24 @@ class ArtifactIndex:
         if mode == "vector":
             return Answer(tuple(ranking.rank_near(near)), mode)
         least = getattr(self.embedder, "least_cosine", None)
-        return Answer(tuple(ranking.rank(query, text, near, vector=vector, least_cosine=least)), "text" if vector is None else "hybrid")
+        return Answer(
+            tuple(ranking.rank(query, text, near, vector=vector, least_cosine=least)),
+            "text" if vector is None else "hybrid",
+        )
 
 
-def _widely(table: Table, words: str | None, vector: Any, wanted: Wanted) -> tuple[list[ranking.Found], list[ranking.Found]]:
+def _widely(
+    table: Table, words: str | None, vector: Any, wanted: Wanted
+) -> tuple[list[ranking.Found], list[ranking.Found]]:
     """Search for as many passages as it takes to have enough artifacts."""
     text: list[ranking.Found] = []
     near: list[ranking.Found] = []
     for width in _WIDTHS:
         text, near = table.search(words, vector, wanted, width)
-        if max(len(text), len(near)) < width or len({passage.artifact_id for passage in [*text, *near]}) >= wanted.limit:
+        if (
+            max(len(text), len(near)) < width
+            or len({passage.artifact_id for passage in [*text, *near]}) >= wanted.limit
+        ):
             break
     return text, near
 
@@ -607,7 +695,9 @@ def _tidy(table: Table, state: _State) -> _State:
 def _tidied(table: Table, state: _State) -> _State:
     trained = table.tidy(state.trained)
     now = table.version
-    return attrs.evolve(state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained)
+    return attrs.evolve(
+        state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained
+    )
 
 
 def _stamp(event: Event) -> str:

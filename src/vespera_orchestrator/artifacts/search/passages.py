@@ -49,7 +49,9 @@ _TEXT_LIKE = frozenset(
 def is_text(media_type: str) -> bool:
     """Tell whether bytes of this media type are read, and searched, as text."""
     bare = media_type.partition(";")[0].strip().lower()
-    return bare.startswith("text/") or bare in _TEXT_LIKE or bare.endswith(("+json", "+xml", "+yaml"))
+    return (
+        bare.startswith("text/") or bare in _TEXT_LIKE or bare.endswith(("+json", "+xml", "+yaml"))
+    )
 
 
 @attrs.frozen
@@ -91,7 +93,10 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
     while begin < len(text):
         end = begin + _BLOCK_CHARACTERS
         if end < len(text):
-            seams = (text.rfind(seam, begin + _BLOCK_CHARACTERS // 2, end) + len(seam) for seam in ("\n\n", "\n", " "))
+            seams = (
+                text.rfind(seam, begin + _BLOCK_CHARACTERS // 2, end) + len(seam)
+                for seam in ("\n\n", "\n", " ")
+            )
             end = next((seam for seam in seams if seam > begin + _BLOCK_CHARACTERS // 2), end)
         yield begin, text[begin:end]
         begin = end

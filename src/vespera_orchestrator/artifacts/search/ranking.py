@@ -102,7 +102,12 @@ def terms(text: str) -> list[str]:
 
 
 def rank(
-    query: str, found: Sequence[Found], near: Sequence[Found] = (), *, vector: Any = None, least_cosine: float | None = None
+    query: str,
+    found: Sequence[Found],
+    near: Sequence[Found] = (),
+    *,
+    vector: Any = None,
+    least_cosine: float | None = None,
 ) -> list[Ranked]:
     """Order the artifacts that *found* and *near* belong to, the best first; superseded ones after all others.
 
@@ -120,21 +125,35 @@ def rank(
     """
     groups = _groups(found, near, least_cosine)
     scale = _Scale.of(found, near)
-    rough = sorted((Ranked(scale.best(group), scale.rough(group)) for group in groups.values()), key=_place)
+    rough = sorted(
+        (Ranked(scale.best(group), scale.rough(group)) for group in groups.values()), key=_place
+    )
     judged, rest = rough[:_CANDIDATES], rough[_CANDIDATES:]
     candidates = [groups[entry.passage.artifact_id] for entry in judged]
     asked = _Asked(query, candidates)
     nearness = _nearness(vector, candidates)
-    ranked = sorted((scale.closely(asked, *candidate) for candidate in zip(candidates, nearness, strict=True)), key=_place)
+    ranked = sorted(
+        (scale.closely(asked, *candidate) for candidate in zip(candidates, nearness, strict=True)),
+        key=_place,
+    )
     # All scores stay in one order: the first of the rest comes just behind the last that was looked at closely.
     down = 1 + rest[0].score - min(entry.score for entry in ranked) if rest else 0.0
-    return sorted([*ranked, *(attrs.evolve(entry, score=entry.score - down) for entry in rest)], key=lambda entry: entry.passage.superseded)
+    return sorted(
+        [*ranked, *(attrs.evolve(entry, score=entry.score - down) for entry in rest)],
+        key=lambda entry: entry.passage.superseded,
+    )
 
 
 def _place(entry: Ranked) -> tuple[bool, float, str, str, str]:
     """Return what decides where *entry* stands."""
     passage = entry.passage
-    return passage.superseded, -round(entry.score, 6), passage.title, passage.text, passage.artifact_id
+    return (
+        passage.superseded,
+        -round(entry.score, 6),
+        passage.title,
+        passage.text,
+        passage.artifact_id,
+    )
 
 
 def rank_near(near: Sequence[Found]) -> list[Ranked]:
@@ -142,10 +161,15 @@ def rank_near(near: Sequence[Found]) -> list[Ranked]:
     best: dict[str, Found] = {}
     for passage in sorted(near, key=lambda passage: -(passage.cosine or 0.0)):
         best.setdefault(passage.artifact_id, passage)
-    return sorted((Ranked(passage, passage.cosine or 0.0) for passage in best.values()), key=lambda entry: entry.passage.superseded)
+    return sorted(
+        (Ranked(passage, passage.cosine or 0.0) for passage in best.values()),
+        key=lambda entry: entry.passage.superseded,
+    )
 
 
-def _groups(found: Sequence[Found], near: Sequence[Found], least_cosine: float | None) -> dict[str, list[Found]]:
+def _groups(
+    found: Sequence[Found], near: Sequence[Found], least_cosine: float | None
+) -> dict[str, list[Found]]:
     """Bring together what belongs to one artifact; a passage found both ways is one."""
     merged = {(passage.artifact_id, passage.start): passage for passage in found}
     worded = {passage.artifact_id for passage in found}
@@ -153,7 +177,11 @@ def _groups(found: Sequence[Found], near: Sequence[Found], least_cosine: float |
         key = (passage.artifact_id, passage.start)
         if key in merged:
             merged[key] = attrs.evolve(merged[key], cosine=passage.cosine)
-        elif passage.artifact_id in worded or least_cosine is None or (passage.cosine or 0.0) >= least_cosine:
+        elif (
+            passage.artifact_id in worded
+            or least_cosine is None
+            or (passage.cosine or 0.0) >= least_cosine
+        ):
             merged[key] = passage
     groups: dict[str, list[Found]] = {}
     for passage in merged.values():
@@ -189,18 +217,29 @@ class _Scale:
 
     def best(self, group: Sequence[Found]) -> Found:
         words, _, nearness = _ROUGH_WEIGHTS
-        return max(group, key=lambda passage: words * self.text(passage) + nearness * self.near(passage))
+        return max(
+            group, key=lambda passage: words * self.text(passage) + nearness * self.near(passage)
+        )
 
     def rough(self, group: Sequence[Found]) -> float:
-        return _weighed(_ROUGH_WEIGHTS, (max(map(self.text, group)), self.density(group), max(map(self.near, group))))
+        return _weighed(
+            _ROUGH_WEIGHTS,
+            (max(map(self.text, group)), self.density(group), max(map(self.near, group))),
+        )
 
     def closely(self, asked: _Asked, group: Sequence[Found], nearness: float) -> Ranked:
-        judged = [(self.text(passage), asked.neighbours(passage), asked.lead(passage)) for passage in group]
+        judged = [
+            (self.text(passage), asked.neighbours(passage), asked.lead(passage))
+            for passage in group
+        ]
         words, neighbours, lead = map(max, zip(*judged, strict=True))
-        score = _weighed(_WEIGHTS, (words, self.density(group), nearness, neighbours, asked.opening(group), lead))
+        score = _weighed(
+            _WEIGHTS, (words, self.density(group), nearness, neighbours, asked.opening(group), lead)
+        )
         best, _, _, together, _, early = _WEIGHTS
         worth = {
-            id(p): best * w + _SHOWN_NEARNESS * self.near(p) + together * n + early * e for p, (w, n, e) in zip(group, judged, strict=True)
+            id(p): best * w + _SHOWN_NEARNESS * self.near(p) + together * n + early * e
+            for p, (w, n, e) in zip(group, judged, strict=True)
         }
         shown = sorted(group, key=lambda passage: -worth[id(passage)])
         return Ranked(shown[0], score, tuple(shown[1:]))
@@ -208,12 +247,19 @@ class _Scale:
 
 def _nearness(vector: Any, groups: Sequence[Sequence[Found]]) -> list[float]:
     """Return for each group how near its vectors are to *vector*, in standard deviations from the mean of all; 0 for what has none."""
-    cosines = [None if vector is None else _cosine(vector, [p.vector for p in group if p.vector is not None]) for group in groups]
+    cosines = [
+        None
+        if vector is None
+        else _cosine(vector, [p.vector for p in group if p.vector is not None])
+        for group in groups
+    ]
     known = [cosine for cosine in cosines if cosine is not None]
     if not known:
         return [0.0] * len(groups)
     mean, spread = fmean(known), pstdev(known)
-    return [(cosine - mean) / spread if cosine is not None and spread > 0 else 0.0 for cosine in cosines]
+    return [
+        (cosine - mean) / spread if cosine is not None and spread > 0 else 0.0 for cosine in cosines
+    ]
 
 
 def _cosine(vector: Any, others: Sequence[Any]) -> float | None:
@@ -233,9 +279,20 @@ class _Asked:
     def __init__(self, query: str, groups: Sequence[Sequence[Found]]) -> None:
         self.words = [term for term in terms(query) if term not in _SILENT]
         self.distinct = frozenset(self.words)
-        self.places = {id(passage): self._places(f"{passage.title}\n{passage.text}") for group in groups for passage in group}
-        spread = Counter(term for group in groups for term in frozenset().union(*(self.places[id(passage)] for passage in group)))
-        weight = {term: math.log(1 + (len(groups) - spread[term] + 0.5) / (spread[term] + 0.5)) for term in self.distinct}
+        self.places = {
+            id(passage): self._places(f"{passage.title}\n{passage.text}")
+            for group in groups
+            for passage in group
+        }
+        spread = Counter(
+            term
+            for group in groups
+            for term in frozenset().union(*(self.places[id(passage)] for passage in group))
+        )
+        weight = {
+            term: math.log(1 + (len(groups) - spread[term] + 0.5) / (spread[term] + 0.5))
+            for term in self.distinct
+        }
         total = sum(weight.values())
         self.weight = {term: part / total for term, part in weight.items()}
 
@@ -243,7 +300,9 @@ class _Asked:
         """Return where each of the query's words stands in *text*, in order."""
         distinct, found = self.distinct, dict[str, list[int]]()
         # Most words of a text are none of the query's: they are passed over in the comprehension, which is much the faster.
-        for place, term in [(place, term) for place, term in enumerate(terms(text)) if term in distinct]:
+        for place, term in [
+            (place, term) for place, term in enumerate(terms(text)) if term in distinct
+        ]:
             found.setdefault(term, []).append(place)
         return found
 
@@ -262,12 +321,16 @@ class _Asked:
         return self._early(first)
 
     def _early(self, first: Mapping[str, float]) -> float:
-        return sum(self.weight[term] / (1 + place / _OPENING_WORDS) for term, place in first.items())
+        return sum(
+            self.weight[term] / (1 + place / _OPENING_WORDS) for term, place in first.items()
+        )
 
     def neighbours(self, passage: Found) -> float:
         """Return the share of the query's neighbouring words that stand together in *passage*."""
         here = self.places[id(passage)]
-        together = sum(_together(here[a], here[b]) for a, b in pairwise(self.words) if a in here and b in here)
+        together = sum(
+            _together(here[a], here[b]) for a, b in pairwise(self.words) if a in here and b in here
+        )
         return together / max(1, len(self.words) - 1)
 
 

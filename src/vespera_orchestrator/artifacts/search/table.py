@@ -122,7 +122,13 @@ class Table:
         with _door("open it"):
             return int(run(self._table.version()))
 
-    def replace(self, artifacts: Sequence[Artifact], rows: Sequence[dict[str, Any]], vectors: Any, epoch: int) -> None:
+    def replace(
+        self,
+        artifacts: Sequence[Artifact],
+        rows: Sequence[dict[str, Any]],
+        vectors: Any,
+        epoch: int,
+    ) -> None:
         """Put *rows* in place of whatever there is of *artifacts*, and mark what they supersede.
 
         Args:
@@ -150,7 +156,9 @@ class Table:
         from lancedb.expr import col, lit
 
         with _door("tidy it"):
-            run(self._table.update(where=col("epoch") == lit(epoch), updates_sql={"epoch": "epoch"}))
+            run(
+                self._table.update(where=col("epoch") == lit(epoch), updates_sql={"epoch": "epoch"})
+            )
 
     def size(self) -> Size:
         """Return how large it is."""
@@ -172,13 +180,19 @@ class Table:
         with _door("tidy it"):
             count = self.size().passages if self.dimensions else 0
             parts = self._vector_parts() if count >= VECTOR_INDEX_FROM else None
-            due = parts is not None and (parts == 0 or parts >= _VECTOR_PARTS or count >= trained * _TRAINED_FOR)
+            due = parts is not None and (
+                parts == 0 or parts >= _VECTOR_PARTS or count >= trained * _TRAINED_FOR
+            )
             if due and parts:
                 # Only without its parts are all files merged, and files with passages deleted from them make training take minutes.
                 run(self._table.drop_index("vector"))
             run(self._table.optimize(cleanup_older_than=_KEEP_VERSIONS))
             if due:
-                run(self._table.create_index("vector", config=IvfSq(distance_type="cosine"), name="vector"))
+                run(
+                    self._table.create_index(
+                        "vector", config=IvfSq(distance_type="cosine"), name="vector"
+                    )
+                )
         return count if due else trained
 
     def _vector_parts(self) -> int:
@@ -197,7 +211,9 @@ class Table:
             columns = ["artifact_id", "passages", "superseded"]
             rows = run(self._table.query().select(columns).to_arrow())
         found: dict[str, tuple[int, int, bool]] = {}
-        for name, wanted, superseded in zip(*(rows[column].to_pylist() for column in columns), strict=True):
+        for name, wanted, superseded in zip(
+            *(rows[column].to_pylist() for column in columns), strict=True
+        ):
             found[name] = (found.get(name, (0,))[0] + 1, wanted, superseded)
         return found
 
@@ -208,11 +224,15 @@ class Table:
         return found
 
     def _any(self, where: Any) -> bool:
-        return bool(run(self._table.query().where(where).select(["artifact_id"]).limit(1).to_list()))
+        return bool(
+            run(self._table.query().where(where).select(["artifact_id"]).limit(1).to_list())
+        )
 
     # --- searching ----------------------------------------------------------
 
-    def search(self, words: str | None, vector: Any, wanted: Wanted, width: int, *, exact: bool = False) -> tuple[list[Found], list[Found]]:
+    def search(
+        self, words: str | None, vector: Any, wanted: Wanted, width: int, *, exact: bool = False
+    ) -> tuple[list[Found], list[Found]]:
         """Return up to *width* passages by words and as many by vector, the best first; both are looked for at once.
 
         Args:
@@ -225,28 +245,54 @@ class Table:
         with _door("search it"):
             text, near = run(self._search(words, vector, wanted, width, exact=exact))
         by_text = [_found(row, score=row["_score"]) for row in text]
-        return by_text, [_found(row, cosine=1 - row["_distance"]) for row in near if row["_distance"] is not None]
+        return by_text, [
+            _found(row, cosine=1 - row["_distance"]) for row in near if row["_distance"] is not None
+        ]
 
-    async def _search(self, words: str | None, vector: Any, wanted: Wanted, width: int, *, exact: bool) -> list[Any]:
+    async def _search(
+        self, words: str | None, vector: Any, wanted: Wanted, width: int, *, exact: bool
+    ) -> list[Any]:
         # Nearness is judged by all passages that were found, so those found by their words bring their vectors with them.
         columns = [*_COLUMNS, "vector"] if vector is not None else [*_COLUMNS]
         condition = _condition(wanted)
-        text = self._by_words(words, wanted.phrases, condition, width, columns) if words else _nothing()
-        near = self._by_vector(vector, condition, width, columns, exact=exact) if vector is not None else _nothing()
+        text = (
+            self._by_words(words, wanted.phrases, condition, width, columns)
+            if words
+            else _nothing()
+        )
+        near = (
+            self._by_vector(vector, condition, width, columns, exact=exact)
+            if vector is not None
+            else _nothing()
+        )
         return list(await asyncio.gather(text, near))
 
-    async def _by_words(self, words: str, phrases: Sequence[str], condition: str | None, width: int, columns: list[str]) -> Any:
+    async def _by_words(
+        self,
+        words: str,
+        phrases: Sequence[str],
+        condition: str | None,
+        width: int,
+        columns: list[str],
+    ) -> Any:
         from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
 
         # A match query takes words and no syntax: quotes, operators and brackets in a query are just not words.
         asked: Any = MatchQuery(words, "words")
         if phrases:
-            asked = BooleanQuery([*((Occur.MUST, PhraseQuery(phrase, "words")) for phrase in phrases), (Occur.SHOULD, asked)])
+            asked = BooleanQuery(
+                [
+                    *((Occur.MUST, PhraseQuery(phrase, "words")) for phrase in phrases),
+                    (Occur.SHOULD, asked),
+                ]
+            )
         query = self._table.query().nearest_to_text(asked)
         query = query if condition is None else query.where(condition)
         return _rows(await query.limit(width).select([*columns, "_score"]).to_arrow())
 
-    async def _by_vector(self, vector: Any, condition: str | None, width: int, columns: list[str], *, exact: bool) -> Any:
+    async def _by_vector(
+        self, vector: Any, condition: str | None, width: int, columns: list[str], *, exact: bool
+    ) -> Any:
         query = self._table.query().nearest_to(vector).distance_type("cosine")
         # Refining compares the exact vectors of what the index found; without it the order within is a rough one.
         query = query.bypass_vector_index() if exact else query.nprobes(_PROBES).refine_factor(1)
@@ -264,7 +310,10 @@ def _rows(found: Any) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = found.to_pylist()
         return rows
     vectors = found["vector"].to_numpy()
-    return [{**row, "vector": vector} for row, vector in zip(found.drop_columns("vector").to_pylist(), vectors, strict=True)]
+    return [
+        {**row, "vector": vector}
+        for row, vector in zip(found.drop_columns("vector").to_pylist(), vectors, strict=True)
+    ]
 
 
 def _found(row: dict[str, Any], *, score: float = 0.0, cosine: float | None = None) -> Found:
@@ -303,9 +352,14 @@ def _schema(dimensions: int) -> Any:
     import pyarrow as pa
 
     texts = ("artifact_id", "session_id", "task_id", "kind", "title", "words")
-    fields = [*((name, pa.string()) for name in texts), *((name, pa.int32()) for name in ("passages", "start", "end", "epoch"))]
+    fields = [
+        *((name, pa.string()) for name in texts),
+        *((name, pa.int32()) for name in ("passages", "start", "end", "epoch")),
+    ]
     fields += [("tags", pa.list_(pa.string())), ("superseded", pa.bool_())]
-    return pa.schema([*fields, ("vector", pa.list_(pa.float32(), dimensions))] if dimensions else fields)
+    return pa.schema(
+        [*fields, ("vector", pa.list_(pa.float32(), dimensions))] if dimensions else fields
+    )
 
 
 def _arrow(rows: Sequence[dict[str, Any]], vectors: Any, epoch: int, dimensions: int) -> Any:
@@ -317,7 +371,9 @@ def _arrow(rows: Sequence[dict[str, Any]], vectors: Any, epoch: int, dimensions:
     if vectors is None:
         column = pa.nulls(len(rows), pa.list_(pa.float32(), dimensions))
     else:
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimensions, mask=pa.array(~vectors.any(axis=1)))
+        column = pa.FixedSizeListArray.from_arrays(
+            pa.array(vectors.reshape(-1)), dimensions, mask=pa.array(~vectors.any(axis=1))
+        )
     return plain.append_column(_schema(dimensions).field("vector"), column)
 
 
@@ -326,12 +382,22 @@ def _indices() -> dict[str, Any]:
     from lancedb.index import FTS, Bitmap, LabelList
 
     words = FTS(with_position=True, max_token_length=_LONGEST_WORD)
-    return {"words": words, "tags": LabelList(), **{name: Bitmap() for name in ("session_id", "task_id", "kind", "superseded")}}
+    return {
+        "words": words,
+        "tags": LabelList(),
+        **{name: Bitmap() for name in ("session_id", "task_id", "kind", "superseded")},
+    }
 
 
 def _condition(wanted: Wanted) -> str | None:
-    among = {"session_id": wanted.session_ids, "task_id": wanted.task_ids, "kind": None if wanted.kind is None else (wanted.kind,)}
-    parts = [f"{name} IN ({', '.join(map(_quoted, values))})" for name, values in among.items() if values]
+    among = {
+        "session_id": wanted.session_ids,
+        "task_id": wanted.task_ids,
+        "kind": None if wanted.kind is None else (wanted.kind,),
+    }
+    parts = [
+        f"{name} IN ({', '.join(map(_quoted, values))})" for name, values in among.items() if values
+    ]
     # LanceDB's expressions know no function for lists.
     parts += [f"array_has(tags, {_quoted(tag)})" for tag in wanted.tags]
     parts += [] if wanted.include_superseded else ["NOT superseded"]
@@ -366,9 +432,13 @@ def _door(doing: str) -> Iterator[None]:
 def _translated(doing: str, exc: BaseException) -> ArtifactIndexError:
     text = " ".join(str(exc).split()) or type(exc).__name__
     if any(f"os error {number}" in text for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)):
-        return ArtifactIndexError(doing, "there is no room to write", "free some disk space and call again")
+        return ArtifactIndexError(
+            doing, "there is no room to write", "free some disk space and call again"
+        )
     # The rest is paths of a build machine; the cause has it all.
-    return ArtifactIndexError(doing, text if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS] + "…")
+    return ArtifactIndexError(
+        doing, text if len(text) <= _REASON_CHARACTERS else text[:_REASON_CHARACTERS] + "…"
+    )
 
 
 def refuse_after_fork() -> None:
@@ -413,7 +483,9 @@ def _stop_its_thread() -> None:
     from lancedb import background_loop
 
     loop: Any = getattr(background_loop, "LOOP", None)
-    if not isinstance(getattr(loop, "thread", None), threading.Thread) or not hasattr(type(loop), "_start"):
+    if not isinstance(getattr(loop, "thread", None), threading.Thread) or not hasattr(
+        type(loop), "_start"
+    ):
         return  # another LanceDB than those we know
 
     class OnDemand(type(loop)):  # type: ignore[misc]

@@ -91,7 +91,9 @@ class PostgresStore(Operations):
             InvalidInputError: The address cannot be understood.
             MissingDependencyError: The extra ``postgres`` is not installed.
         """
-        return cls(Server(Address(url), None if clock is utcnow else lambda: dump_time(clock()) or 0))
+        return cls(
+            Server(Address(url), None if clock is utcnow else lambda: dump_time(clock()) or 0)
+        )
 
     @property
     def url(self) -> str:
@@ -118,7 +120,9 @@ class PostgresStore(Operations):
 
     # --- transactions and locks ---------------------------------------------
 
-    def _change(self, *, session_id: str | None = None, task_id: str | None = None) -> AbstractContextManager[Connection]:
+    def _change(
+        self, *, session_id: str | None = None, task_id: str | None = None
+    ) -> AbstractContextManager[Connection]:
         return self._database.write(session_id=session_id, task_id=task_id)
 
     def _looking(self) -> AbstractContextManager[Connection]:
@@ -127,7 +131,9 @@ class PostgresStore(Operations):
     def _task(self, db: Connection, task_id: str) -> Task:
         """Read a task; what is going to write locks it first, and sees it as whoever had it locked has left it."""
         lock = "FOR NO KEY UPDATE OF tasks" if cast("Transaction", db).writing else ""
-        row = db.execute(f"SELECT {_TASK}, {_EDGES} FROM tasks WHERE id = ? {lock}", (task_id,)).fetchone()
+        row = db.execute(
+            f"SELECT {_TASK}, {_EDGES} FROM tasks WHERE id = ? {lock}", (task_id,)
+        ).fetchone()
         if row is None:
             raise TaskNotFoundError(task_id)
         return _read_task(row)
@@ -146,7 +152,9 @@ class PostgresStore(Operations):
     def _weigh_all(self, db: Connection, session_id: str) -> None:
         _planning.weigh(db, session_id, ahead=True)
 
-    def _count_down(self, db: Connection, task_id: str, met: list[str], never: list[str]) -> list[str]:
+    def _count_down(
+        self, db: Connection, task_id: str, met: list[str], never: list[str]
+    ) -> list[str]:
         rows = db.execute(_COUNT_DOWN, (task_id, json.dumps(met), json.dumps(never))).fetchall()
         return [row[0] for row in rows]
 
@@ -169,11 +177,22 @@ class PostgresStore(Operations):
         super()._insert_tasks(db, tasks, *others)
 
     def _save_artifact(
-        self, db: Connection, session_id: str, draft: ArtifactDraft, task_id: str | None, attempt: int | None, agent: str | None
+        self,
+        db: Connection,
+        session_id: str,
+        draft: ArtifactDraft,
+        task_id: str | None,
+        attempt: int | None,
+        agent: str | None,
     ) -> Artifact:
         if cast("Transaction", db).alone_in is None:
             # Two that save under one title make two versions of it, one after the other.
-            locked = task_id and db.execute("SELECT 1 FROM tasks WHERE id = ? FOR NO KEY UPDATE", (task_id,)).fetchone()
+            locked = (
+                task_id
+                and db.execute(
+                    "SELECT 1 FROM tasks WHERE id = ? FOR NO KEY UPDATE", (task_id,)
+                ).fetchone()
+            )
             if not locked:
                 db.execute("SELECT 1 FROM sessions WHERE id = ? FOR NO KEY UPDATE", (session_id,))
         return super()._save_artifact(db, session_id, draft, task_id, attempt, agent)
@@ -182,7 +201,15 @@ class PostgresStore(Operations):
 
     # --- claims -------------------------------------------------------------
 
-    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float, take_over: bool = False) -> Claim | None:
+    def claim(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        task_id: str | None = None,
+        lease_s: float,
+        take_over: bool = False,
+    ) -> Claim | None:
         """See `contracts.Store.claim`."""
         if task_id is not None:
             return self._claim_named(task_id, agent, lease_s, take_over=take_over)
@@ -193,7 +220,9 @@ class PostgresStore(Operations):
             if unweighed:
                 self._weigh(session_id)
             if lapsed or unweighed:
-                lapsed, unweighed, claim = self._claim_best(session_id, agent, lease_s, _BEST, anyway=last)
+                lapsed, unweighed, claim = self._claim_best(
+                    session_id, agent, lease_s, _BEST, anyway=last
+                )
         if claim is None:  # what is ready may have been locked by somebody who does not take it
             *_, claim = self._claim_best(session_id, agent, lease_s, _BEST_PATIENTLY, anyway=True)
         return claim
@@ -204,7 +233,9 @@ class PostgresStore(Operations):
         with self._database.write() as db:
             now = self._database.clock()
             length = self._until(0, lease_s)
-            lapsed, unweighed, *row = cast("_sql.Row", db.execute(sql, (now, session_id, agent, length, anyway)).fetchone())
+            lapsed, unweighed, *row = cast(
+                "_sql.Row", db.execute(sql, (now, session_id, agent, length, anyway)).fetchone()
+            )
             if row[0] is None:
                 return lapsed, unweighed, None
             task = _read_task(row)
@@ -229,14 +260,18 @@ class PostgresStore(Operations):
             WHERE session_id = ? AND attempts.ended_at IS NULL AND lease_until < ? ORDER BY tasks.id FOR NO KEY UPDATE OF tasks
         """
         now = self._database.clock()
-        found = [row[0] for row in db.execute(sql, (cast("Transaction", db).alone_in, now)).fetchall()]
+        found = [
+            row[0] for row in db.execute(sql, (cast("Transaction", db).alone_in, now)).fetchall()
+        ]
         if not found:
             return []
         sql = f"""
             SELECT {_sql.ATTEMPT} FROM attempts
             WHERE task_id IN (SELECT value FROM json_each(?)) AND ended_at IS NULL AND lease_until < ? ORDER BY lease_until
         """
-        return [_sql.read_attempt(row) for row in db.execute(sql, (json.dumps(found), now)).fetchall()]
+        return [
+            _sql.read_attempt(row) for row in db.execute(sql, (json.dumps(found), now)).fetchall()
+        ]
 
     def expire(self) -> list[Attempt]:
         """See `contracts.Store.expire`."""
@@ -262,4 +297,6 @@ class PostgresStore(Operations):
 
 
 def _read_task(row: _sql.Row) -> Task:
-    return _sql.read_task(row[:-1], tuple([_sql.read_edge(needs, on) for needs, on in row[-1] or ()]))
+    return _sql.read_task(
+        row[:-1], tuple([_sql.read_edge(needs, on) for needs, on in row[-1] or ()])
+    )

@@ -33,7 +33,9 @@ try:
     import psycopg
     from psycopg import adapt
 except ImportError as exc:
-    raise MissingDependencyError("the PostgreSQL store", "psycopg", "python -m pip install 'vespera-orchestrator[postgres]'") from exc
+    raise MissingDependencyError(
+        "the PostgreSQL store", "psycopg", "python -m pip install 'vespera-orchestrator[postgres]'"
+    ) from exc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,16 +73,30 @@ class Address:
         self.url = url
         head, _, query = url.partition("?")
         words = [word for word in query.split("&") if word]
-        self.schema = unquote(next((word[7:] for word in words if word.startswith("schema=")), "vespera"))
+        self.schema = unquote(
+            next((word[7:] for word in words if word.startswith("schema=")), "vespera")
+        )
         if not _NAME.fullmatch(self.schema) or self.schema.startswith("pg_"):
-            raise InvalidInputError("store", f"{self.schema!r} is no name for a schema: a small letter, then small letters, digits, _")
+            raise InvalidInputError(
+                "store",
+                f"{self.schema!r} is no name for a schema: a small letter, then small letters, digits, _",
+            )
         conninfo = head + "?" + "&".join(word for word in words if not word.startswith("schema="))
         try:
             given = psycopg.conninfo.conninfo_to_dict(conninfo)
         except psycopg.Error:
-            raise InvalidInputError("store", f"{masked(url)!r} is no address that libpq understands") from None
-        self.parameters = {**_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
-        self.secrets = [str(self.parameters[name]) for name in ("password", "sslpassword") if self.parameters.get(name)]
+            raise InvalidInputError(
+                "store", f"{masked(url)!r} is no address that libpq understands"
+            ) from None
+        self.parameters = {
+            **_DEFAULTS,
+            **{name: value for name, value in given.items() if value is not None},
+        }
+        self.secrets = [
+            str(self.parameters[name])
+            for name in ("password", "sslpassword")
+            if self.parameters.get(name)
+        ]
 
     @property
     def name(self) -> str:
@@ -115,7 +131,10 @@ _WORDED_ANEW: Final = {
 }
 """Whole statements that PostgreSQL does not take as SQLite does."""
 _WORDS: Final = (
-    (re.compile(r"IN \(SELECT value FROM json_each\((\?\d*)\)\)"), r"= ANY (ARRAY(SELECT json_array_elements_text(\1::json)))"),
+    (
+        re.compile(r"IN \(SELECT value FROM json_each\((\?\d*)\)\)"),
+        r"= ANY (ARRAY(SELECT json_array_elements_text(\1::json)))",
+    ),
     (re.compile(r"(\w+) IS \?"), r"\1 IS NOT DISTINCT FROM ?"),
     (re.compile(r"\binstr\("), "strpos("),
     (re.compile(r"\+session_id\b"), "session_id"),
@@ -172,7 +191,10 @@ class Transaction:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> psycopg.RawCursor[Any]:
         """Run one statement."""
         if self._pid != os.getpid():
-            raise StoreUnavailableError("postgresql", "this process was forked in the middle of a transaction, which stays the parent's")
+            raise StoreUnavailableError(
+                "postgresql",
+                "this process was forked in the middle of a transaction, which stays the parent's",
+            )
         return psycopg.RawCursor(self.connection).execute(in_postgres(sql), parameters)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -185,7 +207,9 @@ class Transaction:
 
     def copy(self, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
         """Write many rows."""
-        with self.connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as target:
+        with self.connection.cursor().copy(
+            f"COPY {table} ({columns}) FROM STDIN".encode()
+        ) as target:
             for row in rows:
                 target.write_row(row)
 
@@ -212,7 +236,13 @@ class Server:
         self._clock = clock
         self._forget()
         self._closed = False
-        key = int.from_bytes(hashlib.sha256(f"vespera_orchestrator {address.schema}".encode()).digest()[:7], "big") << 2
+        key = (
+            int.from_bytes(
+                hashlib.sha256(f"vespera_orchestrator {address.schema}".encode()).digest()[:7],
+                "big",
+            )
+            << 2
+        )
         self.log_key, self.watch_key, self.gate_key = key, key + 1, key + 2
         with self._translated():
             self._idle.append(self._prepared(self._connect()))
@@ -220,7 +250,10 @@ class Server:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._abandoned: list[psycopg.Connection[Any]] = [*getattr(self, "_idle", ()), *getattr(self, "_listening", ())]
+        self._abandoned: list[psycopg.Connection[Any]] = [
+            *getattr(self, "_idle", ()),
+            *getattr(self, "_listening", ()),
+        ]
         self._idle: list[psycopg.Connection[Any]] = []
         self._listening: list[psycopg.Connection[Any]] = []
         self._local = threading.local()
@@ -246,7 +279,9 @@ class Server:
     # connections
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(**self.address.parameters, autocommit=True, prepare_threshold=1)  # type: ignore[arg-type]
+        connection = psycopg.connect(
+            **self.address.parameters, autocommit=True, prepare_threshold=1
+        )  # type: ignore[arg-type]
         connection.adapters.register_dumper(bool, _BoolAsInt)
         connection.prepared_max = 300
         return connection
@@ -271,7 +306,11 @@ class Server:
     def _version(self, connection: psycopg.Connection[Any]) -> int:
         try:
             talk = Transaction(connection, writing=False)
-            version = int(talk.together(f"{self._settings()} SELECT coalesce(max(version), 0) FROM vespera_migrations")[-1][0][0])
+            version = int(
+                talk.together(
+                    f"{self._settings()} SELECT coalesce(max(version), 0) FROM vespera_migrations"
+                )[-1][0][0]
+            )
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             connection.execute(self._settings().encode())
             return 0
@@ -285,14 +324,20 @@ class Server:
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (self.log_key,))
                 # Another process may have been faster: what is there is looked at again under the lock.
-                found = connection.execute("SELECT to_regclass(%s)::text", (f"{schema}.vespera_migrations",)).fetchone()
+                found = connection.execute(
+                    "SELECT to_regclass(%s)::text", (f"{schema}.vespera_migrations",)
+                ).fetchone()
                 version = 0
                 if found is not None and found[0] is not None:
-                    row = connection.execute("SELECT coalesce(max(version), 0) FROM vespera_migrations").fetchone()
+                    row = connection.execute(
+                        "SELECT coalesce(max(version), 0) FROM vespera_migrations"
+                    ).fetchone()
                     version = int(row[0]) if row else 0
                 else:
                     self._refuse_foreign(connection)
-                    if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone():
+                    if not connection.execute(
+                        "SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)
+                    ).fetchone():
                         connection.execute(f"CREATE SCHEMA {schema}".encode())
                 if version >= len(MIGRATIONS):
                     return
@@ -303,7 +348,9 @@ class Server:
     def _refuse_foreign(self, connection: psycopg.Connection[Any]) -> None:
         sql = "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s LIMIT 1"
         if connection.execute(sql, (self.address.schema,)).fetchone():
-            raise SchemaVersionError(f"{self.name} (schema {self.address.schema})", -1, len(MIGRATIONS))
+            raise SchemaVersionError(
+                f"{self.name} (schema {self.address.schema})", -1, len(MIGRATIONS)
+            )
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -325,7 +372,9 @@ class Server:
                 return connection
             connection.close()
 
-    def _give_back(self, connection: psycopg.Connection[Any], pool: list[psycopg.Connection[Any]]) -> None:
+    def _give_back(
+        self, connection: psycopg.Connection[Any], pool: list[psycopg.Connection[Any]]
+    ) -> None:
         idle = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with self._lock:
             if idle and not self._closed:
@@ -347,37 +396,59 @@ class Server:
     @property
     def time(self) -> str:
         """The time now, as an expression for a single statement, by which an index can be searched."""
-        return _SERVER_TIME.replace("clock_", "statement_") if self._clock is None else f"{self._clock()}::bigint"
+        return (
+            _SERVER_TIME.replace("clock_", "statement_")
+            if self._clock is None
+            else f"{self._clock()}::bigint"
+        )
 
     # transactions
 
     @contextmanager
     def look(self) -> Iterator[Transaction]:
         """Give a connection for a single read."""
-        if (current := getattr(self._local, "transaction", None)) is not None and self._pid == os.getpid():
+        if (
+            current := getattr(self._local, "transaction", None)
+        ) is not None and self._pid == os.getpid():
             yield current
             return
-        with self._translated(), self._connection() as connection, self._transaction(connection, writing=False) as talk:
+        with (
+            self._translated(),
+            self._connection() as connection,
+            self._transaction(connection, writing=False) as talk,
+        ):
             yield talk
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Give a connection for several reads that see one state."""
-        if (current := getattr(self._local, "transaction", None)) is not None and self._pid == os.getpid():
+        if (
+            current := getattr(self._local, "transaction", None)
+        ) is not None and self._pid == os.getpid():
             yield current
             return
-        with self._translated(), self._connection() as connection, self._transaction(connection, writing=False) as talk:
+        with (
+            self._translated(),
+            self._connection() as connection,
+            self._transaction(connection, writing=False) as talk,
+        ):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield talk
             connection.execute("COMMIT")
 
     @contextmanager
-    def write(self, *, session_id: str | None = None, task_id: str | None = None, alone: bool = False) -> Iterator[Transaction]:
+    def write(
+        self, *, session_id: str | None = None, task_id: str | None = None, alone: bool = False
+    ) -> Iterator[Transaction]:
         """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it.
 
         With a session, or a task of it, it waits until no other such transaction of that session goes on; *alone*, until none at all does.
         """
-        with self._translated(), self._connection() as connection, self._transaction(connection, writing=True) as talk:
+        with (
+            self._translated(),
+            self._connection() as connection,
+            self._transaction(connection, writing=True) as talk,
+        ):
             self._begin(talk, session_id, task_id, alone=alone)
             yield talk
             if talk.events:
@@ -386,7 +457,9 @@ class Server:
                 connection.execute("COMMIT")
 
     @contextmanager
-    def _transaction(self, connection: psycopg.Connection[Any], *, writing: bool) -> Iterator[Transaction]:
+    def _transaction(
+        self, connection: psycopg.Connection[Any], *, writing: bool
+    ) -> Iterator[Transaction]:
         before = getattr(self._local, "transaction", None)
         talk = self._local.transaction = Transaction(connection, writing=writing)
         try:
@@ -397,11 +470,16 @@ class Server:
             status = connection.pgconn.transaction_status
             if status == psycopg.pq.TransactionStatus.ACTIVE:
                 connection.close()
-            elif status in {psycopg.pq.TransactionStatus.INTRANS, psycopg.pq.TransactionStatus.INERROR}:
+            elif status in {
+                psycopg.pq.TransactionStatus.INTRANS,
+                psycopg.pq.TransactionStatus.INERROR,
+            }:
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
 
-    def _begin(self, talk: Transaction, session_id: str | None, task_id: str | None, *, alone: bool) -> None:
+    def _begin(
+        self, talk: Transaction, session_id: str | None, task_id: str | None, *, alone: bool
+    ) -> None:
         sql = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock{'' if alone else '_shared'}({self.gate_key});"
         values: list[str] = []
         if session_id is not None:
@@ -449,7 +527,9 @@ class Server:
             if not talk.connection.closed and not talk.connection.broken:
                 raise
             if not self._was_committed(talk):
-                raise StoreUnavailableError(self.name, "the connection was lost, and the change with it") from exc
+                raise StoreUnavailableError(
+                    self.name, "the connection was lost, and the change with it"
+                ) from exc
 
     def _was_committed(self, talk: Transaction) -> bool:
         """Learn whether a transaction that told events was committed, asking until it has ended.
@@ -463,14 +543,25 @@ class Server:
         while time.monotonic() < deadline:
             with suppress(psycopg.Error), self._connect() as other:
                 other.execute(self._settings().encode())
-                row = other.execute("SELECT coalesce(pg_xact_status(%s::xid8), 'ended')", (talk.xid,)).fetchone()
+                row = other.execute(
+                    "SELECT coalesce(pg_xact_status(%s::xid8), 'ended')", (talk.xid,)
+                ).fetchone()
                 said = str(row and row[0])
                 if said == "aborted":
                     return False
-                if said != "in progress":  # asked in a statement of its own, which sees what has been committed since
-                    return other.execute(_TOLD, (at, kind, data, session_id, task_id, agent)).fetchone() is not None
+                if (
+                    said != "in progress"
+                ):  # asked in a statement of its own, which sees what has been committed since
+                    return (
+                        other.execute(
+                            _TOLD, (at, kind, data, session_id, task_id, agent)
+                        ).fetchone()
+                        is not None
+                    )
             time.sleep(0.05)
-        raise OutcomeUnknownError(self.name, f"its connection was lost while it was written ({said})")
+        raise OutcomeUnknownError(
+            self.name, f"its connection was lost while it was written ({said})"
+        )
 
     # waiting
 
@@ -509,21 +600,33 @@ class Server:
         except psycopg.Error as exc:
             raise self._in_our_words(exc) from exc
         except UnicodeEncodeError as exc:
-            raise InvalidInputError("text", f"holds half of a surrogate pair at position {exc.start}, which no file can store") from exc
+            raise InvalidInputError(
+                "text",
+                f"holds half of a surrogate pair at position {exc.start}, which no file can store",
+            ) from exc
 
     def _in_our_words(self, exc: psycopg.Error) -> StoreError | InvalidInputError:
         code = exc.sqlstate or ""
         said = self.address.without_secrets(" ".join(str(exc).split()))
         if code in {"22P05", "22021"} or (isinstance(exc, psycopg.DataError) and "NUL" in said):
-            return InvalidInputError("text", f"holds a character that this database cannot store ({said}); nothing was written")
+            return InvalidInputError(
+                "text",
+                f"holds a character that this database cannot store ({said}); nothing was written",
+            )
         if isinstance(exc, psycopg.IntegrityError | psycopg.DataError) or code.startswith("22"):
-            return InvalidInputError("argument", f"is of a kind that cannot be stored ({said}); nothing was written")
+            return InvalidInputError(
+                "argument", f"is of a kind that cannot be stored ({said}); nothing was written"
+            )
         if code.startswith("XX"):
             return CorruptStoreError(self.name, said)
         if code == "25006":
-            return ReadOnlyError(self.name, "the server is a read-only replica, or set to read only")
+            return ReadOnlyError(
+                self.name, "the server is a read-only replica, or set to read only"
+            )
         remedy = _REMEDIES.get(code) or _REMEDIES.get(code[:2])
-        return StoreUnavailableError(self.name, f"{remedy} ({said})" if remedy else f"the server said: {said}")
+        return StoreUnavailableError(
+            self.name, f"{remedy} ({said})" if remedy else f"the server said: {said}"
+        )
 
 
 _REMEDIES: Final = {
@@ -555,4 +658,6 @@ def _was_cut(connection: psycopg.Connection[Any]) -> bool:
         connection.pgconn.consume_input()
     except psycopg.Error:
         return True
-    return bool(poll.poll(0)) or connection.broken  # what is readable still is the end of the stream
+    return (
+        bool(poll.poll(0)) or connection.broken
+    )  # what is readable still is the end of the stream

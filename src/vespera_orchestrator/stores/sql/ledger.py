@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 _COUNTED: Final = ("tallies",)
 """Tables that the store keeps by itself."""
-_NUMBERED: Final = {"sessions": "seq", "tasks": "seq", "checkpoints": "id", "artifacts": "seq", "events": "seq"}
+_NUMBERED: Final = {
+    "sessions": "seq",
+    "tasks": "seq",
+    "checkpoints": "id",
+    "artifacts": "seq",
+    "events": "seq",
+}
 """The column that tells in which order the rows of a table were made."""
 _AT_ONCE: Final = 5000
 _MOST_PROBLEMS: Final = 100
@@ -42,7 +48,9 @@ class Rows:
             yield from self._read(f"SELECT * FROM {table}{order}")
             return
         last = -(2**62)
-        while part := self._read(f"SELECT * FROM {table} WHERE {number} > ? ORDER BY {number} LIMIT {_AT_ONCE}", last):
+        while part := self._read(
+            f"SELECT * FROM {table} WHERE {number} > ? ORDER BY {number} LIMIT {_AT_ONCE}", last
+        ):
             yield from part
             last = part[-1][number]
 
@@ -55,12 +63,18 @@ class Rows:
         """See `contracts.Ledger.put`."""
         for row in rows:
             slots = ", ".join("?" for _ in row)
-            self._db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({slots})", tuple(row.values()))
+            self._db.execute(
+                f"INSERT INTO {table} ({', '.join(row)}) VALUES ({slots})", tuple(row.values())
+            )
 
-    def change(self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]) -> None:
+    def change(
+        self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]
+    ) -> None:
         """See `contracts.Ledger.change`."""
         columns = ", ".join(f"{name} = ?" for name in values)
-        self._db.execute(f"UPDATE {table} SET {columns} WHERE {_same(key)}", (*values.values(), *key.values()))
+        self._db.execute(
+            f"UPDATE {table} SET {columns} WHERE {_same(key)}", (*values.values(), *key.values())
+        )
 
     def remove(self, table: str, keys: Iterable[Mapping[str, JsonValue]]) -> None:
         """See `contracts.Ledger.remove`."""
@@ -91,7 +105,10 @@ class SQLiteLedger(Rows):
     @cached_property
     def tables(self) -> Sequence[str]:
         """See `contracts.Ledger.tables`."""
-        there = {row[0] for row in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        there = {
+            row[0]
+            for row in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
         return [name for name in (*TABLES, *_COUNTED) if name in there]
 
     @property
@@ -150,10 +167,14 @@ class PostgresLedger(Rows):
         """See `contracts.Ledger.put`."""
         kept = list(rows)
         super().put(table, kept)
-        if table == "tasks":  # taken away and changed they are counted by triggers; planned they are counted by whoever plans
+        if (
+            table == "tasks"
+        ):  # taken away and changed they are counted by triggers; planned they are counted by whoever plans
             self._tally(kept)
         if (number := _NUMBERED.get(table)) is not None and any(number in row for row in kept):
-            self._db.execute(f"SELECT setval(pg_get_serial_sequence('{table}', '{number}'), (SELECT max({number}) FROM {table}))")
+            self._db.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{number}'), (SELECT max({number}) FROM {table}))"
+            )
 
     def _tally(self, tasks: Iterable[Mapping[str, JsonValue]]) -> None:
         for task in tasks:
@@ -162,7 +183,12 @@ class PostgresLedger(Rows):
                 INSERT INTO tallies AS t VALUES (?, ?, ?, ?, 1)
                 ON CONFLICT (session_id, archived, recovery, status) DO UPDATE SET tasks = t.tasks + 1
                 """,
-                (task["session_id"], task["archived"], int(task["task_type"] == "recovery"), task["status"]),
+                (
+                    task["session_id"],
+                    task["archived"],
+                    int(task["task_type"] == "recovery"),
+                    task["status"],
+                ),
             )
 
     def mend(self) -> None:

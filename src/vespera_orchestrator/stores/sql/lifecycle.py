@@ -48,7 +48,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from vespera_orchestrator._model import ArtifactDraft, DocumentVersion, Event, JsonValue, Session, TaskDraft, Worktree
+    from vespera_orchestrator._model import (
+        ArtifactDraft,
+        DocumentVersion,
+        Event,
+        JsonValue,
+        Session,
+        TaskDraft,
+        Worktree,
+    )
     from vespera_orchestrator.errors import VesperaError
 
 _OPEN: Final = "('pending', 'in_progress', 'blocked')"
@@ -82,7 +90,12 @@ class Operations:
     def __init__(self, database: Any) -> None:
         self._database = database
 
-    def _change(self, *, session_id: str | None = None, task_id: str | None = None) -> AbstractContextManager[Connection]:  # noqa: ARG002
+    def _change(
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,  # noqa: ARG002
+    ) -> AbstractContextManager[Connection]:
         """Begin a transaction that may change several tasks of one session, named or that of the task, and keep others like it out."""
         return self._writing()
 
@@ -106,7 +119,14 @@ class Operations:
             now = self._database.clock()
             db.execute(
                 f"INSERT INTO sessions ({_sql.SESSION}) VALUES ({_sql.slots(_sql.SESSION)})",
-                (session.id, session.goal, session.project_type, session.parent_session_id, dump_json(session.context, "context"), now),
+                (
+                    session.id,
+                    session.goal,
+                    session.project_type,
+                    session.parent_session_id,
+                    dump_json(session.context, "context"),
+                    now,
+                ),
             )
             self._event(db, "session_started", session.id, None, None, {"goal": session.goal})
             return attrs.evolve(self._session(db, session.id), updated_at=load_time(now))
@@ -120,7 +140,9 @@ class Operations:
 
     def open_sessions(self) -> int:
         """See `contracts.Store.open_sessions`."""
-        sql = f"SELECT count(DISTINCT session_id) FROM tallies WHERE tasks > 0 AND status IN {_OPEN}"
+        sql = (
+            f"SELECT count(DISTINCT session_id) FROM tallies WHERE tasks > 0 AND status IN {_OPEN}"
+        )
         with self._looking() as db:
             return int(db.execute(sql).fetchone()[0])
 
@@ -139,28 +161,43 @@ class Operations:
             FROM sessions ORDER BY (SELECT max(seq) FROM events WHERE session_id = sessions.id) DESC LIMIT ? OFFSET ?
         """
         with self._looking() as db:
-            return [_sql.read_session(row, row[-1]) for row in db.execute(sql, (_sql.ALL if limit is None else limit, offset))]
+            return [
+                _sql.read_session(row, row[-1])
+                for row in db.execute(sql, (_sql.ALL if limit is None else limit, offset))
+            ]
 
     def _require_session(self, db: Connection, session_id: str) -> None:
         if db.execute("SELECT 1 FROM sessions WHERE id = ?", (session_id,)).fetchone() is None:
             raise SessionNotFoundError(session_id)
 
     def _session(self, db: Connection, session_id: str) -> Session:
-        row = db.execute(f"SELECT {_sql.SESSION} FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        row = db.execute(
+            f"SELECT {_sql.SESSION} FROM sessions WHERE id = ?", (session_id,)
+        ).fetchone()
         if row is None:
             raise SessionNotFoundError(session_id)
-        last = db.execute("SELECT at FROM events WHERE session_id = ? ORDER BY seq DESC LIMIT 1", (session_id,)).fetchone()
+        last = db.execute(
+            "SELECT at FROM events WHERE session_id = ? ORDER BY seq DESC LIMIT 1", (session_id,)
+        ).fetchone()
         return _sql.read_session(row, last[0] if last else row[5])
 
     # --- planning -----------------------------------------------------------
 
-    def plan(self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()) -> list[Task]:
+    def plan(
+        self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()
+    ) -> list[Task]:
         """See `contracts.Store.plan`."""
         with self._change(session_id=session_id) as db:
             self._require_session(db, session_id)
             return self._plan(db, session_id, drafts, mistakes)
 
-    def _plan(self, db: Connection, session_id: str, drafts: Sequence[TaskDraft], mistakes: Sequence[VesperaError] = ()) -> list[Task]:
+    def _plan(
+        self,
+        db: Connection,
+        session_id: str,
+        drafts: Sequence[TaskDraft],
+        mistakes: Sequence[VesperaError] = (),
+    ) -> list[Task]:
         now = self._database.clock()
         planner = _planning.Planner(db, session_id, drafts, now, mistakes)
         tasks = planner.tasks()
@@ -171,9 +208,13 @@ class Operations:
                 children[task.parent_task_id] = children.get(task.parent_task_id, 0) + 1
         needed = {**planner.found, **new}
         stands = [_rules.standing(task, needed) for task in tasks]
-        hours = _planning.urgencies(tasks, {parent: needed[parent].urgency for parent in children if parent not in new})
+        hours = _planning.urgencies(
+            tasks, {parent: needed[parent].urgency for parent in children if parent not in new}
+        )
         tasks = [
-            attrs.evolve(task, blockers=s.blockers + children.get(task.id, 0), urgency=hours[task.id])
+            attrs.evolve(
+                task, blockers=s.blockers + children.get(task.id, 0), urgency=hours[task.id]
+            )
             for task, s in zip(tasks, stands, strict=True)
         ]
         self._insert_tasks(db, tasks, needed, now)
@@ -189,31 +230,53 @@ class Operations:
         self._follow_ends(db, self._tasks_by_id(db, [task.id for task, _ in dead]))
         return self._tasks_by_id(db, [task.id for task in tasks])
 
-    def _insert_tasks(self, db: Connection, tasks: list[Task], needed: Mapping[str, Task], now: int) -> None:
+    def _insert_tasks(
+        self, db: Connection, tasks: list[Task], needed: Mapping[str, Task], now: int
+    ) -> None:
         new = {task.id for task in tasks}
         self._insert(
             db,
             "tasks",
             f"{_sql.TASK}, {_sql.RANKED}",
-            [_sql.task_row(task, weighed=all(edge.task in new for edge in task.dependencies)) for task in tasks],
+            [
+                _sql.task_row(task, weighed=all(edge.task in new for edge in task.dependencies))
+                for task in tasks
+            ],
         )
         edges = []
         for task in tasks:
             governed = frozenset(task.condition_names.values())
             for position, edge in enumerate(task.dependencies):
-                met = _rules.edge_met(edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked) is True
-                edges.append((task.id, edge.task, position, str(edge.on), edge.task in governed, met))
+                met = (
+                    _rules.edge_met(
+                        edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked
+                    )
+                    is True
+                )
+                edges.append(
+                    (task.id, edge.task, position, str(edge.on), edge.task in governed, met)
+                )
         if edges:
-            self._insert(db, "dependencies", "task_id, needs_id, position, on_outcome, governed, met", edges)
+            self._insert(
+                db, "dependencies", "task_id, needs_id, position, on_outcome, governed, met", edges
+            )
         told = [dump_json({"alias": task.alias, "title": task.title}, "title") for task in tasks]
-        self._record(db, [(now, "task_planned", task.session_id, task.id, None, data) for task, data in zip(tasks, told, strict=True)])
+        self._record(
+            db,
+            [
+                (now, "task_planned", task.session_id, task.id, None, data)
+                for task, data in zip(tasks, told, strict=True)
+            ],
+        )
 
     def _insert(self, db: Connection, table: str, columns: str, rows: list[_sql.Row]) -> None:
         db.executemany(f"INSERT INTO {table} ({columns}) VALUES ({_sql.slots(columns)})", rows)
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
         """See `contracts.Store.update_task`."""
-        values: dict[str, Any] = {name: changes[name] for name in _sql.TASK_TEXTS if name in changes}
+        values: dict[str, Any] = {
+            name: changes[name] for name in _sql.TASK_TEXTS if name in changes
+        }
         if "due_at" in changes:
             values["due_at"] = dump_time(changes["due_at"])
         if "worktree" in changes:
@@ -224,11 +287,18 @@ class Operations:
             task = self._task(db, task_id)
             if "estimated_effort" in values:
                 values["effort_hours"] = _rules.effort_hours(values["estimated_effort"])
-                values["urgency"] = task.urgency + values["effort_hours"] - _rules.effort_hours(task.estimated_effort)
+                values["urgency"] = (
+                    task.urgency
+                    + values["effort_hours"]
+                    - _rules.effort_hours(task.estimated_effort)
+                )
                 values["weighed"] = 0
             if values:
                 self._set(db, task_id, **values)
-                shown = {name: str(value) if name == "due_at" else value for name, value in changes.items()}
+                shown = {
+                    name: str(value) if name == "due_at" else value
+                    for name, value in changes.items()
+                }
                 self._event(db, "task_updated", task.session_id, task_id, None, shown)
             return self._task(db, task_id)
 
@@ -237,11 +307,20 @@ class Operations:
         with self._change(task_id=task_id) as db:
             task, other = self._task(db, task_id), self._task(db, needs)
             if task.status is not TaskStatus.PENDING:
-                raise TransitionError(task.alias, task.status, "take a further dependency", "only a pending task can wait for more")
+                raise TransitionError(
+                    task.alias,
+                    task.status,
+                    "take a further dependency",
+                    "only a pending task can wait for more",
+                )
             if other.session_id != task.session_id:
-                raise UnknownDependencyError(f"{other.alias!r} belongs to another session", task.title, needs)
+                raise UnknownDependencyError(
+                    f"{other.alias!r} belongs to another session", task.title, needs
+                )
             if _planning.reaches(db, [needs], task_id):
-                back = [other.alias] if needs == task_id else _planning.find_path(db, needs, task_id)
+                back = (
+                    [other.alias] if needs == task_id else _planning.find_path(db, needs, task_id)
+                )
                 raise _planning.circle([task.alias, *back], task.title)
             db.execute(
                 """
@@ -252,7 +331,14 @@ class Operations:
                 (task_id, needs, str(on)),
             )
             self._set(db, task_id, weighed=0)
-            self._event(db, "dependency_added", task.session_id, task_id, None, {"needs": needs, "on": str(on)})
+            self._event(
+                db,
+                "dependency_added",
+                task.session_id,
+                task_id,
+                None,
+                {"needs": needs, "on": str(on)},
+            )
             self._restand(db, task_id)
             return self._task(db, task_id)
 
@@ -263,8 +349,15 @@ class Operations:
             named = [name for name, meant in task.condition_names.items() if meant == needs]
             if named:
                 text = str(task.condition)
-                raise ConditionError(f"it names {named[0]!r}, so the dependency must stay", task.title, text, text.find(named[0]) + 1)
-            if not db.execute("DELETE FROM dependencies WHERE task_id = ? AND needs_id = ?", (task_id, needs)).rowcount:
+                raise ConditionError(
+                    f"it names {named[0]!r}, so the dependency must stay",
+                    task.title,
+                    text,
+                    text.find(named[0]) + 1,
+                )
+            if not db.execute(
+                "DELETE FROM dependencies WHERE task_id = ? AND needs_id = ?", (task_id, needs)
+            ).rowcount:
                 raise UnknownDependencyError(f"does not depend on {needs!r}", task.title, needs)
             self._event(db, "dependency_removed", task.session_id, task_id, None, {"needs": needs})
             self._restand(db, task_id)
@@ -288,7 +381,10 @@ class Operations:
         sql = f"{prefix} SELECT {_sql.prefixed(_sql.TASK, 'tasks')} FROM tasks {where} ORDER BY tasks.seq LIMIT ? OFFSET ?"
         with self._reading() as db:
             return self._with_edges(
-                db, db.execute(sql, (*values, _sql.ALL if query.limit is None else query.limit, query.offset)).fetchall()
+                db,
+                db.execute(
+                    sql, (*values, _sql.ALL if query.limit is None else query.limit, query.offset)
+                ).fetchall(),
             )
 
     def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
@@ -333,17 +429,35 @@ class Operations:
 
     def _situation(self, db: Connection, task_id: str) -> Situation:
         task = self._task(db, task_id)
-        needed = {t.id: t for t in self._tasks_by_id(db, [edge.task for edge in task.dependencies], edges=False)}
+        needed = {
+            t.id: t
+            for t in self._tasks_by_id(db, [edge.task for edge in task.dependencies], edges=False)
+        }
         open_children = f"FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN}"
         count = db.execute(f"SELECT count(*) {open_children}", (task_id,)).fetchone()[0]
-        some = [row[0] for row in db.execute(f"SELECT alias {open_children} ORDER BY seq LIMIT 10", (task_id,))]
+        some = [
+            row[0]
+            for row in db.execute(f"SELECT alias {open_children} ORDER BY seq LIMIT 10", (task_id,))
+        ]
         recovery = db.execute(
-            f"SELECT {_sql.TASK} FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN} ORDER BY seq DESC LIMIT 1", (task_id,)
+            f"SELECT {_sql.TASK} FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN} ORDER BY seq DESC LIMIT 1",
+            (task_id,),
         ).fetchone()
         attempt = self._attempt(db, task) if task.status is TaskStatus.IN_PROGRESS else None
         open_recovery = self._with_edges(db, [recovery])[0] if recovery else None
-        unmerged = self._unmerged(db, [other.id for other in needed.values() if other.status is TaskStatus.IN_PROGRESS])
-        return Situation(task, needed, tuple(some), count, open_recovery, attempt, load_time(self._database.clock()), unmerged)
+        unmerged = self._unmerged(
+            db, [other.id for other in needed.values() if other.status is TaskStatus.IN_PROGRESS]
+        )
+        return Situation(
+            task,
+            needed,
+            tuple(some),
+            count,
+            open_recovery,
+            attempt,
+            load_time(self._database.clock()),
+            unmerged,
+        )
 
     def _unmerged(self, db: Connection, running: Sequence[str]) -> frozenset[str]:
         if not running:
@@ -357,7 +471,12 @@ class Operations:
     def aliases(self, session_id: str) -> list[str]:
         """See `contracts.Store.aliases`."""
         with self._looking() as db:
-            return [row[0] for row in db.execute("SELECT alias FROM tasks WHERE session_id = ? ORDER BY seq", (session_id,))]
+            return [
+                row[0]
+                for row in db.execute(
+                    "SELECT alias FROM tasks WHERE session_id = ? ORDER BY seq", (session_id,)
+                )
+            ]
 
     def dependents(self, task_id: str) -> list[Task]:
         """See `contracts.Store.dependents`."""
@@ -396,31 +515,54 @@ class Operations:
 
     # --- claims -------------------------------------------------------------
 
-    def claim(self, session_id: str, agent: str, *, task_id: str | None = None, lease_s: float, take_over: bool = False) -> Claim | None:
+    def claim(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        task_id: str | None = None,
+        lease_s: float,
+        take_over: bool = False,
+    ) -> Claim | None:
         """See `contracts.Store.claim`."""
         with self._writing() as db:
             self._expire(db, task_id if take_over else None)
             if task_id is None:
                 self._weigh_all(db, session_id)
                 best = db.execute(_READY, (session_id, 1)).fetchall()
-                return self._claim(db, self._with_edges(db, best)[0], agent, lease_s) if best else None
+                return (
+                    self._claim(db, self._with_edges(db, best)[0], agent, lease_s) if best else None
+                )
             return self._claim(db, self._task(db, task_id), agent, lease_s)
 
-    def _claim(self, db: Connection, task: Task, agent: str, lease_s: float, wanted: str = "start") -> Claim:
+    def _claim(
+        self, db: Connection, task: Task, agent: str, lease_s: float, wanted: str = "start"
+    ) -> Claim:
         if not task.is_ready:
-            raise NotReadyError(task.alias, task.status, wanted, why=_rules.why(self._situation(db, task.id)))
+            raise NotReadyError(
+                task.alias, task.status, wanted, why=_rules.why(self._situation(db, task.id))
+            )
         now = self._database.clock()
         until = self._until(now, lease_s)
         number = task.attempts + 1
-        db.execute("UPDATE tasks SET status = 'in_progress', attempts = ?, updated_at = ? WHERE id = ?", (number, now, task.id))
+        db.execute(
+            "UPDATE tasks SET status = 'in_progress', attempts = ?, updated_at = ? WHERE id = ?",
+            (number, now, task.id),
+        )
         db.execute(
             f"INSERT INTO attempts ({_sql.ATTEMPT}) VALUES ({_sql.slots(_sql.ATTEMPT)})",
             (task.id, number, agent, now, until, now, None, None, None),
         )
         self._event(db, "task_started", task.session_id, task.id, agent, {"attempt": number})
-        claimed = attrs.evolve(task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=load_time(now))
+        claimed = attrs.evolve(
+            task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=load_time(now)
+        )
         times = (load_time(now), load_time(until), load_time(now))
-        return Claim(claimed, Attempt(task.id, number, agent, *times), self._last_checkpoint(db, task.id) if number > 1 else None)
+        return Claim(
+            claimed,
+            Attempt(task.id, number, agent, *times),
+            self._last_checkpoint(db, task.id) if number > 1 else None,
+        )
 
     def _until(self, now: int, lease_s: float) -> int:
         return now + int(timedelta(seconds=lease_s) / timedelta(microseconds=1))
@@ -429,11 +571,17 @@ class Operations:
         """Check the fence: return the task when *attempt* holds it, or can have it back because nobody took it."""
         if task.attempts != attempt:
             holder = self._attempt(db, task)
-            who = f"attempt {task.attempts} by {holder.agent} followed it" if holder else "it was never started"
+            who = (
+                f"attempt {task.attempts} by {holder.agent} followed it"
+                if holder
+                else "it was never started"
+            )
             raise LeaseLostError(task.alias, attempt, who)
         if task.status is TaskStatus.IN_PROGRESS:
             return task
-        ending = db.execute("SELECT ending FROM attempts WHERE task_id = ? AND number = ?", (task.id, attempt)).fetchone()
+        ending = db.execute(
+            "SELECT ending FROM attempts WHERE task_id = ? AND number = ?", (task.id, attempt)
+        ).fetchone()
         if task.status is TaskStatus.PENDING and ending is not None and ending[0] == "abandoned":
             now = self._database.clock()
             db.execute(
@@ -447,16 +595,29 @@ class Operations:
             self._set(db, task.id, status="in_progress")
             self._event(db, "lease_regained", task.session_id, task.id, None, {"attempt": attempt})
             return attrs.evolve(task, status=TaskStatus.IN_PROGRESS)
-        raise LeaseLostError(task.alias, attempt, f"the task is {task.status}" + (f" ({task.reason})" if task.reason else ""))
+        raise LeaseLostError(
+            task.alias,
+            attempt,
+            f"the task is {task.status}" + (f" ({task.reason})" if task.reason else ""),
+        )
 
-    def renew(self, task_id: str, attempt: int, *, lease_s: float, within: Callable[[], None] | None = None) -> Attempt:
+    def renew(
+        self,
+        task_id: str,
+        attempt: int,
+        *,
+        lease_s: float,
+        within: Callable[[], None] | None = None,
+    ) -> Attempt:
         """See `contracts.Store.renew`."""
         with self._writing() as db:
             task = self._hold(db, self._task(db, task_id), attempt)
             self._extend(db, task, lease_s)
             holder = self._attempt(db, task)
             assert holder is not None  # noqa: S101 - _hold has just seen it
-            self._event(db, "lease_renewed", task.session_id, task_id, holder.agent, {"attempt": attempt})
+            self._event(
+                db, "lease_renewed", task.session_id, task_id, holder.agent, {"attempt": attempt}
+            )
             if within is not None:
                 within()
             return holder
@@ -493,7 +654,12 @@ class Operations:
                 """,
                 (task_id, attempt, stored, note, progress, snapshot, self._database.clock()),
             ).fetchone()
-            data: dict[str, JsonValue] = {"attempt": attempt, "checkpoint": row[0], "note": note, "progress": progress}
+            data: dict[str, JsonValue] = {
+                "attempt": attempt,
+                "checkpoint": row[0],
+                "note": note,
+                "progress": progress,
+            }
             data |= {"left_out": list(left_out)} if left_out else {}
             self._event(db, "checkpoint_saved", task.session_id, task_id, None, data)
             if within is not None:
@@ -506,7 +672,10 @@ class Operations:
             return self._last_checkpoint(db, task_id)
 
     def _last_checkpoint(self, db: Connection, task_id: str) -> Checkpoint | None:
-        row = db.execute(f"SELECT {_sql.CHECKPOINT} FROM checkpoints WHERE task_id = ? ORDER BY id DESC LIMIT 1", (task_id,)).fetchone()
+        row = db.execute(
+            f"SELECT {_sql.CHECKPOINT} FROM checkpoints WHERE task_id = ? ORDER BY id DESC LIMIT 1",
+            (task_id,),
+        ).fetchone()
         return None if row is None else _sql.read_checkpoint(row)
 
     def expire(self) -> list[Attempt]:
@@ -529,13 +698,27 @@ class Operations:
             lapsed += [] if holder is None else [holder]
         for attempt in lapsed:
             task = self._task(db, attempt.task_id)
-            self._end_attempt(db, task, "abandoned", f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC")
+            self._end_attempt(
+                db,
+                task,
+                "abandoned",
+                f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC",
+            )
             self._set(db, task.id, status="pending")
-            self._event(db, "lease_expired", task.session_id, task.id, attempt.agent, {"attempt": attempt.number})
+            self._event(
+                db,
+                "lease_expired",
+                task.session_id,
+                task.id,
+                attempt.agent,
+                {"attempt": attempt.number},
+            )
             self._restand(db, task.id)
         return lapsed
 
-    def _end_attempt(self, db: Connection, task: Task, ending: str, error: str | None, receipt: str | None = None) -> None:
+    def _end_attempt(
+        self, db: Connection, task: Task, ending: str, error: str | None, receipt: str | None = None
+    ) -> None:
         db.execute(
             "UPDATE attempts SET ended_at = ?, ending = ?, error = ?, receipt = ? WHERE task_id = ? AND number = ?",
             (self._database.clock(), ending, error, receipt, task.id, task.attempts),
@@ -576,8 +759,14 @@ class Operations:
         with self._reading() as db:
             sql = f"SELECT {_sql.TASK} FROM tasks WHERE session_id = ? AND status = 'in_progress' ORDER BY updated_at, seq LIMIT ?"
             held = self._with_edges(db, db.execute(sql, (session_id, limit)).fetchall())
-            found = [(task, self._attempt(db, task), self._last_checkpoint(db, task.id)) for task in held]
-            return [(task, attempt, checkpoint) for task, attempt, checkpoint in found if attempt is not None]
+            found = [
+                (task, self._attempt(db, task), self._last_checkpoint(db, task.id)) for task in held
+            ]
+            return [
+                (task, attempt, checkpoint)
+                for task, attempt, checkpoint in found
+                if attempt is not None
+            ]
 
     # --- endings ------------------------------------------------------------
 
@@ -600,21 +789,28 @@ class Operations:
                 return before
             task = self._holder(db, task, attempt, agent)
             self._refuse_open_children(db, task, ending)
-            saved = tuple(self._save_artifact(db, task.session_id, draft, task.id, task.attempts, agent) for draft in artifacts)
+            saved = tuple(
+                self._save_artifact(db, task.session_id, draft, task.id, task.attempts, agent)
+                for draft in artifacts
+            )
             recovery = self._end(db, task, ending, agent, saved, receipt)
             if within is not None:
                 within()
             now = db.execute(f"SELECT {_sql.TASK} FROM tasks WHERE id = ?", (task_id,)).fetchone()
             return Finished(_sql.read_task(now, task.dependencies), saved, recovery)
 
-    def _repeated(self, db: Connection, task: Task, attempt: int | None, receipt: str) -> Finished | None:
+    def _repeated(
+        self, db: Connection, task: Task, attempt: int | None, receipt: str
+    ) -> Finished | None:
         if attempt not in {None, task.attempts} or task.status not in _RECEIVED:
             return None
         sql = "SELECT receipt FROM attempts WHERE task_id = ? AND number = ?"
         row = db.execute(sql, (task.id, task.attempts)).fetchone()
         if row is None or row[0] != receipt:
             return None
-        sql = f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE task_id = ? AND attempt = ? ORDER BY seq"
+        sql = (
+            f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE task_id = ? AND attempt = ? ORDER BY seq"
+        )
         saved = tuple(_sql.read_artifact(r) for r in db.execute(sql, (task.id, task.attempts)))
         sql = f"SELECT {_sql.TASK} FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN} ORDER BY seq DESC LIMIT 1"
         rows = db.execute(sql, (task.id,)).fetchall()
@@ -626,25 +822,59 @@ class Operations:
         if task.status is TaskStatus.IN_PROGRESS:
             holder = self._attempt(db, task)
             if holder is not None and holder.agent != agent:
-                raise LeaseLostError(task.alias, 0, f"{holder.agent} holds it (attempt {holder.number}), and you are {agent}")
+                raise LeaseLostError(
+                    task.alias,
+                    0,
+                    f"{holder.agent} holds it (attempt {holder.number}), and you are {agent}",
+                )
             return task
         if task.status is TaskStatus.PENDING:
             return self._claim(db, task, agent, _rules.LEASE_S, "complete").task
-        raise TransitionError(task.alias, task.status, "be completed", _planning.reopening(task.alias, task.status))
+        raise TransitionError(
+            task.alias, task.status, "be completed", _planning.reopening(task.alias, task.status)
+        )
 
     def _refuse_open_children(self, db: Connection, task: Task, ending: Ending) -> None:
-        if ending.action is not NextAction.COMPLETE or not task.blockers:  # an open child is a blocker
+        if (
+            ending.action is not NextAction.COMPLETE or not task.blockers
+        ):  # an open child is a blocker
             return
-        if db.execute(f"SELECT 1 FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN} LIMIT 1", (task.id,)).fetchone():
-            raise NotReadyError(task.alias, task.status, "complete", why=_rules.why_not_complete(self._situation(db, task.id)))
+        if db.execute(
+            f"SELECT 1 FROM tasks WHERE parent_task_id = ? AND status IN {_OPEN} LIMIT 1",
+            (task.id,),
+        ).fetchone():
+            raise NotReadyError(
+                task.alias,
+                task.status,
+                "complete",
+                why=_rules.why_not_complete(self._situation(db, task.id)),
+            )
 
-    def _end(self, db: Connection, task: Task, ending: Ending, agent: str, saved: tuple[Artifact, ...], receipt: str) -> Task | None:
-        data: dict[str, JsonValue] = {"attempt": task.attempts, "artifacts": [artifact.id for artifact in saved]}
+    def _end(
+        self,
+        db: Connection,
+        task: Task,
+        ending: Ending,
+        agent: str,
+        saved: tuple[Artifact, ...],
+        receipt: str,
+    ) -> Task | None:
+        data: dict[str, JsonValue] = {
+            "attempt": task.attempts,
+            "artifacts": [artifact.id for artifact in saved],
+        }
         data |= {"summary": ending.summary} if ending.summary else {}
         data |= {"reason": ending.reason} if ending.reason else {}
         if ending.action is NextAction.CONTINUE:
             self._set(db, task.id, summary=ending.summary)
-            self._event(db, "task_continued", task.session_id, task.id, agent, data | {"outputs": dict(ending.outputs)})
+            self._event(
+                db,
+                "task_continued",
+                task.session_id,
+                task.id,
+                agent,
+                data | {"outputs": dict(ending.outputs)},
+            )
             return None
         if ending.later:
             self._end_attempt(db, task, _rules.HANDED_IN, None, receipt)
@@ -667,9 +897,13 @@ class Operations:
                 self._restand(db, task.id)
         return None
 
-    def _complete(self, db: Connection, task: Task, ending: Ending, agent: str, data: dict[str, JsonValue]) -> None:
+    def _complete(
+        self, db: Connection, task: Task, ending: Ending, agent: str, data: dict[str, JsonValue]
+    ) -> None:
         outputs = dump_json(dict(ending.outputs), "outputs")
-        self._end_task(db, task, TaskStatus.COMPLETED, summary=ending.summary, outputs=outputs, reason=None)
+        self._end_task(
+            db, task, TaskStatus.COMPLETED, summary=ending.summary, outputs=outputs, reason=None
+        )
         landed = {"landed": ending.landed} if ending.landed else {}
         self._event(db, "task_completed", task.session_id, task.id, agent, data | landed)
         self._follow_ends(db, [attrs.evolve(task, status=TaskStatus.COMPLETED)])
@@ -683,7 +917,15 @@ class Operations:
         data: dict[str, JsonValue],
     ) -> Task | None:
         failures = task.failures + 1
-        self._set(db, task.id, status="blocked", reason=ending.reason, failures=failures, was_blocked=1, summary=ending.summary)
+        self._set(
+            db,
+            task.id,
+            status="blocked",
+            reason=ending.reason,
+            failures=failures,
+            was_blocked=1,
+            summary=ending.summary,
+        )
         self._event(db, "task_blocked", task.session_id, task.id, agent, data)
         blocked = attrs.evolve(task, status=TaskStatus.BLOCKED, failures=failures, was_blocked=True)
         draft = _rules.recovery_for(
@@ -707,7 +949,9 @@ class Operations:
         """Write that the task has ended. Its parent is counted down in the same step, so that a recount at any time says the same."""
         self._set(db, task.id, status=str(status), ended_at=self._database.clock(), **values)
         if task.parent_task_id is not None:
-            db.execute("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", (task.parent_task_id,))
+            db.execute(
+                "UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", (task.parent_task_id,)
+            )
 
     def _follow_ends(self, db: Connection, ended: Iterable[Task]) -> None:
         """Carry what ended, or was blocked, to dependents and to the task that was being recovered; and so on downward.
@@ -734,9 +978,15 @@ class Operations:
     def _follow_edges(self, db: Connection, task: Task) -> list[str]:
         """Count down the dependents whose edge is met now; return those that were skipped."""
         met, never = _edges_decided(task)
-        return [task_id for task_id in self._count_down(db, task.id, met, never) if self._restand_once(db, task_id)]
+        return [
+            task_id
+            for task_id in self._count_down(db, task.id, met, never)
+            if self._restand_once(db, task_id)
+        ]
 
-    def _count_down(self, db: Connection, task_id: str, met: list[str], never: list[str]) -> list[str]:
+    def _count_down(
+        self, db: Connection, task_id: str, met: list[str], never: list[str]
+    ) -> list[str]:
         """Count down the dependents that waited for an outcome in *met*; return those to be looked at, in the order planned."""
         if met:
             marks = ", ".join("?" for _ in met)
@@ -764,9 +1014,21 @@ class Operations:
         task = situation.task
         stands = _rules.standing(task, situation.needed)
         for edge in task.dependencies:
-            met = _rules.edge_met(edge.on, situation.needed[edge.task].status, was_blocked=situation.needed[edge.task].was_blocked) is True
-            db.execute("UPDATE dependencies SET met = ? WHERE task_id = ? AND needs_id = ?", (met, task_id, edge.task))
-        self._set(db, task_id, touch=False, blockers=stands.blockers + situation.open_children_count)
+            met = (
+                _rules.edge_met(
+                    edge.on,
+                    situation.needed[edge.task].status,
+                    was_blocked=situation.needed[edge.task].was_blocked,
+                )
+                is True
+            )
+            db.execute(
+                "UPDATE dependencies SET met = ? WHERE task_id = ? AND needs_id = ?",
+                (met, task_id, edge.task),
+            )
+        self._set(
+            db, task_id, touch=False, blockers=stands.blockers + situation.open_children_count
+        )
         if task.status is TaskStatus.PENDING and stands.impossible:
             self._skip(db, task, _rules.skip_reason(task, stands, situation.needed))
             return True
@@ -785,23 +1047,33 @@ class Operations:
             if task.status is TaskStatus.CANCELLED:
                 return []
             if _rules.after("cancel", task.status) is None:
-                raise TransitionError(task.alias, task.status, "be cancelled", "it has ended already")
+                raise TransitionError(
+                    task.alias, task.status, "be cancelled", "it has ended already"
+                )
             below = f"{_SUBTREE} SELECT tasks.id FROM tasks JOIN below ON tasks.id = below.id WHERE status IN {_OPEN} ORDER BY seq DESC"
             ids = [row[0] for row in db.execute(below, (task_id,))] if subtree else [task_id]
             for each in ids:
-                self._give_up(db, self._task(db, each), TaskStatus.CANCELLED, "task_cancelled", reason)
-            return [each for each in self._tasks_by_id(db, ids) if each.status is TaskStatus.CANCELLED]
+                self._give_up(
+                    db, self._task(db, each), TaskStatus.CANCELLED, "task_cancelled", reason
+                )
+            return [
+                each for each in self._tasks_by_id(db, ids) if each.status is TaskStatus.CANCELLED
+            ]
 
     def abandon(self, task_id: str, reason: str) -> Task:
         """See `contracts.Store.abandon`."""
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
             if _rules.after("abandon", task.status) is None:
-                raise TransitionError(task.alias, task.status, "be abandoned", "it has ended already")
+                raise TransitionError(
+                    task.alias, task.status, "be abandoned", "it has ended already"
+                )
             self._give_up(db, task, TaskStatus.FAILED, "task_failed", reason)
             return self._task(db, task_id)
 
-    def _give_up(self, db: Connection, task: Task, status: TaskStatus, event: str, reason: str) -> None:
+    def _give_up(
+        self, db: Connection, task: Task, status: TaskStatus, event: str, reason: str
+    ) -> None:
         if task.status.is_terminal:  # a consequence of one that was given up before it
             return
         if task.status is TaskStatus.IN_PROGRESS:
@@ -814,14 +1086,25 @@ class Operations:
     def _cancel_recovery(self, db: Connection, task: Task) -> None:
         sql = f"SELECT id FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN}"
         for row in db.execute(sql, (task.id,)).fetchall():
-            self._give_up(db, self._task(db, row[0]), TaskStatus.CANCELLED, "task_cancelled", f"{task.alias} needs no recovery any more")
+            self._give_up(
+                db,
+                self._task(db, row[0]),
+                TaskStatus.CANCELLED,
+                "task_cancelled",
+                f"{task.alias} needs no recovery any more",
+            )
 
     def retry(self, task_id: str, reason: str) -> Task:
         """See `contracts.Store.retry`."""
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
             if _rules.after("retry", task.status) is None:
-                raise TransitionError(task.alias, task.status, "be tried again", "only an ended or blocked task can, and no completed one")
+                raise TransitionError(
+                    task.alias,
+                    task.status,
+                    "be tried again",
+                    "only an ended or blocked task can, and no completed one",
+                )
             self._refuse_second_recovery(db, task)
             parent = self._completed_parent(db, task)
             if parent is not None:
@@ -831,7 +1114,9 @@ class Operations:
             self._reopen(db, task, "task_retried", reason)
             now = self._task(db, task_id)
             if now.status is TaskStatus.SKIPPED:  # what it waits for has not changed
-                remedy = f"it would be skipped again ({now.reason}); retry what it waits for instead"
+                remedy = (
+                    f"it would be skipped again ({now.reason}); retry what it waits for instead"
+                )
                 raise TransitionError(task.alias, task.status, "be tried again", remedy)
             return now
 
@@ -853,13 +1138,19 @@ class Operations:
             at = self._task(db, queue.popleft())
             kind = event if at.id == task.id else "task_reopened"
             if at.id != task.id and (
-                at.status is not TaskStatus.SKIPPED or at.recovers_task_id is not None or self._completed_parent(db, at) is not None
+                at.status is not TaskStatus.SKIPPED
+                or at.recovers_task_id is not None
+                or self._completed_parent(db, at) is not None
             ):
                 continue  # reached over another way before; and nobody waits for an old recovery, or for a part of what is completed
-            self._set(db, at.id, status="pending", reason=None, failures=0, ended_at=None, archived=0)
+            self._set(
+                db, at.id, status="pending", reason=None, failures=0, ended_at=None, archived=0
+            )
             self._event(db, kind, at.session_id, at.id, None, {"reason": reason})
             if at.status.is_terminal and at.parent_task_id is not None:
-                db.execute("UPDATE tasks SET blockers = blockers + 1 WHERE id = ?", (at.parent_task_id,))
+                db.execute(
+                    "UPDATE tasks SET blockers = blockers + 1 WHERE id = ?", (at.parent_task_id,)
+                )
             sql = "SELECT task_id FROM dependencies WHERE needs_id = ?"
             for row in db.execute(sql, (at.id,)).fetchall():
                 dependent = self._task(db, row[0])
@@ -874,7 +1165,12 @@ class Operations:
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
             if not task.status.is_terminal:
-                raise TransitionError(task.alias, task.status, "be deleted", f"cancel it first: orch.cancel_task({task.alias!r})")
+                raise TransitionError(
+                    task.alias,
+                    task.status,
+                    "be deleted",
+                    f"cancel it first: orch.cancel_task({task.alias!r})",
+                )
             if hard:
                 self._delete_hard(db, task)
                 return task
@@ -894,12 +1190,25 @@ class Operations:
         for table in ("dependencies", "checkpoints", "attempts", "given"):
             db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task.id,))
         db.execute("DELETE FROM tasks WHERE id = ?", (task.id,))
-        self._event(db, "task_deleted", task.session_id, task.id, None, {"alias": task.alias, "title": task.title})
+        self._event(
+            db,
+            "task_deleted",
+            task.session_id,
+            task.id,
+            None,
+            {"alias": task.alias, "title": task.title},
+        )
 
     # --- artifacts ----------------------------------------------------------
 
     def save_artifact(
-        self, session_id: str, draft: ArtifactDraft, *, task_id: str | None, attempt: int | None, agent: str | None
+        self,
+        session_id: str,
+        draft: ArtifactDraft,
+        *,
+        task_id: str | None,
+        attempt: int | None,
+        agent: str | None,
     ) -> Artifact:
         """See `contracts.Store.save_artifact`."""
         with self._writing() as db:
@@ -909,7 +1218,13 @@ class Operations:
             return self._save_artifact(db, session_id, draft, task_id, attempt, agent)
 
     def _save_artifact(
-        self, db: Connection, session_id: str, draft: ArtifactDraft, task_id: str | None, attempt: int | None, agent: str | None
+        self,
+        db: Connection,
+        session_id: str,
+        draft: ArtifactDraft,
+        task_id: str | None,
+        attempt: int | None,
+        agent: str | None,
     ) -> Artifact:
         sql = f"""
             SELECT {_sql.ARTIFACT} FROM artifacts
@@ -918,19 +1233,51 @@ class Operations:
         """
         row = db.execute(sql, (session_id, task_id, draft.title, draft.kind == "file")).fetchone()
         last = None if row is None else _sql.read_artifact(row)
-        if last is not None and (last.digest, last.kind, last.partial, last.attempt) == (draft.digest, draft.kind, draft.partial, attempt):
+        if last is not None and (last.digest, last.kind, last.partial, last.attempt) == (
+            draft.digest,
+            draft.kind,
+            draft.partial,
+            attempt,
+        ):
             return last
         artifact_id = draft.id or new_id("a")
         if last is not None:
             db.execute("UPDATE artifacts SET superseded = 1 WHERE id = ?", (last.id,))
             db.execute("UPDATE given SET stale = 1 WHERE artifact_id = ?", (last.id,))
         row = (
-            *(artifact_id, session_id, task_id, attempt, agent, draft.kind, draft.title, draft.media_type, draft.digest),
-            *(draft.size_bytes, last.version + 1 if last else 1, last.id if last else None, 0, int(draft.partial)),
-            *(dump_json(list(draft.tags), "tags"), dump_json(dict(draft.metadata), "metadata"), self._database.clock()),
+            *(
+                artifact_id,
+                session_id,
+                task_id,
+                attempt,
+                agent,
+                draft.kind,
+                draft.title,
+                draft.media_type,
+                draft.digest,
+            ),
+            *(
+                draft.size_bytes,
+                last.version + 1 if last else 1,
+                last.id if last else None,
+                0,
+                int(draft.partial),
+            ),
+            *(
+                dump_json(list(draft.tags), "tags"),
+                dump_json(dict(draft.metadata), "metadata"),
+                self._database.clock(),
+            ),
         )
-        db.execute(f"INSERT INTO artifacts ({_sql.ARTIFACT}) VALUES ({_sql.slots(_sql.ARTIFACT)})", row)
-        data = {"artifact": artifact_id, "title": draft.title, "kind": draft.kind, "supersedes": last.id if last else None}
+        db.execute(
+            f"INSERT INTO artifacts ({_sql.ARTIFACT}) VALUES ({_sql.slots(_sql.ARTIFACT)})", row
+        )
+        data = {
+            "artifact": artifact_id,
+            "title": draft.title,
+            "kind": draft.kind,
+            "supersedes": last.id if last else None,
+        }
         self._event(db, "artifact_saved", session_id, task_id, agent, data)
         return _sql.read_artifact(row)
 
@@ -943,7 +1290,9 @@ class Operations:
                 WHERE id IN (SELECT value FROM json_each(?)) AND (task_id IS NULL OR task_id <> ?)
                 AND id NOT IN (SELECT artifact_id FROM given WHERE task_id = ? AND attempt = ?) ORDER BY seq {self._steady}
             """
-            new = db.execute(sql, (json.dumps(list(artifact_ids)), task_id, task_id, task.attempts)).fetchall()
+            new = db.execute(
+                sql, (json.dumps(list(artifact_ids)), task_id, task_id, task.attempts)
+            ).fetchall()
             if not new:
                 return
             earlier = f"""
@@ -981,7 +1330,16 @@ class Operations:
             "g.artifact_id IN (SELECT value FROM json_each(?))": among,
         }
         tests = [(test, value) for test, value in given.items() if value is not None]
-        resting = ["g.stale = 1", "t.archived = 0", "t.recovers_task_id IS NULL", f"t.status IN {_RESTING}"] if outdated else []
+        resting = (
+            [
+                "g.stale = 1",
+                "t.archived = 0",
+                "t.recovers_task_id IS NULL",
+                f"t.status IN {_RESTING}",
+            ]
+            if outdated
+            else []
+        )
         where = " AND ".join([*(test for test, _ in tests), *resting]) or "TRUE"
         sql = f"""
             SELECT g.task_id, t.alias, g.attempt, g.artifact_id, a.title, a.version, g.given_at, a.session_id, a.task_id, {_IS_FILE}
@@ -993,14 +1351,18 @@ class Operations:
             ORDER BY version DESC LIMIT 1
         """
         with self._looking() as db:
-            rows = db.execute(sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit)).fetchall()
+            rows = db.execute(
+                sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit)
+            ).fetchall()
             found = [(row, db.execute(latest, (*row[7:10], row[4])).fetchone()) for row in rows]
         return [Reliance(*(*row[:6], *new, load_time(row[6]))) for row, new in found]
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """See `contracts.Store.find_artifact`."""
         with self._looking() as db:
-            row = db.execute(f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE id = ?", (artifact_id,)).fetchone()
+            row = db.execute(
+                f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE id = ?", (artifact_id,)
+            ).fetchone()
             return None if row is None else _sql.read_artifact(row)
 
     def artifacts(
@@ -1022,7 +1384,9 @@ class Operations:
     ) -> list[Artifact]:
         """See `contracts.Store.artifacts`."""
         # Within a stored list only the strings' own ends are quotes without a backslash: a comma and a quote begin an item.
-        tests: list[tuple[str, Any]] = [("instr(',' || substr(tags, 2), ?) > 0", f",{dump_json(tag, 'tags')}") for tag in tags]
+        tests: list[tuple[str, Any]] = [
+            ("instr(',' || substr(tags, 2), ?) > 0", f",{dump_json(tag, 'tags')}") for tag in tags
+        ]
         given = {
             "agent = ?": agent,
             "partial = ?": None if partial is None else int(partial),
@@ -1034,22 +1398,36 @@ class Operations:
         if session_id is not None:
             tests.append(("session_id = ?", session_id))
         if task_ids is not None:
-            tests.append(("task_id IN (SELECT value FROM json_each(?))", json.dumps(list(task_ids))))
+            tests.append(
+                ("task_id IN (SELECT value FROM json_each(?))", json.dumps(list(task_ids)))
+            )
         if kind is not None:
             tests.append(("kind = ?", kind))
         if title is not None:
             tests.append(("title = ?", title))
-        where = " AND ".join([*(test for test, _ in tests), *([] if include_superseded else ["superseded = 0"])]) or "TRUE"
+        where = (
+            " AND ".join(
+                [*(test for test, _ in tests), *([] if include_superseded else ["superseded = 0"])]
+            )
+            or "TRUE"
+        )
         order = "DESC" if newest_first else "ASC"
         sql = f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE {where} ORDER BY seq {order} LIMIT ?"
         with self._looking() as db:
-            rows = db.execute(sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit))
+            rows = db.execute(
+                sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit)
+            )
             return [_sql.read_artifact(row) for row in rows]
 
     def content_digests(self) -> set[str]:
         """See `contracts.Store.content_digests`."""
         with self._looking() as db:
-            return {str(row[0]) for row in db.execute("SELECT digest FROM artifacts UNION SELECT digest FROM document_versions", ())}
+            return {
+                str(row[0])
+                for row in db.execute(
+                    "SELECT digest FROM artifacts UNION SELECT digest FROM document_versions", ()
+                )
+            }
 
     def count_artifacts(self, session_id: str) -> int:
         """See `contracts.Store.count_artifacts`."""
@@ -1061,22 +1439,43 @@ class Operations:
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
         """See `contracts.Store.put_worktree`."""
-        row = (*attrs.astuple(worktree)[:10], dump_time(worktree.created_at), int(worktree.unlanded))
+        row = (
+            *attrs.astuple(worktree)[:10],
+            dump_time(worktree.created_at),
+            int(worktree.unlanded),
+        )
         with self._writing() as db:
-            others = ", ".join(f"{column} = excluded.{column}" for column in _sql.WORKTREE.split(", ")[1:])
+            others = ", ".join(
+                f"{column} = excluded.{column}" for column in _sql.WORKTREE.split(", ")[1:]
+            )
             slots = _sql.slots(_sql.WORKTREE)
-            db.execute(f"INSERT INTO worktrees ({_sql.WORKTREE}) VALUES ({slots}) ON CONFLICT (name) DO UPDATE SET {others}", row)
-            data = {"worktree": worktree.name, "branch": worktree.branch, "landed": worktree.landed, "rescue": worktree.rescue_ref}
+            db.execute(
+                f"INSERT INTO worktrees ({_sql.WORKTREE}) VALUES ({slots}) ON CONFLICT (name) DO UPDATE SET {others}",
+                row,
+            )
+            data = {
+                "worktree": worktree.name,
+                "branch": worktree.branch,
+                "landed": worktree.landed,
+                "rescue": worktree.rescue_ref,
+            }
             self._event(db, event, worktree.session_id, worktree.task_id, worktree.agent, data)
         return worktree
 
     def worktrees(
-        self, *, session_id: str | None = None, task_id: str | None = None, name: str | None = None, include_removed: bool = False
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        name: str | None = None,
+        include_removed: bool = False,
     ) -> list[Worktree]:
         """See `contracts.Store.worktrees`."""
         given = {"session_id = ?": session_id, "task_id = ?": task_id, "name = ?": name}
         tests = {test: value for test, value in given.items() if value is not None}
-        where = " AND ".join([*tests, *([] if include_removed else ["state <> 'removed'"])]) or "TRUE"
+        where = (
+            " AND ".join([*tests, *([] if include_removed else ["state <> 'removed'"])]) or "TRUE"
+        )
         sql = f"SELECT {_sql.WORKTREE} FROM worktrees WHERE {where} ORDER BY created_at, name"
         with self._looking() as db:
             return [_sql.read_worktree(row) for row in db.execute(sql, tuple(tests.values()))]
@@ -1085,8 +1484,18 @@ class Operations:
         """See `contracts.Store.put_document`."""
         row = (*attrs.astuple(version)[:4], dump_time(version.created_at))
         with self._writing() as db:
-            db.execute(f"INSERT INTO document_versions ({_sql.DOCUMENT}) VALUES ({_sql.slots(_sql.DOCUMENT)})", row)
-            self._event(db, "document_updated", session_id, None, None, {"path": version.path, "version": version.version})
+            db.execute(
+                f"INSERT INTO document_versions ({_sql.DOCUMENT}) VALUES ({_sql.slots(_sql.DOCUMENT)})",
+                row,
+            )
+            self._event(
+                db,
+                "document_updated",
+                session_id,
+                None,
+                None,
+                {"path": version.path, "version": version.version},
+            )
         return version
 
     def document_versions(self, path: str | None = None) -> list[DocumentVersion]:
@@ -1097,7 +1506,9 @@ class Operations:
         else:
             sql = f"SELECT {_sql.DOCUMENT} FROM document_versions WHERE path = ? ORDER BY version"
         with self._looking() as db:
-            return [_sql.read_document(row) for row in db.execute(sql, () if path is None else (path,))]
+            return [
+                _sql.read_document(row) for row in db.execute(sql, () if path is None else (path,))
+            ]
 
     # --- events -------------------------------------------------------------
 
@@ -1120,13 +1531,20 @@ class Operations:
             values.append(json.dumps(list(kinds)))  # type: ignore[arg-type]
         sql = f"SELECT {_sql.EVENT} FROM events WHERE {' AND '.join(tests)} ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
         with self._looking() as db:
-            return [_sql.read_event(row) for row in db.execute(sql, (*values, _sql.ALL if limit is None else limit))]
+            return [
+                _sql.read_event(row)
+                for row in db.execute(sql, (*values, _sql.ALL if limit is None else limit))
+            ]
 
     def last_seq(self, session_id: str | None = None) -> int:
         """See `contracts.Store.last_seq`."""
         where, values = ("", ()) if session_id is None else ("WHERE session_id = ?", (session_id,))
         with self._looking() as db:
-            return int(db.execute(f"SELECT coalesce(max(seq), 0) FROM events {where}", values).fetchone()[0])
+            return int(
+                db.execute(f"SELECT coalesce(max(seq), 0) FROM events {where}", values).fetchone()[
+                    0
+                ]
+            )
 
     def _event(
         self,
@@ -1137,7 +1555,9 @@ class Operations:
         agent: str | None,
         data: Mapping[str, JsonValue],
     ) -> None:
-        self._record(db, [(self._database.clock(), kind, session_id, task_id, agent, dump_json(data, kind))])
+        self._record(
+            db, [(self._database.clock(), kind, session_id, task_id, agent, dump_json(data, kind))]
+        )
 
     def _record(self, db: Connection, rows: list[_sql.Row]) -> None:
         """Write events; within the transaction, or as its last act."""
@@ -1166,7 +1586,12 @@ _ENDED: Final = {
 
 def _receipt(ending: Ending, artifacts: Sequence[ArtifactDraft]) -> str:
     """Digest what a completion says, so that the same one sent twice is known."""
-    said = [ending.action, ending.summary, dump_json(dict(ending.outputs), "outputs"), [(a.title, a.digest) for a in artifacts]]
+    said = [
+        ending.action,
+        ending.summary,
+        dump_json(dict(ending.outputs), "outputs"),
+        [(a.title, a.digest) for a in artifacts],
+    ]
     said += ["later"] if ending.later else []
     return hashlib.sha256(dump_json(said, "summary").encode()).hexdigest()
 
@@ -1174,7 +1599,9 @@ def _receipt(ending: Ending, artifacts: Sequence[ArtifactDraft]) -> str:
 def _edges_decided(task: Task) -> tuple[list[str], list[str]]:
     """Return the outcomes that are met by how the task stands, and those that never will be."""
     decided = {on: _rules.edge_met(on, task.status, was_blocked=task.was_blocked) for on in Outcome}
-    return [str(on) for on, met in decided.items() if met], [str(on) for on, met in decided.items() if met is False]
+    return [str(on) for on, met in decided.items() if met], [
+        str(on) for on, met in decided.items() if met is False
+    ]
 
 
 def _tallied(query: TaskQuery) -> TaskQuery:
@@ -1193,7 +1620,14 @@ def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
     subtree = query.parent_task_id is not None and query.include_children
     tests: list[tuple[str, tuple[Any, ...]]] = [
         (f"tasks.{column} = ?", (wanted,))
-        for column in ("session_id", "task_type", "specialist_type", "complexity", "recovers_task_id", "worktree")
+        for column in (
+            "session_id",
+            "task_type",
+            "specialist_type",
+            "complexity",
+            "recovers_task_id",
+            "worktree",
+        )
         if (wanted := getattr(query, column)) is not None
     ]
     tests += [
@@ -1205,24 +1639,48 @@ def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
     if query.parent_task_id is not None and not subtree:
         tests.append(("tasks.parent_task_id = ?", (query.parent_task_id,)))
     if query.status:
-        tests.append((f"tasks.status IN ({', '.join('?' for _ in query.status)})", tuple(map(str, query.status))))
+        tests.append(
+            (
+                f"tasks.status IN ({', '.join('?' for _ in query.status)})",
+                tuple(map(str, query.status)),
+            )
+        )
     if query.recoveries is not None:
         tests.append((f"tasks.task_type {'=' if query.recoveries else '<>'} ?", (_rules.RECOVERY,)))
     if query.ready is not None:
-        tests.append((f"{'' if query.ready else 'NOT '}(tasks.status = 'pending' AND tasks.blockers = 0)", ()))
+        tests.append(
+            (
+                f"{'' if query.ready else 'NOT '}(tasks.status = 'pending' AND tasks.blockers = 0)",
+                (),
+            )
+        )
     tests += [(sql, values) for wanted, sql, values in _text_tests(query) if wanted is not None]
     if not query.include_archived:
         tests.append(("tasks.archived = 0", ()))
-    prefix, source, first = (_SUBTREE, "JOIN below ON below.id = tasks.id", (query.parent_task_id,)) if subtree else ("", "", ())
+    prefix, source, first = (
+        (_SUBTREE, "JOIN below ON below.id = tasks.id", (query.parent_task_id,))
+        if subtree
+        else ("", "", ())
+    )
     where = " AND ".join(sql for sql, _ in tests) or "TRUE"
-    return prefix, f"{source} WHERE {where}", [*first, *(value for _, values in tests for value in values)]
+    return (
+        prefix,
+        f"{source} WHERE {where}",
+        [*first, *(value for _, values in tests for value in values)],
+    )
 
 
 def _text_tests(query: TaskQuery) -> list[tuple[str | None, str, tuple[Any, ...]]]:
     prefix = query.alias_prefix
-    held = "EXISTS (SELECT 1 FROM attempts WHERE attempts.task_id = tasks.id AND attempts.agent = ?)"
+    held = (
+        "EXISTS (SELECT 1 FROM attempts WHERE attempts.task_id = tasks.id AND attempts.agent = ?)"
+    )
     return [
-        (query.text, "instr(lower(tasks.title || ' ' || tasks.description), lower(?)) > 0", (query.text,)),
+        (
+            query.text,
+            "instr(lower(tasks.title || ' ' || tasks.description), lower(?)) > 0",
+            (query.text,),
+        ),
         (prefix, "substr(tasks.alias, 1, ?) = ?", (len(prefix or ""), prefix)),
         (query.agent, held, (query.agent,)),
     ]

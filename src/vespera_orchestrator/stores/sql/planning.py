@@ -38,14 +38,21 @@ class Planner:
     """Turns the drafts of one plan into tasks, none of which is written yet."""
 
     def __init__(
-        self, db: Connection, session_id: str, drafts: Sequence[TaskDraft], now: int, mistakes: Sequence[VesperaError] = ()
+        self,
+        db: Connection,
+        session_id: str,
+        drafts: Sequence[TaskDraft],
+        now: int,
+        mistakes: Sequence[VesperaError] = (),
     ) -> None:
         self.db = db
         self.session_id = session_id
         self.drafts = drafts
         self.now = load_time(now)
         self.ids = [new_id("t") for _ in drafts]
-        self.aliases: dict[str, str] = {f"#{number}": task_id for number, task_id in enumerate(self.ids)}
+        self.aliases: dict[str, str] = {
+            f"#{number}": task_id for number, task_id in enumerate(self.ids)
+        }
         """Alias to id, for the tasks of this plan, and ``#0``, ``#1`` … for its tasks whatever their alias."""
         self.found: dict[str, Task] = {}
         """The tasks planned before that the drafts name, by id; without their own edges."""
@@ -66,11 +73,16 @@ class Planner:
         """
         self._look_up()
         names = self._name_all()
-        tasks = [self._task(task_id, alias, draft) for task_id, alias, draft in zip(self.ids, names, self.drafts, strict=True)]
+        tasks = [
+            self._task(task_id, alias, draft)
+            for task_id, alias, draft in zip(self.ids, names, self.drafts, strict=True)
+        ]
         with self._noting():
             self._refuse_circles_within(tasks)
         if len(self.mistakes) > 1:
-            raise InvalidPlanError(f"the plan has {len(self.mistakes)} mistakes", mistakes=tuple(self.mistakes))
+            raise InvalidPlanError(
+                f"the plan has {len(self.mistakes)} mistakes", mistakes=tuple(self.mistakes)
+            )
         if self.mistakes:
             raise self.mistakes[0]
         return tasks
@@ -86,21 +98,30 @@ class Planner:
         """Read at once what the drafts name: a statement for each reference would cost more than all the rest."""
         refs = dict.fromkeys(edge.task for draft in self.drafts for edge in draft.dependencies)
         refs |= dict.fromkeys(draft.parent for draft in self.drafts if draft.parent is not None)
-        for column, wanted in (("id", [ref for ref in refs if is_id(ref)]), ("alias", [ref for ref in refs if not is_id(ref)])):
+        for column, wanted in (
+            ("id", [ref for ref in refs if is_id(ref)]),
+            ("alias", [ref for ref in refs if not is_id(ref)]),
+        ):
             self.known |= dict.fromkeys(wanted)
             for task in map(_without_edges, self._select(_sql.TASK, column, wanted)):
                 self.found[task.id] = task
                 self.known[getattr(task, column)] = task.id
-        wanted = [slug(draft.title) if draft.alias is None else draft.alias for draft in self.drafts]
+        wanted = [
+            slug(draft.title) if draft.alias is None else draft.alias for draft in self.drafts
+        ]
         self.taken = dict.fromkeys(wanted) | dict(self._select("alias, id", "alias", wanted))
 
     def _select(self, columns: str, column: str, wanted: Sequence[str]) -> list[Any]:
         if not wanted:
             return []
         one = len(wanted) == 1
-        session = "+session_id" if column == "id" else "session_id"  # the plus keeps SQLite from walking through the whole session
+        session = (
+            "+session_id" if column == "id" else "session_id"
+        )  # the plus keeps SQLite from walking through the whole session
         sql = f"SELECT {columns} FROM tasks WHERE {session} = ? AND {column} {'= ?' if one else 'IN (SELECT value FROM json_each(?))'}"
-        found: list[Any] = self.db.execute(sql, (self.session_id, wanted[0] if one else json.dumps(wanted))).fetchall()
+        found: list[Any] = self.db.execute(
+            sql, (self.session_id, wanted[0] if one else json.dumps(wanted))
+        ).fetchall()
         return found
 
     # names
@@ -129,7 +150,11 @@ class Planner:
         return alias
 
     def _made_alias(self, task_id: str, draft: TaskDraft) -> str:
-        base = slug(draft.title) if draft.recovers_task_id is None else self._recovery_alias(draft.recovers_task_id)
+        base = (
+            slug(draft.title)
+            if draft.recovers_task_id is None
+            else self._recovery_alias(draft.recovers_task_id)
+        )
         alias = base if self._free(base) else f"{base}_{self._free_number(base)}"
         self.aliases[alias] = task_id
         return alias
@@ -173,12 +198,23 @@ class Planner:
         if found is None:
             known = [alias for alias in self.aliases if not alias.startswith("#")]
             near = difflib.get_close_matches(ref, [*known, *self._all_aliases()], 3)
-            hint = f"; did you mean {', '.join(near)}?" if near else "; plan it first, or in the same plan"
-            raise UnknownDependencyError(f"{what} {ref!r} is no task of this session{hint}", draft.place, ref)
+            hint = (
+                f"; did you mean {', '.join(near)}?"
+                if near
+                else "; plan it first, or in the same plan"
+            )
+            raise UnknownDependencyError(
+                f"{what} {ref!r} is no task of this session{hint}", draft.place, ref
+            )
         return found
 
     def _all_aliases(self) -> list[str]:
-        return [row[0] for row in self.db.execute("SELECT alias FROM tasks WHERE session_id = ? LIMIT 5000", (self.session_id,))]
+        return [
+            row[0]
+            for row in self.db.execute(
+                "SELECT alias FROM tasks WHERE session_id = ? LIMIT 5000", (self.session_id,)
+            )
+        ]
 
     def _task(self, task_id: str, alias: str, draft: TaskDraft) -> Task:
         edges = self._edges(task_id, draft)
@@ -228,7 +264,9 @@ class Planner:
             with self._noting():
                 needs = self._task_id(edge.task, draft, "dependency")
                 if needs == task_id:
-                    raise CycleError("a task cannot wait for itself", draft.place, path=(edge.task, edge.task))
+                    raise CycleError(
+                        "a task cannot wait for itself", draft.place, path=(edge.task, edge.task)
+                    )
                 if needs in edges and edges[needs].on is not edge.on:
                     problem = f"waits for {edge.task!r} in two ways, {edges[needs].on} and {edge.on}; name it once, or write a condition"
                     raise PlanError(problem, draft.place)
@@ -240,10 +278,14 @@ class Planner:
             return None
         parent = self._task_id(draft.parent, draft, "parent")
         if parent == task_id:
-            raise CycleError("a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent))
+            raise CycleError(
+                "a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent)
+            )
         known = self.found.get(parent)
         if known is not None and known.status.is_terminal and draft.recovers_task_id is None:
-            raise TransitionError(known.alias, known.status, "take a subtask", reopening(known.alias, known.status))
+            raise TransitionError(
+                known.alias, known.status, "take a subtask", reopening(known.alias, known.status)
+            )
         return parent
 
     def _bind(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
@@ -261,7 +303,11 @@ class Planner:
                 allowed = tuple(edge.task for edge in draft.dependencies)
                 problem = f"{reference.name!r} is none of this task's dependencies"
                 raise ConditionError(
-                    problem, draft.place, condition.text, reference.column, allowed or ("none: give dependencies= as well",)
+                    problem,
+                    draft.place,
+                    condition.text,
+                    reference.column,
+                    allowed or ("none: give dependencies= as well",),
                 )
             names[reference.name] = str(found)
         return names
@@ -270,11 +316,15 @@ class Planner:
 
     def _refuse_circles_within(self, tasks: list[Task]) -> None:
         """Refuse a circle among the new tasks: each waits for its dependencies and for its children."""
-        waits: dict[str, list[str]] = {task.id: [edge.task for edge in task.dependencies] for task in tasks}
+        waits: dict[str, list[str]] = {
+            task.id: [edge.task for edge in task.dependencies] for task in tasks
+        }
         for task in tasks:
             if task.parent_task_id in waits:
                 waits[task.parent_task_id].append(task.id)
-        open_count = {task_id: sum(needs in waits for needs in needed) for task_id, needed in waits.items()}
+        open_count = {
+            task_id: sum(needs in waits for needs in needed) for task_id, needed in waits.items()
+        }
         waiters: dict[str, list[str]] = {}
         for task_id, needed in waits.items():
             for needs in needed:
@@ -315,7 +365,11 @@ def reopening(alias: str, status: str) -> str:
 
 def circle(path: Sequence[str], place: str = "") -> CycleError:
     """Make the error for a circle along *path* of aliases."""
-    return CycleError(f"these tasks would wait for each other: {' → '.join(path)}; leave out one of these edges", place, path=tuple(path))
+    return CycleError(
+        f"these tasks would wait for each other: {' → '.join(path)}; leave out one of these edges",
+        place,
+        path=tuple(path),
+    )
 
 
 def refuse_circles_through(db: Connection, tasks: Sequence[Task]) -> None:
@@ -330,12 +384,18 @@ def refuse_circles_through(db: Connection, tasks: Sequence[Task]) -> None:
         if task.parent_task_id is not None:
             children.setdefault(task.parent_task_id, []).append(task.id)
     for parent in [p for p in children if p not in new]:
-        outside = {e for e in _existing_upstream(children[parent], new, children) if not _is_below(db, e, parent)}
+        outside = {
+            e
+            for e in _existing_upstream(children[parent], new, children)
+            if not _is_below(db, e, parent)
+        }
         if outside and reaches(db, outside, parent):
             raise circle(find_path(db, parent, parent))
 
 
-def _existing_upstream(start: list[str], new: dict[str, Task], children: dict[str, list[str]]) -> set[str]:
+def _existing_upstream(
+    start: list[str], new: dict[str, Task], children: dict[str, list[str]]
+) -> set[str]:
     """Return the existing tasks that the new tasks in *start* wait for, through any number of new ones."""
     queue, seen, found = deque(start), set(start), set()
     while queue:
@@ -399,14 +459,20 @@ def waits_for(db: Connection, task_id: str) -> list[str]:
     return [row[0] for row in db.execute(sql, (task_id,))]
 
 
-def _aliases(db: Connection, start: str, at: str, goal: str, came_from: dict[str, str]) -> list[str]:
+def _aliases(
+    db: Connection, start: str, at: str, goal: str, came_from: dict[str, str]
+) -> list[str]:
     path = [goal]
     while at != start:
         path.append(at)
         at = came_from[at]
     path.append(start)
     names = {
-        row[0]: row[1] for row in db.execute("SELECT id, alias FROM tasks WHERE id IN (SELECT value FROM json_each(?))", (_json(path),))
+        row[0]: row[1]
+        for row in db.execute(
+            "SELECT id, alias FROM tasks WHERE id IN (SELECT value FROM json_each(?))",
+            (_json(path),),
+        )
     }
     return [names[task_id] for task_id in reversed(path)]
 
@@ -445,7 +511,9 @@ def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, 
     return hours
 
 
-def _longest(start: str, after: dict[str, list[str]], own: dict[str, float], hours: dict[str, float]) -> None:
+def _longest(
+    start: str, after: dict[str, list[str]], own: dict[str, float], hours: dict[str, float]
+) -> None:
     stack = [start]
     while stack:
         at = stack[-1]
@@ -464,7 +532,8 @@ def weigh(db: Connection, session_id: str, *, ahead: bool = False) -> None:
     tasks in the queue is read at once: for databases that are asked over a network.
     """
     new = db.execute(
-        "SELECT seq, id, urgency FROM tasks INDEXED BY tasks_unweighed WHERE session_id = ? AND weighed = 0", (session_id,)
+        "SELECT seq, id, urgency FROM tasks INDEXED BY tasks_unweighed WHERE session_id = ? AND weighed = 0",
+        (session_id,),
     ).fetchall()
     hours = {task_id: urgency for _, task_id, urgency in new}
     queue = [(-seq, task_id, 0) for seq, task_id, _ in new]
@@ -476,14 +545,19 @@ def weigh(db: Connection, session_id: str, *, ahead: bool = False) -> None:
         queued.discard(task_id)
         if ahead and task_id not in above:
             above |= _read_ahead(db, [task_id, *queued])
-        for seq, needs, own, known in above[task_id] if ahead else db.execute(_OPEN_ABOVE, (task_id,)).fetchall():
+        for seq, needs, own, known in (
+            above[task_id] if ahead else db.execute(_OPEN_ABOVE, (task_id,)).fetchall()
+        ):
             if own + hours[task_id] <= hours.get(needs, known):
                 continue
             hours[needs] = own + hours[task_id]
             if needs not in queued and far < _FAR:
                 queued.add(needs)
                 heappush(queue, (-seq, needs, far + 1))
-    db.executemany("UPDATE tasks SET urgency = ?, weighed = 1 WHERE id = ?", [(weight, task_id) for task_id, weight in hours.items()])
+    db.executemany(
+        "UPDATE tasks SET urgency = ?, weighed = 1 WHERE id = ?",
+        [(weight, task_id) for task_id, weight in hours.items()],
+    )
 
 
 _OPEN_ABOVE: Final = """

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from vespera_orchestrator._codec import dump_json, dump_time, load_json, load_time, load_time_or_none
+from vespera_orchestrator._codec import (
+    dump_json,
+    dump_time,
+    load_json,
+    load_time,
+    load_time_or_none,
+)
 from vespera_orchestrator._model import (
     Artifact,
     Attempt,
@@ -36,7 +42,9 @@ TASK: Final = (
     "parent_task_id, condition, condition_names, context, outputs, summary, reason, attempts, failures, max_attempts, was_blocked, "
     "blockers, urgency, recovers_task_id, archived, created_at, updated_at, ended_at, worktree"
 )
-ATTEMPT: Final = "task_id, number, agent, started_at, lease_until, last_sign_at, ended_at, ending, error"
+ATTEMPT: Final = (
+    "task_id, number, agent, started_at, lease_until, last_sign_at, ended_at, ending, error"
+)
 CHECKPOINT: Final = "id, task_id, attempt, state, note, progress, snapshot, created_at"
 ARTIFACT: Final = (
     "id, session_id, task_id, attempt, agent, kind, title, media_type, digest, size_bytes, version, supersedes_id, superseded, partial, "
@@ -49,7 +57,15 @@ DOCUMENT: Final = "path, version, digest, event_seq, created_at"
 RANKED: Final = "effort_hours, condition_version, weighed"
 """Columns of a task that only the store's own statements read."""
 
-TASK_TEXTS: Final = ("title", "description", "task_type", "complexity", "specialist_type", "priority", "estimated_effort")
+TASK_TEXTS: Final = (
+    "title",
+    "description",
+    "task_type",
+    "complexity",
+    "specialist_type",
+    "priority",
+    "estimated_effort",
+)
 """Descriptive columns of a task that are stored as they are."""
 
 
@@ -67,7 +83,9 @@ def _names(columns: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in columns.split(","))
 
 
-_ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(_names, (ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT))
+_ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(
+    _names, (ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT)
+)
 _STATUSES: Final = {str(status): status for status in TaskStatus}
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
 
@@ -75,7 +93,15 @@ _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
 def read_session(row: Row, updated_at: int) -> Session:
     """Make the record of a session."""
     context = load_json(row[4], f"session {row[0]}")
-    return Session(row[0], row[1], row[2], row[3], context, load_time(row[5]), load_time(max(updated_at, row[5])))
+    return Session(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        context,
+        load_time(row[5]),
+        load_time(max(updated_at, row[5])),
+    )
 
 
 def read_task(row: Row, dependencies: tuple[Dependency, ...]) -> Task:
@@ -156,7 +182,10 @@ def read_event(row: Row) -> Event:
 def read_worktree(row: Row) -> Worktree:
     """Make the record of a worktree."""
     values = dict(zip(_WORKTREE, row, strict=True))
-    return Worktree(**values | {"created_at": load_time(values["created_at"]), "unlanded": bool(values["unlanded"])})
+    return Worktree(
+        **values
+        | {"created_at": load_time(values["created_at"]), "unlanded": bool(values["unlanded"])}
+    )
 
 
 def read_document(row: Row) -> DocumentVersion:

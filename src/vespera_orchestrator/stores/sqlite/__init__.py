@@ -27,7 +27,13 @@ class SQLiteStore(Operations):
     _database: Database
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None, *, clock: Callable[[], datetime] = utcnow, durability: Durability = "full") -> Self:
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None,
+        *,
+        clock: Callable[[], datetime] = utcnow,
+        durability: Durability = "full",
+    ) -> Self:
         """Open the database at *path*, making it when it is missing. Several processes may do so at once.
 
         Args:
@@ -59,7 +65,9 @@ class SQLiteStore(Operations):
         if self.path is None:
             return f"in the memory of a process on {platform.node()}, {secrets.token_hex(8)}"
         with self._looking() as db:
-            made_at = db.execute("SELECT applied_at FROM migrations WHERE version = 1").fetchone()[0]
+            made_at = db.execute("SELECT applied_at FROM migrations WHERE version = 1").fetchone()[
+                0
+            ]
         return f"{self.path} on {platform.node()}, made at {made_at}"
 
     @property

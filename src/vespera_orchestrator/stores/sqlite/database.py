@@ -71,7 +71,9 @@ class Database:
     waiter for seconds under contention; ``BEGIN IMMEDIATE``, because a reader that turns writer fails at once.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], int], *, durability: Durability = "full") -> None:
+    def __init__(
+        self, path: Path | None, clock: Callable[[], int], *, durability: Durability = "full"
+    ) -> None:
         self.path = path
         self.clock = clock
         self.durability = durability
@@ -120,7 +122,10 @@ class Database:
         self._follow_fork()
         with self._lock, self.translated():
             if self._reserved:
-                raise StoreUnavailableError(self.name, "it is being looked through by this very thread: write when that is done")
+                raise StoreUnavailableError(
+                    self.name,
+                    "it is being looked through by this very thread: write when that is done",
+                )
             with self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
                 yield connection
                 connection.execute("COMMIT")
@@ -154,15 +159,22 @@ class Database:
         with self._lock:
             self._usable()
         # A connection of its own: the threads of this process need not wait either.
-        with self.translated(), closing(sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)) as source:
+        with (
+            self.translated(),
+            closing(sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)) as source,
+        ):
             source.execute("BEGIN")
-            source.execute("SELECT 1 FROM sqlite_schema").fetchone()  # from here on it sees one state, so no step is ever begun anew
+            source.execute(
+                "SELECT 1 FROM sqlite_schema"
+            ).fetchone()  # from here on it sees one state, so no step is ever begun anew
             _copy(source, file)
 
     def _last_event(self) -> int:
         self._follow_fork()
         with self._lock, self.translated():
-            newest = self._patiently(lambda: self._usable().execute("SELECT max(seq) FROM events").fetchone()[0])
+            newest = self._patiently(
+                lambda: self._usable().execute("SELECT max(seq) FROM events").fetchone()[0]
+            )
             return int(newest or 0)
 
     @contextmanager
@@ -199,7 +211,9 @@ class Database:
         if self.path is not None and self._connection is not None:
             self._refuse_removed(self.path)
         if self.path is None and self._connection is None:
-            raise StoreUnavailableError(self.name, "a memory: store does not follow a fork; open a file store instead")
+            raise StoreUnavailableError(
+                self.name, "a memory: store does not follow a fork; open a file store instead"
+            )
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
@@ -212,7 +226,8 @@ class Database:
             there = None
         if there != self._inode:
             raise StoreUnavailableError(
-                self.name, "the file was removed or replaced while it was open (git clean -x does that); open it anew"
+                self.name,
+                "the file was removed or replaced while it was open (git clean -x does that); open it anew",
             )
 
     def before_fork(self) -> None:
@@ -234,7 +249,9 @@ class Database:
             return
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._abandoned = self._connection  # forked within a transaction: it must be neither used nor closed here
+        self._abandoned = (
+            self._connection
+        )  # forked within a transaction: it must be neither used nor closed here
         self._connection = None
         self._busy = False
         self._waiting_since = None
@@ -245,7 +262,9 @@ class Database:
         if self.path is not None and (kind := network_file_system(self.path.parent)) is not None:
             raise UnsupportedFileSystemError(str(self.path), kind)
         target = str(self.path) if self.path is not None else ":memory:"
-        connection = sqlite3.connect(target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+        connection = sqlite3.connect(
+            target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
         try:
             self._prepare(connection)
         except BaseException:
@@ -265,7 +284,9 @@ class Database:
 
     def _log_ahead(self, connection: sqlite3.Connection) -> None:
         with self._turn():
-            mode = self._patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+            mode = self._patiently(
+                lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            )
         if mode != "wal":  # SQLite falls back without a word where it gets no shared memory
             raise UnsupportedFileSystemError(self.name, "one without shared memory")
 
@@ -280,7 +301,11 @@ class Database:
     def _version(self, connection: sqlite3.Connection) -> int:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         owner = connection.execute("PRAGMA application_id").fetchone()[0]
-        empty = version == 0 and owner == 0 and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        empty = (
+            version == 0
+            and owner == 0
+            and not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        )
         if owner != APPLICATION_ID and not empty:
             raise SchemaVersionError(self.name, -1, len(MIGRATIONS))
         if version > len(MIGRATIONS):
@@ -302,7 +327,9 @@ class Database:
             if number <= len(MIGRATIONS):
                 for statement in _statements(MIGRATIONS[number - 1]):
                     connection.execute(statement)
-                connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__))
+                connection.execute(
+                    "INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__)
+                )
                 connection.execute(f"PRAGMA user_version={number}")
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute("COMMIT")
@@ -321,7 +348,10 @@ class Database:
             try:
                 return step()
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                if (
+                    exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                    or time.monotonic() > deadline
+                ):
                     raise
             time.sleep(random.uniform(0.0003, 0.0025))  # noqa: S311 - jitter, no secret
 
@@ -333,25 +363,42 @@ class Database:
         except sqlite3.Error as exc:
             raise self._in_our_words(exc) from exc
         except UnicodeEncodeError as exc:
-            raise InvalidInputError("text", f"holds half of a surrogate pair at position {exc.start}, which no file can store") from exc
+            raise InvalidInputError(
+                "text",
+                f"holds half of a surrogate pair at position {exc.start}, which no file can store",
+            ) from exc
         except OverflowError as exc:
-            raise InvalidInputError("number", "is too large: whole numbers may have 63 bits") from exc
+            raise InvalidInputError(
+                "number", "is too large: whole numbers may have 63 bits"
+            ) from exc
 
     def _in_our_words(self, exc: sqlite3.Error) -> StoreError | InvalidInputError:  # noqa: PLR0911 - one for each thing a caller can do
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StoreUnavailableError(self.name, f"another program has kept it locked for {WAIT_S:.0f} s; close it, or wait")
+            return StoreUnavailableError(
+                self.name,
+                f"another program has kept it locked for {WAIT_S:.0f} s; close it, or wait",
+            )
         if code == sqlite3.SQLITE_FULL:
             return StoreUnavailableError(self.name, "the disk is full: free some space")
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        if code in (
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_AUTH,
+        ):
             return ReadOnlyError(self.name, str(exc))
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return CorruptStoreError(self.name, str(exc))
         wrong_kind = isinstance(exc, sqlite3.ProgrammingError | sqlite3.InterfaceError)
         if wrong_kind or code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH):
-            return InvalidInputError("argument", f"is of a kind that cannot be stored ({exc}); nothing was written")
+            return InvalidInputError(
+                "argument", f"is of a kind that cannot be stored ({exc}); nothing was written"
+            )
         if code == sqlite3.SQLITE_TOOBIG:
-            return InvalidInputError("text", "is larger than the store takes; save it as an artifact instead")
+            return InvalidInputError(
+                "text", "is larger than the store takes; save it as an artifact instead"
+            )
         return StoreUnavailableError(self.name, f"the database said: {exc}")
 
 
