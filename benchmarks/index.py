@@ -265,7 +265,7 @@ def _tail(orch: Orchestrator, writer: Writer, queries: Sequence[str]) -> tuple[i
     """Search with passages that the indices do not have yet; return how many, and the median and the slowest in a hundred, in seconds."""
     state = orch.artifacts._index._state()  # noqa: SLF001 - nothing else tells how many may wait
     most = max(
-        index._TIDY_LEAST,
+        index._TIDY_LEAST,  # noqa: SLF001
         int(index._TIDY_ROOT * math.sqrt(orch.artifacts.index_status().passages)),  # noqa: SLF001
     )
     for _ in range(most // 2 // _PASSAGES_EACH):

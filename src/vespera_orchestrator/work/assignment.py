@@ -145,8 +145,8 @@ class Places:
         self,
         task: Task,
         earlier: Worktree | None,
-        wanted: bool | str | None,
-        agent: str,  # noqa: FBT001
+        wanted: bool | str | None,  # noqa: FBT001
+        agent: str,
     ) -> Worktree:
         trees = self._worktrees()
         owner, of_agent = self._owner(task, wanted, agent)
@@ -164,8 +164,8 @@ class Places:
     def _owner(
         self,
         task: Task,
-        wanted: bool | str | None,
-        agent: str,  # noqa: FBT001
+        wanted: bool | str | None,  # noqa: FBT001
+        agent: str,
     ) -> tuple[str | None, str | None]:
         if wanted == "agent":
             return None, agent

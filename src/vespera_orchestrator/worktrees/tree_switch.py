@@ -328,10 +328,10 @@ class Transition:
         # pygit2's own call takes no names that are not UTF-8.
         code = C.git_repository_hashfile(
             found,
-            self._repo._repo,
+            self._repo._repo,  # noqa: SLF001
             os.fsencode(place),
             int(ObjectType.BLOB),
-            os.fsencode(path),  # noqa: SLF001
+            os.fsencode(path),
         )
         return bytes(ffi.buffer(found.id)[:]).hex() if code == 0 else ""
 

@@ -93,7 +93,7 @@ class Operations:
     def _change(
         self,
         *,
-        session_id: str | None = None,
+        session_id: str | None = None,  # noqa: ARG002
         task_id: str | None = None,  # noqa: ARG002
     ) -> AbstractContextManager[Connection]:
         """Begin a transaction that may change several tasks of one session, named or that of the task, and keep others like it out."""
