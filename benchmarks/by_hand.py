@@ -70,15 +70,15 @@ def _inserts() -> tuple[_Insert, _Insert, _Insert]:
         session_id = new_store(path)
         with closing(SQLiteStore.open(path)) as store, closing(sqlite3.connect(path)) as db:
             db.row_factory = sqlite3.Row
-            task = store.plan(session_id, [TaskDraft("Task", DESCRIPTION)])[0]
+            task = store.plan(session_id, [TaskDraft(title="Task", description=DESCRIPTION)])[0]
             planned = db.execute("SELECT * FROM tasks").fetchone()
             store.claim(session_id, "main", lease_s=LEASE_US / 1e6)
             held = db.execute("SELECT * FROM attempts").fetchone()
-            draft = ArtifactDraft("Task", "0" * 64, 9)
+            draft = ArtifactDraft(title="Task", digest="0" * 64, size_bytes=9)
             store.finish(
                 task.id,
                 1,
-                Ending(NextAction.COMPLETE, summary="done"),
+                Ending(action=NextAction.COMPLETE, summary="done"),
                 agent="main",
                 artifacts=[draft],
             )
@@ -124,7 +124,17 @@ def _inserts() -> tuple[_Insert, _Insert, _Insert]:
 def new_store(path: Path) -> str:
     """Make a database of ours with a session in it, and return the session's id."""
     store = SQLiteStore.open(path)
-    session = store.start_session(Session(new_id("s"), "", None, None, {}, utcnow(), utcnow()))
+    session = store.start_session(
+        Session(
+            id=new_id("s"),
+            goal="",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
+    )
     store.close()
     return session.id
 

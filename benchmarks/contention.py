@@ -68,8 +68,8 @@ def _store(folder: Path) -> tuple[Callable[[], Any], Callable[[Any], str]]:
     session_id = store.sessions()[0].id
 
     def hand_in(claim: Any) -> str:
-        draft = ArtifactDraft(claim.task.title, "0" * 64, 9)
-        ending = Ending(NextAction.COMPLETE, summary="done")
+        draft = ArtifactDraft(title=claim.task.title, digest="0" * 64, size_bytes=9)
+        ending = Ending(action=NextAction.COMPLETE, summary="done")
         return store.finish(
             claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft]
         ).task.id

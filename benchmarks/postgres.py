@@ -213,17 +213,27 @@ def _new(address: str) -> tuple[str, str, Any]:
     url = f"{address}{'&' if '?' in address else '?'}schema=bench_{new_id('s')[2:]}"
     store = PostgresStore.open(url)
     session_id = store.start_session(
-        Session(new_id("s"), "", None, None, {}, utcnow(), utcnow())
+        Session(
+            id=new_id("s"),
+            goal="",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
     ).id
-    task = store.plan(session_id, [TaskDraft("Task", DESCRIPTION)])[0]  # rows to learn from
+    task = store.plan(session_id, [TaskDraft(title="Task", description=DESCRIPTION)])[
+        0
+    ]  # rows to learn from
     _operations(store, session_id)[1](store.claim(session_id, "main", lease_s=LEASE_S))
     return url, task.session_id, store
 
 
 def _operations(store: Any, session_id: str) -> tuple[Callable[[], Any], Callable[[Any], str]]:
     def hand_in(claim: Any) -> str:
-        draft = ArtifactDraft(claim.task.title, "0" * 64, 9)
-        ending = Ending(NextAction.COMPLETE, summary="done")
+        draft = ArtifactDraft(title=claim.task.title, digest="0" * 64, size_bytes=9)
+        ending = Ending(action=NextAction.COMPLETE, summary="done")
         return str(
             store.finish(
                 claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft]
@@ -240,9 +250,16 @@ def _one_process(scale: Scale, address: str, stack: ExitStack) -> list[Row]:
 
     def plan(_: int, needs: Sequence[str]) -> str:
         return str(
-            store.plan(session_id, [TaskDraft("Task", DESCRIPTION, tuple(map(Dependency, needs)))])[
-                0
-            ].id
+            store.plan(
+                session_id,
+                [
+                    TaskDraft(
+                        title="Task",
+                        description=DESCRIPTION,
+                        dependencies=tuple(map(Dependency, needs)),
+                    )
+                ],
+            )[0].id
         )
 
     url, session, other = _new(address)
@@ -277,7 +294,7 @@ def _many_processes(scale: Scale, address: str) -> list[Row]:
     for _ in range(rounds):
         for way, rounds_of in found.items():
             url, session_id, store = _new(address)
-            store.plan(session_id, [TaskDraft(f"Task {number}") for number in range(tasks)])
+            store.plan(session_id, [TaskDraft(title=f"Task {number}") for number in range(tasks)])
             store.ready(session_id, 1)
             store.close()
             rounds_of.append(_drain(way, url, session_id))

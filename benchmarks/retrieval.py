@@ -243,7 +243,7 @@ def _parsed(path: Path) -> tuple[list[str], ast.Module]:
         source = path.read_text("utf-8")
         return source.splitlines(), ast.parse(source)
     except (OSError, SyntaxError, ValueError):
-        return [], ast.Module([], [])
+        return [], ast.Module(title=[], doc=[])
 
 
 def _functions(path: Path) -> Iterator[Pair]:

@@ -60,15 +60,20 @@ def operations(folder: Path, source: Path) -> Side:
     def plan(number: int, needs: Sequence[str]) -> str:
         edges = tuple(Dependency(other) for other in needs)
         return store.plan(
-            session_id, [TaskDraft(f"Task {number}", DESCRIPTION, edges, priority=1)]
+            session_id,
+            [
+                TaskDraft(
+                    title=f"Task {number}", description=DESCRIPTION, dependencies=edges, priority=1
+                )
+            ],
         )[0].id
 
     def live(number: int) -> None:
         claim = store.claim(session_id, "main", lease_s=LEASE_S)
         if claim is None:
             raise RuntimeError(number)
-        draft = ArtifactDraft(claim.task.title, f"{number:064x}", 9)
-        ending = Ending(NextAction.COMPLETE, summary="done")
+        draft = ArtifactDraft(title=claim.task.title, digest=f"{number:064x}", size_bytes=9)
+        ending = Ending(action=NextAction.COMPLETE, summary="done")
         store.finish(claim.task.id, claim.attempt.number, ending, agent="main", artifacts=[draft])
 
     return Side(plan, live, store.close)

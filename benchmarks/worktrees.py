@@ -318,7 +318,17 @@ class _Lines:
             self.saved.append(self._commit(repo, name))
             repo.references.create(f"refs/vespera/wip/{name}", self.saved[-1])
             record = Worktree(
-                name, self.session_id, None, name, "", "", self.base, "active", None, None, utcnow()
+                name=name,
+                session_id=self.session_id,
+                task_id=None,
+                agent=name,
+                path="",
+                branch="",
+                base=self.base,
+                state="active",
+                landed=None,
+                rescue_ref=None,
+                created_at=utcnow(),
             )
             self.orch._store.put_worktree(record, "worktree_created")  # noqa: SLF001 - a forecast needs records and snapshots, no folders
 

@@ -55,11 +55,21 @@ class Project:
     def open(self, config=None, agent="main"):
         home = Home.locate(self.folder).create()
         if config is not None:
-            home = Home(home.path, home.project, config)
+            home = Home(path=home.path, project=home.project, config=config)
         store = SQLiteStore.open(home.database)
         self.stores.append(store)
         if store.find_session(SESSION) is None:
-            store.start_session(Session(SESSION, "test", None, None, {}, utcnow(), utcnow()))
+            store.start_session(
+                Session(
+                    id=SESSION,
+                    goal="test",
+                    project_type=None,
+                    parent_session_id=None,
+                    context={},
+                    created_at=utcnow(),
+                    updated_at=utcnow(),
+                )
+            )
             store.plan(
                 SESSION,
                 [TaskDraft(title=title, alias=title) for title in ("work", "other", "fresh")],

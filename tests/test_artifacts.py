@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import dying
 from vespera_orchestrator._model import Session, TaskDraft, new_id, utcnow
-from vespera_orchestrator.artifacts import Artifacts, FolderContent
+from vespera_orchestrator.artifacts import Artifacts
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     CorruptContentError,
@@ -34,16 +35,26 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 def start_session(store):
     """Record a new session."""
-    return store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow()))
+    return store.start_session(
+        Session(
+            id=new_id("s"),
+            goal="test",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
+    )
 
 
 @pytest.fixture
 def scope(tmp_path):
     """A home with a real store and one session that has the tasks ``build`` and ``check``."""
-    home = Home(tmp_path / ".task_orchestrator", tmp_path, Config()).create()
+    home = Home(path=tmp_path / ".task_orchestrator", project=tmp_path, config=Config()).create()
     store = SQLiteStore.open(home.database)
     opened = Scope(home, store, agent="ada", session_id=start_session(store).id)
-    store.plan(opened.session_id(), [TaskDraft("Build"), TaskDraft("Check")])
+    store.plan(opened.session_id(), [TaskDraft(title="Build"), TaskDraft(title="Check")])
     yield opened
     store.close()
 
@@ -360,17 +371,20 @@ def test_a_hit_is_a_fact(artifacts):
 
 LIGHT = """
 import sys, threading
-import vespera_orchestrator.artifacts as package
+from vespera_orchestrator import artifacts as package
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from pathlib import Path
 from vespera_orchestrator._model import Session, new_id, utcnow
-from vespera_orchestrator.home.scope import Config, Home, Scope
+from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 folder = Path(sys.argv[1])
-home = Home(folder / "home", folder, Config()).create()
+home = Home(path=folder / "home", project=folder, config=Config()).create()
 store = SQLiteStore.open(home.database)
-session = store.start_session(Session(new_id("s"), "", None, None, {}, utcnow(), utcnow()))
-artifacts = package.Artifacts(Scope(home, store, session_id=session.id), package.FolderContent(home.artifacts))
+session = store.start_session(Session(id=new_id("s"), goal="", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
+artifacts = package.Artifacts(Scope(home, store, session_id=session.id), FolderContent(home.artifacts))
 saved = artifacts.save("Title", "text")
 (folder / "file.txt").write_text("x")
 artifacts.draft_file("file.txt", root=folder)

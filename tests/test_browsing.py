@@ -216,25 +216,23 @@ def test_every_text_becomes_a_name_that_every_system_takes(text):
 
 
 ARTIFACT = Artifact(
-    *(
-        "a_0",
-        "s_0",
-        "t_0",
-        1,
-        "ada",
-        "general",
-        "x",
-        "text/plain",
-        "0" * 64,
-        0,
-        1,
-        None,
-        False,
-        False,
-        (),
-        {},
-        utcnow(),
-    ),
+    id="a_0",
+    session_id="s_0",
+    task_id="t_0",
+    attempt=1,
+    agent="ada",
+    kind="general",
+    title="x",
+    media_type="text/plain",
+    digest="0" * 64,
+    size_bytes=0,
+    version=1,
+    supersedes_id=None,
+    superseded=False,
+    partial=False,
+    tags=(),
+    metadata={},
+    created_at=utcnow(),
 )
 
 

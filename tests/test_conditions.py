@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vespera_orchestrator._model import Task, TaskStatus, utcnow
 from vespera_orchestrator.errors import ConditionError
-from vespera_orchestrator.tasks import conditions as _conditions
+from vespera_orchestrator.tasks import conditions
 from vespera_orchestrator.tasks.conditions import (
     ATTRIBUTES,
     MAX_DEPTH,
@@ -34,41 +34,37 @@ NOW = utcnow()
 def task(alias="a", status="completed", *, outputs=None, attempts=1, was_blocked=False):
     """Make a task as a condition sees it."""
     return Task(
-        *(
-            f"t_{alias}",
-            alias,
-            "s",
-            alias,
-            "",
-            TaskStatus(status),
-            "standard",
-            "moderate",
-            None,
-            0,
-            None,
-            None,
-            None,
-            (),
-            None,
-            {},
-            {},
-        ),
-        *(
-            outputs or {},
-            None,
-            None,
-            attempts,
-            0,
-            3,
-            was_blocked,
-            0,
-            1.0,
-            None,
-            False,
-            NOW,
-            NOW,
-            None,
-        ),
+        id=f"t_{alias}",
+        alias=alias,
+        session_id="s",
+        title=alias,
+        description="",
+        status=TaskStatus(status),
+        task_type="standard",
+        complexity="moderate",
+        specialist_type=None,
+        priority=0,
+        estimated_effort=None,
+        due_at=None,
+        parent_task_id=None,
+        dependencies=(),
+        condition=None,
+        condition_names={},
+        context={},
+        outputs=outputs or {},
+        summary=None,
+        reason=None,
+        attempts=attempts,
+        failures=0,
+        max_attempts=3,
+        was_blocked=was_blocked,
+        blockers=0,
+        urgency=1.0,
+        recovers_task_id=None,
+        archived=False,
+        created_at=NOW,
+        updated_at=NOW,
+        ended_at=None,
     )
 
 
@@ -736,5 +732,5 @@ def test_a_condition_keeps_its_text_and_language_has_a_version():
     """A condition remembers how it was written; the language's version is a number that is stored beside it."""
     text = "  a.success   and not b.failed "
     assert parse(text).text == text
-    assert _conditions.VERSION == 1
+    assert conditions.VERSION == 1
     assert {*OUTCOMES, "status", "attempts", "outputs"} == set(ATTRIBUTES)

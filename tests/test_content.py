@@ -364,7 +364,9 @@ def collect(content: FolderContent, *keep: str, dry_run: bool = False) -> Collec
 
 def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
     """Referenced, young and foreign files stay; a dry run takes nothing; leftovers of killed writers go as well."""
-    assert collect(content) == Collected(0, 0, 0, 0, dry_run=False)
+    assert collect(content) == Collected(
+        contents=0, size_bytes=0, leftovers=0, kept=0, dry_run=False
+    )
     kept, gone, packed = (content.put(data)[0] for data in (b"kept", b"gone", TEXT))
     (content.folder / "tmp" / "killed").write_bytes(b"half")
     (content.folder / "ab").mkdir(exist_ok=True)

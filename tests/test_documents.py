@@ -61,7 +61,9 @@ class Project:
         self, folder: Path, project_type: str | None, *, config: Config | None = None
     ) -> None:
         self.now = START
-        self.home = Home(folder / ".task_orchestrator", folder, config or Config()).create()
+        self.home = Home(
+            path=folder / ".task_orchestrator", project=folder, config=config or Config()
+        ).create()
         self.store = SQLiteStore.open(self.home.database, clock=lambda: self.now)
         self.content = FolderContent(self.home.artifacts)
         self.session = self.begin(project_type)
@@ -69,7 +71,15 @@ class Project:
 
     def begin(self, project_type: str | None, *, parent: str | None = None) -> Session:
         return self.store.start_session(
-            Session(new_id("s"), "a goal", project_type, parent, {}, self.now, self.now)
+            Session(
+                id=new_id("s"),
+                goal="a goal",
+                project_type=project_type,
+                parent_session_id=parent,
+                context={},
+                created_at=self.now,
+                updated_at=self.now,
+            )
         )
 
     def opened(self, session: Session | None = None) -> Documents:
@@ -87,7 +97,9 @@ class Project:
         tags: tuple[str, ...] = (),
     ):
         digest, size = self.content.put(text.encode())
-        return ArtifactDraft(title, digest, size, kind=kind, media_type=media_type, tags=tags)
+        return ArtifactDraft(
+            title=title, digest=digest, size_bytes=size, kind=kind, media_type=media_type, tags=tags
+        )
 
     def complete(
         self,
@@ -99,9 +111,9 @@ class Project:
     ):
         self.now += timedelta(minutes=1)
         session_id = (session or self.session).id
-        (task,) = self.store.plan(session_id, [TaskDraft(title)])
+        (task,) = self.store.plan(session_id, [TaskDraft(title=title)])
         claim = self.store.claim(session_id, "agent", task_id=task.id, lease_s=60)
-        ending = Ending(NextAction.COMPLETE, summary=summary, outputs=outputs or {})
+        ending = Ending(action=NextAction.COMPLETE, summary=summary, outputs=outputs or {})
         return self.store.finish(
             task.id, claim.attempt.number, ending, agent="agent", artifacts=artifacts
         )
@@ -424,7 +436,7 @@ def test_creative_documents_collect_world_characters_and_plot(make):
 def test_only_completed_work_is_told(make):
     """What is open, partial or was replaced by a later version stays out."""
     project = make()
-    (task,) = project.store.plan(project.session.id, [TaskDraft("Open work")])
+    (task,) = project.store.plan(project.session.id, [TaskDraft(title="Open work")])
     project.store.claim(project.session.id, "agent", task_id=task.id, lease_s=60)
     for text in ("## Design\n\nunfinished\n", "## Design\n\nstill unfinished\n"):
         project.store.save_artifact(
@@ -432,7 +444,7 @@ def test_only_completed_work_is_told(make):
         )
     project.documents.update()
     assert "nfinished" not in project.text("architecture.md")
-    project.store.finish(task.id, 1, Ending(NextAction.COMPLETE), agent="agent")
+    project.store.finish(task.id, 1, Ending(action=NextAction.COMPLETE), agent="agent")
     project.documents.update()
     design = bodies(project.text("architecture.md"))["design"]
     assert "> still unfinished" in design
@@ -499,7 +511,7 @@ def test_an_update_without_news_writes_nothing(make):
     assert str(project.documents.update()) == "documents: nothing to change"
     assert str(project.opened().update()) == "documents: nothing to change"
     assert project.state() == before
-    (task,) = project.store.plan(project.session.id, [TaskDraft("Later")])
+    (task,) = project.store.plan(project.session.id, [TaskDraft(title="Later")])
     project.store.update_task(task.id, {"title": "Much later"})
     seq = project.store.last_seq()
     for documents in (project.documents, project.opened()):
@@ -564,9 +576,9 @@ def test_several_processes_update_at_once(make):
     script = _CHILD + dedent("""
         from vespera_orchestrator._model import Ending, NextAction, TaskDraft
         for number in range(6):
-            (task,) = store.plan(session, [TaskDraft(f"{sys.argv[3]} {number}")])
+            (task,) = store.plan(session, [TaskDraft(title=f"{sys.argv[3]} {number}")])
             store.claim(session, "agent", task_id=task.id, lease_s=60)
-            store.finish(task.id, 1, Ending(NextAction.COMPLETE), agent="agent")
+            store.finish(task.id, 1, Ending(action=NextAction.COMPLETE), agent="agent")
             orch.update()
     """)
     children = [_child(project, script, name) for name in ("left", "right")]
@@ -903,12 +915,14 @@ def test_an_artifact_that_cannot_be_read_is_listed_and_told(make):
 _CHILD = """
 import sys
 from pathlib import Path
-from vespera_orchestrator.home.scope import Config, Home, Scope
+from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 project, session = Path(sys.argv[1]), sys.argv[2]
-home = Home(project / ".task_orchestrator", project, Config())
+home = Home(path=project / ".task_orchestrator", project=project, config=Config())
 store = SQLiteStore.open(home.database)
 orch = Documents(Scope(home, store, session_id=session), FolderContent(home.artifacts))
 """

@@ -201,7 +201,19 @@ def test_the_forecast_is_what_merging_brings(repository, landed, mine):
         name: written(repo, start, files, name) for name, files in zip(AGENTS, mine, strict=True)
     }
     records = [
-        Worktree(name, "s", None, name, "", "", str(start.id), "active", None, None, utcnow())
+        Worktree(
+            name=name,
+            session_id="s",
+            task_id=None,
+            agent=name,
+            path="",
+            branch="",
+            base=str(start.id),
+            state="active",
+            landed=None,
+            rescue_ref=None,
+            created_at=utcnow(),
+        )
         for name in AGENTS
     ]
     now = forecast.State(tip, tuple((record, saved[record.name], None) for record in records))

@@ -42,12 +42,24 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 def open_artifacts(project: Path) -> Artifacts:
     """Open the artifacts of the home in *project*, with a session of their own; the same session when called again."""
-    home = Home(project / ".task_orchestrator", project, Home.locate(project).config).create()
+    home = Home(
+        path=project / ".task_orchestrator", project=project, config=Home.locate(project).config
+    ).create()
     store = SQLiteStore.open(home.database)
     sessions = store.sessions()
     if not sessions:
         sessions = [
-            store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow()))
+            store.start_session(
+                Session(
+                    id=new_id("s"),
+                    goal="test",
+                    project_type=None,
+                    parent_session_id=None,
+                    context={},
+                    created_at=utcnow(),
+                    updated_at=utcnow(),
+                )
+            )
         ]
     return Artifacts(
         Scope(home, store, agent="test", session_id=sessions[0].id), FolderContent(home.artifacts)
@@ -141,8 +153,24 @@ def test_what_a_text_begins_with_counts_more():
     filler = (
         "many other words of no account stand here and take up a line of their own in the text "
     )
-    late = Found("a", "Notes", 0, 100, f"{filler}lease, then expiry", passages=1, score=5.0)
-    early = Found("b", "Notes", 0, 100, f"lease, then expiry {filler}", passages=1, score=5.0)
+    late = Found(
+        artifact_id="a",
+        title="Notes",
+        start=0,
+        end=100,
+        text=f"{filler}lease, then expiry",
+        passages=1,
+        score=5.0,
+    )
+    early = Found(
+        artifact_id="b",
+        title="Notes",
+        start=0,
+        end=100,
+        text=f"lease, then expiry {filler}",
+        passages=1,
+        score=5.0,
+    )
     titled = attrs.evolve(late, artifact_id="c", title="Expiry of a lease")
     deep = attrs.evolve(early, artifact_id="d", start=9000)
     assert [
@@ -154,7 +182,15 @@ def test_what_a_text_begins_with_counts_more():
 def test_what_scores_alike_has_one_order(titles, noise):
     """Texts that score alike come in one order, whatever their ids, the order of writing and the last digits of their scores."""
     found = [
-        Found(f"{number}", title, 0, 5, "lease", passages=1, score=5.0 + number * noise)
+        Found(
+            artifact_id=f"{number}",
+            title=title,
+            start=0,
+            end=5,
+            text="lease",
+            passages=1,
+            score=5.0 + number * noise,
+        )
         for number, title in enumerate(titles)
     ]
     assert [entry.passage.title for entry in rank("lease", found)] == [
@@ -167,10 +203,22 @@ def test_what_scores_alike_has_one_order(titles, noise):
 
 def test_a_dense_document_goes_before_a_mention():
     """Of two equal best passages, the one whose document speaks of nothing else wins."""
-    mention = Found("a", "", 0, 9, "lease expiry", passages=10, score=5.0)
+    mention = Found(
+        artifact_id="a", title="", start=0, end=9, text="lease expiry", passages=10, score=5.0
+    )
     dense = [
-        Found("b", "", 0, 9, "lease expiry", passages=2, score=5.0),
-        Found("b", "", 9, 18, "expiry of a lease", passages=2, score=4.0),
+        Found(
+            artifact_id="b", title="", start=0, end=9, text="lease expiry", passages=2, score=5.0
+        ),
+        Found(
+            artifact_id="b",
+            title="",
+            start=9,
+            end=18,
+            text="expiry of a lease",
+            passages=2,
+            score=4.0,
+        ),
     ]
     assert [entry.passage.artifact_id for entry in rank("lease expiry", [mention, *dense])] == [
         "b",
@@ -182,7 +230,16 @@ def test_a_dense_document_goes_before_a_mention():
 def test_every_document_found_is_ranked():
     """Documents beyond those that are looked at closely follow in their rough order, below all others, however long they are."""
     found = [
-        Found(f"d{i:03}", "", 0, 5, "gamma", passages=5000, score=200.0 - i) for i in range(150)
+        Found(
+            artifact_id=f"d{i:03}",
+            title="",
+            start=0,
+            end=5,
+            text="gamma",
+            passages=5000,
+            score=200.0 - i,
+        )
+        for i in range(150)
     ]
     ranked = rank("alpha beta", found)
     assert [entry.passage.artifact_id for entry in ranked] == [f"d{i:03}" for i in range(150)]
@@ -558,7 +615,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_index import open_artifacts
-from vespera_orchestrator.artifacts import index
+from vespera_orchestrator.artifacts.search import index
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -26,7 +26,7 @@ import random, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_index import open_artifacts
-from vespera_orchestrator.artifacts import index, table
+from vespera_orchestrator.artifacts.search import index, table
 
 index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 7, 12, 0, 4
 table.VECTOR_INDEX_FROM, table._VECTOR_PARTS = 300, 2

@@ -602,7 +602,7 @@ KILLED = """
 import os, signal, sys
 import pygit2
 import vespera_orchestrator as vespera
-from vespera_orchestrator.worktrees import advance, repository
+from vespera_orchestrator.worktrees import integration as advance, repository
 point = int(sys.argv[1])
 count = 0
 def maybe_die(*_):
@@ -613,7 +613,7 @@ def maybe_die(*_):
 names = {"link", "replace", "unlink", "rename", "touch", "open", "git_checkout_tree", "git_index_write"}
 names |= {"git_transaction_commit", "git_transaction_set_target"}
 def profile(frame, event, function):
-    if event == "c_call" and function.__name__ in names and "advance.py" in str([f for f in stack(frame)]):
+    if event == "c_call" and function.__name__ in names and "integration.py" in str([f for f in stack(frame)]):
         maybe_die()
 def stack(frame):
     while frame is not None:

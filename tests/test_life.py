@@ -36,7 +36,7 @@ from vespera_orchestrator.errors import (
     UnknownDependencyError,
 )
 from vespera_orchestrator.orchestrator import Orchestrator
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing import ManualClock
 
 
@@ -1405,7 +1405,7 @@ class AnyHistory(RuleBasedStateMachine):
             open_children = sum(
                 t.parent_task_id == task.id and not t.status.is_terminal for t in tasks.values()
             )
-            stands = _rules.standing(task, tasks)
+            stands = lifecycle.standing(task, tasks)
             if task.status is TaskStatus.PENDING:
                 assert task.blockers == stands.blockers + open_children, task
                 assert not stands.impossible, task

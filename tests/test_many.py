@@ -22,7 +22,7 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator.stores import open_store
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 WORKER = """
 import json, os, sys, time
@@ -35,8 +35,8 @@ def done(**said):
 def opened():
     return open_store(url, None, utcnow)
 def complete(store, claim):
-    artifact = ArtifactDraft(f"A {claim.task.alias}", "0" * 64, 1)
-    ending, agent = Ending(NextAction.COMPLETE, "s"), claim.attempt.agent
+    artifact = ArtifactDraft(title=f"A {claim.task.alias}", digest="0" * 64, size_bytes=1)
+    ending, agent = Ending(action=NextAction.COMPLETE, summary="s"), claim.attempt.agent
     return store.finish(claim.task.id, claim.attempt.number, ending, agent=agent, artifacts=[artifact])
 """
 
@@ -73,7 +73,17 @@ def store(url):
 @pytest.fixture
 def session_id(store):
     """A session in it."""
-    return store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+    return store.start_session(
+        Session(
+            id=new_id("s"),
+            goal="test",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
+    ).id
 
 
 def verify(store, session_id):
@@ -89,7 +99,8 @@ def verify(store, session_id):
         if task.status is TaskStatus.PENDING:
             assert (
                 task.blockers
-                == _rules.standing(task, situation.needed).blockers + situation.open_children_count
+                == lifecycle.standing(task, situation.needed).blockers
+                + situation.open_children_count
             ), task
         running = [attempt for attempt in store.attempts(task.id) if attempt.ended_at is None]
         assert len(running) == (task.status is TaskStatus.IN_PROGRESS), task
@@ -112,7 +123,7 @@ def verify(store, session_id):
 def test_32_processes_win_each_task_once(store, url, session_id):
     """Thirty-two processes take from one queue until it is empty: each task is won and completed once, and nobody meets an error."""
     total = 96
-    store.plan(session_id, [TaskDraft(f"T{n}", alias=f"t{n}") for n in range(total)])
+    store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
     code = """
 opened().close()  # all is imported before the processes part
 gate, go = os.pipe()
@@ -148,7 +159,7 @@ def test_dense_convergence_never_deadlocks(store, url, session_id, request):
         session_id,
         [
             TaskDraft(
-                name,
+                title=name,
                 alias=name,
                 dependencies=tuple(map(Dependency, names[layer - 1])) if layer else (),
             )
@@ -177,9 +188,9 @@ def test_a_reader_of_the_log_misses_nothing(store, url, session_id):
     """Six processes write at once in sessions of their own, another follows the log by its last position: it sees each event once."""
     writer = """
 store = opened()
-own = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow())).id
+own = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow())).id
 for number in range(20):
-    store.plan(own if number % 2 else session, [TaskDraft(f"{name} {number}")] * (40 if number == 7 else 1))
+    store.plan(own if number % 2 else session, [TaskDraft(title=f"{name} {number}")] * (40 if number == 7 else 1))
 done(ok=True)
 """
     reader = """
@@ -217,7 +228,7 @@ while True:
     try:
         claim = store.claim(session, name, lease_s=5)
         if claim is None:
-            first, _ = store.plan(session, [TaskDraft(f"{name} {number}"), TaskDraft("After", dependencies=(Dependency("#0"),))])
+            first, _ = store.plan(session, [TaskDraft(title=f"{name} {number}"), TaskDraft(title="After", dependencies=(Dependency("#0"),))])
             print("planned", first.id, flush=True)
             continue
         print("claimed", claim.task.id, claim.attempt.number, flush=True)
@@ -260,7 +271,7 @@ def hold_to(store, session_id, said):
         if word == "checkpointed":
             assert store.last_checkpoint(task_id) is not None
     verify(store, session_id)
-    store.plan(session_id, [TaskDraft("Go on")])
+    store.plan(session_id, [TaskDraft(title="Go on")])
     assert store.claim(session_id, "ada", lease_s=60) is not None
 
 
@@ -312,7 +323,15 @@ def test_nothing_is_lost_when_the_server_crashes(own_server, crashes):
     url = own_server.url
     store = open_store(url, None, utcnow)
     session_id = store.start_session(
-        Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())
+        Session(
+            id=new_id("s"),
+            goal="test",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
     ).id
 
     def crash(chance, _):

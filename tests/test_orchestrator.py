@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 
 def git(folder, *arguments):
@@ -162,7 +162,7 @@ def test_a_worktree_taken_away_by_git_while_its_agent_works(orch, project):
 KILLED = """
 import os, signal, sys
 import vespera_orchestrator as vespera
-from vespera_orchestrator import _rules
+from vespera_orchestrator.tasks import lifecycle
 orch = vespera.open()
 work = orch.execute_task("write", worktree=True, lease_s=60)
 (work.path / "story.txt").write_text("edited\\n")
@@ -416,7 +416,7 @@ def test_resume_tells_in_twelve_lines(orch):
 
 WRITER = """
 import vespera_orchestrator as vespera
-from vespera_orchestrator import _rules
+from vespera_orchestrator.tasks import lifecycle
 orch = vespera.open()
 orch.complete_task("one", summary="from afar", detailed_work="d")
 """
@@ -626,7 +626,7 @@ def test_unknown_store_addresses_are_refused(project):
 def test_the_state_diagram_is_made_from_the_rules():
     """The drawing in the documentation is the one that the rules give."""
     page = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text("utf-8")
-    assert f"```mermaid\n{_rules.state_diagram()}\n```" in page
+    assert f"```mermaid\n{lifecycle.state_diagram()}\n```" in page
 
 
 # --- plans, queries, status in parts ------------------------------------------
@@ -679,7 +679,7 @@ def test_a_plan_as_text(orch):
         0
     ].context == {"list": [1, None, True]}
     assert (
-        orch.plan_tasks([vespera.TaskDraft("A draft", parent="build")])[0].parent_task_id
+        orch.plan_tasks([vespera.TaskDraft(title="A draft", parent="build")])[0].parent_task_id
         == planned[1].id
     )
     wrong = {
@@ -741,7 +741,7 @@ def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
             orch.add_dependency(last, first)
         graph = orch.graph().nx
         hours = {
-            task.id: _rules.effort_hours(task.estimated_effort)
+            task.id: lifecycle.effort_hours(task.estimated_effort)
             for task in orch.query_tasks(limit=None)
         }
         behind = {}

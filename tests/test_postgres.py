@@ -46,12 +46,22 @@ from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.postgres import server as _server
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 
-DONE = Ending(NextAction.COMPLETE, "done")
+DONE = Ending(action=NextAction.COMPLETE, summary="done")
 
 
 def start_session(store):
     """Record a new session and return its id."""
-    return store.start_session(Session(new_id("s"), "test", None, None, {}, utcnow(), utcnow())).id
+    return store.start_session(
+        Session(
+            id=new_id("s"),
+            goal="test",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
+    ).id
 
 
 @pytest.fixture
@@ -236,7 +246,7 @@ def test_processes_may_open_a_new_store_at_the_same_moment(postgres_url):
     """However many open a store that does not exist yet, all succeed, and there is one schema."""
     code = """
 store = PostgresStore.open(url)
-store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow()))
+store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
 done(ok=True)
 store.close()
 """
@@ -325,7 +335,7 @@ def test_a_schema_that_vanished_is_told(store, session_id, schema, db):
     db.execute("SET client_min_messages = warning")
     db.execute(f"DROP SCHEMA {schema} CASCADE")
     with pytest.raises(StoreUnavailableError, match="was removed while it was open"):
-        store.plan(session_id, [TaskDraft("A")])
+        store.plan(session_id, [TaskDraft(title="A")])
 
 
 def test_a_server_that_may_not_be_written_is_told(postgres_url, session_id):
@@ -333,7 +343,7 @@ def test_a_server_that_may_not_be_written_is_told(postgres_url, session_id):
     reader = PostgresStore.open(f"{postgres_url}&options=-cdefault_transaction_read_only%3Don")
     assert reader.find_session(session_id) is not None
     with pytest.raises(ReadOnlyError, match="read only"):
-        reader.plan(session_id, [TaskDraft("A")])
+        reader.plan(session_id, [TaskDraft(title="A")])
     reader.close()
 
 
@@ -343,7 +353,7 @@ def test_a_server_that_may_not_be_written_is_told(postgres_url, session_id):
 def test_time_is_the_servers(store, session_id, schema, db):
     """Unless a clock is given, leases and events go by the server's clock, which all machines share."""
     before = db.execute("SELECT clock_timestamp()").fetchone()[0]
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     claim = store.claim(session_id, "ada", lease_s=60)
     after = db.execute("SELECT clock_timestamp()").fetchone()[0]
     assert before <= claim.attempt.started_at <= after
@@ -366,10 +376,11 @@ def backends(db):
 def test_connections_are_reused_and_closed(store, session_id, db):
     """Calls in a row use one connection; as many as threads are needed at most; none is left after ``close``."""
     for number in range(5):
-        store.plan(session_id, [TaskDraft(f"A{number}")])
+        store.plan(session_id, [TaskDraft(title=f"A{number}")])
     assert len(store._database._idle) == 1
     threads = [
-        threading.Thread(target=store.plan, args=(session_id, [TaskDraft("B")])) for _ in range(4)
+        threading.Thread(target=store.plan, args=(session_id, [TaskDraft(title="B")]))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -389,12 +400,12 @@ def test_a_connection_that_was_cut_is_replaced(store, session_id, db):
     assert db.execute(
         "SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,)
     ).fetchone() == (True,)
-    assert store.plan(session_id, [TaskDraft("A")])[0].alias == "a"
+    assert store.plan(session_id, [TaskDraft(title="A")])[0].alias == "a"
 
 
 def test_a_connection_that_is_cut_in_the_middle_writes_nothing(store, session_id, db):
     """The error may be retried; nothing was written; the retry succeeds."""
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     claim = store.claim(session_id, "ada", lease_s=60)
     pid = store._database._idle[0].info.backend_pid
     cut = lambda: db.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))  # noqa: E731
@@ -405,7 +416,7 @@ def test_a_connection_that_is_cut_in_the_middle_writes_nothing(store, session_id
             1,
             DONE,
             agent="ada",
-            artifacts=[ArtifactDraft("T", "0" * 64, 1)],
+            artifacts=[ArtifactDraft(title="T", digest="0" * 64, size_bytes=1)],
             within=cut,
         )
     assert caught.value.retryable
@@ -418,17 +429,17 @@ def test_a_forked_child_opens_its_own_connections(postgres_url):
     """Parent and child write side by side, each on connections of its own, and the child's end leaves the parent's alone."""
     code = """
 store = PostgresStore.open(url)
-session = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow())).id
+session = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow())).id
 pid = os.fork()
 if pid == 0:
     for n in range(10):
-        store.plan(session, [TaskDraft(f"child {n}")])
+        store.plan(session, [TaskDraft(title=f"child {n}")])
     store.close()
     os._exit(0)
 for n in range(10):
-    store.plan(session, [TaskDraft(f"parent {n}")])
+    store.plan(session, [TaskDraft(title=f"parent {n}")])
 status = os.waitpid(pid, 0)[1]
-store.plan(session, [TaskDraft("last")])
+store.plan(session, [TaskDraft(title="last")])
 done(status=status, tasks=len(store.tasks(TaskQuery(limit=None))))
 store.close()
 """
@@ -439,7 +450,7 @@ def test_no_thread_is_started(store, session_id):
     """Whatever is done with it, there is no thread but the caller's."""
     before = threading.enumerate()
     store.wait(store.last_seq(), 0.01)
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     assert threading.enumerate() == before
 
 
@@ -450,13 +461,17 @@ def test_a_server_that_restarts_is_found_again(own_server):
     """While it is down each call says so and may be retried; when it is back, the next call works, and nothing is missing."""
     store = PostgresStore.open(own_server.url)
     session_id = start_session(store)
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     own_server.stop()
-    for call in (store.last_seq, lambda: store.plan(session_id, [TaskDraft("B")]), store.expire):
+    for call in (
+        store.last_seq,
+        lambda: store.plan(session_id, [TaskDraft(title="B")]),
+        store.expire,
+    ):
         with pytest.raises(StoreUnavailableError, match="see that it runs"):
             call()
     own_server.start()
-    assert store.plan(session_id, [TaskDraft("B")])[0].alias == "b"
+    assert store.plan(session_id, [TaskDraft(title="B")])[0].alias == "b"
     assert [task.alias for task in store.tasks(TaskQuery())] == ["a", "b"]
     store.close()
 
@@ -465,7 +480,9 @@ def test_a_server_that_crashes_in_the_middle_of_a_change(own_server):
     """It is undone whole, and the same change succeeds when the server is back; what had been acknowledged is there."""
     store = PostgresStore.open(own_server.url)
     session_id = start_session(store)
-    store.plan(session_id, [TaskDraft("A"), TaskDraft("B", dependencies=(Dependency("a"),))])
+    store.plan(
+        session_id, [TaskDraft(title="A"), TaskDraft(title="B", dependencies=(Dependency("a"),))]
+    )
     claim = store.claim(session_id, "ada", lease_s=600)
     with pytest.raises(StoreUnavailableError):
         store.finish(
@@ -543,7 +560,7 @@ def test_a_connection_lost_at_the_commit_is_cleared_up(own_server, before, event
     try:
         session_id = start_session(store)
         proxy.armed = True
-        drafts = [TaskDraft(f"A{n}") for n in range(events)]
+        drafts = [TaskDraft(title=f"A{n}") for n in range(events)]
         if before:
             with pytest.raises(
                 StoreUnavailableError,
@@ -556,7 +573,7 @@ def test_a_connection_lost_at_the_commit_is_cleared_up(own_server, before, event
             assert len(store.plan(session_id, drafts)) == events
             proxy.armed = False
             assert sum(store.count(TaskQuery(session_id=session_id)).values()) == events
-        assert len(store.plan(session_id, [TaskDraft("After")])) == 1
+        assert len(store.plan(session_id, [TaskDraft(title="After")])) == 1
     finally:
         store.close()
         proxy.close()
@@ -573,7 +590,7 @@ def test_an_outcome_that_nobody_can_tell_is_told_as_such(own_server, monkeypatch
     )
     try:
         session_id = start_session(store)
-        store.plan(session_id, [TaskDraft("A")])
+        store.plan(session_id, [TaskDraft(title="A")])
         claim = store.claim(session_id, "ada", lease_s=600)
         proxy.armed = proxy.shut = True
         with pytest.raises(OutcomeUnknownError, match="may have been written or not") as caught:
@@ -609,7 +626,7 @@ def test_waiting_is_woken_by_the_writer(store, postgres_url, session_id):
         while not other._database._listening and not backends_waiting(store):
             pass
         written = time.monotonic()
-        store.plan(session_id, [TaskDraft("A")])
+        store.plan(session_id, [TaskDraft(title="A")])
         waiter.join()
         waits[-1] -= written
     assert sorted(waits)[2] < 0.5
@@ -626,17 +643,17 @@ def backends_waiting(store):
 def test_nobody_is_notified_when_nobody_watches(store, session_id, db):
     """A notification costs every writer; without a watcher none is sent, with one it is, and after its end none is again."""
     db.execute(f"LISTEN {store._database.channel}")
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     assert list(db.notifies(timeout=0, stop_after=1)) == []
     watcher = PostgresStore.open(store.url)
     watcher.wait(watcher.last_seq(), 0.01)
-    store.plan(session_id, [TaskDraft("B")])
+    store.plan(session_id, [TaskDraft(title="B")])
     assert len(list(db.notifies(timeout=10, stop_after=1))) == 1
     watcher.close()
     deadline = time.monotonic() + 20
     while backends_waiting(store):
         assert time.monotonic() < deadline
-    store.plan(session_id, [TaskDraft("C")])
+    store.plan(session_id, [TaskDraft(title="C")])
     assert list(db.notifies(timeout=0, stop_after=1)) == []
 
 
@@ -648,9 +665,9 @@ def test_a_nul_is_refused_as_input(store, session_id, many):
     """In a text it is refused, one by one and copied, and nothing is written; in JSON it is kept."""
     before = store.last_seq()
     with pytest.raises(InvalidInputError, match="cannot store"):
-        store.plan(session_id, [TaskDraft("a\0b")] * many)
+        store.plan(session_id, [TaskDraft(title="a\0b")] * many)
     assert store.last_seq() == before
-    store.plan(session_id, [TaskDraft("a", context={"x\0": "\0"})] * many)
+    store.plan(session_id, [TaskDraft(title="a", context={"x\0": "\0"})] * many)
     assert store.tasks(TaskQuery())[0].context == {"x\0": "\0"}
 
 
@@ -659,7 +676,7 @@ def test_a_nul_is_refused_as_input(store, session_id, many):
 
 def test_holders_do_not_wait_for_each_other(store, session_id, postgres_url):
     """While one task is being finished, slowly, others are claimed, renewed, checkpointed and given artifacts, in the same session."""
-    store.plan(session_id, [TaskDraft(f"T{n}", alias=f"t{n}") for n in range(3)])
+    store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(3)])
     first, second = (store.claim(session_id, f"agent {n}", lease_s=600) for n in range(2))
     other = PostgresStore.open(f"{postgres_url}")
     other._database._idle[0].execute("SET lock_timeout = '2s'")
@@ -670,7 +687,7 @@ def test_holders_do_not_wait_for_each_other(store, session_id, postgres_url):
         other.checkpoint(second.task.id, 1, {}, lease_s=600)
         other.save_artifact(
             session_id,
-            ArtifactDraft("T", "0" * 64, 1),
+            ArtifactDraft(title="T", digest="0" * 64, size_bytes=1),
             task_id=second.task.id,
             attempt=1,
             agent="agent 1",
@@ -684,7 +701,7 @@ def test_holders_do_not_wait_for_each_other(store, session_id, postgres_url):
 
 def test_a_task_that_somebody_looks_at_is_not_taken_for_none(store, session_id, postgres, schema):
     """A ready task whose row is locked for a moment is waited for, not passed over as if nothing were ready."""
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     with psycopg.connect(postgres) as other:
         other.execute(f"SELECT 1 FROM {schema}.tasks FOR NO KEY UPDATE")
         release = threading.Timer(0.3, other.rollback)
@@ -695,7 +712,7 @@ def test_a_task_that_somebody_looks_at_is_not_taken_for_none(store, session_id, 
 
 def test_a_stopped_writer_holds_nobody_up_for_long(store, session_id, monkeypatch):
     """A lock that is not let go ends in an error that may be retried, not in waiting for ever."""
-    store.plan(session_id, [TaskDraft("A")])
+    store.plan(session_id, [TaskDraft(title="A")])
     claim = store.claim(session_id, "ada", lease_s=60)
     monkeypatch.setattr(_server, "LOCK_WAIT_S", 1)
     other = PostgresStore.open(store.url)
@@ -714,7 +731,7 @@ def test_a_large_plan_is_copied(store, session_id):
     """Tasks, edges and events of a large plan, with the tallies right."""
     drafts = [
         TaskDraft(
-            f"T{n}",
+            title=f"T{n}",
             alias=f"t{n}",
             dependencies=tuple(Dependency(f"t{m}") for m in range(max(0, n - 3), n)),
         )
@@ -733,7 +750,7 @@ def test_a_ledger_keeps_all_writers_out(store, session_id, postgres_url):
     def work():
         try:
             while not over.is_set():
-                task = other.plan(session_id, [TaskDraft("T")])[0]
+                task = other.plan(session_id, [TaskDraft(title="T")])[0]
                 other.finish(task.id, None, DONE, agent="ada")
         except BaseException as exc:  # noqa: BLE001 - a thread's error must not be lost
             trouble.append(exc)
@@ -751,7 +768,7 @@ def test_a_ledger_keeps_all_writers_out(store, session_id, postgres_url):
     for thread in threads:
         thread.join()
     assert trouble == []
-    task = store.plan(session_id, [TaskDraft("T")])[0]
+    task = store.plan(session_id, [TaskDraft(title="T")])[0]
     claim = store.claim(session_id, "ada", task_id=task.id, lease_s=60)
     with store.ledger(write=True) as ledger:
         rows = {

@@ -485,7 +485,7 @@ def test_a_store_of_the_first_schema_opens_and_works(tmp_path):
 
 
 NEXT = """
-from vespera_orchestrator.stores import _database
+from vespera_orchestrator.stores.sqlite import database as _database
 _database.MIGRATIONS += ("CREATE TABLE extra (n INTEGER) STRICT;", "INSERT INTO extra VALUES (1);", "INSERT INTO extra VALUES (2);")
 """
 

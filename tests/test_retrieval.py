@@ -351,7 +351,11 @@ def test_verify_tells_what_the_index_lacks(home):
     opened = orch.artifacts._index._table(state(orch))
     opened.replace(
         [lost, attrs.evolve(kept, id="a_unknown")],
-        [table.row(attrs.evolve(kept, id="a_unknown"), passages.Passage(0, 1, "a"), 1)],
+        [
+            table.row(
+                attrs.evolve(kept, id="a_unknown"), passages.Passage(start=0, end=1, text="a"), 1
+            )
+        ],
         None,
         0,
     )
@@ -380,11 +384,38 @@ def test_superseded_versions_come_last(home):
 def test_a_passage_found_both_ways_counts_once_and_for_both():
     """Fusion adds what words and vectors say of one passage; another scale of cosines changes nothing."""
     query, far = np.array([1.0, 0.0]), np.array([0.1, 1.0])
-    worded = Found("a", "", 0, 9, "lease expiry", passages=1, score=5.0, vector=far)
-    other = Found("b", "", 0, 9, "lease expiry", passages=1, score=5.0, vector=query)
+    worded = Found(
+        artifact_id="a",
+        title="",
+        start=0,
+        end=9,
+        text="lease expiry",
+        passages=1,
+        score=5.0,
+        vector=far,
+    )
+    other = Found(
+        artifact_id="b",
+        title="",
+        start=0,
+        end=9,
+        text="lease expiry",
+        passages=1,
+        score=5.0,
+        vector=query,
+    )
     near = [
         attrs.evolve(other, score=0.0, cosine=0.9),
-        Found("c", "", 0, 4, "rent", passages=1, cosine=0.4, vector=far),
+        Found(
+            artifact_id="c",
+            title="",
+            start=0,
+            end=4,
+            text="rent",
+            passages=1,
+            cosine=0.4,
+            vector=far,
+        ),
     ]
     ranked = rank("lease expiry", [worded, other], near, vector=query)
     assert [entry.passage.artifact_id for entry in ranked] == ["b", "a", "c"]
@@ -501,7 +532,7 @@ def test_what_is_not_indexed_yet_grows_slower_than_the_table():
         def gather(self, epoch):
             pass
 
-    counting, at = Counting(), index._State("0" * 16, version=1)
+    counting, at = Counting(), index._State(generation="0" * 16, version=1)
     for _ in range(1000):
         held["passages"] += 5
         held["unindexed"] += 5
@@ -570,7 +601,7 @@ def test_threads_may_search_at_once(home):
 
 KILLED = """
 import sys, vespera_orchestrator
-from vespera_orchestrator.artifacts import index
+from vespera_orchestrator.artifacts.search import index
 index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 3, 5, 0, 3
 with vespera_orchestrator.open(sys.argv[1]) as orch:
     number = 0
@@ -846,11 +877,21 @@ def test_where_the_index_fails_the_dependencies_are_given_all_the_same(chain, mo
 def test_choosing_keeps_order_and_budget(texts, budget):
     """Whatever there is to choose from: in order, within the budget, none twice, each a beginning of what was offered."""
     offered = [
-        choosing.ContextPassage(t, f"a{n}", "T", 1, None, 0, len(t), "", 1.0)
+        choosing.ContextPassage(
+            text=t,
+            artifact_id=f"a{n}",
+            title="T",
+            version=1,
+            task_id=None,
+            start=0,
+            end=len(t),
+            nearness="",
+            score=1.0,
+        )
         for n, t in enumerate(texts)
     ]
     chosen = choosing.choose(offered, budget)
-    assert choosing.Context("", tuple(chosen), budget).tokens <= budget
+    assert choosing.Context(query="", passages=tuple(chosen), budget_tokens=budget).tokens <= budget
     by_id = {passage.artifact_id: passage.text for passage in offered}
     assert [p.artifact_id for p in chosen] == [
         p.artifact_id for p in offered if p.artifact_id in {c.artifact_id for c in chosen}

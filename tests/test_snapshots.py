@@ -230,9 +230,9 @@ def test_history_is_thinned_and_named_ones_stay():
     """All of the last hour, the last of each hour for a week, the last of each day; whatever was named."""
     now = 1_000 * 86_400
     passing = [
-        Earlier(f"{n:040}", now - n * 600, named=False) for n in range(20 * 144)
+        Earlier(commit=f"{n:040}", at=now - n * 600, named=False) for n in range(20 * 144)
     ]  # every ten minutes for twenty days
-    named = [Earlier(f"a{n:039}", now - n * 7200 - 60, named=True) for n in range(240)]
+    named = [Earlier(commit=f"a{n:039}", at=now - n * 7200 - 60, named=True) for n in range(240)]
     kept = history.thinned([*passing, *named], now)
     assert set(named) <= set(kept)
     left = [one for one in kept if not one.named]

@@ -55,7 +55,15 @@ PATIENT = settings(
 def start_session(store, session_id=None):
     """Record a new session and return its id."""
     return store.start_session(
-        Session(session_id or new_id("s"), "test", None, None, {}, utcnow(), utcnow())
+        Session(
+            id=session_id or new_id("s"),
+            goal="test",
+            project_type=None,
+            parent_session_id=None,
+            context={},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
     ).id
 
 
@@ -172,7 +180,7 @@ def test_processes_may_open_a_new_store_at_the_same_moment(path, count):
     """However many open a store that does not exist yet, all succeed, and there is one schema."""
     code = """
 store = SQLiteStore.open(argv[1])
-store.start_session(Session(f"s_{argv[0]}", "g", None, None, {}, utcnow(), utcnow()))
+store.start_session(Session(id=f"s_{argv[0]}", goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
 done(seq=store.last_seq())
 store.close()
 """
@@ -214,13 +222,13 @@ def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path, monk
 def test_eight_processes_win_each_task_once(store, session_id, path):
     """Eight processes take from one queue until it is empty: each task is won and completed once, and nobody meets a locked store."""
     total = 160
-    store.plan(session_id, [TaskDraft(f"T{n}", alias=f"t{n}") for n in range(total)])
+    store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
     code = """
 store = SQLiteStore.open(argv[1])
 won = []
 while (claim := store.claim(argv[2], f"agent {argv[0]}", lease_s=600)) is not None:
     won.append(claim.task.alias)
-    store.finish(claim.task.id, claim.attempt.number, Ending(NextAction.COMPLETE, "s"), agent=f"agent {argv[0]}")
+    store.finish(claim.task.id, claim.attempt.number, Ending(action=NextAction.COMPLETE, summary="s"), agent=f"agent {argv[0]}")
 done(won=won)
 """
     won = [alias for said in at_once(code, 8, path, session_id) for alias in said["won"]]
@@ -264,16 +272,16 @@ def test_a_forked_child_opens_its_own_connection(path):
     code = """
 import sqlite3
 store, memory = SQLiteStore.open(argv[0]), SQLiteStore.open(None)
-session = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow()))
+session = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
 readable, writable = os.pipe()
 pid = os.fork()
 if pid == 0:
     try:
         for n in range(30):
-            store.plan(session.id, [TaskDraft(f"child {n}")])
+            store.plan(session.id, [TaskDraft(title=f"child {n}")])
         os.read(readable, 1)
         for n in range(5):
-            store.plan(session.id, [TaskDraft(f"child later {n}")])
+            store.plan(session.id, [TaskDraft(title=f"child later {n}")])
         try:
             memory.last_seq()
         except errors.StoreUnavailableError as exc:
@@ -282,7 +290,7 @@ if pid == 0:
     finally:
         os._exit(1)
 for n in range(30):
-    store.plan(session.id, [TaskDraft(f"parent {n}")])
+    store.plan(session.id, [TaskDraft(title=f"parent {n}")])
 store.close()
 os.write(writable, b"x")
 status = os.waitpid(pid, 0)[1]
@@ -304,9 +312,9 @@ store = SQLiteStore.open(argv[0])
 session = argv[1]
 n = 0
 while True:
-    task = store.plan(session, [TaskDraft(f"{os.getpid()} {n}"), TaskDraft(f"{os.getpid()} {n} after")])[0]
+    task = store.plan(session, [TaskDraft(title=f"{os.getpid()} {n}"), TaskDraft(title=f"{os.getpid()} {n} after")])[0]
     claim = store.claim(session, "w", task_id=task.id, lease_s=600)
-    store.finish(task.id, 1, Ending(NextAction.COMPLETE, f"{n}"), agent="w", artifacts=[ArtifactDraft(f"A{n}", f"{n:064}", 1)])
+    store.finish(task.id, 1, Ending(action=NextAction.COMPLETE, summary=f"{n}"), agent="w", artifacts=[ArtifactDraft(title=f"A{n}", digest=f"{n:064}", size_bytes=1)])
     print(task.id, flush=True)
     n += 1
 """
@@ -345,7 +353,9 @@ def full(path):
     """Make a store with enough in it to fill many pages, and close it."""
     store = SQLiteStore.open(path)
     session_id = start_session(store)
-    store.plan(session_id, [TaskDraft(f"Task {n}", "x" * 300) for n in range(200)])
+    store.plan(
+        session_id, [TaskDraft(title=f"Task {n}", description="x" * 300) for n in range(200)]
+    )
     store.close()
     return session_id
 
@@ -419,7 +429,7 @@ def test_a_damaged_file_is_told_and_left_alone(path, tmp_path, damage):
         store = SQLiteStore.open(path)
         try:
             with pytest.raises(CorruptStoreError):
-                store.plan(session_id, [TaskDraft("One more")])
+                store.plan(session_id, [TaskDraft(title="One more")])
             store.tasks(TaskQuery(limit=None))
         finally:
             store.close()
@@ -495,7 +505,8 @@ def test_a_store_that_cannot_be_written_is_told(open_folder):
     before = bytes_of(open_folder)
     said = answer(
         child(
-            NOBODY + "meet(lambda: SQLiteStore.open(argv[0]).plan(argv[1], [TaskDraft('A')]))",
+            NOBODY
+            + "meet(lambda: SQLiteStore.open(argv[0]).plan(argv[1], [TaskDraft(title='A')]))",
             path,
             session_id,
         )
@@ -520,7 +531,7 @@ def test_a_full_disk_writes_nothing_and_says_so(store, session_id):
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count={pages + 2}")
     before = (store.last_seq(), store.tasks(TaskQuery(limit=None)))
-    plan = [TaskDraft(f"T{n}", "x" * 1000) for n in range(50)]
+    plan = [TaskDraft(title=f"T{n}", description="x" * 1000) for n in range(50)]
     with pytest.raises(
         StoreUnavailableError, match="the disk is full: free some space; nothing was written"
     ) as caught:
@@ -536,17 +547,17 @@ def test_a_write_that_the_system_refuses_is_undone(path):
     code = """
 import resource
 store = SQLiteStore.open(argv[0])
-session = store.start_session(Session(new_id("s"), "g", None, None, {}, utcnow(), utcnow())).id
-store.plan(session, [TaskDraft("before")])
+session = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow())).id
+store.plan(session, [TaskDraft(title="before")])
 grown = max(os.path.getsize(argv[0]), os.path.getsize(argv[0] + "-wal"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (grown + 20_000, resource.RLIM_INFINITY))
 try:
-    store.plan(session, [TaskDraft(f"T{n}", "x" * 1000) for n in range(100)])
+    store.plan(session, [TaskDraft(title=f"T{n}", description="x" * 1000) for n in range(100)])
 except errors.StoreUnavailableError as exc:
     said = str(exc)
 tasks = len(store.tasks(TaskQuery(limit=None)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-store.plan(session, [TaskDraft("after")])
+store.plan(session, [TaskDraft(title="after")])
 done(said=said, tasks=tasks, then=len(store.tasks(TaskQuery(limit=None))), seq=store.last_seq())
 """
     said = answer(child(code, path))
@@ -564,7 +575,7 @@ def test_any_titles_make_a_plan(titles):
     store = SQLiteStore.open(None)
     session = start_session(store)
     try:
-        planned = store.plan(session, [TaskDraft(title) for title in titles])
+        planned = store.plan(session, [TaskDraft(title=title) for title in titles])
     except InvalidInputError:
         assert any("\ud800" <= char <= "\udfff" for title in titles for char in title)
     else:
@@ -654,7 +665,10 @@ def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
         ]
         drafts = [
             TaskDraft(
-                name, alias=name, dependencies=tuple(map(Dependency, sorted(needs))), parent=parent
+                title=name,
+                alias=name,
+                dependencies=tuple(map(Dependency, sorted(needs))),
+                parent=parent,
             )
             for name, needs, parent in tasks
         ]

@@ -35,7 +35,17 @@ def open_scope(project, session_id="s_000000000001"):
     home = Home.locate(project).create()
     store = SQLiteStore.open(home.database)
     if store.find_session(session_id) is None:
-        store.start_session(Session(session_id, "test", None, None, {}, utcnow(), utcnow()))
+        store.start_session(
+            Session(
+                id=session_id,
+                goal="test",
+                project_type=None,
+                parent_session_id=None,
+                context={},
+                created_at=utcnow(),
+                updated_at=utcnow(),
+            )
+        )
     return Scope(home, store, agent="main", session_id=session_id)
 
 

@@ -91,6 +91,88 @@ class CauseKind(StrEnum):
     ENDED = "ended"
 
 
+class AttemptEnding(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    HANDED_IN = "handed_in"
+    """Its work is done and waits to be merged; the task stays in progress, and nobody's hold on it lapses."""
+    BLOCKED = "blocked"
+    REVISED = "revised"
+    """Handed back to be revised: the task is pending again."""
+    RELEASED = "released"
+    ABANDONED = "abandoned"
+    """Its lease lapsed, or another agent took the task over."""
+    CANCELLED = "cancelled"
+
+
+class ArtifactKind(StrEnum):
+    """The kinds of artifacts that the library itself saves; a caller may use any word beside them."""
+
+    GENERAL = "general"
+    FILE = "file"
+    """A file that was taken in as it was."""
+    SYNTHESIS = "synthesis"
+    """The results of a task's subtasks in one text."""
+    FAILURE = "failure"
+    """What went wrong in an attempt."""
+    LATE = "late"
+    """Work that came after its attempt had been replaced or refused."""
+    CONFLICT = "conflict"
+    """What could not be merged."""
+    REFUSAL = "refusal"
+    """Why a landing was refused."""
+    WARNING = "warning"
+
+
+class WorktreeState(StrEnum):
+    """Where a worktree is in its life."""
+
+    ACTIVE = "active"
+    LANDED = "landed"
+    """Its work is on the integration branch; the folder may remain."""
+    REMOVED = "removed"
+
+
+class EventKind(StrEnum):
+    """What the event log tells, in the past tense. The stored text is the value."""
+
+    SESSION_STARTED = "session_started"
+    SESSION_RESUMED = "session_resumed"
+    TASK_PLANNED = "task_planned"
+    TASK_UPDATED = "task_updated"
+    TASK_STARTED = "task_started"
+    TASK_CONTINUED = "task_continued"
+    TASK_HANDED_IN = "task_handed_in"
+    TASK_COMPLETED = "task_completed"
+    TASK_REVISED = "task_revised"
+    TASK_RELEASED = "task_released"
+    TASK_BLOCKED = "task_blocked"
+    TASK_RECOVERED = "task_recovered"
+    TASK_RETRIED = "task_retried"
+    TASK_REOPENED = "task_reopened"
+    TASK_SKIPPED = "task_skipped"
+    TASK_CANCELLED = "task_cancelled"
+    TASK_FAILED = "task_failed"
+    TASK_ARCHIVED = "task_archived"
+    TASK_DELETED = "task_deleted"
+    DEPENDENCY_ADDED = "dependency_added"
+    DEPENDENCY_REMOVED = "dependency_removed"
+    LEASE_RENEWED = "lease_renewed"
+    LEASE_EXPIRED = "lease_expired"
+    LEASE_REGAINED = "lease_regained"
+    CHECKPOINT_SAVED = "checkpoint_saved"
+    ARTIFACT_SAVED = "artifact_saved"
+    CONTEXT_GIVEN = "context_given"
+    WORKTREE_CREATED = "worktree_created"
+    WORKTREE_LANDED = "worktree_landed"
+    WORKTREE_REMOVED = "worktree_removed"
+    DOCUMENT_UPDATED = "document_updated"
+    STORE_IMPORTED = "store_imported"
+    STORE_PRUNED = "store_pruned"
+    STORE_REPAIRED = "store_repaired"
+
+
 # --- names ------------------------------------------------------------------
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -139,7 +221,7 @@ def utcnow() -> datetime:
 # --- records ----------------------------------------------------------------
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Session:
     """A piece of work from goal to end, over days and processes."""
 
@@ -176,7 +258,7 @@ class Dependency:
     """The outcome; a word such as ``"failure"`` will do."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Task:
     """One unit of work."""
 
@@ -246,7 +328,7 @@ class Task:
         return f"{self.alias} [{self.status}] {self.title}"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Attempt:
     """One try at a task, held by one agent until *lease_until*."""
 
@@ -267,7 +349,7 @@ class Attempt:
         return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {self.ending or 'running'})"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Checkpoint:
     """What an attempt saved on the way."""
 
@@ -287,7 +369,7 @@ class Checkpoint:
         return f"Checkpoint({self.id}, {self.note!r}, progress={self.progress})"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Artifact:
     """The full record of something produced. Its bytes are in the content store under *digest*."""
 
@@ -333,7 +415,7 @@ class Artifact:
         return f"Artifact({self.id!r}, {self.kind!r}, {self.title!r}, version {self.version})"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Reliance:
     """That a task was given a version of an artifact to build on."""
 
@@ -368,7 +450,7 @@ class Reliance:
         return str(self)
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Event:
     """A fact recorded, in the past tense."""
 
@@ -389,7 +471,7 @@ class Event:
         return f"Event({self.seq}, {self.kind!r}, {self.task_id!r})"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Worktree:
     """A checkout for one task or agent."""
 
@@ -418,7 +500,7 @@ class Worktree:
         return f"Worktree({self.name!r}, {self.state!r}, {self.path!r})"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class DocumentVersion:
     """One state of a project document."""
 
@@ -435,7 +517,7 @@ class DocumentVersion:
 # --- answers ----------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Cause:
     """One reason why a task is not ready, with one plain sentence."""
 
@@ -457,7 +539,7 @@ class Cause:
         return self.sentence
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Why:
     """The one answer to "is it ready?": the smallest set of causes, empty when it is."""
 
@@ -503,7 +585,7 @@ class Why:
         return str(self)
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class NextStep:
     """What to do now; never empty."""
 
@@ -526,7 +608,7 @@ class NextStep:
 # --- input to the store -----------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class TaskDraft:
     """A task to be planned. References may be ids or aliases, of the session or of the same plan. See `Orchestrator.plan_task`."""
 
@@ -550,7 +632,7 @@ class TaskDraft:
     """Where in the plan it stands, for error messages."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class ArtifactDraft:
     """An artifact whose bytes are already in the content store."""
 
@@ -566,7 +648,7 @@ class ArtifactDraft:
     """The id it gets if it becomes a record of its own; ``None`` for a new one. A commit's message names it before it is saved."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Ending:
     """How a holder lets go of its task, or hands something in and keeps it."""
 
@@ -586,7 +668,7 @@ class Ending:
     """With ``complete``: the work is handed in, and the task is completed when it is merged. Until then it stays in progress."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Claim:
     """What a successful claim returns."""
 
@@ -596,7 +678,7 @@ class Claim:
     """The last checkpoint of an earlier attempt."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Finished:
     """What the end of an attempt brought about."""
 
@@ -608,7 +690,7 @@ class Finished:
     """Whether this completion had been recorded before, and nothing was written now."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class TaskQuery:
     """Which tasks to return. Fields left at their default do not filter."""
 
@@ -643,7 +725,7 @@ class TaskQuery:
     offset: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Situation:
     """A task and all that bears on whether it is ready, read in one transaction."""
 

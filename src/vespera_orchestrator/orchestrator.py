@@ -47,10 +47,9 @@ from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import synthesis
 from vespera_orchestrator.progress.text import clip
 from vespera_orchestrator.stores import open_store
-from vespera_orchestrator.tasks import lifecycle as _rules
-from vespera_orchestrator.tasks import plans as _inputs
+from vespera_orchestrator.tasks import lifecycle, plans
 from vespera_orchestrator.tasks.next_step import NO_SESSION, back_to, next_step
-from vespera_orchestrator.work import assignment as _places
+from vespera_orchestrator.work import assignment
 from vespera_orchestrator.work.completion import Handover, Holder
 from vespera_orchestrator.work.work import Work
 
@@ -102,7 +101,7 @@ class Orchestrator:
         self._scope = scope
         chosen = content or scope.home.config.content
         self._chosen_content = (
-            chosen if chosen is None or isinstance(chosen, str) else _inputs.content_store(chosen)
+            chosen if chosen is None or isinstance(chosen, str) else plans.content_store(chosen)
         )
         self._clock = clock
         self._handover = Handover(self)
@@ -164,7 +163,7 @@ class Orchestrator:
                 given, place.database, clock, durability=durability or place.config.durability
             )
         else:
-            opened = _inputs.store(given)
+            opened = plans.store(given)
         scope = Scope(place, opened, agent=agent, session_id=session, embedder=embedder)
         orch = cls(
             scope,
@@ -318,9 +317,17 @@ class Orchestrator:
             raise InvalidInputError("goal", f"{goal!r} should be a sentence")
         parent = None if parent_session is None else self._scope.session(parent_session).id
         now = self._clock()
-        given = _inputs.mapping("context", context)
+        given = plans.mapping("context", context)
         session = self._store.start_session(
-            Session(new_id("s"), goal, project_type, parent, given, now, now)
+            Session(
+                id=new_id("s"),
+                goal=goal,
+                project_type=project_type,
+                parent_session_id=parent,
+                context=given,
+                created_at=now,
+                updated_at=now,
+            )
         )
         self._scope.activate(session.id)
         return session
@@ -347,8 +354,8 @@ class Orchestrator:
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the one last written to first."""
         return self._store.sessions(
-            limit=_inputs.at_least(0, limit, "limit"),
-            offset=_inputs.at_least(0, offset, "offset") or 0,
+            limit=plans.at_least(0, limit, "limit"),
+            offset=plans.at_least(0, offset, "offset") or 0,
         )
 
     def session_status(self, session_id: str | Session | None = None) -> SessionStatus:
@@ -356,13 +363,13 @@ class Orchestrator:
         status = self.get_status(session_id=session_id)
         session = status.session
         return SessionStatus(
-            session,
-            status.counts,
-            status.percent,
-            self._store.count_artifacts(session.id),
-            len(self._store.worktrees(session_id=session.id)),
-            self._store.last_seq(session.id),
-            status.next_step,
+            session=session,
+            counts=status.counts,
+            percent=status.percent,
+            artifacts=self._store.count_artifacts(session.id),
+            worktrees=len(self._store.worktrees(session_id=session.id)),
+            events=self._store.last_seq(session.id),
+            next_step=status.next_step,
         )
 
     def spawn_agent_with_context(
@@ -421,7 +428,7 @@ class Orchestrator:
             status,
             changes=[self._in_words(event) for event in happened[:BRIEFING_LINES]],
             total=len(happened),
-            since=_rules.ago(int((self._clock() - earlier.at).total_seconds())),
+            since=lifecycle.ago(int((self._clock() - earlier.at).total_seconds())),
             decisions=decisions,
         )
 
@@ -474,7 +481,7 @@ class Orchestrator:
             TransitionError: The parent has ended.
             SessionNotFoundError: No session is active.
         """
-        draft = _inputs.draft(
+        draft = plans.draft(
             title=title,
             description=description,
             dependencies=dependencies,
@@ -506,7 +513,7 @@ class Orchestrator:
             PlanError: Or one of its branches, with the place in the plan. Nothing was planned.
             InvalidPlanError: Several mistakes; each is told, with its place.
         """
-        drafts, mistakes = _inputs.plan(specs)
+        drafts, mistakes = plans.plan(specs)
         return self._store.plan(self._scope.session_id(), drafts, mistakes=mistakes)
 
     def update_task(
@@ -537,9 +544,7 @@ class Orchestrator:
             "due_date": due_date,
             "context": context,
         }
-        changes = _inputs.changes(
-            {name: value for name, value in given.items() if value is not None}
-        )
+        changes = plans.changes({name: value for name, value in given.items() if value is not None})
         return self._store.update_task(self._scope.task(task).id, changes)
 
     def add_dependency(
@@ -551,7 +556,7 @@ class Orchestrator:
             CycleError: With the path.
             TransitionError: The task is not pending.
         """
-        outcome = needs.on if isinstance(needs, Dependency) else _inputs.outcome(on)
+        outcome = needs.on if isinstance(needs, Dependency) else plans.outcome(on)
         return self._store.add_dependency(
             self._scope.task(task).id, self._scope.task(reference(needs)).id, outcome
         )
@@ -628,7 +633,7 @@ class Orchestrator:
             session_id=parent.session_id if parent else self._scope.session(session_id).id,
             parent_task_id=None if parent is None else parent.id,
             include_children=include_children,
-            status=_inputs.statuses(status),
+            status=plans.statuses(status),
             task_type=task_type,
             specialist_type=specialist_type,
             complexity=complexity,
@@ -636,20 +641,20 @@ class Orchestrator:
             ready=ready,
             agent=agent,
             alias_prefix=alias_prefix,
-            created_after=_inputs.moment("created_after", created_after),
-            created_before=_inputs.moment("created_before", created_before),
-            updated_after=_inputs.moment("updated_after", updated_after),
-            updated_before=_inputs.moment("updated_before", updated_before),
+            created_after=plans.moment("created_after", created_after),
+            created_before=plans.moment("created_before", created_before),
+            updated_after=plans.moment("updated_after", updated_after),
+            updated_before=plans.moment("updated_before", updated_before),
             include_archived=include_archived,
-            limit=_inputs.at_least(0, limit, "limit"),
-            offset=_inputs.at_least(0, offset, "offset") or 0,
+            limit=plans.at_least(0, limit, "limit"),
+            offset=plans.at_least(0, offset, "offset") or 0,
         )
         return self._store.tasks(query)
 
     def ready_tasks(self, limit: int = 10) -> list[Task]:
         """Return tasks that can be started now, best first."""
         self._expire()
-        return self._store.ready(self._scope.session_id(), _inputs.at_least(0, limit, "limit") or 0)
+        return self._store.ready(self._scope.session_id(), plans.at_least(0, limit, "limit") or 0)
 
     def why(self, task: TaskRef) -> Why:
         """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready.
@@ -692,7 +697,7 @@ class Orchestrator:
                 that gives it.
         """
         self._require_open()
-        _inputs.at_least(1, budget_tokens, "budget_tokens")
+        plans.at_least(1, budget_tokens, "budget_tokens")
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
         session = self._scope.session(parent.session_id if parent else session_id)
         return self._look(
@@ -717,7 +722,10 @@ class Orchestrator:
         )
         counts = store.count(part)
         ready = store.ready(session.id, 10)
-        running = [Running(*held) for held in store.running(session.id, 10)]
+        running = [
+            Running(task=task, attempt=attempt, checkpoint=checkpoint)
+            for task, attempt, checkpoint in store.running(session.id, 10)
+        ]
         blocked = [
             self._why(task)
             for task in store.tasks(attrs.evolve(part, status=(TaskStatus.BLOCKED,), limit=10))
@@ -819,7 +827,9 @@ class Orchestrator:
     def _unmerged(self, everything: TaskQuery) -> list[Task]:
         """Return tasks whose work is handed in and waits to be merged, in the order in which they had better be merged."""
         held = self._store.running(str(everything.session_id), _MOST_HELD)
-        found = {task.id: task for task, attempt, _ in held if attempt.ending == _rules.HANDED_IN}
+        found = {
+            task.id: task for task, attempt, _ in held if attempt.ending == lifecycle.HANDED_IN
+        }
         if len(found) > 1 and (foreseen := self.worktrees.foreseen()) is not None:
             place = {
                 record.task_id: foreseen.order.index(record.name)
@@ -851,7 +861,7 @@ class Orchestrator:
         return next((tasks[0] for tasks in found if tasks), None)
 
     def _why(self, task: Task) -> Why:
-        return _rules.why(self._store.situation(task.id))
+        return lifecycle.why(self._store.situation(task.id))
 
     def _any_waiting(self, everything: TaskQuery) -> Why | None:
         found = self._first(everything, TaskStatus.BLOCKED, TaskStatus.PENDING)
@@ -879,11 +889,11 @@ class Orchestrator:
             after: Start behind this event's ``seq``; by default with the first event after this call.
             timeout_s: Stop after so many seconds without an event; ``None``: go on until the loop is left.
         """
-        if timeout_s is not None and not _inputs.is_number(timeout_s):
+        if timeout_s is not None and not plans.is_number(timeout_s):
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
         self._require_open()
         session_id = self._scope.session_id()
-        seen = self._store.last_seq() if after is None else _inputs.at_least(0, after, "after") or 0
+        seen = self._store.last_seq() if after is None else plans.at_least(0, after, "after") or 0
         return self._watch(session_id, seen, timeout_s)
 
     def _watch(self, session_id: str, seen: int, timeout_s: float | None) -> Iterator[Event]:
@@ -912,7 +922,7 @@ class Orchestrator:
         *,
         agent: str | None = None,
         worktree: bool | Literal["task", "agent", "subtree"] | None = None,
-        lease_s: float = _rules.LEASE_S,
+        lease_s: float = lifecycle.LEASE_S,
         take_over: bool = False,
     ) -> Work:
         """Start a task: take hold of it, and get what is needed to do it.
@@ -939,11 +949,11 @@ class Orchestrator:
             NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
-        if not _inputs.is_number(lease_s) or not 0 < lease_s <= _rules.MAX_LEASE_S:
+        if not plans.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
             raise InvalidInputError(
                 "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
             )
-        if worktree not in _places.KINDS:
+        if worktree not in assignment.KINDS:
             raise InvalidInputError(
                 "worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'"
             )
@@ -957,13 +967,17 @@ class Orchestrator:
         try:
             place = self._handover.places.settle(claim, worktree)
         except BaseException as exc:
-            holder = Holder(claim.task, claim.attempt.number, claim.attempt.agent)
-            self._handover.finish(holder, Ending(None, reason=f"no worktree could be made: {exc}"))
+            holder = Holder(
+                task=claim.task, attempt=claim.attempt.number, agent=claim.attempt.agent
+            )
+            self._handover.finish(
+                holder, Ending(action=None, reason=f"no worktree could be made: {exc}")
+            )
             raise
         return Work(self, claim, place, lease_s)
 
     def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
-        agent = _inputs.name("agent", agent)
+        agent = plans.name("agent", agent)
         if ref is None:
             claim = self._store.claim(self._scope.session_id(), agent, lease_s=lease_s)
             if claim is None:
@@ -1029,7 +1043,7 @@ class Orchestrator:
         """
         task = self._scope.task(task_id)
         return self._handover.hand_in(
-            Holder(task, self._handover.held.get(task.id), self.agent),
+            Holder(task=task, attempt=self._handover.held.get(task.id), agent=self.agent),
             summary=summary,
             detailed_work=detailed_work,
             file_paths=file_paths,
@@ -1091,7 +1105,7 @@ class Orchestrator:
         Raises:
             TransitionError: The task has no subtasks.
         """
-        _inputs.at_least(1, budget_tokens, "budget_tokens")
+        plans.at_least(1, budget_tokens, "budget_tokens")
         parent = self._scope.task(parent_task_id)
         self._expire()
         children = self._store.tasks(
@@ -1150,10 +1164,10 @@ class Orchestrator:
         Returns:
             A report that is true when all is well. ``sys.exit(report.exit_code)`` gives 0, 1 with warnings, 2 with errors.
         """
-        from vespera_orchestrator import maintenance as care
+        from vespera_orchestrator import maintenance
 
         self._require_open()
-        return care.check(self, contents=contents, progress=progress or log.debug)
+        return maintenance.check(self, contents=contents, progress=progress or log.debug)
 
     def repair(self, *, progress: Callable[[str], None] | None = None) -> RepairReport:
         """Put right what `check` finds and what can be: counters, dangling references, half-done worktrees, views that are behind.
@@ -1162,10 +1176,10 @@ class Orchestrator:
         transaction, all or none, with an event that says so. What cannot be mended (a lost content, a damaged file) is left as it is and
         told. Safe to repeat; with nothing to mend nothing is written.
         """
-        from vespera_orchestrator import maintenance as care
+        from vespera_orchestrator import maintenance
 
         self._require_open()
-        return care.repair(self, progress=progress or log.debug)
+        return maintenance.repair(self, progress=progress or log.debug)
 
     def backup(
         self,
@@ -1190,10 +1204,10 @@ class Orchestrator:
             InvalidInputError: There is something at *path* already.
             StoreUnavailableError: Disk full or I/O error. Nothing appeared.
         """
-        from vespera_orchestrator import maintenance as care
+        from vespera_orchestrator import maintenance
 
         self._require_open()
-        return care.back_up(self, _place(path), link=link, progress=progress or log.debug)
+        return maintenance.back_up(self, _place(path), link=link, progress=progress or log.debug)
 
     def export(
         self,
@@ -1214,10 +1228,12 @@ class Orchestrator:
         Raises:
             InvalidInputError: There is something at *path* already.
         """
-        from vespera_orchestrator import maintenance as care
+        from vespera_orchestrator import maintenance
 
         self._require_open()
-        return care.export(self, _place(path), contents=contents, progress=progress or log.debug)
+        return maintenance.export(
+            self, _place(path), contents=contents, progress=progress or log.debug
+        )
 
     def import_(
         self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
@@ -1232,10 +1248,10 @@ class Orchestrator:
             InvalidInputError: It is no export, was cut short or changed, is of a newer version, or of a damaged store.
             TransitionError: Somebody has worked in this home already.
         """
-        from vespera_orchestrator import maintenance as care
+        from vespera_orchestrator import maintenance
 
         self._require_open()
-        return care.import_lines(self, _place(path), progress=progress or log.debug)
+        return maintenance.import_lines(self, _place(path), progress=progress or log.debug)
 
     def prune(
         self,
@@ -1259,11 +1275,11 @@ class Orchestrator:
             dry_run: Only say what would go.
             progress: As for `check`.
         """
-        from vespera_orchestrator import maintenance as care
+        from vespera_orchestrator import maintenance
 
         self._require_open()
         telling = progress or log.debug
-        return care.prune(
+        return maintenance.prune(
             self,
             older_than,
             keep_events=keep_events,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.home.scope import Scope
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class AgentContext:
     """What a spawned agent is given: the session, the artifacts that bear on its task, and the environment to start it with."""
 
@@ -87,12 +87,12 @@ class AgentContext:
         """Collect what a child of this scope is given."""
         embedder = scope.embedder if isinstance(scope.embedder, str) else None
         return cls(
-            scope.session(),
-            task,
-            agent,
-            artifacts,
-            scope.home.path,
-            scope.store.url,
-            content_url,
-            embedder,
+            parent_session=scope.session(),
+            task=task,
+            agent=agent,
+            inherited_artifacts=artifacts,
+            home=scope.home.path,
+            store_url=scope.store.url,
+            content_url=content_url,
+            embedder=embedder,
         )

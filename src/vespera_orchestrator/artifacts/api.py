@@ -44,7 +44,7 @@ from vespera_orchestrator.errors import (
     StoreError,
 )
 from vespera_orchestrator.progress.text import CHARS_PER_TOKEN
-from vespera_orchestrator.tasks import plans as _inputs
+from vespera_orchestrator.tasks import plans
 
 if TYPE_CHECKING:
     import builtins
@@ -92,7 +92,7 @@ _QUOTED_WITHIN = 20
 """Among so many hits a source is looked for before what quotes it is shown first."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Hit:
     """An artifact that answers a search, by its best passage."""
 
@@ -121,7 +121,7 @@ class Hit:
         return f"{self.title} (v{self.version}, {self.artifact_id}, characters {self.start}-{self.end})\n{self.text}"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Damage:
     """A content that is missing or is not what was saved, whose it is, and what still can be had. Prints as a sentence."""
 
@@ -313,7 +313,9 @@ class Artifacts:
         self._scope.require_open()
         place, title = files.locate(path, root)
         digest, size, media_type = files.take_in(path, place, root, self._content.put)
-        return ArtifactDraft(_clean(title), digest, size, kind="file", media_type=media_type)
+        return ArtifactDraft(
+            title=_clean(title), digest=digest, size_bytes=size, kind="file", media_type=media_type
+        )
 
     # reading
 
@@ -442,15 +444,15 @@ class Artifacts:
             "agent": agent,
             "partial": partial,
             "tags": _tags(tags) or None,
-            "created_after": _inputs.moment("created_after", created_after),
-            "created_before": _inputs.moment("created_before", created_before),
+            "created_after": plans.moment("created_after", created_after),
+            "created_before": plans.moment("created_before", created_before),
         }
         found = self._scope.store.artifacts(
             session_id=self._session(session, owner),
             task_ids=None if owner is None else [owner.id],
             kind=kind,
             include_superseded=include_superseded,
-            limit=_inputs.at_least(0, limit, "limit"),
+            limit=plans.at_least(0, limit, "limit"),
             newest_first=True,
             **{name: value for name, value in more.items() if value is not None},
         )
@@ -492,7 +494,7 @@ class Artifacts:
             ArtifactNotFoundError: There is none with this id.
             CorruptContentError: The bytes of one are missing, or are not those that were saved.
         """
-        _inputs.at_least(0, context_lines, "context_lines")
+        plans.at_least(0, context_lines, "context_lines")
         after = self.get(artifact if other is None else other)
         before = (
             self.get(artifact)
@@ -605,7 +607,13 @@ class Artifacts:
             if version.digest == digest
         ]
         intact = dict.fromkeys(call for artifact in artifacts for call in self._intact(artifact))
-        return Damage(digest, problem, tuple(artifacts), tuple(documents), tuple(intact))
+        return Damage(
+            digest=digest,
+            problem=problem,
+            artifacts=tuple(artifacts),
+            documents=tuple(documents),
+            intact=tuple(intact),
+        )
 
     def _intact(self, artifact: Artifact) -> Iterator[str]:
         """Say what can be had in place of a damaged content: the same bytes from git, then the nearest sound versions."""
@@ -656,7 +664,7 @@ class Artifacts:
             StoreError: Something could not be read or removed; safe to repeat.
         """
         if (
-            not _inputs.is_number(older_than_s)
+            not plans.is_number(older_than_s)
             or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S
         ):
             raise InvalidInputError(
@@ -817,7 +825,11 @@ class Artifacts:
         found = choosing.candidates(
             ranked, records, texts, around, now=utcnow(), budget_tokens=budget_tokens
         )
-        context = Context(query, tuple(choosing.choose(found, budget_tokens)), budget_tokens)
+        context = Context(
+            query=query,
+            passages=tuple(choosing.choose(found, budget_tokens)),
+            budget_tokens=budget_tokens,
+        )
         if owner is not None and context.passages:
             store.give_context(owner.id, context.artifact_ids, agent=self._scope.agent)
         return context
@@ -971,16 +983,16 @@ def _hit(entry: Ranked, record: Artifact, mode: Mode) -> Hit:
     at = entry.passage.start
     text = entry.passage.text
     return Hit(
-        text,
-        record.id,
-        record.title,
-        record.task_id,
-        entry.score,
-        at,
-        at + len(text),
-        record.version,
-        record.superseded,
-        mode,
+        text=text,
+        artifact_id=record.id,
+        title=record.title,
+        task_id=record.task_id,
+        score=entry.score,
+        start=at,
+        end=at + len(text),
+        version=record.version,
+        superseded=record.superseded,
+        mode=mode,
     )
 
 

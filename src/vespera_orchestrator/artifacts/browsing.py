@@ -41,7 +41,7 @@ _RESERVED = frozenset(
 _LOCK_S = 60
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Exported:
     """What was made, and where. Can be used as a path."""
 
@@ -263,7 +263,13 @@ class _Writing:
             self._remove(name, entry) for name, entry in self._made.items() if name not in now
         )
         self._note(now)
-        return Exported(self._root, written, unchanged, removed, tuple(problems))
+        return Exported(
+            path=self._root,
+            written=written,
+            unchanged=unchanged,
+            removed=removed,
+            problems=tuple(problems),
+        )
 
     def _is_as_made(self, name: str, entry: list[Any]) -> bool:
         try:

@@ -45,7 +45,7 @@ _ALIKE: Final = 0.8
 """Two passages are the same when so large a share of the shorter one's runs of five words stands in the other."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class ContextPassage:
     """A slice of an artifact, and why it was chosen."""
 
@@ -76,7 +76,7 @@ class ContextPassage:
         return f"ContextPassage({self.artifact_id!r}, {self.start}, {self.end}, {self.nearness!r})"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Context:
     """Passages for somebody's work, the most useful first. ``str()`` is what to read."""
 
@@ -134,7 +134,7 @@ def upstream(store: Store, task: Task, most: int | None = None) -> dict[str, int
     return seen
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Surroundings:
     """What is around a task, or around nothing but a session."""
 
@@ -152,7 +152,11 @@ class Surroundings:
         siblings = _siblings(store, task) if task is not None else frozenset()
         near = upstream(store, task, _MOST_UPSTREAM) if task is not None else {}
         return cls(
-            task, near, siblings, session.id if session else None, _ancestors(store, session)
+            task=task,
+            dependencies=near,
+            siblings=siblings,
+            session_id=session.id if session else None,
+            ancestors=_ancestors(store, session),
         )
 
     def nearness(self, artifact: Artifact) -> tuple[str, float]:
@@ -252,15 +256,15 @@ def _weighed(
     score *= 0.5 if artifact.kind in _ASIDE else 1.0
     for start, text in slices:
         yield ContextPassage(
-            text,
-            artifact.id,
-            artifact.title,
-            artifact.version,
-            artifact.task_id,
-            start,
-            start + len(text),
-            where,
-            round(score, 6),
+            text=text,
+            artifact_id=artifact.id,
+            title=artifact.title,
+            version=artifact.version,
+            task_id=artifact.task_id,
+            start=start,
+            end=start + len(text),
+            nearness=where,
+            score=round(score, 6),
         )
         score *= _FURTHER
 

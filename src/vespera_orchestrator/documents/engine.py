@@ -58,7 +58,7 @@ _TELLING = (*_ENDINGS, "task_updated", "artifact_saved")
 """Kinds of events that can change what a document says. ``document_updated`` is none: an update must not bring about the next."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class UpdateReport:
     """What an update did. ``str()`` gives a line for each thing worth knowing."""
 
@@ -84,15 +84,15 @@ class UpdateReport:
 
     def __add__(self, other: UpdateReport) -> UpdateReport:
         return UpdateReport(
-            self.written + other.written,
-            self.kept + other.kept,
-            tuple(dict.fromkeys(self.notes + other.notes)),
-            self.errors + other.errors,
-            self.busy or other.busy,
+            written=self.written + other.written,
+            kept=self.kept + other.kept,
+            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+            errors=self.errors + other.errors,
+            busy=self.busy or other.busy,
         )
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Examined:
     """One document: what it says, what it should say, and what that means."""
 
@@ -248,7 +248,7 @@ class Documents:
         )
         version = self._record(one.path, one.wanted.encode(), seq, session_id)
         self._write(one.path, one.wanted)
-        return UpdateReport((version,), kept, one.notes)
+        return UpdateReport(written=(version,), kept=kept, notes=one.notes)
 
     # --- looking ----------------------------------------------------------------
 
@@ -304,20 +304,20 @@ class Documents:
             text = "" if raw is None else raw.decode()
             parse(text)
         except DocumentUpdateError as exc:
-            return _Examined(path, None, error=exc)
+            return _Examined(path=path, bytes=None, error=exc)
         except UnicodeDecodeError:
             return _Examined(
-                path,
-                None,
+                path=path,
+                bytes=None,
                 error=DocumentUpdateError(
                     path, "is not UTF-8 and was left as it is; save it as UTF-8"
                 ),
             )
         except MarkerError as exc:
             return _Examined(
-                path, None, error=DocumentUpdateError(path, f"was left as it is, {exc}")
+                path=path, bytes=None, error=DocumentUpdateError(path, f"was left as it is, {exc}")
             )
-        return _Examined(path, raw, text)
+        return _Examined(path=path, bytes=raw, text=text)
 
     def _rendering(self, kind: ProjectType) -> Renderer:
         # jinja2 would go on with a packaged template after one of the user's own has come to take its place.
@@ -476,7 +476,10 @@ class Documents:
             return versions[-1]
         number = versions[-1].version + 1 if versions else 1
         return self._store.put_document(
-            DocumentVersion(path, number, digest, seq, utcnow()), session_id
+            DocumentVersion(
+                path=path, version=number, digest=digest, event_seq=seq, created_at=utcnow()
+            ),
+            session_id,
         )
 
     # --- files --------------------------------------------------------------------

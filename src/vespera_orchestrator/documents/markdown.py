@@ -108,7 +108,7 @@ def _roles(lines: list[str]) -> Iterator[tuple[str, str]]:
 # --- reading ----------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Part:
     """What stands under a heading, down to the next one of the same or a higher level."""
 
@@ -134,7 +134,12 @@ def parts(text: str) -> list[Part]:
         following = (heads[k] for k in range(position + 1, len(heads)))
         end = next((i for i, other in following if len(other[1]) <= len(head[1])), len(lines))
         found.append(
-            Part(_title(head[2]), start, end, "\n".join(lines[start + 1 : end]).strip("\n"))
+            Part(
+                title=_title(head[2]),
+                start=start,
+                end=end,
+                text="\n".join(lines[start + 1 : end]).strip("\n"),
+            )
         )
     return found
 

@@ -37,7 +37,7 @@ class MarkerError(Exception):
         return f"line {self.line}: {self.problem}"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Section:
     """Where a section lies in its text."""
 
@@ -107,7 +107,7 @@ def _begin(
             line,
             f"section {name!r} stands here a second time, after line {found[name].line}; keep one of the two",
         )
-    return Section(name, line, match.end(), match.end(), match[2])
+    return Section(name=name, line=line, start=match.end(), end=match.end(), newline=match[2])
 
 
 def begin_marker(name: str) -> str:

@@ -40,7 +40,7 @@ _OUTPUT_CHARACTERS = 60
 # --- the types of projects ----------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class ProjectType:
     """Which documents a type of project has, and what goes into them."""
 
@@ -60,29 +60,29 @@ PROJECT_TYPES = {
     kind.name: kind
     for kind in (
         ProjectType(
-            "software_development",
-            ("api_reference.md", "changelog.md", "architecture.md"),
-            "changelog.md",
-            "changelog",
-            {"design": ("architectur", "design", "decision")},
+            name="software_development",
+            documents=("api_reference.md", "changelog.md", "architecture.md"),
+            record="changelog.md",
+            log="changelog",
+            topics={"design": ("architectur", "design", "decision")},
         ),
         ProjectType(
-            "research_project",
-            ("literature_review.md", "methodology.md", "findings.md"),
-            "methodology.md",
-            "research_log",
-            {
+            name="research_project",
+            documents=("literature_review.md", "methodology.md", "findings.md"),
+            record="methodology.md",
+            log="research_log",
+            topics={
                 "literature": ("literature", "source", "reference", "bibliograph"),
                 "methodology": ("method", "protocol", "procedure"),
                 "findings": ("finding", "result", "conclusion", "synthesis"),
             },
         ),
         ProjectType(
-            "creative_writing",
-            ("world_building.md", "character_sheets.md", "plot_outline.md"),
-            "plot_outline.md",
-            "writing_log",
-            {
+            name="creative_writing",
+            documents=("world_building.md", "character_sheets.md", "plot_outline.md"),
+            record="plot_outline.md",
+            log="writing_log",
+            topics={
                 "world": ("world", "setting", "location"),
                 "characters": ("character",),
                 "plot": ("plot", "outline", "synopsis"),
@@ -94,7 +94,7 @@ PROJECT_TYPES = {
 # --- what a template is given -------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Source:
     """An artifact, as a document names it."""
 
@@ -123,7 +123,7 @@ class Folder:
     files: tuple[Source, ...]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Entry:
     """A completed task."""
 
@@ -145,7 +145,7 @@ class Entry:
     """The files among the artifacts, by folder."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Excerpt:
     """A part of an artifact, or the whole of a short one."""
 
@@ -155,7 +155,7 @@ class Excerpt:
     source: Source
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Definition:
     """A public function or class."""
 
@@ -166,7 +166,7 @@ class Definition:
     members: tuple[Definition, ...] = ()
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Module:
     """Python that an artifact holds."""
 
@@ -186,7 +186,7 @@ class Citation:
     sources: tuple[Source, ...]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Material:
     """Everything that the templates of one project type are given, under these names."""
 
@@ -368,10 +368,10 @@ class _Gathering:
     def _source(self, artifact: Artifact) -> Source:
         title = inline(artifact.title) or "(untitled)"
         return Source(
-            artifact.id,
-            title,
-            f"{artifact.created_at:%Y-%m-%d}",
-            self.links.get(artifact.task_id or "", ""),
+            id=artifact.id,
+            title=title,
+            date=f"{artifact.created_at:%Y-%m-%d}",
+            task=self.links.get(artifact.task_id or "", ""),
         )
 
     def _by_task(self) -> list[tuple[Task, list[Artifact]]]:
@@ -416,10 +416,10 @@ class _Gathering:
             source = self.sources[artifact.id]
             if _says((artifact.kind, *artifact.tags), stems):
                 text = self.reader.once(artifact, "whole", quote)
-                found.append(Excerpt(source.title, text, source))
+                found.append(Excerpt(title=source.title, text=text, source=source))
             else:
                 headed = self.reader.once(artifact, topic, functools.partial(_headed, stems=stems))
-                found += [Excerpt(title, text, source) for title, text in headed]
+                found += [Excerpt(title=title, text=text, source=source) for title, text in headed]
         return tuple(excerpt for excerpt in found if excerpt.text)
 
     def _modules(self) -> tuple[Module, ...]:
@@ -442,7 +442,13 @@ class _Gathering:
         doc, definitions, problem = self.reader.once(
             artifact, what, lambda text: read_python(python_of(text))
         )
-        return Module(code(artifact.title), doc, definitions, problem, self.sources[artifact.id])
+        return Module(
+            title=code(artifact.title),
+            doc=doc,
+            definitions=definitions,
+            problem=problem,
+            source=self.sources[artifact.id],
+        )
 
     def _citations(self, stems: tuple[str, ...]) -> tuple[Citation, ...]:
         cited: dict[str, list[Source]] = {}
@@ -558,14 +564,16 @@ def _definitions(body: list[ast.stmt], exported: frozenset[str] | None) -> list[
     found = []
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _shown(node.name, exported):
-            found.append(Definition(code(_function(node)), _doc(node)))
+            found.append(Definition(signature=code(_function(node)), doc=_doc(node)))
         elif isinstance(node, ast.ClassDef) and _shown(node.name, exported):
             members = [
                 _member(n)
                 for n in node.body
                 if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and _is_member(n.name)
             ]
-            found.append(Definition(code(_class(node)), _doc(node), tuple(members)))
+            found.append(
+                Definition(signature=code(_class(node)), doc=_doc(node), members=tuple(members))
+            )
     return found
 
 
@@ -587,7 +595,7 @@ def _member(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Definition:
         ),
         "",
     )
-    return Definition(code(mark + _function(node)), _doc(node))
+    return Definition(signature=code(mark + _function(node)), doc=_doc(node))
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:

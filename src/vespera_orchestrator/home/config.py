@@ -21,7 +21,7 @@ ENV_AGENT = "VESPERA_ORCHESTRATOR_AGENT"
 ENV_EMBEDDER = "VESPERA_ORCHESTRATOR_EMBEDDER"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings of ``config.toml``. Whatever it does not name keeps its default."""
 

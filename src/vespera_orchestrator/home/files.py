@@ -28,11 +28,11 @@ def write_atomically(path: Path, text: str) -> None:
 def _umask() -> int:
     # The only way to read it is to set it; 0o022 is what it nearly always is, and keeps other threads safe.
     try:
-        return int(
-            re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 8
-        )  # type: ignore[index]
-    except (OSError, TypeError):
+        status = Path("/proc/self/status").read_text()
+    except OSError:
         return 0o022
+    mask = re.search(r"^Umask:\s*(\d+)", status, re.MULTILINE)
+    return 0o022 if mask is None else int(mask[1], 8)
 
 
 def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavailableError:

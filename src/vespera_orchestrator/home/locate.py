@@ -67,7 +67,7 @@ def main_folder(common_dir: Path) -> Path:
     return common_dir
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Home:
     """The folder that holds everything, and the project's folder it belongs to."""
 
@@ -139,7 +139,7 @@ class Home:
             project = (place / config.project).resolve()
         elif chosen and place.name == HOME_NAME:
             project = place.parent
-        return cls(place, project, config)
+        return cls(path=place, project=project, config=config)
 
     def create(self) -> Home:
         """Make the folder and its fixed files where they are missing. Several processes may do so at once."""

@@ -34,7 +34,7 @@ _FOLDERS = ("templates", "roles")
 _CONTENT_SETTING = re.compile(r"""^[ \t]*["']?content["']?[ \t]*=""", re.MULTILINE)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class BackupReport:
     """What `Orchestrator.backup` wrote."""
 
@@ -73,7 +73,9 @@ def back_up(
             if (home.path / name).is_dir():
                 shutil.copytree(home.path / name, making / name)
         _rely_on_own_contents(making / "config.toml")
-        report = BackupReport(path, tasks, count, size, (*problems, *lost))
+        report = BackupReport(
+            path=path, tasks=tasks, contents=count, size_bytes=size, problems=(*problems, *lost)
+        )
         about = {
             "of": str(home.path),
             "project": str(home.project),

@@ -49,7 +49,9 @@ def check(orch: Orchestrator, *, contents: bool, progress: Callable[[str], None]
 
 def _damage(line: str) -> Finding:
     remedy = "keep a copy of the home; orch.repair() makes indexes anew, for anything else put a backup in its place"
-    return Finding(Severity.ERROR, "storage", "store", line, remedy)
+    return Finding(
+        severity=Severity.ERROR, kind="storage", subject="store", sentence=line, remedy=remedy
+    )
 
 
 def _contents(
@@ -63,7 +65,13 @@ def _contents(
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             sentence = f"the content of {names[0]}{more}: {problem}"
             remedy = f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if it was saved elsewhere, open with the same content="
-            yield Finding(Severity.ERROR, "content", digest, sentence, remedy)
+            yield Finding(
+                severity=Severity.ERROR,
+                kind="content",
+                subject=digest,
+                sentence=sentence,
+                remedy=remedy,
+            )
 
 
 def _orphans(orch: Orchestrator) -> Iterator[Finding]:
@@ -78,11 +86,11 @@ def _orphans(orch: Orchestrator) -> Iterator[Finding]:
         size = f" ({garbage.size_bytes:,} bytes)" if garbage.size_bytes else ""
         sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing{size}"
         yield Finding(
-            Severity.NOTE,
-            "orphan",
-            "artifacts",
-            sentence,
-            "orch.artifacts.collect_garbage() takes them away",
+            severity=Severity.NOTE,
+            kind="orphan",
+            subject="artifacts",
+            sentence=sentence,
+            remedy="orch.artifacts.collect_garbage() takes them away",
         )
 
 
@@ -94,13 +102,19 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
             remedy = (
                 "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY
             )  # some name their own
-            yield Finding(Severity.WARNING, "worktree", name, sentence, remedy)
+            yield Finding(
+                severity=Severity.WARNING,
+                kind="worktree",
+                subject=name,
+                sentence=sentence,
+                remedy=remedy,
+            )
     except VesperaError as exc:
         yield Finding(
-            Severity.WARNING,
-            "worktree",
-            "repository",
-            f"the worktrees could not be looked at: {exc}",
+            severity=Severity.WARNING,
+            kind="worktree",
+            subject="repository",
+            sentence=f"the worktrees could not be looked at: {exc}",
         )
 
 
@@ -109,33 +123,36 @@ def _views(orch: Orchestrator) -> Iterator[Finding]:
     behind = orch._store.events(cursor or 0, kinds=("artifact_saved",), limit=None)
     if cursor is None and orch._scope.home.index.is_dir():
         yield Finding(
-            Severity.NOTE,
-            "index",
-            "index",
-            "the search index is damaged, or of another log",
-            "the next search makes it anew",
+            severity=Severity.NOTE,
+            kind="index",
+            subject="index",
+            sentence="the search index is damaged, or of another log",
+            remedy="the next search makes it anew",
         )
     elif behind and cursor is not None:
         yield Finding(
-            Severity.NOTE,
-            "index",
-            "index",
-            f"the search index is {len(behind)} artifacts behind",
-            "the next search brings it up",
+            severity=Severity.NOTE,
+            kind="index",
+            subject="index",
+            sentence=f"the search index is {len(behind)} artifacts behind",
+            remedy="the next search brings it up",
         )
     try:
         for sentence in orch.documents.check():
             yield Finding(
-                Severity.NOTE, "document", sentence.split(" ", 1)[0].rstrip(":,;"), sentence
+                severity=Severity.NOTE,
+                kind="document",
+                subject=sentence.split(" ", 1)[0].rstrip(":,;"),
+                sentence=sentence,
             )
     except SessionNotFoundError:
         return
     except VesperaError as exc:
         yield Finding(
-            Severity.WARNING,
-            "document",
-            "documents",
-            f"the documents could not be looked at: {exc}",
+            severity=Severity.WARNING,
+            kind="document",
+            subject="documents",
+            sentence=f"the documents could not be looked at: {exc}",
         )
 
 
@@ -152,9 +169,9 @@ def _settings(orch: Orchestrator) -> Iterator[Finding]:
     if active and known is None:
         sentence = f"the active session {active} is not in the store"
         yield Finding(
-            Severity.WARNING,
-            "session",
-            active,
-            sentence,
-            "orch.resume_session(…) chooses one; orch.list_sessions() shows them",
+            severity=Severity.WARNING,
+            kind="session",
+            subject=active,
+            sentence=sentence,
+            remedy="orch.resume_session(…) chooses one; orch.list_sessions() shows them",
         )

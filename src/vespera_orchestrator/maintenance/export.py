@@ -42,7 +42,7 @@ _TEXT_BYTES: Final = 1 << 20
 IMPORTED: Final = "store_imported"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class ExportReport:
     """What `Orchestrator.export` wrote, or `Orchestrator.import_` read."""
 
@@ -119,7 +119,9 @@ def export(
         named = contents_of(ledger) if contents else {}
         problems = _write_contents(orch._content, named, lines, progress)
         lines.end()
-    return ExportReport(path, rows, len(named) - len(problems), tuple(problems))
+    return ExportReport(
+        path=path, rows=rows, contents=len(named) - len(problems), problems=tuple(problems)
+    )
 
 
 @contextmanager
@@ -238,7 +240,9 @@ def import_lines(
     missing = [] if not head["contents"] else _missing(orch, brought)
     if head.get("active_session"):
         orch._scope.activate(str(head["active_session"]))
-    return ExportReport(path, head["rows"], len(brought), tuple(missing))
+    return ExportReport(
+        path=path, rows=head["rows"], contents=len(brought), problems=tuple(missing)
+    )
 
 
 def _missing(orch: Orchestrator, brought: set[str]) -> list[str]:

@@ -12,7 +12,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json, dump_time
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.maintenance.row_checks import REPAIRED
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ _TOLD: Final = frozenset({"task_completed", "task_deleted", "task_updated"})
 """Events that documents follow, apart from those that are kept anyway."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class PruneReport:
     """What `Orchestrator.prune` let go of, or with *dry_run* would let go of."""
 
@@ -76,8 +76,14 @@ def prune(
     if not dry_run:
         _remove(orch, "events", [{"seq": seq} for seq in events], progress)
         _remove(orch, "checkpoints", [{"id": number} for number in checkpoints], progress)
-    left = all_events - len(events), all_checkpoints - len(checkpoints)
-    return PruneReport(len(events), len(checkpoints), *left, kinds, dry_run)
+    return PruneReport(
+        events=len(events),
+        checkpoints=len(checkpoints),
+        kept_events=all_events - len(events),
+        kept_checkpoints=all_checkpoints - len(checkpoints),
+        by_kind=kinds,
+        dry_run=dry_run,
+    )
 
 
 def _refuse_nonsense(older_than: object, keep_events: object, keep_checkpoints: object) -> None:
@@ -101,7 +107,7 @@ def _checkpoints(ledger: Ledger, before: int, keep: int) -> tuple[list[int], int
     named = {
         json.loads(row["context"] or "{}").get("checkpoint_id")
         for row in ledger.rows("tasks")
-        if row["task_type"] == _rules.RECOVERY
+        if row["task_type"] == lifecycle.RECOVERY
     }
     latest: dict[str, deque[int]] = {}
     old: list[tuple[int, str]] = []
@@ -146,7 +152,7 @@ def _events(
 def _marks(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what the event is the last of, so far."""
     yield "session", row["session_id"]
-    if row["kind"] in _rules.STATUS_AFTER_EVENT:
+    if row["kind"] in lifecycle.STATUS_AFTER_EVENT:
         yield "task", row["task_id"]
     if row["kind"] == "session_resumed":
         yield "look", row["session_id"]

@@ -38,7 +38,9 @@ def repair(orch: Orchestrator, *, progress: Callable[[str], None]) -> RepairRepo
     if any(finding.kind == "worktree" for finding in before.findings):
         done += orch.worktrees.repair()
     done += _views(orch, before)
-    return RepairReport(tuple(done), backup, check(orch, contents=True, progress=progress))
+    return RepairReport(
+        done=tuple(done), backup=backup, left=check(orch, contents=True, progress=progress)
+    )
 
 
 def _dated(orch: Orchestrator) -> Path:

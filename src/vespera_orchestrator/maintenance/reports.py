@@ -30,7 +30,7 @@ class Severity(StrEnum):
     """Good to know; nothing is wrong."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Mend:
     """One change of a row that puts something right."""
 
@@ -41,7 +41,7 @@ class Mend:
     values: Mapping[str, JsonValue] = attrs.field(factory=dict)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Finding:
     """One thing that is not as it should be."""
 
@@ -74,7 +74,7 @@ def counted(number: int, name: str) -> str:
     return f"{number:,} {words}"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class CheckReport:
     """What `Orchestrator.check` found. True when nothing is wrong: ``if not orch.check(): …``."""
 
@@ -91,9 +91,9 @@ class CheckReport:
         """Make the report, the worst first."""
         order = list(Severity)
         return cls(
-            tuple(sorted(findings, key=lambda finding: order.index(finding.severity))),
-            looked_at,
-            took_s,
+            findings=tuple(sorted(findings, key=lambda finding: order.index(finding.severity))),
+            looked_at=looked_at,
+            took_s=took_s,
         )
 
     @property
@@ -155,7 +155,7 @@ class CheckReport:
         return f"<p>{escape(self._verdict())}</p>{table}"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class RepairReport:
     """What `Orchestrator.repair` did."""
 

@@ -14,7 +14,7 @@ from vespera_orchestrator._model import Dependency, Outcome, Task, TaskStatus
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import ConditionError, StoreError
 from vespera_orchestrator.maintenance.reports import REPAIR, Finding, Mend, Severity
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,10 +26,10 @@ REPAIRED: Final = "store_repaired"
 """The event that `repair` writes. Where it set a task's state right, its data have ``status``."""
 _STEP: Final = 20_000
 
-_fault = partial(Finding, Severity.ERROR)
+_fault = partial(Finding, severity=Severity.ERROR)
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class _Fact:
     """What has to be known of a task. It has what the rules read of a `Task`."""
 
@@ -64,22 +64,22 @@ class _Fact:
         for name in TABLES["tasks"].structures:
             json.loads(row[name] or "{}")
         return cls(
-            row["id"],
-            row["alias"],
-            row["session_id"],
-            TaskStatus(row["status"]),
-            row["task_type"],
-            row["parent_task_id"],
-            row["recovers_task_id"],
-            row["attempts"],
-            bool(row["was_blocked"]),
-            row["blockers"],
-            bool(row["archived"]),
-            row["ended_at"] is not None,
-            row["updated_at"],
-            row["condition"],
-            json.loads(row["condition_names"] or "{}"),
-            row["outputs"],
+            id=row["id"],
+            alias=row["alias"],
+            session_id=row["session_id"],
+            status=TaskStatus(row["status"]),
+            task_type=row["task_type"],
+            parent_task_id=row["parent_task_id"],
+            recovers_task_id=row["recovers_task_id"],
+            attempts=row["attempts"],
+            was_blocked=bool(row["was_blocked"]),
+            blockers=row["blockers"],
+            archived=bool(row["archived"]),
+            ended=row["ended_at"] is not None,
+            updated_at=row["updated_at"],
+            condition=row["condition"],
+            condition_names=json.loads(row["condition_names"] or "{}"),
+            outputs_text=row["outputs"],
         )
 
     @property
@@ -144,10 +144,10 @@ class Rows:
             remedy = "keep a copy of the home, and put a backup in its place"
             broken.append(
                 _fault(
-                    "storage",
-                    table,
-                    f"the table {table} cannot be read behind row {number}: {exc}",
-                    remedy,
+                    kind="storage",
+                    subject=table,
+                    sentence=f"the table {table} cannot be read behind row {number}: {exc}",
+                    remedy=remedy,
                 )
             )
         self.looked_at[table] = number
@@ -156,10 +156,10 @@ class Rows:
         subject = " ".join(str(row[name]) for name in TABLES[table].key)
         problem = f"the row {subject!r} of {table} cannot be read back: {exc}"
         return _fault(
-            "row",
-            subject,
-            problem,
-            "no store of ours writes such a row: put a backup in its place, or correct it by hand",
+            kind="row",
+            subject=subject,
+            sentence=problem,
+            remedy="no store of ours writes such a row: put a backup in its place, or correct it by hand",
         )
 
     def _sound(self, table: str, row: Mapping[str, JsonValue]) -> Finding | None:
@@ -180,13 +180,18 @@ class Rows:
         yield from broken
         for session, parent in self._sessions.items():
             if parent is not None and parent not in self._sessions:
-                mend = Mend("change", "sessions", {"id": session}, {"parent_session_id": None})
+                mend = Mend(
+                    verb="change",
+                    table="sessions",
+                    key={"id": session},
+                    values={"parent_session_id": None},
+                )
                 yield _fault(
-                    "reference",
-                    session,
-                    f"session {session} is part of {parent}, which is not there",
-                    REPAIR,
-                    (mend,),
+                    kind="reference",
+                    subject=session,
+                    sentence=f"session {session} is part of {parent}, which is not there",
+                    remedy=REPAIR,
+                    mends=(mend,),
                 )
 
     def _task_rows(self) -> Iterator[Finding]:
@@ -212,16 +217,16 @@ class Rows:
                 mends = (
                     ()
                     if fact is not None and row["needs_id"] in fact.condition_names.values()
-                    else (Mend("remove", "dependencies", key),)
+                    else (Mend(verb="remove", table="dependencies", key=key),)
                 )
                 problem = f"a dependency of {row['task_id']} on {row['needs_id']} names {lost}, which is not there"
                 broken.append(
                     _fault(
-                        "reference",
-                        row["task_id"],
-                        problem,
-                        REPAIR if mends else "plan the task anew",
-                        mends,
+                        kind="reference",
+                        subject=row["task_id"],
+                        sentence=problem,
+                        remedy=REPAIR if mends else "plan the task anew",
+                        mends=mends,
                     )
                 )
             else:
@@ -240,37 +245,51 @@ class Rows:
         for fact in self._facts.values():
             if fact.session_id not in self._sessions:
                 yield _fault(
-                    "reference",
-                    fact.id,
-                    f"{fact.name} is of session {fact.session_id}, which is not there",
-                    "put a backup in its place",
+                    kind="reference",
+                    subject=fact.id,
+                    sentence=f"{fact.name} is of session {fact.session_id}, which is not there",
+                    remedy="put a backup in its place",
                 )
             for column in ("parent_task_id", "recovers_task_id"):
                 other = getattr(fact, column)
                 if other is not None and (
                     other not in self._facts or self._facts[other].session_id != fact.session_id
                 ):
-                    mend = Mend("change", "tasks", {"id": fact.id}, {column: None})
+                    mend = Mend(
+                        verb="change", table="tasks", key={"id": fact.id}, values={column: None}
+                    )
                     problem = f"{fact.name} names {other} as {column}, which is not there"
-                    yield _fault("reference", fact.id, problem, REPAIR, (mend,))
+                    yield _fault(
+                        kind="reference",
+                        subject=fact.id,
+                        sentence=problem,
+                        remedy=REPAIR,
+                        mends=(mend,),
+                    )
             if fact.ended != fact.status.is_terminal:
                 mend = Mend(
-                    "change",
-                    "tasks",
-                    {"id": fact.id},
-                    {"ended_at": fact.updated_at if fact.status.is_terminal else None},
+                    verb="change",
+                    table="tasks",
+                    key={"id": fact.id},
+                    values={"ended_at": fact.updated_at if fact.status.is_terminal else None},
                 )
                 yield _fault(
-                    "state",
-                    fact.id,
-                    f"{fact.name} is {fact.status}, and its end says otherwise",
-                    REPAIR,
-                    (mend,),
+                    kind="state",
+                    subject=fact.id,
+                    sentence=f"{fact.name} is {fact.status}, and its end says otherwise",
+                    remedy=REPAIR,
+                    mends=(mend,),
                 )
             if fact.archived and not fact.status.is_terminal:
-                mend = Mend("change", "tasks", {"id": fact.id}, {"archived": 0})
+                mend = Mend(
+                    verb="change", table="tasks", key={"id": fact.id}, values={"archived": 0}
+                )
                 yield _fault(
-                    "state", fact.id, f"{fact.name} is archived and has not ended", REPAIR, (mend,)
+                    kind="state",
+                    subject=fact.id,
+                    sentence=f"{fact.name} is archived and has not ended",
+                    remedy=REPAIR,
+                    mends=(mend,),
                 )
         yield from self._second_recoveries()
 
@@ -286,10 +305,10 @@ class Rows:
                     fact.alias for fact in running if fact.recovers_task_id == task_id
                 )
                 yield _fault(
-                    "state",
-                    str(task_id),
-                    f"{self._facts[task_id].name} has {number} open recoveries: {names}",
-                    "cancel all but one",
+                    kind="state",
+                    subject=str(task_id),
+                    sentence=f"{self._facts[task_id].name} has {number} open recoveries: {names}",
+                    remedy="cancel all but one",
                 )
 
     # --- counters ---------------------------------------------------------------
@@ -303,31 +322,35 @@ class Rows:
                 continue
             try:
                 unknown = set(fact.condition_names.values()) - set(fact.needs)
-                stands = None if unknown else _rules.standing(cast("Task", fact), needed)
+                stands = None if unknown else lifecycle.standing(cast("Task", fact), needed)
             except (ConditionError, KeyError) as exc:
                 yield _fault(
-                    "condition",
-                    fact.id,
-                    f"the condition of {fact.name} cannot be understood: {exc}",
-                    "plan the task anew",
+                    kind="condition",
+                    subject=fact.id,
+                    sentence=f"the condition of {fact.name} cannot be understood: {exc}",
+                    remedy="plan the task anew",
                 )
                 continue
             if stands is None:
                 yield _fault(
-                    "condition",
-                    fact.id,
-                    f"the condition of {fact.name} names what it does not depend on",
-                    "plan the task anew",
+                    kind="condition",
+                    subject=fact.id,
+                    sentence=f"the condition of {fact.name} names what it does not depend on",
+                    remedy="plan the task anew",
                 )
             elif stands.impossible:
-                yield self._never(fact, _rules.skip_reason(cast("Task", fact), stands, needed))
+                yield self._never(fact, lifecycle.skip_reason(cast("Task", fact), stands, needed))
             elif fact.blockers != stands.blockers + fact.open_children:
                 true = stands.blockers + fact.open_children
-                mend = Mend("change", "tasks", {"id": fact.id}, {"blockers": true})
+                mend = Mend(
+                    verb="change", table="tasks", key={"id": fact.id}, values={"blockers": true}
+                )
                 problem = (
                     f"{fact.name} is said to wait for {fact.blockers} things, and waits for {true}"
                 )
-                yield _fault("counter", fact.id, problem, REPAIR, (mend,))
+                yield _fault(
+                    kind="counter", subject=fact.id, sentence=problem, remedy=REPAIR, mends=(mend,)
+                )
 
     def _edge_marks(self, fact: _Fact) -> Iterator[Finding]:
         governed = frozenset(fact.condition_names.values())
@@ -337,19 +360,22 @@ class Rows:
             # What a condition governs is not counted, so its mark is not kept up.
             if edge.task not in governed and fact.status is TaskStatus.PENDING:
                 true["met"] = int(
-                    _rules.edge_met(edge.on, other.status, was_blocked=other.was_blocked) is True
+                    lifecycle.edge_met(edge.on, other.status, was_blocked=other.was_blocked) is True
                 )
             wrong = {name: value for name, value in true.items() if row[name] != value}
             if wrong:
                 mend = Mend(
-                    "change", "dependencies", {"task_id": fact.id, "needs_id": edge.task}, wrong
+                    verb="change",
+                    table="dependencies",
+                    key={"task_id": fact.id, "needs_id": edge.task},
+                    values=wrong,
                 )
                 yield _fault(
-                    "counter",
-                    fact.id,
-                    f"the mark of {fact.name} waiting for {other.alias} is wrong",
-                    REPAIR,
-                    (mend,),
+                    kind="counter",
+                    subject=fact.id,
+                    sentence=f"the mark of {fact.name} waiting for {other.alias} is wrong",
+                    remedy=REPAIR,
+                    mends=(mend,),
                 )
 
     def _never(self, fact: _Fact, reason: str) -> Finding:
@@ -360,15 +386,15 @@ class Rows:
             "updated_at": self._now,
         }
         mends = (
-            Mend("change", "tasks", {"id": fact.id}, values),
+            Mend(verb="change", table="tasks", key={"id": fact.id}, values=values),
             self._event("task_skipped", fact, {"reason": reason}),
         )
         return _fault(
-            "state",
-            fact.id,
-            f"{fact.name} can never become ready ({reason}), and was not skipped",
-            REPAIR,
-            mends,
+            kind="state",
+            subject=fact.id,
+            sentence=f"{fact.name} can never become ready ({reason}), and was not skipped",
+            remedy=REPAIR,
+            mends=mends,
         )
 
     def _event(self, kind: str, fact: _Fact, data: Mapping[str, JsonValue]) -> Mend:
@@ -379,7 +405,7 @@ class Rows:
             "task_id": fact.id,
             "agent": None,
         }
-        return Mend("put", "events", row | {"data": dump_json(data, kind)})
+        return Mend(verb="put", table="events", key=row | {"data": dump_json(data, kind)})
 
     def _circles(self) -> Iterator[Finding]:
         """Take away, again and again, what waits for nothing; what remains goes round in a circle, or waits for one."""
@@ -404,10 +430,10 @@ class Rows:
         if stuck:
             names = ", ".join(stuck[:10]) + (" …" if len(stuck) > 10 else "")  # noqa: PLR2004 - ten names fit a line
             yield _fault(
-                "circle",
-                stuck[0],
-                f"tasks wait for each other in a circle: among {names}",
-                "remove one of the dependencies",
+                kind="circle",
+                subject=stuck[0],
+                sentence=f"tasks wait for each other in a circle: among {names}",
+                remedy="remove one of the dependencies",
             )
 
     # --- attempts, checkpoints ----------------------------------------------------
@@ -424,17 +450,17 @@ class Rows:
                 problem = f"attempt {row['number']} is of task {row['task_id']}, which is not there"
                 broken.append(
                     _fault(
-                        "reference",
-                        row["task_id"],
-                        problem,
-                        REPAIR,
-                        (Mend("remove", "attempts", key),),
+                        kind="reference",
+                        subject=row["task_id"],
+                        sentence=problem,
+                        remedy=REPAIR,
+                        mends=(Mend(verb="remove", table="attempts", key=key),),
                     )
                 )
                 continue
             self._attempts.setdefault(fact.id, set()).add(row["number"])
             # Work that is handed in to be merged later keeps its task in progress: nobody holds it, and nobody needs to.
-            running = row["ended_at"] is None or row["ending"] == _rules.HANDED_IN
+            running = row["ended_at"] is None or row["ending"] == lifecycle.HANDED_IN
             if running and fact.status is TaskStatus.IN_PROGRESS and row["number"] == fact.attempts:
                 held.add(fact.id)
             elif row["ended_at"] is None:
@@ -446,7 +472,11 @@ class Rows:
                 problem = f"attempt {row['number']} at {fact.name} has no end, and the task is {fact.status}"
                 broken.append(
                     _fault(
-                        "state", fact.id, problem, REPAIR, (Mend("change", "attempts", key, ended),)
+                        kind="state",
+                        subject=fact.id,
+                        sentence=problem,
+                        remedy=REPAIR,
+                        mends=(Mend(verb="change", table="attempts", key=key, values=ended),),
                     )
                 )
         yield from broken
@@ -456,21 +486,30 @@ class Rows:
     def _hold(self, fact: _Fact, held: set[str]) -> Iterator[Finding]:
         latest = max(self._attempts.get(fact.id, ()), default=0)
         if latest > fact.attempts:
-            mend = Mend("change", "tasks", {"id": fact.id}, {"attempts": latest})
+            mend = Mend(
+                verb="change", table="tasks", key={"id": fact.id}, values={"attempts": latest}
+            )
             yield _fault(
-                "counter",
-                fact.id,
-                f"{fact.name} counts {fact.attempts} attempts, and has {latest}",
-                REPAIR,
-                (mend,),
+                kind="counter",
+                subject=fact.id,
+                sentence=f"{fact.name} counts {fact.attempts} attempts, and has {latest}",
+                remedy=REPAIR,
+                mends=(mend,),
             )
         elif fact.status is TaskStatus.IN_PROGRESS and fact.id not in held:
             released = Mend(
-                "change", "tasks", {"id": fact.id}, {"status": "pending", "updated_at": self._now}
+                verb="change",
+                table="tasks",
+                key={"id": fact.id},
+                values={"status": "pending", "updated_at": self._now},
             )
             mends = (released, self._event("lease_expired", fact, {"attempt": fact.attempts}))
             yield _fault(
-                "state", fact.id, f"{fact.name} is in progress, and nobody holds it", REPAIR, mends
+                kind="state",
+                subject=fact.id,
+                sentence=f"{fact.name} is in progress, and nobody holds it",
+                remedy=REPAIR,
+                mends=mends,
             )
 
     def _checkpoint_rows(self) -> Iterator[Finding]:
@@ -482,11 +521,11 @@ class Rows:
                 problem = f"checkpoint {row['id']} is of task {row['task_id']}, which is not there"
                 broken.append(
                     _fault(
-                        "reference",
-                        str(row["id"]),
-                        problem,
-                        REPAIR,
-                        (Mend("remove", "checkpoints", {"id": row["id"]}),),
+                        kind="reference",
+                        subject=str(row["id"]),
+                        sentence=problem,
+                        remedy=REPAIR,
+                        mends=(Mend(verb="remove", table="checkpoints", key={"id": row["id"]}),),
                     )
                 )
         yield from broken
@@ -518,24 +557,33 @@ class Rows:
                 problem = (
                     f"artifact {row['id']} is of session {row['session_id']}, which is not there"
                 )
-                broken.append(_fault("reference", row["id"], problem, "put a backup in its place"))
+                broken.append(
+                    _fault(
+                        kind="reference",
+                        subject=row["id"],
+                        sentence=problem,
+                        remedy="put a backup in its place",
+                    )
+                )
         yield from broken
         for artifact, row in self._artifacts.items():
             if bool(row["superseded"]) != (artifact in followed):
                 mend = Mend(
-                    "change",
-                    "artifacts",
-                    {"id": artifact},
-                    {"superseded": int(artifact in followed)},
+                    verb="change",
+                    table="artifacts",
+                    key={"id": artifact},
+                    values={"superseded": int(artifact in followed)},
                 )
                 problem = f"artifact {artifact} {row['title']!r} is {'' if row['superseded'] else 'not '}marked as superseded, wrongly"
-                yield _fault("counter", artifact, problem, REPAIR, (mend,))
+                yield _fault(
+                    kind="counter", subject=artifact, sentence=problem, remedy=REPAIR, mends=(mend,)
+                )
         for lost in sorted(followed - self._artifacts.keys()):
             yield _fault(
-                "reference",
-                lost,
-                f"artifact {lost}, an earlier version of another, is not there",
-                "put a backup in its place",
+                kind="reference",
+                subject=lost,
+                sentence=f"artifact {lost}, an earlier version of another, is not there",
+                remedy="put a backup in its place",
             )
 
     def _given_rows(self) -> Iterator[Finding]:
@@ -550,19 +598,32 @@ class Rows:
                 problem = f"{told} is not there, or the task is not"
                 broken.append(
                     _fault(
-                        "reference",
-                        row["task_id"],
-                        problem,
-                        REPAIR,
-                        (Mend("remove", "given", key),),
+                        kind="reference",
+                        subject=row["task_id"],
+                        sentence=problem,
+                        remedy=REPAIR,
+                        mends=(Mend(verb="remove", table="given", key=key),),
                     )
                 )
             elif bool(row["stale"]) != bool(artifact["superseded"]):
-                mend = Mend("change", "given", key, {"stale": int(artifact["superseded"])})
+                mend = Mend(
+                    verb="change",
+                    table="given",
+                    key=key,
+                    values={"stale": int(artifact["superseded"])},
+                )
                 problem = (
                     f"{told} is {'' if row['stale'] else 'not '}marked as changed since, wrongly"
                 )
-                broken.append(_fault("counter", row["task_id"], problem, REPAIR, (mend,)))
+                broken.append(
+                    _fault(
+                        kind="counter",
+                        subject=row["task_id"],
+                        sentence=problem,
+                        remedy=REPAIR,
+                        mends=(mend,),
+                    )
+                )
         yield from broken
 
     def _document_rows(self) -> Iterator[Finding]:
@@ -586,8 +647,8 @@ class Rows:
         said: dict[str, str] = {}
         saved: set[str] = set()
         for row in self._rows("events", broken):
-            if row["kind"] in _rules.STATUS_AFTER_EVENT:
-                said[row["task_id"]] = str(_rules.STATUS_AFTER_EVENT[row["kind"]])
+            if row["kind"] in lifecycle.STATUS_AFTER_EVENT:
+                said[row["task_id"]] = str(lifecycle.STATUS_AFTER_EVENT[row["kind"]])
             if bad := self._sound("events", row):
                 broken.append(bad)
             elif row["kind"] == REPAIRED and row["task_id"] is not None:
@@ -602,7 +663,9 @@ class Rows:
                 told = said.get(fact.id, "nothing")
                 mend = self._event(REPAIRED, fact, {"status": str(fact.status), "log_said": told})
                 problem = f"{fact.name} is {fact.status}, and the event log tells of {told}"
-                yield _fault("log", fact.id, problem, REPAIR, (mend,))
+                yield _fault(
+                    kind="log", subject=fact.id, sentence=problem, remedy=REPAIR, mends=(mend,)
+                )
         yield from self._unheard(saved)
 
     def _unheard(self, saved: set[str]) -> Iterator[Finding]:
@@ -619,24 +682,30 @@ class Rows:
                     "kind": "artifact_saved",
                     **{name: row[name] for name in ("session_id", "task_id", "agent")},
                 }
-                mend = Mend("put", "events", event | {"data": dump_json(data, "artifact_saved")})
+                mend = Mend(
+                    verb="put",
+                    table="events",
+                    key=event | {"data": dump_json(data, "artifact_saved")},
+                )
                 problem = (
                     f"no event tells of artifact {artifact} {row['title']!r}, so no search finds it"
                 )
-                yield _fault("log", artifact, problem, REPAIR, (mend,))
+                yield _fault(
+                    kind="log", subject=artifact, sentence=problem, remedy=REPAIR, mends=(mend,)
+                )
         for lost in sorted(saved - self._artifacts.keys()):
             yield _fault(
-                "log",
-                lost,
-                f"the event log tells of artifact {lost}, which is not there",
-                "put a backup in its place",
+                kind="log",
+                subject=lost,
+                sentence=f"the event log tells of artifact {lost}, which is not there",
+                remedy="put a backup in its place",
             )
 
     def _tallies(self) -> Iterator[Finding]:
         if "tallies" not in self._ledger.tables:
             return
         true = Counter(
-            (f.session_id, int(f.archived), int(f.task_type == _rules.RECOVERY), str(f.status))
+            (f.session_id, int(f.archived), int(f.task_type == lifecycle.RECOVERY), str(f.status))
             for f in self._facts.values()
         )
         names = ("session_id", "archived", "recovery", "status")
@@ -646,11 +715,13 @@ class Rows:
         for key in sorted({*true, *counted}):
             if true[key] != counted.get(key, 0):
                 where = dict(zip(names, key, strict=True))
-                put = Mend("put", "tallies", {**where, "tasks": true[key]})
+                put = Mend(verb="put", table="tallies", key={**where, "tasks": true[key]})
                 mend = (
-                    Mend("change", "tallies", where, {"tasks": true[key]})
+                    Mend(verb="change", table="tallies", key=where, values={"tasks": true[key]})
                     if key in counted
                     else put
                 )
                 problem = f"session {key[0]} is said to have {counted.get(key, 0)} tasks that are {key[3]}, and has {true[key]}"
-                yield _fault("counter", key[0], problem, REPAIR, (mend,))
+                yield _fault(
+                    kind="counter", subject=key[0], sentence=problem, remedy=REPAIR, mends=(mend,)
+                )

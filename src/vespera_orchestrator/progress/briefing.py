@@ -21,7 +21,7 @@ BRIEFING_LINES: Final = 12
 _MANY: Final = 1000
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Briefing:
     """The way back in: where we were, what changed, the next step. At most 12 lines."""
 
@@ -73,7 +73,11 @@ def briefing(
         if shown
         else [f"Nothing has changed since the last look, {since}."]
     )
-    return Briefing((*head, *middle, *tail), status.next_step, status.budget_tokens)
+    return Briefing(
+        lines=(*head, *middle, *tail),
+        next_step=status.next_step,
+        budget_tokens=status.budget_tokens,
+    )
 
 
 def work_briefing(

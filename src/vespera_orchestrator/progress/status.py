@@ -18,7 +18,7 @@ from vespera_orchestrator._model import (
     Why,
 )
 from vespera_orchestrator.progress.text import clip, one_line, tokens
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import _counted
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _BAR: Final = 20
 # --- status -----------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Running:
     """A task that somebody holds."""
 
@@ -44,9 +44,10 @@ class Running:
 
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* dates the last sign of life."""
-        if self.attempt.ending == _rules.HANDED_IN:
+        if self.attempt.ending == lifecycle.HANDED_IN:
             return one_line(
-                f"{self.task.alias}: done by {self.attempt.agent}, {_rules.merging(self.task)}", 400
+                f"{self.task.alias}: done by {self.attempt.agent}, {lifecycle.merging(self.task)}",
+                400,
             )
         seconds = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
         share = (
@@ -56,12 +57,12 @@ class Running:
         )
         note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
         return one_line(
-            f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {_rules.ago(seconds)}",
+            f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {lifecycle.ago(seconds)}",
             120,
         )
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Status:
     """Where a session, or the subtree of one task, stands. Prints as a page of constant size."""
 
@@ -242,7 +243,7 @@ def _section(title: str, lines: Sequence[str], total: int, rest: str, *, most: i
     return [f"{title}:", *shown, *more]
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class SessionStatus:
     """A session's progress in figures."""
 

@@ -83,7 +83,7 @@ class Literal:
     value: JsonValue
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Reference:
     """A fact about a dependency."""
 
@@ -172,7 +172,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Token:
     kind: str
     text: str
@@ -228,7 +228,7 @@ class _Parser:
             if found.lastgroup != "space":
                 yield self._token(found, at + 1)
             at = found.end()
-        yield _Token("end", "", len(self.text) + 1)
+        yield _Token(kind="end", text="", column=len(self.text) + 1)
 
     def _token(self, found: re.Match[str], column: int) -> _Token:
         text = found[0]
@@ -237,7 +237,7 @@ class _Parser:
                 column, f"a literal of {len(text)} characters; at most {MAX_LITERAL} are read", ()
             )
         kind = "word" if found.lastgroup == "name" and text in _KEYWORDS else str(found.lastgroup)
-        return _Token(kind, text, column)
+        return _Token(kind=kind, text=text, column=column)
 
     def _strange(self, at: int) -> str:
         char = self.text[at]
@@ -462,7 +462,7 @@ class _Parser:
                 f"nothing can be taken from {attribute.text!r}",
                 ("and", "or", "a comparison", "the end"),
             )
-        return Reference(name.text, attribute.text, path, name.column)
+        return Reference(name=name.text, attribute=attribute.text, path=path, column=name.column)
 
     def _path(self) -> Iterator[str | int]:
         while True:

@@ -10,7 +10,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json, to_plain
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -182,10 +182,10 @@ class TaskGraph:
             edge.task: supposed.get(edge.task) or self._tasks[edge.task]
             for edge in task.dependencies
         }
-        return _rules.standing(task, needed).impossible
+        return lifecycle.standing(task, needed).impossible
 
     def _hours(self, task_id: str) -> float:
-        return _rules.effort_hours(self._tasks[task_id].estimated_effort)
+        return lifecycle.effort_hours(self._tasks[task_id].estimated_effort)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Draw itself in notebooks: JupyterLab renders Mermaid by itself, from version 4.1 on."""

@@ -22,7 +22,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator.tasks import conditions as _conditions
+from vespera_orchestrator.tasks import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ LEASE_S: Final = 900.0
 MAX_LEASE_S: Final = 10 * 365 * 86_400.0
 MAX_PRIORITY: Final = 2**53
 """Whole numbers up to here are the same in every store and in JSON."""
-CONDITION_VERSION: Final = _conditions.VERSION
+CONDITION_VERSION: Final = conditions.VERSION
 """Version of the condition language that new conditions are written in."""
 RECOVERY: Final = "recovery"
 """The type of a recovery task."""
@@ -190,7 +190,7 @@ def edge_met(on: Outcome, status: TaskStatus, *, was_blocked: bool) -> bool | No
     return False if status.is_terminal else None
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Standing:
     """How a task stands towards being ready, apart from its own state."""
 
@@ -238,12 +238,14 @@ def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
     final = True
     if task.condition is not None:
         names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
-        condition = _conditions.parse(task.condition)
-        truth = _conditions.decide(condition, names)
+        condition = conditions.parse(task.condition)
+        truth = conditions.decide(condition, names)
         final = all(
-            names[name].status.is_terminal for name in _conditions.undecided(condition, names)
+            names[name].status.is_terminal for name in conditions.undecided(condition, names)
         )
-    return Standing(tuple(waiting), tuple(never), truth, final)
+    return Standing(
+        waiting_for=tuple(waiting), never=tuple(never), condition=truth, condition_final=final
+    )
 
 
 def skip_reason(task: Task, stands: Standing, needed: Mapping[str, Task]) -> str:
@@ -254,7 +256,7 @@ def skip_reason(task: Task, stands: Standing, needed: Mapping[str, Task]) -> str
     if stands.condition is False:
         return f"condition is false: {task.condition}"
     names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
-    open_names = _conditions.undecided(_conditions.parse(str(task.condition)), names)
+    open_names = conditions.undecided(conditions.parse(str(task.condition)), names)
     states = ", ".join(f"{name} is {names[name].status}" for name in open_names)
     return f"condition can never be decided, what it reads is missing or not comparable ({states or 'fixed values'}): {task.condition}"
 
@@ -276,7 +278,13 @@ def _outcome_words(on: Outcome) -> str:
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
     task = situation.task
-    return Why(task.id, task.alias, task.status, tuple(_causes(situation)), note=given_back(task))
+    return Why(
+        task_id=task.id,
+        alias=task.alias,
+        status=task.status,
+        causes=tuple(_causes(situation)),
+        note=given_back(task),
+    )
 
 
 def given_back(task: Task) -> str:
@@ -287,14 +295,26 @@ def given_back(task: Task) -> str:
 def why_not_complete(situation: Situation) -> Why:
     """Name what keeps a task that somebody holds from being completed: its subtasks that have not ended."""
     task = situation.task
-    return Why(task.id, task.alias, task.status, tuple(_child_causes(situation)))
+    return Why(
+        task_id=task.id,
+        alias=task.alias,
+        status=task.status,
+        causes=tuple(_child_causes(situation)),
+    )
 
 
 def _causes(situation: Situation) -> list[Cause]:
     task = situation.task
     if task.status.is_terminal:
         reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
-        return [Cause(CauseKind.ENDED, f"it is {task.status}{reason}", task.id, task.alias)]
+        return [
+            Cause(
+                kind=CauseKind.ENDED,
+                sentence=f"it is {task.status}{reason}",
+                task_id=task.id,
+                alias=task.alias,
+            )
+        ]
     if task.status is TaskStatus.IN_PROGRESS and situation.attempt is not None:
         if situation.attempt.ending == HANDED_IN:
             return [_merge_cause(task)]
@@ -315,7 +335,12 @@ def merging(task: Task) -> str:
 
 
 def _merge_cause(task: Task) -> Cause:
-    return Cause(CauseKind.MERGE, f"its work is done and {merging(task)}", task.id, task.alias)
+    return Cause(
+        kind=CauseKind.MERGE,
+        sentence=f"its work is done and {merging(task)}",
+        task_id=task.id,
+        alias=task.alias,
+    )
 
 
 def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
@@ -326,7 +351,11 @@ def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
         f"if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
     )
     return Cause(
-        CauseKind.LEASE, sentence, attempt.task_id, agent=attempt.agent, until=attempt.lease_until
+        kind=CauseKind.LEASE,
+        sentence=sentence,
+        task_id=attempt.task_id,
+        agent=attempt.agent,
+        until=attempt.lease_until,
     )
 
 
@@ -339,7 +368,9 @@ def _blocked_cause(situation: Situation) -> Cause:
             else ""
         )
         sentence = f"its recovery {recovery.alias} comes first ({recovery.status}){stopped}"
-        return Cause(CauseKind.RECOVERY, sentence, recovery.id, recovery.alias)
+        return Cause(
+            kind=CauseKind.RECOVERY, sentence=sentence, task_id=recovery.id, alias=recovery.alias
+        )
     what = (
         f"after {task.failures} failed attempts"
         if task.failures >= task.max_attempts
@@ -351,7 +382,13 @@ def _blocked_cause(situation: Situation) -> Cause:
         f"a person must decide {what}: orch.retry_task({task.alias!r}), orch.abandon_task({task.alias!r}), "
         f"or plan a replacement ({' '.join((task.reason or 'no reason given').split())[:200]})"
     )
-    return Cause(CauseKind.PERSON, sentence, task.id, task.alias, names=PERSON_CHOICES)
+    return Cause(
+        kind=CauseKind.PERSON,
+        sentence=sentence,
+        task_id=task.id,
+        alias=task.alias,
+        names=PERSON_CHOICES,
+    )
 
 
 def duration(seconds: int) -> str:
@@ -376,7 +413,15 @@ def _dependency_causes(situation: Situation) -> list[Cause]:
         sentence = f"waits for {_outcome_words(edge.on)} of {other.alias} ({other.status})"
         if other.id in situation.unmerged:
             sentence = f"waits for {other.alias}'s work to be merged: orch.worktrees.merge({other.alias!r})"
-        causes.append(Cause(CauseKind.DEPENDENCY, sentence, other.id, other.alias, edge.on))
+        causes.append(
+            Cause(
+                kind=CauseKind.DEPENDENCY,
+                sentence=sentence,
+                task_id=other.id,
+                alias=other.alias,
+                on=edge.on,
+            )
+        )
     return causes
 
 
@@ -384,8 +429,8 @@ def _condition_causes(situation: Situation) -> list[Cause]:
     if situation.task.condition is None:
         return []
     names = situation.task.condition_names
-    condition = _conditions.parse(situation.task.condition)
-    open_names = _conditions.undecided(
+    condition = conditions.parse(situation.task.condition)
+    open_names = conditions.undecided(
         condition, {name: situation.needed[task_id] for name, task_id in names.items()}
     )
     if not open_names:
@@ -396,8 +441,8 @@ def _condition_causes(situation: Situation) -> list[Cause]:
     )
     return [
         Cause(
-            CauseKind.CONDITION,
-            f"the condition is not decided yet: {states} ({condition.text})",
+            kind=CauseKind.CONDITION,
+            sentence=f"the condition is not decided yet: {states} ({condition.text})",
             names=open_names,
         )
     ]
@@ -417,7 +462,7 @@ def _child_causes(situation: Situation) -> list[Cause]:
         else ""
     )
     sentence = f"{count} subtask{'s have' if count > 1 else ' has'} not ended: {', '.join(situation.open_children)}{more}"
-    return [Cause(CauseKind.CHILDREN, sentence, names=situation.open_children)]
+    return [Cause(kind=CauseKind.CHILDREN, sentence=sentence, names=situation.open_children)]
 
 
 # --- recovery ---------------------------------------------------------------

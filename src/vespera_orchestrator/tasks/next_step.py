@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
 from vespera_orchestrator.progress.text import one_line
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 NO_SESSION: Final = NextStep(
-    "initialize",
-    "No session is active yet: say what you want to reach.",
-    'orch.initialize_session("…")',
+    action="initialize",
+    sentence="No session is active yet: say what you want to reach.",
+    call='orch.initialize_session("…")',
 )
 
 
@@ -50,34 +50,42 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
     """
     if archived:
         return NextStep(
-            "done",
-            "Everything has ended and is put away in the archive. Plan on, or stop here.",
-            'orch.plan_task("…")',
+            action="done",
+            sentence="Everything has ended and is put away in the archive. Plan on, or stop here.",
+            call='orch.plan_task("…")',
         )
     if not sum(counts.values()):
         return NextStep(
-            "plan", "The session has no tasks yet: plan the first one.", 'orch.plan_task("…")'
+            action="plan",
+            sentence="The session has no tasks yet: plan the first one.",
+            call='orch.plan_task("…")',
         )
     if ready is not None and gathers and synthesis is not None:
         sentence = f"The results of {one_line(ready.title, 90)!r} are brought together in {synthesis}: read it, then complete the task."
         call = f"orch.complete_task({ready.alias!r}, summary=…, detailed_work=…)"
-        return NextStep("execute", sentence, call, ready.id, ready.alias)
+        return NextStep(
+            action="execute", sentence=sentence, call=call, task_id=ready.id, alias=ready.alias
+        )
     if ready is not None and gathers:
         sentence = f"All subtasks of {one_line(ready.title, 90)!r} have ended: bring their results together, then complete it."
         return NextStep(
-            "synthesize",
-            sentence,
-            f"orch.synthesize_results({ready.alias!r})",
-            ready.id,
-            ready.alias,
+            action="synthesize",
+            sentence=sentence,
+            call=f"orch.synthesize_results({ready.alias!r})",
+            task_id=ready.id,
+            alias=ready.alias,
         )
     if ready is not None:
-        back = _rules.given_back(ready)
+        back = lifecycle.given_back(ready)
         sentence = f"Start {one_line(ready.title, 90)!r}." + (
             f" It was given back with: {one_line(back, 200)}." if back else ""
         )
         return NextStep(
-            "execute", sentence, f"orch.execute_task({ready.alias!r})", ready.id, ready.alias
+            action="execute",
+            sentence=sentence,
+            call=f"orch.execute_task({ready.alias!r})",
+            task_id=ready.id,
+            alias=ready.alias,
         )
     if unmerged:
         return _merge_step(unmerged)
@@ -89,26 +97,26 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
             else ""
         )
         return NextStep(
-            "wait",
-            f"{tasks} being worked on; there is nothing you must do.{also}",
-            "orch.get_status()",
+            action="wait",
+            sentence=f"{tasks} being worked on; there is nothing you must do.{also}",
+            call="orch.get_status()",
         )
     if decisions:
         first = decisions[0]
         return NextStep(
-            "decide",
-            f"{first.alias}: {_person(first)}",
-            f"orch.retry_task({first.alias!r})",
-            first.task_id,
-            first.alias,
+            action="decide",
+            sentence=f"{first.alias}: {_person(first)}",
+            call=f"orch.retry_task({first.alias!r})",
+            task_id=first.task_id,
+            alias=first.alias,
         )
     if waiting is not None:
         return NextStep(
-            "decide",
-            f"Nothing can go on by itself: {waiting}.",
-            f"orch.why({waiting.alias!r})",
-            waiting.task_id,
-            waiting.alias,
+            action="decide",
+            sentence=f"Nothing can go on by itself: {waiting}.",
+            call=f"orch.why({waiting.alias!r})",
+            task_id=waiting.task_id,
+            alias=waiting.alias,
         )
     if unreached is not None:
         what = f"{unreached.alias} {unreached.status} ({one_line(unreached.reason or 'no reason given')})"
@@ -118,8 +126,14 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
             if unreached.status is TaskStatus.CANCELLED
             else f"orch.retry_task({unreached.alias!r})"
         )  # that was somebody's will
-        return NextStep("done", sentence, call, unreached.id, unreached.alias)
-    return NextStep("done", f"Everything has ended: {_counted(counts)}.{_where(landed_on)}", "")
+        return NextStep(
+            action="done", sentence=sentence, call=call, task_id=unreached.id, alias=unreached.alias
+        )
+    return NextStep(
+        action="done",
+        sentence=f"Everything has ended: {_counted(counts)}.{_where(landed_on)}",
+        call="",
+    )
 
 
 def _where(branch: str | None) -> str:
@@ -132,7 +146,11 @@ def _merge_step(unmerged: Sequence[Task]) -> NextStep:
     if first.reason:
         sentence += f" It could not be at once: {one_line(first.reason, 400)}"
     return NextStep(
-        "merge", sentence, f"orch.worktrees.merge({first.alias!r})", first.id, first.alias
+        action="merge",
+        sentence=sentence,
+        call=f"orch.worktrees.merge({first.alias!r})",
+        task_id=first.id,
+        alias=first.alias,
     )
 
 
@@ -156,4 +174,6 @@ def back_to(session: Session) -> NextStep:
     sentence = (
         f"No session is active, but there is one: {one_line(session.goal, 90) or session.id}."
     )
-    return NextStep("initialize", sentence, f"orch.resume_session({session.id!r})")
+    return NextStep(
+        action="initialize", sentence=sentence, call=f"orch.resume_session({session.id!r})"
+    )

@@ -42,7 +42,7 @@ from vespera_orchestrator.errors import (
     UnknownDependencyError,
     VesperaError,
 )
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing import ManualClock
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ EVERYTHING = TaskQuery(limit=None, include_archived=True)
 def started(store, **given) -> str:
     """Record a new session and return its id."""
     session = Session(
-        given.get("id", new_id("s")),
-        given.get("goal", "test"),
-        None,
-        None,
-        given.get("context", {}),
-        utcnow(),
-        utcnow(),
+        id=given.get("id", new_id("s")),
+        goal=given.get("goal", "test"),
+        project_type=None,
+        parent_session_id=None,
+        context=given.get("context", {}),
+        created_at=utcnow(),
+        updated_at=utcnow(),
     )
     return store.start_session(session).id
 
@@ -72,22 +72,22 @@ def draft(alias, *needs, **given) -> TaskDraft:
     edges = tuple(
         Dependency(*need) if isinstance(need, tuple) else Dependency(need) for need in needs
     )
-    return TaskDraft(alias.capitalize(), alias=alias, dependencies=edges, **given)
+    return TaskDraft(title=alias.capitalize(), alias=alias, dependencies=edges, **given)
 
 
 def completed(**outputs) -> Ending:
     """Make a plain completion."""
-    return Ending(NextAction.COMPLETE, "done", outputs)
+    return Ending(action=NextAction.COMPLETE, summary="done", outputs=outputs)
 
 
 def blocked(reason="it broke") -> Ending:
     """Make the end of an attempt that did not succeed."""
-    return Ending(NextAction.BLOCKED, reason=reason)
+    return Ending(action=NextAction.BLOCKED, reason=reason)
 
 
 def artifact(title="Notes", content="1", **given) -> ArtifactDraft:
     """Make the draft of an artifact with some digest."""
-    return ArtifactDraft(title, content * 64, 7, **given)
+    return ArtifactDraft(title=title, digest=content * 64, size_bytes=7, **given)
 
 
 def whole(store) -> dict[str, Any]:
@@ -242,7 +242,13 @@ class StoreContract:
         """Goal, project type, parent and context are kept; the time is the store's."""
         parent = started(store)
         given = Session(
-            new_id("s"), "Größe", "research_project", parent, {"k": [1]}, utcnow(), utcnow()
+            id=new_id("s"),
+            goal="Größe",
+            project_type="research_project",
+            parent_session_id=parent,
+            context={"k": [1]},
+            created_at=utcnow(),
+            updated_at=utcnow(),
         )
         made = store.start_session(given)
         assert made == store.find_session(given.id)
@@ -299,9 +305,9 @@ class StoreContract:
     def test_a_plan_refers_by_alias_in_any_order(self, store, session_id):
         """What comes later in a plan can be named earlier, and the plan comes back in the order given."""
         drafts = [
-            TaskDraft("Last", dependencies=(Dependency("first"),)),
-            TaskDraft("First", parent="top"),
-            TaskDraft("Top"),
+            TaskDraft(title="Last", dependencies=(Dependency("first"),)),
+            TaskDraft(title="First", parent="top"),
+            TaskDraft(title="Top"),
         ]
         last, first, top = planned = store.plan(session_id, drafts)
         assert aliases(planned) == aliases(store.tasks(EVERYTHING)) == ["last", "first", "top"]
@@ -352,12 +358,12 @@ class StoreContract:
     def test_aliases_are_numbered(self, store, session_id, count):
         """Equal titles get numbers from 2, in one plan or over several, and never one that is taken."""
         for _ in range(count):
-            store.plan(session_id, [TaskDraft("Look around!")])
+            store.plan(session_id, [TaskDraft(title="Look around!")])
         store.plan(
             session_id,
             [
-                TaskDraft("other", alias=f"look_around_{count + 2}"),
-                *[TaskDraft("Look around?")] * 5,
+                TaskDraft(title="other", alias=f"look_around_{count + 2}"),
+                *[TaskDraft(title="Look around?")] * 5,
             ],
         )
         made = store.aliases(session_id)
@@ -388,10 +394,14 @@ class StoreContract:
     )
     def test_titles_become_aliases(self, store, session_id, title, alias):
         """Whatever the title, its alias is a name that a condition can use."""
-        assert store.plan(session_id, [TaskDraft(title)])[0].alias == alias
+        assert store.plan(session_id, [TaskDraft(title=title)])[0].alias == alias
         assert store.plan(
             session_id,
-            [TaskDraft("After", dependencies=(Dependency(alias),), condition=f"{alias}.done")],
+            [
+                TaskDraft(
+                    title="After", dependencies=(Dependency(alias),), condition=f"{alias}.done"
+                )
+            ],
         )[0].condition_names
 
     def test_mistakes_in_a_plan_are_told(self, store, session_id):
@@ -642,7 +652,7 @@ class StoreContract:
             clock.now,
         )
         assert seen.open_children == tuple(f"k{n}" for n in range(10))
-        assert [cause.kind for cause in _rules.why(seen).causes] == [
+        assert [cause.kind for cause in lifecycle.why(seen).causes] == [
             CauseKind.DEPENDENCY,
             CauseKind.CHILDREN,
         ]
@@ -690,7 +700,7 @@ class StoreContract:
         a, b = store.plan(session_id, [draft("a"), draft("b", "a")])
         with pytest.raises(NotReadyError) as caught:
             store.claim(session_id, "ada", task_id=b.id, lease_s=60)
-        assert caught.value.why == _rules.why(store.situation(b.id))
+        assert caught.value.why == lifecycle.why(store.situation(b.id))
         store.claim(session_id, "ada", task_id=a.id, lease_s=60)
         with pytest.raises(NotReadyError) as caught:
             store.claim(session_id, "bob", task_id=a.id, lease_s=60)
@@ -737,7 +747,7 @@ class StoreContract:
         assert store.running(session_id, 9)[0][2] == saved
         event = store.events(kinds=["checkpoint_saved"])[-1]
         assert (event.data["checkpoint"], event.data["note"]) == (saved.id, "half")
-        store.finish(task.id, 1, Ending(None), agent="ada")
+        store.finish(task.id, 1, Ending(action=None), agent="ada")
         assert store.claim(session_id, "bob", lease_s=60).resumed_from == saved
 
     def test_a_lapsed_hold_is_ended_by_whoever_comes_by(self, store, other, session_id, clock):
@@ -777,7 +787,7 @@ class StoreContract:
                     session_id, artifact(), task_id=task_id, attempt=1, agent="ada"
                 ),
             ):
-                task = store.plan(session_id, [TaskDraft("A")])[0]
+                task = store.plan(session_id, [TaskDraft(title="A")])[0]
                 store.claim(session_id, "ada", task_id=task.id, lease_s=60)
                 clock.advance(hours=9)
                 if noticed:
@@ -850,7 +860,7 @@ class StoreContract:
         done = store.finish(
             a.id,
             1,
-            Ending(NextAction.COMPLETE, "sum", {"n": 1}, landed="ab" * 20),
+            Ending(action=NextAction.COMPLETE, summary="sum", outputs={"n": 1}, landed="ab" * 20),
             agent="ada",
             artifacts=[artifact()],
         )
@@ -935,7 +945,7 @@ class StoreContract:
         a = store.plan(session_id, [draft("a", priority=2), draft("b", ("a", "blocked"))])[0]
         store.claim(session_id, "ada", lease_s=60)
         saved = store.checkpoint(a.id, 1, {}, note="half", lease_s=60)
-        end = Ending(NextAction.BLOCKED, reason="it broke", recovery={"conflict": ["x"]})
+        end = Ending(action=NextAction.BLOCKED, reason="it broke", recovery={"conflict": ["x"]})
         done = store.finish(a.id, 1, end, agent="ada", artifacts=[artifact(partial=True)])
         assert (done.task.status, done.task.failures, done.task.was_blocked) == (
             TaskStatus.BLOCKED,
@@ -967,7 +977,7 @@ class StoreContract:
         a = store.plan(session_id, [draft("a", max_attempts=1)])[0]
         store.claim(session_id, "ada", lease_s=60)
         assert store.finish(a.id, 1, blocked(), agent="ada").recovery is None
-        assert _rules.why(store.situation(a.id)).needs_person
+        assert lifecycle.why(store.situation(a.id)).needs_person
         assert (store.retry(a.id, "again").failures, kinds(store)[-1]) == (0, "task_retried")
         store.claim(session_id, "ada", lease_s=60)
         store.finish(a.id, 2, blocked(), agent="ada")
@@ -991,7 +1001,11 @@ class StoreContract:
         a = store.plan(session_id, [draft("a")])[0]
         store.claim(session_id, "ada", lease_s=60)
         done = store.finish(
-            a.id, 1, Ending(action, "so far", reason="note"), agent="ada", artifacts=[artifact()]
+            a.id,
+            1,
+            Ending(action=action, summary="so far", reason="note"),
+            agent="ada",
+            artifacts=[artifact()],
         )
         assert (str(done.task.status), done.recovery, len(done.artifacts)) == (status, None, 1)
         assert (store.attempts(a.id)[0].ending, kinds(store)[-1]) == (ending, event)
@@ -1094,7 +1108,7 @@ class StoreContract:
             lambda task: store.cancel(task, "", subtree=False),
             lambda task: store.retry(task, ""),
         ):
-            task = store.plan(session_id, [TaskDraft("A")])[0]
+            task = store.plan(session_id, [TaskDraft(title="A")])[0]
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
             recovery = store.finish(task.id, 1, blocked(), agent="ada").recovery
             give_up(task.id)
@@ -1260,24 +1274,29 @@ class StoreContract:
             store.save_artifact(
                 session_id, artifact("same", content), task_id=None, attempt=None, agent=None
             )
-        store.put_document(DocumentVersion("docs/x.md", 1, "3" * 64, 1, clock.now), session_id)
+        store.put_document(
+            DocumentVersion(
+                path="docs/x.md", version=1, digest="3" * 64, event_seq=1, created_at=clock.now
+            ),
+            session_id,
+        )
         assert store.content_digests() == {"1" * 64, "2" * 64, "3" * 64}
 
     def test_worktrees_are_recorded(self, store, session_id, clock):
         """One record per name, replaced as it goes along; removed ones only on demand."""
         task = store.plan(session_id, [draft("a")])[0]
         one = Worktree(
-            "wt",
-            session_id,
-            task.id,
-            "ada",
-            "/x",
-            "feature/a",
-            "ab" * 20,
-            "active",
-            None,
-            None,
-            clock.now,
+            name="wt",
+            session_id=session_id,
+            task_id=task.id,
+            agent="ada",
+            path="/x",
+            branch="feature/a",
+            base="ab" * 20,
+            state="active",
+            landed=None,
+            rescue_ref=None,
+            created_at=clock.now,
         )
         two = attrs.evolve(
             one, name="two", task_id=None, created_at=clock.now + timedelta(seconds=1)
@@ -1299,7 +1318,9 @@ class StoreContract:
     def test_document_versions_are_recorded(self, store, session_id, clock):
         """All of one document, or the latest of each."""
         versions = [
-            DocumentVersion(path, number, "0" * 64, number, clock.now)
+            DocumentVersion(
+                path=path, version=number, digest="0" * 64, event_seq=number, created_at=clock.now
+            )
             for path in ("b.md", "a.md")
             for number in (1, 2)
         ]
@@ -1434,25 +1455,30 @@ class StoreContract:
     @pytest.mark.parametrize(
         "call",
         [
-            lambda s, i: s.plan(i, [TaskDraft(HALF)]),
-            lambda s, i: s.plan(i, [TaskDraft("x", HALF)]),
-            lambda s, i: s.plan(i, [*[TaskDraft("x")] * 100, TaskDraft("x", HALF)]),
-            lambda s, i: s.plan(i, [TaskDraft("x", dependencies=(Dependency(HALF),))]),
-            lambda s, i: s.plan(i, [TaskDraft("x", parent=HALF)]),
+            lambda s, i: s.plan(i, [TaskDraft(title=HALF)]),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", description=HALF)]),
+            lambda s, i: s.plan(
+                i, [*[TaskDraft(title="x")] * 100, TaskDraft(title="x", description=HALF)]
+            ),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", dependencies=(Dependency(HALF),))]),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", parent=HALF)]),
             lambda s, _: started(s, id=HALF),
             lambda s, _: s.find_task(HALF, HALF),
             lambda s, _: s.tasks(TaskQuery(text=HALF)),
             lambda s, i: s.claim(i, HALF, lease_s=60),
             lambda s, i: s.finish(
-                s.find_task("a", i).id, None, Ending(NextAction.COMPLETE, HALF), agent="x"
+                s.find_task("a", i).id,
+                None,
+                Ending(action=NextAction.COMPLETE, summary=HALF),
+                agent="x",
             ),
             lambda s, i: s.cancel(s.find_task("a", i).id, HALF, subtree=True),
-            lambda s, i: s.plan(i, [TaskDraft("x", priority=2**63)]),
-            lambda s, i: s.plan(i, [TaskDraft("x", priority=-(2**64))]),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", priority=2**63)]),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", priority=-(2**64))]),
             lambda s, i: s.ready(i, 2**70),
             lambda s, _: s.tasks(TaskQuery(limit=2**70)),
-            lambda s, i: s.plan(i, [TaskDraft("x", context={"n": float("inf")})]),
-            lambda s, i: s.plan(i, [TaskDraft("x", context={1: {2}})]),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", context={"n": float("inf")})]),
+            lambda s, i: s.plan(i, [TaskDraft(title="x", context={1: {2}})]),
         ],
     )
     def test_what_no_file_can_hold_is_refused(self, store, session_id, call):
@@ -1467,7 +1493,7 @@ class StoreContract:
         """A title with a NUL comes back as it was given, or is refused as input with nothing written."""
         before = whole(store)
         try:
-            task = store.plan(session_id, [TaskDraft("a\0b")])[0]
+            task = store.plan(session_id, [TaskDraft(title="a\0b")])[0]
         except InvalidInputError:
             assert whole(store) == before
         else:
@@ -1478,7 +1504,7 @@ class StoreContract:
     def test_two_claim_one_task(self, store, other, session_id):
         """One of them gets it, the other gets nothing, or is told who holds it."""
         for number in range(10):
-            task = store.plan(session_id, [TaskDraft("A")])[0]
+            task = store.plan(session_id, [TaskDraft(title="A")])[0]
             named = task.id if number % 2 else None
             claims = [
                 lambda s=s, n=n: s.claim(session_id, n, task_id=named, lease_s=60)
@@ -1493,7 +1519,7 @@ class StoreContract:
 
     def test_many_take_from_one_queue(self, open_store, store, clock, session_id):
         """Four at once, each with a store of its own, empty a queue: every task is won once, and nobody is turned away early."""
-        store.plan(session_id, [TaskDraft("T") for _ in range(40)])
+        store.plan(session_id, [TaskDraft(title="T") for _ in range(40)])
 
         def work(name):
             mine = open_store(clock)
@@ -1547,7 +1573,7 @@ class StoreContract:
         def write(name):
             mine = open_store(clock)
             for number in range(15):
-                task = mine.plan(session_id, [TaskDraft(f"{name} {number}")])[0]
+                task = mine.plan(session_id, [TaskDraft(title=f"{name} {number}")])[0]
                 mine.finish(task.id, None, completed(), agent=name, artifacts=[artifact()])
             if mine is not store:
                 mine.close()
@@ -1569,7 +1595,7 @@ class StoreContract:
     def test_two_finish_one_task(self, store, other, session_id):
         """The same completion from two sides is one; a completion and a cancellation are one of both, whole."""
         for _ in range(5):
-            task = store.plan(session_id, [TaskDraft("A")])[0]
+            task = store.plan(session_id, [TaskDraft(title="A")])[0]
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
             said = at_once(
                 *(
@@ -1583,7 +1609,8 @@ class StoreContract:
             assert len(store.artifacts(task_ids=[task.id], include_superseded=True)) == 1
         for _ in range(5):
             task, after = store.plan(
-                session_id, [TaskDraft("A"), TaskDraft("B", dependencies=(Dependency("#0"),))]
+                session_id,
+                [TaskDraft(title="A"), TaskDraft(title="B", dependencies=(Dependency("#0"),))],
             )
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
             said = at_once(
@@ -1602,7 +1629,7 @@ class StoreContract:
     def test_a_cancellation_and_a_claim_are_one_after_the_other(self, store, other, session_id):
         """Whichever comes first: a cancelled task has no attempt that still runs."""
         for _ in range(10):
-            task = store.plan(session_id, [TaskDraft("A")])[0]
+            task = store.plan(session_id, [TaskDraft(title="A")])[0]
             said = at_once(
                 lambda: store.cancel(task.id, "", subtree=False),
                 lambda: other.claim(session_id, "ada", lease_s=60),
@@ -1616,12 +1643,14 @@ class StoreContract:
         for number in range(5):
             said = at_once(
                 *(
-                    lambda s=s: s.plan(session_id, [draft(f"same{number}"), TaskDraft("Twin")])
+                    lambda s=s: s.plan(
+                        session_id, [draft(f"same{number}"), TaskDraft(title="Twin")]
+                    )
                     for s in (store, other)
                 )
             )
             assert [type(one) for one in said if isinstance(one, Exception)] == [AliasTakenError]
-            a, b = store.plan(session_id, [TaskDraft("A"), TaskDraft("B")])
+            a, b = store.plan(session_id, [TaskDraft(title="A"), TaskDraft(title="B")])
             said = at_once(
                 lambda: store.add_dependency(a.id, b.id, Outcome.SUCCESS),
                 lambda: other.add_dependency(b.id, a.id, Outcome.SUCCESS),
@@ -1633,7 +1662,7 @@ class StoreContract:
     def test_two_notice_one_lapse(self, store, other, session_id, clock):
         """One of them ends the attempt; there is one event."""
         for _ in range(5):
-            task = store.plan(session_id, [TaskDraft("A")])[0]
+            task = store.plan(session_id, [TaskDraft(title="A")])[0]
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
             clock.advance(61)
             said = at_once(store.expire, other.expire)
@@ -1644,7 +1673,7 @@ class StoreContract:
     def test_a_lapse_and_a_sign_of_life(self, store, other, session_id, clock):
         """A holder that renews while its lapse is noticed keeps the task, whoever comes first."""
         for _ in range(5):
-            task = store.plan(session_id, [TaskDraft("A")])[0]
+            task = store.plan(session_id, [TaskDraft(title="A")])[0]
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)
             clock.advance(61)
             said = at_once(other.expire, lambda: store.renew(task.id, 1, lease_s=60))

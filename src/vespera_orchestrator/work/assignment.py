@@ -29,7 +29,7 @@ _NONE: Final = ""
 """Of a task that was started without a worktree by choice."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Place:
     """The worktree an attempt was given, and what it finds there."""
 
@@ -135,7 +135,7 @@ class Places:
             self._refuse_busy(worktree, task, agent)
             self._remember(task, worktree)
         if earlier is None and worktree.task_id == task.id:
-            return Place(worktree)  # made just now, with all that it depends on
+            return Place(worktree=worktree)  # made just now, with all that it depends on
         self._worktrees().snapshot(
             worktree, note=f"as attempt {task.attempts} of {task.alias} found it"
         )
@@ -220,13 +220,14 @@ class Places:
             )
             found = trees.catch_up(worktree) if needed else ()
             return Place(
-                worktree, tuple(dict.fromkeys((*found, *trees.unsolved_when_saved(worktree))))
+                worktree=worktree,
+                conflicts=tuple(dict.fromkeys((*found, *trees.unsolved_when_saved(worktree)))),
             )
         except WorktreeError as exc:
             log.warning(
                 "what was landed since could not be brought into %s: %s", worktree.name, exc
             )
-            return Place(worktree, behind=str(exc))
+            return Place(worktree=worktree, behind=str(exc))
 
 
 def could_not_land(recovery: Task) -> bool:

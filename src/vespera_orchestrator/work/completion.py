@@ -23,9 +23,8 @@ from vespera_orchestrator.errors import (
     VesperaError,
     WorktreeError,
 )
-from vespera_orchestrator.tasks import lifecycle as _rules
-from vespera_orchestrator.tasks import plans as _inputs
-from vespera_orchestrator.work import assignment as _places
+from vespera_orchestrator.tasks import lifecycle, plans
+from vespera_orchestrator.work import assignment
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +43,7 @@ MERGE_TRIES: Final = 50
 """How often a landing is prepared anew because another one was faster."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Holder:
     """Who acts on a task, and under which attempt; ``None`` for whichever is current."""
 
@@ -58,7 +57,7 @@ class Handover:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orch = orchestrator
-        self.places = _places.Places(orchestrator._scope, lambda: orchestrator.worktrees)
+        self.places = assignment.Places(orchestrator._scope, lambda: orchestrator.worktrees)
         """Which worktree each task works in."""
         self.held: dict[str, int] = {}
         """The attempts this process has taken, by task. One that was lost stays remembered: it must stay refused."""
@@ -77,15 +76,15 @@ class Handover:
         worktree_of: Callable[[], Worktree | None] | None = None,
     ) -> Task:
         """Hand in an attempt's work; see `Orchestrator.complete_task`."""
-        action, task = _inputs.action(next_action), holder.task
+        action, task = plans.action(next_action), holder.task
         if merge not in {"now", "later"}:
             raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
-        given = _inputs.mapping("outputs", outputs)
+        given = plans.mapping("outputs", outputs)
         dump_json(given, "outputs")
         worktree = (
             self.places.of(self._orch._scope.task(task)) if worktree_of is None else worktree_of()
         )
-        files = _inputs.paths(file_paths)
+        files = plans.paths(file_paths)
         if action is NextAction.COMPLETE and (worktree is not None or files):
             before = self._said_before(holder, summary, detailed_work, given)
             if before is not None:
@@ -99,7 +98,7 @@ class Handover:
             partial=action is not NextAction.COMPLETE,
         )
         ending = Ending(
-            action,
+            action=action,
             summary=summary,
             outputs=given,
             reason=None if action is NextAction.COMPLETE else summary,
@@ -161,7 +160,7 @@ class Handover:
             NextAction.NEEDS_REVISION if now.attempts < now.max_attempts else NextAction.BLOCKED
         )
         ending = Ending(
-            action,
+            action=action,
             reason=f"files still hold both sides of the conflict between markers: {', '.join(left)}",
         )
         return self.finish_saving(
@@ -345,8 +344,8 @@ class Handover:
             LandingRefusedError: Likewise.
             DirtyCheckoutError: Nothing was changed.
         """
-        holder = Holder(task, task.attempts, self._orch.agent)
-        ending = Ending(NextAction.COMPLETE, summary=task.summary, outputs=task.outputs)
+        holder = Holder(task=task, attempt=task.attempts, agent=self._orch.agent)
+        ending = Ending(action=NextAction.COMPLETE, summary=task.summary, outputs=task.outputs)
         _, outcome = self._try_landing(holder, worktree, ending, [], terms)
         if isinstance(outcome, WorktreeError):
             outcome.add_note(str(self._orch.why(task)))
@@ -434,7 +433,7 @@ class Handover:
     def _keep_hold(self, holder: Holder) -> None:
         """Renew the hold for as long as the check before landing may take."""
         if holder.attempt is not None:
-            lease_s = max(_rules.LEASE_S, self._orch._scope.home.config.check_timeout_s + 60.0)
+            lease_s = max(lifecycle.LEASE_S, self._orch._scope.home.config.check_timeout_s + 60.0)
             self._orch._store.renew(holder.task.id, holder.attempt, lease_s=lease_s)
 
     def _message(self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
@@ -483,7 +482,7 @@ class Handover:
             else {"refused": exc.reason}
         )
         ending = Ending(
-            NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit
+            action=NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit
         )
         kept = [attrs.evolve(draft, id=None, partial=True) for draft in drafts]
         return self.finish(holder, ending, [*kept, told], within=snapshot.pin)

@@ -19,7 +19,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.progress.briefing import work_briefing
 from vespera_orchestrator.progress.synthesis import SHORTEST
 from vespera_orchestrator.progress.text import one_line, tokens
-from vespera_orchestrator.tasks import plans as _inputs
+from vespera_orchestrator.tasks import plans
 from vespera_orchestrator.work.completion import MERGE_TRIES, Holder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Artifact, Attempt, Checkpoint, Claim, JsonValue
     from vespera_orchestrator.orchestrator import Orchestrator
-    from vespera_orchestrator.work import assignment as _places
+    from vespera_orchestrator.work import assignment
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 log = logging.getLogger("vespera_orchestrator")
@@ -46,7 +46,11 @@ class Work:
     """
 
     def __init__(
-        self, orchestrator: Orchestrator, claim: Claim, place: _places.Place | None, lease_s: float
+        self,
+        orchestrator: Orchestrator,
+        claim: Claim,
+        place: assignment.Place | None,
+        lease_s: float,
     ) -> None:
         self._orch = orchestrator
         self.task = claim.task
@@ -84,7 +88,7 @@ class Work:
         Args:
             budget_tokens: About how long it may be; one token is counted as four characters.
         """
-        _inputs.at_least(1, budget_tokens, "budget_tokens")
+        plans.at_least(1, budget_tokens, "budget_tokens")
         orch = self._orch
         text = work_briefing(
             goal=orch._scope.session(self.task.session_id).goal,
@@ -121,7 +125,7 @@ class Work:
         Raises:
             LeaseLostError: Another attempt has taken the task; the state is kept as an artifact, and no ref was moved.
         """
-        if progress is not None and not (_inputs.is_number(progress) and 0 <= progress <= 1):
+        if progress is not None and not (plans.is_number(progress) and 0 <= progress <= 1):
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
         orch = self._orch
         try:
@@ -268,7 +272,7 @@ class Work:
                 self._orch._handover.held.get(self.task.id) == self.attempt.number
             )  # else it is handed in, to be merged later
             raise
-        self._open = _inputs.action(next_action) is NextAction.CONTINUE
+        self._open = plans.action(next_action) is NextAction.CONTINUE
         return done
 
     def fail(self, error: str | BaseException) -> Task:
@@ -297,7 +301,7 @@ class Work:
         return orch._handover.finish_saving(
             self._holder(),
             self.worktree,
-            Ending(NextAction.BLOCKED, reason=reason or "no reason given"),
+            Ending(action=NextAction.BLOCKED, reason=reason or "no reason given"),
             [report],
         )
 
@@ -305,7 +309,7 @@ class Work:
         """Give the task back without a verdict. It is pending again; its checkpoint, worktree and files stay."""
         self._open = False
         return self._orch._handover.finish_saving(
-            self._holder(), self.worktree, Ending(None, reason=note or None), []
+            self._holder(), self.worktree, Ending(action=None, reason=note or None), []
         )
 
     def _told(self, task: Task) -> str:
@@ -315,7 +319,7 @@ class Work:
         )
 
     def _holder(self) -> Holder:
-        return Holder(self.task, self.attempt.number, self.attempt.agent)
+        return Holder(task=self.task, attempt=self.attempt.number, agent=self.attempt.agent)
 
     def __enter__(self) -> Self:
         return self

@@ -51,7 +51,7 @@ _NAME_MAX_BYTES = 120
 _NUMBERS = 10_000
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Note:
     """What an admin directory of ours says about itself."""
 
@@ -90,7 +90,7 @@ def notes(repository: ProjectRepository) -> list[Note]:
 def _write_note(
     repository: ProjectRepository, folder: Path, stage: str, worktree: Worktree
 ) -> None:
-    note = Note(stage, str(repository.home.path), worktree)
+    note = Note(stage=stage, home=str(repository.home.path), worktree=worktree)
     temporary = folder / f".{_NOTE}.{secrets.token_hex(4)}"
     temporary.write_text(json.dumps(to_plain(note)), "utf-8")
     temporary.replace(folder / _NOTE)

@@ -42,7 +42,7 @@ WorktreeRef: TypeAlias = "Worktree | Task | str"
 """A worktree: its record or name; or its task, as a record, id or alias."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Terms:
     """How a caller wants work to land; ``None`` for what is usual. See `Worktrees.merge`."""
 
@@ -439,7 +439,8 @@ class Worktrees:
             record = self.again(record)
         if tasks and self._complete is not None:
             landings = [
-                self._complete(task, record, Terms(message, style, check)) for task in tasks
+                self._complete(task, record, Terms(message=message, style=style, check=check))
+                for task in tasks
             ]
             return next((landing for landing in landings if landing.changed), landings[0])
         landing = self._land(record, message or self._message(record), style, check)
@@ -788,7 +789,17 @@ class Worktrees:
             agent = agent or self._scope.agent
             task_id, session_id, name = None, session_id or self._scope.session_id(), agent
         return Worktree(
-            plain_name(name), session_id, task_id, agent, "", "", "", "active", None, None, utcnow()
+            name=plain_name(name),
+            session_id=session_id,
+            task_id=task_id,
+            agent=agent,
+            path="",
+            branch="",
+            base="",
+            state="active",
+            landed=None,
+            rescue_ref=None,
+            created_at=utcnow(),
         )
 
     def _known(self, repository: ProjectRepository, wanted: Worktree) -> Worktree | None:

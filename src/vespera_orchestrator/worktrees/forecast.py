@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _NAMED = 5
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Clash:
     """Two lines of work that do not merge cleanly as they are now."""
 
@@ -55,7 +55,7 @@ def _named(paths: tuple[str, ...]) -> str:
     return f"{', '.join(paths[:_NAMED])}{f' and {len(paths) - _NAMED} more' if len(paths) > _NAMED else ''}"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Forecast:
     """What would conflict if all live worktrees were merged as they were last saved."""
 
@@ -96,7 +96,10 @@ class Forecast:
             f"<td style='text-align:left'>{'<br>'.join(map(html.escape, clash.paths))}</td></tr>"
             for clash in (
                 *self.clashes,
-                *(Clash(name, "not solved yet", paths) for name, paths in self.unsolved.items()),
+                *(
+                    Clash(first=name, second="not solved yet", paths=paths)
+                    for name, paths in self.unsolved.items()
+                ),
             )
         )
         head = "<tr><th></th><th></th><th style='text-align:left'>files in conflict</th></tr>"
@@ -136,10 +139,12 @@ def make(repository: ProjectRepository, now: State) -> Forecast:
         lines = [_Line(files, tip, worktree, commit, mark) for worktree, commit, mark in now.saved]
         branch = repository.integration_branch
         clashes = [
-            Clash(line.name, branch, paths) for line in lines if (paths := line.against_tip())
+            Clash(first=line.name, second=branch, paths=paths)
+            for line in lines
+            if (paths := line.against_tip())
         ]
         clashes += [
-            Clash(one.name, two.name, paths)
+            Clash(first=one.name, second=two.name, paths=paths)
             for one, two in combinations(lines, 2)
             if (paths := one.against(two))
         ]
@@ -148,11 +153,11 @@ def make(repository: ProjectRepository, now: State) -> Forecast:
         )
         left = {name: paths for name, paths in marks if paths}
         return Forecast(
-            branch,
-            tuple(line.name for line in lines),
-            tuple(clashes),
-            _order(lines, clashes, left),
-            left,
+            branch=branch,
+            worktrees=tuple(line.name for line in lines),
+            clashes=tuple(clashes),
+            order=_order(lines, clashes, left),
+            unsolved=left,
         )
 
 

@@ -49,7 +49,7 @@ _SHOWN_CHARS = 40_000
 """Longest text of one side of one file in a conflict report; the report names the commit that has the whole."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Landing:
     """A merge that is ready: its objects are written, and nothing has moved until `apply`."""
 
@@ -105,7 +105,7 @@ class Landing:
         return f"{self.worktree} → {self.branch} {self.commit[:12]}{'' if self.changed else ' (nothing to land)'}{also}"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Rules:
     """How work lands, and what it must pass before. What is not given follows ``config.toml``."""
 
@@ -133,7 +133,12 @@ class Rules:
         wanted = config.check if check is None else check
         if wanted is not None:
             refuse_nonsense(wanted)
-        return cls(style or config.merge_style, wanted, config.check_timeout_s, config.undoing)  # type: ignore[arg-type]
+        return cls(
+            style=style or config.merge_style,  # type: ignore[arg-type]
+            check=wanted,
+            check_timeout_s=config.check_timeout_s,
+            undoing=config.undoing,
+        )
 
 
 def prepare(
@@ -173,22 +178,22 @@ def prepare(
         )
         new_mark = None
         if snapshot.tree != merge.base:
-            new_mark = _Mark(snapshot.tree, snapshot.commit, commit).write(
+            new_mark = _Mark(tree=snapshot.tree, snapshot=snapshot.commit, seen=commit).write(
                 repository, repo, f"landed from {worktree.name}"
             )
         previous = None if mark is None else mark.commit
         landing = Landing(
-            worktree.name,
-            repository.integration_branch,
-            commit,
-            tree,
-            changed,
-            snapshot,
-            taken_back,
-            tip,
-            new_mark,
-            previous,
-            repository,
+            worktree=worktree.name,
+            branch=repository.integration_branch,
+            commit=commit,
+            tree=tree,
+            changed=changed,
+            snapshot=snapshot,
+            undone=taken_back,
+            expected=tip,
+            mark=new_mark,
+            previous_mark=previous,
+            repository=repository,
         )
     if changed:
         advance.refuse_unsafe(repository, tip, commit)
@@ -310,7 +315,7 @@ def _named(paths: list[str]) -> str:
     return ", ".join(map(transition.shown, paths[:5])) + more
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _News:
     """What the integration branch has that a worktree has not, merged with what the worktree has."""
 
@@ -343,7 +348,9 @@ class _News:
             (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch)),
         )
         if marked is None:
-            return cls(None, _paths(list(index.conflicts or ())), lambda: None)
+            return cls(
+                tree=None, conflicts=_paths(list(index.conflicts or ())), take_note=lambda: None
+            )
         tree, paths, texts = marked
         before = (path for path in (mark.marked if mark is not None else ()) if path not in texts)
         marked_paths = (
@@ -360,12 +367,12 @@ class _News:
             saved = _save(repository, worktree, "caught up")
             known = _without(repo, ours, _unsaved(repo, worktree, snapshot.tree, tree, saved.tree))
             origin = _origin(repo, worktree, tip, mark)
-            new = _Mark(known, snapshot.commit, tip, origin, marked_paths).write(
-                repository, repo, f"caught up: {worktree.name}"
-            )
+            new = _Mark(
+                tree=known, snapshot=snapshot.commit, seen=tip, origin=origin, marked=marked_paths
+            ).write(repository, repo, f"caught up: {worktree.name}")
             repository.move(LANDED + worktree.name, previous, new)
 
-        return cls(tree, paths, take_note)
+        return cls(tree=tree, conflicts=paths, take_note=take_note)
 
 
 def _unsaved(
@@ -514,7 +521,7 @@ def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
 # --- what has been landed ---------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Mark:
     """What a worktree is known to have of the integration branch, kept as a commit under ``LANDED``.
 
@@ -542,12 +549,12 @@ class _Mark:
         origin = next((value for key, _, value in notes if key == "Origin"), None)
         marked = tuple(json.loads(value) for key, _, value in notes if key == "Marked")
         return cls(
-            str(found.tree_id),
-            str(found.parent_ids[0]),
-            str(found.parent_ids[-1]),
-            origin,
-            marked,
-            commit,
+            tree=str(found.tree_id),
+            snapshot=str(found.parent_ids[0]),
+            seen=str(found.parent_ids[-1]),
+            origin=origin,
+            marked=marked,
+            commit=commit,
         )
 
     def write(self, repository: ProjectRepository, repo: pygit2.Repository, title: str) -> str:

@@ -43,7 +43,7 @@ _LEFT_BEHIND_S = 3600
 """What is older than this and unfinished will not be finished."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class Rescued:
     """The last state of a worktree that was removed."""
 
@@ -70,10 +70,10 @@ def rescued(repository: ProjectRepository) -> list[Rescued]:
         repo = repository.open()
         found = [
             Rescued(
-                ref,
-                commit,
-                ref.removeprefix(RESCUE).rpartition("-")[0],
-                datetime.fromtimestamp(repo[commit].commit_time, UTC),
+                ref=ref,
+                commit=commit,
+                name=ref.removeprefix(RESCUE).rpartition("-")[0],
+                when=datetime.fromtimestamp(repo[commit].commit_time, UTC),
             )
             for ref, commit in refs.items()
         ]

@@ -111,7 +111,7 @@ _NEVER_MADE = (
 _NO_COMMIT = "it has no commit yet; make one: git add -A && git commit -m 'first commit'"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Move:
     """What `ProjectRepository.move` is to do; see there."""
 
@@ -344,7 +344,16 @@ class ProjectRepository:
             evidence = self._evidence(ref)
             evidence.write_text(ref, "utf-8")
             try:
-                self._move_patiently(_Move(ref, expected, new, message, first, brings))
+                self._move_patiently(
+                    _Move(
+                        ref=ref,
+                        expected=expected,
+                        new=new,
+                        message=message,
+                        first=first,
+                        brings=brings,
+                    )
+                )
             finally:
                 evidence.unlink(missing_ok=True)
 

@@ -28,7 +28,7 @@ _FOLDED = 300
 """A commit with more parents than _MOST becomes slow to rewrite: then the oldest _FOLDED go below a commit of their own."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Earlier:
     """One earlier snapshot."""
 
@@ -45,7 +45,7 @@ class Earlier:
     def parse(cls, line: str) -> Self:
         """Read what ``str`` wrote."""
         commit, at, kind = line.split()
-        return cls(commit, int(at), kind == "named")
+        return cls(commit=commit, at=int(at), named=kind == "named")
 
 
 def read(repo: pygit2.Repository, tip: str | None) -> list[Earlier]:
@@ -76,7 +76,10 @@ def write(
     """Write a history commit and return it; no ref is moved. Its tree is that of the newest one."""
     if len(earlier) > _MOST:
         folded = _commit(repo, f"Oldest snapshots of {name}", earlier[:_FOLDED], who)
-        earlier = [Earlier(folded, earlier[_FOLDED - 1].at, named=True), *earlier[_FOLDED:]]
+        earlier = [
+            Earlier(commit=folded, at=earlier[_FOLDED - 1].at, named=True),
+            *earlier[_FOLDED:],
+        ]
     return _commit(repo, f"Earlier snapshots of {name}", earlier, who)
 
 

@@ -27,7 +27,7 @@ _MOST_BYTES = 2_000_000
 """Larger files are compared as a whole only."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Undone:
     """A change of others that landing a worktree would take back."""
 
@@ -76,7 +76,7 @@ def _in_file(
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     # An absent side has the zero object and mode 0, so this covers files that were added and removed as well.
     if (others.old_file.id, others.old_file.mode) == (mine.new_file.id, mine.new_file.mode):
-        return Undone(shown, 0)
+        return Undone(path=shown, lines=0)
     texts = [_lines(repo, side) for side in (others.old_file, mine.old_file, mine.new_file)]
     if any(text is None for text in texts):
         return None
@@ -89,7 +89,9 @@ def _in_file(
         _marked(b"-", base[start:end]) + _marked(b"+", back) for start, end, back in undone
     )
     count = sum(max(end - start, len(back)) for start, end, back in undone)
-    return Undone(shown, count, text.decode("utf-8", "backslashreplace").rstrip("\n"))
+    return Undone(
+        path=shown, lines=count, text=text.decode("utf-8", "backslashreplace").rstrip("\n")
+    )
 
 
 def _taken_back(base: list[bytes], mine: _Hunk, backwards: list[_Hunk]) -> list[_Hunk]:

@@ -49,7 +49,7 @@ _TRIES = 10
 _LEFT_OUT = "Left-out: "
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Snapshot:
     """A worktree's files at one moment. The objects are written; until `pin` no ref holds them."""
 
@@ -175,17 +175,17 @@ def take(
             if not passing:
                 saver.mark(commit, passing=False)
             return Snapshot(
-                worktree.name,
-                commit,
-                tree,
-                False,
-                skipped,
-                previous,
-                passing,
-                saver,
-                (None, None),
-                False,
-                (),
+                worktree=worktree.name,
+                commit=commit,
+                tree=tree,
+                changed=False,
+                skipped=skipped,
+                previous=previous,
+                passing=passing,
+                saver=saver,
+                history=(None, None),
+                over_passing=False,
+                brings=(),
             )
         author, committer = repository.signatures(repo)
         commit = str(
@@ -199,17 +199,17 @@ def take(
             repository, worktree.name, repo, previous, committer, named=not over_passing
         )
         return Snapshot(
-            worktree.name,
-            commit,
-            tree,
-            True,
-            skipped,
-            previous,
-            passing,
-            saver,
-            line,
-            over_passing,
-            reading.brought(tree),
+            worktree=worktree.name,
+            commit=commit,
+            tree=tree,
+            changed=True,
+            skipped=skipped,
+            previous=previous,
+            passing=passing,
+            saver=saver,
+            history=line,
+            over_passing=over_passing,
+            brings=reading.brought(tree),
         )
 
 
@@ -227,17 +227,17 @@ def at(
     with git_errors(f"read what is kept of {worktree.name}"):
         tree = str(repository.open()[commit].peel(pygit2.Tree).id)
     return Snapshot(
-        worktree.name,
-        commit,
-        tree,
-        False,
-        (),
-        previous,
-        False,
-        _Saver(repository, worktree),
-        (None, None),
-        False,
-        (),
+        worktree=worktree.name,
+        commit=commit,
+        tree=tree,
+        changed=False,
+        skipped=(),
+        previous=previous,
+        passing=False,
+        saver=_Saver(repository, worktree),
+        history=(None, None),
+        over_passing=False,
+        brings=(),
     )
 
 
@@ -303,7 +303,7 @@ def _history(
     before = repository.tip(HISTORY + name)
     if previous is None:
         return before, None
-    last = Earlier(previous, repo[previous].commit_time, named)
+    last = Earlier(commit=previous, at=repo[previous].commit_time, named=named)
     kept = history.thinned([*history.read(repo, before), last], int(time.time()))
     if last not in kept:  # superseded within the hour that it stands for
         kept.append(last)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Change:
     number: str
     path: str
@@ -80,7 +80,9 @@ class Transition:
         changed = sorted(by_path.changes(before, self._tree).items())
         self.old, self.new = ({path: sides[at] for path, sides in changed} for at in (0, 1))
         self._changes = [
-            _Change(str(n), path, _on_disk(self.old[path]), _on_disk(self.new[path]))
+            _Change(
+                number=str(n), path=path, old=_on_disk(self.old[path]), new=_on_disk(self.new[path])
+            )
             for n, path in enumerate(self.old)
         ]
         # Removals first: a file may become a folder, or the other way round.

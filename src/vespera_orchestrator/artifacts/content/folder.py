@@ -35,7 +35,7 @@ _PREFIX = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"([0-9a-f]{62})(\.zst)?")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Collected:
     """What `Artifacts.collect_garbage` took away, or with *dry_run* would take away. Prints as a sentence."""
 
@@ -263,7 +263,7 @@ class FolderContent:
         """
         with self._translating():
             if not os.path.isdir(self._root):
-                return Collected(0, 0, 0, 0, dry_run)
+                return Collected(contents=0, size_bytes=0, leftovers=0, kept=0, dry_run=dry_run)
             limit_ns = self._now_ns() - int(older_than_s * 1e9)
             in_use = referenced()
             leftovers = [
@@ -279,7 +279,13 @@ class FolderContent:
                     sizes.append(size)
                 else:
                     kept += 1
-        return Collected(len(sizes), sum(sizes) + sum(leftovers), len(leftovers), kept, dry_run)
+        return Collected(
+            contents=len(sizes),
+            size_bytes=sum(sizes) + sum(leftovers),
+            leftovers=len(leftovers),
+            kept=kept,
+            dry_run=dry_run,
+        )
 
     def _now_ns(self) -> int:
         """Return the time of the clock that stamps the files, which need not be this machine's."""

@@ -76,7 +76,7 @@ _CLOCK = "clock"
 """Written to learn what time it is there."""
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class _Survey:
     """What a listing found."""
 
@@ -321,7 +321,12 @@ class ObjectContent:
         marked = set(condemned.values())
         size = sum(size for _, _, size in going)
         return Collected(
-            len(gone), size, 0, len(young - gone - marked), dry_run, len(marked - gone)
+            contents=len(gone),
+            size_bytes=size,
+            leftovers=0,
+            kept=len(young - gone - marked),
+            dry_run=dry_run,
+            condemned=len(marked - gone),
         )
 
     def _now(self, *, dry_run: bool) -> datetime:

@@ -76,7 +76,7 @@ _WIDTHS = (100, 1000, 5000)
 """How many passages are fetched: more when one long artifact fills the first helping."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _State:
     generation: str
     """Name of the folder that counts."""
@@ -101,11 +101,11 @@ class _State:
     """With how many passages the vector index was trained; 0: there is none, every vector is compared."""
 
 
-_BLANK = _State("")
+_BLANK = _State(generation="")
 """What is read from ``state.json`` has the types of this."""
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, kw_only=True)
 class IndexStatus:
     """What the search index has."""
 
@@ -304,7 +304,10 @@ class ArtifactIndex:
             and self.embedder.identity == state.embedder
         )
         return IndexStatus(
-            count, behind, state.embedder if state and usable else None, self._note(state)
+            passages=count,
+            behind=behind,
+            embedder=state.embedder if state and usable else None,
+            note=self._note(state),
         )
 
     def _note(self, state: _State | None) -> str:
@@ -516,7 +519,7 @@ class ArtifactIndex:
         """Make an empty index that does not count yet."""
         dimensions = self._dimensions()
         identity = self.embedder.identity if self.embedder is not None and dimensions else ""
-        state = _State(secrets.token_hex(8), embedder=identity, dimensions=dimensions)
+        state = _State(generation=secrets.token_hex(8), embedder=identity, dimensions=dimensions)
         Table.make(self._folder / state.generation, dimensions)
         return state
 

@@ -54,7 +54,7 @@ def is_text(media_type: str) -> bool:
     )
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Passage:
     """A slice of a text."""
 
@@ -81,7 +81,7 @@ def split(text: str, media_type: str) -> list[Passage]:
     prose = media_type.partition(";")[0].strip().lower() in _MARKDOWN
     splitter = MarkdownSplitter(PASSAGE_CHARACTERS) if prose else TextSplitter(PASSAGE_CHARACTERS)
     return [
-        Passage(begin + start, begin + start + len(chunk), chunk)
+        Passage(start=begin + start, end=begin + start + len(chunk), text=chunk)
         for begin, block in _blocks(text[:TEXT_CHARACTERS])
         for start, chunk in splitter.chunk_indices(block)
     ]

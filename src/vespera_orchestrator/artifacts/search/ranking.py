@@ -49,7 +49,7 @@ _STOP_WORDS = frozenset({
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ied", "ies", "ed", "es", "s", "ly", "e")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Found:
     """A passage as it was found."""
 
@@ -69,7 +69,7 @@ class Found:
     superseded: bool = False
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Ranked:
     """An artifact in its place, by its best passage."""
 
@@ -126,7 +126,8 @@ def rank(
     groups = _groups(found, near, least_cosine)
     scale = _Scale.of(found, near)
     rough = sorted(
-        (Ranked(scale.best(group), scale.rough(group)) for group in groups.values()), key=_place
+        (Ranked(passage=scale.best(group), score=scale.rough(group)) for group in groups.values()),
+        key=_place,
     )
     judged, rest = rough[:_CANDIDATES], rough[_CANDIDATES:]
     candidates = [groups[entry.passage.artifact_id] for entry in judged]
@@ -162,7 +163,7 @@ def rank_near(near: Sequence[Found]) -> list[Ranked]:
     for passage in sorted(near, key=lambda passage: -(passage.cosine or 0.0)):
         best.setdefault(passage.artifact_id, passage)
     return sorted(
-        (Ranked(passage, passage.cosine or 0.0) for passage in best.values()),
+        (Ranked(passage=passage, score=passage.cosine or 0.0) for passage in best.values()),
         key=lambda entry: entry.passage.superseded,
     )
 
@@ -189,7 +190,7 @@ def _groups(
     return groups
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Scale:
     """Brings scores and cosines of one answer to the same measure, 0 to 1."""
 
@@ -201,7 +202,9 @@ class _Scale:
     def of(cls, found: Sequence[Found], near: Sequence[Found]) -> _Scale:
         cosines = [passage.cosine for passage in near if passage.cosine is not None]
         best = max((passage.score for passage in found), default=0.0) or 1.0
-        return cls(best, max(cosines, default=0.0), min(cosines, default=0.0))
+        return cls(
+            best_score=best, nearest=max(cosines, default=0.0), farthest=min(cosines, default=0.0)
+        )
 
     def text(self, passage: Found) -> float:
         return passage.score / self.best_score
@@ -242,7 +245,7 @@ class _Scale:
             for p, (w, n, e) in zip(group, judged, strict=True)
         }
         shown = sorted(group, key=lambda passage: -worth[id(passage)])
-        return Ranked(shown[0], score, tuple(shown[1:]))
+        return Ranked(passage=shown[0], score=score, others=tuple(shown[1:]))
 
 
 def _nearness(vector: Any, groups: Sequence[Sequence[Found]]) -> list[float]:

@@ -51,7 +51,7 @@ _opened_by: int | None = None
 _importing = threading.Lock()
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Wanted:
     """Which artifacts may be found. ``None`` and empty do not filter."""
 

@@ -10,7 +10,7 @@ from vespera_orchestrator._codec import dump_time, load_time
 from vespera_orchestrator._model import Attempt, Claim, utcnow
 from vespera_orchestrator.errors import TaskNotFoundError
 from vespera_orchestrator.stores.postgres.server import COPY_FROM, Address, Server, Transaction
-from vespera_orchestrator.stores.sql import planning as _planning
+from vespera_orchestrator.stores.sql import planning
 from vespera_orchestrator.stores.sql import rows as _sql
 from vespera_orchestrator.stores.sql.ledger import PostgresLedger
 from vespera_orchestrator.stores.sql.lifecycle import Operations
@@ -150,7 +150,7 @@ class PostgresStore(Operations):
             super()._require_session(db, session_id)
 
     def _weigh_all(self, db: Connection, session_id: str) -> None:
-        _planning.weigh(db, session_id, ahead=True)
+        planning.weigh(db, session_id, ahead=True)
 
     def _count_down(
         self, db: Connection, task_id: str, met: list[str], never: list[str]
@@ -240,9 +240,23 @@ class PostgresStore(Operations):
                 return lapsed, unweighed, None
             task = _read_task(row)
             self._event(db, "task_started", session_id, task.id, agent, {"attempt": task.attempts})
-            times = (load_time(now), load_time(now + length), load_time(now))
             before = self._last_checkpoint(db, task.id) if task.attempts > 1 else None
-            return False, False, Claim(task, Attempt(task.id, task.attempts, agent, *times), before)
+            return (
+                False,
+                False,
+                Claim(
+                    task=task,
+                    attempt=Attempt(
+                        task_id=task.id,
+                        number=task.attempts,
+                        agent=agent,
+                        started_at=load_time(now),
+                        lease_until=load_time(now + length),
+                        last_sign_at=load_time(now),
+                    ),
+                    resumed_from=before,
+                ),
+            )
 
     def _claim_named(self, task_id: str, agent: str, lease_s: float, *, take_over: bool) -> Claim:
         if take_over:

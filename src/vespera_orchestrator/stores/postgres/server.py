@@ -27,7 +27,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.stores import masked
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
-from vespera_orchestrator.stores.sql import planning as _planning
+from vespera_orchestrator.stores.sql import planning
 
 try:
     import psycopg
@@ -116,7 +116,7 @@ class Address:
 # --- SQL as PostgreSQL words it ----------------------------------------------
 
 _WORDED_ANEW: Final = {
-    _planning.REACHES: """
+    planning.REACHES: """
         WITH RECURSIVE up (id) AS (
             SELECT json_array_elements_text(?1::json)
             UNION SELECT above.id FROM up CROSS JOIN LATERAL (
@@ -280,8 +280,10 @@ class Server:
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(
-            **self.address.parameters, autocommit=True, prepare_threshold=1
-        )  # type: ignore[arg-type]
+            **self.address.parameters,  # type: ignore[arg-type]
+            autocommit=True,
+            prepare_threshold=1,
+        )
         connection.adapters.register_dumper(bool, _BoolAsInt)
         connection.prepared_max = 300
         return connection

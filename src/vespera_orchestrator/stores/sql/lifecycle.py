@@ -39,9 +39,9 @@ from vespera_orchestrator.errors import (
     TransitionError,
     UnknownDependencyError,
 )
-from vespera_orchestrator.stores.sql import planning as _planning
+from vespera_orchestrator.stores.sql import planning
 from vespera_orchestrator.stores.sql import rows as _sql
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -199,7 +199,7 @@ class Operations:
         mistakes: Sequence[VesperaError] = (),
     ) -> list[Task]:
         now = self._database.clock()
-        planner = _planning.Planner(db, session_id, drafts, now, mistakes)
+        planner = planning.Planner(db, session_id, drafts, now, mistakes)
         tasks = planner.tasks()
         new = {task.id: task for task in tasks}
         children: dict[str, int] = {}
@@ -207,8 +207,8 @@ class Operations:
             if task.parent_task_id is not None:
                 children[task.parent_task_id] = children.get(task.parent_task_id, 0) + 1
         needed = {**planner.found, **new}
-        stands = [_rules.standing(task, needed) for task in tasks]
-        hours = _planning.urgencies(
+        stands = [lifecycle.standing(task, needed) for task in tasks]
+        hours = planning.urgencies(
             tasks, {parent: needed[parent].urgency for parent in children if parent not in new}
         )
         tasks = [
@@ -221,12 +221,12 @@ class Operations:
         heavier = [(count, parent) for parent, count in children.items() if parent not in new]
         if heavier:
             db.executemany("UPDATE tasks SET blockers = blockers + ? WHERE id = ?", heavier)
-            _planning.refuse_circles_through(db, tasks)
+            planning.refuse_circles_through(db, tasks)
         dead = [(task, s) for task, s in zip(tasks, stands, strict=True) if s.impossible]
         if not dead:
             return tasks
         for task, s in dead:
-            self._skip(db, task, _rules.skip_reason(task, s, needed))
+            self._skip(db, task, lifecycle.skip_reason(task, s, needed))
         self._follow_ends(db, self._tasks_by_id(db, [task.id for task, _ in dead]))
         return self._tasks_by_id(db, [task.id for task in tasks])
 
@@ -248,7 +248,7 @@ class Operations:
             governed = frozenset(task.condition_names.values())
             for position, edge in enumerate(task.dependencies):
                 met = (
-                    _rules.edge_met(
+                    lifecycle.edge_met(
                         edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked
                     )
                     is True
@@ -286,11 +286,11 @@ class Operations:
         with self._writing() as db:
             task = self._task(db, task_id)
             if "estimated_effort" in values:
-                values["effort_hours"] = _rules.effort_hours(values["estimated_effort"])
+                values["effort_hours"] = lifecycle.effort_hours(values["estimated_effort"])
                 values["urgency"] = (
                     task.urgency
                     + values["effort_hours"]
-                    - _rules.effort_hours(task.estimated_effort)
+                    - lifecycle.effort_hours(task.estimated_effort)
                 )
                 values["weighed"] = 0
             if values:
@@ -317,11 +317,9 @@ class Operations:
                 raise UnknownDependencyError(
                     f"{other.alias!r} belongs to another session", task.title, needs
                 )
-            if _planning.reaches(db, [needs], task_id):
-                back = (
-                    [other.alias] if needs == task_id else _planning.find_path(db, needs, task_id)
-                )
-                raise _planning.circle([task.alias, *back], task.title)
+            if planning.reaches(db, [needs], task_id):
+                back = [other.alias] if needs == task_id else planning.find_path(db, needs, task_id)
+                raise planning.circle([task.alias, *back], task.title)
             db.execute(
                 """
                 INSERT INTO dependencies
@@ -420,7 +418,7 @@ class Operations:
             self._weigh_all(db, session_id)
 
     def _weigh_all(self, db: Connection, session_id: str) -> None:
-        _planning.weigh(db, session_id)
+        planning.weigh(db, session_id)
 
     def situation(self, task_id: str) -> Situation:
         """See `contracts.Store.situation`."""
@@ -449,14 +447,14 @@ class Operations:
             db, [other.id for other in needed.values() if other.status is TaskStatus.IN_PROGRESS]
         )
         return Situation(
-            task,
-            needed,
-            tuple(some),
-            count,
-            open_recovery,
-            attempt,
-            load_time(self._database.clock()),
-            unmerged,
+            task=task,
+            needed=needed,
+            open_children=tuple(some),
+            open_children_count=count,
+            open_recovery=open_recovery,
+            attempt=attempt,
+            as_of=load_time(self._database.clock()),
+            unmerged=unmerged,
         )
 
     def _unmerged(self, db: Connection, running: Sequence[str]) -> frozenset[str]:
@@ -466,7 +464,9 @@ class Operations:
             SELECT tasks.id FROM tasks JOIN attempts ON attempts.task_id = tasks.id AND attempts.number = tasks.attempts
             WHERE tasks.id IN (SELECT value FROM json_each(?)) AND attempts.ending = ?
         """
-        return frozenset(row[0] for row in db.execute(sql, (json.dumps(running), _rules.HANDED_IN)))
+        return frozenset(
+            row[0] for row in db.execute(sql, (json.dumps(running), lifecycle.HANDED_IN))
+        )
 
     def aliases(self, session_id: str) -> list[str]:
         """See `contracts.Store.aliases`."""
@@ -540,7 +540,7 @@ class Operations:
     ) -> Claim:
         if not task.is_ready:
             raise NotReadyError(
-                task.alias, task.status, wanted, why=_rules.why(self._situation(db, task.id))
+                task.alias, task.status, wanted, why=lifecycle.why(self._situation(db, task.id))
             )
         now = self._database.clock()
         until = self._until(now, lease_s)
@@ -557,11 +557,17 @@ class Operations:
         claimed = attrs.evolve(
             task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=load_time(now)
         )
-        times = (load_time(now), load_time(until), load_time(now))
         return Claim(
-            claimed,
-            Attempt(task.id, number, agent, *times),
-            self._last_checkpoint(db, task.id) if number > 1 else None,
+            task=claimed,
+            attempt=Attempt(
+                task_id=task.id,
+                number=number,
+                agent=agent,
+                started_at=load_time(now),
+                lease_until=load_time(until),
+                last_sign_at=load_time(now),
+            ),
+            resumed_from=self._last_checkpoint(db, task.id) if number > 1 else None,
         )
 
     def _until(self, now: int, lease_s: float) -> int:
@@ -797,7 +803,9 @@ class Operations:
             if within is not None:
                 within()
             now = db.execute(f"SELECT {_sql.TASK} FROM tasks WHERE id = ?", (task_id,)).fetchone()
-            return Finished(_sql.read_task(now, task.dependencies), saved, recovery)
+            return Finished(
+                task=_sql.read_task(now, task.dependencies), artifacts=saved, recovery=recovery
+            )
 
     def _repeated(
         self, db: Connection, task: Task, attempt: int | None, receipt: str
@@ -814,7 +822,12 @@ class Operations:
         saved = tuple(_sql.read_artifact(r) for r in db.execute(sql, (task.id, task.attempts)))
         sql = f"SELECT {_sql.TASK} FROM tasks WHERE recovers_task_id = ? AND status IN {_OPEN} ORDER BY seq DESC LIMIT 1"
         rows = db.execute(sql, (task.id,)).fetchall()
-        return Finished(task, saved, self._with_edges(db, rows)[0] if rows else None, repeated=True)
+        return Finished(
+            task=task,
+            artifacts=saved,
+            recovery=self._with_edges(db, rows)[0] if rows else None,
+            repeated=True,
+        )
 
     def _holder(self, db: Connection, task: Task, attempt: int | None, agent: str) -> Task:
         if attempt is not None:
@@ -829,9 +842,9 @@ class Operations:
                 )
             return task
         if task.status is TaskStatus.PENDING:
-            return self._claim(db, task, agent, _rules.LEASE_S, "complete").task
+            return self._claim(db, task, agent, lifecycle.LEASE_S, "complete").task
         raise TransitionError(
-            task.alias, task.status, "be completed", _planning.reopening(task.alias, task.status)
+            task.alias, task.status, "be completed", planning.reopening(task.alias, task.status)
         )
 
     def _refuse_open_children(self, db: Connection, task: Task, ending: Ending) -> None:
@@ -847,7 +860,7 @@ class Operations:
                 task.alias,
                 task.status,
                 "complete",
-                why=_rules.why_not_complete(self._situation(db, task.id)),
+                why=lifecycle.why_not_complete(self._situation(db, task.id)),
             )
 
     def _end(
@@ -877,12 +890,12 @@ class Operations:
             )
             return None
         if ending.later:
-            self._end_attempt(db, task, _rules.HANDED_IN, None, receipt)
+            self._end_attempt(db, task, lifecycle.HANDED_IN, None, receipt)
             outputs = dump_json(dict(ending.outputs), "outputs")
             self._set(db, task.id, summary=ending.summary, outputs=outputs, reason=ending.reason)
             self._event(db, "task_handed_in", task.session_id, task.id, agent, data)
             return None
-        status = _rules.after(_rules.ENDING_VERB[ending.action], task.status)
+        status = lifecycle.after(lifecycle.ENDING_VERB[ending.action], task.status)
         assert status is not None  # noqa: S101 - _hold has seen to it that the task is in progress
         self._end_attempt(db, task, _ENDED[ending.action], ending.reason, receipt)
         match ending.action:
@@ -928,7 +941,7 @@ class Operations:
         )
         self._event(db, "task_blocked", task.session_id, task.id, agent, data)
         blocked = attrs.evolve(task, status=TaskStatus.BLOCKED, failures=failures, was_blocked=True)
-        draft = _rules.recovery_for(
+        draft = lifecycle.recovery_for(
             blocked,
             error=ending.reason or "no reason given",
             checkpoint=self._last_checkpoint(db, task.id),
@@ -969,7 +982,7 @@ class Operations:
 
     def _recovered(self, db: Connection, recovery: Task) -> None:
         task = self._task(db, str(recovery.recovers_task_id))
-        if _rules.after("recovered", task.status) is None:
+        if lifecycle.after("recovered", task.status) is None:
             return
         self._set(db, task.id, status="pending", reason=None)
         self._event(db, "task_recovered", task.session_id, task.id, None, {"recovery": recovery.id})
@@ -1012,10 +1025,10 @@ class Operations:
     def _restand_once(self, db: Connection, task_id: str) -> bool:
         situation = self._situation(db, task_id)
         task = situation.task
-        stands = _rules.standing(task, situation.needed)
+        stands = lifecycle.standing(task, situation.needed)
         for edge in task.dependencies:
             met = (
-                _rules.edge_met(
+                lifecycle.edge_met(
                     edge.on,
                     situation.needed[edge.task].status,
                     was_blocked=situation.needed[edge.task].was_blocked,
@@ -1030,7 +1043,7 @@ class Operations:
             db, task_id, touch=False, blockers=stands.blockers + situation.open_children_count
         )
         if task.status is TaskStatus.PENDING and stands.impossible:
-            self._skip(db, task, _rules.skip_reason(task, stands, situation.needed))
+            self._skip(db, task, lifecycle.skip_reason(task, stands, situation.needed))
             return True
         return False
 
@@ -1046,7 +1059,7 @@ class Operations:
             task = self._task(db, task_id)
             if task.status is TaskStatus.CANCELLED:
                 return []
-            if _rules.after("cancel", task.status) is None:
+            if lifecycle.after("cancel", task.status) is None:
                 raise TransitionError(
                     task.alias, task.status, "be cancelled", "it has ended already"
                 )
@@ -1064,7 +1077,7 @@ class Operations:
         """See `contracts.Store.abandon`."""
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
-            if _rules.after("abandon", task.status) is None:
+            if lifecycle.after("abandon", task.status) is None:
                 raise TransitionError(
                     task.alias, task.status, "be abandoned", "it has ended already"
                 )
@@ -1098,7 +1111,7 @@ class Operations:
         """See `contracts.Store.retry`."""
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
-            if _rules.after("retry", task.status) is None:
+            if lifecycle.after("retry", task.status) is None:
                 raise TransitionError(
                     task.alias,
                     task.status,
@@ -1355,7 +1368,20 @@ class Operations:
                 sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit)
             ).fetchall()
             found = [(row, db.execute(latest, (*row[7:10], row[4])).fetchone()) for row in rows]
-        return [Reliance(*(*row[:6], *new, load_time(row[6]))) for row, new in found]
+        return [
+            Reliance(
+                task_id=row[0],
+                alias=row[1],
+                attempt=row[2],
+                artifact_id=row[3],
+                title=row[4],
+                version=row[5],
+                latest_id=new[0],
+                latest_version=new[1],
+                given_at=load_time(row[6]),
+            )
+            for row, new in found
+        ]
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """See `contracts.Store.find_artifact`."""
@@ -1598,7 +1624,9 @@ def _receipt(ending: Ending, artifacts: Sequence[ArtifactDraft]) -> str:
 
 def _edges_decided(task: Task) -> tuple[list[str], list[str]]:
     """Return the outcomes that are met by how the task stands, and those that never will be."""
-    decided = {on: _rules.edge_met(on, task.status, was_blocked=task.was_blocked) for on in Outcome}
+    decided = {
+        on: lifecycle.edge_met(on, task.status, was_blocked=task.was_blocked) for on in Outcome
+    }
     return [str(on) for on, met in decided.items() if met], [
         str(on) for on, met in decided.items() if met is False
     ]
@@ -1646,7 +1674,9 @@ def _where(query: TaskQuery) -> tuple[str, str, list[Any]]:
             )
         )
     if query.recoveries is not None:
-        tests.append((f"tasks.task_type {'=' if query.recoveries else '<>'} ?", (_rules.RECOVERY,)))
+        tests.append(
+            (f"tasks.task_type {'=' if query.recoveries else '<>'} ?", (lifecycle.RECOVERY,))
+        )
     if query.ready is not None:
         tests.append(
             (

@@ -23,8 +23,7 @@ from vespera_orchestrator.errors import (
     UnknownDependencyError,
 )
 from vespera_orchestrator.stores.sql import rows as _sql
-from vespera_orchestrator.tasks import conditions as _conditions
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import conditions, lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -290,7 +289,7 @@ class Planner:
 
     def _bind(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
         try:
-            condition = _conditions.parse(draft.condition or "")
+            condition = conditions.parse(draft.condition or "")
         except ConditionError as exc:
             raise attrs.evolve(exc, place=draft.place) from None
         needed = {edge.task for edge in edges}
@@ -505,7 +504,7 @@ def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, 
                 after[edge.task].append(task.id)
         if task.parent_task_id in after or task.parent_task_id in hours:
             after[task.id].append(str(task.parent_task_id))
-    own = {task.id: _rules.effort_hours(task.estimated_effort) for task in tasks}
+    own = {task.id: lifecycle.effort_hours(task.estimated_effort) for task in tasks}
     for start in after:
         _longest(start, after, own, hours)
     return hours

@@ -25,7 +25,7 @@ from vespera_orchestrator._model import (
     Worktree,
 )
 from vespera_orchestrator.errors import CorruptRecordError
-from vespera_orchestrator.tasks import lifecycle as _rules
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,8 +83,8 @@ def _names(columns: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in columns.split(","))
 
 
-_ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(
-    _names, (ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT)
+_TASK, _ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(
+    _names, (TASK, ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT)
 )
 _STATUSES: Final = {str(status): status for status in TaskStatus}
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
@@ -94,13 +94,13 @@ def read_session(row: Row, updated_at: int) -> Session:
     """Make the record of a session."""
     context = load_json(row[4], f"session {row[0]}")
     return Session(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        context,
-        load_time(row[5]),
-        load_time(max(updated_at, row[5])),
+        id=row[0],
+        goal=row[1],
+        project_type=row[2],
+        parent_session_id=row[3],
+        context=context,
+        created_at=load_time(row[5]),
+        updated_at=load_time(max(updated_at, row[5])),
     )
 
 
@@ -111,27 +111,17 @@ def read_task(row: Row, dependencies: tuple[Dependency, ...]) -> Task:
         status = _STATUSES[row[5]]
     except KeyError as exc:
         raise CorruptRecordError(f"task {record}", f"{row[5]!r} is no status") from exc
-    values: tuple[Any, ...] = (
-        *row[:5],
-        status,
-        *row[6:11],
-        load_time_or_none(row[11]),
-        row[12],
-        dependencies,
-        row[13],
-        _mapping(row[14], record),
-        _mapping(row[15], record),
-        _mapping(row[16], record),
-        *row[17:22],
-        bool(row[22]),
-        *row[23:26],
-        bool(row[26]),
-        load_time(row[27]),
-        load_time(row[28]),
-        load_time_or_none(row[29]),
-        row[30],
-    )
-    return Task(*values)
+    values = dict(zip(_TASK, row, strict=True))
+    for name in ("condition_names", "context", "outputs"):
+        values[name] = _mapping(values[name], record)
+    for name in ("due_at", "ended_at"):
+        values[name] = load_time_or_none(values[name])
+    values["created_at"] = load_time(values["created_at"])
+    values["updated_at"] = load_time(values["updated_at"])
+    values["was_blocked"] = bool(values["was_blocked"])
+    values["archived"] = bool(values["archived"])
+    values["status"] = status
+    return Task(**values, dependencies=dependencies)
 
 
 def _mapping(text: str | None, task_id: str) -> Any:
@@ -229,8 +219,8 @@ def task_row(task: Task, *, weighed: bool) -> Row:
         dump_time(task.updated_at),
         dump_time(task.ended_at),
         task.worktree,
-        _rules.effort_hours(task.estimated_effort),
-        None if task.condition is None else _rules.CONDITION_VERSION,
+        lifecycle.effort_hours(task.estimated_effort),
+        None if task.condition is None else lifecycle.CONDITION_VERSION,
         int(weighed),
     )
 
