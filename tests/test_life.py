@@ -1405,7 +1405,7 @@ class AnyHistory(RuleBasedStateMachine):
             open_children = sum(
                 t.parent_task_id == task.id and not t.status.is_terminal for t in tasks.values()
             )
-            stands = lifecycle.standing(task, tasks)
+            stands = lifecycle.readiness(task, tasks)
             if task.status is TaskStatus.PENDING:
                 assert task.blockers == stands.blockers + open_children, task
                 assert not stands.impossible, task

@@ -99,7 +99,7 @@ def verify(store, session_id):
         if task.status is TaskStatus.PENDING:
             assert (
                 task.blockers
-                == lifecycle.standing(task, situation.needed).blockers
+                == lifecycle.readiness(task, situation.needed).blockers
                 + situation.open_children_count
             ), task
         running = [attempt for attempt in store.attempts(task.id) if attempt.ended_at is None]

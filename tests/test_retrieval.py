@@ -804,19 +804,19 @@ def test_what_was_given_is_recorded_and_told_when_it_changes(chain):
         work.complete(summary="ok", detailed_work="all fine")
     (event,) = orch._store.events(kinds=["context_given"])
     assert (event.task_id, event.data["attempt"]) == (tests.id, 1)
-    given_ = orch.artifacts.reliances(task=tests)
+    given_ = orch.artifacts.context_uses(task=tests)
     assert [r.artifact_id for r in given_] == event.data["artifacts"]
-    assert orch.artifacts.reliances(outdated=True) == []
+    assert orch.artifacts.context_uses(outdated=True) == []
     (old,) = orch.artifacts.list(task=design)
     new = orch.artifacts.save(old.title, "# Design\n\nIt hangs on pin 7.", task=design)
-    (outdated,) = orch.artifacts.reliances(outdated=True)
+    (outdated,) = orch.artifacts.context_uses(outdated=True)
     assert (outdated.alias, outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (
         tests.alias,
         old.id,
         new.id,
         2,
     )
-    assert orch.artifacts.reliances(artifact=new) == [outdated]
+    assert orch.artifacts.context_uses(artifact=new) == [outdated]
     assert "version 2 now" in str(orch.why(tests))
     assert str(outdated) in str(orch.get_status())
     assert orch.why(tests).outdated == (outdated,)
@@ -828,9 +828,9 @@ def test_the_next_attempt_rests_on_the_newer_version(chain):
     orch.execute_task(tests).briefing()
     (old,) = orch.artifacts.list(task=design)
     orch.artifacts.save(old.title, "pin 7", task=design)
-    assert [r.alias for r in orch.artifacts.reliances(outdated=True)] == [tests.alias]
+    assert [r.alias for r in orch.artifacts.context_uses(outdated=True)] == [tests.alias]
     orch.artifacts.context("thermistor", task=tests)
-    assert orch.artifacts.reliances(outdated=True) == []
+    assert orch.artifacts.context_uses(outdated=True) == []
     assert len(orch._store.events(kinds=["context_given"])) == 2
 
 
@@ -838,7 +838,7 @@ def test_damaged_reliances_are_told_and_repaired(chain):
     """A wrong mark is set right, a row whose artifact is gone is removed, and the rest stays."""
     orch, design, _, tests = chain
     orch.artifacts.context("thermistor", task=tests)
-    before = orch.artifacts.reliances(task=tests)
+    before = orch.artifacts.context_uses(task=tests)
     (about,) = orch.artifacts.list(task=design)
     with orch._store.ledger(write=True) as ledger:
         (row, *_) = [row for row in ledger.rows("given") if row["artifact_id"] == about.id]
@@ -847,15 +847,15 @@ def test_damaged_reliances_are_told_and_repaired(chain):
     assert len([f for f in orch.check().findings if "given to task" in str(f)]) == 2
     orch.repair()
     assert orch.check().findings == ()
-    assert orch.artifacts.reliances(task=tests) == before
+    assert orch.artifacts.context_uses(task=tests) == before
 
 
 def test_a_task_is_not_given_its_own_work_and_unknown_ids_do_not_count(chain):
     """What the task made itself is nothing it relies on."""
     orch, *_, tests = chain
     own = orch.artifacts.save("Own", "thermistor", task=tests)
-    orch._store.give_context(tests.id, [own.id, "a_nothing"], agent=None)
-    assert orch.artifacts.reliances(task=tests) == []
+    orch._store.record_context(tests.id, [own.id, "a_nothing"], agent=None)
+    assert orch.artifacts.context_uses(task=tests) == []
     assert own.id not in orch.artifacts.context("thermistor", task=tests).artifact_ids
 
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Cause as Cause
     from vespera_orchestrator._model import CauseKind as CauseKind
     from vespera_orchestrator._model import Checkpoint as Checkpoint
+    from vespera_orchestrator._model import ContextUse as ContextUse
     from vespera_orchestrator._model import Dependency as Dependency
     from vespera_orchestrator._model import DocumentVersion as DocumentVersion
     from vespera_orchestrator._model import Event as Event
     from vespera_orchestrator._model import NextAction as NextAction
     from vespera_orchestrator._model import NextStep as NextStep
     from vespera_orchestrator._model import Outcome as Outcome
-    from vespera_orchestrator._model import Reliance as Reliance
     from vespera_orchestrator._model import Session as Session
     from vespera_orchestrator._model import Task as Task
     from vespera_orchestrator._model import TaskDraft as TaskDraft
@@ -130,7 +130,7 @@ _HOMES = {
         "NextAction",
         "NextStep",
         "Outcome",
-        "Reliance",
+        "ContextUse",
         "Session",
         "Task",
         "TaskDraft",
@@ -240,6 +240,7 @@ __all__ = [
     "ContentAccessError",
     "Context",
     "ContextPassage",
+    "ContextUse",
     "CorruptContentError",
     "CorruptRecordError",
     "CorruptStoreError",
@@ -278,7 +279,6 @@ __all__ = [
     "PruneReport",
     "ReadOnlyError",
     "RefMovedError",
-    "Reliance",
     "RepairReport",
     "Running",
     "SchemaVersionError",

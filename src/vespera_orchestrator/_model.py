@@ -416,7 +416,7 @@ class Artifact:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Reliance:
+class ContextUse:
     """That a task was given a version of an artifact to build on."""
 
     task_id: str
@@ -547,7 +547,7 @@ class Why:
     alias: str
     status: TaskStatus
     causes: tuple[Cause, ...]
-    outdated: tuple[Reliance, ...] = ()
+    outdated: tuple[ContextUse, ...] = ()
     """What it was given to build on and has changed since; no cause, but worth a look."""
     note: str = ""
     """With what words a pending task was given back; no cause, but whoever takes it up should know."""

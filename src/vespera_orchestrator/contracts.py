@@ -29,13 +29,13 @@ from vespera_orchestrator._model import (
     Attempt,
     Checkpoint,
     Claim,
+    ContextUse,
     DocumentVersion,
     Ending,
     Event,
     Finished,
     JsonValue,
     Outcome,
-    Reliance,
     Session,
     Situation,
     Task,
@@ -61,6 +61,7 @@ __all__ = [
     "Checkpoint",
     "Claim",
     "ContentStore",
+    "ContextUse",
     "DocumentVersion",
     "Embedder",
     "Ending",
@@ -69,7 +70,6 @@ __all__ = [
     "JsonValue",
     "Ledger",
     "Outcome",
-    "Reliance",
     "Session",
     "Situation",
     "Store",
@@ -407,7 +407,9 @@ class Store(Protocol):
     def count_artifacts(self, session_id: str) -> int:
         """Return how many current artifacts the session has."""
 
-    def give_context(self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None) -> None:
+    def record_context(
+        self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None
+    ) -> None:
         """Record that the task, in its latest attempt, was given these artifact versions to build on. Event ``context_given``.
 
         Its own artifacts do not count, nor do ids that do not exist. A version takes the place of an earlier one of the same artifact.
@@ -417,7 +419,7 @@ class Store(Protocol):
             TaskNotFoundError: There is none with this id.
         """
 
-    def reliances(
+    def context_uses(
         self,
         *,
         session_id: str | None = None,
@@ -425,7 +427,7 @@ class Store(Protocol):
         artifact_ids: Iterable[str] | None = None,
         outdated: bool = False,
         limit: int | None = None,
-    ) -> list[Reliance]:
+    ) -> list[ContextUse]:
         """Return which tasks were given which artifact versions, in the order they were given.
 
         Args:

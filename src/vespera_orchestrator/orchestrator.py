@@ -663,7 +663,7 @@ class Orchestrator:
         """
         self._expire()
         meant = self._scope.task(task)
-        outdated = self._store.reliances(task_id=meant.id, outdated=True, limit=10)
+        outdated = self._store.context_uses(task_id=meant.id, outdated=True, limit=10)
         return attrs.evolve(self._why(meant), outdated=tuple(outdated))
 
     def next_step(self) -> NextStep:
@@ -760,7 +760,7 @@ class Orchestrator:
             chain=tuple(store.longest_chain(session.id, 10)),
             clashes=self._clashes(session),
             next_step=self._next_step(everything, ready[0] if ready else None),
-            outdated=tuple(store.reliances(session_id=session.id, outdated=True, limit=10)),
+            outdated=tuple(store.context_uses(session_id=session.id, outdated=True, limit=10)),
             as_of=self._clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from vespera_orchestrator._model import JsonValue, Reliance
+    from vespera_orchestrator._model import ContextUse, JsonValue
     from vespera_orchestrator.artifacts.search.index import Mode
     from vespera_orchestrator.artifacts.search.ranking import Ranked
     from vespera_orchestrator.contracts import ContentStore, Store
@@ -779,7 +779,7 @@ class Artifacts:
         of a dependency is there even when it shares no word with the query, whole where it is short. Where the index cannot be used, what
         the task builds on is given all the same.
 
-        With *task* it is recorded which artifact versions the task was given (event ``context_given``); see `reliances`.
+        With *task* it is recorded which artifact versions the task was given (event ``context_given``); see `context_uses`.
 
         Args:
             query: What the work is about; its first 4,000 characters count.
@@ -831,7 +831,7 @@ class Artifacts:
             budget_tokens=budget_tokens,
         )
         if owner is not None and context.passages:
-            store.give_context(owner.id, context.artifact_ids, agent=self._scope.agent)
+            store.record_context(owner.id, context.artifact_ids, agent=self._scope.agent)
         return context
 
     def _bearing_on(self, query: str, around: choosing.Surroundings) -> builtins.list[Ranked]:
@@ -869,14 +869,14 @@ class Artifacts:
         except StoreError:
             return ""
 
-    def reliances(
+    def context_uses(
         self,
         *,
         artifact: str | Artifact | None = None,
         task: str | Task | None = None,
         session: str | Session | None = None,
         outdated: bool = False,
-    ) -> builtins.list[Reliance]:
+    ) -> builtins.list[ContextUse]:
         """Return which tasks were given which artifact versions to build on, in the order they were given.
 
         Args:
@@ -890,7 +890,7 @@ class Artifacts:
         session_id = (
             None if artifact is not None and session is None else self._session(session, owner)
         )
-        return self._scope.store.reliances(
+        return self._scope.store.context_uses(
             session_id=session_id,
             task_id=None if owner is None else owner.id,
             artifact_ids=versions,

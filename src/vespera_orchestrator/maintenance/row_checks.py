@@ -322,7 +322,7 @@ class Rows:
                 continue
             try:
                 unknown = set(fact.condition_names.values()) - set(fact.needs)
-                stands = None if unknown else lifecycle.standing(cast("Task", fact), needed)
+                stands = None if unknown else lifecycle.readiness(cast("Task", fact), needed)
             except (ConditionError, KeyError) as exc:
                 yield _fault(
                     kind="condition",

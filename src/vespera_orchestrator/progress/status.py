@@ -10,8 +10,8 @@ import attrs
 from vespera_orchestrator._model import (
     Attempt,
     Checkpoint,
+    ContextUse,
     NextStep,
-    Reliance,
     Session,
     Task,
     TaskStatus,
@@ -88,7 +88,7 @@ class Status:
     clashes: tuple[str, ...]
     """Worktrees that would conflict as they were last saved, a line each; see `Worktrees.forecast`."""
     next_step: NextStep
-    outdated: tuple[Reliance, ...]
+    outdated: tuple[ContextUse, ...]
     """Tasks that were given a version of an artifact which has a later one by now, at most ten."""
     as_of: datetime
     budget_tokens: int | None
@@ -169,7 +169,7 @@ class Status:
                     "Given what has changed since",
                     [str(g) for g in self.outdated],
                     len(self.outdated),
-                    "orch.artifacts.reliances(outdated=True)",
+                    "orch.artifacts.context_uses(outdated=True)",
                 )
             )
         if len(self.chain) > 1:

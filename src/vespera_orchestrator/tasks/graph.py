@@ -182,7 +182,7 @@ class TaskGraph:
             edge.task: supposed.get(edge.task) or self._tasks[edge.task]
             for edge in task.dependencies
         }
-        return lifecycle.standing(task, needed).impossible
+        return lifecycle.readiness(task, needed).impossible
 
     def _hours(self, task_id: str) -> float:
         return lifecycle.effort_hours(self._tasks[task_id].estimated_effort)

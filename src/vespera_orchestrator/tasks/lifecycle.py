@@ -191,7 +191,7 @@ def edge_met(on: Outcome, status: TaskStatus, *, was_blocked: bool) -> bool | No
 
 
 @attrs.frozen(kw_only=True)
-class Standing:
+class Readiness:
     """How a task stands towards being ready, apart from its own state."""
 
     waiting_for: tuple[Dependency, ...]
@@ -218,7 +218,7 @@ class Standing:
         return len(self.waiting_for) + len(self.never) + (self.condition is not True)
 
 
-def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
+def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
     """Work out how a task stands.
 
     Args:
@@ -243,12 +243,12 @@ def standing(task: Task, needed: Mapping[str, Task]) -> Standing:
         final = all(
             names[name].status.is_terminal for name in conditions.undecided(condition, names)
         )
-    return Standing(
+    return Readiness(
         waiting_for=tuple(waiting), never=tuple(never), condition=truth, condition_final=final
     )
 
 
-def skip_reason(task: Task, stands: Standing, needed: Mapping[str, Task]) -> str:
+def skip_reason(task: Task, stands: Readiness, needed: Mapping[str, Task]) -> str:
     """Say in one sentence why the task can never become ready."""
     if stands.never:
         other = needed[stands.never[0].task]
@@ -283,11 +283,11 @@ def why(situation: Situation) -> Why:
         alias=task.alias,
         status=task.status,
         causes=tuple(_causes(situation)),
-        note=given_back(task),
+        note=return_note(task),
     )
 
 
-def given_back(task: Task) -> str:
+def return_note(task: Task) -> str:
     """Return with what words a pending task was given back, on one line; empty where nothing was said."""
     return " ".join((task.reason or "").split())[:300] if task.status is TaskStatus.PENDING else ""
 
@@ -406,7 +406,7 @@ def ago(seconds: int) -> str:
 
 
 def _dependency_causes(situation: Situation) -> list[Cause]:
-    stands = standing(situation.task, situation.needed)
+    stands = readiness(situation.task, situation.needed)
     causes = []
     for edge in stands.waiting_for:
         other = situation.needed[edge.task]

@@ -76,7 +76,7 @@ def next_step(  # noqa: C901, PLR0911 - one return for each step there is
             alias=ready.alias,
         )
     if ready is not None:
-        back = lifecycle.given_back(ready)
+        back = lifecycle.return_note(ready)
         sentence = f"Start {one_line(ready.title, 90)!r}." + (
             f" It was given back with: {one_line(back, 200)}." if back else ""
         )

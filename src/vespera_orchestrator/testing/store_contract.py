@@ -1182,37 +1182,41 @@ class StoreContract:
         )
         first, own, loose = save("1"), save("2", user.id), save("3", None)
         for _ in range(2):
-            store.give_context(user.id, [first.id, own.id, loose.id, "a_missing"], agent="ada")
+            store.record_context(user.id, [first.id, own.id, loose.id, "a_missing"], agent="ada")
         (told,) = store.events(kinds=["context_given"])
         assert (told.task_id, told.agent, told.data) == (
             user.id,
             "ada",
             {"attempt": 0, "artifacts": [first.id, loose.id]},
         )
-        both = store.reliances(task_id=user.id)
+        both = store.context_uses(task_id=user.id)
         assert [(r.alias, r.artifact_id, r.version, r.outdated) for r in both] == [
             ("b", first.id, 1, False),
             ("b", loose.id, 1, False),
         ]
         second = save("4")
-        assert store.reliances(outdated=True) == []  # it has not begun
+        assert store.context_uses(outdated=True) == []  # it has not begun
         store.claim(session_id, "ada", task_id=user.id, lease_s=60)
-        (outdated,) = store.reliances(session_id=session_id, outdated=True, limit=5)
+        (outdated,) = store.context_uses(session_id=session_id, outdated=True, limit=5)
         assert (outdated.artifact_id, outdated.latest_id, outdated.latest_version) == (
             first.id,
             second.id,
             2,
         )
-        assert store.reliances(artifact_ids=[first.id]) == [outdated]
-        assert store.reliances(session_id=started(store)) == store.reliances(artifact_ids=[]) == []
-        store.give_context(user.id, [second.id, loose.id], agent="ada")
-        assert store.reliances(outdated=True) == []
-        assert {(r.artifact_id, r.attempt) for r in store.reliances()} == {
+        assert store.context_uses(artifact_ids=[first.id]) == [outdated]
+        assert (
+            store.context_uses(session_id=started(store))
+            == store.context_uses(artifact_ids=[])
+            == []
+        )
+        store.record_context(user.id, [second.id, loose.id], agent="ada")
+        assert store.context_uses(outdated=True) == []
+        assert {(r.artifact_id, r.attempt) for r in store.context_uses()} == {
             (loose.id, 1),
             (second.id, 1),
         }
         with pytest.raises(TaskNotFoundError):
-            store.give_context("t_missing", [first.id], agent=None)
+            store.record_context("t_missing", [first.id], agent=None)
 
     def test_artifacts_are_listed(self, store, session_id):
         """By session, task, kind, title; current ones or all; in either order; counted."""

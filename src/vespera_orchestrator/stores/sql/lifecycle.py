@@ -19,11 +19,11 @@ from vespera_orchestrator._model import (
     Attempt,
     Checkpoint,
     Claim,
+    ContextUse,
     Ending,
     Finished,
     NextAction,
     Outcome,
-    Reliance,
     Situation,
     Task,
     TaskQuery,
@@ -207,7 +207,7 @@ class Operations:
             if task.parent_task_id is not None:
                 children[task.parent_task_id] = children.get(task.parent_task_id, 0) + 1
         needed = {**planner.found, **new}
-        stands = [lifecycle.standing(task, needed) for task in tasks]
+        stands = [lifecycle.readiness(task, needed) for task in tasks]
         hours = planning.urgencies(
             tasks, {parent: needed[parent].urgency for parent in children if parent not in new}
         )
@@ -1025,7 +1025,7 @@ class Operations:
     def _restand_once(self, db: Connection, task_id: str) -> bool:
         situation = self._situation(db, task_id)
         task = situation.task
-        stands = lifecycle.standing(task, situation.needed)
+        stands = lifecycle.readiness(task, situation.needed)
         for edge in task.dependencies:
             met = (
                 lifecycle.edge_met(
@@ -1294,8 +1294,10 @@ class Operations:
         self._event(db, "artifact_saved", session_id, task_id, agent, data)
         return _sql.read_artifact(row)
 
-    def give_context(self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None) -> None:
-        """See `contracts.Store.give_context`."""
+    def record_context(
+        self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None
+    ) -> None:
+        """See `contracts.Store.record_context`."""
         with self._writing() as db:
             task = self._task(db, task_id)
             sql = f"""
@@ -1326,7 +1328,7 @@ class Operations:
     _steady: ClassVar[str] = ""
     """Ends a statement whose rows must not change before the transaction ends, where writers do not wait for each other."""
 
-    def reliances(
+    def context_uses(
         self,
         *,
         session_id: str | None = None,
@@ -1334,8 +1336,8 @@ class Operations:
         artifact_ids: Iterable[str] | None = None,
         outdated: bool = False,
         limit: int | None = None,
-    ) -> list[Reliance]:
-        """See `contracts.Store.reliances`."""
+    ) -> list[ContextUse]:
+        """See `contracts.Store.context_uses`."""
         among = None if artifact_ids is None else json.dumps(list(artifact_ids))
         given = {
             "g.session_id = ?": session_id,
@@ -1369,7 +1371,7 @@ class Operations:
             ).fetchall()
             found = [(row, db.execute(latest, (*row[7:10], row[4])).fetchone()) for row in rows]
         return [
-            Reliance(
+            ContextUse(
                 task_id=row[0],
                 alias=row[1],
                 attempt=row[2],
