@@ -30,6 +30,7 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
+from vespera_orchestrator._text import ago, clip
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.errors import (
     ClosedError,
@@ -45,7 +46,6 @@ from vespera_orchestrator.home.scope import Scope, reference
 from vespera_orchestrator.progress.briefing import BRIEFING_LINES, Briefing, briefing
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import synthesis
-from vespera_orchestrator.progress.text import clip
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.tasks import lifecycle, plans
 from vespera_orchestrator.tasks.next_step import NO_SESSION, back_to, next_step
@@ -428,7 +428,7 @@ class Orchestrator:
             status,
             changes=[self._in_words(event) for event in happened[:BRIEFING_LINES]],
             total=len(happened),
-            since=lifecycle.ago(int((self._clock() - earlier.at).total_seconds())),
+            since=ago(int((self._clock() - earlier.at).total_seconds())),
             decisions=decisions,
         )
 

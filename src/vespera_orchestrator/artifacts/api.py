@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactDraft, Session, Task, utcnow
+from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.artifacts import browsing
 from vespera_orchestrator.artifacts import context as choosing
 from vespera_orchestrator.artifacts.browsing import Exported
@@ -43,7 +44,6 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
     StoreError,
 )
-from vespera_orchestrator.progress.text import CHARS_PER_TOKEN
 from vespera_orchestrator.tasks import plans
 
 if TYPE_CHECKING:

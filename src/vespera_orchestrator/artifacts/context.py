@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import TaskQuery
+from vespera_orchestrator._text import CHARS_PER_TOKEN, clip, one_line, tokens
 from vespera_orchestrator.artifacts.search.ranking import terms
-from vespera_orchestrator.progress.text import CHARS_PER_TOKEN, clip, one_line, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

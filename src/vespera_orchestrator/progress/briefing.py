@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._text import clip, one_line, tokens
 from vespera_orchestrator.progress.status import Status, _elsewhere
-from vespera_orchestrator.progress.text import clip, one_line, tokens
 from vespera_orchestrator.tasks.next_step import _person
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator.progress.text import clip, one_line, tokens
+from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import _counted
 
@@ -57,7 +57,7 @@ class Running:
         )
         note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
         return one_line(
-            f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {lifecycle.ago(seconds)}",
+            f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {ago(seconds)}",
             120,
         )
 
@@ -218,10 +218,6 @@ class Status:
         )
 
 
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _elsewhere(number: int) -> list[str]:
     if not number:
         return []
@@ -264,8 +260,8 @@ class SessionStatus:
 
     def __str__(self) -> str:
         return (
-            f"{self.session}\n{bar(self.percent)} {self.percent:.0f} %: {_counted(self.counts)}; {_number(self.artifacts, 'artifact')}, "
-            f"{_number(self.worktrees, 'worktree')}; last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC\nNext: {self.next_step}"
+            f"{self.session}\n{bar(self.percent)} {self.percent:.0f} %: {_counted(self.counts)}; {plural(self.artifacts, 'artifact')}, "
+            f"{plural(self.worktrees, 'worktree')}; last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC\nNext: {self.next_step}"
         )
 
 

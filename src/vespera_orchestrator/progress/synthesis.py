@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Artifact, Task, TaskStatus, Why
-from vespera_orchestrator.progress.text import one_line
+from vespera_orchestrator._text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

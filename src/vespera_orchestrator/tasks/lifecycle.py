@@ -22,6 +22,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
+from vespera_orchestrator._text import ago, duration
 from vespera_orchestrator.tasks import conditions
 
 if TYPE_CHECKING:
@@ -389,20 +390,6 @@ def _blocked_cause(situation: Situation) -> Cause:
         alias=task.alias,
         names=PERSON_CHOICES,
     )
-
-
-def duration(seconds: int) -> str:
-    """Say a length of time in words, in its largest unit."""
-    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            number = seconds // size
-            return f"{number} {unit}{'s' if number > 1 else ''}"
-    return f"{seconds} s"
-
-
-def ago(seconds: int) -> str:
-    """Say how long ago in words."""
-    return f"{duration(seconds)} ago" if seconds > 0 else "just now"
 
 
 def _dependency_causes(situation: Situation) -> list[Cause]:

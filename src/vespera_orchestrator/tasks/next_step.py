@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
-from vespera_orchestrator.progress.text import one_line
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction, Task
+from vespera_orchestrator._text import one_line, tokens
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     InvalidInputError,
@@ -18,7 +19,6 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.progress.briefing import work_briefing
 from vespera_orchestrator.progress.synthesis import SHORTEST
-from vespera_orchestrator.progress.text import one_line, tokens
 from vespera_orchestrator.tasks import plans
 from vespera_orchestrator.work.completion import MERGE_TRIES, Holder
 

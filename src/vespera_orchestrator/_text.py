@@ -1,0 +1,52 @@
+"""Text within a width or a budget, and lengths of time in words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CHARS_PER_TOKEN: Final = 4
+"""How many characters are counted as one token; English prose and code have between 3 and 5."""
+_TIME_UNITS_S: Final = {"day": 86_400, "hour": 3600, "minute": 60}
+
+
+def tokens(text: str) -> int:
+    """Estimate how many tokens *text* takes."""
+    return -(-len(text) // CHARS_PER_TOKEN)
+
+
+def clip(text: str, budget_tokens: int) -> str:
+    """Cut *text* to about *budget_tokens*, at a line or a word, and end it with an ellipsis."""
+    max_chars = max(0, budget_tokens) * CHARS_PER_TOKEN
+    if len(text) <= max_chars:
+        return text
+    cut = text[: max(0, max_chars - 2)]
+    edge = max(cut.rfind("\n"), cut.rfind(" "))
+    if edge > len(cut) // 2:
+        cut = cut[:edge]
+    return cut.rstrip() + " …"
+
+
+def one_line(text: str, width: int = 100) -> str:
+    """Put *text* on one line of at most *width* characters."""
+    flat = " ".join(text.split())
+    if len(flat) <= width:
+        return flat
+    return flat[: width - 1].rstrip() + "…"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a number with its noun: ``1 task``, ``2 tasks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: int) -> str:
+    """Say a length of time in words, in its largest unit."""
+    for unit, size_s in _TIME_UNITS_S.items():
+        if seconds >= size_s:
+            return plural(seconds // size_s, unit)
+    return f"{seconds} s"
+
+
+def ago(seconds: int) -> str:
+    """Say in words how long ago something was."""
+    return f"{duration(seconds)} ago" if seconds > 0 else "just now"
