@@ -146,8 +146,8 @@ def test_a_sound_home_is_clean_and_looking_changes_nothing(orch):
     report = orch.check()
     assert report, str(report)
     assert (report.findings, report.exit_code) == ((), 0)
-    assert report.looked_at["tasks"] == 10
-    assert report.looked_at["contents"] == 6
+    assert report.counts["tasks"] == 10
+    assert report.counts["contents"] == 6
     assert rows_of(orch) == before
     assert "all is well" in str(report)
     assert "all is well" in report._repr_html_()

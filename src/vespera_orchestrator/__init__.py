@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Dependency as Dependency
     from vespera_orchestrator._model import DocumentVersion as DocumentVersion
     from vespera_orchestrator._model import Event as Event
+    from vespera_orchestrator._model import Finding as Finding
+    from vespera_orchestrator._model import FindingKind as FindingKind
     from vespera_orchestrator._model import NextAction as NextAction
     from vespera_orchestrator._model import NextStep as NextStep
     from vespera_orchestrator._model import Outcome as Outcome
     from vespera_orchestrator._model import Session as Session
+    from vespera_orchestrator._model import Severity as Severity
     from vespera_orchestrator._model import Task as Task
     from vespera_orchestrator._model import TaskDraft as TaskDraft
     from vespera_orchestrator._model import TaskStatus as TaskStatus
@@ -96,10 +99,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.maintenance import BackupReport as BackupReport
     from vespera_orchestrator.maintenance import CheckReport as CheckReport
     from vespera_orchestrator.maintenance import ExportReport as ExportReport
-    from vespera_orchestrator.maintenance import Finding as Finding
     from vespera_orchestrator.maintenance import PruneReport as PruneReport
     from vespera_orchestrator.maintenance import RepairReport as RepairReport
-    from vespera_orchestrator.maintenance import Severity as Severity
     from vespera_orchestrator.orchestrator import Orchestrator as Orchestrator
     from vespera_orchestrator.progress.briefing import Briefing as Briefing
     from vespera_orchestrator.progress.status import Running as Running
@@ -127,11 +128,14 @@ _HOMES = {
         "Dependency",
         "DocumentVersion",
         "Event",
+        "Finding",
+        "FindingKind",
         "NextAction",
         "NextStep",
         "Outcome",
         "ContextUse",
         "Session",
+        "Severity",
         "Task",
         "TaskDraft",
         "TaskStatus",
@@ -155,10 +159,8 @@ _HOMES = {
         "BackupReport",
         "CheckReport",
         "ExportReport",
-        "Finding",
         "PruneReport",
         "RepairReport",
-        "Severity",
     ),
     "documents": (
         "Documents",
@@ -257,6 +259,7 @@ __all__ = [
     "ExportReport",
     "Exported",
     "Finding",
+    "FindingKind",
     "GitFailedError",
     "Hit",
     "IndexStatus",

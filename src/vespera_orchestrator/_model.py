@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping  # noqa: TC003 - cattrs resolves the annotations of records
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -171,6 +171,46 @@ class EventKind(StrEnum):
     STORE_IMPORTED = "store_imported"
     STORE_PRUNED = "store_pruned"
     STORE_REPAIRED = "store_repaired"
+
+
+class Severity(StrEnum):
+    """How much a finding matters, the worst first."""
+
+    ERROR = "error"
+    """Something is lost, wrong or in the way of the work."""
+    WARNING = "warning"
+    """Something is behind or half done. The next call that needs it puts it right, or `repair`."""
+    NOTE = "note"
+    """Good to know; nothing is wrong."""
+
+
+class FindingKind(StrEnum):
+    """What part of a home a finding is about."""
+
+    STORAGE = "storage"
+    """The store's own files: a damaged page, a broken index, a table that cannot be read."""
+    ROW = "row"
+    """A row holds values that no store of ours writes."""
+    REFERENCE = "reference"
+    """A row names another one that does not exist."""
+    COUNTER = "counter"
+    """A number or mark that is derived from other rows differs from them."""
+    STATE = "state"
+    """A task or an attempt is in a state that contradicts the rest."""
+    CONDITION = "condition"
+    CIRCLE = "circle"
+    """Tasks wait for each other."""
+    LOG = "log"
+    """The event log disagrees with the rows."""
+    CONTENT = "content"
+    """The bytes of an artifact or document version are lost or damaged."""
+    ORPHAN = "orphan"
+    """Bytes that nothing refers to."""
+    WORKTREE = "worktree"
+    INDEX = "index"
+    """The search index."""
+    DOCUMENT = "document"
+    SESSION = "session"
 
 
 # --- names ------------------------------------------------------------------
@@ -603,6 +643,38 @@ class NextStep:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+@attrs.frozen(kw_only=True)
+class RowFix:
+    """One change of a row that puts something right."""
+
+    verb: Literal["change", "put", "remove"]
+    table: str
+    key: Mapping[str, JsonValue]
+    """The columns that identify the row; for ``put`` the whole row."""
+    values: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """The columns to change, and their new values."""
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that a check found wrong, or worth knowing."""
+
+    severity: Severity
+    kind: FindingKind
+    subject: str
+    """What it is about: an id, a digest, a path, a name."""
+    sentence: str
+    """What is wrong, in plain words."""
+    remedy: str = ""
+    """What you can do about it."""
+    fixes: tuple[RowFix, ...] = attrs.field(default=(), repr=False)
+    """What `Orchestrator.repair` would change in the store."""
+
+    def __str__(self) -> str:
+        text = f"{self.severity}: {self.sentence}"
+        return f"{text}; {self.remedy}" if self.remedy else text
 
 
 # --- input to the store -----------------------------------------------------

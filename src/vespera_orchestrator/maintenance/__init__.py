@@ -11,16 +11,14 @@ from vespera_orchestrator.maintenance.check import check
 from vespera_orchestrator.maintenance.export import ExportReport, export, import_lines
 from vespera_orchestrator.maintenance.prune import PruneReport, prune
 from vespera_orchestrator.maintenance.repair import repair
-from vespera_orchestrator.maintenance.reports import CheckReport, Finding, RepairReport, Severity
+from vespera_orchestrator.maintenance.reports import CheckReport, RepairReport
 
 __all__ = [
     "BackupReport",
     "CheckReport",
     "ExportReport",
-    "Finding",
     "PruneReport",
     "RepairReport",
-    "Severity",
     "back_up",
     "check",
     "export",

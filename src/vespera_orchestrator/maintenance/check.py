@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator._codec import dump_time
+from vespera_orchestrator._model import EventKind, Finding, FindingKind, Severity
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import (
     InvalidInputError,
@@ -13,7 +14,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     VesperaError,
 )
-from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport, Finding, Severity
+from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport
 from vespera_orchestrator.maintenance.row_checks import Rows
 
 if TYPE_CHECKING:
@@ -37,20 +38,24 @@ def check(orch: Orchestrator, *, contents: bool, progress: Callable[[str], None]
         damage = [_damage(line) for line in ledger.problems()]
         rows = Rows(ledger, dump_time(orch._clock()) or 0, progress)
         found += [*damage, *rows.findings()]
-    looked_at = dict(rows.looked_at)
+    counts = dict(rows.counts)
     if contents:
         found += [*_contents(orch, rows.digests, progress), *_orphans(orch)]
-        looked_at["contents"] = len(rows.digests)
+        counts["contents"] = len(rows.digests)
     if not damage:
         progress("worktrees and views")
-        found += [*_worktrees(orch, looked_at.get("worktrees", 0)), *_views(orch), *_settings(orch)]
-    return CheckReport.of(found, looked_at, time.monotonic() - begun)
+        found += [*_worktrees(orch, counts.get("worktrees", 0)), *_views(orch), *_settings(orch)]
+    return CheckReport.of(found, counts, time.monotonic() - begun)
 
 
 def _damage(line: str) -> Finding:
     remedy = "keep a copy of the home; orch.repair() makes indexes anew, for anything else put a backup in its place"
     return Finding(
-        severity=Severity.ERROR, kind="storage", subject="store", sentence=line, remedy=remedy
+        severity=Severity.ERROR,
+        kind=FindingKind.STORAGE,
+        subject="store",
+        sentence=line,
+        remedy=remedy,
     )
 
 
@@ -67,7 +72,7 @@ def _contents(
             remedy = f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if it was saved elsewhere, open with the same content="
             yield Finding(
                 severity=Severity.ERROR,
-                kind="content",
+                kind=FindingKind.CONTENT,
                 subject=digest,
                 sentence=sentence,
                 remedy=remedy,
@@ -87,7 +92,7 @@ def _orphans(orch: Orchestrator) -> Iterator[Finding]:
         sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing{size}"
         yield Finding(
             severity=Severity.NOTE,
-            kind="orphan",
+            kind=FindingKind.ORPHAN,
             subject="artifacts",
             sentence=sentence,
             remedy="orch.artifacts.collect_garbage() takes them away",
@@ -104,7 +109,7 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
             )  # some name their own
             yield Finding(
                 severity=Severity.WARNING,
-                kind="worktree",
+                kind=FindingKind.WORKTREE,
                 subject=name,
                 sentence=sentence,
                 remedy=remedy,
@@ -112,7 +117,7 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
     except VesperaError as exc:
         yield Finding(
             severity=Severity.WARNING,
-            kind="worktree",
+            kind=FindingKind.WORKTREE,
             subject="repository",
             sentence=f"the worktrees could not be looked at: {exc}",
         )
@@ -120,11 +125,11 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
 
 def _views(orch: Orchestrator) -> Iterator[Finding]:
     cursor = orch.artifacts.index_cursor()
-    behind = orch._store.events(cursor or 0, kinds=("artifact_saved",), limit=None)
+    behind = orch._store.events(cursor or 0, kinds=(EventKind.ARTIFACT_SAVED,), limit=None)
     if cursor is None and orch._scope.home.index.is_dir():
         yield Finding(
             severity=Severity.NOTE,
-            kind="index",
+            kind=FindingKind.INDEX,
             subject="index",
             sentence="the search index is damaged, or of another log",
             remedy="the next search makes it anew",
@@ -132,7 +137,7 @@ def _views(orch: Orchestrator) -> Iterator[Finding]:
     elif behind and cursor is not None:
         yield Finding(
             severity=Severity.NOTE,
-            kind="index",
+            kind=FindingKind.INDEX,
             subject="index",
             sentence=f"the search index is {len(behind)} artifacts behind",
             remedy="the next search brings it up",
@@ -141,7 +146,7 @@ def _views(orch: Orchestrator) -> Iterator[Finding]:
         for sentence in orch.documents.check():
             yield Finding(
                 severity=Severity.NOTE,
-                kind="document",
+                kind=FindingKind.DOCUMENT,
                 subject=sentence.split(" ", 1)[0].rstrip(":,;"),
                 sentence=sentence,
             )
@@ -150,7 +155,7 @@ def _views(orch: Orchestrator) -> Iterator[Finding]:
     except VesperaError as exc:
         yield Finding(
             severity=Severity.WARNING,
-            kind="document",
+            kind=FindingKind.DOCUMENT,
             subject="documents",
             sentence=f"the documents could not be looked at: {exc}",
         )
@@ -170,7 +175,7 @@ def _settings(orch: Orchestrator) -> Iterator[Finding]:
         sentence = f"the active session {active} is not in the store"
         yield Finding(
             severity=Severity.WARNING,
-            kind="session",
+            kind=FindingKind.SESSION,
             subject=active,
             sentence=sentence,
             remedy="orch.resume_session(…) chooses one; orch.list_sessions() shows them",

@@ -19,12 +19,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json, dump_time, load_time
+from vespera_orchestrator._model import EventKind, Severity
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, TransitionError
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.maintenance.backup import contents_of
-from vespera_orchestrator.maintenance.reports import Severity, counted
+from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.maintenance.row_checks import Rows
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ FORMAT: Final = 1
 _NOTICE: Final = "derived: an export of a vespera_orchestrator home for people and other programs; the store it was made from is the truth"
 _TEXT_BYTES: Final = 1 << 20
 """Contents up to here that are text are written as text; anything else in pieces of this size, in base64."""
-IMPORTED: Final = "store_imported"
 
 
 @attrs.frozen(kw_only=True)
@@ -221,7 +221,7 @@ def import_lines(
         _look_over(ledger, head, orch)
         row = {
             "at": dump_time(orch._clock()),
-            "kind": IMPORTED,
+            "kind": EventKind.STORE_IMPORTED,
             "session_id": None,
             "task_id": None,
             "agent": orch.agent,
@@ -232,7 +232,8 @@ def import_lines(
                 row
                 | {
                     "data": dump_json(
-                        {"rows": head["rows"], "exported_at": head["exported_at"]}, IMPORTED
+                        {"rows": head["rows"], "exported_at": head["exported_at"]},
+                        EventKind.STORE_IMPORTED,
                     )
                 }
             ],

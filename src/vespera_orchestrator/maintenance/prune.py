@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json, dump_time
+from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.maintenance.row_checks import REPAIRED
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Ledger
     from vespera_orchestrator.orchestrator import Orchestrator
 
-PRUNED: Final = "store_pruned"
 _AT_ONCE: Final = 5000
 """Rows removed in one transaction: others wait for the write lock no longer than that takes."""
 _KEPT_KINDS: Final = frozenset(
-    {"artifact_saved", "session_started", PRUNED, REPAIRED, "store_imported"}
+    {
+        EventKind.ARTIFACT_SAVED,
+        EventKind.SESSION_STARTED,
+        EventKind.STORE_PRUNED,
+        EventKind.STORE_REPAIRED,
+        EventKind.STORE_IMPORTED,
+    }
 )
 """Events that are kept for ever: the search index is made anew from ``artifact_saved``; the others are few."""
-_TOLD: Final = frozenset({"task_completed", "task_deleted", "task_updated"})
+_TOLD: Final = frozenset({EventKind.TASK_COMPLETED, EventKind.TASK_DELETED, EventKind.TASK_UPDATED})
 """Events that documents follow, apart from those that are kept anyway."""
 
 
@@ -154,7 +159,7 @@ def _marks(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "session", row["session_id"]
     if row["kind"] in lifecycle.STATUS_AFTER_EVENT:
         yield "task", row["task_id"]
-    if row["kind"] == "session_resumed":
+    if row["kind"] == EventKind.SESSION_RESUMED:
         yield "look", row["session_id"]
 
 
@@ -166,10 +171,10 @@ def _remove(
         part = keys[start : start + _AT_ONCE]
         with orch._store.ledger(write=True) as ledger:
             ledger.remove(table, part)
-            data = dump_json({table: len(part)}, PRUNED)
+            data = dump_json({table: len(part)}, EventKind.STORE_PRUNED)
             row = {
                 "at": dump_time(orch._clock()),
-                "kind": PRUNED,
+                "kind": EventKind.STORE_PRUNED,
                 "session_id": None,
                 "task_id": None,
                 "agent": orch.agent,

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_json, dump_time
+from vespera_orchestrator._model import EventKind, FindingKind
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.maintenance.backup import back_up
 from vespera_orchestrator.maintenance.check import check
 from vespera_orchestrator.maintenance.reports import CheckReport, RepairReport
-from vespera_orchestrator.maintenance.row_checks import REPAIRED, Rows
+from vespera_orchestrator.maintenance.row_checks import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from vespera_orchestrator._model import Finding
     from vespera_orchestrator.contracts import Ledger
-    from vespera_orchestrator.maintenance.reports import Finding
     from vespera_orchestrator.orchestrator import Orchestrator
 
 _ROUNDS: Final = 50
@@ -26,16 +27,18 @@ _ROUNDS: Final = 50
 def repair(orch: Orchestrator, *, progress: Callable[[str], None]) -> RepairReport:
     """See `Orchestrator.repair`."""
     before = check(orch, contents=False, progress=progress)
-    mendable = [
-        finding for finding in before.findings if finding.mends or finding.kind == "storage"
+    fixable = [
+        finding
+        for finding in before.findings
+        if finding.fixes or finding.kind is FindingKind.STORAGE
     ]
     backup, done = None, []
-    if mendable:
+    if fixable:
         progress("backup")
         backup = _dated(orch)
         back_up(orch, backup, link=True, progress=progress)
-        done += _mend(orch, progress)
-    if any(finding.kind == "worktree" for finding in before.findings):
+        done += _fix(orch, progress)
+    if any(finding.kind is FindingKind.WORKTREE for finding in before.findings):
         done += orch.worktrees.repair()
     done += _views(orch, before)
     return RepairReport(
@@ -52,7 +55,7 @@ def _dated(orch: Orchestrator) -> Path:
     return place
 
 
-def _mend(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
+def _fix(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
     """Look again under the write lock, and mend until nothing is left to mend: all or nothing."""
     done: list[str] = []
     now = dump_time(orch._clock()) or 0
@@ -61,17 +64,17 @@ def _mend(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
             ledger.mend()
             done.append("Made the database's indexes anew.")
         for _ in range(_ROUNDS):
-            found = [finding for finding in Rows(ledger, now, progress).findings() if finding.mends]
+            found = [finding for finding in Rows(ledger, now, progress).findings() if finding.fixes]
             if not found:
                 break
             # A state that is set right brings its event along, so the log is compared only when all states are right.
-            first = [finding for finding in found if finding.kind != "log"] or found
+            first = [finding for finding in found if finding.kind is not FindingKind.LOG] or found
             done += _apply(ledger, first)
         if done:
-            data = dump_json({"done": done[:100], "count": len(done)}, REPAIRED)
+            data = dump_json({"done": done[:100], "count": len(done)}, EventKind.STORE_REPAIRED)
             row = {
                 "at": now,
-                "kind": REPAIRED,
+                "kind": EventKind.STORE_REPAIRED,
                 "session_id": None,
                 "task_id": None,
                 "agent": orch.agent,
@@ -83,13 +86,13 @@ def _mend(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
 
 def _apply(ledger: Ledger, found: list[Finding]) -> Iterator[str]:
     for finding in found:
-        for mend in finding.mends:
-            if mend.verb == "change":
-                ledger.change(mend.table, mend.key, mend.values)
-            elif mend.verb == "put":
-                ledger.put(mend.table, [mend.key])
+        for fix in finding.fixes:
+            if fix.verb == "change":
+                ledger.change(fix.table, fix.key, fix.values)
+            elif fix.verb == "put":
+                ledger.put(fix.table, [fix.key])
             else:
-                ledger.remove(mend.table, [mend.key])
+                ledger.remove(fix.table, [fix.key])
         yield f"Put right: {finding.sentence}."
 
 
@@ -97,9 +100,9 @@ def _views(orch: Orchestrator, before: CheckReport) -> list[str]:
     done = []
     kinds = {finding.kind for finding in before.findings}
     try:
-        if "index" in kinds:
+        if FindingKind.INDEX in kinds:
             done.append(f"Brought the search index up: {orch.artifacts.catch_up()} artifacts.")
-        if "document" in kinds and (written := orch.documents.update().written):
+        if FindingKind.DOCUMENT in kinds and (written := orch.documents.update().written):
             done.append(f"Brought up to date: {', '.join(version.path for version in written)}.")
     except VesperaError as exc:  # a view may fail without failing the repair
         done.append(f"A view stays behind: {exc}.")

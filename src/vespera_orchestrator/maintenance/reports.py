@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from enum import StrEnum
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import attrs
+
+from vespera_orchestrator._model import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from vespera_orchestrator._model import JsonValue
+    from vespera_orchestrator._model import Finding
 
 _SHOWN = 20
 """So many findings of one severity are printed; a report has them all."""
-
-
-class Severity(StrEnum):
-    """How much a finding matters."""
-
-    ERROR = "error"
-    """Something is lost, wrong or in the way of the work."""
-    WARNING = "warning"
-    """Something is behind or half done; the next call that needs it, or `repair`, puts it right."""
-    NOTE = "note"
-    """Good to know; nothing is wrong."""
-
-
-@attrs.frozen(kw_only=True)
-class Mend:
-    """One change of a row that puts something right."""
-
-    verb: Literal["change", "put", "remove"]
-    table: str
-    key: Mapping[str, JsonValue]
-    """The row; for ``put`` the whole row."""
-    values: Mapping[str, JsonValue] = attrs.field(factory=dict)
-
-
-@attrs.frozen(kw_only=True)
-class Finding:
-    """One thing that is not as it should be."""
-
-    severity: Severity
-    kind: str
-    """E.g. ``counter``, ``reference``, ``content``, ``worktree``, ``index``."""
-    subject: str
-    """What it is about: an id, a digest, a name."""
-    sentence: str
-    """What is wrong, in plain words."""
-    remedy: str = ""
-    """What helps."""
-    mends: tuple[Mend, ...] = attrs.field(default=(), repr=False)
-    """What `repair` would write."""
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.sentence}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 REPAIR = "orch.repair() puts it right"
@@ -80,19 +39,19 @@ class CheckReport:
 
     findings: tuple[Finding, ...]
     """Errors first."""
-    looked_at: Mapping[str, int]
+    counts: Mapping[str, int]
     """How much was looked at: rows by table, contents, worktrees."""
     took_s: float
 
     @classmethod
     def of(
-        cls, findings: Iterable[Finding], looked_at: Mapping[str, int], took_s: float
+        cls, findings: Iterable[Finding], counts: Mapping[str, int], took_s: float
     ) -> CheckReport:
         """Make the report, the worst first."""
         order = list(Severity)
         return cls(
             findings=tuple(sorted(findings, key=lambda finding: order.index(finding.severity))),
-            looked_at=looked_at,
+            counts=counts,
             took_s=took_s,
         )
 
@@ -120,7 +79,7 @@ class CheckReport:
         return self.is_clean
 
     def _verdict(self) -> str:
-        seen = ", ".join(counted(number, name) for name, number in self.looked_at.items() if number)
+        seen = ", ".join(counted(number, name) for name, number in self.counts.items() if number)
         counts = Counter(str(f.severity) for f in self.findings)
         told = (
             ", ".join(counted(counts[s], f"{s}s") for s in Severity if counts[s]) or "all is well"

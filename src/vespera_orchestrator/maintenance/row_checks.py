@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import Dependency, Outcome, Task, TaskStatus
+from vespera_orchestrator._model import (
+    AttemptEnding,
+    Dependency,
+    EventKind,
+    Finding,
+    FindingKind,
+    Outcome,
+    RowFix,
+    Severity,
+    Task,
+    TaskStatus,
+)
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import ConditionError, StoreError
-from vespera_orchestrator.maintenance.reports import REPAIR, Finding, Mend, Severity
+from vespera_orchestrator.maintenance.reports import REPAIR
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
@@ -22,8 +33,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.contracts import Ledger
 
-REPAIRED: Final = "store_repaired"
-"""The event that `repair` writes. Where it set a task's state right, its data have ``status``."""
 _STEP: Final = 20_000
 
 _fault = partial(Finding, severity=Severity.ERROR)
@@ -112,7 +121,7 @@ class Rows:
         self._artifacts: dict[str, dict[str, Any]] = {}
         self.digests: dict[str, list[str]] = {}
         """Every content that is referred to, and by what."""
-        self.looked_at: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is not as it should be. Reads each table once."""
@@ -144,19 +153,19 @@ class Rows:
             remedy = "keep a copy of the home, and put a backup in its place"
             broken.append(
                 _fault(
-                    kind="storage",
+                    kind=FindingKind.STORAGE,
                     subject=table,
                     sentence=f"the table {table} cannot be read behind row {number}: {exc}",
                     remedy=remedy,
                 )
             )
-        self.looked_at[table] = number
+        self.counts[table] = number
 
     def _unreadable(self, table: str, row: Mapping[str, JsonValue], exc: Exception) -> Finding:
         subject = " ".join(str(row[name]) for name in TABLES[table].key)
         problem = f"the row {subject!r} of {table} cannot be read back: {exc}"
         return _fault(
-            kind="row",
+            kind=FindingKind.ROW,
             subject=subject,
             sentence=problem,
             remedy="no store of ours writes such a row: put a backup in its place, or correct it by hand",
@@ -180,18 +189,18 @@ class Rows:
         yield from broken
         for session, parent in self._sessions.items():
             if parent is not None and parent not in self._sessions:
-                mend = Mend(
+                mend = RowFix(
                     verb="change",
                     table="sessions",
                     key={"id": session},
                     values={"parent_session_id": None},
                 )
                 yield _fault(
-                    kind="reference",
+                    kind=FindingKind.REFERENCE,
                     subject=session,
                     sentence=f"session {session} is part of {parent}, which is not there",
                     remedy=REPAIR,
-                    mends=(mend,),
+                    fixes=(mend,),
                 )
 
     def _task_rows(self) -> Iterator[Finding]:
@@ -217,16 +226,16 @@ class Rows:
                 mends = (
                     ()
                     if fact is not None and row["needs_id"] in fact.condition_names.values()
-                    else (Mend(verb="remove", table="dependencies", key=key),)
+                    else (RowFix(verb="remove", table="dependencies", key=key),)
                 )
                 problem = f"a dependency of {row['task_id']} on {row['needs_id']} names {lost}, which is not there"
                 broken.append(
                     _fault(
-                        kind="reference",
+                        kind=FindingKind.REFERENCE,
                         subject=row["task_id"],
                         sentence=problem,
                         remedy=REPAIR if mends else "plan the task anew",
-                        mends=mends,
+                        fixes=mends,
                     )
                 )
             else:
@@ -245,7 +254,7 @@ class Rows:
         for fact in self._facts.values():
             if fact.session_id not in self._sessions:
                 yield _fault(
-                    kind="reference",
+                    kind=FindingKind.REFERENCE,
                     subject=fact.id,
                     sentence=f"{fact.name} is of session {fact.session_id}, which is not there",
                     remedy="put a backup in its place",
@@ -255,41 +264,41 @@ class Rows:
                 if other is not None and (
                     other not in self._facts or self._facts[other].session_id != fact.session_id
                 ):
-                    mend = Mend(
+                    mend = RowFix(
                         verb="change", table="tasks", key={"id": fact.id}, values={column: None}
                     )
                     problem = f"{fact.name} names {other} as {column}, which is not there"
                     yield _fault(
-                        kind="reference",
+                        kind=FindingKind.REFERENCE,
                         subject=fact.id,
                         sentence=problem,
                         remedy=REPAIR,
-                        mends=(mend,),
+                        fixes=(mend,),
                     )
             if fact.ended != fact.status.is_terminal:
-                mend = Mend(
+                mend = RowFix(
                     verb="change",
                     table="tasks",
                     key={"id": fact.id},
                     values={"ended_at": fact.updated_at if fact.status.is_terminal else None},
                 )
                 yield _fault(
-                    kind="state",
+                    kind=FindingKind.STATE,
                     subject=fact.id,
                     sentence=f"{fact.name} is {fact.status}, and its end says otherwise",
                     remedy=REPAIR,
-                    mends=(mend,),
+                    fixes=(mend,),
                 )
             if fact.archived and not fact.status.is_terminal:
-                mend = Mend(
+                mend = RowFix(
                     verb="change", table="tasks", key={"id": fact.id}, values={"archived": 0}
                 )
                 yield _fault(
-                    kind="state",
+                    kind=FindingKind.STATE,
                     subject=fact.id,
                     sentence=f"{fact.name} is archived and has not ended",
                     remedy=REPAIR,
-                    mends=(mend,),
+                    fixes=(mend,),
                 )
         yield from self._second_recoveries()
 
@@ -305,7 +314,7 @@ class Rows:
                     fact.alias for fact in running if fact.recovers_task_id == task_id
                 )
                 yield _fault(
-                    kind="state",
+                    kind=FindingKind.STATE,
                     subject=str(task_id),
                     sentence=f"{self._facts[task_id].name} has {number} open recoveries: {names}",
                     remedy="cancel all but one",
@@ -325,7 +334,7 @@ class Rows:
                 stands = None if unknown else lifecycle.readiness(cast("Task", fact), needed)
             except (ConditionError, KeyError) as exc:
                 yield _fault(
-                    kind="condition",
+                    kind=FindingKind.CONDITION,
                     subject=fact.id,
                     sentence=f"the condition of {fact.name} cannot be understood: {exc}",
                     remedy="plan the task anew",
@@ -333,7 +342,7 @@ class Rows:
                 continue
             if stands is None:
                 yield _fault(
-                    kind="condition",
+                    kind=FindingKind.CONDITION,
                     subject=fact.id,
                     sentence=f"the condition of {fact.name} names what it does not depend on",
                     remedy="plan the task anew",
@@ -342,14 +351,18 @@ class Rows:
                 yield self._never(fact, lifecycle.skip_reason(cast("Task", fact), stands, needed))
             elif fact.blockers != stands.blockers + fact.open_children:
                 true = stands.blockers + fact.open_children
-                mend = Mend(
+                mend = RowFix(
                     verb="change", table="tasks", key={"id": fact.id}, values={"blockers": true}
                 )
                 problem = (
                     f"{fact.name} is said to wait for {fact.blockers} things, and waits for {true}"
                 )
                 yield _fault(
-                    kind="counter", subject=fact.id, sentence=problem, remedy=REPAIR, mends=(mend,)
+                    kind=FindingKind.COUNTER,
+                    subject=fact.id,
+                    sentence=problem,
+                    remedy=REPAIR,
+                    fixes=(mend,),
                 )
 
     def _edge_marks(self, fact: _Fact) -> Iterator[Finding]:
@@ -364,40 +377,40 @@ class Rows:
                 )
             wrong = {name: value for name, value in true.items() if row[name] != value}
             if wrong:
-                mend = Mend(
+                mend = RowFix(
                     verb="change",
                     table="dependencies",
                     key={"task_id": fact.id, "needs_id": edge.task},
                     values=wrong,
                 )
                 yield _fault(
-                    kind="counter",
+                    kind=FindingKind.COUNTER,
                     subject=fact.id,
                     sentence=f"the mark of {fact.name} waiting for {other.alias} is wrong",
                     remedy=REPAIR,
-                    mends=(mend,),
+                    fixes=(mend,),
                 )
 
     def _never(self, fact: _Fact, reason: str) -> Finding:
         values = {
-            "status": "skipped",
+            "status": TaskStatus.SKIPPED,
             "reason": reason,
             "ended_at": self._now,
             "updated_at": self._now,
         }
         mends = (
-            Mend(verb="change", table="tasks", key={"id": fact.id}, values=values),
-            self._event("task_skipped", fact, {"reason": reason}),
+            RowFix(verb="change", table="tasks", key={"id": fact.id}, values=values),
+            self._event(EventKind.TASK_SKIPPED, fact, {"reason": reason}),
         )
         return _fault(
-            kind="state",
+            kind=FindingKind.STATE,
             subject=fact.id,
             sentence=f"{fact.name} can never become ready ({reason}), and was not skipped",
             remedy=REPAIR,
-            mends=mends,
+            fixes=mends,
         )
 
-    def _event(self, kind: str, fact: _Fact, data: Mapping[str, JsonValue]) -> Mend:
+    def _event(self, kind: EventKind, fact: _Fact, data: Mapping[str, JsonValue]) -> RowFix:
         row = {
             "at": self._now,
             "kind": kind,
@@ -405,7 +418,7 @@ class Rows:
             "task_id": fact.id,
             "agent": None,
         }
-        return Mend(verb="put", table="events", key=row | {"data": dump_json(data, kind)})
+        return RowFix(verb="put", table="events", key=row | {"data": dump_json(data, kind)})
 
     def _circles(self) -> Iterator[Finding]:
         """Take away, again and again, what waits for nothing; what remains goes round in a circle, or waits for one."""
@@ -430,7 +443,7 @@ class Rows:
         if stuck:
             names = ", ".join(stuck[:10]) + (" …" if len(stuck) > 10 else "")  # noqa: PLR2004 - ten names fit a line
             yield _fault(
-                kind="circle",
+                kind=FindingKind.CIRCLE,
                 subject=stuck[0],
                 sentence=f"tasks wait for each other in a circle: among {names}",
                 remedy="remove one of the dependencies",
@@ -450,33 +463,33 @@ class Rows:
                 problem = f"attempt {row['number']} is of task {row['task_id']}, which is not there"
                 broken.append(
                     _fault(
-                        kind="reference",
+                        kind=FindingKind.REFERENCE,
                         subject=row["task_id"],
                         sentence=problem,
                         remedy=REPAIR,
-                        mends=(Mend(verb="remove", table="attempts", key=key),),
+                        fixes=(RowFix(verb="remove", table="attempts", key=key),),
                     )
                 )
                 continue
             self._attempts.setdefault(fact.id, set()).add(row["number"])
             # Work that is handed in to be merged later keeps its task in progress: nobody holds it, and nobody needs to.
-            running = row["ended_at"] is None or row["ending"] == lifecycle.HANDED_IN
+            running = row["ended_at"] is None or row["ending"] == AttemptEnding.HANDED_IN
             if running and fact.status is TaskStatus.IN_PROGRESS and row["number"] == fact.attempts:
                 held.add(fact.id)
             elif row["ended_at"] is None:
                 ended = {
                     "ended_at": self._now,
-                    "ending": "abandoned",
+                    "ending": AttemptEnding.ABANDONED,
                     "error": "found open by a check",
                 }
                 problem = f"attempt {row['number']} at {fact.name} has no end, and the task is {fact.status}"
                 broken.append(
                     _fault(
-                        kind="state",
+                        kind=FindingKind.STATE,
                         subject=fact.id,
                         sentence=problem,
                         remedy=REPAIR,
-                        mends=(Mend(verb="change", table="attempts", key=key, values=ended),),
+                        fixes=(RowFix(verb="change", table="attempts", key=key, values=ended),),
                     )
                 )
         yield from broken
@@ -486,30 +499,33 @@ class Rows:
     def _hold(self, fact: _Fact, held: set[str]) -> Iterator[Finding]:
         latest = max(self._attempts.get(fact.id, ()), default=0)
         if latest > fact.attempts:
-            mend = Mend(
+            mend = RowFix(
                 verb="change", table="tasks", key={"id": fact.id}, values={"attempts": latest}
             )
             yield _fault(
-                kind="counter",
+                kind=FindingKind.COUNTER,
                 subject=fact.id,
                 sentence=f"{fact.name} counts {fact.attempts} attempts, and has {latest}",
                 remedy=REPAIR,
-                mends=(mend,),
+                fixes=(mend,),
             )
         elif fact.status is TaskStatus.IN_PROGRESS and fact.id not in held:
-            released = Mend(
+            released = RowFix(
                 verb="change",
                 table="tasks",
                 key={"id": fact.id},
-                values={"status": "pending", "updated_at": self._now},
+                values={"status": TaskStatus.PENDING, "updated_at": self._now},
             )
-            mends = (released, self._event("lease_expired", fact, {"attempt": fact.attempts}))
+            mends = (
+                released,
+                self._event(EventKind.LEASE_EXPIRED, fact, {"attempt": fact.attempts}),
+            )
             yield _fault(
-                kind="state",
+                kind=FindingKind.STATE,
                 subject=fact.id,
                 sentence=f"{fact.name} is in progress, and nobody holds it",
                 remedy=REPAIR,
-                mends=mends,
+                fixes=mends,
             )
 
     def _checkpoint_rows(self) -> Iterator[Finding]:
@@ -521,11 +537,11 @@ class Rows:
                 problem = f"checkpoint {row['id']} is of task {row['task_id']}, which is not there"
                 broken.append(
                     _fault(
-                        kind="reference",
+                        kind=FindingKind.REFERENCE,
                         subject=str(row["id"]),
                         sentence=problem,
                         remedy=REPAIR,
-                        mends=(Mend(verb="remove", table="checkpoints", key={"id": row["id"]}),),
+                        fixes=(RowFix(verb="remove", table="checkpoints", key={"id": row["id"]}),),
                     )
                 )
         yield from broken
@@ -559,7 +575,7 @@ class Rows:
                 )
                 broken.append(
                     _fault(
-                        kind="reference",
+                        kind=FindingKind.REFERENCE,
                         subject=row["id"],
                         sentence=problem,
                         remedy="put a backup in its place",
@@ -568,7 +584,7 @@ class Rows:
         yield from broken
         for artifact, row in self._artifacts.items():
             if bool(row["superseded"]) != (artifact in followed):
-                mend = Mend(
+                mend = RowFix(
                     verb="change",
                     table="artifacts",
                     key={"id": artifact},
@@ -576,11 +592,15 @@ class Rows:
                 )
                 problem = f"artifact {artifact} {row['title']!r} is {'' if row['superseded'] else 'not '}marked as superseded, wrongly"
                 yield _fault(
-                    kind="counter", subject=artifact, sentence=problem, remedy=REPAIR, mends=(mend,)
+                    kind=FindingKind.COUNTER,
+                    subject=artifact,
+                    sentence=problem,
+                    remedy=REPAIR,
+                    fixes=(mend,),
                 )
         for lost in sorted(followed - self._artifacts.keys()):
             yield _fault(
-                kind="reference",
+                kind=FindingKind.REFERENCE,
                 subject=lost,
                 sentence=f"artifact {lost}, an earlier version of another, is not there",
                 remedy="put a backup in its place",
@@ -598,15 +618,15 @@ class Rows:
                 problem = f"{told} is not there, or the task is not"
                 broken.append(
                     _fault(
-                        kind="reference",
+                        kind=FindingKind.REFERENCE,
                         subject=row["task_id"],
                         sentence=problem,
                         remedy=REPAIR,
-                        mends=(Mend(verb="remove", table="given", key=key),),
+                        fixes=(RowFix(verb="remove", table="given", key=key),),
                     )
                 )
             elif bool(row["stale"]) != bool(artifact["superseded"]):
-                mend = Mend(
+                mend = RowFix(
                     verb="change",
                     table="given",
                     key=key,
@@ -617,11 +637,11 @@ class Rows:
                 )
                 broken.append(
                     _fault(
-                        kind="counter",
+                        kind=FindingKind.COUNTER,
                         subject=row["task_id"],
                         sentence=problem,
                         remedy=REPAIR,
-                        mends=(mend,),
+                        fixes=(mend,),
                     )
                 )
         yield from broken
@@ -651,20 +671,26 @@ class Rows:
                 said[row["task_id"]] = str(lifecycle.STATUS_AFTER_EVENT[row["kind"]])
             if bad := self._sound("events", row):
                 broken.append(bad)
-            elif row["kind"] == REPAIRED and row["task_id"] is not None:
+            elif row["kind"] == EventKind.STORE_REPAIRED and row["task_id"] is not None:
                 said[row["task_id"]] = json.loads(row["data"]).get(
                     "status", said.get(row["task_id"])
                 )
-            elif row["kind"] == "artifact_saved":
+            elif row["kind"] == EventKind.ARTIFACT_SAVED:
                 saved.add(str(json.loads(row["data"]).get("artifact")))
         yield from broken
         for fact in self._facts.values():
             if said.get(fact.id) != fact.status:
                 told = said.get(fact.id, "nothing")
-                mend = self._event(REPAIRED, fact, {"status": str(fact.status), "log_said": told})
+                mend = self._event(
+                    EventKind.STORE_REPAIRED, fact, {"status": str(fact.status), "log_said": told}
+                )
                 problem = f"{fact.name} is {fact.status}, and the event log tells of {told}"
                 yield _fault(
-                    kind="log", subject=fact.id, sentence=problem, remedy=REPAIR, mends=(mend,)
+                    kind=FindingKind.LOG,
+                    subject=fact.id,
+                    sentence=problem,
+                    remedy=REPAIR,
+                    fixes=(mend,),
                 )
         yield from self._unheard(saved)
 
@@ -679,23 +705,27 @@ class Rows:
                 }
                 event = {
                     "at": self._now,
-                    "kind": "artifact_saved",
+                    "kind": EventKind.ARTIFACT_SAVED,
                     **{name: row[name] for name in ("session_id", "task_id", "agent")},
                 }
-                mend = Mend(
+                mend = RowFix(
                     verb="put",
                     table="events",
-                    key=event | {"data": dump_json(data, "artifact_saved")},
+                    key=event | {"data": dump_json(data, EventKind.ARTIFACT_SAVED)},
                 )
                 problem = (
                     f"no event tells of artifact {artifact} {row['title']!r}, so no search finds it"
                 )
                 yield _fault(
-                    kind="log", subject=artifact, sentence=problem, remedy=REPAIR, mends=(mend,)
+                    kind=FindingKind.LOG,
+                    subject=artifact,
+                    sentence=problem,
+                    remedy=REPAIR,
+                    fixes=(mend,),
                 )
         for lost in sorted(saved - self._artifacts.keys()):
             yield _fault(
-                kind="log",
+                kind=FindingKind.LOG,
                 subject=lost,
                 sentence=f"the event log tells of artifact {lost}, which is not there",
                 remedy="put a backup in its place",
@@ -715,13 +745,17 @@ class Rows:
         for key in sorted({*true, *counted}):
             if true[key] != counted.get(key, 0):
                 where = dict(zip(names, key, strict=True))
-                put = Mend(verb="put", table="tallies", key={**where, "tasks": true[key]})
+                put = RowFix(verb="put", table="tallies", key={**where, "tasks": true[key]})
                 mend = (
-                    Mend(verb="change", table="tallies", key=where, values={"tasks": true[key]})
+                    RowFix(verb="change", table="tallies", key=where, values={"tasks": true[key]})
                     if key in counted
                     else put
                 )
                 problem = f"session {key[0]} is said to have {counted.get(key, 0)} tasks that are {key[3]}, and has {true[key]}"
                 yield _fault(
-                    kind="counter", subject=key[0], sentence=problem, remedy=REPAIR, mends=(mend,)
+                    kind=FindingKind.COUNTER,
+                    subject=key[0],
+                    sentence=problem,
+                    remedy=REPAIR,
+                    fixes=(mend,),
                 )
