@@ -358,15 +358,14 @@ class _Lines:
         return self.saved[self.number % len(self.saved)]
 
     def land(self) -> Cost:
-        from vespera_orchestrator.worktrees import landing as merge
-        from vespera_orchestrator.worktrees import snapshot
+        from vespera_orchestrator.worktrees import landing, snapshot
 
         commit = self._start_again()
         repository = self.orch.worktrees._repository()  # noqa: SLF001 - a snapshot whose folder was never made
         record = self.orch.worktrees.find(f"line_{self.saved.index(commit)}")
         saved = snapshot.pinned(repository, record)
         with metered() as meter:
-            merge.prepare(repository, record, saved, "work", merge.Rules.of(repository)).apply()
+            landing.prepare(repository, record, saved, "work", landing.Rules.of(repository)).apply()
         git(self.project, "update-ref", "-d", f"refs/vespera/landed/{record.name}")
         return meter.per(1)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pygit2.enums import FileMode
 
-from vespera_orchestrator.worktrees import tree_merge as by_path
+from vespera_orchestrator.worktrees import tree_merge
 
 NAMES = ("a", "b", "d", "d/a", "d/b", "d/e", "d/e/c", "f/g/h", "f/g/i", "ö")
 TEXTS = (
@@ -53,7 +53,7 @@ def tree(repo, files):
 def test_the_same_as_a_merge_of_the_whole(repo, base, mine, theirs):
     """Whatever two sides did: the tree is the one that libgit2's merge of all files writes; where that conflicts, there is none."""
     trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
-    merged = by_path.merged_tree(repo, *trees)
+    merged = tree_merge.merged_tree(repo, *trees)
     whole = repo.merge_trees(*trees)
     if whole.conflicts is not None:
         assert merged is None
@@ -75,7 +75,7 @@ def test_most_merges_need_no_look_at_the_whole(repo):
         ({"a": (TEXTS[2], FileMode.BLOB)}, {"a": ("else", FileMode.BLOB)}, False),
     ):
         trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
-        assert (by_path.merged_tree(repo, *trees) is not None) == told
+        assert (tree_merge.merged_tree(repo, *trees) is not None) == told
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_what_must_not_be_merged_as_text_is_not(tmp_path, attribute):
     tmp_path.joinpath(".gitattributes").write_text(f"a {attribute}\n")
     trees = [tree(repo, {"a": (TEXTS[at], FileMode.BLOB)}) for at in (1, 2, 3)]
     whole = repo.merge_trees(*trees)
-    merged = by_path.merged_tree(repo, *trees)
+    merged = tree_merge.merged_tree(repo, *trees)
     assert merged == (None if whole.conflicts is not None else str(whole.write_tree(repo)))
     assert (merged is None) == (attribute in {"-merge", "merge=binary", "binary"})

@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from git_project import ODD, files_of
 from vespera_orchestrator.errors import DirtyCheckoutError
-from vespera_orchestrator.worktrees import landing as merge
-from vespera_orchestrator.worktrees import tree_switch as transition
-from vespera_orchestrator.worktrees import update as catching_up
+from vespera_orchestrator.worktrees import landing, tree_switch, update
 
 BYTES = os.fsdecode(b"bytes\xff")
 
@@ -395,7 +393,7 @@ def test_an_edit_at_every_step_is_kept(project, trees, monkeypatch, what, stride
             project.git("restore", "-q", f"--source={base}", ".", cwd=folder)
             steps = Steps(point + number, lambda agent=agent, name=name: agent.act(what, name))
             with monkeypatch.context() as patch:
-                patch.setattr(transition, "os", steps)
+                patch.setattr(tree_switch, "os", steps)
                 with suppress(DirtyCheckoutError):  # what it has put in the way stays there
                     trees.catch_up("work")
             agent.release()
@@ -457,8 +455,8 @@ def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(merge, "_save", die)
-        patch.setattr(catching_up, "_finish", lambda *_, **__: None)
+        patch.setattr(landing, "_save", die)
+        patch.setattr(update, "_finish", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             trees.catch_up("work")
     assert (folder / "src").read_text() == "a file\n"

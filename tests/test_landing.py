@@ -17,7 +17,7 @@ import pytest
 import vespera_orchestrator as vespera
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import _read_config
-from vespera_orchestrator.worktrees import integration as advance
+from vespera_orchestrator.worktrees import integration
 
 BYTES = os.fsdecode(b"bytes \xff\xfe\n.txt")
 
@@ -602,7 +602,7 @@ KILLED = """
 import os, signal, sys
 import pygit2
 import vespera_orchestrator as vespera
-from vespera_orchestrator.worktrees import integration as advance, repository
+from vespera_orchestrator.worktrees import integration, repository
 point = int(sys.argv[1])
 count = 0
 def maybe_die(*_):
@@ -750,8 +750,8 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(advance._Checkout, "write_index", die)
-        patch.setattr(advance, "_settle", lambda _: None)
+        patch.setattr(integration._Checkout, "write_index", die)
+        patch.setattr(integration, "_settle", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             landing.apply()
     assert project.joinpath("a.txt").read_text() == "changed and long\n"
@@ -1037,7 +1037,7 @@ def test_undoing_what_others_landed_is_told(orch, project, kind):
     one = landed_beside(orch, theirs)
     write(one.path, mine)
     landing = orch.worktrees.prepare_landing("one", message="m")
-    assert [str(undone) for undone in landing.undone] == expected
+    assert [str(revert) for revert in landing.reverts] == expected
     assert finish(one).status == "completed"
     warnings = [
         artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "warning"
@@ -1054,7 +1054,7 @@ def test_a_file_copied_back_without_merging_undoes_nothing(orch, project):
     one = begin(orch, "one", {"mine.txt": "mine"})
     finish(begin(orch, "two", {"a.txt": "new\n"}))
     write(one.path, {"a.txt": "one\ntwo\nthree\n"})
-    assert orch.worktrees.prepare_landing("one", message="m").undone == ()
+    assert orch.worktrees.prepare_landing("one", message="m").reverts == ()
     finish(one)
     assert git(project, "show", "integration:a.txt") == "new"
 
@@ -1068,9 +1068,9 @@ def test_undoing_ones_own_is_no_undoing(orch):
     orch.worktrees.merge("two")
     orch.worktrees.catch_up("one")
     write(mine.path, {"a.txt": "one\ntwo\nthree\n"})
-    assert orch.worktrees.prepare_landing("one", message="m").undone == ()
+    assert orch.worktrees.prepare_landing("one", message="m").reverts == ()
     write(mine.path, {"long.txt": lines()})
-    assert [str(undone) for undone in orch.worktrees.merge("one").undone] == [
+    assert [str(undone) for undone in orch.worktrees.merge("one").reverts] == [
         "long.txt (the whole file)"
     ]
 

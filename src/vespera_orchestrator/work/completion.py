@@ -445,17 +445,17 @@ class Handover:
         return landing_message(holder.task, ending.summary, ids)
 
     def _warnings(self, holder: Holder, landing: Landing) -> list[ArtifactDraft]:
-        if not landing.undone:
+        if not landing.reverts:
             return []
         log.warning(
             "%s takes back what others landed: %s",
             landing.worktree,
-            ", ".join(map(str, landing.undone)),
+            ", ".join(map(str, landing.reverts)),
         )
         title = f"Work of others undone: {holder.task.title}"
         return [
             self._orch.artifacts.draft(
-                title, landing.undone_report, kind="warning", media_type="text/markdown"
+                title, landing.revert_report, kind="warning", media_type="text/markdown"
             )
         ]
 

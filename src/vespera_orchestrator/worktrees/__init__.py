@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.forecast import Clash, Forecast
     from vespera_orchestrator.worktrees.landing import Landing
     from vespera_orchestrator.worktrees.repair import Rescued
-    from vespera_orchestrator.worktrees.reverts import Undone
+    from vespera_orchestrator.worktrees.reverts import Revert
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
-__all__ = ["Clash", "Forecast", "Landing", "Rescued", "Snapshot", "Undone", "Worktrees"]
+__all__ = ["Clash", "Forecast", "Landing", "Rescued", "Revert", "Snapshot", "Worktrees"]
 
 _LAZY = {
     "Clash": "forecast",
@@ -24,7 +24,7 @@ _LAZY = {
     "Landing": "landing",
     "Rescued": "repair",
     "Snapshot": "snapshot",
-    "Undone": "reverts",
+    "Revert": "reverts",
 }
 
 

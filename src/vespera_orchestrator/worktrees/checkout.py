@@ -28,7 +28,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
-from vespera_orchestrator.worktrees import tree_merge as by_path
+from vespera_orchestrator.worktrees import tree_merge
 from vespera_orchestrator.worktrees.repository import (
     LANDED,
     RESCUE,
@@ -440,7 +440,7 @@ def _know_ignored(repo: pygit2.Repository, head: pygit2.Tree, tree: pygit2.Tree)
     """Let the index know again what was in it although it is ignored: no later snapshot would take that."""
     added = [
         (path, new)
-        for path, (old, new) in by_path.changes(head, tree).items()
+        for path, (old, new) in tree_merge.changes(head, tree).items()
         if old is None and new is not None
     ]
     for path, (name, mode) in added:

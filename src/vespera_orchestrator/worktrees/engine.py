@@ -315,7 +315,7 @@ class Worktrees:
         repository = self._repository()
         limit = None if whole else repository.home.config.max_file_bytes
         with repository.lock(checkout.owner_of(record)):
-            return snapshot.take(
+            return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
             )
 
@@ -408,7 +408,7 @@ class Worktrees:
                 a list of words, or a line for the shell. Work lands only as it was checked. By default as ``config.toml`` says.
 
         Returns:
-            The landing; its ``undone`` tells what others landed and this takes back.
+            The landing; its ``reverts`` are changes of others that it takes back.
 
         Raises:
             MergeConflictError: With paths and report. The branch is unchanged, and the work is saved as a snapshot. A task that was

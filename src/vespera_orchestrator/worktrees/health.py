@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vespera_orchestrator.worktrees import checkout
-from vespera_orchestrator.worktrees import update as catching_up
+from vespera_orchestrator.worktrees import checkout, update
 from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def _of_record(
         yield f"the worktree {name} is gone from git, its record is not"
     elif not Path(record.path).is_dir():
         yield f"the folder {record.path} of the worktree {name} is gone"
-    elif catching_up.is_half_done(repository, record):
+    elif update.is_half_done(repository, record):
         yield f"what was landed is half brought into the worktree {name}"
     if record.landed is not None and record.landed not in repository.open():
         yield f"the commit {record.landed[:12]} on which the worktree {name} landed is not in the repository"

@@ -25,7 +25,7 @@ from pygit2.ffi import C, ffi
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees import tree_switch as transition
+from vespera_orchestrator.worktrees import tree_switch
 from vespera_orchestrator.worktrees.repository import RESCUE, git_errors
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ class _Checkout:
         self._journal = journal
         self.git_dir, self._folder = Path(journal.git_dir), Path(journal.folder)
         with git_errors(f"look at the checkout {self._folder}"):
-            room = transition.room_beside(self._folder, self.git_dir, f"{journal.token}-files")
-            self._transition = transition.Transition(
+            room = tree_switch.room_beside(self._folder, self.git_dir, f"{journal.token}-files")
+            self._transition = tree_switch.Transition(
                 repository, self.git_dir, self._folder, room, old=journal.old, new=journal.new
             )
             self._repo = pygit2.Repository(str(self.git_dir))
@@ -250,7 +250,7 @@ class _Checkout:
             ):
                 if paths:
                     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""  # noqa: PLR2004 - five names fit a line
-                    self.refuse(f"{what}: {', '.join(map(transition.shown, paths[:5]))}{more}")
+                    self.refuse(f"{what}: {', '.join(map(tree_switch.shown, paths[:5]))}{more}")
 
     def _submodules(self) -> list[str]:
         return [
@@ -281,7 +281,7 @@ class _Checkout:
         with git_errors(f"update the checkout {self._folder}"):
             self._transition.prepare()
             if (changed := self._transition.go()) is not None:
-                self.refuse(f"these files have changes: {transition.shown(changed)}")
+                self.refuse(f"these files have changes: {tree_switch.shown(changed)}")
 
     def write_index(self, files: dict[str, _File]) -> None:
         """Replace the index by one in which the changed paths are *files*, all the rest being as it is."""
@@ -304,7 +304,7 @@ class _Checkout:
 
     def take_back(self) -> list[str]:
         """Make every file that we wrote what it was; return those that somebody has changed since."""
-        return [transition.shown(path) for path in self._transition.take_back()]
+        return [tree_switch.shown(path) for path in self._transition.take_back()]
 
     def clear(self) -> None:
         """Remove what was needed on the way."""
@@ -344,7 +344,7 @@ def _add(index: pygit2.Index, path: str, file: tuple[str, int], place: Path) -> 
         )
         entry.file_size = status.st_size & 0xFFFFFFFF
     if C.git_index_add(index._index, entry) < 0:  # noqa: SLF001 - see above
-        raise GitFailedError("update an index", f"git takes no entry {transition.shown(path)}")
+        raise GitFailedError("update an index", f"git takes no entry {tree_switch.shown(path)}")
     del name  # held the C string until here
 
 

@@ -20,14 +20,16 @@ from vespera_orchestrator.errors import (
     MergeConflictError,
     RefMovedError,
 )
-from vespera_orchestrator.worktrees import integration as advance
-from vespera_orchestrator.worktrees import landing_check as check
-from vespera_orchestrator.worktrees import reverts as undone
-from vespera_orchestrator.worktrees import snapshot as snapshots
-from vespera_orchestrator.worktrees import tree_merge as by_path
-from vespera_orchestrator.worktrees import tree_switch as transition
-from vespera_orchestrator.worktrees import update as catching_up
+from vespera_orchestrator.worktrees import (
+    integration,
+    landing_check,
+    reverts,
+    tree_merge,
+    tree_switch,
+    update,
+)
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
+from vespera_orchestrator.worktrees.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.landing_check import Check
     from vespera_orchestrator.worktrees.repository import ProjectRepository
-    from vespera_orchestrator.worktrees.reverts import Undone
+    from vespera_orchestrator.worktrees.reverts import Revert
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 Style: TypeAlias = 'Literal["squash", "merge", "fast-forward"]'
@@ -65,7 +67,7 @@ class Landing:
     """Whether `apply` moves the branch. ``False``: the work is there already, or there is none."""
     snapshot: Snapshot
     """The worktree's files that are landed."""
-    undone: tuple[Undone, ...]
+    reverts: tuple[Revert, ...]
     """What others landed after the worktree began, and this takes back."""
     _expected: str = attrs.field(repr=False)
     _mark: str | None = attrs.field(repr=False)
@@ -84,7 +86,7 @@ class Landing:
         """
         self.snapshot.pin()
         if self.changed:
-            advance.advance(
+            integration.advance(
                 self._repository, self._expected, self.commit, message=f"landed {self.worktree}"
             )
         # Last, and never before the branch: without the mark a later landing merges a little worse, with a false one it would lose work.
@@ -92,14 +94,14 @@ class Landing:
             self._repository.move(LANDED + self.worktree, self._previous_mark, self._mark)
 
     @property
-    def undone_report(self) -> str:
+    def revert_report(self) -> str:
         """What is taken back, as Markdown; empty where nothing is."""
-        return undone.report(self.branch, self.undone) if self.undone else ""
+        return reverts.report(self.branch, self.reverts) if self.reverts else ""
 
     def __str__(self) -> str:
         also = (
-            f"; takes back work of others in {', '.join(map(str, self.undone))}"
-            if self.undone
+            f"; takes back work of others in {', '.join(map(str, self.reverts))}"
+            if self.reverts
             else ""
         )
         return f"{self.worktree} → {self.branch} {self.commit[:12]}{'' if self.changed else ' (nothing to land)'}{also}"
@@ -157,7 +159,7 @@ def prepare(
         UnsupportedRepositoryError: The snapshot's files use a feature that would be handled wrongly.
     """
     repository.refuse_unsupported(snapshot.commit)
-    advance.settle(repository)
+    integration.settle(repository)
     tip = repository.integration_tip()
     with git_errors(f"merge worktree {worktree.name} into {repository.integration_branch}"):
         repo = repository.open()
@@ -167,7 +169,7 @@ def prepare(
         tree = merge.tree(repository.integration_branch)
         changed = tree != merge.ours
         taken_back = (
-            undone.find(repo, _origin(repo, worktree, tip, mark), merge.base, snapshot.tree)
+            reverts.find(repo, _origin(repo, worktree, tip, mark), merge.base, snapshot.tree)
             if changed
             else ()
         )
@@ -189,28 +191,28 @@ def prepare(
             tree=tree,
             changed=changed,
             snapshot=snapshot,
-            undone=taken_back,
+            reverts=taken_back,
             expected=tip,
             mark=new_mark,
             previous_mark=previous,
             repository=repository,
         )
     if changed:
-        advance.refuse_unsafe(repository, tip, commit)
+        integration.refuse_unsafe(repository, tip, commit)
         if taken_back and rules.undoing == "refuse":
             raise LandingRefusedError(
                 landing.branch,
                 f"it would undo {', '.join(map(str, taken_back))}",
-                landing.undone_report,
+                landing.revert_report,
             )
         if rules.check is not None:
-            check.run(repository, rules.check, tree, timeout_s=rules.check_timeout_s)
+            landing_check.run(repository, rules.check, tree, timeout_s=rules.check_timeout_s)
     return landing
 
 
 def refuse_nonsense(wanted: object) -> None:
-    """See `check.refuse_nonsense`."""
-    check.refuse_nonsense(wanted)
+    """See `landing_check.refuse_nonsense`."""
+    landing_check.refuse_nonsense(wanted)
 
 
 def is_merged(repository: ProjectRepository, worktree: Worktree, snapshot: Snapshot) -> bool:
@@ -295,13 +297,13 @@ def catch_up(
                 return () if news is None else news.conflicts
             before, blocked = (
                 blocked,
-                catching_up.bring(repository, worktree, snapshot.commit, news.tree, news.take_note),
+                update.bring(repository, worktree, snapshot.commit, news.tree, news.take_note),
             )
         if not blocked:
             return news.conflicts
         snapshot = _save(repository, worktree, "changed while catching up")
         if blocked == before and not any(
-            by_path.entry_at(repository.open()[snapshot.tree], path) for path in blocked
+            tree_merge.entry_at(repository.open()[snapshot.tree], path) for path in blocked
         ):
             names = _named(blocked)
             reason = f"files that no snapshot keeps are in the way of what was landed: {names}; move them elsewhere, then catch up again"
@@ -312,7 +314,7 @@ def catch_up(
 
 def _named(paths: list[str]) -> str:
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""  # noqa: PLR2004 - five names fit a line
-    return ", ".join(map(transition.shown, paths[:5])) + more
+    return ", ".join(map(tree_switch.shown, paths[:5])) + more
 
 
 @attrs.frozen(kw_only=True)
@@ -385,9 +387,9 @@ def _unsaved(
         if d.status == DeltaStatus.ADDED
     ]
     missing = (
-        (path, by_path.entry_at(repo[brought], path))
+        (path, tree_merge.entry_at(repo[brought], path))
         for path in added
-        if by_path.entry_at(repo[saved], path) is None
+        if tree_merge.entry_at(repo[saved], path) is None
     )
     folder = Path(worktree.path)
     return [
@@ -411,7 +413,7 @@ def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> Snaps
     """Take and pin a snapshot; under the worktree's lock."""
     limit = repository.home.config.max_file_bytes
     for remaining in reversed(range(_TRIES)):
-        taken = snapshots.take(repository, worktree, note=note, max_file_bytes=limit, midway=True)
+        taken = take_snapshot(repository, worktree, note=note, max_file_bytes=limit, midway=True)
         try:
             taken.pin()
         except RefMovedError:  # a checkpoint of an earlier moment was pinned just now
@@ -462,14 +464,14 @@ def _may_have_markers(
     """Tell whether both are there and are text: in a link, markers would be a path that leads nowhere."""
     if mine is None or theirs is None or FileMode.LINK in (mine.mode, theirs.mode):
         return False
-    return by_path.is_text(repo, mine.path)
+    return tree_merge.is_text(repo, mine.path)
 
 
 def unsolved(repo: pygit2.Repository, commit: str, mark: str | None) -> tuple[str, ...]:
     """Return the files of the snapshot *commit* that still have the markers of a conflict, given what the worktree was last landed from."""
     return tuple(
         map(
-            transition.shown,
+            tree_switch.shown,
             _left_markers(repo, str(repo[commit].peel(pygit2.Tree).id), _Mark.read(repo, mark)),
         )
     )
@@ -480,7 +482,7 @@ def _refuse_markers(
 ) -> None:
     left = _left_markers(repo, snapshot.tree, mark)
     if left:
-        shown = tuple(map(transition.shown, left))
+        shown = tuple(map(tree_switch.shown, left))
         names = "".join(f"- {path}\n" for path in shown)
         report = f"# Conflict markers are left\n\nThese files still hold both sides between `<<<<<<<` and `>>>>>>>`:\n\n{names}"
         raise MergeConflictError(
@@ -507,11 +509,11 @@ def _left_markers(repo: pygit2.Repository, tree: str, mark: _Mark | None) -> lis
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    return by_path.entry_at(repo[tree], path) is None
+    return tree_merge.entry_at(repo[tree], path) is None
 
 
 def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    entry = by_path.entry_at(repo[tree], path)
+    entry = tree_merge.entry_at(repo[tree], path)
     found = None if entry is None else repo.get(entry[0])
     return isinstance(found, pygit2.Blob) and all(
         re.search(sign, found.data, re.MULTILINE) for sign in (rb"^<{7} ", rb"^>{7} ")
@@ -702,7 +704,7 @@ class _Merge:
             self._repo, *(self._commits[side] for side in ("base", "ours", "theirs"))
         ):
             return None
-        return by_path.merged_tree(
+        return tree_merge.merged_tree(
             self._repo, *(self._repo[tree] for tree in (self.base, self.ours, self._theirs))
         )
 
@@ -734,7 +736,7 @@ class _Merge:
         )
 
     def _section(self, entries: _Entries, branch: str) -> str:
-        path = next(transition.shown(entry.path) for entry in entries if entry is not None)
+        path = next(tree_switch.shown(entry.path) for entry in entries if entry is not None)
         sides = zip(("Base", f"On {branch}", "In the worktree"), entries, strict=True)
         texts = "".join(f"\n### {title}\n\n{self._side(entry, path)}" for title, entry in sides)
         return f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(entries, branch)}{texts}"
@@ -743,8 +745,8 @@ class _Merge:
         if entry is None:
             return "Not there.\n"
         renamed = (
-            f"Named `{transition.shown(entry.path)}` here.\n\n"
-            if transition.shown(entry.path) != path
+            f"Named `{tree_switch.shown(entry.path)}` here.\n\n"
+            if tree_switch.shown(entry.path) != path
             else ""
         )
         found = self._repo.get(entry.id)
@@ -783,7 +785,7 @@ def _paths(conflicts: list[_Entries]) -> tuple[str, ...]:
     return tuple(
         sorted(
             {
-                transition.shown(entry.path)
+                tree_switch.shown(entry.path)
                 for entries in conflicts
                 for entry in entries
                 if entry is not None

@@ -24,11 +24,14 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     WorktreeError,
 )
-from vespera_orchestrator.worktrees import checkout, snapshot
-from vespera_orchestrator.worktrees import integration as advance
-from vespera_orchestrator.worktrees import landing as merge
-from vespera_orchestrator.worktrees import landing_check as check
-from vespera_orchestrator.worktrees import update as catching_up
+from vespera_orchestrator.worktrees import (
+    checkout,
+    integration,
+    landing,
+    landing_check,
+    snapshot,
+    update,
+)
 from vespera_orchestrator.worktrees.repository import RESCUE, WIP, git_errors
 
 if TYPE_CHECKING:
@@ -159,7 +162,9 @@ def remove(repository: ProjectRepository, worktree: Worktree, *, delete_branch: 
 def _is_unlanded(repository: ProjectRepository, worktree: Worktree, commit: str) -> bool:
     """Tell whether the worktree's last state is not on the integration branch; also when that cannot be told."""
     try:
-        return not merge.is_merged(repository, worktree, snapshot.at(repository, worktree, commit))
+        return not landing.is_merged(
+            repository, worktree, snapshot.at(repository, worktree, commit)
+        )
     except WorktreeError:
         return True
 
@@ -185,7 +190,7 @@ def _final_snapshot(repository: ProjectRepository, worktree: Worktree) -> str:
             worktree, "git repositories of their own", nested, "move them elsewhere, or delete them"
         )
     for _ in range(_TRIES):
-        last = snapshot.take(
+        last = snapshot.take_snapshot(
             repository, worktree, note="last state before removal", max_file_bytes=None, hidden=True
         )
         if last.skipped:
@@ -229,7 +234,7 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
             yield f"Removed a lock that a killed process left on {ref}."
         if said := _settled(repository):
             yield said
-        if folders := check.sweep(repository):
+        if folders := landing_check.sweep(repository):
             yield f"Removed {folders} folder{'s' if folders > 1 else ''} of checks that were killed."
         swept = _sweep_workshop(repository)
         if swept:
@@ -266,7 +271,7 @@ def _settle_record(repository: ProjectRepository, store: Store, record: Worktree
 
 def _settled(repository: ProjectRepository) -> str | None:
     try:
-        return advance.settle(repository)
+        return integration.settle(repository)
     except WorktreeError as exc:
         return f"Could not finish a landing that was killed: {exc}."
 
@@ -376,7 +381,7 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
 def _settle_files(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
     if snapshot.tidy(repository, worktree):
         yield f"Removed what a killed process left of a snapshot of the worktree {worktree.name}."
-    if said := catching_up.settle(repository, worktree):
+    if said := update.settle(repository, worktree):
         yield said
 
 

@@ -28,7 +28,7 @@ _MOST_BYTES = 2_000_000
 
 
 @attrs.frozen(kw_only=True)
-class Undone:
+class Revert:
     """A change of others that landing a worktree would take back."""
 
     path: str
@@ -42,7 +42,7 @@ class Undone:
         return f"{self.path} ({'the whole file' if not self.lines else '1 line' if self.lines == 1 else f'{self.lines} lines'})"
 
 
-def find(repo: pygit2.Repository, origin: str, base: str, theirs: str) -> tuple[Undone, ...]:
+def find(repo: pygit2.Repository, origin: str, base: str, theirs: str) -> tuple[Revert, ...]:
     """Return what of the changes between the trees *origin* and *base* is taken back between *base* and *theirs*."""
     if base in (origin, theirs):
         return ()
@@ -53,16 +53,16 @@ def find(repo: pygit2.Repository, origin: str, base: str, theirs: str) -> tuple[
         _in_file(repo, path, others[path], mine[path])
         for path in sorted(others.keys() & mine.keys())
     )
-    return tuple(undone for undone in found if undone is not None)
+    return tuple(revert for revert in found if revert is not None)
 
 
-def report(branch: str, undone: tuple[Undone, ...]) -> str:
+def report(branch: str, reverts: tuple[Revert, ...]) -> str:
     """Describe what would be taken back, as Markdown."""
     said = "After this worktree began, others landed changes that its files take back:"
     lines = [f"# Work of others on {branch} would be undone", "", said]
-    for one in undone:
-        lines += ["", f"## {one}"]
-        lines += ["", "```diff", one.text, "```"] if one.text else []
+    for revert in reverts:
+        lines += ["", f"## {revert}"]
+        lines += ["", "```diff", revert.text, "```"] if revert.text else []
     return "\n".join(lines) + "\n"
 
 
@@ -72,11 +72,11 @@ def _path(delta: pygit2.DiffDelta) -> str:
 
 def _in_file(
     repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, mine: pygit2.DiffDelta
-) -> Undone | None:
+) -> Revert | None:
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     # An absent side has the zero object and mode 0, so this covers files that were added and removed as well.
     if (others.old_file.id, others.old_file.mode) == (mine.new_file.id, mine.new_file.mode):
-        return Undone(path=shown, lines=0)
+        return Revert(path=shown, lines=0)
     texts = [_lines(repo, side) for side in (others.old_file, mine.old_file, mine.new_file)]
     if any(text is None for text in texts):
         return None
@@ -89,7 +89,7 @@ def _in_file(
         _marked(b"-", base[start:end]) + _marked(b"+", back) for start, end, back in undone
     )
     count = sum(max(end - start, len(back)) for start, end, back in undone)
-    return Undone(
+    return Revert(
         path=shown, lines=count, text=text.decode("utf-8", "backslashreplace").rstrip("\n")
     )
 

@@ -25,9 +25,7 @@ from pygit2.enums import DeltaStatus, DiffOption, FileMode, SortMode
 from pygit2.ffi import C, ffi
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
-from vespera_orchestrator.worktrees import retention as history
-from vespera_orchestrator.worktrees import tree_merge as by_path
-from vespera_orchestrator.worktrees import update as catching_up
+from vespera_orchestrator.worktrees import retention, tree_merge, update
 from vespera_orchestrator.worktrees.checkout import admin_trouble
 from vespera_orchestrator.worktrees.repository import WIP, git_errors
 from vespera_orchestrator.worktrees.retention import HISTORY, Earlier
@@ -129,7 +127,7 @@ class Snapshot:
         )
 
 
-def take(
+def take_snapshot(
     repository: ProjectRepository,
     worktree: Worktree,
     *,
@@ -161,7 +159,7 @@ def take(
         if (trouble := admin_trouble(repository, worktree)) is not None:
             raise GitFailedError(doing, trouble)
         if not midway:
-            catching_up.settle(repository, worktree)
+            update.settle(repository, worktree)
         saver = _Saver(repository, worktree)
         previous = repository.tip(WIP + worktree.name)
         reading, tree = _read_patiently(
@@ -304,10 +302,10 @@ def _history(
     if previous is None:
         return before, None
     last = Earlier(commit=previous, at=repo[previous].commit_time, named=named)
-    kept = history.thinned([*history.read(repo, before), last], int(time.time()))
+    kept = retention.thinned([*retention.read(repo, before), last], int(time.time()))
     if last not in kept:  # superseded within the hour that it stands for
         kept.append(last)
-    return before, history.write(repo, name, kept, who)
+    return before, retention.write(repo, name, kept, who)
 
 
 def _message(worktree: Worktree, note: str, skipped: list[str]) -> str:
@@ -556,11 +554,11 @@ class _Reading:
         known = self.repo[self._basis["commit"]].peel(pygit2.Tree)
         if not self._touched:
             return str(known.id)
-        return by_path.tree_with(
+        return tree_merge.tree_with(
             self.repo, known, {path: self._entry(path) for path in self._touched}
         )
 
-    def _entry(self, path: str) -> by_path.File:
+    def _entry(self, path: str) -> tree_merge.File:
         if path not in self.index:
             return None
         entry = self.index[path]

@@ -25,7 +25,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
-from vespera_orchestrator.worktrees import tree_merge as by_path
+from vespera_orchestrator.worktrees import tree_merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ class Transition:
         )
         self._repo = pygit2.Repository(str(git_dir))
         before, self._tree = (self._repo[name].peel(pygit2.Tree) for name in (old, new))
-        changed = sorted(by_path.changes(before, self._tree).items())
+        changed = sorted(tree_merge.changes(before, self._tree).items())
         self.old, self.new = ({path: sides[at] for path, sides in changed} for at in (0, 1))
         self._changes = [
             _Change(
@@ -170,7 +170,7 @@ class Transition:
     def _attributes(self, coming: dict[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
         folders = {folder for path in coming for folder in PurePosixPath(path).parents}
         found = {
-            str(folder / ".gitattributes"): by_path.entry_at(
+            str(folder / ".gitattributes"): tree_merge.entry_at(
                 self._tree, str(folder / ".gitattributes")
             )
             for folder in folders

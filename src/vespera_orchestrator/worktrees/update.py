@@ -11,7 +11,7 @@ import attrs
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees import tree_switch as transition
+from vespera_orchestrator.worktrees import tree_switch
 from vespera_orchestrator.worktrees.checkout import rescue_prefix
 from vespera_orchestrator.worktrees.repository import LANDED, git_errors
 
@@ -95,30 +95,30 @@ def settle(repository: ProjectRepository, worktree: Worktree) -> str | None:
 
 
 def _finish(
-    worktree: Worktree, going: transition.Transition, journal: _Journal, *, done: bool
+    worktree: Worktree, going: tree_switch.Transition, journal: _Journal, *, done: bool
 ) -> str | None:
     said = None
     if not done and Path(worktree.path).is_dir():
         left = going.take_back()
         said = f"Took back what was half brought into the worktree {worktree.name}."
         if left:
-            said += f" Left as they are, because somebody has changed them since: {', '.join(map(transition.shown, left))}."
+            said += f" Left as they are, because somebody has changed them since: {', '.join(map(tree_switch.shown, left))}."
     going.clear(rescue_prefix(worktree.name), journal.old)
     return said
 
 
 def _room(repository: ProjectRepository, worktree: Worktree) -> Path:
-    return transition.room_beside(
+    return tree_switch.room_beside(
         Path(worktree.path), repository.admin(worktree.name), "catching-up"
     )
 
 
 def _transition(
     repository: ProjectRepository, worktree: Worktree, room: Path, journal: _Journal
-) -> transition.Transition:
+) -> tree_switch.Transition:
     # Its line ends and modes are judged with what the snapshots know of the files.
     saved = repository.admin(worktree.name) / "vespera"
-    return transition.Transition(
+    return tree_switch.Transition(
         repository,
         saved,
         Path(worktree.path),
