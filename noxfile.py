@@ -32,8 +32,7 @@ def tests(session: nox.Session) -> None:
 def postgres(session: nox.Session) -> None:
     """Run what concerns PostgreSQL alone, on a server of yours: VESPERA_TEST_POSTGRES=postgresql://… nox -s postgres."""
     session.install("-e", ".", *group("test"))
-    tests = ["tests/test_contract.py", "tests/test_postgres.py", "tests/test_many.py"]
-    session.run("python", "-m", "pytest", "-k", "ostgres", *tests, *session.posargs)
+    session.run("python", "-m", "pytest", "-k", "ostgres", "tests/stores", *session.posargs)
 
 
 @nox.session

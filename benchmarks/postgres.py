@@ -195,7 +195,7 @@ def rows(scale: Scale) -> list[Row]:
 def _server() -> Iterator[str]:
     """Give the address of a database: the one named in the environment, or that of a server of our own, which syncs as any other."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from postgres_server import GIVEN, Server
+    from support.postgres_server import GIVEN, Server
 
     if os.environ.get(GIVEN):
         yield os.environ[GIVEN]

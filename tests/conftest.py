@@ -9,8 +9,8 @@ import secrets
 import psycopg
 import pytest
 
-from git_project import identity, make, project, trees
-from postgres_server import GIVEN, Server
+from support.git_project import identity, make, project, trees
+from support.postgres_server import GIVEN, Server
 from vespera_orchestrator.stores.postgres import PostgresStore
 
 __all__ = ["identity", "make", "project", "trees"]

@@ -25,7 +25,7 @@ another store begins to use the place          It leaves its name (``users/``) b
 =============================================  ================================================================================
 
 This needs a store that shows at once what was written, as S3, Google Cloud Storage and Azure do; it needs no conditional requests.
-``tests/test_collecting.py`` runs through the orders in which requests can arrive.
+``tests/artifacts/content/test_collecting.py`` runs through the orders in which requests can arrive.
 """
 
 from __future__ import annotations

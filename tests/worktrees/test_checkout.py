@@ -11,7 +11,7 @@ import pygit2
 import pytest
 
 import vespera_orchestrator as vespera
-from git_project import fingerprint
+from support.git_project import fingerprint
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.worktrees.repository import git_errors

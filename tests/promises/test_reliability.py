@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
+from support import TESTS
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, StoreUnavailableError
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.stores.sqlite import database as _database
@@ -26,7 +27,7 @@ from vespera_orchestrator.stores.sqlite.filesystem import kind_of_mount, network
 from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
-HERE = Path(__file__).parent
+KILLING = TESTS / "support" / "killing.py"
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def finish(process):
 def killing(tmp_path, *words):
     """Run the driver; return what it found."""
     done = subprocess.run(
-        [sys.executable, HERE / "killing.py", "--json", tmp_path / "told.json", *words],
+        [sys.executable, KILLING, "--json", tmp_path / "told.json", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -452,7 +453,7 @@ def old_store(folder):
     home = folder / ".task_orchestrator"
     home.mkdir(parents=True)
     db = sqlite3.connect(home / "orchestrator.db")
-    db.executescript((HERE / "stores" / "schema-1.sql").read_text("utf-8"))
+    db.executescript((TESTS / "stores" / "schema-1.sql").read_text("utf-8"))
     db.execute("PRAGMA journal_mode=WAL")
     db.close()
     return home / "orchestrator.db"

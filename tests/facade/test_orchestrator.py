@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import networkx as nx
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
+from support import ROOT
 from vespera_orchestrator.tasks import lifecycle
 
 
@@ -625,7 +625,7 @@ def test_unknown_store_addresses_are_refused(project):
 
 def test_the_state_diagram_is_made_from_the_rules():
     """The drawing in the documentation is the one that the rules give."""
-    page = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text("utf-8")
+    page = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
     assert f"```mermaid\n{lifecycle.state_diagram()}\n```" in page
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import dying
+from support import dying
 from vespera_orchestrator._model import Session, TaskDraft, new_id, utcnow
 from vespera_orchestrator.artifacts import Artifacts
 from vespera_orchestrator.artifacts.content.folder import FolderContent
@@ -707,7 +707,7 @@ def test_collecting_is_refused_where_somebody_else_may_rely_on_it(artifacts, sco
 SAVED_OR_NOT = """
 import sys
 from pathlib import Path
-from dying import CHANGING, killed_before
+from support.dying import CHANGING, killed_before
 import vespera_orchestrator as vespera
 
 folder = Path(sys.argv[1])

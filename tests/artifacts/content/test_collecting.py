@@ -9,7 +9,7 @@ from itertools import combinations
 import obstore
 import pytest
 
-from steered_objects import Actor, SteeredObjects
+from support.steered_objects import Actor, SteeredObjects
 from vespera_orchestrator.artifacts.content import object_store as objects
 from vespera_orchestrator.errors import CorruptContentError
 

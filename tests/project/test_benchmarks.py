@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-RUN = Path(__file__).parent.parent / "benchmarks" / "run.py"
+from support import ROOT
+
+RUN = ROOT / "benchmarks" / "run.py"
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

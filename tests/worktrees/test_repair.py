@@ -11,7 +11,7 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from git_project import files_of
+from support.git_project import files_of
 
 
 def make_old(path):

@@ -5,10 +5,10 @@ the chosen one kills the child, or has the call fail as a bad disk would. Then t
 `check` must be clean, everything that was acknowledged must be there, and the work must go on. No packages are needed, Linux on x86-64 or
 AArch64 is. A kill shows what a process death leaves behind; it does not show a missing fsync.
 
-    python tests/killing.py                          every call of every operation, as a table
-    python tests/killing.py --how eio --most 10      at most ten calls of each, with an I/O error instead of a kill
-    python tests/killing.py complete "plan a tree"   of these operations only
-    python tests/killing.py --page docs/reliability.md   and put the table there
+    python tests/support/killing.py                          every call of every operation, as a table
+    python tests/support/killing.py --how eio --most 10      at most ten calls of each, with an I/O error instead of a kill
+    python tests/support/killing.py complete "plan a tree"   of these operations only
+    python tests/support/killing.py --page docs/reliability.md   and put the table there
 """
 
 from __future__ import annotations

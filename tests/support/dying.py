@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+
+from support import TESTS
 
 CHANGING = ("open", "write", "fsync", "replace", "unlink", "utime", "makedirs", "close", "read")
 CALLS = (*CHANGING, "mkdir", "listdir", "scandir", "stat", "fstat")
@@ -17,7 +18,7 @@ CALLS = (*CHANGING, "mkdir", "listdir", "scandir", "stat", "fstat")
 
 def run(script, *arguments):
     """Run *script* with this module at hand; return the number it prints."""
-    places = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    places = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     ended = subprocess.run(
         [sys.executable, "-c", script, *arguments],

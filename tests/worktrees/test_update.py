@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_project import ODD, files_of
+from support import TESTS
+from support.git_project import ODD, files_of
 from vespera_orchestrator.errors import DirtyCheckoutError
 from vespera_orchestrator.worktrees import landing, tree_switch, update
 
@@ -409,7 +410,7 @@ def test_an_edit_at_every_step_is_kept(project, trees, monkeypatch, what, stride
 BUSY = """
 import select, sys
 sys.path.insert(0, sys.argv[1])
-from test_catching_up import ACTS, PLACES, Agent
+from worktrees.test_update import ACTS, PLACES, Agent
 agent = Agent(sys.argv[2], int(sys.argv[3]))
 print("begin", flush=True)
 while not select.select([sys.stdin], [], [], agent.choice.random() * 0.004)[0]:
@@ -423,7 +424,7 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
     """Catching up again and again while another process edits at random: each of its words is in the files or in a commit that is kept."""
     folder, written = Path(trees.create("work").path), 0
     for seed in range(4):
-        command = [sys.executable, "-c", BUSY, str(Path(__file__).parent), str(folder), str(seed)]
+        command = [sys.executable, "-c", BUSY, str(TESTS), str(folder), str(seed)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:

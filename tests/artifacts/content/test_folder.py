@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dying
 import vespera_orchestrator as vespera
+from support import dying
 from vespera_orchestrator.artifacts.content.folder import Collected, FolderContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
@@ -526,7 +526,7 @@ def test_collecting_beside_writers_for_long(tmp_path):
 STEPS = """
 import io, os, sys
 from pathlib import Path
-from dying import killed_before
+from support.dying import killed_before
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 
 folder, doing = Path(sys.argv[1]), sys.argv[2]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from git_project import Project
+from support.git_project import Project
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, WorktreeBusyError
 from vespera_orchestrator.worktrees import checkout
 

@@ -8,16 +8,20 @@ import string
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test_index import open_artifacts, titles
+from artifacts.search.test_index import open_artifacts, titles
+from support import TESTS
 from vespera_orchestrator.artifacts.search import embedders, index, table
 from vespera_orchestrator.artifacts.search.passages import WORD
 from vespera_orchestrator.artifacts.search.table import Wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # --- killed ---------------------------------------------------------------------
 
@@ -25,7 +29,7 @@ BUSY = """
 import random, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_index import open_artifacts
+from artifacts.search.test_index import open_artifacts
 from vespera_orchestrator.artifacts.search import index, table
 
 index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 7, 12, 0, 4
@@ -49,7 +53,7 @@ def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]
     command = [
         sys.executable,
         "-c",
-        BUSY.format(tests=str(Path(__file__).parent)),
+        BUSY.format(tests=str(TESTS)),
         str(project),
         str(run),
     ]
@@ -103,7 +107,7 @@ FILLING = """
 import os, random, resource, string, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_index import open_artifacts
+from artifacts.search.test_index import open_artifacts
 from vespera_orchestrator.errors import VesperaError
 
 artifacts = open_artifacts(Path(sys.argv[1]))
@@ -142,7 +146,7 @@ def small_folder(tmp_path):
 
 def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, small_folder):
     """Until nothing fits any more it works; then the error names the remedy, saving goes on, and with room everything is found."""
-    script = FILLING.format(tests=str(Path(__file__).parent))
+    script = FILLING.format(tests=str(TESTS))
     ended = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True
     )

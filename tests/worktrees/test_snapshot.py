@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from git_project import ODD, files_of
+from support.git_project import ODD, files_of
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import (
     InvalidInputError,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from git_project import ODD, Project, files_of, fingerprint
+from support import TESTS
+from support.git_project import ODD, Project, files_of, fingerprint
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
@@ -27,7 +28,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home.config import Config
 
-WORKER = Path(__file__).with_name("worktrees_worker.py")
+WORKER = TESTS / "support" / "worktrees_worker.py"
 
 
 # --- the way of a worktree ---------------------------------------------------

@@ -26,6 +26,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support import TESTS
 from vespera_orchestrator._model import Session, new_id, utcnow
 from vespera_orchestrator.artifacts import Artifacts
 from vespera_orchestrator.artifacts.content.folder import FolderContent
@@ -614,7 +615,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_index import open_artifacts
+from artifacts.search.test_index import open_artifacts
 from vespera_orchestrator.artifacts.search import index
 
 def die(*args, **kwargs):
@@ -659,7 +660,7 @@ def test_sigkill_at_any_moment_is_harmless(tmp_path, point):
         artifacts.catch_up()
     for i in range(12):
         artifacts.save(f"Note {i % 10}", f"ocelot number {i}")
-    script = KILLED.format(tests=str(Path(__file__).parent))
+    script = KILLED.format(tests=str(TESTS))
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path), point], check=False)
     assert ended.returncode == -signal.SIGKILL
     expected = {f"Note {i}" for i in range(10)} | (
@@ -717,7 +718,7 @@ FORKED = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_index import open_artifacts
+from artifacts.search.test_index import open_artifacts
 from vespera_orchestrator.errors import ArtifactIndexError
 
 artifacts = open_artifacts(Path(sys.argv[1]))
@@ -739,7 +740,7 @@ assert len(artifacts.search("fossa")) == 2
 
 def test_after_fork_there_is_a_clear_error(tmp_path):
     """A child forked after the index was used can save; searching names the remedy instead of crashing."""
-    script = FORKED.format(tests=str(Path(__file__).parent))
+    script = FORKED.format(tests=str(TESTS))
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
         check=True,

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from git_project import files_of
+from support import TESTS
+from support.git_project import files_of
 
-WORKER = Path(__file__).with_name("worktrees_worker.py")
+WORKER = TESTS / "support" / "worktrees_worker.py"
 ACTIONS = ("create", "snapshot", "merge", "remove")
 CHANGING = (
     "open,openat,creat,write,pwrite64,writev,ftruncate,truncate,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,"
