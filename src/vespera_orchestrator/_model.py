@@ -798,6 +798,36 @@ class TaskQuery:
 
 
 @attrs.frozen(kw_only=True)
+class ArtifactQuery:
+    """Which artifacts to return. Fields left at their default do not filter."""
+
+    session_id: str | None = None
+    task_ids: tuple[str, ...] | None = None
+    """Of any of these tasks; with an empty tuple there are none."""
+    kind: str | None = None
+    title: str | None = None
+    """Exactly this title."""
+    agent: str | None = None
+    """Saved by this agent."""
+    partial: bool | None = None
+    """Marked as partial, or not."""
+    tags: tuple[str, ...] = ()
+    """Having all of these tags."""
+    created_after: datetime | None = None
+    """At this time or later."""
+    created_before: datetime | None = None
+    """Before this time."""
+    digest: str | None = None
+    """With exactly these bytes."""
+    include_superseded: bool = False
+    """Older versions too."""
+    newest_first: bool = False
+    """The newest first, instead of the order in which they were saved."""
+    limit: int | None = None
+    """``None``: all."""
+
+
+@attrs.frozen(kw_only=True)
 class Situation:
     """A task and all that bears on whether it is ready, read in one transaction."""
 

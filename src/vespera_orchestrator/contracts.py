@@ -26,6 +26,7 @@ import attrs
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
+    ArtifactQuery,
     Attempt,
     Checkpoint,
     Claim,
@@ -48,7 +49,6 @@ from vespera_orchestrator._model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from pathlib import Path
 
     from vespera_orchestrator.errors import VesperaError
@@ -57,6 +57,7 @@ __all__ = [
     "TABLES",
     "Artifact",
     "ArtifactDraft",
+    "ArtifactQuery",
     "Attempt",
     "Checkpoint",
     "Claim",
@@ -363,40 +364,8 @@ class Store(Protocol):
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """Return the artifact, or ``None``."""
 
-    def artifacts(
-        self,
-        *,
-        session_id: str | None = None,
-        task_ids: Iterable[str] | None = None,
-        kind: str | None = None,
-        title: str | None = None,
-        include_superseded: bool = False,
-        limit: int | None = None,
-        newest_first: bool = False,
-        agent: str | None = None,
-        partial: bool | None = None,
-        tags: Iterable[str] = (),
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        digest: str | None = None,
-    ) -> list[Artifact]:
-        """Return artifacts that pass every test given, in the order they were saved unless *newest_first*.
-
-        Args:
-            session_id: Of this session.
-            task_ids: Of one of these tasks.
-            kind: Of this kind.
-            title: Under exactly this title.
-            include_superseded: Also older versions.
-            limit: Most artifacts to return; ``None`` for all.
-            newest_first: The newest first.
-            agent: Saved by this agent.
-            partial: Marked as partial, or not.
-            tags: Having all of these tags.
-            created_after: At this time or later.
-            created_before: Before this time.
-            digest: With exactly these bytes.
-        """
+    def artifacts(self, query: ArtifactQuery) -> list[Artifact]:
+        """Return the artifacts that *query* describes."""
 
     def content_digests(self) -> set[str]:
         """Return the digest of every content that any record refers to, older versions and documents included, as of one moment.
@@ -543,8 +512,8 @@ class Ledger(Protocol):
     def remove(self, table: str, keys: Iterable[Mapping[str, JsonValue]]) -> None:
         """Remove the rows that have all of one of *keys*."""
 
-    def mend(self) -> None:
-        """Make anew whatever the database derives by itself, such as its indexes."""
+    def rebuild_indexes(self) -> None:
+        """Rebuild whatever the database derives by itself, such as its indexes."""
 
 
 @attrs.frozen

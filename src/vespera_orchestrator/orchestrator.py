@@ -15,6 +15,7 @@ import attrs
 
 from vespera_orchestrator._model import (
     Artifact,
+    ArtifactQuery,
     Claim,
     Dependency,
     Ending,
@@ -394,13 +395,13 @@ class Orchestrator:
         if task is None:
             return tuple(
                 self._store.artifacts(
-                    session_id=self._scope.session_id(), newest_first=True, limit=50
+                    ArtifactQuery(session_id=self._scope.session_id(), newest_first=True, limit=50)
                 )
             )
         from vespera_orchestrator.artifacts.context import upstream
 
         order = list(upstream(self._store, task))
-        found = self._store.artifacts(task_ids=order)
+        found = self._store.artifacts(ArtifactQuery(task_ids=tuple(order)))
         place = {task_id: number for number, task_id in enumerate(order)}
         return tuple(
             sorted(
@@ -844,7 +845,7 @@ class Orchestrator:
         if task is None:
             return None
         found = self._store.artifacts(
-            task_ids=[task.id], kind="synthesis", newest_first=True, limit=1
+            ArtifactQuery(task_ids=(task.id,), kind="synthesis", newest_first=True, limit=1)
         )
         return found[0].id if found and found[0].created_at >= task.updated_at else None
 
@@ -1118,7 +1119,7 @@ class Orchestrator:
             raise TransitionError(
                 parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy
             )
-        found = self._store.artifacts(task_ids=[child.id for child in children])
+        found = self._store.artifacts(ArtifactQuery(task_ids=tuple(child.id for child in children)))
         done = {child.id for child in children if child.status is TaskStatus.COMPLETED}
         found = [
             artifact

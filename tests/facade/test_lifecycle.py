@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from vespera_orchestrator._model import CauseKind, Dependency, TaskQuery, TaskStatus
+from vespera_orchestrator._model import ArtifactQuery, CauseKind, Dependency, TaskQuery, TaskStatus
 from vespera_orchestrator.errors import (
     AliasTakenError,
     ConditionError,
@@ -441,7 +441,7 @@ def test_next_action_complete(orch):
         {"n": [1]},
         orch._clock(),
     )
-    (artifact,) = orch._store.artifacts(task_ids=[task.id])
+    (artifact,) = orch._store.artifacts(ArtifactQuery(task_ids=(task.id,)))
     assert (orch.artifacts.read(artifact), artifact.kind, artifact.attempt, artifact.partial) == (
         b"# All of it\n",
         "report",
@@ -456,10 +456,11 @@ def test_next_action_continue(orch):
     work = orch.execute_task("build")
     task = work.complete(summary="half", detailed_work="half", next_action="continue")
     assert (task.status, task.summary, task.attempts) == ("in_progress", "half", 1)
-    assert len(orch._store.artifacts(task_ids=[task.id])) == 1
+    assert len(orch._store.artifacts(ArtifactQuery(task_ids=(task.id,)))) == 1
     assert work.complete(summary="whole", detailed_work="whole").status is TaskStatus.COMPLETED
     assert [
-        a.version for a in orch._store.artifacts(task_ids=[task.id], include_superseded=True)
+        a.version
+        for a in orch._store.artifacts(ArtifactQuery(task_ids=(task.id,), include_superseded=True))
     ] == [1, 2]
 
 
@@ -479,7 +480,7 @@ def test_next_action_needs_revision(orch):
         "build", summary="names are unclear", detailed_work="draft", next_action="needs_revision"
     )
     assert (task.status, task.reason, task.is_ready) == ("pending", "names are unclear", True)
-    assert orch._store.artifacts(task_ids=[task.id])[0].partial
+    assert orch._store.artifacts(ArtifactQuery(task_ids=(task.id,)))[0].partial
     assert str(orch.why("build")) == "build is ready; it was given back with: names are unclear"
     assert str(orch.next_step()).startswith(
         "Start 'Build'. It was given back with: names are unclear.  →"
@@ -688,7 +689,7 @@ def test_an_exception_in_the_block_blocks_the_task_and_propagates(orch):
         raise ZeroDivisionError("by nothing")
     task = orch.get_task("build")
     assert (task.status, task.reason) == ("blocked", "ZeroDivisionError: by nothing")
-    (report,) = orch._store.artifacts(task_ids=[task.id], kind="failure")
+    (report,) = orch._store.artifacts(ArtifactQuery(task_ids=(task.id,), kind="failure"))
     assert b"Traceback" in orch.artifacts.read(report)
     assert b'"n":1' in orch.artifacts.read(report)
 
@@ -764,7 +765,7 @@ def test_cancelling_takes_the_subtree_along(orch):
         "after": "skipped",
     }
     assert orch.get_task("g").reason == "no money"
-    assert len(orch._store.artifacts(task_ids=[work.task.id])) == 1
+    assert len(orch._store.artifacts(ArtifactQuery(task_ids=(work.task.id,)))) == 1
     seq = orch._store.last_seq()
     assert orch.cancel_task("p").reason == "no money"
     assert orch._store.last_seq() == seq
@@ -949,7 +950,7 @@ def test_deleting_for_good(orch):
     orch.plan_task("A")
     orch.plan_task("B", dependencies=["a"])
     done(orch, "a")
-    (artifact,) = orch._store.artifacts()
+    (artifact,) = orch._store.artifacts(ArtifactQuery())
     with pytest.raises(TransitionError, match="b depend on it or are below it"):
         orch.delete_task("a", hard=True)
     orch.cancel_task("b")

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from vespera_orchestrator._model import (
+    ArtifactQuery,
     Dependency,
     Session,
     TaskDraft,
@@ -115,7 +116,7 @@ def verify(store, session_id):
     )
     assert sorted(e.task_id for e in events if e.kind == "task_planned") == sorted(tasks)
     assert len([event for event in events if event.kind == "artifact_saved"]) == len(
-        store.artifacts(include_superseded=True)
+        store.artifacts(ArtifactQuery(include_superseded=True))
     )
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from vespera_orchestrator._model import (
     ArtifactDraft,
+    ArtifactQuery,
     Dependency,
     Ending,
     NextAction,
@@ -421,7 +422,7 @@ def test_a_connection_that_is_cut_in_the_middle_writes_nothing(store, session_id
         )
     assert caught.value.retryable
     assert (store.last_seq(), store.find_task(claim.task.id, None)) == before
-    assert store.artifacts() == []
+    assert store.artifacts(ArtifactQuery()) == []
     assert store.finish(claim.task.id, 1, DONE, agent="ada").task.status is TaskStatus.COMPLETED
 
 

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vespera_orchestrator._model import (
+    ArtifactQuery,
     Dependency,
     Session,
     TaskDraft,
@@ -335,7 +336,7 @@ while True:
     }
     assert len(acknowledged) >= 120
     assert set(acknowledged) <= set(completed)
-    brought = {artifact.task_id for artifact in store.artifacts()}
+    brought = {artifact.task_id for artifact in store.artifacts(ArtifactQuery())}
     told = {event.task_id for event in store.events(kinds=("task_completed",), limit=None)}
     assert set(completed) == brought == told
     everything = store.tasks(TaskQuery(limit=None))

@@ -11,11 +11,18 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator._model import Artifact, ArtifactDraft, Session, Task, utcnow
+from vespera_orchestrator._model import (
+    Artifact,
+    ArtifactDraft,
+    ArtifactQuery,
+    Session,
+    Task,
+    utcnow,
+)
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.artifacts import browsing
 from vespera_orchestrator.artifacts import context as choosing
@@ -343,11 +350,13 @@ class Artifacts:
         """Return the newest artifact under exactly this title, or ``None``. *task* and *session* as for `list`."""
         owner = self._scope.task(task) if task is not None else None
         found = self._scope.store.artifacts(
-            session_id=self._session(session, owner),
-            task_ids=None if owner is None else [owner.id],
-            title=_clean(title),
-            newest_first=True,
-            limit=1,
+            ArtifactQuery(
+                session_id=self._session(session, owner),
+                task_ids=None if owner is None else (owner.id,),
+                title=_clean(title),
+                newest_first=True,
+                limit=1,
+            )
         )
         return found[0] if found else None
 
@@ -437,35 +446,33 @@ class Artifacts:
             limit: Most artifacts to return.
         """
         owner = self._scope.task(task) if task is not None else None
-        more: dict[
-            str, Any
-        ] = {  # only what is asked for: a store of somebody's own may know fewer tests
-            "title": None if title is None else _clean(title),
-            "agent": agent,
-            "partial": partial,
-            "tags": _tags(tags) or None,
-            "created_after": plans.moment("created_after", created_after),
-            "created_before": plans.moment("created_before", created_before),
-        }
-        found = self._scope.store.artifacts(
+        query = ArtifactQuery(
             session_id=self._session(session, owner),
-            task_ids=None if owner is None else [owner.id],
+            task_ids=None if owner is None else (owner.id,),
             kind=kind,
+            title=None if title is None else _clean(title),
+            tags=tuple(_tags(tags)),
+            agent=agent,
+            partial=partial,
+            created_after=plans.moment("created_after", created_after),
+            created_before=plans.moment("created_before", created_before),
             include_superseded=include_superseded,
             limit=plans.at_least(0, limit, "limit"),
             newest_first=True,
-            **{name: value for name, value in more.items() if value is not None},
         )
+        found = self._scope.store.artifacts(query)
         return ArtifactList(found)
 
     def versions(self, artifact: str | Artifact) -> ArtifactList:
         """Return every version of the artifact, the first first. Any version of it will do as the argument."""
         record = self.get(artifact)
         found = self._scope.store.artifacts(
-            session_id=record.session_id,
-            task_ids=None if record.task_id is None else [record.task_id],
-            title=record.title,
-            include_superseded=True,
+            ArtifactQuery(
+                session_id=record.session_id,
+                task_ids=None if record.task_id is None else (record.task_id,),
+                title=record.title,
+                include_superseded=True,
+            )
         )
         of_it = [
             other
@@ -548,9 +555,11 @@ class Artifacts:
         """
         store, owner = self._scope.store, self._scope.task(task) if task is not None else None
         found = store.artifacts(
-            session_id=self._session(session, owner),
-            task_ids=None if owner is None else [owner.id],
-            include_superseded=include_superseded,
+            ArtifactQuery(
+                session_id=self._session(session, owner),
+                task_ids=None if owner is None else (owner.id,),
+                include_superseded=include_superseded,
+            )
         )
         sessions = {
             session_id: store.find_session(session_id)
@@ -599,7 +608,7 @@ class Artifacts:
 
     def _damage(self, digest: str, problem: str) -> Damage:
         store = self._scope.store
-        artifacts = store.artifacts(digest=digest, include_superseded=True)
+        artifacts = store.artifacts(ArtifactQuery(digest=digest, include_superseded=True))
         documents = [
             f"{version.path} v{version.version}"
             for latest in store.document_versions()
@@ -802,7 +811,11 @@ class Artifacts:
             store, owner, None if session_id is None else store.find_session(session_id)
         )
         ranked = self._bearing_on(_clean(query[:_QUERY_CHARACTERS]), around)
-        given = store.artifacts(task_ids=list(around.dependencies)) if around.dependencies else []
+        given = (
+            store.artifacts(ArtifactQuery(task_ids=tuple(around.dependencies)))
+            if around.dependencies
+            else []
+        )
         given = sorted(given, key=lambda artifact: around.dependencies[str(artifact.task_id)])[
             :_MOST_DEPENDED_ON
         ]

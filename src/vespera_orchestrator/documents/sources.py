@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
-from vespera_orchestrator._model import TaskQuery, TaskStatus
+from vespera_orchestrator._model import ArtifactQuery, TaskQuery, TaskStatus
 from vespera_orchestrator.documents.markdown import code, fences, inline, parts, plain, quote
 from vespera_orchestrator.errors import StoreError
 
@@ -309,7 +309,7 @@ def gather(store: Store, kind: ProjectType, reader: Reader, *, linked: bool) -> 
         tasks += completed
         saved += [
             a
-            for a in store.artifacts(session_id=session.id)
+            for a in store.artifacts(ArtifactQuery(session_id=session.id))
             if not a.partial and (a.task_id is None or a.task_id in ids)
         ]
     tasks.sort(key=lambda task: task.ended_at or task.updated_at)

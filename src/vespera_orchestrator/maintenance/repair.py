@@ -61,7 +61,7 @@ def _fix(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
     now = dump_time(orch._clock()) or 0
     with orch._store.ledger(write=True) as ledger:
         if any(True for _ in ledger.problems()):
-            ledger.mend()
+            ledger.rebuild_indexes()
             done.append("Made the database's indexes anew.")
         for _ in range(_ROUNDS):
             found = [finding for finding in Rows(ledger, now, progress).findings() if finding.fixes]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.stores.sql.address import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,14 +58,6 @@ def open_store(
     raise InvalidInputError(
         "store", f"{masked(address)!r} is no address of a store; known are {known}"
     )
-
-
-def masked(address: str) -> str:
-    """Put three stars in the place of every password in *address*, however it is given."""
-    address = re.sub(
-        r"(//[^:@/?#]*):.*@", r"\1:***@", address, count=1
-    )  # as far as it can reach: rather too much than too little
-    return re.sub(r"(?i)((?:ssl)?password\s*=\s*)[^&\s]*", r"\1***", address)
 
 
 def _durability(said: str | None) -> Durability:

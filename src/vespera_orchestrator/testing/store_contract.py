@@ -11,6 +11,7 @@ import pytest
 
 from vespera_orchestrator._model import (
     ArtifactDraft,
+    ArtifactQuery,
     CauseKind,
     Dependency,
     DocumentVersion,
@@ -98,7 +99,7 @@ def whole(store) -> dict[str, Any]:
         "tasks": tasks,
         "attempts": [store.attempts(task.id) for task in tasks],
         "checkpoints": [store.last_checkpoint(task.id) for task in tasks],
-        "artifacts": store.artifacts(include_superseded=True),
+        "artifacts": store.artifacts(ArtifactQuery(include_superseded=True)),
         "worktrees": store.worktrees(include_removed=True),
         "documents": store.document_versions(),
         "events": store.events(limit=None),
@@ -871,7 +872,7 @@ class StoreContract:
             "sum",
         )
         assert (done.task.ended_at, done.recovery, done.repeated) == (clock.now, None, False)
-        assert done.artifacts == tuple(store.artifacts())
+        assert done.artifacts == tuple(store.artifacts(ArtifactQuery()))
         assert (done.artifacts[0].task_id, done.artifacts[0].attempt, done.artifacts[0].agent) == (
             a.id,
             claim.attempt.number,
@@ -1127,7 +1128,7 @@ class StoreContract:
         store.finish(c.id, None, completed(), agent="ada", artifacts=[artifact()])
         assert store.delete(c.id, hard=True).alias == "c"
         assert (store.find_task(c.id, None), store.attempts(c.id)) == (None, [])
-        assert [kept.task_id for kept in store.artifacts()] == [a.id, c.id]
+        assert [kept.task_id for kept in store.artifacts(ArtifactQuery())] == [a.id, c.id]
         assert kinds(store)[-1] == "task_deleted"
         assert store.find_task(b.id, None).blockers == 0
 
@@ -1234,18 +1235,18 @@ class StoreContract:
         elsewhere = store.save_artifact(
             started(store), artifact(), task_id=None, attempt=None, agent=None
         )
-        assert store.artifacts(session_id=session_id) == [new, third, loose]
-        assert store.artifacts(session_id=session_id, include_superseded=True) == [
+        assert store.artifacts(ArtifactQuery(session_id=session_id)) == [new, third, loose]
+        assert store.artifacts(ArtifactQuery(session_id=session_id, include_superseded=True)) == [
             old,
             new,
             third,
             loose,
         ]
-        assert store.artifacts(task_ids=[a.id, b.id]) == [new, third]
-        assert store.artifacts(task_ids=[]) == []
-        assert store.artifacts(kind="synthesis") == [third]
-        assert store.artifacts(title="T", session_id=session_id) == [new, loose]
-        assert store.artifacts(limit=2, newest_first=True) == [elsewhere, loose]
+        assert store.artifacts(ArtifactQuery(task_ids=(a.id, b.id))) == [new, third]
+        assert store.artifacts(ArtifactQuery(task_ids=())) == []
+        assert store.artifacts(ArtifactQuery(kind="synthesis")) == [third]
+        assert store.artifacts(ArtifactQuery(title="T", session_id=session_id)) == [new, loose]
+        assert store.artifacts(ArtifactQuery(limit=2, newest_first=True)) == [elsewhere, loose]
         assert (store.count_artifacts(session_id), store.find_artifact("a_missing")) == (3, None)
 
     def test_artifacts_are_chosen_by_what_describes_them(self, store, session_id, clock):
@@ -1257,20 +1258,20 @@ class StoreContract:
         clock.advance(1)
         two = save("two", "2", "bob", tags=("a", "lists", 'back\\slash"'), partial=True)
         assert (
-            store.artifacts(agent="ada")
-            == store.artifacts(partial=False)
-            == store.artifacts(digest=one.digest)
+            store.artifacts(ArtifactQuery(agent="ada"))
+            == store.artifacts(ArtifactQuery(partial=False))
+            == store.artifacts(ArtifactQuery(digest=one.digest))
             == [one]
         )
-        assert store.artifacts(tags=["a"]) == [one, two]
+        assert store.artifacts(ArtifactQuery(tags=("a",))) == [one, two]
         for tag in one.tags[1:]:
-            assert store.artifacts(tags=["a", tag]) == [one]
-        assert store.artifacts(tags=two.tags) == [two]
+            assert store.artifacts(ArtifactQuery(tags=("a", tag))) == [one]
+        assert store.artifacts(ArtifactQuery(tags=two.tags)) == [two]
         for part in ("tag", " here", "list", "odd", '"', "slash", ""):
-            assert store.artifacts(tags=[part]) == [], part
-        assert store.artifacts(created_after=two.created_at) == [two]
-        assert store.artifacts(created_before=two.created_at) == [one]
-        assert store.artifacts(tags=["a"], agent="ada", partial=True) == []
+            assert store.artifacts(ArtifactQuery(tags=(part,))) == [], part
+        assert store.artifacts(ArtifactQuery(created_after=two.created_at)) == [two]
+        assert store.artifacts(ArtifactQuery(created_before=two.created_at)) == [one]
+        assert store.artifacts(ArtifactQuery(tags=("a",), agent="ada", partial=True)) == []
 
     def test_every_content_that_is_referred_to_is_named(self, store, session_id, clock):
         """Older versions and documents included: what is missing here would be thrown away as garbage."""
@@ -1376,7 +1377,7 @@ class StoreContract:
         assert store.find_task(task.id, None) == task
         assert store.last_seq() == event["seq"]
         with store.ledger(write=True) as ledger:
-            ledger.mend()
+            ledger.rebuild_indexes()
             ledger.change("tasks", {"id": task.id}, {"title": "other"})
             ledger.remove("events", [{"seq": event["seq"]}])
             ledger.put("events", [event | {"seq": event["seq"] + 10}])
@@ -1610,7 +1611,10 @@ class StoreContract:
                 )
             )
             assert sorted(one.repeated for one in said) == [False, True]
-            assert len(store.artifacts(task_ids=[task.id], include_superseded=True)) == 1
+            assert (
+                len(store.artifacts(ArtifactQuery(task_ids=(task.id,), include_superseded=True)))
+                == 1
+            )
         for _ in range(5):
             task, after = store.plan(
                 session_id,

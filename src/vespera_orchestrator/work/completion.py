@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import Ending, NextAction, Task, TaskStatus, new_id
+from vespera_orchestrator._model import ArtifactQuery, Ending, NextAction, Task, TaskStatus, new_id
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     GitFailedError,
@@ -188,7 +188,9 @@ class Handover:
             else str(detailed_work).encode("utf-8", "surrogatepass")
         )
         digest = hashlib.sha256(text).hexdigest()
-        found = self._orch._store.artifacts(task_ids=[now.id], include_superseded=True)
+        found = self._orch._store.artifacts(
+            ArtifactQuery(task_ids=(now.id,), include_superseded=True)
+        )
         return (
             now
             if any(
@@ -288,7 +290,7 @@ class Handover:
         """Give each draft the id under which it will be found, so that the commit's message can name it."""
         now = self._orch._scope.task(holder.task)
         saved = (
-            self._orch._store.artifacts(task_ids=[now.id])
+            self._orch._store.artifacts(ArtifactQuery(task_ids=(now.id,)))
             if now.status is TaskStatus.IN_PROGRESS
             else []
         )
@@ -440,7 +442,8 @@ class Handover:
         from vespera_orchestrator.worktrees.engine import landing_message
 
         ids = [str(draft.id) for draft in drafts] or [
-            artifact.id for artifact in self._orch._store.artifacts(task_ids=[holder.task.id])
+            artifact.id
+            for artifact in self._orch._store.artifacts(ArtifactQuery(task_ids=(holder.task.id,)))
         ]
         return landing_message(holder.task, ending.summary, ids)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
-from vespera_orchestrator._model import Task, TaskQuery, TaskStatus, Worktree, utcnow
+from vespera_orchestrator._model import ArtifactQuery, Task, TaskQuery, TaskStatus, Worktree, utcnow
 from vespera_orchestrator.errors import (
     GitFailedError,
     InvalidInputError,
@@ -875,7 +875,10 @@ class Worktrees:
         return landing_message(
             task,
             task.summary,
-            [artifact.id for artifact in self._scope.store.artifacts(task_ids=[task.id])],
+            [
+                artifact.id
+                for artifact in self._scope.store.artifacts(ArtifactQuery(task_ids=(task.id,)))
+            ],
         )
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator.artifacts.search import embedders, passages, ranking
 from vespera_orchestrator.artifacts.search.table import Size, Table, Wanted, refuse_after_fork, row
 from vespera_orchestrator.errors import (
@@ -338,7 +339,7 @@ class ArtifactIndex:
         }
         known = {
             artifact.id: artifact
-            for artifact in self._scope.store.artifacts(include_superseded=True)
+            for artifact in self._scope.store.artifacts(ArtifactQuery(include_superseded=True))
             if artifact.id not in later
         }
         superseding = {

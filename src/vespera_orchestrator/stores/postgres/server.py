@@ -25,9 +25,9 @@ from vespera_orchestrator.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from vespera_orchestrator.stores import masked
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 from vespera_orchestrator.stores.sql import planning
+from vespera_orchestrator.stores.sql.address import masked
 
 try:
     import psycopg

@@ -129,8 +129,8 @@ class SQLiteLedger(Rows):
         with self._database.translated():  # here and not at the end of the block: whoever reads may want to go on with the next table
             return super()._read(sql, *values)
 
-    def mend(self) -> None:
-        """See `contracts.Ledger.mend`."""
+    def rebuild_indexes(self) -> None:
+        """See `contracts.Ledger.rebuild_indexes`."""
         self._db.execute("REINDEX")
 
 
@@ -191,5 +191,5 @@ class PostgresLedger(Rows):
                 ),
             )
 
-    def mend(self) -> None:
-        """See `contracts.Ledger.mend`."""
+    def rebuild_indexes(self) -> None:
+        """See `contracts.Ledger.rebuild_indexes`."""

@@ -46,10 +46,10 @@ from vespera_orchestrator.tasks import lifecycle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from vespera_orchestrator._model import (
         ArtifactDraft,
+        ArtifactQuery,
         DocumentVersion,
         Event,
         JsonValue,
@@ -1393,58 +1393,35 @@ class Operations:
             ).fetchone()
             return None if row is None else _sql.read_artifact(row)
 
-    def artifacts(
-        self,
-        *,
-        session_id: str | None = None,
-        task_ids: Iterable[str] | None = None,
-        kind: str | None = None,
-        title: str | None = None,
-        include_superseded: bool = False,
-        limit: int | None = None,
-        newest_first: bool = False,
-        agent: str | None = None,
-        partial: bool | None = None,
-        tags: Iterable[str] = (),
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        digest: str | None = None,
-    ) -> list[Artifact]:
+    def artifacts(self, query: ArtifactQuery) -> list[Artifact]:
         """See `contracts.Store.artifacts`."""
         # Within a stored list only the strings' own ends are quotes without a backslash: a comma and a quote begin an item.
         tests: list[tuple[str, Any]] = [
-            ("instr(',' || substr(tags, 2), ?) > 0", f",{dump_json(tag, 'tags')}") for tag in tags
+            ("instr(',' || substr(tags, 2), ?) > 0", f",{dump_json(tag, 'tags')}")
+            for tag in query.tags
         ]
-        given = {
-            "agent = ?": agent,
-            "partial = ?": None if partial is None else int(partial),
-            "created_at >= ?": dump_time(created_after),
-            "created_at < ?": dump_time(created_before),
-            "digest = ?": digest,
+        among = None if query.task_ids is None else json.dumps(query.task_ids)
+        equal = {
+            "agent = ?": query.agent,
+            "partial = ?": query.partial,
+            "created_at >= ?": dump_time(query.created_after),
+            "created_at < ?": dump_time(query.created_before),
+            "digest = ?": query.digest,
+            "session_id = ?": query.session_id,
+            "task_id IN (SELECT value FROM json_each(?))": among,
+            "kind = ?": query.kind,
+            "title = ?": query.title,
         }
-        tests += [(test, value) for test, value in given.items() if value is not None]
-        if session_id is not None:
-            tests.append(("session_id = ?", session_id))
-        if task_ids is not None:
-            tests.append(
-                ("task_id IN (SELECT value FROM json_each(?))", json.dumps(list(task_ids)))
-            )
-        if kind is not None:
-            tests.append(("kind = ?", kind))
-        if title is not None:
-            tests.append(("title = ?", title))
-        where = (
-            " AND ".join(
-                [*(test for test, _ in tests), *([] if include_superseded else ["superseded = 0"])]
-            )
-            or "TRUE"
-        )
-        order = "DESC" if newest_first else "ASC"
+        tests += [(test, value) for test, value in equal.items() if value is not None]
+        conditions = [test for test, _ in tests]
+        if not query.include_superseded:
+            conditions.append("superseded = 0")
+        where = " AND ".join(conditions) or "TRUE"
+        order = "DESC" if query.newest_first else "ASC"
+        limit = _sql.ALL if query.limit is None else query.limit
         sql = f"SELECT {_sql.ARTIFACT} FROM artifacts WHERE {where} ORDER BY seq {order} LIMIT ?"
         with self._looking() as db:
-            rows = db.execute(
-                sql, (*(value for _, value in tests), _sql.ALL if limit is None else limit)
-            )
+            rows = db.execute(sql, (*(value for _, value in tests), limit))
             return [_sql.read_artifact(row) for row in rows]
 
     def content_digests(self) -> set[str]:
