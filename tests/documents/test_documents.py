@@ -653,8 +653,9 @@ def test_a_file_without_markers_is_left_alone(make):
     assert "docs/changelog.md is your own" in str(report)
     assert project.text("changelog.md") == "my own\n"
     assert project.documents.versions(CHANGELOG) == []
-    (found,) = project.documents.check()
-    assert f"{begin_marker('changelog')}\n{end_marker('changelog')}" in found
+    (finding,) = project.documents.check()
+    assert finding.subject == CHANGELOG
+    assert f"{begin_marker('changelog')}\n{end_marker('changelog')}" in finding.remedy
     assert done.task.id not in project.text("architecture.md"), (
         "no link into a document that has no such place"
     )
@@ -673,8 +674,9 @@ def test_an_edit_inside_a_section_is_kept_as_a_version(make):
     project.documents.update()
     edited = project.text("changelog.md").replace("**Work**", "**Work, done by Ada**")
     project.path("changelog.md").write_text(edited)
-    (found,) = project.documents.check()
-    assert "edited inside section 'changelog'" in found
+    (finding,) = project.documents.check()
+    assert finding.subject == CHANGELOG
+    assert "edited inside section 'changelog'" in finding.sentence
     report = project.documents.update()
     assert [version.path for version in report.kept] == [CHANGELOG]
     assert f"your edit inside a section is kept as version {report.kept[0].version}" in str(report)

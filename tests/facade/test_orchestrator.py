@@ -335,7 +335,7 @@ def test_documents_follow_and_never_fail_the_work(project, caplog):
             == "completed"
         )
         assert "changelog.md" in caplog.text
-        assert any("changelog.md" in finding for finding in orch.documents.check())
+        assert any("changelog.md" in str(finding) for finding in orch.documents.check())
         assert orch.catch_up()["index"] == 2
 
 

@@ -19,7 +19,10 @@ from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
     ArtifactQuery,
+    Finding,
+    FindingKind,
     Session,
+    Severity,
     Task,
     utcnow,
 )
@@ -934,15 +937,23 @@ class Artifacts:
         """
         return self._index.status()
 
-    def verify_index(self) -> builtins.list[str]:
-        """Compare the search index with the artifacts; one sentence for each difference, none when all is well.
+    def verify_index(self) -> builtins.list[Finding]:
+        """Compare the search index with the artifacts; one finding for each difference.
 
-        What was saved since it was last brought up to date is no difference. `verify` checks the bytes themselves.
+        What was saved since the index was last brought up to date does not count. `verify` checks
+        the bytes themselves.
         """
         try:
             return self._index.verify()
         except ArtifactIndexError as exc:
-            return [str(exc)]
+            finding = Finding(
+                severity=Severity.WARNING,
+                kind=FindingKind.INDEX,
+                subject="index",
+                sentence=f"search index: cannot {exc.doing}: {exc.reason}",
+                remedy=exc.remedy,
+            )
+            return [finding]
 
     def rebuild_index(self) -> int:
         """Make the search index anew from the artifacts. Until it is complete the old one is searched. Returns how many were taken in.

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from vespera_orchestrator._model import DocumentVersion, TaskStatus, utcnow
+from vespera_orchestrator._model import (
+    DocumentVersion,
+    Finding,
+    FindingKind,
+    Severity,
+    TaskStatus,
+    utcnow,
+)
 from vespera_orchestrator.documents.rendering import Renderer, template_files
 from vespera_orchestrator.documents.sections import (
     MarkerError,
@@ -252,11 +259,14 @@ class Documents:
 
     # --- looking ----------------------------------------------------------------
 
-    def check(self, *, session: str | Session | None = None) -> list[str]:
-        """Say what is out of date, edited inside a section, without markers, or damaged. Changes nothing.
+    def check(self, *, session: str | Session | None = None) -> list[Finding]:
+        """Find what is out of date, edited inside a section, without markers, or damaged.
+
+        Changes nothing.
 
         Returns:
-            A sentence for each thing, with what helps; empty when all documents are up to date, or none are kept.
+            A finding for each thing, each about one document; empty when all documents are up to
+            date, or the project keeps none.
 
         Raises:
             SessionNotFoundError: No session is active, or there is none with this id.
@@ -265,26 +275,25 @@ class Documents:
         if isinstance(kind, str):
             return []
         examined, notes = self._examine(kind)
-        return [sentence for one in examined for sentence in self._findings(one)] + list(notes)
+        findings = [finding for one in examined for finding in self._findings(one)]
+        findings += [_finding(FOLDER, note) for note in notes]
+        return findings
 
-    def _findings(self, one: _Examined) -> list[str]:
+    def _findings(self, one: _Examined) -> list[Finding]:
         if one.error is not None:
-            return [str(one.error)]
+            return [_finding(one.path, str(one.error))]
         if one.bytes is None:
-            return [f"{one.path} does not exist; orch.documents.update() makes it"]
+            return [_finding(one.path, f"{one.path} does not exist", remedy=_UPDATE)]
         if one.missing:
-            return [_own(one.path, one.missing)]
-        found = list(one.notes)
+            return [_unmarked(one.path, one.missing)]
+        findings = [_finding(one.path, note) for note in one.notes]
         if one.edited:
-            found.append(
-                f"{one.path}: somebody edited inside {_named(one.edited)}; the next update keeps that text as a version and replaces it. "
-                "What should stay belongs outside of the marker lines"
-            )
+            sentence = f"{one.path}: somebody edited inside {_named(one.edited)}"
+            findings.append(_finding(one.path, sentence, remedy=_KEEP_EDITS_OUTSIDE))
         if one.stale:
-            found.append(
-                f"{one.path}: {_named(one.stale)} can be brought up to date; orch.documents.update() does it"
-            )
-        return found
+            sentence = f"{one.path}: {_named(one.stale)} can be brought up to date"
+            findings.append(_finding(one.path, sentence, remedy=_UPDATE))
+        return findings
 
     def _examine(self, kind: ProjectType) -> tuple[list[_Examined], tuple[str, ...]]:
         paths = {f"{FOLDER}/{name}": name for name in kind.documents}
@@ -657,6 +666,27 @@ def _numbers(versions: list[DocumentVersion]) -> str:
     )
 
 
-def _own(path: str, missing: tuple[str, ...]) -> str:
-    lines = "\n".join(f"{begin_marker(name)}\n{end_marker(name)}" for name in missing)
-    return f"{path} is your own, without our markers, and is left as it is. For parts that keep themselves up to date, add:\n{lines}"
+_UPDATE = "orch.documents.update() does it"
+_KEEP_EDITS_OUTSIDE = (
+    "the next update keeps that text as a version and replaces it; "
+    "move what should stay outside the marker lines"
+)
+
+
+def _finding(path: str, sentence: str, *, remedy: str = "") -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        kind=FindingKind.DOCUMENT,
+        subject=path,
+        sentence=sentence,
+        remedy=remedy,
+    )
+
+
+def _unmarked(path: str, sections: tuple[str, ...]) -> Finding:
+    markers = "\n".join(f"{begin_marker(name)}\n{end_marker(name)}" for name in sections)
+    return _finding(
+        path,
+        f"{path} is your own file, without our markers, and was left as it is",
+        remedy=f"for parts that keep themselves up to date, add:\n{markers}",
+    )

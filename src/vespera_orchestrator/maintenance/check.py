@@ -143,13 +143,7 @@ def _views(orch: Orchestrator) -> Iterator[Finding]:
             remedy="the next search brings it up",
         )
     try:
-        for sentence in orch.documents.check():
-            yield Finding(
-                severity=Severity.NOTE,
-                kind=FindingKind.DOCUMENT,
-                subject=sentence.split(" ", 1)[0].rstrip(":,;"),
-                sentence=sentence,
-            )
+        yield from orch.documents.check()
     except SessionNotFoundError:
         return
     except VesperaError as exc:

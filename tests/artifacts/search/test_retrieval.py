@@ -359,10 +359,10 @@ def test_verify_tells_what_the_index_lacks(home):
         None,
         0,
     )
-    problems = orch.artifacts.verify_index()
-    assert len(problems) == 2
-    assert all("rebuild_index()" in problem for problem in problems)
-    assert lost.id in problems[1]
+    findings = orch.artifacts.verify_index()
+    assert [finding.subject for finding in findings] == ["a_unknown", lost.id]
+    assert all("rebuild_index()" in finding.remedy for finding in findings)
+    assert lost.id in findings[1].sentence
 
 
 # --- ranking --------------------------------------------------------------------

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from vespera_orchestrator._model import ArtifactQuery
+from vespera_orchestrator._model import ArtifactQuery, Finding, FindingKind, Severity
 from vespera_orchestrator.artifacts.search import embedders, passages, ranking
 from vespera_orchestrator.artifacts.search.table import Size, Table, Wanted, refuse_after_fork, row
 from vespera_orchestrator.errors import (
@@ -323,55 +323,57 @@ class ArtifactIndex:
             else ""
         )
 
-    def verify(self) -> list[str]:
-        """Return a sentence for each way in which the index is not what the artifacts make it; none when there is no index yet.
+    def verify(self) -> list[Finding]:
+        """Compare the index with the artifacts; one finding for each difference.
 
-        Artifacts saved since it was last brought up to date are no mistake.
+        There is none while no index exists yet. Artifacts saved since the index was last brought
+        up to date do not count.
         """
         refuse_after_fork()
         state = self._state()
         if state is None:
             return []
-        found = self._table(state).artifact_ids()
-        later = {
-            str(event.data["artifact"])
-            for event in self._scope.store.events(state.cursor, kinds=_KINDS, limit=None)
-        }
-        known = {
-            artifact.id: artifact
-            for artifact in self._scope.store.artifacts(ArtifactQuery(include_superseded=True))
-            if artifact.id not in later
-        }
-        superseding = {
-            artifact.supersedes_id
-            for artifact in map(self._scope.store.find_artifact, later)
-            if artifact is not None
-        }
-        problems = [
-            f"passages of {name}, which there is no artifact of"
-            for name in found
-            if name not in known and name not in later
+        indexed = self._table(state).artifact_ids()
+        unread = self._saved_after(state.cursor)
+        findings = []
+        known = set(unread)
+        superseded_since = {a.supersedes_id for a in unread.values() if a is not None}
+        for artifact in self._scope.store.artifacts(ArtifactQuery(include_superseded=True)):
+            known.add(artifact.id)
+            if artifact.id in unread:
+                continue
+            problem = self._difference(artifact, indexed.get(artifact.id), superseded_since)
+            if problem:
+                findings.append(_difference_finding(artifact.id, problem))
+        strangers = [
+            _difference_finding(name, f"it has passages of {name}, but no such artifact exists")
+            for name in indexed
+            if name not in known
         ]
-        for artifact in known.values():
-            there = found.get(artifact.id)
-            if there is None and self._rows(artifact):
-                problems.append(f"no passage of artifact {artifact.id} {artifact.title!r}")
-            elif there is not None and there[0] != there[1]:
-                problems.append(
-                    f"{there[0]} of {there[1]} passages of artifact {artifact.id} {artifact.title!r}"
-                )
-            elif (
-                there is not None
-                and there[2] != artifact.superseded
-                and artifact.id not in superseding
-            ):
-                problems.append(
-                    f"artifact {artifact.id} {artifact.title!r} is superseded in one place and not in the other"
-                )
-        return [
-            f"search index: {problem}; orch.artifacts.rebuild_index() makes it anew"
-            for problem in problems
-        ]
+        return strangers + findings
+
+    def _saved_after(self, cursor: int) -> dict[str, Artifact | None]:
+        """Return what was saved after event *cursor*, by id; ``None`` for what is gone since."""
+        events = self._scope.store.events(cursor, kinds=_KINDS, limit=None)
+        names = [str(event.data["artifact"]) for event in events]
+        return {name: self._scope.store.find_artifact(name) for name in names}
+
+    def _difference(
+        self,
+        artifact: Artifact,
+        indexed: tuple[int, int, bool] | None,
+        superseded_since: set[str | None],
+    ) -> str:
+        """Say how the passages of *artifact* differ from what they should be; empty if not."""
+        name = f"artifact {artifact.id} {artifact.title!r}"
+        if indexed is None:
+            return f"it has no passage of {name}" if self._rows(artifact) else ""
+        passages_there, passages_due, superseded = indexed
+        if passages_there != passages_due:
+            return f"it has {passages_there} of {passages_due} passages of {name}"
+        if superseded != artifact.superseded and artifact.id not in superseded_since:
+            return f"it disagrees with the store on whether {name} is superseded"
+        return ""
 
     # vectors
 
@@ -701,6 +703,16 @@ def _tidied(table: Table, state: _State) -> _State:
     now = table.version
     return attrs.evolve(
         state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained
+    )
+
+
+def _difference_finding(artifact_id: str, problem: str) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        kind=FindingKind.INDEX,
+        subject=artifact_id,
+        sentence=f"search index: {problem}",
+        remedy="orch.artifacts.rebuild_index() builds it again",
     )
 
 
