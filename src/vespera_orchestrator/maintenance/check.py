@@ -15,7 +15,7 @@ from vespera_orchestrator.errors import (
     VesperaError,
 )
 from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport
-from vespera_orchestrator.maintenance.row_checks import Rows
+from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,16 +32,15 @@ def check(orch: Orchestrator, *, contents: bool, progress: Callable[[str], None]
     """See `Orchestrator.check`."""
     begun = time.monotonic()
     found: list[Finding] = []
-    rows: Rows | None = None
     with orch._store.ledger() as ledger:
         progress("the store's own files")
         damage = [_damage(line) for line in ledger.problems()]
-        rows = Rows(ledger, dump_time(orch._clock()) or 0, progress)
-        found += [*damage, *rows.findings()]
-    counts = dict(rows.counts)
+        facts = Facts(ledger=ledger, now=dump_time(orch._clock()) or 0, progress=progress)
+        found += [*damage, *check_rows(facts)]
+    counts = dict(facts.counts)
     if contents:
-        found += [*_contents(orch, rows.digests, progress), *_orphans(orch)]
-        counts["contents"] = len(rows.digests)
+        found += [*_contents(orch, facts.digests, progress), *_orphans(orch)]
+        counts["contents"] = len(facts.digests)
     if not damage:
         progress("worktrees and views")
         found += [*_worktrees(orch, counts.get("worktrees", 0)), *_views(orch), *_settings(orch)]

@@ -26,7 +26,7 @@ from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, 
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.maintenance.backup import contents_of
 from vespera_orchestrator.maintenance.reports import counted
-from vespera_orchestrator.maintenance.row_checks import Rows
+from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -368,7 +368,9 @@ def _look_over(ledger: Ledger, head: Mapping[str, Any], orch: Orchestrator) -> N
         )
     found = [
         f
-        for f in Rows(ledger, dump_time(orch._clock()) or 0, lambda _: None).findings()
+        for f in check_rows(
+            Facts(ledger=ledger, now=dump_time(orch._clock()) or 0, progress=lambda _: None)
+        )
         if f.severity is Severity.ERROR
     ]
     if found:

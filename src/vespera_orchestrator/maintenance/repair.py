@@ -10,7 +10,7 @@ from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.maintenance.backup import back_up
 from vespera_orchestrator.maintenance.check import check
 from vespera_orchestrator.maintenance.reports import CheckReport, RepairReport
-from vespera_orchestrator.maintenance.row_checks import Rows
+from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,11 @@ def _fix(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
             ledger.rebuild_indexes()
             done.append("Made the database's indexes anew.")
         for _ in range(_ROUNDS):
-            found = [finding for finding in Rows(ledger, now, progress).findings() if finding.fixes]
+            found = [
+                finding
+                for finding in check_rows(Facts(ledger=ledger, now=now, progress=progress))
+                if finding.fixes
+            ]
             if not found:
                 break
             # A state that is set right brings its event along, so the log is compared only when all states are right.
@@ -93,7 +97,7 @@ def _apply(ledger: Ledger, found: list[Finding]) -> Iterator[str]:
                 ledger.put(fix.table, [fix.key])
             else:
                 ledger.remove(fix.table, [fix.key])
-        yield f"Put right: {finding.sentence}."
+        yield f"Fixed: {finding.sentence}."
 
 
 def _views(orch: Orchestrator, before: CheckReport) -> list[str]:

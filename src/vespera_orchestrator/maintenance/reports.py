@@ -20,7 +20,7 @@ _SHOWN = 20
 """So many findings of one severity are printed; a report has them all."""
 
 
-REPAIR = "orch.repair() puts it right"
+REPAIR = "orch.repair() fixes this"
 
 
 def counted(number: int, name: str) -> str:
