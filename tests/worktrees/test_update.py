@@ -407,6 +407,35 @@ def test_an_edit_at_every_step_is_kept(project, trees, monkeypatch, what, stride
     assert_nothing_lost(project, folder, words)
 
 
+@pytest.mark.parametrize("becomes", ["a folder", "nothing", "a file of a folder's"])
+def test_what_changes_while_it_is_looked_at_is_not_there(project, trees, monkeypatch, becomes):
+    """A file that turns into something else between two looks does not fail the call, and stays."""
+    folder = Path(trees.create("work").path)
+    landed(trees, lambda place: project.write({"n/new.txt": "landed\n"}, place))
+    project.write({"n/new.txt": "landed\n"}, folder)  # ignored, so that no snapshot has it
+    project.git("config", "core.excludesFile", str(project.folder / "ignored"))
+    project.write({"ignored": "n/\n"})
+    look, changed = tree_switch._is_written, []
+
+    def change_first(place):
+        if place == folder / "n/new.txt" and not changed:
+            changed.append(becomes)
+            clear(place, folder)
+            if becomes == "a folder":
+                project.write({"n/new.txt/inside": "mine\n"}, folder)
+            elif becomes == "a file of a folder's":
+                shutil.rmtree(place.parent)
+                project.write({"n": "mine\n"}, folder)
+        return look(place)
+
+    monkeypatch.setattr(tree_switch, "_is_written", change_first)
+    with suppress(DirtyCheckoutError):
+        trees.catch_up("work")
+    assert changed == [becomes]
+    assert_nothing_lost(project, folder, ["mine"] if becomes != "nothing" else [])
+    assert not left(project.folder)
+
+
 BUSY = """
 import select, sys
 sys.path.insert(0, sys.argv[1])

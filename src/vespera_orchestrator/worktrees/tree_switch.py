@@ -121,7 +121,7 @@ class Transition:
                 return False
             try:
                 return self._holds(self._folder / change.path, change.path, change.new)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return False
 
     def _is_folder(self, path: str) -> bool:
@@ -298,25 +298,33 @@ class Transition:
     # looking
 
     def _holds(self, place: Path, path: str, file: File) -> bool:
-        """Tell whether what lies in the room at *place* is *file*, for good: nobody has it open to write."""
+        """Tell whether *place* has exactly *file*, for good: nobody has it open to write.
+
+        Whoever works in the folder may put something else there between two looks: then the
+        answer is no, whatever the second look failed with.
+        """
         status = place.lstat()
+        try:
+            return self._is_content(place, status, path, file)
+        except (OSError, pygit2.GitError):
+            if _is_still(place, status):
+                raise
+            return False
+
+    def _is_content(self, place: Path, status: os.stat_result, path: str, file: File) -> bool:
         if file is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             return False
-        if stat.S_ISLNK(status.st_mode) or file[1] == FileMode.LINK:
-            return (
-                file[1] == FileMode.LINK
-                and stat.S_ISLNK(status.st_mode)
-                and str(pygit2.hash(_read(place)[0])) == file[0]
-            )
-        if (
-            bool(status.st_mode & stat.S_IXUSR) != (file[1] == FileMode.BLOB_EXECUTABLE)
-            and self._minds_modes()
-        ):
+        name, mode = file
+        if stat.S_ISLNK(status.st_mode) or mode == FileMode.LINK:
+            if mode != FileMode.LINK or not stat.S_ISLNK(status.st_mode):
+                return False
+            return str(pygit2.hash(os.fsencode(place.readlink()))) == name
+        is_executable = bool(status.st_mode & stat.S_IXUSR)
+        if is_executable != (mode == FileMode.BLOB_EXECUTABLE) and self._minds_modes():
             return False
-        return not _is_written(place) and file[0] in (
-            self._hash(place, path),
-            str(pygit2.hashfile(str(place))),
-        )
+        if _is_written(place):
+            return False
+        return name in (self._hash(place, path), str(pygit2.hashfile(str(place))))
 
     def _minds_modes(self) -> bool:
         try:
@@ -415,6 +423,18 @@ def _is_same(place: Path, name: str, folder: int) -> bool:
         return os.path.samestat(place.lstat(), os.lstat(name, dir_fd=folder))
     except FileNotFoundError:
         return False
+
+
+def _is_still(place: Path, status: os.stat_result) -> bool:
+    """Tell whether *place* is the same file, unchanged, as when its *status* was read."""
+    try:
+        now = place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    # The number alone proves nothing: a new folder often gets that of the file just deleted.
+    same_kind = stat.S_IFMT(now.st_mode) == stat.S_IFMT(status.st_mode)
+    same_time = now.st_ctime_ns == status.st_ctime_ns
+    return same_kind and same_time and os.path.samestat(now, status)
 
 
 def _moved(name: str, folder: int, place: Path) -> bool:
