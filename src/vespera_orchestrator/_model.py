@@ -125,6 +125,10 @@ class ArtifactKind(StrEnum):
     WARNING = "warning"
 
 
+SECONDARY_KINDS = frozenset({ArtifactKind.LATE, ArtifactKind.FAILURE})
+"""Kinds that stand behind the result: what came too late, and what went wrong before it went well."""
+
+
 class WorktreeState(StrEnum):
     """Where a worktree is in its life."""
 

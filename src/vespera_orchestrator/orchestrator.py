@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import attrs
 
 from vespera_orchestrator._model import (
+    SECONDARY_KINDS,
     Artifact,
+    ArtifactKind,
     ArtifactQuery,
     Claim,
     Dependency,
@@ -31,25 +33,22 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
-from vespera_orchestrator._text import ago, clip
+from vespera_orchestrator._text import clip
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
     NothingReadyError,
-    SessionNotFoundError,
     TransitionError,
     WorktreeError,
 )
 from vespera_orchestrator.home.config import ENV_CONTENT, ENV_STORE
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope, reference
-from vespera_orchestrator.progress.briefing import BRIEFING_LINES, Briefing, briefing
-from vespera_orchestrator.progress.status import Running, SessionStatus, Status
+from vespera_orchestrator.progress.overview import Overview
 from vespera_orchestrator.progress.synthesis import synthesis
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.tasks import lifecycle, plans
-from vespera_orchestrator.tasks.next_step import NO_SESSION, back_to, next_step
 from vespera_orchestrator.work import assignment
 from vespera_orchestrator.work.completion import Handover, Holder
 from vespera_orchestrator.work.work import Work
@@ -70,6 +69,8 @@ if TYPE_CHECKING:
         PruneReport,
         RepairReport,
     )
+    from vespera_orchestrator.progress.briefing import Briefing
+    from vespera_orchestrator.progress.status import SessionStatus, Status
     from vespera_orchestrator.tasks.graph import TaskGraph
     from vespera_orchestrator.worktrees import Worktrees
 
@@ -275,6 +276,10 @@ class Orchestrator:
 
         return Documents(self._scope, self._content)
 
+    @cached_property
+    def _overview(self) -> Overview:
+        return Overview(self._scope, clock=self._clock, forecast=lambda: self.worktrees.foreseen())
+
     def catch_up(self) -> dict[str, int]:
         """Bring every view up to the last event.
 
@@ -361,17 +366,7 @@ class Orchestrator:
 
     def session_status(self, session_id: str | Session | None = None) -> SessionStatus:
         """Return a session's progress in figures."""
-        status = self.get_status(session_id=session_id)
-        session = status.session
-        return SessionStatus(
-            session=session,
-            counts=status.counts,
-            percent=status.percent,
-            artifacts=self._store.count_artifacts(session.id),
-            worktrees=len(self._store.worktrees(session_id=session.id)),
-            events=self._store.last_seq(session.id),
-            next_step=status.next_step,
-        )
+        return self._overview.session_status(self.get_status(session_id=session_id))
 
     def spawn_agent_with_context(
         self, task: TaskRef | None = None, *, agent: str | None = None
@@ -405,7 +400,11 @@ class Orchestrator:
         place = {task_id: number for number, task_id in enumerate(order)}
         return tuple(
             sorted(
-                found, key=lambda artifact: (artifact.kind in _ASIDE, place[str(artifact.task_id)])
+                found,
+                key=lambda artifact: (
+                    artifact.kind in SECONDARY_KINDS,
+                    place[str(artifact.task_id)],
+                ),
             )
         )
 
@@ -416,28 +415,9 @@ class Orchestrator:
             budget_tokens: About how long it may print, one token being counted as four characters. The next step is always in it.
         """
         status = self.get_status(budget_tokens=budget_tokens)
-        looks = ("session_started", "session_resumed")
-        (earlier,) = self._store.events(
-            session_id=status.session.id, kinds=looks, limit=1, newest_first=True
-        )
-        happened = self._store.events(
-            earlier.seq, session_id=status.session.id, kinds=_TOLD, newest_first=True
-        )
-        decisions = [why for why in status.blocked if why.needs_person]
+        briefing = self._overview.briefing(status)
         self._store.resume_session(status.session.id)
-        return briefing(
-            status,
-            changes=[self._in_words(event) for event in happened[:BRIEFING_LINES]],
-            total=len(happened),
-            since=ago(int((self._clock() - earlier.at).total_seconds())),
-            decisions=decisions,
-        )
-
-    def _in_words(self, event: Event) -> str:
-        task = None if event.task_id is None else self._store.find_task(event.task_id, None)
-        name = task.alias if task else event.data.get("alias", "")
-        detail = event.data.get("summary") or event.data.get("reason") or ""
-        return f"{name} {_TOLD[event.kind]}{f': {detail}' if detail else ''}"
+        return briefing
 
     # --- planning -----------------------------------------------------------
 
@@ -665,20 +645,13 @@ class Orchestrator:
         self._expire()
         meant = self._scope.task(task)
         outdated = self._store.context_uses(task_id=meant.id, outdated=True, limit=10)
-        return attrs.evolve(self._why(meant), outdated=tuple(outdated))
+        return attrs.evolve(self._overview.why(meant), outdated=tuple(outdated))
 
     def next_step(self) -> NextStep:
         """Say the one thing to do now. Never empty; also without a session."""
-        try:
-            session = self.current_session()
-        except SessionNotFoundError:
-            known = self._store.sessions(limit=1)
-            return back_to(known[0]) if known else NO_SESSION
+        self._require_open()
         self._expire()
-        ready = self._store.ready(session.id, 1)
-        return self._next_step(
-            TaskQuery(session_id=session.id, limit=None), ready[0] if ready else None
-        )
+        return self._overview.next_step()
 
     def get_status(
         self,
@@ -701,185 +674,15 @@ class Orchestrator:
         plans.at_least(1, budget_tokens, "budget_tokens")
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
         session = self._scope.session(parent.session_id if parent else session_id)
-        return self._look(
+        self._expire()
+        return self._overview.status(
             session, parent, include_completed=include_completed, budget_tokens=budget_tokens
         )
 
-    def _look(
-        self,
-        session: Session,
-        parent: Task | None = None,
-        *,
-        include_completed: bool = False,
-        budget_tokens: int | None = None,
-    ) -> Status:
-        store = self._store
-        self._expire()
-        everything = TaskQuery(session_id=session.id, limit=None)
-        part = (
-            everything
-            if parent is None
-            else attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
-        )
-        counts = store.count(part)
-        ready = store.ready(session.id, 10)
-        running = [
-            Running(task=task, attempt=attempt, checkpoint=checkpoint)
-            for task, attempt, checkpoint in store.running(session.id, 10)
-        ]
-        blocked = [
-            self._why(task)
-            for task in store.tasks(attrs.evolve(part, status=(TaskStatus.BLOCKED,), limit=10))
-        ]
-        completed = (
-            store.tasks(attrs.evolve(part, status=(TaskStatus.COMPLETED,)))
-            if include_completed
-            else []
-        )
-        mine = (
-            None
-            if parent is None
-            else {
-                task.id
-                for task in store.tasks(attrs.evolve(part, status=(TaskStatus.IN_PROGRESS,)))
-            }
-        )
-        return Status(
-            session=store.find_session(session.id) or session,
-            parent=parent,
-            counts=counts,
-            planned=store.count(attrs.evolve(part, recoveries=False)),
-            elsewhere=max(
-                0,
-                store.open_sessions()
-                - any(not status.is_terminal for status in store.count(everything)),
-            ),
-            ready=tuple(task for task in ready if parent is None or self._is_below(task, parent)),
-            running=tuple(run for run in running if mine is None or run.task.id in mine),
-            blocked=tuple(blocked),
-            completed=tuple(completed),
-            chain=tuple(store.longest_chain(session.id, 10)),
-            clashes=self._clashes(session),
-            next_step=self._next_step(everything, ready[0] if ready else None),
-            outdated=tuple(store.context_uses(session_id=session.id, outdated=True, limit=10)),
-            as_of=self._clock(),
-            budget_tokens=budget_tokens,
-            draw=lambda: self.graph(session.id).to_mermaid(),
-        )
-
-    def _clashes(self, session: Session) -> tuple[str, ...]:
-        """Say which worktrees that this session has would not merge as they are now; nothing is loaded for fewer than two."""
-        mine = {record.name for record in self._store.worktrees(session_id=session.id)}
-        foreseen = self.worktrees.foreseen() if mine else None
-        return (
-            ()
-            if foreseen is None
-            else tuple(
-                str(clash) for clash in foreseen.clashes if mine & {clash.first, clash.second}
-            )
-        )
-
-    def _is_below(self, task: Task, parent: Task) -> bool:
-        at: Task | None = task
-        while at is not None and at.id != parent.id:
-            at = (
-                None
-                if at.parent_task_id is None
-                else self._store.find_task(at.parent_task_id, None)
-            )
-        return at is not None
-
-    def _next_step(self, everything: TaskQuery, ready: Task | None) -> NextStep:
-        store = self._store
-        counts = store.count(everything)
-        blocked = store.tasks(attrs.evolve(everything, status=(TaskStatus.BLOCKED,), limit=10))
-        unmerged = self._unmerged(everything) if counts.get(TaskStatus.IN_PROGRESS) else []
-        running = counts.get(TaskStatus.IN_PROGRESS, 0) - len(unmerged)
-        over = all(status.is_terminal for status in counts)
-        return next_step(
-            counts=counts,
-            archived=not counts
-            and bool(store.count(attrs.evolve(everything, include_archived=True))),
-            ready=ready,
-            unmerged=unmerged,
-            gathers=bool(
-                ready
-                and store.tasks(TaskQuery(parent_task_id=ready.id, limit=1, include_archived=True))
-            ),
-            synthesis=self._fresh_synthesis(ready),
-            running=running,
-            decisions=[why for why in map(self._why, blocked) if why.needs_person],
-            waiting=self._any_waiting(everything)
-            if ready is None and not running and not unmerged
-            else None,
-            unreached=self._unreached(everything) if over else None,
-            landed_on=self._landed_on(everything) if over else None,
-        )
-
-    def _landed_on(self, everything: TaskQuery) -> str | None:
-        """Return the integration branch, when work of the session has landed there."""
-        records = self._store.worktrees(session_id=everything.session_id, include_removed=True)
-        return (
-            self._scope.home.config.integration_branch
-            if any(record.landed for record in records)
-            else None
-        )
-
-    def _unmerged(self, everything: TaskQuery) -> list[Task]:
-        """Return tasks whose work is handed in and waits to be merged, in the order in which they had better be merged."""
-        held = self._store.running(str(everything.session_id), _MOST_HELD)
-        found = {
-            task.id: task for task, attempt, _ in held if attempt.ending == lifecycle.HANDED_IN
-        }
-        if len(found) > 1 and (foreseen := self.worktrees.foreseen()) is not None:
-            place = {
-                record.task_id: foreseen.order.index(record.name)
-                for record in self.worktrees.list()
-                if record.name in foreseen.order
-            }
-            return sorted(found.values(), key=lambda task: place.get(task.id, len(place)))
-        return list(found.values())
-
-    def _fresh_synthesis(self, task: Task | None) -> str | None:
-        """Return the id of a synthesis of the task that nothing has been added to since."""
-        if task is None:
-            return None
-        found = self._store.artifacts(
-            ArtifactQuery(task_ids=(task.id,), kind="synthesis", newest_first=True, limit=1)
-        )
-        return found[0].id if found and found[0].created_at >= task.updated_at else None
-
-    def _unreached(self, everything: TaskQuery) -> Task | None:
-        return self._first(
-            attrs.evolve(everything, recoveries=False), TaskStatus.FAILED, TaskStatus.CANCELLED
-        )
-
-    def _first(self, query: TaskQuery, *statuses: TaskStatus) -> Task | None:
-        """Return the first task of the first status that has one: by a single status the store need not look at the others."""
-        found = (
-            self._store.tasks(attrs.evolve(query, status=(status,), limit=1)) for status in statuses
-        )
-        return next((tasks[0] for tasks in found if tasks), None)
-
-    def _why(self, task: Task) -> Why:
-        return lifecycle.why(self._store.situation(task.id))
-
-    def _any_waiting(self, everything: TaskQuery) -> Why | None:
-        found = self._first(everything, TaskStatus.BLOCKED, TaskStatus.PENDING)
-        return None if found is None else self._why(found)
-
     def graph(self, session_id: str | Session | None = None) -> TaskGraph:
         """Return the task graph of a session as it is now; ``.nx`` is the networkx graph."""
-        from vespera_orchestrator.tasks.graph import TaskGraph
-
         self._expire()
-        return TaskGraph(
-            self._store.tasks(
-                TaskQuery(
-                    session_id=self._scope.session(session_id).id, limit=None, include_archived=True
-                )
-            )
-        )
+        return self._overview.graph(self._scope.session(session_id).id)
 
     def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
         """Yield events of the current session as they are recorded, by whichever process, within 50 milliseconds on SQLite.
@@ -1109,37 +912,21 @@ class Orchestrator:
         plans.at_least(1, budget_tokens, "budget_tokens")
         parent = self._scope.task(parent_task_id)
         self._expire()
-        children = self._store.tasks(
-            TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None)
-        )
-        if not children:
+        results = self._overview.subtask_results(parent)
+        if not results.subtasks:
             remedy = (
                 "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
             )
             raise TransitionError(
                 parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy
             )
-        found = self._store.artifacts(ArtifactQuery(task_ids=tuple(child.id for child in children)))
-        done = {child.id for child in children if child.status is TaskStatus.COMPLETED}
-        found = [
-            artifact
-            for artifact in found
-            if artifact.kind not in _ASIDE or artifact.task_id not in done
-        ]
-        unfinished = [self._why(child) for child in children if not child.status.is_terminal]
-        text = synthesis(
-            parent, children, found, unfinished, self._excerpt, budget_tokens=budget_tokens
-        )
-        outcome = {
-            str(status): sum(c.status is status for c in children)
-            for status in {c.status for c in children}
-        }
-        metadata = {
-            "outcomes": dict(sorted(outcome.items())),
-            "sources": [artifact.id for artifact in found],
-        }
+        text = synthesis(results, self._excerpt, budget_tokens=budget_tokens)
         return self.artifacts.save(
-            f"Synthesis: {parent.title}", text, task=parent, kind="synthesis", metadata=metadata
+            f"Synthesis: {parent.title}",
+            text,
+            task=parent,
+            kind=ArtifactKind.SYNTHESIS,
+            metadata=results.metadata(),
         )
 
     def _excerpt(self, artifact: Artifact, budget_tokens: int) -> str:
@@ -1298,21 +1085,3 @@ class Orchestrator:
 
 def _place(path: str | os.PathLike[str]) -> Path:
     return Path(path).expanduser().absolute()
-
-
-_MOST_HELD: Final = 200
-"""So many held tasks are looked through for work that waits to be merged."""
-_ASIDE: Final = frozenset({"late", "failure"})
-"""Kinds of artifacts that stand back behind the result: what came too late, and what went wrong before it went well."""
-_TOLD: Final = {
-    "task_completed": "completed",
-    "task_handed_in": "done, waits to be merged",
-    "task_blocked": "blocked",
-    "task_recovered": "ready again after its recovery",
-    "task_revised": "needs revision",
-    "task_skipped": "skipped",
-    "task_cancelled": "cancelled",
-    "task_failed": "given up",
-    "task_retried": "to be tried again",
-    "lease_expired": "let go by an agent that fell silent",
-}

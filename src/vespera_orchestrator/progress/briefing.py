@@ -6,19 +6,35 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._model import EventKind
 from vespera_orchestrator._text import clip, one_line, tokens
-from vespera_orchestrator.progress.status import Status, _elsewhere
-from vespera_orchestrator.tasks.next_step import _person
+from vespera_orchestrator.progress.status import Status, elsewhere_lines
+from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vespera_orchestrator._model import Attempt, Checkpoint, NextStep, Task, Why
-
+    from vespera_orchestrator._model import Attempt, Checkpoint, Event, NextStep, Task, Why
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
-_MANY: Final = 1000
+_LINE_WIDTH: Final = 130
+_COUNTED_UP_TO: Final = 1000
+"""The store returns no more events at a time; what comes behind them is not counted."""
+
+CHANGE_WORDS: Final[dict[str, str]] = {
+    EventKind.TASK_COMPLETED: "completed",
+    EventKind.TASK_HANDED_IN: "done, waits to be merged",
+    EventKind.TASK_BLOCKED: "blocked",
+    EventKind.TASK_RECOVERED: "ready again after its recovery",
+    EventKind.TASK_REVISED: "needs revision",
+    EventKind.TASK_SKIPPED: "skipped",
+    EventKind.TASK_CANCELLED: "cancelled",
+    EventKind.TASK_FAILED: "given up",
+    EventKind.TASK_RETRIED: "to be tried again",
+    EventKind.LEASE_EXPIRED: "released: its agent stopped responding",
+}
+"""The events that a briefing reports, with what they did to their task."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -37,11 +53,17 @@ class Briefing:
         text = "\n".join(self.lines)
         if self.budget_tokens is None or tokens(text) <= self.budget_tokens:
             return text
-        step = self.lines[-1]
-        return clip(
-            clip("\n".join(self.lines[:-1]), self.budget_tokens - tokens(step) - 1) + "\n" + step,
-            self.budget_tokens,
-        )
+        *body, step = self.lines
+        short = clip("\n".join(body), self.budget_tokens - tokens(step) - 1)
+        return clip(f"{short}\n{step}", self.budget_tokens)
+
+
+def change_line(event: Event, task: Task | None) -> str:
+    """Say on one line what *event* did to *task*, which is ``None`` when it was deleted since."""
+    name = task.alias if task else event.data.get("alias", "")
+    line = f"{name} {CHANGE_WORDS[event.kind]}"
+    detail = event.data.get("summary") or event.data.get("reason")
+    return f"{line}: {detail}" if detail else line
 
 
 def briefing(
@@ -51,28 +73,22 @@ def briefing(
 
     Args:
         status: Where it stands.
-        changes: The newest of what happened since the last look, newest first, one line each.
-        total: How much happened, a thousand meaning that or more.
-        since: When that was, in words.
+        changes: The newest changes since the last look, newest first, one line each.
+        total: How many changes there were; a thousand means that or more.
+        since: When the last look was, in words.
         decisions: Blocked tasks that wait for a person.
     """
     head = [
         f"Goal: {one_line(status.session.goal, 110) or '(none given)'}",
         status.line,
-        *_elsewhere(status.elsewhere),
+        *elsewhere_lines(status.elsewhere),
     ]
-    tail = [one_line(f"Running: {run.line(status.as_of)}", 130) for run in status.running[:2]]
-    tail += [one_line(f"To decide: {why.alias}: {_person(why)}", 130) for why in decisions[:2]]
+    tail = [f"Running: {run.line(status.as_of)}" for run in status.running[:2]]
+    tail += [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
+    tail = [one_line(line, _LINE_WIDTH) for line in tail]
     tail.append(f"Next: {status.next_step}")
     room = BRIEFING_LINES - len(head) - len(tail) - 1
-    shown = [f"  {one_line(change, 120)}" for change in changes[: room - (total > room)]]
-    if total > room:
-        shown.append(f"  … and {total - len(shown)}{'+' if total >= _MANY else ''} more")
-    middle = (
-        [f"Since the last look, {since}:", *shown]
-        if shown
-        else [f"Nothing has changed since the last look, {since}."]
-    )
+    middle = _change_lines(changes, total, since, room)
     return Briefing(
         lines=(*head, *middle, *tail),
         next_step=status.next_step,
@@ -80,55 +96,96 @@ def briefing(
     )
 
 
-def work_briefing(
-    *,
-    goal: str,
-    task: Task,
-    attempt: Attempt,
-    resumed_from: Checkpoint | None,
-    folder: str | None,
-    conflicts: Sequence[str],
-    behind: str,
-    not_saved: Sequence[str],
-    needed: Sequence[Task],
-    budget_tokens: int,
-) -> str:
-    """Write what an agent needs to start, within a budget: the task, where to work, the last checkpoint, what it builds on."""
-    lines = [f"# {task.title}", "", f"Goal of the session: {one_line(goal, 300)}"]
-    lines += [f"Work in: {folder}"] if folder else []
-    lines += (
-        [
-            f"Both sides of a conflict stand between markers in: {one_line(', '.join(conflicts), 600)}"
-        ]
-        if conflicts
-        else []
-    )
-    lines += (
-        [f"What was landed since is not in these files: {one_line(behind, 400)}"] if behind else []
-    )
-    lines += (
-        [
-            f"Files that the automatic saves leave out, for their size or kind: {one_line(', '.join(not_saved), 300)}"
-        ]
-        if not_saved
-        else []
-    )
-    lines += ["", f"From the attempt before: {one_line(task.reason, 600)}"] if task.reason else []
-    lines += ["", task.description] if task.description else []
-    if (
-        task.context and task.recovers_task_id is None
-    ):  # a recovery's description tells what is in it
-        lines += ["", "Context: " + one_line(str(dict(task.context)), 800)]
-    if resumed_from is not None:
-        lines += [
-            "",
-            f"This is attempt {attempt.number}. Go on from the last checkpoint: {resumed_from.note or '(no note)'}",
-        ]
-        lines += [f"Its state: {one_line(str(resumed_from.state), 800)}"]
-    for other in needed:
-        outputs = f"; outputs: {one_line(str(dict(other.outputs)), 400)}" if other.outputs else ""
-        lines += [
-            "",
-            f"Builds on {other.alias} ({other.status}): {other.summary or other.title}{outputs}",
-        ]
+def _change_lines(changes: Sequence[str], total: int, since: str, room: int) -> list[str]:
+    is_cut = total > room
+    shown = changes[: room - 1] if is_cut else changes[:room]
+    lines = [f"  {one_line(change, 120)}" for change in shown]
+    if is_cut:
+        plus = "+" if total >= _COUNTED_UP_TO else ""
+        lines.append(f"  … and {total - len(shown)}{plus} more")
+    if not lines:
+        return [f"Nothing has changed since the last look, {since}."]
+    return [f"Since the last look, {since}:", *lines]
+
+
+@attrs.frozen(kw_only=True)
+class WorkFacts:
+    """What the briefing of an agent is written from."""
+
+    goal: str
+    """The goal of the session."""
+    task: Task
+    attempt: Attempt
+    resumed_from: Checkpoint | None = None
+    folder: str | None = None
+    """Where to work."""
+    conflicts: Sequence[str] = ()
+    """Files that still hold both sides of a conflict between markers."""
+    behind: str = ""
+    """What is on the integration branch and not in these files, in words."""
+    not_saved: Sequence[str] = ()
+    """Files that automatic saves leave out."""
+    needed: Sequence[Task] = ()
+    """The tasks it builds on."""
+
+
+def work_briefing(facts: WorkFacts, *, budget_tokens: int) -> str:
+    """Write what an agent needs to start: the task, where to work, what it goes on from."""
+    lines = [
+        f"# {facts.task.title}",
+        "",
+        f"Goal of the session: {one_line(facts.goal, 300)}",
+        *_folder_lines(facts),
+        *_task_lines(facts.task),
+        *_checkpoint_lines(facts),
+    ]
+    for task in facts.needed:
+        lines += _needed_lines(task)
     return clip("\n".join(lines), budget_tokens)
+
+
+def _folder_lines(facts: WorkFacts) -> list[str]:
+    lines = []
+    if facts.folder:
+        lines.append(f"Work in: {facts.folder}")
+    if facts.conflicts:
+        paths = one_line(", ".join(facts.conflicts), 600)
+        lines.append(f"Both sides of a conflict stand between markers in: {paths}")
+    if facts.behind:
+        behind = one_line(facts.behind, 400)
+        lines.append(f"Newer work on the integration branch is not merged here yet: {behind}")
+    if facts.not_saved:
+        paths = one_line(", ".join(facts.not_saved), 300)
+        lines.append(f"Files that automatic saves leave out, for their size or kind: {paths}")
+    return lines
+
+
+def _task_lines(task: Task) -> list[str]:
+    lines = []
+    if task.reason:
+        lines += ["", f"From the attempt before: {one_line(task.reason, 600)}"]
+    if task.description:
+        lines += ["", task.description]
+    is_recovery = task.recovers_task_id is not None
+    if task.context and not is_recovery:  # the description of a recovery says what is in it
+        lines += ["", f"Context: {one_line(str(dict(task.context)), 800)}"]
+    return lines
+
+
+def _checkpoint_lines(facts: WorkFacts) -> list[str]:
+    checkpoint = facts.resumed_from
+    if checkpoint is None:
+        return []
+    note = checkpoint.note or "(no note)"
+    return [
+        "",
+        f"This is attempt {facts.attempt.number}. Go on from the last checkpoint: {note}",
+        f"Its state: {one_line(str(checkpoint.state), 800)}",
+    ]
+
+
+def _needed_lines(task: Task) -> list[str]:
+    line = f"Builds on {task.alias} ({task.status}): {task.summary or task.title}"
+    if task.outputs:
+        line += f"; outputs: {one_line(str(dict(task.outputs)), 400)}"
+    return ["", line]

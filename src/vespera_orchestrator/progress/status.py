@@ -1,4 +1,4 @@
-"""What people and agents read: the next step, the status at a glance, the way back in after a break."""
+"""The status of a session at a glance, on one page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 
 from vespera_orchestrator._model import (
     Attempt,
+    AttemptEnding,
     Checkpoint,
     ContextUse,
     NextStep,
@@ -19,19 +20,14 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.tasks.next_step import _counted
+from vespera_orchestrator.tasks.next_step import counts_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-_BAR: Final = 20
-
-
-# --- the next step ----------------------------------------------------------
-
-
-# --- status -----------------------------------------------------------------
+_BAR_WIDTH: Final = 20
+"""In characters."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,23 +39,26 @@ class Running:
     checkpoint: Checkpoint | None
 
     def line(self, now: datetime) -> str:
-        """Describe it on one line; *now* dates the last sign of life."""
-        if self.attempt.ending == lifecycle.HANDED_IN:
-            return one_line(
-                f"{self.task.alias}: done by {self.attempt.agent}, {lifecycle.merging(self.task)}",
-                400,
-            )
-        seconds = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
-        share = (
-            f", {self.checkpoint.progress:.0%}"
-            if self.checkpoint and self.checkpoint.progress is not None
-            else ""
-        )
-        note = f", {self.checkpoint.note!r}" if self.checkpoint and self.checkpoint.note else ""
+        """Describe it on one line; *now* is when the last sign of life is looked back to from."""
+        agent = self.attempt.agent
+        if self.attempt.ending == AttemptEnding.HANDED_IN:
+            merge = lifecycle.merge_hint(self.task)
+            return one_line(f"{self.task.alias}: done by {agent}, {merge}", 400)
+        silent_s = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
+        progress = self._progress()
         return one_line(
-            f"{self.task.alias}: {self.attempt.agent}{share}{note}, last sign of life {ago(seconds)}",
-            120,
+            f"{self.task.alias}: {agent}{progress}, last sign of life {ago(silent_s)}", 120
         )
+
+    def _progress(self) -> str:
+        if self.checkpoint is None:
+            return ""
+        words = ""
+        if self.checkpoint.progress is not None:
+            words += f", {self.checkpoint.progress:.0%}"
+        if self.checkpoint.note:
+            words += f", {self.checkpoint.note!r}"
+        return words
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -108,23 +107,24 @@ class Status:
 
     @property
     def wanted_count(self) -> int:
-        """How many planned tasks there are to complete: all but those that were skipped or cancelled."""
-        return (
-            sum(self.planned.values())
-            - self.planned.get(TaskStatus.SKIPPED, 0)
-            - self.planned.get(TaskStatus.CANCELLED, 0)
-        )
+        """How many planned tasks there are to complete, without those skipped or cancelled."""
+        skipped = self.planned.get(TaskStatus.SKIPPED, 0)
+        cancelled = self.planned.get(TaskStatus.CANCELLED, 0)
+        return sum(self.planned.values()) - skipped - cancelled
 
     @property
     def percent(self) -> float:
         """Share of the wanted tasks that are completed, 0 to 100; 0 without any."""
-        return 100 * self.completed_count / self.wanted_count if self.wanted_count else 0.0
+        if not self.wanted_count:
+            return 0.0
+        return 100 * self.completed_count / self.wanted_count
 
     @property
     def line(self) -> str:
         """Progress on one line."""
-        share = f"{self.completed_count} of {self.wanted_count} completed ({self.percent:.0f} %)"
-        return f"{bar(self.percent)} {share}; all tasks: {_counted(self.counts)}"
+        completed = f"{self.completed_count} of {self.wanted_count} completed"
+        counts = counts_line(self.counts)
+        return f"{bar(self.percent)} {completed} ({self.percent:.0f} %); all tasks: {counts}"
 
     def to_mermaid(self) -> str:
         """Draw the session's graph as Mermaid text."""
@@ -135,47 +135,58 @@ class Status:
             return f"{one_line(self.parent.title, 90)}  ({self.parent.alias})"
         return f"{one_line(self.session.goal, 90) or 'Session'}  ({self.session.id})"
 
-    def _parts(self) -> list[tuple[str, list[str], int, str]]:
-        """Return title, lines, how many there are in all, and the call that gives the rest."""
-        within = (
-            f", parent_task_id={self.parent.alias!r}, include_children=True" if self.parent else ""
-        )
-        parts = [
-            ("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
-            ("Running", [run.line(self.as_of) for run in self.running], TaskStatus.IN_PROGRESS),
-            ("Completed", [f"{t.alias}: {t.summary or t.title}" for t in self.completed], None),
+    def _sections(self) -> list[_Section]:
+        running = [run.line(self.as_of) for run in self.running]
+        sections = [
+            self._task_section("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
+            self._task_section("Running", running, TaskStatus.IN_PROGRESS),
+            self._completed_section(),
+            _Section(
+                title="Conflicts ahead",
+                lines=self.clashes,
+                total=len(self.clashes),
+                rest_call="orch.worktrees.forecast()",
+            ),
+            _Section(
+                title="Newer versions of what these were given",
+                lines=[str(use) for use in self.outdated],
+                total=len(self.outdated),
+                rest_call="orch.artifacts.context_uses(outdated=True)",
+            ),
         ]
-        found = [
-            (
-                title,
-                lines,
-                self.counts.get(status, 0) if status else len(lines),
-                f"orch.query_tasks(status={str(status or 'completed')!r}{within})",
-            )
-            for title, lines, status in parts
-        ]
-        if self.clashes:
-            found.append(
-                (
-                    "Conflicts ahead",
-                    list(self.clashes),
-                    len(self.clashes),
-                    "orch.worktrees.forecast()",
-                )
-            )
-        if self.outdated:
-            found.append(
-                (
-                    "Given what has changed since",
-                    [str(g) for g in self.outdated],
-                    len(self.outdated),
-                    "orch.artifacts.context_uses(outdated=True)",
-                )
-            )
         if len(self.chain) > 1:
-            path = " → ".join(task.alias for task in self.chain)
-            found.append(("Longest chain ahead", [path], 1, "orch.graph().critical_path()"))
-        return found
+            sections.append(
+                _Section(
+                    title="Longest chain ahead",
+                    lines=[" → ".join(task.alias for task in self.chain)],
+                    total=1,
+                    rest_call="orch.graph().critical_path()",
+                )
+            )
+        return [section for section in sections if section.lines]
+
+    def _task_section(self, title: str, lines: Sequence[str], status: TaskStatus) -> _Section:
+        return _Section(
+            title=title,
+            lines=lines,
+            total=self.counts.get(status, 0),
+            rest_call=self._query_call(status),
+        )
+
+    def _completed_section(self) -> _Section:
+        return _Section(
+            title="Completed",
+            lines=[f"{task.alias}: {task.summary or task.title}" for task in self.completed],
+            total=len(self.completed),
+            rest_call=self._query_call(TaskStatus.COMPLETED),
+            usual=len(self.completed),
+        )
+
+    def _query_call(self, status: TaskStatus) -> str:
+        below = ""
+        if self.parent is not None:
+            below = f", parent_task_id={self.parent.alias!r}, include_children=True"
+        return f"orch.query_tasks(status={str(status)!r}{below})"
 
     def __repr__(self) -> str:
         return str(self)
@@ -183,60 +194,80 @@ class Status:
     def __str__(self) -> str:
         head = [self._title(), self.line]
         last = f"Next: {self.next_step}"
-        if self.budget_tokens is None:
-            body = [
-                line
-                for part in self._parts()
-                for line in _section(
-                    *part, most=len(self.completed) if part[0] == "Completed" else 5
-                )
-            ]
-            return "\n".join([*head, *body, *_elsewhere(self.elsewhere), last])
-        left = self.budget_tokens - tokens("\n".join([*head, last]))
+        if self.budget_tokens is not None:
+            body = self._body_within(self.budget_tokens - tokens("\n".join([*head, last])))
+            return clip("\n".join([*head, *body, last]), max(self.budget_tokens, 1))
         body = []
-        for part in self._parts():
-            for most in range(len(part[1]), -1, -1):
-                lines = _section(*part, most=most)
-                if tokens("\n".join(lines)) <= left:
+        for section in self._sections():
+            body += section.print(section.usual)
+        return "\n".join([*head, *body, *elsewhere_lines(self.elsewhere), last])
+
+    def _body_within(self, budget_tokens: int) -> list[str]:
+        """Print of each section as many lines as there is room for, the first sections first."""
+        body: list[str] = []
+        for section in self._sections():
+            for count in range(len(section.lines), -1, -1):
+                lines = section.print(count)
+                size = tokens("\n".join(lines))
+                if size <= budget_tokens:
                     body += lines
-                    left -= tokens("\n".join(lines))
+                    budget_tokens -= size
                     break
-        return clip("\n".join([*head, *body, last]), max(self.budget_tokens, 1))
+        return body
 
     def _repr_html_(self) -> str:
-        share = f'<progress max="100" value="{self.percent:.0f}" style="width:16em"></progress>'
-        body = "".join(
-            f"<tr><th style='text-align:left;vertical-align:top'>{title}</th>"
-            f"<td style='text-align:left'>{'<br>'.join(html.escape(one_line(line, 160)) for line in lines)}</td></tr>"
-            for title, lines, _, _ in self._parts()
-            if lines
-        )
+        title = html.escape(self._title())
+        counts = html.escape(counts_line(self.counts))
+        rows = "".join(section.to_html() for section in self._sections())
         return (
-            f"<div><b>{html.escape(self._title())}</b><br>{share} "
-            f"{self.completed_count} of {self.wanted_count} completed; all tasks: {html.escape(_counted(self.counts))}"
-            f"<table>{body}</table>Next: {html.escape(str(self.next_step))}</div>"
+            f"<div><b>{title}</b><br>"
+            f'<progress max="100" value="{self.percent:.0f}" style="width:16em"></progress> '
+            f"{self.completed_count} of {self.wanted_count} completed; all tasks: {counts}"
+            f"<table>{rows}</table>Next: {html.escape(str(self.next_step))}</div>"
         )
 
 
-def _elsewhere(number: int) -> list[str]:
-    if not number:
+@attrs.frozen(kw_only=True)
+class _Section:
+    """A titled list within a status."""
+
+    title: str
+    lines: Sequence[str]
+    total: int
+    """How many lines there would be in all."""
+    rest_call: str
+    """The call that returns the others."""
+    usual: int = 5
+    """How many lines are printed without a budget."""
+
+    def print(self, count: int) -> list[str]:
+        """Return the title and the first *count* lines."""
+        shown = [f"  {one_line(line, 120)}" for line in self.lines[:count]]
+        if self.total > len(shown):
+            shown.append(f"  … and {self.total - len(shown)} more: {self.rest_call}")
+        return [f"{self.title}:", *shown]
+
+    def to_html(self) -> str:
+        """Return a row of a table."""
+        lines = "<br>".join(html.escape(one_line(line, 160)) for line in self.lines)
+        return (
+            f"<tr><th style='text-align:left;vertical-align:top'>{self.title}</th>"
+            f"<td style='text-align:left'>{lines}</td></tr>"
+        )
+
+
+def elsewhere_lines(count: int) -> list[str]:
+    """Say that *count* other sessions have open tasks; nothing when none has."""
+    if not count:
         return []
-    sessions = "1 other session has" if number == 1 else f"{number} other sessions have"
+    sessions = "1 other session has" if count == 1 else f"{count} other sessions have"
     return [f"Elsewhere: {sessions} open tasks: orch.list_sessions(), orch.resume_session(…)"]
 
 
 def bar(percent: float) -> str:
     """Draw a share of 0 to 100 as a bar."""
-    full = round(percent / 100 * _BAR)
-    return "[" + "#" * full + "." * (_BAR - full) + "]"
-
-
-def _section(title: str, lines: Sequence[str], total: int, rest: str, *, most: int) -> list[str]:
-    if not lines:
-        return []
-    shown = [f"  {one_line(line, 120)}" for line in lines[:most]]
-    more = [f"  … and {total - len(shown)} more: {rest}"] if total > len(shown) else []
-    return [f"{title}:", *shown, *more]
+    full = round(percent / 100 * _BAR_WIDTH)
+    return "[" + "#" * full + "." * (_BAR_WIDTH - full) + "]"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -259,16 +290,10 @@ class SessionStatus:
         return str(self)
 
     def __str__(self) -> str:
+        counts = f"{bar(self.percent)} {self.percent:.0f} %: {counts_line(self.counts)}"
+        artifacts = plural(self.artifacts, "artifact")
+        worktrees = plural(self.worktrees, "worktree")
+        written = f"last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
         return (
-            f"{self.session}\n{bar(self.percent)} {self.percent:.0f} %: {_counted(self.counts)}; {plural(self.artifacts, 'artifact')}, "
-            f"{plural(self.worktrees, 'worktree')}; last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC\nNext: {self.next_step}"
+            f"{self.session}\n{counts}; {artifacts}, {worktrees}; {written}\nNext: {self.next_step}"
         )
-
-
-# --- coming back ------------------------------------------------------------
-
-
-# --- briefing an agent ------------------------------------------------------
-
-
-# --- bringing together ------------------------------------------------------

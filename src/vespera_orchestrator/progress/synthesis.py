@@ -1,110 +1,149 @@
-"""What the subtasks of a task brought, in one text."""
+"""What the subtasks of a task produced, in one text."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import Artifact, Task, TaskStatus, Why
+from vespera_orchestrator._model import (
+    SECONDARY_KINDS,
+    Artifact,
+    JsonValue,
+    Task,
+    TaskStatus,
+    Why,
+)
 from vespera_orchestrator._text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_MAX_LISTED: Final = 50
+"""Most unfinished subtasks that are named; the rest are counted."""
+_MAX_EXCERPT_TOKENS: Final = 200
+"""Longest excerpt of one artifact."""
+MIN_EXCERPT_TOKENS: Final = 20
+"""A shorter excerpt says nothing: the artifact is only named."""
+_NAME_TOKENS: Final = 25
+"""About how many tokens it takes to name a subtask and its artifacts."""
+
+
+@attrs.frozen(kw_only=True)
+class SubtaskResults:
+    """What a synthesis is written from."""
+
+    parent: Task
+    subtasks: Sequence[Task]
+    artifacts: Sequence[Artifact]
+    """The results. Of a completed subtask neither what came too late, nor what first went wrong."""
+    open_whys: Sequence[Why]
+    """For each subtask that has not ended, what keeps it."""
+
+    def metadata(self) -> dict[str, JsonValue]:
+        """Return what the artifact of the synthesis says about its sources."""
+        outcomes = Counter(str(task.status) for task in self.subtasks)
+        return {
+            "outcomes": dict(sorted(outcomes.items())),
+            "sources": [artifact.id for artifact in self.artifacts],
+        }
+
+
+def results_of(artifacts: Sequence[Artifact], tasks: Sequence[Task]) -> list[Artifact]:
+    """Leave out what stands behind the result of a completed task: late work and failures."""
+    completed = {task.id for task in tasks if task.status is TaskStatus.COMPLETED}
+    return [
+        artifact
+        for artifact in artifacts
+        if artifact.kind not in SECONDARY_KINDS or artifact.task_id not in completed
+    ]
+
 
 def synthesis(
-    parent: Task,
-    children: Sequence[Task],
-    found: Sequence[Artifact],
-    open_whys: Sequence[Why],
-    excerpt: Callable[[Artifact, int], str],
-    *,
-    budget_tokens: int,
+    results: SubtaskResults, excerpt: Callable[[Artifact, int], str], *, budget_tokens: int
 ) -> str:
-    """Write what the subtasks brought: how they ended, what is missing, and of each artifact its id and an excerpt.
+    """Write how the subtasks ended, what is missing, and for each artifact its id and an excerpt.
 
     Args:
-        parent: The task they are parts of.
-        children: The subtasks.
-        found: Their artifacts.
-        open_whys: For each subtask that has not ended, why.
-        excerpt: Gives the beginning of an artifact's text within so many tokens.
-        budget_tokens: About how long the excerpts may be together; beyond it artifacts are named, and beyond that counted.
+        results: The subtasks and their artifacts.
+        excerpt: Returns the beginning of an artifact's text, within a number of tokens.
+        budget_tokens: About how long the excerpts may be together. Beyond it artifacts are only
+            named, and beyond that counted.
     """
-    planned = [child for child in children if child.recovers_task_id is None]
-    completed = [child for child in planned if child.status is TaskStatus.COMPLETED]
-    missing = [str(why) for why in open_whys]
-    missing += [_ended(c) for c in planned if c.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}]
-    skipped = [_ended(c) for c in planned if c.status is TaskStatus.SKIPPED]
-    rest = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
+    parent = results.parent
+    planned = [task for task in results.subtasks if task.recovers_task_id is None]
+    completed = [task for task in planned if task.status is TaskStatus.COMPLETED]
+    given_up = [
+        task for task in planned if task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
+    ]
+    skipped = [task for task in planned if task.status is TaskStatus.SKIPPED]
+    missing = [str(why) for why in results.open_whys] + [_ending(task) for task in given_up]
+    rest_call = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
     lines = [
         f"# {one_line(parent.title, 200)}",
         "",
         f"{len(completed)} of {len(planned)} subtasks are completed.",
+        *_list_section("What is missing", missing, rest_call),
+        *_list_section("What was skipped", [_ending(task) for task in skipped], rest_call),
     ]
-    lines += _listed("What is missing", missing, rest)
-    lines += _listed("What was not needed or could not be", skipped, rest)
-    by_task: dict[str, list[Artifact]] = {}
-    for artifact in found:
-        by_task.setdefault(str(artifact.task_id), []).append(artifact)
-    share = budget_tokens // max(1, len(found))
-    told = [child for child in children if child in completed or child.id in by_task]
-    for child in told[: max(1, budget_tokens // _NAMING)]:
-        lines += _brought(child, by_task.get(child.id, ()), min(share, _EXCERPT), excerpt)
-    if len(told) > max(1, budget_tokens // _NAMING):
-        lines += [
-            "",
-            f"… and the results of {len(told) - max(1, budget_tokens // _NAMING)} more subtasks: {rest}",
-        ]
+    by_task = _by_task(results.artifacts)
+    shown_ids = {task.id for task in completed} | by_task.keys()
+    productive = [task for task in results.subtasks if task.id in shown_ids]
+    max_shown = max(1, budget_tokens // _NAME_TOKENS)
+    share = min(budget_tokens // max(1, len(results.artifacts)), _MAX_EXCERPT_TOKENS)
+    for task in productive[:max_shown]:
+        lines += _result_section(task, by_task.get(task.id, ()), share, excerpt)
+    if len(productive) > max_shown:
+        hidden = len(productive) - max_shown
+        lines += ["", f"… and the results of {hidden} more subtasks: {rest_call}"]
     return "\n".join(lines) + "\n"
 
 
-_LISTED: Final = 50
-"""So many unfinished subtasks are named; the rest are counted."""
-_EXCERPT: Final = 200
-"""Longest excerpt of one artifact, in tokens."""
-SHORTEST: Final = 20
-"""A shorter excerpt says nothing: the artifact is only named."""
-_NAMING: Final = 25
-"""About how many tokens it takes to name a subtask and its artifacts."""
+def _by_task(artifacts: Sequence[Artifact]) -> dict[str, list[Artifact]]:
+    by_task: dict[str, list[Artifact]] = {}
+    for artifact in artifacts:
+        by_task.setdefault(str(artifact.task_id), []).append(artifact)
+    return by_task
 
 
-def _listed(title: str, entries: Sequence[str], rest: str) -> list[str]:
+def _list_section(title: str, entries: Sequence[str], rest_call: str) -> list[str]:
     if not entries:
         return []
-    more = [f"- … and {len(entries) - _LISTED} more: {rest}"] if len(entries) > _LISTED else []
-    return [
-        "",
-        f"## {title}",
-        "",
-        *(f"- {one_line(entry, 300)}" for entry in entries[:_LISTED]),
-        *more,
-    ]
-
-
-def _brought(
-    child: Task, artifacts: Sequence[Artifact], share: int, excerpt: Callable[[Artifact, int], str]
-) -> list[str]:
-    lines = [
-        "",
-        f"## {one_line(child.title, 200)}",
-        "",
-        one_line(child.summary or "(no summary)", 300),
-    ]
-    if child.outputs:
-        lines += ["", f"Outputs: `{one_line(dump_json(dict(child.outputs), 'outputs'), 400)}`"]
-    for artifact in artifacts:
-        name = f"{one_line(artifact.title, 200)}, {artifact.id}{' (cut short)' if artifact.partial else ''}"
-        if share < SHORTEST:
-            lines += ["", f"See {name}."]
-        else:
-            lines += ["", f"From {name}:", "", *_quoted(excerpt(artifact, share))]
+    lines = ["", f"## {title}", ""]
+    lines += [f"- {one_line(entry, 300)}" for entry in entries[:_MAX_LISTED]]
+    if len(entries) > _MAX_LISTED:
+        lines.append(f"- … and {len(entries) - _MAX_LISTED} more: {rest_call}")
     return lines
 
 
-def _ended(task: Task) -> str:
-    return f"{task.alias} is {task.status}{f': {task.reason}' if task.reason else ''}"
+def _result_section(
+    task: Task,
+    artifacts: Sequence[Artifact],
+    excerpt_tokens: int,
+    excerpt: Callable[[Artifact, int], str],
+) -> list[str]:
+    summary = one_line(task.summary or "(no summary)", 300)
+    lines = ["", f"## {one_line(task.title, 200)}", "", summary]
+    if task.outputs:
+        outputs = dump_json(dict(task.outputs), "outputs")
+        lines += ["", f"Outputs: `{one_line(outputs, 400)}`"]
+    for artifact in artifacts:
+        name = f"{one_line(artifact.title, 200)}, {artifact.id}"
+        if artifact.partial:
+            name += " (cut short)"
+        if excerpt_tokens < MIN_EXCERPT_TOKENS:
+            lines += ["", f"See {name}."]
+        else:
+            lines += ["", f"From {name}:", "", *_quote(excerpt(artifact, excerpt_tokens))]
+    return lines
 
 
-def _quoted(text: str) -> list[str]:
+def _ending(task: Task) -> str:
+    reason = f": {task.reason}" if task.reason else ""
+    return f"{task.alias} is {task.status}{reason}"
+
+
+def _quote(text: str) -> list[str]:
     return [f"> {line}".rstrip() for line in text.splitlines()]

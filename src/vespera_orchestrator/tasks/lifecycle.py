@@ -329,7 +329,7 @@ def _causes(situation: Situation) -> list[Cause]:
     ]
 
 
-def merging(task: Task) -> str:
+def merge_hint(task: Task) -> str:
     """Say that the work of a task waits to be merged, why that was not done at once, and what does it."""
     reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
     return f"waits to be merged: orch.worktrees.merge({task.alias!r}){reason}"
@@ -338,7 +338,7 @@ def merging(task: Task) -> str:
 def _merge_cause(task: Task) -> Cause:
     return Cause(
         kind=CauseKind.MERGE,
-        sentence=f"its work is done and {merging(task)}",
+        sentence=f"its work is done and {merge_hint(task)}",
         task_id=task.id,
         alias=task.alias,
     )
@@ -436,7 +436,9 @@ def _condition_causes(situation: Situation) -> list[Cause]:
 
 
 def _standing_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
-    return f"{name}'s work {merging(task)}" if task.id in unmerged else f"{name} is {task.status}"
+    return (
+        f"{name}'s work {merge_hint(task)}" if task.id in unmerged else f"{name} is {task.status}"
+    )
 
 
 def _child_causes(situation: Situation) -> list[Cause]:

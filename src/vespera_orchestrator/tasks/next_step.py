@@ -1,179 +1,230 @@
-"""The one thing to do now: pure, from what the store told."""
+"""The one thing to do now: pure rules over what is known about a session."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+_TITLE_WIDTH: Final = 90
 
 NO_SESSION: Final = NextStep(
     action="initialize",
     sentence="No session is active yet: say what you want to reach.",
     call='orch.initialize_session("…")',
 )
+"""The step where there is no session at all."""
 
 
-def next_step(  # noqa: C901, PLR0911 - one return for each step there is
-    *,
-    counts: Mapping[TaskStatus, int],
-    ready: Task | None,
-    gathers: bool,
-    running: int,
-    decisions: Sequence[Why],
-    waiting: Why | None,
-    unreached: Task | None,
-    synthesis: str | None = None,
-    archived: bool = False,
-    landed_on: str | None = None,
-    unmerged: Sequence[Task] = (),
-) -> NextStep:
-    """Choose the one thing to do now.
+@attrs.frozen(kw_only=True)
+class SessionFacts:
+    """What the choice of the next step depends on."""
 
-    Args:
-        counts: Tasks by status.
-        ready: The best ready task.
-        gathers: Whether that task is a parent whose subtasks have all ended.
-        running: How many tasks are held.
-        decisions: Blocked tasks that wait for a person.
-        waiting: Any pending task that is not ready, with its causes.
-        synthesis: The id of what its results were brought together in, if that was done.
-        landed_on: The branch that has the work, when everything has ended and some of it has landed.
-        archived: Whether there were tasks, and all of them are archived.
-        unreached: A task that was given up or cancelled, when nothing is open any more.
-        unmerged: Tasks whose work is done and waits to be merged, the one to begin with first. They are not counted as running.
-    """
-    if archived:
-        return NextStep(
-            action="done",
-            sentence="Everything has ended and is put away in the archive. Plan on, or stop here.",
-            call='orch.plan_task("…")',
-        )
-    if not sum(counts.values()):
-        return NextStep(
-            action="plan",
-            sentence="The session has no tasks yet: plan the first one.",
-            call='orch.plan_task("…")',
-        )
-    if ready is not None and gathers and synthesis is not None:
-        sentence = f"The results of {one_line(ready.title, 90)!r} are brought together in {synthesis}: read it, then complete the task."
-        call = f"orch.complete_task({ready.alias!r}, summary=…, detailed_work=…)"
-        return NextStep(
-            action="execute", sentence=sentence, call=call, task_id=ready.id, alias=ready.alias
-        )
-    if ready is not None and gathers:
-        sentence = f"All subtasks of {one_line(ready.title, 90)!r} have ended: bring their results together, then complete it."
-        return NextStep(
-            action="synthesize",
-            sentence=sentence,
-            call=f"orch.synthesize_results({ready.alias!r})",
-            task_id=ready.id,
-            alias=ready.alias,
-        )
-    if ready is not None:
-        back = lifecycle.return_note(ready)
-        sentence = f"Start {one_line(ready.title, 90)!r}." + (
-            f" It was given back with: {one_line(back, 200)}." if back else ""
-        )
-        return NextStep(
-            action="execute",
-            sentence=sentence,
-            call=f"orch.execute_task({ready.alias!r})",
-            task_id=ready.id,
-            alias=ready.alias,
-        )
-    if unmerged:
-        return _merge_step(unmerged)
-    if running:
-        tasks = "One task is" if running == 1 else f"{running} tasks are"
-        also = (
-            f" Meanwhile you could decide about {decisions[0].alias}: {_person(decisions[0])}."
-            if decisions
-            else ""
-        )
-        return NextStep(
-            action="wait",
-            sentence=f"{tasks} being worked on; there is nothing you must do.{also}",
-            call="orch.get_status()",
-        )
-    if decisions:
-        first = decisions[0]
-        return NextStep(
-            action="decide",
-            sentence=f"{first.alias}: {_person(first)}",
-            call=f"orch.retry_task({first.alias!r})",
-            task_id=first.task_id,
-            alias=first.alias,
-        )
-    if waiting is not None:
-        return NextStep(
-            action="decide",
-            sentence=f"Nothing can go on by itself: {waiting}.",
-            call=f"orch.why({waiting.alias!r})",
-            task_id=waiting.task_id,
-            alias=waiting.alias,
-        )
-    if unreached is not None:
-        what = f"{unreached.alias} {unreached.status} ({one_line(unreached.reason or 'no reason given')})"
-        sentence = f"Everything has ended, but not all was reached: {what}.{_where(landed_on)}"
-        call = (
-            ""
-            if unreached.status is TaskStatus.CANCELLED
-            else f"orch.retry_task({unreached.alias!r})"
-        )  # that was somebody's will
-        return NextStep(
-            action="done", sentence=sentence, call=call, task_id=unreached.id, alias=unreached.alias
-        )
+    counts: Mapping[TaskStatus, int]
+    """Tasks by status; archived ones do not count."""
+    is_archived: bool = False
+    """Whether there were tasks, and all of them are archived."""
+    ready: Task | None = None
+    """The best ready task."""
+    ready_has_subtasks: bool = False
+    """Whether that task is a parent. Its subtasks have ended then, or it would not be ready."""
+    synthesis_id: str | None = None
+    """The artifact with the results of these subtasks, if it has been made and is up to date."""
+    unmerged: Sequence[Task] = ()
+    """Tasks whose work is done and waits to be merged, the first to merge first."""
+    running: int = 0
+    """How many tasks somebody works on; the unmerged ones do not count."""
+    decisions: Sequence[Why] = ()
+    """Blocked tasks that wait for a person."""
+    waiting: Why | None = None
+    """Some task that has not ended and is not ready, with its causes, when nothing else can go on."""
+    unreached: Task | None = None
+    """A task that failed or was cancelled, when every task has ended."""
+    landed_on: str | None = None
+    """The branch with the work, when every task has ended and some of it has landed."""
+
+
+def next_step(facts: SessionFacts) -> NextStep:
+    """Choose the one thing to do now."""
+    for rule in _RULES:
+        step = rule(facts)
+        if step is not None:
+            return step
+    return _finish(facts)
+
+
+def resume_step(session: Session) -> NextStep:
+    """Point to *session*, which was left, when no session is active."""
+    name = one_line(session.goal, _TITLE_WIDTH) or session.id
     return NextStep(
-        action="done",
-        sentence=f"Everything has ended: {_counted(counts)}.{_where(landed_on)}",
-        call="",
+        action="initialize",
+        sentence=f"No session is active, but there is one: {name}.",
+        call=f"orch.resume_session({session.id!r})",
     )
 
 
-def _where(branch: str | None) -> str:
-    return "" if branch is None else f" The work is on the branch {branch!r}: git merge {branch}"
+# --- the rules, in their order -----------------------------------------------
 
 
-def _merge_step(unmerged: Sequence[Task]) -> NextStep:
-    first, more = unmerged[0], f" ({len(unmerged) - 1} more after it)" if len(unmerged) > 1 else ""
-    sentence = f"The work of {one_line(first.title, 90)!r} is done and waits to be merged{more}."
-    if first.reason:
-        sentence += f" It could not be at once: {one_line(first.reason, 400)}"
+def _plan(facts: SessionFacts) -> NextStep | None:
+    call = 'orch.plan_task("…")'
+    if facts.is_archived:
+        sentence = "Everything is finished and archived. Plan something new, or stop here."
+        return NextStep(action="done", sentence=sentence, call=call)
+    if not any(facts.counts.values()):
+        sentence = "The session has no tasks yet: plan the first one."
+        return NextStep(action="plan", sentence=sentence, call=call)
+    return None
+
+
+def _synthesize(facts: SessionFacts) -> NextStep | None:
+    task = facts.ready
+    if task is None or not facts.ready_has_subtasks:
+        return None
+    title = one_line(task.title, _TITLE_WIDTH)
+    if facts.synthesis_id is None:
+        action = "synthesize"
+        sentence = (
+            f"All subtasks of {title!r} have ended: bring their results together, then complete it."
+        )
+        call = f"orch.synthesize_results({task.alias!r})"
+    else:
+        action = "execute"
+        sentence = (
+            f"The results of {title!r} are brought together in {facts.synthesis_id}: "
+            "read it, then complete the task."
+        )
+        call = f"orch.complete_task({task.alias!r}, summary=…, detailed_work=…)"
+    return _step_on(task, action, sentence, call)
+
+
+def _start(facts: SessionFacts) -> NextStep | None:
+    task = facts.ready
+    if task is None:
+        return None
+    sentence = f"Start {one_line(task.title, _TITLE_WIDTH)!r}."
+    note = lifecycle.return_note(task)
+    if note:
+        sentence += f" It was given back with: {one_line(note, 200)}."
+    return _step_on(task, "execute", sentence, f"orch.execute_task({task.alias!r})")
+
+
+def _merge(facts: SessionFacts) -> NextStep | None:
+    if not facts.unmerged:
+        return None
+    task, *others = facts.unmerged
+    more = f" ({len(others)} more after it)" if others else ""
+    title = one_line(task.title, _TITLE_WIDTH)
+    sentence = f"The work of {title!r} is done and waits to be merged{more}."
+    if task.reason:
+        sentence += f" Merging it at once was not possible: {one_line(task.reason, 400)}"
+    return _step_on(task, "merge", sentence, f"orch.worktrees.merge({task.alias!r})")
+
+
+def _wait(facts: SessionFacts) -> NextStep | None:
+    if not facts.running:
+        return None
+    tasks = "One task is" if facts.running == 1 else f"{facts.running} tasks are"
+    sentence = f"{tasks} being worked on; there is nothing you must do."
+    if facts.decisions:
+        first = facts.decisions[0]
+        sentence += f" Meanwhile you could decide about {first.alias}: {decision_sentence(first)}."
+    return NextStep(action="wait", sentence=sentence, call="orch.get_status()")
+
+
+def _decide(facts: SessionFacts) -> NextStep | None:
+    if not facts.decisions:
+        return None
+    first = facts.decisions[0]
     return NextStep(
-        action="merge",
-        sentence=sentence,
-        call=f"orch.worktrees.merge({first.alias!r})",
-        task_id=first.id,
+        action="decide",
+        sentence=f"{first.alias}: {decision_sentence(first)}",
+        call=f"orch.retry_task({first.alias!r})",
+        task_id=first.task_id,
         alias=first.alias,
     )
 
 
-def _person(why: Why) -> str:
-    return next((c.sentence for c in why.causes if c.kind is CauseKind.PERSON), str(why))
-
-
-def _counted(counts: Mapping[TaskStatus, int]) -> str:
-    return (
-        ", ".join(
-            f"{number} {status.replace('_', ' ')}"
-            for status in TaskStatus
-            if (number := counts.get(status, 0))
-        )
-        or "no tasks"
-    )
-
-
-def back_to(session: Session) -> NextStep:
-    """Point to a session that was left, when none is active."""
-    sentence = (
-        f"No session is active, but there is one: {one_line(session.goal, 90) or session.id}."
-    )
+def _explain(facts: SessionFacts) -> NextStep | None:
+    why = facts.waiting
+    if why is None:
+        return None
     return NextStep(
-        action="initialize", sentence=sentence, call=f"orch.resume_session({session.id!r})"
+        action="decide",
+        sentence=f"Nothing can go on by itself: {why}.",
+        call=f"orch.why({why.alias!r})",
+        task_id=why.task_id,
+        alias=why.alias,
     )
+
+
+def _reconsider(facts: SessionFacts) -> NextStep | None:
+    task = facts.unreached
+    if task is None:
+        return None
+    reason = one_line(task.reason or "no reason given")
+    sentence = (
+        "Everything has ended, but not all was reached: "
+        f"{task.alias} {task.status} ({reason}).{_branch_hint(facts)}"
+    )
+    call = ""
+    if task.status is not TaskStatus.CANCELLED:  # somebody wanted it cancelled
+        call = f"orch.retry_task({task.alias!r})"
+    return _step_on(task, "done", sentence, call)
+
+
+def _finish(facts: SessionFacts) -> NextStep:
+    sentence = f"Everything has ended: {counts_line(facts.counts)}.{_branch_hint(facts)}"
+    return NextStep(action="done", sentence=sentence, call="")
+
+
+_RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
+    _plan,
+    _synthesize,
+    _start,
+    _merge,
+    _wait,
+    _decide,
+    _explain,
+    _reconsider,
+)
+"""The first rule that applies chooses the step; `_finish` is left when none does."""
+
+
+# --- words -------------------------------------------------------------------
+
+
+def _step_on(task: Task, action: str, sentence: str, call: str) -> NextStep:
+    return NextStep(action=action, sentence=sentence, call=call, task_id=task.id, alias=task.alias)
+
+
+def _branch_hint(facts: SessionFacts) -> str:
+    branch = facts.landed_on
+    if branch is None:
+        return ""
+    return f" The work is on the branch {branch!r}: git merge {branch}"
+
+
+def decision_sentence(why: Why) -> str:
+    """Return the sentence that says what a person can choose, or all of *why*."""
+    for cause in why.causes:
+        if cause.kind is CauseKind.PERSON:
+            return cause.sentence
+    return str(why)
+
+
+def counts_line(counts: Mapping[TaskStatus, int]) -> str:
+    """Write how many tasks there are of each status, e.g. ``2 pending, 1 completed``."""
+    parts = [
+        f"{counts[status]} {status.replace('_', ' ')}"
+        for status in TaskStatus
+        if counts.get(status)
+    ]
+    return ", ".join(parts) or "no tasks"

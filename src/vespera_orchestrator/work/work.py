@@ -17,8 +17,8 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     VesperaError,
 )
-from vespera_orchestrator.progress.briefing import work_briefing
-from vespera_orchestrator.progress.synthesis import SHORTEST
+from vespera_orchestrator.progress.briefing import WorkFacts, work_briefing
+from vespera_orchestrator.progress.synthesis import MIN_EXCERPT_TOKENS
 from vespera_orchestrator.tasks import plans
 from vespera_orchestrator.work.completion import MERGE_TRIES, Holder
 
@@ -90,7 +90,7 @@ class Work:
         """
         plans.at_least(1, budget_tokens, "budget_tokens")
         orch = self._orch
-        text = work_briefing(
+        facts = WorkFacts(
             goal=orch._scope.session(self.task.session_id).goal,
             task=self.task,
             attempt=self.attempt,
@@ -100,10 +100,10 @@ class Work:
             behind=self._behind,
             not_saved=self.left_out or orch._handover.left_out(self.resumed_from),
             needed=list(orch._store.situation(self.task.id).needed.values()),
-            budget_tokens=budget_tokens,
         )
+        text = work_briefing(facts, budget_tokens=budget_tokens)
         left = budget_tokens - tokens(text) - 1  # the blank line between the two
-        if left < SHORTEST:
+        if left < MIN_EXCERPT_TOKENS:
             return text
         query = f"{self.task.title} {self.task.description}"[:1000]
         context = str(orch.artifacts.context(query, task=self.task, budget_tokens=left))

@@ -1,0 +1,332 @@
+"""Reads where a session stands out of the store, for `Status`, `NextStep`, `Briefing` and the like.
+
+Nothing here writes: what has lapsed is ended by the caller before it asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from vespera_orchestrator._model import (
+    ArtifactKind,
+    ArtifactQuery,
+    AttemptEnding,
+    EventKind,
+    NextStep,
+    Session,
+    Task,
+    TaskQuery,
+    TaskStatus,
+    Why,
+)
+from vespera_orchestrator._text import ago
+from vespera_orchestrator.errors import SessionNotFoundError
+from vespera_orchestrator.progress.briefing import (
+    BRIEFING_LINES,
+    CHANGE_WORDS,
+    Briefing,
+    briefing,
+    change_line,
+)
+from vespera_orchestrator.progress.status import Running, SessionStatus, Status
+from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks.next_step import NO_SESSION, SessionFacts, next_step, resume_step
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Event
+    from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.home.scope import Scope
+    from vespera_orchestrator.tasks.graph import TaskGraph
+    from vespera_orchestrator.worktrees.forecast import Forecast
+
+Clock: TypeAlias = Callable[[], datetime]
+
+_LISTED: Final = 10
+"""Most tasks that a status lists of one kind."""
+_MAX_UNMERGED: Final = 200
+"""Most held tasks among which work that waits to be merged is looked for."""
+
+
+class Overview:
+    """Reads the store, and asks the pure rules what it means.
+
+    Args:
+        scope: The home, the store and the session.
+        clock: Tells the time, aware.
+        forecast: Returns the forecast of the worktrees that have been saved, or ``None`` when there
+            are fewer than two. It is called only where there are worktrees: it loads git.
+    """
+
+    def __init__(
+        self, scope: Scope, *, clock: Clock, forecast: Callable[[], Forecast | None]
+    ) -> None:
+        self._scope = scope
+        self._clock = clock
+        self._forecast = forecast
+
+    @property
+    def _store(self) -> Store:
+        return self._scope.store
+
+    # --- the next step --------------------------------------------------------
+
+    def next_step(self) -> NextStep:
+        """Return the one thing to do now, also without a session."""
+        try:
+            session = self._scope.session()
+        except SessionNotFoundError:
+            earlier = self._store.sessions(limit=1)
+            return resume_step(earlier[0]) if earlier else NO_SESSION
+        ready = self._store.ready(session.id, 1)
+        return self._next_step(session.id, self._store.count(_all_of(session.id)), ready)
+
+    def _next_step(
+        self, session_id: str, counts: dict[TaskStatus, int], ready: list[Task]
+    ) -> NextStep:
+        return next_step(self._facts(session_id, counts, ready[0] if ready else None))
+
+    def _facts(
+        self, session_id: str, counts: dict[TaskStatus, int], ready: Task | None
+    ) -> SessionFacts:
+        tasks = _all_of(session_id)
+        in_progress = counts.get(TaskStatus.IN_PROGRESS, 0)
+        unmerged = self._unmerged(session_id) if in_progress else []
+        running = in_progress - len(unmerged)
+        is_idle = ready is None and not running and not unmerged
+        is_over = all(status.is_terminal for status in counts)
+        return SessionFacts(
+            counts=counts,
+            is_archived=not counts and self._has_archived(tasks),
+            ready=ready,
+            ready_has_subtasks=self._has_subtasks(ready),
+            synthesis_id=self._fresh_synthesis(ready),
+            unmerged=unmerged,
+            running=running,
+            decisions=[why for why in self._blocked(tasks) if why.needs_person],
+            waiting=self._first_waiting(tasks) if is_idle else None,
+            unreached=self._first_unreached(tasks) if is_over else None,
+            landed_on=self._landed_on(session_id) if is_over else None,
+        )
+
+    def _has_archived(self, tasks: TaskQuery) -> bool:
+        return bool(self._store.count(attrs.evolve(tasks, include_archived=True)))
+
+    def _has_subtasks(self, task: Task | None) -> bool:
+        if task is None:
+            return False
+        query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
+        return bool(self._store.tasks(query))
+
+    def _fresh_synthesis(self, task: Task | None) -> str | None:
+        """Return the id of the task's synthesis, unless something was added since."""
+        if task is None:
+            return None
+        latest = self._store.artifacts(
+            ArtifactQuery(
+                task_ids=(task.id,), kind=ArtifactKind.SYNTHESIS, newest_first=True, limit=1
+            )
+        )
+        if latest and latest[0].created_at >= task.updated_at:
+            return latest[0].id
+        return None
+
+    def _unmerged(self, session_id: str) -> list[Task]:
+        """Return tasks whose work waits to be merged, in the order in which to merge them."""
+        held = self._store.running(session_id, _MAX_UNMERGED)
+        unmerged = [task for task, attempt, _ in held if attempt.ending == AttemptEnding.HANDED_IN]
+        forecast = self._forecast() if len(unmerged) > 1 else None
+        if forecast is None:
+            return unmerged
+        position = {name: number for number, name in enumerate(forecast.order)}
+        task_position = {
+            record.task_id: position[record.name]
+            for record in self._store.worktrees()
+            if record.name in position
+        }
+        return sorted(unmerged, key=lambda task: task_position.get(task.id, len(task_position)))
+
+    def _first_waiting(self, tasks: TaskQuery) -> Why | None:
+        task = self._first(tasks, TaskStatus.BLOCKED, TaskStatus.PENDING)
+        return None if task is None else self.why(task)
+
+    def _first_unreached(self, tasks: TaskQuery) -> Task | None:
+        planned = attrs.evolve(tasks, recoveries=False)
+        return self._first(planned, TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+    def _first(self, tasks: TaskQuery, *statuses: TaskStatus) -> Task | None:
+        """Return the first task of the first status that has one.
+
+        Asked for a single status, the store need not look at tasks of the others.
+        """
+        for status in statuses:
+            first = self._store.tasks(attrs.evolve(tasks, status=(status,), limit=1))
+            if first:
+                return first[0]
+        return None
+
+    def _landed_on(self, session_id: str) -> str | None:
+        """Return the integration branch, when work of the session has landed there."""
+        records = self._store.worktrees(session_id=session_id, include_removed=True)
+        if any(record.landed for record in records):
+            return self._scope.home.config.integration_branch
+        return None
+
+    # --- status ---------------------------------------------------------------
+
+    def why(self, task: Task) -> Why:
+        """Return what keeps the task from being ready."""
+        return lifecycle.why(self._store.situation(task.id))
+
+    def _blocked(self, tasks: TaskQuery) -> list[Why]:
+        query = attrs.evolve(tasks, status=(TaskStatus.BLOCKED,), limit=_LISTED)
+        return [self.why(task) for task in self._store.tasks(query)]
+
+    def status(
+        self,
+        session: Session,
+        parent: Task | None = None,
+        *,
+        include_completed: bool = False,
+        budget_tokens: int | None = None,
+    ) -> Status:
+        """Return where the session, or the subtree of *parent*, stands."""
+        store = self._store
+        everything = _all_of(session.id)
+        tasks = everything
+        if parent is not None:
+            tasks = attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
+        all_counts = store.count(everything)
+        completed: list[Task] = []
+        if include_completed:
+            completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
+        ready = store.ready(session.id, _LISTED)
+        return Status(
+            session=store.find_session(session.id) or session,
+            parent=parent,
+            counts=all_counts if parent is None else store.count(tasks),
+            planned=store.count(attrs.evolve(tasks, recoveries=False)),
+            elsewhere=self._other_open_sessions(all_counts),
+            ready=self._ready_below(ready, parent),
+            running=self._running_below(session.id, tasks, parent),
+            blocked=tuple(self._blocked(tasks)),
+            completed=tuple(completed),
+            chain=tuple(store.longest_chain(session.id, _LISTED)),
+            clashes=self._clashes(session.id),
+            next_step=self._next_step(session.id, all_counts, ready),
+            outdated=tuple(store.context_uses(session_id=session.id, outdated=True, limit=_LISTED)),
+            as_of=self._clock(),
+            budget_tokens=budget_tokens,
+            draw=lambda: self.graph(session.id).to_mermaid(),
+        )
+
+    def _other_open_sessions(self, counts: dict[TaskStatus, int]) -> int:
+        is_open = any(not status.is_terminal for status in counts)
+        return max(0, self._store.open_sessions() - is_open)
+
+    def _ready_below(self, ready: list[Task], parent: Task | None) -> tuple[Task, ...]:
+        if parent is None:
+            return tuple(ready)
+        return tuple(task for task in ready if self._is_below(task, parent))
+
+    def _is_below(self, task: Task, parent: Task) -> bool:
+        current: Task | None = task
+        while current is not None and current.id != parent.id:
+            above = current.parent_task_id
+            current = None if above is None else self._store.find_task(above, None)
+        return current is not None
+
+    def _running_below(
+        self, session_id: str, tasks: TaskQuery, parent: Task | None
+    ) -> tuple[Running, ...]:
+        running = [
+            Running(task=task, attempt=attempt, checkpoint=checkpoint)
+            for task, attempt, checkpoint in self._store.running(session_id, _LISTED)
+        ]
+        if parent is None:
+            return tuple(running)
+        in_progress = self._store.tasks(attrs.evolve(tasks, status=(TaskStatus.IN_PROGRESS,)))
+        below = {task.id for task in in_progress}
+        return tuple(run for run in running if run.task.id in below)
+
+    def _clashes(self, session_id: str) -> tuple[str, ...]:
+        """Say which worktrees of the session would conflict as they were last saved."""
+        names = {record.name for record in self._store.worktrees(session_id=session_id)}
+        forecast = self._forecast() if names else None
+        if forecast is None:
+            return ()
+        return tuple(
+            str(clash) for clash in forecast.clashes if names & {clash.first, clash.second}
+        )
+
+    def session_status(self, status: Status) -> SessionStatus:
+        """Return the progress of the session of *status* in figures."""
+        session_id = status.session.id
+        return SessionStatus(
+            session=status.session,
+            counts=status.counts,
+            percent=status.percent,
+            artifacts=self._store.count_artifacts(session_id),
+            worktrees=len(self._store.worktrees(session_id=session_id)),
+            events=self._store.last_seq(session_id),
+            next_step=status.next_step,
+        )
+
+    def graph(self, session_id: str) -> TaskGraph:
+        """Return the task graph of the session, archived tasks included."""
+        from vespera_orchestrator.tasks.graph import TaskGraph  # loads networkx
+
+        return TaskGraph(
+            self._store.tasks(attrs.evolve(_all_of(session_id), include_archived=True))
+        )
+
+    # --- coming back ----------------------------------------------------------
+
+    def briefing(self, status: Status) -> Briefing:
+        """Return where the session was left, and what has changed since somebody last resumed it."""
+        session_id = status.session.id
+        (last_look,) = self._store.events(
+            session_id=session_id,
+            kinds=(EventKind.SESSION_STARTED, EventKind.SESSION_RESUMED),
+            limit=1,
+            newest_first=True,
+        )
+        changes = self._store.events(
+            last_look.seq, session_id=session_id, kinds=CHANGE_WORDS, newest_first=True
+        )
+        silent_s = (self._clock() - last_look.at).total_seconds()
+        return briefing(
+            status,
+            changes=[self._change_line(event) for event in changes[:BRIEFING_LINES]],
+            total=len(changes),
+            since=ago(int(silent_s)),
+            decisions=[why for why in status.blocked if why.needs_person],
+        )
+
+    def _change_line(self, event: Event) -> str:
+        task = None if event.task_id is None else self._store.find_task(event.task_id, None)
+        return change_line(event, task)
+
+    # --- bringing together ----------------------------------------------------
+
+    def subtask_results(self, parent: Task) -> SubtaskResults:
+        """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
+        query = TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None)
+        subtasks = self._store.tasks(query)
+        artifacts = self._store.artifacts(
+            ArtifactQuery(task_ids=tuple(task.id for task in subtasks))
+        )
+        return SubtaskResults(
+            parent=parent,
+            subtasks=subtasks,
+            artifacts=results_of(artifacts, subtasks),
+            open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
+        )
+
+
+def _all_of(session_id: str) -> TaskQuery:
+    return TaskQuery(session_id=session_id, limit=None)

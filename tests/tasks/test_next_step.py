@@ -1,0 +1,131 @@
+"""The choice of the next step: a table of what is known about a session, and the one thing to do."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from vespera_orchestrator._model import Cause, CauseKind, Session, Task, TaskStatus, Why, utcnow
+from vespera_orchestrator.tasks.next_step import SessionFacts, next_step, resume_step
+
+NOW = utcnow()
+PENDING, RUNNING, BLOCKED = TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED
+COMPLETED = TaskStatus.COMPLETED
+
+
+def task(alias, status=PENDING, reason=None):
+    """Make a task of which only the name, the status and the reason matter."""
+    values = dict.fromkeys(field.name for field in attrs.fields(Task))
+    values |= {"id": f"t_{alias}", "alias": alias, "title": alias.title(), "status": status}
+    return Task(**values | {"reason": reason})
+
+
+def why(alias, sentence, kind=CauseKind.PERSON):
+    """Make the causes that keep a blocked task."""
+    cause = Cause(kind=kind, sentence=sentence)
+    return Why(task_id=f"t_{alias}", alias=alias, status=BLOCKED, causes=(cause,))
+
+
+DECISION = why("a", "a person must decide")
+WAITING = why("a", "waits for b", CauseKind.DEPENDENCY)
+
+TABLE = {
+    "no tasks": (
+        SessionFacts(counts={}),
+        ("plan", "no tasks yet", 'orch.plan_task("…")'),
+    ),
+    "archived": (
+        SessionFacts(counts={}, is_archived=True),
+        ("done", "finished and archived", 'orch.plan_task("…")'),
+    ),
+    "ready": (
+        SessionFacts(counts={PENDING: 1}, ready=task("a")),
+        ("execute", "Start 'A'.", "orch.execute_task('a')"),
+    ),
+    "given back": (
+        SessionFacts(counts={PENDING: 1}, ready=task("a", reason="names are unclear")),
+        ("execute", "given back with: names are unclear.", "orch.execute_task('a')"),
+    ),
+    "subtasks ended": (
+        SessionFacts(counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True),
+        ("synthesize", "All subtasks of 'A' have ended", "orch.synthesize_results('a')"),
+    ),
+    "synthesis made": (
+        SessionFacts(
+            counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True, synthesis_id="a_1"
+        ),
+        ("execute", "in a_1: read it", "orch.complete_task('a', summary=…, detailed_work=…)"),
+    ),
+    "ready goes before merging": (
+        SessionFacts(counts={PENDING: 1, RUNNING: 1}, ready=task("a"), unmerged=[task("b")]),
+        ("execute", "Start 'A'.", "orch.execute_task('a')"),
+    ),
+    "unmerged": (
+        SessionFacts(counts={RUNNING: 2}, unmerged=[task("a", RUNNING), task("b", RUNNING)]),
+        ("merge", "waits to be merged (1 more after it).", "orch.worktrees.merge('a')"),
+    ),
+    "unmerged for a reason": (
+        SessionFacts(counts={RUNNING: 1}, unmerged=[task("a", RUNNING, "main is dirty")]),
+        ("merge", "was not possible: main is dirty", "orch.worktrees.merge('a')"),
+    ),
+    "running": (
+        SessionFacts(counts={RUNNING: 2}, running=2),
+        ("wait", "2 tasks are being worked on; there is nothing", "orch.get_status()"),
+    ),
+    "running beside a decision": (
+        SessionFacts(counts={RUNNING: 1, BLOCKED: 1}, running=1, decisions=[DECISION]),
+        ("wait", "decide about a: a person must decide.", "orch.get_status()"),
+    ),
+    "decision": (
+        SessionFacts(counts={BLOCKED: 1}, decisions=[DECISION], waiting=DECISION),
+        ("decide", "a: a person must decide", "orch.retry_task('a')"),
+    ),
+    "nothing can go on": (
+        SessionFacts(counts={BLOCKED: 1}, waiting=WAITING),
+        ("decide", "Nothing can go on by itself: a is blocked: waits for b.", "orch.why('a')"),
+    ),
+    "failed": (
+        SessionFacts(
+            counts={TaskStatus.FAILED: 1}, unreached=task("a", TaskStatus.FAILED, "enough")
+        ),
+        ("done", "not all was reached: a failed (enough).", "orch.retry_task('a')"),
+    ),
+    "cancelled": (
+        SessionFacts(counts={TaskStatus.CANCELLED: 1}, unreached=task("a", TaskStatus.CANCELLED)),
+        ("done", "a cancelled (no reason given).", ""),
+    ),
+    "over": (
+        SessionFacts(counts={COMPLETED: 2, TaskStatus.SKIPPED: 1}),
+        ("done", "Everything has ended: 2 completed, 1 skipped.", ""),
+    ),
+    "landed": (
+        SessionFacts(counts={COMPLETED: 2}, landed_on="integration"),
+        ("done", "on the branch 'integration': git merge integration", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_one_thing_to_do(name):
+    """Each state of a session leads to one step, with the call that takes it."""
+    facts, (action, words, call) = TABLE[name]
+    step = next_step(facts)
+    assert (step.action, step.call) == (action, call)
+    assert words in step.sentence
+
+
+def test_a_session_that_was_left_is_pointed_to():
+    """Without an active session the step goes back to the last one, by goal or id."""
+    session = Session(
+        id="s_1",
+        goal="Boil water",
+        project_type=None,
+        parent_session_id=None,
+        context={},
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    step = resume_step(session)
+    assert step.sentence == "No session is active, but there is one: Boil water."
+    assert step.call == "orch.resume_session('s_1')"
+    assert "s_1" in resume_step(attrs.evolve(session, goal="")).sentence
