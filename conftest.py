@@ -13,20 +13,14 @@ from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
 
+from support import VARIABLES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # How long one example takes says more of the machine than of the code; the whole test has its own limit.
 settings.register_profile("vespera", deadline=None)
 settings.load_profile("vespera")
-
-OURS = (
-    "MCP_ORCHESTRATOR_SESSION",
-    "VESPERA_ORCHESTRATOR_AGENT",
-    "VESPERA_ORCHESTRATOR_CONTENT",
-    "VESPERA_ORCHESTRATOR_HOME",
-    "VESPERA_ORCHESTRATOR_STORE",
-)
 
 
 def enter_repository(namespace: dict[str, Any]) -> None:
@@ -39,7 +33,7 @@ def enter_repository(namespace: dict[str, Any]) -> None:
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first commit"]):
         subprocess.run([*git, *command], check=True)
     namespace["__leave__"] = leave_by(
-        room, Path.cwd(), {name: os.environ.pop(name) for name in OURS if name in os.environ}
+        room, Path.cwd(), {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
     )
     os.chdir(folder)
 

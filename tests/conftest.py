@@ -9,11 +9,26 @@ import secrets
 import psycopg
 import pytest
 
+from support import VARIABLES
 from support.git_project import identity, make, project, trees
 from support.postgres_server import GIVEN, Server
 from vespera_orchestrator.stores.postgres import PostgresStore
+from vespera_orchestrator.testing import ManualClock
 
 __all__ = ["identity", "make", "project", "trees"]
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch):
+    """No test hears of the session, home or agent of whoever runs it."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def clock():
+    """A clock that stands still until the test moves it."""
+    return ManualClock()
 
 
 @pytest.fixture(scope="session")

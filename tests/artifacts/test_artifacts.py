@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support import dying
-from vespera_orchestrator._model import Session, TaskDraft, new_id, utcnow
+from support import TESTS, dying
+from support.stores import start_session
+from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.artifacts import Artifacts
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import (
@@ -31,21 +32,6 @@ from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
-
-
-def start_session(store):
-    """Record a new session."""
-    return store.start_session(
-        Session(
-            id=new_id("s"),
-            goal="test",
-            project_type=None,
-            parent_session_id=None,
-            context={},
-            created_at=utcnow(),
-            updated_at=utcnow(),
-        )
-    )
 
 
 @pytest.fixture
@@ -371,10 +357,12 @@ def test_a_hit_is_a_fact(artifacts):
 
 LIGHT = """
 import sys, threading
+sys.path.insert(0, sys.argv[2])
+from support.stores import start_session
 from vespera_orchestrator import artifacts as package
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from pathlib import Path
-from vespera_orchestrator._model import Session, new_id, utcnow
+from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
@@ -383,7 +371,7 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 folder = Path(sys.argv[1])
 home = Home(path=folder / "home", project=folder, config=Config()).create()
 store = SQLiteStore.open(home.database)
-session = store.start_session(Session(id=new_id("s"), goal="", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
+session = start_session(store)
 artifacts = package.Artifacts(Scope(home, store, session_id=session.id), FolderContent(home.artifacts))
 saved = artifacts.save("Title", "text")
 (folder / "file.txt").write_text("x")
@@ -397,7 +385,10 @@ print(sorted(heavy & set(sys.modules)), threading.active_count())
 def test_saving_and_reading_load_nothing_heavy(tmp_path):
     """Importing, saving, taking in files, reading, listing and verifying never load the index's libraries, and start no thread."""
     ended = subprocess.run(
-        [sys.executable, "-c", LIGHT, str(tmp_path)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", LIGHT, str(tmp_path), str(TESTS)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert ended.stdout.strip() == "[] 1"
 

@@ -40,23 +40,6 @@ from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing import ManualClock
 
 
-@pytest.fixture
-def clock():
-    """The clock of `orch`."""
-    return ManualClock()
-
-
-@pytest.fixture(autouse=True)
-def _no_inherited_session(monkeypatch):
-    for name in (
-        "MCP_ORCHESTRATOR_SESSION",
-        "VESPERA_ORCHESTRATOR_HOME",
-        "VESPERA_ORCHESTRATOR_STORE",
-        "VESPERA_ORCHESTRATOR_AGENT",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(params=["memory:", "postgresql:"])
 def orch(request, tmp_path, clock):
     """An orchestrator with a session, in memory and on a server."""

@@ -15,22 +15,8 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from support import ROOT
+from support.git_project import git
 from vespera_orchestrator.tasks import lifecycle
-
-
-def git(folder, *arguments):
-    """Run git in *folder*."""
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "-c",
-        "user.name=Ada",
-        "-c",
-        "user.email=ada@example.org",
-        *arguments,
-    ]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
@@ -891,20 +877,14 @@ def test_a_synthesis_keeps_its_budget(orch):
 
 
 @pytest.fixture
-def clock():
-    """A clock that stands until it is moved."""
-    return [datetime(2026, 1, 1, tzinfo=UTC)]
-
-
-@pytest.fixture
 def replaced(project, clock):
     """A holder with a worktree that was replaced by another: the façade, both works, and where the task's snapshots stood."""
-    with vespera.open(project, clock=lambda: clock[0]) as orch:
+    with vespera.open(project, clock=clock) as orch:
         orch.initialize_session("Goal")
         orch.plan_task("Write")
         old = orch.execute_task("write", worktree=True, lease_s=10, agent="old")
-        clock[0] += timedelta(minutes=1)
-        with vespera.open(project, clock=lambda: clock[0]) as other:
+        clock.advance(minutes=1)
+        with vespera.open(project, clock=clock) as other:
             new = other.execute_task("write", agent="new")
             yield orch, old, new
 

@@ -42,17 +42,6 @@ MOST_FAILURES = 3
 MOST_TASKS = 14
 
 
-@pytest.fixture(autouse=True)
-def _no_inherited_session(monkeypatch):
-    for name in (
-        "MCP_ORCHESTRATOR_SESSION",
-        "VESPERA_ORCHESTRATOR_HOME",
-        "VESPERA_ORCHESTRATOR_STORE",
-        "VESPERA_ORCHESTRATOR_AGENT",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 class Model:
     """What is promised about the life of tasks, in as few words as possible."""
 

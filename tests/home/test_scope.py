@@ -9,35 +9,8 @@ import sys
 import pytest
 
 import vespera_orchestrator as vespera
+from support.git_project import git
 from vespera_orchestrator.home.locate import Home, git_common_dir, main_folder
-
-NAMES = (
-    "MCP_ORCHESTRATOR_SESSION",
-    "VESPERA_ORCHESTRATOR_HOME",
-    "VESPERA_ORCHESTRATOR_STORE",
-    "VESPERA_ORCHESTRATOR_AGENT",
-)
-
-
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch):
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-
-
-def git(folder, *arguments):
-    """Run git in *folder* with an identity of its own."""
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "-c",
-        "user.name=Ada",
-        "-c",
-        "user.email=ada@example.org",
-        *arguments,
-    ]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

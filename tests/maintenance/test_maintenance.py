@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,34 +20,6 @@ from hypothesis import strategies as st
 import vespera_orchestrator as vespera
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, TransitionError
-
-
-@pytest.fixture(autouse=True)
-def _nobodys_session(monkeypatch):
-    for name in (
-        "MCP_ORCHESTRATOR_SESSION",
-        "VESPERA_ORCHESTRATOR_HOME",
-        "VESPERA_ORCHESTRATOR_STORE",
-        "VESPERA_ORCHESTRATOR_AGENT",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self):
-        self.now = datetime(2026, 5, 1, 9, tzinfo=UTC)
-
-    def __call__(self):
-        """Tell the time."""
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    """The clock of `orch`."""
-    return Clock()
 
 
 @pytest.fixture
@@ -462,7 +434,7 @@ def test_an_export_can_be_read(orch, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text("utf-8").splitlines()]
     assert "derived" in lines[0]["notice"]
     first = next(line for line in lines if line.get("alias") == "first")
-    assert (first["outputs"], first["created_at"]) == ({"n": 2}, "2026-05-01T09:00:00+00:00")
+    assert (first["outputs"], first["created_at"]) == ({"n": 2}, "2026-01-01T12:00:00+00:00")
     assert "# First\n\nöäü\n" in [line.get("text") for line in lines]
     pieces = [line for line in lines if "base64" in line]
     assert b"".join(base64.b64decode(line["base64"]) for line in pieces) == bytes(range(256)) * 8000

@@ -10,24 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import ROOT
+from support.git_project import git
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def git(folder, *arguments):
-    """Run git in *folder*."""
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "-c",
-        "user.name=Ada",
-        "-c",
-        "user.email=ada@example.org",
-        *arguments,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 def repository(folder: Path) -> Path:

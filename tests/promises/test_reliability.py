@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -28,17 +28,6 @@ from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
 KILLING = TESTS / "support" / "killing.py"
-
-
-@pytest.fixture(autouse=True)
-def _nobodys_session(monkeypatch):
-    for name in (
-        "MCP_ORCHESTRATOR_SESSION",
-        "VESPERA_ORCHESTRATOR_HOME",
-        "VESPERA_ORCHESTRATOR_STORE",
-        "VESPERA_ORCHESTRATOR_AGENT",
-    ):
-        monkeypatch.delenv(name, raising=False)
 
 
 def child(code, *words):
@@ -282,20 +271,8 @@ def test_another_programs_lock_is_waited_for_and_then_told(tmp_path, monkeypatch
         assert orch.check(), str(orch.check())
 
 
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self):
-        self.now = datetime(2026, 5, 1, 9, tzinfo=UTC)
-
-    def __call__(self):
-        """Tell the time."""
-        return self.now
-
-
-def test_a_clock_that_jumps_nine_hours_forward(tmp_path):
+def test_a_clock_that_jumps_nine_hours_forward(tmp_path, clock):
     """The hold lapses; its holder regains it by its next sign while nobody took the task; one who was replaced is refused, work kept."""
-    clock = Clock()
     with (
         vespera.open(tmp_path, clock=clock) as orch,
         vespera.open(tmp_path, clock=clock, agent="other") as other,
@@ -315,9 +292,8 @@ def test_a_clock_that_jumps_nine_hours_forward(tmp_path):
         assert orch.check(), str(orch.check())
 
 
-def test_a_clock_that_jumps_nine_hours_back(tmp_path):
+def test_a_clock_that_jumps_nine_hours_back(tmp_path, clock):
     """Nobody loses a hold, the log keeps its order, and a hold of before the jump can be taken over by its name at once."""
-    clock = Clock()
     with vespera.open(tmp_path, clock=clock) as orch:
         orch.initialize_session("x")
         task = orch.plan_task("One")

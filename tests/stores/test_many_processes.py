@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import psycopg
 import pytest
 
+from support.children import answer, python
+from support.stores import start_session
 from vespera_orchestrator._model import (
     ArtifactQuery,
     Dependency,
-    Session,
     TaskDraft,
     TaskQuery,
     TaskStatus,
-    new_id,
     utcnow,
 )
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.tasks import lifecycle
 
 WORKER = """
-import json, os, sys, time
-from vespera_orchestrator import errors
-from vespera_orchestrator._model import *
-from vespera_orchestrator.stores import open_store
 url, session, name, *argv = sys.argv[1:]
-def done(**said):
-    print(json.dumps(said), flush=True)
 def opened():
     return open_store(url, None, utcnow)
 def complete(store, claim):
@@ -44,15 +35,7 @@ def complete(store, claim):
 
 def child(code, url, session_id, name, *args):
     """Start a worker that runs *code*."""
-    command = [sys.executable, "-c", WORKER + code, url, session_id, str(name), *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
-
-
-def answer(process):
-    """What a worker said last, once it has ended well."""
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, out
-    return json.loads(out.splitlines()[-1])
+    return python(WORKER + code, url, session_id, name, *args)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -69,22 +52,6 @@ def store(url):
     opened = open_store(url, None, utcnow)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def session_id(store):
-    """A session in it."""
-    return store.start_session(
-        Session(
-            id=new_id("s"),
-            goal="test",
-            project_type=None,
-            parent_session_id=None,
-            context={},
-            created_at=utcnow(),
-            updated_at=utcnow(),
-        )
-    ).id
 
 
 def verify(store, session_id):
@@ -189,7 +156,7 @@ def test_a_reader_of_the_log_misses_nothing(store, url, session_id):
     """Six processes write at once in sessions of their own, another follows the log by its last position: it sees each event once."""
     writer = """
 store = opened()
-own = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow())).id
+own = start_session(store).id
 for number in range(20):
     store.plan(own if number % 2 else session, [TaskDraft(title=f"{name} {number}")] * (40 if number == 7 else 1))
 done(ok=True)
@@ -323,17 +290,7 @@ def test_nothing_is_lost_when_the_server_crashes(own_server, crashes):
     """The server is stopped as by a crash, and started again, while workers write: they find it again, and what they were told is there."""
     url = own_server.url
     store = open_store(url, None, utcnow)
-    session_id = store.start_session(
-        Session(
-            id=new_id("s"),
-            goal="test",
-            project_type=None,
-            parent_session_id=None,
-            context={},
-            created_at=utcnow(),
-            updated_at=utcnow(),
-        )
-    ).id
+    session_id = start_session(store).id
 
     def crash(chance, _):
         time.sleep(chance.uniform(0.3, 0.8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import shutil
 import signal
@@ -19,13 +18,14 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from support.children import answer, python
+from support.stores import start_session
 from vespera_orchestrator._model import (
     ArtifactDraft,
     ArtifactQuery,
     Dependency,
     Ending,
     NextAction,
-    Session,
     TaskDraft,
     TaskQuery,
     TaskStatus,
@@ -50,33 +50,12 @@ from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 DONE = Ending(action=NextAction.COMPLETE, summary="done")
 
 
-def start_session(store):
-    """Record a new session and return its id."""
-    return store.start_session(
-        Session(
-            id=new_id("s"),
-            goal="test",
-            project_type=None,
-            parent_session_id=None,
-            context={},
-            created_at=utcnow(),
-            updated_at=utcnow(),
-        )
-    ).id
-
-
 @pytest.fixture
 def store(postgres_url):
     """A store in a schema of its own."""
     opened = PostgresStore.open(postgres_url)
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def session_id(store):
-    """A session in that store."""
-    return start_session(store)
 
 
 @pytest.fixture
@@ -92,27 +71,15 @@ def db(postgres):
         yield connection
 
 
-def child(code, *args):
-    """Start a Python process that runs *code*; ``url`` is its first argument."""
-    prelude = """
-import json, os, sys
-from vespera_orchestrator import errors
-from vespera_orchestrator._model import *
+PRELUDE = """
 from vespera_orchestrator.stores.postgres import PostgresStore
 url, *argv = sys.argv[1:]
-def done(**said):
-    print(json.dumps(said), flush=True)
 """
-    return subprocess.Popen(
-        [sys.executable, "-c", prelude + code, *map(str, args)], stdout=subprocess.PIPE, text=True
-    )
 
 
-def answer(process):
-    """What a child said last, once it has ended well."""
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
-    return json.loads(out.splitlines()[-1])
+def child(code, *args):
+    """Start a Python process that runs *code*; ``url`` is its first argument."""
+    return python(PRELUDE + code, *args)
 
 
 # --- the address ----------------------------------------------------------------------
@@ -247,7 +214,7 @@ def test_processes_may_open_a_new_store_at_the_same_moment(postgres_url):
     """However many open a store that does not exist yet, all succeed, and there is one schema."""
     code = """
 store = PostgresStore.open(url)
-store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
+start_session(store)
 done(ok=True)
 store.close()
 """
@@ -430,7 +397,7 @@ def test_a_forked_child_opens_its_own_connections(postgres_url):
     """Parent and child write side by side, each on connections of its own, and the child's end leaves the parent's alone."""
     code = """
 store = PostgresStore.open(url)
-session = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow())).id
+session = start_session(store).id
 pid = os.fork()
 if pid == 0:
     for n in range(10):
@@ -461,7 +428,7 @@ def test_no_thread_is_started(store, session_id):
 def test_a_server_that_restarts_is_found_again(own_server):
     """While it is down each call says so and may be retried; when it is back, the next call works, and nothing is missing."""
     store = PostgresStore.open(own_server.url)
-    session_id = start_session(store)
+    session_id = start_session(store).id
     store.plan(session_id, [TaskDraft(title="A")])
     own_server.stop()
     for call in (
@@ -480,7 +447,7 @@ def test_a_server_that_restarts_is_found_again(own_server):
 def test_a_server_that_crashes_in_the_middle_of_a_change(own_server):
     """It is undone whole, and the same change succeeds when the server is back; what had been acknowledged is there."""
     store = PostgresStore.open(own_server.url)
-    session_id = start_session(store)
+    session_id = start_session(store).id
     store.plan(
         session_id, [TaskDraft(title="A"), TaskDraft(title="B", dependencies=(Dependency("a"),))]
     )
@@ -559,7 +526,7 @@ def test_a_connection_lost_at_the_commit_is_cleared_up(own_server, before, event
         )
     )
     try:
-        session_id = start_session(store)
+        session_id = start_session(store).id
         proxy.armed = True
         drafts = [TaskDraft(title=f"A{n}") for n in range(events)]
         if before:
@@ -590,7 +557,7 @@ def test_an_outcome_that_nobody_can_tell_is_told_as_such(own_server, monkeypatch
         )
     )
     try:
-        session_id = start_session(store)
+        session_id = start_session(store).id
         store.plan(session_id, [TaskDraft(title="A")])
         claim = store.claim(session_id, "ada", lease_s=600)
         proxy.armed = proxy.shut = True

@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -19,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.children import answer, python
+from support.stores import start_session
 from vespera_orchestrator._model import (
     ArtifactQuery,
     Dependency,
-    Session,
     TaskDraft,
     TaskQuery,
     TaskStatus,
@@ -53,21 +52,6 @@ PATIENT = settings(
 )
 
 
-def start_session(store, session_id=None):
-    """Record a new session and return its id."""
-    return store.start_session(
-        Session(
-            id=session_id or new_id("s"),
-            goal="test",
-            project_type=None,
-            parent_session_id=None,
-            context={},
-            created_at=utcnow(),
-            updated_at=utcnow(),
-        )
-    ).id
-
-
 @pytest.fixture
 def path(tmp_path):
     """Where a store may be made."""
@@ -82,36 +66,15 @@ def store(path):
     opened.close()
 
 
-@pytest.fixture
-def session_id(store):
-    """A session in that store."""
-    return start_session(store)
-
-
 PRELUDE = """
-import json, os, sys
-from vespera_orchestrator import errors
-from vespera_orchestrator._model import *
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 argv = sys.argv[1:]
-def done(**said):
-    print(json.dumps(said), flush=True)
 """
 
 
-def child(code, *args, **given):
+def child(code, *args, **how):
     """Start a Python process that runs *code* after the prelude."""
-    command = [sys.executable, "-c", PRELUDE + code, *map(str, args)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, **given
-    )
-
-
-def answer(process):
-    """What a child said last, once it has ended well."""
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
-    return json.loads(out.splitlines()[-1])
+    return python(PRELUDE + code, *args, **how)
 
 
 def at_once(code, count, *args):
@@ -181,7 +144,7 @@ def test_processes_may_open_a_new_store_at_the_same_moment(path, count):
     """However many open a store that does not exist yet, all succeed, and there is one schema."""
     code = """
 store = SQLiteStore.open(argv[1])
-store.start_session(Session(id=f"s_{argv[0]}", goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
+start_session(store, f"s_{argv[0]}")
 done(seq=store.last_seq())
 store.close()
 """
@@ -273,7 +236,7 @@ def test_a_forked_child_opens_its_own_connection(path):
     code = """
 import sqlite3
 store, memory = SQLiteStore.open(argv[0]), SQLiteStore.open(None)
-session = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow()))
+session = start_session(store)
 readable, writable = os.pipe()
 pid = os.fork()
 if pid == 0:
@@ -320,7 +283,7 @@ while True:
     n += 1
 """
     store = SQLiteStore.open(path)
-    session_id = start_session(store)
+    session_id = start_session(store).id
     acknowledged = []
     for kill in range(10):
         writer = child(code, path, session_id)
@@ -353,7 +316,7 @@ while True:
 def full(path):
     """Make a store with enough in it to fill many pages, and close it."""
     store = SQLiteStore.open(path)
-    session_id = start_session(store)
+    session_id = start_session(store).id
     store.plan(
         session_id, [TaskDraft(title=f"Task {n}", description="x" * 300) for n in range(200)]
     )
@@ -548,7 +511,7 @@ def test_a_write_that_the_system_refuses_is_undone(path):
     code = """
 import resource
 store = SQLiteStore.open(argv[0])
-session = store.start_session(Session(id=new_id("s"), goal="g", project_type=None, parent_session_id=None, context={}, created_at=utcnow(), updated_at=utcnow())).id
+session = start_session(store).id
 store.plan(session, [TaskDraft(title="before")])
 grown = max(os.path.getsize(argv[0]), os.path.getsize(argv[0] + "-wal"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (grown + 20_000, resource.RLIM_INFINITY))
@@ -574,7 +537,7 @@ done(said=said, tasks=tasks, then=len(store.tasks(TaskQuery(limit=None))), seq=s
 def test_any_titles_make_a_plan(titles):
     """Every title gives a task with an alias of its own, or is refused as text that no file can hold."""
     store = SQLiteStore.open(None)
-    session = start_session(store)
+    session = start_session(store).id
     try:
         planned = store.plan(session, [TaskDraft(title=title) for title in titles])
     except InvalidInputError:
@@ -632,7 +595,7 @@ def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
     """Plan by plan and edge by edge: refused if and only if a circle would close, with a path that is one, and otherwise written."""
     plans, later = grown
     store = SQLiteStore.open(None)
-    session = start_session(store)
+    session = start_session(store).id
     graph = networkx.DiGraph()
 
     def attempt(edges, call):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vespera_orchestrator._model import Session, TaskDraft, utcnow
+from support.stores import start_session
+from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
@@ -17,6 +18,21 @@ from vespera_orchestrator.worktrees import Worktrees
 
 SESSION = "s_000000000001"
 ODD = "ödd \t\n\"'* -名.txt"
+
+
+def git(folder, *arguments, check=True, text=None):
+    """Run git in *folder* as Ada; return what it prints, without the last line's end."""
+    ada = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    run = subprocess.run(
+        ["git", *ada, *arguments],
+        cwd=folder,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+        capture_output=True,
+        check=False,
+        input=text,
+    )
+    assert run.returncode == 0 or not check, run.stderr.decode()
+    return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 class Project:
@@ -27,18 +43,7 @@ class Project:
         folder.mkdir(parents=True, exist_ok=True)
 
     def git(self, *arguments, cwd=None, check=True, text=None):
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-        where = cwd or self.folder
-        run = subprocess.run(
-            ["git", *arguments],
-            cwd=where,
-            env=environment,
-            capture_output=True,
-            check=False,
-            input=text,
-        )
-        assert run.returncode == 0 or not check, run.stderr.decode()
-        return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
+        return git(cwd or self.folder, *arguments, check=check, text=text)
 
     def write(self, files, folder=None):
         for name, content in files.items():
@@ -59,17 +64,7 @@ class Project:
         store = SQLiteStore.open(home.database)
         self.stores.append(store)
         if store.find_session(SESSION) is None:
-            store.start_session(
-                Session(
-                    id=SESSION,
-                    goal="test",
-                    project_type=None,
-                    parent_session_id=None,
-                    context={},
-                    created_at=utcnow(),
-                    updated_at=utcnow(),
-                )
-            )
+            start_session(store, SESSION)
             store.plan(
                 SESSION,
                 [TaskDraft(title=title, alias=title) for title in ("work", "other", "fresh")],
@@ -111,7 +106,6 @@ def identity(monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("VESPERA_ORCHESTRATOR_HOME", raising=False)
 
 
 @pytest.fixture

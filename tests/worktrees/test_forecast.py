@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from itertools import combinations
@@ -15,34 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
+from support.git_project import git
 from vespera_orchestrator._model import Worktree, utcnow
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.worktrees import forecast
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 
+pytestmark = pytest.mark.usefixtures("identity")
+
 AGENTS = ("ann", "bob", "cem")
 PATHS = ("a", "b", "dir/c", "dir", "new")
 CONTENTS = ("x\ny\nz\n" * 4, "X\ny\nz\n" * 4, "x\ny\nz\n" * 3 + "x\ny\nZ\n", "short\n", "other\n")
-
-
-def git(folder, *arguments, check=True):
-    """Run git in *folder*."""
-    run = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, check=False, text=True
-    )
-    assert run.returncode == 0 or not check, run.stderr
-    return run.stdout.strip()
-
-
-@pytest.fixture(autouse=True)
-def _identity(monkeypatch, tmp_path):
-    """Git knows who commits, and nothing of the machine's own configuration."""
-    config = tmp_path / "gitconfig"
-    config.write_text(
-        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
-    )
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
 
 
 def make_project(folder):

@@ -15,20 +15,14 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
+from support.git_project import git
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import _read_config
 from vespera_orchestrator.worktrees import integration
 
+pytestmark = pytest.mark.usefixtures("identity")
+
 BYTES = os.fsdecode(b"bytes \xff\xfe\n.txt")
-
-
-def git(folder, *arguments, check=True, text=None):
-    """Run git in *folder*."""
-    run = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, check=False, input=text
-    )
-    assert run.returncode == 0 or not check, run.stderr.decode()
-    return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def write(folder, files):
@@ -83,18 +77,6 @@ def fingerprint(folder, without=()):
     staged = git(folder, "ls-files", "-s", "--", ".", *skipped)
     status = git(folder, "status", "--porcelain", "-uall", "--ignored", "--", ".", *skipped)
     return hashlib.sha256(repr((sorted(files.items()), staged, status)).encode()).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def _identity(monkeypatch, tmp_path):
-    """Git knows who commits, and nothing of the machine's own configuration."""
-    config = tmp_path / "gitconfig"
-    config.write_text(
-        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
-    )
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-    monkeypatch.delenv("VESPERA_ORCHESTRATOR_HOME", raising=False)
 
 
 @pytest.fixture

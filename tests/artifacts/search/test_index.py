@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support import TESTS
-from vespera_orchestrator._model import Session, new_id, utcnow
+from support.stores import start_session
 from vespera_orchestrator.artifacts import Artifacts
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.search import index as index_module
@@ -49,19 +49,7 @@ def open_artifacts(project: Path) -> Artifacts:
     store = SQLiteStore.open(home.database)
     sessions = store.sessions()
     if not sessions:
-        sessions = [
-            store.start_session(
-                Session(
-                    id=new_id("s"),
-                    goal="test",
-                    project_type=None,
-                    parent_session_id=None,
-                    context={},
-                    created_at=utcnow(),
-                    updated_at=utcnow(),
-                )
-            )
-        ]
+        sessions = [start_session(store)]
     return Artifacts(
         Scope(home, store, agent="test", session_id=sessions[0].id), FolderContent(home.artifacts)
     )
