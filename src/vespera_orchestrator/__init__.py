@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.errors import VesperaError as VesperaError
     from vespera_orchestrator.errors import WorktreeBusyError as WorktreeBusyError
     from vespera_orchestrator.errors import WorktreeError as WorktreeError
+    from vespera_orchestrator.errors import WorktreeLockedError as WorktreeLockedError
     from vespera_orchestrator.errors import WorktreeNotFoundError as WorktreeNotFoundError
     from vespera_orchestrator.maintenance import BackupReport as BackupReport
     from vespera_orchestrator.maintenance import CheckReport as CheckReport
@@ -211,6 +212,7 @@ _HOMES = {
         "VesperaError",
         "WorktreeBusyError",
         "WorktreeError",
+        "WorktreeLockedError",
         "WorktreeNotFoundError",
     ),
     "orchestrator": ("Orchestrator",),
@@ -311,6 +313,7 @@ __all__ = [
     "Worktree",
     "WorktreeBusyError",
     "WorktreeError",
+    "WorktreeLockedError",
     "WorktreeNotFoundError",
     "Worktrees",
     "open",

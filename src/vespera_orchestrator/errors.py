@@ -34,6 +34,7 @@ The branches are cut by what a caller can do about them::
     ├─ WorktreeError                      git worktrees, snapshots, merges
     │  ├─ NotARepositoryError
     │  ├─ WorktreeBusyError               another agent works in a shared one; retryable
+    │  ├─ WorktreeLockedError             another process is at work on it; retryable
     │  ├─ DirtyCheckoutError
     │  ├─ MergeConflictError
     │  ├─ LandingRefusedError             a red check, or work of others would be undone
@@ -597,6 +598,26 @@ class WorktreeBusyError(WorktreeError):
         return (
             f"{self.agent} works in the worktree {self.worktree!r}, on {self.task}; start this when that has ended, or plan it with a "
             f"worktree of its own: orch.execute_task(…, worktree=True)"
+        )
+
+
+@attrs.define(slots=False)
+class WorktreeLockedError(WorktreeError):
+    """Another process held one of the library's own locks all the time. Nothing was changed."""
+
+    retryable: ClassVar[bool] = True
+
+    what: str
+    """What is locked: a worktree, a ref, a landing."""
+    waited_s: int
+    """How long this call waited for it, in whole seconds."""
+    lock: str
+    """The lock file. It is released when its holder ends, so there is no need to delete it."""
+
+    def __str__(self) -> str:
+        return (
+            f"cannot work on {self.what}: another process has held the lock {self.lock} for "
+            f"{self.waited_s} s; wait for that process or end it, then try again"
         )
 
 

@@ -20,6 +20,7 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     TaskNotFoundError,
     WorktreeError,
+    WorktreeLockedError,
     WorktreeNotFoundError,
 )
 from vespera_orchestrator.tasks.lifecycle import HANDED_IN
@@ -479,7 +480,7 @@ class Worktrees:
             while_waiting: Called every few seconds as long as somebody else is at it.
 
         Raises:
-            GitFailedError: One landing has kept others waiting for far longer than a check may take.
+            WorktreeLockedError: One landing has kept others waiting for far longer than a check may take.
         """
         config, repository = self._scope.home.config, self._repository()
         if check is None and config.check is None:
@@ -496,7 +497,7 @@ class Worktrees:
                         )
                     )
                     break
-                except GitFailedError:
+                except WorktreeLockedError:
                     if not remaining:
                         raise
                     while_waiting()
@@ -631,7 +632,9 @@ class Worktrees:
 
         repository, records = self._repository(), self.list()
         for record in records if fresh else ():
-            with suppress(GitFailedError):  # its folder is gone: its last snapshot tells enough
+            with suppress(
+                GitFailedError, WorktreeLockedError
+            ):  # its folder is gone: its last snapshot tells enough
                 self.snapshot(record, note="for the forecast")
         state = forecast.state(repository, records)
         if self._forecast is None or self._forecast[0] != state:

@@ -23,6 +23,7 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
     RefMovedError,
     WorktreeError,
+    WorktreeLockedError,
 )
 from vespera_orchestrator.worktrees import (
     checkout,
@@ -246,9 +247,10 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
                     yield from _repair_worktree(
                         repository, store, note.worktree.name, records.get(note.worktree.name)
                     )
+            except WorktreeLockedError:
+                continue  # somebody is at work there
             except GitFailedError as exc:
-                if not exc.doing.startswith("work on "):
-                    yield f"Could not repair the worktree {note.worktree.name}: {exc}."
+                yield f"Could not repair the worktree {note.worktree.name}: {exc}."
         yield from _sweep_leftovers(repository)
         for record in records.values():
             yield from _settle_record(repository, store, record)
@@ -371,9 +373,7 @@ def _close_removal(repository: ProjectRepository, store: Store, record: Worktree
             )
             store.put_worktree(removed, "worktree_removed")
             checkout.retire(repository, removed)
-    except GitFailedError as exc:
-        if not exc.doing.startswith("work on "):
-            raise
+    except WorktreeLockedError:
         return
     yield f"Recorded that the worktree {record.name} was removed; its files are kept under {ref}."
 

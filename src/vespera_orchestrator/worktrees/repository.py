@@ -22,6 +22,7 @@ from vespera_orchestrator.errors import (
     UnsupportedRepositoryError,
     VesperaError,
     WorktreeError,
+    WorktreeLockedError,
 )
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.tree_merge import changes, folders_above
@@ -514,7 +515,7 @@ class ProjectRepository:
         """Keep other threads and processes that use this home away from *what* during the block.
 
         Raises:
-            GitFailedError: Somebody else held it all the time.
+            WorktreeLockedError: Somebody else held it all the time.
         """
         from filelock import FileLock, Timeout
 
@@ -525,8 +526,7 @@ class ProjectRepository:
             self.home.locks.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=patience_s, poll_interval=poll_s)
         except Timeout as exc:
-            reason = f"another process has been at it for {patience_s:.0f} s (lock {path}); wait for it, or end it, and try again"
-            raise GitFailedError(f"work on {what}", reason) from exc
+            raise WorktreeLockedError(what, round(patience_s), str(path)) from exc
         except OSError as exc:
             raise GitFailedError(f"lock {path}", str(exc)) from exc
         try:
