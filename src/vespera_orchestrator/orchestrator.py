@@ -230,7 +230,8 @@ class Orchestrator:
 
     @cached_property
     def _content(self) -> ContentStore:
-        from vespera_orchestrator.artifacts.content.folder import FolderContent, open_content
+        from vespera_orchestrator.artifacts.content import open_content
+        from vespera_orchestrator.artifacts.content.folder import FolderContent
 
         given = self._chosen_content
         content = (

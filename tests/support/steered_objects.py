@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import obstore
 
-from vespera_orchestrator.artifacts.content import object_store as objects
+from vespera_orchestrator.artifacts.content import object_store
 from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
 PAGE = 3
@@ -95,7 +95,8 @@ class SteeredObjects:
     def content(self, *, steered=True) -> ObjectContent:
         """Return the content store of one more process; *steered*: its requests wait to be let through."""
         content = ObjectContent("memory://")
-        content._obstore, content._store = self if steered else _Straight(self), self.store
+        bucket = content._bucket
+        bucket._obstore, bucket._store = self if steered else _Straight(self), self.store
         return content
 
     def wait(self, seconds):
@@ -147,7 +148,7 @@ class SteeredObjects:
             after = page[-1]["path"]
 
     def _about(self, about):
-        data, size = bytes(obstore.get(self.store, about["path"]).bytes()), objects._AT_ONCE_BYTES
+        data, size = bytes(obstore.get(self.store, about["path"]).bytes()), object_store._PART_BYTES
         parts = [hashlib.md5(data[start : start + size]) for start in range(0, len(data), size)]
         tag = (
             parts[0].hexdigest()

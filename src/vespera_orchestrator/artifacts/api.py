@@ -18,6 +18,7 @@ import attrs
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
+    ArtifactKind,
     ArtifactQuery,
     Finding,
     FindingKind,
@@ -30,8 +31,8 @@ from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.artifacts import browsing
 from vespera_orchestrator.artifacts import context as choosing
 from vespera_orchestrator.artifacts.browsing import Exported
-from vespera_orchestrator.artifacts.content import files
-from vespera_orchestrator.artifacts.content.folder import Collected, FolderContent
+from vespera_orchestrator.artifacts.content import Collected, files, media_types
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.context import Context, ContextPassage
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus
 from vespera_orchestrator.artifacts.search.passages import is_text, phrases
@@ -287,14 +288,16 @@ class Artifacts:
     ) -> tuple[str, int, str]:
         """Store what a caller gave; return digest, size, and what it is unless the caller knows better."""
         if isinstance(content, Path):
-            place, _ = files.locate(content.absolute(), Path.cwd())
-            return files.take_in(content, place, Path.cwd(), self._content.put)
+            source = files.locate(content.absolute(), Path.cwd())
+            source = attrs.evolve(source, requested=str(content))
+            stored = files.store(source, self._content.put)
+            return stored.digest, stored.size_bytes, stored.media_type
         if hasattr(content, "read"):
             digest, size = self._content.put(content)
             return digest, size, self._kind_of(title, digest)
         encoded, default = _encode(content)
-        kind = files.named_type(title) or (
-            files.marked_type(encoded)
+        kind = media_types.by_name(title) or (
+            media_types.by_signature(encoded)
             if isinstance(content, bytes | bytearray | memoryview)
             else None
         )
@@ -306,7 +309,7 @@ class Artifacts:
 
     def _kind_of(self, name: str, digest: str) -> str:
         with self._content.open(digest) as stream:
-            return files.media_type(name, stream.read(files.BEGINNING_BYTES))
+            return media_types.detect(name, stream.read(media_types.BEGINNING_BYTES))
 
     def draft_file(self, path: str | os.PathLike[str], *, root: Path) -> ArtifactDraft:
         """Take a file in as it is now, without recording it. Read once, in pieces: its size does not matter.
@@ -321,10 +324,14 @@ class Artifacts:
             SourceFileNotFoundError: It is not there, is no regular file, cannot be read, leads out, or is being written to.
         """
         self._scope.require_open()
-        place, title = files.locate(path, root)
-        digest, size, media_type = files.take_in(path, place, root, self._content.put)
+        source = files.locate(path, root)
+        stored = files.store(source, self._content.put)
         return ArtifactDraft(
-            title=_clean(title), digest=digest, size_bytes=size, kind="file", media_type=media_type
+            title=_clean(source.title),
+            digest=stored.digest,
+            size_bytes=stored.size_bytes,
+            kind=ArtifactKind.FILE,
+            media_type=stored.media_type,
         )
 
     # reading

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from vespera_orchestrator.artifacts.content import files
+from vespera_orchestrator.artifacts.content import media_types
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
 from vespera_orchestrator.home.files import translate_os_error
 
@@ -170,8 +170,8 @@ def _title_parts(artifact: Artifact) -> list[str]:
     if not 0 < len(parts) <= _DEPTH:
         parts = ["_".join(parts)]
     stem, suffix = os.path.splitext(parts[-1])
-    if files.named_type(parts[-1]) != artifact.media_type and artifact.kind != "file":
-        stem, suffix = parts[-1], files.suffix_of(artifact.media_type)
+    if media_types.by_name(parts[-1]) != artifact.media_type and artifact.kind != "file":
+        stem, suffix = parts[-1], media_types.suffix_of(artifact.media_type)
     version = f" v{artifact.version}" if artifact.superseded else ""
     room = _NAME_BYTES - len(suffix.encode()) - len(version)
     stem = safe_name(stem).encode()[:room].decode("utf-8", "ignore").rstrip(". ")

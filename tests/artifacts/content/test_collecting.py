@@ -10,7 +10,7 @@ import obstore
 import pytest
 
 from support.steered_objects import Actor, SteeredObjects
-from vespera_orchestrator.artifacts.content import object_store as objects
+from vespera_orchestrator.artifacts.content import object_store
 from vespera_orchestrator.errors import CorruptContentError
 
 GRACE = 100.0
@@ -25,8 +25,8 @@ CONTENTS = {hashlib.sha256(data).hexdigest(): data for data in (SMALL, MIDDLE, L
 @pytest.fixture(autouse=True)
 def sizes(monkeypatch):
     """What is small and large is so within a few bytes."""
-    monkeypatch.setattr(objects, "_TRUSTED_FROM_BYTES", len(SMALL) + 1)
-    monkeypatch.setattr(objects, "_AT_ONCE_BYTES", len(MIDDLE))
+    monkeypatch.setattr(object_store, "_COMPARED_FROM_BYTES", len(SMALL) + 1)
+    monkeypatch.setattr(object_store, "_PART_BYTES", len(MIDDLE))
 
 
 class World:
@@ -54,7 +54,7 @@ class World:
         content = self.objects.content()
         actor = Actor(act)
         # A long upload may take what it takes: there, time counts from the last look for a mark.
-        self.began[actor] = self.objects.now if len(data) <= objects._AT_ONCE_BYTES else None
+        self.began[actor] = self.objects.now if len(data) <= object_store._PART_BYTES else None
         return self._with(actor)
 
     def collect(self):

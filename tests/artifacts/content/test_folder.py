@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from support import dying
-from vespera_orchestrator.artifacts.content.folder import Collected, FolderContent
+from vespera_orchestrator.artifacts.content import Collected
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
     CorruptContentError,
@@ -378,7 +379,7 @@ def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
     told = collect(content, kept, dry_run=True)
     assert (told.contents, told.leftovers, told.kept, told.dry_run) == (2, 1, 1, True)
     assert sorted(content.folder.rglob("*")) == before
-    assert "would take away 2 contents" in str(told)
+    assert "would remove 2 contents" in str(told)
     done = collect(content, kept)
     assert (done.contents, done.leftovers, done.kept, done.size_bytes) == (2, 1, 1, told.size_bytes)
     assert [content.verify(digest) is None for digest in (kept, young, gone, packed)] == [

@@ -23,8 +23,8 @@ from obstore.store import from_url
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator.artifacts import api
-from vespera_orchestrator.artifacts.content import object_store as objects
-from vespera_orchestrator.artifacts.content.folder import FolderContent, open_content
+from vespera_orchestrator.artifacts.content import object_store, open_content
+from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
@@ -177,8 +177,8 @@ def test_what_is_large_is_sent_again_only_where_it_is_another(data):
     """The same bytes, put again, are not sent; a damaged copy of the same size is replaced."""
     content = ObjectContent("s3://bucket/some/folder")
     digest, _ = content.put(data)
-    sent, real = [], content._obstore.put
-    content._obstore = SimpleNamespace(
+    sent, real = [], content._bucket._obstore.put
+    content._bucket._obstore = SimpleNamespace(
         **{**vars(obstore), "put": lambda *args, **how: (sent.append(args[1]), real(*args, **how))}
     )
     content.put(data)
@@ -196,7 +196,7 @@ def test_what_was_read_and_was_damaged_is_not_trusted(monkeypatch):
     content = ObjectContent("s3://bucket/some/folder")
     digest, _ = content.put(data)
     wrong = obstore.put(bucket(), key_of(digest), bytes(len(data)))["e_tag"].strip('"')
-    monkeypatch.setattr(objects, "_e_tag", lambda _: wrong)
+    monkeypatch.setattr(object_store, "_e_tag", lambda _: wrong)
     content.put(data)
     assert content.verify(digest) is not None
     content.put(data)
@@ -450,7 +450,7 @@ def test_a_check_tells_what_belongs_to_nothing(tmp_path, monkeypatch):
     with opened(tmp_path / "first") as orch:
         orch.artifacts.draft("Gone", "gone")
         assert orch.check().findings == ()
-        monkeypatch.setattr(objects, "utcnow", lambda: datetime.now(UTC) + timedelta(days=2))
+        monkeypatch.setattr(object_store, "utcnow", lambda: datetime.now(UTC) + timedelta(days=2))
         before = sorted(about["path"] for some in obstore.list(bucket()) for about in some)
         (finding,) = orch.check().findings
         assert (finding.kind, "1 contents" in finding.sentence) == ("orphan", True)
@@ -548,7 +548,7 @@ def dying(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **how)
     return call
-content._obstore = SimpleNamespace(**{
+content._bucket._obstore = SimpleNamespace(**{
     name: dying(value) if name in ("put", "get", "head", "list", "delete") else value for name, value in vars(obstore).items()
 })
 if sys.argv[1] == "collect":

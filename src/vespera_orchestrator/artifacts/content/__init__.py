@@ -1,1 +1,48 @@
-"""The bytes of artifacts, by digest: in a folder, or in an object store."""
+"""The bytes of artifacts, stored by digest: in a folder, or in an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator.artifacts.content.collected import Collected
+from vespera_orchestrator.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.contracts import ContentStore
+
+__all__ = ["Collected", "open_content"]
+
+_OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "memory")
+
+
+def open_content(address: str | None, folder: Path) -> ContentStore:
+    """Open the content store at *address*.
+
+    Args:
+        address: ``file:///folder``, ``s3://bucket/folder``, ``gs://…``, ``az://…``,
+            ``memory://``, or ``None``.
+        folder: Where the bytes are when *address* is ``None``.
+
+    Raises:
+        InvalidInputError: No content store has such an address.
+        MissingDependencyError: It is an object store, and obstore is not installed.
+    """
+    from vespera_orchestrator.artifacts.content.folder import FolderContent
+
+    if address is None:
+        return FolderContent(folder)
+    scheme, separator, path = address.partition("://")
+    if scheme == "file" and path.startswith("/"):
+        from urllib.request import url2pathname
+
+        return FolderContent(Path(url2pathname(path)))
+    if separator and scheme in _OBJECT_STORE_SCHEMES:
+        from vespera_orchestrator.artifacts.content.object_store import ObjectContent
+
+        return ObjectContent(address)
+    schemes = ", ".join(f"{name}://" for name in ("file", *_OBJECT_STORE_SCHEMES))
+    raise InvalidInputError(
+        "content",
+        f"{address!r} is not the address of a content store; addresses start with {schemes}",
+    )

@@ -1,7 +1,8 @@
-"""The bytes of artifacts, in a folder, each under its digest.
+"""The bytes of artifacts in a folder, each content in a file named after its digest.
 
-A content is written beside its place (``tmp/``), made durable, and then renamed into it: under a final name stands all of it or nothing,
-whatever kills the writer. What a killed writer leaves is in ``tmp/`` and is nobody's.
+A content is written to a temporary file (``tmp/``), made durable, and then renamed. So a final
+name always stands for the whole content, whatever kills the writer. A killed writer leaves only
+a temporary file, which `FolderContent.collect` removes later.
 """
 
 from __future__ import annotations
@@ -17,63 +18,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import attrs
-
 from vespera_orchestrator.artifacts.content import packing
-from vespera_orchestrator.artifacts.content.packing import PACKED
-from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
+from vespera_orchestrator.artifacts.content.collected import Collected
+from vespera_orchestrator.artifacts.content.packing import FRAME_SUFFIX
+from vespera_orchestrator.errors import CorruptContentError
 from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from vespera_orchestrator.artifacts.content.packing import Piece
-    from vespera_orchestrator.contracts import ContentStore
 
-_OBJECT_STORES = ("s3", "gs", "az", "memory")
-_PREFIX = re.compile(r"[0-9a-f]{2}")
-_NAME = re.compile(r"([0-9a-f]{62})(\.zst)?")
-
-
-@attrs.frozen(kw_only=True)
-class Collected:
-    """What `Artifacts.collect_garbage` took away, or with *dry_run* would take away. Prints as a sentence."""
-
-    contents: int
-    """How many contents that nothing refers to."""
-    size_bytes: int
-    """What they and the leftovers took on the disk."""
-    leftovers: int
-    """Files of writers that were killed."""
-    kept: int
-    """Contents that nothing refers to and that are too young: somebody may be about to record them."""
-    dry_run: bool
-    condemned: int = 0
-    """Contents in an object store that were marked now: a call that comes later than the grace time takes them away."""
-
-    def __str__(self) -> str:
-        did, marked = ("would take away", "would mark") if self.dry_run else ("took away", "marked")
-        condemned = f"{marked} {self.condemned} for a later call; " if self.condemned else ""
-        return (
-            f"{did} {self.contents} contents and {self.leftovers} leftovers, {self.size_bytes:,} bytes; {condemned}"
-            f"{self.kept} that nothing refers to are too young"
-        )
+_PREFIX_NAME = re.compile(r"[0-9a-f]{2}")
+_CONTENT_NAME = re.compile(r"([0-9a-f]{62})(\.zst)?")
+_FRAME_OR_NOT = (False, True)
+"""The two ways a content may be stored, the plain one first."""
 
 
 class FolderContent:
-    """A `ContentStore` in a local folder: ``ab/cdef…`` for the digest ``abcdef…``, with ``.zst`` behind it where it is compressed.
+    """A `ContentStore` in a local folder.
 
-    Any number of threads and processes may use one folder at once; two that put the same bytes store them once. What is larger than a
-    disk block and shrinks by a tenth is kept in a Zstandard frame; everything else is kept as it is.
+    The digest ``abcdef…`` is stored as ``ab/cdef…``, or as ``ab/cdef….zst`` if it is compressed.
+    A content is compressed if it is larger than a disk block and shrinks by at least a tenth.
+
+    Any number of threads and processes may use one folder at once. If two of them put the same
+    bytes, these are stored once.
 
     Args:
-        folder: Made when something is first put into it.
+        folder: Created when the first content is put.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._root = os.fspath(folder)
-        self._durable: set[str] = set()
+        self._durable_prefixes: set[str] = set()
         """Prefix folders whose names are known to survive a power cut."""
 
     @property
@@ -86,64 +64,74 @@ class FolderContent:
     def put(self, content: bytes | IO[bytes]) -> tuple[str, int]:
         """Store *content* durably; see `ContentStore.put`.
 
-        A copy that is already there is checked, and replaced when it was damaged.
+        A copy that is already stored is checked, and replaced if it is damaged.
 
         Raises:
             ReadOnlyError: The folder cannot be written.
         """
-        with self._translating():
+        with self._translate_errors():
             if not isinstance(content, bytes):
                 return self._put_stream(content)
             digest = hashlib.sha256(content).hexdigest()
-            sound, damaged = self._look(digest)
-            if not sound:
-                with self._temporary() as (temporary, handle):
-                    packed = packing.pour(packing.pieces_of(content), _writer(handle))
-                    self._settle(handle, temporary, self._place(digest, packed=packed), damaged)
+            is_stored, damaged = self._find_stored(digest)
+            if not is_stored:
+                with self._temporary_file() as (temporary, handle):
+                    pieces = packing.pieces_of(content)
+                    packed = packing.write_packed(pieces, _writer(handle))
+                    place = self._place(digest, packed=packed)
+                    self._move_into_place(handle, temporary, place, damaged)
             return digest, len(content)
 
     def _put_stream(self, content: IO[bytes]) -> tuple[str, int]:
         tally = packing.Tally()
-        with self._temporary() as (temporary, handle):
-            packed = packing.pour(tally.over(packing.pieces_of(content)), _writer(handle))
-            sound, damaged = self._look(tally.digest)
-            if not sound:
-                self._settle(handle, temporary, self._place(tally.digest, packed=packed), damaged)
-        return tally.digest, tally.size_bytes
+        with self._temporary_file() as (temporary, handle):
+            pieces = tally.over(packing.pieces_of(content))
+            packed = packing.write_packed(pieces, _writer(handle))
+            digest = tally.digest
+            is_stored, damaged = self._find_stored(digest)
+            if not is_stored:
+                place = self._place(digest, packed=packed)
+                self._move_into_place(handle, temporary, place, damaged)
+        return digest, tally.size_bytes
 
-    def _look(self, digest: str) -> tuple[bool, list[str]]:
-        """Tell whether the bytes are stored and sound, and which files hold them damaged.
+    def _find_stored(self, digest: str) -> tuple[bool, list[str]]:
+        """Return whether a sound copy is stored, and which files hold damaged copies.
 
-        Sees to it that they stay: younger, to `collect`, and durable.
+        A sound copy becomes young again, so that `collect` keeps it, and durable.
         """
         damaged = []
-        for packed in (False, True):
+        for packed in _FRAME_OR_NOT:
             place = self._place(digest, packed=packed)
             try:
-                # By its name and before it is read: if it is being collected just now, either this fails or the collector sees it.
+                # By its name, and before it is read: if a collector is removing it now, either
+                # this fails or the collector sees the new time.
                 os.utime(place)
-                with self._checked(place, digest, packed=packed) as stream:
-                    packing.drain(stream)
+                file = builtins.open(place, "rb", buffering=0)  # noqa: SIM115 - closed by the stream
+                with packing.open_checked(
+                    file, packed=packed, digest=digest, place=place
+                ) as stream:
+                    packing.read_through(stream)
             except (FileNotFoundError, PermissionError):
-                continue  # another user's file cannot be made younger: a new one takes its place
+                # The time of another user's file cannot be changed: a new file replaces it.
+                continue
             except CorruptContentError:
                 damaged.append(place)
                 continue
-            # Another writer may have renamed it a moment ago and not have come to this yet.
+            # Another writer may have renamed it a moment ago and may not have synced it yet.
             self._make_durable(digest[:2])
             return True, damaged
         return False, damaged
 
     @contextmanager
-    def _temporary(self) -> Iterator[tuple[str, int]]:
+    def _temporary_file(self) -> Iterator[tuple[str, int]]:
         temporary = f"{self._root}/tmp/{secrets.token_hex(8)}"
-        # Read-only for whoever opens it later; this handle may write.
-        how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        mode = 0o444  # read-only for whoever opens it later; this handle may write
         try:
-            handle = os.open(temporary, how, 0o444)
+            handle = os.open(temporary, flags, mode)
         except FileNotFoundError:
             os.makedirs(f"{self._root}/tmp", exist_ok=True)
-            handle = os.open(temporary, how, 0o444)
+            handle = os.open(temporary, flags, mode)
         try:
             yield temporary, handle
         finally:
@@ -151,13 +139,14 @@ class FolderContent:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
 
-    def _settle(self, handle: int, temporary: str, place: str, damaged: list[str]) -> None:
+    def _move_into_place(self, handle: int, temporary: str, place: str, damaged: list[str]) -> None:
         os.fsync(handle)
-        folder, prefix = os.path.dirname(place), place[len(self._root) + 1 :][:2]
+        folder = os.path.dirname(place)
+        prefix = os.path.basename(folder)
         try:
             os.replace(temporary, place)
-        except FileNotFoundError:  # the first with this prefix, or the folder was cleared away
-            self._durable.discard(prefix)
+        except FileNotFoundError:  # the first with this prefix, or somebody removed the folder
+            self._durable_prefixes.discard(prefix)
             os.makedirs(folder, exist_ok=True)
             os.replace(temporary, place)
         self._make_durable(prefix)
@@ -167,79 +156,77 @@ class FolderContent:
                     os.unlink(other)
 
     def _make_durable(self, prefix: str) -> None:
-        """Make the names of the files with this prefix durable, and the prefix folder's own, which needs it only once."""
+        """Sync the names in the prefix folder, and once the name of that folder itself."""
         _sync_folder(f"{self._root}/{prefix}")
-        if prefix not in self._durable:
-            there = {name for name in os.listdir(self._root) if _PREFIX.fullmatch(name)}
-            _sync_folder(self._root)
-            self._durable |= there  # all that stood there before the call, not this prefix alone
+        if prefix in self._durable_prefixes:
+            return
+        present = [name for name in os.listdir(self._root) if _PREFIX_NAME.fullmatch(name)]
+        _sync_folder(self._root)
+        self._durable_prefixes.update(present)  # the sync covers every name that was there
 
     # reading
 
     def read(self, digest: str) -> bytes:
         """Return the bytes; see `ContentStore.read`."""
-        with self._translating():
-            file, place, packed = self._found(digest)
+        with self._translate_errors():
+            file, place, packed = self._open_stored(digest)
             if packed:
-                with packing.checked(file, packed=True, digest=digest, place=place) as stream:
+                with packing.open_checked(file, packed=True, digest=digest, place=place) as stream:
                     return stream.read()
             with file:
                 content = file.read()
         if hashlib.sha256(content).hexdigest() != digest:
-            raise CorruptContentError(
-                digest, place, f"its {len(content)} bytes are not those that were saved"
-            )
+            raise CorruptContentError(digest, place, packing.different_bytes(len(content)))
         return content
 
     @contextmanager
     def open(self, digest: str) -> Iterator[IO[bytes]]:
         """Open the bytes for reading in pieces; see `ContentStore.open`."""
-        with self._translating():
-            file, place, packed = self._found(digest)
-        with packing.checked(file, packed=packed, digest=digest, place=place) as stream:
+        with self._translate_errors():
+            file, place, packed = self._open_stored(digest)
+        with packing.open_checked(file, packed=packed, digest=digest, place=place) as stream:
             yield stream
 
     def path(self, digest: str) -> Path | None:
-        """Return the file that holds the bytes as they are, unchecked; ``None`` when none does. Do not write to it."""
-        place = self.folder / digest[:2] / os.path.basename(self._place(digest, packed=False))
-        return place if place.is_file() else None
+        """Return the file that holds the plain bytes, unchecked, or ``None``.
+
+        Do not write to it.
+        """
+        path = Path(self._place(digest, packed=False))
+        return path if path.is_file() else None
 
     def verify(self, digest: str) -> str | None:
-        """Return what is wrong with the bytes, or ``None``. Reads all of them, in constant memory."""
-        try:
-            with self.open(digest) as stream:
-                packing.drain(stream)
-        except CorruptContentError as exc:
-            return exc.reason
-        return None
+        """Return what is wrong with the bytes, or ``None``.
 
-    def _found(self, digest: str) -> tuple[IO[bytes], str, bool]:
-        """Open the file that holds the bytes; tell its name, and whether it is a frame."""
-        kinds = [(self._place(digest, packed=packed), packed) for packed in (False, True)]
-        leaving = [(self._leaving(place), packed) for place, packed in kinds]
-        # Last the first again: one that was being collected may have been put back between two looks.
-        for place, packed in (*kinds, *leaving, *kinds):
+        Reads all of them, in constant memory.
+        """
+        return packing.problem_with(self.open(digest))
+
+    def _open_stored(self, digest: str) -> tuple[IO[bytes], str, bool]:
+        """Open the file with the bytes; return it, its name, and whether it is a frame."""
+        stored = [(self._place(digest, packed=packed), packed) for packed in _FRAME_OR_NOT]
+        aside = [(self._place_aside(place), packed) for place, packed in stored]
+        # The first places once more at the end: a collector may have put the file back between
+        # the first look and the second.
+        for place, packed in (*stored, *aside, *stored):
             try:
                 return builtins.open(place, "rb", buffering=0), place, packed
             except FileNotFoundError:
                 continue
-        raise CorruptContentError(digest, kinds[0][0], "the file is missing")
-
-    def _checked(self, place: str, digest: str, *, packed: bool) -> IO[bytes]:
-        return packing.checked(
-            builtins.open(place, "rb", buffering=0), packed=packed, digest=digest, place=place
-        )
+        raise CorruptContentError(digest, stored[0][0], "the file is missing")
 
     def _place(self, digest: str, *, packed: bool) -> str:
         packing.check_digest(digest)
-        return f"{self._root}/{digest[:2]}/{digest[2:]}{PACKED if packed else ''}"
+        suffix = FRAME_SUFFIX if packed else ""
+        return f"{self._root}/{digest[:2]}/{digest[2:]}{suffix}"
 
-    def _leaving(self, place: str) -> str:
-        """Return where a content stands while it is being collected."""
+    def _place_aside(self, place: str) -> str:
+        """Return where a collector moves a content before it decides."""
         folder, name = os.path.split(place)
-        return f"{self._root}/leaving/{os.path.basename(folder)}{name}"
+        prefix = os.path.basename(folder)
+        return f"{self._root}/leaving/{prefix}{name}"
 
-    # taking away
+    # collecting
 
     def collect(
         self,
@@ -248,70 +235,79 @@ class FolderContent:
         older_than_s: float,
         dry_run: bool = False,
     ) -> Collected:
-        """Take away contents that nothing refers to, and what killed writers left behind.
+        """Remove unreferenced contents, and what killed writers left behind.
 
-        Safe beside writers. A content counts as young when it was written, or put again, less than *older_than_s* ago by the file
-        system's clock; whoever puts it makes it young by its name first, and looks whether it is there afterwards. The collector moves a
-        content aside, looks at its age again, and puts it back if somebody came in between; readers look in both places. So a put finds
-        it gone and writes it anew, or is seen. What remains to the caller: between a put and the record of it passes less time than
-        *older_than_s*.
+        Safe while others write. A content counts as young if it was written, or put again, less
+        than *older_than_s* ago by the clock of the file system. A writer that finds its content
+        stored first makes the file young, by name, and then checks that it is still there. The
+        collector moves a content aside, checks its age again, and puts it back if a writer came
+        in between; readers look in both places. So a writer either finds the content gone and
+        writes it again, or the collector sees the writer. The caller must make sure that less
+        than *older_than_s* passes between a put and the record of it.
 
         Args:
-            referenced: Gives the digests that are in use. Called after the clock was read.
-            older_than_s: How long nobody must have put it.
-            dry_run: Count only.
+            referenced: Returns the digests that are in use. Called after the clock was read.
+            older_than_s: How long ago a content must have been put to be removed.
+            dry_run: Only count.
         """
-        with self._translating():
+        with self._translate_errors():
             if not os.path.isdir(self._root):
                 return Collected(contents=0, size_bytes=0, leftovers=0, kept=0, dry_run=dry_run)
             limit_ns = self._now_ns() - int(older_than_s * 1e9)
             in_use = referenced()
-            leftovers = [
-                *self._put_back(in_use, limit_ns, dry_run=dry_run),
-                *self._clear_temporary(limit_ns, dry_run=dry_run),
+            leftover_sizes = [
+                *self._finish_interrupted(in_use, limit_ns, dry_run=dry_run),
+                *self._clear_temporary_files(limit_ns, dry_run=dry_run),
             ]
-            sizes, kept = [], 0
-            for place, digest in self._stored():
+            sizes = []
+            young = 0
+            for place, digest in self._stored_contents():
                 if digest in in_use:
                     continue
                 size = _size_if_older(place, limit_ns)
-                if size is not None and (dry_run or self._retire(place, limit_ns)):
+                if size is not None and (dry_run or self._remove_if_old(place, limit_ns)):
                     sizes.append(size)
                 else:
-                    kept += 1
+                    young += 1
         return Collected(
             contents=len(sizes),
-            size_bytes=sum(sizes) + sum(leftovers),
-            leftovers=len(leftovers),
-            kept=kept,
+            size_bytes=sum(sizes) + sum(leftover_sizes),
+            leftovers=len(leftover_sizes),
+            kept=young,
             dry_run=dry_run,
         )
 
     def _now_ns(self) -> int:
-        """Return the time of the clock that stamps the files, which need not be this machine's."""
-        with self._temporary() as (_, handle):
+        """Return the time of the clock that stamps the files; it need not be this machine's."""
+        with self._temporary_file() as (_, handle):
             return os.fstat(handle).st_mtime_ns
 
-    def _stored(self) -> Iterator[tuple[str, str]]:
-        for prefix in sorted(name for name in os.listdir(self._root) if _PREFIX.fullmatch(name)):
+    def _stored_contents(self) -> Iterator[tuple[str, str]]:
+        """Yield path and digest of every stored content. Foreign files are left alone."""
+        for prefix in sorted(os.listdir(self._root)):
+            if not _PREFIX_NAME.fullmatch(prefix):
+                continue
             with os.scandir(f"{self._root}/{prefix}") as entries:
                 for entry in entries:
-                    match = _NAME.fullmatch(entry.name)
-                    if match is not None:  # what is not ours is left alone
+                    match = _CONTENT_NAME.fullmatch(entry.name)
+                    if match is not None:
                         yield entry.path, prefix + match[1]
 
-    def _retire(self, place: str, limit_ns: int) -> bool:
-        """Remove an old content, unless somebody puts it just now."""
-        aside = self._leaving(place)
+    def _remove_if_old(self, place: str, limit_ns: int) -> bool:
+        """Remove an old content, unless a writer puts it at this moment."""
+        aside = self._place_aside(place)
         os.makedirs(os.path.dirname(aside), exist_ok=True)
         try:
             os.replace(place, aside)
         except FileNotFoundError:
             return False
-        return self._decide(aside, place, limit_ns)
+        return self._remove_or_put_back(aside, place, limit_ns)
 
-    def _decide(self, aside: str, place: str, limit_ns: int) -> bool:
-        """Remove what was moved aside if it is old still; else put it back, over a copy that was made meanwhile: it is the same."""
+    def _remove_or_put_back(self, aside: str, place: str, limit_ns: int) -> bool:
+        """Remove a content that was moved aside, if it is still old; otherwise put it back.
+
+        Putting back may replace a copy that was written meanwhile, which has the same bytes.
+        """
         try:
             if os.stat(aside).st_mtime_ns < limit_ns:
                 os.unlink(aside)
@@ -321,29 +317,35 @@ class FolderContent:
             pass  # another collector was faster
         return False
 
-    def _put_back(self, in_use: Container[str], limit_ns: int, *, dry_run: bool) -> Iterator[int]:
-        """Deal with what a collector that was killed had moved aside."""
+    def _finish_interrupted(
+        self, in_use: Container[str], limit_ns: int, *, dry_run: bool
+    ) -> Iterator[int]:
+        """Deal with what a killed collector had moved aside; yield the sizes removed."""
         if dry_run or not os.path.isdir(f"{self._root}/leaving"):
             return
         for name in os.listdir(f"{self._root}/leaving"):
-            aside, digest = f"{self._root}/leaving/{name}", name[:64]
-            place = self._place(digest, packed=name.endswith(PACKED))
+            aside = f"{self._root}/leaving/{name}"
+            digest = name[:64]
+            place = self._place(digest, packed=name.endswith(FRAME_SUFFIX))
             size = _size_if_older(aside, limit_ns)
-            if self._decide(aside, place, 0 if digest in in_use else limit_ns) and size is not None:
+            removable_before_ns = 0 if digest in in_use else limit_ns
+            was_removed = self._remove_or_put_back(aside, place, removable_before_ns)
+            if was_removed and size is not None:
                 yield size
 
-    def _clear_temporary(self, limit_ns: int, *, dry_run: bool) -> Iterator[int]:
+    def _clear_temporary_files(self, limit_ns: int, *, dry_run: bool) -> Iterator[int]:
         for name in os.listdir(f"{self._root}/tmp"):
             place = f"{self._root}/tmp/{name}"
             size = _size_if_older(place, limit_ns)
-            if size is not None:
-                if not dry_run:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(place)
-                yield size
+            if size is None:
+                continue
+            if not dry_run:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place)
+            yield size
 
     @contextmanager
-    def _translating(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
@@ -352,10 +354,10 @@ class FolderContent:
 
 def _size_if_older(place: str, limit_ns: int) -> int | None:
     try:
-        found = os.stat(place)
+        status = os.stat(place)
     except FileNotFoundError:
         return None
-    return found.st_size if found.st_mtime_ns < limit_ns else None
+    return status.st_size if status.st_mtime_ns < limit_ns else None
 
 
 def _writer(handle: int) -> Callable[[Piece], None]:
@@ -372,44 +374,15 @@ def _sync_folder(folder: str) -> None:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:
-        if (
-            os.name == "nt"
-        ):  # Windows opens no folders; its file systems keep names in order by themselves
+        if os.name == "nt":
+            # Windows does not open folders; its file systems keep names in order by themselves.
             return
         raise
     try:
         os.fsync(handle)
     except OSError as exc:
-        # Some file systems cannot do it for folders, and say so.
+        # Some file systems cannot sync folders, and say so.
         if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(handle)
-
-
-def open_content(address: str | None, folder: Path) -> ContentStore:
-    """Open the content store at *address*.
-
-    Args:
-        address: ``file:///folder``, ``s3://bucket/folder``, ``gs://…``, ``az://…``, ``memory://``, or ``None``.
-        folder: Where the bytes are when *address* is ``None``.
-
-    Raises:
-        InvalidInputError: No content store has such an address.
-        MissingDependencyError: It is an object store, and obstore is not installed.
-    """
-    if address is None:
-        return FolderContent(folder)
-    scheme, found, rest = address.partition("://")
-    if scheme == "file" and rest.startswith("/"):
-        from urllib.request import url2pathname
-
-        return FolderContent(Path(url2pathname(rest)))
-    if found and scheme in _OBJECT_STORES:
-        from vespera_orchestrator.artifacts.content.object_store import ObjectContent
-
-        return ObjectContent(address)
-    known = ", ".join(f"{name}://" for name in ("file", *_OBJECT_STORES))
-    raise InvalidInputError(
-        "content", f"{address!r} is no address of a content store; known are {known}"
-    )

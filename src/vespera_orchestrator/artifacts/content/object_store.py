@@ -1,38 +1,47 @@
-"""The bytes of artifacts in an object store: S3 and what speaks like it, Google Cloud Storage, Azure. The only door to obstore.
+"""The bytes of artifacts in an object store: S3 and compatible ones, Google Cloud Storage, Azure.
 
-An object store deletes without asking what has become of the object meanwhile, and a request may arrive long after the one who sent it
-had good reason to. So nothing is ever deleted that somebody may come to rely on again:
+An object store deletes without checking whether the object has changed meanwhile, and a request
+may arrive long after its sender had a good reason for it. So the rule is: never delete anything
+that somebody may come to rely on again.
 
-* The bytes of a content are *copies*, numbered from 0. Hardly ever is there another than copy 0.
-* ``condemned/<digest>/<number>`` *marks* a copy. A mark is made by a collector, is empty, and stays for ever.
-* Whoever puts a content relies on the first copy that has no mark, and looks for the mark first. From that look to the record of the
-  content passes less than the grace time; this is the caller's part.
-* A collector deletes a copy that was marked for at least the grace time, by the store's clock, and *then* is referred to by no record.
+* The bytes of a content are *copies*, numbered from 0. Usually copy 0 is the only one.
+* ``condemned/<digest>/<number>`` *marks* a copy. A collector makes the mark. It is an empty
+  object, and stays for ever.
+* A writer relies on the first copy without a mark, and looks for the mark first. From that look
+  to the record of the content, less than the grace time may pass; this is up to the caller.
+* A collector deletes a copy if it was marked at least the grace time ago, by the store's clock,
+  and *then* no record refers to it.
 
-Then a copy that a record relies on is never deleted, whoever is stopped or killed wherever:
+So a copy that a record relies on is never deleted, whoever is stopped or killed at any point:
 
-=============================================  ================================================================================
-what comes between                             what comes of it
-=============================================  ================================================================================
-a mark, after the writer looked for it         The writer records within the grace time; only after it the records are looked up.
-a mark, before the writer looked               The writer puts the next copy. Nothing can delete that one for the old one's mark.
-a deletion that slept for days                 It hits a copy with a mark: since then nobody has come to rely on it.
-a collector is killed                          Its marks stand, and the next call goes on from there. Two at once do the same twice.
-a writer is killed                             What it put is referred to by nobody, and is collected like anything else.
-a reader                                       Where a copy is missing and has a mark, it looks for later ones.
-another store begins to use the place          It leaves its name (``users/``) before its first look for a mark. Whoever deletes lists
-                                               the names after the grace time of the marks, finds it, and refuses.
-=============================================  ================================================================================
+===================================  =====================================================
+what happens in between              why nothing is lost
+===================================  =====================================================
+a mark, after the writer looked      The writer records within the grace time, and the
+                                     records are only read after it.
+a mark, before the writer looked     The writer puts the next copy. The old mark does not
+                                     lead to the deletion of that one.
+a deletion that arrives days late    It hits a marked copy: nobody has come to rely on that
+                                     one since.
+a collector is killed                Its marks stay, and the next call continues from there.
+                                     Two collectors at once do the same work twice.
+a writer is killed                   No record refers to what it put, and it is collected
+                                     like anything else.
+a reader                             If a copy is missing and marked, it looks for later
+                                     ones.
+another store starts to use the      It leaves its name (``users/``) before its first look
+bucket                               for a mark. A collector lists the names after the
+                                     grace time of the marks, finds it, and refuses.
+===================================  =====================================================
 
-This needs a store that shows at once what was written, as S3, Google Cloud Storage and Azure do; it needs no conditional requests.
-``tests/artifacts/content/test_collecting.py`` runs through the orders in which requests can arrive.
+The object store must show at once what was written, as S3, Google Cloud Storage and Azure do.
+Conditional requests are not needed. ``tests/artifacts/content/test_collecting.py`` runs through
+the orders in which requests can arrive.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import re
 import tempfile
 from contextlib import contextmanager, suppress
@@ -44,66 +53,56 @@ import attrs
 
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.artifacts.content import packing
-from vespera_orchestrator.artifacts.content.folder import Collected
-from vespera_orchestrator.artifacts.content.packing import PACKED
-from vespera_orchestrator.errors import (
-    ContentAccessError,
-    CorruptContentError,
-    InvalidInputError,
-    MissingDependencyError,
-    StoreError,
-    StoreUnavailableError,
-)
+from vespera_orchestrator.artifacts.content.bucket import Bucket
+from vespera_orchestrator.artifacts.content.collected import Collected
+from vespera_orchestrator.artifacts.content.packing import FRAME_SUFFIX
+from vespera_orchestrator.errors import CorruptContentError, InvalidInputError, StoreError
 from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
     from datetime import datetime
 
-_AT_ONCE_BYTES = 8 << 20
-"""Up to so much is held in memory; what is larger goes over a temporary file, and up in parts of this size."""
-_TRUSTED_FROM_BYTES = 1 << 20
-"""Less is sent again rather than asked for: it costs one request either way, and replaces what was damaged."""
-_DELETED_AT_ONCE = 1000
-_MOST_NAMED = 5
-_CLIENT = {"timeout": "60s", "connect_timeout": "5s", "allow_http": "true"}
-_RETRIES = 4
-_PATIENCE = timedelta(seconds=30)
-_COPY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})(?:\.([0-9]+))?(?:\.zst)?")
-_MARK = re.compile(r"condemned/([0-9a-f]{64})/([0-9]+)")
-_USER = re.compile(r"users/([0-9a-f]{64})")
-_CLOCK = "clock"
-"""Written to learn what time it is there."""
+    from vespera_orchestrator.artifacts.content.bucket import StoredObject
 
+_PART_BYTES = 8 << 20
+"""What is larger goes through a temporary file, and is uploaded in parts of this size."""
+_COMPARED_FROM_BYTES = 1 << 20
+"""What is smaller is sent again without asking whether it is stored.
 
-@attrs.define(kw_only=True)
-class _Survey:
-    """What a listing found."""
-
-    unreferenced: list[tuple[str, str, int, Any]] = attrs.field(factory=list)
-    """Copies: key, digest, number, and what the store tells about the object."""
-    marks: dict[tuple[str, int], datetime] = attrs.field(factory=dict)
-    users: set[str] = attrs.field(factory=set)
+That takes one request either way, and replaces a damaged copy.
+"""
+_MOST_NAMED_USERS = 5
+_LONGEST_IDENTITY = 200
+_COPY_KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})(?:\.([0-9]+))?(?:\.zst)?")
+_MARK_KEY = re.compile(r"condemned/([0-9a-f]{64})/([0-9]+)")
+_USER_KEY = re.compile(r"users/([0-9a-f]{64})")
 
 
 class ObjectContent:
-    """A `ContentStore` in an object store, under the keys ``ab/cdef…`` and, compressed, ``ab/cdef….zst``.
+    """A `ContentStore` in an object store.
 
-    Any number of machines may use one. A key appears when all of it was received, so there is never half of one. Beside them are small
-    objects for `collect`: ``condemned/…``, ``users/…`` and ``clock``. Leave them there.
+    The digest ``abcdef…`` is stored under the key ``ab/cdef…``, or ``ab/cdef….zst`` if it is
+    compressed. Any number of machines may use one bucket. A key appears when the whole object
+    was received, so there is never half of one. Small objects for `collect` lie beside them:
+    ``condemned/…``, ``users/…`` and ``clock``. Leave them there.
 
-    Credentials, region and endpoint come from the environment, as the provider's own tools have them (``AWS_ACCESS_KEY_ID``,
-    ``AWS_ENDPOINT_URL``, ``GOOGLE_SERVICE_ACCOUNT``, ``AZURE_STORAGE_ACCOUNT_NAME``, …), or from *config*.
+    Credentials, region and endpoint come from the environment, under the names that the
+    provider's own tools use (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``,
+    ``GOOGLE_SERVICE_ACCOUNT``, ``AZURE_STORAGE_ACCOUNT_NAME``, …), or from *config*.
 
     Args:
-        url: ``s3://bucket/folder``, ``gs://bucket/folder``, ``az://container/folder``, or ``memory://`` for this object alone.
+        url: ``s3://bucket/folder``, ``gs://bucket/folder``, ``az://container/folder``, or
+            ``memory://`` for this object alone.
         config: Settings of the provider, as ``obstore.store.from_url`` takes them.
-        client_options: Of the HTTP client, likewise; by default 5 seconds for connecting and 60 for a request.
-        retry_config: How often to try again, likewise; by default four times within half a minute.
+        client_options: Options of the HTTP client, in the same form; by default 5 seconds to
+            connect and 60 for a request.
+        retry_config: How often to try again, in the same form; by default four times within
+            half a minute.
 
     Raises:
         MissingDependencyError: obstore is not installed.
-        InvalidInputError: There is no such kind of address, or a setting is not known.
+        InvalidInputError: The address or a setting cannot be used.
     """
 
     def __init__(
@@ -116,117 +115,112 @@ class ObjectContent:
     ) -> None:
         self.url = url
         """The address, without credentials."""
-        self._obstore = _obstore()
-        self._process = os.getpid()
+        self._bucket = Bucket(
+            url, config=config, client_options=client_options, retry_config=retry_config
+        )
         self._users: set[str] = set()
         self._announced: set[str] = set()
         self._damaged: set[str] = set()
-        """Digests of what was read and was not what it should be; the next put does not trust it."""
-        self._store = self._connect(
-            config or {}, {**_CLIENT, **(client_options or {})}, retry_config
-        )
-
-    def _connect(
-        self, config: Mapping[str, Any], client: Mapping[str, Any], retry: Mapping[str, Any] | None
-    ) -> Any:
-        patience = (
-            {"max_retries": _RETRIES, "retry_timeout": _PATIENCE} if retry is None else dict(retry)
-        )
-        try:
-            if self.url.startswith("memory:"):
-                return self._obstore.store.MemoryStore()
-            return self._obstore.store.from_url(
-                self.url, config=dict(config), client_options=dict(client), retry_config=patience
-            )
-        except (self._obstore.exceptions.BaseError, ValueError, TypeError) as exc:
-            raise InvalidInputError(
-                "content", f"{self.url!r} cannot be opened: {_said(exc)}"
-            ) from exc
+        """Digests of contents that were damaged when read; the next put replaces them."""
 
     def used_by(self, identity: str) -> None:
-        """Tell for which store (`contracts.Store.identity`) things are put. Its name goes there with the first put, not before."""
+        """Say which store (`contracts.Store.identity`) puts contents here.
+
+        Its name is written to the bucket with the first put, not before.
+        """
         self._users.add(identity)
 
-    def put(self, content: bytes | IO[bytes]) -> tuple[str, int]:
-        """Store *content*; see `ContentStore.put`. A stream is read once, into a temporary file when it is large.
+    # writing
 
-        What is there already and larger than 1 MB is not sent again where the store's e-tag tells that it is the same: S3 does, unless it
-        encrypts with keys of its own (SSE-KMS).
+    def put(self, content: bytes | IO[bytes]) -> tuple[str, int]:
+        """Store *content*; see `ContentStore.put`.
+
+        A stream is read once, into a temporary file if it is large. A content larger than 1 MB
+        that is already stored is not sent again if the store's e-tag shows that it is the same.
+        S3 does show that, unless it encrypts with keys of its own (SSE-KMS).
 
         Raises:
-            ContentAccessError: The bucket does not exist, or the credentials are refused. Nothing was stored.
+            ContentAccessError: The bucket does not exist, or the credentials are refused.
+                Nothing was stored.
         """
         tally = packing.Tally()
-        with _room() as spool:
-            with _disk_errors():
-                packed = packing.pour(tally.over(packing.pieces_of(content)), spool.write)
-            self._announce()
+        with tempfile.SpooledTemporaryFile(_PART_BYTES) as spool:
+            with _translate_disk_errors():
+                pieces = tally.over(packing.pieces_of(content))
+                packed = packing.write_packed(pieces, spool.write)
+            self._announce_users()
             self._send(tally.digest, spool, packed=packed)
         return tally.digest, tally.size_bytes
 
-    def _announce(self) -> None:
+    def _announce_users(self) -> None:
         for identity in self._users - self._announced:
-            with self._translating():
-                self._obstore.put(self._store, f"users/{_digest(identity)}", identity.encode())
+            self._bucket.put(_user_key(identity), identity.encode())
             self._announced.add(identity)
 
     def _send(self, digest: str, spool: IO[bytes], *, packed: bool) -> None:
         size = spool.tell()
-        number = self._unmarked(digest, 0)
+        number = self._first_unmarked(digest, 0)
         while True:
-            key = _key(digest, number, packed=packed)
-            if (
-                size < _TRUSTED_FROM_BYTES
-                or digest in self._damaged
-                or not self._has(key, spool, size)
-            ):
-                spool.seek(0)
-                with self._translating():
-                    body = spool if size > _AT_ONCE_BYTES else spool.read()
-                    self._obstore.put(
-                        self._store, key, body, chunk_size=_AT_ONCE_BYTES, max_concurrency=2
-                    )
-            # What goes up in parts may take longer than any grace time; everything else has minutes.
-            still = self._unmarked(digest, number) if size > _AT_ONCE_BYTES else number
-            if still == number:
+            key = _copy_key(digest, number, packed=packed)
+            if digest in self._damaged or not self._has(key, spool, size):
+                self._upload(key, spool, size)
+            if size <= _PART_BYTES:
                 break
-            number = still
+            # An upload in parts may take longer than any grace time. Everything else takes
+            # minutes at most.
+            unmarked = self._first_unmarked(digest, number)
+            if unmarked == number:
+                break
+            number = unmarked
         self._damaged.discard(digest)
         if number:
-            # Readers would find these first, and they may be damaged. Where it does not succeed they are collected some day.
-            with suppress(StoreError):
-                self._delete(
-                    _key(digest, n, packed=form) for n in range(number) for form in (False, True)
-                )
+            self._delete_earlier_copies(digest, number)
 
-    def _unmarked(self, digest: str, number: int) -> int:
-        """Return the number of the first copy that has no mark, from this one on. One request, or two where a mark is found."""
-        if not self._marked(digest, number):
+    def _upload(self, key: str, spool: IO[bytes], size: int) -> None:
+        spool.seek(0)
+        body = spool if size > _PART_BYTES else spool.read()
+        self._bucket.upload(key, body, part_bytes=_PART_BYTES)
+
+    def _delete_earlier_copies(self, digest: str, number: int) -> None:
+        """Delete the copies before *number*: readers would find these first.
+
+        They may be damaged. If this fails, a collector deletes them some day.
+        """
+        with suppress(StoreError):
+            self._bucket.delete(
+                _copy_key(digest, earlier, packed=packed)
+                for earlier in range(number)
+                for packed in (False, True)
+            )
+
+    def _first_unmarked(self, digest: str, number: int) -> int:
+        """Return the number of the first copy without a mark, from *number* on.
+
+        Takes one request, or two if there is a mark.
+        """
+        if not self._is_marked(digest, number):
             return number
-        with self._translating():
-            listed = [
-                about["path"]
-                for some in self._obstore.list(self._store, f"condemned/{digest}")
-                for about in some
-            ]
-        return 1 + max(int(path.rpartition("/")[2]) for path in listed)
+        marks = self._bucket.objects(f"condemned/{digest}")
+        return 1 + max(int(mark.key.rpartition("/")[2]) for mark in marks)
 
-    def _marked(self, digest: str, number: int) -> bool:
+    def _is_marked(self, digest: str, number: int) -> bool:
         try:
-            with self._translating():
-                self._obstore.head(self._store, _mark(digest, number))
+            self._bucket.head(_mark_key(digest, number))
         except FileNotFoundError:
             return False
         return True
 
     def _has(self, key: str, spool: IO[bytes], size: int) -> bool:
-        """Tell whether the object is what would be sent, as far as the store can say."""
+        """Return whether the bucket is known to have the same bytes under *key*."""
+        if size < _COMPARED_FROM_BYTES:
+            return False
         try:
-            with self._translating():
-                found = self._obstore.head(self._store, key)
+            stored = self._bucket.head(key)
         except FileNotFoundError:
             return False
-        return bool(found["size"] == size and (found["e_tag"] or "").strip('"') == _e_tag(spool))
+        return stored.size_bytes == size and stored.e_tag == _e_tag(spool)
+
+    # reading
 
     def read(self, digest: str) -> bytes:
         """Return the bytes; see `ContentStore.read`."""
@@ -236,46 +230,42 @@ class ObjectContent:
     @contextmanager
     def open(self, digest: str) -> Iterator[IO[bytes]]:
         """Open the bytes for reading in pieces; see `ContentStore.open`."""
-        answer, key, packed = self._get(digest)
-        received = io.BufferedReader(_Received(self, answer), packing.PIECE_BYTES)
+        body, key, packed = self._open_copy(digest)
+        place = self._bucket.address(key)
         try:
-            with packing.checked(
-                received, packed=packed, digest=digest, place=self._named(key)
-            ) as stream:
+            with packing.open_checked(body, packed=packed, digest=digest, place=place) as stream:
                 yield stream
         except CorruptContentError:
             self._damaged.add(digest)
             raise
 
     def path(self, digest: str) -> Path | None:  # noqa: ARG002 - as the contract has it
-        """Return ``None``: nothing of it is a file here."""
+        """Return ``None``: nothing of it is a local file."""
         return None
 
     def verify(self, digest: str) -> str | None:
-        """Return what is wrong with the bytes, or ``None``. Fetches all of them, in constant memory."""
-        try:
-            with self.open(digest) as stream:
-                packing.drain(stream)
-        except CorruptContentError as exc:
-            return exc.reason
-        return None
+        """Return what is wrong with the bytes, or ``None``.
 
-    def _get(self, digest: str) -> tuple[Any, str, bool]:
-        tried, number = -1, 0
+        Fetches all of them, in constant memory.
+        """
+        return packing.problem_with(self.open(digest))
+
+    def _open_copy(self, digest: str) -> tuple[IO[bytes], str, bool]:
+        """Open the newest copy; return it, its key, and whether it is a frame."""
+        tried = -1
+        number = 0
         while tried != number:
-            for key, packed in (
-                (_key(digest, n, packed=form), form)
-                for n in range(number, tried, -1)
-                for form in (False, True)
-            ):
-                with suppress(FileNotFoundError), self._translating():
-                    return self._obstore.get(self._store, key), key, packed
-            tried, number = number, self._unmarked(digest, number)
-        raise CorruptContentError(
-            digest, self._named(_key(digest, 0, packed=False)), "the object is missing"
-        )
+            for copy in range(number, tried, -1):
+                for packed in (False, True):
+                    key = _copy_key(digest, copy, packed=packed)
+                    with suppress(FileNotFoundError):
+                        return self._bucket.open(key), key, packed
+            tried = number
+            number = self._first_unmarked(digest, number)
+        place = self._bucket.address(_copy_key(digest, 0, packed=False))
+        raise CorruptContentError(digest, place, "the object is missing")
 
-    # taking away
+    # collecting
 
     def collect(
         self,
@@ -285,231 +275,193 @@ class ObjectContent:
         dry_run: bool = False,
         user: str | None = None,
     ) -> Collected:
-        """Mark contents that nothing refers to, and take away those that were marked long enough ago and still are not referred to.
+        """Mark unreferenced contents, and remove those marked long enough ago.
 
-        Safe beside writers, readers and other collectors; the module says why. All ages go by the store's clock. What remains to the
-        caller: from the beginning of a put to the record of it passes less time than *older_than_s*, not counting the upload of what is
-        larger than 8 MB. A mark stays for ever, as an empty object.
+        Safe while others write, read and collect; the module says why. All ages go by the
+        store's clock. The caller must make sure that less than *older_than_s* passes from the
+        beginning of a put to the record of it, not counting the upload of what is larger than
+        8 MB. A mark stays for ever, as an empty object.
 
         Args:
-            referenced: Gives the digests that are in use. Called after the clock was read.
-            older_than_s: How long ago it must have been put to be marked, and marked to be taken away.
-            dry_run: Count only, by the clock of this machine; nothing is written.
-            user: The store (`contracts.Store.identity`) that *referenced* speaks for; refused when another one uses the place as well.
-                ``None``: *referenced* speaks for all.
+            referenced: Returns the digests that are in use. Called after the clock was read.
+            older_than_s: How long ago a content must have been put to be marked, and marked to
+                be removed.
+            dry_run: Only count, by the clock of this machine; nothing is written.
+            user: The store (`contracts.Store.identity`) whose references *referenced* returns;
+                refused if another one uses the bucket as well. ``None``: *referenced* returns
+                all references there are.
 
         Raises:
-            InvalidInputError: Somebody else uses the place, or nobody is known to. Nothing was changed.
+            InvalidInputError: Somebody else uses the bucket, or nobody is known to. Nothing was
+                changed.
         """
-        limit = self._now(dry_run=dry_run) - timedelta(seconds=older_than_s)
-        found = self._survey(referenced())
+        now = utcnow() if dry_run else self._bucket.now()
+        survey = self._survey(referenced())
         if user is not None:
-            self._require_alone(found, _digest(user))
-        going, condemned, young = [], {}, set()
-        for key, digest, number, about in found.unreferenced:
-            marked_at = found.marks.get((digest, number))
-            if marked_at is not None and marked_at <= limit:
-                going.append((key, digest, about["size"]))
-            elif marked_at is None and about["last_modified"] <= limit:
-                condemned[_mark(digest, number)] = digest
-            else:
-                young.add(digest)
+            self._require_sole_user(survey, user)
+        plan = _Plan.of(survey, now - timedelta(seconds=older_than_s))
         if not dry_run:
-            self._condemn(condemned)
-            self._delete(key for key, _, _ in going)
-        gone = {digest for _, digest, _ in going}
-        marked = set(condemned.values())
-        size = sum(size for _, _, size in going)
-        return Collected(
-            contents=len(gone),
-            size_bytes=size,
-            leftovers=0,
-            kept=len(young - gone - marked),
-            dry_run=dry_run,
-            condemned=len(marked - gone),
-        )
-
-    def _now(self, *, dry_run: bool) -> datetime:
-        if dry_run:
-            return utcnow()
-        with self._translating():
-            self._obstore.put(self._store, _CLOCK, b"")
-            found: datetime = self._obstore.head(self._store, _CLOCK)["last_modified"]
-        return found
+            for mark_key in plan.mark_keys():
+                self._bucket.put(mark_key, b"")
+            self._bucket.delete(copy.key for copy in plan.to_delete)
+        return plan.result(dry_run=dry_run)
 
     def _survey(self, in_use: Container[str]) -> _Survey:
-        found = _Survey()
-        with self._translating():
-            for about in (about for some in self._obstore.list(self._store) for about in some):
-                key = about["path"]
-                if copy := _COPY.fullmatch(key):
-                    digest, number = copy[1] + copy[2], int(copy[3] or 0)
-                    if digest not in in_use:
-                        found.unreferenced.append((key, digest, number, about))
-                elif mark := _MARK.fullmatch(key):
-                    found.marks[mark[1], int(mark[2])] = about["last_modified"]
-                elif name := _USER.fullmatch(key):
-                    found.users.add(name[1])
-        return found
+        survey = _Survey()
+        for stored in self._bucket.objects():
+            survey.add(stored, in_use)
+        return survey
 
-    def _require_alone(self, found: _Survey, user: str) -> None:
-        others = sorted(found.users - {user})
+    def _require_sole_user(self, survey: _Survey, identity: str) -> None:
+        own = _user_key(identity)
+        others = sorted(survey.users - {own})
         if others:
-            named = "; ".join(
-                f"{self._named('users/' + other)}: {self._introduced(other)}"
-                for other in others[:_MOST_NAMED]
-            )
+            names = [
+                f"{self._bucket.address(key)}: {self._identity(key)}"
+                for key in others[:_MOST_NAMED_USERS]
+            ]
             raise InvalidInputError(
                 "sole_user",
-                f"other stores put their contents there too, and what they alone refer to would be lost ({named}); "
-                "where one of these is gone for good, delete that object; say sole_user=True if all of them are",
+                "other stores put their contents there too, and contents to which only they "
+                f"refer would be lost ({'; '.join(names)}); if one of these is gone for good, "
+                "delete that object; pass sole_user=True if all of them are",
             )
-        if user not in found.users and found.unreferenced:
+        if own not in survey.users and survey.unreferenced:
             raise InvalidInputError(
                 "sole_user",
-                f"this store has put nothing into {self.url}, so somebody else has, and what they refer to would be lost; "
-                "say sole_user=True if nobody needs it",
+                f"this store has put nothing into {self.url}, so somebody else has, and contents "
+                "to which they refer would be lost; pass sole_user=True if nobody needs them",
             )
 
-    def _introduced(self, user: str) -> str:
+    def _identity(self, user_key: str) -> str:
         try:
-            with self._translating():
-                return bytes(self._obstore.get(self._store, f"users/{user}").bytes()).decode(
-                    "utf-8", "replace"
-                )[:200]
+            return self._bucket.read(user_key).decode("utf-8", "replace")[:_LONGEST_IDENTITY]
         except FileNotFoundError:
             return "gone"
 
-    def _condemn(self, marks: Iterable[str]) -> None:
-        for mark in marks:
-            with self._translating():
-                self._obstore.put(self._store, mark, b"")
 
-    def _delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, whether they are there or not."""
-        every = list(keys)
-        for start in range(0, len(every), _DELETED_AT_ONCE):
-            some = every[start : start + _DELETED_AT_ONCE]
-            try:
-                with self._translating():
-                    self._obstore.delete(self._store, some)
-            except FileNotFoundError:  # some stores mind, and may have left the rest
-                for key in some:
-                    with suppress(FileNotFoundError), self._translating():
-                        self._obstore.delete(self._store, key)
-
-    def _named(self, key: str) -> str:
-        return f"{self.url.rstrip('/')}/{key}"
-
-    @contextmanager
-    def _translating(self) -> Iterator[None]:
-        """Let `FileNotFoundError` of a key out, and nothing else that is not ours."""
-        if os.getpid() != self._process:
-            raise ContentAccessError(
-                self.url,
-                "this process was forked from one that had it open",
-                "start processes by spawning them",
-            )
-        known = self._obstore.exceptions
-        try:
-            yield
-        except FileNotFoundError as exc:
-            if any(
-                word in str(exc)
-                for word in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
-            ):
-                raise ContentAccessError(
-                    self.url, "there is no such bucket", "create it, or correct the address"
-                ) from exc
-            raise
-        except (known.PermissionDeniedError, known.UnauthenticatedError, PermissionError) as exc:
-            raise ContentAccessError(
-                self.url,
-                f"access is refused ({_said(exc)})",
-                "set the provider's credentials in the environment, or allow them this bucket",
-            ) from exc
-        except (known.BaseError, OSError, ValueError) as exc:
-            raise StoreUnavailableError(self.url, _said(exc)) from exc
+# --- what to collect ------------------------------------------------------------------
 
 
-class _Received(io.RawIOBase):
-    """The body of an answer, as a stream."""
-
-    def __init__(self, content: ObjectContent, answer: Any) -> None:
-        self._content = content
-        self._pieces = iter(answer.stream(packing.PIECE_BYTES))
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            try:
-                with self._content._translating():  # noqa: SLF001 - one door, two rooms
-                    self._rest = memoryview(bytes(next(self._pieces)))
-            except StopIteration:
-                return 0
-        taken = self._rest[: len(buffer)]
-        self._rest = self._rest[len(taken) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
+@attrs.frozen(kw_only=True)
+class _Copy:
+    key: str
+    digest: str
+    number: int
+    size_bytes: int
+    modified_at: datetime
 
 
-def _obstore() -> Any:
-    try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
-    except ImportError as exc:
-        raise MissingDependencyError(
-            "content in an object store",
-            "obstore",
-            "python -m pip install 'vespera-orchestrator[objects]'",
-        ) from exc
-    return obstore
+@attrs.define
+class _Survey:
+    """What lies in the bucket, as far as a collector needs to know."""
+
+    unreferenced: list[_Copy] = attrs.field(factory=list)
+    marks: dict[tuple[str, int], datetime] = attrs.field(factory=dict)
+    """When each copy was marked, by digest and number."""
+    users: set[str] = attrs.field(factory=set)
+    """The keys under which the users left their names."""
+
+    def add(self, stored: StoredObject, in_use: Container[str]) -> None:
+        """Note one object. Foreign ones are ignored."""
+        if match := _COPY_KEY.fullmatch(stored.key):
+            digest = match[1] + match[2]
+            if digest not in in_use:
+                copy = _Copy(
+                    key=stored.key,
+                    digest=digest,
+                    number=int(match[3] or 0),
+                    size_bytes=stored.size_bytes,
+                    modified_at=stored.modified_at,
+                )
+                self.unreferenced.append(copy)
+        elif match := _MARK_KEY.fullmatch(stored.key):
+            self.marks[match[1], int(match[2])] = stored.modified_at
+        elif _USER_KEY.fullmatch(stored.key):
+            self.users.add(stored.key)
 
 
-def _key(digest: str, number: int, *, packed: bool) -> str:
+@attrs.define
+class _Plan:
+    """What happens to each unreferenced copy."""
+
+    to_delete: list[_Copy] = attrs.field(factory=list)
+    to_mark: list[_Copy] = attrs.field(factory=list)
+    young: list[_Copy] = attrs.field(factory=list)
+
+    @classmethod
+    def of(cls, survey: _Survey, limit: datetime) -> _Plan:
+        """Decide, where *limit* is the grace time ago."""
+        plan = cls()
+        for copy in survey.unreferenced:
+            marked_at = survey.marks.get((copy.digest, copy.number))
+            if marked_at is not None and marked_at <= limit:
+                plan.to_delete.append(copy)
+            elif marked_at is None and copy.modified_at <= limit:
+                plan.to_mark.append(copy)
+            else:
+                plan.young.append(copy)
+        return plan
+
+    def mark_keys(self) -> list[str]:
+        """Return the marks to make. A plain copy and a compressed one may share a mark."""
+        keys = (_mark_key(copy.digest, copy.number) for copy in self.to_mark)
+        return list(dict.fromkeys(keys))
+
+    def result(self, *, dry_run: bool) -> Collected:
+        """Count contents, of which there may be several copies."""
+        deleted = {copy.digest for copy in self.to_delete}
+        marked = {copy.digest for copy in self.to_mark}
+        young = {copy.digest for copy in self.young}
+        return Collected(
+            contents=len(deleted),
+            size_bytes=sum(copy.size_bytes for copy in self.to_delete),
+            leftovers=0,
+            kept=len(young - deleted - marked),
+            dry_run=dry_run,
+            condemned=len(marked - deleted),
+        )
+
+
+# --- keys and e-tags --------------------------------------------------------------------
+
+
+def _copy_key(digest: str, number: int, *, packed: bool) -> str:
     packing.check_digest(digest)
-    return f"{digest[:2]}/{digest[2:]}{f'.{number}' if number else ''}{PACKED if packed else ''}"
+    copy = f".{number}" if number else ""
+    suffix = FRAME_SUFFIX if packed else ""
+    return f"{digest[:2]}/{digest[2:]}{copy}{suffix}"
 
 
-def _mark(digest: str, number: int) -> str:
+def _mark_key(digest: str, number: int) -> str:
     return f"condemned/{digest}/{number}"
 
 
-def _digest(identity: str) -> str:
-    return hashlib.sha256(identity.encode()).hexdigest()
+def _user_key(identity: str) -> str:
+    digest = hashlib.sha256(identity.encode())
+    return f"users/{digest.hexdigest()}"
 
 
 def _e_tag(spool: IO[bytes]) -> str:
-    """Return the e-tag that S3 gives to what is sent as `ObjectContent` sends it: the MD5 of it, or of the MD5 of its parts."""
+    """Return the e-tag that S3 gives to what `ObjectContent` uploads.
+
+    That is the MD5 of the bytes; for an upload in parts, the MD5 of the parts' MD5s, and how
+    many parts there are.
+    """
     spool.seek(0)
     parts = [
         hashlib.md5(part, usedforsecurity=False)
-        for part in iter(lambda: spool.read(_AT_ONCE_BYTES), b"")
+        for part in iter(lambda: spool.read(_PART_BYTES), b"")
     ]
     if len(parts) == 1:
         return parts[0].hexdigest()
-    return f"{hashlib.md5(b''.join(part.digest() for part in parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+    digests = b"".join(part.digest() for part in parts)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 @contextmanager
-def _room() -> Iterator[IO[bytes]]:
-    with tempfile.SpooledTemporaryFile(_AT_ONCE_BYTES) as spool:
-        yield spool
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
+def _translate_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
         raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
-
-
-def _said(exc: BaseException) -> str:
-    """Return what a foreign error says for people: its first sentence, without what it has for developers and without whole answers."""
-    text = " ".join(str(exc).partition("\n\nDebug source")[0].partition("<?xml")[0].split())
-    return text[:400]

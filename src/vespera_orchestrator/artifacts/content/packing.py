@@ -1,6 +1,8 @@
-"""How bytes are kept: as they are, or in one Zstandard frame where that saves room; and how they are checked when they are read.
+"""How contents are encoded: plain, or compressed in one Zstandard frame where that saves space.
 
-A digest is always of the bytes that were given, so the same content has the same digest however it is kept.
+A digest is always that of the original bytes. So the same content has the same digest,
+whether it is compressed or not. Reading checks the bytes against the digest. This module is
+the only door to zstd.
 """
 
 from __future__ import annotations
@@ -19,170 +21,192 @@ from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 Piece: TypeAlias = bytes | bytearray | memoryview
 PIECE_BYTES = 1 << 20
-"""So much is held at once while bytes are streamed."""
-PACKED = ".zst"
-"""Ends the name of what is kept in a frame. ``zstd -d`` opens it as well."""
+"""How much is held in memory while bytes are streamed."""
+FRAME_SUFFIX = ".zst"
+"""Ends the name of a compressed content. ``zstd -d`` opens it too."""
 _BLOCK_BYTES = 4096
-"""What file systems hand out: a content that fits into one of these takes no less room when it is made smaller."""
+"""The unit in which file systems allocate space: compressing what fits into one saves nothing."""
 _SAMPLE_BYTES = 1 << 18
-_WORTH = 0.9
-"""Packed to more than this share it is kept as it is: reading would pay for hardly anything."""
-_LEVEL = 3
-
-
+_HIGHEST_RATIO = 0.9
+"""What compresses to more than this stays plain: decompressing it would not be worth it."""
+_COMPRESSION_LEVEL = 3
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def check_digest(digest: str) -> None:
-    """Refuse what is no digest: nothing else may become part of a name.
+    """Refuse anything but a digest, so that nothing else becomes part of a file name.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: *digest* is not a SHA-256 digest.
     """
     if _DIGEST.fullmatch(digest) is None:
         raise InvalidInputError(
-            "digest", f"{digest!r} is no SHA-256 digest: 64 characters of 0-9a-f"
+            "digest", f"{digest!r} is not a SHA-256 digest: 64 characters of 0-9a-f"
         )
 
 
-def zstd() -> Any:
-    """Return the module, which comes with Python from 3.14 on."""
+def _zstd() -> Any:
+    """Return the zstd module: part of Python from 3.14 on, a backport before."""
     if sys.version_info >= (3, 14):
-        from compression import zstd as module
+        from compression import zstd
     else:
-        from backports import zstd as module
-    return module
+        from backports import zstd
+    return zstd
+
+
+# --- reading a source ---------------------------------------------------------------
 
 
 @attrs.define
 class Tally:
-    """Counts and digests what goes by."""
+    """Counts the bytes that pass through it, and computes their digest."""
 
     size_bytes: int = 0
-    _found: Any = attrs.field(factory=hashlib.sha256)
+    _sha256: Any = attrs.field(factory=hashlib.sha256)
 
     @property
     def digest(self) -> str:
-        """SHA-256 so far, in hexadecimal."""
-        return str(self._found.hexdigest())
+        """SHA-256 of the bytes so far, in hexadecimal."""
+        return str(self._sha256.hexdigest())
 
     def over(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        """Yield the pieces again."""
+        """Yield *pieces* unchanged."""
         for piece in pieces:
-            self._found.update(piece)
+            self._sha256.update(piece)
             self.size_bytes += len(piece)
             yield piece
 
 
 def pieces_of(content: bytes | IO[bytes]) -> Iterator[Piece]:
-    """Cut into pieces of `PIECE_BYTES`, the last one shorter; what a stream gives in driblets is put together."""
+    """Cut *content* into pieces of `PIECE_BYTES`; only the last one is shorter.
+
+    Short reads of a stream are joined.
+    """
     if isinstance(content, bytes):
         whole = memoryview(content)
         for start in range(0, len(whole), PIECE_BYTES):
             yield whole[start : start + PIECE_BYTES]
         return
-    waiting = b""
-    while piece := _next_of(content, PIECE_BYTES - len(waiting)):
-        waiting = waiting + piece if waiting else piece
-        if len(waiting) >= PIECE_BYTES:
-            yield waiting
-            waiting = b""
-    if waiting:
-        yield waiting
+    buffer = b""
+    while piece := _read(content, PIECE_BYTES - len(buffer)):
+        buffer = buffer + piece if buffer else piece
+        if len(buffer) >= PIECE_BYTES:
+            yield buffer
+            buffer = b""
+    if buffer:
+        yield buffer
 
 
-def _next_of(stream: IO[bytes], size: int) -> bytes:
+def _read(stream: IO[bytes], size: int) -> bytes:
     try:
         piece: object = stream.read(size)
     except OSError as exc:
         raise InvalidInputError("content", f"the stream cannot be read: {exc}") from exc
     if not isinstance(piece, bytes | bytearray | memoryview):
         raise InvalidInputError(
-            "content", f"the stream gives {type(piece).__name__}; open it in binary mode"
+            "content", f"the stream returns {type(piece).__name__}; open it in binary mode"
         )
     return bytes(piece)
 
 
-def pour(pieces: Iterator[Piece], write: Callable[[Piece], object]) -> bool:
-    """Write the pieces, in a frame where that helps, and tell whether they are in one. The beginning decides for all of it."""
+# --- compressing --------------------------------------------------------------------
+
+
+def write_packed(pieces: Iterator[Piece], write: Callable[[Piece], object]) -> bool:
+    """Write *pieces*, compressed where that helps, and return whether they were compressed.
+
+    The beginning decides for the whole content.
+    """
     first = next(pieces, b"")
     if len(first) < PIECE_BYTES:
-        packed = pack(first)
-        write(first if packed is None else packed)
-        return packed is not None
-    if not _saves(first[:_SAMPLE_BYTES]):
+        frame = pack(first)
+        write(first if frame is None else frame)
+        return frame is not None
+    if not _is_compressible(first[:_SAMPLE_BYTES]):
         write(first)
         for piece in pieces:
             write(piece)
         return False
-    frame = zstd().ZstdCompressor(level=_LEVEL)
-    write(frame.compress(first))
+    compressor = _zstd().ZstdCompressor(level=_COMPRESSION_LEVEL)
+    write(compressor.compress(first))
     for piece in pieces:
-        write(frame.compress(piece))
-    write(frame.flush())
+        write(compressor.compress(piece))
+    write(compressor.flush())
     return True
 
 
 def pack(content: Piece) -> bytes | None:
-    """Return the frame, or ``None`` when it would save no room on a disk."""
+    """Return *content* as a frame, or ``None`` when that would not save disk space."""
     size = len(content)
     if size <= _BLOCK_BYTES:
         return None
-    packed: bytes = zstd().compress(content, _LEVEL)
-    return packed if len(packed) <= _WORTH * size and _blocks(len(packed)) < _blocks(size) else None
+    frame: bytes = _zstd().compress(content, _COMPRESSION_LEVEL)
+    if len(frame) > _HIGHEST_RATIO * size:
+        return None
+    if _blocks(len(frame)) >= _blocks(size):
+        return None
+    return frame
 
 
-def _saves(sample: Piece) -> bool:
-    return len(zstd().compress(sample, _LEVEL)) <= _WORTH * len(sample)
+def _is_compressible(sample: Piece) -> bool:
+    frame = _zstd().compress(sample, _COMPRESSION_LEVEL)
+    return len(frame) <= _HIGHEST_RATIO * len(sample)
 
 
 def _blocks(size: int) -> int:
     return -(-size // _BLOCK_BYTES)
 
 
-class CheckedStream(io.RawIOBase):
-    """Reads kept bytes as they were given, and raises at their end when they are not those.
+# --- reading back -------------------------------------------------------------------
 
-    What was read before the end is known to be right only then.
+
+class CheckedStream(io.RawIOBase):
+    """Reads a stored content back, and raises at the end if the bytes are not the saved ones.
+
+    Bytes read before the end are only known to be right once the end was reached.
 
     Args:
-        source: What is kept; closed with this.
-        packed: Whether it is a frame.
-        digest: What the bytes should have.
-        place: Where they are, for the error.
+        source: The stored bytes; closed together with this stream.
+        packed: Whether they are a frame.
+        digest: The digest that the content should have.
+        place: Where it is stored, for the error.
     """
 
     def __init__(self, source: IO[bytes], *, packed: bool, digest: str, place: str) -> None:
         self._source = source
-        self._plain: IO[bytes] = zstd().ZstdFile(source) if packed else source
-        self._found = hashlib.sha256()
-        self._size = 0
-        self._digest, self._place = digest, place
-        self._broken: tuple[type[Exception], ...] = (EOFError, zstd().ZstdError) if packed else ()
+        self._plain = source
+        self._frame_errors: tuple[type[Exception], ...] = ()
+        if packed:
+            zstd = _zstd()
+            self._plain = zstd.ZstdFile(source)
+            self._frame_errors = (EOFError, zstd.ZstdError)
+        self._sha256 = hashlib.sha256()
+        self._size_bytes = 0
+        self._digest = digest
+        self._place = place
 
     def readable(self) -> bool:
-        """It is for reading, from the beginning to the end."""
+        """Return ``True``."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what comes next."""
+        """Read the next bytes into *buffer*."""
         try:
             piece = self._plain.read(len(buffer))
-        except self._broken as exc:
-            raise CorruptContentError(
-                self._digest, self._place, f"its frame is damaged ({exc})"
-            ) from exc
+        except self._frame_errors as exc:
+            problem = f"its frame is damaged ({exc})"
+            raise CorruptContentError(self._digest, self._place, problem) from exc
         except OSError as exc:
             raise translate_os_error(exc, Path(self._place)) from exc
-        if not piece and len(buffer) and self._found.hexdigest() != self._digest:
-            raise CorruptContentError(
-                self._digest, self._place, f"its {self._size} bytes are not those that were saved"
-            )
-        self._found.update(piece)
-        self._size += len(piece)
+        if not piece and len(buffer) and self._sha256.hexdigest() != self._digest:
+            problem = different_bytes(self._size_bytes)
+            raise CorruptContentError(self._digest, self._place, problem)
+        self._sha256.update(piece)
+        self._size_bytes += len(piece)
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -201,14 +225,28 @@ class CheckedStream(io.RawIOBase):
                 super().close()
 
 
-def checked(source: IO[bytes], *, packed: bool, digest: str, place: str) -> IO[bytes]:
+def open_checked(source: IO[bytes], *, packed: bool, digest: str, place: str) -> IO[bytes]:
     """Return a buffered `CheckedStream`."""
-    return io.BufferedReader(
-        CheckedStream(source, packed=packed, digest=digest, place=place), PIECE_BYTES
-    )
+    stream = CheckedStream(source, packed=packed, digest=digest, place=place)
+    return io.BufferedReader(stream, PIECE_BYTES)
 
 
-def drain(stream: IO[bytes]) -> None:
-    """Read to the end, keeping nothing: what is damaged says so on the way."""
+def different_bytes(size_bytes: int) -> str:
+    """Say that the stored bytes are not the saved ones."""
+    return f"its {size_bytes} bytes are not those that were saved"
+
+
+def read_through(stream: IO[bytes]) -> None:
+    """Read to the end and keep nothing, so that the stream raises if it is damaged."""
     while stream.read(PIECE_BYTES):
         pass
+
+
+def problem_with(content: AbstractContextManager[IO[bytes]]) -> str | None:
+    """Open and read *content*, and return what is wrong with it, or ``None``."""
+    try:
+        with content as stream:
+            read_through(stream)
+    except CorruptContentError as exc:
+        return exc.reason
+    return None

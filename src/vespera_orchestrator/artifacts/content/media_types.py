@@ -1,0 +1,88 @@
+"""What kind of bytes a file or an artifact holds, by its name or by how the bytes begin."""
+
+from __future__ import annotations
+
+import codecs
+import os
+
+_BY_SUFFIX = {
+    **dict.fromkeys((".md", ".markdown"), "text/markdown"),
+    **dict.fromkeys((".py", ".pyi"), "text/x-python"),
+    **dict.fromkeys((".yaml", ".yml"), "application/yaml"),
+    ".ipynb": "application/x-ipynb+json",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".rst": "text/x-rst",
+    ".sql": "application/sql",
+    ".toml": "application/toml",
+    ".ts": "text/x-typescript",
+    ".tsx": "text/x-typescript",
+    ".webp": "image/webp",
+}
+"""Where Python's own table is wrong, or depends on the machine."""
+_BY_SIGNATURE = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"SQLite format 3\0", "application/vnd.sqlite3"),
+)
+_PREFERRED_SUFFIX = {
+    **{media_type: suffix for suffix, media_type in reversed(_BY_SUFFIX.items())},
+    "text/markdown": ".md",
+    "text/x-python": ".py",
+    "text/plain": ".txt",
+    "text/html": ".html",
+    "image/jpeg": ".jpg",
+}
+_BINARY = "application/octet-stream"
+BEGINNING_BYTES = 8192
+"""How much of the content `detect` needs."""
+
+
+def by_name(name: str) -> str | None:
+    """Return the media type that the suffix stands for, the same on every machine, or ``None``."""
+    import mimetypes
+
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    # The instance has only Python's table; the function of the module would add the machine's.
+    media_type, encoding = mimetypes.MimeTypes().guess_type("name" + suffix)
+    return _BINARY if encoding else media_type
+
+
+def by_signature(beginning: bytes) -> str | None:
+    """Return the media type of a format that starts with a known signature, or ``None``."""
+    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
+        return "image/webp"
+    for signature, media_type in _BY_SIGNATURE:
+        if beginning.startswith(signature):
+            return media_type
+    return None
+
+
+def detect(name: str, beginning: bytes) -> str:
+    """Return the media type by the name, or if that says nothing, by the bytes."""
+    media_type = by_name(name) or by_signature(beginning)
+    if media_type is not None:
+        return media_type
+    if b"\0" in beginning:
+        return _BINARY
+    try:
+        # Not final: the end of *beginning* may cut a character in two.
+        codecs.getincrementaldecoder("utf-8")().decode(beginning)
+    except UnicodeDecodeError:
+        return _BINARY
+    return "text/plain"
+
+
+def suffix_of(media_type: str) -> str:
+    """Return the usual suffix of files of this type."""
+    import mimetypes
+
+    known = _PREFERRED_SUFFIX.get(media_type)
+    return known or mimetypes.MimeTypes().guess_extension(media_type) or ".bin"
