@@ -361,7 +361,7 @@ class _Lines:
         from vespera_orchestrator.worktrees import landing, snapshot
 
         commit = self._start_again()
-        repository = self.orch.worktrees._repository()  # noqa: SLF001 - a snapshot whose folder was never made
+        repository = self.orch.worktrees._engine._repository()  # noqa: SLF001 - a snapshot whose folder was never made
         record = self.orch.worktrees.find(f"line_{self.saved.index(commit)}")
         saved = snapshot.pinned(repository, record)
         with metered() as meter:
@@ -379,7 +379,7 @@ class _Lines:
 
     def forecast(self) -> Cost:
         git(self.project, "update-ref", "refs/heads/integration", self.base)
-        self.orch.worktrees._forecast = None  # noqa: SLF001 - it is remembered while nothing has moved
+        self.orch.worktrees._engine._last_forecast = None  # noqa: SLF001 - it is remembered while nothing has moved
         with _ticking() as ticking, metered() as meter:
             seen = self.orch.worktrees.forecast()
         if len(seen.worktrees) != len(self.saved):

@@ -109,7 +109,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.progress.status import Status as Status
     from vespera_orchestrator.tasks.graph import TaskGraph as TaskGraph
     from vespera_orchestrator.work.work import Work as Work
-    from vespera_orchestrator.worktrees import Worktrees as Worktrees
+    from vespera_orchestrator.work.worktrees import Worktrees as Worktrees
+    from vespera_orchestrator.worktrees.forecast import Clash as Clash
+    from vespera_orchestrator.worktrees.forecast import Forecast as Forecast
+    from vespera_orchestrator.worktrees.landing import Landing as Landing
+    from vespera_orchestrator.worktrees.repair import Rescued as Rescued
+    from vespera_orchestrator.worktrees.reverts import Revert as Revert
+    from vespera_orchestrator.worktrees.snapshot import Snapshot as Snapshot
 
 
 _HOMES = {
@@ -217,7 +223,12 @@ _HOMES = {
     ),
     "orchestrator": ("Orchestrator",),
     "work.work": ("Work",),
-    "worktrees": ("Worktrees",),
+    "work.worktrees": ("Worktrees",),
+    "worktrees.forecast": ("Clash", "Forecast"),
+    "worktrees.landing": ("Landing",),
+    "worktrees.repair": ("Rescued",),
+    "worktrees.reverts": ("Revert",),
+    "worktrees.snapshot": ("Snapshot",),
 }
 """Where each public name lives."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -237,6 +248,7 @@ __all__ = [
     "CauseKind",
     "CheckReport",
     "Checkpoint",
+    "Clash",
     "ClosedError",
     "Collected",
     "ConditionError",
@@ -262,11 +274,13 @@ __all__ = [
     "Exported",
     "Finding",
     "FindingKind",
+    "Forecast",
     "GitFailedError",
     "Hit",
     "IndexStatus",
     "InvalidInputError",
     "InvalidPlanError",
+    "Landing",
     "LandingRefusedError",
     "LeaseLostError",
     "MergeConflictError",
@@ -285,6 +299,8 @@ __all__ = [
     "ReadOnlyError",
     "RefMovedError",
     "RepairReport",
+    "Rescued",
+    "Revert",
     "Running",
     "SchemaVersionError",
     "Session",
@@ -292,6 +308,7 @@ __all__ = [
     "SessionStatus",
     "Severity",
     "Shown",
+    "Snapshot",
     "SourceFileNotFoundError",
     "Status",
     "StoreError",

@@ -33,6 +33,7 @@ from vespera_orchestrator._model import (
     new_id,
     utcnow,
 )
+from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator._text import clip
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.errors import (
@@ -50,7 +51,8 @@ from vespera_orchestrator.progress.synthesis import synthesis
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.tasks import lifecycle, plans
 from vespera_orchestrator.work import assignment
-from vespera_orchestrator.work.completion import Handover, Holder
+from vespera_orchestrator.work.completion import Completion
+from vespera_orchestrator.work.submission import Holder, Submission
 from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.progress.briefing import Briefing
     from vespera_orchestrator.progress.status import SessionStatus, Status
     from vespera_orchestrator.tasks.graph import TaskGraph
-    from vespera_orchestrator.worktrees import Worktrees
+    from vespera_orchestrator.work.worktrees import Worktrees
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -101,12 +103,11 @@ class Orchestrator:
         content: str | ContentStore | None = None,
     ) -> None:
         self._scope = scope
-        chosen = content or scope.home.config.content
-        self._chosen_content = (
-            chosen if chosen is None or isinstance(chosen, str) else plans.content_store(chosen)
-        )
         self._clock = clock
-        self._handover = Handover(self)
+        self._chosen_content = content or scope.home.config.content
+        if self._chosen_content is not None and not isinstance(self._chosen_content, str):
+            plans.content_store(self._chosen_content)
+        self._rooms = Rooms(scope=scope, clock=clock, open_content=self._open_content)
         self._resources = ExitStack()
         if owns_store:
             self._resources.callback(scope.store.close)
@@ -173,10 +174,8 @@ class Orchestrator:
             owns_store=opened is not given,
             content=content or os.environ.get(ENV_CONTENT) or None,
         )
-        if (
-            orch._content_url is not None
-        ):  # a wrong address is told now, not when the first work is handed in
-            orch._content  # noqa: B018 - opens it
+        if orch._content_url is not None:
+            _ = orch._rooms.content  # a wrong address is refused now, not when work is handed in
         return orch
 
     def close(self) -> None:
@@ -226,19 +225,17 @@ class Orchestrator:
         """The full record of the work: save, read, search."""
         from vespera_orchestrator.artifacts import Artifacts
 
-        return Artifacts(self._scope, self._content, elsewhere=self._in_git)
+        return Artifacts(self._scope, self._rooms.content, elsewhere=self._in_git)
 
-    @cached_property
-    def _content(self) -> ContentStore:
+    def _open_content(self) -> ContentStore:
         from vespera_orchestrator.artifacts.content import open_content
         from vespera_orchestrator.artifacts.content.folder import FolderContent
 
-        given = self._chosen_content
-        content = (
-            open_content(given, self._scope.home.artifacts)
-            if given is None or isinstance(given, str)
-            else given
-        )
+        chosen = self._chosen_content
+        if chosen is None or isinstance(chosen, str):
+            content: ContentStore = open_content(chosen, self._scope.home.artifacts)
+        else:
+            content = chosen
         if not isinstance(content, FolderContent):
             from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
@@ -249,37 +246,35 @@ class Orchestrator:
     @property
     def _content_url(self) -> str | None:
         """Where the bytes are, unless in the home."""
-        given = self._chosen_content
-        return given if given is None or isinstance(given, str) else given.url
+        chosen = self._chosen_content
+        return chosen if chosen is None or isinstance(chosen, str) else chosen.url
 
     def _in_git(self, artifact: Artifact) -> str | None:
-        """Say where git has the bytes of a file that was taken in, as the command that gives them."""
+        """Return the command by which git prints a file that was saved as an artifact."""
         try:
-            return self.worktrees.find_content(artifact.title, artifact.digest)
+            return self._rooms.worktrees.find_content(artifact.title, artifact.digest)
         except WorktreeError:
             return None
 
     @cached_property
     def worktrees(self) -> Worktrees:
         """Git worktrees: create, snapshot, merge, forecast, remove, rescue, repair."""
-        from vespera_orchestrator.worktrees import Worktrees
+        from vespera_orchestrator.work.worktrees import Worktrees
 
-        return Worktrees(
-            self._scope,
-            complete=self._handover.land_handed_in,
-            refuse_lost=self._handover.refuse_lost,
-        )
+        return Worktrees(self._rooms, self._completion)
 
-    @cached_property
+    @property
     def documents(self) -> Documents:
         """Project documents that update themselves: update, check, versions, restore."""
-        from vespera_orchestrator.documents import Documents
+        return self._rooms.documents
 
-        return Documents(self._scope, self._content)
+    @cached_property
+    def _completion(self) -> Completion:
+        return Completion(self._rooms, self.artifacts)
 
     @cached_property
     def _overview(self) -> Overview:
-        return Overview(self._scope, clock=self._clock, forecast=lambda: self.worktrees.foreseen())
+        return Overview(self._scope, clock=self._clock, forecast=self._rooms.forecast)
 
     def catch_up(self) -> dict[str, int]:
         """Bring every view up to the last event.
@@ -758,28 +753,36 @@ class Orchestrator:
             raise InvalidInputError(
                 "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
             )
-        if worktree not in assignment.KINDS:
+        if worktree not in assignment.CHOICES:
             raise InvalidInputError(
                 "worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'"
             )
         if worktree:
-            self.worktrees.require()  # before the task is taken
-        self._expire()  # what a silent agent left is saved before somebody else works in the same folder
+            self._rooms.worktrees.require()  # before the task is taken
+        self._expire()  # save what a silent agent left before another works in the same folder
+        assignments = self._completion.assignments
         if task_id is not None:
-            self._handover.places.look(self._scope.task(task_id), worktree, agent or self.agent)
+            task = self._scope.task(task_id)
+            assignments.refuse_unavailable(task, worktree, agent or self.agent)
         claim = self._claim(task_id, agent or self.agent, lease_s, take_over=take_over)
-        self._handover.held[claim.task.id] = claim.attempt.number
+        self._completion.attempts[claim.task.id] = claim.attempt.number
         try:
-            place = self._handover.places.settle(claim, worktree)
+            place = assignments.assign(claim, worktree)
         except BaseException as exc:
             holder = Holder(
                 task=claim.task, attempt=claim.attempt.number, agent=claim.attempt.agent
             )
-            self._handover.finish(
-                holder, Ending(action=None, reason=f"no worktree could be made: {exc}")
-            )
+            reason = f"no worktree could be made: {exc}"
+            self._completion.finish(holder, Ending(action=None, reason=reason))
             raise
-        return Work(self, claim, place, lease_s)
+        return Work(
+            self._rooms,
+            self.artifacts,
+            self._completion,
+            claim,
+            assignment=place,
+            lease_s=lease_s,
+        )
 
     def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
         agent = plans.name("agent", agent)
@@ -799,8 +802,7 @@ class Orchestrator:
 
     def _expire(self) -> None:
         """Notice lapsed holds, and save what their holders left in their worktrees."""
-        for attempt in self._store.expire():
-            self._handover.save_left_behind(attempt)
+        self._completion.expire()
 
     def complete_task(
         self,
@@ -847,16 +849,16 @@ class Orchestrator:
                 ``merge="later"``.
         """
         task = self._scope.task(task_id)
-        return self._handover.hand_in(
-            Holder(task=task, attempt=self._handover.held.get(task.id), agent=self.agent),
+        submission = Submission.read(
             summary=summary,
             detailed_work=detailed_work,
-            file_paths=file_paths,
             artifact_type=artifact_type,
             outputs=outputs,
+            file_paths=file_paths,
             next_action=next_action,
             merge=merge,
         )
+        return self._completion.submit(self._completion.holder_of(task), submission)
 
     # --- a person decides ---------------------------------------------------
 
@@ -868,7 +870,7 @@ class Orchestrator:
         """
         meant = self._scope.task(task)
         for cancelled in self._store.cancel(meant.id, reason, subtree=subtree):
-            self._handover.save_cancelled(cancelled)
+            self._completion.save_cancelled(cancelled)
         return self._scope.task(meant)
 
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:

@@ -1304,7 +1304,7 @@ class AnyHistory(RuleBasedStateMachine):
         found = self.orch.ready_tasks(limit=1000)
         if found:
             task = found[number % len(found)]
-            self.orch._handover.held.pop(task.id, None)
+            self.orch._completion.attempts.pop(task.id, None)
             assert done(self.orch, task).status is TaskStatus.COMPLETED
 
     @rule(number=some, verb=st.sampled_from(["cancel", "cancel alone", "abandon"]))

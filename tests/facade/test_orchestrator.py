@@ -553,7 +553,12 @@ def test_what_was_got_before_closing_is_closed_as_well(project):
                 lambda: artifacts.search("text"),
                 lambda: artifacts.draft_file("README.md", root=project),
             ),
-            *(worktrees.list, lambda: worktrees.create(task), worktrees.repair, worktrees.require),
+            *(
+                worktrees.list,
+                lambda: worktrees.create(task),
+                worktrees.repair,
+                worktrees._engine.require,
+            ),
             *(
                 documents.update,
                 documents.check,
@@ -1022,7 +1027,7 @@ def test_a_worktree_that_outlived_its_task_is_repaired_away(orch, project, monke
     (work.path / "new.txt").write_text("new")
     with monkeypatch.context() as patch:
         patch.setattr(
-            type(orch.worktrees),
+            type(orch._rooms.worktrees),
             "remove",
             lambda *_: (_ for _ in ()).throw(vespera.GitFailedError("remove", "interrupted")),
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from support.rooms import worktrees_in
 from support.stores import start_session
 from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
-from vespera_orchestrator.worktrees import Worktrees
 
 SESSION = "s_000000000001"
 ODD = "ödd \t\n\"'* -名.txt"
@@ -69,7 +69,7 @@ class Project:
                 SESSION,
                 [TaskDraft(title=title, alias=title) for title in ("work", "other", "fresh")],
             )
-        return Worktrees(Scope(home, store, agent=agent, session_id=SESSION))
+        return worktrees_in(Scope(home, store, agent=agent, session_id=SESSION))
 
     stores: list[SQLiteStore]
 

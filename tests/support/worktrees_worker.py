@@ -5,12 +5,14 @@ import signal
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from support.rooms import worktrees_in
 from vespera_orchestrator._model import Session, utcnow
 from vespera_orchestrator.errors import GitFailedError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
-from vespera_orchestrator.worktrees import Worktrees
 
 CHANGES_FILES = frozenset(
     {
@@ -74,7 +76,7 @@ def die_at(point):
 
 def die_in(action, project, point, tell=None):
     """Do one thing with the worktree of the task ``work`` and die on the way; told to, say when it begins."""
-    worktrees = Worktrees(open_scope(project))
+    worktrees = worktrees_in(open_scope(project))
     task = {"create": "fresh", "snapshot": "work", "merge": "work", "remove": "work"}[action]
     if tell:
         print("begin", flush=True)
@@ -86,7 +88,7 @@ def die_in(action, project, point, tell=None):
 
 def cycle(project, label, rounds):
     """Make, edit, save, land and remove worktrees, one after the other."""
-    worktrees = Worktrees(open_scope(project))
+    worktrees = worktrees_in(open_scope(project))
     for number in range(rounds):
         name = f"{label}_{number}"
         worktree = worktrees.create(agent=name)

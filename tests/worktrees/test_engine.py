@@ -399,7 +399,10 @@ def test_pin_refuses_when_another_snapshot_was_first(project, trees):
     """Of two snapshots prepared from the same state one is pinned; a removed worktree takes no more."""
     worktree = trees.create("work")
     project.write({"n.txt": "1"}, worktree.path)
-    first, second = trees.prepare_snapshot("work"), trees.prepare_snapshot("work", note="second")
+    first, second = (
+        trees._engine.prepare_snapshot("work"),
+        trees._engine.prepare_snapshot("work", note="second"),
+    )
     assert project.git("for-each-ref", "refs/vespera") == ""
     first.pin()
     first.pin()
@@ -408,7 +411,7 @@ def test_pin_refuses_when_another_snapshot_was_first(project, trees):
     assert caught.value.retryable
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     project.write({"n.txt": "2"}, worktree.path)
-    late = trees.prepare_snapshot("work")
+    late = trees._engine.prepare_snapshot("work")
     trees.remove("work")
     with pytest.raises(RefMovedError):
         late.pin()
@@ -439,19 +442,21 @@ def test_of_two_prepared_landings_the_second_is_made_again(project, trees):
     """The slower merger is refused with nothing changed, and lands on top when it prepares again. Landing twice lands once."""
     for task in ("work", "other"):
         project.write({f"{task}.txt": task}, trees.create(task).path)
-    first, second = (trees.prepare_landing(task, message=task) for task in ("work", "other"))
+    first, second = (
+        trees._engine.prepare_landing(task, message=task) for task in ("work", "other")
+    )
     assert project.git("rev-parse", "integration") == project.git("rev-parse", "main")
     first.apply()
     first.apply()
     with pytest.raises(RefMovedError):
         second.apply()
-    trees.prepare_landing("other", message="other").apply()
+    trees._engine.prepare_landing("other", message="other").apply()
     assert project.git("log", "--format=%s", "integration").split("\n") == [
         "other",
         "work",
         "first",
     ]
-    again = trees.prepare_landing("work", message="again")
+    again = trees._engine.prepare_landing("work", message="again")
     assert (again.changed, again.commit) == (False, project.git("rev-parse", "integration"))
     again.apply()
     assert project.git("log", "--format=%s", "integration").split("\n") == [
@@ -837,11 +842,11 @@ def test_who_commits(project, trees, monkeypatch, tmp_path):
 
 
 def test_importing_the_room_loads_nothing_heavy():
-    """Neither pygit2 nor filelock is loaded before a worktree is asked for; the lazy names are found."""
+    """Neither pygit2 nor filelock is loaded before a worktree is asked for."""
     heavy = "{'pygit2', 'filelock', 'cattrs'}"
-    code = f"import sys, vespera_orchestrator.worktrees as w; print({heavy} & set(sys.modules)); print(w.Snapshot.__name__)"
+    code = f"import sys, vespera_orchestrator.work.worktrees as w; print({heavy} & set(sys.modules)); print(w.Worktrees.__name__)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["set()", "Snapshot"]
+    assert run.stdout.split() == ["set()", "Worktrees"]
 
 
 def test_other_threads_go_on_while_a_worktree_is_made(make):

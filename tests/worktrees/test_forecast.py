@@ -81,7 +81,7 @@ def change(folder, files):
 def test_conflicts_are_told_before_anybody_has_finished(orch):
     """By pair and file, with an order of merging that lands as many as possible first; in status as well."""
     begin(orch, {"a": CONTENTS[1]}, "ann")
-    assert orch.worktrees.foreseen() is None
+    assert orch._rooms.forecast() is None
     begin(orch, {"a": CONTENTS[3], "b": CONTENTS[3]}, "bob")
     begin(orch, {"b": CONTENTS[4], "<b>": "new"}, "cem")
     begin(orch, {"free": "f"}, "dan")

@@ -542,7 +542,7 @@ def test_nothing_of_the_users_is_touched(orch, project, what):
     )
     write(worktree.path, {"n.log": "logged"})
     git(project, "switch", "-q", "integration")
-    prepared = orch.worktrees.prepare_landing("one", message="m")
+    prepared = orch.worktrees._engine.prepare_landing("one", message="m")
     prepare, said = IN_THE_WAY[what]
     subprocess.run(prepare, shell=True, cwd=project, check=True)
     before, branch = fingerprint(project), git(project, "rev-parse", "integration")
@@ -602,7 +602,7 @@ def stack(frame):
         yield frame.f_code.co_filename
         frame = frame.f_back
 orch = vespera.open()
-landing = orch.worktrees.prepare_landing("one", message="landed")
+landing = orch.worktrees._engine.prepare_landing("one", message="landed")
 sys.setprofile(profile)
 landing.apply()
 sys.setprofile(None)
@@ -725,7 +725,7 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
         },
     )
     git(project, "switch", "-q", "integration")
-    landing = orch.worktrees.prepare_landing("one", message="m")
+    landing = orch.worktrees._engine.prepare_landing("one", message="m")
 
     def die(*_):
         write(project, {"long.txt": "somebody's own\n", "m.txt": "also\n"})
@@ -1018,7 +1018,7 @@ def test_undoing_what_others_landed_is_told(orch, project, kind):
     theirs, mine, expected = UNDOING[kind]
     one = landed_beside(orch, theirs)
     write(one.path, mine)
-    landing = orch.worktrees.prepare_landing("one", message="m")
+    landing = orch.worktrees._engine.prepare_landing("one", message="m")
     assert [str(revert) for revert in landing.reverts] == expected
     assert finish(one).status == "completed"
     warnings = [
@@ -1036,7 +1036,7 @@ def test_a_file_copied_back_without_merging_undoes_nothing(orch, project):
     one = begin(orch, "one", {"mine.txt": "mine"})
     finish(begin(orch, "two", {"a.txt": "new\n"}))
     write(one.path, {"a.txt": "one\ntwo\nthree\n"})
-    assert orch.worktrees.prepare_landing("one", message="m").reverts == ()
+    assert orch.worktrees._engine.prepare_landing("one", message="m").reverts == ()
     finish(one)
     assert git(project, "show", "integration:a.txt") == "new"
 
@@ -1050,7 +1050,7 @@ def test_undoing_ones_own_is_no_undoing(orch):
     orch.worktrees.merge("two")
     orch.worktrees.catch_up("one")
     write(mine.path, {"a.txt": "one\ntwo\nthree\n"})
-    assert orch.worktrees.prepare_landing("one", message="m").reverts == ()
+    assert orch.worktrees._engine.prepare_landing("one", message="m").reverts == ()
     write(mine.path, {"long.txt": lines()})
     assert [str(undone) for undone in orch.worktrees.merge("one").reverts] == [
         "long.txt (the whole file)"
@@ -1088,7 +1088,7 @@ def test_a_worktree_starts_from_what_its_task_depends_on(orch, project):
     git(project, "branch", "-f", "integration", "main")
     with pytest.raises(
         vespera.GitFailedError,
-        match=f"depends on one, whose work .commit {landed[:12]}. is not on 'integration'",
+        match=f"depends on one, whose work .commit {landed[:12]}. is no longer on 'integration'",
     ):
         orch.execute_task("after", worktree=True)
     assert orch.why("after").ready

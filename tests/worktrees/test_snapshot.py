@@ -126,7 +126,7 @@ def test_what_is_saved_is_what_git_would_save(project, trees, edits):
                 project, folder
             )
     assert trees.snapshot("work").tree == tree_by_git(project, folder)
-    assert trees.prepare_snapshot("work", whole=True).tree == tree_by_git(project, folder)
+    assert trees._engine.prepare_snapshot("work", whole=True).tree == tree_by_git(project, folder)
     project.assert_sound()
     trees.remove("work")
 
@@ -179,7 +179,7 @@ def test_a_file_that_grows_above_the_limit(make):
     assert snapshot.skipped == ("log.bin",)
     assert project.git("cat-file", "-s", f"{snapshot.commit}:log.bin") == "900"
     assert project.git("cat-file", "-s", f"{snapshot.commit}:tracked.bin") == "2000"
-    assert trees.left_out(snapshot.commit) == ("log.bin",) or not snapshot.changed
+    assert trees._engine.left_out(snapshot.commit) == ("log.bin",) or not snapshot.changed
     trees.merge("work")
     assert project.git("cat-file", "-s", "integration:log.bin") == "1100"
 
@@ -295,17 +295,17 @@ def test_a_heartbeat_that_a_checkpoint_names_meanwhile_is_kept(project, trees):
     folder = Path(trees.create("work").path)
     project.write({"n.txt": "1"}, folder)
     beat = trees.snapshot("work", passing=True)
-    checkpoint = trees.prepare_snapshot("work")
+    checkpoint = trees._engine.prepare_snapshot("work")
     project.write({"n.txt": "2"}, folder)
-    later = trees.prepare_snapshot("work", passing=True)
+    later = trees._engine.prepare_snapshot("work", passing=True)
     checkpoint.pin()
     later.pin()
     assert f"{beat.commit} " in project.git("log", "-1", "--format=%B", "refs/vespera/history/work")
     assert "named" in project.git("log", "-1", "--format=%B", "refs/vespera/history/work")
 
     project.write({"n.txt": "3"}, folder)
-    third = trees.prepare_snapshot("work", passing=True)
-    named = trees.prepare_snapshot("work", note="of other files")
+    third = trees._engine.prepare_snapshot("work", passing=True)
+    named = trees._engine.prepare_snapshot("work", note="of other files")
     third.pin()
     with pytest.raises(RefMovedError):
         named.pin()
@@ -319,13 +319,13 @@ def test_objects_pruned_before_a_ref_held_them_are_written_again(project, trees)
     folder = Path(trees.create("work").path)
     project.write({"n.txt": "precious", "deep/er/m.txt": "too"}, folder)
     for victim in ("n.txt", "deep/er/m.txt", "deep", ""):
-        taken = trees.prepare_snapshot("work")
+        taken = trees._engine.prepare_snapshot("work")
         object_name = project.git("rev-parse", f"{taken.commit}:{victim}")
         project.folder.joinpath(".git", "objects", object_name[:2], object_name[2:]).unlink()
         with pytest.raises(RefMovedError) as caught:
             taken.pin()
         assert caught.value.retryable
-    taken = trees.prepare_snapshot("work")
+    taken = trees._engine.prepare_snapshot("work")
     for path in project.folder.joinpath(".git", "objects").glob("??/*"):
         os.utime(path, (1, 1))
     project.git("prune", "--expire=now")

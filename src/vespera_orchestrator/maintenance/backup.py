@@ -182,7 +182,7 @@ def _copy_contents(orch: Orchestrator, making: Path, *, link: bool) -> tuple[int
     count, size, problems = 0, 0, []
     for digest, name in _named(making / "orchestrator.db").items():
         try:
-            size += _copy_content(orch._content, target, digest, link=link)
+            size += _copy_content(orch._rooms.content, target, digest, link=link)
             count += 1
         except CorruptContentError as exc:
             problems.append(f"{name}: {exc.reason}")

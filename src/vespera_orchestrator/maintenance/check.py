@@ -64,7 +64,7 @@ def _contents(
     for number, (digest, names) in enumerate(digests.items()):
         if number % _CONTENTS_STEP == 0:
             progress(f"contents: {number:,} of {len(digests):,}")
-        problem = orch._content.verify(digest)
+        problem = orch._rooms.content.verify(digest)
         if problem is not None:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             sentence = f"the content of {names[0]}{more}: {problem}"
@@ -81,7 +81,7 @@ def _contents(
 def _orphans(orch: Orchestrator) -> Iterator[Finding]:
     try:
         garbage = orch.artifacts.collect_garbage(
-            dry_run=True, sole_user=isinstance(orch._content, FolderContent)
+            dry_run=True, sole_user=isinstance(orch._rooms.content, FolderContent)
         )
     except InvalidInputError:
         return  # others use the object store as well, and what is theirs cannot be told from here

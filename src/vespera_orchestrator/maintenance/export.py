@@ -117,7 +117,7 @@ def export(
             for row in ledger.rows(table):
                 lines.write({"table": table, **_readable(table, row)})
         named = contents_of(ledger) if contents else {}
-        problems = _write_contents(orch._content, named, lines, progress)
+        problems = _write_contents(orch._rooms.content, named, lines, progress)
         lines.end()
     return ExportReport(
         path=path, rows=rows, contents=len(named) - len(problems), problems=tuple(problems)
@@ -208,7 +208,7 @@ def import_lines(
         remedy = "open another folder, or give home= a new one, and import there"
         raise TransitionError(str(orch.home), "in use", "take an export in", remedy)
     progress("contents")
-    brought = _take_contents(orch._content, path)
+    brought = _take_contents(orch._rooms.content, path)
     with orch._store.ledger(write=True) as ledger:
         if ledger.count("events") or ledger.count(
             "sessions"

@@ -1,121 +1,118 @@
-"""Where a task works: in a worktree of its own, in one that it shares, in that of the task it recovers, or in none.
+"""Where a task works: a worktree of its own, a shared one, that of the task it recovers, or none.
 
-A task that has work in a worktree goes on there, whatever is asked for, until that work has landed: also when the worktree was removed by
-hand, for it is made again from what was kept. So work is not left behind when a task is called done.
+A task that has work in a worktree goes on there, whatever is asked for, until that work has
+landed. That holds after the worktree was removed by hand, too: it is recreated from its last
+snapshot. So no work is left behind when a task is called done.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
-from vespera_orchestrator._model import Task, TaskQuery, TaskStatus
+from vespera_orchestrator._model import Task, TaskQuery, TaskStatus, WorktreeState
 from vespera_orchestrator.errors import InvalidInputError, WorktreeBusyError, WorktreeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vespera_orchestrator._model import Claim, Worktree
-    from vespera_orchestrator.home.scope import Scope
-    from vespera_orchestrator.worktrees import Worktrees
+    from vespera_orchestrator._rooms import Rooms
 
 log = logging.getLogger("vespera_orchestrator")
 
-KINDS: Final = (None, True, False, "task", "agent", "subtree")
-"""What a caller may ask for."""
-_NONE: Final = ""
-"""Of a task that was started without a worktree by choice."""
+WorktreeChoice: TypeAlias = bool | Literal["task", "agent", "subtree"] | None
+"""What a caller may ask for; see `Orchestrator.execute_task`."""
+CHOICES: Final = (None, True, False, "task", "agent", "subtree")
+_NO_WORKTREE: Final = ""
+"""What a task remembers that was started without a worktree by choice."""
 
 
 @attrs.frozen(kw_only=True)
-class Place:
-    """The worktree an attempt was given, and what it finds there."""
+class Assignment:
+    """The worktree that an attempt works in, and what the attempt has to know about it."""
 
     worktree: Worktree
     conflicts: tuple[str, ...] = ()
     """Files that hold both sides of a conflict between markers."""
     behind: str = ""
-    """Why what was landed since could not be brought in; empty when it could, or did not have to."""
+    """Why newer work could not be merged in; empty when it could, or did not have to."""
 
 
-class Places:
-    """Finds, makes and shares out worktrees for tasks."""
+class Assignments:
+    """Assigns worktrees to attempts."""
 
-    def __init__(self, scope: Scope, worktrees: Callable[[], Worktrees]) -> None:
-        self._scope = scope
-        self._worktrees = worktrees
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
 
-    # finding
+    # looking up
 
-    def of(self, task: Task) -> Worktree | None:
-        """Return the worktree that the task works in, also when it was removed; ``None`` without one."""
-        return None if task.worktree == _NONE else self._remembered(task)
+    def worktree_of(self, task: Task) -> Worktree | None:
+        """Return the worktree that the task works in, removed or not; ``None`` without one."""
+        return None if task.worktree == _NO_WORKTREE else self._remembered(task)
 
-    def is_lent(self, task: Task, worktree: Worktree) -> bool:
-        """Tell whether it is that of the task which this one recovers, with which its work will land."""
+    def is_borrowed(self, task: Task, worktree: Worktree) -> bool:
+        """Tell whether a recovery works in the worktree of the task that it recovers.
+
+        Then its work lands with that task.
+        """
         recovered = self._recovered(task)
-        lent = None if recovered is None else self._remembered(recovered)
-        return lent is not None and lent.name == worktree.name
+        if recovered is None:
+            return False
+        lender = self._remembered(recovered)
+        return lender is not None and lender.name == worktree.name
 
-    def waits_for(self, task: Task, worktree: Worktree) -> Task | None:
-        """Return the recovery that has to be done before anything lands from a shared worktree, if another task's work conflicts there."""
-        blocked = self._at_work(worktree.name, TaskStatus.BLOCKED)
-        recoveries = (
-            self._scope.store.situation(other.id).open_recovery
-            for other in blocked
-            if other.id != task.id
-        )
-        return next(
-            (
-                found
-                for found in recoveries
-                if found is not None and could_not_land(found) and found.id != task.id
-            ),
-            None,
-        )
+    def recovery_due_first(self, task: Task, worktree: Worktree) -> Task | None:
+        """Return the recovery that must be done before anything lands from a shared worktree.
+
+        There is one when another task's work conflicts there.
+        """
+        for other in self._tasks_in(worktree.name, TaskStatus.BLOCKED):
+            if other.id == task.id:
+                continue
+            recovery = self._rooms.store.situation(other.id).open_recovery
+            if recovery is not None and could_not_land(recovery) and recovery.id != task.id:
+                return recovery
+        return None
 
     def _remembered(self, task: Task) -> Worktree | None:
         """Return the worktree that any attempt worked in last, whether or not the present one does."""
-        found = (
-            self._scope.store.worktrees(name=task.worktree, include_removed=True)
-            if task.worktree
-            else []
-        )
-        found += reversed(self._scope.store.worktrees(task_id=task.id, include_removed=True))
-        if found:
-            return next((record for record in found if record.state != "removed"), found[0])
+        store = self._rooms.store
+        records: list[Worktree] = []
+        if task.worktree:
+            records += store.worktrees(name=task.worktree, include_removed=True)
+        records += reversed(store.worktrees(task_id=task.id, include_removed=True))
+        if records:
+            in_use = (record for record in records if record.state != WorktreeState.REMOVED)
+            return next(in_use, records[0])
         recovered = self._recovered(task)
         return None if recovered is None else self._remembered(recovered)
 
     def _recovered(self, task: Task) -> Task | None:
-        return (
-            None
-            if task.recovers_task_id is None
-            else self._scope.store.find_task(task.recovers_task_id, None)
-        )
+        if task.recovers_task_id is None:
+            return None
+        return self._rooms.store.find_task(task.recovers_task_id, None)
 
-    def _at_work(self, name: str, status: TaskStatus) -> list[Task]:
-        return self._scope.store.tasks(TaskQuery(worktree=name, status=(status,), limit=None))
+    def _tasks_in(self, name: str, status: TaskStatus) -> list[Task]:
+        return self._rooms.store.tasks(TaskQuery(worktree=name, status=(status,), limit=None))
 
-    # taking a place
+    # assigning
 
-    def look(self, task: Task, wanted: bool | str | None, agent: str) -> None:  # noqa: FBT001 - passed on as it was given
-        """Raise what `settle` would raise for a task that is still to be claimed, as far as that can be told before.
+    def refuse_unavailable(self, task: Task, choice: WorktreeChoice, agent: str) -> None:
+        """Raise what `assign` would raise, for a task that is still to be claimed, as far as that is known.
 
         Raises:
             InvalidInputError: It is to do without a worktree, and has work in one.
             WorktreeBusyError: Another agent works there.
         """
         earlier = self._remembered(task)
-        if wanted is False:
+        if choice is False:
             self._refuse_to_leave(task, earlier)
-        elif earlier is not None and wanted is None:
+        elif earlier is not None and choice is None:
             self._refuse_busy(earlier, task, agent)
 
-    def settle(self, claim: Claim, wanted: bool | str | None) -> Place | None:  # noqa: FBT001 - passed on as it was given
-        """Give the attempt its place, and remember it with the task.
+    def assign(self, claim: Claim, choice: WorktreeChoice) -> Assignment | None:
+        """Give the attempt its worktree, and remember it with the task.
 
         Raises:
             InvalidInputError: It is to do without a worktree, and has work in one.
@@ -124,110 +121,110 @@ class Places:
         """
         task, agent = claim.task, claim.attempt.agent
         earlier = self._remembered(task)
-        if wanted is False:
+        if choice is False:
             self._refuse_to_leave(task, earlier)
             self._remember(task, None)
             return None
-        if earlier is None and wanted is None:
+        if earlier is None and choice is None:
             return None
-        worktree = self._make(task, earlier, wanted, agent)
-        with self._worktrees().kept_from_others(worktree):
+        worktree = self._open(task, earlier, choice, agent)
+        with self._rooms.worktrees.exclusively(worktree):
             self._refuse_busy(worktree, task, agent)
             self._remember(task, worktree)
         if earlier is None and worktree.task_id == task.id:
-            return Place(worktree=worktree)  # made just now, with all that it depends on
-        self._worktrees().snapshot(
-            worktree, note=f"as attempt {task.attempts} of {task.alias} found it"
-        )
-        return self._brought_along(task, worktree)
+            return Assignment(worktree=worktree)  # just made, with everything it depends on
+        note = f"as attempt {task.attempts} of {task.alias} found it"
+        self._rooms.worktrees.snapshot(worktree, note=note)
+        return self._with_newer_work(task, worktree)
 
-    def _make(
-        self,
-        task: Task,
-        earlier: Worktree | None,
-        wanted: bool | str | None,  # noqa: FBT001
-        agent: str,
+    def _open(
+        self, task: Task, earlier: Worktree | None, choice: WorktreeChoice, agent: str
     ) -> Worktree:
-        trees = self._worktrees()
-        owner, of_agent = self._owner(task, wanted, agent)
+        worktrees = self._rooms.worktrees
+        owner_id, owner_agent = self._owner(task, choice, agent)
         if earlier is not None:
-            same = (earlier.task_id, earlier.agent if earlier.task_id is None else None) == (
-                owner,
-                of_agent,
-            )
-            if wanted is None or same or self.is_lent(task, earlier) or self._holds_work(earlier):
-                return trees.again(earlier)
-            if earlier.task_id == task.id and earlier.state != "removed":
-                trees.remove(earlier)  # all of it has landed
-        return trees.create(owner, agent=of_agent, resume=True)
+            if choice is None or self._must_stay(task, earlier, owner_id, owner_agent):
+                return worktrees.reopen(earlier)
+            if earlier.task_id == task.id and earlier.state != WorktreeState.REMOVED:
+                worktrees.remove(earlier)  # all of it has landed
+        return worktrees.create(owner_id, agent=owner_agent, resume=True)
+
+    def _must_stay(
+        self, task: Task, earlier: Worktree, owner_id: str | None, owner_agent: str | None
+    ) -> bool:
+        """Tell whether the task goes on in its earlier worktree, whatever was asked for."""
+        earlier_agent = earlier.agent if earlier.task_id is None else None
+        if (earlier.task_id, earlier_agent) == (owner_id, owner_agent):
+            return True
+        return self.is_borrowed(task, earlier) or self._holds_work(earlier)
 
     def _owner(
-        self,
-        task: Task,
-        wanted: bool | str | None,  # noqa: FBT001
-        agent: str,
+        self, task: Task, choice: WorktreeChoice, agent: str
     ) -> tuple[str | None, str | None]:
-        if wanted == "agent":
+        """Return the task, or else the agent, that owns the worktree asked for."""
+        if choice == "agent":
             return None, agent
-        while wanted == "subtree" and task.parent_task_id is not None:
-            task = self._scope.task(task.parent_task_id)
+        while choice == "subtree" and task.parent_task_id is not None:
+            task = self._rooms.scope.task(task.parent_task_id)
         return task.id, None
 
     def _holds_work(self, worktree: Worktree) -> bool:
-        """Tell whether it holds, or held when it was removed, what is not on the integration branch."""
-        trees = self._worktrees()
+        """Tell whether it holds, or held when it was removed, work that has not landed."""
+        worktrees = self._rooms.worktrees
         try:
-            return (
-                trees.is_removed_unlanded(worktree)
-                if worktree.state == "removed"
-                else not trees.is_merged(worktree)
-            )
-        except WorktreeError:  # it cannot be looked at: then nothing proves that it is empty
+            if worktree.state == WorktreeState.REMOVED:
+                return worktrees.is_removed_unlanded(worktree)
+            return not worktrees.is_merged(worktree)
+        except WorktreeError:  # it cannot be looked at, so nothing proves that it is empty
             return True
 
     def _refuse_to_leave(self, task: Task, earlier: Worktree | None) -> None:
-        if (
-            earlier is None
-            or earlier.state == "removed"
-            or self.is_lent(task, earlier)
-            or not self._holds_work(earlier)
-        ):
+        if earlier is None or earlier.state == WorktreeState.REMOVED:
+            return
+        if self.is_borrowed(task, earlier) or not self._holds_work(earlier):
             return
         raise InvalidInputError(
             "worktree",
-            f"False would leave work behind: {task.alias} has some in {earlier.path} that has not landed. Leave worktree out to go on "
-            f"there; to go on without it, orch.worktrees.remove({earlier.name!r}) first, which keeps it under a rescue ref",
+            f"False would leave work behind: {task.alias} has some in {earlier.path} that has not "
+            "landed. Omit worktree to go on there. To go on without it, call "
+            f"orch.worktrees.remove({earlier.name!r}) first, which keeps it under a rescue ref",
         )
 
     def _refuse_busy(self, worktree: Worktree, task: Task, agent: str) -> None:
-        """Keep two agents out of one folder. One agent may have several tasks there: it does one thing at a time."""
-        for other in self._at_work(worktree.name, TaskStatus.IN_PROGRESS):
-            attempt = None if other.id == task.id else self._scope.store.situation(other.id).attempt
+        """Keep two agents out of one folder.
+
+        One agent may have several tasks there: it does one thing at a time.
+        """
+        for other in self._tasks_in(worktree.name, TaskStatus.IN_PROGRESS):
+            if other.id == task.id:
+                continue
+            attempt = self._rooms.store.situation(other.id).attempt
             if attempt is not None and attempt.ended_at is None and attempt.agent != agent:
                 raise WorktreeBusyError(worktree.name, other.alias, attempt.agent)
 
     def _remember(self, task: Task, worktree: Worktree | None) -> None:
-        name = _NONE if worktree is None else worktree.name
-        if task.worktree != name and (worktree is not None or self._remembered(task) is not None):
-            self._scope.store.update_task(task.id, {"worktree": name})
+        name = _NO_WORKTREE if worktree is None else worktree.name
+        if task.worktree == name:
+            return
+        if worktree is not None or self._remembered(task) is not None:
+            self._rooms.store.update_task(task.id, {"worktree": name})
 
-    def _brought_along(self, task: Task, worktree: Worktree) -> Place:
-        """Bring in what was landed since, where the task needs it: to solve a conflict, or because it builds on it."""
-        trees = self._worktrees()
+    def _with_newer_work(self, task: Task, worktree: Worktree) -> Assignment:
+        """Merge in newer work where the task needs it: to solve a conflict, or because it builds on it."""
+        worktrees = self._rooms.worktrees
         try:
-            needed = could_not_land(task) or trees.lacks(
-                worktree, [edge.task for edge in task.dependencies]
-            )
-            found = trees.catch_up(worktree) if needed else ()
-            return Place(
-                worktree=worktree,
-                conflicts=tuple(dict.fromkeys((*found, *trees.unsolved_when_saved(worktree)))),
-            )
+            conflicts: tuple[str, ...] = ()
+            if could_not_land(task) or self._lacks_needed_work(task, worktree):
+                conflicts = worktrees.update(worktree)
+            left = worktrees.unresolved_when_saved(worktree)
         except WorktreeError as exc:
-            log.warning(
-                "what was landed since could not be brought into %s: %s", worktree.name, exc
-            )
-            return Place(worktree=worktree, behind=str(exc))
+            log.warning("newer work could not be merged into %s: %s", worktree.name, exc)
+            return Assignment(worktree=worktree, behind=str(exc))
+        return Assignment(worktree=worktree, conflicts=tuple(dict.fromkeys((*conflicts, *left))))
+
+    def _lacks_needed_work(self, task: Task, worktree: Worktree) -> bool:
+        needed = [edge.task for edge in task.dependencies]
+        return self._rooms.worktrees.lacks_work_of(worktree, needed)
 
 
 def could_not_land(recovery: Task) -> bool:

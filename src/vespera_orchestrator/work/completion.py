@@ -1,8 +1,11 @@
-"""How what an agent made reaches the store, the integration branch and the documents."""
+"""The way from handing in to done: artifacts, store, integration branch, documents.
+
+`Completion` is its one owner. A task that worked in a worktree is completed in the transaction
+in which its work lands; whatever cannot land blocks the task, with one recovery task.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,7 +13,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import ArtifactQuery, Ending, NextAction, Task, TaskStatus, new_id
+from vespera_orchestrator._model import (
+    ArtifactKind,
+    ArtifactQuery,
+    Ending,
+    NextAction,
+    TaskStatus,
+    WorktreeState,
+    new_id,
+)
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     GitFailedError,
@@ -23,381 +34,295 @@ from vespera_orchestrator.errors import (
     VesperaError,
     WorktreeError,
 )
-from vespera_orchestrator.tasks import lifecycle, plans
-from vespera_orchestrator.work import assignment
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.work.assignment import Assignments
+from vespera_orchestrator.work.submission import Holder
+from vespera_orchestrator.worktrees.retrying import retrying
+from vespera_orchestrator.worktrees.terms import LandingTerms, landing_message
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from vespera_orchestrator._model import ArtifactDraft, Attempt, Checkpoint, JsonValue, Worktree
-    from vespera_orchestrator.orchestrator import Orchestrator
-    from vespera_orchestrator.worktrees.engine import Terms
+    from vespera_orchestrator._model import (
+        ArtifactDraft,
+        Attempt,
+        Checkpoint,
+        JsonValue,
+        Task,
+        Why,
+        Worktree,
+    )
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.work.submission import Submission
     from vespera_orchestrator.worktrees.landing import Landing
     from vespera_orchestrator.worktrees.snapshot import Snapshot
-
 
 log = logging.getLogger("vespera_orchestrator")
 
 MERGE_TRIES: Final = 50
-"""How often a landing is prepared anew because another one was faster."""
+"""How often a landing or a save is prepared again because another process was faster."""
+_CHECK_MARGIN_S: Final = 60.0
+"""How much longer than the check may take the hold lasts."""
+_USUAL_TERMS: Final = LandingTerms()
 
 
-@attrs.frozen(kw_only=True)
-class Holder:
-    """Who acts on a task, and under which attempt; ``None`` for whichever is current."""
+class Completion:
+    """Takes what an attempt hands in to where it belongs."""
 
-    task: Task
-    attempt: int | None
-    agent: str
-
-
-class Handover:
-    """Takes what an attempt hands in to where it belongs: artifacts, store, integration branch, documents."""
-
-    def __init__(self, orchestrator: Orchestrator) -> None:
-        self._orch = orchestrator
-        self.places = assignment.Places(orchestrator._scope, lambda: orchestrator.worktrees)
+    def __init__(self, rooms: Rooms, artifacts: Artifacts) -> None:
+        self._rooms = rooms
+        self._artifacts = artifacts
+        self.assignments = Assignments(rooms)
         """Which worktree each task works in."""
-        self.held: dict[str, int] = {}
-        """The attempts this process has taken, by task. One that was lost stays remembered: it must stay refused."""
+        self.attempts: dict[str, int] = {}
+        """The attempts that this process has claimed, by task.
 
-    def hand_in(
-        self,
-        holder: Holder,
-        *,
-        summary: str,
-        detailed_work: str | bytes,
-        file_paths: Iterable[str | os.PathLike[str]],
-        artifact_type: str,
-        outputs: Mapping[str, JsonValue] | None,
-        next_action: str,
-        merge: str,
-        worktree_of: Callable[[], Worktree | None] | None = None,
-    ) -> Task:
+        One that was lost stays here: it must stay refused.
+        """
+
+    # handing in
+
+    def holder_of(self, task: Task) -> Holder:
+        """Return who acts when a caller names a task, and does not come with its `Work`."""
+        return Holder(
+            task=task,
+            attempt=self.attempts.get(task.id),
+            agent=self._rooms.scope.agent,
+            worktree=self.assignments.worktree_of(task),
+        )
+
+    def submit(self, holder: Holder, submission: Submission) -> Task:
         """Hand in an attempt's work; see `Orchestrator.complete_task`."""
-        action, task = plans.action(next_action), holder.task
-        if merge not in {"now", "later"}:
-            raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
-        given = plans.mapping("outputs", outputs)
-        dump_json(given, "outputs")
-        worktree = (
-            self.places.of(self._orch._scope.task(task)) if worktree_of is None else worktree_of()
-        )
-        files = plans.paths(file_paths)
-        if action is NextAction.COMPLETE and (worktree is not None or files):
-            before = self._said_before(holder, summary, detailed_work, given)
-            if before is not None:
-                return before
-        drafts = self._drafts_of_work(
-            task,
-            worktree,
-            detailed_work,
-            artifact_type,
-            files,
-            partial=action is not NextAction.COMPLETE,
-        )
-        ending = Ending(
-            action=action,
-            summary=summary,
-            outputs=given,
-            reason=None if action is NextAction.COMPLETE else summary,
-        )
-        if worktree is not None and action is NextAction.COMPLETE:
-            worktree = self._standing(holder, worktree, drafts)
-        if worktree is None or action is not NextAction.COMPLETE:
-            return self.finish_saving(holder, worktree, ending, drafts)
-        if self.places.is_lent(task, worktree):  # its work will land with the task that it recovers
-            left = self._orch.worktrees.unsolved(worktree)
-            return (
-                self._give_back(holder, worktree, left, drafts)
-                if left
-                else self.finish_saving(holder, worktree, ending, drafts)
-            )
-        drafts = self._numbered(holder, drafts)
-        waits_for = self.places.waits_for(task, worktree) if worktree.task_id != task.id else None
-        if merge == "now" and waits_for is None:
-            return self._land(holder, worktree, ending, drafts)
-        if waits_for is not None:
-            ending = attrs.evolve(
-                ending, reason=f"what is in its worktree conflicts: {waits_for.alias} goes first"
-            )
-        return self._hand_over_later(holder, worktree, ending, drafts)
+        recorded = self._recorded_before(holder, submission)
+        if recorded is not None:
+            return recorded
+        drafts = self._drafts(holder, submission)
+        ending = submission.ending
+        if not submission.is_completion:
+            return self.finish_saving(holder, ending, drafts)
+        holder = attrs.evolve(holder, worktree=self._present_worktree(holder, drafts))
+        if holder.worktree is None:
+            return self.finish_saving(holder, ending, drafts)
+        if self.assignments.is_borrowed(holder.task, holder.worktree):
+            return self._submit_recovery(holder, holder.worktree, ending, drafts)
+        return self._submit_for_landing(holder, holder.worktree, ending, drafts, submission.merge)
 
-    def _standing(
-        self, holder: Holder, worktree: Worktree, drafts: Sequence[ArtifactDraft]
-    ) -> Worktree | None:
-        """Return the worktree as it is now, ``None`` once it is gone; work that went with it before it had landed is not called done."""
-        record = next(
-            iter(self._orch._store.worktrees(name=worktree.name, include_removed=True)), worktree
-        )
-        if record.state != "removed":
-            return record
-        now = self._orch._scope.task(holder.task)
-        if now.status.is_terminal or not self._orch.worktrees.is_removed_unlanded(record):
+    def _recorded_before(self, holder: Holder, submission: Submission) -> Task | None:
+        """Return the task when this very completion was recorded before.
+
+        The files that it names may have gone with the worktree since, so they are not read again.
+        """
+        brings_files = holder.worktree is not None or submission.file_paths
+        if not submission.is_completion or not brings_files:
             return None
-        reason = (
-            f"its worktree was removed before its work had landed, which is kept under {record.rescue_ref}. To go on with it: "
-            f"orch.execute_task({now.alias!r}, take_over=True) makes the worktree again. To finish without it: "
-            f"orch.execute_task({now.alias!r}, worktree=False, take_over=True), and complete what that returns"
-        )
-        exc = GitFailedError(f"complete {now.alias}", reason)
-        exc.add_note(
-            f"what was brought is kept as artifact {self._keep(holder, drafts, 'not landed')}"
-        )
-        raise exc
-
-    def _give_back(
-        self,
-        holder: Holder,
-        worktree: Worktree,
-        left: Sequence[str],
-        drafts: Sequence[ArtifactDraft],
-    ) -> Task:
-        """Do not call a conflict solved whose files still have the markers: whoever takes the recovery next goes on there."""
-        now = self._orch._scope.task(holder.task)
-        action = (
-            NextAction.NEEDS_REVISION if now.attempts < now.max_attempts else NextAction.BLOCKED
-        )
-        ending = Ending(
-            action=action,
-            reason=f"files still hold both sides of the conflict between markers: {', '.join(left)}",
-        )
-        return self.finish_saving(
-            holder, worktree, ending, [attrs.evolve(draft, partial=True) for draft in drafts]
-        )
-
-    def _said_before(
-        self,
-        holder: Holder,
-        summary: str,
-        detailed_work: str | bytes,
-        outputs: Mapping[str, JsonValue],
-    ) -> Task | None:
-        """Return the task when this very completion was recorded before: the files it names may be gone with the worktree since."""
-        now = self._orch._scope.task(holder.task)
-        if now.status is not TaskStatus.COMPLETED or holder.attempt not in {None, now.attempts}:
+        task = self._rooms.scope.task(holder.task)
+        if task.status is not TaskStatus.COMPLETED or holder.attempt not in {None, task.attempts}:
             return None
-        if now.summary != summary or dump_json(dict(now.outputs), "outputs") != dump_json(
-            dict(outputs), "outputs"
-        ):
+        outputs = dump_json(dict(task.outputs), "outputs")
+        same_outputs = outputs == dump_json(dict(submission.outputs), "outputs")
+        if task.summary != submission.summary or not same_outputs:
             return None
-        text = (
-            detailed_work
-            if isinstance(detailed_work, bytes)
-            else str(detailed_work).encode("utf-8", "surrogatepass")
+        digest = submission.digest
+        saved = self._rooms.store.artifacts(
+            ArtifactQuery(task_ids=(task.id,), include_superseded=True)
         )
-        digest = hashlib.sha256(text).hexdigest()
-        found = self._orch._store.artifacts(
-            ArtifactQuery(task_ids=(now.id,), include_superseded=True)
+        is_saved = any(
+            artifact.digest == digest and artifact.attempt == task.attempts for artifact in saved
         )
-        return (
-            now
-            if any(
-                artifact.digest == digest and artifact.attempt == now.attempts for artifact in found
-            )
-            else None
-        )
+        return task if is_saved else None
 
-    def _drafts_of_work(
-        self,
-        task: Task,
-        worktree: Worktree | None,
-        detailed_work: str | bytes,
-        kind: str,
-        file_paths: Sequence[str | os.PathLike[str]],
-        *,
-        partial: bool,
-    ) -> list[ArtifactDraft]:
-        if not isinstance(detailed_work, str | bytes):
+    def _drafts(self, holder: Holder, submission: Submission) -> list[ArtifactDraft]:
+        """Put the bytes of the work and of its files where artifacts are kept."""
+        if not isinstance(submission.detailed_work, str | bytes):
             raise InvalidInputError(
-                "detailed_work", f"{detailed_work!r} should be the work itself, as text or bytes"
+                "detailed_work",
+                f"{submission.detailed_work!r} should be the work itself, as text or bytes",
             )
-        root = Path(worktree.path) if worktree is not None else self._orch.project
-        files = [self._orch.artifacts.draft_file(path, root=root) for path in file_paths]
-        work = self._orch.artifacts.draft(
-            task.title, detailed_work, kind=kind, media_type="text/markdown", partial=partial
+        root = self._rooms.scope.home.project
+        if holder.worktree is not None:
+            root = Path(holder.worktree.path)
+        files = [self._artifacts.draft_file(path, root=root) for path in submission.file_paths]
+        work = self._artifacts.draft(
+            holder.task.title,
+            submission.detailed_work,
+            kind=submission.artifact_type,
+            media_type="text/markdown",
+            partial=not submission.is_completion,
         )
         return [work, *files]
 
-    def finish_saving(
+    def _present_worktree(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> Worktree | None:
+        """Return the holder's worktree as it is now, ``None`` once it was removed.
+
+        Work that went with it before it had landed is not called done.
+        """
+        if holder.worktree is None:
+            return None
+        record = self._rooms.worktrees.latest(holder.worktree)
+        if record.state != WorktreeState.REMOVED:
+            return record
+        task = self._rooms.scope.task(holder.task)
+        if task.status.is_terminal or not self._rooms.worktrees.is_removed_unlanded(record):
+            return None
+        alias = task.alias
+        error = GitFailedError(
+            f"complete {alias}",
+            "its worktree was removed before its work had landed, which is kept under "
+            f"{record.rescue_ref}. To go on with it: orch.execute_task({alias!r}, take_over=True) "
+            "recreates the worktree. To finish without it: "
+            f"orch.execute_task({alias!r}, worktree=False, take_over=True), and complete what that returns",
+        )
+        artifact_id = self._keep(holder, drafts, "not landed")
+        error.add_note(f"your work is kept as artifact {artifact_id}")
+        raise error
+
+    def _submit_recovery(
         self,
         holder: Holder,
-        worktree: Worktree | None,
+        worktree: Worktree,
         ending: Ending,
         drafts: Sequence[ArtifactDraft],
     ) -> Task:
-        """Finish with the worktree's files saved: the ref moves within the fenced transaction, never for a holder that was replaced."""
-        for _ in range(MERGE_TRIES):
-            saved, trouble = self.try_snapshot(worktree, ending.reason or "released")
-            if worktree is not None:
-                more = {
-                    **ending.recovery,
-                    "worktree": worktree.path,
-                    **({"not_saved": trouble} if trouble else {}),
-                }
-                ending = attrs.evolve(
-                    ending, snapshot=saved.commit if saved else None, recovery=more
-                )
-            try:
-                return self.finish(holder, ending, drafts, within=saved.pin if saved else None)
-            except RefMovedError:
-                continue
-        raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
+        """Complete a recovery; its files land with the task that it recovers.
 
-    def save_left_behind(self, attempt: Attempt) -> None:
-        """Save the files of an attempt that was ended because its holder fell silent."""
-        task = self._orch._store.find_task(attempt.task_id, None)
-        if task is not None:
-            self._save(task, f"as attempt {attempt.number} by {attempt.agent} left it")
+        A conflict is not solved while files still have its markers: whoever takes the recovery next
+        goes on there.
+        """
+        unresolved = self._rooms.worktrees.unresolved(worktree)
+        if not unresolved:
+            return self.finish_saving(holder, ending, drafts)
+        task = self._rooms.scope.task(holder.task)
+        may_retry = task.attempts < task.max_attempts
+        action = NextAction.NEEDS_REVISION if may_retry else NextAction.BLOCKED
+        paths = ", ".join(unresolved)
+        reason = f"files still hold both sides of the conflict between markers: {paths}"
+        partial = [attrs.evolve(draft, partial=True) for draft in drafts]
+        return self.finish_saving(holder, Ending(action=action, reason=reason), partial)
 
-    def save_cancelled(self, task: Task) -> None:
-        """Save the files of a task that was cancelled while somebody worked on it."""
-        if task.attempts:
-            self._save(task, "as it was when the task was cancelled")
-
-    def left_out(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
-        """Return the files that a checkpoint's snapshot had to leave out."""
-        if checkpoint is None or checkpoint.snapshot is None:
-            return ()
-        try:
-            return self._orch.worktrees.left_out(checkpoint.snapshot)
-        except WorktreeError:
-            return ()
-
-    def _save(self, task: Task, note: str) -> None:
-        worktree = self.places.of(task)
-        if worktree is None or worktree.state == "removed":
-            return
-        try:
-            self._orch.worktrees.snapshot(worktree, note=note)
-        except WorktreeError as exc:  # its last snapshot remains
-            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
-
-    def try_snapshot(
-        self, worktree: Worktree | None, note: str, *, passing: bool = False
-    ) -> tuple[Snapshot | None, str]:
-        """Take a snapshot if that can be done: a worktree that is gone must not keep anybody from saying how the work went."""
-        if worktree is None:
-            return None, ""
-        try:
-            return self._orch.worktrees.prepare_snapshot(worktree, note=note, passing=passing), ""
-        except WorktreeError as exc:
-            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
-            return None, str(exc)
+    def _submit_for_landing(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        ending: Ending,
+        drafts: Sequence[ArtifactDraft],
+        merge: str,
+    ) -> Task:
+        numbered = self._numbered(holder, drafts)
+        first = None
+        if worktree.task_id != holder.task.id:
+            first = self.assignments.recovery_due_first(holder.task, worktree)
+        if first is not None:
+            reason = f"what is in its worktree conflicts: {first.alias} goes first"
+            return self._hand_in(holder, worktree, attrs.evolve(ending, reason=reason), numbered)
+        if merge == "later":
+            return self._hand_in(holder, worktree, ending, numbered)
+        return self._land_or_keep(holder, worktree, ending, numbered)
 
     def _numbered(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> list[ArtifactDraft]:
-        """Give each draft the id under which it will be found, so that the commit's message can name it."""
-        now = self._orch._scope.task(holder.task)
-        saved = (
-            self._orch._store.artifacts(ArtifactQuery(task_ids=(now.id,)))
-            if now.status is TaskStatus.IN_PROGRESS
-            else []
-        )
-        ids = {
-            (a.title, a.digest, a.kind, a.partial): a.id for a in saved if a.attempt == now.attempts
-        }
-        return [
-            attrs.evolve(
-                draft,
-                id=ids.get((draft.title, draft.digest, draft.kind, draft.partial)) or new_id("a"),
-            )
-            for draft in drafts
-        ]
+        """Give each draft the id it will be found under, so that the commit's message can name it."""
+        task = self._rooms.scope.task(holder.task)
+        ids = {}
+        if task.status is TaskStatus.IN_PROGRESS:
+            for artifact in self._rooms.store.artifacts(ArtifactQuery(task_ids=(task.id,))):
+                if artifact.attempt == task.attempts:
+                    key = artifact.title, artifact.digest, artifact.kind, artifact.partial
+                    ids[key] = artifact.id
+        numbered = []
+        for draft in drafts:
+            known = ids.get((draft.title, draft.digest, draft.kind, draft.partial))
+            numbered.append(attrs.evolve(draft, id=known or new_id("a")))
+        return numbered
 
-    def _hand_over_later(
-        self, holder: Holder, worktree: Worktree, ending: Ending, drafts: Sequence[ArtifactDraft]
+    def _hand_in(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        ending: Ending,
+        drafts: Sequence[ArtifactDraft],
     ) -> Task:
-        """Hand finished work in that is merged by `Worktrees.merge`; the task is completed then."""
-        for _ in range(MERGE_TRIES):
-            snapshot = self._orch.worktrees.prepare_snapshot(
-                worktree, note=ending.summary or "handed in", whole=True
-            )
-            try:
-                return self.finish(
-                    holder,
-                    attrs.evolve(ending, later=True, snapshot=snapshot.commit),
-                    drafts,
-                    within=snapshot.pin,
-                )
-            except RefMovedError:
-                continue
-        raise RefMovedError("refs/vespera/wip", "", f"another snapshot, {MERGE_TRIES} times over")
+        """Hand in finished work that `Worktrees.merge` lands; the task is completed then."""
 
-    def refuse_lost(self, task: Task) -> None:
-        """Refuse whoever worked on the task and was replaced, or had it taken away.
+        @retrying(RefMovedError, times=MERGE_TRIES)
+        def hand_in() -> Task:
+            note = ending.summary or "handed in"
+            snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, whole=True)
+            handed_in = attrs.evolve(ending, later=True, snapshot=snapshot.commit)
+            return self.finish(holder, handed_in, drafts, within=snapshot.pin)
 
-        Raises:
-            LeaseLostError: Nothing was changed.
-        """
-        mine = self.held.get(task.id)
-        if mine is not None and (
-            mine != task.attempts or task.status is not TaskStatus.IN_PROGRESS
-        ):
-            raise LeaseLostError(
-                task.alias, mine, f"the task is {task.status}, at attempt {task.attempts}"
-            )
+        return hand_in()
 
-    def land_handed_in(self, task: Task, worktree: Worktree, terms: Terms) -> Landing:
-        """Merge what was handed in to be merged later, and complete its task.
+    # landing
+
+    def land_handed_in(self, task: Task, worktree: Worktree, terms: LandingTerms) -> Landing:
+        """Merge work that was handed in earlier, and complete its task.
 
         Raises:
             MergeConflictError: The task is blocked now, with a recovery task.
-            LandingRefusedError: Likewise.
+            LandingRefusedError: As above.
             DirtyCheckoutError: Nothing was changed.
         """
-        holder = Holder(task=task, attempt=task.attempts, agent=self._orch.agent)
+        agent = self._rooms.scope.agent
+        holder = Holder(task=task, attempt=task.attempts, agent=agent, worktree=worktree)
         ending = Ending(action=NextAction.COMPLETE, summary=task.summary, outputs=task.outputs)
-        _, outcome = self._try_landing(holder, worktree, ending, [], terms)
+        _, outcome = self._land(holder, worktree, ending, [], terms)
         if isinstance(outcome, WorktreeError):
-            outcome.add_note(str(self._orch.why(task)))
+            outcome.add_note(str(self.why(task)))
             raise outcome
         return outcome
 
-    def _land(
+    def _land_or_keep(
         self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]
     ) -> Task:
+        """Land; where nothing could be decided, say where the work is kept."""
         try:
-            return self._try_landing(holder, worktree, ending, drafts)[0]
+            task, _ = self._land(holder, worktree, ending, drafts, _USUAL_TERMS)
         except DirtyCheckoutError as exc:
-            self._hand_over_later(holder, worktree, attrs.evolve(ending, reason=str(exc)), drafts)
+            self._hand_in(holder, worktree, attrs.evolve(ending, reason=str(exc)), drafts)
             exc.add_note(
-                f"the work is handed in, what was brought is kept as artifact {drafts[0].id}; once this is settled: "
+                f"your work is handed in and kept as artifact {drafts[0].id}; once this is settled: "
                 f"orch.worktrees.merge({holder.task.alias!r})"
             )
             raise
         except WorktreeError as exc:
-            kept = self._keep(holder, drafts, "not landed")
+            artifact_id = self._keep(holder, drafts, "not landed")
             exc.add_note(
-                f"the task stays with {holder.agent}; what was brought is kept as artifact {kept}, complete it again once this is settled"
+                f"the task stays with {holder.agent}; your work is kept as artifact {artifact_id}. "
+                "Complete the task again once this is settled"
             )
             raise
+        return task
 
-    def _try_landing(
+    def _land(
         self,
         holder: Holder,
         worktree: Worktree,
         ending: Ending,
         drafts: list[ArtifactDraft],
-        terms: Terms | None = None,
+        terms: LandingTerms,
     ) -> tuple[Task, Landing | WorktreeError]:
-        """Land, or block the task with a recovery when its work cannot land; return the task and what came of it."""
-        check = None if terms is None else terms.check
-        with self._orch.worktrees.turn(check, while_waiting=lambda: self._keep_hold(holder)):
-            for remaining in reversed(range(MERGE_TRIES)):
-                snapshot = self._orch.worktrees.prepare_snapshot(
-                    worktree, note=ending.summary or "before landing", whole=True
+        """Land, or block the task with a recovery when its work cannot land.
+
+        Returns:
+            The task as it is now, and what came of the landing.
+        """
+
+        @retrying(RefMovedError, times=MERGE_TRIES)
+        def land() -> tuple[Task, Landing | WorktreeError]:
+            note = ending.summary or "before landing"
+            snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, whole=True)
+            try:
+                return self._land_once(
+                    holder, worktree, ending, drafts, snapshot=snapshot, terms=terms
                 )
-                try:
-                    return self._land_once(
-                        holder, worktree, ending, drafts, snapshot=snapshot, terms=terms
-                    )
-                except (MergeConflictError, LandingRefusedError) as exc:
-                    return self._block(holder, worktree, exc, drafts, snapshot), exc
-                except RefMovedError:
-                    if not remaining:
-                        raise
-        raise AssertionError  # pragma: no cover - the last round raises or returns
+            except (MergeConflictError, LandingRefusedError) as exc:
+                return self._block(holder, worktree, exc, drafts, snapshot), exc
+
+        def renew() -> None:
+            self._renew_for_check(holder)
+
+        with self._rooms.worktrees.landing_lock(terms.check, while_waiting=renew):
+            return land()
 
     def _land_once(
         self,
@@ -407,88 +332,119 @@ class Handover:
         drafts: list[ArtifactDraft],
         *,
         snapshot: Snapshot,
-        terms: Terms | None,
+        terms: LandingTerms,
     ) -> tuple[Task, Landing]:
-        style, check = (None, None) if terms is None else (terms.style, terms.check)
-        if check is not None or self._orch._scope.home.config.check is not None:
-            self._keep_hold(holder)
-        message = (
-            terms.message
-            if terms is not None and terms.message
-            else self._message(holder, ending, drafts)
+        if terms.check is not None or self._rooms.config.check is not None:
+            self._renew_for_check(holder)
+        landing = self._rooms.worktrees.prepare_landing(
+            worktree,
+            message=terms.message or self._message(holder, ending, drafts),
+            snapshot=snapshot,
+            style=terms.style,
+            check=terms.check,
         )
-        landing = self._orch.worktrees.prepare_landing(
-            worktree, message=message, snapshot=snapshot, style=style, check=check
-        )
-        drafts = [*drafts, *self._warnings(holder, landing)]
-        ending = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
-        done = self.finish(holder, ending, drafts, within=landing.apply, follow=False)
-        try:
-            self._orch.worktrees.record_landing(worktree, landing)
-            if worktree.task_id == holder.task.id:  # one that others work in as well stays
-                self._orch.worktrees.remove(worktree)
-        except VesperaError as exc:  # the task is completed; worktrees.repair() takes away what could not be removed now
-            log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
+        artifacts = [*drafts, *self._warnings(holder, landing)]
+        landed = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
+        task = self.finish(holder, landed, artifacts, within=landing.apply, update_documents=False)
+        self._tidy_up(holder, worktree, landing)
         self._update_documents(holder.task)
-        return done, landing
+        return task, landing
 
-    def _keep_hold(self, holder: Holder) -> None:
+    def _tidy_up(self, holder: Holder, worktree: Worktree, landing: Landing) -> None:
+        """Record the landing, and remove the worktree unless other tasks share it."""
+        try:
+            self._rooms.worktrees.record_landing(worktree, landing)
+            if worktree.task_id == holder.task.id:
+                self._rooms.worktrees.remove(worktree)
+        except VesperaError as exc:  # the task is completed; worktrees.repair() removes it later
+            log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
+
+    def _renew_for_check(self, holder: Holder) -> None:
         """Renew the hold for as long as the check before landing may take."""
-        if holder.attempt is not None:
-            lease_s = max(lifecycle.LEASE_S, self._orch._scope.home.config.check_timeout_s + 60.0)
-            self._orch._store.renew(holder.task.id, holder.attempt, lease_s=lease_s)
+        if holder.attempt is None:
+            return
+        check_s = self._rooms.config.check_timeout_s + _CHECK_MARGIN_S
+        lease_s = max(lifecycle.LEASE_S, check_s)
+        self._rooms.store.renew(holder.task.id, holder.attempt, lease_s=lease_s)
 
     def _message(self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft]) -> str:
-        from vespera_orchestrator.worktrees.engine import landing_message
-
-        ids = [str(draft.id) for draft in drafts] or [
-            artifact.id
-            for artifact in self._orch._store.artifacts(ArtifactQuery(task_ids=(holder.task.id,)))
-        ]
+        ids = [str(draft.id) for draft in drafts]
+        if not ids:
+            saved = self._rooms.store.artifacts(ArtifactQuery(task_ids=(holder.task.id,)))
+            ids = [artifact.id for artifact in saved]
         return landing_message(holder.task, ending.summary, ids)
 
     def _warnings(self, holder: Holder, landing: Landing) -> list[ArtifactDraft]:
         if not landing.reverts:
             return []
-        log.warning(
-            "%s takes back what others landed: %s",
-            landing.worktree,
-            ", ".join(map(str, landing.reverts)),
+        reverts = ", ".join(map(str, landing.reverts))
+        log.warning("%s takes back what others landed: %s", landing.worktree, reverts)
+        warning = self._artifacts.draft(
+            f"Work of others undone: {holder.task.title}",
+            landing.revert_report,
+            kind=ArtifactKind.WARNING,
+            media_type="text/markdown",
         )
-        title = f"Work of others undone: {holder.task.title}"
-        return [
-            self._orch.artifacts.draft(
-                title, landing.revert_report, kind="warning", media_type="text/markdown"
-            )
-        ]
+        return [warning]
 
     def _block(
         self,
         holder: Holder,
         worktree: Worktree,
         exc: MergeConflictError | LandingRefusedError,
-        drafts: list[ArtifactDraft],
+        drafts: Sequence[ArtifactDraft],
         snapshot: Snapshot,
     ) -> Task:
-        conflict = isinstance(exc, MergeConflictError)
-        title = f"{'Merge conflict' if conflict else 'Landing refused'}: {holder.task.title}"
-        told = self._orch.artifacts.draft(
-            title,
-            exc.report,
-            kind="conflict" if conflict else "refusal",
-            media_type="text/markdown",
-        )
-        more: dict[str, JsonValue] = {"integration_branch": exc.branch, "worktree": worktree.path}
-        more |= (
-            {"conflict_paths": list(exc.paths)}
-            if isinstance(exc, MergeConflictError)
-            else {"refused": exc.reason}
-        )
+        """Block the task, with a recovery that carries what is known."""
+        context: dict[str, JsonValue] = {
+            "integration_branch": exc.branch,
+            "worktree": worktree.path,
+        }
+        if isinstance(exc, MergeConflictError):
+            kind, heading = ArtifactKind.CONFLICT, "Merge conflict"
+            context["conflict_paths"] = list(exc.paths)
+        else:
+            kind, heading = ArtifactKind.REFUSAL, "Landing refused"
+            context["refused"] = exc.reason
+        title = f"{heading}: {holder.task.title}"
+        report = self._artifacts.draft(title, exc.report, kind=kind, media_type="text/markdown")
         ending = Ending(
-            action=NextAction.BLOCKED, reason=str(exc), recovery=more, snapshot=snapshot.commit
+            action=NextAction.BLOCKED,
+            reason=str(exc),
+            recovery=context,
+            snapshot=snapshot.commit,
         )
-        kept = [attrs.evolve(draft, id=None, partial=True) for draft in drafts]
-        return self.finish(holder, ending, [*kept, told], within=snapshot.pin)
+        partial = [attrs.evolve(draft, id=None, partial=True) for draft in drafts]
+        return self.finish(holder, ending, [*partial, report], within=snapshot.pin)
+
+    # ending an attempt
+
+    def finish_saving(
+        self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft] = ()
+    ) -> Task:
+        """End the attempt with the worktree's files saved in the same step.
+
+        The ref moves inside the fenced transaction: never for a holder that was replaced.
+        """
+
+        @retrying(RefMovedError, times=MERGE_TRIES)
+        def finish() -> Task:
+            snapshot, trouble = self.try_snapshot(holder.worktree, ending.reason or "released")
+            saved = self._with_snapshot(holder, ending, snapshot, trouble)
+            return self.finish(holder, saved, drafts, within=snapshot.pin if snapshot else None)
+
+        return finish()
+
+    def _with_snapshot(
+        self, holder: Holder, ending: Ending, snapshot: Snapshot | None, trouble: str
+    ) -> Ending:
+        if holder.worktree is None:
+            return ending
+        context: dict[str, JsonValue] = {**ending.recovery, "worktree": holder.worktree.path}
+        if trouble:
+            context["not_saved"] = trouble
+        commit = None if snapshot is None else snapshot.commit
+        return attrs.evolve(ending, snapshot=commit, recovery=context)
 
     def finish(
         self,
@@ -497,62 +453,132 @@ class Handover:
         drafts: Sequence[ArtifactDraft] = (),
         *,
         within: Callable[[], None] | None = None,
-        follow: bool = True,
+        update_documents: bool = True,
     ) -> Task:
-        """End the attempt in the store, and keep what was brought when the store refuses it."""
-        task, agent = holder.task, holder.agent
+        """End the attempt in the store, and keep what came with it when the store refuses."""
+        task = holder.task
         try:
-            finished = self._orch._store.finish(
-                task.id, holder.attempt, ending, agent=agent, artifacts=drafts, within=within
+            finished = self._rooms.store.finish(
+                task.id, holder.attempt, ending, agent=holder.agent, artifacts=drafts, within=within
             )
         except LeaseLostError as exc:
             raise self.lost(holder, exc, drafts) from None
         except TransitionError as exc:
-            if drafts and (type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS):
-                exc.add_note(
-                    f"what you brought is kept as artifact {self._keep(holder, drafts, 'late')}"
-                )
+            is_refused = type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS
+            if drafts and is_refused:
+                artifact_id = self._keep(holder, drafts, "late")
+                exc.add_note(f"your work is kept as artifact {artifact_id}")
             raise
         if ending.action is not NextAction.CONTINUE:
-            self.held.pop(task.id, None)
-        if follow and finished.task.status.is_terminal:
+            self.attempts.pop(task.id, None)
+        if update_documents and finished.task.status.is_terminal:
             self._update_documents(task)
         return finished.task
 
     def lost(
         self, holder: Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]
     ) -> LeaseLostError:
-        """Keep what the holder brought and return the error that tells both. The lost attempt stays remembered: it must stay refused."""
+        """Keep what the replaced holder brought, and return the error that says where."""
         return attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late"))
 
+    def refuse_lost(self, task: Task) -> None:
+        """Refuse whoever held the task in this process, and holds it no more.
+
+        Raises:
+            LeaseLostError: Nothing was changed.
+        """
+        attempt = self.attempts.get(task.id)
+        if attempt is None:
+            return
+        if attempt != task.attempts or task.status is not TaskStatus.IN_PROGRESS:
+            where = f"the task is {task.status}, at attempt {task.attempts}"
+            raise LeaseLostError(task.alias, attempt, where)
+
     def _keep(self, holder: Holder, drafts: Sequence[ArtifactDraft], why: str) -> str | None:
-        """Keep what was brought and not accepted, under a title of its own so that it never passes for accepted work."""
-        kept = [
-            self._orch._store.save_artifact(
+        """Save work that was not accepted, under a title that never passes for accepted work."""
+        first = None
+        for draft in drafts:
+            title = f"{draft.title} ({why}, by {holder.agent})"
+            late = attrs.evolve(draft, title=title, kind=ArtifactKind.LATE, partial=True)
+            artifact = self._rooms.store.save_artifact(
                 holder.task.session_id,
-                attrs.evolve(
-                    draft,
-                    title=f"{draft.title} ({why}, by {holder.agent})",
-                    kind="late",
-                    partial=True,
-                ),
+                late,
                 task_id=holder.task.id,
                 attempt=None,
                 agent=holder.agent,
             )
-            for draft in drafts
-        ]
-        return kept[0].id if kept else None
+            first = first or artifact.id
+        return first
 
-    def _update_documents(self, task: Task) -> None:
-        session = self._orch._scope.session(task.session_id)
-        if not self._orch._scope.home.config.documents or (
-            session.project_type is None and session.parent_session_id is None
-        ):
+    def why(self, task: Task) -> Why:
+        """Say what keeps the task from being ready, and what it builds on that has changed."""
+        store = self._rooms.store
+        outdated = store.context_uses(task_id=task.id, outdated=True, limit=10)
+        return attrs.evolve(lifecycle.why(store.situation(task.id)), outdated=tuple(outdated))
+
+    # saving files
+
+    def expire(self) -> None:
+        """End lapsed holds, and save what their holders left in their worktrees."""
+        for attempt in self._rooms.store.expire():
+            self._save_left_behind(attempt)
+
+    def _save_left_behind(self, attempt: Attempt) -> None:
+        task = self._rooms.store.find_task(attempt.task_id, None)
+        if task is not None:
+            self._save(task, f"as attempt {attempt.number} by {attempt.agent} left it")
+
+    def save_cancelled(self, task: Task) -> None:
+        """Save the files of a task that was cancelled while somebody worked on it."""
+        if task.attempts:
+            self._save(task, "as it was when the task was cancelled")
+
+    def _save(self, task: Task, note: str) -> None:
+        worktree = self.assignments.worktree_of(task)
+        if worktree is None or worktree.state == WorktreeState.REMOVED:
             return
         try:
-            report = self._orch.documents.update(session=session.id)
-        except VesperaError as exc:  # a view may fail without failing the work; documents.check() and the next update tell it again
+            self._rooms.worktrees.snapshot(worktree, note=note)
+        except WorktreeError as exc:  # its last snapshot remains
+            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
+
+    def try_snapshot(
+        self, worktree: Worktree | None, note: str, *, passing: bool = False
+    ) -> tuple[Snapshot | None, str]:
+        """Prepare a snapshot, or say why there is none.
+
+        A worktree that is gone must not keep anybody from saying how the work went.
+        """
+        if worktree is None:
+            return None, ""
+        try:
+            snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, passing=passing)
+        except WorktreeError as exc:
+            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
+            return None, str(exc)
+        return snapshot, ""
+
+    def left_out(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
+        """Return the files that a checkpoint's snapshot had to leave out."""
+        if checkpoint is None or checkpoint.snapshot is None:
+            return ()
+        try:
+            return self._rooms.worktrees.left_out(checkpoint.snapshot)
+        except WorktreeError:
+            return ()
+
+    # documents
+
+    def _update_documents(self, task: Task) -> None:
+        session = self._rooms.scope.session(task.session_id)
+        if session.project_type is None and session.parent_session_id is None:
+            return
+        if not self._rooms.config.documents:
+            return
+        try:
+            report = self._rooms.documents.update(session=session.id)
+        except VesperaError as exc:  # a view may fail without failing the work
             log.warning("the documents are behind: %s", exc)
-        else:
-            log.log(logging.WARNING if report.errors or report.kept else logging.INFO, "%s", report)
+            return
+        needs_attention = report.errors or report.kept
+        log.log(logging.WARNING if needs_attention else logging.INFO, "%s", report)

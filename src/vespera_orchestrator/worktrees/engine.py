@@ -1,4 +1,8 @@
-"""The public door: `Worktrees`, which ties git and the store together."""
+"""Git and the store tied together: worktrees made, saved, merged in memory, landed, removed.
+
+`WorktreeEngine` moves work; it does not know when a task is done. What callers use is
+`vespera_orchestrator.work.worktrees.Worktrees`, above it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import functools
 import re
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
-from vespera_orchestrator._model import ArtifactQuery, Task, TaskQuery, TaskStatus, Worktree, utcnow
+from vespera_orchestrator._model import EventKind, Task, Worktree, WorktreeState, utcnow
 from vespera_orchestrator.errors import (
     GitFailedError,
     InvalidInputError,
@@ -19,52 +24,59 @@ from vespera_orchestrator.errors import (
     NotARepositoryError,
     RefMovedError,
     TaskNotFoundError,
-    WorktreeError,
     WorktreeLockedError,
     WorktreeNotFoundError,
 )
-from vespera_orchestrator.tasks.lifecycle import HANDED_IN
+from vespera_orchestrator.worktrees import (
+    checkout,
+    forecast,
+    health,
+    landing,
+    repair,
+    snapshot,
+)
+from vespera_orchestrator.worktrees.checkout import plain_name
+from vespera_orchestrator.worktrees.repository import LANDED, ProjectRepository
+from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.worktrees.forecast import Forecast
     from vespera_orchestrator.worktrees.landing import Landing, Style
     from vespera_orchestrator.worktrees.landing_check import Check
     from vespera_orchestrator.worktrees.repair import Rescued
-    from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.snapshot import Snapshot
+    from vespera_orchestrator.worktrees.terms import LandingTerms
 
 WorktreeRef: TypeAlias = "Worktree | Task | str"
 """A worktree: its record or name; or its task, as a record, id or alias."""
 
-
-@attrs.frozen(kw_only=True)
-class Terms:
-    """How a caller wants work to land; ``None`` for what is usual. See `Worktrees.merge`."""
-
-    message: str | None = None
-    style: Style | None = None
-    check: Check | None = None
-
-
-_TRIES = 200
-"""How often to begin again when others were faster. One of them succeeds each time, so all get through."""
-_TURN_PATIENCE_S = 10
-_LANDINGS_AHEAD = 30
-"""So many checks of full length may be ahead of one."""
-
+_TRIES: Final = 200
+"""How often to start over when another process was faster. One of them succeeds each time, so all get through."""
+_LOCK_PATIENCE_S: Final = 10
+"""How long one wait for the landing lock lasts before the waiting holder renews its lease."""
+_CHECKS_AHEAD: Final = 30
+"""How many checks of full length may be waiting ahead of one landing."""
+_PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Pauses between tries while ``git gc`` moves objects, in seconds."""
+_OBJECT_MISSING: Final = re.compile(
+    "object not found|no match for id|cannot be peeled|can not be successfully peeled"
+    "|invalid object specified|^'?[0-9a-f]{40}'?$"
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _patient(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Repeat a call, which must be safe to repeat, that did not find an object: ``git gc`` moves them about, and is done in a moment."""
+def _retry_while_git_collects(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Repeat a call that did not find an object: ``git gc`` moves objects, and is done in a moment.
+
+    The call must be safe to repeat.
+    """
 
     @functools.wraps(method)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -72,7 +84,7 @@ def _patient(method: Callable[_P, _T]) -> Callable[_P, _T]:
             try:
                 return method(*args, **kwargs)
             except GitFailedError as exc:
-                if not re.search(_MISSING, exc.reason):
+                if _OBJECT_MISSING.search(exc.reason) is None:
                     raise
                 time.sleep(pause_s)
         return method(*args, **kwargs)
@@ -80,51 +92,96 @@ def _patient(method: Callable[_P, _T]) -> Callable[_P, _T]:
     return call
 
 
-_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_MISSING = "object not found|no match for id|cannot be peeled|can not be successfully peeled|invalid object specified|^'?[0-9a-f]{40}'?$"
+class WorktreeEngine:
+    """One git worktree for each task or agent: made, saved, landed, removed.
 
+    Any number of threads and processes may work at once. Nothing saved is ever lost: removal keeps
+    the last state, and every earlier snapshot stays reachable from it. The user's own checkouts
+    (index, HEAD, stash, files) are never changed.
 
-class Worktrees:
-    """One git worktree for each task or agent: made, saved, landed, removed. Reached as ``orch.worktrees``.
-
-    Any number of threads and processes may work at once. What was saved is never lost: removal keeps the last state, and every earlier
-    snapshot stays reachable from it. The user's own checkouts (index, HEAD, stash, files) are never changed.
-
-    Every call that touches git may raise `NotARepositoryError` (no repository, or no commit yet), `UnsupportedRepositoryError` (a feature
-    that would be handled wrongly; nothing was written) and `GitFailedError` (git or the file system refused).
+    Every call that touches git may raise `NotARepositoryError` (no repository, or no commit yet),
+    `UnsupportedRepositoryError` (a feature that would be handled wrongly; nothing was written) and
+    `GitFailedError` (git or the file system refused).
     """
 
-    def __init__(
-        self,
-        scope: Scope,
-        *,
-        complete: Callable[[Task, Worktree, Terms], Landing] | None = None,
-        refuse_lost: Callable[[Task], None] | None = None,
-    ) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._refuse_lost = refuse_lost
-        """Raises `LeaseLostError` when the caller had the task, and has it no more."""
-        self._complete = complete
-        """Completes a task whose work was handed in, landing it."""
-        self._found: ProjectRepository | None = None
-        self._forecast: tuple[object, Forecast] | None = None
+        self._opened: ProjectRepository | None = None
+        self._last_forecast: tuple[object, Forecast] | None = None
 
-    # making and finding
+    # finding
+
+    def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
+        """Return the worktrees of all sessions, the oldest first."""
+        return self._scope.store.worktrees(include_removed=include_removed)
+
+    def find(self, ref: WorktreeRef) -> Worktree | None:
+        """Return the worktree with this name, or the one that this task has or shares, or ``None``.
+
+        Removed ones are not found.
+        """
+        if isinstance(ref, Task):
+            return self.of_task(ref.id)
+        name = ref if isinstance(ref, str) else ref.name
+        named = self._named(name)
+        if named is None and isinstance(ref, str):
+            return self.of_task(ref)
+        return named
+
+    def get(self, ref: WorktreeRef, *, include_removed: bool = False) -> Worktree:
+        """Return the record of a worktree.
+
+        Raises:
+            WorktreeNotFoundError: There is none.
+        """
+        if isinstance(ref, Worktree):
+            return ref
+        worktree = self.find(ref)
+        if worktree is None and include_removed:
+            name = ref if isinstance(ref, str) else ref.id
+            worktree = self._named(name, include_removed=True) or self.of_task(
+                name, include_removed=True
+            )
+        if worktree is None:
+            raise WorktreeNotFoundError(ref if isinstance(ref, str) else ref.id)
+        return worktree
+
+    def of_task(self, ref: str, *, include_removed: bool = False) -> Worktree | None:
+        """Return the worktree that the task with this id or alias works in, or ``None``."""
+        try:
+            task = self._scope.task(ref)
+        except (TaskNotFoundError, InvalidInputError):
+            return None
+        if task.worktree:
+            shared = self._named(task.worktree, include_removed=include_removed)
+            if shared is not None:
+                return shared
+        own = self._scope.store.worktrees(task_id=task.id, include_removed=include_removed)
+        return own[0] if own else None
+
+    def latest(self, worktree: Worktree) -> Worktree:
+        """Return the record as the store has it now, removed or not."""
+        return self._named(worktree.name, include_removed=True) or worktree
+
+    def _named(self, name: str, *, include_removed: bool = False) -> Worktree | None:
+        records = self._scope.store.worktrees(name=name, include_removed=include_removed)
+        return records[0] if records else None
 
     def find_content(self, path: str, digest: str) -> str | None:
-        """Look for the bytes with this SHA-256 in what git keeps under *path*: branches and our snapshots, newest commits first.
+        """Look for content in what git keeps under *path*: branches and our snapshots, newest first.
 
         Args:
             path: Relative to the top of the tree, with forward slashes.
             digest: SHA-256 of the bytes, in hexadecimal.
 
         Returns:
-            The command that gives them, ``git show <commit>:<path>``; ``None`` when none of the last 2,000 commits has them.
+            The command that prints it, ``git show <commit>:<path>``; ``None`` when none of the last
+            2,000 commits has it.
         """
-        from vespera_orchestrator.worktrees import snapshot
-
         commit = snapshot.commit_with(self._repository(), path, digest)
         return None if commit is None else f"git show {commit[:12]}:{path}"
+
+    # making
 
     def require(self) -> None:
         """Raise what `create` would raise because of the repository, and make nothing.
@@ -136,7 +193,7 @@ class Worktrees:
         repository = self._repository()
         repository.refuse_unsupported(repository.head(repository.open()))
 
-    @_patient
+    @_retry_while_git_collects
     def create(
         self,
         task: str | Task | None = None,
@@ -146,173 +203,206 @@ class Worktrees:
         branch: str | None = None,
         resume: bool | None = None,
     ) -> Worktree:
-        """Return the worktree of a task, or of an agent, making it where there is none.
-
-        Idempotent: a task that has a worktree gets the same one, and when its folder is gone it is made again with exactly the files of
-        the last snapshot. After a kill at any moment the next call finishes what was begun. Starts from the head of the integration
-        branch, which is made from the main worktree's HEAD when it is missing, and fast-forwarded to it when it is merely behind.
-
-        Args:
-            task: The task; ``None`` makes one for an agent, over all its tasks in the session.
-            agent: The agent; by default the scope's, when no task is given.
-            path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered when that is taken.
-            branch: Branch to make; by default ``feature/<alias>``, numbered likewise.
-            resume: Where the last one was removed before its work had landed, go on with what was kept of it, as
-                `Orchestrator.execute_task` does; by default for a task that was started and has not ended, which would otherwise be
-                completed without that work. Otherwise a removed one is begun anew.
-
-        Raises:
-            TaskNotFoundError: There is no such task.
-            InvalidInputError: *path* or *branch* is taken or cannot be used.
-            GitFailedError: The integration branch no longer has what a task that this one depends on had landed there.
-        """
-        from vespera_orchestrator.worktrees import checkout
-
-        wanted = self._draft(task, agent)
-        goes_on = self._is_under_way(wanted.task_id) if resume is None else resume
+        """See `Worktrees.create`."""
+        draft = self._draft(task, agent)
+        resumes = self._is_under_way(draft.task_id) if resume is None else resume
         repository = self._repository()
-        with repository.lock(checkout.owner_of(wanted)):
-            return self._made(repository, wanted, path=path, branch=branch, resume=goes_on)
+        with repository.lock(checkout.owner_of(draft)):
+            return self._ensure(repository, draft, path=path, branch=branch, resume=resumes)
 
-    def _is_under_way(self, task_id: str | None) -> bool:
-        task = None if task_id is None else self._scope.task(task_id)
-        return task is not None and task.attempts > 0 and not task.status.is_terminal
-
-    @_patient
-    def again(self, worktree: Worktree) -> Worktree:
-        """Return the worktree that a record tells of in a usable state, made again from what was kept if it has to be; see `create`."""
-        from vespera_orchestrator.worktrees import checkout
-
+    @_retry_while_git_collects
+    def reopen(self, worktree: Worktree) -> Worktree:
+        """Return a usable worktree for this record, recreating it from its last snapshot if necessary."""
         repository = self._repository()
         draft = self._draft(worktree.task_id, worktree.agent, worktree.session_id)
         with repository.lock(checkout.owner_of(draft)):
-            return self._made(repository, draft, resume=True)
+            return self._ensure(repository, draft, resume=True)
 
-    def _made(
+    def _is_under_way(self, task_id: str | None) -> bool:
+        if task_id is None:
+            return False
+        task = self._scope.task(task_id)
+        return task.attempts > 0 and not task.status.is_terminal
+
+    def _ensure(
         self,
         repository: ProjectRepository,
-        wanted: Worktree,
+        draft: Worktree,
         *,
         path: str | os.PathLike[str] | None = None,
         branch: str | None = None,
         resume: bool = False,
     ) -> Worktree:
-        """See `create`; under the lock of the one it is for."""
-        from vespera_orchestrator.worktrees import checkout
-
-        known = self._known(repository, wanted)
-        if known is not None and (revived := self._revive(repository, known)) is not None:
-            return revived
-        kept = self._kept(wanted) if resume else None
-        if kept is None:
-            repository.refuse_unsupported(*repository.starting_points())
-            draft = attrs.evolve(wanted, base=repository.follow_head())
-            self._refuse_missing_work(repository, draft)
+        """Return the owner's worktree, making it if there is none. The caller holds the owner's lock."""
+        known = self._known(repository, draft)
+        if known is not None:
+            revived = self._revive(repository, known)
+            if revived is not None:
+                return revived
+        removed = self._removed_unlanded(draft) if resume else None
+        if removed is None:
+            start = self._fresh_start(repository, draft)
         else:
-            repository.refuse_unsupported(
-                *filter(None, [repository.tip(str(kept.rescue_ref)), kept.base])
-            )
-            draft = attrs.evolve(
-                wanted, base=kept.base, landed=kept.landed, rescue_ref=kept.rescue_ref
-            )
-        taken = {
-            record.name
-            for record in self._scope.store.worktrees(include_removed=True)
-            if not _same_owner(record, wanted)
-        }
-        made = checkout.reserve(repository, draft, path=path, branch=branch, taken=taken)
-        checkout.fill(repository, made)
-        return self._scope.store.put_worktree(made, "worktree_created")
+            start = self._resumed_start(repository, draft, removed)
+        return self._check_out(repository, start, path=path, branch=branch)
 
-    def _kept(self, wanted: Worktree) -> Worktree | None:
-        """Return the record of the last worktree of this owner, if it was removed before all its work had landed."""
+    def _fresh_start(self, repository: ProjectRepository, draft: Worktree) -> Worktree:
+        repository.refuse_unsupported(*repository.starting_points())
+        start = attrs.evolve(draft, base=repository.follow_head())
+        self._refuse_missing_work(repository, start)
+        return start
+
+    def _resumed_start(
+        self, repository: ProjectRepository, draft: Worktree, removed: Worktree
+    ) -> Worktree:
+        rescued = repository.tip(str(removed.rescue_ref))
+        commits = [commit for commit in (rescued, removed.base) if commit]
+        repository.refuse_unsupported(*commits)
+        return attrs.evolve(
+            draft, base=removed.base, landed=removed.landed, rescue_ref=removed.rescue_ref
+        )
+
+    def _check_out(
+        self,
+        repository: ProjectRepository,
+        start: Worktree,
+        *,
+        path: str | os.PathLike[str] | None,
+        branch: str | None,
+    ) -> Worktree:
+        others = self._scope.store.worktrees(include_removed=True)
+        names = {record.name for record in others if not _same_owner(record, start)}
+        reserved = checkout.reserve(repository, start, path=path, branch=branch, taken=names)
+        checkout.fill(repository, reserved)
+        return self._scope.store.put_worktree(reserved, EventKind.WORKTREE_CREATED)
+
+    def _removed_unlanded(self, draft: Worktree) -> Worktree | None:
+        """Return the owner's last worktree, if it was removed before all its work had landed."""
         records = self._scope.store.worktrees(
-            session_id=wanted.session_id, task_id=wanted.task_id, include_removed=True
+            session_id=draft.session_id, task_id=draft.task_id, include_removed=True
         )
-        last = next((record for record in reversed(records) if _same_owner(record, wanted)), None)
-        return last if last is not None and self.is_removed_unlanded(last) else None
+        own = [record for record in records if _same_owner(record, draft)]
+        if own and self.is_removed_unlanded(own[-1]):
+            return own[-1]
+        return None
 
-    def lacks(self, worktree: WorktreeRef, task_ids: Iterable[str]) -> bool:
-        """Tell whether the worktree's files lack what one of these tasks has landed; by content, as they were last saved."""
-        from vespera_orchestrator.worktrees import landing as merge
-        from vespera_orchestrator.worktrees import snapshot
+    def _refuse_missing_work(self, repository: ProjectRepository, draft: Worktree) -> None:
+        """Refuse to start without the landed work of a task that this one depends on."""
+        if draft.task_id is None:
+            return
+        for edge in self._scope.task(draft.task_id).dependencies:
+            needed = self._scope.task(edge.task)
+            commit = self._landed_commit(needed)
+            if commit is None or landing.holds(repository, draft.base, commit):
+                continue
+            branch, short = repository.integration_branch, commit[:12]
+            reason = (
+                f"it depends on {needed.alias}, whose work (commit {short}) is no longer on {branch!r}. "
+                f"Bring it back (git switch {branch} && git cherry-pick {short}), "
+                "or remove the dependency (orch.remove_dependency)"
+            )
+            raise GitFailedError(f"make a worktree for {draft.name}", reason)
 
-        repository, record = self._repository(), self._record(worktree)
-        saved = snapshot.pinned(repository, record)
-        found = (self._landed(self._scope.task(task_id)) for task_id in task_ids)
-        return any(
-            landed is not None and not merge.holds(repository, saved.commit, landed)
-            for landed in found
+    def _known(self, repository: ProjectRepository, draft: Worktree) -> Worktree | None:
+        """Return the owner's worktree from the store, or from what an interrupted call noted."""
+        records = self._scope.store.worktrees(session_id=draft.session_id)
+        noted = [note.worktree for note in checkout.notes(repository)]
+        return next((record for record in (*records, *noted) if _same_owner(record, draft)), None)
+
+    def _revive(self, repository: ProjectRepository, known: Worktree) -> Worktree | None:
+        """Return the worktree in a usable state.
+
+        ``None`` when it was being removed, or its folder is gone and all its work has landed.
+        """
+        recorded = self.find(known)
+        if self._is_over(repository, known):
+            self._finish_removal(repository, known, recorded)
+            return None
+        if not checkout.is_whole(repository, known):
+            checkout.refuse_foreign(repository, known)
+            repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
+            checkout.fill(repository, known)
+        if recorded is None:
+            return self._scope.store.put_worktree(known, EventKind.WORKTREE_CREATED)
+        return known
+
+    def _is_over(self, repository: ProjectRepository, known: Worktree) -> bool:
+
+        note = checkout.read_note(repository, known.name)
+        if note is not None and note.stage == checkout.REMOVING:
+            return True
+        if known.state != WorktreeState.LANDED or Path(known.path).exists():
+            return False
+        saved = snapshot.pinned(repository, known)  # others may have worked there since it landed
+        return landing.is_merged(repository, known, saved)
+
+    def _finish_removal(
+        self, repository: ProjectRepository, known: Worktree, recorded: Worktree | None
+    ) -> None:
+        removed = repair.remove(repository, known, delete_branch=True)
+        if recorded is not None:
+            self._scope.store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
+        checkout.retire(repository, removed)
+
+    def _draft(
+        self, task: str | Task | None, agent: str | None, session_id: str | None = None
+    ) -> Worktree:
+        if agent is not None and not agent.strip():
+            raise InvalidInputError("agent", "is empty; give a name, or none for the current agent")
+        if task is None:
+            task_id, name = None, agent or self._scope.agent
+            agent, session_id = name, session_id or self._scope.session_id()
+        else:
+            owner = self._scope.task(task)
+            task_id, name, session_id = owner.id, owner.alias, owner.session_id
+        return Worktree(
+            name=plain_name(name),
+            session_id=session_id,
+            task_id=task_id,
+            agent=agent,
+            path="",
+            branch="",
+            base="",
+            state=WorktreeState.ACTIVE,
+            landed=None,
+            rescue_ref=None,
+            created_at=utcnow(),
         )
-
-    def _landed(self, task: Task) -> str | None:
-        """Return the commit on the integration branch that has the task's work, if it worked in a worktree."""
-        store = self._scope.store
-        records = store.worktrees(name=task.worktree, include_removed=True) if task.worktree else []
-        records += reversed(store.worktrees(task_id=task.id, include_removed=True))
-        return next((record.landed for record in records if record.landed), None)
 
     @contextmanager
-    def kept_from_others(self, worktree: Worktree) -> Iterator[None]:
-        """Keep other threads and processes of this home from taking the worktree into use during the block, which must not use it."""
-        from vespera_orchestrator.worktrees import checkout
+    def exclusively(self, worktree: Worktree) -> Iterator[None]:
+        """Keep other threads and processes of this home from taking the worktree into use.
 
+        The block itself must not call anything that uses the worktree: the lock is not reentrant.
+        """
         with self._repository().lock(checkout.owner_of(worktree)):
             yield
 
-    def _refuse_missing_work(self, repository: ProjectRepository, wanted: Worktree) -> None:
-        from vespera_orchestrator.worktrees import landing as merge
-
-        task = None if wanted.task_id is None else self._scope.task(wanted.task_id)
-        for edge in () if task is None else task.dependencies:
-            landed = self._landed(self._scope.task(edge.task))
-            if landed is None or merge.holds(repository, wanted.base, landed):
-                continue
-            name, branch = self._scope.task(edge.task).alias, repository.integration_branch
-            reason = (
-                f"it depends on {name}, whose work (commit {landed[:12]}) is not on {branch!r} any more; bring it back there "
-                f"(git switch {branch} && git cherry-pick {landed[:12]}), or take the dependency away (orch.remove_dependency)"
-            )
-            raise GitFailedError(f"make a worktree for {wanted.name}", reason)
-
-    def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
-        """Return the worktrees of all sessions, the oldest first."""
-        return self._scope.store.worktrees(include_removed=include_removed)
-
-    def find(self, task_ref_or_name: WorktreeRef) -> Worktree | None:
-        """Return the worktree that has this name, or that this task has or shares, or ``None``. Removed ones are not found."""
-        named = self._scope.store.worktrees
-        if isinstance(task_ref_or_name, str):
-            return next(iter(named(name=task_ref_or_name)), None) or self._of_task(task_ref_or_name)
-        if isinstance(task_ref_or_name, Task):
-            return self._of_task(task_ref_or_name.id)
-        return next(iter(named(name=task_ref_or_name.name)), None)
-
     # saving
 
-    @_patient
+    @_retry_while_git_collects
     def prepare_snapshot(
         self, worktree: WorktreeRef, *, note: str = "", whole: bool = False, passing: bool = False
     ) -> Snapshot:
-        """Write the worktree's files as a commit, and move no ref: that is ``pin()``'s part, which may run inside a store's transaction.
+        """Write the worktree's files as a commit, and move no ref.
 
-        Untracked files are included, ignored ones are not. The agent's index, HEAD, branch and hooks stay untouched. Without a change
-        since the previous snapshot no commit is made.
+        ``Snapshot.pin()`` moves the ref; it may run inside a store's transaction. Untracked files
+        are included, ignored ones are not. The agent's index, HEAD, branch and hooks stay
+        untouched. Without a change since the previous snapshot no commit is made.
 
         Args:
             worktree: The worktree.
             note: First line of the commit's message.
-            whole: Take untracked files of any size, instead of leaving out those above ``max_file_bytes``.
-            passing: It may be thinned out: all of the last hour are kept, then the last one of each hour for a week, then of each day.
-                Others are kept for ever.
+            whole: Include untracked files of any size, instead of leaving out those above
+                ``max_file_bytes``.
+            passing: It may be thinned out: all of the last hour are kept, then the last one of each
+                hour for a week, then of each day. Others are kept for ever.
 
         Raises:
             WorktreeNotFoundError: There is no such worktree.
             GitFailedError: Its folder is gone or not complete.
         """
-        from vespera_orchestrator.worktrees import checkout, snapshot
-
-        record = self._record(worktree)
+        record = self.get(worktree)
         repository = self._repository()
         limit = None if whole else repository.home.config.max_file_bytes
         with repository.lock(checkout.owner_of(record)):
@@ -321,33 +411,24 @@ class Worktrees:
             )
 
     def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
-        """Save the worktree's files under ``refs/vespera/wip/<name>``. See `prepare_snapshot`.
+        """See `Worktrees.snapshot`."""
+        record = self.get(worktree)
 
-        Raises:
-            WorktreeNotFoundError: There is no such worktree.
-            RefMovedError: Others saved it all the time; safe to retry.
-        """
-        record = self._record(worktree)
-        for remaining in reversed(range(_TRIES)):
-            taken = self.prepare_snapshot(record, note=note, passing=passing)
-            try:
-                taken.pin()
-            except RefMovedError:
-                if not remaining:
-                    raise
-            else:
-                return taken
-        raise AssertionError  # pragma: no cover - the last round raises or returns
+        @retrying(RefMovedError, times=_TRIES)
+        def save() -> Snapshot:
+            snapshot = self.prepare_snapshot(record, note=note, passing=passing)
+            snapshot.pin()
+            return snapshot
+
+        return save()
 
     def left_out(self, commit: str) -> tuple[str, ...]:
         """Return the paths that a snapshot had to leave out."""
-        from vespera_orchestrator.worktrees import snapshot
-
         return snapshot.left_out(self._repository(), commit)
 
     # landing
 
-    @_patient
+    @_retry_while_git_collects
     def prepare_landing(
         self,
         worktree: WorktreeRef,
@@ -357,543 +438,264 @@ class Worktrees:
         style: Style | None = None,
         check: Check | None = None,
     ) -> Landing:
-        """Merge the worktree's files into the integration branch in memory; nothing moves until ``Landing.apply()``.
+        """Merge the worktree's files into the integration branch in memory.
 
-        Work that is on the branch already, or no work at all, gives a landing that changes nothing.
+        Nothing moves until ``Landing.apply()``. Work that is on the branch already, or no work at
+        all, gives a landing that changes nothing.
 
         Args:
             worktree: The worktree.
             message: The commit's message.
             snapshot: What to land; by default the files as they are now, of any size.
-            style: See `merge`.
-            check: See `merge`.
+            style: See `Worktrees.merge`.
+            check: See `Worktrees.merge`.
 
         Raises:
-            MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not pinned: give one of
-                ``prepare_snapshot(whole=True)`` to keep hold of it.
-            LandingRefusedError: The check refused, or work of others would be undone. Likewise.
-            DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. Nothing was changed.
+            MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not
+                pinned: pass one from ``prepare_snapshot(whole=True)`` to keep hold of it.
+            LandingRefusedError: The check refused, or work of others would be undone. As above.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated
+                safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
         """
-        from vespera_orchestrator.worktrees import landing as merge
-
-        record = self._record(worktree)
+        record = self.get(worktree)
         repository = self._repository()
-        rules = merge.Rules.of(repository, style=style, check=check)
-        taken = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
-        return merge.prepare(repository, record, taken, message, rules)
+        rules = landing.Rules.of(repository, style=style, check=check)
+        saved = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
+        return landing.prepare(repository, record, saved, message, rules)
 
-    def merge(
-        self,
-        worktree: WorktreeRef,
-        *,
-        message: str | None = None,
-        style: Style | None = None,
-        check: Check | None = None,
-    ) -> Landing:
-        """Land the worktree's files on the integration branch, and record it.
-
-        When its task was completed with ``merge="later"``, this completes it, and takes folder and branch away; of one that several tasks
-        share, it completes all that were handed in, or the one that is named. Otherwise folder and branch stay, for further work; `remove`
-        takes them away. Other mergers may be at it: whoever comes second merges again on top. Safe to repeat: work lands once.
-
-        A checkout of the integration branch is brought along, if nothing of its owner's is touched by that.
-
-        Args:
-            worktree: The worktree. A word that is both a task's alias and the name of another worktree stands for the task.
-            message: The commit's message; by default made from the task.
-            style: ``squash``: one commit with one parent, whatever the agent committed in between. ``merge``: a merge commit, with the
-                agent's own commits behind it. ``fast-forward``: the agent's commits themselves where nothing else has landed since they
-                began, otherwise as ``merge``. By default as ``config.toml`` says.
-            check: A callable that is given a folder with the merged files, and refuses by raising or by returning ``False``; or a command:
-                a list of words, or a line for the shell. Work lands only as it was checked. By default as ``config.toml`` says.
-
-        Returns:
-            The landing; its ``reverts`` are changes of others that it takes back.
+    def land(self, record: Worktree, message: str, terms: LandingTerms) -> Landing:
+        """Land the worktree's files as they are now, whatever tasks there are, and record it.
 
         Raises:
-            MergeConflictError: With paths and report. The branch is unchanged, and the work is saved as a snapshot. A task that was
-                completed with ``merge="later"`` is blocked, with a recovery task.
-            LandingRefusedError: The check refused, or work of others would be undone and the settings refuse that. Likewise.
-            DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. Nothing was changed.
-            WorktreeNotFoundError: There is no such worktree.
-            LeaseLostError: The caller worked on the task, and was replaced, or the task was taken from it. Nothing was changed.
-            RefMovedError: Others were faster all the time; safe to retry.
+            MergeConflictError: The work is saved as a snapshot; the branch is unchanged.
+            LandingRefusedError: As above.
+            DirtyCheckoutError: Nothing was changed.
+            RefMovedError: Others were faster every time; safe to retry.
         """
-        # A task first: another session's worktree, or an agent's, may have for its name what is this task's alias.
-        own = self._of_task(worktree, include_removed=True) if isinstance(worktree, str) else None
-        record = own or self._record(worktree, include_removed=True)
-        owner = (
-            None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
-        )
-        if owner is not None and self._refuse_lost is not None:
-            self._refuse_lost(owner)
-        tasks = self._handed_in(record, worktree)
-        if record.state == "removed":
-            if not tasks:
-                since = "its work has landed, there is nothing to merge"
-                if self.is_removed_unlanded(record):
-                    since = "it was removed before all its work had landed; orch.worktrees.create(…, resume=True) makes it again"
-                raise WorktreeNotFoundError(
-                    worktree if isinstance(worktree, str) else record.name, since
-                )
-            record = self.again(record)
-        if tasks and self._complete is not None:
-            landings = [
-                self._complete(task, record, Terms(message=message, style=style, check=check))
-                for task in tasks
-            ]
-            return next((landing for landing in landings if landing.changed), landings[0])
-        landing = self._land(record, message or self._message(record), style, check)
+        with self.landing_lock(terms.check):
+            landing = self._land(record, message, terms)
         self.record_landing(record, landing)
         return landing
 
-    def _handed_in(self, record: Worktree, named: WorktreeRef) -> builtins.list[Task]:
-        """Return the tasks whose finished work waits in the worktree to be merged; only the one that was *named*, if one was."""
-        query = TaskQuery(worktree=record.name, status=(TaskStatus.IN_PROGRESS,), limit=None)
-        found = self._scope.store.tasks(query)
-        if record.task_id is not None and all(task.id != record.task_id for task in found):
-            own = self._scope.store.find_task(record.task_id, None)
-            found += (
-                [own]
-                if own is not None and own.status is TaskStatus.IN_PROGRESS and own.worktree is None
-                else []
-            )
-        if isinstance(named, Task) or (isinstance(named, str) and named != record.name):
-            meant = self._scope.task(named).id
-            found = [task for task in found if task.id == meant]
-        attempts = ((task, self._scope.store.situation(task.id).attempt) for task in found)
-        return [
-            task
-            for task, attempt in attempts
-            if attempt is not None and attempt.ending == HANDED_IN
-        ]
+    def _land(self, record: Worktree, message: str, terms: LandingTerms) -> Landing:
+        snapshot: Snapshot | None = None
+
+        @retrying(RefMovedError, times=_TRIES)
+        def attempt() -> Landing:
+            nonlocal snapshot
+            if snapshot is None:
+                snapshot = self.prepare_snapshot(record, note="before landing", whole=True)
+            try:
+                landing = self.prepare_landing(
+                    record,
+                    message=message,
+                    snapshot=snapshot,
+                    style=terms.style,
+                    check=terms.check,
+                )
+                landing.apply()
+            except (MergeConflictError, LandingRefusedError):
+                with suppress(RefMovedError):  # another process has just saved it
+                    snapshot.pin()
+                raise
+            except RefMovedError as exc:
+                if exc.ref == snapshot.ref:
+                    snapshot = None
+                raise
+            return landing
+
+        return attempt()
 
     @contextmanager
-    def turn(
+    def landing_lock(
         self, check: Check | None, *, while_waiting: Callable[[], object] = lambda: None
     ) -> Iterator[None]:
-        """Land one after the other where there is a check: work lands only as it was checked, so whoever came second would check in vain.
+        """Let one landing after the other pass where there is a check.
+
+        Work lands only as it was checked, so whoever came second would have checked in vain.
 
         Args:
             check: The check that the caller chose, if any.
-            while_waiting: Called every few seconds as long as somebody else is at it.
+            while_waiting: Called every few seconds while another landing holds the lock.
 
         Raises:
-            WorktreeLockedError: One landing has kept others waiting for far longer than a check may take.
+            WorktreeLockedError: One landing kept others waiting for far longer than a check may take.
         """
         config, repository = self._scope.home.config, self._repository()
         if check is None and config.check is None:
             yield
             return
-        with ExitStack() as held:
-            for remaining in reversed(
-                range(1 + (config.check_timeout_s + 60) * _LANDINGS_AHEAD // _TURN_PATIENCE_S)
-            ):
-                try:
-                    held.enter_context(
-                        repository.lock(
-                            "landing with a check", patience_s=_TURN_PATIENCE_S, poll_s=0.05
-                        )
+        longest_wait_s = (config.check_timeout_s + 60) * _CHECKS_AHEAD
+        tries = 1 + longest_wait_s // _LOCK_PATIENCE_S
+        with ExitStack() as stack:
+            for attempt in retrying(WorktreeLockedError, times=tries):
+                with attempt:
+                    lock = repository.lock(
+                        "landing with a check", patience_s=_LOCK_PATIENCE_S, poll_s=0.05
                     )
-                    break
-                except WorktreeLockedError:
-                    if not remaining:
-                        raise
+                    stack.enter_context(lock)
+                if not attempt.succeeded:
                     while_waiting()
             yield
 
-    def unsolved(self, worktree: WorktreeRef) -> tuple[str, ...]:
-        """Return the files of the worktree that still have the conflict markers which `catch_up` wrote into them."""
-        from vespera_orchestrator.worktrees import landing as merge
-        from vespera_orchestrator.worktrees.repository import LANDED
-
-        record, repository = self._record(worktree), self._repository()
-        mark = repository.tip(LANDED + record.name)
-        return (
-            ()
-            if mark is None
-            else merge.unsolved(
-                repository.open(), self.prepare_snapshot(record, whole=True).commit, mark
-            )
-        )
-
-    def unsolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
-        """Return what `unsolved` would have returned when the files were last saved."""
-        from vespera_orchestrator.worktrees import landing as merge
-        from vespera_orchestrator.worktrees import snapshot
-        from vespera_orchestrator.worktrees.repository import LANDED
-
-        record, repository = self._record(worktree), self._repository()
-        mark = repository.tip(LANDED + record.name)
-        return (
-            ()
-            if mark is None
-            else merge.unsolved(repository.open(), snapshot.pinned(repository, record).commit, mark)
-        )
-
-    def _land(
-        self, record: Worktree, message: str, style: Style | None, check: Check | None
-    ) -> Landing:
-        with self.turn(check):
-            return self._land_in_turn(record, message, style, check)
-
-    def _land_in_turn(
-        self, record: Worktree, message: str, style: Style | None, check: Check | None
-    ) -> Landing:
-        snapshot = None
-        for remaining in reversed(range(_TRIES)):
-            snapshot = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
-            try:
-                landing = self.prepare_landing(
-                    record, message=message, snapshot=snapshot, style=style, check=check
-                )
-                landing.apply()
-            except (MergeConflictError, LandingRefusedError):
-                with suppress(RefMovedError):  # then somebody has just saved it
-                    snapshot.pin()
-                raise
-            except RefMovedError as exc:
-                if not remaining:
-                    raise
-                snapshot = None if exc.ref == snapshot.ref else snapshot
-            else:
-                return landing
-        raise AssertionError  # pragma: no cover - the last round raises or returns
-
     def record_landing(self, worktree: WorktreeRef, landing: Landing) -> Worktree:
-        """Record that *landing* was applied; `merge` does so itself."""
-        record = attrs.evolve(self._record(worktree), state="landed", landed=landing.commit)
-        return self._scope.store.put_worktree(record, "worktree_landed")
+        """Record that *landing* was applied."""
+        record = attrs.evolve(self.get(worktree), state=WorktreeState.LANDED, landed=landing.commit)
+        return self._scope.store.put_worktree(record, EventKind.WORKTREE_LANDED)
+
+    # judging what has landed
 
     def is_merged(self, worktree: WorktreeRef) -> bool:
-        """Tell whether the worktree's work, as it is now, is on the integration branch.
-
-        By content: also when somebody squashed, rebased or picked it, so that no commit of the worktree's is there. Then nothing is lost
-        by removing it.
-
-        Raises:
-            WorktreeNotFoundError: There is no such worktree.
-        """
-        from vespera_orchestrator.worktrees import landing as merge
-
-        record = self._record(worktree)
-        return merge.is_merged(
-            self._repository(), record, self.prepare_snapshot(record, whole=True)
-        )
+        """See `Worktrees.is_merged`."""
+        record = self.get(worktree)
+        snapshot = self.prepare_snapshot(record, whole=True)
+        return landing.is_merged(self._repository(), record, snapshot)
 
     def is_removed_unlanded(self, worktree: Worktree) -> bool:
-        """Tell whether a worktree was removed with work that had not landed, and has not since; judged by content, as `is_merged`."""
-        from vespera_orchestrator.worktrees import landing as merge
+        """Tell whether a worktree was removed with work that has not landed since.
 
-        if worktree.state != "removed" or not worktree.unlanded or worktree.rescue_ref is None:
+        Judged by content, as `is_merged` does.
+        """
+        is_removed = worktree.state == WorktreeState.REMOVED
+        if not is_removed or not worktree.unlanded or worktree.rescue_ref is None:
             return False
         repository = self._repository()
-        kept = repository.tip(worktree.rescue_ref)
-        return kept is not None and not merge.is_contained(repository, worktree.base, kept)
+        rescued = repository.tip(worktree.rescue_ref)
+        return rescued is not None and not landing.is_contained(repository, worktree.base, rescued)
 
-    def catch_up(self, worktree: WorktreeRef) -> tuple[str, ...]:
-        """Bring what is new on the integration branch into the worktree's files. Its index, HEAD and branch stay; it is saved before.
+    def lacks_work_of(self, worktree: WorktreeRef, task_ids: Iterable[str]) -> bool:
+        """Tell whether the worktree's files, as last saved, lack what one of these tasks has landed."""
+        repository, record = self._repository(), self.get(worktree)
+        saved = snapshot.pinned(repository, record)
+        for task_id in task_ids:
+            commit = self._landed_commit(self._scope.task(task_id))
+            if commit is not None and not landing.holds(repository, saved.commit, commit):
+                return True
+        return False
 
-        Where both changed the same lines the file holds both, between conflict markers, and does not land before these are gone. What
-        cannot be put together as text stays as the worktree has it.
+    def _landed_commit(self, task: Task) -> str | None:
+        """Return the commit on the integration branch that has the task's work, if there is one."""
+        store = self._scope.store
+        records = []
+        if task.worktree:
+            records += store.worktrees(name=task.worktree, include_removed=True)
+        records += reversed(store.worktrees(task_id=task.id, include_removed=True))
+        return next((record.landed for record in records if record.landed), None)
 
-        An agent may be at work there. Only files that differ are written, each only where it is still as it was saved; where one is not,
-        all are made as they were, saved again and merged anew. No edit is lost: two that met within one such moment leave the later one
-        in the file and the earlier one under a rescue ref. A process that is killed on the way leaves it to the next save, or to
-        `repair`, to take back what it had written.
+    def unresolved(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Return the files that still have the conflict markers which `update` wrote into them."""
+        record = self.get(worktree)
+        mark = self._landed_mark(record)
+        if mark is None:
+            return ()
+        return self._unresolved_in(self.prepare_snapshot(record, whole=True), mark)
 
-        Returns:
-            The paths in conflict.
+    def unresolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Return what `unresolved` would have returned when the files were last saved."""
+        record = self.get(worktree)
+        mark = self._landed_mark(record)
+        if mark is None:
+            return ()
+        return self._unresolved_in(snapshot.pinned(self._repository(), record), mark)
 
-        Raises:
-            DirtyCheckoutError: A file that no snapshot keeps, as an ignored one, is where one was landed; or files were changed all the
-                time. It names them. Nothing was changed.
-            WorktreeNotFoundError: There is no such worktree.
-        """
-        from vespera_orchestrator.worktrees import checkout
-        from vespera_orchestrator.worktrees import landing as merge
+    def _landed_mark(self, record: Worktree) -> str | None:
+        """Return the commit of the integration branch that was last merged into the worktree."""
+        return self._repository().tip(LANDED + record.name)
 
-        record = self._record(worktree)
+    def _unresolved_in(self, snapshot: Snapshot, mark: str) -> tuple[str, ...]:
+        return landing.unsolved(self._repository().open(), snapshot.commit, mark)
+
+    def update(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Merge what is new on the integration branch into the worktree; see `Worktrees.catch_up`."""
+        record = self.get(worktree)
         saved = self.snapshot(record, note="before catching up")
         repository = self._repository()
         with repository.lock(checkout.owner_of(record)):
-            return merge.catch_up(repository, record, saved)
+            return landing.catch_up(repository, record, saved)
 
     # looking ahead
 
     def forecast(self, *, fresh: bool = False) -> Forecast:
-        """Tell which live worktrees would conflict with each other, or with the integration branch, and in what order to merge them.
-
-        Args:
-            fresh: Save every worktree first, instead of going by the last snapshots.
-        """
-        from vespera_orchestrator.worktrees import forecast
-
+        """See `Worktrees.forecast`."""
         repository, records = self._repository(), self.list()
-        for record in records if fresh else ():
-            with suppress(
-                GitFailedError, WorktreeLockedError
-            ):  # its folder is gone: its last snapshot tells enough
-                self.snapshot(record, note="for the forecast")
+        if fresh:
+            for record in records:
+                with suppress(GitFailedError):  # its folder is gone: its last snapshot has to do
+                    self.snapshot(record, note="for the forecast")
         state = forecast.state(repository, records)
-        if self._forecast is None or self._forecast[0] != state:
-            self._forecast = state, forecast.make(repository, state)
-        return self._forecast[1]
+        if self._last_forecast is None or self._last_forecast[0] != state:
+            self._last_forecast = state, forecast.make(repository, state)
+        return self._last_forecast[1]
 
-    def foreseen(self) -> Forecast | None:
-        """Return the forecast where at least two worktrees have been saved, else ``None``, without loading what a forecast needs."""
-        records = self.list()
-        if len(records) < 2:  # noqa: PLR2004 - one has nothing to conflict with
-            return None
-        try:
-            common = self._common()
-            saved = [
-                record
-                for record in records
-                if common.joinpath("refs", "vespera", "wip", record.name).exists()
-            ]
-            packed = common / "packed-refs"
-            if len(saved) < 2 and not (  # noqa: PLR2004
-                packed.exists() and b" refs/vespera/wip/" in packed.read_bytes()
-            ):
-                return None
-            return self.forecast()
-        except (WorktreeError, OSError):  # a view may fail without failing what it is shown in
-            return None
+    # removing, and bringing back
 
-    # taking away
-
-    @_patient
+    @_retry_while_git_collects
     def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
-        """Take the worktree away; its last state is kept under a rescue ref first, with every earlier snapshot behind it.
-
-        Works as well when the folder is gone already, or half removed. Ignored files are not kept. Idempotent.
-
-        Args:
-            worktree: The worktree.
-            delete_branch: Whether to delete its branch, when all its commits are kept and it is checked out nowhere else.
-
-        Returns:
-            The record, with ``rescue_ref``.
-
-        Raises:
-            DirtyCheckoutError: It holds something that no snapshot can keep, e.g. a repository of its own. Nothing was changed.
-            WorktreeNotFoundError: There is no such worktree.
-        """
-        from vespera_orchestrator.worktrees import checkout, repair
-
-        given = self._record(worktree, include_removed=True)
+        """See `Worktrees.remove`."""
+        asked = self.get(worktree, include_removed=True)
         repository = self._repository()
-        with repository.lock(checkout.owner_of(given)):
-            record = next(
-                iter(self._scope.store.worktrees(name=given.name, include_removed=True)), given
-            )
-            if record.state == "removed" or record.created_at != given.created_at:
-                return record if record.created_at == given.created_at else given
+        with repository.lock(checkout.owner_of(asked)):
+            record = self.latest(asked)
+            if record.created_at != asked.created_at:
+                return asked  # a newer worktree of this name is not the one that was meant
+            if record.state == WorktreeState.REMOVED:
+                return record
             removed = repair.remove(repository, record, delete_branch=delete_branch)
-            self._scope.store.put_worktree(removed, "worktree_removed")
+            self._scope.store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
             checkout.retire(repository, removed)
             return removed
 
     def rescue(self) -> builtins.list[Rescued]:
-        """Return what was kept of removed worktrees, the newest first. `restore` writes it out."""
-        from vespera_orchestrator.worktrees import repair
-
+        """See `Worktrees.rescue`."""
         return repair.rescued(self._repository())
 
     def restore(self, ref: str | Rescued, path: str | os.PathLike[str]) -> Path:
-        """Write the files that a rescue ref (or any commit) keeps into a new folder, which appears complete or not at all.
-
-        Raises:
-            InvalidInputError: *ref* names nothing, or *path* is there already and not empty.
-        """
-        from vespera_orchestrator.worktrees import repair
-
+        """See `Worktrees.restore`."""
         return repair.restore(self._repository(), ref if isinstance(ref, str) else ref.ref, path)
 
-    def check(self) -> builtins.list[tuple[str, str]]:
-        """Look at all worktrees and change nothing; return the name and what is wrong, a sentence each. `repair` puts most of it right."""
-        from vespera_orchestrator.worktrees import health as inspection
+    # checking and repairing
 
+    def check(self) -> builtins.list[tuple[str, str]]:
+        """See `Worktrees.check`."""
         try:
             repository = self._repository()
         except NotARepositoryError:
             return []
-        return [*inspection.troubles(repository, self._scope.store)]
+        return [*health.troubles(repository, self._scope.store)]
 
     def repair(self) -> builtins.list[str]:
-        """Bring everything of ours into order after a kill; return one plain sentence for each thing done.
-
-        Finishes or takes back half-made worktrees, finishes removals, takes away locks that a dead process of ours left on refs of ours.
-        What cannot be proven ours, and what somebody is at just now, is left alone. Without a repository there is nothing to do.
-        """
-        from vespera_orchestrator.worktrees import repair
-
+        """See `Worktrees.repair`."""
         try:
             repository = self._repository()
         except NotARepositoryError:
             return []
         return [*repair.repair(repository, self._scope.store)]
 
-    # behind the door
-
-    def _common(self) -> Path:
-        from vespera_orchestrator.home.locate import git_common_dir
-
-        project = self._scope.home.project
-        common = git_common_dir(project)
-        if common is None:
-            raise NotARepositoryError(str(project), "there is no git repository")
-        return common
+    # the repository
 
     def _repository(self) -> ProjectRepository:
-        from vespera_orchestrator.worktrees.repository import ProjectRepository
-
         self._scope.require_open()
-        if self._found is None:
-            self._found = ProjectRepository.of(self._scope.home)
-            self._found.refuse_to_forget = self._refuse_to_forget
-        return self._found
+        if self._opened is None:
+            self._opened = ProjectRepository.of(self._scope.home)
+            self._opened.refuse_to_forget = self._refuse_to_forget
+        return self._opened
 
     def _refuse_to_forget(self, start: str) -> None:
-        """Refuse to make the integration branch anew where the last work that landed on it would not be there."""
-        from vespera_orchestrator.worktrees import landing as merge
-
+        """Refuse to recreate the integration branch at a commit without the last landed work."""
         repository = self._repository()
-        last = merge.newest(
-            repository,
-            {
-                record.landed
-                for record in self.list(include_removed=True)
-                if record.landed is not None
-            },
-        )
-        if last is None or merge.holds(repository, start, last):
+        commits = {record.landed for record in self.list(include_removed=True) if record.landed}
+        last = landing.newest(repository, commits)
+        if last is None or landing.holds(repository, start, last):
             return
-        branch = repository.integration_branch
+        branch, short = repository.integration_branch, last[:12]
         reason = (
-            f"it is gone, and what landed on it last (commit {last[:12]}) is not in HEAD. Bring it back: git branch {branch} {last[:12]}. "
-            f"If it has another name now, set worktrees.integration_branch in config.toml. If HEAD has it all: git branch {branch} HEAD"
+            f"it is gone, and what landed on it last (commit {short}) is not in HEAD. "
+            f"Bring it back: git branch {branch} {short}. "
+            "If it has another name now, set worktrees.integration_branch in config.toml. "
+            f"If HEAD has it all: git branch {branch} HEAD"
         )
         raise GitFailedError(f"find the branch {branch}", reason)
-
-    def _draft(
-        self, task: str | Task | None, agent: str | None, session_id: str | None = None
-    ) -> Worktree:
-        from vespera_orchestrator.worktrees.checkout import plain_name
-
-        if agent is not None and not agent.strip():
-            raise InvalidInputError("agent", "is empty; give a name, or none for the current agent")
-        if task is not None:
-            found = self._scope.task(task)
-            task_id, session_id, name = found.id, found.session_id, found.alias
-        else:
-            agent = agent or self._scope.agent
-            task_id, session_id, name = None, session_id or self._scope.session_id(), agent
-        return Worktree(
-            name=plain_name(name),
-            session_id=session_id,
-            task_id=task_id,
-            agent=agent,
-            path="",
-            branch="",
-            base="",
-            state="active",
-            landed=None,
-            rescue_ref=None,
-            created_at=utcnow(),
-        )
-
-    def _known(self, repository: ProjectRepository, wanted: Worktree) -> Worktree | None:
-        from vespera_orchestrator.worktrees import checkout
-
-        records = self._scope.store.worktrees(session_id=wanted.session_id)
-        candidates = (*records, *(note.worktree for note in checkout.notes(repository)))
-        return next((record for record in candidates if _same_owner(record, wanted)), None)
-
-    def _revive(self, repository: ProjectRepository, known: Worktree) -> Worktree | None:
-        """Return the worktree in a usable state; ``None`` when it was being removed, or its folder is gone and all of it has landed."""
-        from pathlib import Path
-
-        from vespera_orchestrator.worktrees import checkout, repair, snapshot
-        from vespera_orchestrator.worktrees import landing as merge
-
-        note = checkout.read_note(repository, known.name)
-        recorded = self.find(known)
-        gone = known.state == "landed" and not Path(known.path).exists()
-        gone = gone and merge.is_merged(
-            repository, known, snapshot.pinned(repository, known)
-        )  # others may have worked there since
-        if gone or (note is not None and note.stage == checkout.REMOVING):
-            removed = repair.remove(repository, known, delete_branch=True)
-            if recorded is not None:
-                self._scope.store.put_worktree(removed, "worktree_removed")
-            checkout.retire(repository, removed)
-            return None
-        if not checkout.is_whole(repository, known):
-            checkout.refuse_foreign(repository, known)
-            repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
-            checkout.fill(repository, known)
-        if recorded is None:
-            return self._scope.store.put_worktree(known, "worktree_created")
-        return known
-
-    def _record(self, ref: WorktreeRef, *, include_removed: bool = False) -> Worktree:
-        if isinstance(ref, Worktree):
-            return ref
-        found = self.find(ref)
-        if found is None and include_removed:
-            name = ref if isinstance(ref, str) else ref.id
-            named = next(iter(self._scope.store.worktrees(name=name, include_removed=True)), None)
-            found = named or self._of_task(name, include_removed=True)
-        if found is None:
-            raise WorktreeNotFoundError(ref if isinstance(ref, str) else ref.id)
-        return found
-
-    def _of_task(self, ref: str, *, include_removed: bool = False) -> Worktree | None:
-        try:
-            task = self._scope.task(ref)
-        except (TaskNotFoundError, InvalidInputError):
-            return None
-        found = (
-            self._scope.store.worktrees(name=task.worktree, include_removed=include_removed)
-            if task.worktree
-            else []
-        )
-        return next(
-            iter(
-                [
-                    *found,
-                    *self._scope.store.worktrees(task_id=task.id, include_removed=include_removed),
-                ]
-            ),
-            None,
-        )
-
-    def _message(self, record: Worktree) -> str:
-        task = None if record.task_id is None else self._scope.store.find_task(record.task_id, None)
-        if task is None:
-            return f"Work of {record.agent or record.name}\n\nWorktree: {record.name}"
-        return landing_message(
-            task,
-            task.summary,
-            [
-                artifact.id
-                for artifact in self._scope.store.artifacts(ArtifactQuery(task_ids=(task.id,)))
-            ],
-        )
-
-
-def landing_message(task: Task, summary: str | None, artifact_ids: Sequence[str]) -> str:
-    """Write the message of the commit that brings a task's work: title, summary, where its record is."""
-    said = f"{summary}\n\n" if summary else ""
-    known = "".join(f"\nArtifact: {artifact_id}" for artifact_id in artifact_ids[:_NAMED])
-    return f"{task.title}\n\n{said}Task: {task.alias} ({task.id}){known}\n"
-
-
-_NAMED = 20
-"""So many artifacts are named in a commit's message."""
 
 
 def _same_owner(one: Worktree, other: Worktree) -> bool:

@@ -1,0 +1,102 @@
+"""What a holder hands in, checked before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal, get_args
+
+import attrs
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import Ending, NextAction
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks import plans
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
+    from vespera_orchestrator._model import JsonValue, Task, Worktree
+
+When = Literal["now", "later"]
+"""When finished work is merged."""
+
+
+@attrs.frozen(kw_only=True)
+class Holder:
+    """Who acts on a task, and under which attempt."""
+
+    task: Task
+    """The task as the holder last saw it."""
+    attempt: int | None
+    """The number of the attempt; ``None`` for whichever is current."""
+    agent: str
+    worktree: Worktree | None = None
+    """The worktree that the holder works in."""
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """What a holder hands in; see `Orchestrator.complete_task`."""
+
+    summary: str
+    detailed_work: str | bytes
+    artifact_type: str
+    outputs: Mapping[str, JsonValue]
+    file_paths: tuple[str | os.PathLike[str], ...]
+    next_action: NextAction
+    merge: When
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        summary: str,
+        detailed_work: str | bytes,
+        artifact_type: str,
+        outputs: Mapping[str, JsonValue] | None,
+        file_paths: Iterable[str | os.PathLike[str]],
+        next_action: str,
+        merge: str,
+    ) -> Submission:
+        """Check what a caller passed.
+
+        Raises:
+            InvalidInputError: Names the argument.
+        """
+        action = plans.action(next_action)
+        if merge not in get_args(When):
+            raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
+        values = plans.mapping("outputs", outputs)
+        dump_json(values, "outputs")
+        return cls(
+            summary=summary,
+            detailed_work=detailed_work,
+            artifact_type=artifact_type,
+            outputs=values,
+            file_paths=tuple(plans.paths(file_paths)),
+            next_action=action,
+            merge="later" if merge == "later" else "now",
+        )
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether the task is to be done with it."""
+        return self.next_action is NextAction.COMPLETE
+
+    @property
+    def ending(self) -> Ending:
+        """How the attempt ends with it."""
+        return Ending(
+            action=self.next_action,
+            summary=self.summary,
+            outputs=self.outputs,
+            reason=None if self.is_completion else self.summary,
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the work, in hexadecimal."""
+        work = self.detailed_work
+        text = work if isinstance(work, bytes) else str(work).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(text).hexdigest()

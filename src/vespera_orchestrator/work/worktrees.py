@@ -1,0 +1,348 @@
+"""What callers use as ``orch.worktrees``.
+
+It stands above the engine, because merging work that was handed in completes its task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._model import (
+    ArtifactQuery,
+    AttemptEnding,
+    Task,
+    TaskQuery,
+    TaskStatus,
+    Worktree,
+    WorktreeState,
+)
+from vespera_orchestrator.errors import WorktreeNotFoundError
+from vespera_orchestrator.worktrees.terms import LandingTerms, landing_message
+
+if TYPE_CHECKING:
+    import builtins
+    import os
+    from pathlib import Path
+
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.work.completion import Completion
+    from vespera_orchestrator.worktrees.engine import WorktreeRef
+    from vespera_orchestrator.worktrees.forecast import Forecast
+    from vespera_orchestrator.worktrees.landing import Landing, Style
+    from vespera_orchestrator.worktrees.landing_check import Check
+    from vespera_orchestrator.worktrees.repair import Rescued
+    from vespera_orchestrator.worktrees.snapshot import Snapshot
+
+
+class Worktrees:
+    """One git worktree for each task or agent: made, saved, landed, removed. Use it as ``orch.worktrees``.
+
+    Any number of threads and processes may work at once. Nothing saved is ever lost: removal keeps
+    the last state, and every earlier snapshot stays reachable from it. Your own checkouts (index,
+    HEAD, stash, files) are never changed.
+
+    Every call that touches git may raise `NotARepositoryError` (no repository, or no commit yet),
+    `UnsupportedRepositoryError` (a feature that would be handled wrongly; nothing was written) and
+    `GitFailedError` (git or the file system refused).
+    """
+
+    def __init__(self, rooms: Rooms, completion: Completion) -> None:
+        self._rooms = rooms
+        self._engine = rooms.worktrees
+        self._completion = completion
+
+    # making and finding
+
+    def create(
+        self,
+        task: str | Task | None = None,
+        *,
+        agent: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        branch: str | None = None,
+        resume: bool | None = None,
+    ) -> Worktree:
+        """Return the worktree of a task, or of an agent, making it where there is none.
+
+        Idempotent: a task that has a worktree gets the same one, and when its folder is gone it is
+        recreated with exactly the files of the last snapshot. After a kill at any moment the next
+        call finishes what was begun. It starts from the head of the integration branch, which is
+        made from the main worktree's HEAD when it is missing, and fast-forwarded to it when it is
+        merely behind.
+
+        Args:
+            task: The task; ``None`` makes one for an agent, over all its tasks in the session.
+            agent: The agent; by default the current one, when no task is given.
+            path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered
+                when that is taken.
+            branch: Branch to make; by default ``feature/<alias>``, numbered when that is taken.
+            resume: Where the last one was removed before its work had landed, go on from what was
+                kept of it, as `Orchestrator.execute_task` does. By default for a task that was
+                started and has not ended, which would otherwise be completed without that work.
+                Otherwise the task starts afresh.
+
+        Raises:
+            TaskNotFoundError: There is no such task.
+            InvalidInputError: *path* or *branch* is taken or cannot be used.
+            GitFailedError: The integration branch no longer has what a task that this one depends
+                on had landed there.
+        """
+        return self._engine.create(task, agent=agent, path=path, branch=branch, resume=resume)
+
+    def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
+        """Return the worktrees of all sessions, the oldest first."""
+        return self._engine.list(include_removed=include_removed)
+
+    def find(self, task_ref_or_name: WorktreeRef) -> Worktree | None:
+        """Return the worktree with this name, or the one that this task has or shares, or ``None``.
+
+        Removed ones are not found.
+        """
+        return self._engine.find(task_ref_or_name)
+
+    # saving
+
+    def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
+        """Save the worktree's files under ``refs/vespera/wip/<name>``.
+
+        Untracked files are included, ignored ones are not; those above ``max_file_bytes`` are left
+        out and named. The agent's index, HEAD, branch and hooks stay untouched. Without a change
+        since the previous snapshot no commit is made.
+
+        Args:
+            worktree: The worktree.
+            note: First line of the commit's message.
+            passing: It may be thinned out: all of the last hour are kept, then the last one of each
+                hour for a week, then of each day. Others are kept for ever.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+            GitFailedError: Its folder is gone or not complete.
+            RefMovedError: Others saved it every time; safe to retry.
+        """
+        return self._engine.snapshot(worktree, note=note, passing=passing)
+
+    # landing
+
+    def merge(
+        self,
+        worktree: WorktreeRef,
+        *,
+        message: str | None = None,
+        style: Style | None = None,
+        check: Check | None = None,
+    ) -> Landing:
+        """Land the worktree's files on the integration branch, and record it.
+
+        When its task was completed with ``merge="later"``, this completes it, and removes folder and
+        branch. Where several tasks share the worktree, it completes all that were handed in, or the
+        one that you name. Otherwise folder and branch stay, for further work; `remove` removes them.
+        Others may merge at the same time: whoever comes second merges again on top. Safe to repeat:
+        work lands once.
+
+        A checkout of the integration branch is brought along, if nothing of its owner's is touched
+        by that.
+
+        Args:
+            worktree: The worktree. A word that is both a task's alias and the name of another
+                worktree stands for the task.
+            message: The commit's message; by default made from the task.
+            style: ``squash``: one commit with one parent, whatever the agent committed in between.
+                ``merge``: a merge commit, with the agent's own commits behind it. ``fast-forward``:
+                the agent's commits themselves where nothing else has landed since they began,
+                otherwise as ``merge``. By default as ``config.toml`` says.
+            check: A callable that is given a folder with the merged files, and refuses by raising or
+                by returning ``False``; or a command: a list of words, or a line for the shell. Work
+                lands only as it was checked. By default as ``config.toml`` says.
+
+        Returns:
+            The landing; its ``reverts`` are changes of others that it takes back.
+
+        Raises:
+            MergeConflictError: With paths and report. The branch is unchanged, and the work is saved
+                as a snapshot. A task that was completed with ``merge="later"`` is blocked, with a
+                recovery task.
+            LandingRefusedError: The check refused, or work of others would be undone and the
+                settings refuse that. Otherwise as above.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated
+                safely. Nothing was changed.
+            WorktreeNotFoundError: There is no such worktree.
+            LeaseLostError: You worked on the task, and were replaced, or the task was taken from
+                you. Nothing was changed.
+            RefMovedError: Others were faster every time; safe to retry.
+        """
+        terms = LandingTerms(message=message, style=style, check=check)
+        record = self._meant(worktree)
+        owner = self._owner(record)
+        if owner is not None:
+            self._completion.refuse_lost(owner)
+        tasks = self._handed_in(record, worktree)
+        if record.state == WorktreeState.REMOVED:
+            if not tasks:
+                raise self._nothing_to_merge(record, worktree)
+            record = self._engine.reopen(record)
+        if not tasks:
+            return self._engine.land(record, message or self._message(record, owner), terms)
+        landings = [self._completion.land_handed_in(task, record, terms) for task in tasks]
+        return next((landing for landing in landings if landing.changed), landings[0])
+
+    def _meant(self, ref: WorktreeRef) -> Worktree:
+        """Return the worktree that is meant, a task's alias going before another worktree's name.
+
+        Another session's worktree, or an agent's, may be named like this task's alias.
+        """
+        if isinstance(ref, str):
+            own = self._engine.of_task(ref, include_removed=True)
+            if own is not None:
+                return own
+        return self._engine.get(ref, include_removed=True)
+
+    def _owner(self, record: Worktree) -> Task | None:
+        if record.task_id is None:
+            return None
+        return self._rooms.store.find_task(record.task_id, None)
+
+    def _nothing_to_merge(self, record: Worktree, ref: WorktreeRef) -> WorktreeNotFoundError:
+        reason = "its work has landed, there is nothing to merge"
+        if self._engine.is_removed_unlanded(record):
+            reason = (
+                "it was removed before all its work had landed; "
+                "orch.worktrees.create(…, resume=True) recreates it"
+            )
+        return WorktreeNotFoundError(ref if isinstance(ref, str) else record.name, reason)
+
+    def _handed_in(self, record: Worktree, ref: WorktreeRef) -> builtins.list[Task]:
+        """Return the tasks whose finished work waits in the worktree to be merged.
+
+        Only the one that *ref* names, if it names a task.
+        """
+        store = self._rooms.store
+        query = TaskQuery(worktree=record.name, status=(TaskStatus.IN_PROGRESS,), limit=None)
+        tasks = store.tasks(query)
+        owner = self._owner(record)
+        if owner is not None and self._is_running_unassigned(owner):
+            tasks.append(owner)
+        if not isinstance(ref, Worktree) and ref != record.name:
+            named = self._rooms.scope.task(ref)
+            tasks = [task for task in tasks if task.id == named.id]
+        return [task for task in tasks if self._waits_to_be_merged(task)]
+
+    @staticmethod
+    def _is_running_unassigned(task: Task) -> bool:
+        """Tell whether the task runs, and remembers no worktree: then its own is meant."""
+        return task.status is TaskStatus.IN_PROGRESS and task.worktree is None
+
+    def _waits_to_be_merged(self, task: Task) -> bool:
+        attempt = self._rooms.store.situation(task.id).attempt
+        return attempt is not None and attempt.ending == AttemptEnding.HANDED_IN
+
+    def _message(self, record: Worktree, owner: Task | None) -> str:
+        if owner is None:
+            return f"Work of {record.agent or record.name}\n\nWorktree: {record.name}"
+        artifacts = self._rooms.store.artifacts(ArtifactQuery(task_ids=(owner.id,)))
+        return landing_message(owner, owner.summary, [artifact.id for artifact in artifacts])
+
+    def is_merged(self, worktree: WorktreeRef) -> bool:
+        """Tell whether the worktree's work, as it is now, is on the integration branch.
+
+        Judged by content: also when somebody squashed, rebased or picked it, so that no commit of
+        the worktree's is there. Then nothing is lost by removing it.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        return self._engine.is_merged(worktree)
+
+    def catch_up(self, worktree: WorktreeRef) -> tuple[str, ...]:
+        """Merge what is new on the integration branch into the worktree's files.
+
+        Its index, HEAD and branch stay as they are; it is saved before. Where both changed the same
+        lines the file holds both, between conflict markers, and does not land before these are gone.
+        What cannot be merged as text stays as the worktree has it.
+
+        An agent may be at work there. Only files that differ are written, each only where it is
+        still as it was saved; where one is not, all are put back, saved again and merged anew. No
+        edit is lost: of two that met within one such moment the later one stays in the file and the
+        earlier one under a rescue ref. What a killed process had written is taken back by the next
+        save, or by `repair`.
+
+        Returns:
+            The paths in conflict.
+
+        Raises:
+            DirtyCheckoutError: A file that no snapshot keeps, such as an ignored one, is where one
+                was landed; or files were changed all the time. It names them. Nothing was changed.
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        return self._engine.update(worktree)
+
+    # looking ahead
+
+    def forecast(self, *, fresh: bool = False) -> Forecast:
+        """Tell which live worktrees would conflict, and in what order to merge them.
+
+        Conflicts are looked for between any two of them, and with the integration branch.
+
+        Args:
+            fresh: Save every worktree first, instead of going by the last snapshots.
+        """
+        return self._engine.forecast(fresh=fresh)
+
+    # removing, and bringing back
+
+    def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
+        """Remove the worktree; its last state is kept under a rescue ref first.
+
+        Every earlier snapshot is behind that ref. Works as well when the folder is gone already, or
+        half removed. Ignored files are not kept. Idempotent.
+
+        Args:
+            worktree: The worktree.
+            delete_branch: Whether to delete its branch, when all its commits are kept and it is
+                checked out nowhere else.
+
+        Returns:
+            The record, with ``rescue_ref``.
+
+        Raises:
+            DirtyCheckoutError: It holds something that no snapshot can keep, such as a nested
+                repository. Nothing was changed.
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        return self._engine.remove(worktree, delete_branch=delete_branch)
+
+    def rescue(self) -> builtins.list[Rescued]:
+        """Return what was kept of removed worktrees, the newest first. `restore` writes it out."""
+        return self._engine.rescue()
+
+    def restore(self, ref: str | Rescued, path: str | os.PathLike[str]) -> Path:
+        """Write the files that a rescue ref (or any commit) keeps into a new folder.
+
+        The folder appears complete or not at all.
+
+        Raises:
+            InvalidInputError: *ref* names nothing, or *path* is there already and not empty.
+        """
+        return self._engine.restore(ref, path)
+
+    # checking and repairing
+
+    def check(self) -> builtins.list[tuple[str, str]]:
+        """Look at all worktrees, and change nothing.
+
+        Returns:
+            The name and what is wrong, a sentence each. `repair` puts most of it right.
+        """
+        return self._engine.check()
+
+    def repair(self) -> builtins.list[str]:
+        """Bring all worktrees into order after a kill.
+
+        Finishes or takes back half-made worktrees, finishes removals, and removes locks that a dead
+        process of ours left on refs of ours. What cannot be proven ours, and what somebody is
+        working on just now, is left alone. Without a repository there is nothing to do.
+
+        Returns:
+            One plain sentence for each thing done.
+        """
+        return self._engine.repair()

@@ -1,0 +1,33 @@
+"""How work is to land, and the message of the commit that lands it. Loads nothing of git."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vespera_orchestrator._model import Task
+    from vespera_orchestrator.worktrees.landing import Style
+    from vespera_orchestrator.worktrees.landing_check import Check
+
+_ARTIFACTS_NAMED: Final = 20
+"""How many artifacts a commit's message names."""
+
+
+@attrs.frozen(kw_only=True)
+class LandingTerms:
+    """How a caller wants work to land; ``None`` for what the settings say. See `Worktrees.merge`."""
+
+    message: str | None = None
+    style: Style | None = None
+    check: Check | None = None
+
+
+def landing_message(task: Task, summary: str | None, artifact_ids: Sequence[str]) -> str:
+    """Write the message of the commit that lands a task's work: title, summary, where its record is."""
+    body = f"{summary}\n\n" if summary else ""
+    named = "".join(f"\nArtifact: {artifact_id}" for artifact_id in artifact_ids[:_ARTIFACTS_NAMED])
+    return f"{task.title}\n\n{body}Task: {task.alias} ({task.id}){named}\n"
