@@ -27,7 +27,6 @@ from vespera_orchestrator._model import (
     Outcome,
     Session,
     Task,
-    TaskQuery,
     TaskStatus,
     Why,
     new_id,
@@ -45,11 +44,11 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home.config import ENV_CONTENT, ENV_STORE
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.home.scope import Scope, reference
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.progress.overview import Overview
 from vespera_orchestrator.progress.synthesis import synthesis
-from vespera_orchestrator.stores import open_store
-from vespera_orchestrator.tasks import lifecycle, plans
+from vespera_orchestrator.stores import caller_store, open_store
+from vespera_orchestrator.tasks import arguments, lifecycle, plans
 from vespera_orchestrator.work import assignment
 from vespera_orchestrator.work.completion import Completion
 from vespera_orchestrator.work.submission import Holder, Submission
@@ -106,7 +105,9 @@ class Orchestrator:
         self._clock = clock
         self._chosen_content = content or scope.home.config.content
         if self._chosen_content is not None and not isinstance(self._chosen_content, str):
-            plans.content_store(self._chosen_content)
+            from vespera_orchestrator.artifacts.content import caller_content
+
+            caller_content(self._chosen_content)
         self._rooms = Rooms(scope=scope, clock=clock, open_content=self._open_content)
         self._resources = ExitStack()
         if owns_store:
@@ -166,7 +167,7 @@ class Orchestrator:
                 given, place.database, clock, durability=durability or place.config.durability
             )
         else:
-            opened = plans.store(given)
+            opened = caller_store(given)
         scope = Scope(place, opened, agent=agent, session_id=session, embedder=embedder)
         orch = cls(
             scope,
@@ -319,7 +320,7 @@ class Orchestrator:
             raise InvalidInputError("goal", f"{goal!r} should be a sentence")
         parent = None if parent_session is None else self._scope.session(parent_session).id
         now = self._clock()
-        given = plans.mapping("context", context)
+        given = arguments.mapping("context", context)
         session = self._store.start_session(
             Session(
                 id=new_id("s"),
@@ -356,8 +357,8 @@ class Orchestrator:
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the one last written to first."""
         return self._store.sessions(
-            limit=plans.at_least(0, limit, "limit"),
-            offset=plans.at_least(0, offset, "offset") or 0,
+            limit=arguments.whole_number("limit", limit, least=0),
+            offset=arguments.whole_number("offset", offset, least=0) or 0,
         )
 
     def session_status(self, session_id: str | Session | None = None) -> SessionStatus:
@@ -458,21 +459,22 @@ class Orchestrator:
             TransitionError: The parent has ended.
             SessionNotFoundError: No session is active.
         """
-        draft = plans.draft(
-            title=title,
-            description=description,
-            dependencies=dependencies,
-            condition=condition,
-            parent_task_id=parent_task_id,
-            alias=alias,
-            task_type=task_type,
-            complexity=complexity,
-            specialist_type=specialist_type,
-            priority=priority,
-            estimated_effort=estimated_effort,
-            due_date=due_date,
-            context=context,
-        )
+        spec = {
+            "title": title,
+            "description": description,
+            "dependencies": dependencies,
+            "condition": condition,
+            "parent_task_id": parent_task_id,
+            "alias": alias,
+            "task_type": task_type,
+            "complexity": complexity,
+            "specialist_type": specialist_type,
+            "priority": priority,
+            "estimated_effort": estimated_effort,
+            "due_date": due_date,
+            "context": context,
+        }
+        draft = plans.draft(spec)
         return self._store.plan(self._scope.session_id(), [draft])[0]
 
     def plan_tasks(self, specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> list[Task]:
@@ -533,9 +535,9 @@ class Orchestrator:
             CycleError: With the path.
             TransitionError: The task is not pending.
         """
-        outcome = needs.on if isinstance(needs, Dependency) else plans.outcome(on)
+        outcome = needs.on if isinstance(needs, Dependency) else arguments.outcome("on", on)
         return self._store.add_dependency(
-            self._scope.task(task).id, self._scope.task(reference(needs)).id, outcome
+            self._scope.task(task).id, self._scope.task(needs).id, outcome
         )
 
     def remove_dependency(self, task: TaskRef, needs: TaskRef | Dependency) -> Task:
@@ -545,9 +547,7 @@ class Orchestrator:
             UnknownDependencyError: There is no such dependency.
             ConditionError: The task's condition names it.
         """
-        return self._store.remove_dependency(
-            self._scope.task(task).id, self._scope.task(reference(needs)).id
-        )
+        return self._store.remove_dependency(self._scope.task(task).id, self._scope.task(needs).id)
 
     # --- looking ------------------------------------------------------------
 
@@ -606,11 +606,11 @@ class Orchestrator:
         """
         self._expire()
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
-        query = TaskQuery(
+        query = plans.task_query(
             session_id=parent.session_id if parent else self._scope.session(session_id).id,
             parent_task_id=None if parent is None else parent.id,
             include_children=include_children,
-            status=plans.statuses(status),
+            status=status,
             task_type=task_type,
             specialist_type=specialist_type,
             complexity=complexity,
@@ -618,20 +618,22 @@ class Orchestrator:
             ready=ready,
             agent=agent,
             alias_prefix=alias_prefix,
-            created_after=plans.moment("created_after", created_after),
-            created_before=plans.moment("created_before", created_before),
-            updated_after=plans.moment("updated_after", updated_after),
-            updated_before=plans.moment("updated_before", updated_before),
+            created_after=created_after,
+            created_before=created_before,
+            updated_after=updated_after,
+            updated_before=updated_before,
             include_archived=include_archived,
-            limit=plans.at_least(0, limit, "limit"),
-            offset=plans.at_least(0, offset, "offset") or 0,
+            limit=limit,
+            offset=offset,
         )
         return self._store.tasks(query)
 
     def ready_tasks(self, limit: int = 10) -> list[Task]:
         """Return tasks that can be started now, best first."""
         self._expire()
-        return self._store.ready(self._scope.session_id(), plans.at_least(0, limit, "limit") or 0)
+        return self._store.ready(
+            self._scope.session_id(), arguments.whole_number("limit", limit, least=0) or 0
+        )
 
     def why(self, task: TaskRef) -> Why:
         """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready.
@@ -667,7 +669,7 @@ class Orchestrator:
                 that gives it.
         """
         self._require_open()
-        plans.at_least(1, budget_tokens, "budget_tokens")
+        arguments.whole_number("budget_tokens", budget_tokens, least=1)
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
         session = self._scope.session(parent.session_id if parent else session_id)
         self._expire()
@@ -689,11 +691,15 @@ class Orchestrator:
             after: Start behind this event's ``seq``; by default with the first event after this call.
             timeout_s: Stop after so many seconds without an event; ``None``: go on until the loop is left.
         """
-        if timeout_s is not None and not plans.is_number(timeout_s):
+        if timeout_s is not None and not arguments.is_number(timeout_s):
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
         self._require_open()
         session_id = self._scope.session_id()
-        seen = self._store.last_seq() if after is None else plans.at_least(0, after, "after") or 0
+        seen = (
+            self._store.last_seq()
+            if after is None
+            else arguments.whole_number("after", after, least=0) or 0
+        )
         return self._watch(session_id, seen, timeout_s)
 
     def _watch(self, session_id: str, seen: int, timeout_s: float | None) -> Iterator[Event]:
@@ -749,7 +755,7 @@ class Orchestrator:
             NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
-        if not plans.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
+        if not arguments.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
             raise InvalidInputError(
                 "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
             )
@@ -785,7 +791,7 @@ class Orchestrator:
         )
 
     def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
-        agent = plans.name("agent", agent)
+        agent = arguments.agent_name("agent", agent)
         if ref is None:
             claim = self._store.claim(self._scope.session_id(), agent, lease_s=lease_s)
             if claim is None:
@@ -912,7 +918,7 @@ class Orchestrator:
         Raises:
             TransitionError: The task has no subtasks.
         """
-        plans.at_least(1, budget_tokens, "budget_tokens")
+        arguments.whole_number("budget_tokens", budget_tokens, least=1)
         parent = self._scope.task(parent_task_id)
         self._expire()
         results = self._overview.subtask_results(parent)

@@ -429,9 +429,9 @@ def test_watch_sees_other_processes(orch, project):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda o: o.plan_task("  "), "is no title"),
+        (lambda o: o.plan_task("  "), "is not a title"),
         (lambda o: o.plan_task("x", alias="9lives"), "alias '9lives'"),
-        (lambda o: o.plan_task("x", dependencies=["nobody"]), "'nobody' is no task"),
+        (lambda o: o.plan_task("x", dependencies=["nobody"]), "'nobody' is not a task"),
         (lambda o: o.plan_task("x", due_date="tomorrow"), "ISO format"),
         (lambda o: o.plan_task("x", context={"f": float("nan")}), "JSON"),
         (
@@ -448,7 +448,7 @@ def test_watch_sees_other_processes(orch, project):
         (lambda o: o.plan_tasks({"title": "a"}), "put it in brackets"),
         (
             lambda o: o.plan_task("x", dependencies=["one"], condition="one.status == 'done'"),
-            "'done' is no status",
+            "'done' is not a status",
         ),
         (
             lambda o: o.plan_task("x", dependencies=["one"], condition="one.sucess"),
@@ -465,7 +465,7 @@ def test_watch_sees_other_processes(orch, project):
         (lambda o: o.complete_task("one", summary="s", detailed_work=None), "detailed_work"),
         (lambda o: o.query_tasks(limit=-1), "at least 0"),
         (lambda o: o.execute_task("one", lease_s=0), "more than 0"),
-        (lambda o: o.execute_task("one", agent=" "), "is no name"),
+        (lambda o: o.execute_task("one", agent=" "), "is not a name"),
         (
             lambda o: o.complete_task("one", summary="s", detailed_work="d", next_action="stop"),
             "'stop' is none of",

@@ -55,7 +55,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
     StoreError,
 )
-from vespera_orchestrator.tasks import plans
+from vespera_orchestrator.tasks import arguments
 
 if TYPE_CHECKING:
     import builtins
@@ -464,10 +464,10 @@ class Artifacts:
             tags=tuple(_tags(tags)),
             agent=agent,
             partial=partial,
-            created_after=plans.moment("created_after", created_after),
-            created_before=plans.moment("created_before", created_before),
+            created_after=arguments.moment("created_after", created_after),
+            created_before=arguments.moment("created_before", created_before),
             include_superseded=include_superseded,
-            limit=plans.at_least(0, limit, "limit"),
+            limit=arguments.whole_number("limit", limit, least=0),
             newest_first=True,
         )
         found = self._scope.store.artifacts(query)
@@ -511,7 +511,7 @@ class Artifacts:
             ArtifactNotFoundError: There is none with this id.
             CorruptContentError: The bytes of one are missing, or are not those that were saved.
         """
-        plans.at_least(0, context_lines, "context_lines")
+        arguments.whole_number("context_lines", context_lines, least=0)
         after = self.get(artifact if other is None else other)
         before = (
             self.get(artifact)
@@ -683,7 +683,7 @@ class Artifacts:
             StoreError: Something could not be read or removed; safe to repeat.
         """
         if (
-            not plans.is_number(older_than_s)
+            not arguments.is_number(older_than_s)
             or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S
         ):
             raise InvalidInputError(

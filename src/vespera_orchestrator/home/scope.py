@@ -1,13 +1,10 @@
-"""The home, the session a call is about, and what a spawned agent inherits.
-
-Git is asked through its files, not through a library: finding the home must cost nothing.
-"""
+"""What a call is about: which home, which session, which task."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
 from vespera_orchestrator.errors import (
@@ -24,12 +21,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Embedder, Store
     from vespera_orchestrator.home.locate import Home
 
-DEFAULT_AGENT = "main"
-
-# --- the home ---------------------------------------------------------------
-
-
-# --- which session, which task ----------------------------------------------
+DEFAULT_AGENT: Final = "main"
+_MAX_SIMILAR: Final = 3
 
 
 class Scope:
@@ -121,26 +114,26 @@ class Scope:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def task(self, ref: str | Task) -> Task:
-        """Return the task with this id, or with this alias in the session.
+    def task(self, ref: str | Task | Dependency) -> Task:
+        """Return the task with this id, or with this alias in the session; of an edge the task it waits for.
 
         Raises:
             TaskNotFoundError: With aliases that look alike.
         """
-        ref = reference(ref)
-        session_id = None if is_id(ref) else self.session_id()
-        task = self.store.find_task(ref, session_id)
+        name = _task_name(ref)
+        session_id = None if is_id(name) else self.session_id()
+        task = self.store.find_task(name, session_id)
         if task is None:
-            raise TaskNotFoundError(ref, self._similar(ref, session_id) if session_id else ())
+            similar = () if session_id is None else self._similar(name, session_id)
+            raise TaskNotFoundError(name, similar)
         return task
 
     def _similar(self, ref: str, session_id: str) -> tuple[str, ...]:
-        titled = [
-            task.alias
-            for task in self.store.tasks(TaskQuery(session_id=session_id, text=ref, limit=3))
-        ]
-        near = difflib.get_close_matches(ref, self.store.aliases(session_id), 3)
-        return tuple(dict.fromkeys([*titled, *near]))[:3]
+        query = TaskQuery(session_id=session_id, text=ref, limit=_MAX_SIMILAR)
+        by_text = [task.alias for task in self.store.tasks(query)]
+        aliases = self.store.aliases(session_id)
+        by_alias = difflib.get_close_matches(ref, aliases, _MAX_SIMILAR)
+        return tuple(dict.fromkeys([*by_text, *by_alias]))[:_MAX_SIMILAR]
 
     def artifact(self, ref: str | Artifact) -> Artifact:
         """Return the artifact with this id.
@@ -155,14 +148,10 @@ class Scope:
         return artifact
 
 
-def reference(ref: str | Task | Dependency) -> str:
-    """Return what names the task in *ref*."""
-    named: object = (
-        ref.id if isinstance(ref, Task) else ref.task if isinstance(ref, Dependency) else ref
-    )
-    if not isinstance(named, str) or not named:
-        raise InvalidInputError("task", f"{named!r} names none; give an id, an alias or a Task")
-    return named
-
-
-# --- what a child inherits --------------------------------------------------
+def _task_name(ref: object) -> str:
+    if isinstance(ref, Task):
+        return ref.id
+    name = ref.task if isinstance(ref, Dependency) else ref
+    if not isinstance(name, str) or not name:
+        raise InvalidInputError("task", f"{name!r} is not a task; give an id, an alias or a Task")
+    return name

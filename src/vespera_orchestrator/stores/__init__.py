@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vespera_orchestrator.contracts import Store
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.stores.sql.address import masked
 
@@ -12,10 +13,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.stores.sqlite.database import Durability
 
-__all__ = ["open_store"]
+__all__ = ["caller_store", "open_store"]
 
 
 def open_store(
@@ -66,3 +66,15 @@ def _durability(said: str | None) -> Durability:
     if said == "normal":
         return "normal"
     raise InvalidInputError("durability", f"{said!r} is neither 'full' nor 'normal'")
+
+
+def caller_store(store: object) -> Store:
+    """Return *store*, an object that the caller made, if it keeps the `contracts.Store` contract.
+
+    Raises:
+        InvalidInputError: It does not.
+    """
+    if not isinstance(store, Store):
+        problem = "is neither an address nor an object that keeps the Store contract"
+        raise InvalidInputError("store", f"{store!r} {problem}")
+    return store

@@ -357,7 +357,7 @@ class _Parser:
         ):
             return
         if isinstance(other.value, str) and f'"{other.value}"' not in words:
-            self._refuse(column, f"{other.value!r:.60} is no status", words)
+            self._refuse(column, f"{other.value!r:.60} is not a status", words)
 
     def _comparison_sign(self) -> str | None:
         token = self._take(*_COMPARISONS)

@@ -10,7 +10,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.tasks import plans
+from vespera_orchestrator.tasks import arguments
 
 if TYPE_CHECKING:
     import os
@@ -64,17 +64,17 @@ class Submission:
         Raises:
             InvalidInputError: Names the argument.
         """
-        action = plans.action(next_action)
+        action = arguments.next_action("next_action", next_action)
         if merge not in get_args(When):
             raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
-        values = plans.mapping("outputs", outputs)
+        values = arguments.mapping("outputs", outputs)
         dump_json(values, "outputs")
         return cls(
             summary=summary,
             detailed_work=detailed_work,
             artifact_type=artifact_type,
             outputs=values,
-            file_paths=tuple(plans.paths(file_paths)),
+            file_paths=tuple(arguments.paths("file_paths", file_paths)),
             next_action=action,
             merge="later" if merge == "later" else "now",
         )

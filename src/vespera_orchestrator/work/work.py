@@ -28,7 +28,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.progress.briefing import WorkFacts, work_briefing
 from vespera_orchestrator.progress.synthesis import MIN_EXCERPT_TOKENS
-from vespera_orchestrator.tasks import plans
+from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.work.completion import MERGE_TRIES
 from vespera_orchestrator.work.submission import Holder, Submission
 from vespera_orchestrator.worktrees.retrying import retrying
@@ -120,7 +120,7 @@ class Work:
         Args:
             budget_tokens: About how long it may be; one token is counted as four characters.
         """
-        plans.at_least(1, budget_tokens, "budget_tokens")
+        arguments.whole_number("budget_tokens", budget_tokens, least=1)
         store = self._rooms.store
         not_saved = self.left_out or self._completion.left_out(self.resumed_from)
         facts = WorkFacts(
@@ -162,7 +162,7 @@ class Work:
             LeaseLostError: Another attempt has taken the task; the state is kept as an artifact,
                 and no ref was moved.
         """
-        if progress is not None and not (plans.is_number(progress) and 0 <= progress <= 1):
+        if progress is not None and not (arguments.is_number(progress) and 0 <= progress <= 1):
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
         share = None if progress is None else float(progress)
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vespera_orchestrator.artifacts.content.collected import Collected
+from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import InvalidInputError
 
-if TYPE_CHECKING:
-    from vespera_orchestrator.contracts import ContentStore
-
-__all__ = ["Collected", "open_content"]
+__all__ = ["Collected", "caller_content", "open_content"]
 
 _OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "memory")
 
@@ -46,3 +43,15 @@ def open_content(address: str | None, folder: Path) -> ContentStore:
         "content",
         f"{address!r} is not the address of a content store; addresses start with {schemes}",
     )
+
+
+def caller_content(content: object) -> ContentStore:
+    """Return *content*, an object of the caller's, if it keeps the `contracts.ContentStore` contract.
+
+    Raises:
+        InvalidInputError: It does not.
+    """
+    if not isinstance(content, ContentStore):
+        problem = "is neither an address nor an object that keeps the ContentStore contract"
+        raise InvalidInputError("content", f"{content!r} {problem}")
+    return content

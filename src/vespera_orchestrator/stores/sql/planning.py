@@ -203,7 +203,7 @@ class Planner:
                 else "; plan it first, or in the same plan"
             )
             raise UnknownDependencyError(
-                f"{what} {ref!r} is no task of this session{hint}", draft.place, ref
+                f"{what} {ref!r} is not a task of this session{hint}", draft.place, ref
             )
         return found
 

@@ -1,0 +1,220 @@
+"""Checks of what callers pass. Each returns the value as the library uses it, or says what is right."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final, overload
+
+from vespera_orchestrator._model import Dependency, NextAction, Outcome, Task, TaskStatus
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY
+
+_STATUS_SYNONYMS: Final = {
+    **dict.fromkeys(("done", "finished", "complete", "success"), TaskStatus.COMPLETED),
+    **dict.fromkeys(("open", "todo", "ready", "waiting"), TaskStatus.PENDING),
+    **dict.fromkeys(("running", "started", "doing"), TaskStatus.IN_PROGRESS),
+}
+"""What people write for a status."""
+
+
+# --- plain values ------------------------------------------------------------
+
+
+def text(name: str, value: object) -> str | None:
+    """Return a text, or ``None``."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(name, f"{value!r} should be a text")
+    return value
+
+
+def title(name: str, value: object) -> str:
+    """Return a title without the space around it."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(
+            name, f"{value!r} is not a title; say in a few words what is to be done"
+        )
+    return value.strip()
+
+
+def agent_name(name: str, value: object) -> str:
+    """Return the name of an agent."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(name, f"{value!r} is not a name; give one")
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Tell whether *value* is a number, and not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@overload
+def whole_number(name: str, value: int, *, least: int) -> int: ...
+@overload
+def whole_number(name: str, value: int | None, *, least: int) -> int | None: ...
+def whole_number(name: str, value: int | None, *, least: int) -> int | None:
+    """Return a whole number that is at least *least*, or ``None``."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInputError(name, f"{value!r} should be a whole number")
+    if value < least:
+        raise InvalidInputError(name, f"{value} should be at least {least}")
+    return value
+
+
+def priority(name: str, value: object) -> int:
+    """Return a priority."""
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_PRIORITY:
+        raise InvalidInputError(
+            name, f"{value!r} should be a whole number between -2**53 and 2**53"
+        )
+    return value
+
+
+def mapping(name: str, value: object) -> dict[str, Any]:
+    """Return a copy of a mapping; ``None`` is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(name, f"{value!r} should be a mapping, such as {{'key': 'value'}}")
+    return dict(value)
+
+
+def paths(name: str, value: Any) -> list[str | os.PathLike[str]]:
+    """Return file paths as a list; a single path is a list of one."""
+    if isinstance(value, str | os.PathLike):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise InvalidInputError(name, f"{value!r} should be a list of paths")
+    listed = list(value)
+    if not all(isinstance(path, str | os.PathLike) for path in listed):
+        raise InvalidInputError(name, f"{value!r} should be a list of paths")
+    return listed
+
+
+def moment(name: str, value: object) -> datetime | None:
+    """Return a time as an aware datetime in UTC.
+
+    A date means its midnight. A time without a zone is in UTC.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = _iso_time(name, value)
+    if not isinstance(value, date):
+        raise InvalidInputError(
+            name,
+            f"{value!r} is not a date; give a datetime, a date, or a text such as 2026-12-24",
+        )
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInputError(name, f"{value} is outside the calendar once in UTC") from None
+
+
+def _iso_time(name: str, value: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidInputError(
+            name,
+            f"{value!r} is not a date in ISO format, such as 2026-12-24 or 2026-12-24T18:00",
+        ) from None
+
+
+# --- words of the library ----------------------------------------------------
+
+
+def outcome(name: str, value: str | Outcome) -> Outcome:
+    """Return the outcome of this name."""
+    try:
+        return Outcome(value)
+    except ValueError:
+        raise InvalidInputError(name, f"{value!r} is none of {', '.join(Outcome)}") from None
+
+
+def next_action(name: str, value: str) -> NextAction:
+    """Return the action of this name."""
+    try:
+        return NextAction(value)
+    except ValueError:
+        raise InvalidInputError(name, f"{value!r} is none of {', '.join(NextAction)}") from None
+
+
+def statuses(
+    name: str, value: str | TaskStatus | Iterable[str | TaskStatus] | None
+) -> tuple[TaskStatus, ...]:
+    """Return the statuses that one word or several name; ``None`` is none of them."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (_status(name, value),)
+    if not isinstance(value, Iterable):
+        raise InvalidInputError(name, _no_status(value))
+    return tuple(_status(name, word) for word in value)
+
+
+def _status(name: str, value: str) -> TaskStatus:
+    try:
+        return TaskStatus(value)
+    except ValueError:
+        raise InvalidInputError(name, _no_status(value)) from None
+
+
+def _no_status(value: object) -> str:
+    words = [str(status) for status in TaskStatus]
+    similar: list[str] = difflib.get_close_matches(str(value), words, 1)
+    synonym = _STATUS_SYNONYMS.get(str(value).lower())
+    if synonym is not None:
+        similar = [str(synonym)]
+    hint = f", did you mean {similar[0]}?" if similar else ""
+    return f"{value!r} is not a status{hint} ({', '.join(words)})"
+
+
+# --- tasks -------------------------------------------------------------------
+
+
+def task_reference(name: str, value: object) -> str | None:
+    """Return the id or alias of a task, or ``None``."""
+    if value is None:
+        return None
+    return _task_reference(name, value)
+
+
+def _task_reference(name: str, value: object) -> str:
+    if isinstance(value, Task):
+        return value.id
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(name, f"{value!r} is not a task; give an id, an alias or a Task")
+    return value
+
+
+def dependencies(name: str, value: Any) -> tuple[Dependency, ...]:
+    """Return what a task waits for; ``None`` is nothing."""
+    if value is None:
+        return ()
+    is_single = isinstance(value, str | Task | Dependency | Mapping)
+    if is_single or not isinstance(value, Iterable):
+        raise InvalidInputError(name, f"{value!r} should be a list; put it in brackets")
+    return tuple(_dependency(name, edge) for edge in value)
+
+
+def _dependency(name: str, edge: Any) -> Dependency:
+    if isinstance(edge, Dependency):
+        return edge
+    if isinstance(edge, Mapping) and "task" in edge and set(edge) <= {"task", "on"}:
+        on = outcome("on", edge.get("on", Outcome.SUCCESS))
+        return Dependency(_task_reference(name, edge["task"]), on)
+    if not isinstance(edge, str | Task):
+        raise InvalidInputError(
+            name, f"{edge!r} is not a task; give an id, an alias, a Task or a Dependency"
+        )
+    return Dependency(_task_reference(name, edge))

@@ -1,0 +1,110 @@
+"""What callers write, read into drafts: every mistake named at once, with its place and its parameter."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+
+from vespera_orchestrator._model import Dependency, Outcome, TaskDraft, TaskStatus
+from vespera_orchestrator.errors import InvalidInputError, PlanError
+from vespera_orchestrator.tasks import arguments, plans
+
+
+def test_every_mistake_of_a_task_is_named_at_once():
+    """Three wrong parameters are three mistakes; the rest of the draft is read all the same."""
+    spec = {"title": " ", "priority": "high", "due_date": "soon", "description": "Boil it"}
+    drafts, mistakes = plans.plan([spec])
+    assert [str(mistake).split(": ")[1] for mistake in mistakes] == [
+        "title",
+        "priority",
+        "due_date",
+    ]
+    assert {mistake.place for mistake in mistakes} == {"task 1 ( )"}
+    assert (drafts[0].title, drafts[0].description, drafts[0].priority) == ("?", "Boil it", 0)
+
+
+def test_a_wrong_outcome_costs_the_dependencies_alone():
+    """An error may name another thing than the parameter it came in by: nothing is read from its words."""
+    spec = {"title": "b", "alias": "b", "dependencies": [{"task": "a", "on": "luck"}]}
+    (draft,), (mistake,) = plans.plan([spec])
+    assert str(mistake).startswith("task 1 (b): on: 'luck' is none of success,")
+    assert (draft.alias, draft.dependencies) == ("b", ())
+
+
+def test_children_refer_to_their_parent_by_number():
+    """A child names its parent whatever alias that gets; a parent of its own wins."""
+    children = [{"title": "b"}, {"title": "c", "parent_task_id": "else"}, TaskDraft(title="d")]
+    drafts, mistakes = plans.plan([{"title": "z"}, {"title": "a", "children": children}])
+    assert mistakes == []
+    assert [draft.parent for draft in drafts] == [None, None, "#1", "else", "#1"]
+    assert drafts[2].place == "task 2 (a), child 1 (b)"
+
+
+def test_a_draft_names_the_first_mistake_and_its_place():
+    """A single task that is wrong is refused with its first mistake."""
+    with pytest.raises(PlanError, match="here: dependencies: 5 should be a list"):
+        plans.draft({"title": "a", "dependencies": 5, "alias": 5}, "here")
+
+
+def test_what_is_empty_is_the_default():
+    """None and an empty word mean the default; an empty description is one."""
+    draft = plans.draft({"title": "a", "task_type": "", "complexity": None, "context": None})
+    assert draft == TaskDraft(title="a")
+
+
+def test_changes_are_named_as_the_store_names_them():
+    """The due date becomes ``due_at``; an empty word stays one."""
+    changes = plans.changes({"due_date": date(2026, 12, 24), "task_type": ""})
+    assert changes == {"due_at": datetime(2026, 12, 24, tzinfo=UTC), "task_type": ""}
+
+
+def test_a_query_is_checked():
+    """Words become statuses, dates times; the rest goes through."""
+    query = plans.task_query(status="active", created_after="2026-12-24", limit=None, text="x")
+    assert query.status == (TaskStatus.IN_PROGRESS,)
+    assert query.created_after == datetime(2026, 12, 24, tzinfo=UTC)
+    assert (query.limit, query.offset, query.text) == (None, 0, "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("2026-12-24", datetime(2026, 12, 24, tzinfo=UTC)),
+        (date(2026, 12, 24), datetime(2026, 12, 24, tzinfo=UTC)),
+        (datetime(2026, 12, 24, 18), datetime(2026, 12, 24, 18, tzinfo=UTC)),  # noqa: DTZ001
+        (
+            datetime(2026, 12, 24, 1, tzinfo=timezone(timedelta(hours=2))),
+            datetime(2026, 12, 23, 23, tzinfo=UTC),
+        ),
+    ],
+)
+def test_a_moment_is_aware_and_in_utc(value, expected):
+    """Texts, dates and times with or without a zone become one time in UTC."""
+    assert arguments.moment("due_date", value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("done", "did you mean completed?"), ("failled", "did you mean failed?"), ("x", "(pending,")],
+)
+def test_a_wrong_status_is_answered_with_the_right_one(value, hint):
+    """The error names the value, what was probably meant, and all there are."""
+    with pytest.raises(InvalidInputError) as caught:
+        arguments.statuses("status", [TaskStatus.PENDING, value])
+    assert caught.value.name == "status"
+    assert hint in caught.value.problem
+
+
+def test_a_dependency_may_be_written_in_four_ways():
+    """An alias, a mapping, a record with an outcome: all are edges."""
+    edges = arguments.dependencies(
+        "dependencies", ["a", {"task": "b"}, {"task": "c", "on": "done"}, Dependency("d")]
+    )
+    assert edges == (
+        Dependency("a"),
+        Dependency("b"),
+        Dependency("c", Outcome.DONE),
+        Dependency("d"),
+    )
