@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import cached_property
@@ -14,13 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import attrs
 
 from vespera_orchestrator._model import (
-    SECONDARY_KINDS,
     Artifact,
-    ArtifactKind,
-    ArtifactQuery,
-    Claim,
     Dependency,
-    Ending,
     Event,
     NextAction,
     NextStep,
@@ -33,26 +27,22 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import clip
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.errors import (
-    ClosedError,
     InvalidInputError,
-    NothingReadyError,
-    TransitionError,
     WorktreeError,
 )
 from vespera_orchestrator.home.config import ENV_CONTENT, ENV_STORE
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.progress.overview import Overview
-from vespera_orchestrator.progress.synthesis import synthesis
+from vespera_orchestrator.progress.watching import watch_events
 from vespera_orchestrator.stores import caller_store, open_store
 from vespera_orchestrator.tasks import arguments, lifecycle, plans
-from vespera_orchestrator.work import assignment
 from vespera_orchestrator.work.completion import Completion
-from vespera_orchestrator.work.submission import Holder, Submission
-from vespera_orchestrator.work.work import Work
+from vespera_orchestrator.work.start import Starter, StartRequest
+from vespera_orchestrator.work.submission import Submission
+from vespera_orchestrator.work.synthesize import synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -73,15 +63,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.progress.briefing import Briefing
     from vespera_orchestrator.progress.status import SessionStatus, Status
     from vespera_orchestrator.tasks.graph import TaskGraph
+    from vespera_orchestrator.work.work import Work
     from vespera_orchestrator.work.worktrees import Worktrees
 
 log = logging.getLogger("vespera_orchestrator")
 
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
-WAIT_S: Final = 1.0
-"""How long `Orchestrator.watch` lets the store wait at a time, in seconds: until then, another thread's `close` may go unnoticed."""
-
 TaskRef = str | Task
 """A task by id, alias or record."""
 
@@ -274,6 +262,10 @@ class Orchestrator:
         return Completion(self._rooms, self.artifacts)
 
     @cached_property
+    def _starter(self) -> Starter:
+        return Starter(self._rooms, self.artifacts, self._completion, self._overview)
+
+    @cached_property
     def _overview(self) -> Overview:
         return Overview(self._scope, clock=self._clock, forecast=self._rooms.forecast)
 
@@ -375,34 +367,18 @@ class Orchestrator:
                 Without it, the newest artifacts of the session.
             agent: The name it will work under; by default made from the task's alias.
         """
+        from vespera_orchestrator.artifacts import inheritance
+
         self._require_open()
-        meant = None if task is None else self._scope.task(task)
-        name = agent or (f"{meant.alias}-agent" if meant else f"{self.agent}-child")
-        found = self._inherited(meant)
-        return AgentContext.of(
-            self._scope, task=meant, agent=name, artifacts=found, content_url=self._content_url
-        )
-
-    def _inherited(self, task: Task | None) -> tuple[Artifact, ...]:
         if task is None:
-            return tuple(
-                self._store.artifacts(
-                    ArtifactQuery(session_id=self._scope.session_id(), newest_first=True, limit=50)
-                )
-            )
-        from vespera_orchestrator.artifacts.context import upstream
-
-        order = list(upstream(self._store, task))
-        found = self._store.artifacts(ArtifactQuery(task_ids=tuple(order)))
-        place = {task_id: number for number, task_id in enumerate(order)}
-        return tuple(
-            sorted(
-                found,
-                key=lambda artifact: (
-                    artifact.kind in SECONDARY_KINDS,
-                    place[str(artifact.task_id)],
-                ),
-            )
+            meant, name = None, agent or f"{self.agent}-child"
+            inherited = inheritance.newest_artifacts(self._store, self._scope.session_id())
+        else:
+            meant = self._scope.task(task)
+            name = agent or f"{meant.alias}-agent"
+            inherited = inheritance.upstream_artifacts(self._store, meant)
+        return AgentContext.of(
+            self._scope, task=meant, agent=name, artifacts=inherited, content_url=self._content_url
         )
 
     def resume(self, *, budget_tokens: int | None = None) -> Briefing:
@@ -695,30 +671,11 @@ class Orchestrator:
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
         self._require_open()
         session_id = self._scope.session_id()
-        seen = (
-            self._store.last_seq()
-            if after is None
-            else arguments.whole_number("after", after, least=0) or 0
-        )
-        return self._watch(session_id, seen, timeout_s)
-
-    def _watch(self, session_id: str, seen: int, timeout_s: float | None) -> Iterator[Event]:
-        quiet_since = time.monotonic()
-        try:
-            while True:
-                last = self._store.last_seq()
-                while events := self._store.events(seen, session_id=session_id):
-                    for event in events:
-                        seen = event.seq
-                        yield event
-                    quiet_since = time.monotonic()
-                seen = max(seen, last)  # what came from other sessions has been looked at
-                left = WAIT_S if timeout_s is None else quiet_since + timeout_s - time.monotonic()
-                if left <= 0:
-                    return
-                self._store.wait(seen, min(left, WAIT_S))
-        except ClosedError:
-            return
+        if after is None:
+            after = self._store.last_seq()
+        else:
+            after = arguments.whole_number("after", after, least=0) or 0
+        return watch_events(self._scope, session_id, after, timeout_s)
 
     # --- working ------------------------------------------------------------
 
@@ -755,56 +712,14 @@ class Orchestrator:
             NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
-        if not arguments.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
-            raise InvalidInputError(
-                "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
-            )
-        if worktree not in assignment.CHOICES:
-            raise InvalidInputError(
-                "worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'"
-            )
-        if worktree:
-            self._rooms.worktrees.require()  # before the task is taken
-        self._expire()  # save what a silent agent left before another works in the same folder
-        assignments = self._completion.assignments
-        if task_id is not None:
-            task = self._scope.task(task_id)
-            assignments.refuse_unavailable(task, worktree, agent or self.agent)
-        claim = self._claim(task_id, agent or self.agent, lease_s, take_over=take_over)
-        self._completion.attempts[claim.task.id] = claim.attempt.number
-        try:
-            place = assignments.assign(claim, worktree)
-        except BaseException as exc:
-            holder = Holder(
-                task=claim.task, attempt=claim.attempt.number, agent=claim.attempt.agent
-            )
-            reason = f"no worktree could be made: {exc}"
-            self._completion.finish(holder, Ending(action=None, reason=reason))
-            raise
-        return Work(
-            self._rooms,
-            self.artifacts,
-            self._completion,
-            claim,
-            assignment=place,
+        request = StartRequest.read(
+            task=task_id,
+            agent=agent or self.agent,
+            worktree=worktree,
             lease_s=lease_s,
+            take_over=take_over,
         )
-
-    def _claim(self, ref: TaskRef | None, agent: str, lease_s: float, *, take_over: bool) -> Claim:
-        agent = arguments.agent_name("agent", agent)
-        if ref is None:
-            claim = self._store.claim(self._scope.session_id(), agent, lease_s=lease_s)
-            if claim is None:
-                self.current_session()
-                step = self.next_step()
-                raise NothingReadyError("", step.sentence, "start a task", step.call, step)
-            return claim
-        task = self._scope.task(ref)
-        claim = self._store.claim(
-            task.session_id, agent, task_id=task.id, lease_s=lease_s, take_over=take_over
-        )
-        assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
-        return claim
+        return self._starter.start(request)
 
     def _expire(self) -> None:
         """Notice lapsed holds, and save what their holders left in their worktrees."""
@@ -921,28 +836,7 @@ class Orchestrator:
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         parent = self._scope.task(parent_task_id)
         self._expire()
-        results = self._overview.subtask_results(parent)
-        if not results.subtasks:
-            remedy = (
-                "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
-            )
-            raise TransitionError(
-                parent.alias, f"{parent.status} without subtasks", "be synthesized", remedy
-            )
-        text = synthesis(results, self._excerpt, budget_tokens=budget_tokens)
-        return self.artifacts.save(
-            f"Synthesis: {parent.title}",
-            text,
-            task=parent,
-            kind=ArtifactKind.SYNTHESIS,
-            metadata=results.metadata(),
-        )
-
-    def _excerpt(self, artifact: Artifact, budget_tokens: int) -> str:
-        try:
-            return clip(self.artifacts.text(artifact), budget_tokens)
-        except InvalidInputError:  # no text
-            return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
+        return synthesize(self._overview, self.artifacts, parent, budget_tokens)
 
     # --- care ---------------------------------------------------------------
 

@@ -1,0 +1,36 @@
+"""Which artifacts a spawned agent inherits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator._model import SECONDARY_KINDS, ArtifactQuery
+from vespera_orchestrator.artifacts.context import upstream
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator.contracts import Store
+
+_NEWEST: Final = 50
+"""How many artifacts an agent without a task inherits."""
+
+
+def newest_artifacts(store: Store, session_id: str) -> tuple[Artifact, ...]:
+    """Return the session's newest artifacts, for an agent that has no task yet."""
+    query = ArtifactQuery(session_id=session_id, newest_first=True, limit=_NEWEST)
+    return tuple(store.artifacts(query))
+
+
+def upstream_artifacts(store: Store, task: Task) -> tuple[Artifact, ...]:
+    """Return the artifacts of everything the task builds on.
+
+    Results come before what went wrong on the way, and the nearest tasks before those further away.
+    """
+    task_ids = list(upstream(store, task))
+    distance = {task_id: number for number, task_id in enumerate(task_ids)}
+    artifacts = store.artifacts(ArtifactQuery(task_ids=tuple(task_ids)))
+
+    def rank(artifact: Artifact) -> tuple[bool, int]:
+        return artifact.kind in SECONDARY_KINDS, distance[str(artifact.task_id)]
+
+    return tuple(sorted(artifacts, key=rank))

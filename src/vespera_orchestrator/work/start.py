@@ -1,0 +1,135 @@
+"""Taking a task up: the claim, and the worktree to work in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vespera_orchestrator._model import Ending
+from vespera_orchestrator.errors import InvalidInputError, NothingReadyError
+from vespera_orchestrator.tasks import arguments, lifecycle
+from vespera_orchestrator.work.assignment import CHOICES
+from vespera_orchestrator.work.submission import Holder
+from vespera_orchestrator.work.work import Work
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Claim, Task
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.progress.overview import Overview
+    from vespera_orchestrator.work.assignment import Assignment, WorktreeChoice
+    from vespera_orchestrator.work.completion import Completion
+
+
+@attrs.frozen(kw_only=True)
+class StartRequest:
+    """What a caller asks for; see `Orchestrator.execute_task`."""
+
+    task: str | Task | None
+    """The task; ``None`` for the best ready one."""
+    agent: str
+    worktree: WorktreeChoice
+    lease_s: float
+    take_over: bool
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        task: str | Task | None,
+        agent: str,
+        worktree: WorktreeChoice,
+        lease_s: float,
+        take_over: bool,
+    ) -> StartRequest:
+        """Check what a caller passed.
+
+        Raises:
+            InvalidInputError: Names the argument.
+        """
+        if not arguments.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
+            raise InvalidInputError(
+                "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
+            )
+        if worktree not in CHOICES:
+            raise InvalidInputError(
+                "worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'"
+            )
+        return cls(
+            task=task,
+            agent=arguments.agent_name("agent", agent),
+            worktree=worktree,
+            lease_s=lease_s,
+            take_over=take_over,
+        )
+
+
+class Starter:
+    """Hands out tasks to agents."""
+
+    def __init__(
+        self, rooms: Rooms, artifacts: Artifacts, completion: Completion, overview: Overview
+    ) -> None:
+        self._rooms = rooms
+        self._artifacts = artifacts
+        self._completion = completion
+        self._overview = overview
+
+    def start(self, request: StartRequest) -> Work:
+        """Claim the task, and give the attempt its worktree.
+
+        A claim without its worktree is released again: nobody is left holding a task that they
+        cannot work on.
+        """
+        if request.worktree:
+            self._rooms.worktrees.require()  # before the task is taken
+        self._completion.expire()  # saves what a silent agent left, before another works there
+        if request.task is not None:
+            task = self._rooms.scope.task(request.task)
+            self._completion.assignments.refuse_unavailable(task, request.worktree, request.agent)
+        claim = self._claim(request)
+        self._completion.attempts[claim.task.id] = claim.attempt.number
+        assignment = self._assign(claim, request.worktree)
+        return Work(
+            self._rooms,
+            self._artifacts,
+            self._completion,
+            claim,
+            assignment=assignment,
+            lease_s=request.lease_s,
+        )
+
+    def _claim(self, request: StartRequest) -> Claim:
+        store, scope = self._rooms.store, self._rooms.scope
+        if request.task is None:
+            claim = store.claim(scope.session_id(), request.agent, lease_s=request.lease_s)
+            if claim is None:
+                raise self._nothing_ready()
+            return claim
+        task = scope.task(request.task)
+        claim = store.claim(
+            task.session_id,
+            request.agent,
+            task_id=task.id,
+            lease_s=request.lease_s,
+            take_over=request.take_over,
+        )
+        assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
+        return claim
+
+    def _nothing_ready(self) -> NothingReadyError:
+        self._rooms.scope.session()  # a session that is not in the store is the better error
+        step = self._overview.next_step()
+        return NothingReadyError("", step.sentence, "start a task", step.call, step)
+
+    def _assign(self, claim: Claim, choice: WorktreeChoice) -> Assignment | None:
+        try:
+            return self._completion.assignments.assign(claim, choice)
+        except BaseException as exc:
+            holder = Holder(
+                task=claim.task, attempt=claim.attempt.number, agent=claim.attempt.agent
+            )
+            reason = f"no worktree could be made: {exc}"
+            self._completion.finish(holder, Ending(action=None, reason=reason))
+            raise

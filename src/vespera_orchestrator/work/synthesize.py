@@ -1,0 +1,44 @@
+"""Gathering what the subtasks of a task brought, as an artifact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._model import ArtifactKind
+from vespera_orchestrator._text import clip
+from vespera_orchestrator.errors import InvalidInputError, TransitionError
+from vespera_orchestrator.progress.synthesis import synthesis
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.progress.overview import Overview
+
+
+def synthesize(
+    overview: Overview, artifacts: Artifacts, parent: Task, budget_tokens: int
+) -> Artifact:
+    """Write and save the synthesis of a parent; see `Orchestrator.synthesize_results`.
+
+    Raises:
+        TransitionError: The task has no subtasks.
+    """
+    results = overview.subtask_results(parent)
+    if not results.subtasks:
+        remedy = "plan subtasks with parent_task_id=, or complete it with your own detailed_work"
+        state = f"{parent.status} without subtasks"
+        raise TransitionError(parent.alias, state, "be synthesized", remedy)
+
+    def excerpt(artifact: Artifact, tokens: int) -> str:
+        try:
+            return clip(artifacts.text(artifact), tokens)
+        except InvalidInputError:  # not text
+            return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
+
+    return artifacts.save(
+        f"Synthesis: {parent.title}",
+        synthesis(results, excerpt, budget_tokens=budget_tokens),
+        task=parent,
+        kind=ArtifactKind.SYNTHESIS,
+        metadata=results.metadata(),
+    )
