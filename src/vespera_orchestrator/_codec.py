@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
 
@@ -46,6 +46,10 @@ def load_json(text: str, record: str) -> JsonValue:
         raise CorruptRecordError(record, f"invalid JSON ({exc})") from exc
 
 
+@overload
+def dump_time(at: datetime) -> int: ...
+@overload
+def dump_time(at: datetime | None) -> int | None: ...
 def dump_time(at: datetime | None) -> int | None:
     """Turn an aware datetime into microseconds since 1970, UTC."""
     if at is None:

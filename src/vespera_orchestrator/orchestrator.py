@@ -858,7 +858,9 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.check(self, contents=contents, progress=progress or log.debug)
+        return maintenance.check(
+            self._rooms, self.artifacts, contents=contents, progress=progress or log.debug
+        )
 
     def repair(self, *, progress: Callable[[str], None] | None = None) -> RepairReport:
         """Put right what `check` finds and what can be: counters, dangling references, half-done worktrees, views that are behind.
@@ -870,7 +872,7 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.repair(self, progress=progress or log.debug)
+        return maintenance.repair(self._rooms, self.artifacts, progress=progress or log.debug)
 
     def backup(
         self,
@@ -898,7 +900,9 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.back_up(self, _place(path), link=link, progress=progress or log.debug)
+        return maintenance.back_up(
+            self._rooms, _place(path), link=link, progress=progress or log.debug
+        )
 
     def export(
         self,
@@ -923,7 +927,7 @@ class Orchestrator:
 
         self._require_open()
         return maintenance.export(
-            self, _place(path), contents=contents, progress=progress or log.debug
+            self._rooms, _place(path), contents=contents, progress=progress or log.debug
         )
 
     def import_(
@@ -942,7 +946,7 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.import_lines(self, _place(path), progress=progress or log.debug)
+        return maintenance.import_(self._rooms, _place(path), progress=progress or log.debug)
 
     def prune(
         self,
@@ -969,14 +973,13 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        telling = progress or log.debug
         return maintenance.prune(
-            self,
+            self._rooms,
             older_than,
             keep_events=keep_events,
             keep_checkpoints=keep_checkpoints,
             dry_run=dry_run,
-            progress=telling,
+            progress=progress or log.debug,
         )
 
     def _require_open(self) -> None:

@@ -328,9 +328,9 @@ def test_nothing_is_overwritten_and_half_a_backup_never_appears(orch, tmp_path):
     """A place that is taken is refused and left alone; a backup that fails leaves nothing."""
     taken = tmp_path / "taken"
     taken.mkdir()
-    with pytest.raises(InvalidInputError, match="is there already"):
+    with pytest.raises(InvalidInputError, match="exists already"):
         orch.backup(taken)
-    with pytest.raises(InvalidInputError, match="is there already"):
+    with pytest.raises(InvalidInputError, match="exists already"):
         orch.export(taken)
     (orch.home / "config.toml").unlink()
     (orch.home / "templates").rmdir()

@@ -83,7 +83,7 @@ class Scope:
         """
         if ref is not None:
             return ref.id if isinstance(ref, Session) else ref
-        found = self.pinned or os.environ.get(ENV_SESSION, "").strip() or self._active()
+        found = self.pinned or os.environ.get(ENV_SESSION, "").strip() or self.active_session_id()
         if not found:
             raise SessionNotFoundError(None)
         return found
@@ -108,7 +108,8 @@ class Scope:
         except OSError as exc:
             raise translate_os_error(exc, self.home.active_session) from exc
 
-    def _active(self) -> str | None:
+    def active_session_id(self) -> str | None:
+        """Return the id that the home's file names, or ``None``; whether it exists is not checked."""
         try:
             return self.home.active_session.read_text("utf-8").strip() or None
         except (OSError, UnicodeDecodeError):

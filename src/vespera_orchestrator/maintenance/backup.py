@@ -1,4 +1,4 @@
-"""A backup of a home in use: a folder that is a home itself, and opens."""
+"""A backup of a home in use: a folder that is a home itself, and can be opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tomllib
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore, Ledger, Store
-    from vespera_orchestrator.orchestrator import Orchestrator
+    from vespera_orchestrator.home.locate import Home
 
-_NOTE = "backup.json"
-_SETTINGS = ("config.toml", ".gitignore", ".active_session")
-_FOLDERS = ("templates", "roles")
+_DATABASE: Final = "orchestrator.db"
+_DESCRIPTION: Final = "backup.json"
+_COPIED_FILES: Final = ("config.toml", ".gitignore", ".active_session")
+_COPIED_FOLDERS: Final = ("templates", "roles")
 _CONTENT_SETTING = re.compile(r"""^[ \t]*["']?content["']?[ \t]*=""", re.MULTILINE)
 
 
@@ -43,81 +45,81 @@ class BackupReport:
     tasks: int
     contents: int
     size_bytes: int
-    """What the contents are long together."""
+    """The size of all contents together."""
     problems: tuple[str, ...]
-    """What was damaged before, and is so in the backup: rows as they are, contents not at all. Empty when all is well."""
+    """What was damaged before. Damaged rows are in the backup as they are, damaged contents are not."""
 
     def __str__(self) -> str:
-        lines = [
-            f"backup in {self.path}: {counted(self.tasks, 'tasks')}, {counted(self.contents, 'contents')}, {self.size_bytes:,} bytes"
-        ]
-        return "\n".join([*lines, *(f"- damaged before: {problem}" for problem in self.problems)])
+        tasks, contents = counted(self.tasks, "tasks"), counted(self.contents, "contents")
+        summary = f"backup in {self.path}: {tasks}, {contents}, {self.size_bytes:,} bytes"
+        return "\n".join([summary, *(f"- damaged before: {problem}" for problem in self.problems)])
 
 
 def back_up(
-    orch: Orchestrator, path: Path, *, link: bool, progress: Callable[[str], None]
+    rooms: Rooms, path: Path, *, link: bool, progress: Callable[[str], None]
 ) -> BackupReport:
     """See `Orchestrator.backup`."""
-    home = orch._scope.home
-    with appearing(path, "path") as making:
-        # The rows first: contents are stored before the rows that name them, so all that these rows name is there already, and nothing
-        # takes it away. The other way round a completion between the two would be in the backup without its work.
+    home = rooms.scope.home
+    with new_folder(path, "path") as folder:
+        # The rows first. Contents are stored before the rows that name them, so everything that
+        # these rows name is there already, and nothing removes it. The other way round, a
+        # completion between the two would be in the backup without its work.
         progress("rows")
-        tasks, problems = copy_rows(orch._store, making / "orchestrator.db")
+        tasks, row_problems = copy_rows(rooms.store, folder / _DATABASE)
         progress("contents")
-        count, size, lost = _copy_contents(orch, making, link=link)
-        for name in _SETTINGS:
-            if (home.path / name).is_file():
-                shutil.copy2(home.path / name, making / name)
-        for name in _FOLDERS:
-            if (home.path / name).is_dir():
-                shutil.copytree(home.path / name, making / name)
-        _rely_on_own_contents(making / "config.toml")
+        copier = _ContentCopier(source=rooms.content, folder=folder / "artifacts", link=link)
+        copier.copy_all(_users_by_digest(folder / _DATABASE))
+        _copy_settings(home, folder)
         report = BackupReport(
-            path=path, tasks=tasks, contents=count, size_bytes=size, problems=(*problems, *lost)
+            path=path,
+            tasks=tasks,
+            contents=copier.number,
+            size_bytes=copier.size_bytes,
+            problems=(*row_problems, *copier.problems),
         )
-        about = {
+        origin = {
             "of": str(home.path),
             "project": str(home.project),
-            "at": orch._clock().isoformat(),
+            "at": rooms.clock().isoformat(),
             "library": __version__,
         }
-        (making / _NOTE).write_text(
-            json.dumps(about | attrs.asdict(report, filter=_plain), indent=1, default=str), "utf-8"
-        )
+        _describe(folder / _DESCRIPTION, origin, report)
     return report
 
 
-def _plain(attribute: attrs.Attribute[object], _: object) -> bool:
-    return attribute.name != "path"
+def _describe(file: Path, origin: dict[str, str], report: BackupReport) -> None:
+    figures = attrs.asdict(report)
+    del figures["path"]  # where it is now says nothing about where it will be
+    file.write_text(json.dumps(origin | figures, indent=1), "utf-8")
 
 
 @contextmanager
-def appearing(path: Path, argument: str) -> Iterator[Path]:
-    """Give a new folder beside *path* to fill; at the end of the block it takes its place, durable and whole, or nothing appears.
+def new_folder(path: Path, argument: str) -> Iterator[Path]:
+    """Yield a temporary folder beside *path* to fill. When the block ends well, it becomes *path*.
+
+    It appears whole and durable, or not at all.
 
     Raises:
         InvalidInputError: There is something at *path* already.
     """
     if os.path.lexists(path):
-        raise InvalidInputError(
-            argument, f"{str(path)!r} is there already; give a place where nothing is"
-        )
-    making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        problem = f"{str(path)!r} exists already; choose a path where nothing is"
+        raise InvalidInputError(argument, problem)
+    folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        making.mkdir(parents=True)
-        yield making
-        for place in (*making.rglob("*"), making):
-            _sync(place)
-        making.rename(path)
+        folder.mkdir(parents=True)
+        yield folder
+        for entry in (*folder.rglob("*"), folder):
+            _sync(entry)
+        folder.rename(path)
         _sync(path.parent)
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sync(path: str | Path) -> None:
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -125,99 +127,126 @@ def _sync(path: str | Path) -> None:
         os.close(handle)
 
 
+# --- rows -------------------------------------------------------------------------
+
+
 def copy_rows(store: Store, file: Path) -> tuple[int, list[str]]:
-    """Write all rows of *store*, as of one moment, into a new SQLite database, and look it over.
+    """Write all rows of *store*, as of one moment, into a new SQLite database, and check it.
 
     Returns:
-        How many tasks it has, and what is wrong with it as it is with the store.
+        How many tasks the copy has, and what is wrong with it because it is wrong with the store.
 
     Raises:
-        CorruptStoreError: The copy has faults that the store has not.
+        CorruptStoreError: The copy has faults that the store does not have.
     """
     if isinstance(store, SQLiteStore):
         store.copy_to(file)
     else:
-        _carry_over(store, file)
-    copy = SQLiteStore.open(file)
-    try:
-        with copy.ledger() as ledger:
-            problems = [*ledger.problems()]
-            tasks = ledger.count("tasks")
-    finally:
-        copy.close()
+        _transfer_rows(store, file)
+    with _opened(file) as copy, copy.ledger() as ledger:
+        problems = list(ledger.problems())
+        tasks = ledger.count("tasks")
     if problems:
         with store.ledger() as ledger:
-            known = {*ledger.problems()}
-        if new := [problem for problem in problems if problem not in known]:
+            known = set(ledger.problems())
+        new = [problem for problem in problems if problem not in known]
+        if new:
             raise CorruptStoreError(str(file), f"the copy is not whole: {new[0]}")
     return tasks, problems
 
 
-def _carry_over(store: Store, file: Path) -> None:
-    """Carry rows over from another kind of store, by columns that both have."""
-    copy = SQLiteStore.open(file)
+def _transfer_rows(store: Store, file: Path) -> None:
+    """Copy rows from another kind of store, by the columns that both have."""
+    with _opened(file) as copy, store.ledger() as source, copy.ledger(write=True) as target:
+        for table in TABLES:
+            target.put(table, source.rows(table))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore.open(file)
     try:
-        with store.ledger() as source, copy.ledger(write=True) as target:
-            for table in TABLES:
-                target.put(table, source.rows(table))
+        yield store
     finally:
-        copy.close()
+        store.close()
 
 
-def _rely_on_own_contents(settings: Path) -> None:
-    """Let the backup read the contents that lie in it, not those of the place that it is to stand in for."""
+# --- settings and contents --------------------------------------------------------
+
+
+def _copy_settings(home: Home, folder: Path) -> None:
+    for name in _COPIED_FILES:
+        if (home.path / name).is_file():
+            shutil.copy2(home.path / name, folder / name)
+    for name in _COPIED_FOLDERS:
+        if (home.path / name).is_dir():
+            shutil.copytree(home.path / name, folder / name)
+    _use_own_contents(folder / "config.toml")
+
+
+def _use_own_contents(settings: Path) -> None:
+    """Let the backup read the contents that it holds, not the place that it may have to replace."""
     try:
         text = settings.read_text("utf-8")
         if "content" not in tomllib.loads(text):
             return
-    except (FileNotFoundError, ValueError):  # the home opened without it, or before it was spoilt
+    except (FileNotFoundError, ValueError):  # the home was opened without it, or before it broke
         return
     note = "# The contents are in artifacts/ of this backup. Where they were: "
     settings.write_text(_CONTENT_SETTING.sub(lambda line: note + line[0], text, count=1), "utf-8")
 
 
-def _copy_contents(orch: Orchestrator, making: Path, *, link: bool) -> tuple[int, int, list[str]]:
-    target = FolderContent(making / "artifacts")
-    target.folder.mkdir()
-    count, size, problems = 0, 0, []
-    for digest, name in _named(making / "orchestrator.db").items():
-        try:
-            size += _copy_content(orch._rooms.content, target, digest, link=link)
-            count += 1
-        except CorruptContentError as exc:
-            problems.append(f"{name}: {exc.reason}")
-    return count, size, problems
+def _users_by_digest(database: Path) -> dict[str, str]:
+    with _opened(database) as store, store.ledger() as ledger:
+        return content_users(ledger)
 
 
-def _named(database: Path) -> dict[str, str]:
-    """Return every content that the rows of a copy name, and what names it."""
-    store = SQLiteStore.open(database)
-    try:
-        with store.ledger() as ledger:
-            return contents_of(ledger)
-    finally:
-        store.close()
+def content_users(ledger: Ledger) -> dict[str, str]:
+    """Return the digest of every content that a row names, and one thing that uses it, in words."""
+    users = {}
+    for row in ledger.rows("document_versions"):
+        users[row["digest"]] = f"document {row['path']} version {row['version']}"
+    for row in ledger.rows("artifacts"):
+        users[row["digest"]] = f"artifact {row['id']} {row['title']!r}"
+    return users
 
 
-def contents_of(ledger: Ledger) -> dict[str, str]:
-    """Return the digest of every content that the rows name, and one thing that it belongs to, in words."""
-    named = {
-        row["digest"]: f"document {row['path']} version {row['version']}"
-        for row in ledger.rows("document_versions")
-    }
-    return named | {
-        row["digest"]: f"artifact {row['id']} {row['title']!r}" for row in ledger.rows("artifacts")
-    }
+@attrs.define(kw_only=True)
+class _ContentCopier:
+    """Copies contents into a backup, and counts."""
+
+    source: ContentStore
+    folder: Path
+    link: bool
+    number: int = 0
+    size_bytes: int = 0
+    problems: list[str] = attrs.field(factory=list)
+
+    def copy_all(self, users: dict[str, str]) -> None:
+        target = FolderContent(self.folder)
+        self.folder.mkdir()
+        for digest, user in users.items():
+            try:
+                self.size_bytes += self._copy(target, digest)
+                self.number += 1
+            except CorruptContentError as exc:
+                self.problems.append(f"{user}: {exc.reason}")
+
+    def _copy(self, target: FolderContent, digest: str) -> int:
+        if self.link and isinstance(self.source, FolderContent):
+            size_bytes = _link(self.source.folder, target.folder, digest)
+            if size_bytes is not None:
+                return size_bytes
+        with self.source.open(digest) as stream:
+            return target.put(stream)[1]
 
 
-def _copy_content(source: ContentStore, target: FolderContent, digest: str, *, link: bool) -> int:
-    if link and isinstance(source, FolderContent):
-        (target.folder / digest[:2]).mkdir(exist_ok=True)
-        for name in (f"{digest[:2]}/{digest[2:]}", f"{digest[:2]}/{digest[2:]}.zst"):
-            with suppress(
-                OSError
-            ):  # not under this name; or another disk, or no links: then it is copied like the others
-                os.link(source.folder / name, target.folder / name)
-                return (target.folder / name).stat().st_size
-    with source.open(digest) as stream:
-        return target.put(stream)[1]
+def _link(source: Path, target: Path, digest: str) -> int | None:
+    """Link a content and return its size; ``None`` where there is another disk, or no links."""
+    plain = f"{digest[:2]}/{digest[2:]}"
+    (target / digest[:2]).mkdir(exist_ok=True)
+    for name in (plain, f"{plain}.zst"):
+        with suppress(OSError):
+            os.link(source / name, target / name)
+            return (target / name).stat().st_size
+    return None

@@ -1,9 +1,9 @@
-"""Looking a whole home over: rows, contents, worktrees, views. Changes nothing."""
+"""Checking a whole home: rows, contents, worktrees, views. Changes nothing."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import EventKind, Finding, FindingKind, Severity
@@ -20,92 +20,108 @@ from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vespera_orchestrator.orchestrator import Orchestrator
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.contracts import ContentStore
 
-_CONTENTS_STEP = 1000
-_WORKTREE_REMEDY = (
-    f"{REPAIR}; starting the task again makes a lost folder anew from its last snapshot"
+_CONTENTS_PER_PROGRESS: Final = 1000
+_WORKTREE_REMEDY: Final = (
+    f"{REPAIR}; starting the task again recreates a lost folder from its last snapshot"
 )
 
 
-def check(orch: Orchestrator, *, contents: bool, progress: Callable[[str], None]) -> CheckReport:
+def check(
+    rooms: Rooms, artifacts: Artifacts, *, contents: bool, progress: Callable[[str], None]
+) -> CheckReport:
     """See `Orchestrator.check`."""
-    begun = time.monotonic()
-    found: list[Finding] = []
-    with orch._store.ledger() as ledger:
+    started = time.monotonic()
+    with rooms.store.ledger() as ledger:
         progress("the store's own files")
-        damage = [_damage(line) for line in ledger.problems()]
-        facts = Facts(ledger=ledger, now=dump_time(orch._clock()) or 0, progress=progress)
-        found += [*damage, *check_rows(facts)]
+        findings = [_storage_finding(problem) for problem in ledger.problems()]
+        can_trust_store = not findings
+        facts = Facts(ledger=ledger, now=dump_time(rooms.clock()), progress=progress)
+        findings += check_rows(facts)
     counts = dict(facts.counts)
     if contents:
-        found += [*_contents(orch, facts.digests, progress), *_orphans(orch)]
+        findings += _check_contents(rooms.content, facts.digests, progress)
+        findings += _find_orphans(rooms.content, artifacts)
         counts["contents"] = len(facts.digests)
-    if not damage:
+    if can_trust_store:
         progress("worktrees and views")
-        found += [*_worktrees(orch, counts.get("worktrees", 0)), *_views(orch), *_settings(orch)]
-    return CheckReport.of(found, counts, time.monotonic() - begun)
+        findings += _check_worktrees(rooms, counts.get("worktrees", 0))
+        findings += _check_index(rooms, artifacts)
+        findings += _check_documents(rooms)
+        findings += _check_active_session(rooms)
+    return CheckReport.of(findings, counts, time.monotonic() - started)
 
 
-def _damage(line: str) -> Finding:
-    remedy = "keep a copy of the home; orch.repair() makes indexes anew, for anything else put a backup in its place"
+def _storage_finding(problem: str) -> Finding:
     return Finding(
         severity=Severity.ERROR,
         kind=FindingKind.STORAGE,
         subject="store",
-        sentence=line,
-        remedy=remedy,
+        sentence=problem,
+        remedy=(
+            "keep a copy of the home; orch.repair() rebuilds indexes, "
+            "for anything else restore a backup"
+        ),
     )
 
 
-def _contents(
-    orch: Orchestrator, digests: Mapping[str, list[str]], progress: Callable[[str], None]
+def _check_contents(
+    content: ContentStore, digests: Mapping[str, list[str]], progress: Callable[[str], None]
 ) -> Iterator[Finding]:
-    for number, (digest, names) in enumerate(digests.items()):
-        if number % _CONTENTS_STEP == 0:
+    for number, (digest, users) in enumerate(digests.items()):
+        if number % _CONTENTS_PER_PROGRESS == 0:
             progress(f"contents: {number:,} of {len(digests):,}")
-        problem = orch._rooms.content.verify(digest)
+        problem = content.verify(digest)
         if problem is not None:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            sentence = f"the content of {names[0]}{more}: {problem}"
-            remedy = f"put {digest[:2]}/{digest[2:]} back from a backup of artifacts/; if it was saved elsewhere, open with the same content="
-            yield Finding(
-                severity=Severity.ERROR,
-                kind=FindingKind.CONTENT,
-                subject=digest,
-                sentence=sentence,
-                remedy=remedy,
-            )
+            yield _damaged_content(digest, users, problem)
 
 
-def _orphans(orch: Orchestrator) -> Iterator[Finding]:
+def _damaged_content(digest: str, users: list[str], problem: str) -> Finding:
+    name = users[0]
+    if len(users) > 1:
+        name += f" and {len(users) - 1} more"
+    return Finding(
+        severity=Severity.ERROR,
+        kind=FindingKind.CONTENT,
+        subject=digest,
+        sentence=f"the content of {name}: {problem}",
+        remedy=(
+            f"restore {digest[:2]}/{digest[2:]} from a backup of artifacts/; "
+            "if it was saved elsewhere, open with the same content="
+        ),
+    )
+
+
+def _find_orphans(content: ContentStore, artifacts: Artifacts) -> Iterator[Finding]:
+    is_folder = isinstance(content, FolderContent)
     try:
-        garbage = orch.artifacts.collect_garbage(
-            dry_run=True, sole_user=isinstance(orch._rooms.content, FolderContent)
-        )
+        garbage = artifacts.collect_garbage(dry_run=True, sole_user=is_folder)
     except InvalidInputError:
-        return  # others use the object store as well, and what is theirs cannot be told from here
-    contents = garbage.contents + garbage.condemned
-    if contents or garbage.leftovers:
-        size = f" ({garbage.size_bytes:,} bytes)" if garbage.size_bytes else ""
-        sentence = f"{contents} contents and {garbage.leftovers} leftovers belong to nothing{size}"
+        return  # others use this object store as well; what is theirs cannot be seen from here
+    unused = garbage.contents + garbage.condemned
+    if unused or garbage.leftovers:
+        sentence = f"{unused} contents and {garbage.leftovers} leftovers belong to nothing"
+        if garbage.size_bytes:
+            sentence += f" ({garbage.size_bytes:,} bytes)"
         yield Finding(
             severity=Severity.NOTE,
             kind=FindingKind.ORPHAN,
             subject="artifacts",
             sentence=sentence,
-            remedy="orch.artifacts.collect_garbage() takes them away",
+            remedy="orch.artifacts.collect_garbage() removes them",
         )
 
 
-def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
-    if not records and not any((orch.home / "locks").glob("worktree-*")):
+def _check_worktrees(rooms: Rooms, records: int) -> Iterator[Finding]:
+    # Without a record or a lock there is no worktree of ours, and git need not be loaded.
+    if not records and not any(rooms.scope.home.locks.glob("worktree-*")):
         return
     try:
-        for name, sentence in orch.worktrees.check():
-            remedy = (
-                "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY
-            )  # some name their own
+        for name, sentence in rooms.worktrees.check():
+            remedy = "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY
             yield Finding(
                 severity=Severity.WARNING,
                 kind=FindingKind.WORKTREE,
@@ -118,31 +134,37 @@ def _worktrees(orch: Orchestrator, records: int) -> Iterator[Finding]:
             severity=Severity.WARNING,
             kind=FindingKind.WORKTREE,
             subject="repository",
-            sentence=f"the worktrees could not be looked at: {exc}",
+            sentence=f"the worktrees could not be checked: {exc}",
         )
 
 
-def _views(orch: Orchestrator) -> Iterator[Finding]:
-    cursor = orch.artifacts.index_cursor()
-    behind = orch._store.events(cursor or 0, kinds=(EventKind.ARTIFACT_SAVED,), limit=None)
-    if cursor is None and orch._scope.home.index.is_dir():
-        yield Finding(
-            severity=Severity.NOTE,
-            kind=FindingKind.INDEX,
-            subject="index",
-            sentence="the search index is damaged, or of another log",
-            remedy="the next search makes it anew",
-        )
-    elif behind and cursor is not None:
-        yield Finding(
-            severity=Severity.NOTE,
-            kind=FindingKind.INDEX,
-            subject="index",
-            sentence=f"the search index is {len(behind)} artifacts behind",
-            remedy="the next search brings it up",
-        )
+def _check_index(rooms: Rooms, artifacts: Artifacts) -> Iterator[Finding]:
+    cursor = artifacts.index_cursor()
+    if cursor is None:
+        if rooms.scope.home.index.is_dir():
+            sentence = "the search index is damaged, or belongs to another store"
+            yield _index_note(sentence, "the next search rebuilds it")
+        return
+    saved = (EventKind.ARTIFACT_SAVED,)
+    behind = len(rooms.store.events(cursor, kinds=saved, limit=None))
+    if behind:
+        sentence = f"the search index is {behind} artifacts behind"
+        yield _index_note(sentence, "the next search updates it")
+
+
+def _index_note(sentence: str, remedy: str) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        kind=FindingKind.INDEX,
+        subject="index",
+        sentence=sentence,
+        remedy=remedy,
+    )
+
+
+def _check_documents(rooms: Rooms) -> Iterator[Finding]:
     try:
-        yield from orch.documents.check()
+        yield from rooms.documents.check()
     except SessionNotFoundError:
         return
     except VesperaError as exc:
@@ -150,26 +172,23 @@ def _views(orch: Orchestrator) -> Iterator[Finding]:
             severity=Severity.WARNING,
             kind=FindingKind.DOCUMENT,
             subject="documents",
-            sentence=f"the documents could not be looked at: {exc}",
+            sentence=f"the documents could not be checked: {exc}",
         )
 
 
-def _settings(orch: Orchestrator) -> Iterator[Finding]:
-    home = orch._scope.home
-    try:
-        active = home.active_session.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+def _check_active_session(rooms: Rooms) -> Iterator[Finding]:
+    session_id = rooms.scope.active_session_id()
+    if session_id is None:
         return
     try:
-        known = orch._store.find_session(active) if active else None
+        is_known = rooms.store.find_session(session_id) is not None
     except StoreError:
         return
-    if active and known is None:
-        sentence = f"the active session {active} is not in the store"
+    if not is_known:
         yield Finding(
             severity=Severity.WARNING,
             kind=FindingKind.SESSION,
-            subject=active,
-            sentence=sentence,
-            remedy="orch.resume_session(…) chooses one; orch.list_sessions() shows them",
+            subject=session_id,
+            sentence=f"the active session {session_id} is not in the store",
+            remedy="choose one with orch.resume_session(…); orch.list_sessions() shows them",
         )

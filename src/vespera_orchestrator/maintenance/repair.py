@@ -1,113 +1,111 @@
-"""Putting right what a check found, after a backup."""
+"""Fixing what a check found, after a backup."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vespera_orchestrator._codec import dump_json, dump_time
+from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import EventKind, FindingKind
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.maintenance.backup import back_up
 from vespera_orchestrator.maintenance.check import check
-from vespera_orchestrator.maintenance.reports import CheckReport, RepairReport
+from vespera_orchestrator.maintenance.events import record_event
+from vespera_orchestrator.maintenance.reports import RepairReport
 from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from vespera_orchestrator._model import Finding
+    from vespera_orchestrator._model import Finding, RowFix
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.contracts import Ledger
-    from vespera_orchestrator.orchestrator import Orchestrator
 
-_ROUNDS: Final = 50
-"""What one repair brings about, e.g. a task that is skipped, may call for the next."""
+_MAX_ROUNDS: Final = 50
+"""What one fix changes, e.g. a task that is skipped, may call for another fix: so often at most."""
+_SENTENCES_IN_EVENT: Final = 100
 
 
-def repair(orch: Orchestrator, *, progress: Callable[[str], None]) -> RepairReport:
+def repair(rooms: Rooms, artifacts: Artifacts, *, progress: Callable[[str], None]) -> RepairReport:
     """See `Orchestrator.repair`."""
-    before = check(orch, contents=False, progress=progress)
-    fixable = [
-        finding
-        for finding in before.findings
-        if finding.fixes or finding.kind is FindingKind.STORAGE
-    ]
-    backup, done = None, []
-    if fixable:
-        progress("backup")
-        backup = _dated(orch)
-        back_up(orch, backup, link=True, progress=progress)
-        done += _fix(orch, progress)
-    if any(finding.kind is FindingKind.WORKTREE for finding in before.findings):
-        done += orch.worktrees.repair()
-    done += _views(orch, before)
-    return RepairReport(
-        done=tuple(done), backup=backup, left=check(orch, contents=True, progress=progress)
-    )
-
-
-def _dated(orch: Orchestrator) -> Path:
-    stamp = f"{orch._clock():%Y-%m-%dT%H%M%SZ}"
-    folder = orch.home / "backups"
-    number = 1
-    while (place := folder / f"{stamp}-before-repair{f'-{number}' if number > 1 else ''}").exists():
-        number += 1
-    return place
-
-
-def _fix(orch: Orchestrator, progress: Callable[[str], None]) -> list[str]:
-    """Look again under the write lock, and mend until nothing is left to mend: all or nothing."""
+    before = check(rooms, artifacts, contents=False, progress=progress)
+    kinds = {finding.kind for finding in before.findings}
+    has_row_fixes = any(finding.fixes for finding in before.findings)
+    backup = None
     done: list[str] = []
-    now = dump_time(orch._clock()) or 0
-    with orch._store.ledger(write=True) as ledger:
+    if has_row_fixes or FindingKind.STORAGE in kinds:
+        progress("backup")
+        backup = _new_backup_path(rooms)
+        back_up(rooms, backup, link=True, progress=progress)
+        done += _fix_rows(rooms, progress)
+    if FindingKind.WORKTREE in kinds:
+        done += rooms.worktrees.repair()
+    done += _update_views(rooms, artifacts, kinds)
+    after = check(rooms, artifacts, contents=True, progress=progress)
+    return RepairReport(done=tuple(done), backup=backup, left=after)
+
+
+def _new_backup_path(rooms: Rooms) -> Path:
+    folder = rooms.scope.home.path / "backups"
+    name = f"{rooms.clock():%Y-%m-%dT%H%M%SZ}-before-repair"
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+def _fix_rows(rooms: Rooms, progress: Callable[[str], None]) -> list[str]:
+    """Check again under the write lock, and fix until nothing is left to fix: all or nothing."""
+    done: list[str] = []
+    now = dump_time(rooms.clock())
+    with rooms.store.ledger(write=True) as ledger:
         if any(True for _ in ledger.problems()):
             ledger.rebuild_indexes()
-            done.append("Made the database's indexes anew.")
-        for _ in range(_ROUNDS):
-            found = [
-                finding
-                for finding in check_rows(Facts(ledger=ledger, now=now, progress=progress))
-                if finding.fixes
-            ]
-            if not found:
+            done.append("Rebuilt the indexes of the database.")
+        for _ in range(_MAX_ROUNDS):
+            facts = Facts(ledger=ledger, now=now, progress=progress)
+            findings = _next_to_fix(facts)
+            if not findings:
                 break
-            # A state that is set right brings its event along, so the log is compared only when all states are right.
-            first = [finding for finding in found if finding.kind is not FindingKind.LOG] or found
-            done += _apply(ledger, first)
+            for finding in findings:
+                for fix in finding.fixes:
+                    _apply(ledger, fix)
+                done.append(f"Fixed: {finding.sentence}.")
         if done:
-            data = dump_json({"done": done[:100], "count": len(done)}, EventKind.STORE_REPAIRED)
-            row = {
-                "at": now,
-                "kind": EventKind.STORE_REPAIRED,
-                "session_id": None,
-                "task_id": None,
-                "agent": orch.agent,
-                "data": data,
-            }
-            ledger.put("events", [row])
+            data = {"done": done[:_SENTENCES_IN_EVENT], "count": len(done)}
+            record_event(ledger, rooms, EventKind.STORE_REPAIRED, data)
     return done
 
 
-def _apply(ledger: Ledger, found: list[Finding]) -> Iterator[str]:
-    for finding in found:
-        for fix in finding.fixes:
-            if fix.verb == "change":
-                ledger.change(fix.table, fix.key, fix.values)
-            elif fix.verb == "put":
-                ledger.put(fix.table, [fix.key])
-            else:
-                ledger.remove(fix.table, [fix.key])
-        yield f"Fixed: {finding.sentence}."
+def _next_to_fix(facts: Facts) -> list[Finding]:
+    findings = [finding for finding in check_rows(facts) if finding.fixes]
+    # Fixing a state adds its event, so the log is compared only when all states are right.
+    states = [finding for finding in findings if finding.kind is not FindingKind.LOG]
+    return states or findings
 
 
-def _views(orch: Orchestrator, before: CheckReport) -> list[str]:
+def _apply(ledger: Ledger, fix: RowFix) -> None:
+    if fix.verb == "change":
+        ledger.change(fix.table, fix.key, fix.values)
+    elif fix.verb == "put":
+        ledger.put(fix.table, [fix.key])
+    else:
+        ledger.remove(fix.table, [fix.key])
+
+
+def _update_views(rooms: Rooms, artifacts: Artifacts, kinds: set[FindingKind]) -> list[str]:
     done = []
-    kinds = {finding.kind for finding in before.findings}
     try:
         if FindingKind.INDEX in kinds:
-            done.append(f"Brought the search index up: {orch.artifacts.catch_up()} artifacts.")
-        if FindingKind.DOCUMENT in kinds and (written := orch.documents.update().written):
-            done.append(f"Brought up to date: {', '.join(version.path for version in written)}.")
+            number = artifacts.catch_up()
+            done.append(f"Updated the search index: {number} artifacts.")
+        if FindingKind.DOCUMENT in kinds:
+            versions = rooms.documents.update().written
+            if versions:
+                paths = ", ".join(version.path for version in versions)
+                done.append(f"Updated the documents: {paths}.")
     except VesperaError as exc:  # a view may fail without failing the repair
-        done.append(f"A view stays behind: {exc}.")
+        done.append(f"A view could not be updated: {exc}.")
     return done

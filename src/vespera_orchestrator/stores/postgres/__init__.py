@@ -91,9 +91,7 @@ class PostgresStore(Operations):
             InvalidInputError: The address cannot be understood.
             MissingDependencyError: The extra ``postgres`` is not installed.
         """
-        return cls(
-            Server(Address(url), None if clock is utcnow else lambda: dump_time(clock()) or 0)
-        )
+        return cls(Server(Address(url), None if clock is utcnow else lambda: dump_time(clock())))
 
     @property
     def url(self) -> str:

@@ -50,7 +50,7 @@ class SQLiteStore(Operations):
             UnsupportedFileSystemError: It would lie on a network file system.
         """
         file = None if path is None else Path(path).expanduser().absolute()
-        return cls(Database(file, lambda: dump_time(clock()) or 0, durability=durability))
+        return cls(Database(file, lambda: dump_time(clock()), durability=durability))
 
     @property
     def url(self) -> str:

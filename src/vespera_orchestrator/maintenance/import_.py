@@ -1,0 +1,203 @@
+"""Taking an export into an empty home: all of it, or nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from vespera_orchestrator._codec import dump_json, dump_time
+from vespera_orchestrator._model import EventKind, Severity
+from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.errors import InvalidInputError, TransitionError
+from vespera_orchestrator.maintenance.backup import content_users
+from vespera_orchestrator.maintenance.events import record_event
+from vespera_orchestrator.maintenance.export import FORMAT, ExportReport
+from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from vespera_orchestrator._model import JsonValue
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.contracts import ContentStore, Ledger
+
+_OPTIONAL_STRUCTURE: Final = "condition_names"
+"""The one structure that may be absent; any other is there, if only as JSON's null."""
+
+
+class _Line(NamedTuple):
+    """A line of an export."""
+
+    number: int
+    values: dict[str, Any]
+    raw: bytes
+
+
+def import_(rooms: Rooms, path: Path, *, progress: Callable[[str], None]) -> ExportReport:
+    """See `Orchestrator.import_`."""
+    progress("the file")
+    head = _verified_head(path)
+    if rooms.store.last_seq():
+        raise _home_in_use(rooms)
+    progress("contents")
+    digests = _take_contents(rooms.content, path)
+    with rooms.store.ledger(write=True) as ledger:
+        if ledger.count("events") or ledger.count("sessions"):  # since the look above
+            raise _home_in_use(rooms)
+        progress("rows")
+        _put_rows(ledger, path, head["rows"])
+        _refuse_damage(ledger, head, now=dump_time(rooms.clock()))
+        data = {"rows": head["rows"], "exported_at": head["exported_at"]}
+        record_event(ledger, rooms, EventKind.STORE_IMPORTED, data)
+    missing = _missing_contents(rooms, digests) if head["contents"] else []
+    if head.get("active_session"):
+        rooms.scope.activate(str(head["active_session"]))
+    return ExportReport(
+        path=path, rows=head["rows"], contents=len(digests), problems=tuple(missing)
+    )
+
+
+def _home_in_use(rooms: Rooms) -> TransitionError:
+    remedy = "open another folder, or give home= a new one, and import there"
+    return TransitionError(str(rooms.scope.home.path), "in use", "take an export in", remedy)
+
+
+def _missing_contents(rooms: Rooms, digests: set[str]) -> list[str]:
+    with rooms.store.ledger() as ledger:
+        users = content_users(ledger)
+    missing = [user for digest, user in users.items() if digest not in digests]
+    return [f"{user}: its content was damaged when it was exported" for user in missing]
+
+
+# --- the file ---------------------------------------------------------------------
+
+
+def _bad_file(path: Path, problem: str) -> InvalidInputError:
+    return InvalidInputError("path", f"{str(path)!r}{problem}")
+
+
+def _verified_head(path: Path) -> dict[str, Any]:
+    """Read the file to its end, and return what its first line says.
+
+    Raises:
+        InvalidInputError: It is not an export, has another format, is cut short, or was changed.
+    """
+    digest = hashlib.sha256()
+    head: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+    lines_before_last = -1
+    for line in _lines(path):
+        if line.number == 1:
+            head = line.values
+            _refuse_foreign(path, head)
+        last = line.values
+        lines_before_last = line.number - 1
+        if not last.get("end"):
+            digest.update(line.raw)
+    if not last.get("end") or last.get("lines") != lines_before_last:
+        problem = " is cut short: its last line should say how many lines there are"
+        raise _bad_file(path, problem)
+    if last.get("sha256") != digest.hexdigest():
+        problem = " was changed after it was exported: it does not match the digest at its end"
+        raise _bad_file(path, problem)
+    return head
+
+
+def _refuse_foreign(path: Path, head: Mapping[str, JsonValue]) -> None:
+    if "vespera_orchestrator" not in head or "format" not in head:
+        raise _bad_file(path, " is not an export of a vespera_orchestrator home")
+    if head["format"] != FORMAT:
+        found, known = head["format"], FORMAT
+        problem = f" has format {found!r}, this version reads {known}: upgrade, or export again"
+        raise _bad_file(path, problem)
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    number = 0
+    try:
+        with path.open("rb") as stream:
+            for number, raw in zip(count(1), stream, strict=False):
+                values = json.loads(raw.decode("utf-8", "surrogatepass"))
+                if not isinstance(values, dict):
+                    raise _bad_file(path, f", line {number}: not a JSON object")
+                yield _Line(number, values, raw)
+    except OSError as exc:
+        raise _bad_file(path, f" cannot be read: {exc.strerror or exc}") from exc
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
+        raise _bad_file(path, f", line {number + 1}: not JSON ({exc})") from exc
+
+
+# --- contents and rows ------------------------------------------------------------
+
+
+def _take_contents(content: ContentStore, path: Path) -> set[str]:
+    digests: set[str] = set()
+    pieces: list[bytes] = []
+    for line in _lines(path):
+        values = line.values
+        if "content" not in values:
+            continue
+        pieces.append(_bytes_of(values))
+        if values.get("piece", 1) != values.get("of", 1):
+            continue
+        data, pieces = b"".join(pieces), []
+        if hashlib.sha256(data).hexdigest() != values["content"]:
+            raise _bad_file(path, f", line {line.number}: the content does not match its digest")
+        content.put(data)
+        digests.add(values["content"])
+    return digests
+
+
+def _bytes_of(values: Mapping[str, Any]) -> bytes:
+    if "text" in values:
+        text: str = values["text"]
+        return text.encode("utf-8", "surrogatepass")
+    return base64.b64decode(values["base64"])
+
+
+def _put_rows(ledger: Ledger, path: Path, expected: Mapping[str, int]) -> None:
+    for line in _lines(path):
+        if "table" not in line.values:
+            continue
+        table = str(line.values["table"])
+        if table not in TABLES:
+            raise _bad_file(path, f" has rows of {table!r}, unknown to this version: upgrade")
+        try:
+            ledger.put(table, [_stored(table, line.values)])
+        except (KeyError, ValueError, TypeError) as exc:
+            raise _bad_file(path, f": a row of {table} cannot be used ({exc})") from exc
+    counts = {table: ledger.count(table) for table in expected}
+    if counts != dict(expected):
+        raise _bad_file(path, f" should hold {dict(expected)}, but holds {counts}")
+
+
+def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Turn ISO 8601 and JSON back into what a row holds."""
+    values = {name: value for name, value in row.items() if name != "table"}
+    for name in TABLES[table].times:
+        if row[name] is not None:
+            values[name] = dump_time(datetime.fromisoformat(row[name]))
+    for name in TABLES[table].structures:
+        if row[name] is not None or name != _OPTIONAL_STRUCTURE:
+            values[name] = dump_json(row[name], name)
+    return values
+
+
+def _refuse_damage(ledger: Ledger, head: Mapping[str, Any], *, now: int) -> None:
+    """Refuse, within the transaction, rows that a check would call an error."""
+    if head["schema"] > ledger.schema:
+        exported, known = head["schema"], ledger.schema
+        problem = f"it has schema {exported}, this version knows {known}: upgrade first"
+        raise InvalidInputError("path", problem)
+    facts = Facts(ledger=ledger, now=now, progress=lambda _: None)
+    errors = [finding for finding in check_rows(facts) if finding.severity is Severity.ERROR]
+    if errors:
+        problem = f"the exported store was damaged: {errors[0].sentence}"
+        if len(errors) > 1:
+            problem += f", and {len(errors) - 1} more"
+        raise InvalidInputError("path", f"{problem}; repair that one, and export it again")
