@@ -32,7 +32,7 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
     WorktreeError,
 )
-from vespera_orchestrator.home.config import ENV_CONTENT, ENV_STORE
+from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.progress.overview import Overview
@@ -152,7 +152,7 @@ class Orchestrator:
         given = store if store is not None else os.environ.get(ENV_STORE) or None
         if given is None or isinstance(given, str):
             opened = open_store(
-                given, place.database, clock, durability=durability or place.config.durability
+                given, place.database, clock, durability=durability or place.config.store.durability
             )
         else:
             opened = caller_store(given)
@@ -161,7 +161,7 @@ class Orchestrator:
             scope,
             clock=clock,
             owns_store=opened is not given,
-            content=content or os.environ.get(ENV_CONTENT) or None,
+            content=content,
         )
         if orch._content_url is not None:
             _ = orch._rooms.content  # a wrong address is refused now, not when work is handed in

@@ -42,7 +42,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
     TemplateError,
 )
-from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.config import Config, DocumentSettings
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
@@ -477,7 +477,7 @@ def test_sessions_of_one_type_share_their_documents(make):
 def test_no_documents_are_kept_where_none_are_wanted(make, case):
     """Without a project type, with an unknown one, turned off, or in a bare repository: no file is made, and the report says why."""
     kind = {"untyped": None, "unknown": "gardening"}.get(case, "software_development")
-    project = make(kind, config=Config(documents=case != "off"))
+    project = make(kind, config=Config(documents=DocumentSettings(enabled=case != "off")))
     if case == "bare":
         (project.home.project / "HEAD").write_text("ref: refs/heads/main\n")
         (project.home.project / "objects").mkdir()

@@ -144,7 +144,7 @@ def test_settings_are_used(tmp_path):
     (tmp_path / ".task_orchestrator" / "config.toml").write_text(
         "[worktrees]\nintegration_branch = 'next'\nmax_file_bytes = 5\n"
     )
-    config = Home.locate(tmp_path).config
+    config = Home.locate(tmp_path).config.worktrees
     assert (config.integration_branch, config.max_file_bytes, config.branch_prefix) == (
         "next",
         5,

@@ -701,7 +701,7 @@ def test_a_backup_reads_the_contents_that_lie_in_it(tmp_path):
     shutil.rmtree(tmp_path / "elsewhere")
     with vespera.open(tmp_path, home=tmp_path / "backup") as backup:
         assert backup.artifacts.text(saved) == "word " * 3000
-        assert backup._scope.home.config.branch_prefix == "x/"
+        assert backup._scope.home.config.worktrees.branch_prefix == "x/"
 
 
 def test_contents_of_another_store_in_the_home_are_no_garbage(tmp_path):

@@ -13,24 +13,28 @@ import pytest
 import vespera_orchestrator as vespera
 from support.git_project import fingerprint
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError
-from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.config import Config, WorktreeSettings
 from vespera_orchestrator.worktrees.repository import git_errors
 
 
 def test_place_and_branch_are_configurable(project):
     """Folder and branch may name the project, the session and the agent; what stands for them cannot lead elsewhere."""
     trees = project.open(
-        Config(worktrees_root="../of {project}/{agent}", branch_prefix="agents/{agent}/{session}/")
+        Config(
+            worktrees=WorktreeSettings(
+                root="../of {project}/{agent}", branch_prefix="agents/{agent}/{session}/"
+            )
+        )
     )
     worktree = trees.create(agent="../../evil agent")
     assert Path(worktree.path) == project.folder.parent / "of project" / "evil_agent" / "evil_agent"
     assert worktree.branch == "agents/evil_agent/s_000000000001/evil_agent"
     assert worktree.path in project.listed()
     for config, told in (
-        (Config(worktrees_root="../{home}"), r"allowed are \{project\}"),
-        (Config(worktrees_root=".git/worktrees"), "git's own folder"),
-        (Config(branch_prefix="../"), "cannot name a branch"),
-        (Config(branch_prefix="-"), "cannot name a branch"),
+        (Config(worktrees=WorktreeSettings(root="../{home}")), r"allowed are \{project\}"),
+        (Config(worktrees=WorktreeSettings(root=".git/worktrees")), "git's own folder"),
+        (Config(worktrees=WorktreeSettings(branch_prefix="../")), "cannot name a branch"),
+        (Config(worktrees=WorktreeSettings(branch_prefix="-")), "cannot name a branch"),
     ):
         with pytest.raises(InvalidInputError, match=told):
             project.open(config).create("work")
@@ -52,11 +56,11 @@ def test_names_that_are_one_to_some_file_systems(project, trees):
 def test_a_branch_below_another_or_above(project):
     """``task`` beside ``task/1``: git cannot have both, so the one that is there stays and ours gets a number, or is refused by name."""
     project.git("branch", "work/1")
-    trees = project.open(Config(branch_prefix=""))
+    trees = project.open(Config(worktrees=WorktreeSettings(branch_prefix="")))
     assert trees.create("work").branch == "work-2"
     project.git("branch", "deep")
     with pytest.raises(GitFailedError, match="the branch 'deep' exists"):
-        project.open(Config(branch_prefix="deep/")).create("other")
+        project.open(Config(worktrees=WorktreeSettings(branch_prefix="deep/"))).create("other")
     project.assert_sound()
 
 

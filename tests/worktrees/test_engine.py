@@ -26,7 +26,7 @@ from vespera_orchestrator.errors import (
     UnsupportedRepositoryError,
     WorktreeNotFoundError,
 )
-from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.config import Config, WorktreeSettings
 
 WORKER = TESTS / "support" / "worktrees_worker.py"
 
@@ -302,7 +302,7 @@ def test_every_acknowledged_snapshot_stays_reachable(project, trees):
 
 def test_large_and_foreign_files_are_left_out_and_named(project):
     """Untracked files above the limit and repositories of their own are named; landing takes files of any size."""
-    trees = project.open(Config(max_file_bytes=1000))
+    trees = project.open(Config(worktrees=WorktreeSettings(max_file_bytes=1000)))
     worktree = trees.create("work")
     project.write(
         {"big.bin": b"x" * 1001, "fits.bin": b"x" * 1000, "a.txt": "tracked " * 1000}, worktree.path
@@ -805,7 +805,9 @@ def test_bare_detached_separate_and_with_submodules(make, project, tmp_path):
     module = Project.__new__(Project)
     module.folder, module.stores = detached.folder / "module", project.stores
     for number, place in enumerate((detached, separate, bare, module)):
-        trees = place.open(Config(worktrees_root=str(tmp_path / f"trees{number}")))
+        trees = place.open(
+            Config(worktrees=WorktreeSettings(root=str(tmp_path / f"trees{number}")))
+        )
         worktree = trees.create("work")
         assert place.git("status", "--porcelain", cwd=worktree.path) == ""
         assert not trees.snapshot("work").changed

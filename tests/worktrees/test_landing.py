@@ -17,7 +17,7 @@ import pytest
 import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.home.config import _read_config
+from vespera_orchestrator.home.config import read_config
 from vespera_orchestrator.worktrees import integration
 
 pytestmark = pytest.mark.usefixtures("identity")
@@ -213,7 +213,7 @@ def test_config_chooses_and_nonsense_is_refused(orch, project):
     ):
         config.write_text(f"[worktrees]\n{line}\n")
         with pytest.raises(InvalidInputError, match=said):
-            _read_config(config)
+            read_config(config)
 
 
 # --- merged later -----------------------------------------------------------

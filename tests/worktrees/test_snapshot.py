@@ -22,7 +22,7 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     UnsupportedRepositoryError,
 )
-from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.config import Config, WorktreeSettings
 from vespera_orchestrator.worktrees import retention
 from vespera_orchestrator.worktrees.retention import Earlier
 
@@ -170,7 +170,7 @@ def test_unchanged_files_are_not_read_again(project, trees):
 def test_a_file_that_grows_above_the_limit(make):
     """It is named from then on; what was saved of it stays; a tracked one is saved at any size."""
     project = make(files={"tracked.bin": "t"})
-    trees = project.open(Config(max_file_bytes=1000))
+    trees = project.open(Config(worktrees=WorktreeSettings(max_file_bytes=1000)))
     folder = Path(trees.create("work").path)
     project.write({"log.bin": b"1" * 900, "tracked.bin": b"t" * 2000}, folder)
     assert trees.snapshot("work").skipped == ()

@@ -196,7 +196,7 @@ class Documents:
 
     def _kept(self, session: Session) -> ProjectType | str:
         """Return the project type whose documents are kept, or why none are."""
-        if not self._scope.home.config.documents:
+        if not self._scope.home.config.documents.enabled:
             return "documents: none are kept, config.toml of the home turns them off"
         project = self._scope.home.project
         if (project / "HEAD").is_file() and (project / "objects").is_dir():

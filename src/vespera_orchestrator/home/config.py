@@ -1,9 +1,16 @@
-"""The settings of a home, and the environment variables that go before them."""
+"""The settings of a home: the file ``config.toml``, and the environment variables that go before it.
+
+A setting is declared once, as a field of its section's class. What a new ``config.toml`` says about
+it, the keys that are known, the check of its value and its environment variable all follow from
+the field. The file is read without `_codec.converter`: each start would wait for cattrs, and
+``"5"`` would do for a number.
+"""
 
 from __future__ import annotations
 
+import os
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -11,136 +18,304 @@ from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-ENV_SESSION = "MCP_ORCHESTRATOR_SESSION"
-ENV_HOME = "VESPERA_ORCHESTRATOR_HOME"
-ENV_STORE = "VESPERA_ORCHESTRATOR_STORE"
-ENV_CONTENT = "VESPERA_ORCHESTRATOR_CONTENT"
-ENV_AGENT = "VESPERA_ORCHESTRATOR_AGENT"
-ENV_EMBEDDER = "VESPERA_ORCHESTRATOR_EMBEDDER"
+ENV_SESSION: Final = "MCP_ORCHESTRATOR_SESSION"
+ENV_HOME: Final = "VESPERA_ORCHESTRATOR_HOME"
+ENV_STORE: Final = "VESPERA_ORCHESTRATOR_STORE"
+ENV_CONTENT: Final = "VESPERA_ORCHESTRATOR_CONTENT"
+ENV_AGENT: Final = "VESPERA_ORCHESTRATOR_AGENT"
+ENV_EMBEDDER: Final = "VESPERA_ORCHESTRATOR_EMBEDDER"
+
+_HEADING: Final = (
+    "# Settings of this home. Every line is optional; "
+    "what stands here as a comment is the default.\n"
+)
+
+
+# ruff: noqa: RUF009 - `_setting` and `_section` are attrs.field
+
+# --- how a setting is declared -----------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Setting:
+    """What is known about a setting beside its name, its type and its default."""
+
+    check: Callable[[object], str | None]
+    """Returns what is wrong with a value, or ``None``."""
+    comment: str
+    """What a new ``config.toml`` says about it."""
+    example: object
+    """The value that it shows there; ``None`` leaves the setting out."""
+    variable: str | None
+    """The environment variable that goes before the file."""
+
+
+def _setting(
+    default: Any,
+    comment: str = "",
+    *,
+    check: Callable[[object], str | None] | None = None,
+    example: object = None,
+    variable: str | None = None,
+) -> Any:
+    """Declare a setting; by default its values are of the type of *default*."""
+    setting = _Setting(
+        check=check or _of_type(type(default)),
+        comment=comment,
+        example=default if example is None else example,
+        variable=variable,
+    )
+    return attrs.field(default=default, metadata={_Setting: setting})
+
+
+def _of_type(kind: type) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        return None if type(value) is kind else f"should be of type {kind.__name__}"
+
+    return check
+
+
+def _one_of(*words: str) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        return None if value in words else f"should be one of {', '.join(words)}"
+
+    return check
+
+
+def _command(value: object) -> str | None:
+    is_list = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if value and (is_list or isinstance(value, str)):
+        return None
+    return 'should be a list of words (["pytest", "-q"]) or a line for the shell'
+
+
+def _section(kind: type) -> Any:
+    """Declare a section; its name is that of the field."""
+    return attrs.field(factory=kind, metadata={_section: kind})
+
+
+# --- the settings ------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class StoreSettings:
+    """Section ``[store]``."""
+
+    durability: str | None = _setting(
+        None,
+        '"normal": faster on slow disks; a power cut may then take the last moments',
+        check=_of_type(str),
+        example="full",
+    )
+    """``full`` or ``normal``; see `Orchestrator.open`."""
+
+
+@attrs.frozen(kw_only=True)
+class WorktreeSettings:
+    """Section ``[worktrees]``."""
+
+    root: str = _setting(
+        "../worktrees",
+        "relative to the project's folder; {project}, {session} and {agent} are filled in",
+    )
+    """Where worktrees go."""
+    branch_prefix: str = _setting("feature/", "before the task's alias; filled in likewise")
+    """What a branch's name starts with, before the alias."""
+    integration_branch: str = _setting("integration", "where finished work goes")
+    """The branch where finished work goes."""
+    max_file_bytes: int = _setting(
+        50_000_000, "larger untracked files are left out of snapshots, and named"
+    )
+    """Size up to which untracked files are saved."""
+    heartbeat_save_s: int = _setting(
+        0,
+        "a heartbeat within so many seconds of the last save only renews the hold; 0: each saves",
+    )
+    """How long after a save a heartbeat does not save again, in seconds."""
+    merge_style: str = _setting(
+        "squash",
+        'one commit for each task; "merge": with the worktree\'s own commits; "fast-forward"',
+        check=_one_of("squash", "merge", "fast-forward"),
+    )
+    """How work lands."""
+    check: str | list[str] | None = _setting(
+        None,
+        "run on the merged files before they land; none by default",
+        check=_command,
+        example=["pytest", "-q"],
+    )
+    """Command that is run on the merged files before they land."""
+    check_timeout_s: int = _setting(600)
+    """How long the command may take, in seconds."""
+    undoing: str = _setting(
+        "warn",
+        'when work would undo what others landed: "warn" or "refuse"',
+        check=_one_of("warn", "refuse"),
+    )
+    """What happens when work would undo what others landed."""
+
+
+@attrs.frozen(kw_only=True)
+class DocumentSettings:
+    """Section ``[documents]``."""
+
+    enabled: bool = _setting(True, "keep docs/ up to date in sessions that have a project type")
+    """Whether project documents are kept."""
+
+
+@attrs.frozen(kw_only=True)
+class SearchSettings:
+    """Section ``[search]``."""
+
+    embedder: str = _setting(
+        "auto",
+        '"none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"',
+        variable=ENV_EMBEDDER,
+    )
+    """What makes the vectors; see `Orchestrator.open`."""
 
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """The settings of ``config.toml``. Whatever it does not name keeps its default."""
+    """The settings in ``config.toml``. What the file does not name keeps its default."""
 
-    project: str | None = None
-    """The project's folder, where the home lies elsewhere."""
-    content: str | None = None
-    """Address of the content store, where it is not the folder ``artifacts/`` of the home."""
-    durability: str | None = None
-    """``full`` or ``normal``; see `Orchestrator.open`."""
-    worktrees_root: str = "../worktrees"
-    """Where worktrees go, relative to the project's folder. ``{project}``, ``{session}`` and ``{agent}`` are filled in."""
-    branch_prefix: str = "feature/"
-    """What stands before the alias in a branch's name; filled in likewise."""
-    integration_branch: str = "integration"
-    max_file_bytes: int = 50_000_000
-    """Larger untracked files are left out of snapshots, and named."""
-    heartbeat_save_s: int = 0
-    """A heartbeat within so many seconds of the last save only renews the hold; 0 saves with each."""
-    merge_style: str = "squash"
-    """How work lands: ``squash``, ``merge`` or ``fast-forward``."""
-    check: str | list[str] | None = None
-    """Command that is run on the merged files before they land."""
-    check_timeout_s: int = 600
-    """How long it may take, in seconds."""
-    undoing: str = "warn"
-    """What happens when work would undo what others landed: ``warn`` or ``refuse``."""
-    documents: bool = True
-    """Whether project documents are kept, for sessions that have a project type."""
-    embedder: str = "auto"
-    """What makes the vectors of the search: ``auto``, ``none``, or ``NAME:MODEL``; see `Orchestrator.open`."""
-
-
-def _command(value: object) -> str | None:
-    words = isinstance(value, list) and all(isinstance(word, str) for word in value)
-    return (
-        None
-        if value and (words or isinstance(value, str))
-        else 'should be a list of words (["pytest", "-q"]) or a line for the shell'
+    project: str | None = _setting(None, check=_of_type(str))
+    """The project's folder, where the home is elsewhere."""
+    content: str | None = _setting(
+        None,
+        "where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://",
+        check=_of_type(str),
+        example="s3://bucket/folder",
+        variable=ENV_CONTENT,
     )
+    """Address of the content store, where it is not the folder ``artifacts/`` of the home."""
+    store: StoreSettings = _section(StoreSettings)
+    worktrees: WorktreeSettings = _section(WorktreeSettings)
+    documents: DocumentSettings = _section(DocumentSettings)
+    search: SearchSettings = _section(SearchSettings)
 
 
-def _mistake(value: object, allowed: object) -> str | None:
-    """Return what is wrong with the value of a setting, or ``None``."""
-    if isinstance(allowed, tuple):
-        return None if value in allowed else f"should be one of {', '.join(allowed)}"
-    if isinstance(allowed, type):
-        return None if type(value) is allowed else f"should be of type {allowed.__name__}"
-    return _command(value)
+def _sections() -> Iterator[tuple[str, type]]:
+    """Yield each section's name and class; settings outside of any have the name ``""``."""
+    yield "", Config
+    for field in attrs.fields(Config):
+        if _section in field.metadata:
+            yield field.name, field.metadata[_section]
 
 
-_CONFIG_KEYS: dict[tuple[str, str], tuple[str, object]] = {
-    ("", "project"): ("project", str),
-    ("", "content"): ("content", str),
-    ("store", "durability"): ("durability", str),
-    ("worktrees", "root"): ("worktrees_root", str),
-    ("worktrees", "branch_prefix"): ("branch_prefix", str),
-    ("worktrees", "integration_branch"): ("integration_branch", str),
-    ("worktrees", "max_file_bytes"): ("max_file_bytes", int),
-    ("worktrees", "heartbeat_save_s"): ("heartbeat_save_s", int),
-    ("worktrees", "merge_style"): ("merge_style", ("squash", "merge", "fast-forward")),
-    ("worktrees", "check"): ("check", _command),
-    ("worktrees", "check_timeout_s"): ("check_timeout_s", int),
-    ("worktrees", "undoing"): ("undoing", ("warn", "refuse")),
-    ("documents", "enabled"): ("documents", bool),
-    ("search", "embedder"): ("embedder", str),
-}
-"""For each setting its field, and what it may be: a type, one of some words, or what a function says of it."""
-_CONFIG_TEXT = """\
-# Settings of this home. Every line is optional; what stands here as a comment is the default.
-{project}# content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
-
-[store]
-# durability = "full"                 # "normal": faster on slow disks; a power cut may then take the last moments
-
-[worktrees]
-# root = "../worktrees"               # relative to the project's folder; {{project}}, {{session}} and {{agent}} are filled in
-# branch_prefix = "feature/"          # before the task's alias; filled in likewise
-# integration_branch = "integration"  # where finished work goes
-# max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
-# heartbeat_save_s = 0                # a heartbeat within so many seconds of the last save only renews the hold; 0: each saves
-# merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
-# check = ["pytest", "-q"]            # run on the merged files before they land; none by default
-# check_timeout_s = 600
-# undoing = "warn"                    # when work would undo what others landed: "warn" or "refuse"
-
-[documents]
-# enabled = true                      # keep docs/ up to date in sessions that have a project type
-
-[search]
-# embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"
-"""
+def _settings(section: type) -> Iterator[tuple[str, _Setting]]:
+    for field in attrs.fields(section):
+        if _Setting in field.metadata:
+            yield field.name, field.metadata[_Setting]
 
 
-def _read_config(path: Path) -> Config:
+def _dotted(section: str, key: str) -> str:
+    return f"{section}.{key}" if section else key
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def read_config(path: Path) -> Config:
+    """Return the settings in the file at *path*, under those of the environment.
+
+    Raises:
+        InvalidInputError: With the file, the setting, and what is allowed.
+        StoreUnavailableError: The file cannot be read.
+    """
+    tables = _read_tables(path)
+    _refuse_unknown(path, tables)
+    values = {
+        name: _section_values(path, name, kind, tables.get(name, {})) for name, kind in _sections()
+    }
+    sections = {name: kind(**values[name]) for name, kind in _sections() if name}
+    return Config(**values[""], **sections)
+
+
+def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables of the file by name; what stands outside of any has the name ``""``."""
+    raw = _read_toml(path)
+    tables: dict[str, dict[str, Any]] = {"": {}}
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            tables[key] = value
+        else:
+            tables[""][key] = value
+    return tables
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        return Config()
+        return {}
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise InvalidInputError(
             str(path), f"is not valid TOML: {exc}; correct it, or delete it for the defaults"
         ) from exc
-    flat = {("", k): v for k, v in raw.items() if not isinstance(v, dict)}
-    flat |= {
-        (section, k): v
-        for section, table in raw.items()
-        if isinstance(table, dict)
-        for k, v in table.items()
-    }
-    values: dict[str, Any] = {}
-    for key, value in flat.items():
-        name = ".".join(part for part in key if part)
-        if key not in _CONFIG_KEYS:
-            known = ", ".join(".".join(p for p in k if p) for k in _CONFIG_KEYS)
-            raise InvalidInputError(str(path), f"unknown setting {name!r}; known: {known}")
-        field, allowed = _CONFIG_KEYS[key]
-        if (mistake := _mistake(value, allowed)) is not None:
-            raise InvalidInputError(str(path), f"{name} = {value!r} {mistake}")
-        values[field] = value
-    return Config(**values)
+
+
+def _refuse_unknown(path: Path, tables: dict[str, dict[str, Any]]) -> None:
+    known = {(name, key): kind for name, kind in _sections() for key, _ in _settings(kind)}
+    for name, table in tables.items():
+        for key in table:
+            if (name, key) not in known:
+                listed = ", ".join(_dotted(*pair) for pair in known)
+                problem = f"unknown setting {_dotted(name, key)!r}; known: {listed}"
+                raise InvalidInputError(str(path), problem)
+
+
+def _section_values(path: Path, name: str, kind: type, table: dict[str, Any]) -> dict[str, Any]:
+    values = {}
+    for key, setting in _settings(kind):
+        if key in table:
+            values[key] = table[key]
+            problem = setting.check(table[key])
+            if problem is not None:
+                setting_name = _dotted(name, key)
+                raise InvalidInputError(str(path), f"{setting_name} = {table[key]!r} {problem}")
+        from_environment = os.environ.get(setting.variable or "", "").strip()
+        if from_environment:
+            values[key] = from_environment
+    return values
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def initial_text(project: Path | None) -> str:
+    """Return what a new ``config.toml`` says: every setting, as a comment.
+
+    Args:
+        project: The project's folder, where the home is elsewhere.
+    """
+    text = _HEADING
+    if project is not None:
+        text += f"project = {_toml(str(project))}\n"
+    for name, kind in _sections():
+        if name:
+            text += f"\n[{name}]\n"
+        column = 38 if name else 39
+        for key, setting in _settings(kind):
+            if setting.example is not None:
+                text += _comment_line(key, setting, column)
+    return text
+
+
+def _comment_line(key: str, setting: _Setting, column: int) -> str:
+    line = f"# {key} = {_toml(setting.example)}"
+    if setting.comment:
+        line = f"{line:{column}}# {setting.comment}"
+    return f"{line}\n"
+
+
+def _toml(value: object) -> str:
+    import json
+
+    # JSON's texts, numbers, truth values and lists are TOML's, but for one control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

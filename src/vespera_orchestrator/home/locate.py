@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.home.config import _CONFIG_TEXT, ENV_HOME, Config, _read_config
+from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_config
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 HOME_NAME = ".task_orchestrator"
@@ -134,7 +134,7 @@ class Home:
         except OSError as exc:
             raise translate_os_error(exc, start) from exc
         place = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
-        config = _read_config(place / "config.toml")
+        config = read_config(place / "config.toml")
         if config.project:
             project = (place / config.project).resolve()
         elif chosen and place.name == HOME_NAME:
@@ -152,8 +152,7 @@ class Home:
             config = self.path / "config.toml"
             if not config.exists():
                 outside = self.path != self.project / HOME_NAME
-                line = f"project = {_toml_string(str(self.project))}\n" if outside else ""
-                write_atomically(config, _CONFIG_TEXT.format(project=line))
+                write_atomically(config, initial_text(self.project if outside else None))
         except OSError as exc:
             raise translate_os_error(exc, self.path) from exc
         return self
@@ -167,9 +166,3 @@ def _project_folder(start: Path) -> Path:
         if (folder / HOME_NAME).is_dir():
             return folder
     return start
-
-
-def _toml_string(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

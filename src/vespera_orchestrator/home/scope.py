@@ -14,7 +14,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
     TaskNotFoundError,
 )
-from vespera_orchestrator.home.config import ENV_AGENT, ENV_EMBEDDER, ENV_SESSION
+from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ class Scope:
         self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
         self.pinned = session_id
         """The session that this process chose itself."""
-        self.embedder: str | Embedder = (
-            embedder or os.environ.get(ENV_EMBEDDER, "").strip() or home.config.embedder
-        )
+        self.embedder: str | Embedder = embedder or home.config.search.embedder
         """What makes vectors, as it was asked for; nothing is loaded for it here."""
 
     @property

@@ -173,7 +173,7 @@ class Overview:
         """Return the integration branch, when work of the session has landed there."""
         records = self._store.worktrees(session_id=session_id, include_removed=True)
         if any(record.landed for record in records):
-            return self._scope.home.config.integration_branch
+            return self._scope.home.config.worktrees.integration_branch
         return None
 
     # --- status ---------------------------------------------------------------

@@ -334,7 +334,7 @@ class Completion:
         snapshot: Snapshot,
         terms: LandingTerms,
     ) -> tuple[Task, Landing]:
-        if terms.check is not None or self._rooms.config.check is not None:
+        if terms.check is not None or self._rooms.config.worktrees.check is not None:
             self._renew_for_check(holder)
         landing = self._rooms.worktrees.prepare_landing(
             worktree,
@@ -363,7 +363,7 @@ class Completion:
         """Renew the hold for as long as the check before landing may take."""
         if holder.attempt is None:
             return
-        check_s = self._rooms.config.check_timeout_s + _CHECK_MARGIN_S
+        check_s = self._rooms.config.worktrees.check_timeout_s + _CHECK_MARGIN_S
         lease_s = max(lifecycle.LEASE_S, check_s)
         self._rooms.store.renew(holder.task.id, holder.attempt, lease_s=lease_s)
 
@@ -573,7 +573,7 @@ class Completion:
         session = self._rooms.scope.session(task.session_id)
         if session.project_type is None and session.parent_session_id is None:
             return
-        if not self._rooms.config.documents:
+        if not self._rooms.config.documents.enabled:
             return
         try:
             report = self._rooms.documents.update(session=session.id)

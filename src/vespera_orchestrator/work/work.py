@@ -236,14 +236,14 @@ class Work:
         if self._saved_at is None:
             return False
         elapsed_s = (self._rooms.clock() - self._saved_at).total_seconds()
-        return 0 <= elapsed_s < self._rooms.config.heartbeat_save_s
+        return 0 <= elapsed_s < self._rooms.config.worktrees.heartbeat_save_s
 
     def _note_left_out(self, paths: tuple[str, ...]) -> None:
         if paths and paths != self.left_out:
             log.warning(
                 "not saved with %s, because they are untracked and above %d bytes, or no plain files: %s",
                 self.task.alias,
-                self._rooms.config.max_file_bytes,
+                self._rooms.config.worktrees.max_file_bytes,
                 ", ".join(paths),
             )
         self.left_out = paths

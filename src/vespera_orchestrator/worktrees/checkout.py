@@ -130,9 +130,9 @@ def reserve(
     config = repository.home.config
     root = (
         repository.home.project
-        / Path(_filled(config.worktrees_root, "worktrees.root", repository, draft)).expanduser()
+        / Path(_filled(config.worktrees.root, "worktrees.root", repository, draft)).expanduser()
     ).resolve()
-    prefix = _filled(config.branch_prefix, "worktrees.branch_prefix", repository, draft)
+    prefix = _filled(config.worktrees.branch_prefix, "worktrees.branch_prefix", repository, draft)
     if root.is_relative_to(repository.common):
         raise InvalidInputError(
             "worktrees.root",

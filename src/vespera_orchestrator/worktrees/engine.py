@@ -404,7 +404,7 @@ class WorktreeEngine:
         """
         record = self.get(worktree)
         repository = self._repository()
-        limit = None if whole else repository.home.config.max_file_bytes
+        limit = None if whole else repository.home.config.worktrees.max_file_bytes
         with repository.lock(checkout.owner_of(record)):
             return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
@@ -523,10 +523,10 @@ class WorktreeEngine:
             WorktreeLockedError: One landing kept others waiting for far longer than a check may take.
         """
         config, repository = self._scope.home.config, self._repository()
-        if check is None and config.check is None:
+        if check is None and config.worktrees.check is None:
             yield
             return
-        longest_wait_s = (config.check_timeout_s + 60) * _CHECKS_AHEAD
+        longest_wait_s = (config.worktrees.check_timeout_s + 60) * _CHECKS_AHEAD
         tries = 1 + longest_wait_s // _LOCK_PATIENCE_S
         with ExitStack() as stack:
             for attempt in retrying(WorktreeLockedError, times=tries):

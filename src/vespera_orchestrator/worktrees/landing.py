@@ -132,14 +132,14 @@ class Rules:
         config = repository.home.config
         if style is not None and style not in STYLES:
             raise InvalidInputError("style", f"{style!r} is none of {', '.join(STYLES)}")
-        wanted = config.check if check is None else check
+        wanted = config.worktrees.check if check is None else check
         if wanted is not None:
             refuse_nonsense(wanted)
         return cls(
-            style=style or config.merge_style,  # type: ignore[arg-type]
+            style=style or config.worktrees.merge_style,  # type: ignore[arg-type]
             check=wanted,
-            check_timeout_s=config.check_timeout_s,
-            undoing=config.undoing,
+            check_timeout_s=config.worktrees.check_timeout_s,
+            undoing=config.worktrees.undoing,
         )
 
 
@@ -411,7 +411,7 @@ def _without(repo: pygit2.Repository, tree: pygit2.Tree, paths: list[str]) -> st
 
 def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> Snapshot:
     """Take and pin a snapshot; under the worktree's lock."""
-    limit = repository.home.config.max_file_bytes
+    limit = repository.home.config.worktrees.max_file_bytes
     for remaining in reversed(range(_TRIES)):
         taken = take_snapshot(repository, worktree, note=note, max_file_bytes=limit, midway=True)
         try:

@@ -172,7 +172,7 @@ class ProjectRepository:
     @property
     def integration_branch(self) -> str:
         """The branch that finished work goes to."""
-        return self.home.config.integration_branch
+        return self.home.config.worktrees.integration_branch
 
     @property
     def integration_ref(self) -> str:

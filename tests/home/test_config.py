@@ -1,0 +1,140 @@
+"""The settings: each declared once, and the file, the checks and the environment follow."""
+
+# ruff: noqa: RUF009 - the text of config.toml is as wide as it is; `_setting` is attrs.field
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import attrs
+import pytest
+
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home import config as settings
+from vespera_orchestrator.home.config import Config, initial_text, read_config
+
+TEXT = """\
+# Settings of this home. Every line is optional; what stands here as a comment is the default.
+# content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
+
+[store]
+# durability = "full"                 # "normal": faster on slow disks; a power cut may then take the last moments
+
+[worktrees]
+# root = "../worktrees"               # relative to the project's folder; {project}, {session} and {agent} are filled in
+# branch_prefix = "feature/"          # before the task's alias; filled in likewise
+# integration_branch = "integration"  # where finished work goes
+# max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
+# heartbeat_save_s = 0                # a heartbeat within so many seconds of the last save only renews the hold; 0: each saves
+# merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
+# check = ["pytest", "-q"]            # run on the merged files before they land; none by default
+# check_timeout_s = 600
+# undoing = "warn"                    # when work would undo what others landed: "warn" or "refuse"
+
+[documents]
+# enabled = true                      # keep docs/ up to date in sessions that have a project type
+
+[search]
+# embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"
+"""
+
+
+def test_the_text_of_a_new_file_is_what_it_has_always_been():
+    """A home made today has the same file as one made by an earlier version."""
+    assert initial_text(None) == TEXT
+
+
+def test_the_text_is_made_from_the_fields():
+    """Whatever a field declares is in the text: its name, its default or example, its comment."""
+    lines = initial_text(None).splitlines()
+    declared = {
+        (section, key): setting
+        for section, kind in settings._sections()
+        for key, setting in settings._settings(kind)
+    }
+    tables = tomllib.loads(uncommented(lines))
+    for (section, key), setting in declared.items():
+        table = tables[section] if section else tables
+        assert table.get(key) == setting.example
+        assert sum(setting.comment in line for line in lines) >= 1
+    listed = {name: table for name, table in tables.items() if isinstance(table, dict)}
+    assert {(section, key) for section in listed for key in listed[section]} | {
+        ("", key) for key in tables.keys() - listed.keys()
+    } == {pair for pair, setting in declared.items() if setting.example is not None}
+
+
+def uncommented(lines):
+    """Turn each setting that is a comment into one that counts."""
+    return "\n".join(re.sub(r"^# (?=\w+ = )", "", line) for line in lines[1:])
+
+
+def test_a_setting_of_a_new_class_is_known_at_once(tmp_path, monkeypatch):
+    """One field more is all that a new setting takes: the file, its checks and its errors have it."""
+
+    @attrs.frozen(kw_only=True)
+    class MoreSearchSettings(settings.SearchSettings):
+        width: int = settings._setting(3, "how many", variable="WIDTH")
+
+    @attrs.frozen(kw_only=True)
+    class MoreConfig(Config):
+        search: MoreSearchSettings = settings._section(MoreSearchSettings)
+
+    monkeypatch.setattr(settings, "Config", MoreConfig)
+    assert initial_text(None) == TEXT + "# width = 3                           # how many\n"
+    path = tmp_path / "config.toml"
+    path.write_text("[search]\nwidth = 5\n")
+    assert read_config(path).search.width == 5
+    path.write_text("[search]\nwidth = 'x'\n")
+    with pytest.raises(InvalidInputError, match=r"search.width = 'x' should be of type int"):
+        read_config(path)
+
+
+def test_the_project_of_a_home_elsewhere_is_written_first(tmp_path):
+    """A path is a TOML text, whatever is in it."""
+    path = tmp_path / "config.toml"
+    path.write_text(initial_text(tmp_path / 'a "b" \x7f ü'))
+    assert read_config(path) == Config(project=str(tmp_path / 'a "b" \x7f ü'))
+
+
+def test_a_file_of_comments_and_a_missing_one_are_the_defaults(tmp_path):
+    """Nothing that is only a comment counts."""
+    path = tmp_path / "config.toml"
+    assert read_config(path) == Config()
+    path.write_text(initial_text(None))
+    assert read_config(path) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("colour = 1", "unknown setting 'colour'; known: project, content, store.durability,"),
+        ("worktrees = 3", "unknown setting 'worktrees'"),
+        ("[worktrees]\nroof = 'x'", "unknown setting 'worktrees.roof'"),
+        ("'worktrees.root' = 'x'", "unknown setting 'worktrees.root'"),
+        ("[worktrees.root]\nx = 1", "worktrees.root = {'x': 1} should be of type str"),
+        ("[worktrees]\nmax_file_bytes = true", "max_file_bytes = True should be of type int"),
+        ("[worktrees]\nundoing = 'x'", "undoing = 'x' should be one of warn, refuse"),
+        ("[worktrees]\ncheck = []", 'should be a list of words (["pytest", "-q"])'),
+        ("content = 1", "content = 1 should be of type str"),
+        ("x = [", "is not valid TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_allowed(tmp_path, text, problem):
+    """The error names the file, the setting, its value, and what would be right."""
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        read_config(path)
+    assert caught.value.name == str(path)
+    assert problem in caught.value.problem
+
+
+def test_the_environment_goes_before_the_file(tmp_path, monkeypatch):
+    """A setting with a variable is read from it, and an empty variable is none."""
+    path = tmp_path / "config.toml"
+    path.write_text('content = "file:///a"\n[search]\nembedder = "none"\n')
+    monkeypatch.setenv(settings.ENV_CONTENT, "file:///b")
+    monkeypatch.setenv(settings.ENV_EMBEDDER, " ")
+    assert read_config(path).content == "file:///b"
+    assert read_config(path).search.embedder == "none"
