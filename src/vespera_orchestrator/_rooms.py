@@ -61,6 +61,18 @@ class Rooms:
 
         return WorktreeEngine(self.scope)
 
+    def find_in_git(self, path: str, digest: str) -> str | None:
+        """Return the command by which git prints the file with this content, if git has it.
+
+        Args:
+            path: Relative to the top of the tree, with forward slashes.
+            digest: SHA-256 of the bytes, in hexadecimal.
+        """
+        try:
+            return self.worktrees.find_content(path, digest)
+        except WorktreeError:
+            return None
+
     def forecast(self) -> Forecast | None:
         """Return what would conflict, where at least two worktrees have been saved.
 

@@ -1,4 +1,4 @@
-"""The façade: the one room that knows all the others."""
+"""The façade: signatures, documentation and wiring. What decides is in the rooms below."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 
@@ -23,15 +23,11 @@ from vespera_orchestrator._model import (
     Task,
     TaskStatus,
     Why,
-    new_id,
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.agents.context import AgentContext
-from vespera_orchestrator.errors import (
-    InvalidInputError,
-    WorktreeError,
-)
+from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
@@ -40,6 +36,7 @@ from vespera_orchestrator.progress.watching import watch_events
 from vespera_orchestrator.stores import caller_store, open_store
 from vespera_orchestrator.tasks import arguments, lifecycle, plans
 from vespera_orchestrator.work.completion import Completion
+from vespera_orchestrator.work.files import WorkFiles
 from vespera_orchestrator.work.start import Starter, StartRequest
 from vespera_orchestrator.work.submission import Submission
 from vespera_orchestrator.work.synthesize import synthesize
@@ -68,17 +65,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vespera_orchestrator")
 
-PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
-"""Project types for which documents are kept."""
 TaskRef = str | Task
 """A task by id, alias or record."""
 
 
 class Orchestrator:
-    """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`; safe to use from several threads.
+    """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 
-    Names of tasks may be ids, aliases or `Task` records everywhere. Nothing runs in the background: lapsed holds are noticed, and views
-    such as the search index catch up, when somebody calls.
+    Safe to use from several threads. Wherever a task is asked for, its id, its alias or its `Task`
+    record will do. Nothing runs in the background: lapsed holds are noticed, and views such as the
+    search index catch up, when somebody calls.
     """
 
     def __init__(
@@ -117,50 +113,57 @@ class Orchestrator:
         clock: Callable[[], datetime] = utcnow,
         durability: Literal["full", "normal"] | None = None,
     ) -> Self:
-        """Open the project around *path*, making its home ``.task_orchestrator/`` when it is missing.
+        """Open the project around *path*, making its home ``.task_orchestrator/`` if it is missing.
 
-        Several processes may do so at once. From inside any git worktree the home of the main worktree is found.
+        Several processes may do so at once. From inside any git worktree the home of the main
+        worktree is found.
 
         Args:
             path: A folder of the project.
-            store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``, ``"postgresql://user@host/database"``, or an object
-                that keeps `contracts.Store` (which stays the caller's to close). Without it, ``VESPERA_ORCHESTRATOR_STORE`` is looked at.
-            content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home, ``"s3://bucket/folder"``, ``"gs://…"``,
-                ``"az://…"``, ``"file:///folder"``, ``"memory://"``, or an object that keeps `contracts.ContentStore`. Without it,
-                ``VESPERA_ORCHESTRATOR_CONTENT`` and then ``content`` of ``config.toml`` are looked at.
-            home: The home's folder, instead of the one found; also ``VESPERA_ORCHESTRATOR_HOME``.
-            session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active one.
+            store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``,
+                ``"postgresql://user@host/database"``, or an object that keeps `contracts.Store`,
+                which remains yours to close. By default ``VESPERA_ORCHESTRATOR_STORE``.
+            content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home,
+                ``"s3://bucket/folder"``, ``"gs://…"``, ``"az://…"``, ``"file:///folder"``,
+                ``"memory://"``, or an object that keeps `contracts.ContentStore`. By default
+                ``VESPERA_ORCHESTRATOR_CONTENT``, then ``content`` of ``config.toml``.
+            home: The home's folder, instead of the one that is found; also
+                ``VESPERA_ORCHESTRATOR_HOME``.
+            session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active
+                one.
             agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
-            embedder: What makes the vectors of the search: ``"auto"`` (the default: the static model of the extra ``vectors`` where it is
-                installed), ``"none"``, ``"NAME"`` or ``"NAME:MODEL"`` of LanceDB's registry such as ``"ollama:nomic-embed-text"``, or
-                an object that keeps `contracts.Embedder`. Also ``VESPERA_ORCHESTRATOR_EMBEDDER``, and ``[search] embedder`` in
-                ``config.toml``, which is the place where several processes share the home. Loaded by the first search, not here.
+            embedder: What makes the vectors for the search: ``"auto"`` (the default: the static
+                model of the extra ``vectors`` where it is installed), ``"none"``, ``"NAME"`` or
+                ``"NAME:MODEL"`` from LanceDB's registry, such as ``"ollama:nomic-embed-text"``, or
+                an object that keeps `contracts.Embedder`. Also ``VESPERA_ORCHESTRATOR_EMBEDDER``,
+                and ``[search] embedder`` in ``config.toml``: set it there when several processes
+                share the home. It is loaded by the first search, not here.
             clock: Tells the time, aware. For tests.
-            durability: ``"full"``: what was acknowledged survives a power cut; ``"normal"``: faster on a disk that really flushes, and a
-                power cut may take the last moments, never the death of a process. By default what ``config.toml`` says, else full.
+            durability: ``"full"``: whatever was acknowledged survives a power cut. ``"normal"``:
+                faster on a disk that really flushes; a power cut may take the last moments, the
+                death of a process never does. By default what ``config.toml`` says, else full.
 
         Raises:
             ReadOnlyError: The home cannot be made or written.
-            UnsupportedFileSystemError: The home lies on a network file system.
+            UnsupportedFileSystemError: The home is on a network file system.
             SchemaVersionError: The store was made by a newer version.
             CorruptStoreError: The store is damaged.
-            StoreUnavailableError: The store is locked, the disk is full, or the server cannot be reached.
+            StoreUnavailableError: The store is locked, the disk is full, or the server cannot be
+                reached.
             MissingDependencyError: The extra ``postgres`` is not installed.
             InvalidInputError: An argument or ``config.toml`` is wrong.
         """
         place = Home.locate(path, home).create()
-        given = store if store is not None else os.environ.get(ENV_STORE) or None
-        if given is None or isinstance(given, str):
-            opened = open_store(
-                given, place.database, clock, durability=durability or place.config.store.durability
-            )
+        chosen = store if store is not None else os.environ.get(ENV_STORE) or None
+        if chosen is None or isinstance(chosen, str):
+            durability_word = durability or place.config.store.durability
+            opened = open_store(chosen, place.database, clock, durability=durability_word)
         else:
-            opened = caller_store(given)
-        scope = Scope(place, opened, agent=agent, session_id=session, embedder=embedder)
+            opened = caller_store(chosen)
         orch = cls(
-            scope,
+            Scope(place, opened, agent=agent, session_id=session, embedder=embedder),
             clock=clock,
-            owns_store=opened is not given,
+            owns_store=opened is not chosen,
             content=content,
         )
         if orch._content_url is not None:
@@ -168,7 +171,10 @@ class Orchestrator:
         return orch
 
     def close(self) -> None:
-        """Let go of every resource. Idempotent; any later call raises `ClosedError`, also through what was got from it before."""
+        """Release every resource. Idempotent.
+
+        Any later call raises `ClosedError`, including through objects obtained earlier.
+        """
         self._scope.close()
         self._resources.close()
 
@@ -184,9 +190,8 @@ class Orchestrator:
         self.close()
 
     def __repr__(self) -> str:
-        return (
-            f"<Orchestrator {self._scope.home.path}{' (closed)' if self._scope.is_closed else ''}>"
-        )
+        state = " (closed)" if self._scope.is_closed else ""
+        return f"<Orchestrator {self._scope.home.path}{state}>"
 
     @property
     def home(self) -> Path:
@@ -203,47 +208,17 @@ class Orchestrator:
         """Who is calling, unless a call says otherwise."""
         return self._scope.agent
 
-    @property
-    def _store(self) -> Store:
-        return self._scope.store
-
-    # --- the other rooms ----------------------------------------------------
+    # --- the rooms ----------------------------------------------------------
 
     @cached_property
     def artifacts(self) -> Artifacts:
         """The full record of the work: save, read, search."""
         from vespera_orchestrator.artifacts import Artifacts
 
-        return Artifacts(self._scope, self._rooms.content, elsewhere=self._in_git)
+        def in_git(artifact: Artifact) -> str | None:
+            return self._rooms.find_in_git(artifact.title, artifact.digest)
 
-    def _open_content(self) -> ContentStore:
-        from vespera_orchestrator.artifacts.content import open_content
-        from vespera_orchestrator.artifacts.content.folder import FolderContent
-
-        chosen = self._chosen_content
-        if chosen is None or isinstance(chosen, str):
-            content: ContentStore = open_content(chosen, self._scope.home.artifacts)
-        else:
-            content = chosen
-        if not isinstance(content, FolderContent):
-            from vespera_orchestrator.artifacts.content.object_store import ObjectContent
-
-            if isinstance(content, ObjectContent):
-                content.used_by(self._store.identity)
-        return content
-
-    @property
-    def _content_url(self) -> str | None:
-        """Where the bytes are, unless in the home."""
-        chosen = self._chosen_content
-        return chosen if chosen is None or isinstance(chosen, str) else chosen.url
-
-    def _in_git(self, artifact: Artifact) -> str | None:
-        """Return the command by which git prints a file that was saved as an artifact."""
-        try:
-            return self._rooms.worktrees.find_content(artifact.title, artifact.digest)
-        except WorktreeError:
-            return None
+        return Artifacts(self._scope, self._rooms.content, elsewhere=in_git)
 
     @cached_property
     def worktrees(self) -> Worktrees:
@@ -257,28 +232,56 @@ class Orchestrator:
         """Project documents that update themselves: update, check, versions, restore."""
         return self._rooms.documents
 
+    @property
+    def _store(self) -> Store:
+        return self._scope.store
+
+    def _open_content(self) -> ContentStore:
+        from vespera_orchestrator.artifacts.content import open_chosen
+
+        folder = self._scope.home.artifacts
+        return open_chosen(self._chosen_content, folder, user=self._store.identity)
+
+    @property
+    def _content_url(self) -> str | None:
+        """Where the bytes are, unless in the home."""
+        chosen = self._chosen_content
+        return chosen if chosen is None or isinstance(chosen, str) else chosen.url
+
+    @cached_property
+    def _files(self) -> WorkFiles:
+        return WorkFiles(self._rooms)
+
     @cached_property
     def _completion(self) -> Completion:
-        return Completion(self._rooms, self.artifacts)
+        return Completion(self._rooms, self.artifacts, self._files)
 
     @cached_property
     def _starter(self) -> Starter:
-        return Starter(self._rooms, self.artifacts, self._completion, self._overview)
+        return Starter(self._rooms, self.artifacts, self._completion, self._files, self._overview)
 
     @cached_property
     def _overview(self) -> Overview:
         return Overview(self._scope, clock=self._clock, forecast=self._rooms.forecast)
 
+    def _require_open(self) -> None:
+        self._scope.require_open()
+
+    def _expire(self) -> None:
+        """End lapsed holds, and save what their holders left in their worktrees."""
+        self._files.expire()
+
     def catch_up(self) -> dict[str, int]:
         """Bring every view up to the last event.
 
         Returns:
-            How many artifacts were indexed (``index``) and how many documents were written (``documents``).
+            How many artifacts were indexed (``index``) and how many documents were written
+            (``documents``).
         """
         self._require_open()
         try:
             written = len(self.documents.catch_up().written)
-        finally:  # each view is brought up whatever became of the other
+        finally:  # one view catches up whatever becomes of the other
             indexed = self.artifacts.catch_up()
         return {"index": indexed, "documents": written}
 
@@ -295,40 +298,31 @@ class Orchestrator:
         """Start a session and make it the active one.
 
         Args:
-            goal: What is to be reached, in a sentence.
-            project_type: ``software_development``, ``research_project`` or ``creative_writing``: keep its documents under ``docs/`` of
-                the project up to date. ``None``: keep none.
+            goal: What you want to reach, in a sentence.
+            project_type: ``software_development``, ``research_project`` or ``creative_writing``:
+                keep its documents under ``docs/`` of the project up to date. ``None``: keep none.
             context: Whatever later agents should know; anything JSON can hold.
             parent_session: The session that this one is part of.
 
         Raises:
             InvalidInputError: An unknown project type, or a context that JSON cannot hold.
         """
-        if project_type is not None and project_type not in PROJECT_TYPES:
-            raise InvalidInputError(
-                "project_type", f"{project_type!r} is none of {', '.join(PROJECT_TYPES)}"
-            )
-        if not isinstance(goal, str):
-            raise InvalidInputError("goal", f"{goal!r} should be a sentence")
-        parent = None if parent_session is None else self._scope.session(parent_session).id
-        now = self._clock()
-        given = arguments.mapping("context", context)
-        session = self._store.start_session(
-            Session(
-                id=new_id("s"),
-                goal=goal,
-                project_type=project_type,
-                parent_session_id=parent,
-                context=given,
-                created_at=now,
-                updated_at=now,
-            )
+        parent = None if parent_session is None else self._scope.session(parent_session)
+        draft = plans.new_session(
+            goal=goal,
+            project_type=project_type,
+            context=context,
+            parent_session_id=None if parent is None else parent.id,
+            now=self._clock(),
         )
+        session = self._store.start_session(draft)
         self._scope.activate(session.id)
         return session
 
     def current_session(self) -> Session:
-        """Return the session that calls are about: this object's own, else ``MCP_ORCHESTRATOR_SESSION``, else the active one.
+        """Return the session that calls are about.
+
+        That is this object's own, else the one in ``MCP_ORCHESTRATOR_SESSION``, else the active one.
 
         Raises:
             SessionNotFoundError: None is active.
@@ -347,7 +341,7 @@ class Orchestrator:
         return session
 
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
-        """Return sessions, the one last written to first."""
+        """Return sessions, the most recently written to first."""
         return self._store.sessions(
             limit=arguments.whole_number("limit", limit, least=0),
             offset=arguments.whole_number("offset", offset, least=0) or 0,
@@ -360,32 +354,41 @@ class Orchestrator:
     def spawn_agent_with_context(
         self, task: TaskRef | None = None, *, agent: str | None = None
     ) -> AgentContext:
-        """Collect what a new agent process inherits. Starting the process is the caller's: ``Popen(…, env=context.environ())``.
+        """Collect what a new agent process inherits.
+
+        You start the process yourself: ``Popen(…, env=context.environ())``.
 
         Args:
-            task: The task it is meant for; its inherited artifacts are then those of everything the task builds on, nearest first.
-                Without it, the newest artifacts of the session.
+            task: The task that the agent is meant for. It inherits the artifacts of everything the
+                task builds on, nearest first; without a task, the session's newest artifacts.
             agent: The name it will work under; by default made from the task's alias.
         """
         from vespera_orchestrator.artifacts import inheritance
 
         self._require_open()
         if task is None:
-            meant, name = None, agent or f"{self.agent}-child"
+            meant, name = None, f"{self.agent}-child"
             inherited = inheritance.newest_artifacts(self._store, self._scope.session_id())
         else:
             meant = self._scope.task(task)
-            name = agent or f"{meant.alias}-agent"
+            name = f"{meant.alias}-agent"
             inherited = inheritance.upstream_artifacts(self._store, meant)
         return AgentContext.of(
-            self._scope, task=meant, agent=name, artifacts=inherited, content_url=self._content_url
+            self._scope,
+            task=meant,
+            agent=agent or name,
+            artifacts=inherited,
+            content_url=self._content_url,
         )
 
     def resume(self, *, budget_tokens: int | None = None) -> Briefing:
-        """Say where we were, what changed since somebody last resumed, and the next step, in at most 12 lines.
+        """Say where you were, what changed since somebody last resumed, and the next step.
+
+        At most 12 lines.
 
         Args:
-            budget_tokens: About how long it may print, one token being counted as four characters. The next step is always in it.
+            budget_tokens: About how long it may print; one token is counted as four characters. The
+                next step is always included.
         """
         status = self.get_status(budget_tokens=budget_tokens)
         briefing = self._overview.briefing(status)
@@ -415,22 +418,28 @@ class Orchestrator:
 
         Args:
             title: What is to be done, in a few words.
-            description: What the one who does it must know.
-            dependencies: Tasks to wait for: ids, aliases, records, or `Dependency` for an outcome other than success.
-            condition: When to do it at all, e.g. ``"task_d.success"`` or ``"tests.outputs.coverage >= 0.8"``. It may name dependencies
-                only; those it names wait for it and no longer for their own outcome. When it turns out false, the task is skipped.
-            parent_task_id: The task it is a part of, which then waits for it.
-            alias: A short name, unique in the session; by default made from the title: ``"Task D"`` becomes ``task_d``.
+            description: What whoever does it must know.
+            dependencies: Tasks to wait for: ids, aliases, records, or `Dependency` for an outcome
+                other than success.
+            condition: When to do it at all, such as ``"task_d.success"`` or
+                ``"tests.outputs.coverage >= 0.8"``. It may name dependencies only; those it names
+                are governed by it, and no longer wait for their own outcome. When it turns out
+                false, the task is skipped.
+            parent_task_id: The task that this one is a part of. The parent waits for it.
+            alias: A short name, unique in the session; by default made from the title:
+                ``"Task D"`` becomes ``task_d``.
             task_type: Any word.
             complexity: Any word.
             specialist_type: Who should do it.
             priority: Higher goes first.
-            estimated_effort: E.g. ``"2 hours"``, ``"1 day"``; used for the critical path.
-            due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when no zone is given.
-            context: Whatever the one who does it should know; anything JSON can hold.
+            estimated_effort: Such as ``"2 hours"`` or ``"1 day"``; used for the critical path.
+            due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when
+                no zone is given.
+            context: Whatever whoever does it should know; anything JSON can hold.
 
         Raises:
-            PlanError: Or one of its branches: an unknown dependency, a circle, a condition that cannot be understood.
+            PlanError: Or one of its branches: an unknown dependency, a circle, a condition that
+                cannot be understood.
             AliasTakenError: The alias names another task.
             TransitionError: The parent has ended.
             SessionNotFoundError: No session is active.
@@ -450,23 +459,24 @@ class Orchestrator:
             "due_date": due_date,
             "context": context,
         }
-        draft = plans.draft(spec)
-        return self._store.plan(self._scope.session_id(), [draft])[0]
+        return self._store.plan(self._scope.session_id(), [plans.draft(spec)])[0]
 
     def plan_tasks(self, specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> list[Task]:
         """Plan several tasks at once, all or none.
 
         Args:
-            specs: For each task a mapping with the parameters of `plan_task`, at least ``title``; ``children`` may hold further mappings.
-                References are by alias, in any order; a dependency may also be a mapping with ``task`` and ``on``. Instead of mappings
-                also `TaskDraft` records, or the whole as YAML or JSON text: a list, or a mapping with the key ``tasks``.
+            specs: For each task a mapping with the parameters of `plan_task`, at least ``title``;
+                ``children`` may hold further mappings. References are by alias, in any order; a
+                dependency may also be a mapping with ``task`` and ``on``. Instead of mappings you
+                can pass `TaskDraft` records, or the whole plan as YAML or JSON text: a list, or a
+                mapping with the key ``tasks``.
 
         Returns:
             The tasks, in the order given, each followed by its children.
 
         Raises:
             PlanError: Or one of its branches, with the place in the plan. Nothing was planned.
-            InvalidPlanError: Several mistakes; each is told, with its place.
+            InvalidPlanError: Several mistakes, each with its place.
         """
         drafts, mistakes = plans.plan(specs)
         return self._store.plan(self._scope.session_id(), drafts, mistakes=mistakes)
@@ -485,22 +495,23 @@ class Orchestrator:
         due_date: datetime | date | str | None = None,
         context: Mapping[str, JsonValue] | None = None,
     ) -> Task:
-        """Change what is written about a task; whatever is not given stays. Its state is changed by the verbs of its life."""
-        given: dict[str, Any] = {
+        """Change a task's description. Whatever you do not pass stays as it is.
+
+        Its state is changed by other verbs, such as `cancel_task`.
+        """
+        spec = {
             "title": title,
             "description": description,
             "task_type": task_type,
             "complexity": complexity,
-            "priority": priority,
-        }
-        given |= {
             "specialist_type": specialist_type,
+            "priority": priority,
             "estimated_effort": estimated_effort,
             "due_date": due_date,
             "context": context,
         }
-        changes = plans.changes({name: value for name, value in given.items() if value is not None})
-        return self._store.update_task(self._scope.task(task).id, changes)
+        changes = {name: value for name, value in spec.items() if value is not None}
+        return self._store.update_task(self._scope.task(task).id, plans.changes(changes))
 
     def add_dependency(
         self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS
@@ -512,12 +523,11 @@ class Orchestrator:
             TransitionError: The task is not pending.
         """
         outcome = needs.on if isinstance(needs, Dependency) else arguments.outcome("on", on)
-        return self._store.add_dependency(
-            self._scope.task(task).id, self._scope.task(needs).id, outcome
-        )
+        task_id, needed_id = self._scope.task(task).id, self._scope.task(needs).id
+        return self._store.add_dependency(task_id, needed_id, outcome)
 
     def remove_dependency(self, task: TaskRef, needs: TaskRef | Dependency) -> Task:
-        """Take a dependency away.
+        """Remove a dependency.
 
         Raises:
             UnknownDependencyError: There is no such dependency.
@@ -531,7 +541,7 @@ class Orchestrator:
         """Return the task as it is now.
 
         Raises:
-            TaskNotFoundError: With aliases that look alike.
+            TaskNotFoundError: With similar aliases.
         """
         self._require_open()
         return self._scope.task(task)
@@ -567,23 +577,25 @@ class Orchestrator:
             task_type: Only tasks of this type.
             specialist_type: Only tasks for this specialist.
             complexity: Only tasks of this complexity.
-            text: Part of the title or description, letter case ignored.
+            text: Part of the title or description, ignoring case.
             ready: Only tasks that can be started now, or only those that cannot.
             agent: Only tasks that this agent holds or has held.
-            alias_prefix: Only tasks whose alias begins so.
-            created_after: Only tasks planned at this time or later; a datetime, a date, or either in ISO format.
+            alias_prefix: Only tasks whose alias begins like this.
+            created_after: Only tasks planned at this time or later; a datetime, a date, or either
+                in ISO format.
             created_before: Only tasks planned before this time.
             updated_after: Only tasks changed at this time or later.
             updated_before: Only tasks last changed before this time.
             session_id: The session; by default the current one.
-            include_archived: Also archived ones.
+            include_archived: Archived ones, too.
             limit: Most tasks to return; ``None`` for all.
-            offset: How many to pass over first.
+            offset: How many to skip first.
         """
         self._expire()
         parent = None if parent_task_id is None else self._scope.task(parent_task_id)
+        session = parent.session_id if parent else self._scope.session(session_id).id
         query = plans.task_query(
-            session_id=parent.session_id if parent else self._scope.session(session_id).id,
+            session_id=session,
             parent_task_id=None if parent is None else parent.id,
             include_children=include_children,
             status=status,
@@ -607,14 +619,14 @@ class Orchestrator:
     def ready_tasks(self, limit: int = 10) -> list[Task]:
         """Return tasks that can be started now, best first."""
         self._expire()
-        return self._store.ready(
-            self._scope.session_id(), arguments.whole_number("limit", limit, least=0) or 0
-        )
+        most = arguments.whole_number("limit", limit, least=0) or 0
+        return self._store.ready(self._scope.session_id(), most)
 
     def why(self, task: TaskRef) -> Why:
-        """Say what keeps a task from being ready: the smallest set of causes, empty when it is ready.
+        """Say what keeps a task from being ready: the smallest set of causes, empty when it is.
 
-        Beside that, ``Why.outdated`` tells what the task was given to build on and has changed since.
+        In addition, ``Why.outdated`` names what the task was given to build on and has changed
+        since.
         """
         self._expire()
         meant = self._scope.task(task)
@@ -622,27 +634,30 @@ class Orchestrator:
         return attrs.evolve(self._overview.why(meant), outdated=tuple(outdated))
 
     def next_step(self) -> NextStep:
-        """Say the one thing to do now. Never empty; also without a session."""
+        """Say the one thing to do now. Never empty, even without a session."""
         self._require_open()
         self._expire()
         return self._overview.next_step()
 
     def get_status(
         self,
-        include_completed: bool = False,  # noqa: FBT001, FBT002 - the name and place are what callers rely on
+        include_completed: bool = False,  # noqa: FBT001, FBT002 - callers rely on name and place
         *,
         session_id: str | Session | None = None,
         parent_task_id: TaskRef | None = None,
         budget_tokens: int | None = None,
     ) -> Status:
-        """Return where a session stands: counts, what runs, what is blocked and why, the next step. Prints as a short page.
+        """Return where a session stands: counts, what runs, what is blocked and why, the next step.
+
+        Prints as a short page.
 
         Args:
-            include_completed: Also list the completed tasks.
+            include_completed: List the completed tasks, too.
             session_id: The session; by default the current one.
-            parent_task_id: Count and list only this task and what is below it. The next step remains that of the session.
-            budget_tokens: About how long it may print, one token being counted as four characters; what is left out is named by the call
-                that gives it.
+            parent_task_id: Count and list only this task and what is below it. The next step
+                remains that of the session.
+            budget_tokens: About how long it may print; one token is counted as four characters.
+                Whatever is left out is replaced by the call that returns it.
         """
         self._require_open()
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
@@ -659,13 +674,16 @@ class Orchestrator:
         return self._overview.graph(self._scope.session(session_id).id)
 
     def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events of the current session as they are recorded, by whichever process, within 50 milliseconds on SQLite.
+        """Yield events of the current session as they are recorded, by whichever process.
 
-        Ends by itself when *timeout_s* is over, and when another thread closes this object. Leaving the loop costs nothing.
+        On SQLite they come within 50 milliseconds. The iterator ends when *timeout_s* is over, and
+        when another thread closes this object. Leaving the loop costs nothing.
 
         Args:
-            after: Start behind this event's ``seq``; by default with the first event after this call.
-            timeout_s: Stop after so many seconds without an event; ``None``: go on until the loop is left.
+            after: Start behind this event's ``seq``; by default with the first event after this
+                call.
+            timeout_s: Stop after this many seconds without an event; ``None``: go on until you
+                leave the loop.
         """
         if timeout_s is not None and not arguments.is_number(timeout_s):
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
@@ -674,7 +692,7 @@ class Orchestrator:
         if after is None:
             after = self._store.last_seq()
         else:
-            after = arguments.whole_number("after", after, least=0) or 0
+            after = arguments.whole_number("after", after, least=0)
         return watch_events(self._scope, session_id, after, timeout_s)
 
     # --- working ------------------------------------------------------------
@@ -688,28 +706,35 @@ class Orchestrator:
         lease_s: float = lifecycle.LEASE_S,
         take_over: bool = False,
     ) -> Work:
-        """Start a task: take hold of it, and get what is needed to do it.
+        """Start a task: claim it, and get what you need to do it.
 
         Args:
             task_id: The task; ``None`` for the best ready one.
             agent: Who works on it; by default this object's agent.
-            worktree: Give it a git worktree to work in. ``True`` or ``"task"``: one of its own, removed when its work has landed.
-                ``"agent"``: that of the agent, for all its tasks in the session. ``"subtree"``: that of the topmost task above it, for
-                everything below that one. Both stay after a task of theirs has landed, and each task lands what is there, so two agents
-                are not let in at once. ``None``: the one that an earlier attempt had, if there was one. A task that has work in a worktree
-                goes on there, whatever is asked for, until that has landed. A recovery task works in the worktree of the task that it
-                recovers; where that could not land, what was landed since is in its files already.
-            lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat). Then the next caller may take the task.
-            take_over: Do not wait for that: take the named task from whoever holds it, e.g. from an agent that was killed. If it lives
-                after all, its next call is refused, and what it brings is kept.
+            worktree: Give it a git worktree to work in. ``True`` or ``"task"``: one of its own,
+                removed when its work has landed. ``"agent"``: that of the agent, for all its tasks
+                in the session. ``"subtree"``: that of the topmost task above it, for everything
+                below that one. Both remain after a task of theirs has landed, and each task lands
+                whatever is there, so two agents are not let in at once. ``None``: the one that an
+                earlier attempt had, if there was one. A task that has work in a worktree goes on
+                there, whatever you ask for, until that has landed. A recovery works in the worktree
+                of the task that it recovers; if that could not land, newer work is merged into its
+                files already.
+            lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat).
+                Then the next caller may take the task.
+            take_over: Do not wait for that: take the named task from whoever holds it, for example
+                from an agent that was killed. If that agent lives after all, its next call is
+                refused, and its work is kept.
 
         Returns:
-            The work. Use it in a ``with`` block: an exception then blocks the task with its partial work kept, and propagates.
+            The work. Use it in a ``with`` block: an exception then blocks the task with its partial
+            work kept, and propagates.
 
         Raises:
             NotReadyError: The named task cannot be started yet; carries the `Why`.
-            NothingReadyError: No task was named and none is ready; carries the `NextStep`.
-            NotARepositoryError: A worktree was asked for, and there is no git repository with a commit.
+            NothingReadyError: You named no task and none is ready; carries the `NextStep`.
+            NotARepositoryError: You asked for a worktree, and there is no git repository with a
+                commit.
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
         request = StartRequest.read(
@@ -720,10 +745,6 @@ class Orchestrator:
             take_over=take_over,
         )
         return self._starter.start(request)
-
-    def _expire(self) -> None:
-        """Notice lapsed holds, and save what their holders left in their worktrees."""
-        self._completion.expire()
 
     def complete_task(
         self,
@@ -738,36 +759,40 @@ class Orchestrator:
         | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
     ) -> Task:
-        """Hand in work on a task. The work itself becomes an artifact, whole; the summary is a line for display.
+        """Hand in work on a task.
 
-        A task that worked in a worktree is merged into the integration branch first, and its worktree removed afterwards. If that
-        conflicts, or the check before landing is red, nothing raises: the task is blocked, and a recovery task carries what is known. A
-        recovery whose files still hold both sides of a conflict between markers is pending again.
+        The work itself becomes an artifact, whole; the summary is a line for display. A task that
+        worked in a worktree is merged into the integration branch first, and its worktree removed
+        afterwards. If that conflicts, or the check before landing is red, nothing raises: the task
+        is blocked, and a recovery task carries what is known. A recovery whose files still hold both
+        sides of a conflict between markers is pending again.
 
         Sending the same completion twice is one completion.
 
         Args:
-            task_id: The task. It need not have been started: a ready one is taken in the same step.
+            task_id: The task. You need not have started it: a ready one is claimed in the same step.
             summary: One line.
-            detailed_work: Everything that was done and found; usually Markdown.
-            file_paths: Files to take in as artifacts as they are now. Relative ones start at the worktree, else at the project's folder.
+            detailed_work: Everything you did and found; usually Markdown.
+            file_paths: Files to save as artifacts as they are now. Relative paths start at the
+                worktree, else at the project's folder.
             artifact_type: The kind of the artifact; any word.
             outputs: Values for conditions and later tasks; anything JSON can hold.
-            next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``: pending again; ``blocked``: blocked,
-                with a recovery task.
-            merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. The task stays in progress until then, held by
-                nobody, and what depends on it waits; `why` and `next_step` say so. Without a worktree there is nothing to merge.
+            next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``:
+                pending again; ``blocked``: blocked, with a recovery task.
+            merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. Until then the
+                task stays in progress, held by nobody, and what depends on it waits; `why` and
+                `next_step` say so. Without a worktree there is nothing to merge.
 
         Returns:
             The task as it is now.
 
         Raises:
-            LeaseLostError: Another attempt has taken the task; what was brought is kept as an artifact.
+            LeaseLostError: Another attempt has taken the task; your work is kept as an artifact.
             NotReadyError: It waits for something, or has open subtasks.
             TransitionError: It has ended already.
             SourceFileNotFoundError: A file is missing; nothing was written.
-            DirtyCheckoutError: The integration branch is checked out where it cannot be updated safely. The work is handed in as with
-                ``merge="later"``.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated
+                safely. The work is handed in as with ``merge="later"``.
         """
         task = self._scope.task(task_id)
         submission = Submission.read(
@@ -784,21 +809,26 @@ class Orchestrator:
     # --- a person decides ---------------------------------------------------
 
     def cancel_task(self, task: TaskRef, reason: str = "", *, subtree: bool = True) -> Task:
-        """Cancel a task, and by default everything below it that has not ended. Work done so far is kept; cancelling twice is no error.
+        """Cancel a task, and by default everything below it that has not ended.
+
+        Work done so far is kept. Cancelling twice is no error.
 
         Raises:
             TransitionError: It has ended otherwise.
         """
         meant = self._scope.task(task)
         for cancelled in self._store.cancel(meant.id, reason, subtree=subtree):
-            self._completion.save_cancelled(cancelled)
+            self._files.save_cancelled(cancelled)
         return self._scope.task(meant)
 
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:
-        """Make a blocked, failed, cancelled or skipped task pending again. Tasks that were skipped because of it are pending again too.
+        """Make a blocked, failed, cancelled or skipped task pending again.
+
+        Tasks that were skipped because of it are pending again, too.
 
         Raises:
-            TransitionError: It is completed, running or pending; or what it waits for makes it impossible still.
+            TransitionError: It is completed, running or pending; or what it waits for still makes it
+                impossible.
         """
         return self._store.retry(self._scope.task(task).id, reason)
 
@@ -811,7 +841,11 @@ class Orchestrator:
         return self._store.abandon(self._scope.task(task).id, reason)
 
     def delete_task(self, task: TaskRef, *, hard: bool = False) -> Task:
-        """Archive an ended task: it no longer appears in lists. With *hard* remove it for good; its artifacts stay.
+        """Archive an ended task: it no longer appears in lists.
+
+        Args:
+            task: The task.
+            hard: Remove it for good; its artifacts stay.
 
         Raises:
             TransitionError: It has not ended; or (hard) others depend on it or are below it.
@@ -821,14 +855,17 @@ class Orchestrator:
     # --- bringing together --------------------------------------------------
 
     def synthesize_results(self, parent_task_id: TaskRef, *, budget_tokens: int = 8000) -> Artifact:
-        """Gather what the subtasks brought into one artifact: outcomes, references, excerpts, and what is missing.
+        """Gather what the subtasks produced into one artifact.
 
-        The parent is not completed by it: read it, add to it, then `complete_task`. Called again when nothing has changed, it returns
-        the same artifact. It refers to the subtasks' artifacts and quotes their beginnings; the record of the work stays where it is.
+        It holds outcomes, references, excerpts, and what is missing. The parent is not completed by
+        it: read it, add to it, then call `complete_task`. Called again when nothing has changed, it
+        returns the same artifact. It refers to the subtasks' artifacts and quotes their beginnings;
+        the record of the work stays where it is.
 
         Args:
             parent_task_id: The task whose subtasks are gathered.
-            budget_tokens: About how long the excerpts may be together, one token being counted as four characters.
+            budget_tokens: About how long the excerpts may be together; one token is counted as four
+                characters.
 
         Raises:
             TransitionError: The task has no subtasks.
@@ -838,22 +875,25 @@ class Orchestrator:
         self._expire()
         return synthesize(self._overview, self.artifacts, parent, budget_tokens)
 
-    # --- care ---------------------------------------------------------------
+    # --- maintenance --------------------------------------------------------
 
     def check(
         self, *, contents: bool = True, progress: Callable[[str], None] | None = None
     ) -> CheckReport:
-        """Look the whole home over, and change nothing: rows against the rules, counters recounted, contents, worktrees, views.
+        """Check the whole home, and change nothing.
 
-        Others may work meanwhile: the rows are looked at as of one moment. Reads everything that was ever saved, so expect some seconds
-        for each gigabyte and each 100,000 tasks.
+        Rows are compared with the rules, counters recounted, contents, worktrees and views looked
+        at. Others may work meanwhile: the rows are as of one moment. It reads everything that was
+        ever saved, so expect some seconds for each gigabyte and each 100,000 tasks.
 
         Args:
-            contents: Also read every content and compare it with its digest.
-            progress: Is called with a few words for each thing that is begun, e.g. ``print``; otherwise they are logged for debugging.
+            contents: Read every content, too, and compare it with its digest.
+            progress: Called with a few words for each thing that is begun, for example ``print``;
+                by default they are logged for debugging.
 
         Returns:
-            A report that is true when all is well. ``sys.exit(report.exit_code)`` gives 0, 1 with warnings, 2 with errors.
+            A report that is true when all is well. ``sys.exit(report.exit_code)`` gives 0, 1 with
+            warnings, 2 with errors.
         """
         from vespera_orchestrator import maintenance
 
@@ -863,11 +903,13 @@ class Orchestrator:
         )
 
     def repair(self, *, progress: Callable[[str], None] | None = None) -> RepairReport:
-        """Put right what `check` finds and what can be: counters, dangling references, half-done worktrees, views that are behind.
+        """Repair what `check` finds, as far as that is possible.
 
-        Before any row is changed, the home as it is goes to ``backups/`` in the home, under today's date. Rows are mended in one
-        transaction, all or none, with an event that says so. What cannot be mended (a lost content, a damaged file) is left as it is and
-        told. Safe to repeat; with nothing to mend nothing is written.
+        Counters, dangling references, half-done worktrees, and views that are behind. Before any row
+        is changed, the home as it is goes to ``backups/`` in the home, under today's date. Rows are
+        repaired in one transaction, all or none, with an event that says so. What cannot be repaired
+        (a lost content, a damaged file) is left as it is and reported. Safe to repeat; with nothing
+        to repair nothing is written.
         """
         from vespera_orchestrator import maintenance
 
@@ -881,16 +923,18 @@ class Orchestrator:
         link: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> BackupReport:
-        """Write a backup of this home, while others go on working, into the new folder *path*. It appears whole or not at all.
+        """Write a backup of this home, while others go on working, into the new folder *path*.
 
-        A backup is a home: ``open(home=path)`` opens it, and put in the place of a lost ``.task_orchestrator`` it is the home again. It
-        has all rows as of one moment (in SQLite, whatever the store), every content they name, checked, and the settings; not the search
-        index, which the next search makes anew, and not the worktrees, which are git's.
+        It appears whole or not at all. A backup is a home: ``open(home=path)`` opens it, and in the
+        place of a lost ``.task_orchestrator`` it is the home again. It has all rows as of one moment
+        (in SQLite, whatever the store), every content they name, checked, and the settings; not the
+        search index, which the next search rebuilds, and not the worktrees, which belong to git.
 
         Args:
             path: A folder that does not exist yet.
-            link: Do not copy contents but link them, where the disk is the same: takes no time and no room, and guards against deletion,
-                not against a failing disk. What is linked is not read, so not checked either.
+            link: Link contents instead of copying them, where the disk is the same: takes no time
+                and no room, and guards against deletion, not against a failing disk. Linked
+                contents are not read, so not checked either.
             progress: As for `check`.
 
         Raises:
@@ -901,7 +945,7 @@ class Orchestrator:
 
         self._require_open()
         return maintenance.back_up(
-            self._rooms, _place(path), link=link, progress=progress or log.debug
+            self._rooms, _absolute(path), link=link, progress=progress or log.debug
         )
 
     def export(
@@ -911,13 +955,14 @@ class Orchestrator:
         contents: bool = True,
         progress: Callable[[str], None] | None = None,
     ) -> ExportReport:
-        """Write everything as readable JSON Lines into the new file *path*: one line a record, as of one moment, the contents behind.
+        """Write everything as readable JSON Lines into the new file *path*.
 
-        It is derived, and its first line says so: the home remains the truth, and only `import_` reads an export back.
+        One line a record, as of one moment, the contents behind. An export is derived, and its first
+        line says so: the home remains the truth, and only `import_` reads an export back.
 
         Args:
             path: A file that does not exist yet.
-            contents: Whether the contents are written as well, or only their digests.
+            contents: Whether to write the contents as well, or only their digests.
             progress: As for `check`.
 
         Raises:
@@ -927,26 +972,29 @@ class Orchestrator:
 
         self._require_open()
         return maintenance.export(
-            self._rooms, _place(path), contents=contents, progress=progress or log.debug
+            self._rooms, _absolute(path), contents=contents, progress=progress or log.debug
         )
 
     def import_(
         self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
     ) -> ExportReport:
-        """Take an export into this home, which must be empty: all of it, checked against its digest, or nothing. Ids stay the same.
+        """Take an export into this home, which must be empty.
+
+        All of it, checked against its digest, or nothing. Ids stay the same.
 
         Args:
             path: What `export` wrote.
             progress: As for `check`.
 
         Raises:
-            InvalidInputError: It is no export, was cut short or changed, is of a newer version, or of a damaged store.
+            InvalidInputError: It is not an export, was cut short or changed, is of a newer version,
+                or of a damaged store.
             TransitionError: Somebody has worked in this home already.
         """
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.import_(self._rooms, _place(path), progress=progress or log.debug)
+        return maintenance.import_(self._rooms, _absolute(path), progress=progress or log.debug)
 
     def prune(
         self,
@@ -957,17 +1005,19 @@ class Orchestrator:
         dry_run: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> PruneReport:
-        """Let go of old events and checkpoints to which nothing refers. Tasks, attempts, artifacts and their contents stay.
+        """Delete old events and checkpoints to which nothing refers.
 
-        Always kept: the last checkpoints of each task and those a recovery task names; of each task the last event that tells its state;
-        of each session the events that `resume` looks back to; what tells of artifacts; what documents have not told of yet.
-        The file does not shrink; what was let go of is room for what comes.
+        Tasks, attempts, artifacts and their contents stay. Always kept: the last checkpoints of each
+        task and those that a recovery names; of each task the last event that tells its state; of
+        each session the events that `resume` looks back to; events about artifacts, and events that
+        documents have not followed yet. The file does not shrink; the room is used for new rows.
 
         Args:
-            older_than: Only what is older goes.
-            keep_events: So many of the newest events stay, however old.
-            keep_checkpoints: So many of the newest checkpoints of each task stay, however old; at least 1.
-            dry_run: Only say what would go.
+            older_than: Only what is older is deleted.
+            keep_events: This many of the newest events stay, however old.
+            keep_checkpoints: This many of the newest checkpoints of each task stay, however old; at
+                least 1.
+            dry_run: Only say what would be deleted.
             progress: As for `check`.
         """
         from vespera_orchestrator import maintenance
@@ -982,12 +1032,6 @@ class Orchestrator:
             progress=progress or log.debug,
         )
 
-    def _require_open(self) -> None:
-        self._scope.require_open()
 
-
-# --- from words to records ---------------------------------------------------
-
-
-def _place(path: str | os.PathLike[str]) -> Path:
+def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(path).expanduser().absolute()

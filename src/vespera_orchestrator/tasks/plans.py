@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator._model import TaskDraft, TaskQuery
+from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 from vespera_orchestrator.tasks import arguments
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.errors import VesperaError
 
+PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
+"""Project types for which documents are kept."""
 _MAX_DEPTH: Final = 50
 _MAX_TASKS: Final = 200_000
 
@@ -105,6 +110,38 @@ def task_query(**filters: Any) -> TaskQuery:
         if name in filters:
             filters[name] = check(name, filters[name])
     return TaskQuery(**filters)
+
+
+# --- sessions ----------------------------------------------------------------
+
+
+def new_session(
+    *,
+    goal: str,
+    project_type: str | None,
+    context: Mapping[str, JsonValue] | None,
+    parent_session_id: str | None,
+    now: datetime,
+) -> Session:
+    """Make the record of a session that begins now, from the parameters of `initialize_session`.
+
+    Raises:
+        InvalidInputError: Names the parameter.
+    """
+    if project_type is not None and project_type not in PROJECT_TYPES:
+        known = ", ".join(PROJECT_TYPES)
+        raise InvalidInputError("project_type", f"{project_type!r} is not one of {known}")
+    if not isinstance(goal, str):
+        raise InvalidInputError("goal", f"{goal!r} should be a sentence")
+    return Session(
+        id=new_id("s"),
+        goal=goal,
+        project_type=project_type,
+        parent_session_id=parent_session_id,
+        context=arguments.mapping("context", context),
+        created_at=now,
+        updated_at=now,
+    )
 
 
 # --- whole plans -------------------------------------------------------------

@@ -35,7 +35,6 @@ from vespera_orchestrator.errors import (
     WorktreeError,
 )
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.work.assignment import Assignments
 from vespera_orchestrator.work.submission import Holder
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.terms import LandingTerms, landing_message
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import (
         ArtifactDraft,
-        Attempt,
-        Checkpoint,
         JsonValue,
         Task,
         Why,
@@ -54,6 +51,7 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.work.submission import Submission
     from vespera_orchestrator.worktrees.landing import Landing
     from vespera_orchestrator.worktrees.snapshot import Snapshot
@@ -70,10 +68,11 @@ _USUAL_TERMS: Final = LandingTerms()
 class Completion:
     """Takes what an attempt hands in to where it belongs."""
 
-    def __init__(self, rooms: Rooms, artifacts: Artifacts) -> None:
+    def __init__(self, rooms: Rooms, artifacts: Artifacts, files: WorkFiles) -> None:
         self._rooms = rooms
         self._artifacts = artifacts
-        self.assignments = Assignments(rooms)
+        self._files = files
+        self.assignments = files.assignments
         """Which worktree each task works in."""
         self.attempts: dict[str, int] = {}
         """The attempts that this process has claimed, by task.
@@ -429,7 +428,9 @@ class Completion:
 
         @retrying(RefMovedError, times=MERGE_TRIES)
         def finish() -> Task:
-            snapshot, trouble = self.try_snapshot(holder.worktree, ending.reason or "released")
+            snapshot, trouble = self._files.try_snapshot(
+                holder.worktree, ending.reason or "released"
+            )
             saved = self._with_snapshot(holder, ending, snapshot, trouble)
             return self.finish(holder, saved, drafts, within=snapshot.pin if snapshot else None)
 
@@ -515,57 +516,6 @@ class Completion:
         store = self._rooms.store
         outdated = store.context_uses(task_id=task.id, outdated=True, limit=10)
         return attrs.evolve(lifecycle.why(store.situation(task.id)), outdated=tuple(outdated))
-
-    # saving files
-
-    def expire(self) -> None:
-        """End lapsed holds, and save what their holders left in their worktrees."""
-        for attempt in self._rooms.store.expire():
-            self._save_left_behind(attempt)
-
-    def _save_left_behind(self, attempt: Attempt) -> None:
-        task = self._rooms.store.find_task(attempt.task_id, None)
-        if task is not None:
-            self._save(task, f"as attempt {attempt.number} by {attempt.agent} left it")
-
-    def save_cancelled(self, task: Task) -> None:
-        """Save the files of a task that was cancelled while somebody worked on it."""
-        if task.attempts:
-            self._save(task, "as it was when the task was cancelled")
-
-    def _save(self, task: Task, note: str) -> None:
-        worktree = self.assignments.worktree_of(task)
-        if worktree is None or worktree.state == WorktreeState.REMOVED:
-            return
-        try:
-            self._rooms.worktrees.snapshot(worktree, note=note)
-        except WorktreeError as exc:  # its last snapshot remains
-            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
-
-    def try_snapshot(
-        self, worktree: Worktree | None, note: str, *, passing: bool = False
-    ) -> tuple[Snapshot | None, str]:
-        """Prepare a snapshot, or say why there is none.
-
-        A worktree that is gone must not keep anybody from saying how the work went.
-        """
-        if worktree is None:
-            return None, ""
-        try:
-            snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, passing=passing)
-        except WorktreeError as exc:
-            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
-            return None, str(exc)
-        return snapshot, ""
-
-    def left_out(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
-        """Return the files that a checkpoint's snapshot had to leave out."""
-        if checkpoint is None or checkpoint.snapshot is None:
-            return ()
-        try:
-            return self._rooms.worktrees.left_out(checkpoint.snapshot)
-        except WorktreeError:
-            return ()
 
     # documents
 

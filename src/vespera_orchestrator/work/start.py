@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.progress.overview import Overview
     from vespera_orchestrator.work.assignment import Assignment, WorktreeChoice
     from vespera_orchestrator.work.completion import Completion
+    from vespera_orchestrator.work.files import WorkFiles
 
 
 @attrs.frozen(kw_only=True)
@@ -69,11 +70,17 @@ class Starter:
     """Hands out tasks to agents."""
 
     def __init__(
-        self, rooms: Rooms, artifacts: Artifacts, completion: Completion, overview: Overview
+        self,
+        rooms: Rooms,
+        artifacts: Artifacts,
+        completion: Completion,
+        files: WorkFiles,
+        overview: Overview,
     ) -> None:
         self._rooms = rooms
         self._artifacts = artifacts
         self._completion = completion
+        self._files = files
         self._overview = overview
 
     def start(self, request: StartRequest) -> Work:
@@ -84,10 +91,10 @@ class Starter:
         """
         if request.worktree:
             self._rooms.worktrees.require()  # before the task is taken
-        self._completion.expire()  # saves what a silent agent left, before another works there
+        self._files.expire()  # saves what a silent agent left, before another works there
         if request.task is not None:
             task = self._rooms.scope.task(request.task)
-            self._completion.assignments.refuse_unavailable(task, request.worktree, request.agent)
+            self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
         claim = self._claim(request)
         self._completion.attempts[claim.task.id] = claim.attempt.number
         assignment = self._assign(claim, request.worktree)
@@ -95,7 +102,8 @@ class Starter:
             self._rooms,
             self._artifacts,
             self._completion,
-            claim,
+            self._files,
+            claim=claim,
             assignment=assignment,
             lease_s=request.lease_s,
         )
@@ -125,7 +133,7 @@ class Starter:
 
     def _assign(self, claim: Claim, choice: WorktreeChoice) -> Assignment | None:
         try:
-            return self._completion.assignments.assign(claim, choice)
+            return self._files.assignments.assign(claim, choice)
         except BaseException as exc:
             holder = Holder(
                 task=claim.task, attempt=claim.attempt.number, agent=claim.attempt.agent

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.work.assignment import Assignment
     from vespera_orchestrator.work.completion import Completion
+    from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 log = logging.getLogger("vespera_orchestrator")
@@ -76,14 +77,16 @@ class Work:
         rooms: Rooms,
         artifacts: Artifacts,
         completion: Completion,
-        claim: Claim,
+        files: WorkFiles,
         *,
+        claim: Claim,
         assignment: Assignment | None,
         lease_s: float,
     ) -> None:
         self._rooms = rooms
         self._artifacts = artifacts
         self._completion = completion
+        self._files = files
         self._lease_s = lease_s
         self.task: Task = claim.task
         self.attempt: Attempt = claim.attempt
@@ -122,7 +125,7 @@ class Work:
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         store = self._rooms.store
-        not_saved = self.left_out or self._completion.left_out(self.resumed_from)
+        not_saved = self.left_out or self._files.left_out(self.resumed_from)
         facts = WorkFacts(
             goal=self._rooms.scope.session(self.task.session_id).goal,
             task=self.task,
@@ -221,7 +224,7 @@ class Work:
         @retrying(RefMovedError, times=MERGE_TRIES)
         def write_once() -> _T:
             now = self._rooms.clock()
-            snapshot, self.not_saved = self._completion.try_snapshot(
+            snapshot, self.not_saved = self._files.try_snapshot(
                 self.worktree, note, passing=passing
             )
             if snapshot is not None:

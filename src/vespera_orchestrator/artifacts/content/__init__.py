@@ -8,7 +8,7 @@ from vespera_orchestrator.artifacts.content.collected import Collected
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import InvalidInputError
 
-__all__ = ["Collected", "caller_content", "open_content"]
+__all__ = ["Collected", "caller_content", "open_chosen", "open_content"]
 
 _OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "memory")
 
@@ -54,4 +54,27 @@ def caller_content(content: object) -> ContentStore:
     if not isinstance(content, ContentStore):
         problem = "is neither an address nor an object that keeps the ContentStore contract"
         raise InvalidInputError("content", f"{content!r} {problem}")
+    return content
+
+
+def open_chosen(chosen: str | ContentStore | None, folder: Path, *, user: str) -> ContentStore:
+    """Open what the caller chose: an address, an object of theirs, or by default *folder*.
+
+    Args:
+        chosen: See `open_content`; or an object, which is returned as it is.
+        folder: Where the bytes are by default.
+        user: The identity of the store whose records refer to the contents
+            (`contracts.Store.identity`). An object store that several homes share keeps it, so that
+            one does not collect what another refers to.
+    """
+    from vespera_orchestrator.artifacts.content.folder import FolderContent
+
+    content: ContentStore | str | None = chosen
+    if content is None or isinstance(content, str):
+        content = open_content(content, folder)
+    if not isinstance(content, FolderContent):
+        from vespera_orchestrator.artifacts.content.object_store import ObjectContent
+
+        if isinstance(content, ObjectContent):
+            content.used_by(user)
     return content
