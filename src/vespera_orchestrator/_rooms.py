@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Rooms:
-    """The parts of one open home. Made by `Orchestrator.open`, handed to whatever needs more than one of them.
+    """The parts of one open home.
+
+    Made by `Orchestrator.open`, handed to whatever needs more than one of them.
 
     Each part is made at its first use, so that opening a home loads none of the heavy libraries.
     """

@@ -322,7 +322,8 @@ class Orchestrator:
     def current_session(self) -> Session:
         """Return the session that calls are about.
 
-        That is this object's own, else the one in ``MCP_ORCHESTRATOR_SESSION``, else the active one.
+        That is this object's own, else the one in ``MCP_ORCHESTRATOR_SESSION``, else the active
+        one.
 
         Raises:
             SessionNotFoundError: None is active.
@@ -764,13 +765,14 @@ class Orchestrator:
         The work itself becomes an artifact, whole; the summary is a line for display. A task that
         worked in a worktree is merged into the integration branch first, and its worktree removed
         afterwards. If that conflicts, or the check before landing is red, nothing raises: the task
-        is blocked, and a recovery task carries what is known. A recovery whose files still hold both
-        sides of a conflict between markers is pending again.
+        is blocked, and a recovery task carries what is known. A recovery whose files still hold
+        both sides of a conflict between markers is pending again.
 
         Sending the same completion twice is one completion.
 
         Args:
-            task_id: The task. You need not have started it: a ready one is claimed in the same step.
+            task_id: The task. You need not have started it: a ready one is claimed in the same
+                step.
             summary: One line.
             detailed_work: Everything you did and found; usually Markdown.
             file_paths: Files to save as artifacts as they are now. Relative paths start at the
@@ -779,8 +781,8 @@ class Orchestrator:
             outputs: Values for conditions and later tasks; anything JSON can hold.
             next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``:
                 pending again; ``blocked``: blocked, with a recovery task.
-            merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. Until then the
-                task stays in progress, held by nobody, and what depends on it waits; `why` and
+            merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. Until then
+                the task stays in progress, held by nobody, and what depends on it waits; `why` and
                 `next_step` say so. Without a worktree there is nothing to merge.
 
         Returns:
@@ -827,8 +829,8 @@ class Orchestrator:
         Tasks that were skipped because of it are pending again, too.
 
         Raises:
-            TransitionError: It is completed, running or pending; or what it waits for still makes it
-                impossible.
+            TransitionError: It is completed, running or pending; or what it waits for still makes
+                it impossible.
         """
         return self._store.retry(self._scope.task(task).id, reason)
 
@@ -905,11 +907,11 @@ class Orchestrator:
     def repair(self, *, progress: Callable[[str], None] | None = None) -> RepairReport:
         """Repair what `check` finds, as far as that is possible.
 
-        Counters, dangling references, half-done worktrees, and views that are behind. Before any row
-        is changed, the home as it is goes to ``backups/`` in the home, under today's date. Rows are
-        repaired in one transaction, all or none, with an event that says so. What cannot be repaired
-        (a lost content, a damaged file) is left as it is and reported. Safe to repeat; with nothing
-        to repair nothing is written.
+        Counters, dangling references, half-done worktrees, and views that are behind. Before any
+        row is changed, the home as it is goes to ``backups/`` in the home, under today's date. Rows
+        are repaired in one transaction, all or none, with an event that says so. What cannot be
+        repaired (a lost content, a damaged file) is left as it is and reported. Safe to repeat;
+        with nothing to repair nothing is written.
         """
         from vespera_orchestrator import maintenance
 
@@ -926,9 +928,10 @@ class Orchestrator:
         """Write a backup of this home, while others go on working, into the new folder *path*.
 
         It appears whole or not at all. A backup is a home: ``open(home=path)`` opens it, and in the
-        place of a lost ``.task_orchestrator`` it is the home again. It has all rows as of one moment
-        (in SQLite, whatever the store), every content they name, checked, and the settings; not the
-        search index, which the next search rebuilds, and not the worktrees, which belong to git.
+        place of a lost ``.task_orchestrator`` it is the home again. It has all rows as of one
+        moment (in SQLite, whatever the store), every content they name, checked, and the settings;
+        not the search index, which the next search rebuilds, and not the worktrees, which belong to
+        git.
 
         Args:
             path: A folder that does not exist yet.
@@ -957,8 +960,8 @@ class Orchestrator:
     ) -> ExportReport:
         """Write everything as readable JSON Lines into the new file *path*.
 
-        One line a record, as of one moment, the contents behind. An export is derived, and its first
-        line says so: the home remains the truth, and only `import_` reads an export back.
+        One line a record, as of one moment, the contents behind. An export is derived, and its
+        first line says so: the home remains the truth, and only `import_` reads an export back.
 
         Args:
             path: A file that does not exist yet.
@@ -1007,10 +1010,11 @@ class Orchestrator:
     ) -> PruneReport:
         """Delete old events and checkpoints to which nothing refers.
 
-        Tasks, attempts, artifacts and their contents stay. Always kept: the last checkpoints of each
-        task and those that a recovery names; of each task the last event that tells its state; of
-        each session the events that `resume` looks back to; events about artifacts, and events that
-        documents have not followed yet. The file does not shrink; the room is used for new rows.
+        Tasks, attempts, artifacts and their contents stay. Always kept: the last checkpoints of
+        each task and those that a recovery names; of each task the last event that tells its state;
+        of each session the events that `resume` looks back to; events about artifacts, and events
+        that documents have not followed yet. The file does not shrink; the room is used for new
+        rows.
 
         Args:
             older_than: Only what is older is deleted.

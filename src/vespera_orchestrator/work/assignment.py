@@ -76,7 +76,7 @@ class Assignments:
         return None
 
     def _remembered(self, task: Task) -> Worktree | None:
-        """Return the worktree that any attempt worked in last, whether or not the present one does."""
+        """Return the worktree that any attempt worked in last, the present one or not."""
         store = self._rooms.store
         records: list[Worktree] = []
         if task.worktree:
@@ -94,12 +94,13 @@ class Assignments:
         return self._rooms.store.find_task(task.recovers_task_id, None)
 
     def _tasks_in(self, name: str, status: TaskStatus) -> list[Task]:
-        return self._rooms.store.tasks(TaskQuery(worktree=name, status=(status,), limit=None))
+        query = TaskQuery(worktree=name, status=(status,), limit=None)
+        return self._rooms.store.tasks(query)
 
     # assigning
 
     def refuse_unavailable(self, task: Task, choice: WorktreeChoice, agent: str) -> None:
-        """Raise what `assign` would raise, for a task that is still to be claimed, as far as that is known.
+        """Raise what `assign` would raise, as far as that is known before the claim.
 
         Raises:
             InvalidInputError: It is to do without a worktree, and has work in one.
@@ -210,7 +211,10 @@ class Assignments:
             self._rooms.store.update_task(task.id, {"worktree": name})
 
     def _with_newer_work(self, task: Task, worktree: Worktree) -> Assignment:
-        """Merge in newer work where the task needs it: to solve a conflict, or because it builds on it."""
+        """Merge in newer work where the task needs it.
+
+        To solve a conflict, or because it builds on it.
+        """
         worktrees = self._rooms.worktrees
         try:
             conflicts: tuple[str, ...] = ()

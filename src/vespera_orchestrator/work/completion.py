@@ -170,7 +170,8 @@ class Completion:
             "its worktree was removed before its work had landed, which is kept under "
             f"{record.rescue_ref}. To go on with it: orch.execute_task({alias!r}, take_over=True) "
             "recreates the worktree. To finish without it: "
-            f"orch.execute_task({alias!r}, worktree=False, take_over=True), and complete what that returns",
+            f"orch.execute_task({alias!r}, worktree=False, take_over=True), "
+            "and complete what that returns",
         )
         artifact_id = self._keep(holder, drafts, "not landed")
         error.add_note(f"your work is kept as artifact {artifact_id}")
@@ -219,7 +220,7 @@ class Completion:
         return self._land_or_keep(holder, worktree, ending, numbered)
 
     def _numbered(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> list[ArtifactDraft]:
-        """Give each draft the id it will be found under, so that the commit's message can name it."""
+        """Give each draft the id it will have, so that the commit's message can name it."""
         task = self._rooms.scope.task(holder.task)
         ids = {}
         if task.status is TaskStatus.IN_PROGRESS:
@@ -279,7 +280,8 @@ class Completion:
         except DirtyCheckoutError as exc:
             self._hand_in(holder, worktree, attrs.evolve(ending, reason=str(exc)), drafts)
             exc.add_note(
-                f"your work is handed in and kept as artifact {drafts[0].id}; once this is settled: "
+                f"your work is handed in and kept as artifact {drafts[0].id}; "
+                "once this is settled: "
                 f"orch.worktrees.merge({holder.task.alias!r})"
             )
             raise

@@ -193,8 +193,8 @@ class Work:
         """Renew the hold, and save the worktree's files.
 
         Call it at least every ``lease_s`` seconds during long work without checkpoints. Looking at
-        every file costs as much as ``git status``: in a large repository set ``heartbeat_save_s`` in
-        ``config.toml``, and a heartbeat within that many seconds of the last save only renews. A
+        every file costs as much as ``git status``: in a large repository set ``heartbeat_save_s``
+        in ``config.toml``, and a heartbeat within that many seconds of the last save only renews. A
         checkpoint always saves. Of the saves that heartbeats make, all of the last hour are kept,
         then the last one of each hour, after a week of each day; those of checkpoints always.
 
@@ -244,7 +244,7 @@ class Work:
     def _note_left_out(self, paths: tuple[str, ...]) -> None:
         if paths and paths != self.left_out:
             log.warning(
-                "not saved with %s, because they are untracked and above %d bytes, or no plain files: %s",
+                "not saved with %s (untracked and above %d bytes, or not plain files): %s",
                 self.task.alias,
                 self._rooms.config.worktrees.max_file_bytes,
                 ", ".join(paths),
@@ -363,7 +363,8 @@ class Work:
 
     def _is_held(self) -> bool:
         """Tell whether this process still holds the task under this attempt."""
-        return self._completion.attempts.get(self.task.id) == self.attempt.number
+        latest = self._completion.attempts.get(self.task.id)
+        return latest == self.attempt.number
 
     def __enter__(self) -> Self:
         return self

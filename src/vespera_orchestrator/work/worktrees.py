@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 
 class Worktrees:
-    """One git worktree for each task or agent: made, saved, landed, removed. Use it as ``orch.worktrees``.
+    """One git worktree for each task or agent.
+
+    Made, saved, landed, removed. Use it as ``orch.worktrees``.
 
     Any number of threads and processes may work at once. Nothing saved is ever lost: removal keeps
     the last state, and every earlier snapshot stays reachable from it. Your own checkouts (index,
@@ -134,11 +136,11 @@ class Worktrees:
     ) -> Landing:
         """Land the worktree's files on the integration branch, and record it.
 
-        When its task was completed with ``merge="later"``, this completes it, and removes folder and
-        branch. Where several tasks share the worktree, it completes all that were handed in, or the
-        one that you name. Otherwise folder and branch stay, for further work; `remove` removes them.
-        Others may merge at the same time: whoever comes second merges again on top. Safe to repeat:
-        work lands once.
+        When its task was completed with ``merge="later"``, this completes it, and removes folder
+        and branch. Where several tasks share the worktree, it completes all that were handed in, or
+        the one that you name. Otherwise folder and branch stay, for further work; `remove` removes
+        them. Others may merge at the same time: whoever comes second merges again on top. Safe to
+        repeat: work lands once.
 
         A checkout of the integration branch is brought along, if nothing of its owner's is touched
         by that.
@@ -151,17 +153,17 @@ class Worktrees:
                 ``merge``: a merge commit, with the agent's own commits behind it. ``fast-forward``:
                 the agent's commits themselves where nothing else has landed since they began,
                 otherwise as ``merge``. By default as ``config.toml`` says.
-            check: A callable that is given a folder with the merged files, and refuses by raising or
-                by returning ``False``; or a command: a list of words, or a line for the shell. Work
-                lands only as it was checked. By default as ``config.toml`` says.
+            check: A callable that is given a folder with the merged files, and refuses by raising
+                or by returning ``False``; or a command: a list of words, or a line for the shell.
+                Work lands only as it was checked. By default as ``config.toml`` says.
 
         Returns:
             The landing; its ``reverts`` are changes of others that it takes back.
 
         Raises:
-            MergeConflictError: With paths and report. The branch is unchanged, and the work is saved
-                as a snapshot. A task that was completed with ``merge="later"`` is blocked, with a
-                recovery task.
+            MergeConflictError: With paths and report. The branch is unchanged, and the work is
+                saved as a snapshot. A task that was completed with ``merge="later"`` is blocked,
+                with a recovery task.
             LandingRefusedError: The check refused, or work of others would be undone and the
                 settings refuse that. Otherwise as above.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
@@ -257,8 +259,8 @@ class Worktrees:
         """Merge what is new on the integration branch into the worktree's files.
 
         Its index, HEAD and branch stay as they are; it is saved before. Where both changed the same
-        lines the file holds both, between conflict markers, and does not land before these are gone.
-        What cannot be merged as text stays as the worktree has it.
+        lines the file holds both, between conflict markers, and does not land before these are
+        gone. What cannot be merged as text stays as the worktree has it.
 
         An agent may be at work there. Only files that differ are written, each only where it is
         still as it was saved; where one is not, all are put back, saved again and merged anew. No

@@ -56,7 +56,10 @@ WorktreeRef: TypeAlias = "Worktree | Task | str"
 """A worktree: its record or name; or its task, as a record, id or alias."""
 
 _TRIES: Final = 200
-"""How often to start over when another process was faster. One of them succeeds each time, so all get through."""
+"""How often to start over when another process was faster.
+
+One of them succeeds each time, so all get through.
+"""
 _LOCK_PATIENCE_S: Final = 10
 """How long one wait for the landing lock lasts before the waiting holder renews its lease."""
 _CHECKS_AHEAD: Final = 30
@@ -168,7 +171,9 @@ class WorktreeEngine:
         return records[0] if records else None
 
     def find_content(self, path: str, digest: str) -> str | None:
-        """Look for content in what git keeps under *path*: branches and our snapshots, newest first.
+        """Look for content in what git keeps under *path*.
+
+        Branches and our snapshots, newest first.
 
         Args:
             path: Relative to the top of the tree, with forward slashes.
@@ -212,7 +217,7 @@ class WorktreeEngine:
 
     @_retry_while_git_collects
     def reopen(self, worktree: Worktree) -> Worktree:
-        """Return a usable worktree for this record, recreating it from its last snapshot if necessary."""
+        """Return a usable worktree for this record, recreating it if necessary."""
         repository = self._repository()
         draft = self._draft(worktree.task_id, worktree.agent, worktree.session_id)
         with repository.lock(checkout.owner_of(draft)):
@@ -233,7 +238,10 @@ class WorktreeEngine:
         branch: str | None = None,
         resume: bool = False,
     ) -> Worktree:
-        """Return the owner's worktree, making it if there is none. The caller holds the owner's lock."""
+        """Return the owner's worktree, making it if there is none.
+
+        The caller holds the owner's lock.
+        """
         known = self._known(repository, draft)
         if known is not None:
             revived = self._revive(repository, known)
@@ -297,7 +305,8 @@ class WorktreeEngine:
                 continue
             branch, short = repository.integration_branch, commit[:12]
             reason = (
-                f"it depends on {needed.alias}, whose work (commit {short}) is no longer on {branch!r}. "
+                f"it depends on {needed.alias}, "
+                f"whose work (commit {short}) is no longer on {branch!r}. "
                 f"Bring it back (git switch {branch} && git cherry-pick {short}), "
                 "or remove the dependency (orch.remove_dependency)"
             )
@@ -520,7 +529,8 @@ class WorktreeEngine:
             while_waiting: Called every few seconds while another landing holds the lock.
 
         Raises:
-            WorktreeLockedError: One landing kept others waiting for far longer than a check may take.
+            WorktreeLockedError: One landing kept others waiting for far longer than a check may
+                take.
         """
         config, repository = self._scope.home.config, self._repository()
         if check is None and config.worktrees.check is None:
@@ -565,7 +575,7 @@ class WorktreeEngine:
         return rescued is not None and not landing.is_contained(repository, worktree.base, rescued)
 
     def lacks_work_of(self, worktree: WorktreeRef, task_ids: Iterable[str]) -> bool:
-        """Tell whether the worktree's files, as last saved, lack what one of these tasks has landed."""
+        """Tell whether the files, as last saved, lack what one of these tasks has landed."""
         repository, record = self._repository(), self.get(worktree)
         saved = snapshot.pinned(repository, record)
         for task_id in task_ids:
@@ -607,7 +617,10 @@ class WorktreeEngine:
         return landing.unsolved(self._repository().open(), snapshot.commit, mark)
 
     def update(self, worktree: WorktreeRef) -> tuple[str, ...]:
-        """Merge what is new on the integration branch into the worktree; see `Worktrees.catch_up`."""
+        """Merge what is new on the integration branch into the worktree.
+
+        See `Worktrees.catch_up`.
+        """
         record = self.get(worktree)
         saved = self.snapshot(record, note="before catching up")
         repository = self._repository()

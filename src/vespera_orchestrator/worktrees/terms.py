@@ -19,7 +19,10 @@ _ARTIFACTS_NAMED: Final = 20
 
 @attrs.frozen(kw_only=True)
 class LandingTerms:
-    """How a caller wants work to land; ``None`` for what the settings say. See `Worktrees.merge`."""
+    """How a caller wants work to land.
+
+    ``None`` for what the settings say. See `Worktrees.merge`.
+    """
 
     message: str | None = None
     style: Style | None = None
@@ -27,7 +30,10 @@ class LandingTerms:
 
 
 def landing_message(task: Task, summary: str | None, artifact_ids: Sequence[str]) -> str:
-    """Write the message of the commit that lands a task's work: title, summary, where its record is."""
+    """Write the message of the commit that lands a task's work.
+
+    Title, summary, where its record is.
+    """
     body = f"{summary}\n\n" if summary else ""
     named = "".join(f"\nArtifact: {artifact_id}" for artifact_id in artifact_ids[:_ARTIFACTS_NAMED])
     return f"{task.title}\n\n{body}Task: {task.alias} ({task.id}){named}\n"
