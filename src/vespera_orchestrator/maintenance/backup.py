@@ -47,12 +47,14 @@ class BackupReport:
     size_bytes: int
     """The size of all contents together."""
     problems: tuple[str, ...]
-    """What was damaged before. Damaged rows are in the backup as they are, damaged contents are not."""
+    """What was damaged before. Damaged rows are in the backup as they are, contents are not."""
 
     def __str__(self) -> str:
-        tasks, contents = counted(self.tasks, "tasks"), counted(self.contents, "contents")
-        summary = f"backup in {self.path}: {tasks}, {contents}, {self.size_bytes:,} bytes"
-        return "\n".join([summary, *(f"- damaged before: {problem}" for problem in self.problems)])
+        tasks = counted(self.tasks, "tasks")
+        contents = counted(self.contents, "contents")
+        lines = [f"backup in {self.path}: {tasks}, {contents}, {self.size_bytes:,} bytes"]
+        lines.extend(f"- damaged before: {problem}" for problem in self.problems)
+        return "\n".join(lines)
 
 
 def back_up(

@@ -23,7 +23,7 @@ from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.maintenance.backup import content_users
-from vespera_orchestrator.maintenance.reports import counted
+from vespera_orchestrator.maintenance.reports import counted, counted_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,10 +55,11 @@ class ExportReport:
     """Contents that were damaged before, and are not in it."""
 
     def __str__(self) -> str:
-        parts = [counted(number, table) for table, number in self.rows.items() if number]
-        rows = ", ".join(parts) or "nothing"
-        summary = f"{self.path}: {rows}, {counted(self.contents, 'contents')}"
-        return "\n".join([summary, *(f"- not in it: {problem}" for problem in self.problems)])
+        rows = counted_all(self.rows) or "nothing"
+        contents = counted(self.contents, "contents")
+        lines = [f"{self.path}: {rows}, {contents}"]
+        lines.extend(f"- not in it: {problem}" for problem in self.problems)
+        return "\n".join(lines)
 
 
 class _LineWriter:
@@ -77,8 +78,8 @@ class _LineWriter:
         self._stream.write(line)
 
     def write_end(self) -> None:
-        lines, digest = self._count, self._digest.hexdigest()
-        self.write({"end": True, "lines": lines, "sha256": digest})
+        digest = self._digest.hexdigest()
+        self.write({"end": True, "lines": self._count, "sha256": digest})
 
 
 def export(

@@ -70,8 +70,11 @@ def _home_in_use(rooms: Rooms) -> TransitionError:
 def _missing_contents(rooms: Rooms, digests: set[str]) -> list[str]:
     with rooms.store.ledger() as ledger:
         users = content_users(ledger)
-    missing = [user for digest, user in users.items() if digest not in digests]
-    return [f"{user}: its content was damaged when it was exported" for user in missing]
+    problems = []
+    for digest, user in users.items():
+        if digest not in digests:
+            problems.append(f"{user}: its content was damaged when it was exported")
+    return problems
 
 
 # --- the file ---------------------------------------------------------------------
@@ -179,10 +182,12 @@ def _put_rows(ledger: Ledger, path: Path, expected: Mapping[str, int]) -> None:
 def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Turn ISO 8601 and JSON back into what a row holds."""
     values = {name: value for name, value in row.items() if name != "table"}
-    for name in TABLES[table].times:
+    columns = TABLES[table]
+    for name in columns.times:
         if row[name] is not None:
-            values[name] = dump_time(datetime.fromisoformat(row[name]))
-    for name in TABLES[table].structures:
+            time = datetime.fromisoformat(row[name])
+            values[name] = dump_time(time)
+    for name in columns.structures:
         if row[name] is not None or name != _OPTIONAL_STRUCTURE:
             values[name] = dump_json(row[name], name)
     return values
@@ -195,9 +200,11 @@ def _refuse_damage(ledger: Ledger, head: Mapping[str, Any], *, now: int) -> None
         problem = f"it has schema {exported}, this version knows {known}: upgrade first"
         raise InvalidInputError("path", problem)
     facts = Facts(ledger=ledger, now=now, progress=lambda _: None)
-    errors = [finding for finding in check_rows(facts) if finding.severity is Severity.ERROR]
+    findings = check_rows(facts)
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if errors:
         problem = f"the exported store was damaged: {errors[0].sentence}"
-        if len(errors) > 1:
-            problem += f", and {len(errors) - 1} more"
+        others = len(errors) - 1
+        if others:
+            problem += f", and {others} more"
         raise InvalidInputError("path", f"{problem}; repair that one, and export it again")

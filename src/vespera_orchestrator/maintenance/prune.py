@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,13 +53,16 @@ class PruneReport:
 
     def __str__(self) -> str:
         verb = "would remove" if self.dry_run else "removed"
-        all_events = self.events + self.kept_events
-        all_checkpoints = self.checkpoints + self.kept_checkpoints
-        events = f"{self.events:,} of {all_events:,} events"
-        kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.by_kind.items()))
-        if kinds:
-            events += f" ({kinds})"
-        return f"prune: {verb} {events} and {self.checkpoints:,} of {all_checkpoints:,} checkpoints"
+        total = self.events + self.kept_events
+        events = f"{self.events:,} of {total:,} events"
+        if self.by_kind:
+            kinds = []
+            for kind, number in sorted(self.by_kind.items()):
+                kinds.append(f"{number:,} {kind}")
+            events += f" ({', '.join(kinds)})"
+        total = self.checkpoints + self.kept_checkpoints
+        checkpoints = f"{self.checkpoints:,} of {total:,} checkpoints"
+        return f"prune: {verb} {events} and {checkpoints}"
 
 
 @attrs.frozen(kw_only=True)
@@ -131,17 +134,24 @@ def _select_checkpoints(ledger: Ledger, before: int, keep: int) -> _Selection:
     total = 0
     for row in ledger.rows("checkpoints"):
         total += 1
-        latest.setdefault(row["task_id"], deque(maxlen=keep)).append(row["id"])
-        if row["created_at"] < before and row["id"] not in named:
-            old.append((row["id"], row["task_id"]))
-    keys = [{"id": number} for number, task_id in old if number not in latest[task_id]]
+        number, task_id = row["id"], row["task_id"]
+        if task_id not in latest:
+            latest[task_id] = deque(maxlen=keep)
+        latest[task_id].append(number)
+        if row["created_at"] < before and number not in named:
+            old.append((number, task_id))
+    keys = []
+    for number, task_id in old:
+        if number not in latest[task_id]:
+            keys.append({"id": number})
     return _Selection(keys=keys, kept=total - len(keys))
 
 
 def _checkpoints_of_recoveries(ledger: Ledger) -> Iterator[int | None]:
     for row in ledger.rows("tasks"):
         if row["task_type"] == lifecycle.RECOVERY:
-            yield json.loads(row["context"] or "{}").get("checkpoint_id")
+            context = json.loads(row["context"] or "{}")
+            yield context.get("checkpoint_id")
 
 
 def _select_events(ledger: Ledger, before: int, keep: int, documents_seq: int | None) -> _Selection:
@@ -165,12 +175,13 @@ def _select_events(ledger: Ledger, before: int, keep: int, documents_seq: int | 
         if row["at"] < before and kind not in _NEVER_REMOVED and not is_unseen:
             old.append((seq, kind))
     needed = {*newest, *last.values()}
-    removable = [(seq, kind) for seq, kind in old if seq not in needed]
-    return _Selection(
-        keys=[{"seq": seq} for seq, _ in removable],
-        kept=total - len(removable),
-        by_kind=dict(Counter(kind for _, kind in removable)),
-    )
+    keys = []
+    by_kind: dict[str, int] = {}
+    for seq, kind in old:
+        if seq not in needed:
+            keys.append({"seq": seq})
+            by_kind[kind] = by_kind.get(kind, 0) + 1
+    return _Selection(keys=keys, kept=total - len(keys), by_kind=by_kind)
 
 
 def _roles(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -185,9 +196,11 @@ def _roles(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _remove(
     rooms: Rooms, table: str, keys: list[dict[str, int]], progress: Callable[[str], None]
 ) -> None:
-    for start in range(0, len(keys), _ROWS_PER_TRANSACTION):
-        progress(f"{table}: {start:,} of {len(keys):,}")
+    total = len(keys)
+    for start in range(0, total, _ROWS_PER_TRANSACTION):
+        progress(f"{table}: {start:,} of {total:,}")
         part = keys[start : start + _ROWS_PER_TRANSACTION]
         with rooms.store.ledger(write=True) as ledger:
             ledger.remove(table, part)
-            record_event(ledger, rooms, EventKind.STORE_PRUNED, {table: len(part)})
+            data = {table: len(part)}
+            record_event(ledger, rooms, EventKind.STORE_PRUNED, data)

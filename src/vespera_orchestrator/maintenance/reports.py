@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,15 @@ def counted(number: int, plural: str) -> str:
     return f"{number:,} {words}"
 
 
+def counted_all(numbers: Mapping[str, int]) -> str:
+    """Say how many of each, e.g. ``1 session, 3 tasks``; what there is none of is left out."""
+    parts = []
+    for plural, number in numbers.items():
+        if number:
+            parts.append(counted(number, plural))
+    return ", ".join(parts)
+
+
 @attrs.frozen(repr=False, kw_only=True)
 class CheckReport:
     """What `Orchestrator.check` found. True when nothing is wrong: ``if not orch.check(): …``."""
@@ -48,9 +56,11 @@ class CheckReport:
         cls, findings: Iterable[Finding], counts: Mapping[str, int], took_s: float
     ) -> CheckReport:
         """Make the report, the worst findings first."""
-        order = list(Severity)
-        by_severity = sorted(findings, key=lambda finding: order.index(finding.severity))
-        return cls(findings=tuple(by_severity), counts=counts, took_s=took_s)
+        remaining = list(findings)
+        ordered: list[Finding] = []
+        for severity in Severity:
+            ordered += [finding for finding in remaining if finding.severity is severity]
+        return cls(findings=tuple(ordered), counts=counts, took_s=took_s)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -65,7 +75,8 @@ class CheckReport:
     @property
     def is_clean(self) -> bool:
         """Whether there is neither an error nor a warning."""
-        return not self.errors and not self.warnings
+        worst = {finding.severity for finding in self.findings}
+        return worst <= {Severity.NOTE}
 
     @property
     def exit_code(self) -> int:
@@ -75,14 +86,15 @@ class CheckReport:
         return 1 if self.warnings else 0
 
     def _of(self, severity: Severity) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.severity is severity)
+        findings = self.findings
+        return tuple(finding for finding in findings if finding.severity is severity)
 
     def _verdict(self) -> str:
-        numbers = Counter(finding.severity for finding in self.findings)
-        results = [counted(numbers[level], f"{level}s") for level in Severity if numbers[level]]
-        parts = [counted(number, name) for name, number in self.counts.items() if number]
-        result = ", ".join(results) or "all is well"
-        scope = ", ".join(parts) or "nothing there yet"
+        numbers = {}
+        for severity in Severity:
+            numbers[f"{severity}s"] = len(self._of(severity))
+        result = counted_all(numbers) or "all is well"
+        scope = counted_all(self.counts) or "nothing there yet"
         return f"check: {result} ({scope}; {self.took_s:.1f} s)"
 
     def __bool__(self) -> bool:
@@ -111,9 +123,10 @@ class CheckReport:
 
 
 def _html_row(finding: Finding) -> str:
-    texts = (finding.severity, finding.sentence, finding.remedy)
-    cells = [f"<td>{escape(text)}</td>" for text in texts]
-    return f"<tr>{''.join(cells)}</tr>"
+    row = "<tr>"
+    for text in (finding.severity, finding.sentence, finding.remedy):
+        row += f"<td>{escape(text)}</td>"
+    return f"{row}</tr>"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -133,7 +146,11 @@ class RepairReport:
         summary = f"repair: {len(self.done)} done"
         if self.backup is not None:
             summary += f"; the home as it was before is in {self.backup}"
-        return "\n".join([summary, *(f"- {line}" for line in self.done), str(self.left)])
+        lines = [summary]
+        lines.extend(f"- {sentence}" for sentence in self.done)
+        lines.append(str(self.left))
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<RepairReport {len(self.done)} done, {self.left!r}>"
+        number = len(self.done)
+        return f"<RepairReport {number} done, {self.left!r}>"

@@ -36,6 +36,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     references.only_ended_tasks_are_archived,
     references.one_recovery_is_open,
     readiness.dependency_marks_are_right,
+    readiness.conditions_name_dependencies,
     readiness.blocker_counts_are_right,
     readiness.no_task_waits_for_itself,
     attempts.read_attempts,
@@ -50,7 +51,8 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     artifacts.read_worktrees,
     log.read_events,
     log.states_match_the_log,
-    log.artifacts_match_the_log,
+    log.artifacts_are_in_the_log,
+    log.artifacts_in_the_log_exist,
     log.tallies_are_right,
 )
 

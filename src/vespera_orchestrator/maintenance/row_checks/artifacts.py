@@ -11,6 +11,7 @@ from vespera_orchestrator.maintenance.row_checks.facts import (
     change,
     fixable,
     json_error,
+    key_of,
     remove,
     unfixable,
 )
@@ -32,9 +33,17 @@ def read_artifacts(facts: Facts) -> Iterator[Finding]:
         if error is not None:
             yield error
         if artifact.session_id not in facts.sessions:
-            session = artifact.session_id
-            sentence = f"artifact {artifact.id} belongs to session {session}, which does not exist"
-            yield unfixable(FindingKind.REFERENCE, artifact.id, sentence, RESTORE)
+            yield _lost_artifact(artifact)
+
+
+def _lost_artifact(artifact: ArtifactFacts) -> Finding:
+    session = artifact.session_id
+    return unfixable(
+        kind=FindingKind.REFERENCE,
+        subject=artifact.id,
+        sentence=f"artifact {artifact.id} belongs to session {session}, which does not exist",
+        remedy=RESTORE,
+    )
 
 
 def superseded_marks_are_right(facts: Facts) -> Iterator[Finding]:
@@ -42,50 +51,74 @@ def superseded_marks_are_right(facts: Facts) -> Iterator[Finding]:
     earlier = _earlier_versions(facts)
     for artifact in facts.artifacts.values():
         mark = int(artifact.id in earlier)
-        if bool(artifact.superseded) != bool(mark):
-            number = artifact.superseded
-            sentence = f"{artifact.name}: superseded is {number}, should be {mark}"
-            fix = change("artifacts", {"id": artifact.id}, superseded=mark)
-            yield fixable(FindingKind.COUNTER, artifact.id, sentence, fix)
+        if int(bool(artifact.superseded)) == mark:
+            continue
+        yield fixable(
+            kind=FindingKind.COUNTER,
+            subject=artifact.id,
+            sentence=f"{artifact.name}: superseded is {artifact.superseded}, should be {mark}",
+            fixes=[change("artifacts", {"id": artifact.id}, superseded=mark)],
+        )
 
 
 def earlier_versions_exist(facts: Facts) -> Iterator[Finding]:
     """The version that an artifact supersedes exists."""
-    for artifact_id in sorted(_earlier_versions(facts) - facts.artifacts.keys()):
-        sentence = f"artifact {artifact_id} does not exist, but a later version of it does"
-        yield unfixable(FindingKind.REFERENCE, artifact_id, sentence, RESTORE)
+    missing = _earlier_versions(facts).difference(facts.artifacts)
+    for artifact_id in sorted(missing):
+        yield unfixable(
+            kind=FindingKind.REFERENCE,
+            subject=artifact_id,
+            sentence=f"artifact {artifact_id} does not exist, but a later version of it does",
+            remedy=RESTORE,
+        )
 
 
 def _earlier_versions(facts: Facts) -> set[str]:
-    artifacts = facts.artifacts.values()
-    return {artifact.supersedes_id for artifact in artifacts if artifact.supersedes_id is not None}
+    earlier = set()
+    for artifact in facts.artifacts.values():
+        if artifact.supersedes_id is not None:
+            earlier.add(artifact.supersedes_id)
+    return earlier
 
 
 def read_context_uses(facts: Facts) -> Iterator[Finding]:
     """What a task built on exists, and is marked as stale when a later version follows it."""
     for row in facts.rows("given"):
-        task_id, artifact_id = row["task_id"], row["artifact_id"]
-        artifact = facts.artifacts.get(artifact_id)
-        if artifact is None or task_id not in facts.tasks:
-            sentence = f"task {task_id} built on artifact {artifact_id}, and one does not exist"
-            fix = remove("given", _use_key(row))
-            yield fixable(FindingKind.REFERENCE, task_id, sentence, fix)
-        elif bool(row["stale"]) != bool(artifact.superseded):
-            mark = int(artifact.superseded)
-            marks = f"stale is {row['stale']}, should be {mark}"
-            sentence = f"task {task_id} built on artifact {artifact_id}: {marks}"
-            fix = change("given", _use_key(row), stale=mark)
-            yield fixable(FindingKind.COUNTER, task_id, sentence, fix)
+        artifact = facts.artifacts.get(row["artifact_id"])
+        if artifact is None or row["task_id"] not in facts.tasks:
+            yield _lost_use(row)
+            continue
+        mark = int(bool(artifact.superseded))
+        if int(bool(row["stale"])) != mark:
+            yield _wrong_stale_mark(row, mark)
 
 
-def _use_key(row: Row) -> Row:
-    return {"task_id": row["task_id"], "artifact_id": row["artifact_id"]}
+def _lost_use(row: Row) -> Finding:
+    task_id, artifact_id = row["task_id"], row["artifact_id"]
+    return fixable(
+        kind=FindingKind.REFERENCE,
+        subject=task_id,
+        sentence=f"task {task_id} built on artifact {artifact_id}: one of them does not exist",
+        fixes=[remove("given", key_of("given", row))],
+    )
+
+
+def _wrong_stale_mark(row: Row, mark: int) -> Finding:
+    task_id, artifact_id = row["task_id"], row["artifact_id"]
+    use = f"task {task_id} built on artifact {artifact_id}"
+    return fixable(
+        kind=FindingKind.COUNTER,
+        subject=task_id,
+        sentence=f"{use}: stale is {row['stale']}, should be {mark}",
+        fixes=[change("given", key_of("given", row), stale=mark)],
+    )
 
 
 def read_documents(facts: Facts) -> Iterator[Finding]:
     """Read the versions of documents, to note their contents. No rule is about them alone."""
     for row in facts.rows("document_versions"):
-        facts.use_content(row["digest"], f"document {row['path']} v{row['version']}")
+        user = f"document {row['path']} v{row['version']}"
+        facts.use_content(row["digest"], user)
     return iter(())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
@@ -20,7 +21,7 @@ from vespera_orchestrator.errors import StoreError
 from vespera_orchestrator.maintenance.reports import REPAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.contracts import Ledger
@@ -52,6 +53,8 @@ class TaskFacts:
     updated_at: int
     condition: str | None
     condition_names: Mapping[str, str]
+    governed: frozenset[str]
+    """The ids of the tasks that its condition names."""
     outputs_text: str
     dependencies: tuple[Dependency, ...] = ()
     edges: list[Row] = attrs.field(factory=list)
@@ -74,6 +77,11 @@ class TaskFacts:
         return [edge.task for edge in self.dependencies]
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it is in a state that is an end."""
+        return self.status.is_terminal
+
+    @property
     def is_open(self) -> bool:
         """Whether it has not ended."""
         return not self.status.is_terminal
@@ -91,13 +99,16 @@ class TaskFacts:
         """
         for name in TABLES["tasks"].structures:
             json.loads(row[name] or "{}")
+        same = {name: row[name] for name in _SAME_COLUMNS}
+        condition_names = json.loads(row["condition_names"] or "{}")
         return cls(
-            **{name: row[name] for name in _SAME_COLUMNS},
+            **same,
             status=TaskStatus(row["status"]),
             was_blocked=bool(row["was_blocked"]),
             archived=bool(row["archived"]),
             has_end_time=row["ended_at"] is not None,
-            condition_names=json.loads(row["condition_names"] or "{}"),
+            condition_names=condition_names,
+            governed=frozenset(condition_names.values()),
             outputs_text=row["outputs"],
         )
 
@@ -138,7 +149,8 @@ class ArtifactFacts:
     @classmethod
     def from_row(cls, row: Row) -> ArtifactFacts:
         """Take the facts from a row."""
-        return cls(**{field.name: row[field.name] for field in attrs.fields(cls)})
+        names = attrs.fields_dict(cls)
+        return cls(**{name: row[name] for name in names})
 
 
 @attrs.define(kw_only=True)
@@ -176,9 +188,13 @@ class Facts:
                     self.progress(f"rows of {table}: {number:,}")
                 yield row
         except StoreError as exc:
-            sentence = f"the table {table} cannot be read after row {number}: {exc}"
-            remedy = f"keep a copy of the home, and {RESTORE}"
-            self._table_errors.append(unfixable(FindingKind.STORAGE, table, sentence, remedy))
+            error = unfixable(
+                kind=FindingKind.STORAGE,
+                subject=table,
+                sentence=f"the table {table} cannot be read after row {number}: {exc}",
+                remedy=f"keep a copy of the home, and {RESTORE}",
+            )
+            self._table_errors.append(error)
         self.counts[table] = number
 
     def take_table_errors(self) -> list[Finding]:
@@ -188,28 +204,34 @@ class Facts:
 
     def use_content(self, digest: str, user: str) -> None:
         """Note that *user*, in words, refers to the content."""
-        self.digests.setdefault(digest, []).append(user)
+        users = self.digests.setdefault(digest, [])
+        users.append(user)
 
 
 # --- findings and fixes -----------------------------------------------------------
 
 
-def fixable(kind: FindingKind, subject: str, sentence: str, *fixes: RowFix) -> Finding:
+_error = partial(Finding, severity=Severity.ERROR)
+
+
+def fixable(*, kind: FindingKind, subject: str, sentence: str, fixes: Iterable[RowFix]) -> Finding:
     """Return an error that `Orchestrator.repair` fixes."""
-    return Finding(
-        severity=Severity.ERROR,
+    return _error(
         kind=kind,
         subject=subject,
         sentence=sentence,
         remedy=REPAIR,
-        fixes=fixes,
+        fixes=tuple(fixes),
     )
 
 
-def unfixable(kind: FindingKind, subject: str, sentence: str, remedy: str) -> Finding:
+def unfixable(*, kind: FindingKind, subject: str, sentence: str, remedy: str) -> Finding:
     """Return an error that a person has to deal with."""
-    return Finding(
-        severity=Severity.ERROR, kind=kind, subject=subject, sentence=sentence, remedy=remedy
+    return _error(
+        kind=kind,
+        subject=subject,
+        sentence=sentence,
+        remedy=remedy,
     )
 
 
@@ -225,10 +247,20 @@ def json_error(table: str, row: Row) -> Finding | None:
 
 def unreadable(table: str, row: Row, exc: Exception) -> Finding:
     """Return the finding about a row that no store of ours wrote."""
-    subject = " ".join(str(row[name]) for name in TABLES[table].key)
-    sentence = f"the row {subject!r} of {table} cannot be read: {exc}"
-    remedy = f"this library never writes such a row: {RESTORE}, or correct the row by hand"
-    return unfixable(FindingKind.ROW, subject, sentence, remedy)
+    key = key_of(table, row)
+    subject = " ".join(str(value) for value in key.values())
+    return unfixable(
+        kind=FindingKind.ROW,
+        subject=subject,
+        sentence=f"the row {subject!r} of {table} cannot be read: {exc}",
+        remedy=f"this library never writes such a row: {RESTORE}, or correct the row by hand",
+    )
+
+
+def key_of(table: str, row: Row) -> Row:
+    """Return the columns that identify the row."""
+    columns = TABLES[table].key
+    return {name: row[name] for name in columns}
 
 
 def change(table: str, key: Mapping[str, JsonValue], **values: JsonValue) -> RowFix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, FindingKind
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
         Row,
         TaskFacts,
     )
-
-_TALLY_KEY: Final = ("session_id", "archived", "recovery", "status")
 
 
 def task_event(
@@ -63,34 +61,53 @@ def read_events(facts: Facts) -> Iterator[Finding]:
 def _note_event(facts: Facts, row: Row) -> None:
     kind, task_id = row["kind"], row["task_id"]
     if kind == EventKind.ARTIFACT_SAVED:
-        facts.artifacts_in_log.add(str(json.loads(row["data"]).get("artifact")))
+        data = json.loads(row["data"])
+        facts.artifacts_in_log.add(str(data.get("artifact")))
     elif kind == EventKind.STORE_REPAIRED and task_id is not None:
-        status = json.loads(row["data"]).get("status")
-        if status is not None:
-            facts.states_in_log[task_id] = status
+        data = json.loads(row["data"])
+        if "status" in data:
+            facts.states_in_log[task_id] = data["status"]
 
 
 def states_match_the_log(facts: Facts) -> Iterator[Finding]:
     """The last event about a task's state tells the state that it is in."""
     for task in facts.tasks.values():
         status = facts.states_in_log.get(task.id, "nothing")
-        if status != task.status:
-            sentence = f"{task.name} is {task.status}, but the event log says {status}"
-            data = {"status": str(task.status), "log_said": status}
-            event = task_event(EventKind.STORE_REPAIRED, task, data, at=facts.now)
-            yield fixable(FindingKind.LOG, task.id, sentence, event)
+        if status == task.status:
+            continue
+        data = {"status": str(task.status), "log_said": status}
+        event = task_event(EventKind.STORE_REPAIRED, task, data, at=facts.now)
+        yield fixable(
+            kind=FindingKind.LOG,
+            subject=task.id,
+            sentence=f"{task.name} is {task.status}, but the event log says {status}",
+            fixes=[event],
+        )
 
 
-def artifacts_match_the_log(facts: Facts) -> Iterator[Finding]:
-    """Each artifact has an event, which the search index follows; each such event has one."""
+def artifacts_are_in_the_log(facts: Facts) -> Iterator[Finding]:
+    """Each artifact has an event; the search index follows these."""
     for artifact in facts.artifacts.values():
-        if artifact.id not in facts.artifacts_in_log:
-            sentence = f"{artifact.name} has no event, so no search finds it"
-            event = _saved_event(artifact, facts.now)
-            yield fixable(FindingKind.LOG, artifact.id, sentence, event)
-    for artifact_id in sorted(facts.artifacts_in_log - facts.artifacts.keys()):
-        sentence = f"the event log names artifact {artifact_id}, which does not exist"
-        yield unfixable(FindingKind.LOG, artifact_id, sentence, RESTORE)
+        if artifact.id in facts.artifacts_in_log:
+            continue
+        yield fixable(
+            kind=FindingKind.LOG,
+            subject=artifact.id,
+            sentence=f"{artifact.name} has no event, so no search finds it",
+            fixes=[_saved_event(artifact, facts.now)],
+        )
+
+
+def artifacts_in_the_log_exist(facts: Facts) -> Iterator[Finding]:
+    """Each event about an artifact has its artifact."""
+    missing = facts.artifacts_in_log.difference(facts.artifacts)
+    for artifact_id in sorted(missing):
+        yield unfixable(
+            kind=FindingKind.LOG,
+            subject=artifact_id,
+            sentence=f"the event log names artifact {artifact_id}, which does not exist",
+            remedy=RESTORE,
+        )
 
 
 def _saved_event(artifact: ArtifactFacts, now: int) -> RowFix:
@@ -117,22 +134,45 @@ def tallies_are_right(facts: Facts) -> Iterator[Finding]:
         return
     tallies = {}
     for row in facts.ledger.rows("tallies"):
-        tallies[tuple(row[name] for name in _TALLY_KEY)] = row["tasks"]
-    counts = Counter(_tally_key(task) for task in facts.tasks.values())
-    for key in sorted({*counts, *tallies}):
-        tally, count = tallies.get(key, 0), counts[key]
-        if tally != count:
-            session, status = key[0], key[3]
-            sentence = f"session {session}: count of {status} tasks is {tally}, should be {count}"
-            columns = dict(zip(_TALLY_KEY, key, strict=True))
-            if key in tallies:
-                fix = change("tallies", columns, tasks=count)
-            else:
-                fix = put("tallies", {**columns, "tasks": count})
-            yield fixable(FindingKind.COUNTER, session, sentence, fix)
+        tallies[_Tally.from_row(row)] = row["tasks"]
+    counts = Counter(_Tally.of(task) for task in facts.tasks.values())
+    for tally in sorted({*counts, *tallies}):
+        if tallies.get(tally, 0) != counts[tally]:
+            yield _wrong_tally(tally, tallies.get(tally), counts[tally])
 
 
-def _tally_key(task: TaskFacts) -> tuple[str, int, int, str]:
-    is_recovery = int(task.task_type == lifecycle.RECOVERY)
-    is_archived = int(task.archived)
-    return task.session_id, is_archived, is_recovery, str(task.status)
+class _Tally(NamedTuple):
+    """Which tasks a tally counts; its fields are columns of the table."""
+
+    session_id: str
+    archived: int
+    recovery: int
+    status: str
+
+    @classmethod
+    def from_row(cls, row: Row) -> _Tally:
+        return cls(*(row[name] for name in cls._fields))
+
+    @classmethod
+    def of(cls, task: TaskFacts) -> _Tally:
+        return cls(
+            session_id=task.session_id,
+            archived=int(task.archived),
+            recovery=int(task.task_type == lifecycle.RECOVERY),
+            status=str(task.status),
+        )
+
+
+def _wrong_tally(tally: _Tally, stored: int | None, count: int) -> Finding:
+    key = tally._asdict()
+    if stored is None:
+        fix = put("tallies", {**key, "tasks": count})
+    else:
+        fix = change("tallies", key, tasks=count)
+    name = f"session {tally.session_id}: count of {tally.status} tasks"
+    return fixable(
+        kind=FindingKind.COUNTER,
+        subject=tally.session_id,
+        sentence=f"{name} is {stored or 0}, should be {count}",
+        fixes=[fix],
+    )

@@ -39,10 +39,14 @@ def read_sessions(facts: Facts) -> Iterator[Finding]:
 def parent_sessions_exist(facts: Facts) -> Iterator[Finding]:
     """A session's parent exists."""
     for session, parent in facts.sessions.items():
-        if parent is not None and parent not in facts.sessions:
-            sentence = f"session {session} has the parent session {parent}, which does not exist"
-            fix = change("sessions", {"id": session}, parent_session_id=None)
-            yield fixable(FindingKind.REFERENCE, session, sentence, fix)
+        if parent is None or parent in facts.sessions:
+            continue
+        yield fixable(
+            kind=FindingKind.REFERENCE,
+            subject=session,
+            sentence=f"session {session} has the parent session {parent}, which does not exist",
+            fixes=[change("sessions", {"id": session}, parent_session_id=None)],
+        )
 
 
 def read_tasks(facts: Facts) -> Iterator[Finding]:
@@ -69,13 +73,24 @@ def read_dependencies(facts: Facts) -> Iterator[Finding]:
 
 
 def _broken_dependency(row: Row, task: TaskFacts | None) -> Finding:
-    task_id, needs_id = row["task_id"], row["needs_id"]
+    task_id = row["task_id"]
+    needs_id = row["needs_id"]
     missing = task_id if task is None else needs_id
     sentence = f"the dependency of {task_id} on {needs_id}: task {missing} does not exist"
-    if task is not None and needs_id in task.condition_names.values():
-        return unfixable(FindingKind.REFERENCE, task_id, sentence, "plan the task again")
-    fix = remove("dependencies", {"task_id": task_id, "needs_id": needs_id})
-    return fixable(FindingKind.REFERENCE, task_id, sentence, fix)
+    if task is not None and needs_id in task.governed:
+        return unfixable(
+            kind=FindingKind.REFERENCE,
+            subject=task_id,
+            sentence=sentence,
+            remedy="plan the task again",
+        )
+    key = {"task_id": task_id, "needs_id": needs_id}
+    return fixable(
+        kind=FindingKind.REFERENCE,
+        subject=task_id,
+        sentence=sentence,
+        fixes=[remove("dependencies", key)],
+    )
 
 
 def outcomes_are_known(facts: Facts) -> Iterator[Finding]:
@@ -93,9 +108,15 @@ def outcomes_are_known(facts: Facts) -> Iterator[Finding]:
 def sessions_of_tasks_exist(facts: Facts) -> Iterator[Finding]:
     """A task's session exists."""
     for task in facts.tasks.values():
-        if task.session_id not in facts.sessions:
-            sentence = f"{task.name} belongs to session {task.session_id}, which does not exist"
-            yield unfixable(FindingKind.REFERENCE, task.id, sentence, RESTORE)
+        session = task.session_id
+        if session in facts.sessions:
+            continue
+        yield unfixable(
+            kind=FindingKind.REFERENCE,
+            subject=task.id,
+            sentence=f"{task.name} belongs to session {session}, which does not exist",
+            remedy=RESTORE,
+        )
 
 
 def related_tasks_exist(facts: Facts) -> Iterator[Finding]:
@@ -106,40 +127,62 @@ def related_tasks_exist(facts: Facts) -> Iterator[Finding]:
             if other_id is None:
                 continue
             other = facts.tasks.get(other_id)
-            if other is None or other.session_id != task.session_id:
-                sentence = f"{task.name}: {column} is {other_id}, which its session does not have"
-                fix = task.change(**{column: None})
-                yield fixable(FindingKind.REFERENCE, task.id, sentence, fix)
+            if other is not None and other.session_id == task.session_id:
+                continue
+            yield fixable(
+                kind=FindingKind.REFERENCE,
+                subject=task.id,
+                sentence=f"{task.name}: {column} is {other_id}, which its session does not have",
+                fixes=[task.change(**{column: None})],
+            )
 
 
 def end_times_match_states(facts: Facts) -> Iterator[Finding]:
     """A task has an end time exactly when it has ended."""
     for task in facts.tasks.values():
-        if task.has_end_time and task.is_open:
-            sentence = f"{task.name} is {task.status}, but has an end time"
-            yield fixable(FindingKind.STATE, task.id, sentence, task.change(ended_at=None))
-        elif not task.has_end_time and not task.is_open:
-            sentence = f"{task.name} is {task.status}, but has no end time"
-            fix = task.change(ended_at=task.updated_at)
-            yield fixable(FindingKind.STATE, task.id, sentence, fix)
+        if task.has_end_time == task.has_ended:
+            continue
+        if task.has_ended:
+            problem, end = "but has no end time", task.updated_at
+        else:
+            problem, end = "but has an end time", None
+        yield fixable(
+            kind=FindingKind.STATE,
+            subject=task.id,
+            sentence=f"{task.name} is {task.status}, {problem}",
+            fixes=[task.change(ended_at=end)],
+        )
 
 
 def only_ended_tasks_are_archived(facts: Facts) -> Iterator[Finding]:
     """An archived task has ended."""
     for task in facts.tasks.values():
-        if task.archived and task.is_open:
-            sentence = f"{task.name} is archived, but has not ended"
-            yield fixable(FindingKind.STATE, task.id, sentence, task.change(archived=0))
+        if not task.archived or task.has_ended:
+            continue
+        yield fixable(
+            kind=FindingKind.STATE,
+            subject=task.id,
+            sentence=f"{task.name} is archived, but has not ended",
+            fixes=[task.change(archived=0)],
+        )
 
 
 def one_recovery_is_open(facts: Facts) -> Iterator[Finding]:
     """A task has at most one open recovery."""
     open_recoveries: dict[str, list[str]] = defaultdict(list)
     for task in facts.tasks.values():
-        if task.recovers_task_id in facts.tasks and task.is_open:
-            open_recoveries[task.recovers_task_id].append(task.alias)
+        task_id = task.recovers_task_id
+        if task_id in facts.tasks and task.is_open:
+            open_recoveries[task_id].append(task.alias)
     for task_id, aliases in open_recoveries.items():
-        if len(aliases) > 1:
-            name, names = facts.tasks[task_id].name, ", ".join(aliases)
-            sentence = f"{name} has {len(aliases)} open recoveries, should have one: {names}"
-            yield unfixable(FindingKind.STATE, task_id, sentence, "cancel all but one")
+        number = len(aliases)
+        if number == 1:
+            continue
+        name = facts.tasks[task_id].name
+        names = ", ".join(aliases)
+        yield unfixable(
+            kind=FindingKind.STATE,
+            subject=task_id,
+            sentence=f"{name} has {number} open recoveries, should have one: {names}",
+            remedy="cancel all but one",
+        )
