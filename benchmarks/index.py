@@ -20,8 +20,8 @@ import attrs
 
 import vespera_orchestrator as vespera
 from measure import Cost, Row, Scale, median, metered, quantile, say, size_bytes
-from vespera_orchestrator.artifacts.search import index, passages
-from vespera_orchestrator.artifacts.search.table import Wanted
+from vespera_orchestrator.artifacts.search import passages, upkeep
+from vespera_orchestrator.artifacts.search.table import SearchFilter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,14 +231,14 @@ def _recall(queries: Sequence[str], orch: Orchestrator) -> float | None:
         return None
     view = orch.artifacts._index  # noqa: SLF001 - below the ranking, where approximation is
     table = view._table(view._state())  # noqa: SLF001
-    wanted = Wanted(session_ids=(orch.current_session().id,))
+    filters = SearchFilter(session_ids=(orch.current_session().id,))
     shares = []
     for query in queries:
         vector = view.embedder.query(query)
-        found = {(p.artifact_id, p.start) for p in table.search(None, vector, wanted, 200)[1][:10]}
+        found = {(p.artifact_id, p.start) for p in table.search(None, vector, filters, 200)[1][:10]}
         exact = {
             (p.artifact_id, p.start)
-            for p in table.search(None, vector, wanted, 200, exact=True)[1][:10]
+            for p in table.search(None, vector, filters, 200, exact=True)[1][:10]
         }
         shares.append(len(found & exact) / len(exact))
     return sum(shares) / len(shares)
@@ -265,8 +265,8 @@ def _tail(orch: Orchestrator, writer: Writer, queries: Sequence[str]) -> tuple[i
     """Search with passages that the indices do not have yet; return how many, and the median and the slowest in a hundred, in seconds."""
     state = orch.artifacts._index._state()  # noqa: SLF001 - nothing else tells how many may wait
     most = max(
-        index._TIDY_LEAST,  # noqa: SLF001
-        int(index._TIDY_ROOT * math.sqrt(orch.artifacts.index_status().passages)),  # noqa: SLF001
+        upkeep.MIN_UNINDEXED,
+        int(upkeep.UNINDEXED_PER_ROOT * math.sqrt(orch.artifacts.index_status().passages)),
     )
     for _ in range(most // 2 // _PASSAGES_EACH):
         text = writer.text()

@@ -35,8 +35,8 @@ from vespera_orchestrator.artifacts.content import Collected, files, media_types
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.context import Context, ContextPassage
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus
-from vespera_orchestrator.artifacts.search.passages import is_text, phrases
-from vespera_orchestrator.artifacts.search.table import Wanted
+from vespera_orchestrator.artifacts.search.passages import is_text, quoted_phrases
+from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.artifacts.showing import (
     ArtifactList,
     Shown,
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vespera_orchestrator._model import ContextUse, JsonValue
-    from vespera_orchestrator.artifacts.search.index import Mode
-    from vespera_orchestrator.artifacts.search.ranking import Ranked
+    from vespera_orchestrator.artifacts.search.index import SearchMode
+    from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.home.locate import Home
     from vespera_orchestrator.home.scope import Scope
@@ -122,7 +122,7 @@ class Hit:
     """Which version of the artifact this is."""
     superseded: bool = False
     """Whether a later version exists; only ever true with ``include_superseded``."""
-    mode: Mode = "text"
+    mode: SearchMode = "text"
     """How it was looked for: ``"hybrid"``, ``"text"`` or ``"vector"``."""
 
     def __repr__(self) -> str:
@@ -719,7 +719,7 @@ class Artifacts:
         query: str,
         *,
         limit: int = 10,
-        mode: Mode | None = None,
+        mode: SearchMode | None = None,
         session: str | Session | None = None,
         task: str | Task | None = None,
         kind: str | None = None,
@@ -761,13 +761,13 @@ class Artifacts:
         query = _clean(query[:_QUERY_CHARACTERS])
         owner = self._scope.task(task) if task is not None else None
         session_id = self._session(session, owner)
-        wanted = Wanted(
+        wanted = SearchFilter(
             session_ids=None if session_id is None else (session_id,),
             task_ids=None if owner is None else (owner.id,),
             kind=None if kind is None else _word("kind", kind),
             tags=_tags(tags),
             include_superseded=include_superseded,
-            phrases=phrases(query),
+            phrases=quoted_phrases(query),
             limit=limit,
         )
         if not any(character.isalnum() for character in query):
@@ -857,18 +857,20 @@ class Artifacts:
             store.record_context(owner.id, context.artifact_ids, agent=self._scope.agent)
         return context
 
-    def _bearing_on(self, query: str, around: choosing.Surroundings) -> builtins.list[Ranked]:
+    def _bearing_on(
+        self, query: str, around: choosing.Surroundings
+    ) -> builtins.list[RankedArtifact]:
         """Search the sessions around, and once more what the task builds on: there a poor match counts as well."""
         if not any(character.isalnum() for character in query):
             return []
         sessions = None if around.session_id is None else (around.session_id, *around.ancestors)
-        wanted = [Wanted(session_ids=sessions, limit=_MOST_BEARING)]
+        wanted = [SearchFilter(session_ids=sessions, limit=_MOST_BEARING)]
         wanted += (
-            [Wanted(task_ids=tuple(around.dependencies), limit=_MOST_BEARING)]
+            [SearchFilter(task_ids=tuple(around.dependencies), limit=_MOST_BEARING)]
             if around.dependencies
             else []
         )
-        found: dict[str, Ranked] = {}
+        found: dict[str, RankedArtifact] = {}
         try:
             for part in wanted:
                 for entry in self._index.search(query, part, wait_s=_SEARCH_WAIT_S).ranked[
@@ -1010,7 +1012,7 @@ def _counted(count: int | None) -> int:
     return count
 
 
-def _hit(entry: Ranked, record: Artifact, mode: Mode) -> Hit:
+def _hit(entry: RankedArtifact, record: Artifact, mode: SearchMode) -> Hit:
     at = entry.passage.start
     text = entry.passage.text
     return Hit(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Session, Task
-    from vespera_orchestrator.artifacts.search.ranking import Ranked
+    from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
     from vespera_orchestrator.contracts import Store
 
 DEPENDENCY, SIBLING, SESSION, ANCESTOR = "dependency", "sibling", "session", "ancestor"
@@ -200,7 +200,7 @@ def _ancestors(store: Store, session: Session | None) -> tuple[str, ...]:
 
 
 def candidates(
-    ranked: Sequence[Ranked],
+    ranked: Sequence[RankedArtifact],
     records: Mapping[str, Artifact],
     texts: Mapping[str, str],
     around: Surroundings,

@@ -30,11 +30,11 @@ from support import TESTS
 from support.stores import start_session
 from vespera_orchestrator.artifacts import Artifacts
 from vespera_orchestrator.artifacts.content.folder import FolderContent
-from vespera_orchestrator.artifacts.search import index as index_module
-from vespera_orchestrator.artifacts.search import passages
-from vespera_orchestrator.artifacts.search.index import FORMAT, ArtifactIndex
-from vespera_orchestrator.artifacts.search.ranking import Found, rank, terms
-from vespera_orchestrator.artifacts.search.table import Wanted
+from vespera_orchestrator.artifacts.search import passages, upkeep
+from vespera_orchestrator.artifacts.search.index import ArtifactIndex
+from vespera_orchestrator.artifacts.search.ranking import PassageMatch, rank, terms
+from vespera_orchestrator.artifacts.search.state import FORMAT, IndexFolder
+from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, ReadOnlyError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
@@ -104,7 +104,7 @@ def test_offsets_are_exact(text, media_type):
         assert text[passage.start : passage.end] == passage.text
         assert text[end : passage.start].strip() == ""
         assert len(passage.text) <= passages.PASSAGE_CHARACTERS[1]
-        assert passages.searchable(passage.text, "title").startswith(passage.text)
+        assert passages.searchable_text(passage.text, "title").startswith(passage.text)
         end = passage.end
     assert text[end:].strip() == ""
 
@@ -142,22 +142,22 @@ def test_what_a_text_begins_with_counts_more():
     filler = (
         "many other words of no account stand here and take up a line of their own in the text "
     )
-    late = Found(
+    late = PassageMatch(
         artifact_id="a",
         title="Notes",
         start=0,
         end=100,
         text=f"{filler}lease, then expiry",
-        passages=1,
+        passage_count=1,
         score=5.0,
     )
-    early = Found(
+    early = PassageMatch(
         artifact_id="b",
         title="Notes",
         start=0,
         end=100,
         text=f"lease, then expiry {filler}",
-        passages=1,
+        passage_count=1,
         score=5.0,
     )
     titled = attrs.evolve(late, artifact_id="c", title="Expiry of a lease")
@@ -171,13 +171,13 @@ def test_what_a_text_begins_with_counts_more():
 def test_what_scores_alike_has_one_order(titles, noise):
     """Texts that score alike come in one order, whatever their ids, the order of writing and the last digits of their scores."""
     found = [
-        Found(
+        PassageMatch(
             artifact_id=f"{number}",
             title=title,
             start=0,
             end=5,
             text="lease",
-            passages=1,
+            passage_count=1,
             score=5.0 + number * noise,
         )
         for number, title in enumerate(titles)
@@ -192,20 +192,26 @@ def test_what_scores_alike_has_one_order(titles, noise):
 
 def test_a_dense_document_goes_before_a_mention():
     """Of two equal best passages, the one whose document speaks of nothing else wins."""
-    mention = Found(
-        artifact_id="a", title="", start=0, end=9, text="lease expiry", passages=10, score=5.0
+    mention = PassageMatch(
+        artifact_id="a", title="", start=0, end=9, text="lease expiry", passage_count=10, score=5.0
     )
     dense = [
-        Found(
-            artifact_id="b", title="", start=0, end=9, text="lease expiry", passages=2, score=5.0
+        PassageMatch(
+            artifact_id="b",
+            title="",
+            start=0,
+            end=9,
+            text="lease expiry",
+            passage_count=2,
+            score=5.0,
         ),
-        Found(
+        PassageMatch(
             artifact_id="b",
             title="",
             start=9,
             end=18,
             text="expiry of a lease",
-            passages=2,
+            passage_count=2,
             score=4.0,
         ),
     ]
@@ -219,13 +225,13 @@ def test_a_dense_document_goes_before_a_mention():
 def test_every_document_found_is_ranked():
     """Documents beyond those that are looked at closely follow in their rough order, below all others, however long they are."""
     found = [
-        Found(
+        PassageMatch(
             artifact_id=f"d{i:03}",
             title="",
             start=0,
             end=5,
             text="gamma",
-            passages=5000,
+            passage_count=5000,
             score=200.0 - i,
         )
         for i in range(150)
@@ -261,7 +267,7 @@ def test_catching_up_twice_changes_nothing(artifacts):
     assert artifacts.catch_up() == 5
     assert artifacts.catch_up() == 0
     before = rows(artifacts)
-    state = artifacts._index._folder / "state.json"
+    state = artifacts._index._folder.path / "state.json"
     raw = json.loads(state.read_text())
     raw["state"] |= {"cursor": 0, "stamp": ""}
     state.write_text(json.dumps(raw))
@@ -292,7 +298,7 @@ def test_rebuilt_it_is_equal(artifacts):
         {hit.artifact_id for hit in answer} for answer in answers[2:4]
     ]
     assert [answer[0] for answer in again[2:4]] == [answer[0] for answer in answers[2:4]]
-    assert len(list(artifacts._index._folder.glob("*/"))) == 1
+    assert len(list(artifacts._index._folder.path.glob("*/"))) == 1
 
 
 def test_superseded_versions_are_left_out(artifacts):
@@ -328,7 +334,7 @@ def test_an_empty_home_has_nothing_to_find(artifacts):
     """Before anything was saved a search is empty, and makes no index."""
     assert titles(artifacts, "anything") == []
     assert artifacts.catch_up() == 0
-    assert not artifacts._index._folder.exists()
+    assert not artifacts._index._folder.path.exists()
 
 
 def test_filters_come_before_ranking(artifacts):
@@ -458,10 +464,8 @@ def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monke
     waiting = index._table(index._state()).size().unindexed
     assert waiting > 0
     searches = 5
-    monkeypatch.setattr(
-        index_module, "_TAKING_IN_LEAST_S", (searches - 0.5) * waiting * index_module._WAITING_S
-    )
-    monkeypatch.setattr(index_module, "_TAKING_IN_S", 0.0)
+    monkeypatch.setattr(upkeep, "MIN_OPTIMIZE_S", (searches - 0.5) * waiting * upkeep.SCAN_S)
+    monkeypatch.setattr(upkeep, "OPTIMIZE_S", 0.0)
     before = titles(artifacts, "kettle 7 sings")
     for _ in range(searches - 2):
         assert titles(artifacts, "kettle 7 sings") == before
@@ -523,7 +527,7 @@ def test_a_damaged_index_is_made_anew_by_itself(tmp_path, damage, opened_before)
     artifacts = open_artifacts(tmp_path)
     artifacts.save("One", "the axolotl regrows its limbs")
     assert titles(artifacts, "axolotl") == ["One"]
-    damage(artifacts._index._folder)
+    damage(artifacts._index._folder.path)
     if not opened_before:
         artifacts = open_artifacts(tmp_path)
     assert titles(artifacts, "axolotl") == ["One"]
@@ -536,7 +540,7 @@ def test_lost_writes_are_noticed(artifacts):
     """A table older than the cursor says is made anew at the next catch-up."""
     artifacts.save("One", "axolotl")
     artifacts.catch_up()
-    old_version(artifacts._index._folder)
+    old_version(artifacts._index._folder.path)
     artifacts.save("Two", "axolotl")
     assert artifacts.catch_up() == 2
 
@@ -559,16 +563,16 @@ def test_while_another_process_writes_it_is_searched_as_it_is(artifacts, monkeyp
     artifacts.save("One", "capybara")
     artifacts.catch_up()
     artifacts.save("Two", "capybara")
-    wanted = Wanted()
+    filters = SearchFilter()
     with FileLock(artifacts._scope.home.locks / "index.lock"):
-        found = artifacts._index.search("capybara", wanted, wait_s=0)
+        found = artifacts._index.search("capybara", filters, wait_s=0)
         assert [entry.passage.title for entry in found.ranked] == ["One"]
         assert artifacts._index.catch_up(wait_s=0) is None
-        monkeypatch.setattr("vespera_orchestrator.artifacts.search.index._PATIENCE_S", 0)
+        monkeypatch.setattr("vespera_orchestrator.artifacts.search.index._REBUILD_WAIT_S", 0)
         fresh = ArtifactIndex(artifacts._scope, artifacts._content)
-        fresh._folder = fresh._folder.with_name("none")
+        fresh._folder = IndexFolder(fresh._folder.path.with_name("none"))
         with pytest.raises(ArtifactIndexError, match="call again"):
-            fresh.search("capybara", wanted, wait_s=0)
+            fresh.search("capybara", filters, wait_s=0)
     assert sorted(titles(artifacts, "capybara")) == ["One", "Two"]
 
 
@@ -604,7 +608,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from artifacts.search.test_index import open_artifacts
-from vespera_orchestrator.artifacts.search import index
+from vespera_orchestrator.artifacts.search import index, state, table, upkeep
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -615,25 +619,25 @@ def then_die(real):
         die()
     return call
 
-def half(table, artifacts, rows, vectors, epoch):
-    real_replace(table, artifacts, rows[: len(rows) // 2], None, 0)
+def half(self, artifacts, rows, vectors, epoch):
+    real_replace(self, artifacts, rows[: len(rows) // 2], None, 0)
     die()
 
-real_replace = index.Table.replace
-index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT = 4, 1, 0
+real_replace = table.PassageTable.replace
+index._BATCH_PASSAGES, upkeep.MIN_UNINDEXED, upkeep.UNINDEXED_PER_ROOT = 4, 1, 0
 artifacts = open_artifacts(Path(sys.argv[1]))
 point = sys.argv[2]
 if point == "made":
-    index.ArtifactIndex._begin = then_die(index.ArtifactIndex._begin)
+    index.ArtifactIndex._create_generation = then_die(index.ArtifactIndex._create_generation)
 elif point == "half":
-    index.Table.replace = half
+    table.PassageTable.replace = half
 elif point == "written":
-    index.Table.replace = then_die(index.Table.replace)
+    table.PassageTable.replace = then_die(table.PassageTable.replace)
 elif point == "tidied":
-    index._tidy = then_die(index._tidy)
+    upkeep.maintain = then_die(upkeep.maintain)
 elif point == "rebuilt":
     artifacts.catch_up()
-    index.ArtifactIndex._publish = die
+    state.IndexFolder.publish = die
     artifacts.rebuild_index()
 artifacts.catch_up()
 """
@@ -699,7 +703,7 @@ def test_no_room_is_told_and_harms_nothing(artifacts, tmp_path):
     child.join()
     assert artifacts._index._state().generation == generation
     assert sorted(titles(artifacts, "narwhal")) == ["One", "Two"]
-    assert len(list(artifacts._index._folder.glob("*/"))) == 1
+    assert len(list(artifacts._index._folder.path.glob("*/"))) == 1
 
 
 FORKED = """

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from artifacts.search.test_index import open_artifacts, titles
 from support import TESTS
-from vespera_orchestrator.artifacts.search import embedders, index, table
+from vespera_orchestrator.artifacts.search import embedders, table, upkeep
 from vespera_orchestrator.artifacts.search.passages import WORD
-from vespera_orchestrator.artifacts.search.table import Wanted
+from vespera_orchestrator.artifacts.search.table import SearchFilter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +30,11 @@ import random, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from artifacts.search.test_index import open_artifacts
-from vespera_orchestrator.artifacts.search import index, table
+from vespera_orchestrator.artifacts.search import index, table, upkeep
 
-index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 7, 12, 0, 4
-table.VECTOR_INDEX_FROM, table._VECTOR_PARTS = 300, 2
+index._BATCH_PASSAGES, upkeep.COMPACT_AFTER_VERSIONS = 7, 4
+upkeep.MIN_UNINDEXED, upkeep.UNINDEXED_PER_ROOT = 12, 0
+table.VECTOR_INDEX_FROM, table._MAX_VECTOR_PARTS = 300, 2
 run, choice = sys.argv[2], random.Random(sys.argv[2])
 artifacts = open_artifacts(Path(sys.argv[1]))
 artifacts.search("ocelot")
@@ -86,7 +87,7 @@ def check_kills(project: Path, kills: int) -> None:
         rows = artifacts._index._table(artifacts._index._state()).rows()
         current = [row["artifact_id"] for row in rows if not row["superseded"]]
         assert sorted(current) == sorted(known.values())
-    assert len(list(artifacts._index._folder.glob("*/"))) == 1
+    assert len(list(artifacts._index._folder.path.glob("*/"))) == 1
 
 
 def test_killed_at_random_moments_everything_is_found_once(tmp_path):
@@ -111,7 +112,7 @@ from artifacts.search.test_index import open_artifacts
 from vespera_orchestrator.errors import VesperaError
 
 artifacts = open_artifacts(Path(sys.argv[1]))
-if not os.path.ismount(artifacts._index._folder):
+if not os.path.ismount(artifacts._index._folder.path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 choice = random.Random(5)
 for number in range(2_000):
@@ -167,10 +168,10 @@ def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, sm
 
 def test_the_vector_index_stays_in_few_parts_and_finds_what_is_nearest(tmp_path, monkeypatch):
     """However often it is tidied, the parts of the vector index are few, and the nearest passages are found as if all were compared."""
-    monkeypatch.setattr(index, "_TIDY_LEAST", 100)
-    monkeypatch.setattr(index, "_TIDY_ROOT", 0)
+    monkeypatch.setattr(upkeep, "MIN_UNINDEXED", 100)
+    monkeypatch.setattr(upkeep, "UNINDEXED_PER_ROOT", 0)
     monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 300)
-    monkeypatch.setattr(table, "_VECTOR_PARTS", 3)
+    monkeypatch.setattr(table, "_MAX_VECTOR_PARTS", 3)
     choice, artifacts = random.Random(3), open_artifacts(tmp_path)
     words = ["".join(choice.choices(string.ascii_lowercase, k=5)) for _ in range(300)]
     parts = set()
@@ -179,13 +180,13 @@ def test_the_vector_index_stays_in_few_parts_and_finds_what_is_nearest(tmp_path,
             artifacts.save(f"Note {batch * 100 + number}", " ".join(choice.choices(words, k=20)))
         artifacts.catch_up()
         inside = artifacts._index._table(artifacts._index._state())
-        parts.add(inside._vector_parts())
+        parts.add(inside._vector_index_parts())
     assert max(parts) == 3
-    wanted, embedder = Wanted(limit=10), embedders.choose("auto")
+    filters, embedder = SearchFilter(limit=10), embedders.choose("auto")
     for _ in range(10):
         vector = embedders.embed_query(embedder, " ".join(choice.choices(words, k=4)))
         found, exact = (
-            inside.search(None, vector, wanted, 20, exact=exact)[1][:10] for exact in (False, True)
+            inside.search(None, vector, filters, 20, exact=exact)[1][:10] for exact in (False, True)
         )
         assert len({p.artifact_id for p in found} & {p.artifact_id for p in exact}) >= 9
 
@@ -201,8 +202,10 @@ MODEL = embedders.StaticEmbedder.find()
 def test_tokens_word_by_word_are_those_of_the_whole_text(text):
     """Vectors are the same as if the model had read the text in one piece."""
     embedder = MODEL
-    _, tokenizer = embedder._model()
-    whole = " ".join(plain for word in WORD.findall(text) if (plain := embedders._plain(word)))
-    assert list(embedder._tokens_of([text], tokenizer)) == [
+    _, tokenizer = embedder._matrix_and_tokenizer()
+    whole = " ".join(
+        plain for word in WORD.findall(text) if (plain := embedders._model_spelling(word))
+    )
+    assert list(embedder._token_ids([text], tokenizer)) == [
         tokenizer.encode(whole, add_special_tokens=False).ids
     ]

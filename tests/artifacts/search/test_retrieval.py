@@ -25,8 +25,15 @@ from vespera_orchestrator import (
     MissingDependencyError,
 )
 from vespera_orchestrator.artifacts import context as choosing
-from vespera_orchestrator.artifacts.search import embedders, index, passages, table
-from vespera_orchestrator.artifacts.search.ranking import Found, rank
+from vespera_orchestrator.artifacts.search import (
+    embedders,
+    lancedb_private,
+    passages,
+    table,
+    upkeep,
+)
+from vespera_orchestrator.artifacts.search.ranking import PassageMatch, rank
+from vespera_orchestrator.artifacts.search.state import IndexState
 from vespera_orchestrator.contracts import Embedder
 
 PARAPHRASES = {
@@ -193,7 +200,7 @@ def test_embedders_are_chosen_by_name_or_given(home, monkeypatch, tmp_path):
 
 def test_a_model_of_the_registry_is_used_and_its_missing_package_named(home):
     """A function registered with LanceDB is found by its name; one whose package is missing names it, and words are searched."""
-    table.lancedb()
+    lancedb_private.load()
     from lancedb.embeddings import TextEmbeddingFunction, get_registry, register
 
     if "test-letters" not in get_registry()._functions:
@@ -304,7 +311,7 @@ def test_an_embedder_that_fails_costs_nothing_but_its_vectors(home, monkeypatch,
         orch.artifacts.search("bison", mode="vector")
     letters.fails = None
     assert vectors(orch) == {"A": True, "B": False}
-    monkeypatch.setattr(orch.artifacts._index, "_rest_until", 0.0)
+    monkeypatch.setattr(orch.artifacts._index._vectors, "paused_until", 0.0)
     assert orch.artifacts.search("bison")[0].mode == "hybrid"
     assert vectors(orch) == {"A": True, "B": True}
 
@@ -352,7 +359,7 @@ def test_verify_tells_what_the_index_lacks(home):
     opened.replace(
         [lost, attrs.evolve(kept, id="a_unknown")],
         [
-            table.row(
+            table.passage_row(
                 attrs.evolve(kept, id="a_unknown"), passages.Passage(start=0, end=1, text="a"), 1
             )
         ],
@@ -384,35 +391,35 @@ def test_superseded_versions_come_last(home):
 def test_a_passage_found_both_ways_counts_once_and_for_both():
     """Fusion adds what words and vectors say of one passage; another scale of cosines changes nothing."""
     query, far = np.array([1.0, 0.0]), np.array([0.1, 1.0])
-    worded = Found(
+    worded = PassageMatch(
         artifact_id="a",
         title="",
         start=0,
         end=9,
         text="lease expiry",
-        passages=1,
+        passage_count=1,
         score=5.0,
         vector=far,
     )
-    other = Found(
+    other = PassageMatch(
         artifact_id="b",
         title="",
         start=0,
         end=9,
         text="lease expiry",
-        passages=1,
+        passage_count=1,
         score=5.0,
         vector=query,
     )
     near = [
         attrs.evolve(other, score=0.0, cosine=0.9),
-        Found(
+        PassageMatch(
             artifact_id="c",
             title="",
             start=0,
             end=4,
             text="rent",
-            passages=1,
+            passage_count=1,
             cosine=0.4,
             vector=far,
         ),
@@ -437,7 +444,7 @@ def test_a_passage_found_both_ways_counts_once_and_for_both():
 def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeypatch):
     """From the size where it pays an index is made, trained anew when the table has grown, and it finds what comparing all does."""
     monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 3000)
-    opened = table.Table.make(tmp_path / "t", 64)
+    opened = table.PassageTable.create(tmp_path / "t", 64)
     chance = np.random.default_rng(5)
     centres = chance.normal(size=(40, 64))
 
@@ -452,23 +459,27 @@ def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeyp
         opened.replace([], rows, made, 0)
 
     grow(0, 2000)
-    assert opened.tidy(0) == 0
+    assert opened.optimize(0) == 0
     grow(2000, 2000)
-    trained = opened.tidy(0)
+    trained = opened.optimize(0)
     assert trained == 4000
     grow(4000, 1000)
-    assert opened.tidy(trained) == trained
+    assert opened.optimize(trained) == trained
     right = total = 0
-    for wanted in (table.Wanted(), table.Wanted(tags=("even",))):
-        for vector in chance.normal(size=(20, 64)).astype(np.float32) + centres[:20].astype(
-            np.float32
-        ):
-            near = {p.artifact_id for p in opened.search(None, vector, wanted, 200)[1][:10]}
-            exact = {
-                p.artifact_id for p in opened.search(None, vector, wanted, 200, exact=True)[1][:10]
-            }
+    queries = (chance.normal(size=(20, 64)) + centres[:20]).astype(np.float32)
+    for filters in (table.SearchFilter(), table.SearchFilter(tags=("even",))):
+        for vector in queries:
+            near = nearest_ids(opened, vector, filters)
+            exact = nearest_ids(opened, vector, filters, exact=True)
+            assert len(exact) == 10
             right, total = right + len(near & exact), total + len(exact)
     assert right / total >= 0.98
+
+
+def nearest_ids(opened, vector, filters, **how):
+    """Return the artifacts of the ten passages nearest to a vector."""
+    _, matches = opened.search(None, vector, filters, 200, **how)
+    return {passage.artifact_id for passage in matches[:10]}
 
 
 def _row(artifact_id, words, tag=""):
@@ -485,7 +496,7 @@ def _row(artifact_id, words, tag=""):
         "session_id": "s",
         "task_id": "",
         "kind": "k",
-        "tags": f"\x1f{tag}\x1f",
+        "tags": [tag],
         **passage,
     }
 
@@ -505,10 +516,9 @@ def test_many_small_writes_stay_few_files(home):
                     if path.is_file()
                 )
             )
-    files = table.run(orch.artifacts._index._table(state(orch))._table.stats())["fragment_stats"][
-        "num_fragments"
-    ]
-    assert files <= index._GATHER_VERSIONS + 1
+    opened = orch.artifacts._index._table(state(orch))
+    stats = lancedb_private.run(opened._table.stats())
+    assert stats["fragment_stats"]["num_fragments"] <= upkeep.COMPACT_AFTER_VERSIONS + 1
     assert sizes[1] < 3 * sizes[0]
     assert len(found(orch, "subject", limit=200)) == 120
 
@@ -522,22 +532,22 @@ def test_what_is_not_indexed_yet_grows_slower_than_the_table():
         tidied = 0
 
         def size(self):
-            return table.Size(held["passages"], held["unindexed"])
+            return table.TableSize(**held)
 
-        def tidy(self, trained):
+        def optimize(self, trained):
             self.tidied += 1
             held["unindexed"] = 0
             return trained
 
-        def gather(self, epoch):
+        def compact(self, epoch):
             pass
 
-    counting, at = Counting(), index._State(generation="0" * 16, version=1)
+    counting, at = Counting(), IndexState(generation="0" * 16, version=1)
     for _ in range(1000):
         held["passages"] += 5
         held["unindexed"] += 5
         counting.version += 1
-        at = index._tidy(counting, attrs.evolve(at, version=counting.version))
+        at = upkeep.maintain(counting, attrs.evolve(at, version=counting.version))
     assert counting.tidied == 1
 
 
@@ -601,8 +611,9 @@ def test_threads_may_search_at_once(home):
 
 KILLED = """
 import sys, vespera_orchestrator
-from vespera_orchestrator.artifacts.search import index
-index._BATCH_PASSAGES, index._TIDY_LEAST, index._TIDY_ROOT, index._GATHER_VERSIONS = 3, 5, 0, 3
+from vespera_orchestrator.artifacts.search import index, upkeep
+index._BATCH_PASSAGES, upkeep.COMPACT_AFTER_VERSIONS = 3, 3
+upkeep.MIN_UNINDEXED, upkeep.UNINDEXED_PER_ROOT = 5, 0
 with vespera_orchestrator.open(sys.argv[1]) as orch:
     number = 0
     print("begun", flush=True)
@@ -700,7 +711,7 @@ def test_json_and_huge_lines_are_cut_in_bounded_time():
             text[p.start : p.end] == p.text and len(p.text) <= passages.PASSAGE_CHARACTERS[1]
             for p in cut
         )
-        assert cut[-1].end <= passages.TEXT_CHARACTERS
+        assert cut[-1].end <= passages.MAX_TEXT_CHARACTERS
     assert time.process_time() - begun < 10
 
 

@@ -1,109 +1,76 @@
-"""The search index: a view that follows the event log, kept by LanceDB, and thrown away whenever in doubt.
+"""The search index: a view that follows the event log, kept by LanceDB, rebuilt when in doubt.
 
-On disk, below the index's folder::
+One process writes at a time (a file lock). It reads ``artifact_saved`` events behind the cursor,
+indexes their artifacts in batches, and moves the cursor after each. A batch takes its artifacts out
+before it puts them in, so a writer killed anywhere leaves an index that the next one completes by
+doing the same again. Readers take no lock. A rebuilt index is a new generation, and counts from the
+moment ``state.json`` names it; see `state`.
 
-    state.json          which generation counts, up to which event it is complete, and whose vectors it has
-    <generation>/       a LanceDB database with one table of passages
-
-One process writes at a time (a file lock). It reads ``artifact_saved`` events behind the cursor, brings their artifacts in by batches, and
-moves the cursor after each. A batch takes its artifacts out before it puts them in, so a writer killed anywhere leaves an index that the
-next one completes by doing the same again. Readers take no lock. An index made anew is a new generation, and counts from the moment
-``state.json`` names it.
-
-All vectors of a generation come from one embedder. Another embedder makes another generation; a writer that cannot reach the generation's
-own embedder leaves its vectors out, and says so in ``state.json`` for the next one that can.
+All vectors of a generation come from one embedder. Another embedder makes another generation. A
+writer that cannot reach the generation's own embedder leaves its vectors out, and says so in
+``state.json`` for the next one that can.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import re
 import secrets
 import shutil
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from vespera_orchestrator._model import ArtifactQuery, Finding, FindingKind, Severity
-from vespera_orchestrator.artifacts.search import embedders, passages, ranking
-from vespera_orchestrator.artifacts.search.table import Size, Table, Wanted, refuse_after_fork, row
+from vespera_orchestrator._model import (
+    ArtifactQuery,
+    EventKind,
+    Finding,
+    FindingKind,
+    Severity,
+)
+from vespera_orchestrator.artifacts.search import passages, ranking, upkeep
+from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
+from vespera_orchestrator.artifacts.search.state import IndexFolder, IndexState, event_stamp
+from vespera_orchestrator.artifacts.search.table import PassageTable, passage_row
+from vespera_orchestrator.artifacts.search.vectors import VectorMaker
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     EmbedderError,
-    InvalidInputError,
-    MissingDependencyError,
     ReadOnlyError,
     StoreError,
 )
-from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from vespera_orchestrator._model import Artifact, Event
+    from vespera_orchestrator.artifacts.search.ranking import PassageMatch, RankedArtifact
+    from vespera_orchestrator.artifacts.search.table import (
+        IndexedArtifact,
+        SearchFilter,
+        TableSize,
+    )
     from vespera_orchestrator.contracts import ContentStore, Embedder
     from vespera_orchestrator.home.scope import Scope
 
+    Matches = tuple[list[PassageMatch], list[PassageMatch]]
+    """Passages that match by their words, and passages that match by their vectors."""
+
 log = logging.getLogger("vespera_orchestrator")
 
-Mode = Literal["hybrid", "text", "vector"]
+SearchMode = Literal["hybrid", "text", "vector"]
 
-FORMAT = 3
-"""Raised whenever passages are cut or stored differently: an index of another format is made anew."""
-
-_KINDS = ("artifact_saved",)
-_EVENTS_AT_ONCE = 500
+_EVENT_KINDS = (EventKind.ARTIFACT_SAVED,)
+_EVENTS_PER_READ = 500
 _BATCH_PASSAGES = 2000
-_TIDY_LEAST = 250
-_TIDY_ROOT = 8
-"""So many times the square root of the table is searched word by word before the indices take it in. Taking in costs as much as the table
-is large, and waiting costs every search: the square root keeps both growing slowly."""
-_WAITING_S = 50e-6
-_TAKING_IN_S, _TAKING_IN_LEAST_S = 20e-6, 0.3
-"""What each passage that waits costs each search, and what taking them in costs for each that there is, and at least."""
-_GATHER_VERSIONS = 30
-"""Every write is a file; so many are brought together in one, which costs as much as they hold."""
-_TIDY_VERSIONS = 2000
-"""Every write leaves a version that only tidying removes."""
-_PATIENCE_S = 30.0
-"""How long to wait for another process where nothing can be answered without it."""
-_RETRY_EMBEDDER_S = 60.0
-"""An embedder that failed is left alone for so long: it may be a server that does not answer."""
-_WIDTHS = (100, 1000, 5000)
-"""How many passages are fetched: more when one long artifact fills the first helping."""
-
-
-@attrs.frozen(kw_only=True)
-class _State:
-    generation: str
-    """Name of the folder that counts."""
-    cursor: int = 0
-    """The last event that is taken in."""
-    stamp: str = ""
-    """That event in short, so that another log is noticed: a restored backup, another store."""
-    version: int = 0
-    """The table's version then; a lower one later means that files were lost."""
-    tidied: int = 0
-    """The table's version after the last tidying."""
-    gathered: int = 0
-    """The table's version after small files were last brought together."""
-    epoch: int = 0
-    """How often it was tidied; rows carry the number under which they were written."""
-    embedder: str = ""
-    """Whose vectors it has; empty for none."""
-    dimensions: int = 0
-    bare: bool = False
-    """Whether passages are without a vector because the embedder could not be reached when they were written."""
-    trained: int = 0
-    """With how many passages the vector index was trained; 0: there is none, every vector is compared."""
-
-
-_BLANK = _State(generation="")
-"""What is read from ``state.json`` has the types of this."""
+_REBUILD_WAIT_S = 30.0
+"""How long to wait for another process where nothing can be answered without the lock."""
+_SEARCH_WIDTHS = (100, 1000, 5000)
+"""How many passages to fetch; more when one long artifact fills the first helping."""
+_MAX_UTF8_BYTES = 4
+"""No character takes more in UTF-8."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -112,83 +79,120 @@ class IndexStatus:
 
     passages: int
     behind: int
-    """How many artifacts were saved since it was last brought up to date; the next search takes them in."""
+    """How many artifacts were saved since it was last brought up to date.
+
+    The next search indexes them.
+    """
     embedder: str | None
-    """Whose vectors it has; ``None`` when words alone are searched."""
+    """Whose vectors it has; ``None`` when the search is by words alone."""
     note: str
-    """What is to be known or done about vectors; empty when they are there and all is well."""
+    """What there is to know or do about vectors; empty when all is well."""
 
     def __str__(self) -> str:
-        by = f"words and vectors ({self.embedder})" if self.embedder else "words alone"
-        behind = f", {self.behind} artifacts behind" if self.behind else ""
-        return f"{self.passages:,} passages{behind}, searched by {by}{f': {self.note}' if self.note else ''}"
+        text = f"{self.passages:,} passages"
+        if self.behind:
+            text += f", {self.behind} artifacts behind"
+        text += ", searched by "
+        text += f"words and vectors ({self.embedder})" if self.embedder else "words alone"
+        return f"{text}: {self.note}" if self.note else text
 
     def __repr__(self) -> str:
         return str(self)
 
 
-@attrs.frozen
-class Answer:
-    """What a search found, and how it went about it."""
+@attrs.frozen(kw_only=True)
+class SearchResult:
+    """What matches a query, and how it was searched for."""
 
-    ranked: tuple[ranking.Ranked, ...]
-    mode: Mode
+    ranked: tuple[RankedArtifact, ...]
+    mode: SearchMode
+
+
+@attrs.define
+class _Batch:
+    """Artifacts to index together, and their passages."""
+
+    artifacts: list[Artifact] = attrs.field(factory=list)
+    rows: list[dict[str, Any]] = attrs.field(factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) >= _BATCH_PASSAGES
+
+    @property
+    def text_count(self) -> int:
+        """How many of the artifacts have passages."""
+        artifact_ids = {row["artifact_id"] for row in self.rows}
+        return len(artifact_ids)
 
 
 class ArtifactIndex:
-    """Passages of all text artifacts of one store. Any number of threads and processes may use it at once.
+    """Passages of all text artifacts of one store.
+
+    Any number of threads and processes may use it at once.
 
     Args:
-        scope: Gives the home, the store, and which embedder is wanted.
-        content: Gives the bytes.
+        scope: Knows the home, the store, and which embedder the settings name.
+        content: Where the bytes are.
     """
 
     def __init__(self, scope: Scope, content: ContentStore) -> None:
         self._scope = scope
         self._content = content
-        self._folder = scope.home.index
-        self._open: tuple[str, Table] | None = None
-        self._chosen: tuple[Embedder | None] | None = None
-        self._rest_until = 0.0
-        self._lost_s = 0.0
-        """What searches have lost so far to passages that wait for the indices."""
-        self._size: tuple[str, int, Size] | None = None
+        self._folder = IndexFolder(scope.home.index)
+        self._vectors = VectorMaker(scope.embedder)
+        self._open_table: tuple[str, PassageTable] | None = None
+        self._measured: tuple[IndexState, TableSize] | None = None
+        """The size of the table, in a state of the index."""
+        self._scan_cost = upkeep.ScanCost()
 
-    # following the log
+    @property
+    def embedder(self) -> Embedder | None:
+        """What makes the vectors here; ``None`` when the search is by words alone.
+
+        Raises:
+            MissingDependencyError: The one that was named is not installed.
+            InvalidInputError: None has this name.
+        """
+        return self._vectors.embedder
+
+    # --- following the log --------------------------------------------------
 
     def catch_up(self, *, wait_s: float) -> int | None:
-        """Take in every artifact that was saved since the last time.
+        """Index every artifact that was saved since the last time.
 
         Args:
             wait_s: Seconds to wait while another process writes the index.
 
         Returns:
-            How many artifacts were taken in; ``None`` when another process was writing all that time.
+            How many artifacts were indexed; ``None`` when another process was writing all that
+            time.
 
         Raises:
-            ArtifactIndexError: It could neither be written nor made anew.
+            ArtifactIndexError: It could neither be written nor rebuilt.
             ReadOnlyError: The home cannot be written.
             MissingDependencyError: The embedder that was named is not installed.
         """
         refuse_after_fork()
-        if self._complete():
+        if self._is_complete():
             return 0
-        with self._writing(wait_s) as mine:
-            return self._catch_up() if mine else None
+        with self._write_lock(wait_s) as locked:
+            return self._catch_up() if locked else None
 
     def rebuild(self, *, wait_s: float, instead_of: str | None = None) -> int | None:
-        """Make the index anew from the artifacts; until it is complete, the old one is searched.
+        """Build the index again from the artifacts. Until it is complete, the old one is searched.
 
         Args:
             wait_s: Seconds to wait while another process writes the index.
             instead_of: Do so only if this generation still counts.
 
         Returns:
-            How many artifacts were taken in; ``None`` when another process was writing all that time.
+            How many artifacts were indexed; ``None`` when another process was writing all that
+            time.
         """
         refuse_after_fork()
-        with self._writing(wait_s) as mine:
-            if not mine:
+        with self._write_lock(wait_s) as locked:
+            if not locked:
                 return None
             state = self._state()
             if instead_of is not None and state is not None and state.generation != instead_of:
@@ -196,132 +200,219 @@ class ArtifactIndex:
             return self._rebuild()
 
     def cursor(self) -> int | None:
-        """Return the last event that is taken in; ``None`` when there is no index of this log."""
+        """Return the last event that is indexed; ``None`` when there is no index of this log."""
         state = self._state()
-        return state.cursor if state is not None and self._same_log(state) else None
+        if state is None or not self._is_of_this_log(state):
+            return None
+        return state.cursor
 
-    def _complete(self) -> bool:
+    def _is_complete(self) -> bool:
         state = self._state()
         if state is None:
-            return self._nothing_after(0)
-        return (
-            self._same_log(state)
-            and self._nothing_after(state.cursor)
-            and not self._vectors_due(state)
-        )
+            return self._has_nothing_after(0)
+        if not self._is_of_this_log(state) or not self._has_nothing_after(state.cursor):
+            return False
+        return not self._vectors.needs_rebuild(state) and not self._vectors.can_fill(state)
 
-    def _nothing_after(self, cursor: int) -> bool:
-        return not self._scope.store.events(cursor, kinds=_KINDS, limit=1)
+    def _has_nothing_after(self, cursor: int) -> bool:
+        events = self._scope.store.events(cursor, kinds=_EVENT_KINDS, limit=1)
+        return not events
 
     def _catch_up(self) -> int:
-        state = self._usable()
-        if state is None or self._other_embedder(state):
-            if state is None and self._state() is None and self._nothing_after(0):
+        state = self._usable_state()
+        if state is None:
+            if self._state() is None and self._has_nothing_after(0):
                 return 0
-            return self._rebuild(publish=state is None)
+            return self._rebuild_in_place()
+        if self._vectors.needs_rebuild(state):
+            return self._rebuild()
         try:
-            filled = self._filled(state)
+            filled = self._fill_vectors(state)
             if filled != state:
-                self._publish(filled)
-            return self._follow(filled, publish=True)[1]
+                self._folder.publish(filled)
+            return self._index_events(filled, publish=True)[1]
         except ArtifactIndexError:
             return self._rebuild()
 
-    def _rebuild(self, *, publish: bool = False) -> int:
-        """Make a new generation; with *publish* it counts at once, because there is nothing to search until it is complete."""
-        state = self._begin()
-        if publish:
-            self._publish(state)
-            return self._follow(state, publish=True)[1]
+    def _rebuild(self) -> int:
+        """Build a new generation, which counts once it is complete."""
+        state = self._create_generation()
         try:
-            state, count = self._follow(state, publish=False)
+            state, count = self._index_events(state, publish=False)
         except BaseException:
-            shutil.rmtree(self._folder / state.generation, ignore_errors=True)
+            shutil.rmtree(self._folder.generation(state), ignore_errors=True)
             raise
-        self._publish(state)
+        self._folder.publish(state)
         return count
 
-    def _follow(self, state: _State, *, publish: bool) -> tuple[_State, int]:
+    def _rebuild_in_place(self) -> int:
+        """Build a new generation that counts at once, because there is no other to search."""
+        state = self._create_generation()
+        self._folder.publish(state)
+        return self._index_events(state, publish=True)[1]
+
+    def _create_generation(self) -> IndexState:
+        dimensions = self._vectors.dimensions()
+        identity = self.embedder.identity if self.embedder is not None and dimensions else ""
+        state = IndexState(
+            generation=secrets.token_hex(8), embedder=identity, dimensions=dimensions
+        )
+        PassageTable.create(self._folder.generation(state), dimensions)
+        return state
+
+    def _index_events(self, state: IndexState, *, publish: bool) -> tuple[IndexState, int]:
+        """Index what the log has behind the cursor; return the state then, and how many artifacts.
+
+        With *publish* every batch counts at once.
+        """
         table, count = self._table(state), 0
-        for last, artifacts, rows in self._batches(state.cursor):
-            vectors = self._vectors(state, rows)
-            table.replace(artifacts, rows, vectors, state.epoch)
-            bare = state.bare or (bool(state.dimensions and rows) and vectors is None)
+        for last_event, batch in self._batches(state.cursor):
+            vectors = self._vectors.of_rows(state, batch.rows)
+            table.replace(batch.artifacts, batch.rows, vectors, state.epoch)
+            lacks_vectors = bool(state.dimensions and batch.rows) and vectors is None
             state = attrs.evolve(
-                state, cursor=last.seq, stamp=_stamp(last), version=table.version, bare=bare
+                state,
+                cursor=last_event.seq,
+                stamp=event_stamp(last_event),
+                version=table.version,
+                bare=state.bare or lacks_vectors,
             )
             if publish:
-                self._publish(state)
-            count += len({entry["artifact_id"] for entry in rows})
-        tidied = _tidy(table, state)
-        if tidied != state and publish:
-            self._publish(tidied)
-        return tidied, count
+                self._folder.publish(state)
+            count += batch.text_count
+        maintained = upkeep.maintain(table, state)
+        if publish and maintained != state:
+            self._folder.publish(maintained)
+        return maintained, count
 
-    def _batches(self, cursor: int) -> Iterator[tuple[Event, list[Artifact], list[dict[str, Any]]]]:
-        """Yield the last event of each batch, its artifacts and their passages: memory is bounded, whatever the log holds."""
-        artifacts: list[Artifact] = []
-        rows: list[dict[str, Any]] = []
-        while events := self._scope.store.events(cursor, kinds=_KINDS, limit=_EVENTS_AT_ONCE):
+    def _batches(self, cursor: int) -> Iterator[tuple[Event, _Batch]]:
+        """Yield batches and the last event of each: memory is bounded, whatever the log holds."""
+        batch = _Batch()
+        while events := self._scope.store.events(
+            cursor, kinds=_EVENT_KINDS, limit=_EVENTS_PER_READ
+        ):
             for event in events:
-                artifact = self._scope.store.find_artifact(str(event.data["artifact"]))
-                if artifact is not None:
-                    artifacts.append(artifact)
-                    rows += self._rows(artifact)
-                if len(rows) >= _BATCH_PASSAGES or event is events[-1]:
-                    yield event, artifacts, rows
-                    artifacts, rows = [], []
+                self._add(batch, str(event.data["artifact"]))
+                if batch.is_full or event is events[-1]:
+                    yield event, batch
+                    batch = _Batch()
             cursor = events[-1].seq
 
-    def _rows(self, artifact: Artifact) -> list[dict[str, Any]]:
+    def _add(self, batch: _Batch, artifact_id: str) -> None:
+        artifact = self._scope.store.find_artifact(artifact_id)
+        if artifact is not None:
+            batch.artifacts.append(artifact)
+            batch.rows += self._passage_rows(artifact)
+
+    def _passage_rows(self, artifact: Artifact) -> list[dict[str, Any]]:
         if not passages.is_text(artifact.media_type):
             return []
         try:
-            text = self._beginning(artifact)
+            text = self._searched_text(artifact)
         except StoreError:
-            # One unreadable artifact must not stop all others from being found; verify() names it.
+            # One unreadable artifact must not hide all others; Artifacts.verify() names it.
             return []
-        cut = passages.split(text, artifact.media_type)
-        return [row(artifact, passage, len(cut)) for passage in cut]
+        parts = passages.split(text, artifact.media_type)
+        return [passage_row(artifact, passage, len(parts)) for passage in parts]
 
-    def _beginning(self, artifact: Artifact) -> str:
-        most_bytes = 4 * passages.TEXT_CHARACTERS  # no character of UTF-8 takes more
+    def _searched_text(self, artifact: Artifact) -> str:
+        most_bytes = _MAX_UTF8_BYTES * passages.MAX_TEXT_CHARACTERS
         if artifact.size_bytes <= most_bytes:
             return self._content.read(artifact.digest).decode("utf-8", "replace")
         with self._content.open(artifact.digest) as stream:
             return stream.read(most_bytes).decode("utf-8", "replace")
 
+    def _fill_vectors(self, state: IndexState) -> IndexState:
+        """Make the vectors that could not be made when their passages were written."""
+        if not self._vectors.can_fill(state):
+            return state
+        table = self._table(state)
+        for batch in self._batches_of(table.artifacts_without_vectors()):
+            vectors = self._vectors.of_rows(state, batch.rows)
+            if batch.rows and vectors is None:
+                return state
+            table.replace(batch.artifacts, batch.rows, vectors, state.epoch)
+        return attrs.evolve(state, version=table.version, bare=False)
+
+    def _batches_of(self, artifact_ids: Iterable[str]) -> Iterator[_Batch]:
+        batch = _Batch()
+        for artifact_id in artifact_ids:
+            self._add(batch, artifact_id)
+            if batch.is_full:
+                yield batch
+                batch = _Batch()
+        if batch.artifacts:
+            yield batch
+
+    # --- the table ----------------------------------------------------------
+
+    def _state(self) -> IndexState | None:
+        return self._folder.read_state()
+
+    def _is_of_this_log(self, state: IndexState) -> bool:
+        if state.cursor == 0:
+            return True
+        events = self._scope.store.events(state.cursor - 1, limit=1)
+        return bool(events) and event_stamp(events[0]) == state.stamp
+
+    def _usable_state(self) -> IndexState | None:
+        """Return the state if its table opens, is of this log, and lost nothing since."""
+        state = self._state()
+        if state is None or not self._is_of_this_log(state):
+            return None
+        try:
+            is_complete = self._table(state).version >= state.version
+        except ArtifactIndexError:
+            return None
+        return state if is_complete else None
+
+    def _table(self, state: IndexState) -> PassageTable:
+        if self._open_table is None or self._open_table[0] != state.generation:
+            folder = self._folder.generation(state)
+            table = PassageTable.open(folder, state.dimensions)
+            self._open_table = (state.generation, table)
+        return self._open_table[1]
+
+    @contextmanager
+    def _write_lock(self, wait_s: float) -> Iterator[bool]:
+        """Be the one writer; yield ``False`` when another process was it for *wait_s* seconds."""
+        from filelock import FileLock, Timeout
+
+        locks = self._scope.home.locks
+        lock = FileLock(locks / "index.lock", timeout=wait_s)
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            self._folder.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as exc:
+            raise translate_os_error(exc, self._folder.path) from exc
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    # --- looking at it ------------------------------------------------------
+
     def status(self) -> IndexStatus:
-        """Return what there is; nothing is changed."""
+        """Return what there is. Changes nothing."""
         refuse_after_fork()
         state = self._state()
-        count = self._table(state).size().passages if state is not None else 0
-        behind = len(
-            self._scope.store.events(state.cursor if state else 0, kinds=_KINDS, limit=None)
-        )
-        usable = (
-            state is not None
-            and self.embedder is not None
-            and self.embedder.identity == state.embedder
-        )
+        cursor = state.cursor if state is not None else 0
         return IndexStatus(
-            passages=count,
-            behind=behind,
-            embedder=state.embedder if state and usable else None,
-            note=self._note(state),
+            passages=self._table(state).size().passages if state is not None else 0,
+            behind=len(self._scope.store.events(cursor, kinds=_EVENT_KINDS, limit=None)),
+            embedder=self._searched_embedder(state),
+            note=self._vectors.note(state),
         )
 
-    def _note(self, state: _State | None) -> str:
-        if self.embedder is None:
-            off = self._scope.embedder == embedders.NONE
-            return "vectors are switched off" if off else f"for vectors: {embedders.INSTALL_STATIC}"
-        if state is not None and self.embedder.identity != state.embedder:
-            return f"the next search makes the vectors of {self.embedder.identity}"
-        return (
-            "some vectors could not be made and are tried again"
-            if state is not None and state.bare
-            else ""
-        )
+    def _searched_embedder(self, state: IndexState | None) -> str | None:
+        """Return whose vectors a search here would use."""
+        if state is None or self.embedder is None or self.embedder.identity != state.embedder:
+            return None
+        return state.embedder
 
     def verify(self) -> list[Finding]:
         """Compare the index with the artifacts; one finding for each difference.
@@ -333,257 +424,73 @@ class ArtifactIndex:
         state = self._state()
         if state is None:
             return []
-        indexed = self._table(state).artifact_ids()
+        indexed = self._table(state).artifacts()
         unread = self._saved_after(state.cursor)
-        findings = []
-        known = set(unread)
         superseded_since = {a.supersedes_id for a in unread.values() if a is not None}
+        known = set(unread)
+        differences = []
         for artifact in self._scope.store.artifacts(ArtifactQuery(include_superseded=True)):
             known.add(artifact.id)
             if artifact.id in unread:
                 continue
             problem = self._difference(artifact, indexed.get(artifact.id), superseded_since)
             if problem:
-                findings.append(_difference_finding(artifact.id, problem))
+                differences.append(_finding(artifact.id, problem))
         strangers = [
-            _difference_finding(name, f"it has passages of {name}, but no such artifact exists")
+            _finding(name, f"it has passages of {name}, but no such artifact exists")
             for name in indexed
             if name not in known
         ]
-        return strangers + findings
+        return strangers + differences
 
     def _saved_after(self, cursor: int) -> dict[str, Artifact | None]:
         """Return what was saved after event *cursor*, by id; ``None`` for what is gone since."""
-        events = self._scope.store.events(cursor, kinds=_KINDS, limit=None)
-        names = [str(event.data["artifact"]) for event in events]
-        return {name: self._scope.store.find_artifact(name) for name in names}
+        store = self._scope.store
+        artifacts = {}
+        for event in store.events(cursor, kinds=_EVENT_KINDS, limit=None):
+            artifact_id = str(event.data["artifact"])
+            artifacts[artifact_id] = store.find_artifact(artifact_id)
+        return artifacts
 
     def _difference(
         self,
         artifact: Artifact,
-        indexed: tuple[int, int, bool] | None,
-        superseded_since: set[str | None],
+        indexed: IndexedArtifact | None,
+        superseded_since: AbstractSet[str | None],
     ) -> str:
         """Say how the passages of *artifact* differ from what they should be; empty if not."""
         name = f"artifact {artifact.id} {artifact.title!r}"
         if indexed is None:
-            return f"it has no passage of {name}" if self._rows(artifact) else ""
-        passages_there, passages_due, superseded = indexed
-        if passages_there != passages_due:
-            return f"it has {passages_there} of {passages_due} passages of {name}"
-        if superseded != artifact.superseded and artifact.id not in superseded_since:
+            return f"it has no passage of {name}" if self._passage_rows(artifact) else ""
+        if indexed.passages != indexed.expected_passages:
+            share = f"{indexed.passages} of {indexed.expected_passages} passages"
+            return f"it has {share} of {name}"
+        if indexed.superseded != artifact.superseded and artifact.id not in superseded_since:
             return f"it disagrees with the store on whether {name} is superseded"
         return ""
 
-    # vectors
-
-    @property
-    def embedder(self) -> Embedder | None:
-        """What makes vectors here; ``None`` when words alone are searched.
-
-        Raises:
-            MissingDependencyError: The one that was named is not installed.
-            InvalidInputError: There is none of its name.
-        """
-        if self._chosen is None:
-            self._chosen = (embedders.choose(self._scope.embedder),)
-        return self._chosen[0]
-
-    def _other_embedder(self, state: _State) -> bool:
-        """Tell whether the index must be made anew for the sake of its vectors."""
-        if self.embedder is None:
-            # Not being installed here is no reason to take away what others use; being switched off is.
-            return bool(state.embedder) and self._scope.embedder == embedders.NONE
-        return self.embedder.identity != state.embedder and bool(self._dimensions())
-
-    def _vectors_due(self, state: _State) -> bool:
-        return self._other_embedder(state) or (state.bare and self._reachable(state))
-
-    def _reachable(self, state: _State) -> bool:
-        """Tell whether vectors of this index can be made here, as far as is known."""
-        return (
-            self.embedder is not None
-            and self.embedder.identity == state.embedder
-            and time.monotonic() >= self._rest_until
-        )
-
-    def _dimensions(self) -> int:
-        """Return how long the vectors are; 0 without an embedder, or while it cannot be reached."""
-        if self.embedder is None or time.monotonic() < self._rest_until:
-            return 0
-        try:
-            return embedders.dimensions(self.embedder)
-        except EmbedderError as exc:
-            self._rest(exc)
-            return 0
-
-    def _rest(self, exc: Exception) -> None:
-        self._rest_until = time.monotonic() + _RETRY_EMBEDDER_S
-        log.warning("searching by words alone for a while: %s", exc)
-
-    def _vectors(self, state: _State, rows: Sequence[dict[str, Any]]) -> Any:
-        """Return a vector for each of *rows*; ``None`` when the index has none, or they cannot be made now."""
-        if not rows or self.embedder is None or not self._reachable(state):
-            return None
-        try:
-            return embedders.embed(
-                self.embedder, [f"{entry['title']}\n{_passage_of(entry)}" for entry in rows]
-            )
-        except EmbedderError as exc:
-            self._rest(exc)
-            return None
-
-    def _query_vector(self, state: _State, query: str, mode: Mode | None) -> Any:
-        if mode == "text":
-            return None
-        if mode == "vector":
-            return embedders.embed_query(self._needed(state), query)
-        if not self._reachable(state) or self.embedder is None:
-            return None
-        try:
-            return embedders.embed_query(self.embedder, query)
-        except EmbedderError as exc:
-            self._rest(exc)
-            return None
-
-    def _needed(self, state: _State) -> Embedder:
-        if self.embedder is None and self._scope.embedder == embedders.NONE:
-            raise InvalidInputError(
-                "mode",
-                "'vector' needs an embedder, and it is switched off: open with embedder='auto'",
-            )
-        if self.embedder is None:
-            raise MissingDependencyError(
-                "searching by vectors", embedders.STATIC, embedders.INSTALL_STATIC
-            )
-        if self.embedder.identity != state.embedder:
-            raise EmbedderError(
-                "search by vectors",
-                f"there are none of {self.embedder.identity} yet",
-                "call again in a moment",
-            )
-        return self.embedder
-
-    def _filled(self, state: _State) -> _State:
-        """Make the vectors that could not be made when their passages were written."""
-        if not state.bare or not self._reachable(state):
-            return state
-        table = self._table(state)
-        lacking = table.without_vectors()
-        artifacts: list[Artifact] = []
-        rows: list[dict[str, Any]] = []
-        for number, artifact_id in enumerate(lacking, 1):
-            artifact = self._scope.store.find_artifact(artifact_id)
-            if artifact is not None:
-                artifacts.append(artifact)
-                rows += self._rows(artifact)
-            if len(rows) >= _BATCH_PASSAGES or number == len(lacking):
-                vectors = self._vectors(state, rows)
-                if rows and vectors is None:
-                    return state
-                table.replace(artifacts, rows, vectors, state.epoch)
-                artifacts, rows = [], []
-        return attrs.evolve(state, version=table.version, bare=False)
-
-    # generations
-
-    def _state(self) -> _State | None:
-        try:
-            raw = json.loads((self._folder / "state.json").read_bytes())
-            state = _State(**raw["state"]) if raw["format"] == FORMAT else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        if state is None or any(
-            type(getattr(state, field.name)) is not type(getattr(_BLANK, field.name))
-            for field in attrs.fields(_State)
-        ):
-            return None
-        # Nothing but a name that we made may be joined to a path.
-        sound = re.fullmatch(r"[0-9a-f]{16}", str(state.generation)) is not None
-        return state if sound and (self._folder / state.generation).is_dir() else None
-
-    def _same_log(self, state: _State) -> bool:
-        if state.cursor == 0:
-            return True
-        event = next(iter(self._scope.store.events(state.cursor - 1, limit=1)), None)
-        return event is not None and _stamp(event) == state.stamp
-
-    def _usable(self) -> _State | None:
-        """Return the state when the index it names opens, belongs to this log, and lost nothing since."""
-        state = self._state()
-        if state is None or not self._same_log(state):
-            return None
-        try:
-            return state if self._table(state).version >= state.version else None
-        except ArtifactIndexError:
-            return None
-
-    def _begin(self) -> _State:
-        """Make an empty index that does not count yet."""
-        dimensions = self._dimensions()
-        identity = self.embedder.identity if self.embedder is not None and dimensions else ""
-        state = _State(generation=secrets.token_hex(8), embedder=identity, dimensions=dimensions)
-        Table.make(self._folder / state.generation, dimensions)
-        return state
-
-    def _publish(self, state: _State) -> None:
-        """Make *state* the one that counts, and remove every generation but its own."""
-        text = json.dumps({"format": FORMAT, "state": attrs.asdict(state)}, indent=1)
-        try:
-            write_atomically(self._folder / "state.json", text)
-        except OSError as exc:
-            raise translate_os_error(exc, self._folder) from exc
-        for path in self._folder.iterdir():
-            if path.is_dir() and path.name != state.generation:
-                shutil.rmtree(path, ignore_errors=True)
-
-    def _table(self, state: _State) -> Table:
-        if self._open is None or self._open[0] != state.generation:
-            self._open = (
-                state.generation,
-                Table.open(self._folder / state.generation, state.dimensions),
-            )
-        return self._open[1]
-
-    @contextmanager
-    def _writing(self, wait_s: float) -> Iterator[bool]:
-        """Be the one writer; yields ``False`` when another process was it for *wait_s* seconds."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._scope.home.locks / "index.lock", timeout=wait_s)
-        try:
-            self._scope.home.locks.mkdir(parents=True, exist_ok=True)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        except OSError as exc:
-            raise translate_os_error(exc, self._folder) from exc
-        try:
-            yield True
-        finally:
-            lock.release()
-
-    # searching
+    # --- searching ----------------------------------------------------------
 
     def search(
-        self, query: str, wanted: Wanted, *, wait_s: float, mode: Mode | None = None
-    ) -> Answer:
+        self, query: str, filters: SearchFilter, *, wait_s: float, mode: SearchMode | None = None
+    ) -> SearchResult:
         """Find artifacts, the best first, each with its best passage.
 
-        The index is brought up to date first. While another process does that, it is searched as it is after *wait_s* seconds; the
-        same goes for a home that cannot be written. An index that turns out to be damaged is made anew, once.
+        The index is brought up to date first. While another process does that, it is searched as
+        it is after *wait_s* seconds; so is one in a home that cannot be written. A damaged index is
+        rebuilt, once.
 
         Args:
             query: What to look for.
-            wanted: Which artifacts may be found.
+            filters: Which artifacts may be found.
             wait_s: Seconds to wait while another process writes the index.
-            mode: By words, by vectors, or by both; ``None`` and ``"hybrid"`` go by words where there are no vectors.
+            mode: By words, by vectors, or by both. ``None`` and ``"hybrid"`` go by words where
+                there are no vectors.
 
         Raises:
-            ArtifactIndexError: There is no index, and none could be made.
-            MissingDependencyError: Vectors alone were asked for, or an embedder named, and it is not installed.
+            ArtifactIndexError: There is no index, and none could be built.
+            MissingDependencyError: Vectors alone were asked for, or an embedder was named, and it
+                is not installed.
         """
         try:
             self.catch_up(wait_s=wait_s)
@@ -592,121 +499,109 @@ class ArtifactIndex:
                 raise
         state = self._state()
         try:
-            answer = self._search(query, wanted, mode)
+            result = self._search(query, filters, mode)
         except EmbedderError:
             raise
         except ArtifactIndexError:
-            # Damaged; or another process made it anew while we read, and then there is nothing to rebuild.
-            if (
-                self.rebuild(
-                    wait_s=max(wait_s, _PATIENCE_S), instead_of=state.generation if state else None
-                )
-                is None
-            ):
+            if not self._replace_damaged(state, max(wait_s, _REBUILD_WAIT_S)):
                 raise
-            return self._search(query, wanted, mode)
+            return self._search(query, filters, mode)
         if mode != "vector":
-            self._relieve()
-        return answer
+            self._optimize_if_worthwhile()
+        return result
 
-    def _relieve(self) -> None:
-        """Take into the indices what waits for them once reading it in every search has cost as much: no more than twice the least."""
+    def _replace_damaged(self, state: IndexState | None, wait_s: float) -> bool:
+        """Rebuild an index that could not be read; tell whether there is another one now.
+
+        Nothing is rebuilt when another process did that while this one read.
+        """
+        damaged = state.generation if state is not None else None
+        return self.rebuild(wait_s=wait_s, instead_of=damaged) is not None
+
+    def _search(self, query: str, filters: SearchFilter, mode: SearchMode | None) -> SearchResult:
+        state = self._state()
+        if state is None:
+            return self._without_index(mode)
+        table = self._table(state)
+        if mode == "vector":
+            vector = self._vectors.of_query_alone(state, query)
+            _, vector_matches = _search_widely(table, None, vector, filters)
+            return SearchResult(ranked=tuple(ranking.rank_by_cosine(vector_matches)), mode=mode)
+        vector = None if mode == "text" else self._vectors.of_query(state, query)
+        words = passages.searchable_text(query)
+        text_matches, vector_matches = _search_with_phrases(table, words, vector, filters)
+        ranked = ranking.rank(
+            query,
+            text_matches,
+            vector_matches,
+            vector=vector,
+            least_cosine=getattr(self.embedder, "least_cosine", None),
+        )
+        return SearchResult(ranked=tuple(ranked), mode="text" if vector is None else "hybrid")
+
+    def _without_index(self, mode: SearchMode | None) -> SearchResult:
+        if self._has_nothing_after(0):
+            return SearchResult(ranked=(), mode=mode or "text")
+        raise ArtifactIndexError(
+            "search it",
+            "there is none yet, and another process is busy building it",
+            "call again in a moment",
+        )
+
+    def _optimize_if_worthwhile(self) -> None:
+        """Optimize the table once reading what is unindexed has cost the searches as much."""
         state = self._state()
         if state is None:
             return
         try:
-            if self._size is None or self._size[:2] != (state.generation, state.version):
-                self._size = (state.generation, state.version, self._table(state).size())
-            size = self._size[2]
-            self._lost_s += size.unindexed * _WAITING_S
-            if (
-                not size.unindexed
-                or self._lost_s < _TAKING_IN_LEAST_S + size.passages * _TAKING_IN_S
-            ):
+            size = self._size(state)
+            self._scan_cost.add_search(size)
+            if not self._scan_cost.exceeds_optimizing(size):
                 return
-            self._lost_s = 0.0
-            with self._writing(0.0) as mine:
-                if mine and self._state() == state:
-                    self._publish(_tidied(self._table(state), state))
-        except (
-            ArtifactIndexError,
-            ReadOnlyError,
-        ) as exc:  # the answer is there; what waits is found all the same
-            log.info("passages that wait could not be taken into the indices: %s", exc)
+            self._scan_cost.reset()
+            with self._write_lock(0.0) as locked:
+                if locked and self._state() == state:
+                    self._folder.publish(upkeep.optimize(self._table(state), state))
+        except (ArtifactIndexError, ReadOnlyError) as exc:
+            # The answer is there, and what is unindexed is found all the same.
+            log.info("the search index could not be optimized: %s", exc)
 
-    def _search(self, query: str, wanted: Wanted, mode: Mode | None) -> Answer:
-        state = self._state()
-        if state is None and self._nothing_after(0):
-            return Answer((), mode or "text")
-        if state is None:
-            raise ArtifactIndexError(
-                "search it",
-                "there is none yet, and another process is busy making it",
-                "call again in a moment",
-            )
-        table, vector = self._table(state), self._query_vector(state, query, mode)
-        words = None if mode == "vector" else passages.searchable(query)
-        text, near = _widely(table, words, vector, wanted)
-        if wanted.phrases and words is not None:
-            quoting = {passage.artifact_id for passage in text}
-            near = [passage for passage in near if passage.artifact_id in quoting]
-            if not text:  # nothing has them so
-                text, near = _widely(table, words, vector, attrs.evolve(wanted, phrases=()))
-        if mode == "vector":
-            return Answer(tuple(ranking.rank_near(near)), mode)
-        least = getattr(self.embedder, "least_cosine", None)
-        return Answer(
-            tuple(ranking.rank(query, text, near, vector=vector, least_cosine=least)),
-            "text" if vector is None else "hybrid",
-        )
+    def _size(self, state: IndexState) -> TableSize:
+        if self._measured is None or self._measured[0] != state:
+            size = self._table(state).size()
+            self._measured = (state, size)
+        return self._measured[1]
 
 
-def _widely(
-    table: Table, words: str | None, vector: Any, wanted: Wanted
-) -> tuple[list[ranking.Found], list[ranking.Found]]:
-    """Search for as many passages as it takes to have enough artifacts."""
-    text: list[ranking.Found] = []
-    near: list[ranking.Found] = []
-    for width in _WIDTHS:
-        text, near = table.search(words, vector, wanted, width)
-        if (
-            max(len(text), len(near)) < width
-            or len({passage.artifact_id for passage in [*text, *near]}) >= wanted.limit
-        ):
+def _search_with_phrases(
+    table: PassageTable, words: str, vector: Any, filters: SearchFilter
+) -> Matches:
+    """Search; artifacts without the quoted phrases are left out, unless no artifact has them."""
+    text_matches, vector_matches = _search_widely(table, words, vector, filters)
+    if not filters.phrases:
+        return text_matches, vector_matches
+    if not text_matches:
+        return _search_widely(table, words, vector, attrs.evolve(filters, phrases=()))
+    quoting = {passage.artifact_id for passage in text_matches}
+    return text_matches, [passage for passage in vector_matches if passage.artifact_id in quoting]
+
+
+def _search_widely(
+    table: PassageTable, words: str | None, vector: Any, filters: SearchFilter
+) -> Matches:
+    """Fetch as many passages as it takes to have enough artifacts."""
+    text_matches: list[PassageMatch] = []
+    vector_matches: list[PassageMatch] = []
+    for width in _SEARCH_WIDTHS:
+        text_matches, vector_matches = table.search(words, vector, filters, width)
+        there_is_no_more = max(len(text_matches), len(vector_matches)) < width
+        artifact_ids = {passage.artifact_id for passage in [*text_matches, *vector_matches]}
+        if there_is_no_more or len(artifact_ids) >= filters.limit:
             break
-    return text, near
+    return text_matches, vector_matches
 
 
-def _passage_of(entry: dict[str, Any]) -> str:
-    text: str = entry["words"][: entry["end"] - entry["start"]]
-    return text
-
-
-def _tidy(table: Table, state: _State) -> _State:
-    """Take what was written into the indices where it has become much, or bring its files together where they have become many."""
-    if state.version == 0:
-        return state
-    size = table.size()
-    indexed = size.passages - size.unindexed
-    enough = max(_TIDY_LEAST, int(_TIDY_ROOT * math.sqrt(indexed)))
-    if size.unindexed >= enough or state.version - state.tidied >= _TIDY_VERSIONS:
-        return _tidied(table, state)
-    if state.version - max(state.gathered, state.tidied) >= _GATHER_VERSIONS:
-        table.gather(state.epoch)
-        now = table.version
-        return attrs.evolve(state, version=now, gathered=now)
-    return state
-
-
-def _tidied(table: Table, state: _State) -> _State:
-    trained = table.tidy(state.trained)
-    now = table.version
-    return attrs.evolve(
-        state, version=now, tidied=now, gathered=now, epoch=state.epoch + 1, trained=trained
-    )
-
-
-def _difference_finding(artifact_id: str, problem: str) -> Finding:
+def _finding(artifact_id: str, problem: str) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         kind=FindingKind.INDEX,
@@ -714,7 +609,3 @@ def _difference_finding(artifact_id: str, problem: str) -> Finding:
         sentence=f"search index: {problem}",
         remedy="orch.artifacts.rebuild_index() builds it again",
     )
-
-
-def _stamp(event: Event) -> str:
-    return f"{event.at.isoformat()} {event.kind} {event.session_id}"

@@ -1,8 +1,9 @@
-"""From text to passages, and from words to what is searched.
+"""From text to passages, and from words to the text that is searched.
 
-A passage is a slice of an artifact's text, cut where the text has its own seams, with the offsets to find it again. What is searched is
-more than the slice: the artifact's title, and the parts of every identifier, because people ask for ``config`` where the code says
-``parseConfig``. Query and document go through the same splitting.
+A passage is a slice of an artifact's text, cut where the text has its own seams, with the offsets
+to find it again. What is searched is more than the slice: the artifact's title, and the parts of
+every identifier, because people ask for ``config`` where the code says ``parseConfig``. Queries
+and documents are split in the same way.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSAGE_CHARACTERS = (600, 1200)
-"""Wanted length of a passage. Anything from 300 to 2,400 finds equally well; this is a screenful to read."""
+"""Shortest and longest length to aim for in a passage.
 
-TEXT_CHARACTERS = 2_000_000
-"""How much of one text is searched; what comes after it is kept and read like the rest, but not found."""
+Anything from 300 to 2,400 finds equally well; this is a screenful to read.
+"""
+
+MAX_TEXT_CHARACTERS = 2_000_000
+"""How much of one text is searched. The rest is kept and can be read, but is not found."""
 
 _BLOCK_CHARACTERS = 20_000
 
-_MARKDOWN = frozenset({"text/markdown", "text/x-markdown", "text/plain", "text/x-rst"})
-_TEXT_LIKE = frozenset(
+_PROSE_TYPES = frozenset({"text/markdown", "text/x-markdown", "text/plain", "text/x-rst"})
+_TEXT_TYPES = frozenset(
     {
         "application/ecmascript",
         "application/javascript",
@@ -44,14 +48,18 @@ _TEXT_LIKE = frozenset(
         "image/svg+xml",
     }
 )
+_TEXT_SUFFIXES = ("+json", "+xml", "+yaml")
 
 
 def is_text(media_type: str) -> bool:
-    """Tell whether bytes of this media type are read, and searched, as text."""
-    bare = media_type.partition(";")[0].strip().lower()
-    return (
-        bare.startswith("text/") or bare in _TEXT_LIKE or bare.endswith(("+json", "+xml", "+yaml"))
-    )
+    """Tell whether content of this media type is read, and searched, as text."""
+    bare = _without_parameters(media_type)
+    return bare.startswith("text/") or bare in _TEXT_TYPES or bare.endswith(_TEXT_SUFFIXES)
+
+
+def _without_parameters(media_type: str) -> str:
+    bare, _, _ = media_type.partition(";")
+    return bare.strip().lower()
 
 
 @attrs.frozen(kw_only=True)
@@ -67,10 +75,10 @@ class Passage:
 
 
 def split(text: str, media_type: str) -> list[Passage]:
-    """Cut *text* into passages: headings, paragraphs and code blocks stay whole where they fit.
+    """Cut *text* into passages; headings, paragraphs and code blocks stay whole where they fit.
 
     Args:
-        text: Any text without lone surrogates. Only its first `TEXT_CHARACTERS` are cut.
+        text: Any text without lone surrogates. Only its first `MAX_TEXT_CHARACTERS` are cut.
         media_type: Prose is cut as Markdown, everything else at blank lines and line ends.
 
     Returns:
@@ -78,67 +86,92 @@ def split(text: str, media_type: str) -> list[Passage]:
     """
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
-    prose = media_type.partition(";")[0].strip().lower() in _MARKDOWN
-    splitter = MarkdownSplitter(PASSAGE_CHARACTERS) if prose else TextSplitter(PASSAGE_CHARACTERS)
-    return [
-        Passage(start=begin + start, end=begin + start + len(chunk), text=chunk)
-        for begin, block in _blocks(text[:TEXT_CHARACTERS])
-        for start, chunk in splitter.chunk_indices(block)
-    ]
+    is_prose = _without_parameters(media_type) in _PROSE_TYPES
+    splitter_class = MarkdownSplitter if is_prose else TextSplitter
+    splitter = splitter_class(PASSAGE_CHARACTERS)
+    passages = []
+    for block_start, block in _blocks(text[:MAX_TEXT_CHARACTERS]):
+        for offset, chunk in splitter.chunk_indices(block):
+            start = block_start + offset
+            passages.append(Passage(start=start, end=start + len(chunk), text=chunk))
+    return passages
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
-    """Yield *text* in blocks with their offsets: the splitter's time grows with the square of a line that has no seams."""
-    begin = 0
-    while begin < len(text):
-        end = begin + _BLOCK_CHARACTERS
-        if end < len(text):
-            seams = (
-                text.rfind(seam, begin + _BLOCK_CHARACTERS // 2, end) + len(seam)
-                for seam in ("\n\n", "\n", " ")
-            )
-            end = next((seam for seam in seams if seam > begin + _BLOCK_CHARACTERS // 2), end)
-        yield begin, text[begin:end]
-        begin = end
+    """Yield *text* in blocks with their offsets.
+
+    The splitter's time grows with the square of a line that has no seams.
+    """
+    start = 0
+    while start < len(text):
+        end = _block_end(text, start)
+        yield start, text[start:end]
+        start = end
+
+
+def _block_end(text: str, start: int) -> int:
+    """Return where to end a block: at its last seam, if its second half has one."""
+    end = start + _BLOCK_CHARACTERS
+    middle = start + _BLOCK_CHARACTERS // 2
+    if end >= len(text):
+        return end
+    for seam in ("\n\n", "\n", " "):
+        behind_seam = text.rfind(seam, middle, end) + len(seam)
+        if behind_seam > middle:
+            return behind_seam
+    return end
 
 
 # --- words ------------------------------------------------------------------
 
 WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r'"([^"]{1,1000})"')
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-
-
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]{2,}")
-"""Runs of Chinese, Japanese and Korean characters, whose words are not set apart by spaces."""
+_IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_UNSPACED_RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]{2,}")
+"""A run of Chinese, Japanese or Korean characters: no spaces set its words apart."""
 
 
 @lru_cache(maxsize=100_000)
 def identifier_parts(word: str) -> tuple[str, ...]:
-    """Return what *word* is made of: ``("parse", "HTTP", "Config")``; empty when it has fewer than two parts.
+    """Return the parts of *word*: ``("parse", "HTTP", "Config")``; empty for fewer than two.
 
-    Parts are those of camelCase and snake_case, and pairs of neighbours where the script does not set its words apart.
+    Parts are those of camelCase and snake_case, and pairs of neighbours where the script does not
+    set its words apart.
     """
-    parts = _PART.findall(word) if word.isascii() else _parts_beyond_ascii(word)
+    find_parts = _IDENTIFIER_PART.findall if word.isascii() else _parts_beyond_ascii
+    parts = find_parts(word)
     return tuple(parts) if len(parts) > 1 else ()
 
 
 def _parts_beyond_ascii(word: str) -> list[str]:
-    unspaced = [a + b for run in _UNSPACED.findall(word) for a, b in pairwise(run)]
+    runs = _UNSPACED_RUN.findall(word)
+    if runs:
+        return [first + second for run in runs for first, second in pairwise(run)]
     # The same seams as in ASCII, without taking "größer" apart at its umlaut.
-    seams = "".join(f" {b}" if a.islower() and b.isupper() else b for a, b in pairwise(f" {word}"))
-    return unspaced or seams.replace("_", " ").split()
+    spaced = ""
+    for before, character in pairwise(f" {word}"):
+        starts_part = before.islower() and character.isupper()
+        spaced += f" {character}" if starts_part else character
+    return spaced.replace("_", " ").split()
 
 
-def phrases(query: str) -> tuple[str, ...]:
+def quoted_phrases(query: str) -> tuple[str, ...]:
     """Return what stands between double quotes in *query*, where it is more than one word."""
-    return tuple(quoted for quoted in _QUOTED.findall(query) if len(WORD.findall(quoted)) > 1)
+    phrases = []
+    for quotation in _QUOTED.findall(query):
+        words = WORD.findall(quotation)
+        if len(words) > 1:
+            phrases.append(quotation)
+    return tuple(phrases)
 
 
-def searchable(text: str, title: str = "") -> str:
-    """Return *text* with what else it is to be found by behind it: the title, and the parts of identifiers.
+def searchable_text(text: str, title: str = "") -> str:
+    """Return *text*, and behind it what else should find it: the title, the parts of identifiers.
 
-    *text* stays the beginning, unchanged, so that phrases are found as they were written and the passage can be cut off again.
+    *text* stays the beginning, unchanged, so that phrases are found as they were written and the
+    passage can be cut off again.
     """
-    parts = [part for word in WORD.findall(f"{text} {title}") for part in identifier_parts(word)]
-    return "\n".join(piece for piece in (text, title, " ".join(parts)) if piece)
+    words = WORD.findall(f"{text} {title}")
+    parts = [part for word in words for part in identifier_parts(word)]
+    pieces = (text, title, " ".join(parts))
+    return "\n".join(filter(None, pieces))

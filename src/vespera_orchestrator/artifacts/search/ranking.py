@@ -1,15 +1,19 @@
-"""Which artifact answers a query best, given the passages that were found by their words and by their vectors.
+"""Which artifact answers a query best, given the passages that match its words or its vector.
 
-Scores are kept as scores, not turned into ranks: their margins are the best evidence there is, and a fusion of ranks throws them away. Six
-things speak for an artifact, and their weighted sum is its score:
+Scores stay scores and are not turned into ranks: their margins are the best evidence there is, and
+a fusion of ranks throws them away. Six kinds of evidence speak for an artifact, and their weighted
+sum is its score:
 
 * **words**: the score of its best passage;
-* **density**: the mean over all its passages, so that one that speaks of nothing else wins over one that mentions it;
-* **nearness**: how near the sum of the vectors of its passages found is, in standard deviations from the mean of the candidates: what a
-  cosine is worth differs from model to model;
+* **density**: the mean over all its passages, so that an artifact that speaks of nothing else wins
+  over one that mentions it;
+* **nearness**: how near the sum of its matching vectors is to the query, in standard deviations
+  from the mean of the candidates: what a cosine is worth differs from model to model;
 * **neighbours**: how many neighbouring words of the query stand together in one passage;
-* **opening**: how much of the query stands near the artifact's beginning, its title included: a text says first what it is about;
-* **lead**: how much of the query stands near the beginning of one passage, which is how a function, a heading or a paragraph begins.
+* **opening**: how much of the query stands near the artifact's beginning, its title included: a
+  text says first what it is about;
+* **lead**: how much of the query stands near the beginning of one passage, which is how a function,
+  a heading or a paragraph begins.
 """
 
 from __future__ import annotations
@@ -18,7 +22,6 @@ import math
 from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
-from operator import mul
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
@@ -27,318 +30,419 @@ import attrs
 from vespera_orchestrator.artifacts.search.passages import WORD, identifier_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-_WEIGHTS = (1.0, 0.75, 0.25, 1.1, 2.0, 0.7)
-"""Of words, density, nearness, neighbours, opening and lead. Fitted on five kinds of text, by words alone and with vectors, and checked
-on twelve others; `benchmarks/retrieval.py` asks anew."""
-_ROUGH_WEIGHTS = (1.0, 0.4, 0.35)
-"""Of words, density and the nearest vector, for choosing whom to look at closely."""
-_SHOWN_NEARNESS = 0.6
-"""Of the nearest vector, beside the weights above, for which passage of an artifact is shown."""
 _CANDIDATES = 60
-"""So many artifacts are looked at closely; the right one is hardly ever below."""
+"""How many artifacts are looked at closely. The right one is hardly ever below."""
 _OPENING_WORDS = 16
-"""A word counts half when so many others stand before it."""
-_WORD_CHARACTERS = 6
+"""A word counts half when this many others stand before it."""
+_CHARACTERS_PER_WORD = 6
+_EQUAL_TO_DIGITS = 6
+"""Scores that agree to this many digits count as equal."""
+_MIN_STEM_CHARACTERS = 3
 
 _STOP_WORDS = frozenset({
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "such",
-    "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "will", "with",
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
+    "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
+    "they", "this", "to", "was", "will", "with",
 })  # fmt: skip
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ied", "ies", "ed", "es", "s", "ly", "e")
 
 
 @attrs.frozen(kw_only=True)
-class Found:
-    """A passage as it was found."""
+class PassageMatch:
+    """A passage that matches the query by its words, by its vector, or by both."""
 
     artifact_id: str
     title: str
     start: int
     end: int
     text: str
-    passages: int
+    passage_count: int
     """How many passages its artifact has."""
     score: float = 0.0
-    """How well its words match; 0 when it was found by its vector alone."""
+    """How well its words match; 0 when only its vector does."""
     cosine: float | None = None
-    """How near its vector is to the query's; ``None`` when it was not among the nearest."""
+    """How near its vector is to the query's; ``None`` when it is not among the nearest."""
     vector: Any = attrs.field(default=None, eq=False, repr=False)
-    """Its vector as an array; ``None`` where it has none, or vectors were not looked for."""
+    """Its vector as an array; ``None`` when it has none, or the search was by words alone."""
     superseded: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class Ranked:
-    """An artifact in its place, by its best passage."""
+class RankedArtifact:
+    """An artifact in its place, represented by its best passage."""
 
-    passage: Found
+    passage: PassageMatch
     score: float
-    others: tuple[Found, ...] = ()
-    """Its other passages that were found, the best first."""
+    others: tuple[PassageMatch, ...] = ()
+    """Its other matching passages, the best first."""
+
+
+@attrs.define(kw_only=True)
+class _Evidence:
+    """What speaks for an artifact or a passage; also the weights of that.
+
+    Never changed, but not frozen: a search makes hundreds, and those cost twice as much.
+    """
+
+    words: float
+    density: float = 0.0
+    nearness: float = 0.0
+    neighbours: float = 0.0
+    opening: float = 0.0
+    lead: float = 0.0
+
+
+_WEIGHTS = _Evidence(words=1.0, density=0.75, nearness=0.25, neighbours=1.1, opening=2.0, lead=0.7)
+"""Fitted on five kinds of text, with and without vectors, and checked on twelve others.
+
+`benchmarks/retrieval.py` measures them again.
+"""
+_ROUGH_WEIGHTS = _Evidence(words=1.0, density=0.4, nearness=0.35)
+"""For choosing the candidates. Nearness is that of the nearest passage here."""
+_BEST_PASSAGE_NEARNESS = 0.6
+"""Beside `_WEIGHTS`, for choosing which passage of an artifact represents it."""
+
+
+# --- words ------------------------------------------------------------------
+
+
+def terms(text: str) -> list[str]:
+    """Return the words of *text* in order: identifiers taken apart, lower case, stemmed."""
+    words = WORD.findall(text)
+    return [term for word in words for term in _word_terms(word)]
+
+
+@lru_cache(maxsize=50_000)
+def _word_terms(word: str) -> tuple[str, ...]:
+    parts = identifier_parts(word) or (word,)
+    return tuple(_stem(part.lower()) for part in parts)
 
 
 def _stem(word: str) -> str:
-    """Cut the commonest English endings; all that counts is that forms of one word come out alike."""
-    suffix = next((s for s in _SUFFIXES if word.endswith(s) and len(word) - len(s) > 2), "")  # noqa: PLR2004 - what remains must still be a word
-    word = word.removesuffix(suffix) + ("y" if suffix in {"ied", "ies"} else "")
-    if len(word) > 3 and word[-1] == word[-2]:  # noqa: PLR2004 - "runn", but not "see"
+    """Cut the commonest English endings; what counts is that forms of one word come out alike."""
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= _MIN_STEM_CHARACTERS:
+            word = word.removesuffix(suffix)
+            if suffix in {"ied", "ies"}:
+                word += "y"
+            break
+    # "running" leaves "runn"; "see" stays as it is.
+    if len(word) > _MIN_STEM_CHARACTERS and word[-1] == word[-2]:
         word = word[:-1]
     return word
 
 
-@lru_cache(maxsize=50_000)
-def _terms(word: str) -> tuple[str, ...]:
-    return tuple(_stem(part.lower()) for part in identifier_parts(word) or [word])
+_STOP_TERMS = frozenset(_stem(word) for word in _STOP_WORDS)
 
 
-_SILENT = frozenset(_stem(word) for word in _STOP_WORDS)
-
-
-def terms(text: str) -> list[str]:
-    """Return the words of *text* in order, identifiers taken apart, lower case, without endings."""
-    return [term for word in WORD.findall(text) for term in _terms(word)]
+# --- the order --------------------------------------------------------------
 
 
 def rank(
     query: str,
-    found: Sequence[Found],
-    near: Sequence[Found] = (),
+    text_matches: Sequence[PassageMatch],
+    vector_matches: Sequence[PassageMatch] = (),
     *,
     vector: Any = None,
     least_cosine: float | None = None,
-) -> list[Ranked]:
-    """Order the artifacts that *found* and *near* belong to, the best first; superseded ones after all others.
+) -> list[RankedArtifact]:
+    """Order the artifacts of the matching passages, the best first, superseded ones last.
 
-    What scores alike to six digits is ordered by title and text, so that the answer does not hang on ids or on the order of writing.
+    What scores alike to six digits is ordered by title and text, so that the answer does not
+    depend on ids or on the order of writing.
 
     Args:
-        query: What was asked for.
-        found: Passages found by their words, with positive scores.
-        near: Passages found by their vectors, with cosines.
-        vector: The query's, an array; without it only the words decide what *found* and *near* are worth.
-        least_cosine: What is not found by its words must be at least that near.
+        query: What to look for.
+        text_matches: Passages that match by their words, with positive scores.
+        vector_matches: Passages that match by their vectors, with cosines.
+        vector: The query's, as an array. Without it only words decide what a match is worth.
+        least_cosine: What matches by no word must be at least this near.
 
     Returns:
         One entry for each artifact. Scores compare within one answer only.
     """
-    groups = _groups(found, near, least_cosine)
-    scale = _Scale.of(found, near)
-    rough = sorted(
-        (Ranked(passage=scale.best(group), score=scale.rough(group)) for group in groups.values()),
-        key=_place,
-    )
-    judged, rest = rough[:_CANDIDATES], rough[_CANDIDATES:]
-    candidates = [groups[entry.passage.artifact_id] for entry in judged]
-    asked = _Asked(query, candidates)
+    groups = _by_artifact(text_matches, vector_matches, least_cosine)
+    scale = _Scale.of(text_matches, vector_matches)
+    rough = sorted((scale.roughly(group) for group in groups.values()), key=_sort_key)
+    candidates = [groups[entry.passage.artifact_id] for entry in rough[:_CANDIDATES]]
+    rest = rough[_CANDIDATES:]
+    words = _QueryWords(query, candidates)
     nearness = _nearness(vector, candidates)
-    ranked = sorted(
-        (scale.closely(asked, *candidate) for candidate in zip(candidates, nearness, strict=True)),
-        key=_place,
-    )
-    # All scores stay in one order: the first of the rest comes just behind the last that was looked at closely.
-    down = 1 + rest[0].score - min(entry.score for entry in ranked) if rest else 0.0
-    return sorted(
-        [*ranked, *(attrs.evolve(entry, score=entry.score - down) for entry in rest)],
-        key=lambda entry: entry.passage.superseded,
+    ranked = [
+        scale.closely(words, group, near) for group, near in zip(candidates, nearness, strict=True)
+    ]
+    ranked.sort(key=_sort_key)
+    if rest:
+        ranked += _moved_below(min(entry.score for entry in ranked), rest)
+    return _superseded_last(ranked)
+
+
+def rank_by_cosine(vector_matches: Sequence[PassageMatch]) -> list[RankedArtifact]:
+    """Order artifacts by the cosine of their nearest passage alone, superseded ones last."""
+    nearest: dict[str, PassageMatch] = {}
+    for passage in sorted(vector_matches, key=lambda passage: -(passage.cosine or 0.0)):
+        nearest.setdefault(passage.artifact_id, passage)
+    return _superseded_last(
+        RankedArtifact(passage=passage, score=passage.cosine or 0.0) for passage in nearest.values()
     )
 
 
-def _place(entry: Ranked) -> tuple[bool, float, str, str, str]:
-    """Return what decides where *entry* stands."""
+def _superseded_last(ranked: Iterable[RankedArtifact]) -> list[RankedArtifact]:
+    return sorted(ranked, key=lambda entry: entry.passage.superseded)
+
+
+def _sort_key(entry: RankedArtifact) -> tuple[bool, float, str, str, str]:
     passage = entry.passage
-    return (
-        passage.superseded,
-        -round(entry.score, 6),
-        passage.title,
-        passage.text,
-        passage.artifact_id,
-    )
+    score = round(entry.score, _EQUAL_TO_DIGITS)
+    return passage.superseded, -score, passage.title, passage.text, passage.artifact_id
 
 
-def rank_near(near: Sequence[Found]) -> list[Ranked]:
-    """Order the artifacts that *near* belongs to by the cosine of their nearest passage alone; superseded ones after all others."""
-    best: dict[str, Found] = {}
-    for passage in sorted(near, key=lambda passage: -(passage.cosine or 0.0)):
-        best.setdefault(passage.artifact_id, passage)
-    return sorted(
-        (Ranked(passage=passage, score=passage.cosine or 0.0) for passage in best.values()),
-        key=lambda entry: entry.passage.superseded,
-    )
+def _moved_below(lowest: float, rest: Sequence[RankedArtifact]) -> list[RankedArtifact]:
+    """Return *rest* with scores below *lowest*: rough and close scores do not compare."""
+    shift = 1 + rest[0].score - lowest
+    return [attrs.evolve(entry, score=entry.score - shift) for entry in rest]
 
 
-def _groups(
-    found: Sequence[Found], near: Sequence[Found], least_cosine: float | None
-) -> dict[str, list[Found]]:
-    """Bring together what belongs to one artifact; a passage found both ways is one."""
-    merged = {(passage.artifact_id, passage.start): passage for passage in found}
-    worded = {passage.artifact_id for passage in found}
-    for passage in near:
+def _by_artifact(
+    text_matches: Sequence[PassageMatch],
+    vector_matches: Sequence[PassageMatch],
+    least_cosine: float | None,
+) -> dict[str, list[PassageMatch]]:
+    """Group passages by artifact; a passage that matches both ways becomes one."""
+    matches = {(passage.artifact_id, passage.start): passage for passage in text_matches}
+    matched_by_words = {passage.artifact_id for passage in text_matches}
+    for passage in vector_matches:
         key = (passage.artifact_id, passage.start)
-        if key in merged:
-            merged[key] = attrs.evolve(merged[key], cosine=passage.cosine)
-        elif (
-            passage.artifact_id in worded
-            or least_cosine is None
-            or (passage.cosine or 0.0) >= least_cosine
-        ):
-            merged[key] = passage
-    groups: dict[str, list[Found]] = {}
-    for passage in merged.values():
+        if key in matches:
+            matches[key] = attrs.evolve(matches[key], cosine=passage.cosine)
+            continue
+        is_near = least_cosine is None or (passage.cosine or 0.0) >= least_cosine
+        if is_near or passage.artifact_id in matched_by_words:
+            matches[key] = passage
+    groups: dict[str, list[PassageMatch]] = {}
+    for passage in matches.values():
         groups.setdefault(passage.artifact_id, []).append(passage)
     return groups
 
 
+# --- scores -----------------------------------------------------------------
+
+
 @attrs.frozen(kw_only=True)
 class _Scale:
-    """Brings scores and cosines of one answer to the same measure, 0 to 1."""
+    """Brings the scores and cosines of one answer to the same measure, 0 to 1."""
 
     best_score: float
     nearest: float
     farthest: float
 
     @classmethod
-    def of(cls, found: Sequence[Found], near: Sequence[Found]) -> _Scale:
-        cosines = [passage.cosine for passage in near if passage.cosine is not None]
-        best = max((passage.score for passage in found), default=0.0) or 1.0
+    def of(
+        cls, text_matches: Sequence[PassageMatch], vector_matches: Sequence[PassageMatch]
+    ) -> _Scale:
+        best = max((passage.score for passage in text_matches), default=0.0)
+        cosines = [passage.cosine for passage in vector_matches if passage.cosine is not None]
         return cls(
-            best_score=best, nearest=max(cosines, default=0.0), farthest=min(cosines, default=0.0)
+            best_score=best or 1.0,
+            nearest=max(cosines, default=0.0),
+            farthest=min(cosines, default=0.0),
         )
 
-    def text(self, passage: Found) -> float:
+    def words(self, passage: PassageMatch) -> float:
         return passage.score / self.best_score
 
-    def near(self, passage: Found) -> float:
+    def nearness(self, passage: PassageMatch) -> float:
         if passage.cosine is None:
             return 0.0
         span = self.nearest - self.farthest
         return (passage.cosine - self.farthest) / span if span > 0 else 1.0
 
-    def density(self, group: Sequence[Found]) -> float:
-        return sum(self.text(passage) for passage in group) / group[0].passages
+    def density(self, group: Sequence[PassageMatch]) -> float:
+        total = sum(map(self.words, group))
+        return total / group[0].passage_count
 
-    def best(self, group: Sequence[Found]) -> Found:
-        words, _, nearness = _ROUGH_WEIGHTS
-        return max(
-            group, key=lambda passage: words * self.text(passage) + nearness * self.near(passage)
+    def roughly(self, group: Sequence[PassageMatch]) -> RankedArtifact:
+        """Score an artifact by what costs nothing to know."""
+        weights = _ROUGH_WEIGHTS
+        score = math.fsum((
+            weights.words * max(map(self.words, group)),
+            weights.density * self.density(group),
+            weights.nearness * max(map(self.nearness, group)),
+        ))  # fmt: skip
+        return RankedArtifact(passage=max(group, key=self._rough_worth), score=score)
+
+    def _rough_worth(self, passage: PassageMatch) -> float:
+        weights = _ROUGH_WEIGHTS
+        by_words = weights.words * self.words(passage)
+        by_nearness = weights.nearness * self.nearness(passage)
+        return by_words + by_nearness
+
+    def closely(
+        self, words: _QueryWords, group: Sequence[PassageMatch], nearness: float
+    ) -> RankedArtifact:
+        """Score an artifact by all the evidence, and put its best passage first."""
+        evidence = [self._passage_evidence(words, passage) for passage in group]
+        whole = _Evidence(
+            words=max([part.words for part in evidence]),
+            density=self.density(group),
+            nearness=nearness,
+            neighbours=max([part.neighbours for part in evidence]),
+            opening=words.opening(group),
+            lead=max([part.lead for part in evidence]),
+        )
+        best, *others = _by_worth(group, evidence)
+        return RankedArtifact(passage=best, score=_weighted_sum(whole), others=tuple(others))
+
+    def _passage_evidence(self, words: _QueryWords, passage: PassageMatch) -> _Evidence:
+        return _Evidence(
+            words=self.words(passage),
+            nearness=self.nearness(passage),
+            neighbours=words.neighbours(passage),
+            lead=words.lead(passage),
         )
 
-    def rough(self, group: Sequence[Found]) -> float:
-        return _weighed(
-            _ROUGH_WEIGHTS,
-            (max(map(self.text, group)), self.density(group), max(map(self.near, group))),
-        )
 
-    def closely(self, asked: _Asked, group: Sequence[Found], nearness: float) -> Ranked:
-        judged = [
-            (self.text(passage), asked.neighbours(passage), asked.lead(passage))
-            for passage in group
-        ]
-        words, neighbours, lead = map(max, zip(*judged, strict=True))
-        score = _weighed(
-            _WEIGHTS, (words, self.density(group), nearness, neighbours, asked.opening(group), lead)
-        )
-        best, _, _, together, _, early = _WEIGHTS
-        worth = {
-            id(p): best * w + _SHOWN_NEARNESS * self.near(p) + together * n + early * e
-            for p, (w, n, e) in zip(group, judged, strict=True)
-        }
-        shown = sorted(group, key=lambda passage: -worth[id(passage)])
-        return Ranked(passage=shown[0], score=score, others=tuple(shown[1:]))
+def _weighted_sum(evidence: _Evidence) -> float:
+    return math.fsum((
+        _WEIGHTS.words * evidence.words,
+        _WEIGHTS.density * evidence.density,
+        _WEIGHTS.nearness * evidence.nearness,
+        _WEIGHTS.neighbours * evidence.neighbours,
+        _WEIGHTS.opening * evidence.opening,
+        _WEIGHTS.lead * evidence.lead,
+    ))  # fmt: skip
 
 
-def _nearness(vector: Any, groups: Sequence[Sequence[Found]]) -> list[float]:
-    """Return for each group how near its vectors are to *vector*, in standard deviations from the mean of all; 0 for what has none."""
-    cosines = [
-        None
-        if vector is None
-        else _cosine(vector, [p.vector for p in group if p.vector is not None])
-        for group in groups
-    ]
-    known = [cosine for cosine in cosines if cosine is not None]
-    if not known:
+def _by_worth(
+    group: Sequence[PassageMatch], evidence: Sequence[_Evidence]
+) -> Sequence[PassageMatch]:
+    """Return the passages of an artifact, first the one that represents it best."""
+    if len(group) == 1:
+        return group
+    worth = {id(passage): _worth(part) for passage, part in zip(group, evidence, strict=True)}
+    return sorted(group, key=lambda passage: -worth[id(passage)])
+
+
+def _worth(passage: _Evidence) -> float:
+    return (
+        _WEIGHTS.words * passage.words
+        + _BEST_PASSAGE_NEARNESS * passage.nearness
+        + _WEIGHTS.neighbours * passage.neighbours
+        + _WEIGHTS.lead * passage.lead
+    )
+
+
+def _nearness(vector: Any, groups: Sequence[Sequence[PassageMatch]]) -> list[float]:
+    """Return how near each group is to *vector*, in standard deviations from the mean of all.
+
+    A group without vectors gets 0.
+    """
+    if vector is None:
         return [0.0] * len(groups)
-    mean, spread = fmean(known), pstdev(known)
-    return [
-        (cosine - mean) / spread if cosine is not None and spread > 0 else 0.0 for cosine in cosines
-    ]
+    cosines = [_group_cosine(vector, group) for group in groups]
+    present = [cosine for cosine in cosines if cosine is not None]
+    if not present:
+        return [0.0] * len(groups)
+    mean, spread = fmean(present), pstdev(present)
+    if spread <= 0:
+        return [0.0] * len(groups)
+    return [0.0 if cosine is None else (cosine - mean) / spread for cosine in cosines]
 
 
-def _cosine(vector: Any, others: Sequence[Any]) -> float | None:
-    """Return the cosine of *vector* and the sum of *others*; ``None`` when there is none."""
-    total = sum(others)
-    length = math.sqrt(total @ total) * math.sqrt(vector @ vector) if others else 0.0
-    return float(vector @ total) / length if length > 0 else None
+def _group_cosine(vector: Any, group: Sequence[PassageMatch]) -> float | None:
+    """Return the cosine of *vector* and the sum of the group's; ``None`` when there is none."""
+    vectors = [passage.vector for passage in group if passage.vector is not None]
+    if not vectors:
+        return None
+    total = sum(vectors)
+    lengths = math.sqrt(total @ total) * math.sqrt(vector @ vector)
+    if lengths <= 0:
+        return None
+    return float(vector @ total) / lengths
 
 
-def _weighed(weights: Sequence[float], evidence: Sequence[float]) -> float:
-    return math.fsum(map(mul, weights, evidence))
+class _QueryWords:
+    """The words of the query, weighted by how rare they are among the candidates."""
 
-
-class _Asked:
-    """The query's words, weighed by how rare they are among the candidates."""
-
-    def __init__(self, query: str, groups: Sequence[Sequence[Found]]) -> None:
-        self.words = [term for term in terms(query) if term not in _SILENT]
-        self.distinct = frozenset(self.words)
-        self.places = {
-            id(passage): self._places(f"{passage.title}\n{passage.text}")
+    def __init__(self, query: str, groups: Sequence[Sequence[PassageMatch]]) -> None:
+        self._terms = [term for term in terms(query) if term not in _STOP_TERMS]
+        self._distinct = frozenset(self._terms)
+        self._positions = {
+            id(passage): self._positions_in(f"{passage.title}\n{passage.text}")
             for group in groups
             for passage in group
         }
-        spread = Counter(
-            term
-            for group in groups
-            for term in frozenset().union(*(self.places[id(passage)] for passage in group))
-        )
-        weight = {
-            term: math.log(1 + (len(groups) - spread[term] + 0.5) / (spread[term] + 0.5))
-            for term in self.distinct
-        }
-        total = sum(weight.values())
-        self.weight = {term: part / total for term, part in weight.items()}
+        self._weights = self._rarity(groups)
 
-    def _places(self, text: str) -> dict[str, list[int]]:
-        """Return where each of the query's words stands in *text*, in order."""
-        distinct, found = self.distinct, dict[str, list[int]]()
-        # Most words of a text are none of the query's: they are passed over in the comprehension, which is much the faster.
-        for place, term in [
-            (place, term) for place, term in enumerate(terms(text)) if term in distinct
-        ]:
-            found.setdefault(term, []).append(place)
-        return found
+    def _positions_in(self, text: str) -> dict[str, list[int]]:
+        """Return where each of the query's terms stands in *text*, in order."""
+        wanted = self._distinct
+        # Most words of a text are not in the query. A comprehension passes over them much faster.
+        hits = [(place, term) for place, term in enumerate(terms(text)) if term in wanted]
+        positions: dict[str, list[int]] = {}
+        for place, term in hits:
+            positions.setdefault(term, []).append(place)
+        return positions
 
-    def lead(self, passage: Found) -> float:
-        """Return how much of the query stands near the beginning of *passage*, title first; 1 for all of it at the very beginning."""
-        return self._early({term: places[0] for term, places in self.places[id(passage)].items()})
+    def _rarity(self, groups: Sequence[Sequence[PassageMatch]]) -> dict[str, float]:
+        """Return each term's share of the whole weight: the inverse document frequency of BM25."""
+        spread: Counter[str] = Counter()
+        for group in groups:
+            terms_of_passages = [self._positions[id(passage)] for passage in group]
+            spread.update(set().union(*terms_of_passages))
+        rarity = {}
+        for term in self._distinct:
+            within = spread[term]
+            without = len(groups) - within
+            rarity[term] = math.log(1 + (without + 0.5) / (within + 0.5))
+        total = sum(rarity.values())
+        return {term: weight / total for term, weight in rarity.items()}
 
-    def opening(self, group: Sequence[Found]) -> float:
-        """Return the same for the beginning of the artifact, as far as its passages were found."""
+    def lead(self, passage: PassageMatch) -> float:
+        """Return how much of the query stands near the beginning of *passage*, title first.
+
+        It is 1 when all of it stands at the very beginning.
+        """
+        positions = self._positions[id(passage)]
+        first = {term: places[0] for term, places in positions.items()}
+        return self._earliness(first)
+
+    def opening(self, group: Sequence[PassageMatch]) -> float:
+        """Return the same for the beginning of the artifact, as far as its passages match."""
         first: dict[str, float] = {}
         for passage in group:
-            title, before = len(terms(passage.title)), passage.start / _WORD_CHARACTERS
-            for term, (place, *_) in self.places[id(passage)].items():
-                whole = place if place < title else place + before
-                first[term] = min(whole, first.get(term, whole))
-        return self._early(first)
+            title_words = len(terms(passage.title))
+            words_before = passage.start / _CHARACTERS_PER_WORD
+            positions = self._positions[id(passage)]
+            for term, (place, *_) in positions.items():
+                in_artifact = place if place < title_words else place + words_before
+                earlier = first.get(term, in_artifact)
+                first[term] = min(in_artifact, earlier)
+        return self._earliness(first)
 
-    def _early(self, first: Mapping[str, float]) -> float:
-        return sum(
-            self.weight[term] / (1 + place / _OPENING_WORDS) for term, place in first.items()
-        )
+    def _earliness(self, first: Mapping[str, float]) -> float:
+        earliness = 0.0
+        for term, place in first.items():
+            earliness += self._weights[term] / (1 + place / _OPENING_WORDS)
+        return earliness
 
-    def neighbours(self, passage: Found) -> float:
+    def neighbours(self, passage: PassageMatch) -> float:
         """Return the share of the query's neighbouring words that stand together in *passage*."""
-        here = self.places[id(passage)]
-        together = sum(
-            _together(here[a], here[b]) for a, b in pairwise(self.words) if a in here and b in here
-        )
-        return together / max(1, len(self.words) - 1)
+        positions = self._positions[id(passage)]
+        together = 0.0
+        for first, second in pairwise(self._terms):
+            if first in positions and second in positions:
+                together += _closeness(positions[first], positions[second])
+        return together / max(1, len(self._terms) - 1)
 
 
-def _together(places: Sequence[int], others: Sequence[int]) -> float:
-    """Return 1 where one word follows the other, half of it with a word between them."""
-    following = frozenset(others)
-    gaps = [gap for place in places for gap in (1, 2) if place + gap in following]
-    return 1 / min(gaps) if gaps else 0.0
+def _closeness(positions: Sequence[int], others: Sequence[int]) -> float:
+    """Return 1 when one word follows the other, half of it with one word between them."""
+    behind = frozenset(others)
+    if not behind.isdisjoint([place + 1 for place in positions]):
+        return 1.0
+    if not behind.isdisjoint([place + 2 for place in positions]):
+        return 0.5
+    return 0.0
