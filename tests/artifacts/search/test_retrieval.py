@@ -855,7 +855,8 @@ def test_damaged_reliances_are_told_and_repaired(chain):
         (row, *_) = [row for row in ledger.rows("given") if row["artifact_id"] == about.id]
         ledger.change("given", {"task_id": tests.id, "artifact_id": about.id}, {"stale": 1})
         ledger.put("given", [{**row, "artifact_id": "a_gone"}])
-    assert len([f for f in orch.check().findings if "given to task" in str(f)]) == 2
+    sentences = [finding.sentence for finding in orch.check().findings]
+    assert len([s for s in sentences if f"task {tests.id} built on artifact" in s]) == 2
     orch.repair()
     assert orch.check().findings == ()
     assert orch.artifacts.context_uses(task=tests) == before
