@@ -1,20 +1,24 @@
-"""A task's life, decided by pure functions. The stores carry the decisions out inside their transactions.
+"""A task's life, decided by pure functions. The stores carry the decisions out in transactions.
 
-What keeps a task from being ready is counted once, in ``Task.blockers``: unmet dependencies that no condition governs, plus one for a
-condition that is not decided, plus children that have not ended. `why` names the same causes, so every view agrees.
+What keeps a task from being ready is counted once, in ``Task.blockers``: unmet dependencies that no
+condition governs, plus one for a condition that is not decided, plus children that have not ended.
+`why` names the same causes, so every view agrees.
 """
 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._model import (
+    AttemptEnding,
     Cause,
     CauseKind,
     Dependency,
+    EventKind,
     NextAction,
     Outcome,
     Task,
@@ -22,17 +26,17 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator._text import ago, duration
+from vespera_orchestrator._text import ago, duration, plural
 from vespera_orchestrator.tasks import conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from vespera_orchestrator._model import Attempt, Checkpoint, JsonValue, Situation
 
 LEASE_S: Final = 900.0
-"""How long a claim holds without a sign of life, in seconds, unless said otherwise."""
+"""How long a claim holds without a sign of life, in seconds, unless the caller says otherwise."""
 MAX_LEASE_S: Final = 10 * 365 * 86_400.0
 MAX_PRIORITY: Final = 2**53
 """Whole numbers up to here are the same in every store and in JSON."""
@@ -40,108 +44,121 @@ CONDITION_VERSION: Final = conditions.VERSION
 """Version of the condition language that new conditions are written in."""
 RECOVERY: Final = "recovery"
 """The type of a recovery task."""
-HANDED_IN: Final = "handed_in"
-"""How an attempt ended whose work is done and waits to be merged. Its task stays in progress, and nobody's hold on it lapses."""
 PERSON_CHOICES: Final = ("retry", "abandon", "replace")
+_REASON_WIDTH: Final = 300
 
-TRANSITIONS: Final[dict[str, dict[TaskStatus, TaskStatus]]] = {
-    "claim": {TaskStatus.PENDING: TaskStatus.IN_PROGRESS},
-    "complete": {TaskStatus.IN_PROGRESS: TaskStatus.COMPLETED},
-    "continue": {TaskStatus.IN_PROGRESS: TaskStatus.IN_PROGRESS},
-    "hand_in": {TaskStatus.IN_PROGRESS: TaskStatus.IN_PROGRESS},
-    "needs_revision": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
-    "blocked": {TaskStatus.IN_PROGRESS: TaskStatus.BLOCKED},
-    "release": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
-    "expire": {TaskStatus.IN_PROGRESS: TaskStatus.PENDING},
-    "recovered": {TaskStatus.BLOCKED: TaskStatus.PENDING},
-    "skip": {TaskStatus.PENDING: TaskStatus.SKIPPED},
-    "cancel": dict.fromkeys(
-        (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.CANCELLED
-    ),
-    "abandon": dict.fromkeys(
-        (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED), TaskStatus.FAILED
-    ),
-    "retry": dict.fromkeys(
-        (TaskStatus.BLOCKED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED),
-        TaskStatus.PENDING,
-    ),
-    "reopen": {TaskStatus.SKIPPED: TaskStatus.PENDING},
-}
-"""What may become of a task: by verb, from each state in which the verb is allowed, to the state that follows."""
+# --- states ------------------------------------------------------------------
 
-WHO: Final[dict[str, str]] = {
-    "claim": "execute_task",
-    "complete": "complete",
-    "continue": "continue",
-    "hand_in": "complete with merge=later",
-    "needs_revision": "needs_revision",
-    "blocked": "fails, or says blocked",
-    "release": "release",
-    "expire": "the lease lapses",
-    "recovered": "its recovery is completed",
-    "skip": "can never become ready",
-    "cancel": "cancel_task",
-    "abandon": "abandon_task",
-    "retry": "retry_task",
-    "reopen": "what it waits for is retried",
+
+class Verb(StrEnum):
+    """What can happen to a task."""
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    CONTINUE = "continue"
+    HAND_IN = "hand_in"
+    NEEDS_REVISION = "needs_revision"
+    BLOCK = "blocked"
+    RELEASE = "release"
+    EXPIRE = "expire"
+    RECOVER = "recovered"
+    SKIP = "skip"
+    CANCEL = "cancel"
+    ABANDON = "abandon"
+    RETRY = "retry"
+    REOPEN = "reopen"
+
+
+@attrs.frozen
+class Transition:
+    """From which states a verb is allowed, and what it leads to."""
+
+    words: str
+    """What brings it about, for the diagram."""
+    start: tuple[TaskStatus, ...]
+    end: TaskStatus
+
+
+_OPEN: Final = (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED)
+_RETRYABLE: Final = (
+    TaskStatus.BLOCKED,
+    TaskStatus.FAILED,
+    TaskStatus.CANCELLED,
+    TaskStatus.SKIPPED,
+)
+_PENDING: Final = (TaskStatus.PENDING,)
+_RUNNING: Final = (TaskStatus.IN_PROGRESS,)
+
+TRANSITIONS: Final[Mapping[Verb, Transition]] = {
+    Verb.CLAIM: Transition("execute_task", _PENDING, TaskStatus.IN_PROGRESS),
+    Verb.COMPLETE: Transition("complete", _RUNNING, TaskStatus.COMPLETED),
+    Verb.CONTINUE: Transition("continue", _RUNNING, TaskStatus.IN_PROGRESS),
+    Verb.HAND_IN: Transition("complete with merge=later", _RUNNING, TaskStatus.IN_PROGRESS),
+    Verb.NEEDS_REVISION: Transition("needs_revision", _RUNNING, TaskStatus.PENDING),
+    Verb.BLOCK: Transition("fails, or says blocked", _RUNNING, TaskStatus.BLOCKED),
+    Verb.RELEASE: Transition("release", _RUNNING, TaskStatus.PENDING),
+    Verb.EXPIRE: Transition("the lease lapses", _RUNNING, TaskStatus.PENDING),
+    Verb.RECOVER: Transition(
+        "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
+    ),
+    Verb.SKIP: Transition("can never become ready", _PENDING, TaskStatus.SKIPPED),
+    Verb.CANCEL: Transition("cancel_task", _OPEN, TaskStatus.CANCELLED),
+    Verb.ABANDON: Transition("abandon_task", _OPEN, TaskStatus.FAILED),
+    Verb.RETRY: Transition("retry_task", _RETRYABLE, TaskStatus.PENDING),
+    Verb.REOPEN: Transition(
+        "what it waits for is retried", (TaskStatus.SKIPPED,), TaskStatus.PENDING
+    ),
 }
-"""What brings each verb about, in words for the diagram."""
+"""What may become of a task. Every change of a state is one of these."""
+
+
+def next_status(verb: Verb, status: TaskStatus) -> TaskStatus | None:
+    """Return the state that *verb* leads to, or ``None`` when it is not allowed."""
+    transition = TRANSITIONS[verb]
+    return transition.end if status in transition.start else None
+
+
+def ending_verb(action: NextAction | None) -> Verb:
+    """Return what the holder of a task does to it by this action; ``None`` releases it."""
+    return Verb.RELEASE if action is None else Verb(action)
+
+
+STATUS_AFTER_EVENT: Final[Mapping[str, TaskStatus]] = {
+    EventKind.TASK_PLANNED: TaskStatus.PENDING,
+    EventKind.TASK_REVISED: TaskStatus.PENDING,
+    EventKind.TASK_RELEASED: TaskStatus.PENDING,
+    EventKind.TASK_RECOVERED: TaskStatus.PENDING,
+    EventKind.TASK_RETRIED: TaskStatus.PENDING,
+    EventKind.TASK_REOPENED: TaskStatus.PENDING,
+    EventKind.LEASE_EXPIRED: TaskStatus.PENDING,
+    EventKind.TASK_STARTED: TaskStatus.IN_PROGRESS,
+    EventKind.TASK_CONTINUED: TaskStatus.IN_PROGRESS,
+    EventKind.LEASE_REGAINED: TaskStatus.IN_PROGRESS,
+    EventKind.TASK_COMPLETED: TaskStatus.COMPLETED,
+    EventKind.TASK_BLOCKED: TaskStatus.BLOCKED,
+    EventKind.TASK_SKIPPED: TaskStatus.SKIPPED,
+    EventKind.TASK_CANCELLED: TaskStatus.CANCELLED,
+    EventKind.TASK_FAILED: TaskStatus.FAILED,
+}
+"""A task's state after an event of each kind; other kinds change no state."""
 
 
 def state_diagram() -> str:
     """Draw `TRANSITIONS` as a Mermaid state diagram."""
     arrows: dict[tuple[TaskStatus, TaskStatus], list[str]] = {}
-    for verb, moves in TRANSITIONS.items():
-        for start, end in moves.items():
-            arrows.setdefault((start, end), []).append(WHO[verb])
-    lines = [
-        f"    {start} --> {end}: {', '.join(words)}"
-        for (start, end), words in sorted(arrows.items())
-    ]
-    ends = [f"    {status} --> [*]" for status in TaskStatus if status.is_terminal]
-    return "\n".join(["stateDiagram-v2", "    [*] --> pending: plan_task", *lines, *ends])
+    for transition in TRANSITIONS.values():
+        for start in transition.start:
+            arrows.setdefault((start, transition.end), []).append(transition.words)
+    lines = ["stateDiagram-v2", "    [*] --> pending: plan_task"]
+    for (start, end), words in sorted(arrows.items()):
+        lines.append(f"    {start} --> {end}: {', '.join(words)}")
+    lines += [f"    {status} --> [*]" for status in TaskStatus if status.is_terminal]
+    return "\n".join(lines)
 
 
-ENDING_VERB: Final[dict[NextAction | None, str]] = {
-    NextAction.COMPLETE: "complete",
-    NextAction.CONTINUE: "continue",
-    NextAction.NEEDS_REVISION: "needs_revision",
-    NextAction.BLOCKED: "blocked",
-    None: "release",
-}
+# --- effort ------------------------------------------------------------------
 
-
-STATUS_AFTER_EVENT: Final[dict[str, TaskStatus]] = {
-    **dict.fromkeys(
-        (
-            "task_planned",
-            "task_revised",
-            "task_released",
-            "task_recovered",
-            "task_retried",
-            "task_reopened",
-        ),
-        TaskStatus.PENDING,
-    ),
-    **dict.fromkeys(("task_started", "task_continued", "lease_regained"), TaskStatus.IN_PROGRESS),
-    "lease_expired": TaskStatus.PENDING,
-    "task_completed": TaskStatus.COMPLETED,
-    "task_blocked": TaskStatus.BLOCKED,
-    "task_skipped": TaskStatus.SKIPPED,
-    "task_cancelled": TaskStatus.CANCELLED,
-    "task_failed": TaskStatus.FAILED,
-}
-"""What a task's state is after an event of each kind; other kinds change no state."""
-
-
-def after(verb: str, status: TaskStatus) -> TaskStatus | None:
-    """Return the state that *verb* leads to, or ``None`` when it is not allowed."""
-    return TRANSITIONS[verb].get(status)
-
-
-# --- effort -----------------------------------------------------------------
-
-_UNITS_H: Final = {
+_UNIT_HOURS: Final = {
     "m": 1 / 60,
     "min": 1 / 60,
     "h": 1.0,
@@ -158,69 +175,77 @@ _EFFORT = re.compile(
 
 
 def effort_hours(text: str | None) -> float:
-    """Read an estimate such as ``"2 hours"``, ``"30 min"``, ``"1 day"`` (8 hours), ``"1 week"`` (40 hours); 1.0 when it says none."""
-    total, found = 0.0, False
-    for number, unit in _EFFORT.findall(text or ""):
-        factor = _UNITS_H.get(unit.lower())
-        if factor is not None:
-            total, found = total + float(number) * factor, True
-    return total if found else 1.0
+    """Read an estimate such as ``"2 hours"``, ``"30 min"``, ``"1 day"`` or ``"1 week"``.
+
+    A day has 8 hours, a week 40. A text without an estimate counts as one hour.
+    """
+    parts = _EFFORT.findall(text or "")
+    if not parts:
+        return 1.0
+    return sum(float(number) * _UNIT_HOURS[unit.lower()] for number, unit in parts)
 
 
-# --- dependencies -----------------------------------------------------------
+# --- dependencies ------------------------------------------------------------
 
-_MET_BY: Final = {
+_MEETING_STATUSES: Final = {
     Outcome.SUCCESS: frozenset({TaskStatus.COMPLETED}),
     Outcome.FAILURE: frozenset({TaskStatus.FAILED}),
     Outcome.SKIPPED: frozenset({TaskStatus.SKIPPED}),
     Outcome.CANCELLED: frozenset({TaskStatus.CANCELLED}),
-    Outcome.DONE: frozenset(s for s in TaskStatus if s.is_terminal),
+    Outcome.DONE: frozenset(status for status in TaskStatus if status.is_terminal),
     Outcome.BLOCKED: frozenset[TaskStatus](),
+}
+_OUTCOME_WORDS: Final = {
+    Outcome.SUCCESS: "success",
+    Outcome.FAILURE: "failure",
+    Outcome.DONE: "the end",
+    Outcome.SKIPPED: "the skipping",
+    Outcome.CANCELLED: "the cancellation",
+    Outcome.BLOCKED: "a block",
 }
 
 
 def edge_met(on: Outcome, status: TaskStatus, *, was_blocked: bool) -> bool | None:
-    """Tell whether a dependency that waits for *on* is met: True, False for never, ``None`` for not yet.
+    """Tell whether a dependency that waits for *on* is met: ``None`` for not yet, False for never.
 
     Having been blocked counts for ever; every other outcome is known when the task ends.
     """
     if on is Outcome.BLOCKED and was_blocked:
         return True
-    if status in _MET_BY[on]:
+    if status in _MEETING_STATUSES[on]:
         return True
     return False if status.is_terminal else None
 
 
 @attrs.frozen(kw_only=True)
 class Readiness:
-    """How a task stands towards being ready, apart from its own state."""
+    """Whether a task could be started, apart from its own state and its children."""
 
     waiting_for: tuple[Dependency, ...]
     """Unmet dependencies that the condition does not govern."""
     never: tuple[Dependency, ...]
     """Unmet dependencies that can no longer be met."""
     condition: bool | None
-    """True also where there is none; ``None`` while undecided."""
+    """True also without a condition; ``None`` while undecided."""
     condition_final: bool
-    """Whether the condition can still change."""
+    """Whether what the condition reads has ended, so that it stays as it is."""
 
     @property
     def impossible(self) -> bool:
         """Whether the task can never become ready."""
-        return (
-            bool(self.never)
-            or self.condition is False
-            or (self.condition is None and self.condition_final)
-        )
+        if self.never or self.condition is False:
+            return True
+        return self.condition is None and self.condition_final
 
     @property
     def blockers(self) -> int:
         """How many causes there are, children apart."""
-        return len(self.waiting_for) + len(self.never) + (self.condition is not True)
+        undecided = self.condition is not True
+        return len(self.waiting_for) + len(self.never) + undecided
 
 
 def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
-    """Work out how a task stands.
+    """Work out what a task waits for.
 
     Args:
         task: The task; its dependencies and condition count, its status does not.
@@ -232,96 +257,101 @@ def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
     for edge in task.dependencies:
         if edge.task in governed:
             continue
-        met = edge_met(edge.on, needed[edge.task].status, was_blocked=needed[edge.task].was_blocked)
-        if not met:
-            (waiting if met is None else never).append(edge)
-    truth: bool | None = True
-    final = True
-    if task.condition is not None:
-        names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
-        condition = conditions.parse(task.condition)
-        truth = conditions.decide(condition, names)
-        final = all(
-            names[name].status.is_terminal for name in conditions.undecided(condition, names)
-        )
+        other = needed[edge.task]
+        met = edge_met(edge.on, other.status, was_blocked=other.was_blocked)
+        if met is None:
+            waiting.append(edge)
+        elif not met:
+            never.append(edge)
+    truth, is_final = _condition_state(task, needed)
     return Readiness(
-        waiting_for=tuple(waiting), never=tuple(never), condition=truth, condition_final=final
+        waiting_for=tuple(waiting),
+        never=tuple(never),
+        condition=truth,
+        condition_final=is_final,
     )
 
 
-def skip_reason(task: Task, stands: Readiness, needed: Mapping[str, Task]) -> str:
+def _condition_state(task: Task, needed: Mapping[str, Task]) -> tuple[bool | None, bool]:
+    """Return what the condition says, and whether it can no longer change."""
+    if task.condition is None:
+        return True, True
+    condition = conditions.parse(task.condition)
+    by_name = _by_name(task, needed)
+    open_names = conditions.undecided(condition, by_name)
+    is_final = all(by_name[name].status.is_terminal for name in open_names)
+    return conditions.decide(condition, by_name), is_final
+
+
+def _by_name(task: Task, needed: Mapping[str, Task]) -> dict[str, Task]:
+    """Return the tasks that the condition reads, by the names that it has for them."""
+    return {name: needed[task_id] for name, task_id in task.condition_names.items()}
+
+
+def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str:
     """Say in one sentence why the task can never become ready."""
-    if stands.never:
-        other = needed[stands.never[0].task]
-        return f"waits for {_outcome_words(stands.never[0].on)} of {other.alias}, which is {other.status}"
-    if stands.condition is False:
+    if state.never:
+        edge = state.never[0]
+        other = needed[edge.task]
+        outcome = _OUTCOME_WORDS[edge.on]
+        return f"waits for {outcome} of {other.alias}, which is {other.status}"
+    if state.condition is False:
         return f"condition is false: {task.condition}"
-    names = {name: needed[task_id] for name, task_id in task.condition_names.items()}
-    open_names = conditions.undecided(conditions.parse(str(task.condition)), names)
-    states = ", ".join(f"{name} is {names[name].status}" for name in open_names)
-    return f"condition can never be decided, what it reads is missing or not comparable ({states or 'fixed values'}): {task.condition}"
+    by_name = _by_name(task, needed)
+    open_names = conditions.undecided(conditions.parse(str(task.condition)), by_name)
+    states = ", ".join(f"{name} is {by_name[name].status}" for name in open_names)
+    return (
+        "condition can never be decided, what it reads is missing or not comparable "
+        f"({states or 'fixed values'}): {task.condition}"
+    )
 
 
-def _outcome_words(on: Outcome) -> str:
-    return {
-        Outcome.SUCCESS: "success",
-        Outcome.FAILURE: "failure",
-        Outcome.DONE: "the end",
-        Outcome.SKIPPED: "the skipping",
-        Outcome.CANCELLED: "the cancellation",
-        Outcome.BLOCKED: "a block",
-    }[on]
-
-
-# --- the one answer ---------------------------------------------------------
+# --- the one answer ----------------------------------------------------------
 
 
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
-    task = situation.task
+    return _why(situation.task, _causes(situation), note=return_note(situation.task))
+
+
+def why_not_complete(situation: Situation) -> Why:
+    """Name what keeps a held task from being completed: its subtasks that have not ended."""
+    return _why(situation.task, _child_causes(situation))
+
+
+def _why(task: Task, causes: Iterable[Cause], note: str = "") -> Why:
     return Why(
-        task_id=task.id,
-        alias=task.alias,
-        status=task.status,
-        causes=tuple(_causes(situation)),
-        note=return_note(task),
+        task_id=task.id, alias=task.alias, status=task.status, causes=tuple(causes), note=note
     )
 
 
 def return_note(task: Task) -> str:
-    """Return with what words a pending task was given back, on one line; empty where nothing was said."""
-    return " ".join((task.reason or "").split())[:300] if task.status is TaskStatus.PENDING else ""
+    """Return the words with which a pending task was given back, on one line; empty without any."""
+    if task.status is not TaskStatus.PENDING:
+        return ""
+    return _short(task.reason)
 
 
-def why_not_complete(situation: Situation) -> Why:
-    """Name what keeps a task that somebody holds from being completed: its subtasks that have not ended."""
-    task = situation.task
-    return Why(
-        task_id=task.id,
-        alias=task.alias,
-        status=task.status,
-        causes=tuple(_child_causes(situation)),
-    )
+def merge_hint(task: Task) -> str:
+    """Say that the work of a task waits to be merged, what merges it, and why that was not done."""
+    hint = f"waits to be merged: orch.worktrees.merge({task.alias!r})"
+    return f"{hint} ({_short(task.reason)})" if task.reason else hint
+
+
+def _short(reason: str | None) -> str:
+    return " ".join((reason or "").split())[:_REASON_WIDTH]
 
 
 def _causes(situation: Situation) -> list[Cause]:
-    task = situation.task
+    task, attempt = situation.task, situation.attempt
     if task.status.is_terminal:
-        reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
-        return [
-            Cause(
-                kind=CauseKind.ENDED,
-                sentence=f"it is {task.status}{reason}",
-                task_id=task.id,
-                alias=task.alias,
-            )
-        ]
-    if task.status is TaskStatus.IN_PROGRESS and situation.attempt is not None:
-        if situation.attempt.ending == HANDED_IN:
-            return [_merge_cause(task)]
-        return [_lease_cause(task, situation.attempt, situation.as_of)]
+        return [_end_cause(task)]
     if task.status is TaskStatus.BLOCKED:
         return [_blocked_cause(situation)]
+    if task.status is TaskStatus.IN_PROGRESS and attempt is not None:
+        if attempt.ending == AttemptEnding.HANDED_IN:
+            return [_merge_cause(task)]
+        return [_lease_cause(task, attempt, situation.as_of)]
     return [
         *_dependency_causes(situation),
         *_condition_causes(situation),
@@ -329,26 +359,25 @@ def _causes(situation: Situation) -> list[Cause]:
     ]
 
 
-def merge_hint(task: Task) -> str:
-    """Say that the work of a task waits to be merged, why that was not done at once, and what does it."""
-    reason = f" ({' '.join(task.reason.split())[:300]})" if task.reason else ""
-    return f"waits to be merged: orch.worktrees.merge({task.alias!r}){reason}"
+def _cause_in(task: Task, kind: CauseKind, sentence: str, names: tuple[str, ...] = ()) -> Cause:
+    return Cause(kind=kind, sentence=sentence, task_id=task.id, alias=task.alias, names=names)
+
+
+def _end_cause(task: Task) -> Cause:
+    reason = f" ({_short(task.reason)})" if task.reason else ""
+    return _cause_in(task, CauseKind.ENDED, f"it is {task.status}{reason}")
 
 
 def _merge_cause(task: Task) -> Cause:
-    return Cause(
-        kind=CauseKind.MERGE,
-        sentence=f"its work is done and {merge_hint(task)}",
-        task_id=task.id,
-        alias=task.alias,
-    )
+    return _cause_in(task, CauseKind.MERGE, f"its work is done and {merge_hint(task)}")
 
 
 def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
-    silent = int((now - attempt.last_sign_at).total_seconds())
-    left = max(0, int((attempt.lease_until - now).total_seconds()))
+    silent_s = int((now - attempt.last_sign_at).total_seconds())
+    left_s = max(0, int((attempt.lease_until - now).total_seconds()))
     sentence = (
-        f"{attempt.agent} is working on it (attempt {attempt.number}, last sign of life {ago(silent)}, held for another {duration(left)}); "
+        f"{attempt.agent} is working on it (attempt {attempt.number}, "
+        f"last sign of life {ago(silent_s)}, held for another {duration(left_s)}); "
         f"if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
     )
     return Cause(
@@ -362,155 +391,140 @@ def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
 
 def _blocked_cause(situation: Situation) -> Cause:
     task, recovery = situation.task, situation.open_recovery
-    if recovery is not None and recovery.status is not TaskStatus.BLOCKED:
-        stopped = (
-            f"; it stopped with: {' '.join(situation.task.reason.split())[:300]}"
-            if situation.task.reason
-            else ""
-        )
-        sentence = f"its recovery {recovery.alias} comes first ({recovery.status}){stopped}"
-        return Cause(
-            kind=CauseKind.RECOVERY, sentence=sentence, task_id=recovery.id, alias=recovery.alias
-        )
-    what = (
-        f"after {task.failures} failed attempts"
-        if task.failures >= task.max_attempts
-        else "as its recovery did not succeed"
-    )
+    if recovery is None or recovery.status is TaskStatus.BLOCKED:
+        return _cause_in(task, CauseKind.PERSON, _decision_sentence(task, recovery), PERSON_CHOICES)
+    sentence = f"its recovery {recovery.alias} comes first ({recovery.status})"
+    if task.reason:
+        sentence += f"; it stopped with: {_short(task.reason)}"
+    return _cause_in(recovery, CauseKind.RECOVERY, sentence)
+
+
+def _decision_sentence(task: Task, recovery: Task | None) -> str:
     if recovery is not None:
-        what = f"as its recovery {recovery.alias} is blocked itself"
-    sentence = (
-        f"a person must decide {what}: orch.retry_task({task.alias!r}), orch.abandon_task({task.alias!r}), "
-        f"or plan a replacement ({' '.join((task.reason or 'no reason given').split())[:200]})"
-    )
-    return Cause(
-        kind=CauseKind.PERSON,
-        sentence=sentence,
-        task_id=task.id,
-        alias=task.alias,
-        names=PERSON_CHOICES,
+        cause = f"as its recovery {recovery.alias} is blocked itself"
+    elif task.failures >= task.max_attempts:
+        cause = f"after {task.failures} failed attempts"
+    else:
+        cause = "as its recovery did not succeed"
+    reason = " ".join((task.reason or "no reason given").split())[:200]
+    return (
+        f"a person must decide {cause}: orch.retry_task({task.alias!r}), "
+        f"orch.abandon_task({task.alias!r}), or plan a replacement ({reason})"
     )
 
 
 def _dependency_causes(situation: Situation) -> list[Cause]:
-    stands = readiness(situation.task, situation.needed)
     causes = []
-    for edge in stands.waiting_for:
+    for edge in readiness(situation.task, situation.needed).waiting_for:
         other = situation.needed[edge.task]
-        sentence = f"waits for {_outcome_words(edge.on)} of {other.alias} ({other.status})"
+        sentence = f"waits for {_OUTCOME_WORDS[edge.on]} of {other.alias} ({other.status})"
         if other.id in situation.unmerged:
-            sentence = f"waits for {other.alias}'s work to be merged: orch.worktrees.merge({other.alias!r})"
-        causes.append(
-            Cause(
-                kind=CauseKind.DEPENDENCY,
-                sentence=sentence,
-                task_id=other.id,
-                alias=other.alias,
-                on=edge.on,
-            )
-        )
+            call = f"orch.worktrees.merge({other.alias!r})"
+            sentence = f"waits for {other.alias}'s work to be merged: {call}"
+        cause = _cause_in(other, CauseKind.DEPENDENCY, sentence)
+        causes.append(attrs.evolve(cause, on=edge.on))
     return causes
 
 
 def _condition_causes(situation: Situation) -> list[Cause]:
-    if situation.task.condition is None:
+    task = situation.task
+    if task.condition is None:
         return []
-    names = situation.task.condition_names
-    condition = conditions.parse(situation.task.condition)
-    open_names = conditions.undecided(
-        condition, {name: situation.needed[task_id] for name, task_id in names.items()}
-    )
+    condition = conditions.parse(task.condition)
+    by_name = _by_name(task, situation.needed)
+    open_names = conditions.undecided(condition, by_name)
     if not open_names:
         return []
-    states = ", ".join(
-        _standing_words(name, situation.needed[names[name]], situation.unmerged)
-        for name in open_names
-    )
-    return [
-        Cause(
-            kind=CauseKind.CONDITION,
-            sentence=f"the condition is not decided yet: {states} ({condition.text})",
-            names=open_names,
-        )
-    ]
+    states = [_state_words(name, by_name[name], situation.unmerged) for name in open_names]
+    sentence = f"the condition is not decided yet: {', '.join(states)} ({condition.text})"
+    return [Cause(kind=CauseKind.CONDITION, sentence=sentence, names=open_names)]
 
 
-def _standing_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
-    return (
-        f"{name}'s work {merge_hint(task)}" if task.id in unmerged else f"{name} is {task.status}"
-    )
+def _state_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
+    if task.id in unmerged:
+        return f"{name}'s work {merge_hint(task)}"
+    return f"{name} is {task.status}"
 
 
 def _child_causes(situation: Situation) -> list[Cause]:
-    count = situation.open_children_count
+    count, named = situation.open_children_count, situation.open_children
     if not count:
         return []
-    more = (
-        f" and {count - len(situation.open_children)} more"
-        if count > len(situation.open_children)
-        else ""
-    )
-    sentence = f"{count} subtask{'s have' if count > 1 else ' has'} not ended: {', '.join(situation.open_children)}{more}"
-    return [Cause(kind=CauseKind.CHILDREN, sentence=sentence, names=situation.open_children)]
+    have = "has" if count == 1 else "have"
+    sentence = f"{plural(count, 'subtask')} {have} not ended: {', '.join(named)}"
+    if count > len(named):
+        sentence += f" and {count - len(named)} more"
+    return [Cause(kind=CauseKind.CHILDREN, sentence=sentence, names=named)]
 
 
-# --- recovery ---------------------------------------------------------------
+# --- recovery ----------------------------------------------------------------
 
 
-def recovery_for(
-    task: Task,
-    *,
-    error: str,
-    checkpoint: Checkpoint | None,
-    artifact_ids: tuple[str, ...],
-    snapshot: str | None,
-    more: Mapping[str, JsonValue],
-) -> TaskDraft | None:
-    """Draft the recovery task for a task that has just become blocked, or ``None`` when a person must decide.
+@attrs.frozen(kw_only=True)
+class Failure:
+    """What is known about an attempt that did not succeed."""
 
-    A recovery task that is itself blocked gets none, and neither does a task that has failed ``max_attempts`` times.
+    error: str
+    """What went wrong."""
+    checkpoint: Checkpoint | None = None
+    """The task's last checkpoint."""
+    artifact_ids: tuple[str, ...] = ()
+    """What was kept of this attempt."""
+    snapshot: str | None = None
+    """Commit with the worktree's last files."""
+    context: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """Further context for the recovery, e.g. a conflict, or the worktree's folder."""
 
-    Args:
-        task: The task, its ``failures`` counted already.
-        error: What went wrong.
-        checkpoint: Its last checkpoint.
-        artifact_ids: What was kept of this attempt.
-        snapshot: Commit with the worktree's last files.
-        more: Further context, e.g. a conflict.
+
+def recovery_for(task: Task, failure: Failure) -> TaskDraft | None:
+    """Draft the recovery of a task that has just become blocked, its ``failures`` counted already.
+
+    Returns:
+        ``None`` when a person must decide: a recovery that is itself blocked gets none, and neither
+        does a task that has failed ``max_attempts`` times.
     """
     if task.task_type == RECOVERY or task.failures >= task.max_attempts:
         return None
-    context: dict[str, JsonValue] = {
-        "error": error,
-        "attempt": task.attempts,
-        "artifact_ids": list(artifact_ids),
-        **more,
-    }
-    lines = [f"{task.title!r} could not be finished: {error}"]
-    if checkpoint is not None:
-        context["checkpoint_id"] = checkpoint.id
-        context["checkpoint_note"] = checkpoint.note
-        lines += [f"Its last checkpoint: {checkpoint.note}."] if checkpoint.note else []
-    if snapshot is not None:
-        context["snapshot"] = snapshot
-    if "worktree" in more:
-        lines.append(f"Its files are in {more['worktree']}.")
-    if artifact_ids:
-        lines.append(f"What it had done is kept in: {', '.join(artifact_ids)}.")
-    goes_on = " and goes on from its last checkpoint" if checkpoint is not None else ""
-    lines.append(
-        f"Remove the cause, then complete this task: the blocked one becomes ready again{goes_on}."
-    )
     return TaskDraft(
         title=f"Recover: {task.title}",
-        description="\n".join(lines),
+        description=_recovery_description(task, failure),
         parent=task.parent_task_id,
         alias=None,
         task_type=RECOVERY,
         complexity=task.complexity,
         specialist_type=task.specialist_type,
         priority=min(task.priority + 1, MAX_PRIORITY),
-        context=context,
+        context=_recovery_context(task, failure),
         max_attempts=task.max_attempts,
         recovers_task_id=task.id,
     )
+
+
+def _recovery_context(task: Task, failure: Failure) -> dict[str, JsonValue]:
+    context: dict[str, JsonValue] = {
+        "error": failure.error,
+        "attempt": task.attempts,
+        "artifact_ids": list(failure.artifact_ids),
+        **failure.context,
+    }
+    if failure.checkpoint is not None:
+        context["checkpoint_id"] = failure.checkpoint.id
+        context["checkpoint_note"] = failure.checkpoint.note
+    if failure.snapshot is not None:
+        context["snapshot"] = failure.snapshot
+    return context
+
+
+def _recovery_description(task: Task, failure: Failure) -> str:
+    lines = [f"{task.title!r} could not be finished: {failure.error}"]
+    if failure.checkpoint is not None and failure.checkpoint.note:
+        lines.append(f"Its last checkpoint: {failure.checkpoint.note}.")
+    if "worktree" in failure.context:
+        lines.append(f"Its files are in {failure.context['worktree']}.")
+    if failure.artifact_ids:
+        lines.append(f"What it had done is kept in: {', '.join(failure.artifact_ids)}.")
+    restart = "the blocked one becomes ready again"
+    if failure.checkpoint is not None:
+        restart += " and goes on from its last checkpoint"
+    lines.append(f"Remove the cause, then complete this task: {restart}.")
+    return "\n".join(lines)

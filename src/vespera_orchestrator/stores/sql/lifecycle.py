@@ -17,6 +17,7 @@ from vespera_orchestrator._codec import dump_json, dump_time, load_time
 from vespera_orchestrator._model import (
     Artifact,
     Attempt,
+    AttemptEnding,
     Checkpoint,
     Claim,
     ContextUse,
@@ -465,7 +466,7 @@ class Operations:
             WHERE tasks.id IN (SELECT value FROM json_each(?)) AND attempts.ending = ?
         """
         return frozenset(
-            row[0] for row in db.execute(sql, (json.dumps(running), lifecycle.HANDED_IN))
+            row[0] for row in db.execute(sql, (json.dumps(running), AttemptEnding.HANDED_IN))
         )
 
     def aliases(self, session_id: str) -> list[str]:
@@ -890,12 +891,12 @@ class Operations:
             )
             return None
         if ending.later:
-            self._end_attempt(db, task, lifecycle.HANDED_IN, None, receipt)
+            self._end_attempt(db, task, AttemptEnding.HANDED_IN, None, receipt)
             outputs = dump_json(dict(ending.outputs), "outputs")
             self._set(db, task.id, summary=ending.summary, outputs=outputs, reason=ending.reason)
             self._event(db, "task_handed_in", task.session_id, task.id, agent, data)
             return None
-        status = lifecycle.after(lifecycle.ENDING_VERB[ending.action], task.status)
+        status = lifecycle.next_status(lifecycle.ending_verb(ending.action), task.status)
         assert status is not None  # noqa: S101 - _hold has seen to it that the task is in progress
         self._end_attempt(db, task, _ENDED[ending.action], ending.reason, receipt)
         match ending.action:
@@ -941,14 +942,14 @@ class Operations:
         )
         self._event(db, "task_blocked", task.session_id, task.id, agent, data)
         blocked = attrs.evolve(task, status=TaskStatus.BLOCKED, failures=failures, was_blocked=True)
-        draft = lifecycle.recovery_for(
-            blocked,
+        failure = lifecycle.Failure(
             error=ending.reason or "no reason given",
             checkpoint=self._last_checkpoint(db, task.id),
             artifact_ids=self._artifact_ids(db, task),
             snapshot=ending.snapshot,
-            more=ending.recovery,
+            context=ending.recovery,
         )
+        draft = lifecycle.recovery_for(blocked, failure)
         self._follow_ends(db, [blocked])
         return None if draft is None else self._plan(db, task.session_id, [draft])[0]
 
@@ -982,7 +983,7 @@ class Operations:
 
     def _recovered(self, db: Connection, recovery: Task) -> None:
         task = self._task(db, str(recovery.recovers_task_id))
-        if lifecycle.after("recovered", task.status) is None:
+        if lifecycle.next_status(lifecycle.Verb.RECOVER, task.status) is None:
             return
         self._set(db, task.id, status="pending", reason=None)
         self._event(db, "task_recovered", task.session_id, task.id, None, {"recovery": recovery.id})
@@ -1059,7 +1060,7 @@ class Operations:
             task = self._task(db, task_id)
             if task.status is TaskStatus.CANCELLED:
                 return []
-            if lifecycle.after("cancel", task.status) is None:
+            if lifecycle.next_status(lifecycle.Verb.CANCEL, task.status) is None:
                 raise TransitionError(
                     task.alias, task.status, "be cancelled", "it has ended already"
                 )
@@ -1077,7 +1078,7 @@ class Operations:
         """See `contracts.Store.abandon`."""
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
-            if lifecycle.after("abandon", task.status) is None:
+            if lifecycle.next_status(lifecycle.Verb.ABANDON, task.status) is None:
                 raise TransitionError(
                     task.alias, task.status, "be abandoned", "it has ended already"
                 )
@@ -1111,7 +1112,7 @@ class Operations:
         """See `contracts.Store.retry`."""
         with self._change(task_id=task_id) as db:
             task = self._task(db, task_id)
-            if lifecycle.after("retry", task.status) is None:
+            if lifecycle.next_status(lifecycle.Verb.RETRY, task.status) is None:
                 raise TransitionError(
                     task.alias,
                     task.status,
