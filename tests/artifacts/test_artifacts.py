@@ -632,7 +632,7 @@ def test_what_is_large_is_shown_by_its_beginning(artifacts):
     """A notebook is never flooded; it is said how to have all of it."""
     large = artifacts.save("Large", "line\n" * 100_000)
     assert len(str(artifacts.show(large))) < 21_000
-    assert f"orch.artifacts.read('{large.id}') gives all 500,000 bytes" in str(
+    assert f"orch.artifacts.read('{large.id}') returns all 500,000 bytes" in str(
         artifacts.show(large)
     )
     image = artifacts.save("Image", b"\x89PNG\r\n\x1a\n" + os.urandom(4_100_000))

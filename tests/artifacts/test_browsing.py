@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator._model import Artifact, utcnow
-from vespera_orchestrator.artifacts.browsing import arrange, safe_name
+from vespera_orchestrator.artifacts.file_tree import arrange, safe_name
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
 
 

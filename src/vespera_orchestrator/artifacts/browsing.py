@@ -1,4 +1,4 @@
-"""A tree of plain files for a person to look at, made from the artifacts and never read back."""
+"""Plain files for a person to look at, made from the artifacts and never read back."""
 
 from __future__ import annotations
 
@@ -6,53 +6,46 @@ import json
 import os
 import secrets
 import shutil
-import unicodedata
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator.artifacts.content import media_types
+from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME, arrange
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
 from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from vespera_orchestrator._model import Artifact
-    from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator._model import Artifact, Session
+    from vespera_orchestrator.contracts import ContentStore, Store
 
-_LIST = ".derived.json"
-_README = "README.txt"
-_PART = ".part-"
-_NOTE = """\
-These files are copies of artifacts, made for reading by vespera_orchestrator (orch.artifacts.browse() or export()).
-They are made anew whenever that is called again: what is changed here is overwritten, and nothing here is ever read back.
-To change an artifact, save it again under the same title; to read one in code, orch.artifacts.read(id).
+_TEMPORARY_PREFIX: Final = ".part-"
+_README: Final = """\
+These files are copies of artifacts, written for reading by vespera_orchestrator
+(orch.artifacts.browse() or export()). Each such call brings them up to date: what you change here
+is overwritten, and nothing here is ever read back. To change an artifact, save it again under the
+same title; to read one in code, call orch.artifacts.read(id).
 """
-_NAME_BYTES = 80
-_DEPTH = 8
-"""Folders below each other, for files that were taken in by their path; deeper ones are named in one line."""
-_RESERVED = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))}
-)
-"""What Windows takes for devices, with any suffix."""
-_LOCK_S = 60
+_MOST_GOAL_CHARS: Final = 50
+_COPY_BYTES: Final = 1 << 20
+_LOCK_WAIT_S: Final = 60
 
 
 @attrs.frozen(kw_only=True)
 class Exported:
-    """What was made, and where. Can be used as a path."""
+    """What an export wrote, and where. Can be used as a path."""
 
     path: Path
     """The folder."""
     written: int
     """Files that were new or had changed."""
     unchanged: int
-    """Files that were there already."""
+    """Files that were up to date."""
     removed: int
-    """Files of an earlier time that have no artifact any more."""
+    """Files of an earlier export that have no artifact any more."""
     problems: tuple[str, ...]
     """What could not be written, a sentence each."""
 
@@ -60,209 +53,146 @@ class Exported:
         return str(self.path)
 
     def __str__(self) -> str:
-        told = "".join(f"\n- {problem}" for problem in self.problems)
-        return f"{self.path}: {self.written + self.unchanged} artifacts, {self.written} written, {self.removed} removed{told}"
+        total = self.written + self.unchanged
+        changes = f"{self.written} written, {self.removed} removed"
+        summary = f"{self.path}: {total} artifacts, {changes}"
+        problems = [f"- {problem}" for problem in self.problems]
+        return "\n".join([summary, *problems])
 
 
-# --- names ------------------------------------------------------------------------
+def paths_of(store: Store, artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
+    """Return the artifact for each path, with folders named after sessions and tasks."""
+    artifacts = list(artifacts)
+    session_names = {}
+    for session_id in {artifact.session_id for artifact in artifacts}:
+        session = store.find_session(session_id)
+        if session is not None:
+            session_names[session_id] = _session_name(session)
+    task_names = {}
+    for task_id in {artifact.task_id for artifact in artifacts if artifact.task_id}:
+        task = store.find_task(task_id, None)
+        if task is not None:
+            task_names[task_id] = task.alias
+    return arrange(artifacts, session_names, task_names)
 
 
-def safe_name(text: str) -> str:
-    """Return a file name that every system takes and that leads nowhere: one component, visible, at most 80 bytes."""
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(_safe_character(character) for character in text)
-    text = " ".join(text.split()).strip(". ")
-    stem, suffix = os.path.splitext(text)
-    if len(suffix.encode()) > _NAME_BYTES // 4:
-        stem, suffix = text, ""
-    room = _NAME_BYTES - len(suffix.encode())
-    text = stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ") + suffix
-    if not text or text[0] in "-~" or text.partition(".")[0].strip().casefold() in _RESERVED:
-        text = f"_{text}"
-    return text
-
-
-def _safe_character(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Cf":
-        return ""  # what is not seen, or turns the direction of writing
-    return (
-        "_"
-        if character in '<>:"/\\|?*' or category in {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
-        else character
-    )
-
-
-class _Tree:
-    """Gives every file a place of its own, also where letter case does not count."""
-
-    def __init__(self) -> None:
-        self._taken: dict[tuple[str, ...], tuple[str, bool]] = {
-            (_LIST,): (_LIST, False),
-            (_README.casefold(),): (_README, False),
-        }
-        """For each folded path its spelling, and whether it is a folder."""
-        self._owners: dict[tuple[str, ...], str] = {}
-
-    def folder(self, above: tuple[str, ...], name: str, *, sole: str = "") -> tuple[str, ...]:
-        """Return the folder of this name; with *sole* one that no other has, told apart by it."""
-        for spelling in (
-            name,
-            f"{name} ({sole[-6:]})" if sole else f"{name}~",
-            f"{name} ({sole})~",
-        ):
-            key = self._key((*above, spelling))
-            known, is_folder = self._taken.setdefault(key, (spelling, True))
-            if is_folder and (not sole or self._owners.setdefault(key, sole) == sole):
-                return (*above, known)
-        raise AssertionError(name)
-
-    def file(self, above: tuple[str, ...], name: str, artifact_id: str) -> tuple[str, ...]:
-        """Return the path of a new file."""
-        stem, suffix = os.path.splitext(name)
-        for spelling in (
-            name,
-            f"{stem} ({artifact_id[-6:]}){suffix}",
-            f"{stem} ({artifact_id}){suffix}",
-        ):
-            key = self._key((*above, spelling))
-            if key not in self._taken:
-                self._taken[key] = (spelling, False)
-                return (*above, spelling)
-        raise AssertionError(name)
-
-    @staticmethod
-    def _key(path: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(unicodedata.normalize("NFC", part.casefold()) for part in path)
-
-
-def arrange(
-    artifacts: Iterable[Artifact], session_names: Mapping[str, str], task_names: Mapping[str, str]
-) -> dict[str, Artifact]:
-    """Return the artifact for each path, with forward slashes: session, task, title. The same records give the same paths."""
-    tree = _Tree()
-    places = {}
-    for artifact in artifacts:
-        above = tree.folder(
-            (),
-            safe_name(session_names.get(artifact.session_id, artifact.session_id)),
-            sole=artifact.session_id,
-        )
-        if artifact.task_id is not None:
-            above = tree.folder(
-                above,
-                safe_name(task_names.get(artifact.task_id, artifact.task_id)),
-                sole=artifact.task_id,
-            )
-        *folders, name = _title_parts(artifact)
-        for folder in folders:
-            above = tree.folder(above, folder)
-        places["/".join(tree.file(above, name, artifact.id))] = artifact
-    return places
-
-
-def _title_parts(artifact: Artifact) -> list[str]:
-    parts = (
-        [part for part in artifact.title.split("/") if part not in {"", ".", ".."}]
-        if artifact.kind == "file"
-        else [artifact.title]
-    )
-    if not 0 < len(parts) <= _DEPTH:
-        parts = ["_".join(parts)]
-    stem, suffix = os.path.splitext(parts[-1])
-    if media_types.by_name(parts[-1]) != artifact.media_type and artifact.kind != "file":
-        stem, suffix = parts[-1], media_types.suffix_of(artifact.media_type)
-    version = f" v{artifact.version}" if artifact.superseded else ""
-    room = _NAME_BYTES - len(suffix.encode()) - len(version)
-    stem = safe_name(stem).encode()[:room].decode("utf-8", "ignore").rstrip(". ")
-    return [*(safe_name(part) for part in parts[:-1]), safe_name(f"{stem}{version}{suffix}")]
-
-
-# --- writing ----------------------------------------------------------------------
+def _session_name(session: Session) -> str:
+    goal = session.goal[:_MOST_GOAL_CHARS] or session.id
+    return f"{session.created_at:%Y-%m-%d} {goal}"
 
 
 def export(
-    root: Path, places: Mapping[str, Artifact], content: ContentStore, *, lock: Path
+    root: Path, artifacts: Mapping[str, Artifact], content: ContentStore, *, lock: Path
 ) -> Exported:
-    """Make the folder hold exactly these artifacts, beside what a person has put there under names of their own.
+    """Bring *root* up to date, so that it holds these artifacts and a person's own files.
 
-    What is as it should be is left as it is. A damaged content is a problem of its own file only.
+    What is up to date is left alone. If a content is damaged, only its own file is missing.
+
+    Args:
+        root: The folder.
+        artifacts: The artifact for each path; see `paths_of`.
+        content: Has the bytes.
+        lock: The file that keeps a second export out.
 
     Raises:
-        InvalidInputError: The folder holds other things and was not made by this.
+        InvalidInputError: The folder holds other things and was not made by an export.
         StoreError: It cannot be written.
     """
     from filelock import FileLock, Timeout
 
     try:
-        with _translating(root), FileLock(lock, timeout=_LOCK_S):
-            return _Writing(root, content).run(places)
+        with _translate_errors(root), FileLock(lock, timeout=_LOCK_WAIT_S):
+            folder = _ExportFolder(root)
+            return folder.update(artifacts, content)
     except Timeout as exc:
         raise StoreUnavailableError(
             str(root), "another process has been exporting for a minute"
         ) from exc
 
 
-class _Writing:
-    def __init__(self, root: Path, content: ContentStore) -> None:
-        self._root = root
-        self._content = content
-        self._made = self._open()
-        """For each file made earlier: digest, size, and time of change in nanoseconds."""
+@attrs.frozen
+class _Entry:
+    """What the manifest knows about a file."""
 
-    def _open(self) -> dict[str, list[Any]]:
-        if self._root.exists() and not self._is_ours():
+    digest: str
+    size_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> _Entry:
+        time_s = artifact.created_at.timestamp()
+        microseconds = int(time_s * 1_000_000)
+        return cls(artifact.digest, artifact.size_bytes, microseconds * 1000)
+
+    def matches(self, path: Path) -> bool:
+        """Return whether the file is still as it was written."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+
+class _ExportFolder:
+    """A folder of exported files, with the manifest that says which of them are ours."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        if root.exists() and not self._is_ours():
             raise InvalidInputError(
-                "path", f"{str(self._root)!r} holds other things; give a new or empty folder"
+                "path", f"{str(root)!r} holds other things; give a new or empty folder"
             )
-        self._root.mkdir(parents=True, exist_ok=True)
-        for left in self._root.glob(
-            _PART + "*"
-        ):  # by one that was killed: there is only one at a time
-            left.unlink()
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            made = json.loads((self._root / _LIST).read_text("utf-8"))["files"]
-            return {
-                str(name): list(entry)
-                for name, entry in made.items()
-                if not {"", ".", ".."} & set(name.split("/"))
-            }
-        return {}
+        root.mkdir(parents=True, exist_ok=True)
+        # There is one export at a time, so these were left by a killed one.
+        for temporary in root.glob(_TEMPORARY_PREFIX + "*"):
+            temporary.unlink()
+        self._manifest = self._read_manifest()
 
     def _is_ours(self) -> bool:
-        return self._root.is_dir() and (
-            (self._root / _LIST).is_file()
-            or all(path.name.startswith(_PART) for path in self._root.iterdir())
-        )
+        if not self._root.is_dir():
+            return False
+        if (self._root / MANIFEST_NAME).is_file():
+            return True
+        return all(path.name.startswith(_TEMPORARY_PREFIX) for path in self._root.iterdir())
 
-    def run(self, places: Mapping[str, Artifact]) -> Exported:
-        entries = {name: _entry(artifact) for name, artifact in places.items()}
-        # Before they are made: whoever comes after a kill must know them for ours.
-        self._note(
-            self._made
-            | {
-                name: entry
-                for name, entry in entries.items()
-                if not os.path.lexists(self._root / name)
-            }
-        )
-        self._write_text(_README, _NOTE)
-        problems, written, unchanged = [], 0, 0
-        now: dict[str, list[Any]] = {}
-        for name, artifact in places.items():
+    def _read_manifest(self) -> dict[str, _Entry]:
+        manifest = {}
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            document: Any = json.loads((self._root / MANIFEST_NAME).read_text("utf-8"))
+            for name, entry in document["files"].items():
+                if not {"", ".", ".."} & set(name.split("/")):
+                    manifest[name] = _Entry(*entry)
+        return manifest
+
+    def _write_manifest(self, manifest: Mapping[str, _Entry]) -> None:
+        files = {name: attrs.astuple(entry) for name, entry in manifest.items()}
+        document = {"made_by": "vespera_orchestrator", "files": files}
+        text = json.dumps(document, ensure_ascii=False, indent=0)
+        self._write_text(MANIFEST_NAME, text)
+
+    def update(self, artifacts: Mapping[str, Artifact], content: ContentStore) -> Exported:
+        """Write what is new or has changed, and remove what is no longer wanted."""
+        entries = {name: _Entry.of(artifact) for name, artifact in artifacts.items()}
+        self._announce(entries)
+        self._write_text(README_NAME, _README)
+        written = unchanged = 0
+        problems = []
+        manifest: dict[str, _Entry] = {}
+        for name, artifact in artifacts.items():
             entry = entries[name]
-            if self._made.get(name) == entry and self._is_as_made(name, entry):
-                unchanged, now[name] = unchanged + 1, entry
+            if self._is_up_to_date(name, entry):
+                unchanged += 1
+                manifest[name] = entry
                 continue
             try:
-                self._write(name, artifact, entry)
-                written, now[name] = written + 1, entry
+                self._write(name, artifact, entry, content)
             except (StoreError, InvalidInputError) as exc:
                 problems.append(f"{name}: {exc}")
-        removed = sum(
-            self._remove(name, entry) for name, entry in self._made.items() if name not in now
-        )
-        self._note(now)
+            else:
+                written += 1
+                manifest[name] = entry
+        removed = sum(self._remove(name) for name in self._manifest if name not in manifest)
+        self._write_manifest(manifest)
         return Exported(
             path=self._root,
             written=written,
@@ -271,79 +201,75 @@ class _Writing:
             problems=tuple(problems),
         )
 
-    def _is_as_made(self, name: str, entry: list[Any]) -> bool:
-        try:
-            found = os.lstat(self._root / name)
-        except OSError:
+    def _announce(self, entries: Mapping[str, _Entry]) -> None:
+        """Put new files into the manifest before they are written.
+
+        If this export is killed, the next one must know them as ours.
+        """
+        new_entries = {
+            name: entry for name, entry in entries.items() if not os.path.lexists(self._root / name)
+        }
+        self._write_manifest(self._manifest | new_entries)
+
+    def _is_up_to_date(self, name: str, entry: _Entry) -> bool:
+        if self._manifest.get(name) != entry:
             return False
-        return [found.st_size, found.st_mtime_ns] == entry[1:]
+        return entry.matches(self._root / name)
 
-    def _write(self, name: str, artifact: Artifact, entry: list[Any]) -> None:
-        place = self._root / name
-        if name not in self._made and os.path.lexists(place):
+    def _write(self, name: str, artifact: Artifact, entry: _Entry, content: ContentStore) -> None:
+        path = self._root / name
+        if name not in self._manifest and os.path.lexists(path):
             raise InvalidInputError(
-                "path",
-                "something else stands there; move it away, and it will be written the next time",
+                "path", "something else stands there; move it away, and call again"
             )
-        self._make_folders(place)
-        with self._temporary() as temporary:
-            with self._content.open(artifact.digest) as source, temporary.open("xb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-            os.utime(temporary, ns=(entry[2], entry[2]))
-            os.replace(temporary, place)
+        self._make_folders(path)
+        with self._temporary_file() as temporary:
+            with content.open(artifact.digest) as source, temporary.open("xb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
+            os.utime(temporary, ns=(entry.mtime_ns, entry.mtime_ns))
+            os.replace(temporary, path)
 
-    def _make_folders(self, place: Path) -> None:
-        at = self._root
-        for part in place.relative_to(self._root).parts[:-1]:
-            at /= part
-            if at.is_symlink():
-                at.unlink()  # it could lead anywhere, and is none of ours
-            at.mkdir(exist_ok=True)
+    def _make_folders(self, path: Path) -> None:
+        folder = self._root
+        for part in path.relative_to(self._root).parts[:-1]:
+            folder /= part
+            if folder.is_symlink():
+                folder.unlink()  # it is not ours, and could lead anywhere
+            folder.mkdir(exist_ok=True)
 
     @contextmanager
-    def _temporary(self) -> Iterator[Path]:
-        temporary = self._root / f"{_PART}{secrets.token_hex(8)}"
+    def _temporary_file(self) -> Iterator[Path]:
+        temporary = self._root / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         try:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
 
     def _write_text(self, name: str, text: str) -> None:
-        with self._temporary() as temporary:
+        with self._temporary_file() as temporary:
             temporary.write_text(text, "utf-8")
             os.replace(temporary, self._root / name)
 
-    def _note(self, made: Mapping[str, list[Any]]) -> None:
-        self._write_text(
-            _LIST,
-            json.dumps(
-                {"made_by": "vespera_orchestrator", "files": made}, ensure_ascii=False, indent=0
-            ),
-        )
-
-    def _remove(self, name: str, entry: list[Any]) -> bool:
-        place = self._root / name
-        if place.parent.resolve() != self._root.resolve() / Path(
-            name
-        ).parent or not self._is_as_made(name, entry):
-            return False  # somebody has made it their own
-        place.unlink()
-        for folder in place.relative_to(self._root).parents[:-1]:
+    def _remove(self, name: str) -> bool:
+        """Remove a file of an earlier export, unless somebody has changed it."""
+        path = self._root / name
+        if not self._is_within_root(name) or not self._manifest[name].matches(path):
+            return False
+        path.unlink()
+        for folder in path.relative_to(self._root).parents[:-1]:
             with suppress(OSError):  # not empty yet
                 (self._root / folder).rmdir()
         return True
 
-
-def _entry(artifact: Artifact) -> list[Any]:
-    return [
-        artifact.digest,
-        artifact.size_bytes,
-        int(artifact.created_at.timestamp() * 1_000_000) * 1000,
-    ]
+    def _is_within_root(self, name: str) -> bool:
+        """Return whether no link leads out of the folder on the way to the file."""
+        folder = self._root / Path(name).parent
+        expected = self._root.resolve() / Path(name).parent
+        return folder.resolve() == expected
 
 
 @contextmanager
-def _translating(root: Path) -> Iterator[None]:
+def _translate_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:

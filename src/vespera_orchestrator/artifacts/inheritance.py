@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import SECONDARY_KINDS, ArtifactQuery
-from vespera_orchestrator.artifacts.context import upstream
+from vespera_orchestrator.artifacts.surroundings import upstream
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Artifact, Task
@@ -31,6 +31,7 @@ def upstream_artifacts(store: Store, task: Task) -> tuple[Artifact, ...]:
     artifacts = store.artifacts(ArtifactQuery(task_ids=tuple(task_ids)))
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
-        return artifact.kind in SECONDARY_KINDS, distance[str(artifact.task_id)]
+        is_secondary = artifact.kind in SECONDARY_KINDS
+        return is_secondary, distance[str(artifact.task_id)]
 
     return tuple(sorted(artifacts, key=rank))

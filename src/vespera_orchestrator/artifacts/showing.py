@@ -1,10 +1,10 @@
-"""How artifacts look to a person: lists, contents in a notebook, differences between versions."""
+"""How artifacts look to a person: as a table, and with their content in a notebook."""
 
 from __future__ import annotations
 
 import base64
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -14,10 +14,12 @@ from vespera_orchestrator.artifacts.search.passages import is_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_SHOWN_CHARACTERS = 20_000
-_SHOWN_IMAGE_BYTES = 4_000_000
-"""A larger image would stand in the notebook's file for good."""
-_IMAGES = frozenset(
+_MOST_TEXT_CHARS: Final = 20_000
+_MAX_BYTES_PER_CHAR: Final = 4
+_MOST_IMAGE_BYTES: Final = 4_000_000
+"""A larger image would bloat the notebook's file for good."""
+_MOST_TITLE_CHARS: Final = 80
+_IMAGE_TYPES: Final = frozenset(
     {
         "image/png",
         "image/jpeg",
@@ -28,10 +30,7 @@ _IMAGES = frozenset(
         "image/bmp",
     }
 )
-_COMPARED_LINES = 20_000
-_COMPARED_BYTES = 8_000_000
-"""More would take minutes to compare."""
-_HEAD = ("title", "version", "kind", "media type", "bytes", "by", "saved", "id")
+_TABLE_HEAD: Final = ("title", "version", "kind", "media type", "bytes", "by", "saved", "id")
 
 
 class ArtifactList(list[Artifact]):
@@ -40,136 +39,120 @@ class ArtifactList(list[Artifact]):
     def __str__(self) -> str:
         rows = [_cells(artifact) for artifact in self]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+        lines = []
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return _html_table(_HEAD, [_cells(artifact) for artifact in self])
+        head = _html_row(_TABLE_HEAD, "th")
+        body = "".join(_html_row(_cells(artifact), "td") for artifact in self)
+        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
-def _cells(artifact: Artifact) -> tuple[str, ...]:
-    marks = ", ".join(
-        word
-        for word, holds in (("partial", artifact.partial), ("superseded", artifact.superseded))
-        if holds
-    )
-    title = " ".join(artifact.title.split()) + (f" ({marks})" if marks else "")
+def _cells(artifact: Artifact) -> Sequence[str]:
     return (
-        *(
-            title if len(title) <= 80 else title[:79] + "…",  # noqa: PLR2004
-            f"v{artifact.version}",
-            artifact.kind,
-            artifact.media_type,
-        ),
-        *(
-            f"{artifact.size_bytes:,}",
-            artifact.agent or "",
-            f"{artifact.created_at:%Y-%m-%d %H:%M}",
-            artifact.id,
-        ),
+        _title(artifact),
+        f"v{artifact.version}",
+        artifact.kind,
+        artifact.media_type,
+        f"{artifact.size_bytes:,}",
+        artifact.agent or "",
+        f"{artifact.created_at:%Y-%m-%d %H:%M}",
+        artifact.id,
     )
 
 
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return (
-            "<tr>"
-            + "".join(f'<{tag} style="text-align:left">{escape(cell)}</{tag}>' for cell in cells)
-            + "</tr>"
-        )
+def _title(artifact: Artifact) -> str:
+    title = " ".join(artifact.title.split())
+    marks = []
+    if artifact.partial:
+        marks.append("partial")
+    if artifact.superseded:
+        marks.append("superseded")
+    if marks:
+        title += f" ({', '.join(marks)})"
+    if len(title) > _MOST_TITLE_CHARS:
+        title = title[: _MOST_TITLE_CHARS - 1] + "…"
+    return title
 
-    return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+
+def _html_row(cells: Iterable[str], tag: str) -> str:
+    row = ""
+    for cell in cells:
+        row += f'<{tag} style="text-align:left">{escape(cell)}</{tag}>'
+    return f"<tr>{row}</tr>"
 
 
 @attrs.frozen(repr=False)
 class Shown:
-    """An artifact with its content, as a person looks at it. Text prints; images, Markdown and the rest show in a notebook."""
+    """An artifact with its content, for a person to look at.
+
+    Text prints; images, Markdown and other text show in a notebook.
+    """
 
     artifact: Artifact
     content: bytes
-    """The beginning of it, for what is too large to be shown."""
+    """Only the beginning, if the whole is too large to show."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.artifact}\n\n{self._text()}"
-            if is_text(self.artifact.media_type)
-            else str(self.artifact)
-        )
+        about = str(self.artifact)
+        if not is_text(self.artifact.media_type):
+            return about
+        return f"{about}\n\n{self._text()}"
 
     def __repr__(self) -> str:
         return str(self)
 
+    def _is_whole(self) -> bool:
+        return len(self.content) == self.artifact.size_bytes
+
     def _text(self) -> str:
         text = self.content.decode("utf-8", "replace")
-        if len(text) <= _SHOWN_CHARACTERS and len(self.content) == self.artifact.size_bytes:
+        if len(text) <= _MOST_TEXT_CHARS and self._is_whole():
             return text
-        return f"{text[:_SHOWN_CHARACTERS]}\n… orch.artifacts.read({self.artifact.id!r}) gives all {self.artifact.size_bytes:,} bytes"
+        call = f"orch.artifacts.read({self.artifact.id!r})"
+        size = f"{self.artifact.size_bytes:,} bytes"
+        return f"{text[:_MOST_TEXT_CHARS]}\n… {call} returns all {size}"
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002 - Jupyter's signature
+    def _repr_mimebundle_(
+        self,
+        include: object = None,  # noqa: ARG002 - Jupyter's signature
+        exclude: object = None,  # noqa: ARG002 - Jupyter's signature
+    ) -> dict[str, str]:
         bundle = {"text/plain": str(self)}
-        kind = self.artifact.media_type
-        if kind == "text/markdown":
-            return bundle | {"text/markdown": self._text()}
-        return bundle | {"text/html": f"<p>{escape(str(self.artifact))}</p>{self._as_html()}"}
+        if self.artifact.media_type == "text/markdown":
+            bundle["text/markdown"] = self._text()
+        else:
+            about = escape(str(self.artifact))
+            bundle["text/html"] = f"<p>{about}</p>{self._html()}"
+        return bundle
 
-    def _as_html(self) -> str:
-        kind = self.artifact.media_type
-        whole = len(self.content) == self.artifact.size_bytes
-        if kind in _IMAGES and whole and len(self.content) <= _SHOWN_IMAGE_BYTES:
-            # Within an <img> nothing that an SVG holds is run.
-            data = base64.b64encode(self.content).decode()
-            return f'<img alt="{escape(self.artifact.title)}" style="max-width:100%" src="data:{kind};base64,{data}">'
-        return f"<pre>{escape(self._text())}</pre>" if is_text(kind) else ""
-
-
-def shown_bytes(artifact: Artifact) -> int:
-    """Return how much of the content is needed to show it."""
-    return (
-        _SHOWN_IMAGE_BYTES
-        if artifact.media_type in _IMAGES
-        else 4 * _SHOWN_CHARACTERS
-        if is_text(artifact.media_type)
-        else 0
-    )
-
-
-def comparable(*artifacts: Artifact) -> bool:
-    """Tell whether the contents can be compared line by line within a moment."""
-    return all(
-        is_text(artifact.media_type) and artifact.size_bytes <= _COMPARED_BYTES
-        for artifact in artifacts
-    )
-
-
-def difference(
-    before: Artifact, after: Artifact, old: bytes, new: bytes, *, context_lines: int
-) -> str:
-    """Return a unified diff of two texts; empty when they are the same."""
-    import difflib
-
-    lines = [content.decode("utf-8", "replace").splitlines(keepends=True) for content in (old, new)]
-    if max(map(len, lines)) > _COMPARED_LINES:
-        return summary(before, after)
-    found = difflib.unified_diff(lines[0], lines[1], _named(before), _named(after), n=context_lines)
-    return "".join(
-        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found
-    )
-
-
-def summary(before: Artifact, after: Artifact) -> str:
-    """Say in a line how two contents differ that cannot be compared line by line; empty when they are the same."""
-    if before.digest == after.digest:
+    def _html(self) -> str:
+        if self._is_small_image():
+            return self._html_image()
+        if is_text(self.artifact.media_type):
+            return f"<pre>{escape(self._text())}</pre>"
         return ""
-    sides = [
-        f"{a.media_type}, {a.size_bytes:,} bytes, sha256 {a.digest[:12]}" if a.digest else "nothing"
-        for a in (before, after)
-    ]
-    return f"--- {_named(before)}\n+++ {_named(after)}\n{sides[0]} -> {sides[1]}\n"
+
+    def _is_small_image(self) -> bool:
+        if self.artifact.media_type not in _IMAGE_TYPES:
+            return False
+        return self._is_whole() and len(self.content) <= _MOST_IMAGE_BYTES
+
+    def _html_image(self) -> str:
+        # A browser runs no script of an SVG that is within an <img>.
+        title = escape(self.artifact.title)
+        data = base64.b64encode(self.content).decode()
+        source = f"data:{self.artifact.media_type};base64,{data}"
+        return f'<img alt="{title}" style="max-width:100%" src="{source}">'
 
 
-def _named(artifact: Artifact) -> str:
-    return f"{' '.join(artifact.title.split())} v{artifact.version}" + (
-        f" ({artifact.id})" if artifact.digest else ""
-    )
+def bytes_to_show(artifact: Artifact) -> int:
+    """Return how much of the content showing it may need; 0 if it is not shown."""
+    if artifact.media_type in _IMAGE_TYPES:
+        return _MOST_IMAGE_BYTES
+    if is_text(artifact.media_type):
+        return _MAX_BYTES_PER_CHAR * _MOST_TEXT_CHARS
+    return 0

@@ -22,7 +22,7 @@ import pytest
 from obstore.store import from_url
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator.artifacts import api
+from vespera_orchestrator.artifacts import garbage
 from vespera_orchestrator.artifacts.content import object_store, open_content
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.object_store import ObjectContent
@@ -404,7 +404,7 @@ AT_ONCE = -60.0
 @pytest.fixture
 def hasty(monkeypatch):
     """Nobody waits for an hour."""
-    monkeypatch.setattr(api, "_SHORTEST_GRACE_S", AT_ONCE)
+    monkeypatch.setattr(garbage, "_SHORTEST_GRACE_S", AT_ONCE)
 
 
 def opened(folder: Path, **how) -> vespera.Orchestrator:

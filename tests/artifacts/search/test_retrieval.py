@@ -24,7 +24,7 @@ from vespera_orchestrator import (
     InvalidInputError,
     MissingDependencyError,
 )
-from vespera_orchestrator.artifacts import context as choosing
+from vespera_orchestrator.artifacts.context import Context, ContextPassage, choose
 from vespera_orchestrator.artifacts.search import (
     embedders,
     lancedb_private,
@@ -889,7 +889,7 @@ def test_where_the_index_fails_the_dependencies_are_given_all_the_same(chain, mo
 def test_choosing_keeps_order_and_budget(texts, budget):
     """Whatever there is to choose from: in order, within the budget, none twice, each a beginning of what was offered."""
     offered = [
-        choosing.ContextPassage(
+        ContextPassage(
             text=t,
             artifact_id=f"a{n}",
             title="T",
@@ -902,8 +902,8 @@ def test_choosing_keeps_order_and_budget(texts, budget):
         )
         for n, t in enumerate(texts)
     ]
-    chosen = choosing.choose(offered, budget)
-    assert choosing.Context(query="", passages=tuple(chosen), budget_tokens=budget).tokens <= budget
+    chosen = choose(offered, budget)
+    assert Context(query="", passages=tuple(chosen), budget_tokens=budget).tokens <= budget
     by_id = {passage.artifact_id: passage.text for passage in offered}
     assert [p.artifact_id for p in chosen] == [
         p.artifact_id for p in offered if p.artifact_id in {c.artifact_id for c in chosen}

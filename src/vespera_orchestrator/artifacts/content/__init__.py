@@ -46,7 +46,9 @@ def open_content(address: str | None, folder: Path) -> ContentStore:
 
 
 def caller_content(content: object) -> ContentStore:
-    """Return *content*, an object of the caller's, if it keeps the `contracts.ContentStore` contract.
+    """Return *content*, an object of the caller's, if it keeps the contract.
+
+    See `contracts.ContentStore`.
 
     Raises:
         InvalidInputError: It does not.

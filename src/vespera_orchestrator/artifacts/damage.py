@@ -1,0 +1,146 @@
+"""Contents that are lost or damaged: whose they are, and what can be had instead."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
+from vespera_orchestrator.artifacts.versions import versions_of
+from vespera_orchestrator.errors import CorruptContentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.home.scope import Scope
+
+_MOST_VERSIONS_TRIED: Final = 3
+"""How many other versions are checked to find a sound one."""
+
+
+@attrs.frozen(kw_only=True)
+class Damage:
+    """A content that is missing, or is not what was saved. Prints as a sentence."""
+
+    digest: str
+    """SHA-256 of what was saved, in hexadecimal."""
+    problem: str
+    """What is wrong with it."""
+    artifacts: tuple[Artifact, ...]
+    """The artifacts that refer to it, in any version."""
+    documents: tuple[str, ...]
+    """The document versions that refer to it, such as ``docs/changelog.md v3``."""
+    intact: tuple[str, ...]
+    """What can be had instead, each with the call or command that returns it."""
+
+    @property
+    def remedy(self) -> str:
+        """What you can do about it."""
+        name = f"{self.digest[:2]}/{self.digest[2:]}"
+        return f"put {name} back from a backup of artifacts/, or save the same content again"
+
+    def __str__(self) -> str:
+        owners = [_described(artifact) for artifact in self.artifacts]
+        owners += [f"document {name}" for name in self.documents]
+        intact = ""
+        if self.intact:
+            intact = f"intact: {'; '.join(self.intact)}; "
+        return f"{', '.join(owners)}: {self.problem}; {intact}{self.remedy}"
+
+    def __contains__(self, text: str) -> bool:
+        """Whether *text* is in the sentence."""
+        return text in str(self)
+
+
+def _described(artifact: Artifact) -> str:
+    name = f"artifact {artifact.id} {artifact.title!r} v{artifact.version}"
+    if artifact.task_id:
+        return f"{name} of task {artifact.task_id}"
+    return name
+
+
+class Verification:
+    """Checks contents, and finds out what can replace a damaged one.
+
+    Args:
+        scope: Gives the store.
+        content: Has the bytes.
+        elsewhere: Says where else the bytes of a file can be had, as the command that returns
+            them.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        content: ContentStore,
+        elsewhere: Callable[[Artifact], str | None] | None,
+    ) -> None:
+        self._scope = scope
+        self._content = content
+        self._elsewhere = elsewhere
+
+    def verify(self, progress: Callable[[int, int], object] | None) -> list[Damage]:
+        """Check every content that a record refers to."""
+        damages = []
+        digests = sorted(self._scope.store.content_digests())
+        for count, digest in enumerate(digests, 1):
+            problem = self._content.verify(digest)
+            if problem is not None:
+                damages.append(self._damage(digest, problem))
+            if progress is not None:
+                progress(count, len(digests))
+        return damages
+
+    @contextmanager
+    def explaining(self, artifact: Artifact) -> Iterator[None]:
+        """Add to an error about damaged bytes whose they are, and what is intact."""
+        try:
+            yield
+        except CorruptContentError as exc:
+            name = f"artifact {artifact.id} {artifact.title!r} v{artifact.version}"
+            intact = tuple(self._intact(artifact))
+            raise attrs.evolve(exc, about=name, intact=intact) from exc
+
+    def _damage(self, digest: str, problem: str) -> Damage:
+        query = ArtifactQuery(digest=digest, include_superseded=True)
+        artifacts = self._scope.store.artifacts(query)
+        intact: dict[str, None] = {}
+        for artifact in artifacts:
+            intact.update(dict.fromkeys(self._intact(artifact)))
+        return Damage(
+            digest=digest,
+            problem=problem,
+            artifacts=tuple(artifacts),
+            documents=tuple(self._documents_with(digest)),
+            intact=tuple(intact),
+        )
+
+    def _documents_with(self, digest: str) -> Iterator[str]:
+        store = self._scope.store
+        for latest in store.document_versions():
+            for version in store.document_versions(latest.path):
+                if version.digest == digest:
+                    yield f"{version.path} v{version.version}"
+
+    def _intact(self, artifact: Artifact) -> Iterator[str]:
+        """Yield how to get the same bytes from git, and the nearest sound version."""
+        if self._elsewhere is not None and artifact.kind == ArtifactKind.FILE:
+            command = self._elsewhere(artifact)
+            if command is not None:
+                yield f"the same bytes: {command}"
+        sound = self._nearest_sound_version(artifact)
+        if sound is not None:
+            yield f"version {sound.version}: orch.artifacts.read({sound.id!r})"
+
+    def _nearest_sound_version(self, artifact: Artifact) -> Artifact | None:
+        versions = versions_of(self._scope.store, artifact)
+        others = [other for other in versions if other.digest != artifact.digest]
+        # The nearest first; of two equally near, the newer.
+        others.sort(key=lambda other: (abs(other.version - artifact.version), -other.version))
+        for other in others[:_MOST_VERSIONS_TRIED]:
+            if self._content.verify(other.digest) is None:
+                return other
+        return None

@@ -1,0 +1,83 @@
+"""Collecting contents without a record, and whether that is safe from here."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator.artifacts.content.folder import FolderContent
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks.arguments import is_number
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.artifacts.content import Collected
+    from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator.home.locate import Home
+    from vespera_orchestrator.home.scope import Scope
+
+_SHORTEST_GRACE_S: Final = 3600.0
+_LONGEST_GRACE_S: Final = 3.2e9
+
+
+def note_foreign_store(scope: Scope, content: ContentStore) -> None:
+    """Leave a note in the home if a store from elsewhere puts contents into its folder.
+
+    Otherwise whoever opens the home without that store would take its contents for garbage.
+    """
+    home = scope.home
+    if not isinstance(content, FolderContent) or content.folder != home.artifacts:
+        return
+    if _is_own_database(home, scope.store) or scope.store.url.startswith("memory:"):
+        return
+    with suppress(OSError):
+        home.shared.touch()
+
+
+def collect(
+    scope: Scope, content: ContentStore, *, older_than_s: float, dry_run: bool, sole_user: bool
+) -> Collected:
+    """See `Artifacts.collect_garbage`."""
+    _check_grace_time(older_than_s)
+    store = scope.store
+    if isinstance(content, FolderContent):
+        if not sole_user and not _is_own_folder(scope.home, store, content):
+            raise InvalidInputError(
+                "sole_user",
+                f"other stores may refer to contents in {content.folder}, and these would be "
+                "lost; pass sole_user=True if there are no other stores",
+            )
+        return content.collect(store.content_digests, older_than_s=older_than_s, dry_run=dry_run)
+
+    from vespera_orchestrator.artifacts.content.object_store import ObjectContent
+
+    if isinstance(content, ObjectContent):
+        return content.collect(
+            store.content_digests,
+            older_than_s=older_than_s,
+            dry_run=dry_run,
+            user=None if sole_user else store.identity,
+        )
+    raise InvalidInputError(
+        "content",
+        f"{content.url} is not collected from here; {type(content).__name__} may know how",
+    )
+
+
+def _check_grace_time(older_than_s: float) -> None:
+    if not is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
+        raise InvalidInputError(
+            "older_than_s",
+            f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century",
+        )
+
+
+def _is_own_folder(home: Home, store: Store, content: FolderContent) -> bool:
+    """Return whether only the home's own database refers to the contents."""
+    if content.folder != home.artifacts or home.shared.exists():
+        return False
+    return _is_own_database(home, store)
+
+
+def _is_own_database(home: Home, store: Store) -> bool:
+    address = store.url.partition("?")[0]
+    return address == f"sqlite:///{home.database}"

@@ -1,0 +1,116 @@
+"""The answers to a search: artifacts, each by its best passage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.artifacts.search.index import SearchMode  # noqa: TC001 - a hint of a public record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vespera_orchestrator._model import Artifact
+    from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
+    from vespera_orchestrator.contracts import Store
+
+_SOURCES_WITHIN_HITS: Final = 20
+"""How far down a source is looked for, to put it before what quotes it."""
+_REPR_CHARS: Final = 60
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Hit:
+    """An artifact that answers a search, by its best passage."""
+
+    text: str
+    """The passage, exactly as it stands in the artifact."""
+    artifact_id: str
+    title: str
+    task_id: str | None
+    score: float
+    """Higher is better; compares within one answer only."""
+    start: int
+    """Offset of the passage's first character in ``artifacts.text(artifact_id)``."""
+    end: int
+    """Offset after its last character."""
+    version: int
+    """Which version of the artifact this is."""
+    superseded: bool = False
+    """Whether there is a later version; only ever true with ``include_superseded``."""
+    mode: SearchMode = "text"
+    """How the search was done: ``"hybrid"``, ``"text"`` or ``"vector"``."""
+
+    @classmethod
+    def of(cls, entry: RankedArtifact, record: Artifact, mode: SearchMode) -> Hit:
+        """Combine what the index and the store know."""
+        passage = entry.passage
+        return cls(
+            text=passage.text,
+            artifact_id=record.id,
+            title=record.title,
+            task_id=record.task_id,
+            score=entry.score,
+            start=passage.start,
+            end=passage.start + len(passage.text),
+            version=record.version,
+            superseded=record.superseded,
+            mode=mode,
+        )
+
+    def __repr__(self) -> str:
+        text = one_line(self.text, _REPR_CHARS)
+        names = f"{self.artifact_id!r}, {self.title!r}"
+        return f"Hit({names}, {text!r})"
+
+    def __str__(self) -> str:
+        version = f"v{self.version}, {self.artifact_id}"
+        place = f"characters {self.start}-{self.end}"
+        return f"{self.title} ({version}, {place})\n{self.text}"
+
+
+def hits_of(
+    ranked: Iterable[RankedArtifact],
+    store: Store,
+    *,
+    mode: SearchMode,
+    limit: int,
+    include_superseded: bool,
+) -> list[Hit]:
+    """Return the hits, the best first, and each source before what quotes it."""
+    records: list[Artifact] = []
+    hits: dict[str, Hit] = {}
+    for entry, record in _current(ranked, store, include_superseded=include_superseded):
+        records.append(record)
+        hits[record.id] = Hit.of(entry, record, mode)
+        if len(records) == max(limit, _SOURCES_WITHIN_HITS):
+            break
+    return [hits[record.id] for record in _sources_first(records)[:limit]]
+
+
+def _current(
+    ranked: Iterable[RankedArtifact], store: Store, *, include_superseded: bool
+) -> Iterator[tuple[RankedArtifact, Artifact]]:
+    """Yield what the store still has: the index may be a moment behind."""
+    for entry in ranked:
+        record = store.find_artifact(entry.passage.artifact_id)
+        if record is not None and (include_superseded or not record.superseded):
+            yield entry, record
+
+
+def _sources_first(records: list[Artifact]) -> list[Artifact]:
+    """Move each artifact that quotes others behind the first of them.
+
+    Its metadata name them as ``sources``.
+    """
+    order = list(records)
+    for record in records:
+        sources = record.metadata.get("sources", ())
+        position = order.index(record)
+        for later in range(position + 1, len(order)):
+            if order[later].id in sources:
+                order.insert(later, order.pop(position))
+                break
+    return order

@@ -1,0 +1,123 @@
+"""Checks of what callers pass, beside those of tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import JsonValue
+
+_MOST_HITS: Final = 1000
+_MOST_QUERY_CHARS: Final = 4000
+_MODES: Final = ("hybrid", "text", "vector")
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates, which neither the store nor the index can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def optional_clean(text: str | None) -> str | None:
+    """Do the same to a text that may be missing."""
+    return None if text is None else clean(text)
+
+
+def non_empty_text(name: str, value: object) -> str:
+    """Return the text, or refuse what is not one, or is empty.
+
+    Raises:
+        InvalidInputError: It is not a text, or it is empty.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(name, f"{value!r} should be a text that is not empty")
+    return clean(value)
+
+
+def tag_words(tags: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the tags, each once. A single text is one tag.
+
+    Raises:
+        InvalidInputError: They are not texts.
+    """
+    if not isinstance(tags, Iterable):
+        raise InvalidInputError("tags", f"{tags!r} should be words")
+    words = [tags] if isinstance(tags, str) else tags
+    return tuple(dict.fromkeys(non_empty_text("tags", word) for word in words))
+
+
+def json_mapping(name: str, value: object) -> Mapping[str, JsonValue]:
+    """Return a copy as JSON would store it; ``None`` is an empty mapping.
+
+    Raises:
+        InvalidInputError: It is not a mapping, or JSON cannot hold it.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(name, f"{value!r} should be a mapping")
+    copy: Mapping[str, JsonValue] = json.loads(clean(json_text(name, dict(value))))
+    return copy
+
+
+def json_text(name: str, value: JsonValue) -> str:
+    """Return *value* as JSON.
+
+    Raises:
+        InvalidInputError: JSON cannot hold it.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidInputError(name, f"JSON cannot hold it: {exc}") from exc
+
+
+def search_query(query: object) -> str:
+    """Return the part of a query that counts.
+
+    Raises:
+        InvalidInputError: It is not a text.
+    """
+    if not isinstance(query, str):
+        raise InvalidInputError("query", f"{query!r} should be a text")
+    return clean(query[:_MOST_QUERY_CHARS])
+
+
+def check_limit(limit: object) -> None:
+    """Refuse a limit that a search cannot take.
+
+    Raises:
+        InvalidInputError: It is not a whole number within bounds.
+    """
+    if not isinstance(limit, int) or not 1 <= limit <= _MOST_HITS:
+        raise InvalidInputError(
+            "limit", f"{limit!r} should be a whole number from 1 to {_MOST_HITS}"
+        )
+
+
+def check_mode(mode: object) -> None:
+    """Refuse a search mode that does not exist.
+
+    Raises:
+        InvalidInputError: There is no such mode.
+    """
+    if mode is not None and mode not in _MODES:
+        raise InvalidInputError(
+            "mode",
+            f"{mode!r} is not a search mode; use 'hybrid' (the default), 'text' or 'vector'",
+        )
+
+
+def check_budget(budget_tokens: object) -> None:
+    """Refuse a budget that is not a positive whole number.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if type(budget_tokens) is not int or budget_tokens < 1:
+        raise InvalidInputError(
+            "budget_tokens", f"{budget_tokens!r} should be a whole number of at least 1"
+        )

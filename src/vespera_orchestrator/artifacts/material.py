@@ -1,0 +1,121 @@
+"""Collecting the material for a context, from the store, the search index and the contents."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator._model import ArtifactQuery
+from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator.artifacts.context import Material
+from vespera_orchestrator.artifacts.search.passages import is_text
+from vespera_orchestrator.artifacts.search.table import SearchFilter
+from vespera_orchestrator.errors import (
+    ArtifactIndexError,
+    MissingDependencyError,
+    ReadOnlyError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vespera_orchestrator._model import Artifact
+    from vespera_orchestrator.artifacts.search.index import ArtifactIndex
+    from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
+    from vespera_orchestrator.artifacts.surroundings import Surroundings
+    from vespera_orchestrator.contracts import ContentStore, Store
+
+log = logging.getLogger("vespera_orchestrator")
+
+_SEARCH_WAIT_S: Final = 2.0
+_MOST_HITS: Final = 40
+_MOST_FROM_DEPENDENCIES: Final = 50
+_MAX_BYTES_PER_CHAR: Final = 4
+
+
+class MaterialReader:
+    """Reads what a context may be chosen from.
+
+    Args:
+        store: Has the records.
+        content: Has the bytes.
+        index: Searches the texts.
+    """
+
+    def __init__(self, store: Store, content: ContentStore, index: ArtifactIndex) -> None:
+        self._store = store
+        self._content = content
+        self._index = index
+
+    def read(self, query: str, surroundings: Surroundings, budget_tokens: int) -> Material:
+        """Return what a search finds, and the beginnings of what the task builds on."""
+        ranked = self._search(query, surroundings)
+        dependencies = self._artifacts_of_dependencies(surroundings)
+        records = {artifact.id: artifact for artifact in dependencies}
+        for artifact in self._usable_records(ranked, records, surroundings):
+            records[artifact.id] = artifact
+        openings = {}
+        for artifact in dependencies:
+            text = self._opening(artifact, budget_tokens)
+            if text:
+                openings[artifact.id] = text
+        return Material(ranked=ranked, records=records, openings=openings)
+
+    def _search(self, query: str, surroundings: Surroundings) -> list[RankedArtifact]:
+        """Search the sessions around, and then the dependencies, where a poor match counts too."""
+        if not any(character.isalnum() for character in query):
+            return []
+        filters = [SearchFilter(session_ids=surroundings.session_ids, limit=_MOST_HITS)]
+        if surroundings.dependencies:
+            task_ids = tuple(surroundings.dependencies)
+            filters.append(SearchFilter(task_ids=task_ids, limit=_MOST_HITS))
+        by_artifact: dict[str, RankedArtifact] = {}
+        try:
+            for search_filter in filters:
+                answer = self._index.search(query, search_filter, wait_s=_SEARCH_WAIT_S)
+                for entry in answer.ranked[:_MOST_HITS]:
+                    by_artifact.setdefault(entry.passage.artifact_id, entry)
+        except (ArtifactIndexError, ReadOnlyError, MissingDependencyError) as exc:
+            log.warning("context is chosen without searching: %s", exc)
+        return list(by_artifact.values())
+
+    def _artifacts_of_dependencies(self, surroundings: Surroundings) -> list[Artifact]:
+        """Return what the dependencies saved, the nearest first."""
+        steps = surroundings.dependencies
+        if not steps:
+            return []
+        artifacts = self._store.artifacts(ArtifactQuery(task_ids=tuple(steps)))
+        nearest_first = sorted(artifacts, key=lambda artifact: steps[str(artifact.task_id)])
+        return nearest_first[:_MOST_FROM_DEPENDENCIES]
+
+    def _usable_records(
+        self,
+        ranked: Sequence[RankedArtifact],
+        known: dict[str, Artifact],
+        surroundings: Surroundings,
+    ) -> Iterator[Artifact]:
+        """Yield the artifacts that were found; not those of the task itself, nor old versions."""
+        task = surroundings.task
+        for entry in ranked:
+            artifact_id = entry.passage.artifact_id
+            record = known.get(artifact_id) or self._store.find_artifact(artifact_id)
+            if record is None or record.superseded:
+                continue
+            if task is None or record.task_id != task.id:
+                yield record
+
+    def _opening(self, artifact: Artifact, budget_tokens: int) -> str:
+        """Return as much of the beginning as may be needed.
+
+        Empty if the content is not text, or cannot be read.
+        """
+        if not is_text(artifact.media_type):
+            return ""
+        max_chars = CHARS_PER_TOKEN * budget_tokens + 1
+        try:
+            with self._content.open(artifact.digest) as stream:
+                beginning = stream.read(_MAX_BYTES_PER_CHAR * max_chars)
+        except StoreError:
+            return ""
+        return beginning.decode("utf-8", "replace")[:max_chars]

@@ -1,0 +1,60 @@
+"""Whose artifacts a call is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator.errors import SessionNotFoundError
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Session, Task
+    from vespera_orchestrator.home.scope import Scope
+
+ALL_SESSIONS: Final = "*"
+
+
+@attrs.frozen(kw_only=True)
+class Selection:
+    """Whose artifacts are meant."""
+
+    task: Task | None
+    session_id: str | None
+    """``None``: any session, or the one of the task."""
+
+    @classmethod
+    def of(cls, scope: Scope, task: str | Task | None, session: str | Session | None) -> Selection:
+        """Resolve what a caller passed.
+
+        Without either, the current session is meant, and all of the home where there is none.
+        """
+        resolved = None if task is None else scope.task(task)
+        return cls(task=resolved, session_id=_session_id(scope, resolved, session))
+
+    @property
+    def task_id(self) -> str | None:
+        """The task's id."""
+        if self.task is None:
+            return None
+        return self.task.id
+
+    @property
+    def task_ids(self) -> tuple[str, ...] | None:
+        """The task's id, as a query takes it."""
+        if self.task is None:
+            return None
+        return (self.task.id,)
+
+
+def _session_id(scope: Scope, task: Task | None, session: str | Session | None) -> str | None:
+    if session == ALL_SESSIONS:
+        return None
+    if session is not None:
+        return scope.session(session).id
+    if task is not None:
+        return None
+    try:
+        return scope.session_id()
+    except SessionNotFoundError:
+        return None

@@ -1,0 +1,125 @@
+"""What lies around a task in the graph: what it builds on, its siblings, its sessions."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import TaskQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vespera_orchestrator._model import Artifact, Session, Task
+    from vespera_orchestrator.contracts import Store
+
+DEPENDENCY: Final = "dependency"
+SIBLING: Final = "sibling"
+SESSION: Final = "session"
+ANCESTOR: Final = "ancestor"
+
+_MOST_UPSTREAM: Final = 200
+_MOST_SIBLINGS: Final = 200
+_MOST_ANCESTORS: Final = 10
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What is around a task, or around a session alone."""
+
+    task: Task | None
+    dependencies: Mapping[str, int]
+    """Ids of the tasks it builds on, the nearest first, and how many steps away each is."""
+    siblings: frozenset[str]
+    session_id: str | None
+    ancestors: tuple[str, ...]
+    """The earlier sessions that the session is part of, the nearest first."""
+
+    @classmethod
+    def of(cls, store: Store, task: Task | None, session: Session | None) -> Surroundings:
+        """Read them from the store."""
+        dependencies: Mapping[str, int] = {}
+        siblings: frozenset[str] = frozenset()
+        if task is not None:
+            dependencies = upstream(store, task, _MOST_UPSTREAM)
+            siblings = _siblings(store, task)
+        return cls(
+            task=task,
+            dependencies=dependencies,
+            siblings=siblings,
+            session_id=None if session is None else session.id,
+            ancestors=_ancestors(store, session),
+        )
+
+    @property
+    def session_ids(self) -> tuple[str, ...] | None:
+        """The session and its ancestors; ``None`` for all sessions of the home."""
+        if self.session_id is None:
+            return None
+        return (self.session_id, *self.ancestors)
+
+    def nearness(self, artifact: Artifact) -> tuple[str, int]:
+        """Return where *artifact* comes from, and how many steps away that is."""
+        steps = self.dependencies.get(artifact.task_id or "")
+        if steps is not None:
+            return DEPENDENCY, steps
+        if artifact.task_id in self.siblings:
+            return SIBLING, 1
+        if artifact.session_id == self.session_id:
+            return SESSION, 1
+        if artifact.session_id in self.ancestors:
+            return ANCESTOR, 1 + self.ancestors.index(artifact.session_id)
+        return "", 1
+
+
+def upstream(store: Store, task: Task, limit: int | None = None) -> dict[str, int]:
+    """Return the ids of the tasks that *task* builds on, with how many steps away they are.
+
+    The nearest come first. Its subtasks count as well.
+
+    Args:
+        store: Knows the graph.
+        task: Where to start.
+        limit: Stop looking further once there are this many.
+    """
+    steps_to: dict[str, int] = {}
+    queue = deque([(task, 1)])
+    while queue and (limit is None or len(steps_to) < limit):
+        current, steps = queue.popleft()
+        subtasks = store.tasks(
+            TaskQuery(
+                session_id=current.session_id,
+                parent_task_id=current.id,
+                limit=limit,
+                include_archived=True,
+            )
+        )
+        needed = store.situation(current.id).needed.values()
+        for other in [*needed, *subtasks]:
+            if other.id not in steps_to and other.id != task.id:
+                steps_to[other.id] = steps
+                queue.append((other, steps + 1))
+    return steps_to
+
+
+def _siblings(store: Store, task: Task) -> frozenset[str]:
+    if task.parent_task_id is None:
+        return frozenset()
+    query = TaskQuery(
+        session_id=task.session_id, parent_task_id=task.parent_task_id, limit=_MOST_SIBLINGS
+    )
+    ids = {sibling.id for sibling in store.tasks(query)}
+    return frozenset(ids - {task.id})
+
+
+def _ancestors(store: Store, session: Session | None) -> tuple[str, ...]:
+    ancestors: list[str] = []
+    while session is not None and len(ancestors) < _MOST_ANCESTORS:
+        parent_id = session.parent_session_id
+        if parent_id is None:
+            break
+        ancestors.append(parent_id)
+        session = store.find_session(parent_id)
+    return tuple(ancestors)
