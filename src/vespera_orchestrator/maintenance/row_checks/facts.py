@@ -31,6 +31,7 @@ Row: TypeAlias = dict[str, Any]
 RESTORE: Final = "restore a backup"
 UNREADABLE: Final = (ValueError, TypeError, KeyError, RecursionError)
 """What a row raises that no store of ours wrote."""
+_NO_TASKS: Final[frozenset[str]] = frozenset()
 _ROWS_PER_PROGRESS: Final = 20_000
 
 
@@ -108,7 +109,7 @@ class TaskFacts:
             archived=bool(row["archived"]),
             has_end_time=row["ended_at"] is not None,
             condition_names=condition_names,
-            governed=frozenset(condition_names.values()),
+            governed=frozenset(condition_names.values()) if condition_names else _NO_TASKS,
             outputs_text=row["outputs"],
         )
 
