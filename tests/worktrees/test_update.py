@@ -492,7 +492,8 @@ def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by)
     assert (folder / "src").read_text() == "a file\n"
     assert not (folder / "gone.txt").exists()
     project.write({"a.txt": "later\n", "gone.txt": "anew\n"}, folder)
-    assert trees.check() == [("work", "what was landed is half brought into the worktree work")]
+    problem = "newer work of the integration branch is half merged into the worktree work"
+    assert [(f.subject, f.sentence) for f in trees.check()] == [("work", problem)]
     if by == "repair":
         said = "Took back what was half brought into the worktree work. Left as they are, because somebody has changed them since: "
         assert trees.repair() == [f"{said}a.txt, gone.txt."]

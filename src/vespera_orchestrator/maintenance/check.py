@@ -14,7 +14,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     VesperaError,
 )
-from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport
+from vespera_orchestrator.maintenance.reports import CheckReport
 from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import ContentStore
 
 _CONTENTS_PER_PROGRESS: Final = 1000
-_WORKTREE_REMEDY: Final = (
-    f"{REPAIR}; starting the task again recreates a lost folder from its last snapshot"
-)
 
 
 def check(
@@ -120,15 +117,7 @@ def _check_worktrees(rooms: Rooms, records: int) -> Iterator[Finding]:
     if not records and not any(rooms.scope.home.locks.glob("worktree-*")):
         return
     try:
-        for name, sentence in rooms.worktrees.check():
-            remedy = "" if "orch.worktrees." in sentence else _WORKTREE_REMEDY
-            yield Finding(
-                severity=Severity.WARNING,
-                kind=FindingKind.WORKTREE,
-                subject=name,
-                sentence=sentence,
-                remedy=remedy,
-            )
+        yield from rooms.worktrees.check()
     except VesperaError as exc:
         yield Finding(
             severity=Severity.WARNING,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from vespera_orchestrator._model import Finding
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.work.completion import Completion
     from vespera_orchestrator.worktrees.engine import WorktreeRef
@@ -329,11 +330,11 @@ class Worktrees:
 
     # checking and repairing
 
-    def check(self) -> builtins.list[tuple[str, str]]:
-        """Look at all worktrees, and change nothing.
+    def check(self) -> builtins.list[Finding]:
+        """Check all worktrees, and change nothing.
 
         Returns:
-            The name and what is wrong, a sentence each. `repair` puts most of it right.
+            A finding for each problem, its subject the worktree's name. `repair` fixes most.
         """
         return self._engine.check()
 

@@ -281,18 +281,31 @@ def refuse_foreign(repository: ProjectRepository, worktree: Worktree) -> None:
     Raises:
         GitFailedError: With what brings them, and how to go on without.
     """
-    if trouble := foreign_trouble(repository, worktree):
-        raise GitFailedError(f"make the worktree {worktree.name}", trouble)
+    if is_foreign(repository, worktree):
+        problem = f"{foreign_problem(worktree)}; {foreign_remedy(worktree)}"
+        raise GitFailedError(f"make the worktree {worktree.name}", problem)
 
 
-def foreign_trouble(repository: ProjectRepository, worktree: Worktree) -> str | None:
-    """Return what is missing of a worktree whose commits this repository never had, or ``None``."""
-    if repository.tip(WIP + worktree.name) is not None or repository.has(worktree.base):
-        return None
+def is_foreign(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Tell whether this repository never had the commits of the worktree."""
+    has_snapshot = repository.tip(WIP + worktree.name) is not None
+    return not has_snapshot and not repository.has(worktree.base)
+
+
+def foreign_problem(worktree: Worktree) -> str:
+    """Say what is wrong with a worktree whose commits this repository never had."""
+    commit = worktree.base[:12]
     return (
-        f"this repository has not the commit {worktree.base[:12]} that the worktree {worktree.name} started from. Fetch it, and what was "
-        f"saved since, from the old one: git fetch OLD 'refs/vespera/*:refs/vespera/*'. "
-        f"To begin anew instead: orch.worktrees.remove({worktree.name!r})"
+        f"this repository lacks the commit {commit} that the worktree {worktree.name} started from"
+    )
+
+
+def foreign_remedy(worktree: Worktree) -> str:
+    """Say what brings the commits, and how to go on without."""
+    return (
+        "fetch it, and what was saved since, from the old repository: "
+        "git fetch OLD 'refs/vespera/*:refs/vespera/*'; "
+        f"to start over instead: orch.worktrees.remove({worktree.name!r})"
     )
 
 

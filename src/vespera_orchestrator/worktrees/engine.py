@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
 
+    from vespera_orchestrator._model import Finding
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.worktrees.forecast import Forecast
     from vespera_orchestrator.worktrees.landing import Landing, Style
@@ -669,13 +670,13 @@ class WorktreeEngine:
 
     # checking and repairing
 
-    def check(self) -> builtins.list[tuple[str, str]]:
+    def check(self) -> builtins.list[Finding]:
         """See `Worktrees.check`."""
         try:
             repository = self._repository()
         except NotARepositoryError:
             return []
-        return [*health.troubles(repository, self._scope.store)]
+        return [*health.find_problems(repository, self._scope.store)]
 
     def repair(self) -> builtins.list[str]:
         """See `Worktrees.repair`."""

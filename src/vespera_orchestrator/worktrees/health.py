@@ -1,10 +1,12 @@
-"""Looking at worktrees without touching them: records beside folders, notes and refs."""
+"""Checking worktrees without touching them: records beside folders, notes and refs."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
 from vespera_orchestrator.worktrees import checkout, update
 from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
 
@@ -15,52 +17,92 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
+_REMEDY: Final = (
+    "orch.repair() fixes this; starting the task again recreates a lost folder from its last "
+    "snapshot"
+)
+_warning = partial(Finding, severity=Severity.WARNING, kind=FindingKind.WORKTREE, remedy=_REMEDY)
 
-def troubles(repository: ProjectRepository, store: Store) -> Iterator[tuple[str, str]]:
-    """Yield the name of a worktree and what is wrong with it, a sentence each. Takes no lock and changes nothing.
 
-    What somebody is at just now may show as half done; a second look tells.
+def find_problems(repository: ProjectRepository, store: Store) -> Iterator[Finding]:
+    """Yield what is wrong with the worktrees. Takes no lock and changes nothing.
+
+    What somebody is working on just now may look half done; a second check shows whether it is.
     """
     with git_errors("look at the worktrees"):
-        records = {record.name: record for record in store.worktrees(include_removed=True)}
-        noted = {note.worktree.name: note for note in checkout.notes(repository)}
-        for name, note in noted.items():
-            record = records.get(name)
-            if note.stage != checkout.READY:
-                yield (
-                    name,
-                    f"the worktree {name} is half {'made' if note.stage == checkout.MAKING else 'removed'}",
-                )
-            elif record is None or record.state == "removed":
-                yield name, f"the worktree {name} at {note.worktree.path} is in no record"
+        all_records = store.worktrees(include_removed=True)
+        records = {record.name: record for record in all_records}
+        notes = {note.worktree.name: note for note in checkout.notes(repository)}
+        for name, note in notes.items():
+            problem = _problem_of_note(note, records.get(name))
+            if problem is not None:
+                yield _warning(subject=name, sentence=problem)
         for name, record in records.items():
-            yield from (
-                (name, problem)
-                for problem in _of_record(repository, store, record, noted=name in noted)
-            )
+            if record.state == WorktreeState.REMOVED:
+                yield from _problems_of_removed(repository, record)
+            else:
+                finding = _problem_of_record(repository, store, record, has_note=name in notes)
+                if finding is not None:
+                    yield finding
+            yield from _lost_landing(repository, record)
 
 
-def _of_record(
-    repository: ProjectRepository, store: Store, record: Worktree, *, noted: bool
-) -> Iterator[str]:
+def _problem_of_note(note: checkout.Note, record: Worktree | None) -> str | None:
+    name = note.worktree.name
+    if note.stage == checkout.MAKING:
+        return f"the worktree {name} is half made"
+    if note.stage != checkout.READY:
+        return f"the worktree {name} is half removed"
+    if record is None or record.state == WorktreeState.REMOVED:
+        return f"the worktree {name} at {note.worktree.path} is in no record"
+    return None
+
+
+def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
+    name, rescue_ref = record.name, record.rescue_ref
+    if rescue_ref is not None and repository.tip(rescue_ref) is None:
+        yield _warning(
+            subject=name,
+            sentence=(
+                f"what was kept of the removed worktree {name} is lost: {rescue_ref} does not exist"
+            ),
+        )
+    prefixes = (WIP,) if record.unlanded else (WIP, LANDED)
+    has_snapshots = any(repository.tip(prefix + name) for prefix in prefixes)
+    if has_snapshots and not repository.admin(name).exists():
+        yield _warning(
+            subject=name,
+            sentence=f"the snapshots of the removed worktree {name} have no rescue ref yet",
+        )
+
+
+def _problem_of_record(
+    repository: ProjectRepository, store: Store, record: Worktree, *, has_note: bool
+) -> Finding | None:
+    """Return the first problem of a worktree that is in use."""
     name = record.name
-    if record.state == "removed":
-        if record.rescue_ref is not None and repository.tip(record.rescue_ref) is None:
-            yield f"what was kept of the removed worktree {name} is gone: there is no {record.rescue_ref}"
-        left = (WIP,) if record.unlanded else (WIP, LANDED)
-        if not repository.admin(name).exists() and any(
-            repository.tip(prefix + name) for prefix in left
-        ):
-            yield f"the snapshots of the removed worktree {name} are not under its rescue ref yet"
-    elif not noted and (trouble := checkout.foreign_trouble(repository, record)):
-        yield trouble
-    elif record.task_id is not None and store.find_task(record.task_id, None) is None:
-        yield f"the worktree {name} at {record.path} is of a task that was deleted"
-    elif not noted:
-        yield f"the worktree {name} is gone from git, its record is not"
+    if not has_note and checkout.is_foreign(repository, record):
+        return _warning(
+            subject=name,
+            sentence=checkout.foreign_problem(record),
+            remedy=checkout.foreign_remedy(record),
+        )
+    problem = None
+    if record.task_id is not None and store.find_task(record.task_id, None) is None:
+        problem = f"the worktree {name} at {record.path} is of a task that was deleted"
+    elif not has_note:
+        problem = f"the worktree {name} has a record, but git does not know it"
     elif not Path(record.path).is_dir():
-        yield f"the folder {record.path} of the worktree {name} is gone"
+        problem = f"the folder {record.path} of the worktree {name} does not exist"
     elif update.is_half_done(repository, record):
-        yield f"what was landed is half brought into the worktree {name}"
+        problem = f"newer work of the integration branch is half merged into the worktree {name}"
+    return None if problem is None else _warning(subject=name, sentence=problem)
+
+
+def _lost_landing(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
     if record.landed is not None and record.landed not in repository.open():
-        yield f"the commit {record.landed[:12]} on which the worktree {name} landed is not in the repository"
+        commit = record.landed[:12]
+        yield _warning(
+            subject=record.name,
+            sentence=f"the commit {commit}, which landed the worktree {record.name}, is missing",
+        )
