@@ -673,7 +673,8 @@ class Artifacts:
             ArtifactIndexError: Another process was writing the index for a whole minute, or it
                 could not be written.
         """
-        return _require_written(self._index.catch_up(wait_s=_CATCH_UP_WAIT_S))
+        count = self._index.catch_up(wait_s=_CATCH_UP_WAIT_S)
+        return _require_written(count)
 
     def index_cursor(self) -> int | None:
         """Return the last event that the search index includes.
@@ -724,7 +725,8 @@ class Artifacts:
             ArtifactIndexError: Another process was writing the index for a whole minute, or it
                 could not be written.
         """
-        return _require_written(self._index.rebuild(wait_s=_CATCH_UP_WAIT_S))
+        count = self._index.rebuild(wait_s=_CATCH_UP_WAIT_S)
+        return _require_written(count)
 
 
 def _require_written(count: int | None) -> int:

@@ -77,8 +77,9 @@ def paths_of(store: Store, artifacts: Iterable[Artifact]) -> dict[str, Artifact]
 
 
 def _session_name(session: Session) -> str:
-    goal = session.goal[:_MOST_GOAL_CHARS] or session.id
-    return f"{session.created_at:%Y-%m-%d} {goal}"
+    day = f"{session.created_at:%Y-%m-%d}"
+    goal = session.goal[:_MOST_GOAL_CHARS]
+    return f"{day} {goal or session.id}"
 
 
 def export(
@@ -165,13 +166,15 @@ class _ExportFolder:
         return manifest
 
     def _write_manifest(self, manifest: Mapping[str, _Entry]) -> None:
-        files = {name: attrs.astuple(entry) for name, entry in manifest.items()}
+        files = {}
+        for name, entry in manifest.items():
+            files[name] = [entry.digest, entry.size_bytes, entry.mtime_ns]
         document = {"made_by": "vespera_orchestrator", "files": files}
         text = json.dumps(document, ensure_ascii=False, indent=0)
         self._write_text(MANIFEST_NAME, text)
 
     def update(self, artifacts: Mapping[str, Artifact], content: ContentStore) -> Exported:
-        """Write what is new or has changed, and remove what is no longer wanted."""
+        """Write what is new or has changed, and remove what is not exported any more."""
         entries = {name: _Entry.of(artifact) for name, artifact in artifacts.items()}
         self._announce(entries)
         self._write_text(README_NAME, _README)
@@ -263,8 +266,9 @@ class _ExportFolder:
 
     def _is_within_root(self, name: str) -> bool:
         """Return whether no link leads out of the folder on the way to the file."""
-        folder = self._root / Path(name).parent
-        expected = self._root.resolve() / Path(name).parent
+        relative = Path(name).parent
+        folder = self._root / relative
+        expected = self._root.resolve() / relative
         return folder.resolve() == expected
 
 

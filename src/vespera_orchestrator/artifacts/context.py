@@ -73,18 +73,19 @@ class ContextPassage:
     @property
     def heading(self) -> str:
         """Title, version and place on one line."""
-        origin = ""
+        title = one_line(self.title)
+        place = f"characters {self.start}-{self.end}"
+        about = [self.artifact_id, f"v{self.version}", place]
         if self.nearness in {DEPENDENCY, SIBLING}:
-            origin = f", from a {self.nearness}"
-        place = f"{self.artifact_id}, v{self.version}, characters {self.start}-{self.end}"
-        return f"## {one_line(self.title)} ({place}{origin})"
+            about.append(f"from a {self.nearness}")
+        return f"## {title} ({', '.join(about)})"
 
     def __str__(self) -> str:
         return f"{self.heading}\n\n{self.text}"
 
     def __repr__(self) -> str:
-        place = f"{self.artifact_id!r}, {self.start}, {self.end}"
-        return f"ContextPassage({place}, {self.nearness!r})"
+        fields = (self.artifact_id, self.start, self.end, self.nearness)
+        return f"ContextPassage{fields!r}"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -116,7 +117,8 @@ class Context:
         return len(self.passages)
 
     def __str__(self) -> str:
-        return "\n\n".join(map(str, self.passages))
+        texts = [str(passage) for passage in self.passages]
+        return "\n\n".join(texts)
 
     def __repr__(self) -> str:
         size = f"{len(self)} passages, {self.tokens} tokens"
@@ -140,11 +142,13 @@ class Material:
 
     def relevance(self) -> dict[str, float]:
         """Return how well each artifact answers the query, from 0 to 1."""
-        scores = {entry.passage.artifact_id: entry.score for entry in self.ranked}
+        scores = {}
+        for entry in self.ranked:
+            scores[entry.passage.artifact_id] = max(0.0, entry.score)
         best = max(scores.values(), default=0.0)
-        if best <= 0:
-            return dict.fromkeys(scores, 0.0)
-        return {name: max(0.0, score / best) for name, score in scores.items()}
+        if best == 0:
+            return scores
+        return {name: score / best for name, score in scores.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -216,21 +220,24 @@ def candidates(
         if is_short or artifact_id not in relevance:
             beginning = text if is_short else text[: int(whole_chars)]
             opening = _Slice(start=0, text=beginning)
-            record = material.records[artifact_id]
-            passages += scoring.passages(record, [opening], relevance.get(artifact_id, 0.0))
-            relevance.pop(artifact_id, None)
+            artifact = material.records[artifact_id]
+            share = relevance.pop(artifact_id, 0.0)
+            passages += scoring.passages(artifact, [opening], share)
     for entry in material.ranked:
-        record_or_none = material.records.get(entry.passage.artifact_id)
-        if record_or_none is not None and record_or_none.id in relevance:
+        record = material.records.get(entry.passage.artifact_id)
+        if record is not None and record.id in relevance:
             slices = _best_slices(entry)
-            passages += scoring.passages(record_or_none, slices, relevance[record_or_none.id])
+            passages += scoring.passages(record, slices, relevance[record.id])
     return sorted(passages, key=lambda passage: -passage.score)
 
 
 def _best_slices(entry: RankedArtifact) -> list[_Slice]:
     passages = (entry.passage, *entry.others)
-    best = passages[:_MOST_PASSAGES_EACH]
-    return [_Slice(start=passage.start, text=passage.text) for passage in best]
+    slices = []
+    for passage in passages[:_MOST_PASSAGES_EACH]:
+        part = _Slice(start=passage.start, text=passage.text)
+        slices.append(part)
+    return slices
 
 
 # --- choosing -----------------------------------------------------------------------

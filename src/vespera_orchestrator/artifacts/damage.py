@@ -39,16 +39,20 @@ class Damage:
     @property
     def remedy(self) -> str:
         """What you can do about it."""
-        name = f"{self.digest[:2]}/{self.digest[2:]}"
-        return f"put {name} back from a backup of artifacts/, or save the same content again"
+        prefix, rest = self.digest[:2], self.digest[2:]
+        file = f"{prefix}/{rest}"
+        return f"put {file} back from a backup of artifacts/, or save the same content again"
 
     def __str__(self) -> str:
-        owners = [_described(artifact) for artifact in self.artifacts]
-        owners += [f"document {name}" for name in self.documents]
-        intact = ""
+        artifacts = [_described(artifact) for artifact in self.artifacts]
+        documents = [f"document {name}" for name in self.documents]
+        owners = ", ".join(artifacts + documents)
+        parts = [f"{owners}: {self.problem}"]
         if self.intact:
-            intact = f"intact: {'; '.join(self.intact)}; "
-        return f"{', '.join(owners)}: {self.problem}; {intact}{self.remedy}"
+            intact = "; ".join(self.intact)
+            parts.append(f"intact: {intact}")
+        parts.append(self.remedy)
+        return "; ".join(parts)
 
     def __contains__(self, text: str) -> bool:
         """Whether *text* is in the sentence."""

@@ -18,6 +18,7 @@ MANIFEST_NAME: Final = ".derived.json"
 README_NAME: Final = "README.txt"
 
 _MOST_NAME_BYTES: Final = 80
+_MOST_SUFFIX_BYTES: Final = 20
 _DEEPEST: Final = 8
 """How many folders deep a file may lie; a longer path becomes one name."""
 _DEVICE_NAMES: Final = frozenset(
@@ -78,9 +79,13 @@ class _Tree:
 
     def add_folder_of(self, parent: Parts, name: str, owner: str) -> Parts:
         """Return a folder of this name that belongs to *owner* alone."""
-        for spelling in (name, f"{name} ({owner[-6:]})", f"{name} ({owner})~"):
+        short_owner = owner[-6:]
+        for spelling in (name, f"{name} ({short_owner})", f"{name} ({owner})~"):
             folder = self._as_folder(parent, spelling)
-            if folder is not None and self._owners.setdefault(_folded(folder), owner) == owner:
+            if folder is None:
+                continue
+            first_owner = self._owners.setdefault(_folded(folder), owner)
+            if first_owner == owner:
                 return folder
         raise AssertionError(name)
 
@@ -111,7 +116,9 @@ class _Tree:
 
 
 def _folded(path: Parts) -> Parts:
-    return tuple(unicodedata.normalize("NFC", part.casefold()) for part in path)
+    lower = [part.casefold() for part in path]
+    normal = [unicodedata.normalize("NFC", part) for part in lower]
+    return tuple(normal)
 
 
 # --- names --------------------------------------------------------------------------
@@ -125,11 +132,13 @@ def _names(artifact: Artifact) -> list[str]:
     if not is_file and media_types.by_name(name) != artifact.media_type:
         stem = name
         suffix = media_types.suffix_of(artifact.media_type)
-    version = f" v{artifact.version}" if artifact.superseded else ""
-    room = _MOST_NAME_BYTES - len(suffix.encode()) - len(version)
+    ending = suffix
+    if artifact.superseded:
+        ending = f" v{artifact.version}{suffix}"
+    room = _MOST_NAME_BYTES - len(ending.encode())
     stem = _shortened(safe_name(stem), room)
-    folder_names = [safe_name(folder) for folder in folders]
-    return [*folder_names, safe_name(f"{stem}{version}{suffix}")]
+    parts = [*folders, f"{stem}{ending}"]
+    return [safe_name(part) for part in parts]
 
 
 def _title_parts(artifact: Artifact) -> list[str]:
@@ -149,9 +158,10 @@ def safe_name(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", text)
     text = "".join(map(_safe_character, text))
-    text = " ".join(text.split()).strip(". ")
+    text = " ".join(text.split())
+    text = text.strip(". ")
     stem, suffix = os.path.splitext(text)
-    if len(suffix.encode()) > _MOST_NAME_BYTES // 4:
+    if len(suffix.encode()) > _MOST_SUFFIX_BYTES:
         stem, suffix = text, ""
     room = _MOST_NAME_BYTES - len(suffix.encode())
     name = _shortened(stem, room) + suffix

@@ -66,9 +66,10 @@ class Hit:
         return f"Hit({names}, {text!r})"
 
     def __str__(self) -> str:
-        version = f"v{self.version}, {self.artifact_id}"
+        version = f"v{self.version}"
         place = f"characters {self.start}-{self.end}"
-        return f"{self.title} ({version}, {place})\n{self.text}"
+        about = f"{version}, {self.artifact_id}, {place}"
+        return f"{self.title} ({about})\n{self.text}"
 
 
 def hits_of(
@@ -82,12 +83,14 @@ def hits_of(
     """Return the hits, the best first, and each source before what quotes it."""
     records: list[Artifact] = []
     hits: dict[str, Hit] = {}
+    enough = max(limit, _SOURCES_WITHIN_HITS)
     for entry, record in _current(ranked, store, include_superseded=include_superseded):
         records.append(record)
         hits[record.id] = Hit.of(entry, record, mode)
-        if len(records) == max(limit, _SOURCES_WITHIN_HITS):
+        if len(records) == enough:
             break
-    return [hits[record.id] for record in _sources_first(records)[:limit]]
+    ordered = _sources_first(records)
+    return [hits[record.id] for record in ordered[:limit]]
 
 
 def _current(

@@ -46,7 +46,8 @@ def tag_words(tags: str | Iterable[str]) -> tuple[str, ...]:
     if not isinstance(tags, Iterable):
         raise InvalidInputError("tags", f"{tags!r} should be words")
     words = [tags] if isinstance(tags, str) else tags
-    return tuple(dict.fromkeys(non_empty_text("tags", word) for word in words))
+    checked = [non_empty_text("tags", word) for word in words]
+    return tuple(dict.fromkeys(checked))
 
 
 def json_mapping(name: str, value: object) -> Mapping[str, JsonValue]:

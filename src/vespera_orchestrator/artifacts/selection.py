@@ -29,8 +29,9 @@ class Selection:
 
         Without either, the current session is meant, and all of the home where there is none.
         """
-        resolved = None if task is None else scope.task(task)
-        return cls(task=resolved, session_id=_session_id(scope, resolved, session))
+        owner = None if task is None else scope.task(task)
+        session_id = _session_id(scope, owner, session)
+        return cls(task=owner, session_id=session_id)
 
     @property
     def task_id(self) -> str | None:

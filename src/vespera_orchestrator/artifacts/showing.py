@@ -47,7 +47,8 @@ class ArtifactList(list[Artifact]):
 
     def _repr_html_(self) -> str:
         head = _html_row(_TABLE_HEAD, "th")
-        body = "".join(_html_row(_cells(artifact), "td") for artifact in self)
+        rows = [_html_row(_cells(artifact), "td") for artifact in self]
+        body = "".join(rows)
         return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 

@@ -111,6 +111,8 @@ def _content_summary(artifact: Artifact) -> str:
 
 
 def _name(artifact: Artifact) -> str:
-    title = " ".join(artifact.title.split())
-    name = f"{title} v{artifact.version}"
-    return f"{name} ({artifact.id})" if artifact.digest else name
+    words = artifact.title.split()
+    name = f"{' '.join(words)} v{artifact.version}"
+    if not artifact.digest:
+        return name
+    return f"{name} ({artifact.id})"

@@ -159,7 +159,8 @@ class Bucket:
 
     def address(self, key: str) -> str:
         """Return the full address of an object."""
-        return f"{self.url.rstrip('/')}/{key}"
+        root = self.url.rstrip("/")
+        return f"{root}/{key}"
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:

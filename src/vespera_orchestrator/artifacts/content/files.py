@@ -35,7 +35,8 @@ class SourceFile:
 
     def error(self, reason: str) -> SourceFileNotFoundError:
         """Return the error that says why the file cannot be read."""
-        return SourceFileNotFoundError(self.requested, str(self.root), reason)
+        looked_in = str(self.root)
+        return SourceFileNotFoundError(self.requested, looked_in, reason)
 
 
 @attrs.frozen(kw_only=True)
@@ -140,7 +141,9 @@ class _UnchangingFile:
         return piece
 
     def _limit(self, size: int) -> int:
-        return min(size, self._remaining) if self._has_size else size
+        if not self._has_size:
+            return size
+        return min(size, self._remaining)
 
     def _require_unchanged(self) -> None:
         compared = 2 if self._has_size else 1

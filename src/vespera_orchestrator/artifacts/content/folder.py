@@ -217,8 +217,10 @@ class FolderContent:
 
     def _place(self, digest: str, *, packed: bool) -> str:
         packing.check_digest(digest)
-        suffix = FRAME_SUFFIX if packed else ""
-        return f"{self._root}/{digest[:2]}/{digest[2:]}{suffix}"
+        place = f"{self._root}/{digest[:2]}/{digest[2:]}"
+        if packed:
+            place += FRAME_SUFFIX
+        return place
 
     def _place_aside(self, place: str) -> str:
         """Return where a collector moves a content before it decides."""

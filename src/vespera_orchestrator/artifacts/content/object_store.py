@@ -201,7 +201,7 @@ class ObjectContent:
         if not self._is_marked(digest, number):
             return number
         marks = self._bucket.objects(f"condemned/{digest}")
-        return 1 + max(int(mark.key.rpartition("/")[2]) for mark in marks)
+        return 1 + max(_number_of(mark.key) for mark in marks)
 
     def _is_marked(self, digest: str, number: int) -> bool:
         try:
@@ -405,8 +405,11 @@ class _Plan:
 
     def mark_keys(self) -> list[str]:
         """Return the marks to make. A plain copy and a compressed one may share a mark."""
-        keys = (_mark_key(copy.digest, copy.number) for copy in self.to_mark)
-        return list(dict.fromkeys(keys))
+        keys = {}
+        for copy in self.to_mark:
+            key = _mark_key(copy.digest, copy.number)
+            keys[key] = copy
+        return list(keys)
 
     def result(self, *, dry_run: bool) -> Collected:
         """Count contents, of which there may be several copies."""
@@ -428,13 +431,21 @@ class _Plan:
 
 def _copy_key(digest: str, number: int, *, packed: bool) -> str:
     packing.check_digest(digest)
-    copy = f".{number}" if number else ""
-    suffix = FRAME_SUFFIX if packed else ""
-    return f"{digest[:2]}/{digest[2:]}{copy}{suffix}"
+    key = f"{digest[:2]}/{digest[2:]}"
+    if number:
+        key += f".{number}"
+    if packed:
+        key += FRAME_SUFFIX
+    return key
 
 
 def _mark_key(digest: str, number: int) -> str:
     return f"condemned/{digest}/{number}"
+
+
+def _number_of(mark_key: str) -> int:
+    number = mark_key.rpartition("/")[2]
+    return int(number)
 
 
 def _user_key(identity: str) -> str:

@@ -212,7 +212,10 @@ class CheckedStream(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Read to the end, in larger pieces than the base class does."""
-        return b"".join(iter(lambda: self.read(PIECE_BYTES), b""))
+        pieces = []
+        while piece := self.read(PIECE_BYTES):
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close the source as well."""
