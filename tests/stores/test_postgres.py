@@ -47,6 +47,9 @@ from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.postgres import server as _server
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 
+HOUR_S = 3600
+PATIENCE_S = 120
+"""How long a busy machine may take for what takes a moment."""
 DONE = Ending(action=NextAction.COMPLETE, summary="done")
 
 
@@ -357,7 +360,7 @@ def test_connections_are_reused_and_closed(store, session_id, db):
     assert len(store.tasks(TaskQuery())) == 9
     assert len(store._database._idle) <= 4
     store.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while backends(db):
         assert time.monotonic() < deadline
 
@@ -575,29 +578,26 @@ def test_an_outcome_that_nobody_can_tell_is_told_as_such(own_server, monkeypatch
 # --- watching ---------------------------------------------------------------------------------
 
 
-def test_waiting_is_woken_by_the_writer(store, postgres_url, session_id):
-    """Whoever waits is told by the server, far sooner than it would look by itself."""
-    waits = []
-
-    def wait():
-        seen = other.last_seq()
-        ready.set()
-        other.wait(seen, 30)
-        waits.append(time.monotonic())
-
+def test_waiting_is_woken_by_the_writer(store, postgres_url, session_id, monkeypatch):
+    """Whoever waits is woken by the server, long before it would look by itself."""
+    monkeypatch.setattr(_server, "LOOK_AGAIN_S", HOUR_S)
     other = PostgresStore.open(postgres_url)
     for _ in range(5):
         ready = threading.Event()
-        waiter = threading.Thread(target=wait)
+
+        def wait(ready=ready):
+            seen = other.last_seq()
+            ready.set()
+            other.wait(seen, HOUR_S)
+
+        waiter = threading.Thread(target=wait, daemon=True)
         waiter.start()
         ready.wait()
         while not other._database._listening and not backends_waiting(store):
             pass
-        written = time.monotonic()
         store.plan(session_id, [TaskDraft(title="A")])
-        waiter.join()
-        waits[-1] -= written
-    assert sorted(waits)[2] < 0.5
+        waiter.join(PATIENCE_S)
+        assert not waiter.is_alive()
     other.close()
 
 
@@ -616,9 +616,9 @@ def test_nobody_is_notified_when_nobody_watches(store, session_id, db):
     watcher = PostgresStore.open(store.url)
     watcher.wait(watcher.last_seq(), 0.01)
     store.plan(session_id, [TaskDraft(title="B")])
-    assert len(list(db.notifies(timeout=10, stop_after=1))) == 1
+    assert len(list(db.notifies(timeout=PATIENCE_S, stop_after=1))) == 1
     watcher.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while backends_waiting(store):
         assert time.monotonic() < deadline
     store.plan(session_id, [TaskDraft(title="C")])

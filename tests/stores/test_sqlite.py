@@ -289,9 +289,11 @@ while True:
         writer = child(code, path, session_id)
         acknowledged += [writer.stdout.readline().strip() for _ in range(3 + 2 * kill)]
         writer.send_signal(signal.SIGKILL)
-        acknowledged += [
-            line for line in writer.communicate()[0].splitlines() if len(line) == len(new_id("t"))
-        ]
+        writer.wait()
+        rest = writer.stdout.read().splitlines()
+        acknowledged += [line for line in rest if len(line) == len(new_id("t"))]
+        writer.stdin.close()
+        writer.stdout.close()
     store.close()
     store = SQLiteStore.open(path)
     completed = {

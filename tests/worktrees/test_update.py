@@ -443,9 +443,14 @@ from worktrees.test_update import ACTS, PLACES, Agent
 agent = Agent(sys.argv[2], int(sys.argv[3]))
 print("begin", flush=True)
 while not select.select([sys.stdin], [], [], agent.choice.random() * 0.004)[0]:
+    known = len(agent.words)
     agent.act(agent.choice.choice(ACTS), agent.choice.choice(PLACES))
+    for word in agent.words[known:]:
+        print(word, flush=True)
+known = len(agent.words)
 agent.release()
-print(*agent.words)
+for word in agent.words[known:]:
+    print(word)
 """
 
 
@@ -458,13 +463,16 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout.readline() == "begin\n"
+            words = []
             for number in range(4):
                 landed(trees, to_land(project, seed * 4 + number))
+                words += [process.stdout.readline().strip() for _ in range(3)]
                 with suppress(DirtyCheckoutError):
                     trees.catch_up("work")
-            words, _ = process.communicate("over")
-        written += len(words.split())
-        assert_nothing_lost(project, folder, words.split())
+            process.stdin.close()
+            words += process.stdout.read().split()
+        written += len(words)
+        assert_nothing_lost(project, folder, words)
         assert not left(project.folder)
     assert written > 40
 

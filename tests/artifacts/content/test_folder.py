@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from support import dying
+from support import content_race, dying
 from vespera_orchestrator.artifacts.content import Collected
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.contracts import ContentStore
@@ -457,69 +457,22 @@ def test_what_a_killed_collector_had_moved_aside(content):
     assert list((content.folder / "leaving").iterdir()) == []
 
 
-RACING = """
-import os, random, sys, time
-from pathlib import Path
-from vespera_orchestrator.artifacts.content.folder import FolderContent
-
-folder, what, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-content, records, until, grace = FolderContent(folder / "content"), folder / "records", time.monotonic() + seconds, 0.3
-rounds = taken = 0
-while time.monotonic() < until:
-    rounds += 1
-    if what == "collector":
-        taken += content.collect(lambda: {name[:64] for name in os.listdir(records)}, older_than_s=grace).contents
-        continue
-    number = random.randrange(12)
-    data = (b"content %d " % number) * (1 if number % 2 else 900)
-    began = time.monotonic()
-    digest, _ = content.put(data)
-    record = records / f"{digest}-{what}"
-    record.touch()
-    in_time = time.monotonic() - began < grace / 2  # a caller that took longer than the grace time was promised nothing
-    for _ in range(3):
-        if in_time and content.read(digest) != data:
-            sys.exit(f"lost {digest}")
-    if random.random() < 0.3:
-        time.sleep(grace * 1.5)
-        if in_time and content.read(digest) != data:
-            sys.exit(f"lost {digest} later")
-    record.unlink()
-    if random.random() < 0.1:
-        time.sleep(grace * 2)
-print(rounds, taken)
-"""
-
-
-def race(folder: Path, seconds: float) -> tuple[int, int]:
-    """Let four writers and two collectors work on one folder; return how much was put, and how much taken away."""
-    (folder / "records").mkdir()
-    words = ["ada", "bob", "cyd", "dan", "collector", "collector"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACING, str(folder), word, str(seconds)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for word in words
-    ]
-    told = [process.communicate(timeout=seconds + 60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 6
-    counts = [tuple(map(int, line.split())) for line in told]
-    return sum(rounds for rounds, _ in counts[:4]), sum(taken for _, taken in counts[4:])
+def race(folder, **least):
+    """Race in a folder of its own, where contents are collected after a moment."""
+    code = "__import__('{0}', fromlist='x').FolderContent(records.with_name('content'))"
+    make = code.format("vespera_orchestrator.artifacts.content.folder")
+    content_race.race(folder / "records", make, contents=12, grace_s=0.3, pause_s=0.4, **least)
 
 
 def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
-    """Writers put, record, read and forget the same few contents while collectors run: nothing recorded is ever missing."""
-    put, taken = race(tmp_path, 3)
-    assert put > 20
-    assert taken > 2
+    """Nothing recorded is missing while some put, read and forget the same contents and others collect."""
+    race(tmp_path, puts=40, takings=5)
 
 
 @pytest.mark.soak
 def test_collecting_beside_writers_for_long(tmp_path):
     """The same for two minutes."""
-    assert min(race(tmp_path, 120)) > 100
+    race(tmp_path, puts=100, takings=100, seconds=120)
 
 
 # --- killed at every step --------------------------------------------------------------------

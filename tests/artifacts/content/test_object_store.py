@@ -22,6 +22,7 @@ import pytest
 from obstore.store import from_url
 
 import vespera_orchestrator as vespera
+from support import content_race
 from vespera_orchestrator.artifacts import garbage
 from vespera_orchestrator.artifacts.content import object_store, open_content
 from vespera_orchestrator.artifacts.content.folder import FolderContent
@@ -593,65 +594,24 @@ def test_killed_at_every_request(doing):
     assert step > 2
 
 
-RACING = """
-import os, random, sys, time
-from pathlib import Path
-from vespera_orchestrator.artifacts.content.object_store import ObjectContent
-
-records, what, seconds, grace = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), 2.5
-content, until, rounds, taken = ObjectContent("s3://bucket"), time.monotonic() + float(sys.argv[3]), 0, 0
-while time.monotonic() < until:
-    rounds += 1
-    if what == "collector":
-        taken += content.collect(lambda: {name[:64] for name in os.listdir(records)}, older_than_s=grace).contents
-        continue
-    number = random.randrange(30)
-    data = (b"content %d " % number) * (1 if number % 2 else 900)
-    began = time.monotonic()
-    digest, _ = content.put(data)
-    record = records / f"{digest}-{what}"
-    record.touch()
-    in_time = time.monotonic() - began < grace / 2  # times there are whole seconds, and a slower caller was promised nothing
-    for _ in range(3):
-        if in_time and content.read(digest) != data:
-            sys.exit(f"lost {digest}")
-        time.sleep(random.random() * 0.4)
-    record.unlink()
-print(rounds, taken)
-"""
-
-
-def race(folder: Path, seconds: float) -> tuple[int, int]:
-    """Let three writers and two collectors work on one bucket; return how much was put, and how much taken away."""
-    folder.mkdir()
-    words = ["ada", "bob", "cyd", "collector", "collector"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACING, str(folder), word, str(seconds)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for word in words
-    ]
-    told = [process.communicate(timeout=seconds + 60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 5
-    counts = [tuple(map(int, line.split())) for line in told]
-    return sum(rounds for rounds, _ in counts[:3]), sum(taken for _, taken in counts[3:])
+def race(folder, **least):
+    """Race in a bucket; its times are whole seconds, so contents are collected after some."""
+    code = "__import__('{0}', fromlist='x').ObjectContent('s3://bucket')"
+    make = code.format("vespera_orchestrator.artifacts.content.object_store")
+    content_race.race(folder / "records", make, contents=60, grace_s=2.5, pause_s=0.4, **least)
 
 
 @pytest.mark.usefixtures("s3")
 def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
-    """Processes put, record, read and forget the same contents while others collect: nothing recorded is ever missing."""
-    put, taken = race(tmp_path / "records", 12)
-    assert put > 20
-    assert taken > 2
+    """Nothing recorded is missing while some put, read and forget the same contents and others collect."""
+    race(tmp_path, puts=20, takings=3)
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("s3")
 def test_collecting_beside_writers_for_long(tmp_path):
     """The same for two minutes."""
-    assert min(race(tmp_path / "records", 120)) > 50
+    race(tmp_path, puts=50, takings=50, seconds=120)
 
 
 # --- processes and threads ----------------------------------------------------------------

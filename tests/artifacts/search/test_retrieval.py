@@ -624,27 +624,26 @@ with vespera_orchestrator.open(sys.argv[1]) as orch:
         if number % 31 == 30:
             orch.artifacts.rebuild_index()
         number += 1
+        print(number, flush=True)
 """
 
 
-def kill_after(project, delay_s):
-    """Run the writer, and kill it so long after it has begun."""
+def kill_after(project, rounds):
+    """Run the writer, and kill it in the midst of the round after so many."""
     writer = subprocess.Popen([sys.executable, "-c", KILLED, str(project)], stdout=subprocess.PIPE)
-    writer.stdout.readline()
-    try:
-        writer.wait(delay_s)
-    except subprocess.TimeoutExpired:
-        writer.send_signal(signal.SIGKILL)
+    for _ in range(1 + rounds):
+        assert writer.stdout.readline()
+    writer.send_signal(signal.SIGKILL)
     assert writer.wait() == -signal.SIGKILL
     writer.stdout.close()
 
 
 def test_killed_at_any_time_it_opens_and_is_right(home):
-    """SIGKILL at times nobody chose, while artifacts are saved, taken in, tidied and rebuilt: afterwards all is found, once."""
+    """SIGKILL while artifacts are saved, taken in, tidied and rebuilt: then all is found, once."""
     orch = home()
     project = orch.project
-    for delay_s in (2.2, 2.9, 3.7):
-        kill_after(project, delay_s)
+    for rounds in (30, 41, 59):  # in a rebuild; while taken in and tidied
+        kill_after(project, rounds)
         current = {artifact.title for artifact in orch.artifacts.list()}
         titles = found(orch, "ocelot", limit=100)
         assert sorted(titles) == sorted(current)

@@ -46,6 +46,8 @@ STALLED_S: Final = 120
 """After so long without a word in the middle of a transaction the server takes a client for stopped, and lets others go on."""
 ASK_AGAIN_S: Final = 5.0
 """How long to try to learn whether a change was written when the connection was lost in that very moment."""
+LOOK_AGAIN_S: Final = 1.0
+"""How often a watcher looks by itself, in case a notification is lost."""
 COPY_FROM: Final = 32
 """From so many rows on they are copied, not inserted."""
 _DEFAULTS: Final = {
@@ -577,7 +579,7 @@ class Server:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
-                for _ in connection.notifies(timeout=min(left, 1.0), stop_after=1):
+                for _ in connection.notifies(timeout=min(left, LOOK_AGAIN_S), stop_after=1):
                     pass
 
     @contextmanager
