@@ -25,17 +25,24 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents, engine
-from vespera_orchestrator.documents.markdown import code, fences, inline, parts, quote
+from vespera_orchestrator.documents.markdown import (
+    code,
+    fenced_code,
+    headed_parts,
+    inline,
+    quote,
+)
+from vespera_orchestrator.documents.project_types import PROJECT_TYPES
 from vespera_orchestrator.documents.sections import (
     MarkerError,
     begin_marker,
-    bodies,
     end_marker,
-    framed,
-    parse,
-    replace,
+    normalize_sections,
+    parse_sections,
+    replace_sections,
+    section_contents,
 )
-from vespera_orchestrator.documents.sources import PROJECT_TYPES, read_python
+from vespera_orchestrator.documents.sources.python_api import read_python
 from vespera_orchestrator.errors import (
     DocumentUpdateError,
     InvalidInputError,
@@ -170,7 +177,7 @@ def _documents(draw) -> str:
 
 
 def _outside(text: str) -> list[str]:
-    sections = parse(text)
+    sections = parse_sections(text)
     starts = [0, *(section.end for section in sections)]
     ends = [*(section.start for section in sections), len(text)]
     return [text[a:b] for a, b in zip(starts, ends, strict=True)]
@@ -179,13 +186,13 @@ def _outside(text: str) -> list[str]:
 @given(_documents(), st.dictionaries(st.sampled_from(["changelog", "api", "other"]), _plain))
 def test_replacing_leaves_everything_outside_as_it_was(text, contents):
     """Whatever people wrote outside the markers survives character for character, and doing it twice is doing it once."""
-    once = replace(text, contents)
+    once = replace_sections(text, contents)
     assert _outside(once) == _outside(text)
-    assert replace(once, contents) == once
-    assert {name: body for name, body in bodies(once).items() if name not in contents} == {
-        name: body for name, body in bodies(text).items() if name not in contents
-    }
-    assert framed(framed(text)) == framed(text)
+    assert replace_sections(once, contents) == once
+    assert {
+        name: body for name, body in section_contents(once).items() if name not in contents
+    } == {name: body for name, body in section_contents(text).items() if name not in contents}
+    assert normalize_sections(normalize_sections(text)) == normalize_sections(text)
 
 
 @given(st.text(max_size=200) | _plain)
@@ -198,7 +205,7 @@ def test_foreign_text_forms_no_marker_and_no_second_line(text):
         assert all(line.startswith(">") for line in quote(given_text).split("\n") if line)
         body = f"{inline(given_text)}\n{code(given_text)}\n{quote(given_text)}\n"
         document = f"{begin_marker('changelog')}\n{body}{end_marker('changelog')}\n"
-        assert [section.name for section in parse(document)] == ["changelog"]
+        assert [section.name for section in parse_sections(document)] == ["changelog"]
 
 
 @pytest.mark.parametrize(
@@ -223,13 +230,16 @@ def test_foreign_text_forms_no_marker_and_no_second_line(text):
 def test_damaged_markers_are_found_with_their_line(text, line, problem):
     """Markers that contradict each other are told with the line to look at, never guessed at."""
     with pytest.raises(MarkerError, match=problem) as caught:
-        parse(text)
+        parse_sections(text)
     assert caught.value.line == line
 
 
 def test_an_indented_marker_is_an_example():
     """A document can show what markers look like."""
-    assert parse(" <!-- vespera:section a -->\ntext with <!-- vespera:end a --> in it\n") == ()
+    assert (
+        parse_sections(" <!-- vespera:section a -->\ntext with <!-- vespera:end a --> in it\n")
+        == ()
+    )
 
 
 # --- Markdown and Python: pure text ---------------------------------------------
@@ -279,12 +289,12 @@ def test_a_long_quotation_is_cut_and_says_so():
 def test_parts_and_fences_are_found_where_markdown_sees_them():
     """A heading inside a code fence is no heading."""
     text = "# A\none\n```python\n# no heading\nx = 1\n```\n## B ##\ntwo\n# C\nthree"
-    assert [(part.title, part.text.split("\n")[-1]) for part in parts(text)] == [
+    assert [(part.title, part.text.split("\n")[-1]) for part in headed_parts(text)] == [
         ("A", "two"),
         ("B", "two"),
         ("C", "three"),
     ]
-    assert fences(text, frozenset({"python"})) == ["# no heading\nx = 1\n"]
+    assert fenced_code(text, frozenset({"python"})) == ["# no heading\nx = 1\n"]
 
 
 def test_python_is_read_without_being_run():
@@ -306,8 +316,9 @@ def test_python_is_read_without_being_run():
             "How big."
         def _hidden(self): ...
     '''
-    doc, definitions, problem = read_python(dedent(source))
-    assert (doc, problem) == ("Module.", "")
+    python = read_python(dedent(source))
+    definitions = python.definitions
+    assert (python.doc, python.problem) == ("Module.", "")
     assert [(d.signature, d.doc) for d in definitions] == [
         ("`def public(a: int, *, b='\\\\d') -> str`", "Do it."),
         ("`async def later()`", ""),
@@ -318,7 +329,8 @@ def test_python_is_read_without_being_run():
         "`@property def size(self) -> int`",
     ]
     assert [
-        d.signature for d in read_python("__all__ = ['_odd']\ndef _odd(): ...\ndef other(): ...")[1]
+        d.signature
+        for d in read_python("__all__ = ['_odd']\ndef _odd(): ...\ndef other(): ...").definitions
     ] == ["`def _odd()`"]
 
 
@@ -327,8 +339,8 @@ def test_python_is_read_without_being_run():
 )
 def test_python_that_cannot_be_read_is_no_trouble(source):
     """Somebody's broken or absurd file does not stop a document."""
-    doc, definitions, _ = read_python(source)
-    assert (doc, definitions) == ("", ())
+    python = read_python(source)
+    assert (python.doc, python.definitions) == ("", ())
 
 
 # --- the three types of projects --------------------------------------------------
@@ -409,7 +421,7 @@ def test_research_documents_collect_literature_methods_and_findings(make):
     assert methodology.count('<a id="t_') == 3
     findings = project.text("findings.md")
     assert "> It holds." in findings
-    assert "no" not in bodies(findings)["findings"].split()
+    assert "no" not in section_contents(findings)["findings"].split()
     assert (
         f"artifact `{done.artifacts[0].id}`, task [`conclude`](methodology.md#{done.task.id})"
         in findings
@@ -446,7 +458,7 @@ def test_only_completed_work_is_told(make):
     assert "nfinished" not in project.text("architecture.md")
     project.store.finish(task.id, 1, Ending(action=NextAction.COMPLETE), agent="agent")
     project.documents.update()
-    design = bodies(project.text("architecture.md"))["design"]
+    design = section_contents(project.text("architecture.md"))["design"]
     assert "> still unfinished" in design
     assert "> unfinished" not in design
 
@@ -612,7 +624,7 @@ def test_an_update_is_left_to_the_one_who_is_at_it(make, monkeypatch):
     """Nobody waits long for documents; the report says so, and the next update does what is left."""
     from filelock import FileLock
 
-    monkeypatch.setattr(engine, "WAIT_S", 0.0)
+    monkeypatch.setattr(engine, "LOCK_WAIT_S", 0.0)
     project = make()
     project.complete("Work")
     with FileLock(project.home.locks / "documents.lock"):
@@ -808,7 +820,7 @@ def test_hostile_titles_break_nothing(make):
         text = project.text(name)
         assert "<script>" not in text
         assert "</a>" not in text.replace('"></a>', "")
-        assert "see_also" in bodies(text)
+        assert "see_also" in section_contents(text)
     assert project.documents.check() == []
 
 
@@ -868,7 +880,7 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(make):
     (project.home.templates / "changelog.md.j2").write_text(template)
     report = project.documents.update()
     assert [version.path for version in report.written] == [CHANGELOG]
-    assert bodies(project.text("changelog.md"))["changelog"] == "* Work"
+    assert section_contents(project.text("changelog.md"))["changelog"] == "* Work"
     assert "section 'see_also' is none that its template knows" in str(report)
 
 

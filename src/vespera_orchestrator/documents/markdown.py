@@ -1,12 +1,14 @@
-"""Markdown that holds foreign text without being changed by it, and the reading of Markdown that others wrote.
+"""Markdown that shows text of others without being changed by it, and reading theirs.
 
-Titles, summaries and artifacts come from anybody. Whatever `inline`, `code` and `quote` return can stand anywhere in a document: it
-opens no HTML, no link, no list, no heading, no fence beyond itself, and never forms a section marker.
+Titles, summaries and artifacts come from anybody. What `inline`, `code` and `quote` return can
+stand anywhere in a document: it opens no HTML, no link, no list, no heading, no fence beyond
+itself, and never forms a section marker.
 """
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,102 +16,138 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Control characters, and those that turn the direction of reading, which make a line show something else than it says.
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-_LONE = re.compile(r"[\ud800-\udfff]")
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Control characters, and those that turn the direction of reading: a line would show something
+else than it says."""
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|(?<=\s)#(?=#*\Z)")
-_LEADING = re.compile(r"^(?=[#>+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
+_LINE_START = re.compile(r"^(?=[#>+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _HEADING = re.compile(r" {0,3}(#{1,6})((?:[ \t].*)?)")
-_DEFINITION = re.compile(r"^(\s*)\[(?=[^\]]+\]:)")
+_LINK_DEFINITION = re.compile(r"^(\s*)\[(?=[^\]]+\]:)")
 _HTML = re.compile(r"<(?=[A-Za-z/!?])")
+_BACKTICKS = re.compile(r"`+")
 
-QUOTE_LINES = 40
-"""Most lines of an excerpt."""
-QUOTE_CHARACTERS = 4000
-"""Most characters of an excerpt."""
+MAX_INLINE_CHARACTERS = 300
+"""The longest text on one line, where the caller does not say another length."""
+_MAX_QUOTE_LINES = 40
+_MAX_QUOTE_CHARACTERS = 4000
 
 
-def inline(text: str, limit: int = 300) -> str:
-    """Return *text* as one line of Markdown that shows it literally, cut after *limit* characters."""
-    flat = " ".join(_clean(text).split())
+# --- writing ----------------------------------------------------------------
+
+
+def inline(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
+    """Return *text* as one line of Markdown that shows it literally, cut at *limit* characters."""
+    flat = _on_one_line(text)
     if len(flat) > limit:
         flat = flat[: limit - 1].rstrip() + "…"
-    escaped = _ENTITY.sub("&amp;", _SPECIAL.sub(r"\\\g<0>", flat)).replace("<", "&lt;")
-    return _LEADING.sub(lambda match: f"{match[1] or ''}\\", escaped)
+    escaped = _SPECIAL.sub(r"\\\g<0>", flat)
+    escaped = _ENTITY.sub("&amp;", escaped).replace("<", "&lt;")
+    return _LINE_START.sub(lambda match: f"{match[1] or ''}\\", escaped)
 
 
-def code(text: str, limit: int = 300) -> str:
-    """Return *text* as a code span on one line, cut after *limit* characters."""
-    flat = " ".join(_clean(text).split())
+def code(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
+    """Return *text* as a code span on one line, cut at *limit* characters."""
+    flat = _on_one_line(text)
     if len(flat) > limit:
         flat = flat[: limit - 1] + "…"
-    ticks = "`" * (1 + max((len(run) for run in re.findall(r"`+", flat)), default=0))
-    pad = " " if not flat or flat[0] == "`" or flat[-1] == "`" else ""
-    return f"{ticks}{pad}{flat}{pad}{ticks}"
+    longest_run = max(map(len, _BACKTICKS.findall(flat)), default=0)
+    ticks = "`" * (longest_run + 1)
+    needs_space = not flat or flat[0] == "`" or flat[-1] == "`"
+    space = " " if needs_space else ""
+    return f"{ticks}{space}{flat}{space}{ticks}"
 
 
 def quote(text: str) -> str:
-    """Return *text*, itself Markdown, as a block quotation: whatever it leaves open ends with the quotation.
+    """Return *text*, itself Markdown, as a block quotation that ends whatever it leaves open.
 
-    HTML is shown, not interpreted. A long text is cut, which its last line, an ellipsis, tells. A blank one gives an empty string.
+    HTML is shown, not interpreted. A long text is cut, and its last line is an ellipsis then. A
+    blank one gives an empty string.
     """
-    lines = plain(text).strip("\n").split("\n")
+    lines = plain_text(text).strip("\n").split("\n")
     if not any(line.strip() for line in lines):
         return ""
-    kept, size = [], 0
-    for line, role in _roles(lines[:QUOTE_LINES]):
+    shown, size = [], 0
+    for line, role in _line_roles(lines[:_MAX_QUOTE_LINES]):
         size += len(line)
-        kept.append(line if role != "text" else _DEFINITION.sub(r"\1\\[", _HTML.sub("&lt;", line)))
-        if size > QUOTE_CHARACTERS:
-            kept[-1] = kept[-1][: max(1, len(kept[-1]) - size + QUOTE_CHARACTERS)]
+        shown.append(_disarmed(line) if role is _Role.TEXT else line)
+        if size > _MAX_QUOTE_CHARACTERS:
+            excess = size - _MAX_QUOTE_CHARACTERS
+            last = shown[-1]
+            shown[-1] = last[: max(1, len(last) - excess)]
             break
-    quoted = [f"> {line}".rstrip() for line in kept]
-    if size > QUOTE_CHARACTERS or len(lines) > len(kept):
+    quoted = [f"> {line}".rstrip() for line in shown]
+    if size > _MAX_QUOTE_CHARACTERS or len(lines) > len(shown):
         quoted += [">", "> …"]
     return "\n".join(quoted)
 
 
-def _clean(text: str) -> str:
-    return (
-        text
-        if text.isascii() and text.isprintable()
-        else _LONE.sub("\ufffd", _UNSEEN.sub("", text))
-    )
+def _disarmed(line: str) -> str:
+    without_html = _HTML.sub("&lt;", line)
+    return _LINK_DEFINITION.sub(r"\1\\[", without_html)
 
 
-def plain(text: str) -> str:
-    """Return *text* with the newline as its only line end, and without characters that do not show."""
-    return _clean(text.replace("\r\n", "\n").replace("\r", "\n"))
+def _on_one_line(text: str) -> str:
+    return " ".join(_visible(text).split())
 
 
-def _roles(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Give each line its role: ``text``, or ``opens``, ``code``, ``closes`` for a code fence that starts in the first column.
+def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return _LONE_SURROGATE.sub("\ufffd", _INVISIBLE.sub("", text))
 
-    An indented fence may belong to a list item and end with it, so what follows one is not taken for code: it is better to show an
-    escape too many than to let HTML through.
-    """
-    fence = ""
-    for line in lines:
-        match = _FENCE.fullmatch(line)
-        if fence and match and match[1].startswith(fence) and not match[2].strip():
-            fence = ""
-            yield line, "closes"
-        elif fence:
-            yield line, "code"
-        elif match and not line.startswith(" ") and not (match[1][0] == "`" and "`" in match[2]):
-            fence = match[1]
-            yield line, "opens"
-        else:
-            yield line, "text"
+
+def plain_text(text: str) -> str:
+    """Return *text* with newlines as its only line ends, and without invisible characters."""
+    return _visible(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 # --- reading ----------------------------------------------------------------
 
 
+class _Role(Enum):
+    """What a line is to Markdown."""
+
+    TEXT = "text"
+    OPENS_CODE = "opens code"
+    CODE = "code"
+    CLOSES_CODE = "closes code"
+
+
+def _line_roles(lines: list[str]) -> Iterator[tuple[str, _Role]]:
+    """Yield each line with its role; only fences that start in the first column open code.
+
+    An indented fence may belong to a list item and end with it, so what follows one is not taken
+    for code: one escape too many is better than letting HTML through.
+    """
+    fence = ""
+    for line in lines:
+        match = _FENCE.fullmatch(line)
+        if fence and match and _closes(match, fence):
+            fence = ""
+            yield line, _Role.CLOSES_CODE
+        elif fence:
+            yield line, _Role.CODE
+        elif match and _opens(match):
+            fence = match[1]
+            yield line, _Role.OPENS_CODE
+        else:
+            yield line, _Role.TEXT
+
+
+def _closes(match: re.Match[str], fence: str) -> bool:
+    return match[1].startswith(fence) and not match[2].strip()
+
+
+def _opens(match: re.Match[str]) -> bool:
+    is_code_span = match[1][0] == "`" and "`" in match[2]
+    return not match[0].startswith(" ") and not is_code_span
+
+
 @attrs.frozen(kw_only=True)
-class Part:
+class HeadedPart:
     """What stands under a heading, down to the next one of the same or a higher level."""
 
     title: str
@@ -121,45 +159,51 @@ class Part:
     """Without the heading."""
 
 
-def parts(text: str) -> list[Part]:
+def headed_parts(text: str) -> list[HeadedPart]:
     """Return every headed part of *text*, in order; a part also contains its sub-parts."""
-    lines = plain(text).split("\n")
-    heads = [
-        (i, m)
-        for i, (line, role) in enumerate(_roles(lines))
-        if role == "text" and (m := _HEADING.fullmatch(line))
-    ]
-    found = []
-    for position, (start, head) in enumerate(heads):
-        following = (heads[k] for k in range(position + 1, len(heads)))
-        end = next((i for i, other in following if len(other[1]) <= len(head[1])), len(lines))
-        found.append(
-            Part(
-                title=_title(head[2]),
-                start=start,
-                end=end,
-                text="\n".join(lines[start + 1 : end]).strip("\n"),
-            )
-        )
-    return found
+    lines = plain_text(text).split("\n")
+    headings: list[tuple[int, int, str]] = []
+    for number, (line, role) in enumerate(_line_roles(lines)):
+        heading = _HEADING.fullmatch(line) if role is _Role.TEXT else None
+        if heading:
+            headings.append((number, len(heading[1]), _heading_title(heading[2])))
+    parts = []
+    for position, (start, _, title) in enumerate(headings):
+        end = _part_end(headings, position, len(lines))
+        body = "\n".join(lines[start + 1 : end]).strip("\n")
+        parts.append(HeadedPart(title=title, start=start, end=end, text=body))
+    return parts
 
 
-def _title(rest: str) -> str:
-    title = rest.strip()
-    bare = title.rstrip("#")
-    return bare.rstrip() if not bare or bare[-1] in " \t" else title
+def _part_end(headings: list[tuple[int, int, str]], position: int, last: int) -> int:
+    """Return the line of the next heading that is not below the one at *position*."""
+    _, level, _ = headings[position]
+    for following in range(position + 1, len(headings)):
+        line, other_level, _ = headings[following]
+        if other_level <= level:
+            return line
+    return last
 
 
-def fences(text: str, languages: frozenset[str]) -> list[str]:
+def _heading_title(text: str) -> str:
+    """Return the title of a heading without the marks that may close it."""
+    title = text.strip()
+    without_marks = title.rstrip("#")
+    if not without_marks or without_marks[-1] in " \t":
+        return without_marks.rstrip()
+    return title
+
+
+def fenced_code(text: str, languages: frozenset[str]) -> list[str]:
     """Return the contents of the code fences whose language is one of *languages*."""
-    found: list[str] = []
-    wanted = False
-    for line, role in _roles(plain(text).split("\n")):
-        if role == "opens":
+    fences: list[str] = []
+    is_ours = False
+    for line, role in _line_roles(plain_text(text).split("\n")):
+        if role is _Role.OPENS_CODE:
             words = line.lstrip("`~").split()
-            wanted = bool(words) and words[0].lower() in languages
-            if wanted:
-                found.append("")
-        elif role == "code" and wanted:
-            found[-1] += line + "\n"
-    return found
+            is_ours = bool(words) and words[0].lower() in languages
+            if is_ours:
+                fences.append("")
+        elif role is _Role.CODE and is_ours:
+            fences[-1] += f"{line}\n"
+    return fences

@@ -6,92 +6,99 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
-from vespera_orchestrator.documents.sections import MarkerError, parse
+from vespera_orchestrator.documents.sections import MarkerError, parse_sections
 from vespera_orchestrator.errors import TemplateError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jinja2.sandbox import SandboxedEnvironment
 
-    from vespera_orchestrator.documents.sources import Material
-
-PACKAGED = Path(__file__).parent / "templates"
+_PACKAGED = Path(__file__).parent / "templates"
 """The templates that come with the library."""
-SUFFIX = ".j2"
+_SUFFIX = ".j2"
+_SHARED_PARTS = "_parts.md"
 
 
 def template_files(documents: tuple[str, ...], overrides: Path) -> list[Path]:
-    """Return every file that may decide how *documents* look: the packaged ones, and whatever lies in *overrides*."""
+    """Return every file that may decide how *documents* look.
+
+    These are the packaged templates, and whatever lies in *overrides*.
+    """
+    packaged = [_PACKAGED / f"{name}{_SUFFIX}" for name in (_SHARED_PARTS, *documents)]
     own = sorted(overrides.iterdir()) if overrides.is_dir() else []
-    return [*own, *(PACKAGED / (name + SUFFIX) for name in ("_parts.md", *documents))]
+    return own + packaged
 
 
 class Renderer:
-    """Renders documents from the packaged templates, or from those of the same name in *overrides*.
+    """Renders documents from the packaged templates, or those of the same name in *overrides*.
 
-    Templates run in jinja2's sandbox, an undefined name is an error, and nothing is escaped: the material already is.
+    Templates run in jinja2's sandbox, an undefined name is an error, and nothing is escaped: the
+    material already is.
     """
 
     def __init__(self, overrides: Path) -> None:
         self._overrides = overrides
-        self._environment = self._open()
+        self._environment = _environment(overrides)
 
-    def _open(self) -> SandboxedEnvironment:
-        from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
-        from jinja2.sandbox import SandboxedEnvironment
-
-        return SandboxedEnvironment(
-            loader=ChoiceLoader(
-                [FileSystemLoader(self._overrides), PackageLoader("vespera_orchestrator.documents")]
-            ),
-            undefined=StrictUndefined,
-            autoescape=False,  # the output is Markdown, and the material is escaped for it
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-
-    def render(self, document: str, material: Material) -> str:
+    def render(self, document: str, variables: Mapping[str, object]) -> str:
         """Return the text of *document*, sections and all.
 
         Raises:
-            TemplateError: The template cannot be read, does not render, has no sections, or damaged ones.
+            TemplateError: The template cannot be read, does not render, has no sections, or
+                damaged ones.
         """
-        name = document + SUFFIX
+        name = f"{document}{_SUFFIX}"
         try:
-            text = self._environment.get_template(name).render(
-                attrs.asdict(material, recurse=False)
-            )
-            sections = parse(text)
+            text = self._environment.get_template(name).render(variables)
+            sections = parse_sections(text)
         except MarkerError as exc:
             raise TemplateError(name, 0, f"makes a document with damaged markers: {exc}") from exc
-        except Exception as exc:  # a template can raise anything: jinja2's own, TypeError, ZeroDivisionError, RecursionError, OSError
+        except Exception as exc:
+            # A template can raise anything: jinja2's own errors, TypeError, ZeroDivisionError,
+            # RecursionError, OSError.
             raise self._translated(name, exc) from exc
         if not sections:
-            reason = "makes a document without a section; put what should be kept up to date between marker lines, see the packaged template"
-            raise TemplateError(name, 0, reason)
+            raise TemplateError(
+                name,
+                0,
+                "makes a document without a section; put what should be kept up to date between "
+                "marker lines, see the packaged template",
+            )
         return text
 
     def _translated(self, name: str, exc: Exception) -> TemplateError:
         from jinja2 import TemplateNotFound, TemplateSyntaxError
 
         if isinstance(exc, TemplateSyntaxError):
-            return TemplateError(
-                exc.name or name, exc.lineno, exc.message or "it cannot be understood"
-            )
+            reason = exc.message or "it cannot be understood"
+            return TemplateError(exc.name or name, exc.lineno, reason)
+        template, line = self._place_of(exc, name)
+        if isinstance(exc, TemplateNotFound):
+            return TemplateError(template, line, f"there is no template {exc.name!r}")
+        return TemplateError(template, line, f"{type(exc).__name__}: {exc}")
+
+    def _place_of(self, exc: Exception, name: str) -> tuple[str, int]:
+        """Return the template and the line that raised; line 0 when it is unknown."""
         # jinja2 rewrites tracebacks so that they point into the template.
-        places = [
-            (Path(frame.filename), frame.lineno or 0)
-            for frame in traceback.extract_tb(exc.__traceback__)
-        ]
-        inside = [
-            (path.name, line) for path, line in places if path.parent in (self._overrides, PACKAGED)
-        ]
-        where, line = inside[-1] if inside else (name, 0)
-        reason = (
-            f"there is no template {exc.name!r}"
-            if isinstance(exc, TemplateNotFound)
-            else f"{type(exc).__name__}: {exc}"
-        )
-        return TemplateError(where, line, reason)
+        for frame in reversed(traceback.extract_tb(exc.__traceback__)):
+            path = Path(frame.filename)
+            if path.parent in (self._overrides, _PACKAGED):
+                return path.name, frame.lineno or 0
+        return name, 0
+
+
+def _environment(overrides: Path) -> SandboxedEnvironment:
+    from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    own = FileSystemLoader(overrides)
+    packaged = PackageLoader("vespera_orchestrator.documents")
+    return SandboxedEnvironment(
+        loader=ChoiceLoader([own, packaged]),
+        undefined=StrictUndefined,
+        autoescape=False,  # the output is Markdown, and the material is escaped for it
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -380,17 +380,17 @@ class ArtifactIndex:
 
         locks = self._scope.home.locks
         lock = FileLock(locks / "index.lock", timeout=wait_s)
+        locked = True
         try:
             locks.mkdir(parents=True, exist_ok=True)
             self._folder.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
-            yield False
-            return
+            locked = False
         except OSError as exc:
             raise translate_os_error(exc, self._folder.path) from exc
         try:
-            yield True
+            yield locked
         finally:
             lock.release()
 

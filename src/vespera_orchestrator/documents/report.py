@@ -1,0 +1,54 @@
+"""What an update of the documents did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import DocumentVersion
+    from vespera_orchestrator.errors import DocumentError
+
+
+@attrs.frozen(kw_only=True)
+class UpdateReport:
+    """What an update did. ``str()`` gives a line for each thing worth knowing."""
+
+    written: tuple[DocumentVersion, ...] = ()
+    """The documents that were changed, as they are now."""
+    kept: tuple[DocumentVersion, ...] = ()
+    """Texts that somebody had edited inside a section.
+
+    Each was kept as a version before its section was replaced.
+    """
+    notes: tuple[str, ...] = ()
+    """What was left as it is, and why."""
+    errors: tuple[DocumentError, ...] = ()
+    """Documents that could not be brought up to date; the others were.
+
+    The next update tries again.
+    """
+    busy: bool = False
+    """Whether another process was updating, so that this update was left to the next caller."""
+
+    def __str__(self) -> str:
+        lines = [
+            f"{version.path}: your edit inside a section is kept as version {version.version}, "
+            "then the section was replaced"
+            for version in self.kept
+        ]
+        lines += [f"{v.path}: up to date, version {v.version}" for v in self.written]
+        lines += self.notes
+        lines += map(str, self.errors)
+        return "\n".join(lines) or "documents: nothing to change"
+
+    def __add__(self, other: UpdateReport) -> UpdateReport:
+        notes = dict.fromkeys(self.notes + other.notes)
+        return UpdateReport(
+            written=self.written + other.written,
+            kept=self.kept + other.kept,
+            notes=tuple(notes),
+            errors=self.errors + other.errors,
+            busy=self.busy or other.busy,
+        )

@@ -1,0 +1,36 @@
+"""The sources of documents: one module for each kind of thing that templates can show.
+
+A source is a record. Its fields are the names that templates use, and its ``collect`` fills them
+from the completed work. A new source is one module here, and its class in `SOURCES`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from vespera_orchestrator.documents.sources.citations import Citations
+from vespera_orchestrator.documents.sources.python_api import PythonApi
+from vespera_orchestrator.documents.sources.task_log import TaskLog
+from vespera_orchestrator.documents.sources.topics import Topics
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from attrs import AttrsInstance
+
+    from vespera_orchestrator.documents.completed_work import CompletedWork
+
+    class Source(AttrsInstance, Protocol):
+        """What a source has to have."""
+
+        @classmethod
+        def collect(cls, work: CompletedWork) -> Self:
+            """Collect everything that this source has to show.
+
+            It is asked for every project type. For one that it has nothing to do with, its
+            fields are empty: a template may name any of them.
+            """
+
+
+SOURCES: tuple[type[Source], ...] = (TaskLog, PythonApi, Topics, Citations)
+"""All of them. No two may have a field of the same name."""
