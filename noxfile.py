@@ -75,6 +75,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def reference(session: nox.Session) -> None:
+    """Write docs/reference/ again from the docstrings."""
+    session.install("-e", ".")
+    session.run("python", "docs/make_reference.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed as ratios against a floor in the same run; arguments choose benchmarks."""
     session.install(
