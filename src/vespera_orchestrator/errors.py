@@ -55,12 +55,11 @@ Every error pickles with its fields, so it crosses process pools unharmed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import attrs
 
-if TYPE_CHECKING:
-    from vespera_orchestrator._model import NextStep, Why
+from vespera_orchestrator._model import NextStep, Why
 
 
 class VesperaError(Exception):

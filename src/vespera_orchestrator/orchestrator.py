@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import attrs
 
+import vespera_orchestrator as vespera
 from vespera_orchestrator._model import (
     Artifact,
     Dependency,
     Event,
+    JsonValue,
     NextAction,
     NextStep,
     Outcome,
     Session,
     Task,
+    TaskDraft,
     TaskStatus,
     Why,
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.agents.context import AgentContext
+from vespera_orchestrator.contracts import ContentStore, Embedder, Store
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
+from vespera_orchestrator.progress.briefing import Briefing
 from vespera_orchestrator.progress.overview import Overview
+from vespera_orchestrator.progress.status import SessionStatus, Status
 from vespera_orchestrator.progress.watching import watch_events
 from vespera_orchestrator.stores import caller_store, open_store
 from vespera_orchestrator.tasks import arguments, lifecycle, plans
@@ -40,28 +48,7 @@ from vespera_orchestrator.work.files import WorkFiles
 from vespera_orchestrator.work.start import Starter, StartRequest
 from vespera_orchestrator.work.submission import Submission
 from vespera_orchestrator.work.synthesize import synthesize
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import date, datetime
-    from types import TracebackType
-
-    from vespera_orchestrator._model import JsonValue, TaskDraft
-    from vespera_orchestrator.artifacts import Artifacts
-    from vespera_orchestrator.contracts import ContentStore, Embedder, Store
-    from vespera_orchestrator.documents import Documents
-    from vespera_orchestrator.maintenance import (
-        BackupReport,
-        CheckReport,
-        ExportReport,
-        PruneReport,
-        RepairReport,
-    )
-    from vespera_orchestrator.progress.briefing import Briefing
-    from vespera_orchestrator.progress.status import SessionStatus, Status
-    from vespera_orchestrator.tasks.graph import TaskGraph
-    from vespera_orchestrator.work.work import Work
-    from vespera_orchestrator.work.worktrees import Worktrees
+from vespera_orchestrator.work.work import Work
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -211,7 +198,7 @@ class Orchestrator:
     # --- the rooms ----------------------------------------------------------
 
     @cached_property
-    def artifacts(self) -> Artifacts:
+    def artifacts(self) -> vespera.Artifacts:
         """The full record of the work: save, read, search."""
         from vespera_orchestrator.artifacts import Artifacts
 
@@ -221,14 +208,14 @@ class Orchestrator:
         return Artifacts(self._scope, self._rooms.content, elsewhere=in_git)
 
     @cached_property
-    def worktrees(self) -> Worktrees:
+    def worktrees(self) -> vespera.Worktrees:
         """Git worktrees: create, snapshot, merge, forecast, remove, rescue, repair."""
         from vespera_orchestrator.work.worktrees import Worktrees
 
         return Worktrees(self._rooms, self._completion)
 
     @property
-    def documents(self) -> Documents:
+    def documents(self) -> vespera.Documents:
         """Project documents that update themselves: update, check, versions, restore."""
         return self._rooms.documents
 
@@ -669,7 +656,7 @@ class Orchestrator:
             session, parent, include_completed=include_completed, budget_tokens=budget_tokens
         )
 
-    def graph(self, session_id: str | Session | None = None) -> TaskGraph:
+    def graph(self, session_id: str | Session | None = None) -> vespera.TaskGraph:
         """Return the task graph of a session as it is now; ``.nx`` is the networkx graph."""
         self._expire()
         return self._overview.graph(self._scope.session(session_id).id)
@@ -881,7 +868,7 @@ class Orchestrator:
 
     def check(
         self, *, contents: bool = True, progress: Callable[[str], None] | None = None
-    ) -> CheckReport:
+    ) -> vespera.CheckReport:
         """Check the whole home, and change nothing.
 
         Rows are compared with the rules, counters recounted, contents, worktrees and views looked
@@ -904,7 +891,7 @@ class Orchestrator:
             self._rooms, self.artifacts, contents=contents, progress=progress or log.debug
         )
 
-    def repair(self, *, progress: Callable[[str], None] | None = None) -> RepairReport:
+    def repair(self, *, progress: Callable[[str], None] | None = None) -> vespera.RepairReport:
         """Repair what `check` finds, as far as that is possible.
 
         Counters, dangling references, half-done worktrees, and views that are behind. Before any
@@ -924,7 +911,7 @@ class Orchestrator:
         *,
         link: bool = False,
         progress: Callable[[str], None] | None = None,
-    ) -> BackupReport:
+    ) -> vespera.BackupReport:
         """Write a backup of this home, while others go on working, into the new folder *path*.
 
         It appears whole or not at all. A backup is a home: ``open(home=path)`` opens it, and in the
@@ -957,7 +944,7 @@ class Orchestrator:
         *,
         contents: bool = True,
         progress: Callable[[str], None] | None = None,
-    ) -> ExportReport:
+    ) -> vespera.ExportReport:
         """Write everything as readable JSON Lines into the new file *path*.
 
         One line a record, as of one moment, the contents behind. An export is derived, and its
@@ -980,7 +967,7 @@ class Orchestrator:
 
     def import_(
         self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
-    ) -> ExportReport:
+    ) -> vespera.ExportReport:
         """Take an export into this home, which must be empty.
 
         All of it, checked against its digest, or nothing. Ids stay the same.
@@ -1007,7 +994,7 @@ class Orchestrator:
         keep_checkpoints: int = 3,
         dry_run: bool = False,
         progress: Callable[[str], None] | None = None,
-    ) -> PruneReport:
+    ) -> vespera.PruneReport:
         """Delete old events and checkpoints to which nothing refers.
 
         Tasks, attempts, artifacts and their contents stay. Always kept: the last checkpoints of

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pickle
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import attrs
@@ -14,6 +16,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator import errors
+from vespera_orchestrator.contracts import Store
 
 HEAVY = ("lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "psycopg")
 DESIGNED = {
@@ -46,10 +49,41 @@ def test_names_are_sorted_and_each_has_one_home():
 
 def test_type_checkers_see_the_same_names():
     """The names for type checkers and those found at run time are the same, from the same modules."""
-    source = Path(vespera.__file__).read_text("utf-8")
-    for module, names in vespera._HOMES.items():
-        for name in names:
-            assert f"from vespera_orchestrator.{module} import {name} as {name}\n" in source
+    tree = ast.parse(Path(vespera.__file__).read_text("utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    homes = {
+        node.module.removeprefix("vespera_orchestrator."): {alias.name for alias in node.names}
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert homes == {module: set(names) for module, names in vespera._HOMES.items()}
+    assert ast.unparse(block.body[-1]) == "open = Orchestrator.open"
+    assert vespera.open == vespera.Orchestrator.open
+
+
+def hinted_things():
+    """Yield every public class and all of its public functions."""
+    for name in vespera.__all__:
+        thing = getattr(vespera, name)
+        yield name, thing
+        for attribute, value in vars(thing).items() if inspect.isclass(thing) else ():
+            function = getattr(value, "fget", None) or getattr(value, "func", value)
+            function = getattr(function, "__func__", function)
+            if not attribute.startswith("_") and inspect.isfunction(function):
+                yield f"{name}.{attribute}", function
+
+
+def test_hints_of_everything_public_resolve():
+    """``typing.get_type_hints`` works on every public class, method and property, for tools that read them."""
+    unresolved = {}
+    for name, thing in hinted_things():
+        try:
+            typing.get_type_hints(thing)
+        except NameError as exc:
+            unresolved[name] = str(exc)
+    assert unresolved == {}
+    assert typing.get_type_hints(vespera.Worktrees.forecast)["return"] is vespera.Forecast
+    assert typing.get_type_hints(vespera.open)["store"] == str | Store | None
 
 
 @pytest.mark.parametrize("owner", sorted(DESIGNED))

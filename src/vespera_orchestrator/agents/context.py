@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
 
 import attrs
 
+from vespera_orchestrator._model import Artifact, Session, Task
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import (
     ENV_AGENT,
@@ -16,13 +19,7 @@ from vespera_orchestrator.home.config import (
     ENV_SESSION,
     ENV_STORE,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from vespera_orchestrator._model import Artifact, Session, Task
-    from vespera_orchestrator.home.scope import Scope
+from vespera_orchestrator.home.scope import Scope
 
 
 @attrs.frozen(repr=False, kw_only=True)

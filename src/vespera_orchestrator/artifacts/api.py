@@ -7,52 +7,49 @@ saving never waits for it.
 
 from __future__ import annotations
 
+import builtins
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, Final
 
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
     ArtifactQuery,
+    ContextUse,
     Finding,
     FindingKind,
+    JsonValue,
     Session,
     Severity,
     Task,
     utcnow,
 )
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
+from vespera_orchestrator.artifacts.browsing import Exported
+from vespera_orchestrator.artifacts.content import Collected
 from vespera_orchestrator.artifacts.context import Context, candidates, choose
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
-from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus
+from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
 from vespera_orchestrator.artifacts.search.passages import is_text, quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS, Selection
 from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, bytes_to_show
 from vespera_orchestrator.artifacts.surroundings import Surroundings
 from vespera_orchestrator.artifacts.versions import difference, nothing_before, versions_of
+from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     ArtifactNotFoundError,
     InvalidInputError,
 )
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.tasks.arguments import moment, whole_number
-
-if TYPE_CHECKING:
-    import builtins
-    import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
-
-    from vespera_orchestrator._model import ContextUse, JsonValue
-    from vespera_orchestrator.artifacts.browsing import Exported
-    from vespera_orchestrator.artifacts.content import Collected
-    from vespera_orchestrator.artifacts.search.index import SearchMode
-    from vespera_orchestrator.contracts import ContentStore
-    from vespera_orchestrator.home.scope import Scope
 
 _DAY_S: Final = 86_400.0
 _SEARCH_WAIT_S: Final = 2.0

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._text import one_line
-from vespera_orchestrator.artifacts.search.index import SearchMode  # noqa: TC001 - a hint of a public record
+from vespera_orchestrator.artifacts.search.index import SearchMode
+from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from vespera_orchestrator._model import Artifact
-    from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
     from vespera_orchestrator.contracts import Store
 
 _SOURCES_WITHIN_HITS: Final = 20

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vespera_orchestrator._model import DocumentVersion
+from vespera_orchestrator._model import DocumentVersion, Finding, Session
+from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.comparison import (
     Comparison,
     compare,
@@ -33,15 +36,11 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
 )
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.scope import Scope
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-
-    from vespera_orchestrator._model import Finding, Session
-    from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.documents.comparison import DocumentFile
-    from vespera_orchestrator.home.scope import Scope
 
 LOCK_WAIT_S = 1.0
 """How long an update waits for another one before it leaves the work to that one, in seconds."""

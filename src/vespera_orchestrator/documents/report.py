@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 
-if TYPE_CHECKING:
-    from vespera_orchestrator._model import DocumentVersion
-    from vespera_orchestrator.errors import DocumentError
+from vespera_orchestrator._model import DocumentVersion
+from vespera_orchestrator.errors import DocumentError
 
 
 @attrs.frozen(kw_only=True)

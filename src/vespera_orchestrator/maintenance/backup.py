@@ -8,7 +8,9 @@ import re
 import secrets
 import shutil
 import tomllib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -22,9 +24,6 @@ from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore, Ledger, Store
     from vespera_orchestrator.home.locate import Home

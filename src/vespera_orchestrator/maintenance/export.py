@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import attrs
@@ -26,9 +28,6 @@ from vespera_orchestrator.maintenance.backup import content_users
 from vespera_orchestrator.maintenance.reports import counted, counted_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore

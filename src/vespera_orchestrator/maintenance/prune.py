@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +17,6 @@ from vespera_orchestrator.maintenance.events import record_event
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Ledger
 

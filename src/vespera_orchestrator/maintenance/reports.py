@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import attrs
 
-from vespera_orchestrator._model import Severity
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from vespera_orchestrator._model import Finding
+from vespera_orchestrator._model import Finding, Severity
 
 REPAIR: Final = "orch.repair() fixes this"
 _LINES_SHOWN: Final = 20

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import EventKind
+from vespera_orchestrator._model import EventKind, NextStep
 from vespera_orchestrator._text import clip, one_line, tokens
 from vespera_orchestrator.progress.status import Status, elsewhere_lines
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vespera_orchestrator._model import Attempt, Checkpoint, Event, NextStep, Task, Why
+    from vespera_orchestrator._model import Attempt, Checkpoint, Event, Task, Why
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""

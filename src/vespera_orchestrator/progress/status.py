@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
 import attrs
 
@@ -21,10 +23,6 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import counts_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
 _BAR_WIDTH: Final = 20
 """In characters."""

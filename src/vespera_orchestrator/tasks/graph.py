@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -13,8 +14,6 @@ from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import networkx
 
 _COLOURS: Final = {

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
+    Artifact,
     ArtifactKind,
     Attempt,
     Checkpoint,
+    Claim,
     Ending,
     JsonValue,
     NextAction,
     Task,
     Worktree,
 )
+from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator._text import one_line, tokens
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
@@ -29,21 +36,14 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.progress.briefing import WorkFacts, work_briefing
 from vespera_orchestrator.progress.synthesis import MIN_EXCERPT_TOKENS
 from vespera_orchestrator.tasks import arguments
-from vespera_orchestrator.work.completion import MERGE_TRIES
+from vespera_orchestrator.work.assignment import Assignment
+from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
 from vespera_orchestrator.work.submission import Holder, Submission
 from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
-    from types import TracebackType
-
-    from vespera_orchestrator._model import Artifact, ArtifactDraft, Claim
-    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator._model import ArtifactDraft
     from vespera_orchestrator.artifacts import Artifacts
-    from vespera_orchestrator.work.assignment import Assignment
-    from vespera_orchestrator.work.completion import Completion
     from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 

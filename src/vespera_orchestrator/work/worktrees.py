@@ -5,34 +5,31 @@ It stands above the engine, because merging work that was handed in completes it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import builtins
+import os
+from pathlib import Path
 
+from vespera_orchestrator import worktrees
 from vespera_orchestrator._model import (
     ArtifactQuery,
     AttemptEnding,
+    Finding,
     Task,
     TaskQuery,
     TaskStatus,
     Worktree,
     WorktreeState,
 )
+from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.errors import WorktreeNotFoundError
-from vespera_orchestrator.worktrees.terms import LandingTerms, landing_message
-
-if TYPE_CHECKING:
-    import builtins
-    import os
-    from pathlib import Path
-
-    from vespera_orchestrator._model import Finding
-    from vespera_orchestrator._rooms import Rooms
-    from vespera_orchestrator.work.completion import Completion
-    from vespera_orchestrator.worktrees.engine import WorktreeRef
-    from vespera_orchestrator.worktrees.forecast import Forecast
-    from vespera_orchestrator.worktrees.landing import Landing, Style
-    from vespera_orchestrator.worktrees.landing_check import Check
-    from vespera_orchestrator.worktrees.repair import Rescued
-    from vespera_orchestrator.worktrees.snapshot import Snapshot
+from vespera_orchestrator.work.completion import Completion
+from vespera_orchestrator.worktrees.terms import (
+    Check,
+    LandingTerms,
+    Style,
+    WorktreeRef,
+    landing_message,
+)
 
 
 class Worktrees:
@@ -105,7 +102,9 @@ class Worktrees:
 
     # saving
 
-    def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
+    def snapshot(
+        self, worktree: WorktreeRef, *, note: str = "", passing: bool = False
+    ) -> worktrees.Snapshot:
         """Save the worktree's files under ``refs/vespera/wip/<name>``.
 
         Untracked files are included, ignored ones are not; those above ``max_file_bytes`` are left
@@ -134,7 +133,7 @@ class Worktrees:
         message: str | None = None,
         style: Style | None = None,
         check: Check | None = None,
-    ) -> Landing:
+    ) -> worktrees.Landing:
         """Land the worktree's files on the integration branch, and record it.
 
         When its task was completed with ``merge="later"``, this completes it, and removes folder
@@ -281,7 +280,7 @@ class Worktrees:
 
     # looking ahead
 
-    def forecast(self, *, fresh: bool = False) -> Forecast:
+    def forecast(self, *, fresh: bool = False) -> worktrees.Forecast:
         """Tell which live worktrees would conflict, and in what order to merge them.
 
         Conflicts are looked for between any two of them, and with the integration branch.
@@ -314,11 +313,11 @@ class Worktrees:
         """
         return self._engine.remove(worktree, delete_branch=delete_branch)
 
-    def rescue(self) -> builtins.list[Rescued]:
+    def rescue(self) -> builtins.list[worktrees.Rescued]:
         """Return what was kept of removed worktrees, the newest first. `restore` writes it out."""
         return self._engine.rescue()
 
-    def restore(self, ref: str | Rescued, path: str | os.PathLike[str]) -> Path:
+    def restore(self, ref: str | worktrees.Rescued, path: str | os.PathLike[str]) -> Path:
         """Write the files that a rescue ref (or any commit) keeps into a new folder.
 
         The folder appears complete or not at all.

@@ -3,3 +3,25 @@
 The only room that knows pygit2, which is loaded when a worktree is asked for. What callers use is
 `vespera_orchestrator.work.worktrees.Worktrees`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.worktrees.forecast import Forecast as Forecast
+    from vespera_orchestrator.worktrees.landing import Landing as Landing
+    from vespera_orchestrator.worktrees.repair import Rescued as Rescued
+    from vespera_orchestrator.worktrees.snapshot import Snapshot as Snapshot
+
+__getattr__ = lazy_names(
+    "vespera_orchestrator.worktrees",
+    {
+        "Forecast": "forecast",
+        "Landing": "landing",
+        "Rescued": "repair",
+        "Snapshot": "snapshot",
+    },
+)

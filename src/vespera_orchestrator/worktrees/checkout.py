@@ -26,7 +26,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
 from vespera_orchestrator._codec import converter, to_plain
-from vespera_orchestrator._model import Worktree  # noqa: TC001 - cattrs looks it up when it reads a Note
+from vespera_orchestrator._model import Worktree
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError, RefMovedError
 from vespera_orchestrator.worktrees import tree_merge
 from vespera_orchestrator.worktrees.repository import (

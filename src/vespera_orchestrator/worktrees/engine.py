@@ -11,7 +11,7 @@ import re
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import attrs
 
@@ -47,14 +47,11 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Finding
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.worktrees.forecast import Forecast
-    from vespera_orchestrator.worktrees.landing import Landing, Style
-    from vespera_orchestrator.worktrees.landing_check import Check
+    from vespera_orchestrator.worktrees.landing import Landing
     from vespera_orchestrator.worktrees.repair import Rescued
     from vespera_orchestrator.worktrees.snapshot import Snapshot
-    from vespera_orchestrator.worktrees.terms import LandingTerms
+    from vespera_orchestrator.worktrees.terms import Check, LandingTerms, Style, WorktreeRef
 
-WorktreeRef: TypeAlias = "Worktree | Task | str"
-"""A worktree: its record or name; or its task, as a record, id or alias."""
 
 _TRIES: Final = 200
 """How often to start over when another process was faster.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import os
 from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,6 @@ from vespera_orchestrator.worktrees.tree_merge import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
-
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.tree_merge import Changes, Merged

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
 import attrs
 import pygit2
@@ -28,20 +29,15 @@ from vespera_orchestrator.worktrees import (
     tree_switch,
     update,
 )
-from vespera_orchestrator.worktrees.repository import LANDED, git_errors
-from vespera_orchestrator.worktrees.snapshot import take_snapshot
+from vespera_orchestrator.worktrees.repository import LANDED, ProjectRepository, git_errors
+from vespera_orchestrator.worktrees.reverts import Revert
+from vespera_orchestrator.worktrees.snapshot import Snapshot, take_snapshot
+from vespera_orchestrator.worktrees.terms import Check, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from vespera_orchestrator._model import Worktree
-    from vespera_orchestrator.worktrees.landing_check import Check
-    from vespera_orchestrator.worktrees.repository import ProjectRepository
-    from vespera_orchestrator.worktrees.reverts import Revert
-    from vespera_orchestrator.worktrees.snapshot import Snapshot
 
-Style: TypeAlias = 'Literal["squash", "merge", "fast-forward"]'
-STYLES: Final = ("squash", "merge", "fast-forward")
+STYLES: Final = get_args(Style)
 _Entries: TypeAlias = (
     "tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]"
 )

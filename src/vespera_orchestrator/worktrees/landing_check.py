@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING
 
 import pygit2
 from filelock import FileLock, Timeout
@@ -24,11 +24,10 @@ from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.repository import git_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
-
-    Check: TypeAlias = Callable[[Path], object] | Sequence[str] | str
+    from vespera_orchestrator.worktrees.terms import Check
 
 _PREFIX = "vespera-check-"
 _MOST_BYTES = 400_000

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from vespera_orchestrator._model import Task, Worktree
 
-    from vespera_orchestrator._model import Task
-    from vespera_orchestrator.worktrees.landing import Style
-    from vespera_orchestrator.worktrees.landing_check import Check
+WorktreeRef: TypeAlias = Worktree | Task | str
+"""A worktree by record or name, or by the task that has it."""
+Style: TypeAlias = Literal["squash", "merge", "fast-forward"]
+Check: TypeAlias = Callable[[Path], object] | Sequence[str] | str
+"""What work must pass before it lands: a callable, a command's words, or a line for the shell."""
 
 _ARTIFACTS_NAMED: Final = 20
 """How many artifacts a commit's message names."""
