@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -1445,15 +1445,28 @@ class AnyHistory(RuleBasedStateMachine):
             assert any(self.orch.why(task).needs_person for task in still_open), statuses(self.orch)
 
 
-TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(
-    max_examples=100,
+SETTINGS = settings(
+    max_examples=50,
     stateful_step_count=40,
     deadline=None,
-    derandomize=True,
+    database=None,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_any_history(part):
+    """Whatever is done in whatever order, what is promised of every history holds."""
+    run_state_machine_as_test(seed(part)(AnyHistory), settings=SETTINGS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_any_history_for_long():
+    """The same for thousands of histories."""
+    longer = settings(SETTINGS, max_examples=3000, stateful_step_count=60)
+    run_state_machine_as_test(seed(9)(AnyHistory), settings=longer)
 
 
 def test_any_history_on_postgresql(new_postgres_url):
@@ -1464,6 +1477,5 @@ def test_any_history_on_postgresql(new_postgres_url):
 
         address = staticmethod(new_postgres_url)
 
-    run_state_machine_as_test(
-        OnPostgres, settings=settings(TestAnyHistory.settings, max_examples=4)
-    )
+    few = settings(SETTINGS, max_examples=4)
+    run_state_machine_as_test(seed(4)(OnPostgres), settings=few)

@@ -6,7 +6,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -467,15 +467,28 @@ class Predicted(RuleBasedStateMachine):
         assert ready == set(self.model.ready())
 
 
-TestPredicted = Predicted.TestCase
-TestPredicted.settings = settings(
-    max_examples=250,
+SETTINGS = settings(
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
-    derandomize=True,
+    database=None,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_predicted(part):
+    """Whatever is done to tasks in whatever order, each becomes what the model says."""
+    run_state_machine_as_test(seed(part)(Predicted), settings=SETTINGS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_predicted_for_long():
+    """The same for thousands of histories."""
+    longer = settings(SETTINGS, max_examples=4000, stateful_step_count=50)
+    run_state_machine_as_test(seed(9)(Predicted), settings=longer)
 
 
 def test_predicted_on_postgresql(new_postgres_url):
@@ -486,4 +499,4 @@ def test_predicted_on_postgresql(new_postgres_url):
 
         address = staticmethod(new_postgres_url)
 
-    run_state_machine_as_test(OnPostgres, settings=settings(TestPredicted.settings, max_examples=5))
+    run_state_machine_as_test(seed(4)(OnPostgres), settings=settings(SETTINGS, max_examples=5))

@@ -722,14 +722,14 @@ BETWEEN = st.one_of(
 )
 
 
-@settings(
-    max_examples=80,
+PATIENT = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=16))
-def test_done_means_landed_whatever_happens(steps):
-    """Worktrees that are shared, lent, lost and made again, in any order: no task is completed whose saved work has not landed."""
+
+
+def live_through(steps):
+    """Go through a life step by step; after each, done means landed."""
     lives = Places()
     try:
         for step, *arguments in steps:
@@ -741,14 +741,21 @@ def test_done_means_landed_whatever_happens(steps):
         lives.close()
 
 
+@pytest.mark.parametrize("part", range(4))
+@settings(PATIENT, max_examples=20)
+@given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=16))
+def test_done_means_landed_whatever_happens(part, steps):  # noqa: ARG001 - each has its own lives
+    """No task is completed whose saved work has not landed.
+
+    Worktrees are shared, lent, lost and made again in any order.
+    """
+    live_through(steps)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@settings(
-    max_examples=1500,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@settings(PATIENT, max_examples=1500)
 @given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=30))
 def test_done_means_landed_through_long_lives(steps):
     """The same, longer."""
-    test_done_means_landed_whatever_happens.hypothesis.inner_test(steps)
+    live_through(steps)
