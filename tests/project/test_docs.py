@@ -1,0 +1,36 @@
+"""The pages in ``docs/`` name things that exist."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PATH_IN_CODE = re.compile(r"`((?:benchmarks|docs|examples|src|tests)/[\w./-]+)`")
+LINK = re.compile(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_exist(page):
+    """Each file of this repository that a page names, or links to, exists."""
+    text = page.read_text("utf-8")
+    named = [ROOT / path for path in PATH_IN_CODE.findall(text) if not is_made(path)]
+    linked = [page.parent / path for path in LINK.findall(text)]
+    assert [path for path in (*named, *linked) if not path.exists()] == []
+
+
+def is_made(path):
+    """Tell whether the library makes *path* in a project of the reader's."""
+    return path.startswith("docs/") and not path.startswith(("docs/reference", "docs/make_"))
+
+
+def test_each_fragment_of_the_changelog_has_a_type():
+    """No fragment has a type that towncrier does not know: it would be left out without a word."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    types = {entry["directory"] for entry in settings["tool"]["towncrier"]["type"]}
+    fragments = (ROOT / "changelog.d").glob("*.md")
+    assert [path.name for path in fragments if path.name.split(".")[-2] not in types] == []
