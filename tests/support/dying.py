@@ -1,6 +1,7 @@
-"""Run a piece of work in children that are killed before their first, second, … file operation, until one comes to its end.
+"""Run work in children that are killed before their first, second, … file operation.
 
-What is tried runs as a script in a fresh interpreter, where nothing but it holds locks or threads when it forks.
+The work runs as a script in a fresh interpreter, so that no other thread or lock exists when it
+forks. It ends when a child comes to its end.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ CALLS = (*CHANGING, "mkdir", "listdir", "scandir", "stat", "fstat")
 
 
 def run(script, *arguments):
-    """Run *script* with this module at hand; return the number it prints."""
+    """Run *script*, which can import this module, and return the number that it prints."""
     places = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     ended = subprocess.run(
@@ -32,7 +33,10 @@ def run(script, *arguments):
 
 
 def killed_before(step, act, calls=CALLS):
-    """Call *act* in a forked child, which is killed before its operation number *step*; tell whether it was, or had fewer."""
+    """Call *act* in a forked child that is killed before its operation number *step*.
+
+    Return whether it was killed; otherwise it had fewer operations.
+    """
     child = os.fork()
     if child == 0:
         try:

@@ -1,7 +1,8 @@
-"""An object store that is steered: several actors work on it, and the test decides whose request arrives next, and what time it is.
+"""An object store in which the test decides whose request arrives next, and what time it is.
 
-The bytes are in obstore's own `MemoryStore`. Times and e-tags are as S3 gives them, a listing comes in pages, and a request that an actor
-has sent may arrive at any later moment, or never, when the actor is killed before.
+The bytes are in obstore's own `MemoryStore`. Times and e-tags are those that S3 would give, and
+a listing comes in pages. A request that an actor has sent may arrive at any later moment, or
+never, if the actor is killed before.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ PAGE = 3
 
 
 class KilledError(BaseException):
-    """Ends the thread of an actor; nothing but the end of the thread follows."""
+    """Ends the thread of an actor."""
 
 
 class Actor:
-    """Somebody at work, standing before a request until `step` lets it arrive."""
+    """Somebody at work, who waits before each request until `step` lets it arrive."""
 
     working = threading.local()
 
@@ -54,22 +55,22 @@ class Actor:
             raise KilledError
 
     def rely(self):
-        """From its last look for a mark on, it relies on what it found or put there."""
+        """Note that it relies on a copy since its last look for a mark."""
         self.relies_since = self.relies_since or self.looked_at
 
     def step(self):
-        """Let the next request arrive, and what follows from it until the one after."""
+        """Let the next request arrive, and run until the one after."""
         self._turn.release()
         self._wait()
 
     def kill(self):
-        """Let nothing arrive any more."""
+        """Let no request arrive any more."""
         if not self.done:
             self.killed = True
             self.step()
 
     def finish(self):
-        """Let all that is left arrive."""
+        """Let all remaining requests arrive."""
         while not self.done:
             self.step()
 
@@ -93,7 +94,7 @@ class SteeredObjects:
         self.deleted = 0
 
     def content(self, *, steered=True) -> ObjectContent:
-        """Return the content store of one more process; *steered*: its requests wait to be let through."""
+        """Return the content store of another process; if *steered*, its requests wait."""
         content = ObjectContent("memory://")
         bucket = content._bucket
         bucket._obstore, bucket._store = self if steered else _Straight(self), self.store
@@ -159,7 +160,7 @@ class SteeredObjects:
 
 
 class _Straight:
-    """The same store, looked at by the test itself: nothing waits."""
+    """The same store for the test itself: no request waits."""
 
     exceptions = obstore.exceptions
 

@@ -1,4 +1,7 @@
-"""Collecting in an object store: no order of requests, no pause and no kill takes away what a record relies on."""
+"""Collecting in an object store never removes what a record relies on.
+
+That holds for every order of requests, every pause and every kill.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ CONTENTS = {hashlib.sha256(data).hexdigest(): data for data in (SMALL, MIDDLE, L
 
 @pytest.fixture(autouse=True)
 def sizes(monkeypatch):
-    """What is small and large is so within a few bytes."""
+    """A few bytes are enough to be large."""
     monkeypatch.setattr(object_store, "_COMPARED_FROM_BYTES", len(SMALL) + 1)
     monkeypatch.setattr(object_store, "_PART_BYTES", len(MIDDLE))
 
 
 class World:
-    """A store with its records, and who works on it. Holds the promise after every step."""
+    """A store with its records, and the actors on it. Checks the promise after every step."""
 
     def __init__(self):
         self.objects = SteeredObjects()
@@ -42,7 +45,7 @@ class World:
     # who works
 
     def write(self, data):
-        """Begin to put *data*, and to record it afterwards."""
+        """Start to put *data* and to record it afterwards."""
 
         def act(actor):
             digest, _ = content.put(data)
@@ -58,7 +61,7 @@ class World:
         return self._with(actor)
 
     def collect(self):
-        """Begin to collect."""
+        """Start to collect."""
 
         def act(actor):
             def referenced():
@@ -71,7 +74,7 @@ class World:
         return self._with(Actor(act))
 
     def read(self, digest):
-        """Begin to read what a record refers to."""
+        """Start to read what a record refers to."""
 
         def act(_):
             forgotten = self.forgotten[digest]
@@ -95,7 +98,7 @@ class World:
         self.hold()
 
     def kill(self, actor):
-        """Let nothing of it arrive any more."""
+        """Let none of its requests arrive any more."""
         actor.kill()
         self.began.pop(actor, None)
 
@@ -105,7 +108,10 @@ class World:
         self.forgotten[digest] += 1
 
     def wait(self, seconds):
-        """Let time pass. Who would come to the record later than the grace time gives up: it was promised nothing."""
+        """Let time pass.
+
+        A writer that would record later than the grace time gives up: it was promised nothing.
+        """
         self.objects.wait(seconds)
         for actor, began in list(self.began.items()):
             since = began or actor.relies_since
@@ -113,14 +119,17 @@ class World:
                 self.kill(actor)
 
     def hold(self):
-        """What is recorded can be read."""
+        """Check that everything recorded can be read."""
         now = (self.objects.deleted, frozenset(self.records))
         for digest in self.records if now != self._held else ():
             assert self._look.read(digest) == CONTENTS[digest]
         self._held = now
 
     def end(self):
-        """Kill everybody who is left, and collect until nothing is left to do: what is recorded stays, and nothing else."""
+        """Kill everybody who is left, and collect until nothing is left to do.
+
+        Everything recorded stays, and nothing else.
+        """
         for actor in self.actors:
             self.kill(actor)
         for _ in range(3):
@@ -131,12 +140,12 @@ class World:
         assert left == self.records
 
     def keys(self):
-        """What is there."""
+        """Return every key."""
         return [about["path"] for some in obstore.list(self.objects.store) for about in some]
 
 
 def world_with(data, state):
-    """A world in which the content is in the state of that name."""
+    """Return a world in which the content is in the named state."""
     world = World()
     content = world.objects.content(steered=False)
     content.put(data)
@@ -165,7 +174,10 @@ STATES = ["young", "old", "marked", "ripe", "gone", "twice"]
     ],
 )
 def test_every_order_of_a_writer_and_a_collector(data, state):
-    """Whatever the order in which their requests arrive, what the writer records is there, then and after all later collecting."""
+    """What the writer records is there, then and after later collecting.
+
+    That holds for every order in which the requests arrive.
+    """
     digest = hashlib.sha256(data).hexdigest()
 
     def lengths():
@@ -196,7 +208,7 @@ def test_every_order_of_a_writer_and_a_collector(data, state):
 
 @pytest.mark.parametrize("state", STATES)
 def test_every_order_of_a_reader_and_a_writer_beside_collectors(state):
-    """A reader finds what is recorded, while it is put again, and while what was put before is taken away."""
+    """A reader finds what is recorded while it is put again and an old copy is removed."""
     digest = hashlib.sha256(SMALL).hexdigest()
     for turns in combinations(range(11), 3):
         world = world_with(SMALL, state)
@@ -213,7 +225,7 @@ def test_every_order_of_a_reader_and_a_writer_beside_collectors(state):
 @pytest.mark.parametrize("data", [SMALL, MIDDLE, LARGE], ids=["small", "middle", "large"])
 @pytest.mark.parametrize("asleep", range(10))
 def test_a_collector_that_sleeps(data, asleep):
-    """It wakes up much later, at any of its requests, and goes on as if nothing had happened: what was recorded meanwhile stays."""
+    """It wakes up much later, at any request, and continues: what was recorded meanwhile stays."""
     for state in STATES:
         world = world_with(data, state)
         sleeper = world.collect()
@@ -232,7 +244,7 @@ def test_a_collector_that_sleeps(data, asleep):
 
 @pytest.mark.parametrize("asleep", range(6))
 def test_an_upload_that_takes_longer_than_the_grace_time(asleep):
-    """Whatever is marked and taken away meanwhile, what was sent up is there when the call returns."""
+    """Whatever is marked and removed meanwhile, the upload is there when the call returns."""
     for state in STATES:
         world = world_with(LARGE, state)
         writer = world.write(LARGE)
@@ -267,20 +279,20 @@ MOST_AT_WORK = 5
 
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_recorded_is_lost_whatever_happens(seed):
-    """Writers, readers and collectors in any number, stopped for any time, killed at any request, records made and removed."""
+    """Any number of writers, readers and collectors, paused and killed at any request."""
     for number in range(25):
         walk(random.Random(f"{seed} {number}"), 200)
 
 
 @pytest.mark.soak
 def test_nothing_recorded_is_lost_for_long():
-    """The same, much more of it."""
+    """The same for much longer."""
     for number in range(4_000):
         walk(random.Random(f"long {number}"), 400)
 
 
 def walk(chance, length):
-    """Do one thing after the other, as chance has it."""
+    """Make random moves."""
     world, digests = World(), chance.sample(sorted(CONTENTS), chance.choice((1, 1, 2, 3)))
     moves = chance.choices(list(MOVES), list(MOVES.values()), k=length)
     try:
@@ -294,7 +306,7 @@ def walk(chance, length):
 
 
 def move(world, what, chance, digest):
-    """Do one thing."""
+    """Make one move."""
     at_work = [actor for actor in world.actors if not actor.done]
     if what == "wait":
         world.wait(chance.choice(PAUSES))
@@ -314,7 +326,7 @@ def move(world, what, chance, digest):
 
 
 def go_on(world, how, actor):
-    """Let somebody who is at work go on, or kill it."""
+    """Let an actor continue, or kill it."""
     if how == "kill":
         world.kill(actor)
     while not actor.done:

@@ -57,7 +57,7 @@ def test_keeps_the_contract(content):
 
 
 def test_what_was_put_is_read_back_from_its_place(content):
-    """Bytes are found under their digest, in a file that holds them as they are."""
+    """Bytes are stored under their digest, in a file that holds them as they are."""
     digest, size = content.put(b"hello\0world")
     assert (digest, size) == (sha(b"hello\0world"), 11)
     assert content.read(digest) == b"hello\0world"
@@ -76,7 +76,7 @@ def test_bytes_and_stream_are_one_content(tmp_path_factory, data):
 
 
 def test_a_large_stream_takes_constant_memory(content, tmp_path):
-    """A file of any size is taken in by pieces."""
+    """A file of any size is stored piece by piece."""
     source = tmp_path / "large"
     with source.open("wb") as stream:
         stream.truncate(64_000_000)
@@ -90,7 +90,7 @@ def test_a_large_stream_takes_constant_memory(content, tmp_path):
 
 
 def test_missing_and_changed_bytes_are_named(content):
-    """Bytes that are not those that were saved are never handed out."""
+    """Damaged bytes are never returned."""
     digest, _ = content.put(b"important")
     path = content.path(digest)
     path.chmod(0o644)
@@ -106,7 +106,7 @@ def test_missing_and_changed_bytes_are_named(content):
 
 
 def test_putting_again_repairs(content):
-    """When the bytes are put again, a damaged copy is replaced: the caller had them in hand."""
+    """Putting the same bytes again replaces a damaged copy."""
     digest, _ = content.put(b"important")
     content.path(digest).chmod(0o644)
     content.path(digest).write_bytes(b"importanT")
@@ -163,7 +163,7 @@ def put_with_a_small_disk(folder: Path, report) -> None:
 
 
 def test_no_room_leaves_nothing(content):
-    """A write that hits the limit is a retryable error, and nothing is left under a final name, nor beside it."""
+    """A write that hits the limit raises a retryable error and leaves no file."""
     context = multiprocessing.get_context("spawn")
     report = context.Queue()
     child = context.Process(target=put_with_a_small_disk, args=(content.folder, report))
@@ -175,7 +175,10 @@ def test_no_room_leaves_nothing(content):
 
 
 def test_what_is_acknowledged_is_durable(content, monkeypatch):
-    """Bytes before their name, the name before the call returns; the folder of folders only as long as it is not known to be."""
+    """Bytes are synced before their name, the name before the call returns.
+
+    The root folder is synced only until it is known to be durable.
+    """
     content.put(b"warm up")
     same_prefix = next(
         b"%d" % n for n in range(10_000) if sha(b"%d" % n)[:2] == sha(b"warm up")[:2]
@@ -215,12 +218,12 @@ TEXT = b"The quick brown fox jumps over the lazy dog, again and again. " * 3000
     ids=["block", "more", "text", "noise", "long text", "long noise", "mixed"],
 )
 def test_what_saves_room_is_compressed(content, data, packed):
-    """Only what then takes less room on the disk; the digest is that of the bytes, and they come back however they are kept."""
+    """A content is compressed only if that saves disk space; digest and bytes stay the same."""
     digest, size = content.put(data)
     assert content.put(io.BytesIO(data)) == (digest, size) == (sha(data), len(data))
-    (kept,) = final_files(content.folder)
-    assert (kept.suffix == ".zst") == packed == (content.path(digest) is None)
-    assert not packed or kept.stat().st_size < 0.9 * len(data)
+    (file,) = final_files(content.folder)
+    assert (file.suffix == ".zst") == packed == (content.path(digest) is None)
+    assert not packed or file.stat().st_size < 0.9 * len(data)
     assert content.read(digest) == data
     assert content.verify(digest) is None
     with content.open(digest) as stream:
@@ -236,19 +239,19 @@ def test_what_saves_room_is_compressed(content, data, packed):
 )
 @settings(max_examples=40, deadline=None)
 def test_whatever_is_put_comes_back(tmp_path_factory, parts, piece):
-    """Any bytes, given at once or in driblets of any size."""
+    """Any bytes come back, put at once or in reads of any size."""
     data = b"".join(part * count for part, count in parts)
     content = FolderContent(tmp_path_factory.mktemp("content"))
-    given_ = io.BytesIO(data)
+    source = io.BytesIO(data)
     driblets = io.BufferedReader(io.BytesIO(data), 1)
-    driblets.read = lambda size: given_.read(min(size, piece))
+    driblets.read = lambda size: source.read(min(size, piece))
     assert content.put(driblets) == content.put(data) == (sha(data), len(data))
     assert content.read(sha(data)) == data
     assert len(final_files(content.folder)) == 1
 
 
 def test_what_was_kept_as_it_is_stays_readable(content):
-    """What an earlier version kept uncompressed is found, and not stored twice."""
+    """A content that an earlier version stored plain is found, and not stored twice."""
     place = content.folder / sha(TEXT)[:2] / sha(TEXT)[2:]
     place.parent.mkdir(parents=True)
     place.write_bytes(TEXT)
@@ -272,11 +275,11 @@ def test_what_was_kept_as_it_is_stays_readable(content):
     ids=range(4),
 )
 def test_a_damaged_frame_is_named_and_replaced(content, damage):
-    """Cut short, emptied, changed or no frame at all: never handed out, never a foreign error, and repaired by the next put."""
+    """A damaged frame is never returned, raises our own error, and the next put replaces it."""
     digest, _ = content.put(TEXT)
-    (kept,) = final_files(content.folder)
-    kept.chmod(0o644)
-    kept.write_bytes(damage(kept.read_bytes()))
+    (file,) = final_files(content.folder)
+    file.chmod(0o644)
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(CorruptContentError, match=r"damaged|not those"):
         content.read(digest)
     with pytest.raises(CorruptContentError), content.open(digest) as stream:
@@ -287,7 +290,7 @@ def test_a_damaged_frame_is_named_and_replaced(content, damage):
 
 
 def test_a_stream_that_is_none_is_refused(content):
-    """Text streams and streams that fail are the caller's mistake, and nothing is stored."""
+    """A text stream, or one that fails, is the caller's mistake, and nothing is stored."""
     with pytest.raises(InvalidInputError, match="binary mode"):
         content.put(io.StringIO("text"))
     closed = (content.folder.parent / "file").open("wb")
@@ -325,7 +328,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 def grown_by_mb(folder: Path, size: int) -> int:
-    """Return by how many MB a process grew that put, read and verified a compressible and an incompressible content of this size."""
+    """Return how many MB a process grows that puts, reads and verifies contents of *size*."""
     ended = subprocess.run(
         [sys.executable, "-c", MEMORY, str(folder), str(size)],
         check=True,
@@ -336,7 +339,7 @@ def grown_by_mb(folder: Path, size: int) -> int:
 
 
 def test_memory_does_not_grow_with_the_content(tmp_path):
-    """Both ways: 150 MB are put, read and verified within 24 MB."""
+    """150 MB are put, read and verified within 24 MB of memory."""
     assert grown_by_mb(tmp_path, 150_000_000) < 24
 
 
@@ -352,7 +355,7 @@ HOUR = 3600.0
 
 
 def age(folder: Path, *, hours: float = 48) -> None:
-    """Make everything in the folder look as if it had been written so long ago."""
+    """Make everything in the folder look as if it was written that long ago."""
     for path in folder.rglob("*"):
         if path.is_file():
             os.utime(path, (time.time() - hours * HOUR,) * 2)
@@ -364,11 +367,14 @@ def collect(content: FolderContent, *keep: str, dry_run: bool = False) -> Collec
 
 
 def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
-    """Referenced, young and foreign files stay; a dry run takes nothing; leftovers of killed writers go as well."""
+    """Referenced, young and foreign files stay; a dry run removes nothing.
+
+    Leftovers of killed writers are removed as well.
+    """
     assert collect(content) == Collected(
         contents=0, size_bytes=0, leftovers=0, kept=0, dry_run=False
     )
-    kept, gone, packed = (content.put(data)[0] for data in (b"kept", b"gone", TEXT))
+    used, unused, packed = (content.put(data)[0] for data in (b"kept", b"gone", TEXT))
     (content.folder / "tmp" / "killed").write_bytes(b"half")
     (content.folder / "ab").mkdir(exist_ok=True)
     (content.folder / "ab" / "notes.txt").write_text("somebody's own")
@@ -376,13 +382,23 @@ def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
     young, _ = content.put(b"young")
     (content.folder / "tmp" / "running").write_bytes(b"half")
     before = sorted(content.folder.rglob("*"))
-    told = collect(content, kept, dry_run=True)
-    assert (told.contents, told.leftovers, told.kept, told.dry_run) == (2, 1, 1, True)
+    forecast = collect(content, used, dry_run=True)
+    assert (forecast.contents, forecast.leftovers, forecast.kept, forecast.dry_run) == (
+        2,
+        1,
+        1,
+        True,
+    )
     assert sorted(content.folder.rglob("*")) == before
-    assert "would remove 2 contents" in str(told)
-    done = collect(content, kept)
-    assert (done.contents, done.leftovers, done.kept, done.size_bytes) == (2, 1, 1, told.size_bytes)
-    assert [content.verify(digest) is None for digest in (kept, young, gone, packed)] == [
+    assert "would remove 2 contents" in str(forecast)
+    result = collect(content, used)
+    assert (result.contents, result.leftovers, result.kept, result.size_bytes) == (
+        2,
+        1,
+        1,
+        forecast.size_bytes,
+    )
+    assert [content.verify(digest) is None for digest in (used, young, unused, packed)] == [
         True,
         True,
         False,
@@ -390,12 +406,12 @@ def test_only_what_is_old_and_nobody_refers_to_is_taken_away(content):
     ]
     assert (content.folder / "ab" / "notes.txt").exists()
     assert (content.folder / "tmp" / "running").exists()
-    assert collect(content, kept).contents == 0
+    assert collect(content, used).contents == 0
 
 
 @pytest.mark.parametrize("again", [b"again", io.BytesIO(b"again")], ids=["bytes", "stream"])
 def test_what_is_put_again_is_young_again(content, again):
-    """Whoever saves the same bytes may be about to record them."""
+    """A caller that puts the same bytes may be about to record them."""
     digest, _ = content.put(b"again")
     age(content.folder)
     content.put(again)
@@ -404,7 +420,7 @@ def test_what_is_put_again_is_young_again(content, again):
 
 
 def test_what_another_user_has_put(content, monkeypatch):
-    """In a folder that two users share, a file that cannot be made younger is replaced by one's own."""
+    """In a shared folder, another user's file is replaced, because its time cannot be changed."""
     digest, _ = content.put(b"shared")
     age(content.folder)
 
@@ -420,7 +436,7 @@ def test_what_another_user_has_put(content, monkeypatch):
 
 @pytest.mark.parametrize("moment", ["before it is moved aside", "while it is aside"])
 def test_a_writer_that_comes_between(content, monkeypatch, moment):
-    """Bytes that are put again while they are being collected are there afterwards, and can be read all the while."""
+    """Bytes that are put again while they are being collected stay readable all the time."""
     digest, _ = content.put(TEXT)
     age(content.folder)
     real, other = os.replace, FolderContent(content.folder)
@@ -442,18 +458,18 @@ def test_a_writer_that_comes_between(content, monkeypatch, moment):
 
 
 def test_what_a_killed_collector_had_moved_aside(content):
-    """It is readable where it is; the next collector puts it back if it is referred to, and finishes otherwise."""
-    needed, gone = content.put(TEXT)[0], content.put(b"gone")[0]
+    """It stays readable; the next collector puts it back if a record needs it, or removes it."""
+    needed, unused = content.put(TEXT)[0], content.put(b"gone")[0]
     age(content.folder)
     (content.folder / "leaving").mkdir()
-    for digest, suffix in ((needed, ".zst"), (gone, "")):
+    for digest, suffix in ((needed, ".zst"), (unused, "")):
         os.replace(
             content.folder / digest[:2] / f"{digest[2:]}{suffix}",
             content.folder / "leaving" / f"{digest}{suffix}",
         )
-    assert (content.read(needed), content.read(gone)) == (TEXT, b"gone")
+    assert (content.read(needed), content.read(unused)) == (TEXT, b"gone")
     collect(content, needed)
-    assert [content.verify(digest) is None for digest in (needed, gone)] == [True, False]
+    assert [content.verify(digest) is None for digest in (needed, unused)] == [True, False]
     assert list((content.folder / "leaving").iterdir()) == []
 
 
@@ -465,7 +481,7 @@ def race(folder, **least):
 
 
 def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
-    """Nothing recorded is missing while some put, read and forget the same contents and others collect."""
+    """Nothing recorded is missing while some put, read and forget and others collect."""
     race(tmp_path, puts=40, takings=5)
 
 
@@ -486,7 +502,7 @@ from vespera_orchestrator.artifacts.content.folder import FolderContent
 folder, doing = Path(sys.argv[1]), sys.argv[2]
 TEXT = b"all of it or nothing " * 20000
 NOISE = bytes(os.urandom(3 << 20))
-DATA = {"small": b"all of it or nothing", "text": TEXT, "stream": TEXT, "noise": NOISE, "repair": TEXT, "collect": TEXT}[doing]
+DATA = {"small": b"all of it or nothing", "noise": NOISE}.get(doing, TEXT)
 
 def act():
     content = FolderContent(folder / str(step))
@@ -514,7 +530,8 @@ while killed:
     assert content.read(content.put(DATA)[0]) == DATA
     if killed:
         content.collect(lambda: {keep}, older_than_s=-60)
-        assert [p for p in content.folder.rglob("*") if p.is_file() and not p.match(keep[:2] + "/*")] == []
+        files = [path for path in content.folder.rglob("*") if path.is_file()]
+        assert [path for path in files if not path.match(keep[:2] + "/*")] == []
         assert content.verify(keep) is None
 print(step - 1)
 """
@@ -522,7 +539,10 @@ print(step - 1)
 
 @pytest.mark.parametrize("doing", ["small", "text", "stream", "noise", "repair", "collect"])
 def test_killed_at_every_step(tmp_path, doing):
-    """SIGKILL before each system call that putting or collecting makes: all or nothing, the next put succeeds, the rest is cleared."""
+    """SIGKILL before each system call of a put or a collection: all or nothing.
+
+    The next put succeeds, and the rest is removed.
+    """
     assert dying.run(STEPS, str(tmp_path), doing) >= 8
 
 
@@ -536,9 +556,13 @@ from vespera_orchestrator.errors import StoreUnavailableError
 
 folder = sys.argv[1]
 libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 1 << 14, 1 << 18
 try:
-    os_unshared = libc.unshare(0x00020000) == 0 and libc.mount(b"none", b"/", None, (1 << 14) | (1 << 18), None) == 0
-    mounted = os_unshared and libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, b"size=1m") == 0
+    mounted = (
+        libc.unshare(CLONE_NEWNS) == 0
+        and libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
+        and libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, b"size=1m") == 0
+    )
 except AttributeError:
     mounted = False
 if not mounted:
@@ -552,7 +576,8 @@ for large in (os.urandom(3_000_000), io.BytesIO(os.urandom(3_000_000)), os.urand
         assert "free some disk space" in str(exc), exc
     else:
         sys.exit("it had room")
-    assert [p.name for p in content.folder.rglob("*") if p.is_file()] == [kept[2:]], "something was left"
+    files = [path.name for path in content.folder.rglob("*") if path.is_file()]
+    assert files == [kept[2:]], "something was left"
 data = os.urandom(300_000)
 assert content.read(content.put(data)[0]) == data and content.read(kept) == b"kept"
 print("full disk" if mounted else "limit")
@@ -560,7 +585,7 @@ print("full disk" if mounted else "limit")
 
 
 def test_a_full_disk(tmp_path):
-    """On a disk of 1 MB (or, where none can be made, under a limit): retryable, nothing left, and smaller things still go in."""
+    """On a disk of 1 MB (or under a limit): retryable, nothing left, smaller contents still fit."""
     ended = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], check=False, capture_output=True, text=True
     )

@@ -66,7 +66,7 @@ def sha(content: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """An S3 server in a process of its own, without buckets."""
+    """An S3 server in its own process, without buckets."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
@@ -80,7 +80,7 @@ def server() -> Iterator[str]:
 
 
 def request(address: str, method: str, body: bytes = b"") -> bytes:
-    """Speak to the server past the library."""
+    """Send a request to the server directly."""
     asked = urllib.request.Request(
         address,
         data=body or None,
@@ -93,7 +93,10 @@ def request(address: str, method: str, body: bytes = b"") -> bytes:
 
 @pytest.fixture
 def s3(server, monkeypatch) -> str:
-    """The server's address, emptied, with the bucket ``bucket``; the environment has the credentials and the endpoint."""
+    """The address of the empty server with the bucket ``bucket``.
+
+    The environment has the credentials and the endpoint.
+    """
     request(f"{server}/moto-api/reset", "POST")
     request(f"{server}/bucket", "PUT")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
@@ -104,7 +107,7 @@ def s3(server, monkeypatch) -> str:
 
 
 def bucket():
-    """The bucket, past the library."""
+    """Return the bucket, to look into it directly."""
     return from_url("s3://bucket", client_options={"allow_http": "true"})
 
 
@@ -127,7 +130,7 @@ LARGE = os.urandom(9 << 20)
     ids=["none", "one", "text", "zeros", "large"],
 )
 def test_what_was_put_is_read_back(content, data):
-    """Bytes and streams give the same digest, and come back at once and in pieces, compressed or not."""
+    """Bytes and streams give the same digest, and come back whole and in pieces."""
     assert isinstance(content, ContentStore)
     assert content.put(data) == content.put(io.BytesIO(data)) == (sha(data), len(data))
     assert content.read(sha(data)) == data
@@ -147,7 +150,7 @@ def test_what_shrinks_is_kept_small():
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("data", [b"important", b"hello " * 5000], ids=["plain", "packed"])
 def test_missing_and_changed_bytes_are_named_and_repaired(data):
-    """Bytes that are not those that were saved are never handed out; put again, they are replaced."""
+    """Damaged bytes are never returned; putting them again replaces them."""
     content = ObjectContent("s3://bucket/some/folder")
     digest, _ = content.put(data)
     key = f"some/folder/{digest[:2]}/{digest[2:]}" + (".zst" if len(data) > 4096 else "")
@@ -168,14 +171,14 @@ def test_missing_and_changed_bytes_are_named_and_repaired(data):
 
 
 def key_of(digest: str, *, packed: bool = False) -> str:
-    """Where a content is, in the bucket."""
+    """Return the key of a content in the bucket."""
     return f"some/folder/{digest[:2]}/{digest[2:]}{'.zst' if packed else ''}"
 
 
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("data", [os.urandom(2 << 20), LARGE], ids=["at once", "in parts"])
 def test_what_is_large_is_sent_again_only_where_it_is_another(data):
-    """The same bytes, put again, are not sent; a damaged copy of the same size is replaced."""
+    """Equal bytes are not sent again; a damaged copy of the same size is replaced."""
     content = ObjectContent("s3://bucket/some/folder")
     digest, _ = content.put(data)
     sent, real = [], content._bucket._obstore.put
@@ -192,7 +195,7 @@ def test_what_is_large_is_sent_again_only_where_it_is_another(data):
 
 @pytest.mark.usefixtures("s3")
 def test_what_was_read_and_was_damaged_is_not_trusted(monkeypatch):
-    """Where the store's e-tag tells nothing of the damage, reading does, and the next put replaces what is there."""
+    """If the e-tag does not show the damage, reading does, and the next put replaces the copy."""
     data = os.urandom(2 << 20)
     content = ObjectContent("s3://bucket/some/folder")
     digest, _ = content.put(data)
@@ -217,7 +220,7 @@ def test_only_digests_are_looked_up(content, digest):
 def nothing_recorded(
     folder: Path, address: str | ObjectContent, error: type[StoreError], match: str
 ) -> None:
-    """Save into a home whose content is at *address*: the error says why, and no record tells of bytes that nobody has."""
+    """Save with the content at *address*: the error says why, and nothing is recorded."""
     with vespera.open(folder, content=address) as orch:
         orch.initialize_session("test")
         task = orch.plan_task("Write")
@@ -231,7 +234,7 @@ def nothing_recorded(
 
 @pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_not_there(tmp_path):
-    """It is named, nothing is recorded."""
+    """The error names it, and nothing is recorded."""
     nothing_recorded(
         tmp_path, "s3://nobody/folder", ContentAccessError, "no such bucket; create it"
     )
@@ -240,7 +243,7 @@ def test_a_bucket_that_is_not_there(tmp_path):
 
 
 def test_credentials_that_are_wrong(s3, tmp_path):
-    """They are named, nothing is recorded."""
+    """The error names them, and nothing is recorded."""
     request(f"{s3}/moto-api/reset-auth", "POST", b"0")
     try:
         nothing_recorded(
@@ -252,7 +255,7 @@ def test_credentials_that_are_wrong(s3, tmp_path):
 
 @pytest.mark.usefixtures("s3")
 def test_a_server_that_is_down(tmp_path, monkeypatch):
-    """The error is one of those that may be tried again; when the server is back, the same call succeeds."""
+    """The error is retryable; when the server is back, the same call succeeds."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     content = ObjectContent("s3://bucket/folder", retry_config=QUICK)
     nothing_recorded(
@@ -264,7 +267,7 @@ def test_a_server_that_is_down(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("s3")
 def test_a_server_that_does_not_answer(monkeypatch):
-    """Nobody waits for ever."""
+    """A call gives up in the end."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         content = ObjectContent(
@@ -300,7 +303,7 @@ def test_an_object_that_is_no_content_store(tmp_path):
 
 
 def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
-    """What is missing is told with the command that installs it."""
+    """The error names the command that installs the package."""
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(MissingDependencyError, match=r"vespera-orchestrator\[objects\]"):
         vespera.open(tmp_path, content="s3://bucket")
@@ -310,7 +313,7 @@ def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
 
 
 def test_addresses(tmp_path):
-    """A folder may be named by its address; without one it is the home's."""
+    """A folder may be given by its address; the default is the home's."""
     assert open_content(None, tmp_path).url == tmp_path.as_uri()
     content = open_content((tmp_path / "odd näme").as_uri(), tmp_path)
     assert isinstance(content, FolderContent)
@@ -318,7 +321,7 @@ def test_addresses(tmp_path):
 
 
 def test_where_the_content_is_is_said_by_argument_environment_or_settings(tmp_path, monkeypatch):
-    """In this order; the settings hold for everybody who opens the home."""
+    """They apply in this order; the settings hold for everybody who opens the home."""
     config = tmp_path / ".task_orchestrator" / "config.toml"
     places = {name: tmp_path / name for name in ("settings", "environment", "argument")}
 
@@ -326,13 +329,13 @@ def test_where_the_content_is_is_said_by_argument_environment_or_settings(tmp_pa
         with vespera.open(tmp_path, **how) as orch:
             orch.initialize_session("test")
             digest = orch.artifacts.save("Title", "text").digest
-        (found,) = [
+        (place_name,) = [
             name
             for name, place in places.items()
             if place.exists() and FolderContent(place).path(digest)
         ]
-        places[found].rename(tmp_path / f"{found}-was")
-        return found
+        places[place_name].rename(tmp_path / f"{place_name}-was")
+        return place_name
 
     vespera.open(tmp_path).close()
     config.write_text(f'content = "{places["settings"].as_uri()}"\n')
@@ -352,7 +355,10 @@ with vespera.open() as orch:
 
 @pytest.mark.usefixtures("s3")
 def test_a_spawned_agent_inherits_where_the_content_is(tmp_path):
-    """A child process reads what its parent saved, and the parent what the child saved, though the home has none of it."""
+    """A child reads what its parent saved, and the parent what the child saved.
+
+    None of it is in the home.
+    """
     with vespera.open(tmp_path, content="s3://bucket/shared") as orch:
         orch.initialize_session("test")
         orch.artifacts.save("Question", "how?" * 3000)
@@ -382,7 +388,7 @@ with vespera.open(home, content="s3://bucket/shared") as orch:
 
 
 def test_two_machines_share_one_object_store(s3, tmp_path):
-    """Two homes, each with a process and a store of its own, save at once; what is the same is there once, and all is sound."""
+    """Two homes save at once: equal contents are stored once, and all of them are sound."""
     homes = [tmp_path / name for name in ("first", "second")]
     for home in homes:
         home.mkdir()
@@ -399,12 +405,12 @@ def test_two_machines_share_one_object_store(s3, tmp_path):
 # --- taking away ------------------------------------------------------------------------
 
 AT_ONCE = -60.0
-"""A grace time that is over before it began."""
+"""A grace time that is over before it starts."""
 
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Nobody waits for an hour."""
+    """A grace time of any length is allowed."""
     monkeypatch.setattr(garbage, "_SHORTEST_GRACE_S", AT_ONCE)
 
 
@@ -418,14 +424,17 @@ def opened(folder: Path, **how) -> vespera.Orchestrator:
 
 @pytest.mark.usefixtures("s3", "hasty")
 def test_collecting_takes_two_calls(tmp_path):
-    """The first marks what nothing refers to, the second takes it away; a dry run only tells; the same can be saved again."""
+    """The first call marks unreferenced contents, the second removes them.
+
+    A dry run changes nothing, and the same bytes can be saved again.
+    """
     with opened(tmp_path) as orch:
-        kept = orch.artifacts.save("Kept", "kept")
-        gone = orch.artifacts.draft("Gone", "gone" * 3000)
+        saved = orch.artifacts.save("Kept", "kept")
+        unrecorded = orch.artifacts.draft("Gone", "gone" * 3000)
 
         def collect(*, dry_run: bool) -> tuple[int, int, int]:
-            told = orch.artifacts.collect_garbage(older_than_s=AT_ONCE, dry_run=dry_run)
-            return told.contents, told.condemned, told.kept
+            result = orch.artifacts.collect_garbage(older_than_s=AT_ONCE, dry_run=dry_run)
+            return result.contents, result.condemned, result.kept
 
         assert orch.artifacts.collect_garbage(older_than_s=3600).kept == 1
         assert [collect(dry_run=True), collect(dry_run=True), collect(dry_run=False)] == [
@@ -436,10 +445,10 @@ def test_collecting_takes_two_calls(tmp_path):
             (1, 0, 0),
             (0, 0, 0),
         ]
-        assert orch.artifacts.read(kept) == b"kept"
-        assert orch.artifacts._content.verify(gone.digest) == "the object is missing"
+        assert orch.artifacts.read(saved) == b"kept"
+        assert orch.artifacts._content.verify(unrecorded.digest) == "the object is missing"
         again = orch.artifacts.save("Again", "gone" * 3000)
-        assert again.digest == gone.digest
+        assert again.digest == unrecorded.digest
         assert collect(dry_run=False) == (0, 0, 0)
         assert orch.artifacts.verify() == []
         assert orch.check().is_clean
@@ -447,7 +456,7 @@ def test_collecting_takes_two_calls(tmp_path):
 
 @pytest.mark.usefixtures("s3")
 def test_a_check_tells_what_belongs_to_nothing(tmp_path, monkeypatch):
-    """As a note, where nobody else uses the place; it changes nothing."""
+    """It is a note, given if nobody else uses the bucket; it changes nothing."""
     with opened(tmp_path / "first") as orch:
         orch.artifacts.draft("Gone", "gone")
         assert orch.check().findings == ()
@@ -463,7 +472,10 @@ def test_a_check_tells_what_belongs_to_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("s3", "hasty")
 def test_what_another_store_refers_to_is_never_collected(tmp_path):
-    """Whoever puts something leaves its name; nobody collects beside another, or where only others put something."""
+    """A store leaves its name with its first put.
+
+    Nobody collects beside another store, or where only others have put contents.
+    """
     first, second = opened(tmp_path / "first"), opened(tmp_path / "second")
     with first, second:
         theirs = first.artifacts.save("Theirs", "theirs")
@@ -496,7 +508,7 @@ def test_what_another_store_refers_to_is_never_collected(tmp_path):
 
 @pytest.mark.usefixtures("s3", "hasty")
 def test_what_nobody_is_known_to_have_put_is_not_collected(tmp_path):
-    """A store that has put nothing does not take away what it finds there, unless it is told that nobody needs it."""
+    """A store that has put nothing removes nothing, unless told that nobody needs it."""
     digest, _ = ObjectContent("s3://bucket/shared").put(b"somebody's own")
     with opened(tmp_path) as orch:
         with pytest.raises(
@@ -521,7 +533,7 @@ def test_a_copy_of_a_home_is_another_store(tmp_path):
 
 
 def test_a_content_store_of_ones_own_is_not_collected(tmp_path):
-    """It is said so."""
+    """The error says so."""
 
     class Own:
         url = "own:"
@@ -549,9 +561,10 @@ def dying(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args, **how)
     return call
-content._bucket._obstore = SimpleNamespace(**{
-    name: dying(value) if name in ("put", "get", "head", "list", "delete") else value for name, value in vars(obstore).items()
-})
+fake = SimpleNamespace(**vars(obstore))
+for name in ("put", "get", "head", "list", "delete"):
+    setattr(fake, name, dying(getattr(obstore, name)))
+content._bucket._obstore = fake
 if sys.argv[1] == "collect":
     content.collect(lambda: set(sys.argv[3:]), older_than_s=-60)
 else:
@@ -563,30 +576,35 @@ else:
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize("doing", ["collect", "put"])
 def test_killed_at_every_request(doing):
-    """SIGKILL before each request of collecting or putting: what is referred to stays, and the same call again finishes the work."""
+    """SIGKILL before each request of a collection or a put.
+
+    Referenced contents stay, and the same call again finishes the work.
+    """
     ended, step = None, 0
     while ended != 0:
         step += 1
         content = ObjectContent("s3://bucket/some/folder")
-        kept, gone, packed = (
+        used, unused, packed = (
             content.put(data)[0] for data in (b"kept", b"gone", b"packed " * 3000)
         )
         if step % 2:
-            content.collect(lambda kept=kept: {kept}, older_than_s=AT_ONCE)
+            content.collect(lambda used=used: {used}, older_than_s=AT_ONCE)
         ended = subprocess.run(
-            [sys.executable, "-c", COLLECTOR, doing, str(step), kept], check=False
+            [sys.executable, "-c", COLLECTOR, doing, str(step), used], check=False
         ).returncode
         assert ended in {0, -signal.SIGKILL}
-        assert content.read(kept) == b"kept"
+        assert content.read(used) == b"kept"
         assert content.read(content.put(b"gone")[0]) == b"gone"
         assert (
-            content.collect(lambda gone=gone, kept=kept: {gone, kept}, older_than_s=3600).contents
+            content.collect(
+                lambda unused=unused, used=used: {unused, used}, older_than_s=3600
+            ).contents
             == 0
         )
-        assert content.read(gone) == b"gone"
+        assert content.read(unused) == b"gone"
         for _ in range(2):
-            content.collect(lambda kept=kept: {kept}, older_than_s=AT_ONCE)
-        assert [content.verify(digest) is None for digest in (kept, gone, packed)] == [
+            content.collect(lambda used=used: {used}, older_than_s=AT_ONCE)
+        assert [content.verify(digest) is None for digest in (used, unused, packed)] == [
             True,
             False,
             False,
@@ -603,7 +621,7 @@ def race(folder, **least):
 
 @pytest.mark.usefixtures("s3")
 def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
-    """Nothing recorded is missing while some put, read and forget the same contents and others collect."""
+    """Nothing recorded is missing while some put, read and forget and others collect."""
     race(tmp_path, puts=20, takings=3)
 
 
@@ -635,7 +653,7 @@ print(content.read(digest))
 
 @pytest.mark.usefixtures("s3")
 def test_a_forked_child_gets_an_error_and_does_not_hang():
-    """The connection's threads stay with the parent; the child is told so."""
+    """The connection's threads stay with the parent; the child's error says so."""
     ended = subprocess.run(
         [sys.executable, "-c", FORKED], check=True, capture_output=True, text=True, timeout=60
     )

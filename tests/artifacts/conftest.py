@@ -1,0 +1,31 @@
+"""A home with artifacts, without the façade."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.stores import start_session
+from vespera_orchestrator._model import TaskDraft
+from vespera_orchestrator.artifacts import Artifacts
+from vespera_orchestrator.artifacts.content.folder import FolderContent
+from vespera_orchestrator.home.config import Config
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.scope import Scope
+from vespera_orchestrator.stores.sqlite import SQLiteStore
+
+
+@pytest.fixture
+def scope(tmp_path):
+    """A home with a real store and one session that has the tasks ``build`` and ``check``."""
+    home = Home(path=tmp_path / ".task_orchestrator", project=tmp_path, config=Config()).create()
+    store = SQLiteStore.open(home.database)
+    opened = Scope(home, store, agent="ada", session_id=start_session(store).id)
+    store.plan(opened.session_id(), [TaskDraft(title="Build"), TaskDraft(title="Check")])
+    yield opened
+    store.close()
+
+
+@pytest.fixture
+def artifacts(scope):
+    """The artifacts of that home."""
+    return Artifacts(scope, FolderContent(scope.home.artifacts))
