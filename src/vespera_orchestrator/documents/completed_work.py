@@ -34,6 +34,7 @@ MAX_READ_BYTES = 1_000_000
 """Artifacts larger than this are listed, not read."""
 _PROSE_TYPES = frozenset({"text/markdown", "text/plain"})
 _PYTHON_TYPES = frozenset({"text/x-python", "text/x-script.python"})
+_PYTHON_SUFFIXES = (".py", ".pyi")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -103,7 +104,9 @@ class ArtifactReader:
 
 def is_python(artifact: Artifact) -> bool:
     """Tell whether an artifact is Python, by its type or its name."""
-    return artifact.media_type in _PYTHON_TYPES or artifact.title.endswith((".py", ".pyi"))
+    if artifact.media_type in _PYTHON_TYPES:
+        return True
+    return artifact.title.endswith(_PYTHON_SUFFIXES)
 
 
 def is_prose(artifact: Artifact) -> bool:
@@ -114,7 +117,8 @@ def is_prose(artifact: Artifact) -> bool:
 
 def is_labelled(artifact: Artifact, stems: tuple[str, ...]) -> bool:
     """Tell whether a word of its kind or tags begins with one of *stems*."""
-    return mentions((artifact.kind, *artifact.tags), stems)
+    labels = (artifact.kind, *artifact.tags)
+    return mentions(labels, stems)
 
 
 def mentions(texts: Iterable[str], stems: tuple[str, ...]) -> bool:
@@ -190,7 +194,9 @@ class CompletedWork:
 
     def _mention(self, task: Task, *, is_logged: bool) -> str:
         alias = code(task.alias)
-        return f"[{alias}]({self.kind.log_document}#{task.id})" if is_logged else alias
+        if not is_logged:
+            return alias
+        return f"[{alias}]({self.kind.log_document}#{task.id})"
 
     def _make_ref(self, artifact: Artifact) -> ArtifactRef:
         return ArtifactRef(
@@ -217,9 +223,13 @@ def _without_replaced_files(artifacts: list[Artifact]) -> list[Artifact]:
 
 
 def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:
-    sessions = store.sessions(limit=None)
-    ours = [session for session in sessions if find_project_type(session, store) is kind]
-    return sorted(ours, key=lambda session: (session.created_at, session.id))
+    sessions = [
+        session
+        for session in store.sessions(limit=None)
+        if find_project_type(session, store) is kind
+    ]
+    sessions.sort(key=lambda session: (session.created_at, session.id))
+    return sessions
 
 
 def _completed_tasks(session: Session, store: Store) -> list[Task]:

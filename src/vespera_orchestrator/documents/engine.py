@@ -136,8 +136,9 @@ class Documents:
         return f"documents: none are kept, {reason}"
 
     def _is_bare_repository(self) -> bool:
-        project = self._scope.home.project
-        return (project / "HEAD").is_file() and (project / "objects").is_dir()
+        head = self._scope.home.project / "HEAD"
+        objects = self._scope.home.project / "objects"
+        return head.is_file() and objects.is_dir()
 
     def _update(self, kind: ProjectType, session: Session) -> UpdateReport:
         report = UpdateReport()
@@ -224,7 +225,8 @@ class Documents:
         return comparisons, material.notes
 
     def _read(self, name: str) -> DocumentFile:
-        return read_document(self._folder, f"{FOLDER}/{name}")
+        path = f"{FOLDER}/{name}"
+        return read_document(self._folder, path)
 
     def _compare(
         self, file: DocumentFile, name: str, material: Material, renderer: Renderer
@@ -255,7 +257,8 @@ class Documents:
         Args:
             path: The document: ``docs/changelog.md``, ``changelog.md``, or the absolute path.
         """
-        return self._versions.of(self._folder.name(path))
+        name = self._folder.name(path)
+        return self._versions.of(name)
 
     def read(self, version: DocumentVersion) -> str:
         """Return the text of a version, line ends as they were.

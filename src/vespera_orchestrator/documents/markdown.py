@@ -42,10 +42,17 @@ def inline(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
     """Return *text* as one line of Markdown that shows it literally, cut at *limit* characters."""
     flat = _on_one_line(text)
     if len(flat) > limit:
-        flat = flat[: limit - 1].rstrip() + "…"
+        beginning = flat[: limit - 1].rstrip()
+        flat = f"{beginning}…"
     escaped = _SPECIAL.sub(r"\\\g<0>", flat)
-    escaped = _ENTITY.sub("&amp;", escaped).replace("<", "&lt;")
-    return _LINE_START.sub(lambda match: f"{match[1] or ''}\\", escaped)
+    escaped = _ENTITY.sub("&amp;", escaped)
+    escaped = escaped.replace("<", "&lt;")
+    return _LINE_START.sub(_escaped_line_start, escaped)
+
+
+def _escaped_line_start(match: re.Match[str]) -> str:
+    number = match[1] or ""
+    return f"{number}\\"
 
 
 def code(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
@@ -53,9 +60,10 @@ def code(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
     flat = _on_one_line(text)
     if len(flat) > limit:
         flat = flat[: limit - 1] + "…"
-    longest_run = max(map(len, _BACKTICKS.findall(flat)), default=0)
+    runs = _BACKTICKS.findall(flat)
+    longest_run = max(map(len, runs), default=0)
     ticks = "`" * (longest_run + 1)
-    needs_space = not flat or flat[0] == "`" or flat[-1] == "`"
+    needs_space = not flat or flat.startswith("`") or flat.endswith("`")
     space = " " if needs_space else ""
     return f"{ticks}{space}{flat}{space}{ticks}"
 
@@ -72,12 +80,13 @@ def quote(text: str) -> str:
     shown, size = [], 0
     for line, role in _line_roles(lines[:_MAX_QUOTE_LINES]):
         size += len(line)
-        shown.append(_disarmed(line) if role is _Role.TEXT else line)
-        if size > _MAX_QUOTE_CHARACTERS:
-            excess = size - _MAX_QUOTE_CHARACTERS
-            last = shown[-1]
-            shown[-1] = last[: max(1, len(last) - excess)]
+        safe = _disarmed(line) if role is _Role.TEXT else line
+        excess = size - _MAX_QUOTE_CHARACTERS
+        if excess > 0:
+            end = max(1, len(safe) - excess)
+            shown.append(safe[:end])
             break
+        shown.append(safe)
     quoted = [f"> {line}".rstrip() for line in shown]
     if size > _MAX_QUOTE_CHARACTERS or len(lines) > len(shown):
         quoted += [">", "> …"]
@@ -90,7 +99,8 @@ def _disarmed(line: str) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    return " ".join(_visible(text).split())
+    words = _visible(text).split()
+    return " ".join(words)
 
 
 def _visible(text: str) -> str:
@@ -101,7 +111,8 @@ def _visible(text: str) -> str:
 
 def plain_text(text: str) -> str:
     """Return *text* with newlines as its only line ends, and without invisible characters."""
-    return _visible(text.replace("\r\n", "\n").replace("\r", "\n"))
+    unified = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _visible(unified)
 
 
 # --- reading ----------------------------------------------------------------
@@ -138,12 +149,16 @@ def _line_roles(lines: list[str]) -> Iterator[tuple[str, _Role]]:
 
 
 def _closes(match: re.Match[str], fence: str) -> bool:
-    return match[1].startswith(fence) and not match[2].strip()
+    marks, rest = match.groups()
+    return marks.startswith(fence) and not rest.strip()
 
 
 def _opens(match: re.Match[str]) -> bool:
-    is_code_span = match[1][0] == "`" and "`" in match[2]
-    return not match[0].startswith(" ") and not is_code_span
+    marks, rest = match.groups()
+    if match[0].startswith(" "):
+        return False
+    is_code_span = marks.startswith("`") and "`" in rest
+    return not is_code_span
 
 
 @attrs.frozen(kw_only=True)
@@ -162,26 +177,41 @@ class HeadedPart:
 def headed_parts(text: str) -> list[HeadedPart]:
     """Return every headed part of *text*, in order; a part also contains its sub-parts."""
     lines = plain_text(text).split("\n")
-    headings: list[tuple[int, int, str]] = []
-    for number, (line, role) in enumerate(_line_roles(lines)):
-        heading = _HEADING.fullmatch(line) if role is _Role.TEXT else None
-        if heading:
-            headings.append((number, len(heading[1]), _heading_title(heading[2])))
+    headings = _headings(lines)
     parts = []
-    for position, (start, _, title) in enumerate(headings):
+    for position, heading in enumerate(headings):
         end = _part_end(headings, position, len(lines))
-        body = "\n".join(lines[start + 1 : end]).strip("\n")
-        parts.append(HeadedPart(title=title, start=start, end=end, text=body))
+        body = "\n".join(lines[heading.line + 1 : end])
+        part = HeadedPart(title=heading.title, start=heading.line, end=end, text=body.strip("\n"))
+        parts.append(part)
     return parts
 
 
-def _part_end(headings: list[tuple[int, int, str]], position: int, last: int) -> int:
+@attrs.frozen(kw_only=True)
+class _Heading:
+    line: int
+    level: int
+    title: str
+
+
+def _headings(lines: list[str]) -> list[_Heading]:
+    headings = []
+    for number, (line, role) in enumerate(_line_roles(lines)):
+        match = _HEADING.fullmatch(line) if role is _Role.TEXT else None
+        if match is not None:
+            marks, text = match.groups()
+            heading = _Heading(line=number, level=len(marks), title=_heading_title(text))
+            headings.append(heading)
+    return headings
+
+
+def _part_end(headings: list[_Heading], position: int, last: int) -> int:
     """Return the line of the next heading that is not below the one at *position*."""
-    _, level, _ = headings[position]
+    level = headings[position].level
     for following in range(position + 1, len(headings)):
-        line, other_level, _ = headings[following]
-        if other_level <= level:
-            return line
+        heading = headings[following]
+        if heading.level <= level:
+            return heading.line
     return last
 
 

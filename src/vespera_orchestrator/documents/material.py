@@ -44,9 +44,11 @@ def gather(store: Store, kind: ProjectType, reader: ArtifactReader, *, linked: b
             there.
     """
     work = CompletedWork.collect(store, kind, reader, linked=linked)
-    titles = tuple((document_title(name), name) for name in kind.documents)
-    variables: dict[str, object] = {"see_also": titles}
+    titles = [(document_title(name), name) for name in kind.documents]
+    variables: dict[str, object] = {"see_also": tuple(titles)}
     for source in SOURCES:
-        variables |= attrs.asdict(source.collect(work), recurse=False)
-    # The same artifact may have been in the way of several sources.
-    return Material(variables=variables, notes=tuple(dict.fromkeys(reader.notes)))
+        record = source.collect(work)
+        variables |= attrs.asdict(record, recurse=False)
+    # Several sources may have met the same unreadable artifact.
+    notes = dict.fromkeys(reader.notes)
+    return Material(variables=variables, notes=tuple(notes))

@@ -25,9 +25,10 @@ def template_files(documents: tuple[str, ...], overrides: Path) -> list[Path]:
 
     These are the packaged templates, and whatever lies in *overrides*.
     """
-    packaged = [_PACKAGED / f"{name}{_SUFFIX}" for name in (_SHARED_PARTS, *documents)]
-    own = sorted(overrides.iterdir()) if overrides.is_dir() else []
-    return own + packaged
+    files = sorted(overrides.iterdir()) if overrides.is_dir() else []
+    for name in (_SHARED_PARTS, *documents):
+        files.append(_PACKAGED / f"{name}{_SUFFIX}")
+    return files
 
 
 class Renderer:

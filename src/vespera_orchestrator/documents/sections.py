@@ -95,8 +95,9 @@ def _markers(text: str) -> Iterator[re.Match[str]]:
     # Whether a marker starts its line is checked here: a pattern that begins with plain text is
     # found ten times as fast.
     for match in _MARKER.finditer(text):
-        before = text[max(0, match.start() - 1) : match.start()]
-        follows_byte_order_mark = before == _BYTE_ORDER_MARK and match.start() == 1
+        start = match.start()
+        before = text[max(0, start - 1) : start]
+        follows_byte_order_mark = before == _BYTE_ORDER_MARK and start == 1
         if before in ("", "\n") or follows_byte_order_mark:
             yield match
 
@@ -146,7 +147,8 @@ def normalize(content: str) -> str:
     That is the kind of line ends, space at their ends, and blank lines around it.
     """
     lines = content.replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip() for line in lines).strip("\n")
+    stripped = "\n".join(line.rstrip() for line in lines)
+    return stripped.strip("\n")
 
 
 def section_contents(text: str) -> dict[str, str]:
@@ -155,8 +157,11 @@ def section_contents(text: str) -> dict[str, str]:
     Raises:
         MarkerError: As for `parse_sections`.
     """
-    sections = parse_sections(text)
-    return {section.name: normalize(text[section.start : section.end]) for section in sections}
+    contents = {}
+    for section in parse_sections(text):
+        content = text[section.start : section.end]
+        contents[section.name] = normalize(content)
+    return contents
 
 
 def replace_sections(text: str, contents: Mapping[str, str]) -> str:

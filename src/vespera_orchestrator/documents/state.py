@@ -60,8 +60,9 @@ class UpdateState:
         return True
 
     def _has_news(self, after: int) -> bool:
-        events = self._scope.store.events(after, kinds=_RELEVANT_KINDS, limit=None)
-        return any(self._is_news(event) for event in events)
+        store = self._scope.store
+        events = store.events(after, kinds=_RELEVANT_KINDS, limit=None)
+        return any(map(self._is_news, events))
 
     def _is_news(self, event: Event) -> bool:
         """Tell whether an event can change a document.
@@ -96,7 +97,8 @@ class UpdateState:
         documents = [home.project / FOLDER / name for name in kind.documents]
         templates = template_files(kind.documents, home.templates)
         signature: dict[str, Any] = {"store": self._scope.store.url}
-        for path in [*documents, *templates, *_code_files()]:
+        watched = [*documents, *templates, *_code_files()]
+        for path in watched:
             signature[str(path)] = file_stamp(path)
         return signature
 
@@ -127,7 +129,8 @@ class UpdateState:
 @functools.cache
 def _code_files() -> tuple[Path, ...]:
     """Return the modules that decide what documents say."""
-    return tuple(sorted(Path(__file__).parent.rglob("*.py")))
+    package = Path(__file__).parent
+    return tuple(sorted(package.rglob("*.py")))
 
 
 def file_stamp(path: Path) -> list[int] | None:

@@ -65,7 +65,7 @@ class Citations:
 
 def _references_in(work: CompletedWork, artifact: Artifact, stems: tuple[str, ...]) -> list[str]:
     if is_labelled(artifact, stems):
-        return work.reader.analyse(artifact, "citations of all", _references)
+        return work.reader.analyse(artifact, "citations of all", find_references)
     find = functools.partial(_references_under_headings, stems=stems)
     return work.reader.analyse(artifact, "citations of parts", find)
 
@@ -73,12 +73,14 @@ def _references_in(work: CompletedWork, artifact: Artifact, stems: tuple[str, ..
 def _references_under_headings(text: str, stems: tuple[str, ...]) -> list[str]:
     parts = headed_parts(text)
     texts = [part.text for part in parts if mentions((part.title,), stems)]
-    return _references("\n".join(texts))
+    return find_references("\n".join(texts))
 
 
-def _references(text: str) -> list[str]:
+def find_references(text: str) -> list[str]:
+    """Return what *text* cites, as safe Markdown, each reference once."""
     matches = _REFERENCE.finditer(plain_text(text))
-    return list(dict.fromkeys(_reference(match) for match in matches))
+    references = map(_reference, matches)
+    return list(dict.fromkeys(references))
 
 
 def _reference(match: re.Match[str]) -> str:

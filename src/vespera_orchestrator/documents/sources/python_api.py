@@ -125,7 +125,8 @@ def _is_public_module(title: str) -> bool:
 
 
 def _read_fences(text: str) -> PythonSource:
-    return read_python("\n".join(fenced_code(text, _PYTHON_FENCES)))
+    fences = fenced_code(text, _PYTHON_FENCES)
+    return read_python("\n".join(fences))
 
 
 def read_python(source: str) -> PythonSource:
@@ -171,11 +172,14 @@ def _definitions(body: list[ast.stmt], exported: frozenset[str] | None) -> list[
 
 
 def _is_public(name: str, exported: frozenset[str] | None) -> bool:
-    return not name.startswith("_") if exported is None else name in exported
+    if exported is not None:
+        return name in exported
+    return not name.startswith("_")
 
 
 def _function_definition(node: Function) -> Definition:
-    return Definition(signature=code(_function_signature(node)), doc=_first_doc_line(node))
+    signature = _function_signature(node)
+    return Definition(signature=code(signature), doc=_first_doc_line(node))
 
 
 def _class_definition(node: ast.ClassDef) -> Definition:
@@ -192,7 +196,9 @@ def _class_definition(node: ast.ClassDef) -> Definition:
 
 
 def _is_member(name: str) -> bool:
-    return not name.startswith("_") or name in _SHOWN_SPECIAL_METHODS
+    if name in _SHOWN_SPECIAL_METHODS:
+        return True
+    return not name.startswith("_")
 
 
 def _decorator(node: Function) -> str:
@@ -206,21 +212,30 @@ def _decorator(node: Function) -> str:
 
 def _function_signature(node: Function) -> str:
     keyword = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    name = f"{node.name}{_type_parameters(node)}"
     parameters = ast.unparse(node.args)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"{keyword} {node.name}{_type_parameters(node)}({parameters}){returns}"
+    signature = f"{keyword} {name}({parameters})"
+    if node.returns is None:
+        return signature
+    return f"{signature} -> {ast.unparse(node.returns)}"
 
 
 def _class_signature(node: ast.ClassDef) -> str:
-    bases = ", ".join(map(ast.unparse, [*node.bases, *node.keywords]))
     name = f"class {node.name}{_type_parameters(node)}"
-    return f"{name}({bases})" if bases else name
+    arguments = [*node.bases, *node.keywords]
+    if not arguments:
+        return name
+    bases = ", ".join(map(ast.unparse, arguments))
+    return f"{name}({bases})"
 
 
 def _type_parameters(node: ast.stmt) -> str:
     # Python before 3.12 has none.
-    parameters = [ast.unparse(parameter) for parameter in getattr(node, "type_params", ())]
-    return f"[{', '.join(parameters)}]" if parameters else ""
+    parameters = getattr(node, "type_params", ())
+    if not parameters:
+        return ""
+    names = ", ".join(map(ast.unparse, parameters))
+    return f"[{names}]"
 
 
 def _first_doc_line(node: ast.Module | ast.ClassDef | Function) -> str:

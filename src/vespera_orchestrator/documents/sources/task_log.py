@@ -67,8 +67,10 @@ class TaskLog:
         """List the latest tasks with their artifacts."""
         artifacts = _by_task(work)
         latest = work.tasks[-LOGGED_TASKS:]
-        entries = [_entry(work, task, artifacts[task.id]) for task in reversed(latest)]
-        return cls(entries=tuple(entries), older=len(work.tasks) - len(latest))
+        entries = [_entry(work, task, artifacts[task.id]) for task in latest]
+        entries.reverse()
+        older = len(work.tasks) - len(latest)
+        return cls(entries=tuple(entries), older=older)
 
 
 def _by_task(work: CompletedWork) -> dict[str, list[Artifact]]:
@@ -101,11 +103,13 @@ def _folders(work: CompletedWork, artifacts: Sequence[Artifact]) -> tuple[Folder
     for file in sorted(files, key=lambda file: file.title):
         path = PurePosixPath(file.title.replace("\\", "/"))
         ref = attrs.evolve(work.ref(file), title=code(path.name))
-        by_folder.setdefault(str(path.parent), []).append(ref)
-    return tuple(
-        Folder(name=code("./" if name == "." else name), files=tuple(refs))
-        for name, refs in by_folder.items()
-    )
+        siblings = by_folder.setdefault(str(path.parent), [])
+        siblings.append(ref)
+    folders = []
+    for name, refs in by_folder.items():
+        shown = "./" if name == "." else name
+        folders.append(Folder(name=code(shown), files=tuple(refs)))
+    return tuple(folders)
 
 
 def _short_outputs(outputs: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
@@ -113,5 +117,6 @@ def _short_outputs(outputs: Mapping[str, object]) -> tuple[tuple[str, str], ...]
     for name in sorted(outputs):
         value = json.dumps(outputs[name], ensure_ascii=False, sort_keys=True, default=str)
         if len(value) <= _MAX_OUTPUT_CHARACTERS:
-            short.append((code(name, limit=_MAX_OUTPUT_CHARACTERS), code(value)))
+            short_name = code(name, limit=_MAX_OUTPUT_CHARACTERS)
+            short.append((short_name, code(value)))
     return tuple(short[:_MAX_OUTPUTS])
