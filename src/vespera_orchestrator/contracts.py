@@ -516,7 +516,7 @@ class Ledger(Protocol):
         """Rebuild whatever the database derives by itself, such as its indexes."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Table:
     """What a table's columns mean, where they are more than texts and numbers."""
 
@@ -526,25 +526,34 @@ class Table:
     """Columns that are points in time."""
     structures: tuple[str, ...] = ()
     """Columns that are JSON text."""
+    flags: tuple[str, ...] = ()
+    """Columns that are 0 or 1."""
 
 
 TABLES: Final[Mapping[str, Table]] = {
-    "sessions": Table(("id",), ("created_at",), ("context",)),
+    "sessions": Table(key=("id",), times=("created_at",), structures=("context",)),
     "tasks": Table(
-        ("id",),
-        ("due_at", "created_at", "updated_at", "ended_at"),
-        ("condition_names", "context", "outputs"),
+        key=("id",),
+        times=("due_at", "created_at", "updated_at", "ended_at"),
+        structures=("condition_names", "context", "outputs"),
+        flags=("was_blocked", "weighed", "archived"),
     ),
-    "dependencies": Table(("task_id", "needs_id")),
+    "dependencies": Table(key=("task_id", "needs_id"), flags=("governed", "met")),
     "attempts": Table(
-        ("task_id", "number"), ("started_at", "lease_until", "last_sign_at", "ended_at")
+        key=("task_id", "number"),
+        times=("started_at", "lease_until", "last_sign_at", "ended_at"),
     ),
-    "checkpoints": Table(("id",), ("created_at",), ("state",)),
-    "artifacts": Table(("id",), ("created_at",), ("tags", "metadata")),
-    "given": Table(("task_id", "artifact_id"), ("given_at",)),
-    "worktrees": Table(("name",), ("created_at",)),
-    "document_versions": Table(("path", "version"), ("created_at",)),
-    "events": Table(("seq",), ("at",), ("data",)),
+    "checkpoints": Table(key=("id",), times=("created_at",), structures=("state",)),
+    "artifacts": Table(
+        key=("id",),
+        times=("created_at",),
+        structures=("tags", "metadata"),
+        flags=("superseded", "partial"),
+    ),
+    "given": Table(key=("task_id", "artifact_id"), times=("given_at",), flags=("stale",)),
+    "worktrees": Table(key=("name",), times=("created_at",), flags=("unlanded",)),
+    "document_versions": Table(key=("path", "version"), times=("created_at",)),
+    "events": Table(key=("seq",), times=("at",), structures=("data",)),
 }
 """The tables that hold the truth, what others refer to before what refers to it."""
 

@@ -45,6 +45,7 @@ from vespera_orchestrator.orchestrator import Orchestrator
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.postgres import server as _server
+from vespera_orchestrator.stores.postgres.address import Address
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 
 HOUR_S = 3600
@@ -162,7 +163,7 @@ def test_an_open_store_shows_no_password(postgres_url, tmp_path):
 )
 def test_an_address_is_libpqs(url, expected):
     """Whatever libpq understands is handed to it as it was written; only the schema is ours."""
-    address = _server.Address(url)
+    address = Address(url)
     assert expected.items() <= address.parameters.items()
     assert address.schema == ("mine" if "schema" in url else "vespera")
 
@@ -172,7 +173,7 @@ def test_an_address_is_libpqs(url, expected):
 )
 def test_a_schema_has_a_plain_name(postgres, name):
     """Anything else is refused before a server is asked."""
-    with pytest.raises(InvalidInputError, match="no name for a schema"):
+    with pytest.raises(InvalidInputError, match="not a valid name for a schema"):
         PostgresStore.open(f"{postgres}{'&' if '?' in postgres else '?'}schema={quote(name)}")
 
 
@@ -287,7 +288,7 @@ def test_it_knows_itself_however_it_is_addressed(store, postgres_url):
     for more in ("application_name=another", "options=-crole%3Dpg_read_all_data"):
         other = PostgresStore.open(f"{postgres_url}&{more}")
         if "role" in more:  # the schema is not that role's: only what names the server is tried
-            with other._looking() as db:
+            with other._read_once() as db:
                 assert (
                     str(
                         db.execute(
@@ -603,9 +604,9 @@ def test_waiting_is_woken_by_the_writer(store, postgres_url, session_id, monkeyp
 
 def backends_waiting(store):
     """Whether somebody listens, as the server tells."""
-    with store._database.look() as talk:
+    with store._database.read_once() as tx:
         sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted"
-        return talk.execute(sql).fetchone()[0] > 0
+        return tx.execute(sql).fetchone()[0] > 0
 
 
 def test_nobody_is_notified_when_nobody_watches(store, session_id, db):

@@ -1,16 +1,19 @@
-"""Between rows and records: what every SQL store shares."""
+"""Rows become records and records become rows, by the names of their fields.
+
+A table's columns are the fields of its record. What the columns hold stands in `contracts.TABLES`,
+so that a new column of plain text or numbers needs nothing here.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+import json
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
-from vespera_orchestrator._codec import (
-    dump_json,
-    dump_time,
-    load_json,
-    load_time,
-    load_time_or_none,
-)
+import attrs
+
+from vespera_orchestrator._codec import dump_json, dump_time, load_json, load_time
 from vespera_orchestrator._model import (
     Artifact,
     Attempt,
@@ -24,210 +27,201 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Worktree,
 )
+from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptRecordError
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from vespera_orchestrator.stores.sql.transaction import Cursor, Transaction
+
+R = TypeVar("R", bound="attrs.AttrsInstance")
 Row: TypeAlias = Any
-"""A row, read by position."""
+"""A sequence of values, in the order of the columns that were asked for."""
 
-ALL: Final = 2**62
-"""As a limit: none."""
+_NO_LIMIT: Final = 2**62
 
-SESSION: Final = "id, goal, project_type, parent_session_id, context, created_at"
-TASK: Final = (
-    "id, alias, session_id, title, description, status, task_type, complexity, specialist_type, priority, estimated_effort, due_at, "
-    "parent_task_id, condition, condition_names, context, outputs, summary, reason, attempts, failures, max_attempts, was_blocked, "
-    "blockers, urgency, recovers_task_id, archived, created_at, updated_at, ended_at, worktree"
+
+def limited(limit: int | None) -> int:
+    """Return *limit* as SQL takes it; ``None`` stands for no limit."""
+    return _NO_LIMIT if limit is None else limit
+
+
+class RowType(Generic[R]):
+    """The columns of one kind of record, and the way from a row to the record and back."""
+
+    def __init__(
+        self,
+        record: type[R],
+        table: str,
+        *,
+        noun: str,
+        derived: tuple[str, ...] = (),
+        joined: tuple[str, ...] = (),
+        prefix: str = "",
+    ) -> None:
+        """Take the columns from the fields of *record*.
+
+        Args:
+            record: The class.
+            table: Its name in `contracts.TABLES`.
+            noun: What to call such a record in an error.
+            derived: Fields that the caller of `read` provides.
+            joined: Fields that the caller selects behind `columns`.
+            prefix: Stands before each column in `columns`, for statements that join tables.
+        """
+        self.record = record
+        self.noun = noun
+        fields = [field.name for field in attrs.fields(record)]
+        self.names = tuple(name for name in fields if name not in (*derived, *joined))
+        """The columns, in order."""
+        self.selected = (*self.names, *joined)
+        """The values of a row, in order."""
+        self.columns = ", ".join(f"{prefix}{name}" for name in self.names)
+        """The columns as they stand in a SELECT."""
+        meaning = TABLES[table]
+        self._times = self._among(meaning.times)
+        self._structures = self._among(meaning.structures)
+        self._flags = self._among(meaning.flags)
+        self._values = attrgetter(*self.names)
+
+    def _among(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in columns if name in self.names)
+
+    def read(self, row: Row, **derived: Any) -> R:
+        """Make the record of a row that has exactly `columns`."""
+        return self.record(**self.fields(row), **derived)
+
+    def read_all(self, rows: Iterable[Row]) -> list[R]:
+        """Make the record of each row."""
+        return [self.record(**self.fields(row)) for row in rows]
+
+    def read_first(self, rows: Cursor) -> R | None:
+        """Make the record of the first row, where there is one."""
+        row = rows.fetchone()
+        return None if row is None else self.record(**self.fields(row))
+
+    def fields(self, row: Row) -> dict[str, Any]:
+        """Return the fields of a row's record by name."""
+        values = dict(zip(self.selected, row, strict=True))
+        for name in self._times:
+            if values[name] is not None:
+                values[name] = load_time(values[name])
+        for name in self._structures:
+            text = values[name]
+            if text is None or text == "{}":
+                values[name] = {}
+            else:
+                values[name] = load_json(text, f"{self.noun} {row[0]}")
+        for name in self._flags:
+            values[name] = bool(values[name])
+        return values
+
+    def values(self, record: R) -> dict[str, Any]:
+        """Return what to store of a record, by column."""
+        values = dict(zip(self.names, self._values(record), strict=True))
+        for name in self._times:
+            if values[name] is not None:
+                values[name] = dump_time(values[name])
+        for name in self._structures:
+            values[name] = dump_json(values[name], name) if values[name] != {} else "{}"
+        for name in self._flags:
+            values[name] = int(values[name])
+        return values
+
+
+class _TaskRows(RowType[Task]):
+    """Tasks, whose edges come along as one column more, see `sql.dialect.Dialect.edges`."""
+
+    def fields(self, row: Row) -> dict[str, Any]:
+        values = super().fields(row)
+        edges = values["dependencies"]
+        values["dependencies"] = () if edges == "[]" else _read_edges(edges)
+        try:
+            values["status"] = _STATUSES[values["status"]]
+        except KeyError as exc:
+            raise CorruptRecordError(
+                f"task {values['id']}", f"{values['status']!r} is not a status"
+            ) from exc
+        return values
+
+    def values(self, record: Task) -> dict[str, Any]:
+        values = super().values(record)
+        values["status"] = str(record.status)
+        if not record.condition_names:
+            values["condition_names"] = None
+        return values
+
+
+class _ArtifactRows(RowType[Artifact]):
+    def fields(self, row: Row) -> dict[str, Any]:
+        values = super().fields(row)
+        values["tags"] = tuple(values["tags"])
+        return values
+
+    def values(self, record: Artifact) -> dict[str, Any]:
+        values = super().values(record)
+        values["kind"] = str(record.kind)
+        return values
+
+
+SESSION: Final = RowType(Session, "sessions", noun="session", derived=("updated_at",))
+TASK: Final = _TaskRows(Task, "tasks", noun="task", joined=("dependencies",), prefix="tasks.")
+ATTEMPT: Final = RowType(Attempt, "attempts", noun="attempt")
+CHECKPOINT: Final = RowType(Checkpoint, "checkpoints", noun="checkpoint")
+ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact")
+EVENT: Final = RowType(Event, "events", noun="event")
+WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
+DOCUMENT: Final = RowType(DocumentVersion, "document_versions", noun="document version")
+
+NO_EDGES: Final = "'[]'"
+"""Stands for `sql.dialect.Dialect.edges` where nobody looks at a task's own edges."""
+
+DESCRIPTIVE: Final = frozenset(
+    {
+        "title",
+        "description",
+        "task_type",
+        "complexity",
+        "specialist_type",
+        "priority",
+        "estimated_effort",
+        "worktree",
+    }
 )
-ATTEMPT: Final = (
-    "task_id, number, agent, started_at, lease_until, last_sign_at, ended_at, ending, error"
-)
-CHECKPOINT: Final = "id, task_id, attempt, state, note, progress, snapshot, created_at"
-ARTIFACT: Final = (
-    "id, session_id, task_id, attempt, agent, kind, title, media_type, digest, size_bytes, version, supersedes_id, superseded, partial, "
-    "tags, metadata, created_at"
-)
-EVENT: Final = "seq, at, kind, session_id, task_id, agent, data"
-WORKTREE: Final = "name, session_id, task_id, agent, path, branch, base, state, landed, rescue_ref, created_at, unlanded"
-DOCUMENT: Final = "path, version, digest, event_seq, created_at"
+"""Columns of a task that callers may change, and that are stored as they are."""
 
-RANKED: Final = "effort_hours, condition_version, weighed"
-"""Columns of a task that only the store's own statements read."""
-
-TASK_TEXTS: Final = (
-    "title",
-    "description",
-    "task_type",
-    "complexity",
-    "specialist_type",
-    "priority",
-    "estimated_effort",
-)
-"""Descriptive columns of a task that are stored as they are."""
-
-
-def prefixed(columns: str, table: str) -> str:
-    """Put *table* before each of *columns*."""
-    return ", ".join(f"{table}.{name.strip()}" for name in columns.split(","))
-
-
-def slots(columns: str) -> str:
-    """Return as many question marks as there are *columns*."""
-    return ", ".join("?" for _ in columns.split(","))
-
-
-def _names(columns: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in columns.split(","))
-
-
-_TASK, _ATTEMPT, _CHECKPOINT, _ARTIFACT, _EVENT, _WORKTREE, _DOCUMENT = map(
-    _names, (TASK, ATTEMPT, CHECKPOINT, ARTIFACT, EVENT, WORKTREE, DOCUMENT)
-)
 _STATUSES: Final = {str(status): status for status in TaskStatus}
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
 
 
-def read_session(row: Row, updated_at: int) -> Session:
-    """Make the record of a session."""
-    context = load_json(row[4], f"session {row[0]}")
-    return Session(
-        id=row[0],
-        goal=row[1],
-        project_type=row[2],
-        parent_session_id=row[3],
-        context=context,
-        created_at=load_time(row[5]),
-        updated_at=load_time(max(updated_at, row[5])),
-    )
+def _read_edges(text: str) -> tuple[Dependency, ...]:
+    edges = []
+    for _, needs, on in sorted(json.loads(text)):
+        if on not in _OUTCOMES:
+            raise CorruptRecordError(f"a dependency on {needs}", f"{on!r} is not an outcome")
+        edges.append(Dependency(needs, _OUTCOMES[on]))
+    return tuple(edges)
 
 
-def read_task(row: Row, dependencies: tuple[Dependency, ...]) -> Task:
-    """Make the record of a task from its row and its edges."""
-    record = row[0]
-    try:
-        status = _STATUSES[row[5]]
-    except KeyError as exc:
-        raise CorruptRecordError(f"task {record}", f"{row[5]!r} is no status") from exc
-    values = dict(zip(_TASK, row, strict=True))
-    for name in ("condition_names", "context", "outputs"):
-        values[name] = _mapping(values[name], record)
-    for name in ("due_at", "ended_at"):
-        values[name] = load_time_or_none(values[name])
-    values["created_at"] = load_time(values["created_at"])
-    values["updated_at"] = load_time(values["updated_at"])
-    values["was_blocked"] = bool(values["was_blocked"])
-    values["archived"] = bool(values["archived"])
-    values["status"] = status
-    return Task(**values, dependencies=dependencies)
+def new_task_row(task: Task, *, weighed: bool) -> dict[str, Any]:
+    """Return the columns of a new task, those that only the store's statements read included."""
+    version = None if task.condition is None else lifecycle.CONDITION_VERSION
+    return TASK.values(task) | {
+        "effort_hours": lifecycle.effort_hours(task.estimated_effort),
+        "condition_version": version,
+        "weighed": int(weighed),
+    }
 
 
-def _mapping(text: str | None, task_id: str) -> Any:
-    return load_json(text, f"task {task_id}") if text and text != "{}" else {}
+def insert(tx: Transaction, table: str, values: dict[str, Any]) -> None:
+    """Insert one row, given by column."""
+    slots = tx.dialect.slots(len(values))
+    tx.execute(insertion(table, ", ".join(values), slots), tuple(values.values()))
 
 
-def read_edge(needs: str, on: str) -> Dependency:
-    """Make the record of an edge."""
-    try:
-        return Dependency(needs, _OUTCOMES[on])
-    except KeyError as exc:
-        raise CorruptRecordError(f"a dependency on {needs}", f"{on!r} is no outcome") from exc
-
-
-def read_attempt(row: Row) -> Attempt:
-    """Make the record of an attempt."""
-    values = dict(zip(_ATTEMPT, row, strict=True))
-    for name in ("started_at", "lease_until", "last_sign_at", "ended_at"):
-        values[name] = load_time_or_none(values[name])
-    return Attempt(**values)
-
-
-def read_checkpoint(row: Row) -> Checkpoint:
-    """Make the record of a checkpoint."""
-    values = dict(zip(_CHECKPOINT, row, strict=True))
-    values["state"] = load_json(values["state"], f"checkpoint {row[0]}")
-    return Checkpoint(**values | {"created_at": load_time(values["created_at"])})
-
-
-def read_artifact(row: Row) -> Artifact:
-    """Make the record of an artifact."""
-    values = dict(zip(_ARTIFACT, row, strict=True))
-    record = f"artifact {row[0]}"
-    values["tags"] = tuple(load_json(values["tags"], record))
-    values["metadata"] = load_json(values["metadata"], record)
-    values["superseded"] = bool(values["superseded"])
-    values["partial"] = bool(values["partial"])
-    return Artifact(**values | {"created_at": load_time(values["created_at"])})
-
-
-def read_event(row: Row) -> Event:
-    """Make the record of an event."""
-    values = dict(zip(_EVENT, row, strict=True))
-    values["data"] = load_json(values["data"], f"event {row[0]}")
-    return Event(**values | {"at": load_time(values["at"])})
-
-
-def read_worktree(row: Row) -> Worktree:
-    """Make the record of a worktree."""
-    values = dict(zip(_WORKTREE, row, strict=True))
-    return Worktree(
-        **values
-        | {"created_at": load_time(values["created_at"]), "unlanded": bool(values["unlanded"])}
-    )
-
-
-def read_document(row: Row) -> DocumentVersion:
-    """Make the record of a document's version."""
-    values = dict(zip(_DOCUMENT, row, strict=True))
-    return DocumentVersion(**values | {"created_at": load_time(values["created_at"])})
-
-
-def task_row(task: Task, *, weighed: bool) -> Row:
-    """Make the row of a new task: `TASK`, then `RANKED`."""
-    names = dump_json(dict(task.condition_names), "condition") if task.condition_names else None
-    return (
-        task.id,
-        task.alias,
-        task.session_id,
-        task.title,
-        task.description,
-        str(task.status),
-        task.task_type,
-        task.complexity,
-        task.specialist_type,
-        task.priority,
-        task.estimated_effort,
-        dump_time(task.due_at),
-        task.parent_task_id,
-        task.condition,
-        names,
-        dump_json(task.context, "context"),
-        dump_json(task.outputs, "outputs"),
-        task.summary,
-        task.reason,
-        task.attempts,
-        task.failures,
-        task.max_attempts,
-        int(task.was_blocked),
-        task.blockers,
-        task.urgency,
-        task.recovers_task_id,
-        int(task.archived),
-        dump_time(task.created_at),
-        dump_time(task.updated_at),
-        dump_time(task.ended_at),
-        task.worktree,
-        lifecycle.effort_hours(task.estimated_effort),
-        None if task.condition is None else lifecycle.CONDITION_VERSION,
-        int(weighed),
-    )
-
-
-def group_edges(rows: Iterable[Row]) -> Mapping[str, tuple[Dependency, ...]]:
-    """Group ``(task_id, needs_id, on_outcome)`` by task."""
-    grouped: dict[str, list[Dependency]] = {}
-    for task_id, needs, on in rows:
-        grouped.setdefault(task_id, []).append(read_edge(needs, on))
-    return {task_id: tuple(edges) for task_id, edges in grouped.items()}
+@cache
+def insertion(table: str, columns: str, slots: str) -> str:
+    """Write the statement that inserts one row."""
+    return f"INSERT INTO {table} ({columns}) VALUES ({slots})"

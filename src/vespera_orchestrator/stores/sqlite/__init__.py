@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import utcnow
-from vespera_orchestrator.stores.sql.ledger import SQLiteLedger
-from vespera_orchestrator.stores.sql.lifecycle import Operations
+from vespera_orchestrator.stores.sql import claims, reading, urgency
+from vespera_orchestrator.stores.sql.store import SQLStore
 from vespera_orchestrator.stores.sqlite.database import Database, Durability
+from vespera_orchestrator.stores.sqlite.ledger import SQLiteLedger
 
 if TYPE_CHECKING:
     import os
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from vespera_orchestrator._model import Attempt, Claim
+    from vespera_orchestrator.stores.sqlite.transaction import Transaction
 
-class SQLiteStore(Operations):
+
+class SQLiteStore(SQLStore):
     """Keeps `contracts.Store` in one SQLite database (WAL, ``synchronous=FULL``). Made by `open`."""
 
-    _database: Database
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
     def open(
@@ -55,19 +60,20 @@ class SQLiteStore(Operations):
     @property
     def url(self) -> str:
         """The address under which another process opens the same store."""
-        if self._database.path is None:
+        if self.path is None:
             return "memory:"
-        return f"sqlite:///{self._database.path}{'' if self._database.durability == 'full' else '?durability=normal'}"
+        durability = self._database.durability
+        option = "" if durability == "full" else f"?durability={durability}"
+        return f"sqlite:///{self.path}{option}"
 
     @cached_property
     def identity(self) -> str:
         """See `contracts.Store.identity`: the file, the machine, and when the database was made."""
         if self.path is None:
             return f"in the memory of a process on {platform.node()}, {secrets.token_hex(8)}"
-        with self._looking() as db:
-            made_at = db.execute("SELECT applied_at FROM migrations WHERE version = 1").fetchone()[
-                0
-            ]
+        sql = "SELECT applied_at FROM migrations WHERE version = 1"
+        with self._read_once() as tx:
+            (made_at,) = tx.execute(sql).fetchone()
         return f"{self.path} on {platform.node()}, made at {made_at}"
 
     @property
@@ -76,8 +82,40 @@ class SQLiteStore(Operations):
         return self._database.path
 
     def close(self) -> None:
-        """Let go of the connection. Idempotent."""
+        """Close the connection. Idempotent."""
         self._database.close()
+
+    def _write(self) -> AbstractContextManager[Transaction]:
+        return self._database.write()
+
+    def _read(self) -> AbstractContextManager[Transaction]:
+        return self._database.read()
+
+    def claim(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        task_id: str | None = None,
+        lease_s: float,
+        take_over: bool = False,
+    ) -> Claim | None:
+        """See `contracts.Store.claim`."""
+        with self._write() as tx:
+            claims.expire(tx, task_id if take_over else None)
+            if task_id is not None:
+                return claims.claim(tx, reading.task(tx, task_id), agent, lease_s)
+            urgency.weigh(tx, session_id)
+            best = reading.ready(tx, session_id, 1)
+            return claims.claim(tx, best[0], agent, lease_s) if best else None
+
+    def expire(self) -> list[Attempt]:
+        """See `contracts.Store.expire`."""
+        with self._read() as tx:
+            if not claims.lapsed(tx):
+                return []
+        with self._write() as tx:
+            return claims.expire(tx)
 
     def wait(self, after: int, timeout_s: float) -> None:
         """See `contracts.Store.wait`."""
@@ -85,7 +123,7 @@ class SQLiteStore(Operations):
 
     def ledger(self, *, write: bool = False) -> AbstractContextManager[SQLiteLedger]:
         """See `contracts.Store.ledger`."""
-        return SQLiteLedger.of(self._database, write=write)
+        return SQLiteLedger.open(self._database, write=write)
 
     def copy_to(self, file: Path) -> None:
         """Write the whole store as of one moment into the new database *file*, while others read and write."""

@@ -25,6 +25,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from vespera_orchestrator.stores.sqlite.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ class Database:
         self._pid = os.getpid()
         self._closed = False
         self._inode: int | None = None
-        self._busy = False
+        self._current: Transaction | None = None
         self._reserved = False
         self._waiting_since: float | None = None
         _open_databases.add(self)
@@ -106,29 +107,30 @@ class Database:
                 self._gate.close()
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection for several reads that see one state."""
+    def read(self) -> Iterator[Transaction]:
+        """Begin several reads that see one state; within a transaction of this thread, join it."""
         self._follow_fork()
         with self._lock, self.translated():
-            if self._busy:  # within a transaction of this thread
-                yield self._usable()
+            if self._current is not None:
+                self._usable()
+                yield self._current
                 return
-            with self._transaction("BEGIN") as connection:
-                yield connection
+            with self._transaction(writing=False) as tx:
+                yield tx
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection for one transaction: committed when the block ends well, otherwise undone whatever ended it."""
+    def write(self) -> Iterator[Transaction]:
+        """Begin a transaction: committed if the block ends well, undone whatever else ends it."""
         self._follow_fork()
         with self._lock, self.translated():
             if self._reserved:
                 raise StoreUnavailableError(
                     self.name,
-                    "it is being looked through by this very thread: write when that is done",
+                    "this thread is still reading through it: write when that is done",
                 )
-            with self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
-                yield connection
-                connection.execute("COMMIT")
+            with self._turn(), self._transaction(writing=True) as tx:
+                yield tx
+                tx.connection.execute("COMMIT")
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
@@ -152,8 +154,8 @@ class Database:
     def copy_to(self, file: Path) -> None:
         """Write the database as of one moment into a new file, while others read and write."""
         if self.path is None:
-            with self.read() as source:
-                _copy(source, file)
+            with self.read() as tx:
+                _copy(tx.connection, file)
             return
         self._follow_fork()
         with self._lock:
@@ -191,17 +193,19 @@ class Database:
             self._waiting_since = None
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, writing: bool) -> Iterator[Transaction]:
         connection = self._usable()
+        begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
         try:
-            # An interruption may fall between any two lines: what begins is inside, and what is left over is undone first.
-            self._busy = True
+            # An interruption may fall between any two lines. So what begins is inside, and what
+            # is left over from before is undone first.
+            tx = self._current = Transaction(connection, self.clock, writing=writing)
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self._patiently(lambda: connection.execute(begin))
-            yield connection
+            yield tx
         finally:
-            self._busy = False
+            self._current = None
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
@@ -233,7 +237,7 @@ class Database:
     def before_fork(self) -> None:
         """Let no connection cross a fork: a child that has a copy of one believes that it holds locks, and takes none."""
         self._lock.acquire()
-        if self.path is not None and self._connection is not None and not self._busy:
+        if self.path is not None and self._connection is not None and self._current is None:
             self._connection.close()
             self._connection = None
 
@@ -253,7 +257,7 @@ class Database:
             self._connection
         )  # forked within a transaction: it must be neither used nor closed here
         self._connection = None
-        self._busy = False
+        self._current = None
         self._waiting_since = None
         if self._gate is not None:
             self._gate.close()

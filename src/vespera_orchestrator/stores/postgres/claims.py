@@ -1,0 +1,94 @@
+"""Taking the best ready task in one statement, where many machines ask at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._model import Attempt, Claim, TaskStatus
+from vespera_orchestrator.stores.sql import claims, rows
+from vespera_orchestrator.stores.sql.dialect import POSTGRES
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.stores.postgres.transaction import Transaction
+
+_TAKE_BEST: Final = f"""
+    WITH due AS MATERIALIZED (
+        SELECT
+            EXISTS (SELECT 1 FROM attempts WHERE ended_at IS NULL AND lease_until < $1) AS lapsed,
+            EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
+    ), best AS MATERIALIZED (
+        SELECT seq FROM tasks
+        WHERE session_id = $2 AND status = '{TaskStatus.PENDING}' AND blockers = 0
+            AND ($5 = 1 OR NOT (SELECT lapsed OR unweighed FROM due))
+        ORDER BY priority DESC, urgency DESC, tasks.seq LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
+    ), started AS (
+        UPDATE tasks
+        SET status = '{TaskStatus.IN_PROGRESS}', attempts = attempts + 1, updated_at = $1
+        FROM best WHERE tasks.seq = best.seq RETURNING tasks.*
+    ), attempt AS (
+        INSERT INTO attempts (task_id, number, agent, started_at, lease_until, last_sign_at)
+        SELECT id, attempts, $3, $1, $1 + $4, $1 FROM started
+    )
+    SELECT lapsed, unweighed, {rows.TASK.columns}, {POSTGRES.edges}
+    FROM due LEFT JOIN started AS tasks ON true
+"""
+"""Looks for the best ready task, locks it unless somebody else has, holds it and opens the attempt.
+
+It does nothing but report it where lapsed holds or tasks that were not weighed come first. ``$1``:
+now; ``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case.
+"""
+_TAKE_BEST_UNLOCKED: Final = _TAKE_BEST.format(skip_locked="SKIP LOCKED")
+_WAIT_FOR_BEST: Final = _TAKE_BEST.format(skip_locked="")
+
+
+@attrs.frozen(kw_only=True)
+class TakenBest:
+    """What came of trying to take the best ready task."""
+
+    lapsed: bool = False
+    """Some hold has lapsed, which must be ended first."""
+    unweighed: bool = False
+    """Some task was not weighed, which must be done first."""
+    claim: Claim | None = None
+
+
+def take_best(
+    tx: Transaction,
+    session_id: str,
+    agent: str,
+    lease_s: float,
+    *,
+    in_any_case: bool = False,
+    wait: bool = False,
+) -> TakenBest:
+    """Take the best ready task, if nothing else must be done first.
+
+    Args:
+        tx: The transaction.
+        session_id: The session.
+        agent: Who claims it.
+        lease_s: How long the claim holds, in seconds.
+        in_any_case: Take a task whatever else should be done first.
+        wait: Wait for whoever has locked the best task, instead of taking the next one.
+    """
+    sql = _WAIT_FOR_BEST if wait else _TAKE_BEST_UNLOCKED
+    length = claims.lease_length(lease_s)
+    values = (tx.now, session_id, agent, length, int(in_any_case))
+    lapsed, unweighed, *row = tx.execute(sql, values).fetchone()
+    task_id, *_ = row
+    if task_id is None:
+        return TakenBest(lapsed=lapsed, unweighed=unweighed)
+    task = rows.TASK.read(row)
+    started_at = load_time(tx.now)
+    attempt = Attempt(
+        task_id=task.id,
+        number=task.attempts,
+        agent=agent,
+        started_at=started_at,
+        lease_until=load_time(tx.now + length),
+        last_sign_at=started_at,
+    )
+    return TakenBest(claim=claims.started(tx, task, attempt))

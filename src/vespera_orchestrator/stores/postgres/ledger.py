@@ -1,0 +1,74 @@
+"""The rows of a PostgreSQL store, within one transaction."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, NUMBER_COLUMNS, SQLLedger
+from vespera_orchestrator.tasks import lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from vespera_orchestrator._model import JsonValue
+    from vespera_orchestrator.stores.postgres.server import Server
+
+
+class PostgresLedger(SQLLedger):
+    """Keeps `contracts.Ledger` for a PostgreSQL store.
+
+    Whoever writes waits until no other transaction writes, and keeps new ones out until it has
+    ended.
+    """
+
+    @classmethod
+    @contextmanager
+    def open(cls, server: Server, *, write: bool) -> Iterator[Self]:
+        """See `contracts.Store.ledger`."""
+        with server.write(alone=True) if write else server.read() as tx:
+            if write:
+                tx.execute("SET CONSTRAINTS ALL DEFERRED")
+            yield cls(tx)
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """See `contracts.Ledger.tables`."""
+        return [*TABLES, *COUNTED_TABLES]
+
+    @property
+    def schema(self) -> int:
+        """See `contracts.Ledger.schema`."""
+        sql = "SELECT max(version) FROM vespera_migrations"
+        (version,) = self._tx.execute(sql).fetchone()
+        return int(version)
+
+    def problems(self) -> Iterator[str]:
+        """See `contracts.Ledger.problems`. The server looks after its files by itself."""
+        yield from ()
+
+    def put(self, table: str, rows: Iterable[Mapping[str, JsonValue]]) -> None:
+        """See `contracts.Ledger.put`."""
+        inserted = list(rows)
+        super().put(table, inserted)
+        if table == "tasks":
+            # Triggers count changed and removed tasks; whoever inserts a task counts it.
+            self._tally(inserted)
+        number = NUMBER_COLUMNS.get(table)
+        if number is not None and any(number in row for row in inserted):
+            sequence = f"pg_get_serial_sequence('{table}', '{number}')"
+            self._tx.execute(f"SELECT setval({sequence}, (SELECT max({number}) FROM {table}))")
+
+    def _tally(self, tasks: Iterable[Mapping[str, JsonValue]]) -> None:
+        sql = """
+            INSERT INTO tallies AS t VALUES ($1, $2, $3, $4, 1)
+            ON CONFLICT (session_id, archived, recovery, status) DO UPDATE SET tasks = t.tasks + 1
+        """
+        for task in tasks:
+            recovery = int(task["task_type"] == lifecycle.RECOVERY)
+            values = (task["session_id"], task["archived"], recovery, task["status"])
+            self._tx.execute(sql, values)
+
+    def rebuild_indexes(self) -> None:
+        """See `contracts.Ledger.rebuild_indexes`. Nothing to do here."""

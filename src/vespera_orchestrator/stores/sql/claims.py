@@ -1,0 +1,252 @@
+"""Holding a task: claims, renewals, checkpoints, and the end of holds that lapsed."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._codec import dump_json, load_time
+from vespera_orchestrator._model import (
+    Attempt,
+    AttemptEnding,
+    Claim,
+    EventKind,
+    TaskStatus,
+)
+from vespera_orchestrator.errors import LeaseLostError, NotReadyError
+from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks import lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vespera_orchestrator._model import Checkpoint, JsonValue, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def lease_length(lease_s: float) -> int:
+    """Return the length of a lease in microseconds."""
+    return timedelta(seconds=lease_s) // _MICROSECOND
+
+
+def claim(tx: Transaction, task: Task, agent: str, lease_s: float, purpose: str = "start") -> Claim:
+    """Give *agent* the task, which must be ready; *purpose* says in an error what it was claimed for."""
+    if not task.is_ready:
+        why = lifecycle.why(reading.situation(tx, task.id))
+        raise NotReadyError(task.alias, task.status, purpose, why=why)
+    number = task.attempts + 1
+    sql = f"""
+        UPDATE tasks SET status = '{TaskStatus.IN_PROGRESS}', attempts = {tx.mark}2,
+            updated_at = {tx.mark}3
+        WHERE id = {tx.mark}1
+    """
+    tx.execute(sql, (task.id, number, tx.now))
+    started_at = load_time(tx.now)
+    attempt = Attempt(
+        task_id=task.id,
+        number=number,
+        agent=agent,
+        started_at=started_at,
+        lease_until=load_time(tx.now + lease_length(lease_s)),
+        last_sign_at=started_at,
+    )
+    rows.insert(tx, "attempts", rows.ATTEMPT.values(attempt))
+    claimed = attrs.evolve(
+        task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=started_at
+    )
+    return started(tx, claimed, attempt)
+
+
+def started(tx: Transaction, task: Task, attempt: Attempt) -> Claim:
+    """Record that an attempt was started, and return the claim with what an earlier one saved."""
+    data = {"attempt": attempt.number}
+    events.record_for(tx, task, EventKind.TASK_STARTED, data, agent=attempt.agent)
+    resumed_from = reading.last_checkpoint(tx, task.id) if attempt.number > 1 else None
+    return Claim(task=task, attempt=attempt, resumed_from=resumed_from)
+
+
+# --- the fence --------------------------------------------------------------
+
+
+def require_hold(tx: Transaction, task: Task, attempt: int) -> Task:
+    """Return the task if *attempt* holds it, or regains it because nobody took it meanwhile."""
+    if task.attempts != attempt:
+        holder = reading.attempt(tx, task)
+        reason = "it was never started"
+        if holder is not None:
+            reason = f"attempt {task.attempts} by {holder.agent} followed it"
+        raise LeaseLostError(task.alias, attempt, reason)
+    if task.status is TaskStatus.IN_PROGRESS:
+        return task
+    if task.status is TaskStatus.PENDING and _was_abandoned(tx, task):
+        return _regain(tx, task)
+    reason = f" ({task.reason})" if task.reason else ""
+    raise LeaseLostError(task.alias, attempt, f"the task is {task.status}{reason}")
+
+
+def _was_abandoned(tx: Transaction, task: Task) -> bool:
+    attempt = reading.attempt(tx, task)
+    return attempt is not None and attempt.ending == AttemptEnding.ABANDONED
+
+
+def _regain(tx: Transaction, task: Task) -> Task:
+    """Open the task's last attempt again, for as long as it was held before."""
+    sql = f"""
+        UPDATE attempts SET ended_at = NULL, ending = NULL, error = NULL,
+            lease_until = {tx.mark}1 + lease_until - last_sign_at, last_sign_at = {tx.mark}1
+        WHERE task_id = {tx.mark}2 AND number = {tx.mark}3
+    """
+    tx.execute(sql, (tx.now, task.id, task.attempts))
+    set_columns(tx, task.id, status=str(TaskStatus.IN_PROGRESS))
+    events.record_for(tx, task, EventKind.LEASE_REGAINED, {"attempt": task.attempts})
+    return attrs.evolve(task, status=TaskStatus.IN_PROGRESS)
+
+
+def renew(
+    tx: Transaction,
+    task_id: str,
+    attempt: int,
+    *,
+    lease_s: float,
+    within: Callable[[], None] | None,
+) -> Attempt:
+    """See `contracts.Store.renew`."""
+    task = require_hold(tx, reading.task(tx, task_id), attempt)
+    _extend(tx, task, lease_s)
+    holder = reading.attempt(tx, task)
+    assert holder is not None  # noqa: S101 - the fence has just seen it
+    data = {"attempt": attempt}
+    events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=holder.agent)
+    if within is not None:
+        within()
+    return holder
+
+
+def _extend(tx: Transaction, task: Task, lease_s: float) -> None:
+    sql = f"""
+        UPDATE attempts SET lease_until = {tx.mark}1, last_sign_at = {tx.mark}2
+        WHERE task_id = {tx.mark}3 AND number = {tx.mark}4
+    """
+    lease_until = tx.now + lease_length(lease_s)
+    tx.execute(sql, (lease_until, tx.now, task.id, task.attempts))
+
+
+def checkpoint(
+    tx: Transaction,
+    task_id: str,
+    attempt: int,
+    state: JsonValue,
+    *,
+    note: str,
+    progress: float | None,
+    snapshot: str | None,
+    left_out: Sequence[str],
+    lease_s: float,
+    within: Callable[[], None] | None,
+) -> Checkpoint:
+    """See `contracts.Store.checkpoint`."""
+    state_text = dump_json(state, "state")
+    task = require_hold(tx, reading.task(tx, task_id), attempt)
+    _extend(tx, task, lease_s)
+    sql = f"""
+        INSERT INTO checkpoints (task_id, attempt, state, note, progress, snapshot, created_at)
+        VALUES ({tx.dialect.slots(7)}) RETURNING {rows.CHECKPOINT.columns}
+    """
+    values = (task_id, attempt, state_text, note, progress, snapshot, tx.now)
+    saved = rows.CHECKPOINT.read(tx.execute(sql, values).fetchone())
+    data: dict[str, JsonValue] = {
+        "attempt": attempt,
+        "checkpoint": saved.id,
+        "note": note,
+        "progress": progress,
+    }
+    if left_out:
+        data["left_out"] = list(left_out)
+    events.record_for(tx, task, EventKind.CHECKPOINT_SAVED, data)
+    if within is not None:
+        within()
+    return saved
+
+
+# --- lapsed holds -----------------------------------------------------------
+
+
+def lapsed(tx: Transaction) -> list[Attempt]:
+    """Return the attempts whose lease is over: of the locked session, or of all where none is.
+
+    Where rows are locked one by one, their tasks are locked first and looked at again: a holder
+    may have renewed in between.
+    """
+    if tx.writing and tx.dialect.lock_row:
+        return _lapsed_in_locked_session(tx)
+    sql = f"""
+        SELECT {rows.ATTEMPT.columns} FROM attempts
+        WHERE ended_at IS NULL AND lease_until < {tx.mark}1
+    """
+    return rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
+
+
+def _lapsed_in_locked_session(tx: Transaction) -> list[Attempt]:
+    sql = f"""
+        SELECT tasks.id FROM attempts JOIN tasks ON tasks.id = task_id
+        WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL
+            AND lease_until < {tx.mark}2
+        ORDER BY tasks.id {tx.dialect.lock_task}
+    """
+    task_ids = first_column(tx.execute(sql, (tx.locked_session, tx.now)).fetchall())
+    if not task_ids:
+        return []
+    sql = f"""
+        SELECT {rows.ATTEMPT.columns} FROM attempts
+        WHERE task_id {tx.dialect.in_list(1)} AND ended_at IS NULL
+            AND lease_until < {tx.mark}2
+        ORDER BY lease_until
+    """
+    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now)))
+
+
+def expire(tx: Transaction, taken_over: str | None = None) -> list[Attempt]:
+    """End every hold that has lapsed, and that on the task *taken_over* in any case."""
+    attempts = lapsed(tx)
+    if taken_over is not None:
+        lapsed_ids = {attempt.task_id for attempt in attempts}
+        holder = _holder(tx, taken_over) if taken_over not in lapsed_ids else None
+        if holder is not None:
+            attempts.append(holder)
+    for attempt in attempts:
+        task = reading.task(tx, attempt.task_id)
+        error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
+        end_attempt(tx, task, AttemptEnding.ABANDONED, error)
+        set_columns(tx, task.id, status=str(TaskStatus.PENDING))
+        data = {"attempt": attempt.number}
+        events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
+        recount(tx, task.id)
+    return attempts
+
+
+def _holder(tx: Transaction, task_id: str) -> Attempt | None:
+    task = reading.task(tx, task_id)
+    return reading.attempt(tx, task) if task.status is TaskStatus.IN_PROGRESS else None
+
+
+def end_attempt(
+    tx: Transaction,
+    task: Task,
+    ending: AttemptEnding,
+    error: str | None,
+    receipt: str | None = None,
+) -> None:
+    """Write how the task's latest attempt ended."""
+    sql = f"""
+        UPDATE attempts SET ended_at = {tx.mark}1, ending = {tx.mark}2, error = {tx.mark}3,
+            receipt = {tx.mark}4
+        WHERE task_id = {tx.mark}5 AND number = {tx.mark}6
+    """
+    tx.execute(sql, (tx.now, str(ending), error, receipt, task.id, task.attempts))

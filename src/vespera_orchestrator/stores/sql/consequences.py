@@ -1,0 +1,173 @@
+"""What follows when a task ends or changes: blockers are counted, dependents become ready or are skipped."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from vespera_orchestrator._model import EventKind, Outcome, TaskStatus
+from vespera_orchestrator.stores.sql import events, reading
+from vespera_orchestrator.stores.sql.dialect import quoted
+from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks import lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vespera_orchestrator._model import Dependency, Situation, Task
+from vespera_orchestrator.stores.sql.transaction import Transaction
+
+
+def set_columns(tx: Transaction, task_id: str, *, touch: bool = True, **columns: Any) -> None:
+    """Write columns of a task; with *touch* it counts as updated now."""
+    if touch:
+        columns["updated_at"] = tx.now
+    assignments = ", ".join(
+        f"{name} = {tx.mark}{number}" for number, name in enumerate(columns, start=2)
+    )
+    sql = f"UPDATE tasks SET {assignments} WHERE id = {tx.mark}1"
+    tx.execute(sql, (task_id, *columns.values()))
+
+
+def add_blockers(tx: Transaction, task_id: str, change: int) -> None:
+    """Count *change* more causes that keep the task from being ready."""
+    sql = f"UPDATE tasks SET blockers = blockers + {tx.mark}2 WHERE id = {tx.mark}1"
+    tx.execute(sql, (task_id, change))
+
+
+def end_task(tx: Transaction, task: Task, status: TaskStatus, **columns: Any) -> None:
+    """Write that the task has ended.
+
+    Its parent is counted down in the same step, so that a recount at any time gives the same.
+    """
+    set_columns(tx, task.id, status=str(status), ended_at=tx.now, **columns)
+    if task.parent_task_id is not None:
+        add_blockers(tx, task.parent_task_id, -1)
+
+
+def skip(tx: Transaction, task: Task, reason: str) -> None:
+    """Write that the task can never become ready; its dependents are not looked at yet."""
+    end_task(tx, task, TaskStatus.SKIPPED, reason=reason)
+    events.record_for(tx, task, EventKind.TASK_SKIPPED, {"reason": reason})
+
+
+def follow_ends(tx: Transaction, ended: Iterable[Task]) -> None:
+    """Carry what ended, or was blocked, to dependents and to the task it recovers, and so on downward.
+
+    Args:
+        tx: The transaction.
+        ended: The tasks as they are now.
+    """
+    queue = deque(ended)
+    while queue:
+        task = queue.popleft()
+        if task.recovers_task_id is not None and task.status is TaskStatus.COMPLETED:
+            _recovered(tx, task)
+        queue.extend(reading.task(tx, task_id) for task_id in _follow_edges(tx, task))
+
+
+def _recovered(tx: Transaction, recovery: Task) -> None:
+    task = reading.task(tx, str(recovery.recovers_task_id))
+    if lifecycle.next_status(lifecycle.Verb.RECOVER, task.status) is None:
+        return
+    set_columns(tx, task.id, status=str(TaskStatus.PENDING), reason=None)
+    events.record_for(tx, task, EventKind.TASK_RECOVERED, {"recovery": recovery.id})
+    recount(tx, task.id)
+
+
+def _follow_edges(tx: Transaction, task: Task) -> list[str]:
+    """Count down the dependents whose edge is met now; return those that were skipped."""
+    met: list[Outcome] = []
+    never: list[Outcome] = []
+    for outcome in Outcome:
+        decision = lifecycle.edge_met(outcome, task.status, was_blocked=task.was_blocked)
+        if decision is not None:
+            (met if decision else never).append(outcome)
+    count_down = _count_down_at_once if tx.dialect.writing_with else _count_down
+    affected = count_down(tx, task.id, met, never)
+    return [task_id for task_id in affected if _recount_one(tx, task_id)]
+
+
+def _count_down(
+    tx: Transaction, task_id: str, met: Sequence[Outcome], never: Sequence[Outcome]
+) -> list[str]:
+    """Count down the dependents that waited for an outcome in *met*.
+
+    Returns:
+        The dependents whose condition or unmet edge must be looked at, in the order planned.
+    """
+    if met:
+        sql = f"""
+            UPDATE dependencies SET met = 1
+            WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0
+                AND on_outcome IN {quoted(met)}
+            RETURNING task_id
+        """
+        counted = tx.execute(sql, (task_id,)).fetchall()
+        sql = f"UPDATE tasks SET blockers = blockers - 1 WHERE id = {tx.mark}1"
+        tx.executemany(sql, counted)
+    sql = f"""
+        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+        WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
+            AND (governed = 1 OR (met = 0 AND on_outcome IN {quoted(never)}))
+        ORDER BY tasks.seq
+    """
+    return first_column(tx.execute(sql, (task_id,)).fetchall())
+
+
+def _count_down_at_once(
+    tx: Transaction, task_id: str, met: Sequence[Outcome], never: Sequence[Outcome]
+) -> list[str]:
+    """Do what `_count_down` does in one statement, for databases that are asked over a network.
+
+    The rows that are counted down may be locked in any order: nobody who holds one of them waits
+    for another.
+    """
+    sql = f"""
+        WITH now_met AS (
+            UPDATE dependencies SET met = 1
+            WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0
+                AND on_outcome IN {quoted(met)}
+            RETURNING task_id
+        ), counted AS (
+            UPDATE tasks SET blockers = blockers - 1 FROM now_met WHERE tasks.id = now_met.task_id
+        )
+        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+        WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
+            AND (governed = 1 OR (met = 0 AND on_outcome IN {quoted(never)}))
+        ORDER BY tasks.seq
+    """
+    return first_column(tx.execute(sql, (task_id,)).fetchall())
+
+
+def recount(tx: Transaction, task_id: str) -> None:
+    """Count the task's blockers from scratch.
+
+    It is skipped when it can never become ready, and what follows from that is carried downward.
+    """
+    if _recount_one(tx, task_id):
+        follow_ends(tx, [reading.task(tx, task_id)])
+
+
+def _recount_one(tx: Transaction, task_id: str) -> bool:
+    """Count the task's blockers from scratch; return whether it was skipped."""
+    situation = reading.situation(tx, task_id)
+    task = situation.task
+    readiness = lifecycle.readiness(task, situation.needed)
+    sql = f"""
+        UPDATE dependencies SET met = {tx.mark}3
+        WHERE task_id = {tx.mark}1 AND needs_id = {tx.mark}2
+    """
+    for edge in task.dependencies:
+        tx.execute(sql, (task_id, edge.task, int(_is_met(edge, situation))))
+    blockers = readiness.blockers + situation.open_children_count
+    set_columns(tx, task_id, touch=False, blockers=blockers)
+    if task.status is not TaskStatus.PENDING or not readiness.impossible:
+        return False
+    skip(tx, task, lifecycle.skip_reason(task, readiness, situation.needed))
+    return True
+
+
+def _is_met(edge: Dependency, situation: Situation) -> bool:
+    other = situation.needed[edge.task]
+    return lifecycle.edge_met(edge.on, other.status, was_blocked=other.was_blocked) is True

@@ -1,0 +1,366 @@
+"""From drafts to tasks: names are resolved, conditions bound, mistakes collected. Nothing is written."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._model import (
+    Dependency,
+    Task,
+    TaskDraft,
+    TaskStatus,
+    is_alias,
+    is_id,
+    new_id,
+    slug,
+)
+from vespera_orchestrator.errors import (
+    AliasTakenError,
+    ConditionError,
+    CycleError,
+    InvalidPlanError,
+    PlanError,
+    TransitionError,
+    UnknownDependencyError,
+)
+from vespera_orchestrator.stores.sql import rows
+from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
+from vespera_orchestrator.stores.sql.dialect import Conditions
+from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks.conditions import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vespera_orchestrator.errors import VesperaError
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_MAX_SUGGESTED_FROM: Final = 5000
+"""How many aliases of a session are compared with a name that does not exist."""
+_MAX_RECOVERY_ALIAS: Final = 60
+"""Longest alias of a recovery task, in characters, before a number is added."""
+
+_TASK_FIELDS: Final = {field.name for field in attrs.fields(Task)}
+_COPIED: Final = tuple(
+    field.name
+    for field in attrs.fields(TaskDraft)
+    if field.name in _TASK_FIELDS - {"alias", "dependencies"}
+)
+"""Fields that a task takes over from its draft as they are."""
+_copied_values: Final = attrgetter(*_COPIED)
+
+
+def reopening(alias: str, status: str) -> str:
+    """Say what can be done about a task that has ended, or is blocked."""
+    if status == TaskStatus.COMPLETED:
+        return "it is done: plan a further task instead"
+    return f"orch.retry_task({alias!r}) makes it pending again"
+
+
+class Drafts:
+    """The drafts of one plan on their way to tasks."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        session_id: str,
+        drafts: Sequence[TaskDraft],
+        mistakes: Sequence[VesperaError] = (),
+    ) -> None:
+        self._tx = tx
+        self._session_id = session_id
+        self._drafts = drafts
+        self._ids = [new_id("t") for _ in drafts]
+        self._names = _Names(tx, session_id)
+        self._names.of_plan = {f"#{number}": task_id for number, task_id in enumerate(self._ids)}
+        self._mistakes = list(mistakes)
+        """What is wrong with the plan; all of it is reported at once."""
+
+    @property
+    def existing(self) -> dict[str, Task]:
+        """The tasks planned before that the drafts name, by id; without their own edges."""
+        return self._names.existing
+
+    def tasks(self) -> list[Task]:
+        """Return the tasks, pending, their blockers not counted yet.
+
+        Raises:
+            PlanError: Or one of its branches; see `contracts.Store.plan`.
+            AliasTakenError: A draft's alias is taken.
+            TransitionError: The parent has ended.
+        """
+        self._names.read_ahead(self._drafts)
+        aliases = self._aliases()
+        tasks = [
+            self._task(task_id, alias, draft)
+            for task_id, alias, draft in zip(self._ids, aliases, self._drafts, strict=True)
+        ]
+        with self._collecting():
+            refuse_circles_within(tasks)
+        if len(self._mistakes) > 1:
+            problem = f"the plan has {len(self._mistakes)} mistakes"
+            raise InvalidPlanError(problem, mistakes=tuple(self._mistakes))
+        if self._mistakes:
+            raise self._mistakes[0]
+        return tasks
+
+    @contextmanager
+    def _collecting(self) -> Iterator[None]:
+        try:
+            yield
+        except (PlanError, AliasTakenError, TransitionError) as exc:
+            self._mistakes.append(exc)
+
+    # aliases
+
+    def _aliases(self) -> list[str]:
+        """Return an alias for each draft: first those that callers chose, then those made from titles."""
+        chosen: list[str | None] = []
+        for task_id, draft in zip(self._ids, self._drafts, strict=True):
+            alias = None
+            with self._collecting():
+                alias = self._chosen_alias(task_id, draft)
+            chosen.append(alias)
+        aliases = []
+        for alias, task_id, draft in zip(chosen, self._ids, self._drafts, strict=True):
+            aliases.append(alias or self._made_alias(task_id, draft))
+        return aliases
+
+    def _chosen_alias(self, task_id: str, draft: TaskDraft) -> str | None:
+        alias = draft.alias
+        if alias is None:
+            return None
+        if not is_alias(alias):
+            problem = (
+                f"{alias!r} is not a valid alias: start with a letter; letters, digits, "
+                "underscores; no reserved word"
+            )
+            raise PlanError(problem, draft.place)
+        owner = self._names.owner(alias)
+        if owner is not None:
+            raise AliasTakenError(alias, owner)
+        self._names.of_plan[alias] = task_id
+        return alias
+
+    def _made_alias(self, task_id: str, draft: TaskDraft) -> str:
+        base = slug(draft.title)
+        if draft.recovers_task_id is not None:
+            base = self._recovery_alias(draft.recovers_task_id)
+        alias = base
+        if not self._names.is_free(base):
+            alias = f"{base}_{self._free_number(base)}"
+        self._names.of_plan[alias] = task_id
+        return alias
+
+    def _recovery_alias(self, recovers: str) -> str:
+        sql = f"SELECT alias FROM tasks WHERE id = {self._tx.mark}1"
+        (alias,) = self._tx.execute(sql, (recovers,)).fetchone()
+        return f"recover_{alias}"[:_MAX_RECOVERY_ALIAS]
+
+    def _free_number(self, base: str) -> int:
+        # Doubling, then halving: a thousand tasks of one title cost ten lookups each, not a thousand.
+        high = 2
+        while not self._names.is_free(f"{base}_{high}"):
+            high *= 2
+        low = high // 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._names.is_free(f"{base}_{middle}"):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    # references
+
+    def _task(self, task_id: str, alias: str, draft: TaskDraft) -> Task:
+        edges = self._edges(task_id, draft)
+        parent: str | None = None
+        condition_names: dict[str, str] = {}
+        with self._collecting():
+            parent = self._parent(task_id, draft)
+        with self._collecting():
+            condition_names = self._bind_condition(draft, edges)
+        planned_at = load_time(self._tx.now)
+        copied: dict[str, Any] = dict(zip(_COPIED, _copied_values(draft), strict=True))
+        return Task(
+            **copied,
+            id=task_id,
+            alias=alias,
+            session_id=self._session_id,
+            status=TaskStatus.PENDING,
+            parent_task_id=parent,
+            dependencies=edges,
+            condition_names=condition_names,
+            outputs={},
+            summary=None,
+            reason=None,
+            attempts=0,
+            failures=0,
+            was_blocked=False,
+            blockers=0,
+            urgency=0.0,
+            archived=False,
+            created_at=planned_at,
+            updated_at=planned_at,
+            ended_at=None,
+        )
+
+    def _edges(self, task_id: str, draft: TaskDraft) -> tuple[Dependency, ...]:
+        edges: dict[str, Dependency] = {}
+        for edge in draft.dependencies:
+            with self._collecting():
+                needed = self._task_id(edge.task, draft, "dependency")
+                if needed == task_id:
+                    raise CycleError(
+                        "a task cannot wait for itself", draft.place, path=(edge.task, edge.task)
+                    )
+                if needed in edges and edges[needed].on is not edge.on:
+                    problem = (
+                        f"waits for {edge.task!r} in two ways, {edges[needed].on} and {edge.on}; "
+                        "name it once, or write a condition"
+                    )
+                    raise PlanError(problem, draft.place)
+                edges[needed] = Dependency(needed, edge.on)
+        return tuple(edges.values())
+
+    def _parent(self, task_id: str, draft: TaskDraft) -> str | None:
+        if draft.parent is None:
+            return None
+        parent = self._task_id(draft.parent, draft, "parent")
+        if parent == task_id:
+            raise CycleError(
+                "a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent)
+            )
+        task = self.existing.get(parent)
+        is_recovery = draft.recovers_task_id is not None
+        if task is not None and task.status.is_terminal and not is_recovery:
+            remedy = reopening(task.alias, task.status)
+            raise TransitionError(task.alias, task.status, "take a subtask", remedy)
+        return parent
+
+    def _task_id(self, reference: str, draft: TaskDraft, role: str) -> str:
+        task_id = self._names.task_id(reference)
+        if task_id is not None:
+            return task_id
+        similar = difflib.get_close_matches(reference, self._names.all_aliases(), 3)
+        hint = "plan it first, or in the same plan"
+        if similar:
+            hint = f"did you mean {', '.join(similar)}?"
+        problem = f"{role} {reference!r} is not a task of this session; {hint}"
+        raise UnknownDependencyError(problem, draft.place, reference)
+
+    def _bind_condition(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
+        """Return, for each name in the draft's condition, the id of the dependency it means."""
+        if draft.condition is None:
+            return {}
+        try:
+            condition = parse(draft.condition)
+        except ConditionError as exc:
+            raise attrs.evolve(exc, place=draft.place) from None
+        needed = {edge.task for edge in edges}
+        has_misspelt_edge = len(edges) < len(draft.dependencies)
+        names: dict[str, str] = {}
+        for reference in condition.references():
+            task_id = self._names.task_id(reference.name)
+            if task_id in needed:
+                names[reference.name] = str(task_id)
+            elif not has_misspelt_edge:  # otherwise that mistake has been reported already
+                allowed = tuple(edge.task for edge in draft.dependencies)
+                raise ConditionError(
+                    f"{reference.name!r} is not a dependency of this task",
+                    draft.place,
+                    condition.text,
+                    reference.column,
+                    allowed or ("none: give dependencies= as well",),
+                )
+        return names
+
+
+class _Names:
+    """What the names in a plan mean: aliases of the plan itself, then those of its session."""
+
+    def __init__(self, tx: Transaction, session_id: str) -> None:
+        self._tx = tx
+        self._session_id = session_id
+        self.of_plan: dict[str, str] = {}
+        """Alias to id, for the tasks of this plan, and ``#0``, ``#1`` … whatever their alias."""
+        self.existing: dict[str, Task] = {}
+        """The tasks of the session that were named, by id; without their own edges."""
+        self._meanings: dict[str, str | None] = {}
+        """Reference to id, for those that were looked up."""
+        self._owners: dict[str, str | None] = {}
+        """Alias to the id of the task that has it, for those that were looked up."""
+
+    def read_ahead(self, drafts: Sequence[TaskDraft]) -> None:
+        """Read at once what the drafts name: a statement for each would cost more than all the rest."""
+        references: dict[str, None] = {}
+        for draft in drafts:
+            references.update(dict.fromkeys(edge.task for edge in draft.dependencies))
+        for draft in drafts:
+            if draft.parent is not None:
+                references[draft.parent] = None
+        self._meanings = dict.fromkeys(references)
+        self._read("id", [reference for reference in references if is_id(reference)])
+        self._read("alias", [reference for reference in references if not is_id(reference)])
+        aliases = [slug(draft.title) if draft.alias is None else draft.alias for draft in drafts]
+        self._owners = dict.fromkeys(aliases)
+        self._read_owners(aliases)
+
+    def task_id(self, reference: str) -> str | None:
+        """Return the id of the task that *reference*, an id or alias, means."""
+        if reference in self.of_plan:
+            return self.of_plan[reference]
+        if reference not in self._meanings:
+            self._meanings[reference] = None
+            self._read("id" if is_id(reference) else "alias", [reference])
+        return self._meanings[reference]
+
+    def owner(self, alias: str) -> str | None:
+        """Return the id of the task that has *alias*, in this plan or before."""
+        if alias in self.of_plan:
+            return self.of_plan[alias]
+        if alias not in self._owners:
+            self._owners[alias] = None
+            self._read_owners([alias])
+        return self._owners[alias]
+
+    def is_free(self, alias: str) -> bool:
+        """Tell whether a task may get this alias."""
+        return is_alias(alias) and self.owner(alias) is None
+
+    def all_aliases(self) -> list[str]:
+        """Return aliases to suggest: those of the plan, then those of the session."""
+        of_plan = [alias for alias in self.of_plan if not alias.startswith("#")]
+        sql = f"SELECT alias FROM tasks WHERE session_id = {self._tx.mark}1 LIMIT {_MAX_SUGGESTED_FROM}"
+        return [*of_plan, *first_column(self._tx.execute(sql, (self._session_id,)))]
+
+    def _read(self, column: str, references: Sequence[str]) -> None:
+        columns = f"{rows.TASK.columns}, {rows.NO_EDGES}"
+        for task in rows.TASK.read_all(self._select(columns, column, references)):
+            if task.session_id == self._session_id:
+                self.existing[task.id] = task
+                self._meanings[getattr(task, column)] = task.id
+
+    def _read_owners(self, aliases: Sequence[str]) -> None:
+        self._owners.update(self._select("alias, id", "alias", aliases))
+
+    def _select(self, columns: str, column: str, names: Sequence[str]) -> list[Any]:
+        if not names:
+            return []
+        conditions = Conditions(self._tx.dialect)
+        if len(names) == 1:
+            conditions.equal(**{column: names[0]})
+        else:
+            conditions.in_list(column, json.dumps(names))
+        if column == "alias":  # with an id, SQLite would walk through the whole session instead
+            conditions.equal(session_id=self._session_id)
+        sql = f"SELECT {columns} FROM tasks WHERE {conditions.where}"
+        return self._tx.execute(sql, conditions.values).fetchall()

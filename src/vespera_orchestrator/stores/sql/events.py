@@ -1,0 +1,88 @@
+"""The event log: what is written into it, and how it is read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator.stores.sql import rows
+from vespera_orchestrator.stores.sql.dialect import Conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from vespera_orchestrator._model import Event, EventKind, JsonValue, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_WRITTEN = "at, kind, session_id, task_id, agent, data"
+
+
+def record(
+    tx: Transaction,
+    kind: EventKind | str,
+    data: Mapping[str, JsonValue],
+    *,
+    session_id: str | None,
+    task_id: str | None = None,
+    agent: str | None = None,
+) -> None:
+    """Record that something happened."""
+    event = (tx.now, str(kind), session_id, task_id, agent, dump_json(data, kind))
+    tx.insert_events(_WRITTEN, [event])
+
+
+def record_for(
+    tx: Transaction,
+    task: Task,
+    kind: EventKind,
+    data: Mapping[str, JsonValue],
+    *,
+    agent: str | None = None,
+) -> None:
+    """Record that something happened to a task."""
+    event = (tx.now, str(kind), task.session_id, task.id, agent, dump_json(data, kind))
+    tx.insert_events(_WRITTEN, [event])
+
+
+def record_each(
+    tx: Transaction, kind: EventKind, tasks_with_data: Sequence[tuple[Task, str]]
+) -> None:
+    """Record the same kind of event for several tasks, each with its data as JSON."""
+    now, word = tx.now, str(kind)
+    tx.insert_events(
+        _WRITTEN,
+        [(now, word, task.session_id, task.id, None, data) for task, data in tasks_with_data],
+    )
+
+
+def events(
+    tx: Transaction,
+    after: int,
+    *,
+    session_id: str | None,
+    kinds: Iterable[str] | None,
+    limit: int | None,
+    newest_first: bool,
+) -> list[Event]:
+    """See `contracts.Store.events`."""
+    conditions = Conditions(tx.dialect)
+    conditions.add(f"seq > {conditions.bind(after)}")
+    conditions.equal(session_id=session_id)
+    if kinds is not None:
+        conditions.in_list("kind", json.dumps(list(kinds)))
+    order = "DESC" if newest_first else "ASC"
+    sql = f"""
+        SELECT {rows.EVENT.columns} FROM events WHERE {conditions.where}
+        ORDER BY seq {order} LIMIT {conditions.bind(rows.limited(limit))}
+    """
+    return rows.EVENT.read_all(tx.execute(sql, conditions.values))
+
+
+def last_seq(tx: Transaction, session_id: str | None) -> int:
+    """See `contracts.Store.last_seq`."""
+    conditions = Conditions(tx.dialect)
+    conditions.equal(session_id=session_id)
+    sql = f"SELECT coalesce(max(seq), 0) FROM events WHERE {conditions.where}"
+    (seq,) = tx.execute(sql, conditions.values).fetchone()
+    return int(seq)

@@ -1,0 +1,135 @@
+"""From a `TaskQuery` to the conditions of a statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._codec import dump_time
+from vespera_orchestrator._model import TaskQuery, TaskStatus
+from vespera_orchestrator.stores.sql.dialect import Conditions
+from vespera_orchestrator.tasks import lifecycle
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.stores.sql.dialect import Dialect
+
+
+def tallied_only(query: TaskQuery) -> bool:
+    """Tell whether ``tallies`` answers a count of *query*, so that no task needs to be looked at."""
+    tallied = TaskQuery(
+        session_id=query.session_id,
+        recoveries=query.recoveries,
+        include_archived=query.include_archived,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return query.session_id is not None and query == tallied
+
+
+def subtree(task: str) -> str:
+    """Start a statement with ``below (id)``: the task that the placeholder *task* names and all below it."""
+    return f"""
+        WITH RECURSIVE below (id) AS (
+            SELECT {task} UNION ALL
+            SELECT tasks.id FROM tasks JOIN below ON tasks.parent_task_id = below.id
+        )
+    """
+
+
+class TaskFilter:
+    """What a statement over ``tasks`` needs so that it returns what a query describes."""
+
+    def __init__(self, dialect: Dialect, query: TaskQuery) -> None:
+        self.conditions = Conditions(dialect)
+        self.prefix = ""
+        """Stands before the SELECT."""
+        self._join = ""
+        if query.parent_task_id is not None:
+            self._below(query.parent_task_id, whole_subtree=query.include_children)
+        self._by_columns(query)
+        self._by_times(query)
+        self._by_state(query)
+        self._by_text(query)
+
+    @property
+    def source(self) -> str:
+        """Follows FROM."""
+        return f"tasks {self._join} WHERE {self.conditions.where}"
+
+    def _below(self, parent: str, *, whole_subtree: bool) -> None:
+        if whole_subtree:
+            self.prefix = subtree(self.conditions.bind(parent))
+            self._join = "JOIN below ON below.id = tasks.id"
+        else:
+            self.conditions.equal(**{"tasks.parent_task_id": parent})
+
+    def _by_columns(self, query: TaskQuery) -> None:
+        columns = (
+            "session_id",
+            "task_type",
+            "specialist_type",
+            "complexity",
+            "recovers_task_id",
+            "worktree",
+        )
+        self.conditions.equal(**{f"tasks.{column}": getattr(query, column) for column in columns})
+
+    def _by_times(self, query: TaskQuery) -> None:
+        bounds = (
+            ("created_at >=", query.created_after),
+            ("created_at <", query.created_before),
+            ("updated_at >=", query.updated_after),
+            ("updated_at <", query.updated_before),
+        )
+        for test, moment in bounds:
+            if moment is not None:
+                self.conditions.add(f"tasks.{test} {self.conditions.bind(dump_time(moment))}")
+
+    def _by_state(self, query: TaskQuery) -> None:
+        conditions = self.conditions
+        if query.status:
+            slots = ", ".join(conditions.bind(str(status)) for status in query.status)
+            conditions.add(f"tasks.status IN ({slots})")
+        if query.recoveries is not None:
+            sign = "=" if query.recoveries else "<>"
+            conditions.add(f"tasks.task_type {sign} {conditions.bind(lifecycle.RECOVERY)}")
+        if query.ready is not None:
+            negation = "" if query.ready else "NOT "
+            ready = f"tasks.status = '{TaskStatus.PENDING}' AND tasks.blockers = 0"
+            conditions.add(f"{negation}({ready})")
+        if not query.include_archived:
+            conditions.add("tasks.archived = 0")
+
+    def _by_text(self, query: TaskQuery) -> None:
+        conditions = self.conditions
+        if query.text is not None:
+            self._mentions(query.text)
+        if query.alias_prefix is not None:
+            length = conditions.bind(len(query.alias_prefix))
+            prefix = conditions.bind(query.alias_prefix)
+            conditions.add(f"substr(tasks.alias, 1, {length}) = {prefix}")
+        if query.agent is not None:
+            conditions.add(f"""
+                EXISTS (SELECT 1 FROM attempts WHERE attempts.task_id = tasks.id
+                    AND attempts.agent = {conditions.bind(query.agent)})
+            """)
+
+    def _mentions(self, text: str) -> None:
+        """Require title or description to contain *text*, letter case ignored.
+
+        What ``lower()`` does beyond ASCII depends on the database and its locale. So it only folds
+        ASCII here, and the other letters that *text* has are replaced one by one.
+        """
+        conditions = self.conditions
+        folded = "".join(map(_lower, text))
+        words = conditions.dialect.ascii_lower.format("tasks.title || ' ' || tasks.description")
+        for letter in sorted({letter for letter in folded if not letter.isascii()}):
+            for other in sorted({letter.upper(), letter.title()} - {letter}):
+                if len(other) == 1:
+                    words = f"replace({words}, {conditions.bind(other)}, {conditions.bind(letter)})"
+        position = conditions.dialect.position
+        conditions.add(f"{position}({words}, {conditions.bind(folded)}) > 0")
+
+
+def _lower(letter: str) -> str:
+    lower = letter.lower()
+    return lower if len(lower) == 1 else letter

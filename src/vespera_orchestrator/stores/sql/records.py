@@ -1,0 +1,386 @@
+"""Records beside the tasks: artifacts and who was given them, worktrees, document versions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from vespera_orchestrator._codec import dump_json, dump_time, load_time
+from vespera_orchestrator._model import (
+    Artifact,
+    ArtifactKind,
+    ContextUse,
+    EventKind,
+    TaskStatus,
+    WorktreeState,
+    new_id,
+)
+from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql.dialect import Conditions, quoted
+from vespera_orchestrator.stores.sql.transaction import first_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vespera_orchestrator._model import (
+        ArtifactDraft,
+        ArtifactQuery,
+        DocumentVersion,
+        Session,
+        Task,
+        Worktree,
+    )
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_IS_FILE: Final = f"CASE kind WHEN '{ArtifactKind.FILE}' THEN 1 ELSE 0 END"
+"""Files have versions of their own: a file and a text of the same title are two artifacts."""
+_HAS_BEGUN: Final = quoted((TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.COMPLETED))
+"""Statuses of a task whose work may rest on what it was given."""
+
+
+# --- sessions ---------------------------------------------------------------
+
+
+def start_session(tx: Transaction, session: Session) -> Session:
+    """See `contracts.Store.start_session`."""
+    columns = rows.SESSION.values(session) | {"created_at": tx.now}
+    rows.insert(tx, "sessions", columns)
+    data = {"goal": session.goal}
+    events.record(tx, EventKind.SESSION_STARTED, data, session_id=session.id)
+    return _session_now(tx, session.id)
+
+
+def resume_session(tx: Transaction, session_id: str) -> Session:
+    """See `contracts.Store.resume_session`."""
+    reading.require_session(tx, session_id)
+    events.record(tx, EventKind.SESSION_RESUMED, {}, session_id=session_id)
+    return _session_now(tx, session_id)
+
+
+def _session_now(tx: Transaction, session_id: str) -> Session:
+    """Return the session as it is when this transaction, which records an event, is committed."""
+    return reading.session(tx, session_id, updated_at=load_time(tx.now))
+
+
+# --- artifacts --------------------------------------------------------------
+
+
+def save_artifact(
+    tx: Transaction,
+    session_id: str,
+    draft: ArtifactDraft,
+    *,
+    task_id: str | None,
+    attempt: int | None,
+    agent: str | None,
+) -> Artifact:
+    """See `contracts.Store.save_artifact`; the fence has been checked."""
+    _lock_lineage(tx, session_id, task_id)
+    last = _last_version(tx, session_id, draft, task_id)
+    if last is not None and _is_same(last, draft, attempt):
+        return last
+    if last is not None:
+        sql = f"UPDATE artifacts SET superseded = 1 WHERE id = {tx.mark}1"
+        tx.execute(sql, (last.id,))
+        sql = f"UPDATE given SET stale = 1 WHERE artifact_id = {tx.mark}1"
+        tx.execute(sql, (last.id,))
+    columns = {
+        "id": draft.id or new_id("a"),
+        "session_id": session_id,
+        "task_id": task_id,
+        "attempt": attempt,
+        "agent": agent,
+        "kind": str(draft.kind),
+        "title": draft.title,
+        "media_type": draft.media_type,
+        "digest": draft.digest,
+        "size_bytes": draft.size_bytes,
+        "version": last.version + 1 if last else 1,
+        "supersedes_id": last.id if last else None,
+        "superseded": 0,
+        "partial": int(draft.partial),
+        "tags": dump_json(draft.tags, "tags"),
+        "metadata": dump_json(dict(draft.metadata), "metadata"),
+        "created_at": tx.now,
+    }
+    rows.insert(tx, "artifacts", columns)
+    artifact = rows.ARTIFACT.read([columns[name] for name in rows.ARTIFACT.names])
+    data = {
+        "artifact": artifact.id,
+        "title": artifact.title,
+        "kind": artifact.kind,
+        "supersedes": artifact.supersedes_id,
+    }
+    kind = EventKind.ARTIFACT_SAVED
+    events.record(tx, kind, data, session_id=session_id, task_id=task_id, agent=agent)
+    return artifact
+
+
+def _lock_lineage(tx: Transaction, session_id: str, task_id: str | None) -> None:
+    """Let two that save under one title make two versions of it, one after the other."""
+    lock = tx.dialect.lock_row
+    if not lock or tx.locked_session is not None:
+        return
+    sql = f"SELECT 1 FROM tasks WHERE id = {tx.mark}1 {lock}"
+    if task_id is not None and tx.execute(sql, (task_id,)).fetchone():
+        return
+    tx.execute(f"SELECT 1 FROM sessions WHERE id = {tx.mark}1 {lock}", (session_id,))
+
+
+def _last_version(
+    tx: Transaction, session_id: str, draft: ArtifactDraft, task_id: str | None
+) -> Artifact | None:
+    is_file = int(draft.kind == ArtifactKind.FILE)
+    versions = _lineage(tx, session_id, task_id, draft.title, is_file)
+    sql = f"""
+        SELECT {rows.ARTIFACT.columns} FROM artifacts WHERE {versions.where}
+        ORDER BY version DESC LIMIT 1
+    """
+    return rows.ARTIFACT.read_first(tx.execute(sql, versions.values))
+
+
+def _lineage(
+    tx: Transaction, session_id: str, task_id: str | None, title: str, is_file: int
+) -> Conditions:
+    """Describe all versions of one artifact."""
+    versions = Conditions(tx.dialect)
+    versions.same("task_id", task_id)
+    versions.equal(session_id=session_id, title=title)
+    versions.equal(**{_IS_FILE: is_file})
+    return versions
+
+
+def _is_same(last: Artifact, draft: ArtifactDraft, attempt: int | None) -> bool:
+    return (last.digest, last.kind, last.partial, last.attempt) == (
+        draft.digest,
+        draft.kind,
+        draft.partial,
+        attempt,
+    )
+
+
+def find_artifact(tx: Transaction, artifact_id: str) -> Artifact | None:
+    """See `contracts.Store.find_artifact`."""
+    sql = f"SELECT {rows.ARTIFACT.columns} FROM artifacts WHERE id = {tx.mark}1"
+    return rows.ARTIFACT.read_first(tx.execute(sql, (artifact_id,)))
+
+
+def artifact_ids_of_attempt(tx: Transaction, task: Task) -> tuple[str, ...]:
+    """Return the ids of what the task's latest attempt saved."""
+    sql = f"""
+        SELECT id FROM artifacts WHERE task_id = {tx.mark}1 AND attempt = {tx.mark}2 ORDER BY seq
+    """
+    return tuple(first_column(tx.execute(sql, (task.id, task.attempts))))
+
+
+def artifacts(tx: Transaction, query: ArtifactQuery) -> list[Artifact]:
+    """See `contracts.Store.artifacts`."""
+    conditions = Conditions(tx.dialect)
+    conditions.equal(
+        session_id=query.session_id,
+        kind=query.kind and str(query.kind),
+        title=query.title,
+        agent=query.agent,
+        digest=query.digest,
+    )
+    if query.task_ids is not None:
+        conditions.in_list("task_id", json.dumps(query.task_ids))
+    if query.partial is not None:
+        conditions.equal(partial=int(query.partial))
+    if query.created_after is not None:
+        conditions.add(f"created_at >= {conditions.bind(dump_time(query.created_after))}")
+    if query.created_before is not None:
+        conditions.add(f"created_at < {conditions.bind(dump_time(query.created_before))}")
+    for tag in query.tags:
+        # Within a stored list, only the strings' own ends are quotes without a backslash. So a
+        # comma and a quote begin an item.
+        item = conditions.bind(f",{dump_json(tag, 'tags')}")
+        conditions.add(f"{tx.dialect.position}(',' || substr(tags, 2), {item}) > 0")
+    if not query.include_superseded:
+        conditions.add("superseded = 0")
+    order = "DESC" if query.newest_first else "ASC"
+    sql = f"""
+        SELECT {rows.ARTIFACT.columns} FROM artifacts WHERE {conditions.where}
+        ORDER BY seq {order} LIMIT {conditions.bind(rows.limited(query.limit))}
+    """
+    return rows.ARTIFACT.read_all(tx.execute(sql, conditions.values))
+
+
+def content_digests(tx: Transaction) -> set[str]:
+    """See `contracts.Store.content_digests`."""
+    sql = "SELECT digest FROM artifacts UNION SELECT digest FROM document_versions"
+    return set(first_column(tx.execute(sql)))
+
+
+def count_artifacts(tx: Transaction, session_id: str) -> int:
+    """See `contracts.Store.count_artifacts`."""
+    sql = f"SELECT count(*) FROM artifacts WHERE session_id = {tx.mark}1 AND superseded = 0"
+    (number,) = tx.execute(sql, (session_id,)).fetchone()
+    return int(number)
+
+
+# --- who was given what -----------------------------------------------------
+
+
+def record_context(
+    tx: Transaction, task_id: str, artifact_ids: Sequence[str], *, agent: str | None
+) -> None:
+    """See `contracts.Store.record_context`."""
+    task = reading.task(tx, task_id)
+    sql = f"""
+        SELECT id, superseded, session_id, task_id, title, {_IS_FILE}, version FROM artifacts
+        WHERE id {tx.dialect.in_list(1)} AND (task_id IS NULL OR task_id <> {tx.mark}2)
+            AND id NOT IN (
+                SELECT artifact_id FROM given WHERE task_id = {tx.mark}2 AND attempt = {tx.mark}3
+            )
+        ORDER BY seq {tx.dialect.keep_rows}
+    """
+    values = (json.dumps(list(artifact_ids)), task_id, task.attempts)
+    new = tx.execute(sql, values).fetchall()
+    if not new:
+        return
+    columns = ("task_id", "artifact_id", "attempt", "session_id", "stale", "given_at")
+    add = f"""
+        INSERT INTO given ({", ".join(columns)}) VALUES ({tx.dialect.slots(len(columns))})
+        ON CONFLICT (task_id, artifact_id)
+            DO UPDATE SET attempt = excluded.attempt, given_at = excluded.given_at
+    """
+    for artifact_id, superseded, session_id, owner_id, title, is_file, version in new:
+        if version > 1:
+            lineage = _lineage(tx, session_id, owner_id, title, is_file)
+            _forget_earlier_versions(tx, task_id, lineage, version)
+        given = (task_id, artifact_id, task.attempts, task.session_id, superseded, tx.now)
+        tx.execute(add, given)
+    data = {"attempt": task.attempts, "artifacts": [row[0] for row in new]}
+    events.record_for(tx, task, EventKind.CONTEXT_GIVEN, data, agent=agent)
+
+
+def _forget_earlier_versions(
+    tx: Transaction, task_id: str, lineage: Conditions, version: int
+) -> None:
+    lineage.add(f"version < {lineage.bind(version)}")
+    sql = f"""
+        DELETE FROM given WHERE task_id = {lineage.bind(task_id)} AND stale = 1
+            AND artifact_id IN (SELECT id FROM artifacts WHERE {lineage.where})
+    """
+    tx.execute(sql, lineage.values)
+
+
+def context_uses(
+    tx: Transaction,
+    *,
+    session_id: str | None,
+    task_id: str | None,
+    artifact_ids: Iterable[str] | None,
+    outdated: bool,
+    limit: int | None,
+) -> list[ContextUse]:
+    """See `contracts.Store.context_uses`."""
+    conditions = Conditions(tx.dialect)
+    conditions.equal(**{"given.session_id": session_id, "given.task_id": task_id})
+    if artifact_ids is not None:
+        conditions.in_list("given.artifact_id", json.dumps(list(artifact_ids)))
+    if outdated:
+        conditions.add("given.stale = 1")
+        conditions.add("tasks.archived = 0")
+        conditions.add("tasks.recovers_task_id IS NULL")
+        conditions.add(f"tasks.status IN {_HAS_BEGUN}")
+    sql = f"""
+        SELECT given.task_id, tasks.alias, given.attempt, given.artifact_id, given.given_at,
+            artifacts.title, artifacts.version, artifacts.session_id, artifacts.task_id, {_IS_FILE}
+        FROM given JOIN tasks ON tasks.id = given.task_id
+            JOIN artifacts ON artifacts.id = given.artifact_id
+        WHERE {conditions.where} ORDER BY given.given_at, given.task_id, artifacts.seq
+        LIMIT {conditions.bind(rows.limited(limit))}
+    """
+    uses = tx.execute(sql, conditions.values).fetchall()
+    return [_context_use(tx, use) for use in uses]
+
+
+def _context_use(tx: Transaction, row: Any) -> ContextUse:
+    task_id, alias, attempt, artifact_id, given_at, title, version, *lineage = row
+    session_id, owner_id, is_file = lineage
+    versions = _lineage(tx, session_id, owner_id, title, is_file)
+    sql = f"""
+        SELECT id, version FROM artifacts WHERE {versions.where} ORDER BY version DESC LIMIT 1
+    """
+    latest_id, latest_version = tx.execute(sql, versions.values).fetchone()
+    return ContextUse(
+        task_id=task_id,
+        alias=alias,
+        attempt=attempt,
+        artifact_id=artifact_id,
+        title=title,
+        version=version,
+        latest_id=latest_id,
+        latest_version=latest_version,
+        given_at=load_time(given_at),
+    )
+
+
+# --- worktrees and documents ------------------------------------------------
+
+
+def put_worktree(tx: Transaction, worktree: Worktree, event: str) -> Worktree:
+    """See `contracts.Store.put_worktree`."""
+    columns = rows.WORKTREE.values(worktree) | {"state": str(worktree.state)}
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "name")
+    sql = f"""
+        INSERT INTO worktrees ({", ".join(columns)}) VALUES ({tx.dialect.slots(len(columns))})
+        ON CONFLICT (name) DO UPDATE SET {replaced}
+    """
+    tx.execute(sql, tuple(columns.values()))
+    data = {
+        "worktree": worktree.name,
+        "branch": worktree.branch,
+        "landed": worktree.landed,
+        "rescue": worktree.rescue_ref,
+    }
+    events.record(
+        tx,
+        event,
+        data,
+        session_id=worktree.session_id,
+        task_id=worktree.task_id,
+        agent=worktree.agent,
+    )
+    return worktree
+
+
+def worktrees(
+    tx: Transaction,
+    *,
+    session_id: str | None,
+    task_id: str | None,
+    name: str | None,
+    include_removed: bool,
+) -> list[Worktree]:
+    """See `contracts.Store.worktrees`."""
+    conditions = Conditions(tx.dialect)
+    conditions.equal(session_id=session_id, task_id=task_id, name=name)
+    if not include_removed:
+        conditions.add(f"state <> '{WorktreeState.REMOVED}'")
+    sql = f"""
+        SELECT {rows.WORKTREE.columns} FROM worktrees WHERE {conditions.where}
+        ORDER BY created_at, name
+    """
+    return rows.WORKTREE.read_all(tx.execute(sql, conditions.values))
+
+
+def put_document(tx: Transaction, version: DocumentVersion, session_id: str) -> DocumentVersion:
+    """See `contracts.Store.put_document`."""
+    rows.insert(tx, "document_versions", rows.DOCUMENT.values(version))
+    data = {"path": version.path, "version": version.version}
+    events.record(tx, EventKind.DOCUMENT_UPDATED, data, session_id=session_id)
+    return version
+
+
+def document_versions(tx: Transaction, path: str | None) -> list[DocumentVersion]:
+    """See `contracts.Store.document_versions`."""
+    select = f"SELECT {rows.DOCUMENT.columns} FROM document_versions AS document"
+    if path is not None:
+        sql = f"{select} WHERE path = {tx.mark}1 ORDER BY version"
+        return rows.DOCUMENT.read_all(tx.execute(sql, (path,)))
+    newest = "SELECT max(version) FROM document_versions WHERE path = document.path"
+    sql = f"{select} WHERE version = ({newest}) ORDER BY path"
+    return rows.DOCUMENT.read_all(tx.execute(sql))

@@ -1,0 +1,421 @@
+"""`contracts.Store` for every store that speaks SQL: each operation is one transaction.
+
+What an operation does is in the functions beside this module. A store provides the transactions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator.stores.sql import (
+    claims,
+    events,
+    lifecycle,
+    planning,
+    reading,
+    records,
+    urgency,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from vespera_orchestrator._model import (
+        Artifact,
+        ArtifactDraft,
+        ArtifactQuery,
+        Attempt,
+        Checkpoint,
+        Claim,
+        ContextUse,
+        DocumentVersion,
+        Ending,
+        Event,
+        Finished,
+        JsonValue,
+        Outcome,
+        Session,
+        Situation,
+        Task,
+        TaskDraft,
+        TaskQuery,
+        TaskStatus,
+        Worktree,
+    )
+    from vespera_orchestrator.errors import VesperaError
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+
+class SQLStore(ABC):
+    """Opens a transaction for each operation of `contracts.Store`, and hands it to the shared core."""
+
+    # --- transactions -------------------------------------------------------
+
+    @abstractmethod
+    def _write(self) -> AbstractContextManager[Transaction]:
+        """Begin a transaction that changes one task, or none."""
+
+    def _change(
+        self,
+        *,
+        session_id: str | None = None,  # noqa: ARG002 - see the store for many machines
+        task_id: str | None = None,  # noqa: ARG002
+    ) -> AbstractContextManager[Transaction]:
+        """Begin a transaction that may change several tasks of one session, and keep out others like it.
+
+        The session is named, or it is that of the task.
+        """
+        return self._write()
+
+    @abstractmethod
+    def _read(self) -> AbstractContextManager[Transaction]:
+        """Begin several reads that see one state."""
+
+    def _read_once(self) -> AbstractContextManager[Transaction]:
+        """Begin a single read."""
+        return self._read()
+
+    # --- sessions -----------------------------------------------------------
+
+    def start_session(self, session: Session) -> Session:
+        """See `contracts.Store.start_session`."""
+        with self._write() as tx:
+            return records.start_session(tx, session)
+
+    def resume_session(self, session_id: str) -> Session:
+        """See `contracts.Store.resume_session`."""
+        with self._write() as tx:
+            return records.resume_session(tx, session_id)
+
+    def open_sessions(self) -> int:
+        """See `contracts.Store.open_sessions`."""
+        with self._read_once() as tx:
+            return reading.open_sessions(tx)
+
+    def find_session(self, session_id: str) -> Session | None:
+        """See `contracts.Store.find_session`."""
+        with self._read() as tx:
+            return reading.find_session(tx, session_id)
+
+    def sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
+        """See `contracts.Store.sessions`."""
+        with self._read_once() as tx:
+            return reading.sessions(tx, limit=limit, offset=offset)
+
+    # --- planning -----------------------------------------------------------
+
+    def plan(
+        self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()
+    ) -> list[Task]:
+        """See `contracts.Store.plan`."""
+        with self._change(session_id=session_id) as tx:
+            reading.require_session(tx, session_id)
+            return planning.plan(tx, session_id, drafts, mistakes)
+
+    def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
+        """See `contracts.Store.update_task`."""
+        with self._write() as tx:
+            return planning.update_task(tx, task_id, changes)
+
+    def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
+        """See `contracts.Store.add_dependency`."""
+        with self._change(task_id=task_id) as tx:
+            return planning.add_dependency(tx, task_id, needs, on)
+
+    def remove_dependency(self, task_id: str, needs: str) -> Task:
+        """See `contracts.Store.remove_dependency`."""
+        with self._change(task_id=task_id) as tx:
+            return planning.remove_dependency(tx, task_id, needs)
+
+    # --- reading ------------------------------------------------------------
+
+    def find_task(self, ref: str, session_id: str | None) -> Task | None:
+        """See `contracts.Store.find_task`."""
+        with self._read_once() as tx:
+            return reading.find_task(tx, ref, session_id)
+
+    def tasks(self, query: TaskQuery) -> list[Task]:
+        """See `contracts.Store.tasks`."""
+        with self._read_once() as tx:
+            return reading.tasks(tx, query)
+
+    def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        """See `contracts.Store.count`."""
+        with self._read_once() as tx:
+            return reading.count(tx, query)
+
+    def ready(self, session_id: str, limit: int) -> list[Task]:
+        """See `contracts.Store.ready`."""
+        self._weigh(session_id)
+        with self._read_once() as tx:
+            return reading.ready(tx, session_id, limit)
+
+    def longest_chain(self, session_id: str, limit: int) -> list[Task]:
+        """See `contracts.Store.longest_chain`."""
+        self._weigh(session_id)
+        with self._read() as tx:
+            return reading.longest_chain(tx, session_id, limit)
+
+    def _weigh(self, session_id: str) -> None:
+        with self._read_once() as tx:
+            if not urgency.has_unweighed(tx, session_id):
+                return
+        with self._change(session_id=session_id) as tx:
+            urgency.weigh(tx, session_id)
+
+    def situation(self, task_id: str) -> Situation:
+        """See `contracts.Store.situation`."""
+        with self._read() as tx:
+            return reading.situation(tx, task_id)
+
+    def aliases(self, session_id: str) -> list[str]:
+        """See `contracts.Store.aliases`."""
+        with self._read_once() as tx:
+            return reading.aliases(tx, session_id)
+
+    def dependents(self, task_id: str) -> list[Task]:
+        """See `contracts.Store.dependents`."""
+        with self._read() as tx:
+            return reading.tasks_by_id(tx, reading.dependent_ids(tx, task_id))
+
+    def attempts(self, task_id: str) -> list[Attempt]:
+        """See `contracts.Store.attempts`."""
+        with self._read_once() as tx:
+            return reading.attempts(tx, task_id)
+
+    def last_checkpoint(self, task_id: str) -> Checkpoint | None:
+        """See `contracts.Store.last_checkpoint`."""
+        with self._read_once() as tx:
+            return reading.last_checkpoint(tx, task_id)
+
+    def running(self, session_id: str, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+        """See `contracts.Store.running`."""
+        with self._read() as tx:
+            return reading.running(tx, session_id, limit)
+
+    # --- holding ------------------------------------------------------------
+
+    @abstractmethod
+    def claim(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        task_id: str | None = None,
+        lease_s: float,
+        take_over: bool = False,
+    ) -> Claim | None:
+        """See `contracts.Store.claim`."""
+
+    @abstractmethod
+    def expire(self) -> list[Attempt]:
+        """See `contracts.Store.expire`."""
+
+    def renew(
+        self,
+        task_id: str,
+        attempt: int,
+        *,
+        lease_s: float,
+        within: Callable[[], None] | None = None,
+    ) -> Attempt:
+        """See `contracts.Store.renew`."""
+        with self._write() as tx:
+            return claims.renew(tx, task_id, attempt, lease_s=lease_s, within=within)
+
+    def checkpoint(
+        self,
+        task_id: str,
+        attempt: int,
+        state: JsonValue,
+        *,
+        note: str = "",
+        progress: float | None = None,
+        snapshot: str | None = None,
+        left_out: Sequence[str] = (),
+        lease_s: float,
+        within: Callable[[], None] | None = None,
+    ) -> Checkpoint:
+        """See `contracts.Store.checkpoint`."""
+        with self._write() as tx:
+            return claims.checkpoint(
+                tx,
+                task_id,
+                attempt,
+                state,
+                note=note,
+                progress=progress,
+                snapshot=snapshot,
+                left_out=left_out,
+                lease_s=lease_s,
+                within=within,
+            )
+
+    # --- ending -------------------------------------------------------------
+
+    def finish(
+        self,
+        task_id: str,
+        attempt: int | None,
+        ending: Ending,
+        *,
+        agent: str,
+        artifacts: Sequence[ArtifactDraft] = (),
+        within: Callable[[], None] | None = None,
+    ) -> Finished:
+        """See `contracts.Store.finish`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.finish(
+                tx, task_id, attempt, ending, agent=agent, artifacts=artifacts, within=within
+            )
+
+    def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
+        """See `contracts.Store.cancel`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.cancel(tx, task_id, reason, whole_subtree=subtree)
+
+    def abandon(self, task_id: str, reason: str) -> Task:
+        """See `contracts.Store.abandon`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.abandon(tx, task_id, reason)
+
+    def retry(self, task_id: str, reason: str) -> Task:
+        """See `contracts.Store.retry`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.retry(tx, task_id, reason)
+
+    def delete(self, task_id: str, *, hard: bool) -> Task:
+        """See `contracts.Store.delete`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.delete(tx, task_id, hard=hard)
+
+    # --- artifacts ----------------------------------------------------------
+
+    def save_artifact(
+        self,
+        session_id: str,
+        draft: ArtifactDraft,
+        *,
+        task_id: str | None,
+        attempt: int | None,
+        agent: str | None,
+    ) -> Artifact:
+        """See `contracts.Store.save_artifact`."""
+        with self._write() as tx:
+            reading.require_session(tx, session_id)
+            if task_id is not None and attempt is not None:
+                claims.require_hold(tx, reading.task(tx, task_id), attempt)
+            return records.save_artifact(
+                tx, session_id, draft, task_id=task_id, attempt=attempt, agent=agent
+            )
+
+    def find_artifact(self, artifact_id: str) -> Artifact | None:
+        """See `contracts.Store.find_artifact`."""
+        with self._read_once() as tx:
+            return records.find_artifact(tx, artifact_id)
+
+    def artifacts(self, query: ArtifactQuery) -> list[Artifact]:
+        """See `contracts.Store.artifacts`."""
+        with self._read_once() as tx:
+            return records.artifacts(tx, query)
+
+    def content_digests(self) -> set[str]:
+        """See `contracts.Store.content_digests`."""
+        with self._read_once() as tx:
+            return records.content_digests(tx)
+
+    def count_artifacts(self, session_id: str) -> int:
+        """See `contracts.Store.count_artifacts`."""
+        with self._read_once() as tx:
+            return records.count_artifacts(tx, session_id)
+
+    def record_context(
+        self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None
+    ) -> None:
+        """See `contracts.Store.record_context`."""
+        with self._write() as tx:
+            records.record_context(tx, task_id, artifact_ids, agent=agent)
+
+    def context_uses(
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        artifact_ids: Iterable[str] | None = None,
+        outdated: bool = False,
+        limit: int | None = None,
+    ) -> list[ContextUse]:
+        """See `contracts.Store.context_uses`."""
+        with self._read() as tx:
+            return records.context_uses(
+                tx,
+                session_id=session_id,
+                task_id=task_id,
+                artifact_ids=artifact_ids,
+                outdated=outdated,
+                limit=limit,
+            )
+
+    # --- worktrees and documents --------------------------------------------
+
+    def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
+        """See `contracts.Store.put_worktree`."""
+        with self._write() as tx:
+            return records.put_worktree(tx, worktree, event)
+
+    def worktrees(
+        self,
+        *,
+        session_id: str | None = None,
+        task_id: str | None = None,
+        name: str | None = None,
+        include_removed: bool = False,
+    ) -> list[Worktree]:
+        """See `contracts.Store.worktrees`."""
+        with self._read_once() as tx:
+            return records.worktrees(
+                tx,
+                session_id=session_id,
+                task_id=task_id,
+                name=name,
+                include_removed=include_removed,
+            )
+
+    def put_document(self, version: DocumentVersion, session_id: str) -> DocumentVersion:
+        """See `contracts.Store.put_document`."""
+        with self._write() as tx:
+            return records.put_document(tx, version, session_id)
+
+    def document_versions(self, path: str | None = None) -> list[DocumentVersion]:
+        """See `contracts.Store.document_versions`."""
+        with self._read_once() as tx:
+            return records.document_versions(tx, path)
+
+    # --- events -------------------------------------------------------------
+
+    def events(
+        self,
+        after: int = 0,
+        *,
+        session_id: str | None = None,
+        kinds: Iterable[str] | None = None,
+        limit: int | None = 1000,
+        newest_first: bool = False,
+    ) -> list[Event]:
+        """See `contracts.Store.events`."""
+        with self._read_once() as tx:
+            return events.events(
+                tx,
+                after,
+                session_id=session_id,
+                kinds=kinds,
+                limit=limit,
+                newest_first=newest_first,
+            )
+
+    def last_seq(self, session_id: str | None = None) -> int:
+        """See `contracts.Store.last_seq`."""
+        with self._read_once() as tx:
+            return events.last_seq(tx, session_id)

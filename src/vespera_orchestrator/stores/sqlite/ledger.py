@@ -1,0 +1,70 @@
+"""The rows of a SQLite store, within one transaction."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, SQLLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vespera_orchestrator.stores.sqlite.database import Database
+    from vespera_orchestrator.stores.sqlite.transaction import Transaction
+
+_MAX_PROBLEMS: Final = 100
+
+
+class SQLiteLedger(SQLLedger):
+    """Keeps `contracts.Ledger` for a SQLite store."""
+
+    def __init__(self, database: Database, tx: Transaction) -> None:
+        super().__init__(tx)
+        self._database = database
+
+    @classmethod
+    @contextmanager
+    def open(cls, database: Database, *, write: bool) -> Iterator[Self]:
+        """See `contracts.Store.ledger`."""
+        with database.write() if write else database.read() as tx, database.reserved():
+            if write:  # rows may come in any order; one that refers to nothing fails the commit
+                tx.execute("PRAGMA defer_foreign_keys=ON")
+            yield cls(database, tx)
+
+    @cached_property
+    def tables(self) -> Sequence[str]:
+        """See `contracts.Ledger.tables`."""
+        sql = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        existing = {name for (name,) in self._tx.execute(sql)}
+        return [name for name in (*TABLES, *COUNTED_TABLES) if name in existing]
+
+    @property
+    def schema(self) -> int:
+        """See `contracts.Ledger.schema`."""
+        (version,) = self._tx.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def problems(self) -> Iterator[str]:
+        """See `contracts.Ledger.problems`."""
+        with self._database.translated():
+            lines = self._tx.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})").fetchall()
+            dangling = self._tx.execute("PRAGMA foreign_key_check").fetchall()[:_MAX_PROBLEMS]
+        for (line,) in lines:
+            if line != "ok":
+                yield f"SQLite says: {line}"
+        for table, row, parent, _ in dangling:
+            number = "" if row is None else f" ({row})"
+            yield f"a row of {table}{number} refers to a row of {parent} that does not exist"
+
+    def _select(self, sql: str, *values: int) -> list[dict[str, Any]]:
+        # Translated here, and not at the end of the block: the caller may want to go on with the
+        # next table.
+        with self._database.translated():
+            return super()._select(sql, *values)
+
+    def rebuild_indexes(self) -> None:
+        """See `contracts.Ledger.rebuild_indexes`."""
+        self._tx.execute("REINDEX")
