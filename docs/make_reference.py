@@ -86,7 +86,7 @@ PAGES: Final = (
         name="orchestrator",
         title="Orchestrator",
         about="Everything starts here: open a project, plan tasks, start and complete them.",
-        names=("open", "Orchestrator"),
+        names=("Orchestrator",),
     ),
     Page(
         name="work",
@@ -169,6 +169,10 @@ PAGES: Final = (
         ),
     ),
 )
+
+
+ALIASES: Final = {"open": "Orchestrator.open"}
+"""Names of the package's root that stand for a method."""
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -294,6 +298,8 @@ class Writer:
             members += [field.name for field in fields(entry.node)]
             for name in members:
                 self._add(entry, f".{name}", anchor(entry.name))
+        for alias, target in ALIASES.items():
+            self._targets[f"{PACKAGE}.{alias}"] = self._targets[target]
 
     def _add(self, entry: Entry, member: str, target: str) -> None:
         link = f"{entry.page}.md#{target}"
@@ -490,13 +496,16 @@ def index_text(entries: Mapping[str, list[Entry]]) -> str:
             target = f"{page.name}.md#{anchor(entry.name)}"
             links[entry.full_name] = f"[`{entry.full_name}`]({target})"
     table.append("| [Settings](settings.md) | `config.toml`, and the environment variables. |")
+    for name, method in ALIASES.items():
+        links[name] = f"[`{name}`]({PAGES[0].name}.md#{anchor(method)})"
     blocks = [
         NOTICE,
         "# Reference",
         wrap(
-            "Everything starts with [`vespera_orchestrator.open`](orchestrator.md#open). Wherever"
-            " a call takes a task, you can pass its id, its alias or its `Task` record. These pages"
-            " are made from the docstrings: `help(vespera.Task)` says the same."
+            "Everything starts with `vespera_orchestrator.open`, which is"
+            " [`Orchestrator.open`](orchestrator.md#orchestratoropen). Wherever a call takes a task,"
+            " you can pass its id, its alias or its `Task` record. These pages are made from the"
+            " docstrings: `help(vespera.Task)` says the same."
         ),
         "\n".join(table),
         "## All names",
@@ -525,7 +534,7 @@ def settings_text(writer: Writer) -> str:
         wrap(
             "The settings of a home are in its `config.toml`. Every line is optional, and a change"
             " takes effect when you open the home again. An argument of"
-            " [`vespera_orchestrator.open`](orchestrator.md#open) wins over the environment, and"
+            " [`Orchestrator.open`](orchestrator.md#orchestratoropen) wins over the environment, and"
             " the environment wins over the file."
         ),
         "A new `config.toml` shows every setting as a comment:",
@@ -589,7 +598,7 @@ def make() -> dict[str, str]:
     """Return the text of each file of the reference, by its name."""
     entries = {page.name: [find_entry(page, name) for name in page.names] for page in PAGES}
     everything = [entry for on_page in entries.values() for entry in on_page]
-    missing = set(vespera.__all__) - {entry.name for entry in everything}
+    missing = set(vespera.__all__) - {entry.name for entry in everything} - ALIASES.keys()
     if missing:
         names = ", ".join(sorted(missing))
         raise SystemExit(f"on no page of the reference: {names}; add to PAGES in {__file__}")
