@@ -363,7 +363,7 @@ class _Lines:
         commit = self._start_again()
         repository = self.orch.worktrees._engine._repository()  # noqa: SLF001 - a snapshot whose folder was never made
         record = self.orch.worktrees.find(f"line_{self.saved.index(commit)}")
-        saved = snapshot.pinned(repository, record)
+        saved = snapshot.latest_snapshot(repository, record)
         with metered() as meter:
             landing.prepare(repository, record, saved, "work", landing.Rules.of(repository)).apply()
         git(self.project, "update-ref", "-d", f"refs/vespera/landed/{record.name}")

@@ -139,7 +139,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.landing import (
         Landing as Landing,
     )
-    from vespera_orchestrator.worktrees.repair import (
+    from vespera_orchestrator.worktrees.rescue import (
         Rescued as Rescued,
     )
     from vespera_orchestrator.worktrees.reverts import (
@@ -262,7 +262,7 @@ _HOMES = {
         "Forecast",
     ),
     "worktrees.landing": ("Landing",),
-    "worktrees.repair": ("Rescued",),
+    "worktrees.rescue": ("Rescued",),
     "worktrees.reverts": ("Revert",),
     "worktrees.snapshot": ("Snapshot",),
 }

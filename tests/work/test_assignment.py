@@ -557,7 +557,7 @@ def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
             project.write({"one.txt": f"{step}"}, work.path)
             work.release()
         orch.worktrees.remove("one")
-        name = ("_take_up", "_restore_branch", "_write_files")[step]
+        name = ("_restore_refs", "_restore_branch", "_write_files")[step]
 
         def stop(*_, **__):
             raise KeyboardInterrupt
@@ -572,7 +572,7 @@ def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
     project.assert_sound()
 
 
-@pytest.mark.parametrize("step", ["_take_up", "_restore_branch", "_write_files"])
+@pytest.mark.parametrize("step", ["_restore_refs", "_restore_branch", "_write_files"])
 def test_stopped_in_the_making_of_the_very_first_worktree(project, orch, monkeypatch, step):
     """Repair takes away what was begun, also where not even the folder of all worktrees is there yet."""
 

@@ -14,7 +14,7 @@ import vespera_orchestrator as vespera
 from support.git_project import fingerprint
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError
 from vespera_orchestrator.home.config import Config, WorktreeSettings
-from vespera_orchestrator.worktrees.repository import git_errors
+from vespera_orchestrator.worktrees.translation import git_errors
 
 
 def test_place_and_branch_are_configurable(project):

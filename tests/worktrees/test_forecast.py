@@ -198,9 +198,16 @@ def test_the_forecast_is_what_merging_brings(repository, landed, mine):
         )
         for name in AGENTS
     ]
-    now = forecast.State(tip, tuple((record, saved[record.name], None) for record in records))
+    now = forecast.ForecastInput(
+        tip=tip,
+        saved=tuple(
+            forecast.SavedWorktree(worktree=record, commit=saved[record.name], mark=None)
+            for record in records
+        ),
+    )
     seen = {
-        (clash.first, clash.second): clash.paths for clash in forecast.make(repository, now).clashes
+        (clash.first, clash.second): clash.paths
+        for clash in forecast.make_forecast(repository, now).clashes
     }
 
     trees = {name: repo[commit].tree for name, commit in saved.items()}

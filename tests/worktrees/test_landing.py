@@ -733,7 +733,7 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(integration._Checkout, "write_index", die)
-        patch.setattr(integration, "_settle", lambda _: None)
+        patch.setattr(integration, "_recover", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             landing.apply()
     assert project.joinpath("a.txt").read_text() == "changed and long\n"

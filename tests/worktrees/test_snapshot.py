@@ -24,7 +24,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home.config import Config, WorktreeSettings
 from vespera_orchestrator.worktrees import retention
-from vespera_orchestrator.worktrees.retention import Earlier
+from vespera_orchestrator.worktrees.retention import EarlierSnapshot
 
 
 def tree_by_git(project, folder):
@@ -230,10 +230,12 @@ def test_history_is_thinned_and_named_ones_stay():
     """All of the last hour, the last of each hour for a week, the last of each day; whatever was named."""
     now = 1_000 * 86_400
     passing = [
-        Earlier(commit=f"{n:040}", at=now - n * 600, named=False) for n in range(20 * 144)
+        EarlierSnapshot(commit=f"{n:040}", at=now - n * 600, named=False) for n in range(20 * 144)
     ]  # every ten minutes for twenty days
-    named = [Earlier(commit=f"a{n:039}", at=now - n * 7200 - 60, named=True) for n in range(240)]
-    kept = retention.thinned([*passing, *named], now)
+    named = [
+        EarlierSnapshot(commit=f"a{n:039}", at=now - n * 7200 - 60, named=True) for n in range(240)
+    ]
+    kept = retention.thin_out([*passing, *named], now)
     assert set(named) <= set(kept)
     left = [one for one in kept if not one.named]
     assert [one for one in left if now - one.at < 3600] == sorted(
@@ -241,11 +243,11 @@ def test_history_is_thinned_and_named_ones_stay():
     )
     assert 6 + 6 * 24 + 12 <= len(left) <= 6 + 7 * 24 + 15
     assert max(one.at for one in left) == now
-    assert retention.thinned(kept, now) == kept
+    assert retention.thin_out(kept, now) == kept
     # However often it is thinned on the way, at no moment an hour or a day is without one.
-    run: list[Earlier] = []
+    run: list[EarlierSnapshot] = []
     for one in sorted(passing, key=lambda one: one.at):
-        run = retention.thinned([*run, one], one.at)
+        run = retention.thin_out([*run, one], one.at)
     days = {one.at // 86_400 for one in passing}
     assert {one.at // 86_400 for one in run} == days
 
@@ -272,7 +274,7 @@ def test_heartbeats_are_thinned_and_checkpoints_are_not(project, trees, monkeypa
 
 def test_many_named_snapshots_stay_reachable(project, trees, monkeypatch):
     """History folds when it gets long, and nothing of it is lost; removal takes all of it along."""
-    monkeypatch.setattr(retention, "_MOST", 6)
+    monkeypatch.setattr(retention, "_MOST_PARENTS", 6)
     monkeypatch.setattr(retention, "_FOLDED", 4)
     folder = Path(trees.create("work").path)
     saved = []

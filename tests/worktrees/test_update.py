@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support import TESTS
 from support.git_project import ODD, files_of
 from vespera_orchestrator.errors import DirtyCheckoutError
-from vespera_orchestrator.worktrees import landing, tree_switch, update
+from vespera_orchestrator.worktrees import catch_up, tree_switch, update
 
 BYTES = os.fsdecode(b"bytes\xff")
 
@@ -493,7 +493,7 @@ def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(landing, "_save", die)
+        patch.setattr(catch_up, "_save", die)
         patch.setattr(update, "_finish", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             trees.catch_up("work")

@@ -13,7 +13,7 @@ from vespera_orchestrator._lazy import lazy_names
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.forecast import Forecast as Forecast
     from vespera_orchestrator.worktrees.landing import Landing as Landing
-    from vespera_orchestrator.worktrees.repair import Rescued as Rescued
+    from vespera_orchestrator.worktrees.rescue import Rescued as Rescued
     from vespera_orchestrator.worktrees.snapshot import Snapshot as Snapshot
 
 __getattr__ = lazy_names(
@@ -21,7 +21,7 @@ __getattr__ = lazy_names(
     {
         "Forecast": "forecast",
         "Landing": "landing",
-        "Rescued": "repair",
+        "Rescued": "rescue",
         "Snapshot": "snapshot",
     },
 )

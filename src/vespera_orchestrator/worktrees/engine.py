@@ -28,15 +28,21 @@ from vespera_orchestrator.errors import (
     WorktreeNotFoundError,
 )
 from vespera_orchestrator.worktrees import (
+    admin_note,
     checkout,
+    conflict_markers,
     forecast,
     health,
     landing,
+    removal,
     repair,
+    rescue,
     snapshot,
 )
-from vespera_orchestrator.worktrees.checkout import plain_name
-from vespera_orchestrator.worktrees.repository import LANDED, ProjectRepository
+from vespera_orchestrator.worktrees.catch_up import catch_up
+from vespera_orchestrator.worktrees.naming import plain_name
+from vespera_orchestrator.worktrees.refs import LANDED
+from vespera_orchestrator.worktrees.repository import ProjectRepository
 from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.worktrees.forecast import Forecast
     from vespera_orchestrator.worktrees.landing import Landing
-    from vespera_orchestrator.worktrees.repair import Rescued
+    from vespera_orchestrator.worktrees.rescue import Rescued
     from vespera_orchestrator.worktrees.snapshot import Snapshot
     from vespera_orchestrator.worktrees.terms import Check, LandingTerms, Style, WorktreeRef
 
@@ -181,7 +187,7 @@ class WorktreeEngine:
             The command that prints it, ``git show <commit>:<path>``; ``None`` when none of the last
             2,000 commits has it.
         """
-        commit = snapshot.commit_with(self._repository(), path, digest)
+        commit = snapshot.find_commit_with(self._repository(), path, digest)
         return None if commit is None else f"git show {commit[:12]}:{path}"
 
     # making
@@ -210,7 +216,7 @@ class WorktreeEngine:
         draft = self._draft(task, agent)
         resumes = self._is_under_way(draft.task_id) if resume is None else resume
         repository = self._repository()
-        with repository.lock(checkout.owner_of(draft)):
+        with repository.lock(admin_note.owner_of(draft)):
             return self._ensure(repository, draft, path=path, branch=branch, resume=resumes)
 
     @_retry_while_git_collects
@@ -218,7 +224,7 @@ class WorktreeEngine:
         """Return a usable worktree for this record, recreating it if necessary."""
         repository = self._repository()
         draft = self._draft(worktree.task_id, worktree.agent, worktree.session_id)
-        with repository.lock(checkout.owner_of(draft)):
+        with repository.lock(admin_note.owner_of(draft)):
             return self._ensure(repository, draft, resume=True)
 
     def _is_under_way(self, task_id: str | None) -> bool:
@@ -313,7 +319,7 @@ class WorktreeEngine:
     def _known(self, repository: ProjectRepository, draft: Worktree) -> Worktree | None:
         """Return the owner's worktree from the store, or from what an interrupted call noted."""
         records = self._scope.store.worktrees(session_id=draft.session_id)
-        noted = [note.worktree for note in checkout.notes(repository)]
+        noted = [note.worktree for note in admin_note.read_notes(repository)]
         return next((record for record in (*records, *noted) if _same_owner(record, draft)), None)
 
     def _revive(self, repository: ProjectRepository, known: Worktree) -> Worktree | None:
@@ -335,21 +341,23 @@ class WorktreeEngine:
 
     def _is_over(self, repository: ProjectRepository, known: Worktree) -> bool:
 
-        note = checkout.read_note(repository, known.name)
-        if note is not None and note.stage == checkout.REMOVING:
+        note = admin_note.read_note(repository, known.name)
+        if note is not None and note.stage == admin_note.REMOVING:
             return True
         if known.state != WorktreeState.LANDED or Path(known.path).exists():
             return False
-        saved = snapshot.pinned(repository, known)  # others may have worked there since it landed
+        saved = snapshot.latest_snapshot(
+            repository, known
+        )  # others may have worked there since it landed
         return landing.is_merged(repository, known, saved)
 
     def _finish_removal(
         self, repository: ProjectRepository, known: Worktree, recorded: Worktree | None
     ) -> None:
-        removed = repair.remove(repository, known, delete_branch=True)
+        removed = removal.remove(repository, known)
         if recorded is not None:
             self._scope.store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
-        checkout.retire(repository, removed)
+        removal.retire(repository, removed)
 
     def _draft(
         self, task: str | Task | None, agent: str | None, session_id: str | None = None
@@ -382,7 +390,7 @@ class WorktreeEngine:
 
         The block itself must not call anything that uses the worktree: the lock is not reentrant.
         """
-        with self._repository().lock(checkout.owner_of(worktree)):
+        with self._repository().lock(admin_note.owner_of(worktree)):
             yield
 
     # saving
@@ -412,7 +420,7 @@ class WorktreeEngine:
         record = self.get(worktree)
         repository = self._repository()
         limit = None if whole else repository.home.config.worktrees.max_file_bytes
-        with repository.lock(checkout.owner_of(record)):
+        with repository.lock(admin_note.owner_of(record)):
             return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
             )
@@ -575,7 +583,7 @@ class WorktreeEngine:
     def lacks_work_of(self, worktree: WorktreeRef, task_ids: Iterable[str]) -> bool:
         """Tell whether the files, as last saved, lack what one of these tasks has landed."""
         repository, record = self._repository(), self.get(worktree)
-        saved = snapshot.pinned(repository, record)
+        saved = snapshot.latest_snapshot(repository, record)
         for task_id in task_ids:
             commit = self._landed_commit(self._scope.task(task_id))
             if commit is not None and not landing.holds(repository, saved.commit, commit):
@@ -605,14 +613,14 @@ class WorktreeEngine:
         mark = self._landed_mark(record)
         if mark is None:
             return ()
-        return self._unresolved_in(snapshot.pinned(self._repository(), record), mark)
+        return self._unresolved_in(snapshot.latest_snapshot(self._repository(), record), mark)
 
     def _landed_mark(self, record: Worktree) -> str | None:
         """Return the commit of the integration branch that was last merged into the worktree."""
         return self._repository().tip(LANDED + record.name)
 
     def _unresolved_in(self, snapshot: Snapshot, mark: str) -> tuple[str, ...]:
-        return landing.unsolved(self._repository().open(), snapshot.commit, mark)
+        return conflict_markers.unresolved(self._repository().open(), snapshot.commit, mark)
 
     def update(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Merge what is new on the integration branch into the worktree.
@@ -622,8 +630,8 @@ class WorktreeEngine:
         record = self.get(worktree)
         saved = self.snapshot(record, note="before catching up")
         repository = self._repository()
-        with repository.lock(checkout.owner_of(record)):
-            return landing.catch_up(repository, record, saved)
+        with repository.lock(admin_note.owner_of(record)):
+            return catch_up(repository, record, saved)
 
     # looking ahead
 
@@ -634,9 +642,9 @@ class WorktreeEngine:
             for record in records:
                 with suppress(GitFailedError):  # its folder is gone: its last snapshot has to do
                     self.snapshot(record, note="for the forecast")
-        state = forecast.state(repository, records)
+        state = forecast.read_input(repository, records)
         if self._last_forecast is None or self._last_forecast[0] != state:
-            self._last_forecast = state, forecast.make(repository, state)
+            self._last_forecast = state, forecast.make_forecast(repository, state)
         return self._last_forecast[1]
 
     # removing, and bringing back
@@ -646,24 +654,23 @@ class WorktreeEngine:
         """See `Worktrees.remove`."""
         asked = self.get(worktree, include_removed=True)
         repository = self._repository()
-        with repository.lock(checkout.owner_of(asked)):
+        with repository.lock(admin_note.owner_of(asked)):
             record = self.latest(asked)
             if record.created_at != asked.created_at:
                 return asked  # a newer worktree of this name is not the one that was meant
             if record.state == WorktreeState.REMOVED:
                 return record
-            removed = repair.remove(repository, record, delete_branch=delete_branch)
-            self._scope.store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
-            checkout.retire(repository, removed)
-            return removed
+            return removal.remove_and_record(
+                repository, self._scope.store, record, with_branch=delete_branch
+            )
 
     def rescue(self) -> builtins.list[Rescued]:
         """See `Worktrees.rescue`."""
-        return repair.rescued(self._repository())
+        return rescue.list_rescued(self._repository())
 
     def restore(self, ref: str | Rescued, path: str | os.PathLike[str]) -> Path:
         """See `Worktrees.restore`."""
-        return repair.restore(self._repository(), ref if isinstance(ref, str) else ref.ref, path)
+        return rescue.restore(self._repository(), ref if isinstance(ref, str) else ref.ref, path)
 
     # checking and repairing
 

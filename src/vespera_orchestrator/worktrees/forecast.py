@@ -1,28 +1,31 @@
-"""Which worktrees would conflict, told from their snapshots before anybody has finished.
+"""Which worktrees would conflict, seen from their snapshots before anybody has finished.
 
-Each worktree's changes are found once. Two of them are looked at more closely only where they have changed the same path, or one has a
-file where the other has a folder; then only these paths are merged. Where a file was removed beside others that were added, it may have
-been renamed: then the two are merged as a whole, as landing them would.
+Each worktree's changes are found once. Two of them are looked at more closely only where they have
+changed the same path, or one has a file where the other has a folder; then only these paths are
+merged. Where a file was removed beside others that were added, it may have been renamed: then the
+two are merged as a whole, as landing them would.
 """
 
 from __future__ import annotations
 
 import html
-import os
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import pygit2
 
-from vespera_orchestrator.worktrees.landing import starting_tree, unsolved
-from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
+from vespera_orchestrator._text import plural
+from vespera_orchestrator.worktrees.conflict_markers import unresolved
+from vespera_orchestrator.worktrees.landed_mark import starting_commit
+from vespera_orchestrator.worktrees.paths import display_path, display_paths, folders_above
+from vespera_orchestrator.worktrees.refs import LANDED, WIP
+from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_merge import (
     FileMerges,
     changes,
-    folders_above,
     have_clash,
     may_be_renamed,
 )
@@ -30,9 +33,9 @@ from vespera_orchestrator.worktrees.tree_merge import (
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
-    from vespera_orchestrator.worktrees.tree_merge import Changes, Merged
+    from vespera_orchestrator.worktrees.tree_merge import Changes, MergedFile
 
-_NAMED = 5
+_LEFT: Final = "text-align:left"
 
 
 @attrs.frozen(kw_only=True)
@@ -47,11 +50,7 @@ class Clash:
     """The files in conflict."""
 
     def __str__(self) -> str:
-        return f"{self.first} and {self.second}: {_named(self.paths)}"
-
-
-def _named(paths: tuple[str, ...]) -> str:
-    return f"{', '.join(paths[:_NAMED])}{f' and {len(paths) - _NAMED} more' if len(paths) > _NAMED else ''}"
+        return f"{self.first} and {self.second}: {display_paths(self.paths)}"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -67,7 +66,9 @@ class Forecast:
     order: tuple[str, ...]
     """In what order to merge them, so that as many as possible land before the first conflict."""
     unsolved: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    """For each worktree with a conflict that is not solved yet, the files that still hold both sides between markers."""
+    """For each worktree with a conflict that is not solved yet, the files that still have markers.
+
+    Both sides stand between them."""
 
     def of(self, worktree: str) -> tuple[Clash, ...]:
         """Return what the worktree of this name is part of."""
@@ -77,216 +78,249 @@ class Forecast:
         return str(self)
 
     def __str__(self) -> str:
-        count = "1 worktree" if len(self.worktrees) == 1 else f"{len(self.worktrees)} worktrees"
+        count = plural(len(self.worktrees), "worktree")
         lines = [f"  {clash}" for clash in self.clashes]
-        lines += [
-            f"  {name}, not solved yet: {_named(paths)}" for name, paths in self.unsolved.items()
-        ]
+        for name, paths in self.unsolved.items():
+            lines.append(f"  {name}, not solved yet: {display_paths(paths)}")
         if not lines:
             return f"{count}: no conflicts ahead."
-        ahead = "1 conflict" if len(lines) == 1 else f"{len(lines)} conflicts"
-        return "\n".join(
-            [f"{count}, {ahead} ahead:", *lines, f"Merge in this order: {', '.join(self.order)}"]
-        )
+        title = f"{count}, {plural(len(lines), 'conflict')} ahead:"
+        return "\n".join([title, *lines, f"Merge in this order: {', '.join(self.order)}"])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(clash.first)}</td><td>{html.escape(clash.second)}</td>"
-            f"<td style='text-align:left'>{'<br>'.join(map(html.escape, clash.paths))}</td></tr>"
-            for clash in (
-                *self.clashes,
-                *(
-                    Clash(first=name, second="not solved yet", paths=paths)
-                    for name, paths in self.unsolved.items()
-                ),
-            )
-        )
-        head = "<tr><th></th><th></th><th style='text-align:left'>files in conflict</th></tr>"
-        table = f"<table>{head}{rows}</table>" if rows else "no conflicts ahead"
-        order = ", ".join(map(html.escape, self.order))
-        return f"<div><b>{len(self.worktrees)} worktrees</b>: {table}<br>Merge in this order: {order}</div>"
+        rows = [_html_row(clash.first, clash.second, clash.paths) for clash in self.clashes]
+        for name, paths in self.unsolved.items():
+            rows.append(_html_row(name, "not solved yet", paths))
+        table = "no conflicts ahead"
+        if rows:
+            head = f"<tr><th></th><th></th><th style='{_LEFT}'>files in conflict</th></tr>"
+            table = f"<table>{head}{''.join(rows)}</table>"
+        order = ", ".join(html.escape(name) for name in self.order)
+        title = f"<b>{len(self.worktrees)} worktrees</b>"
+        return f"<div>{title}: {table}<br>Merge in this order: {order}</div>"
 
 
-@attrs.frozen
-class State:
-    """All that a forecast depends on: as long as it is the same, so is the forecast."""
+def _html_row(first: str, second: str, paths: Iterable[str]) -> str:
+    files = "<br>".join(html.escape(path) for path in paths)
+    names = f"<td>{html.escape(first)}</td><td>{html.escape(second)}</td>"
+    return f"<tr>{names}<td style='{_LEFT}'>{files}</td></tr>"
+
+
+# --- making -----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class SavedWorktree:
+    """A worktree and what the refs say of it."""
+
+    worktree: Worktree
+    commit: str
+    """Its latest snapshot."""
+    mark: str | None
+    """The commit that keeps what it has of the integration branch."""
+
+
+@attrs.frozen(kw_only=True)
+class ForecastInput:
+    """What a forecast depends on: of the same input comes the same forecast."""
 
     tip: str | None
-    saved: tuple[tuple[Worktree, str, str | None], ...]
-    """Of each worktree: its record, its last snapshot, what it was last landed from."""
+    """The head of the integration branch; ``None`` where that is missing."""
+    saved: tuple[SavedWorktree, ...]
 
 
-def state(repository: ProjectRepository, worktrees: Iterable[Worktree]) -> State:
+def read_input(repository: ProjectRepository, worktrees: Iterable[Worktree]) -> ForecastInput:
     """Read where everything stands."""
-    saved = (
-        (worktree, repository.tip(WIP + worktree.name), repository.tip(LANDED + worktree.name))
-        for worktree in worktrees
-    )
-    known = tuple(
-        (worktree, commit, mark) for worktree, commit, mark in saved if commit is not None
-    )
-    return State(repository.tip(repository.integration_ref), known)
+    saved: list[SavedWorktree] = []
+    for worktree in worktrees:
+        commit = repository.tip(WIP + worktree.name)
+        if commit is not None:
+            mark = repository.tip(LANDED + worktree.name)
+            saved.append(SavedWorktree(worktree=worktree, commit=commit, mark=mark))
+    return ForecastInput(tip=repository.tip(repository.integration_ref), saved=tuple(saved))
 
 
-def make(repository: ProjectRepository, now: State) -> Forecast:
-    """Find what would conflict in this state."""
+def make_forecast(repository: ProjectRepository, now: ForecastInput) -> Forecast:
+    """Find what would conflict."""
     with git_errors("foresee conflicts"):
         repo = repository.open()
         tip = now.tip or repository.head(repo)
-        ours = repo[tip].peel(pygit2.Tree)
-        files = _Files(repo, ours)
-        lines = [_Line(files, tip, worktree, commit, mark) for worktree, commit, mark in now.saved]
         branch = repository.integration_branch
-        clashes = [
-            Clash(first=line.name, second=branch, paths=paths)
-            for line in lines
-            if (paths := line.against_tip())
-        ]
-        clashes += [
-            Clash(first=one.name, second=two.name, paths=paths)
-            for one, two in combinations(lines, 2)
-            if (paths := one.against(two))
-        ]
-        marks = (
-            (worktree.name, unsolved(repo, commit, mark)) for worktree, commit, mark in now.saved
-        )
-        left = {name: paths for name, paths in marks if paths}
+        merges = _TipMerges(repo, repo[tip].peel(pygit2.Tree))
+        lines = [_Line(merges, tip, saved) for saved in now.saved]
+        clashes = [*_clashes_with_tip(lines, branch), *_clashes_between(lines)]
+        unsolved: dict[str, tuple[str, ...]] = {}
+        for saved in now.saved:
+            paths = unresolved(repo, saved.commit, saved.mark)
+            if paths:
+                unsolved[saved.worktree.name] = paths
         return Forecast(
             branch=branch,
             worktrees=tuple(line.name for line in lines),
             clashes=tuple(clashes),
-            order=_order(lines, clashes, left),
-            unsolved=left,
+            order=_order(lines, clashes, unsolved),
+            unsolved=unsolved,
         )
 
 
+def _clashes_with_tip(lines: Iterable[_Line], branch: str) -> Iterator[Clash]:
+    for line in lines:
+        paths = line.against_tip()
+        if paths:
+            yield Clash(first=line.name, second=branch, paths=paths)
+
+
+def _clashes_between(lines: Iterable[_Line]) -> Iterator[Clash]:
+    for one, two in combinations(lines, 2):
+        paths = one.against(two)
+        if paths:
+            yield Clash(first=one.name, second=two.name, paths=paths)
+
+
+# --- the order --------------------------------------------------------------
+
+
 def _order(
-    lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Container[str]
+    lines: Sequence[_Line], clashes: Sequence[Clash], unsolved: Collection[str]
 ) -> tuple[str, ...]:
-    """Put first a set of worktrees that do not conflict with each other, taking again and again the one with the fewest conflicts left."""
-    near: dict[str, set[str]] = {line.name: set() for line in lines}
-    trouble = Counter(name for clash in clashes for name in (clash.first, clash.second))
+    """Put first a set of worktrees that do not conflict with each other.
+
+    The one with the fewest conflicts left is taken again and again.
+    """
+    names = [line.name for line in lines]
+    neighbours = _neighbours(names, clashes)
+    stuck = {clash.first for clash in clashes if clash.second not in neighbours}
+    stuck.update(name for name in names if name in unsolved)
+    open_names = [name for name in names if name not in stuck]
+    first = _without_conflicts(open_names, neighbours)
+    counts = Counter(name for clash in clashes for name in (clash.first, clash.second))
+    rest = [name for name in names if name not in first]
+    rest.sort(key=lambda name: (name in stuck, counts[name]))
+    return (*first, *rest)
+
+
+def _neighbours(names: Iterable[str], clashes: Iterable[Clash]) -> dict[str, set[str]]:
+    """Return for each worktree those that it conflicts with."""
+    neighbours: dict[str, set[str]] = {name: set() for name in names}
     for clash in clashes:
-        if clash.second in near:
-            near[clash.first].add(clash.second)
-            near[clash.second].add(clash.first)
-    stuck = {clash.first for clash in clashes if clash.second not in near} | {
-        name for name in near if name in unsolved
-    }
-    open_names = [line.name for line in lines if line.name not in stuck]
-    first: list[str] = []
-    while open_names:
-        best = min(open_names, key=lambda name: len(near[name].intersection(open_names)))
-        first.append(best)
-        open_names = [name for name in open_names if name != best and name not in near[best]]
-    rest = [line.name for line in lines if line.name not in first]
-    return (*first, *sorted(rest, key=lambda name: (name in stuck, trouble[name])))
+        if clash.second in neighbours:
+            neighbours[clash.first].add(clash.second)
+            neighbours[clash.second].add(clash.first)
+    return neighbours
 
 
-class _Files(FileMerges):
-    """Beside that knows what was landed since a worktree began."""
+def _without_conflicts(names: list[str], neighbours: Mapping[str, set[str]]) -> list[str]:
+    chosen: list[str] = []
+    while names:
+        best = min(names, key=lambda name: len(neighbours[name].intersection(names)))
+        chosen.append(best)
+        names = [name for name in names if name != best and name not in neighbours[best]]
+    return chosen
 
-    def __init__(self, repo: pygit2.Repository, ours: pygit2.Tree) -> None:
+
+# --- one worktree's changes -------------------------------------------------
+
+
+class _TipMerges(FileMerges):
+    """Also knows what was landed since a worktree began."""
+
+    def __init__(self, repo: pygit2.Repository, tip_tree: pygit2.Tree) -> None:
         super().__init__(repo)
-        self.ours = ours
-        self._since: dict[str, Changes] = {}
+        self.tip_tree = tip_tree
+        self._landed: dict[str, Changes] = {}
 
     def landed_since(self, base: pygit2.Tree) -> Changes:
-        """Return what is different on the integration branch; most worktrees began from one of few commits."""
+        """Return what is different on the integration branch.
+
+        Most worktrees began from one of few commits.
+        """
         key = str(base.id)
-        if key not in self._since:
-            self._since[key] = changes(base, self.ours)
-        return self._since[key]
+        if key not in self._landed:
+            self._landed[key] = changes(base, self.tip_tree)
+        return self._landed[key]
 
 
 class _Line:
     """One worktree's changes, beside the integration branch."""
 
-    def __init__(
-        self, files: _Files, tip: str, worktree: Worktree, commit: str, mark: str | None
-    ) -> None:
-        repo = files.repo
-        self.name = worktree.name
-        self._files = files
-        self._theirs = repo[commit].peel(pygit2.Tree)
-        self._base = repo[starting_tree(repo, worktree, tip, commit, mark)].peel(pygit2.Tree)
-        self.changes = changes(self._base, self._theirs)
-        self._tip_changes = files.landed_since(self._base)
-        self._tangled = have_clash(self.changes, self._tip_changes) or may_be_renamed(
+    def __init__(self, merges: _TipMerges, tip: str, saved: SavedWorktree) -> None:
+        repo = merges.repo
+        base = starting_commit(repo, saved.worktree, tip, saved.commit, saved.mark)
+        self.name = saved.worktree.name
+        self._merges = merges
+        self._tree = repo[saved.commit].peel(pygit2.Tree)
+        self._base = repo[base].peel(pygit2.Tree)
+        self.changes = changes(self._base, self._tree)
+        self._tip_changes = merges.landed_since(self._base)
+        self._needs_whole = have_clash(self.changes, self._tip_changes) or may_be_renamed(
             self.changes, self._tip_changes
         )
-        """Whether already beside the integration branch it takes a merge of the whole to see what becomes of it."""
+        """Whether it takes a merge of the whole even beside the integration branch alone."""
         self._after = {**self._tip_changes, **self.changes}
-        self.folders = {
-            str(above)
-            for path, (_, new) in self.changes.items()
-            if new is not None
-            for above in folders_above(path)
-        }
+        self.folders: set[str] = set()
+        """The folders of what it has written."""
+        for path, (_, new) in self.changes.items():
+            if new is not None:
+                self.folders.update(folders_above(path))
 
     def against_tip(self) -> tuple[str, ...]:
         """Return the paths that conflict with the integration branch as it is."""
+        if self._needs_whole:
+            repo = self._merges.repo
+            return _conflicts(repo.merge_trees(self._base, self._merges.tip_tree, self._tree))
         common = self.changes.keys() & self._tip_changes.keys()
-        if self._tangled:
-            return _conflicts(
-                self._files.repo.merge_trees(self._base, self._files.ours, self._theirs)
-            )
-        return _shown(path for path in common if self._landed(path) is False)
+        return _displayed(path for path in common if self._landed(path) is False)
 
     def against(self, other: _Line) -> tuple[str, ...]:
         """Return the paths that would conflict when one of both lands after the other."""
         common = self.changes.keys() & other.changes.keys()
-        nested = not self.folders.isdisjoint(other.changes) or not other.folders.isdisjoint(
-            self.changes
-        )
-        tangled = self._tangled or other._tangled
-        if not (tangled or common or nested) and self._after.keys().isdisjoint(other.changes):
+        is_nested = self._is_nested_with(other)
+        needs_whole = self._needs_whole or other._needs_whole
+        is_apart = not (needs_whole or common or is_nested)
+        if is_apart and self._after.keys().isdisjoint(other.changes):
             return ()
-        if (
-            tangled
-            or (nested and have_clash(self.changes, other.changes))
-            or may_be_renamed(self._after, other.changes)
-        ):
-            return self._as_a_whole(other)
-        return _shown(path for path in common if self._conflicts_at(other, path))
+        if not needs_whole:
+            has_clash = is_nested and have_clash(self.changes, other.changes)
+            needs_whole = has_clash or may_be_renamed(self._after, other.changes)
+        if needs_whole:
+            return self._whole_against(other)
+        return _displayed(path for path in common if self._conflicts_at(other, path))
+
+    def _is_nested_with(self, other: _Line) -> bool:
+        """Tell whether one has written into a folder that is a changed path of the other."""
+        is_above = not self.folders.isdisjoint(other.changes)
+        return is_above or not other.folders.isdisjoint(self.changes)
 
     def _conflicts_at(self, other: _Line, path: str) -> bool:
         landed = self._landed(path)
         if landed is False:
-            return False  # told already: it conflicts with the branch
+            return False  # already reported: it conflicts with the branch
         base, new = other.changes[path]
-        return (
-            self._files.merge(path, base, landed, new) is False and other._landed(path) is not False
-        )
+        is_conflict = self._merges.merge(path, base, landed, new) is False
+        return is_conflict and other._landed(path) is not False
 
-    def _landed(self, path: str) -> Merged:
-        """Return the file as it would be on the integration branch after this worktree has landed."""
+    def _landed(self, path: str) -> MergedFile:
+        """Return the file on the integration branch once this worktree has landed."""
         base, new = self.changes[path]
-        return (
-            self._files.merge(path, base, self._tip_changes[path][1], new)
-            if path in self._tip_changes
-            else new
-        )
+        if path not in self._tip_changes:
+            return new
+        return self._merges.merge(path, base, self._tip_changes[path][1], new)
 
-    def _as_a_whole(self, other: _Line) -> tuple[str, ...]:
-        repo, ours = self._files.repo, self._files.ours
-        first = repo.merge_trees(self._base, ours, self._theirs)
+    def _whole_against(self, other: _Line) -> tuple[str, ...]:
+        repo = self._merges.repo
+        first = repo.merge_trees(self._base, self._merges.tip_tree, self._tree)
         if first.conflicts is not None:
             return ()
         landed = repo[first.write_tree(repo)]
-        told = set(other.against_tip())
-        return tuple(
-            path
-            for path in _conflicts(repo.merge_trees(other._base, landed, other._theirs))
-            if path not in told
-        )
+        reported = set(other.against_tip())
+        conflicts = _conflicts(repo.merge_trees(other._base, landed, other._tree))
+        return tuple(path for path in conflicts if path not in reported)
 
 
 def _conflicts(index: pygit2.Index) -> tuple[str, ...]:
-    return _shown(
-        entry.path for entries in index.conflicts or () for entry in entries if entry is not None
-    )
+    sides = [entry for entries in index.conflicts or () for entry in entries]
+    return _displayed(entry.path for entry in sides if entry is not None)
 
 
-def _shown(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths}))
+def _displayed(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({display_path(path) for path in paths}))

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
-from vespera_orchestrator.worktrees import checkout, update
-from vespera_orchestrator.worktrees.repository import LANDED, WIP, git_errors
+from vespera_orchestrator.worktrees import checkout
+from vespera_orchestrator.worktrees.admin_note import MAKING, READY, read_notes
+from vespera_orchestrator.worktrees.refs import LANDED, WIP
+from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.update import is_half_updated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.worktrees.admin_note import AdminNote
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 _REMEDY: Final = (
@@ -32,7 +36,7 @@ def find_problems(repository: ProjectRepository, store: Store) -> Iterator[Findi
     with git_errors("look at the worktrees"):
         all_records = store.worktrees(include_removed=True)
         records = {record.name: record for record in all_records}
-        notes = {note.worktree.name: note for note in checkout.notes(repository)}
+        notes = {note.worktree.name: note for note in read_notes(repository)}
         for name, note in notes.items():
             problem = _problem_of_note(note, records.get(name))
             if problem is not None:
@@ -47,11 +51,11 @@ def find_problems(repository: ProjectRepository, store: Store) -> Iterator[Findi
             yield from _lost_landing(repository, record)
 
 
-def _problem_of_note(note: checkout.Note, record: Worktree | None) -> str | None:
+def _problem_of_note(note: AdminNote, record: Worktree | None) -> str | None:
     name = note.worktree.name
-    if note.stage == checkout.MAKING:
+    if note.stage == MAKING:
         return f"the worktree {name} is half made"
-    if note.stage != checkout.READY:
+    if note.stage != READY:
         return f"the worktree {name} is half removed"
     if record is None or record.state == WorktreeState.REMOVED:
         return f"the worktree {name} at {note.worktree.path} is in no record"
@@ -94,7 +98,7 @@ def _problem_of_record(
         problem = f"the worktree {name} has a record, but git does not know it"
     elif not Path(record.path).is_dir():
         problem = f"the folder {record.path} of the worktree {name} does not exist"
-    elif update.is_half_done(repository, record):
+    elif is_half_updated(repository, record):
         problem = f"newer work of the integration branch is half merged into the worktree {name}"
     return None if problem is None else _warning(subject=name, sentence=problem)
 

@@ -1,8 +1,10 @@
-"""Moving the integration branch, and with it the checkout that has it, if that can be done without touching anything of its owner's.
+"""Moving the integration branch, and with it the checkout that has it.
 
-The order is: lock the branch, lock the checkout's index as git does, prove that nothing is in the way, write a journal, then files (see
-`transition`), index, branch. Whoever comes by after a kill finds the journal: is the branch where it was to go, everything was written; is
-it where it was, the files are taken back.
+A checkout is only brought along where nothing of its owner's is touched. The order is: lock the
+branch, lock the checkout's index as git does, prove that nothing is in the way, write a journal,
+then files (see `tree_switch`), index, branch. Whoever comes by after a kill finds the journal. If
+the branch is where it was to go, everything was written; if it is where it was, the files are
+taken back.
 """
 
 from __future__ import annotations
@@ -15,53 +17,58 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 import pygit2
 from pygit2.enums import DiffOption, FileMode
-from pygit2.ffi import C, ffi
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees import tree_switch
-from vespera_orchestrator.worktrees.repository import RESCUE, git_errors
+from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.paths import display_path, display_paths
+from vespera_orchestrator.worktrees.refs import RESCUE
+from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
 if TYPE_CHECKING:
-    from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from collections.abc import Iterator, Mapping
 
-_File: TypeAlias = "tuple[str, int] | None"
-"""What a tree says of a path: object and mode."""
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.tree_merge import File
+
+_LANDING: Final = "landing"
+"""The lock under which the branch moves."""
 _PROVING, _WRITING = "proving", "writing"
-_PATIENCE_S = 2.0
+"""Stages in the journal."""
+_INDEX_PATIENCE_S: Final = 2.0
 """Git holds the index's lock for as long as one command takes."""
-_BUSY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
-_UNUSUAL_ENTRY = 1 << 13 | 1 << 14
-"""Flags of an index entry: to be added later, and outside of a sparse checkout."""
+_POLL_S: Final = 0.01
+_BUSY: Final = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
 
 
 def advance(repository: ProjectRepository, expected: str, new: str, *, message: str) -> None:
-    """Move the integration branch from *expected* to *new*, and bring the checkout that has it along.
+    """Move the integration branch from *expected* to *new*, and bring its checkout along.
 
     Raises:
         RefMovedError: The branch is not at *expected*. Nothing was changed.
-        DirtyCheckoutError: It is checked out where it cannot be brought along safely. Nothing was changed.
+        DirtyCheckoutError: It is checked out where it cannot be brought along safely. Nothing was
+            changed.
         GitFailedError: Git or the file system refused. Nothing was changed.
     """
-    with repository.lock("landing"):
-        _settle(repository)
+    with repository.lock(_LANDING):
+        _recover(repository)
         try:
-            ref = repository.integration_ref
             repository.move(
-                ref,
+                repository.integration_ref,
                 expected,
                 new,
                 message=message,
-                first=lambda: _bring_along(repository, expected, new),
+                while_locked=lambda: _bring_along(repository, expected, new),
             )
         finally:
-            _settle(repository)
+            _recover(repository)
 
 
 def refuse_unsafe(repository: ProjectRepository, old: str, new: str) -> None:
@@ -75,12 +82,17 @@ def refuse_unsafe(repository: ProjectRepository, old: str, new: str) -> None:
         checkout.refuse_unsafe()
 
 
-def settle(repository: ProjectRepository) -> str | None:
-    """Bring into order what a killed landing left in a checkout, and say what was done."""
-    if not any(_journal_file(repository).parent.glob("*landing.json*")):
+def recover_landing(repository: ProjectRepository) -> str | None:
+    """Bring into order what a killed landing left in a checkout.
+
+    Returns:
+        A sentence that says what was done; ``None`` where there was nothing to do.
+    """
+    locks = _journal_file(repository).parent
+    if not any(locks.glob("*landing.json*")):
         return None
-    with repository.lock("landing"):
-        return _settle(repository)
+    with repository.lock(_LANDING):
+        return _recover(repository)
 
 
 def _bring_along(repository: ProjectRepository, old: str, new: str) -> None:
@@ -89,56 +101,39 @@ def _bring_along(repository: ProjectRepository, old: str, new: str) -> None:
     checkout = _Checkout.find(repository, old, new)
     if checkout is None:
         return
-    checkout.note(_PROVING)
+    checkout.write_journal(_PROVING)
     checkout.take_lock()
     checkout.refuse_unsafe()
-    checkout.note(_WRITING)
+    checkout.write_journal(_WRITING)
     checkout.write_files()
     checkout.write_index(checkout.new)
 
 
-def _settle(repository: ProjectRepository) -> str | None:
+def _recover(repository: ProjectRepository) -> str | None:
     path = _journal_file(repository)
     for unfinished in path.parent.glob(f".{path.name}.*"):
         unfinished.unlink()
-    try:
-        journal = converter().structure(json.loads(path.read_text("utf-8")), _Journal)
-    except FileNotFoundError:
+    journal = _read_journal(repository, path)
+    if journal is None:
         return None
-    except Exception as exc:
-        raise GitFailedError(
-            f"read {path}",
-            f"{exc}; look at the checkout of {repository.integration_branch}, then delete it",
-        ) from exc
-    said = None
+    report = None
     with git_errors(f"bring the checkout {journal.folder} into order"):
         checkout = _Checkout(repository, journal)
-        if (
-            journal.stage == _WRITING
-            and repository.tip(journal.ref) == journal.old
-            and checkout.git_dir.exists()
-        ):
-            checkout.take_lock()
-            left = checkout.take_back()
-            checkout.write_index(checkout.old)
-            said = (
-                f"Took back what a landing that did not finish had written into {journal.folder}."
-            )
-            if left:
-                said += f" Left as they are, because somebody has changed them since: {', '.join(left)}."
+        has_moved = repository.tip(journal.ref) != journal.old
+        if journal.stage == _WRITING and not has_moved and checkout.git_dir.exists():
+            report = checkout.undo()
         checkout.clear()
         checkout.release_lock()
         path.unlink()
-    return said
+    return report
 
 
-def _journal_file(repository: ProjectRepository) -> Path:
-    return repository.home.locks / "landing.json"
+# --- the journal ------------------------------------------------------------
 
 
-@attrs.frozen
-class _Journal:
-    """What is being done to a checkout."""
+@attrs.frozen(kw_only=True)
+class _LandingJournal:
+    """What is being done to a checkout. Stored: old versions read it, and wrote it."""
 
     stage: str
     ref: str
@@ -150,35 +145,54 @@ class _Journal:
     """Names the file that proves the index's lock ours."""
 
 
+def _journal_file(repository: ProjectRepository) -> Path:
+    return repository.home.locks / "landing.json"
+
+
+def _read_journal(repository: ProjectRepository, path: Path) -> _LandingJournal | None:
+    try:
+        return converter().structure(json.loads(path.read_text("utf-8")), _LandingJournal)
+    except FileNotFoundError:
+        return None
+    except Exception as exc:
+        branch = repository.integration_branch
+        reason = f"{exc}; look at the checkout of {branch}, then delete it"
+        raise GitFailedError(f"read {path}", reason) from exc
+
+
+# --- the checkout -----------------------------------------------------------
+
+
 class _Checkout:
     """A checkout of the integration branch that is to go from one commit to the next."""
 
-    def __init__(self, repository: ProjectRepository, journal: _Journal) -> None:
+    def __init__(self, repository: ProjectRepository, journal: _LandingJournal) -> None:
         self._repository = repository
         self._journal = journal
         self.git_dir, self._folder = Path(journal.git_dir), Path(journal.folder)
         with git_errors(f"look at the checkout {self._folder}"):
-            room = tree_switch.room_beside(self._folder, self.git_dir, f"{journal.token}-files")
-            self._transition = tree_switch.Transition(
+            room = room_beside(self._folder, self.git_dir, f"{journal.token}-files")
+            self._switch = TreeSwitch(
                 repository, self.git_dir, self._folder, room, old=journal.old, new=journal.new
             )
             self._repo = pygit2.Repository(str(self.git_dir))
-        self.old, self.new = self._transition.old, self._transition.new
+        self.old, self.new = self._switch.old, self._switch.new
 
     @classmethod
     def find(cls, repository: ProjectRepository, old: str, new: str) -> _Checkout | None:
+        """Return the checkout that has the integration branch, or ``None``."""
         holders = repository.holders(repository.integration_branch)
         if not holders:
             return None
         git_dir, folder = holders[0]
-        journal = _Journal(
-            _PROVING,
-            repository.integration_ref,
-            str(git_dir),
-            str(folder),
-            old,
-            new,
-            secrets.token_hex(8),
+        journal = _LandingJournal(
+            stage=_PROVING,
+            ref=repository.integration_ref,
+            git_dir=str(git_dir),
+            folder=str(folder),
+            old=old,
+            new=new,
+            token=secrets.token_hex(8),
         )
         checkout = cls(repository, journal)
         if len(holders) > 1:
@@ -186,6 +200,7 @@ class _Checkout:
         return checkout
 
     def refuse(self, what: str) -> NoReturn:
+        """Raise `DirtyCheckoutError`."""
         branch = self._repository.integration_branch
         reason = (
             f"the integration branch {branch!r} is checked out there, and {what}. "
@@ -193,12 +208,14 @@ class _Checkout:
         )
         raise DirtyCheckoutError(str(self._folder), reason)
 
-    # the journal and the lock
-
-    def note(self, stage: str) -> None:
+    def write_journal(self, stage: str) -> None:
+        """Write how far we have come, so that whoever comes after a kill knows."""
         self._journal = attrs.evolve(self._journal, stage=stage)
         with git_errors("write the journal of a landing"):
-            write_atomically(_journal_file(self._repository), json.dumps(to_plain(self._journal)))
+            text = json.dumps(to_plain(self._journal))
+            write_atomically(_journal_file(self._repository), text)
+
+    # the index's lock
 
     @property
     def _proof(self) -> Path:
@@ -209,21 +226,24 @@ class _Checkout:
         return self.git_dir / "index.lock"
 
     def take_lock(self) -> None:
-        """Lock the index as git does; after a kill our lock is known by the file that it is a second name of."""
+        """Lock the index as git does.
+
+        After a kill our lock is known by the file that it is a second name of.
+        """
         with git_errors(f"lock the index of {self._folder}"):
             self._proof.touch()
-            deadline = time.monotonic() + _PATIENCE_S
+            deadline = time.monotonic() + _INDEX_PATIENCE_S
             while not self._is_ours():
                 try:
                     os.link(self._proof, self._lock)
                 except FileExistsError:
                     if time.monotonic() > deadline:
-                        self.refuse(
-                            "another git process is at work in it (index.lock); when none is, delete that file"
-                        )
-                    time.sleep(0.01)
+                        remedy = "when none is, delete that file"
+                        self.refuse(f"another git process is at work in it (index.lock); {remedy}")
+                    time.sleep(_POLL_S)
 
     def release_lock(self) -> None:
+        """Unlock the index, if the lock is ours."""
         if self._is_ours():
             self._lock.unlink()
         self._proof.unlink(missing_ok=True)
@@ -237,54 +257,55 @@ class _Checkout:
     # proving
 
     def refuse_unsafe(self) -> None:
+        """Raise `DirtyCheckoutError` where something of its owner's would be touched."""
         with git_errors(f"look at the checkout {self._folder}"):
-            if busy := [name for name in _BUSY if self.git_dir.joinpath(name).exists()]:
-                self.refuse(f"something is under way in it ({busy[0]})")
+            for name in _BUSY:
+                if self.git_dir.joinpath(name).exists():
+                    self.refuse(f"something is under way in it ({name})")
             if not self.git_dir.joinpath("index").is_file():
                 self.refuse("it has no index")
-            for what, paths in (
-                ("these submodules would change", self._submodules()),
-                ("these changes are staged", self._staged()),
-                ("these files have changes", self._edited()),
-                ("these files are in the way", self._transition.in_the_way()),
-            ):
+            for what, paths in self._obstacles():
                 if paths:
-                    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""  # noqa: PLR2004 - five names fit a line
-                    self.refuse(f"{what}: {', '.join(map(tree_switch.shown, paths[:5]))}{more}")
+                    self.refuse(f"{what}: {display_paths(paths)}")
+
+    def _obstacles(self) -> Iterator[tuple[str, list[str]]]:
+        yield "these submodules would change", self._submodules()
+        yield "these changes are staged", self._staged()
+        yield "these files have changes", self._edited()
+        yield "these files are in the way", self._switch.in_the_way()
 
     def _submodules(self) -> list[str]:
-        return [
-            path
-            for side in (self.old, self.new)
-            for path, file in side.items()
-            if file is not None and file[1] == FileMode.COMMIT
-        ]
+        files = [*self.old.items(), *self.new.items()]
+        return [path for path, file in files if file is not None and file[1] == FileMode.COMMIT]
 
     def _staged(self) -> list[str]:
         index = pygit2.Index(str(self.git_dir / "index"))
         return [path for path, file in self.old.items() if not _is_indexed(index, path, file)]
 
     def _edited(self) -> list[str]:
-        """Return files that are not as the index has them. All that are to change are in the index as they were."""
-        self._repo.index.read(True)
+        """Return files that are not as the index has them.
+
+        All that are to change are in the index as they were.
+        """
+        index = self._repo.index
+        index.read(True)
         flags = DiffOption.INCLUDE_TYPECHANGE | DiffOption.IGNORE_SUBMODULES
-        changed = {
-            os.fsdecode(delta.old_file.raw_path)
-            for delta in self._repo.index.diff_to_workdir(flags).deltas
-        }
-        return sorted(changed & self.old.keys())
+        deltas = index.diff_to_workdir(flags).deltas
+        edited = {os.fsdecode(delta.old_file.raw_path) for delta in deltas}
+        return sorted(edited & self.old.keys())
 
     # writing
 
     def write_files(self) -> None:
-        """Write what is different, each file only where nobody has changed it since it was proven free."""
+        """Write what is different, where nobody has changed it since it was proven free."""
         with git_errors(f"update the checkout {self._folder}"):
-            self._transition.prepare()
-            if (changed := self._transition.go()) is not None:
-                self.refuse(f"these files have changes: {tree_switch.shown(changed)}")
+            self._switch.prepare()
+            changed = self._switch.switch()
+            if changed is not None:
+                self.refuse(f"these files have changes: {display_path(changed)}")
 
-    def write_index(self, files: dict[str, _File]) -> None:
-        """Replace the index by one in which the changed paths are *files*, all the rest being as it is."""
+    def write_index(self, files: Mapping[str, File]) -> None:
+        """Replace the index by one in which the changed paths are *files*."""
         with git_errors(f"update the index of {self._folder}"):
             copy = self.git_dir / f"vespera-index-{self._journal.token}"
             shutil.copyfile(self.git_dir / "index", copy)
@@ -292,70 +313,76 @@ class _Checkout:
             try:
                 index = pygit2.Index(str(copy))
                 for path in self.old:
-                    if C.git_index_get_bypath(index._index, os.fsencode(path), 0) != ffi.NULL:  # noqa: SLF001 - the quiet question
+                    if libgit2.has_entry(index, path):
                         index.remove(path)
                 for path, file in files.items():
                     if file is not None:
-                        _add(index, path, file, self._folder / path)
+                        _add_to_index(index, path, file, self._folder / path)
                 index.write()
                 copy.replace(self.git_dir / "index")
             finally:
                 copy.unlink(missing_ok=True)
 
-    def take_back(self) -> list[str]:
-        """Make every file that we wrote what it was; return those that somebody has changed since."""
-        return [tree_switch.shown(path) for path in self._transition.take_back()]
+    # after a kill
+
+    def undo(self) -> str:
+        """Take back what was written, and say so."""
+        self.take_lock()
+        changed = self._switch.take_back()
+        self.write_index(self.old)
+        report = f"Took back what a landing that did not finish had written into {self._folder}."
+        return report + left_as_they_are(changed)
 
     def clear(self) -> None:
         """Remove what was needed on the way."""
-        self._transition.clear(f"{RESCUE}checkout", self._journal.old)
+        self._switch.clear(f"{RESCUE}checkout", self._journal.old)
 
 
-def _is_indexed(index: pygit2.Index, path: str, file: _File) -> bool:
-    """Tell whether the index has exactly *file* at this path, without a conflict and without a mark of its own."""
-    name = os.fsencode(path)
-    if any(C.git_index_get_bypath(index._index, name, stage) != ffi.NULL for stage in (1, 2, 3)):  # noqa: SLF001 - pygit2 shows no stages
-        return False
-    entry = C.git_index_get_bypath(index._index, name, 0)  # noqa: SLF001 - pygit2 shows no flags
-    if entry == ffi.NULL:
-        return file is None
-    found = bytes(ffi.buffer(ffi.addressof(entry, "id"))[:]).hex(), int(entry.mode)
-    return found == file and not entry.flags_extended & _UNUSUAL_ENTRY
+def left_as_they_are(paths: list[str]) -> str:
+    """Return the end of a report about files that were taken back; empty without *paths*."""
+    if not paths:
+        return ""
+    names = ", ".join(display_path(path) for path in paths)
+    return f" Left as they are, because somebody has changed them since: {names}."
 
 
-def _add(index: pygit2.Index, path: str, file: tuple[str, int], place: Path) -> None:
-    """Add an entry with the times and size of the file on disk, where that holds what the entry says: git need not read it again then.
+def _is_indexed(index: pygit2.Index, path: str, file: File) -> bool:
+    """Tell whether the index has exactly *file* at this path.
 
-    Where it holds something else, its times would make git take the difference for none.
+    Without a conflict, and without a mark of its own.
     """
-    entry, name = pygit2.IndexEntry(path, pygit2.Oid(hex=file[0]), FileMode(file[1]))._to_c()  # noqa: SLF001 - pygit2 sets no times
+    if libgit2.is_in_conflict(index, path):
+        return False
+    entry = libgit2.find_entry(index, path)
+    if entry is None:
+        return file is None
+    is_marked = entry.is_intent_to_add or entry.is_outside_sparse
+    return (entry.name, entry.mode) == file and not is_marked
+
+
+def _add_to_index(index: pygit2.Index, path: str, file: tuple[str, int], place: Path) -> None:
+    """Add an entry with the times of the file on disk, where that holds what the entry says.
+
+    Then git need not read it again. Where it holds something else, its times would make git take
+    the difference for none.
+    """
     status = None
     with suppress(OSError):
-        found, holds = place.lstat(), _content(place)
-        status = found if holds is not None and str(pygit2.hash(holds[1])) == file[0] else None
-    if status is not None:
-        for field, time_ns in (
-            (entry.ctime, status.st_ctime_ns),
-            (entry.mtime, status.st_mtime_ns),
-        ):
-            field.seconds, field.nanoseconds = (time_ns // 10**9) & 0x7FFFFFFF, time_ns % 10**9
-        entry.dev, entry.ino, entry.uid, entry.gid = (
-            n & 0xFFFFFFFF for n in (status.st_dev, status.st_ino, status.st_uid, status.st_gid)
-        )
-        entry.file_size = status.st_size & 0xFFFFFFFF
-    if C.git_index_add(index._index, entry) < 0:  # noqa: SLF001 - see above
-        raise GitFailedError("update an index", f"git takes no entry {tree_switch.shown(path)}")
-    del name  # held the C string until here
+        now, content = place.lstat(), _content(place)
+        if content is not None and str(pygit2.hash(content)) == file[0]:
+            status = now
+    if not libgit2.add_entry(index, path, file, status):
+        raise GitFailedError("update an index", f"git takes no entry {display_path(path)}")
 
 
-def _content(place: Path) -> tuple[str, bytes] | None:
-    """Return what kind of file there is and what it holds; ``None`` where there is no file."""
+def _content(place: Path) -> bytes | None:
+    """Return what a file or a link holds; empty for a device; ``None`` where there is no file."""
     try:
-        status = place.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            return "link", os.fsencode(place.readlink())
-        if stat.S_ISREG(status.st_mode):
-            return "executable" if status.st_mode & stat.S_IXUSR else "file", place.read_bytes()
+        mode = place.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            return os.fsencode(place.readlink())
+        if stat.S_ISREG(mode):
+            return place.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return None if stat.S_ISDIR(status.st_mode) else ("other", b"")
+    return None if stat.S_ISDIR(mode) else b""

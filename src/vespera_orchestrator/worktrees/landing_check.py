@@ -1,4 +1,7 @@
-"""The check before landing: a callable or a command, run in a folder of its own that holds the merged files."""
+"""The check before landing: a callable or a command.
+
+It runs in a folder of its own that holds the merged files.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import tempfile
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import pygit2
 from filelock import FileLock, Timeout
@@ -21,43 +24,43 @@ from pygit2.enums import CheckoutStrategy
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
 from vespera_orchestrator.home.config import ENV_HOME
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees.repository import git_errors
+from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.terms import Check
 
-_PREFIX = "vespera-check-"
-_MOST_BYTES = 400_000
-"""So much of the end of a command's output is kept."""
+_PREFIX: Final = "vespera-check-"
+"""Begins the names of the folder, and of the note about it."""
+_MOST_OUTPUT_BYTES: Final = 400_000
+"""As much of the end of a command's output is kept."""
+_WRITE_OUT: Final = (
+    CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
+)
 
 
 def run(repository: ProjectRepository, check: Check, tree: str, *, timeout_s: float) -> None:
-    """Run *check* on the files of *tree*, in a temporary folder that is no part of any checkout and no git repository.
+    """Run *check* on the files of *tree*, in a temporary folder outside of every checkout.
 
     Args:
         repository: The repository.
-        check: A callable that is given the folder, and refuses by raising or by returning ``False``; or a command: a list of words, or a
-            line for the shell. A command refuses by ending with anything but 0.
+        check: A callable that gets the folder, and refuses by raising or by returning ``False``;
+            or a command: a list of words, or a line for the shell. A command refuses by ending
+            with anything but 0.
         tree: The files, in hexadecimal.
-        timeout_s: Seconds after which a command, and all that it started, is killed. A callable is not interrupted.
+        timeout_s: Seconds after which a command, and all that it started, is killed. A callable is
+            not interrupted.
 
     Raises:
         LandingRefusedError: The check refused; carries its output.
     """
-    with _folder(repository, tree) as folder:
+    with _merged_files(repository, tree) as folder:
         if callable(check):
             _call(repository.integration_branch, check, folder)
         else:
-            _command(
-                repository,
-                [check] if isinstance(check, str) else [*check],
-                folder,
-                timeout_s,
-                shell=isinstance(check, str),
-            )
+            _run_command(repository, check, folder, timeout_s)
 
 
 def refuse_nonsense(check: object) -> None:
@@ -66,20 +69,24 @@ def refuse_nonsense(check: object) -> None:
     Raises:
         InvalidInputError: It is not.
     """
-    words = isinstance(check, list | tuple) and all(isinstance(word, str) for word in check)
-    if not (callable(check) or ((isinstance(check, str) or words) and check)):
+    is_words = isinstance(check, list | tuple) and all(isinstance(word, str) for word in check)
+    is_command = bool(check) and (is_words or isinstance(check, str))
+    if not (callable(check) or is_command):
         remedy = (
             "give a callable, a list of words such as ['pytest', '-q'], or a line for the shell"
         )
         raise InvalidInputError("check", f"{check!r} cannot be run; {remedy}")
 
 
+# --- the folder -------------------------------------------------------------
+
+
 def sweep(repository: ProjectRepository) -> int:
     """Remove folders that killed checks have left; return how many."""
     swept = 0
     for note in repository.home.locks.glob(f"{_PREFIX}*.json"):
-        with suppress(Timeout), _alive(note, patience_s=0):
-            folder = _noted(note)
+        with suppress(Timeout), _in_use(note, patience_s=0):
+            folder = _folder_of(note)
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 swept += 1
@@ -88,46 +95,47 @@ def sweep(repository: ProjectRepository) -> int:
 
 
 @contextmanager
-def _alive(note: Path, *, patience_s: float = -1) -> Iterator[None]:
-    """Hold the lock that shows that somebody is using the folder; the system releases it when the holder dies."""
+def _merged_files(repository: ProjectRepository, tree: str) -> Iterator[Path]:
+    """Write the files of *tree* into a temporary folder, which is removed after the block."""
+    name = f"{_PREFIX}{secrets.token_hex(8)}"
+    note = repository.home.locks / f"{name}.json"
+    folder = Path(tempfile.gettempdir(), name)
+    with _in_use(note), git_errors(f"make the folder {folder} for a check"):
+        write_atomically(note, json.dumps({"folder": str(folder)}))
+        folder.mkdir(mode=0o700)
+        try:
+            repo = repository.open()
+            files = repo[tree].peel(pygit2.Tree)
+            repo.checkout_tree(files, strategy=_WRITE_OUT, directory=str(folder))
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            note.unlink(missing_ok=True)
+
+
+@contextmanager
+def _in_use(note: Path, *, patience_s: float = -1) -> Iterator[None]:
+    """Hold the lock that shows that somebody is using the folder.
+
+    The system releases it when the holder dies.
+    """
     lock = FileLock(note.with_suffix(".lock"))
     with lock.acquire(timeout=patience_s):
         yield
         note.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _noted(note: Path) -> Path | None:
+def _folder_of(note: Path) -> Path | None:
     """Return the folder that a note names, if it is one that we could have made."""
     try:
         folder = Path(json.loads(note.read_text("utf-8"))["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (
-        folder if folder.name == note.stem and folder.is_dir() and not folder.is_symlink() else None
-    )
+    is_ours = folder.name == note.stem and folder.is_dir() and not folder.is_symlink()
+    return folder if is_ours else None
 
 
-@contextmanager
-def _folder(repository: ProjectRepository, tree: str) -> Iterator[Path]:
-    name = f"{_PREFIX}{secrets.token_hex(8)}"
-    note, folder = repository.home.locks / f"{name}.json", Path(tempfile.gettempdir(), name)
-    with _alive(note), git_errors(f"make the folder {folder} for a check"):
-        write_atomically(note, json.dumps({"folder": str(folder)}))
-        folder.mkdir(mode=0o700)
-        try:
-            repo = repository.open()
-            strategy = (
-                CheckoutStrategy.FORCE
-                | CheckoutStrategy.RECREATE_MISSING
-                | CheckoutStrategy.DONT_UPDATE_INDEX
-            )
-            repo.checkout_tree(
-                repo[tree].peel(pygit2.Tree), strategy=strategy, directory=str(folder)
-            )
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            note.unlink(missing_ok=True)
+# --- running ----------------------------------------------------------------
 
 
 def _call(branch: str, check: Callable[[Path], object], folder: Path) -> None:
@@ -135,67 +143,83 @@ def _call(branch: str, check: Callable[[Path], object], folder: Path) -> None:
     try:
         answer = check(folder)
     except Exception as exc:
-        raise _refused(
-            branch, name, f"raised {type(exc).__name__}: {exc}", traceback.format_exc()
-        ) from exc
+        what = f"raised {type(exc).__name__}: {exc}"
+        raise _refused(branch, name, what, traceback.format_exc()) from exc
     if answer is False:
-        raise _refused(branch, name, "said no", "")
+        raise _refused(branch, name, "said no")
 
 
-def _command(
-    repository: ProjectRepository, words: list[str], folder: Path, timeout_s: float, *, shell: bool
+def _run_command(
+    repository: ProjectRepository, check: Sequence[str] | str, folder: Path, timeout_s: float
 ) -> None:
-    name, branch = words[0] if shell else " ".join(words), repository.integration_branch
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith("GIT_")
-    } | {ENV_HOME: str(repository.home.path)}
+    branch = repository.integration_branch
+    is_line = isinstance(check, str)
+    name = check if isinstance(check, str) else " ".join(check)
+    words = ["/bin/sh", "-c", name] if is_line else list(check)
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", words[0]] if shell else words,
+                words,
                 cwd=folder,
-                env=environment,
+                env=_environment(repository),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as exc:
-            raise _refused(
-                branch, name, f"could not be started: {exc.strerror or exc}", ""
-            ) from exc
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            raise _refused(
-                branch, name, f"took longer than {timeout_s:g} s", _end_of(output)
-            ) from None
-        except BaseException:
-            _kill(process)
-            raise
+            what = f"could not be started: {exc.strerror or exc}"
+            raise _refused(branch, name, what) from exc
+        code = _wait(process, timeout_s)
+        if code is None:
+            raise _refused(branch, name, f"took longer than {timeout_s:g} s", _end_of(output))
         if code:
             raise _refused(branch, name, f"ended with {code}", _end_of(output))
 
 
+def _environment(repository: ProjectRepository) -> dict[str, str]:
+    """Return ours, without what leads to another repository or another home."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    return {**inherited, ENV_HOME: str(repository.home.path)}
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """Return the code that the process ends with; ``None`` when it was killed for being slow."""
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return None
+    except BaseException:
+        _kill(process)
+        raise
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(
-            process.pid, signal.SIGKILL
-        )  # its own session: whatever it has started goes with it
+        # It has a session of its own: whatever it has started is killed with it.
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+# --- what it said -----------------------------------------------------------
 
 
 def _end_of(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _MOST_BYTES))
-    cut = f"(only the last {_MOST_BYTES} of {size} bytes)\n" if size > _MOST_BYTES else ""
-    return cut + output.read().decode("utf-8", "backslashreplace")
+    output.seek(max(0, size - _MOST_OUTPUT_BYTES))
+    text = output.read().decode("utf-8", "backslashreplace")
+    if size > _MOST_OUTPUT_BYTES:
+        return f"(only the last {_MOST_OUTPUT_BYTES} of {size} bytes)\n{text}"
+    return text
 
 
-def _refused(branch: str, name: str, what: str, output: str) -> LandingRefusedError:
-    report = f"# The check before landing on {branch} refused\n\n`{name}` {what}. Nothing was changed on {branch}, and the work is kept.\n"
+def _refused(branch: str, name: str, what: str, output: str = "") -> LandingRefusedError:
+    report = (
+        f"# The check before landing on {branch} refused\n\n"
+        f"`{name}` {what}. Nothing was changed on {branch}, and the work is kept.\n"
+    )
     if output:
-        quoted = "".join(f"    {line}\n" for line in output.splitlines())
-        report += f"\n## What it said\n\n{quoted}"
+        lines = [f"    {line}\n" for line in output.splitlines()]
+        report += "\n## What it said\n\n" + "".join(lines)
     return LandingRefusedError(branch, f"the check {name!r} {what}", report)

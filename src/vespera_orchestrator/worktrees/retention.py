@@ -1,12 +1,13 @@
 """The earlier snapshots of a worktree, kept thin.
 
-A snapshot's own parents are what a commit of the agent's would have; the snapshots before it hang on a commit beside it, whose message
-lists them and whose parents they are. So any of them can be let go without changing the name of another.
+A snapshot's own parents are what a commit of the agent's would have. The snapshots before it hang
+on a commit beside it, whose message lists them and whose parents they are. So any of them can be
+dropped without changing the name of another.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
@@ -15,31 +16,34 @@ if TYPE_CHECKING:
 
     import pygit2
 
-HISTORY = "refs/vespera/history/"
-"""Earlier snapshots of each worktree."""
+_HOUR_S: Final = 3600
+_DAY_S: Final = 86_400
+_KEEP_ALL_S: Final = _HOUR_S
+"""Younger snapshots are all kept."""
+_KEEP_HOURLY_S: Final = 7 * _DAY_S
+"""Of younger ones the last of each hour is kept; of older ones, the last of each day."""
+_MOST_PARENTS: Final = 400
+_FOLDED: Final = 300
+"""A commit with more than _MOST_PARENTS parents becomes slow to rewrite.
 
-_HOUR_S, _DAY_S = 3600, 86_400
-_ALL_S = _HOUR_S
-"""For so long every snapshot is kept."""
-_HOURLY_S = 7 * _DAY_S
-"""For so long the last one of each hour is kept; of what is older, the last one of each day."""
-_MOST = 400
-_FOLDED = 300
-"""A commit with more parents than _MOST becomes slow to rewrite: then the oldest _FOLDED go below a commit of their own."""
+Then the oldest _FOLDED go below a commit of their own."""
 
 
 @attrs.frozen(kw_only=True)
-class Earlier:
-    """One earlier snapshot."""
+class EarlierSnapshot:
+    """One earlier snapshot. Its text is stored, in the message of the history commit."""
 
     commit: str
     at: int
     """When it was taken, in seconds since 1970."""
     named: bool
-    """Whether somebody was told its name (a checkpoint, a recovery, a caller): then it is kept for ever."""
+    """Whether somebody learned its name (a checkpoint, a recovery, a caller).
+
+    Then it is kept for ever."""
 
     def __str__(self) -> str:
-        return f"{self.commit} {self.at} {'named' if self.named else 'passing'}"
+        kind = "named" if self.named else "passing"
+        return f"{self.commit} {self.at} {kind}"
 
     @classmethod
     def parse(cls, line: str) -> Self:
@@ -48,48 +52,61 @@ class Earlier:
         return cls(commit=commit, at=int(at), named=kind == "named")
 
 
-def read(repo: pygit2.Repository, tip: str | None) -> list[Earlier]:
+def read_history(repo: pygit2.Repository, tip: str | None) -> list[EarlierSnapshot]:
     """Return the snapshots that the history commit *tip* holds, the oldest first."""
     if tip is None:
         return []
-    _, _, listed = repo[tip].message.partition("\n\n")
-    return [Earlier.parse(line) for line in listed.splitlines()]
+    _, _, lines = repo[tip].message.partition("\n\n")
+    return [EarlierSnapshot.parse(line) for line in lines.splitlines()]
 
 
-def thinned(earlier: Iterable[Earlier], now: int) -> list[Earlier]:
-    """Return those to keep: all named ones, all of the last hour, then the last one of each hour for a week, then of each day."""
-    ordered = sorted({one.commit: one for one in earlier}.values(), key=lambda one: one.at)
-    last_of = {_slot(one, now): one.commit for one in ordered if not one.named}
-    return [one for one in ordered if one.named or last_of[_slot(one, now)] == one.commit]
+def thin_out(snapshots: Iterable[EarlierSnapshot], now: int) -> list[EarlierSnapshot]:
+    """Return those to keep, the oldest first.
+
+    These are all named ones, all of the last hour, then the last one of each hour for a week, and
+    of each day before that.
+    """
+    unique = {snapshot.commit: snapshot for snapshot in snapshots}
+    ordered = sorted(unique.values(), key=lambda snapshot: snapshot.at)
+    last_of = {_slot(passing, now): passing.commit for passing in ordered if not passing.named}
+    return [
+        snapshot
+        for snapshot in ordered
+        if snapshot.named or last_of[_slot(snapshot, now)] == snapshot.commit
+    ]
 
 
-def _slot(one: Earlier, now: int) -> tuple[int, int | str]:
-    age = now - one.at
-    if age < _ALL_S:
-        return 0, one.commit
-    return (_HOUR_S, one.at // _HOUR_S) if age < _HOURLY_S else (_DAY_S, one.at // _DAY_S)
+def _slot(snapshot: EarlierSnapshot, now: int) -> tuple[int, int | str]:
+    """Return the span of time of which only the last snapshot is kept."""
+    age_s = now - snapshot.at
+    if age_s < _KEEP_ALL_S:
+        return 0, snapshot.commit
+    span_s = _HOUR_S if age_s < _KEEP_HOURLY_S else _DAY_S
+    return span_s, snapshot.at // span_s
 
 
-def write(
-    repo: pygit2.Repository, name: str, earlier: Sequence[Earlier], who: pygit2.Signature
+def write_history(
+    repo: pygit2.Repository,
+    name: str,
+    snapshots: Sequence[EarlierSnapshot],
+    who: pygit2.Signature,
 ) -> str:
     """Write a history commit and return it; no ref is moved. Its tree is that of the newest one."""
-    if len(earlier) > _MOST:
-        folded = _commit(repo, f"Oldest snapshots of {name}", earlier[:_FOLDED], who)
-        earlier = [
-            Earlier(commit=folded, at=earlier[_FOLDED - 1].at, named=True),
-            *earlier[_FOLDED:],
-        ]
-    return _commit(repo, f"Earlier snapshots of {name}", earlier, who)
+    if len(snapshots) > _MOST_PARENTS:
+        oldest = snapshots[:_FOLDED]
+        folded = _commit(repo, f"Oldest snapshots of {name}", oldest, who)
+        kept = EarlierSnapshot(commit=folded, at=oldest[-1].at, named=True)
+        snapshots = [kept, *snapshots[_FOLDED:]]
+    return _commit(repo, f"Earlier snapshots of {name}", snapshots, who)
 
 
 def _commit(
-    repo: pygit2.Repository, title: str, earlier: Sequence[Earlier], who: pygit2.Signature
+    repo: pygit2.Repository,
+    title: str,
+    snapshots: Sequence[EarlierSnapshot],
+    who: pygit2.Signature,
 ) -> str:
-    listed = "".join(f"{one}\n" for one in earlier)
-    tree = repo[earlier[-1].commit].tree_id
-    return str(
-        repo.create_commit(
-            None, who, who, f"{title}\n\n{listed}", tree, [one.commit for one in earlier]
-        )
-    )
+    lines = "".join(f"{snapshot}\n" for snapshot in snapshots)
+    tree = repo[snapshots[-1].commit].tree_id
+    parents = [snapshot.commit for snapshot in snapshots]
+    return str(repo.create_commit(None, who, who, f"{title}\n\n{lines}", tree, parents))

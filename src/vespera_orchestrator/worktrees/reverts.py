@@ -1,29 +1,32 @@
-"""Recognising work that would take back, without a word, what others landed.
+"""Recognising work that would silently take back what others landed.
 
-A merge keeps what others landed as long as the worktree does not know of it. Once it does, having merged or caught up, whatever the
-worktree has instead is taken for the agent's wish; also when the agent only copied an old file back, or resolved a merge with "mine".
+A merge keeps what others landed as long as the worktree does not know of it. Once it does, having
+merged or caught up, whatever the worktree has instead counts as the agent's wish. So it does when
+the agent only copied an old file back, or resolved a merge with "mine".
 
-Three states of a file are compared: *origin*, what the worktree started from; *base*, what it has come to know of since, others' work
-included; *theirs*, what is to be landed. A change from origin to base is undone where theirs has again what origin had: the whole file, or
-each run of lines that differs between base and theirs and is, line for line, the others' change backwards.
+Three states of a file are compared: *origin*, what the worktree started from; *base*, what it has
+come to know of since, others' work included; *theirs*, what is to be landed. A change from origin
+to base is reverted where theirs has again what origin had: the whole file, or each run of lines
+that differs between base and theirs and is, line for line, the others' change backwards.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator._text import plural
+from vespera_orchestrator.worktrees.paths import display_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_Hunk: TypeAlias = "tuple[int, int, list[bytes]]"
-"""Lines from, up to (of the first text, from 0), and what stands in their place in the second."""
-_MOST_BYTES = 2_000_000
+_MOST_BYTES: Final = 2_000_000
 """Larger files are compared as a whole only."""
 
 
@@ -34,79 +37,103 @@ class Revert:
     path: str
     """The file."""
     lines: int
-    """How many of its lines would be as they were before that change, or gone again; 0 for the whole file."""
+    """How many of its lines would be as they were before that change, or gone again.
+
+    0 for the whole file."""
     text: str = attrs.field(repr=False, default="")
     """The lines that would be lost, and those that would be back, marked ``-`` and ``+``."""
 
     def __str__(self) -> str:
-        return f"{self.path} ({'the whole file' if not self.lines else '1 line' if self.lines == 1 else f'{self.lines} lines'})"
+        extent = plural(self.lines, "line") if self.lines else "the whole file"
+        return f"{self.path} ({extent})"
+
+
+class _Hunk(NamedTuple):
+    """Lines of one text, and what stands in their place in another."""
+
+    start: int
+    """The first line, from 0."""
+    end: int
+    """The line after the last one."""
+    lines: list[bytes]
 
 
 def find(repo: pygit2.Repository, origin: str, base: str, theirs: str) -> tuple[Revert, ...]:
-    """Return what of the changes between the trees *origin* and *base* is taken back between *base* and *theirs*."""
+    """Return what is taken back between the trees *base* and *theirs*.
+
+    Namely, of the changes between the trees *origin* and *base*.
+    """
     if base in (origin, theirs):
         return ()
-    before, after = repo[origin], repo[theirs]
-    others = {_path(delta): delta for delta in repo.diff(before, repo[base]).deltas}
-    mine = {_path(delta): delta for delta in repo.diff(repo[base], after).deltas}
-    found = (
-        _in_file(repo, path, others[path], mine[path])
-        for path in sorted(others.keys() & mine.keys())
-    )
-    return tuple(revert for revert in found if revert is not None)
+    others = _deltas(repo, origin, base)
+    own = _deltas(repo, base, theirs)
+    reverts: list[Revert] = []
+    for path in sorted(others.keys() & own.keys()):
+        revert = _in_file(repo, path, others[path], own[path])
+        if revert is not None:
+            reverts.append(revert)
+    return tuple(reverts)
 
 
 def report(branch: str, reverts: tuple[Revert, ...]) -> str:
     """Describe what would be taken back, as Markdown."""
-    said = "After this worktree began, others landed changes that its files take back:"
-    lines = [f"# Work of others on {branch} would be undone", "", said]
+    intro = "After this worktree began, others landed changes that its files take back:"
+    lines = [f"# Work of others on {branch} would be undone", "", intro]
     for revert in reverts:
         lines += ["", f"## {revert}"]
-        lines += ["", "```diff", revert.text, "```"] if revert.text else []
+        if revert.text:
+            lines += ["", "```diff", revert.text, "```"]
     return "\n".join(lines) + "\n"
 
 
-def _path(delta: pygit2.DiffDelta) -> str:
-    return os.fsdecode(delta.new_file.raw_path)
+def _deltas(repo: pygit2.Repository, before: str, after: str) -> dict[str, pygit2.DiffDelta]:
+    deltas = repo.diff(repo[before], repo[after]).deltas
+    return {os.fsdecode(delta.new_file.raw_path): delta for delta in deltas}
 
 
 def _in_file(
-    repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, mine: pygit2.DiffDelta
+    repo: pygit2.Repository, path: str, others: pygit2.DiffDelta, own: pygit2.DiffDelta
 ) -> Revert | None:
-    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-    # An absent side has the zero object and mode 0, so this covers files that were added and removed as well.
-    if (others.old_file.id, others.old_file.mode) == (mine.new_file.id, mine.new_file.mode):
-        return Revert(path=shown, lines=0)
-    texts = [_lines(repo, side) for side in (others.old_file, mine.old_file, mine.new_file)]
-    if any(text is None for text in texts):
+    before, after = others.old_file, own.new_file
+    # An absent side has the zero object and mode 0, so this also covers added and removed files.
+    if (before.id, before.mode) == (after.id, after.mode):
+        return Revert(path=display_path(path), lines=0)
+    origin, base, theirs = (_lines(repo, file) for file in (before, own.old_file, after))
+    if origin is None or base is None or theirs is None:
         return None
-    origin, base, theirs = (text or [] for text in texts)
     backwards = list(_hunks(base, origin))
-    undone = [part for hunk in _hunks(base, theirs) for part in _taken_back(base, hunk, backwards)]
-    if not undone:
+    reverted: list[_Hunk] = []
+    for hunk in _hunks(base, theirs):
+        reverted += _taken_back(base, hunk, backwards)
+    if not reverted:
         return None
-    text = b"".join(
-        _marked(b"-", base[start:end]) + _marked(b"+", back) for start, end, back in undone
-    )
-    count = sum(max(end - start, len(back)) for start, end, back in undone)
+    text = b"".join(_as_diff(base, hunk) for hunk in reverted)
     return Revert(
-        path=shown, lines=count, text=text.decode("utf-8", "backslashreplace").rstrip("\n")
+        path=display_path(path),
+        lines=sum(max(hunk.end - hunk.start, len(hunk.lines)) for hunk in reverted),
+        text=text.decode("utf-8", "backslashreplace").rstrip("\n"),
     )
 
 
-def _taken_back(base: list[bytes], mine: _Hunk, backwards: list[_Hunk]) -> list[_Hunk]:
-    """Return the others' changes that one change of the worktree's makes exactly backwards: its own lines are what was there before."""
-    start, end, lines = mine
-    within = [
-        hunk
-        for hunk in backwards
-        if start <= hunk[0] and hunk[1] <= end and (hunk[0] < end or start == end == hunk[0])
-    ]
-    before, at = [], start
-    for first, last, old in within:
-        before += [*base[at:first], *old]
-        at = last
-    return within if within and [*before, *base[at:end]] == lines else []
+def _taken_back(base: list[bytes], own: _Hunk, backwards: list[_Hunk]) -> list[_Hunk]:
+    """Return the others' changes that one change of the worktree's makes exactly backwards.
+
+    Its own lines are then what was there before.
+    """
+    within = [hunk for hunk in backwards if _is_within(hunk, own)]
+    before, position = [], own.start
+    for hunk in within:
+        before += [*base[position : hunk.start], *hunk.lines]
+        position = hunk.end
+    before += base[position : own.end]
+    return within if before == own.lines else []
+
+
+def _is_within(hunk: _Hunk, outer: _Hunk) -> bool:
+    if hunk.start < outer.start or hunk.end > outer.end:
+        return False
+    # An insertion right behind the outer one's last line belongs to what follows.
+    return hunk.start < outer.end or outer.start == outer.end
 
 
 def _hunks(one: list[bytes], other: list[bytes]) -> Iterator[_Hunk]:
@@ -114,17 +141,23 @@ def _hunks(one: list[bytes], other: list[bytes]) -> Iterator[_Hunk]:
     for hunk in patch.hunks:
         # Of an empty range git names the line before it.
         start = hunk.old_start - 1 if hunk.old_lines else hunk.old_start
-        new = hunk.new_start - 1 if hunk.new_lines else hunk.new_start
-        yield start, start + hunk.old_lines, other[new : new + hunk.new_lines]
+        new_start = hunk.new_start - 1 if hunk.new_lines else hunk.new_start
+        lines = other[new_start : new_start + hunk.new_lines]
+        yield _Hunk(start, start + hunk.old_lines, lines)
 
 
 def _lines(repo: pygit2.Repository, file: pygit2.DiffFile) -> list[bytes] | None:
+    """Return the lines of a version of a file; ``None`` where it is not text, or too large."""
     if file.mode == FileMode.UNREADABLE:
         return []
-    found = repo.get(file.id)
-    if not isinstance(found, pygit2.Blob) or found.size > _MOST_BYTES or found.is_binary:
+    blob = repo.get(file.id)
+    if not isinstance(blob, pygit2.Blob) or blob.size > _MOST_BYTES or blob.is_binary:
         return None
-    return re.findall(rb"[^\n]*\n|[^\n]+", found.data)
+    return re.findall(rb"[^\n]*\n|[^\n]+", blob.data)
+
+
+def _as_diff(base: list[bytes], hunk: _Hunk) -> bytes:
+    return _marked(b"-", base[hunk.start : hunk.end]) + _marked(b"+", hunk.lines)
 
 
 def _marked(sign: bytes, lines: list[bytes]) -> bytes:

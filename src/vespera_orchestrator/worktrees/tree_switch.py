@@ -1,11 +1,13 @@
-"""The files of a folder go from one tree to another, path by path, while somebody may be working there.
+"""Bringing the files of a folder from one tree to another, while somebody may be working there.
 
-Nothing is written over and nothing deleted before it was looked at where nobody can change it any more. Of each path, what stands there is
-moved into a room beside the folder; there it is compared with the old tree; then the new file is linked to the path, which fails where
-somebody has made one meanwhile. What is not what the old tree says goes back to its place; where that is taken by now, it is kept in a
-commit. A path never holds half a file.
+Nothing is written over, and nothing is deleted, before it was looked at where nobody can change it
+any more. For each path, what stands there is moved into a room beside the folder. There it is
+compared with the old tree. Then the new file is linked to the path, which fails where somebody has
+made one meanwhile. What is not what the old tree says goes back to its place; where that is taken
+by now, it is kept in a commit. A path never holds half a file.
 
-The room stays until git is known to have everything in it. So whoever comes after a kill can take back what was done.
+The room stays until git is known to have everything in it. So whoever comes after a kill can take
+back what was done.
 """
 
 from __future__ import annotations
@@ -18,44 +20,52 @@ import signal
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import pygit2
-from pygit2.enums import CheckoutStrategy, FileMode, ObjectType
-from pygit2.ffi import C, ffi
+from pygit2.enums import CheckoutStrategy, FileMode
 
-from vespera_orchestrator.worktrees import tree_merge
+from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.git_config import read_signatures
+from vespera_orchestrator.worktrees.tree_merge import changes, entry_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.tree_merge import File
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE_OUT: Final = (
+    CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
+)
 
 
 @attrs.frozen(kw_only=True)
 class _Change:
     number: str
+    """Names its files in the room."""
     path: str
     old: File
     """``None`` also for a submodule: its files are another repository's."""
     new: File
 
 
-class Transition:
+class TreeSwitch:
     """A folder that is to go from one tree to another.
 
     Args:
         repository: The repository.
         git_dir: A git directory whose settings and index are those of the folder.
         folder: The folder.
-        room: A place for files on the way, see `room_beside`. It need not exist, and outlives a kill.
+        room: A place for files on the way, see `room_beside`. It need not exist, and it outlives
+            a kill.
         old: Commit or tree that the folder is known to hold.
         new: What it is to hold. Paths that are the same in both are not looked at.
-        may_be_there: Whether a new file may stand there already. In somebody's checkout an untracked file stays untracked.
+        may_be_there: Whether a new file may stand there already. In somebody's checkout an
+            untracked file stays untracked.
     """
 
     def __init__(
@@ -69,53 +79,56 @@ class Transition:
         new: str,
         may_be_there: bool = False,
     ) -> None:
-        self._repository, self._git_dir, self._folder, self._room = (
-            repository,
-            git_dir,
-            folder,
-            room,
-        )
-        self._repo = pygit2.Repository(str(git_dir))
-        before, self._tree = (self._repo[name].peel(pygit2.Tree) for name in (old, new))
-        changed = sorted(tree_merge.changes(before, self._tree).items())
-        self.old, self.new = ({path: sides[at] for path, sides in changed} for at in (0, 1))
-        self._changes = [
-            _Change(
-                number=str(n), path=path, old=_on_disk(self.old[path]), new=_on_disk(self.new[path])
-            )
-            for n, path in enumerate(self.old)
-        ]
-        # Removals first: a file may become a folder, or the other way round.
-        self._changes.sort(key=lambda change: (change.new is not None, change.old is None))
+        self._repository = repository
+        self._git_dir = git_dir
+        self._folder = folder
+        self._room = room
         self._may_be_there = may_be_there
-        self._known: set[str] = set()
+        self._repo = pygit2.Repository(str(git_dir))
+        before = self._repo[old].peel(pygit2.Tree)
+        self._tree = self._repo[new].peel(pygit2.Tree)
+        changed = sorted(changes(before, self._tree).items())
+        self.old: dict[str, File] = {path: sides[0] for path, sides in changed}
+        """The files before, of the paths that differ."""
+        self.new: dict[str, File] = {path: sides[1] for path, sides in changed}
+        """The files after."""
+        self._changes = _ordered_changes(self.old, self.new)
+        self._verified: set[str] = set()
         """Numbers of what was moved away and found to be what the old tree says."""
 
     # before
 
     def in_the_way(self) -> list[str]:
-        """Return what stands where a file is to be made: untracked or ignored, a folder that is not empty, a file instead of a folder."""
-        found: set[str] = set()
-        for path in (
-            change.path
-            for change in self._changes
-            if change.new is not None and change.old is None and not self._is_there(change)
-        ):
-            above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
-            found.update(
-                at
-                for at in above
-                if os.path.lexists(self._folder / at)
-                and not self._is_folder(at)
-                and not self._goes(at)
-            )
-            place = self._folder / path
-            if not any(self._goes(at) for at in above) and os.path.lexists(place):
-                found.update([path] if not self._is_folder(path) else self._staying(place))
-        return sorted(found)
+        """Return what stands where a file is to be made.
+
+        It may be untracked or ignored, a folder that is not empty, or a file instead of a folder.
+        """
+        blocking: set[str] = set()
+        for change in self._changes:
+            is_added = change.new is not None and change.old is None
+            if is_added and not self._is_there(change):
+                blocking.update(self._in_the_way_of(change.path))
+        return sorted(blocking)
+
+    def _in_the_way_of(self, path: str) -> Iterator[str]:
+        above = [str(parent) for parent in PurePosixPath(path).parents][:-1]
+        for place in above:
+            is_other = os.path.lexists(self._folder / place) and not self._is_folder(place)
+            if is_other and not self._is_deleted(place):
+                yield place
+        is_freed = any(self._is_deleted(place) for place in above)
+        if is_freed or not os.path.lexists(self._folder / path):
+            return
+        if self._is_folder(path):
+            yield from self._files_that_stay(self._folder / path)
+        else:
+            yield path
 
     def _is_there(self, change: _Change) -> bool:
-        """Tell whether the new file stands there already: an ignored one that was landed stays unknown to every snapshot."""
+        """Tell whether the new file stands there already.
+
+        An ignored one that was landed stays unknown to every snapshot.
+        """
         with self._parent(change.path) as (parent, _):
             if parent is None or not self._may_be_there:
                 return False
@@ -128,79 +141,79 @@ class Transition:
         place = self._folder / path
         return place.is_dir() and not place.is_symlink()
 
-    def _goes(self, path: str) -> bool:
+    def _is_deleted(self, path: str) -> bool:
         return self.old.get(path) is not None and self.new[path] is None
 
-    def _staying(self, folder: Path) -> list[str]:
-        files = [
-            str(Path(at, name).relative_to(self._folder))
-            for at, _, names in os.walk(folder)
-            for name in names
-        ]
-        return [file for file in files if not self._goes(file)]
+    def _files_that_stay(self, folder: Path) -> Iterator[str]:
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = str(Path(place, name).relative_to(self._folder))
+                if not self._is_deleted(path):
+                    yield path
 
     # going
 
     def prepare(self) -> None:
-        """Write the new files into the room, with line ends and all else as git would write them at their places."""
+        """Write the new files into the room, as git would write them at their places."""
         for name in ("new", "out", "back"):
             self._room.joinpath(name).mkdir(parents=True)
-        git_dir, place = self._room / "git", self._room / "new"
+        git_dir = self._make_git_dir(work_tree=self._room / "new")
+        files = {change.path: change.new for change in self._changes if change.new is not None}
+        # First what .gitattributes say, unchanged ones too: libgit2 reads those on the disk, and
+        # misses the ones that it is just writing.
+        attributes = self._attributes(files)
+        others = {path: file for path, file in files.items() if path not in attributes}
+        for part in (attributes, others):
+            repo = pygit2.Repository(str(git_dir))
+            repo.checkout_tree(repo[_write_tree(repo, part)], strategy=_WRITE_OUT)
+
+    def _make_git_dir(self, *, work_tree: Path) -> Path:
+        git_dir = self._room / "git"
         git_dir.mkdir()
         git_dir.joinpath("HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
         git_dir.joinpath("commondir").write_bytes(os.fsencode(self._repository.common) + b"\n")
-        git_dir.joinpath("gitdir").write_bytes(os.fsencode(place) + b"/.git\n")
+        git_dir.joinpath("gitdir").write_bytes(os.fsencode(work_tree) + b"/.git\n")
         with suppress(FileNotFoundError):
             shutil.copyfile(self._git_dir / "config.worktree", git_dir / "config.worktree")
-        coming = {change.path: change.new for change in self._changes if change.new is not None}
-        # First what .gitattributes say, unchanged ones too: libgit2 reads those on the disk, and misses the ones it is just writing.
-        attributes = self._attributes(coming)
-        for files in (
-            attributes,
-            {path: file for path, file in coming.items() if path not in attributes},
-        ):
-            repo = pygit2.Repository(str(git_dir))
-            strategy = (
-                CheckoutStrategy.FORCE
-                | CheckoutStrategy.RECREATE_MISSING
-                | CheckoutStrategy.DONT_UPDATE_INDEX
-            )
-            repo.checkout_tree(repo[_written(repo, files)], strategy=strategy)
+        return git_dir
 
-    def _attributes(self, coming: dict[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
-        folders = {folder for path in coming for folder in PurePosixPath(path).parents}
-        found = {
-            str(folder / ".gitattributes"): tree_merge.entry_at(
-                self._tree, str(folder / ".gitattributes")
-            )
-            for folder in folders
-        }
-        return {path: file for path, file in found.items() if file is not None}
+    def _attributes(self, files: Iterable[str]) -> dict[str, tuple[str, int]]:
+        folders = {folder for path in files for folder in PurePosixPath(path).parents}
+        attributes: dict[str, tuple[str, int]] = {}
+        for folder in folders:
+            path = str(folder / ".gitattributes")
+            file = entry_at(self._tree, path)
+            if file is not None:
+                attributes[path] = file
+        return attributes
 
-    def go(self) -> str | None:
-        """Bring every path from old to new, or up to one that is not what the old tree says; return that one.
+    def switch(self) -> str | None:
+        """Bring every path from old to new, up to one that is not what the old tree says.
 
-        Then `take_back` makes all the others what they were.
+        Returns:
+            That path. Then `take_back` makes all the others what they were.
         """
         for change in self._changes:
-            if not (
-                (change.old is None or self._move_away(change))
-                and (change.new is None or self._put(change))
-            ):
+            if not self._switch_path(change):
                 return change.path
         return None
+
+    def _switch_path(self, change: _Change) -> bool:
+        if change.old is not None and not self._move_away(change):
+            return False
+        return change.new is None or self._put(change)
 
     def _move_away(self, change: _Change) -> bool:
         out = self._room / "out" / change.number
         with self._parent(change.path) as (parent, name):
-            if parent is None or not (_is_file(name, parent) and _moved(name, parent, out)):
+            if parent is None or not _is_file(name, parent) or not _move(name, parent, out):
                 return False
             if not self._holds(out, change.path, change.old):
                 self._give_back(out, change.path)
                 return False
-        self._known.add(change.number)
+        self._verified.add(change.number)
         if change.new is None:
-            self._prune(change.path)
+            self._remove_empty_folders(change.path)
         return True
 
     def _put(self, change: _Change) -> bool:
@@ -216,39 +229,42 @@ class Transition:
     # back
 
     def take_back(self) -> list[str]:
-        """Make every path what it was; return those where something else stands by now, which is left. Safe to repeat after a kill."""
+        """Make every path what it was. Safe to repeat after a kill.
+
+        Returns:
+            The paths where something else stands by now, which is left.
+        """
         return [change.path for change in reversed(self._changes) if not self._take_back(change)]
 
     def _take_back(self, change: _Change) -> bool:
         out, back = self._room / "out" / change.number, self._room / "back" / change.number
-        ours = change.new is None or self._undo_put(change, back)
+        is_free = change.new is None or self._take_away(change, back)
         if not os.path.lexists(out):
-            return ours
-        return ours and self._give_back(out, change.path)
+            return is_free
+        return is_free and self._give_back(out, change.path)
 
-    def _undo_put(self, change: _Change, back: Path) -> bool:
-        """Take what we put away again, unless somebody has changed it since."""
+    def _take_away(self, change: _Change, back: Path) -> bool:
+        """Take away what we put there, unless somebody has changed it since."""
         with self._parent(change.path) as (parent, name):
-            if (
-                not os.path.lexists(back)
-                and parent is not None
-                and _is_same(self._room / "new" / change.path, name, parent)
-            ):
-                _moved(name, parent, back)
+            ours = self._room / "new" / change.path
+            is_new = not os.path.lexists(back)
+            if is_new and parent is not None and _is_same(ours, name, parent):
+                _move(name, parent, back)
         if os.path.lexists(back):
             if not self._holds(back, change.path, change.new):
                 self._give_back(back, change.path)
                 return False
             back.unlink()
-            self._prune(change.path)
+            self._remove_empty_folders(change.path)
         return True
 
     def _give_back(self, place: Path, path: str) -> bool:
         """Put what is in the room where it was, if nothing stands there."""
         with self._parent(path, make=True) as (parent, name):
-            if parent is None or not (
-                _is_same(place, name, parent) or _link(place, name, parent, may_move=True)
-            ):
+            if parent is None:
+                return False
+            is_there = _is_same(place, name, parent) or _link(place, name, parent, may_move=True)
+            if not is_there:
                 return False
         if os.path.lexists(place):  # it was not moved
             place.unlink()
@@ -256,51 +272,52 @@ class Transition:
 
     # after
 
-    def clear(self, keep: str, commit: str) -> list[str]:
-        """Remove the room. What git has not, being somebody's work whose place is taken, becomes a commit on top of *commit* first.
+    def clear(self, rescue_prefix: str, commit: str) -> list[str]:
+        """Remove the room.
+
+        What git has not becomes a commit on top of *commit* first: it is somebody's work whose
+        place was taken meanwhile.
 
         Args:
-            keep: Beginning of the ref for that commit; its short name is put behind it.
+            rescue_prefix: Beginning of the ref for that commit; the commit's short name is put
+                behind it.
             commit: The commit whose files it is like, but for those paths.
 
         Returns:
-            The paths that were kept so.
+            The paths that were kept that way.
         """
-        found = {}
+        unknown: dict[str, Path] = {}
         for change in self._changes:
-            for kind, file in (("out", change.old), ("back", change.new)):
-                place = self._room / kind / change.number
-                if (
-                    change.number not in self._known
-                    and os.path.lexists(place)
-                    and not self._holds(place, change.path, file)
-                ):
-                    found[change.path] = place
-        if found:
-            self._keep(found, keep, commit)
+            if change.number in self._verified:
+                continue
+            for folder, file in (("out", change.old), ("back", change.new)):
+                place = self._room / folder / change.number
+                if os.path.lexists(place) and not self._holds(place, change.path, file):
+                    unknown[change.path] = place
+        if unknown:
+            self._commit(unknown, rescue_prefix, commit)
         shutil.rmtree(self._room, ignore_errors=True)
-        return sorted(found)
+        return sorted(unknown)
 
-    def _keep(self, found: dict[str, Path], keep: str, commit: str) -> None:
-        repository, repo = self._repository, self._repository.open()
+    def _commit(self, files: Mapping[str, Path], rescue_prefix: str, parent: str) -> None:
+        repo = self._repository.open()
         index = pygit2.Index()
-        index.read_tree(repo[commit].peel(pygit2.Tree))
-        for path, place in found.items():
-            content, mode = _read(place)
-            index.add(pygit2.IndexEntry(path, repo.create_blob(content), FileMode(mode)))
-        author, committer = repository.signatures(repo)
+        index.read_tree(repo[parent].peel(pygit2.Tree))
+        for path, place in files.items():
+            content, mode = read_file(place)
+            index.add(pygit2.IndexEntry(path, repo.create_blob(content), mode))
+        author, committer = read_signatures(repo)
         message = "changed while what others landed was brought in\n"
-        made = str(
-            repo.create_commit(None, author, committer, message, index.write_tree(repo), [commit])
-        )
-        repository.move(f"{keep}-{made[:12]}", None, made)
+        tree = index.write_tree(repo)
+        commit = str(repo.create_commit(None, author, committer, message, tree, [parent]))
+        self._repository.move(f"{rescue_prefix}-{commit[:12]}", None, commit)
 
     # looking
 
     def _holds(self, place: Path, path: str, file: File) -> bool:
         """Tell whether *place* has exactly *file*, for good: nobody has it open to write.
 
-        Whoever works in the folder may put something else there between two looks: then the
+        Whoever works in the folder may put something else there between two looks. Then the
         answer is no, whatever the second look failed with.
         """
         status = place.lstat()
@@ -312,19 +329,19 @@ class Transition:
             return False
 
     def _is_content(self, place: Path, status: os.stat_result, path: str, file: File) -> bool:
-        if file is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        is_link = stat.S_ISLNK(status.st_mode)
+        if file is None or not (is_link or stat.S_ISREG(status.st_mode)):
             return False
         name, mode = file
-        if stat.S_ISLNK(status.st_mode) or mode == FileMode.LINK:
-            if mode != FileMode.LINK or not stat.S_ISLNK(status.st_mode):
-                return False
-            return str(pygit2.hash(os.fsencode(place.readlink()))) == name
+        if is_link or mode == FileMode.LINK:
+            return is_link and mode == FileMode.LINK and _link_object(place) == name
         is_executable = bool(status.st_mode & stat.S_IXUSR)
         if is_executable != (mode == FileMode.BLOB_EXECUTABLE) and self._minds_modes():
             return False
         if _is_written(place):
             return False
-        return name in (self._hash(place, path), str(pygit2.hashfile(str(place))))
+        as_git_stores_it = libgit2.hash_as_git(self._repo, place, path)
+        return name in (as_git_stores_it, str(pygit2.hashfile(str(place))))
 
     def _minds_modes(self) -> bool:
         try:
@@ -332,35 +349,25 @@ class Transition:
         except KeyError:
             return True
 
-    def _hash(self, place: Path, path: str) -> str:
-        """Return the object that git would make of it at *path*: line ends and all."""
-        found = ffi.new("git_oid *")
-        # pygit2's own call takes no names that are not UTF-8.
-        code = C.git_repository_hashfile(
-            found,
-            self._repo._repo,  # noqa: SLF001
-            os.fsencode(place),
-            int(ObjectType.BLOB),
-            os.fsencode(path),
-        )
-        return bytes(ffi.buffer(found.id)[:]).hex() if code == 0 else ""
-
     @contextmanager
     def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int | None, str]]:
-        """Open the folder of *path*, never through a link; ``None`` where there is none, and the last part of the path."""
+        """Open the folder of *path*, never through a link.
+
+        Yields its descriptor, ``None`` where there is no folder, and the last part of the path.
+        """
         *above, name = path.split("/")
-        at: int | None = os.open(self._folder, _FOLDER)
+        folder: int | None = os.open(self._folder, _OPEN_FOLDER)
         try:
             for part in above:
-                if at is not None:
-                    opened, at = at, None
-                    at = _below(opened, part, make=make)
-            yield at, name
+                if folder is not None:
+                    current, folder = folder, None
+                    folder = _open_below(current, part, make=make)
+            yield folder, name
         finally:
-            if at is not None:
-                os.close(at)
+            if folder is not None:
+                os.close(folder)
 
-    def _prune(self, path: str) -> None:
+    def _remove_empty_folders(self, path: str) -> None:
         for folder in list(PurePosixPath(path).parents)[:-1]:
             with self._parent(str(folder)) as (parent, name):
                 if parent is None:
@@ -374,34 +381,52 @@ class Transition:
 
 
 def room_beside(folder: Path, git_dir: Path, name: str) -> Path:
-    """Return a place for files on the way, on the file system of *folder*, and the same each time."""
-    here, there = (
-        next(place for place in (wanted, *wanted.parents) if place.exists())
-        for wanted in (folder, git_dir)
-    )
-    if here.stat().st_dev == there.stat().st_dev:
+    """Return a place for files on the way, the same each time.
+
+    It is on the file system of *folder*: in *git_dir* if that is, beside the folder otherwise.
+    """
+    if _device_of(folder) == _device_of(git_dir):
         return git_dir / f"vespera-{name}"
     return folder.parent / f".{folder.name}.vespera-{name}"
+
+
+def _ordered_changes(old: Mapping[str, File], new: Mapping[str, File]) -> list[_Change]:
+    ordered = [
+        _Change(number=str(number), path=path, old=_on_disk(old[path]), new=_on_disk(new[path]))
+        for number, path in enumerate(old)
+    ]
+    # Removals first: a file may become a folder, or the other way round.
+    ordered.sort(key=lambda change: (change.new is not None, change.old is None))
+    return ordered
 
 
 def _on_disk(file: File) -> File:
     return None if file is None or file[1] == FileMode.COMMIT else file
 
 
-def _written(repo: pygit2.Repository, files: dict[str, tuple[str, int]]) -> pygit2.Oid:
+def _write_tree(repo: pygit2.Repository, files: Mapping[str, tuple[str, int]]) -> pygit2.Oid:
     index = pygit2.Index()
     for path, (name, mode) in files.items():
         index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode)))
     return index.write_tree(repo)
 
 
-def _below(folder: int, name: str, *, make: bool) -> int | None:
-    """Go one folder down; closes *folder*."""
+def _device_of(place: Path) -> int:
+    """Return the file system of *place*, or of the nearest folder above it that exists."""
+    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    return nearest.stat().st_dev
+
+
+# --- single files -----------------------------------------------------------
+
+
+def _open_below(folder: int, name: str, *, make: bool) -> int | None:
+    """Open the folder *name* in *folder*, which is closed."""
     try:
         if make:
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=folder)
-        return os.open(name, _FOLDER, dir_fd=folder)
+        return os.open(name, _OPEN_FOLDER, dir_fd=folder)
     except OSError as exc:
         if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
@@ -437,7 +462,7 @@ def _is_still(place: Path, status: os.stat_result) -> bool:
     return same_kind and same_time and os.path.samestat(now, status)
 
 
-def _moved(name: str, folder: int, place: Path) -> bool:
+def _move(name: str, folder: int, place: Path) -> bool:
     try:
         os.rename(name, place, src_dir_fd=folder)
     except FileNotFoundError:  # somebody was faster
@@ -448,7 +473,8 @@ def _moved(name: str, folder: int, place: Path) -> bool:
 def _link(place: Path, name: str, folder: int, *, may_move: bool = False) -> bool:
     """Give what lies at *place* this name as well, if nothing has it.
 
-    A folder, which somebody made of a file, can only be moved, and a file of another user's, which the system allows no second name.
+    Two things can only be moved: a folder, which somebody made of a file, and a file of another
+    user's, which the system allows no second name.
     """
     try:
         if stat.S_ISDIR(place.lstat().st_mode):
@@ -464,20 +490,24 @@ def _link(place: Path, name: str, folder: int, *, may_move: bool = False) -> boo
     return True
 
 
-def _is_written(place: Path) -> bool:
-    """Tell whether somebody has the file open to write it, or mapped: only then a read lease is refused.
+def _link_object(place: Path) -> str:
+    return str(pygit2.hash(os.fsencode(place.readlink())))
 
-    File systems without leases cannot tell; there what is written through an old handle in that moment is not seen.
+
+def _is_written(place: Path) -> bool:
+    """Tell whether somebody has the file open to write it, or mapped.
+
+    Only then a read lease is refused. File systems without leases cannot tell; there, what is
+    written through an old handle in that moment is not seen.
     """
     try:
-        handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(place, _OPEN_FILE)
     except PermissionError:
         return False
     try:
         if hasattr(fcntl, "F_SETLEASE"):
-            fcntl.fcntl(
-                handle, fcntl.F_SETSIG, signal.SIGURG
-            )  # ignored by default; the usual one would end the process
+            # SIGURG is ignored by default; the usual signal would end the process.
+            fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as exc:
@@ -487,16 +517,11 @@ def _is_written(place: Path) -> bool:
     return False
 
 
-def _read(place: Path) -> tuple[bytes, int]:
+def read_file(place: Path) -> tuple[bytes, FileMode]:
+    """Return what a file or a link holds, and its mode for git."""
     status = place.lstat()
     if stat.S_ISLNK(status.st_mode):
         return os.fsencode(place.readlink()), FileMode.LINK
-    return (
-        place.read_bytes(),
-        FileMode.BLOB_EXECUTABLE if status.st_mode & stat.S_IXUSR else FileMode.BLOB,
-    )
-
-
-def shown(path: str) -> str:
-    """Return *path*, which may be any bytes, as text."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    is_executable = status.st_mode & stat.S_IXUSR
+    mode = FileMode.BLOB_EXECUTABLE if is_executable else FileMode.BLOB
+    return place.read_bytes(), mode

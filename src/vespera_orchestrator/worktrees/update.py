@@ -1,19 +1,23 @@
-"""Bringing a merged tree into the files of a worktree, so that a kill at any moment leaves it as before or after."""
+"""Bringing a merged tree into the files of a worktree.
+
+A kill at any moment leaves the worktree as before or as after.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees import tree_switch
-from vespera_orchestrator.worktrees.checkout import rescue_prefix
-from vespera_orchestrator.worktrees.repository import LANDED, git_errors
+from vespera_orchestrator.worktrees.integration import left_as_they_are
+from vespera_orchestrator.worktrees.refs import LANDED, RESCUE
+from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,106 +25,112 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
-_JOURNAL = "journal.json"
+_JOURNAL: Final = "journal.json"
+_ROOM: Final = "catching-up"
 
 
-@attrs.frozen
-class _Journal:
-    """What is being brought in. It is there for good once the worktree's mark is not *mark* any more."""
+@attrs.frozen(kw_only=True)
+class _UpdateJournal:
+    """What is being brought in. Stored: old versions read it, and wrote it."""
 
     old: str
     new: str
     mark: str | None
+    """The worktree's mark before. Once it is another one, the files are there for good."""
 
 
-def bring(
-    repository: ProjectRepository, worktree: Worktree, old: str, new: str, then: Callable[[], None]
+def update_files(
+    repository: ProjectRepository,
+    worktree: Worktree,
+    old: str,
+    new: str,
+    *,
+    move_mark: Callable[[], None],
 ) -> list[str]:
-    """Make the files of *worktree*, which are those of *old*, the ones of *new*, as far as they differ. Under the worktree's lock.
+    """Make the files of *worktree* those of *new*, where they differ. Under its lock.
 
     Args:
         repository: The repository.
         worktree: The worktree.
-        old: Its last snapshot.
+        old: Its last snapshot, which its files are those of.
         new: The merged tree.
-        then: Moves the worktree's mark, with which it is done.
+        move_mark: Moves the worktree's mark; with that it is done.
 
     Returns:
         Paths that are not as in *old*: then nothing was changed. Empty when all is done.
     """
     room = _room(repository, worktree)
-    journal = _Journal(old, new, repository.tip(LANDED + worktree.name))
-    going = _transition(repository, worktree, room, journal)
-    if blocked := going.in_the_way():
+    journal = _UpdateJournal(old=old, new=new, mark=repository.tip(LANDED + worktree.name))
+    switch = _tree_switch(repository, worktree, room, journal)
+    if blocked := switch.in_the_way():
         return blocked
     room.mkdir()
-    done = False
+    is_done = False
     try:
         write_atomically(room / _JOURNAL, json.dumps(to_plain(journal)))
-        going.prepare()
-        if (changed := going.go()) is not None:
+        switch.prepare()
+        changed = switch.switch()
+        if changed is not None:
             return [changed]
-        then()
-        done = True
+        move_mark()
+        is_done = True
     finally:
-        _finish(worktree, going, journal, done=done)
+        _finish(worktree, switch, journal, is_done=is_done)
     return []
 
 
-def is_half_done(repository: ProjectRepository, worktree: Worktree) -> bool:
+def is_half_updated(repository: ProjectRepository, worktree: Worktree) -> bool:
     """Tell whether something is being brought in, or was when its process died."""
     return _room(repository, worktree).exists()
 
 
-def settle(repository: ProjectRepository, worktree: Worktree) -> str | None:
-    """Take back what was half brought in when its process died, and say so; under the worktree's lock.
+def recover_update(repository: ProjectRepository, worktree: Worktree) -> str | None:
+    """Take back what was half brought in when its process died. Under the worktree's lock.
 
     What somebody has changed since is left.
+
+    Returns:
+        A sentence that says what was done; ``None`` where there was nothing to do.
     """
     with git_errors(f"bring the worktree {worktree.name} into order"):
         room = _room(repository, worktree)
         if not room.exists():
             return None
         try:
-            journal = converter().structure(
-                json.loads(room.joinpath(_JOURNAL).read_text("utf-8")), _Journal
-            )
+            text = room.joinpath(_JOURNAL).read_text("utf-8")
         except FileNotFoundError:  # killed before it began, or after it had ended
             shutil.rmtree(room)
             return None
-        done = repository.tip(LANDED + worktree.name) != journal.mark
-        return _finish(
-            worktree, _transition(repository, worktree, room, journal), journal, done=done
-        )
+        journal = converter().structure(json.loads(text), _UpdateJournal)
+        is_done = repository.tip(LANDED + worktree.name) != journal.mark
+        switch = _tree_switch(repository, worktree, room, journal)
+        return _finish(worktree, switch, journal, is_done=is_done)
 
 
 def _finish(
-    worktree: Worktree, going: tree_switch.Transition, journal: _Journal, *, done: bool
+    worktree: Worktree, switch: TreeSwitch, journal: _UpdateJournal, *, is_done: bool
 ) -> str | None:
-    said = None
-    if not done and Path(worktree.path).is_dir():
-        left = going.take_back()
-        said = f"Took back what was half brought into the worktree {worktree.name}."
-        if left:
-            said += f" Left as they are, because somebody has changed them since: {', '.join(map(tree_switch.shown, left))}."
-    going.clear(rescue_prefix(worktree.name), journal.old)
-    return said
+    report = None
+    if not is_done and Path(worktree.path).is_dir():
+        changed = switch.take_back()
+        report = f"Took back what was half brought into the worktree {worktree.name}."
+        report += left_as_they_are(changed)
+    switch.clear(RESCUE + worktree.name, journal.old)
+    return report
 
 
 def _room(repository: ProjectRepository, worktree: Worktree) -> Path:
-    return tree_switch.room_beside(
-        Path(worktree.path), repository.admin(worktree.name), "catching-up"
-    )
+    return room_beside(Path(worktree.path), repository.admin(worktree.name), _ROOM)
 
 
-def _transition(
-    repository: ProjectRepository, worktree: Worktree, room: Path, journal: _Journal
-) -> tree_switch.Transition:
-    # Its line ends and modes are judged with what the snapshots know of the files.
-    saved = repository.admin(worktree.name) / "vespera"
-    return tree_switch.Transition(
+def _tree_switch(
+    repository: ProjectRepository, worktree: Worktree, room: Path, journal: _UpdateJournal
+) -> TreeSwitch:
+    # Line ends and modes are judged with what the snapshots know of the files.
+    git_dir = repository.admin(worktree.name) / "vespera"
+    return TreeSwitch(
         repository,
-        saved,
+        git_dir,
         Path(worktree.path),
         room,
         old=journal.old,

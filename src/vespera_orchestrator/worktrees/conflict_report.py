@@ -1,0 +1,129 @@
+"""The Markdown report about a merge conflict: all three sides of each file."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+from pygit2.enums import ObjectType
+
+from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.paths import display_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pygit2
+
+Conflict: TypeAlias = (
+    "tuple[pygit2.IndexEntry | None, pygit2.IndexEntry | None, pygit2.IndexEntry | None]"
+)
+"""Base, ours and theirs of one place in conflict, as pygit2 gives them."""
+
+_MOST_CHARS: Final = 40_000
+"""Longest text of one side of one file; the report names the commit that has the whole."""
+_CONTEXT_LINES: Final = 3
+"""Lines shown before and after a place in conflict."""
+_SNIFFED_BYTES: Final = 8000
+"""Git looks for a zero byte in that many bytes to tell binary files."""
+
+
+def conflict_paths(conflicts: Iterable[Conflict]) -> tuple[str, ...]:
+    """Return the paths in conflict, as text, in order."""
+    paths: set[str] = set()
+    for sides in conflicts:
+        paths.update(display_path(entry.path) for entry in sides if entry is not None)
+    return tuple(sorted(paths))
+
+
+@attrs.frozen(kw_only=True)
+class ConflictReport:
+    """What a merge of *theirs* into *branch* conflicts in."""
+
+    repo: pygit2.Repository
+    branch: str
+    """The integration branch."""
+    base: str
+    ours: str
+    """Its head."""
+    theirs: str
+    """The worktree's snapshot."""
+
+    def render(self, conflicts: list[Conflict]) -> str:
+        """Return the report as Markdown."""
+        places = f"Places in conflict: {len(conflicts)}."
+        lines = [
+            f"# Merge conflict with {self.branch}",
+            "",
+            f"{places} Nothing was changed on {self.branch}, and the work is kept.",
+            "",
+            f"- base, where both started: `{self.base}`",
+            f"- {self.branch}, as it is now: `{self.ours}`",
+            f"- the worktree, the blocked task's work: `{self.theirs}`",
+            "",
+            "A whole file of one side: `git show <commit>:<path>`.",
+            "",
+            "To resolve it, execute the recovery task. It works in the same worktree, where both",
+            "sides are put together between conflict markers. Correct the files and complete it;",
+            "then execute the blocked task again, and complete it.",
+        ]
+        sections = [self._section(sides) for sides in conflicts]
+        return "\n".join(lines) + "\n" + "".join(sections)
+
+    def _section(self, sides: Conflict) -> str:
+        path = next(display_path(entry.path) for entry in sides if entry is not None)
+        titles = ("Base", f"On {self.branch}", "In the worktree")
+        text = f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(sides)}"
+        for title, entry in zip(titles, sides, strict=True):
+            text += f"\n### {title}\n\n{self._side(entry, path)}"
+        return text
+
+    def _side(self, entry: pygit2.IndexEntry | None, path: str) -> str:
+        if entry is None:
+            return "Not there.\n"
+        name = display_path(entry.path)
+        renamed = f"Named `{name}` here.\n\n" if name != path else ""
+        blob = self.repo.get(entry.id)
+        if blob is None or blob.type != ObjectType.BLOB:
+            return f"{renamed}A submodule at commit `{entry.id}`.\n"
+        return renamed + _code_block(blob.data)
+
+    def _diff3(self, sides: Conflict) -> str:
+        if sides[1] is None or sides[2] is None:
+            return "One side has no such file; there is nothing to put together.\n"
+        labels = (b"base", self.branch.encode(), b"the worktree")
+        merge = libgit2.merge_file(self.repo, sides, labels)
+        if merge is None or not merge.content:
+            return "It cannot be merged as text.\n"
+        places = _places_in_conflict(merge.content)
+        whole = _code_block(merge.content)
+        if len(places) > len(merge.content) // 2:
+            return whole
+        return f"{_code_block(places)}\n### The whole file with both\n\n{whole}"
+
+
+def _places_in_conflict(merged: bytes) -> bytes:
+    """Return the places in conflict, each with a few lines before and after it."""
+    lines = merged.splitlines(keepends=True)
+    begins = [number for number, line in enumerate(lines) if line.startswith(b"<<<<<<< ")]
+    ends = [number for number, line in enumerate(lines) if line.startswith(b">>>>>>> ")]
+    places: list[bytes] = []
+    for begin, end in zip(begins, ends, strict=False):
+        first = max(0, begin - _CONTEXT_LINES)
+        places.append(b"".join(lines[first : end + _CONTEXT_LINES + 1]))
+    return b"...\n".join(places)
+
+
+def _code_block(content: bytes) -> str:
+    if b"\0" in content[:_SNIFFED_BYTES]:
+        return f"Binary, {len(content)} bytes.\n"
+    whole = content.decode("utf-8", "backslashreplace")
+    text = whole[:_MOST_CHARS]
+    longest_run = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest_run + 1)
+    end = "" if text.endswith("\n") else "\n"
+    block = f"{fence}text\n{text}{end}{fence}\n"
+    if len(whole) > _MOST_CHARS:
+        block += f"\nOnly the first {_MOST_CHARS} of {len(whole)} characters are shown.\n"
+    return block

@@ -1,0 +1,120 @@
+"""Keeping new objects alive until a ref holds them, although a ``git gc`` may run meanwhile."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import pygit2
+from pygit2.enums import FileMode
+
+from vespera_orchestrator.worktrees.paths import folders_above
+from vespera_orchestrator.worktrees.retrying import retrying
+from vespera_orchestrator.worktrees.tree_merge import changes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+RawObject: TypeAlias = "tuple[int, bytes]"
+"""An object's type and content, as the object database takes them."""
+
+_TRIES: Final = 20
+_OLD_GC_S: Final = 43_200.0
+"""Git itself takes an older ``gc.pid`` for one that was left behind."""
+_MOST_HELD_BYTES: Final = 8_000_000
+"""Larger objects are not held in memory while a ref moves."""
+
+
+def read_new_objects(
+    repo: pygit2.Repository, commit: str, known: str | None, objects: Collection[str] | None
+) -> dict[str, RawObject | None]:
+    """Return the objects that were written for *commit*; ``None`` for one too large to be held.
+
+    Args:
+        repo: The repository.
+        commit: The new commit.
+        known: A commit that a ref holds already; by default the first parent.
+        objects: The trees and blobs that were written, if the caller knows them. Otherwise they
+            are found by comparing the files of *commit* and *known*.
+
+    Raises:
+        KeyError: One of them is gone: a ``git gc --prune=now`` ran before a ref held them.
+    """
+    names = [commit]
+    if objects is not None:
+        names += objects
+    elif base := known or _first_parent(repo, commit):
+        names += _new_in(repo[commit].tree, repo[base].peel(pygit2.Tree))
+    return {name: _read_raw(repo, name) for name in names}
+
+
+def hold_against_gc(
+    common: Path,
+    open_repo: Callable[[], pygit2.Repository],
+    objects: Mapping[str, RawObject | None],
+) -> None:
+    """Write objects again that a ``git gc --prune=now`` deleted before a ref held them.
+
+    It deletes whatever no ref held when it read the refs, however young. While one runs, the
+    objects go into a pack: it leaves alone a pack that it did not see when it started. The next
+    one sees the ref.
+
+    Args:
+        common: The git directory that all worktrees share.
+        open_repo: Opens the repository anew, without what it remembers of objects.
+        objects: What to keep, from `read_new_objects`.
+    """
+
+    @retrying((KeyError, pygit2.GitError), times=_TRIES)  # the gc has just deleted one of them
+    def write() -> None:
+        is_running = _is_gc_running(common)
+        repo = open_repo()
+        for name, raw in objects.items():
+            if raw is not None and name not in repo:
+                repo.write(*raw)
+        if is_running:
+            _pack(repo, objects)
+
+    write()
+
+
+def _pack(repo: pygit2.Repository, names: Iterable[str]) -> None:
+    def add_all(builder: pygit2.PackBuilder) -> None:
+        for name in names:
+            builder.add(pygit2.Oid(hex=name))
+
+    repo.pack(pack_delegate=add_all, n_threads=1)
+
+
+def _is_gc_running(common: Path) -> bool:
+    try:
+        started = common.joinpath("gc.pid").stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return time.time() - started < _OLD_GC_S
+
+
+def _first_parent(repo: pygit2.Repository, commit: str) -> str | None:
+    parents = repo[commit].parent_ids
+    return str(parents[0]) if parents else None
+
+
+def _read_raw(repo: pygit2.Repository, name: str) -> RawObject | None:
+    _, size = repo.odb.read_header(name)
+    return None if size > _MOST_HELD_BYTES else repo.read(name)
+
+
+def _new_in(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:
+    """Yield the blobs and trees of *tree*, itself included, that *known* has not in that place."""
+    if tree.id == known.id:
+        return
+    yield str(tree.id)
+    folders: set[str] = set()
+    for path, (_, file) in changes(known, tree).items():
+        folders.update(folders_above(path))
+        if file is not None and file[1] != FileMode.COMMIT:
+            yield file[0]
+    for folder in folders:
+        if folder in tree:
+            yield str(tree[folder].id)

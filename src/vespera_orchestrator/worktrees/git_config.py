@@ -1,0 +1,75 @@
+"""Git's configuration, as git itself reads it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pygit2
+from pygit2.enums import ConfigLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_NAME = "vespera_orchestrator"
+_NO_EMAIL = "vespera@localhost"
+
+
+def read_settings(repo: pygit2.Repository) -> dict[str, str]:
+    """Return git's configuration; of a name that is set several times, the value that counts."""
+    entries = list(repo.config)  # from the lowest level to the highest
+    global_file = os.environ.get("GIT_CONFIG_GLOBAL")
+    if global_file is not None:
+        # Git reads this file instead of the user's own ones; libgit2 does not know about it.
+        instead = list(pygit2.Config(global_file)) if Path(global_file).is_file() else []
+        system = [entry for entry in entries if entry.level <= ConfigLevel.SYSTEM]
+        local = [entry for entry in entries if entry.level >= ConfigLevel.LOCAL]
+        entries = [*system, *instead, *local]
+    return {entry.name: entry.value or "true" for entry in entries}
+
+
+def read_signatures(repo: pygit2.Repository) -> tuple[pygit2.Signature, pygit2.Signature]:
+    """Return author and committer: from the environment, from git's configuration, or ours.
+
+    libgit2 itself ignores the environment, and raises where nothing is configured.
+    """
+    settings = read_settings(repo)
+    return _signature("author", settings), _signature("committer", settings)
+
+
+def excludes_file(repo: pygit2.Repository) -> Path:
+    """Return the file in which the user says what is ignored everywhere; it need not exist."""
+    return _user_file(read_settings(repo).get("core.excludesfile"), "ignore")
+
+
+def attribute_files(common: Path, settings: Mapping[str, str]) -> list[Path]:
+    """Return the files outside of the tree in which attributes are set; only those that exist."""
+    user_file = _user_file(settings.get("core.attributesfile"), "attributes")
+    candidates = (common / "info" / "attributes", user_file)
+    return [path for path in candidates if path.is_file()]
+
+
+def _user_file(configured: str | None, name: str) -> Path:
+    default = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "git", name)
+    return Path(os.path.expanduser(configured or default))  # noqa: PTH111 - must not raise without a home
+
+
+def _signature(role: str, settings: Mapping[str, str]) -> pygit2.Signature:
+    name = _identity(role, "name", settings) or _NO_NAME
+    return pygit2.Signature(name, _identity(role, "email", settings) or _NO_EMAIL)
+
+
+def _identity(role: str, field: str, settings: Mapping[str, str]) -> str:
+    """Return the first candidate that is not empty once git's own separators are taken out."""
+    candidates = (
+        os.environ.get(f"GIT_{role.upper()}_{field.upper()}"),
+        settings.get(f"{role}.{field}"),
+        settings.get(f"user.{field}"),
+    )
+    for candidate in candidates:
+        cleaned = re.sub(r"[<>\x00-\x1f]", "", candidate or "").strip()
+        if cleaned:
+            return cleaned
+    return ""

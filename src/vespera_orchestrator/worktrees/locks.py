@@ -1,0 +1,64 @@
+"""Locks between threads and processes that use the same home."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator.errors import GitFailedError, WorktreeLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK_PATIENCE_S: Final = 120.0
+"""How long to wait for a lock before giving up."""
+LOCK_POLL_S: Final = 0.003
+_STRIPES: Final = 64
+"""Lock files are shared by hash, so that their number stays bounded.
+
+Two callers that share one only take turns."""
+
+
+@contextmanager
+def exclusive(
+    folder: Path, what: str, *, patience_s: float = LOCK_PATIENCE_S, poll_s: float = LOCK_POLL_S
+) -> Iterator[None]:
+    """Keep all others away from *what* during the block.
+
+    The system releases the lock when its holder dies.
+
+    Args:
+        folder: Where the lock files are; it is made where it is missing.
+        what: What is locked; its first word begins the file's name.
+        patience_s: How long to wait, in seconds.
+        poll_s: How often to try meanwhile.
+
+    Raises:
+        WorktreeLockedError: Somebody else held it all the time.
+        GitFailedError: The file system refused.
+    """
+    from filelock import FileLock, Timeout
+
+    path = _lock_file(folder, what)
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=patience_s, poll_interval=poll_s)
+    except Timeout as exc:
+        raise WorktreeLockedError(what, round(patience_s), str(path)) from exc
+    except OSError as exc:
+        raise GitFailedError(f"lock {path}", str(exc)) from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock_file(folder: Path, what: str) -> Path:
+    digest = hashlib.sha256(os.fsencode(what)).digest()
+    stripe = int.from_bytes(digest[:4]) % _STRIPES
+    first_word = what.split(maxsplit=1)[0]
+    return folder / f"{first_word}-{stripe:02}.lock"

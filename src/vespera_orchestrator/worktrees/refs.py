@@ -1,0 +1,380 @@
+"""Reading and moving refs, so that a kill at any moment and a ``git gc`` beside us do no harm."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pygit2
+
+from vespera_orchestrator.errors import GitFailedError, RefMovedError
+from vespera_orchestrator.worktrees.gc_guard import RawObject, hold_against_gc, read_new_objects
+from vespera_orchestrator.worktrees.locks import exclusive
+from vespera_orchestrator.worktrees.translation import git_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+WIP: Final = "refs/vespera/wip/"
+"""Latest snapshot of each worktree."""
+LANDED: Final = "refs/vespera/landed/"
+"""What each worktree had when it was last landed, see `landed_mark`."""
+RESCUE: Final = "refs/vespera/rescue/"
+"""Last state of each worktree that was removed."""
+HISTORY: Final = "refs/vespera/history/"
+"""Earlier snapshots of each worktree, see `retention`."""
+
+_MOST_LINKS: Final = 5
+"""Git follows this many symbolic refs."""
+_MOVE_PATIENCE_S: Final = 2.0
+"""How long to wait for another git process that holds the lock of a ref."""
+_POLL_S: Final = 0.01
+_ABANDONED_S: Final = 600.0
+"""A ref lock is held for milliseconds; one that is older than this was left behind."""
+_TICK_S: Final = 0.1
+"""File times are coarse: a lock made in the same tick as the evidence counts as newer."""
+_DIGEST_CHARS: Final = 24
+
+
+# --- reading ----------------------------------------------------------------
+
+
+def read_ref(common: Path, ref: str) -> str | None:
+    """Return the commit that *ref* names, read from git's own files, or ``None``.
+
+    libgit2 looks for the ref's own file, then into ``packed-refs``, and does not look again: a
+    ref that was packed, and is written as a file of its own between the two looks, is answered
+    with its old value.
+
+    Args:
+        common: The git directory that all worktrees share.
+        ref: The ref's full name.
+    """
+    for _ in range(_MOST_LINKS):
+        loose = read_text_if_present(common / ref)
+        if loose is None:
+            return _read_packed(common, ref)
+        if not loose.startswith("ref:"):
+            return loose.strip()
+        ref = loose.removeprefix("ref:").strip()
+    return None
+
+
+def list_refs(common: Path, prefix: str) -> dict[str, str]:
+    """Return the refs below *prefix*, which ends with a slash, and what they name."""
+    refs: dict[str, str] = {}
+    for name in _ref_names(common, prefix):
+        target = read_ref(common, name)
+        if target is not None:
+            refs[name] = target
+    return refs
+
+
+def read_text_if_present(path: Path) -> str | None:
+    """Return the text of one of git's files; ``None`` where there is no such file."""
+    try:
+        return path.read_text("utf-8", "surrogateescape")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+
+
+def _ref_names(common: Path, prefix: str) -> list[str]:
+    # Loose ones first: a ref that is packed between the two looks is found by the second one.
+    names: set[str] = set()
+    for folder, _, files in os.walk(common / prefix):
+        for name in files:
+            if not name.endswith(".lock"):
+                names.add(Path(folder, name).relative_to(common).as_posix())
+    for _, name in _packed_refs(common):
+        if name.startswith(prefix):
+            names.add(name)
+    return sorted(names)
+
+
+def _read_packed(common: Path, ref: str) -> str | None:
+    for commit, name in _packed_refs(common):
+        if name == ref:
+            return commit
+    # Between the two reads it may have been written as a file of its own.
+    loose = read_text_if_present(common / ref)
+    return None if loose is None or loose.startswith("ref:") else loose.strip()
+
+
+def _packed_refs(common: Path) -> Iterator[tuple[str, str]]:
+    for line in (read_text_if_present(common / "packed-refs") or "").splitlines():
+        if not line.startswith(("#", "^")):
+            commit, _, name = line.partition(" ")
+            yield commit, name
+
+
+# --- moving -----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class RefMove:
+    """A ref that is to go from one commit to another, in one step."""
+
+    ref: str
+    expected: str | None
+    """The commit that it names now; ``None`` where it does not exist."""
+    new: str | None
+    """The commit that it is to name; ``None`` removes it."""
+    message: str = "vespera_orchestrator"
+    """For its log."""
+    while_locked: Callable[[], None] | None = None
+    """Called while the ref is locked and at *expected*; if it raises, the ref does not move."""
+    objects: Collection[str] | None = None
+    """The trees and blobs that were written for *new*.
+
+    By default they are found by comparing its files."""
+
+
+class Refs:
+    """Moves the refs of one repository.
+
+    A process that is killed in the middle leaves a lock file behind. Before it began, it left
+    evidence in the home's locks: so the next move of that ref knows the lock for a dead one's,
+    and removes it.
+    """
+
+    def __init__(
+        self, common: Path, locks: Path, workshop: Path, open_repo: Callable[[], pygit2.Repository]
+    ) -> None:
+        """Take the places to work in.
+
+        Args:
+            common: The git directory that all worktrees share.
+            locks: The home's folder for locks; the evidence of moves lies there too.
+            workshop: A folder on git's own file system, for files of ours.
+            open_repo: Opens the repository anew.
+        """
+        self._common = common
+        self._locks = locks
+        self._workshop = workshop
+        self._open = open_repo
+
+    def move(self, move: RefMove) -> None:
+        """Move a ref, if it is where it is expected. Moving it to where it is does nothing.
+
+        Raises:
+            RefMovedError: It is somewhere else, or objects of the new commit were pruned before a
+                ref held them. Nothing was changed; make the new commit again.
+            GitFailedError: Git refused, e.g. because another program holds the ref's lock.
+        """
+        with git_errors(f"move {move.ref}"), self._locked(move.ref):
+            self._clear_dead_move(move.ref)
+            evidence = self._evidence(move.ref)
+            evidence.write_text(move.ref, "utf-8")
+            try:
+                self._move_patiently(move)
+            finally:
+                evidence.unlink(missing_ok=True)
+
+    def _locked(self, ref: str) -> AbstractContextManager[None]:
+        return exclusive(self._locks, f"ref {ref}")
+
+    def _move_patiently(self, move: RefMove) -> None:
+        deadline = time.monotonic() + _MOVE_PATIENCE_S
+        while True:
+            try:
+                self._move_once(move)
+            except pygit2.GitError as exc:
+                if not re.search("failed to (lock|create locked) file", str(exc)):
+                    raise
+                if time.monotonic() > deadline:
+                    hint = "another git process holds it; when none is running, delete that file"
+                    raise GitFailedError(f"move {move.ref}", f"{exc}; {hint}") from exc
+                time.sleep(_POLL_S)
+            else:
+                if not self._is_back(move):
+                    return
+
+    def _is_back(self, move: RefMove) -> bool:
+        """Tell whether a removed ref is there again, and has to be removed once more.
+
+        A ``git pack-refs`` that read it just before we removed it writes it back.
+        """
+        if move.new is not None or move.expected is None:
+            return False
+        return read_ref(self._common, move.ref) == move.expected
+
+    def _move_once(self, move: RefMove) -> None:
+        repo = self._open()
+        with repo.transaction() as transaction:
+            transaction.lock_ref(move.ref)
+            current = read_ref(self._common, move.ref)
+            if current == move.new:
+                return
+            if current != move.expected:
+                raise RefMovedError(move.ref, move.expected or "", current or "")
+            if move.new is None:
+                self._remove(move.ref)
+                return
+            objects = _new_objects(repo, move)
+            if move.while_locked is not None:
+                move.while_locked()
+            transaction.set_target(move.ref, move.new, None, move.message)
+        hold_against_gc(self._common, self._open, objects)
+
+    # removing
+
+    def _remove(self, ref: str) -> None:
+        # libgit2 is not let near it: it reads packed-refs before it locks it (libgit2 #1534), so
+        # that it writes over what a `git pack-refs` writes in between. Refs that were packed just
+        # then go back to an old value or are lost, and with them what others landed.
+        self._remove_packed(ref)
+        self._common.joinpath(ref).unlink(missing_ok=True)
+        _remove_reflog(self._common, ref)
+
+    def _remove_packed(self, ref: str) -> None:
+        """Take *ref* out of ``packed-refs``, under git's lock for it.
+
+        This comes before the ref's own file goes: what is packed may be years old.
+        """
+        if all(name != ref for _, name in _packed_refs(self._common)):
+            return
+        packed = self._common / "packed-refs"
+        lock = self._common / "packed-refs.lock"
+        new = self._packing(ref)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        new.touch()
+        try:
+            os.link(new, lock)  # so that after a kill the lock is known for ours
+        except FileExistsError as exc:
+            raise pygit2.GitError(f"failed to lock file '{lock}' for writing") from exc
+        try:
+            _write_without(packed, new, ref)
+            lock.replace(packed)
+        except BaseException:
+            lock.unlink(missing_ok=True)
+            raise
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _packing(self, ref: str) -> Path:
+        return self._workshop / f"packing-{_digest(ref)}"
+
+    # after a kill
+
+    def _evidence(self, ref: str) -> Path:
+        return self._locks / f"moving-{_digest(ref)}"
+
+    def _clear_dead_move(self, ref: str) -> bool:
+        """Remove the lock file that a killed process of ours left on *ref*, under our own lock.
+
+        Whoever holds our lock of the ref is the only one of us that may be moving it, so evidence
+        of another move is that of a dead one.
+
+        Returns:
+            Whether there was a lock file.
+        """
+        evidence = self._evidence(ref)
+        try:
+            begun = evidence.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        is_cleared = _unlink_if_newer(self._common / f"{ref}.lock", begun)
+        lock = self._common / "packed-refs.lock"
+        packing = self._packing(ref)
+        with suppress(FileNotFoundError):
+            if lock.samefile(packing):
+                lock.unlink()
+                is_cleared = True
+        packing.unlink(missing_ok=True)
+        evidence.unlink(missing_ok=True)
+        return is_cleared
+
+    def clear_stale_locks(self, *others: str) -> Iterator[str]:
+        """Remove lock files that no living process can be holding, and yield each ref.
+
+        Args:
+            others: Refs to look at besides those below ``refs/vespera``.
+        """
+        refs = {*self._locked_refs(), *self._refs_with_evidence(), *others}
+        for ref in sorted(refs):
+            with self._locked(ref):
+                is_dead = self._clear_dead_move(ref)
+                if is_dead or _unlink_if_abandoned(self._common / f"{ref}.lock"):
+                    yield ref
+
+    def _locked_refs(self) -> Iterator[str]:
+        for lock in self._common.joinpath("refs", "vespera").rglob("*.lock"):
+            yield str(lock.relative_to(self._common)).removesuffix(".lock")
+
+    def _refs_with_evidence(self) -> Iterator[str]:
+        for evidence in self._locks.glob("moving-*"):
+            yield evidence.read_text("utf-8")
+
+
+def _new_objects(repo: pygit2.Repository, move: RefMove) -> dict[str, RawObject | None]:
+    try:
+        return read_new_objects(repo, str(move.new), move.expected, move.objects)
+    except (KeyError, pygit2.GitError) as exc:
+        pruned = "a commit whose objects were pruned meanwhile"
+        raise RefMovedError(move.ref, move.expected or "", pruned) from exc
+
+
+def _digest(ref: str) -> str:
+    return hashlib.sha256(ref.encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def _write_without(packed: Path, new: Path, ref: str) -> None:
+    lines = packed.read_bytes().splitlines(keepends=True)
+    with new.open("wb") as stream:
+        stream.writelines(_lines_without(lines, os.fsencode(ref)))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _lines_without(lines: Sequence[bytes], ref: bytes) -> Iterator[bytes]:
+    is_of_ref = False
+    for line in lines:
+        # A line that begins with ^ says what the annotated tag above it stands for.
+        if not line.startswith(b"^"):
+            is_of_ref = line.rstrip(b"\n").partition(b" ")[2] == ref
+        if not is_of_ref:
+            yield line
+
+
+def _remove_reflog(common: Path, ref: str) -> None:
+    # A transaction leaves the reflog of a branch it removes; it would stand in the way of others.
+    log = common / "logs" / ref
+    log.unlink(missing_ok=True)
+    for folder in log.parents:
+        if folder in (common / "logs" / "refs" / "heads", common):
+            return
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _unlink_if_newer(path: Path, since: float) -> bool:
+    modified = _modified(path)
+    if modified is None or modified < since - _TICK_S:
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _unlink_if_abandoned(path: Path) -> bool:
+    modified = _modified(path)
+    if modified is None or modified > time.time() - _ABANDONED_S:
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None

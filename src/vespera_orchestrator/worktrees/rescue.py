@@ -1,0 +1,171 @@
+"""What is kept of removed worktrees: their last state, under a ref of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pygit2
+from pygit2.enums import CheckoutStrategy
+
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.worktrees.naming import is_empty_folder
+from vespera_orchestrator.worktrees.refs import HISTORY, LANDED, RESCUE, WIP
+from vespera_orchestrator.worktrees.repository import has_ancestor
+from vespera_orchestrator.worktrees.translation import git_errors
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+_WRITE_OUT: Final = (
+    CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
+)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Rescued:
+    """The last state of a worktree that was removed."""
+
+    ref: str
+    """The ref that keeps it."""
+    commit: str
+    """The commit that holds its files, in hexadecimal; earlier snapshots are its ancestors."""
+    name: str
+    """The worktree's name."""
+    when: datetime
+    """When these files were saved, in UTC."""
+
+    def __str__(self) -> str:
+        return f"{self.ref} saved {self.when:%Y-%m-%d %H:%M} UTC"
+
+    def __repr__(self) -> str:
+        return f"Rescued({self.name!r}, '{self.when:%Y-%m-%d %H:%M}', {self.ref!r})"
+
+
+# --- finding and restoring --------------------------------------------------
+
+
+def list_rescued(repository: ProjectRepository) -> list[Rescued]:
+    """Return what was kept of removed worktrees, the newest first."""
+    refs = repository.refs(RESCUE)
+    with git_errors("list what was rescued"):
+        repo = repository.open()
+        rescued = [_rescued(repo, ref, commit) for ref, commit in refs.items()]
+    return sorted(rescued, key=lambda item: (item.when, item.ref), reverse=True)
+
+
+def _rescued(repo: pygit2.Repository, ref: str, commit: str) -> Rescued:
+    when = datetime.fromtimestamp(repo[commit].commit_time, UTC)
+    return Rescued(ref=ref, commit=commit, name=rescued_name(ref), when=when)
+
+
+def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str]) -> Path:
+    """Write the files that *ref* keeps into the folder *path*.
+
+    It appears complete or not at all.
+
+    Raises:
+        InvalidInputError: The folder is there and not empty, or nothing has this name.
+        GitFailedError: Git or the file system refused.
+    """
+    folder = Path(path).expanduser().absolute()
+    is_free = not os.path.lexists(folder) or is_empty_folder(folder)
+    if not is_free:
+        reason = f"{str(folder)!r} is there already and not empty"
+        raise InvalidInputError("path", f"{reason}; give a folder that does not exist yet")
+    repo = repository.open()
+    try:
+        tree = repo.revparse_single(ref).peel(pygit2.Tree)
+    except (pygit2.GitError, KeyError, ValueError) as exc:
+        remedy = "orch.worktrees.rescue() lists what was"
+        raise InvalidInputError("ref", f"{ref!r} names nothing that was kept; {remedy}") from exc
+    with git_errors(f"restore {ref} to {folder}"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+        beside.mkdir()
+        try:
+            _write_out(repository, str(tree.id), beside)
+            beside.rename(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    return folder
+
+
+def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
+    # Through a git directory of its own: the user's index must not change, and may be of a kind
+    # that libgit2 cannot read.
+    with tempfile.TemporaryDirectory(prefix="vespera-restore-") as git_dir:
+        Path(git_dir, "HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
+        Path(git_dir, "commondir").write_bytes(os.fsencode(repository.common) + b"\n")
+        Path(git_dir, "gitdir").write_bytes(os.fsencode(folder) + b"/.git\n")
+        repo = pygit2.Repository(git_dir)
+        repo.checkout_tree(repo[tree], strategy=_WRITE_OUT)
+
+
+# --- keeping ----------------------------------------------------------------
+
+
+def rescue_ref(name: str, commit: str) -> str:
+    """Return the ref under which a worktree's last state is kept."""
+    return f"{RESCUE}{name}-{commit[:12]}"
+
+
+def rescued_name(ref: str) -> str:
+    """Return the name of the worktree whose last state *ref* keeps."""
+    return ref.removeprefix(RESCUE).rpartition("-")[0]
+
+
+def keep_last_state(repository: ProjectRepository, name: str, commit: str) -> str:
+    """Make a rescue ref for *commit*, a worktree's last state, and return the ref. Idempotent.
+
+    Where there were earlier snapshots, it names a commit with the same files that has both as
+    parents.
+    """
+    ref = rescue_ref(name, commit)
+    with git_errors(f"keep the last state of {name}"):
+        last = _with_history(repository, name, commit)
+    current = repository.tip(ref)
+    if current is None or not repository.reaches(last, [current]):
+        repository.move(ref, current, last)
+    return ref
+
+
+def _with_history(repository: ProjectRepository, name: str, commit: str) -> str:
+    earlier = repository.tip(HISTORY + name)
+    repo = repository.open()
+    if earlier is None or has_ancestor(repo, commit, earlier):
+        return commit
+    last = repo[commit].peel(pygit2.Commit)
+    who = last.committer  # the same each time: it may be made twice
+    message = f"last state of {name}\n"
+    return str(repo.create_commit(None, who, who, message, last.tree_id, [commit, earlier]))
+
+
+def retire_refs(repository: ProjectRepository, name: str, *, keep_mark: bool) -> bool:
+    """Remove the snapshot refs of a worktree that is gone; its last snapshot is kept.
+
+    Args:
+        repository: The repository.
+        name: The worktree's name.
+        keep_mark: Whether what it knows of the integration branch stays: it may be made again.
+
+    Returns:
+        Whether there were any.
+    """
+    # The latest goes last: it leads to the rescue ref.
+    prefixes = (HISTORY, WIP) if keep_mark else (HISTORY, LANDED, WIP)
+    commits = {prefix: repository.tip(prefix + name) for prefix in prefixes}
+    last = commits[WIP] or commits[HISTORY]
+    if last is not None:
+        keep_last_state(repository, name, last)
+    for prefix, commit in commits.items():
+        if commit is not None:
+            repository.move(prefix + name, commit, None)
+    return any(commit is not None for commit in commits.values())

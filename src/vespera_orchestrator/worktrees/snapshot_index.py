@@ -1,0 +1,389 @@
+"""What is known of a worktree's files since its last snapshot.
+
+A snapshot reads only what has changed. For that, times and sizes of files and the trees of
+unchanged folders are kept from one snapshot to the next, in an index of our own below the
+worktree's admin directory. It begins as a copy of the agent's, and it counts only while it stands
+for the commit that the snapshot ref names: so it never vouches for an object that nothing holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+import pygit2
+from pygit2.enums import DeltaStatus, DiffOption
+
+from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.git_config import excludes_file
+from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.retrying import retrying
+from vespera_orchestrator.worktrees.tree_merge import tree_with
+from vespera_orchestrator.worktrees.tree_switch import read_file
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.tree_merge import File
+
+_COMPARE: Final = (
+    DiffOption.INCLUDE_UNTRACKED
+    | DiffOption.RECURSE_UNTRACKED_DIRS
+    | DiffOption.IGNORE_SUBMODULES
+    | DiffOption.INCLUDE_TYPECHANGE
+)
+_TRIES: Final = 10
+"""How often to try a file that is rewritten while it is read."""
+_STAGES: Final = 4
+"""A path in conflict has up to three entries, and none of the ordinary kind."""
+_PLAIN_INDEX: Final = (
+    *("-c", "core.splitIndex=false"),
+    *("-c", "index.sparse=false"),
+    *("-c", "core.fsmonitor=false"),
+)
+
+_Stamp: TypeAlias = "list[int]"
+"""What shows whether a file is the same as before; a list, as JSON gives it back."""
+
+
+@attrs.frozen(kw_only=True)
+class _Basis:
+    """What the kept index stands for. Stored as JSON beside it."""
+
+    commit: str
+    seen: list[_Stamp]
+    """The agent's index and the files with what is ignored, as they were."""
+    unmerged: bool
+    """Whether the agent's index had conflicts."""
+    index: _Stamp
+    """The kept index itself: another one does not count."""
+
+    @classmethod
+    def parse(cls, text: str) -> _Basis:
+        """Read what was stored.
+
+        Raises:
+            ValueError: It is not what we store.
+        """
+        try:
+            fields = json.loads(text)
+            return cls(
+                commit=fields["commit"],
+                seen=fields["seen"],
+                unmerged=bool(fields["unmerged"]),
+                index=fields["index"],
+            )
+        except (KeyError, TypeError) as exc:
+            raise ValueError(text) from exc
+
+
+class SnapshotIndex:
+    """A git directory of our own for one worktree, with an index of our own.
+
+    Used under the worktree's lock. All of it may be lost at any time: the next snapshot then looks
+    at everything anew.
+    """
+
+    def __init__(self, repository: ProjectRepository, worktree: Worktree) -> None:
+        self.repository = repository
+        self._worktree = worktree
+        self._admin = repository.admin(worktree.name)
+        self._folder = self._admin / "vespera"
+        self._index = self._folder / "index"
+        self._index_lock = self._folder / "index.lock"
+        self._basis = self._folder / "basis.json"
+        self._new_basis = self._folder / "basis.new"
+        self._passing = self._folder / "passing"
+
+    # reading
+
+    def read(self, anchor: str, max_file_bytes: int | None) -> FolderReading:
+        """Look at the files.
+
+        Args:
+            anchor: The commit that a kept index must stand for.
+            max_file_bytes: Larger untracked files are left out; ``None`` takes all, and looks at
+                everything anew.
+        """
+        repo = self._open()
+        seen = self._stamps(repo)
+        basis = self._read_basis()
+        is_kept = basis is not None and (basis.commit, basis.seen) == (anchor, seen)
+        if is_kept and max_file_bytes is not None:
+            reading = FolderReading(repo, self._worktree, max_file_bytes, seen, basis)
+            if not reading.changes_what_is_ignored():
+                return reading
+            repo = self._open()
+        self._start_over()
+        try:
+            return FolderReading(repo, self._worktree, max_file_bytes, seen, None)
+        except pygit2.GitError as exc:
+            if "mandatory extension" not in str(exc) or not self._rewrite_by_git():
+                raise
+        return FolderReading(self._open(), self._worktree, max_file_bytes, seen, None)
+
+    def _open(self) -> pygit2.Repository:
+        git_dir = self._folder
+        if not git_dir.joinpath("gitdir").exists():
+            git_dir.mkdir(exist_ok=True)
+            git_dir.joinpath("HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
+            common = os.fsencode(self.repository.common)
+            git_dir.joinpath("commondir").write_bytes(common + b"\n")
+            with suppress(FileExistsError):
+                git_dir.joinpath("config.worktree").symlink_to("../config.worktree")
+            folder = os.fsencode(self._worktree.path)
+            git_dir.joinpath("gitdir").write_bytes(folder + b"/.git\n")
+        return pygit2.Repository(str(git_dir))
+
+    def _stamps(self, repo: pygit2.Repository) -> list[_Stamp]:
+        """Return what shows that the agent's index, or what is ignored elsewhere, is another."""
+        exclude = self.repository.common / "info" / "exclude"
+        return [_stamp(path) for path in (self._admin / "index", exclude, excludes_file(repo))]
+
+    def _read_basis(self) -> _Basis | None:
+        try:
+            basis = _Basis.parse(self._basis.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return basis if basis.index == _stamp(self._index) else None
+
+    def _start_over(self) -> None:
+        self.forget()
+        self._index_lock.unlink(missing_ok=True)  # only we come here
+        agents_index = self._admin / "index"
+        if agents_index.exists():
+            # With its time: what changed in the same tick as it was written must be looked at.
+            shutil.copy2(agents_index, self._index)
+        else:
+            self._index.unlink(missing_ok=True)
+
+    def _rewrite_by_git(self) -> bool:
+        """Let git write our copy of a split or sparse index as one that libgit2 can read.
+
+        Returns:
+            ``False`` without git, or where git failed.
+        """
+        git = shutil.which("git")
+        if git is None:
+            return False
+        folder = self._worktree.path
+        place = (f"--git-dir={self._admin}", f"--work-tree={folder}")
+        rewrite = ("update-index", "--no-split-index", "--force-write-index")
+        command = [git, *place, *_PLAIN_INDEX, *rewrite]
+        environment = {**os.environ, "GIT_INDEX_FILE": str(self._index)}
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+        return run.returncode == 0
+
+    # remembering
+
+    def remember(self, reading: FolderReading, commit: str) -> None:
+        """Keep what is known now, for as long as the snapshot ref names *commit*."""
+        if reading.is_as_remembered(commit):
+            return
+        with suppress(OSError, pygit2.GitError):  # it only saves time
+            self._basis.unlink(missing_ok=True)
+            reading.index.write()
+            basis = _Basis(
+                commit=commit,
+                seen=reading.seen,
+                unmerged=reading.unmerged,
+                index=_stamp(self._index),
+            )
+            self._new_basis.write_text(json.dumps(attrs.asdict(basis)), "utf-8")
+            self._new_basis.replace(self._basis)
+
+    def forget(self) -> None:
+        """Look at everything anew next time."""
+        self._basis.unlink(missing_ok=True)
+
+    def clean_up(self) -> bool:
+        """Remove half-written files of ours; return whether there were any."""
+        leftovers = [path for path in (self._index_lock, self._new_basis) if path.exists()]
+        for path in leftovers:
+            path.unlink()
+        return bool(leftovers)
+
+    # passing snapshots
+
+    def is_passing(self, commit: str | None) -> bool:
+        """Tell whether nobody learned the name of this snapshot.
+
+        Without evidence it counts as named.
+        """
+        try:
+            return commit is not None and self._passing.read_text("ascii") == commit
+        except (OSError, ValueError):
+            return False
+
+    def mark(self, commit: str, *, passing: bool) -> None:
+        """Leave evidence that nobody learned the latest snapshot's name, or remove it."""
+        with suppress(FileNotFoundError):  # the worktree was removed meanwhile
+            if passing:
+                self._passing.write_text(commit, "ascii")
+            else:
+                self._passing.unlink()
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
+
+
+class FolderReading:
+    """One pass over the folder."""
+
+    def __init__(
+        self,
+        repo: pygit2.Repository,
+        worktree: Worktree,
+        max_file_bytes: int | None,
+        seen: list[_Stamp],
+        basis: _Basis | None,
+    ) -> None:
+        self.repo = repo
+        self.seen = seen
+        self.skipped: list[str] = []
+        """Paths that were left out, as text."""
+        self.index = repo.index
+        has_conflicts = basis.unmerged if basis is not None else self.index.conflicts is not None
+        self.unmerged = has_conflicts
+        """Whether the agent's index has conflicts."""
+        self._folder = Path(worktree.path)
+        self._max_file_bytes = max_file_bytes
+        self._basis = basis
+        self._changes = self._compare()
+        self._touched: set[str] = set()
+        self._agents_index: pygit2.Index | None = None
+
+    @retrying((OSError, pygit2.GitError), times=_TRIES)  # a file shrank while it was compared
+    def _compare(self) -> list[tuple[DeltaStatus, str]]:
+        deltas = self.index.diff_to_workdir(_COMPARE).deltas
+        return [(delta.status, os.fsdecode(delta.new_file.raw_path)) for delta in deltas]
+
+    def look_at_hidden(self) -> None:
+        """Look again, also at files on the disk that the agent's index says not to look at."""
+        if libgit2.unhide_entries(self.index, self._is_on_disk):
+            self._changes = self._compare()
+
+    def _is_on_disk(self, path: str) -> bool:
+        return os.path.lexists(self._folder / path)
+
+    def changes_what_is_ignored(self) -> bool:
+        """Tell whether files that were taken may be ignored now, or the reverse."""
+        return any(path.endswith(".gitignore") for _, path in self._changes)
+
+    def is_as_remembered(self, commit: str) -> bool:
+        """Tell whether what is known is what was known for *commit*."""
+        is_same = self._basis is not None and self._basis.commit == commit
+        return is_same and not self._touched
+
+    def new_objects(self, tree: str) -> tuple[str, ...]:
+        """Return the trees and blobs that stand for what changed in *tree*, itself included."""
+        root = self.repo[tree]
+        folders: set[str] = set()
+        for path in self._touched:
+            folders.update(str(folder) for folder in PurePosixPath(path).parents)
+        folders.discard(".")
+        trees = [str(root[folder].id) for folder in folders if folder in root]
+        blobs = [str(self.index[path].id) for path in self._touched if path in self.index]
+        return (tree, *trees, *blobs)
+
+    def write_tree(self) -> str:
+        """Write the files as a tree."""
+        # Removals first: a file may have become a folder, or the other way round.
+        for status, path in self._changes:
+            if status == DeltaStatus.DELETED and not self._is_outside_sparse(path):
+                self._remove(path)
+        for status, path in self._changes:
+            if status != DeltaStatus.DELETED:
+                self._add(path, is_untracked=status == DeltaStatus.UNTRACKED)
+        return self._last_tree_with_changes() or str(self.index.write_tree(self.repo))
+
+    def _last_tree_with_changes(self) -> str | None:
+        """Write the last snapshot's tree with what has changed since.
+
+        The index would write the tree from all of its entries.
+        """
+        if self._basis is None:
+            return None
+        last = self.repo[self._basis.commit].peel(pygit2.Tree)
+        if not self._touched:
+            return str(last.id)
+        return tree_with(self.repo, last, {path: self._file(path) for path in self._touched})
+
+    def _file(self, path: str) -> File:
+        if path not in self.index:
+            return None
+        entry = self.index[path]
+        return str(entry.id), int(entry.mode)
+
+    def _is_outside_sparse(self, path: str) -> bool:
+        # An agent may have made its worktree sparse. What is not on disk because of that was not
+        # deleted.
+        entry = libgit2.find_entry(self.index, path)
+        return entry is not None and entry.is_outside_sparse
+
+    def _remove(self, path: str) -> None:
+        self._touched.add(path)
+        for stage in range(_STAGES):
+            try:
+                self.index.remove(path, stage)
+            except (OSError, pygit2.GitError):
+                continue
+
+    def _add(self, path: str, *, is_untracked: bool) -> None:
+        file = self._folder / path
+        try:
+            status = file.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._remove(path)
+            return
+        if stat.S_ISDIR(status.st_mode):
+            self._skip(path.rstrip("/"))
+        elif self._is_too_large(status) and (is_untracked or not self._is_tracked(path)):
+            self._skip(path)
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            self._read(path, file)
+
+    def _is_too_large(self, status: os.stat_result) -> bool:
+        return self._max_file_bytes is not None and status.st_size > self._max_file_bytes
+
+    def _is_tracked(self, path: str) -> bool:
+        """Tell whether the agent's own index has the file.
+
+        Ours has untracked ones as well, since they were last saved.
+        """
+        if self._agents_index is None:
+            self._agents_index = pygit2.Index(str(Path(self.repo.path).parent / "index"))
+        return path in self._agents_index
+
+    def _read(self, path: str, file: Path) -> None:
+        self._touched.add(path)
+        for _ in range(_TRIES):
+            try:
+                self.index.add(path)
+            except (OSError, pygit2.GitError):
+                continue
+            return
+        # It never holds still, or it cannot be read: take one look at it as a whole.
+        try:
+            content, mode = read_file(file)
+        except FileNotFoundError:
+            self._remove(path)
+        except OSError:
+            self._skip(path)
+        else:
+            self.index.add(pygit2.IndexEntry(path, self.repo.create_blob(content), mode))
+
+    def _skip(self, path: str) -> None:
+        self.skipped.append(display_path(path))

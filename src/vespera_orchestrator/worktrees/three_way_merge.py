@@ -1,0 +1,83 @@
+"""The merge of a worktree's snapshot into the integration branch, in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pygit2
+
+from vespera_orchestrator.errors import MergeConflictError
+from vespera_orchestrator.worktrees.conflict_report import (
+    Conflict,
+    ConflictReport,
+    conflict_paths,
+)
+from vespera_orchestrator.worktrees.tree_merge import merged_tree
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.worktrees.landed_mark import MergeBase
+    from vespera_orchestrator.worktrees.snapshot import Snapshot
+
+
+class ThreeWayMerge:
+    """A three-way merge: the branch is ours, the snapshot is theirs."""
+
+    def __init__(
+        self, repo: pygit2.Repository, tip: str, snapshot: Snapshot, base: MergeBase
+    ) -> None:
+        self._repo = repo
+        self._tip = tip
+        self._snapshot = snapshot
+        self._base = base
+        self.base_tree = str(repo[base.commit].peel(pygit2.Tree).id)
+        self.our_tree = str(repo[tip].peel(pygit2.Tree).id)
+        """The files of the integration branch."""
+
+    def write_tree(self, branch: str) -> str:
+        """Write the merged tree, and return it.
+
+        Args:
+            branch: The integration branch, for the report.
+
+        Raises:
+            MergeConflictError: With the paths, and the report.
+        """
+        if self._snapshot.tree == self.base_tree:
+            return self.our_tree
+        tree = self._merge_by_path()
+        if tree is not None:
+            return tree
+        index = self._merge_whole()
+        if index.conflicts is None:
+            return str(index.write_tree(self._repo))
+        conflicts: list[Conflict] = list(index.conflicts)
+        report = ConflictReport(
+            repo=self._repo,
+            branch=branch,
+            base=self._base.commit,
+            ours=self._tip,
+            theirs=self._snapshot.commit,
+        )
+        raise MergeConflictError(branch, conflict_paths(conflicts), report.render(conflicts))
+
+    def _merge_by_path(self) -> str | None:
+        if self._base.by_history and not self._is_only_base():
+            return None
+        trees = (self.base_tree, self.our_tree, self._snapshot.tree)
+        base, ours, theirs = (self._repo[tree] for tree in trees)
+        return merged_tree(self._repo, base, ours, theirs)
+
+    def _is_only_base(self) -> bool:
+        """Tell whether the histories did not cross: then all that both have is in the base."""
+        ours = self._since_base(self._tip)
+        return ours.isdisjoint(self._since_base(self._snapshot.commit))
+
+    def _since_base(self, commit: str) -> set[pygit2.Oid]:
+        walk = self._repo.walk(pygit2.Oid(hex=commit))
+        walk.hide(pygit2.Oid(hex=self._base.commit))
+        return {commit.id for commit in walk}
+
+    def _merge_whole(self) -> pygit2.Index:
+        if self._base.by_history:  # finds a virtual base where histories crossed
+            return self._repo.merge_commits(self._tip, self._snapshot.commit)
+        return self._repo.merge_trees(self.base_tree, self.our_tree, self._snapshot.tree)

@@ -1,0 +1,88 @@
+"""Turning what git, libgit2 and the system raise into errors of ours."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pygit2
+
+from vespera_orchestrator.errors import (
+    GitFailedError,
+    UnsupportedRepositoryError,
+    VesperaError,
+    WorktreeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@attrs.frozen(kw_only=True)
+class UnsupportedFeature:
+    """Something in a repository that libgit2 cannot open."""
+
+    feature: str
+    remedy: str
+    message: str
+    """A pattern for what libgit2 says."""
+
+
+SHA256: Final = UnsupportedFeature(
+    feature="sha256 object names",
+    remedy="git has no conversion; work without worktrees here, or in a sha1 clone",
+    message="unknown object format",
+)
+REFTABLE: Final = UnsupportedFeature(
+    feature="the reftable ref storage",
+    remedy="git refs migrate --ref-format=files (git 2.46 or newer)",
+    message=r"extensions\.refstorage",
+)
+_SPLIT_INDEX: Final = UnsupportedFeature(
+    feature="a split index",
+    remedy=(
+        "install git, or: git config core.splitIndex false && git update-index --no-split-index"
+    ),
+    message="mandatory extension:? 'link'",
+)
+_SPARSE_INDEX: Final = UnsupportedFeature(
+    feature="a sparse index",
+    remedy="install git, or: git sparse-checkout disable",
+    message="mandatory extension:? 'sdir'",
+)
+_REFUSED_BY_LIBGIT2: Final = (SHA256, REFTABLE, _SPLIT_INDEX, _SPARSE_INDEX)
+
+
+@contextmanager
+def git_errors(doing: str) -> Iterator[None]:
+    """Turn what pygit2 and the system raise inside the block into a `WorktreeError`.
+
+    Args:
+        doing: What the block does, as it reads after "cannot".
+    """
+    try:
+        yield
+    except VesperaError:
+        raise
+    except (pygit2.GitError, KeyError, ValueError, OSError) as exc:
+        raise _translate(doing, exc) from exc
+
+
+def _translate(doing: str, exc: Exception) -> WorktreeError:
+    text = str(exc)
+    for unsupported in _REFUSED_BY_LIBGIT2:
+        if re.search(unsupported.message, text):
+            return UnsupportedRepositoryError(unsupported.feature, unsupported.remedy)
+    extension = re.search(r"unsupported extension name (?:extensions\.)?(\S+)", text)
+    if extension:
+        remedy = "work without worktrees here, or turn the extension off"
+        return UnsupportedRepositoryError(f"the extension {extension[1]}", remedy)
+    foreign = re.search("'(.+)' is not owned by current user", text)
+    if foreign:
+        folder = foreign[1]
+        trust = f"git config --global --add safe.directory {folder}"
+        reason = f"{folder} belongs to another user; if you trust it: {trust}"
+        return GitFailedError(doing, reason)
+    return GitFailedError(doing, text or type(exc).__name__)
