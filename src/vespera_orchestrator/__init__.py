@@ -8,6 +8,7 @@ The names are found on first use, so that importing the package costs next to no
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from vespera_orchestrator._lazy import lazy_names
@@ -274,7 +275,19 @@ _find = lazy_names("vespera_orchestrator", _HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
-    return _find("Orchestrator").open if name == "open" else _find(name)
+    value = _find("Orchestrator").open if name == "open" else _find(name)
+    _explain_loaded()
+    return value
+
+
+def _explain_loaded() -> None:
+    """Let ``help()`` tell what fields mean, for every public record that is loaded by now."""
+    from vespera_orchestrator._help import explain_fields
+
+    for home, names in _HOMES.items():
+        module = sys.modules.get(f"vespera_orchestrator.{home}")
+        for name in names if module is not None else ():
+            explain_fields(vars(module).get(name))
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,8 @@
 """The records: frozen, without I/O, the same for every store.
 
 A record is a fact as it was when it was read. To see a later state, read it again.
-Times are aware datetimes in UTC. Mappings inside a record are the caller's copy: changing one changes nothing in the store.
+Times are aware datetimes in UTC. Mappings inside a record are the caller's copy: changing one
+changes nothing in the store.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ JsonValue: TypeAlias = Any
 
 
 class TaskStatus(StrEnum):
-    """Where a task is in its life. *Ready* is no status: it is what ``why()`` says of a pending task."""
+    """Where a task is in its life.
+
+    *Ready* is not a status: it is what ``why()`` says of a pending task.
+    """
 
     PENDING = "pending"
     """Not started, or waiting to be started again."""
@@ -96,7 +100,10 @@ class AttemptEnding(StrEnum):
 
     COMPLETED = "completed"
     HANDED_IN = "handed_in"
-    """Its work is done and waits to be merged; the task stays in progress, and nobody's hold on it lapses."""
+    """Its work is done and waits to be merged.
+
+    The task stays in progress, and the hold on it does not lapse.
+    """
     BLOCKED = "blocked"
     REVISED = "revised"
     """Handed back to be revised: the task is pending again."""
@@ -107,7 +114,7 @@ class AttemptEnding(StrEnum):
 
 
 class ArtifactKind(StrEnum):
-    """The kinds of artifacts that the library itself saves; a caller may use any word beside them."""
+    """The kinds of artifacts that the library itself saves; callers may use any other word."""
 
     GENERAL = "general"
     FILE = "file"
@@ -126,7 +133,7 @@ class ArtifactKind(StrEnum):
 
 
 SECONDARY_KINDS = frozenset({ArtifactKind.LATE, ArtifactKind.FAILURE})
-"""Kinds that stand behind the result: what came too late, and what went wrong before it went well."""
+"""Kinds that come after the results: late work, and failures before a success."""
 
 
 class WorktreeState(StrEnum):
@@ -228,7 +235,7 @@ _ALIAS = re.compile(r"[^\W\d]\w{0,79}")
 
 
 def new_id(prefix: str) -> str:
-    """Make an id: *prefix*, an underscore, 60 random bits. It is also a valid name in a condition."""
+    """Make an id: *prefix*, an underscore, 60 random bits. A condition can use it as a name."""
     bits = secrets.randbits(60)
     return f"{prefix}_" + "".join(_ALPHABET[(bits >> shift) & 31] for shift in range(0, 60, 5))
 
@@ -239,7 +246,11 @@ def is_id(text: str) -> bool:
 
 
 def is_alias(text: str) -> bool:
-    """Tell whether *text* may be an alias: a letter or underscore, then letters, digits, underscores; at most 80."""
+    """Tell whether *text* may be an alias.
+
+    An alias has a letter or underscore, then letters, digits, underscores; at most 80 in all. It
+    looks like no id, and is no word of the condition language.
+    """
     return _ALIAS.fullmatch(text) is not None and not is_id(text) and text not in _RESERVED
 
 
@@ -251,10 +262,11 @@ _RESERVED = frozenset(
 
 def slug(title: str) -> str:
     """Make an alias from *title*: ``"Task D"`` becomes ``task_d``."""
-    text = re.sub(r"\W+", "_", title.lower()).strip("_")[:ALIAS_MAX].rstrip("_")
-    if not text or not is_alias(text):
-        text = f"task_{text}"[:ALIAS_MAX] if text else "task"
-    return text
+    words = re.sub(r"\W+", "_", title.lower()).strip("_")
+    text = words[:ALIAS_MAX].rstrip("_")
+    if not text:
+        return "task"
+    return text if is_alias(text) else f"task_{text}"[:ALIAS_MAX]
 
 
 def utcnow() -> datetime:
@@ -270,14 +282,19 @@ class Session:
     """A piece of work from goal to end, over days and processes."""
 
     id: str
+    """``s_`` and twelve letters or digits."""
     goal: str
     """What is to be reached, as it was given."""
     project_type: str | None
-    """Which documents are kept: ``software_development``, ``research_project``, ``creative_writing``, or none."""
+    """Which documents are kept: those of ``software_development``, ``research_project`` or
+    ``creative_writing``; ``None`` for none.
+    """
     parent_session_id: str | None
+    """The session that this one is part of."""
     context: Mapping[str, JsonValue]
     """What the caller gave at the start."""
     created_at: datetime
+    """When it was started."""
     updated_at: datetime
     """When anything was last written in this session."""
 
@@ -307,28 +324,39 @@ class Task:
     """One unit of work."""
 
     id: str
+    """``t_`` and twelve letters or digits; never changes."""
     alias: str
     """Short name, unique in the session."""
     session_id: str
+    """The session it belongs to."""
     title: str
+    """What is to be done, in a few words."""
     description: str
+    """What whoever does it must know."""
     status: TaskStatus
+    """Where it is in its life."""
     task_type: str
     """``standard``, ``recovery``, or any word of the caller's."""
     complexity: str
+    """A word of the caller's, ``moderate`` by default."""
     specialist_type: str | None
+    """Who should do it, in a word of the caller's."""
     priority: int
     """Higher goes first."""
     estimated_effort: str | None
     """As it was given, e.g. ``"2 hours"``."""
     due_at: datetime | None
+    """When it should be done."""
     parent_task_id: str | None
+    """The task it is part of, which waits for it."""
     dependencies: tuple[Dependency, ...]
+    """What it waits for."""
     condition: str | None
     """The condition's text, as it was given."""
     condition_names: Mapping[str, str]
     """For each name that the condition uses, the id of the dependency it means."""
     context: Mapping[str, JsonValue]
+    """What the planner wants whoever does it to know."""
     outputs: Mapping[str, JsonValue]
     """What the completion handed on for conditions and later tasks."""
     summary: str | None
@@ -344,17 +372,27 @@ class Task:
     was_blocked: bool
     """Whether it has been blocked at any time."""
     blockers: int
-    """How many causes keep it from being ready: unmet dependencies, an undecided condition, open children."""
+    """How many causes keep it from being ready: unmet dependencies, an undecided condition, open
+    children.
+    """
     urgency: float
-    """Hours of the longest chain of work that starts with it, by estimated effort, as far as it was known when planned."""
+    """Hours of the longest chain of work that starts with it, by estimated effort, as far as it was
+    known when planned.
+    """
     recovers_task_id: str | None
     """For a recovery task: the task it repairs."""
     archived: bool
+    """Whether it was put away; lists then leave it out."""
     created_at: datetime
+    """When it was planned."""
     updated_at: datetime
+    """When anything about it last changed."""
     ended_at: datetime | None
+    """When it was completed, failed, cancelled or skipped."""
     worktree: str | None = None
-    """Name of the worktree that it works in, its own or one that it shares; ``""`` after it was started without one by choice."""
+    """Name of the worktree that it works in, its own or a shared one; ``""`` after it was started
+    without one by choice.
+    """
 
     @property
     def is_ready(self) -> bool:
@@ -362,11 +400,12 @@ class Task:
         return self.status is TaskStatus.PENDING and self.blockers == 0
 
     def on(self, outcome: str | Outcome) -> Dependency:
-        """Return the dependency that waits for *outcome* of this task, e.g. ``task.on("failure")``."""
+        """Return the dependency on an outcome of this task, e.g. ``task.on("failure")``."""
         return Dependency(self.id, Outcome(outcome))
 
     def __repr__(self) -> str:
-        return f"Task({self.alias!r}, {str(self.status)!r}, {self.title!r})"  # thirty fields would hide the three that are looked for
+        # All thirty fields would hide the three that you look for.
+        return f"Task({self.alias!r}, {str(self.status)!r}, {self.title!r})"
 
     def __str__(self) -> str:
         return f"{self.alias} [{self.status}] {self.title}"
@@ -377,20 +416,29 @@ class Attempt:
     """One try at a task, held by one agent until *lease_until*."""
 
     task_id: str
+    """The task."""
     number: int
     """From 1. Each write under the attempt is checked against it."""
     agent: str
+    """Who holds it."""
     started_at: datetime
+    """When the task was claimed."""
     lease_until: datetime
+    """When the hold lapses without a further sign of life."""
     last_sign_at: datetime
     """The last renewal or checkpoint."""
     ended_at: datetime | None = None
+    """When it ended; ``None`` while it runs."""
     ending: str | None = None
-    """``completed``, ``handed_in``, ``blocked``, ``revised``, ``released``, ``abandoned`` or ``cancelled``; ``None`` while it runs."""
+    """``completed``, ``handed_in``, ``blocked``, ``revised``, ``released``, ``abandoned`` or
+    ``cancelled``; ``None`` while it runs.
+    """
     error: str | None = None
+    """What went wrong."""
 
     def __repr__(self) -> str:
-        return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {self.ending or 'running'})"
+        state = self.ending or "running"
+        return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {state})"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -398,16 +446,21 @@ class Checkpoint:
     """What an attempt saved on the way."""
 
     id: int
+    """Its number in the store."""
     task_id: str
+    """The task."""
     attempt: int
+    """The number of the attempt that saved it."""
     state: JsonValue
     """What the next attempt needs to go on."""
     note: str
+    """Where the work stood, in words."""
     progress: float | None
     """Share that is done, 0 to 1."""
     snapshot: str | None
     """Commit that holds the worktree's files of that moment, in hexadecimal."""
     created_at: datetime
+    """When it was saved."""
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.id}, {self.note!r}, progress={self.progress})"
@@ -418,27 +471,39 @@ class Artifact:
     """The full record of something produced. Its bytes are in the content store under *digest*."""
 
     id: str
+    """``a_`` and twelve letters or digits; each version has its own."""
     session_id: str
+    """The session it was saved in."""
     task_id: str | None
+    """The task it belongs to, if any."""
     attempt: int | None
+    """The number of the attempt that saved it, if one did."""
     agent: str | None
+    """Who saved it."""
     kind: str
     """``general``, ``file``, ``synthesis``, ``partial``, or any word of the caller's."""
     title: str
+    """What it is called."""
     media_type: str
+    """E.g. ``text/markdown``."""
     digest: str
     """SHA-256 of the bytes, in hexadecimal."""
     size_bytes: int
+    """Size of the content, uncompressed."""
     version: int
     """From 1; saving under the same title in the same task makes the next."""
     supersedes_id: str | None
+    """The version before it."""
     superseded: bool
     """Whether a later version exists."""
     partial: bool
     """Whether the work it records was cut short."""
     tags: tuple[str, ...]
+    """Words to find it by."""
     metadata: Mapping[str, JsonValue]
+    """Whatever the caller wants to keep with it."""
     created_at: datetime
+    """When it was saved."""
 
     def __str__(self) -> str:
         title = " ".join(self.title.split())
@@ -447,13 +512,14 @@ class Artifact:
     def _repr_html_(self) -> str:
         from html import escape
 
-        marks = "".join(
-            f", {word}"
-            for word, holds in (("partial", self.partial), ("superseded", self.superseded))
-            if holds
-        )
-        about = f"v{self.version}{marks}, {self.kind}, {self.media_type}, {self.size_bytes:,} bytes, by {self.agent}, {self.id}"
-        return f"<b>{escape(self.title)}</b><br>{escape(about)}"
+        details = [f"v{self.version}"]
+        if self.partial:
+            details.append("partial")
+        if self.superseded:
+            details.append("superseded")
+        details += [self.kind, self.media_type, f"{self.size_bytes:,} bytes"]
+        details += [f"by {self.agent}", self.id]
+        return f"<b>{escape(self.title)}</b><br>{escape(', '.join(details))}"
 
     def __repr__(self) -> str:
         return f"Artifact({self.id!r}, {self.kind!r}, {self.title!r}, version {self.version})"
@@ -461,21 +527,26 @@ class Artifact:
 
 @attrs.frozen(repr=False, kw_only=True)
 class ContextUse:
-    """That a task was given a version of an artifact to build on."""
+    """A task was given a version of an artifact to build on."""
 
     task_id: str
+    """The task."""
     alias: str
     """Of the task."""
     attempt: int
     """In which attempt; 0 before the first."""
     artifact_id: str
+    """The version that was given."""
     title: str
     """Of the artifact."""
     version: int
+    """Its number."""
     latest_id: str
     """The artifact's latest version; the one that was given, unless it was superseded."""
     latest_version: int
+    """The number of the latest version."""
     given_at: datetime
+    """When it was given."""
 
     @property
     def outdated(self) -> bool:
@@ -483,12 +554,10 @@ class ContextUse:
         return self.latest_id != self.artifact_id
 
     def __str__(self) -> str:
-        now = (
-            f"; there is version {self.latest_version} now ({self.latest_id})"
-            if self.outdated
-            else ""
-        )
-        return f"{self.alias} was given {self.title!r} version {self.version} ({self.artifact_id}){now}"
+        text = f"{self.alias} was given {self.title!r} version {self.version} ({self.artifact_id})"
+        if not self.outdated:
+            return text
+        return f"{text}; there is version {self.latest_version} now ({self.latest_id})"
 
     def __repr__(self) -> str:
         return str(self)
@@ -501,15 +570,21 @@ class Event:
     seq: int
     """Position in the log; strictly growing, gaps allowed."""
     at: datetime
+    """When it happened."""
     kind: str
     """E.g. ``task_completed``."""
     session_id: str | None
+    """The session it happened in, if any."""
     task_id: str | None
+    """The task it is about, if any."""
     agent: str | None
+    """Who brought it about, if known."""
     data: Mapping[str, JsonValue]
+    """What else is known, by kind of event."""
 
     def __str__(self) -> str:
-        return f"{self.seq} {self.at:%H:%M:%S} {self.kind} {self.task_id or ''} {self.agent or ''}".rstrip()
+        where = f"{self.task_id or ''} {self.agent or ''}"
+        return f"{self.seq} {self.at:%H:%M:%S} {self.kind} {where}".rstrip()
 
     def __repr__(self) -> str:
         return f"Event({self.seq}, {self.kind!r}, {self.task_id!r})"
@@ -522,8 +597,11 @@ class Worktree:
     name: str
     """Unique among the worktrees of the repository; also its name under git's ``worktrees/``."""
     session_id: str
+    """The session it was made in."""
     task_id: str | None
+    """The task it was made for, if any."""
     agent: str | None
+    """The agent it was made for, if any."""
     path: str
     """Absolute path of the folder."""
     branch: str
@@ -535,8 +613,11 @@ class Worktree:
     landed: str | None
     """Commit on the integration branch that holds its work."""
     rescue_ref: str | None
-    """Ref that keeps its last files after removal; of one that was made again from such a ref, that ref."""
+    """Ref that keeps its last files after removal. If the worktree was restored, the ref that it
+    was restored from.
+    """
     created_at: datetime
+    """When it was made."""
     unlanded: bool = False
     """Whether it held work that was not on the integration branch when it was removed."""
 
@@ -551,11 +632,13 @@ class DocumentVersion:
     path: str
     """Relative to the project's folder, with forward slashes."""
     version: int
+    """From 1."""
     digest: str
     """SHA-256 of the text, kept in the content store."""
     event_seq: int
     """The last event that it takes into account."""
     created_at: datetime
+    """When it was written."""
 
 
 # --- answers ----------------------------------------------------------------
@@ -566,10 +649,13 @@ class Cause:
     """One reason why a task is not ready, with one plain sentence."""
 
     kind: CauseKind
+    """What sort of reason it is."""
     sentence: str
+    """The reason, in plain words."""
     task_id: str | None = None
     """The task that is waited for, if one is."""
     alias: str | None = None
+    """That task's alias."""
     on: Outcome | None = None
     """The outcome that is waited for."""
     names: tuple[str, ...] = ()
@@ -588,13 +674,19 @@ class Why:
     """The one answer to "is it ready?": the smallest set of causes, empty when it is."""
 
     task_id: str
+    """The task."""
     alias: str
+    """Its alias."""
     status: TaskStatus
+    """Its state."""
     causes: tuple[Cause, ...]
+    """What keeps it; empty when it is ready."""
     outdated: tuple[ContextUse, ...] = ()
-    """What it was given to build on and has changed since; no cause, but worth a look."""
+    """What it was given to build on and has changed since; not a cause, but worth a look."""
     note: str = ""
-    """With what words a pending task was given back; no cause, but whoever takes it up should know."""
+    """The words with which a pending task was given back; not a cause, but good to know for whoever
+    takes it up.
+    """
 
     @property
     def ready(self) -> bool:
@@ -607,23 +699,20 @@ class Why:
         return any(cause.kind is CauseKind.PERSON for cause in self.causes)
 
     def __str__(self) -> str:
-        changed = "".join(
-            f"; {str(given).removeprefix(f'{self.alias} ')}" for given in self.outdated
-        )
+        return "; ".join([self._state(), *self._changes()])
+
+    def _state(self) -> str:
         if self.ready:
-            back = f"; it was given back with: {self.note}" if self.note else ""
-            return f"{self.alias} is ready{back}{changed}"
+            note = f"; it was given back with: {self.note}" if self.note else ""
+            return f"{self.alias} is ready{note}"
+        sentences = [cause.sentence for cause in self.causes]
         if self.status.is_terminal:
-            return (
-                f"{self.alias} "
-                + "; ".join(c.sentence.removeprefix("it ") for c in self.causes)
-                + changed
-            )
-        return (
-            f"{self.alias} is {self.status}: "
-            + "; ".join(c.sentence for c in self.causes)
-            + changed
-        )
+            endings = [sentence.removeprefix("it ") for sentence in sentences]
+            return f"{self.alias} {'; '.join(endings)}"
+        return f"{self.alias} is {self.status}: {'; '.join(sentences)}"
+
+    def _changes(self) -> list[str]:
+        return [str(use).removeprefix(f"{self.alias} ") for use in self.outdated]
 
     def __repr__(self) -> str:
         return str(self)
@@ -634,13 +723,17 @@ class NextStep:
     """What to do now; never empty."""
 
     action: str
-    """``initialize``, ``plan``, ``execute``, ``merge``, ``wait``, ``decide``, ``synthesize`` or ``done``."""
+    """``initialize``, ``plan``, ``execute``, ``merge``, ``wait``, ``decide``, ``synthesize`` or
+    ``done``.
+    """
     sentence: str
     """The step in plain words."""
     call: str
     """The line of Python that takes it; empty when there is nothing to call."""
     task_id: str | None = None
+    """The task that it is about, if any."""
     alias: str | None = None
+    """That task's alias."""
 
     def __str__(self) -> str:
         return f"{self.sentence}  →  {self.call}" if self.call else self.sentence
@@ -686,7 +779,10 @@ class Finding:
 
 @attrs.frozen(kw_only=True)
 class TaskDraft:
-    """A task to be planned. References may be ids or aliases, of the session or of the same plan. See `Orchestrator.plan_task`."""
+    """A task to be planned; see `Orchestrator.plan_task`.
+
+    References may be ids or aliases, of the session or of the same plan.
+    """
 
     title: str
     description: str = ""
@@ -721,12 +817,14 @@ class ArtifactDraft:
     metadata: Mapping[str, JsonValue] = attrs.field(factory=dict)
     partial: bool = False
     id: str | None = None
-    """The id it gets if it becomes a record of its own; ``None`` for a new one. A commit's message names it before it is saved."""
+    """The id it gets if it becomes a record; ``None`` for a new one. A commit's message names it
+    before it is saved.
+    """
 
 
 @attrs.frozen(kw_only=True)
 class Ending:
-    """How a holder lets go of its task, or hands something in and keeps it."""
+    """How a holder gives up its task, or hands something in and keeps it."""
 
     action: NextAction | None
     """``None``: released, without a verdict."""
@@ -741,7 +839,9 @@ class Ending:
     recovery: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """More context for the recovery task, e.g. the conflict."""
     later: bool = False
-    """With ``complete``: the work is handed in, and the task is completed when it is merged. Until then it stays in progress."""
+    """With ``complete``: the work is handed in, and the task is completed when it is merged. Until
+    then it stays in progress.
+    """
 
 
 @attrs.frozen(kw_only=True)
@@ -773,7 +873,7 @@ class TaskQuery:
     session_id: str | None = None
     parent_task_id: str | None = None
     include_children: bool = False
-    """With *parent_task_id*: the parent itself and its whole subtree, instead of its direct children."""
+    """With *parent_task_id*: the parent and its whole subtree, instead of its direct children."""
     status: tuple[TaskStatus, ...] = ()
     task_type: str | None = None
     specialist_type: str | None = None

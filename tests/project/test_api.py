@@ -6,8 +6,10 @@ import ast
 import importlib
 import inspect
 import pickle
+import re
 import subprocess
 import sys
+import tempfile
 import typing
 from pathlib import Path
 
@@ -240,3 +242,33 @@ def test_an_argument_of_a_wrong_kind_is_refused_in_our_words(tmp_path, call):
         with pytest.raises((vespera.InvalidInputError, vespera.PlanError)):
             eval(call, {"vespera": vespera, "orch": orch, "work": work})
         assert orch._store.last_seq() == before
+
+
+def test_help_tells_what_each_field_means():
+    """A record's docstring names every public field; of a task and its work each with a sentence."""
+    for name in vespera.__all__:
+        thing = getattr(vespera, name)
+        for field in attrs.fields(thing) if attrs.has(thing) and inspect.isclass(thing) else ():
+            if not field.name.startswith("_") and "__attrs_attrs__" in vars(thing):
+                assert f"\n    {field.name} (" in thing.__doc__, name
+    for field in attrs.fields(vespera.Task):
+        assert re.search(rf"\n    {field.name} \([^\n]*?\):\s", vespera.Task.__doc__), field.name
+    public = [name for name in vars(finished_work()) if not name.startswith("_")]
+    assert [name for name in public if f"\n    {name}: " not in inspect.getdoc(vespera.Work)] == []
+
+
+def finished_work():
+    """Make a piece of work, to see which attributes it has."""
+    with vespera.open(tempfile.mkdtemp()) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("first")
+        with orch.execute_task("first") as work:
+            return work
+
+
+def test_help_without_the_source_is_the_docstring(monkeypatch):
+    """Where the source is not at hand, the fields are named with their types alone."""
+    monkeypatch.setattr(inspect, "getsource", lambda _: (_ for _ in ()).throw(OSError))
+    text = vespera.NextStep.__doc__
+    assert text.startswith("What to do now; never empty.\n")
+    assert "\n    sentence (str)\n" in text
