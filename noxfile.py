@@ -1,4 +1,7 @@
-"""What is run on this project. ``python -m nox -l`` lists it; ``python -m nox -s quickstart`` shows the library at work."""
+"""What is run on this project.
+
+``python -m nox -l`` lists it; ``python -m nox -s quickstart`` shows the library at work.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def group(name: str) -> list[str]:
 
 @nox.session
 def quickstart(session: nox.Session) -> None:
-    """Do the main job on a clone of this repository, or of the one given: nox -s quickstart -- PATH."""
+    """Do the main job on a clone of this repository, or of yours: nox -s quickstart -- PATH."""
     session.install(".")
     session.run("python", "examples/quickstart.py", *session.posargs)
 
@@ -25,26 +28,34 @@ def quickstart(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; further arguments go to pytest."""
     session.install("-e", ".", *group("test"))
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "loadfile"]))
+    arguments = session.posargs or ["-n", "2", "--dist", "loadfile"]
+    session.run("python", "-m", "pytest", *arguments)
 
 
 @nox.session
 def postgres(session: nox.Session) -> None:
-    """Run what concerns PostgreSQL alone, on a server of yours: VESPERA_TEST_POSTGRES=postgresql://… nox -s postgres."""
+    """Run the tests of the PostgreSQL store.
+
+    To use your own server: VESPERA_TEST_POSTGRES=postgresql://… nox -s postgres
+    """
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "pytest", "-k", "ostgres", "tests/stores", *session.posargs)
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run what takes long: kills at every system call of every operation, crashes by the hundred, long races, large contents. Hours."""
+    """Run what takes hours: kills at every system call, crashes, long races, large contents."""
     session.install("-e", ".", *group("test"))
-    session.run("python", "-m", "pytest", "-m", "soak", "--timeout", "1800", "-s", *session.posargs)
+    long = ["-m", "soak", "--timeout", "1800", "-s"]
+    session.run("python", "-m", "pytest", *long, *session.posargs)
 
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Measure CPU per durable step beside DBOS, LangGraph and huey; and procrastinate, where VESPERA_BENCH_POSTGRESQL names a database."""
+    """Measure CPU per durable step beside DBOS, LangGraph and huey.
+
+    Also beside procrastinate, where VESPERA_BENCH_POSTGRESQL names an empty database.
+    """
     session.install(".", *group("peers"))
     session.run("python", "benchmarks/peers.py", *session.posargs)
 

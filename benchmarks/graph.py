@@ -26,22 +26,23 @@ _EFFORTS = (("30 min", 0.5), ("2 hours", 2.0), ("1 day", 8.0), (None, 1.0))
 
 def rows(scale: Scale) -> list[Row]:
     sizes = [500, 1000] if scale.quick else [10_000, 100_000]
-    found = []
+    table = []
     for size in sizes:
-        tasks, plain = _plan(size)
-        costs = alternate(3, ours=partial(_ours, tasks), networkx=partial(_networkx, plain))
         at_most = 1.5 if size == sizes[-1] else None
-        label = f"build, levels, critical path of {size:,} tasks"
-        found.append(
-            Row.of(label, costs["ours"], "networkx alone", costs["networkx"], at_most=at_most)
-        )
-        del tasks, plain
-        found.append(_from_the_store(scale, size))
-    return found
+        table.append(_in_memory(size, at_most))
+        table.append(_from_the_store(scale, size))
+    return table
+
+
+def _in_memory(size: int, at_most: float | None) -> Row:
+    tasks, plain = _plan(size)
+    costs = alternate(3, ours=partial(_ours, tasks), networkx=partial(_networkx, plain))
+    label = f"build, levels, critical path of {size:,} tasks"
+    return Row.of(label, costs["ours"], "networkx alone", costs["networkx"], at_most=at_most)
 
 
 def _plan(size: int) -> tuple[list[Task], list[tuple[str, list[str], float]]]:
-    """Make tasks that each wait for three of the thousand before; and the same as plain ids and hours."""
+    """Make tasks that each wait for three of the thousand before, and the same as plain ids."""
     choice, now = random.Random(11), utcnow()
     values: dict[str, Any] = (
         dict.fromkeys(attrs.fields_dict(Task)) | _COMMON | {"created_at": now, "updated_at": now}
@@ -49,11 +50,11 @@ def _plan(size: int) -> tuple[list[Task], list[tuple[str, list[str], float]]]:
     first = Task(**values)
     tasks, plain = [], []
     for number in range(size):
-        needs = (
-            [f"t_{n}" for n in {choice.randrange(max(0, number - 1000), number) for _ in range(3)}]
-            if number
-            else []
-        )
+        needs = []
+        if number:
+            nearest = max(0, number - 1000)
+            drawn = {choice.randrange(nearest, number) for _ in range(3)}
+            needs = [f"t_{other}" for other in drawn]
         text, hours = _EFFORTS[number % 4]
         edges = tuple(Dependency(other) for other in needs)
         tasks.append(
@@ -69,10 +70,24 @@ def _plan(size: int) -> tuple[list[Task], list[tuple[str, list[str], float]]]:
     return tasks, plain
 
 
-_COMMON = {"session_id": "s", "title": "A task", "description": "", "status": TaskStatus.PENDING, "task_type": "standard"} | {
-    "complexity": "moderate", "condition_names": {}, "context": {}, "outputs": {}, "priority": 0, "attempts": 0, "failures": 0,
-    "max_attempts": 3, "was_blocked": False, "blockers": 0, "archived": False,
-}  # fmt: skip
+_COMMON = {
+    "session_id": "s",
+    "title": "A task",
+    "description": "",
+    "status": TaskStatus.PENDING,
+    "task_type": "standard",
+    "complexity": "moderate",
+    "condition_names": {},
+    "context": {},
+    "outputs": {},
+    "priority": 0,
+    "attempts": 0,
+    "failures": 0,
+    "max_attempts": 3,
+    "was_blocked": False,
+    "blockers": 0,
+    "archived": False,
+}
 
 
 def _ours(tasks: Sequence[Task]) -> Cost:
@@ -105,9 +120,10 @@ def _from_the_store(scale: Scale, size: int) -> Row:
     path.parent.mkdir(parents=True)
     new_store(path)
     by_hand = ByHand(path)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     by_hand.fill(size)
-    say(f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s")
+    took_s = time.perf_counter() - start
+    say(f"{size:,} tasks put in, {took_s:.1f} s")
     with vespera.open(folder) as orch, closing(by_hand):
         orch.resume_session(orch.list_sessions()[0])
         costs = alternate(
@@ -127,18 +143,13 @@ def _read_and_analyse(orch: vespera.Orchestrator) -> Cost:
 
 def _read_by_hand(floor: ByHand) -> Cost:
     with metered() as meter:
-        status = dict(
-            floor.db.execute(
-                "SELECT id, status FROM tasks WHERE session_id = ?", (floor.session_id,)
-            )
-        )
+        statuses = "SELECT id, status FROM tasks WHERE session_id = ?"
+        status = dict(floor.db.execute(statuses, (floor.session_id,)))
         graph = networkx.DiGraph()
         graph.add_nodes_from(status)
-        graph.add_edges_from(
-            floor.db.execute("SELECT needs_id, task_id FROM dependencies"), weight=1.0
-        )
+        edges = floor.db.execute("SELECT needs_id, task_id FROM dependencies")
+        graph.add_edges_from(edges, weight=1.0)
         list(networkx.topological_generations(graph))
-        networkx.dag_longest_path(
-            graph.subgraph([task_id for task_id, is_ in status.items() if is_ == "pending"])
-        )
+        pending = [task_id for task_id, word in status.items() if word == "pending"]
+        networkx.dag_longest_path(graph.subgraph(pending))
     return meter.per(1)

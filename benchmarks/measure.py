@@ -1,4 +1,4 @@
-"""What every benchmark shares: costs in CPU and wall time, rounds that alternate, rows of the table."""
+"""What every benchmark shares: costs in CPU and wall time, alternating rounds, a table."""
 
 from __future__ import annotations
 
@@ -44,18 +44,31 @@ class Cost:
     wall_s: float
 
     def __str__(self) -> str:
-        unit, factor = next((u, f) for u, f, least in _UNITS if self.cpu_s >= least)
-        return f"{_short(self.cpu_s * factor)} {unit} ({_short(self.wall_s * factor)})"
+        unit, per_second = _unit(self.cpu_s)
+        cpu = _short(self.cpu_s * per_second)
+        wall = _short(self.wall_s * per_second)
+        return f"{cpu} {unit} ({wall})"
 
     def __sub__(self, other: Cost) -> Cost:
-        return Cost(self.cpu_s - other.cpu_s, self.wall_s - other.wall_s)
+        return Cost(
+            self.cpu_s - other.cpu_s,
+            self.wall_s - other.wall_s,
+        )
 
 
-_UNITS = (("s", 1, 1.0), ("ms", 1e3, 1e-3), ("µs", 1e6, float("-inf")))
+def _unit(seconds: float) -> tuple[str, float]:
+    """Return the unit to print, and how many of them make a second."""
+    if seconds >= 1:
+        return "s", 1
+    if seconds >= 1e-3:  # noqa: PLR2004 - a millisecond
+        return "ms", 1e3
+    return "µs", 1e6
 
 
 def _short(number: float) -> str:
-    return f"{number:.3g}" if abs(number) < 100 else f"{number:,.0f}"  # noqa: PLR2004 - three digits say all there is to say
+    if abs(number) < 100:  # noqa: PLR2004 - three digits say all there is to say
+        return f"{number:.3g}"
+    return f"{number:,.0f}"
 
 
 class Meter:
@@ -66,12 +79,15 @@ class Meter:
 
     def per(self, operations: int) -> Cost:
         """Return the cost of one of so many operations."""
-        return Cost(self.cpu_s / operations, self.wall_s / operations)
+        return Cost(
+            self.cpu_s / operations,
+            self.wall_s / operations,
+        )
 
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Measure a block: CPU of this process with all its threads, and of the children it waited for; wall time beside it."""
+    """Measure a block: CPU of this process and of the children it waited for, and wall time."""
     meter = Meter()
     cpu, wall = _cpu(), time.perf_counter()
     yield meter
@@ -85,7 +101,10 @@ def _cpu() -> float:
 
 
 def alternate(rounds: int, **sides: Callable[[], Cost]) -> dict[str, list[Cost]]:
-    """Let the sides take turns, A B A B, after one round that does not count: what the machine does meanwhile falls on all of them."""
+    """Let the sides take turns, A B A B, so that what else the machine does falls on all of them.
+
+    The first round does not count.
+    """
     costs: dict[str, list[Cost]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
@@ -99,7 +118,8 @@ def alternate(rounds: int, **sides: Callable[[], Cost]) -> dict[str, list[Cost]]
 def median(costs: Sequence[Cost]) -> Cost:
     """Return the median of CPU and of wall time, each for itself."""
     return Cost(
-        statistics.median(c.cpu_s for c in costs), statistics.median(c.wall_s for c in costs)
+        statistics.median(cost.cpu_s for cost in costs),
+        statistics.median(cost.wall_s for cost in costs),
     )
 
 
@@ -118,7 +138,7 @@ class Row:
     """What it is compared with."""
     floor: str
     ratio: float | None
-    """Ours through the floor, in CPU time unless *what* says otherwise: the median over the rounds."""
+    """Ours divided by the floor, the median over the rounds; in CPU time unless *what* says not."""
     spread: tuple[float, float] | None = None
     """The smallest and the largest ratio of a round."""
     target: str = ""
@@ -150,34 +170,47 @@ class Row:
             at_most: The largest ratio of CPU times that meets the target.
             target: The target in words; by default made from *at_most*.
         """
-        ratios = sorted(a.cpu_s / b.cpu_s for a, b in zip(ours, floor, strict=True))
-        ratio, a, b = statistics.median(ratios), median(ours), median(floor)
-        return cls(
+        rounds = zip(ours, floor, strict=True)
+        ratios = sorted(our.cpu_s / other.cpu_s for our, other in rounds)
+        our_cost, floor_cost = median(ours), median(floor)
+        row = cls(
             what=what,
-            ours=str(a),
+            ours=str(our_cost),
             against=against,
-            floor=str(b),
-            ratio=ratio,
+            floor=str(floor_cost),
+            ratio=statistics.median(ratios),
             spread=(ratios[0], ratios[-1]),
-            target=target or ("" if at_most is None else f"≤ {at_most:g}{_TIMES}"),
-            met=None if at_most is None else ratio <= at_most,
-            reached="within the spread"
-            if at_most is not None and ratios[0] <= at_most <= ratios[-1]
-            else "",
+            target=target or "",
             figures={
-                "cpu_s": a.cpu_s,
-                "wall_s": a.wall_s,
-                "floor_cpu_s": b.cpu_s,
-                "floor_wall_s": b.wall_s,
+                "cpu_s": our_cost.cpu_s,
+                "wall_s": our_cost.wall_s,
+                "floor_cpu_s": floor_cost.cpu_s,
+                "floor_wall_s": floor_cost.wall_s,
             },
+        )
+        return row if at_most is None else row._beside(at_most)
+
+    def _beside(self, at_most: float) -> Self:
+        """Return the row with a largest ratio as its target."""
+        assert self.ratio is not None
+        assert self.spread is not None
+        smallest, largest = self.spread
+        return attrs.evolve(
+            self,
+            target=self.target or f"≤ {at_most:g}{_TIMES}",
+            met=self.ratio <= at_most,
+            reached="within the spread" if smallest <= at_most <= largest else "",
         )
 
     def cells(self) -> tuple[str, ...]:
         """Return what stands in the table."""
         ratio = _DASH if self.ratio is None else f"{self.ratio:.2f}{_TIMES}"
         if self.spread is not None:
-            ratio += f" [{self.spread[0]:.2f}{_DASH}{self.spread[1]:.2f}]"
+            smallest, largest = self.spread
+            ratio += f" [{smallest:.2f}{_DASH}{largest:.2f}]"
         verdict = {True: "yes", False: "**no**", None: _DASH}[self.met]
+        if self.reached:
+            verdict += f", {self.reached}"
         return (
             self.what,
             self.ours,
@@ -185,7 +218,7 @@ class Row:
             self.floor,
             ratio,
             self.target,
-            f"{verdict}, {self.reached}" if self.reached else verdict,
+            verdict,
         )
 
 
@@ -193,17 +226,18 @@ HEAD = ("what", "ours", "against", "that", "ratio", "target", "met")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Draw the rows as a Markdown table whose columns stand below each other."""
+    """Draw the rows as a Markdown table with aligned columns."""
     lines = [HEAD, *(row.cells() for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    drawn = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([drawn[0], rule, *drawn[1:]])
+    columns = zip(*lines, strict=True)
+    widths = [max(len(cell) for cell in column) for column in columns]
+    head, *body = [_table_line(line, widths) for line in lines]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([head, f"|{rule}|", *body])
+
+
+def _table_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    return f"| {' | '.join(padded)} |"
 
 
 def say(text: str) -> None:
@@ -214,12 +248,13 @@ def say(text: str) -> None:
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the value below which *share* of all values lie."""
     ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+    last = len(ordered) - 1
+    position = int(len(ordered) * share)
+    return ordered[min(position, last)]
 
 
 def size_bytes(path: Path) -> int:
     """Return the size of a file, or of all files below a folder."""
-    files = (
-        path.rglob("*") if path.is_dir() else path.parent.glob(path.name + "*")
-    )  # a database has its log beside it
+    beside = path.parent.glob(f"{path.name}*")  # a database has its log beside it
+    files = path.rglob("*") if path.is_dir() else beside
     return sum(file.stat().st_size for file in files if file.is_file())

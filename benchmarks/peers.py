@@ -1,9 +1,12 @@
-"""CPU per durable step, ours and that of peers, each in a process of its own, in turns. Needs the peers installed: ``nox -s peers``.
+"""CPU per durable step, ours and that of peers, each in its own process, in turns.
 
-A durable step is the smallest piece of work that survives the death of the process that did it. With us that is a task taken and completed
-with its artifact, or a checkpoint of a task in hand; with DBOS a step of a workflow; with LangGraph a node whose checkpoint is written
-before the next begins; with huey a task, and with procrastinate a job, that is queued and executed. They promise different things;
-docs/benchmarks.md says what.
+Needs the peers installed: ``nox -s peers``.
+
+A durable step is the smallest piece of work that survives the death of the process that did it.
+Here that is a task taken and completed with its artifact, or a checkpoint of a task in hand; with
+DBOS a step of a workflow; with LangGraph a node whose checkpoint is written before the next one
+starts; with huey a task, and with procrastinate a job, that is queued and executed. They promise
+different things; docs/benchmarks.md says what.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pathlib import Path
 STEPS = 300
 ROUNDS = 3
 WARM = 20
-"""So many steps before the clock runs: what is imported and made on the first use is not what a step costs."""
+"""Steps before the clock starts: what is imported and made on first use is not a step's cost."""
 
 
 def ours(folder: Path, steps: int) -> None:
@@ -31,7 +34,7 @@ def ours(folder: Path, steps: int) -> None:
         tasks = orch.plan_tasks([{"title": f"Step {number}"} for number in range(WARM + steps)])
         for number, task in enumerate(tasks):
             if number == WARM:
-                begun()
+                start_clock()
             with orch.execute_task(task) as work:
                 work.complete(summary="done", detailed_work="x")
 
@@ -45,7 +48,7 @@ def chain(folder: Path, steps: int) -> None:
         work = orch.execute_task()
         for number in range(WARM + steps):
             if number == WARM:
-                begun()
+                start_clock()
             work.checkpoint(number)
 
 
@@ -70,9 +73,9 @@ def dbos(folder: Path, steps: int) -> None:
 
     DBOS.launch()
     workflow(WARM)
-    begun()
+    start_clock()
     workflow(steps)
-    ended()
+    stop_clock()
     DBOS.destroy()
 
 
@@ -83,7 +86,8 @@ def langgraph(folder: Path, steps: int) -> None:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.graph import END, START, StateGraph
 
-    State = TypedDict("State", {"total": Annotated[int, operator.add]})  # noqa: UP013 - in the other form its annotation is a text nobody here can read
+    # In the other form its annotation would be a text that nobody here can resolve.
+    State = TypedDict("State", {"total": Annotated[int, operator.add]})  # noqa: UP013
     graph = StateGraph(State)
     names = [f"n{number}" for number in range(10)]
     for before, name in zip([START, *names], names, strict=False):
@@ -94,11 +98,10 @@ def langgraph(folder: Path, steps: int) -> None:
         app = graph.compile(checkpointer=saver)
         for thread in range((WARM + steps) // len(names)):
             if thread == WARM // len(names):
-                begun()
-            app.invoke(
-                {"total": 0}, {"configurable": {"thread_id": str(thread)}}, durability="sync"
-            )
-        ended()
+                start_clock()
+            config = {"configurable": {"thread_id": str(thread)}}
+            app.invoke({"total": 0}, config, durability="sync")
+        stop_clock()
 
 
 def huey(folder: Path, steps: int) -> None:
@@ -112,10 +115,10 @@ def huey(folder: Path, steps: int) -> None:
 
     for number in range(WARM + steps):
         if number == WARM:
-            begun()
+            start_clock()
         step(number)
         queue.execute(queue.dequeue())
-    ended()
+    stop_clock()
 
 
 def procrastinate(folder: Path, steps: int) -> None:
@@ -134,44 +137,79 @@ def procrastinate(folder: Path, steps: int) -> None:
     async def run() -> None:
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
-            begun()
+            start_clock()
             for number in range(steps):
                 await step.defer_async(number=number)
             await app.run_worker_async(wait=False, concurrency=1, install_signal_handlers=False)
-            ended()
+            stop_clock()
 
     asyncio.run(run())
 
 
+PROCRASTINATE = "procrastinate: deferred and executed, PostgreSQL"
 PEERS = {
     "ours: task taken and completed, with artifact": ours,
     "ours: checkpoint of a held task": chain,
     "DBOS: step of a workflow": dbos,
     "LangGraph: node, SqliteSaver, durability sync": langgraph,
     "huey: enqueued and executed, SQLite, fsync": huey,
-    "procrastinate: deferred and executed, PostgreSQL": procrastinate,
+    PROCRASTINATE: procrastinate,
 }
-_mark: list[tuple[float, float]] = []
+_marks: list[tuple[float, float]] = []
+"""CPU and wall time at the start and at the end."""
 
 
-def begun() -> None:
-    """Everything before it is not counted."""
-    _mark[:] = [(time.process_time(), time.perf_counter())]
+def start_clock() -> None:
+    """Count nothing that happened before this."""
+    _marks.clear()
+    stop_clock()
 
 
-def ended() -> None:
-    """Everything after it is not counted."""
-    _mark.append((time.process_time(), time.perf_counter()))
+def stop_clock() -> None:
+    """Count nothing that happens after this."""
+    now = (time.process_time(), time.perf_counter())
+    _marks.append(now)
 
 
-def alone(name: str, steps: int) -> None:
-    """Run one in this process, and say what it took."""
+def run_here(name: str, steps: int) -> None:
+    """Run one in this process, and print what a step took."""
     with tempfile.TemporaryDirectory() as folder:
         PEERS[name](Path(folder), steps)
-        if len(_mark) == 1:
-            ended()
-    (cpu, wall), (cpu_end, wall_end) = _mark
-    print(json.dumps([(cpu_end - cpu) / steps, (wall_end - wall) / steps]))
+        if len(_marks) == 1:
+            stop_clock()
+    (cpu_start, wall_start), (cpu_end, wall_end) = _marks
+    cpu_s = (cpu_end - cpu_start) / steps
+    wall_s = (wall_end - wall_start) / steps
+    print(json.dumps([cpu_s, wall_s]))
+
+
+def run_alone(name: str, steps: int) -> list[float] | None:
+    """Run one in its own process; return CPU and wall time of a step, ``None`` if it failed."""
+    command = [sys.executable, __file__, "--alone", name, "--steps", str(steps)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or [str(process.returncode)]
+        print(f"{name}: {lines[-1]}", file=sys.stderr)
+        return None
+    times: list[float] = json.loads(process.stdout.splitlines()[-1])
+    return times
+
+
+def print_table(times: dict[str, list[list[float]]]) -> None:
+    """Print a row for each that could be run; the others are compared with the first."""
+    head = "durable step | CPU, µs (least of the rounds; all) | wall, µs (least) | CPU through ours"
+    print(f"| {head} |\n|---|---|---|---|")
+    base_us = None
+    for name, rounds in times.items():
+        if not rounds:
+            continue
+        cpus_us = sorted(cpu_s * 1e6 for cpu_s, _ in rounds)
+        wall_us = min(wall_s for _, wall_s in rounds) * 1e6
+        least_us = cpus_us[0]
+        base_us = base_us or least_us
+        all_us = ", ".join(f"{cpu_us:,.0f}" for cpu_us in cpus_us)
+        ratio = least_us / base_us
+        print(f"| {name} | {least_us:,.0f} ({all_us}) | {wall_us:,.0f} | {ratio:.1f} |")
 
 
 def main() -> int:
@@ -183,41 +221,18 @@ def main() -> int:
     parser.add_argument("--alone", metavar="NAME", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.alone:
-        alone(chosen.alone, chosen.steps)
+        run_here(chosen.alone, chosen.steps)
         return 0
-    names = [
-        name
-        for name in PEERS
-        if not name.startswith("procrastinate") or "VESPERA_BENCH_POSTGRESQL" in os.environ
-    ]
-    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    times: dict[str, list[list[float]]] = {name: [] for name in PEERS}
+    if "VESPERA_BENCH_POSTGRESQL" not in os.environ:
+        del times[PROCRASTINATE]
     for _ in range(chosen.rounds):
-        for name in names:
-            done = subprocess.run(
-                [sys.executable, __file__, "--alone", name, "--steps", str(chosen.steps)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                print(
-                    f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}",
-                    file=sys.stderr,
-                )
-            else:
-                found[name].append(json.loads(done.stdout.splitlines()[-1]))
-    base = min(cpu for cpu, _ in found[names[0]])
-    print(
-        "| durable step | CPU, µs (least of the rounds; all) | wall, µs (least) | CPU through ours |\n|---|---|---|---|"
-    )
-    for name, rounds in found.items():
-        if rounds:
-            cpus = sorted(cpu * 1e6 for cpu, _ in rounds)
-            wall = min(wall for _, wall in rounds) * 1e6
-            print(
-                f"| {name} | {cpus[0]:,.0f} ({', '.join(f'{cpu:,.0f}' for cpu in cpus)}) | {wall:,.0f} | {cpus[0] / 1e6 / base:.1f} |"
-            )
-    return 0 if all(found.values()) else 1
+        for name, rounds in times.items():
+            cost = run_alone(name, chosen.steps)
+            if cost is not None:
+                rounds.append(cost)
+    print_table(times)
+    return 0 if all(times.values()) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Measure the library against floors and peers in the same run, and print a table. Slowness is reported, never an error."""
+"""Measure the library against floors and peers in the same run, and print a table.
+
+Slowness is reported; it is never an error.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ SUBJECTS = {
     "contention": ("contention", "processes that drain one queue, and how long they wait"),
     "postgres": (
         "postgres",
-        "the PostgreSQL store, by one process and by eight, against the same SQL by hand; needs the extra",
+        "the PostgreSQL store, one process and eight, beside SQL by hand; needs the extra",
     ),
     "watching": ("watching", "how soon a watcher sees another process's events, and what it costs"),
     "import": (
@@ -40,7 +43,7 @@ SUBJECTS = {
     ),
     "content": (
         "content",
-        "keeping, compressing and reading the bytes of artifacts, against the same by hand; memory for 2 GB",
+        "storing and reading the bytes of artifacts, against the same by hand; memory for 2 GB",
     ),
     "index": (
         "index",
@@ -48,21 +51,27 @@ SUBJECTS = {
     ),
     "retrieval": (
         "retrieval",
-        "whether the right text is found, against BM25, either half alone, and LanceDB's own hybrid",
+        "whether the right text is found, against BM25, either half alone, and LanceDB's hybrid",
     ),
     "documents": ("documents", "a document update that changes nothing"),
 }
 """For each name the module, and what it measures."""
 
 
-def arguments(given: list[str] | None = None) -> argparse.Namespace:
+_EPILOG = """subjects:
+{subjects}
+
+Everything is made in temporary folders; TMPDIR says on which disk. CPU time comes first, wall time
+follows in brackets."""
+
+
+def arguments() -> argparse.Namespace:
+    subjects = [f"  {name:11} {text}" for name, (_, text) in SUBJECTS.items()]
     parser = argparse.ArgumentParser(
         prog="benchmarks/run.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="subjects:\n"
-        + "\n".join(f"  {name:11} {text}" for name, (_, text) in SUBJECTS.items())
-        + "\n\nEverything is made in temporary folders; TMPDIR says on which disk. CPU time stands first, wall time behind it in brackets.",
+        epilog=_EPILOG.format(subjects="\n".join(subjects)),
     )
     parser.add_argument(
         "names",
@@ -78,13 +87,13 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--large",
         action="store_true",
-        help="also a million tasks, 100,000 passages, a repository of 50,000 files: minutes more, gigabytes of disk",
+        help="also a million tasks, 100,000 passages, 50,000 files: takes minutes and gigabytes",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
-    chosen = parser.parse_args(given)
+    chosen = parser.parse_args()
     unknown = [name for name in chosen.names if name not in SUBJECTS]
     if unknown:
-        parser.error(f"{unknown[0]!r} is no subject; there are {', '.join(SUBJECTS)}")
+        parser.error(f"{unknown[0]!r} is not a subject; choose from {', '.join(SUBJECTS)}")
     if chosen.quick and chosen.large:
         parser.error("--quick and --large exclude each other")
     return chosen
@@ -108,30 +117,39 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def measure(name: str, chosen: argparse.Namespace) -> list[Row]:
-    with tempfile.TemporaryDirectory(
-        prefix=f"vespera-bench-{name}-", ignore_cleanup_errors=True
-    ) as folder:
+    prefix = f"vespera-bench-{name}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         scale = Scale(chosen.quick, chosen.large, Path(folder).resolve())
-        rows: list[Row] = import_module(SUBJECTS[name][0]).rows(scale)
-    # The targets speak of the full sizes; so little work says nothing about them.
-    return [attrs.evolve(row, met=None) for row in rows] if chosen.quick else rows
+        module, _ = SUBJECTS[name]
+        rows: list[Row] = import_module(module).rows(scale)
+    if not chosen.quick:
+        return rows
+    # The targets are meant for the full sizes; so little work says nothing about them.
+    return [attrs.evolve(row, met=None) for row in rows]
+
+
+def forget_environment() -> None:
+    """Keep the benchmarks away from the home and session of whoever runs them."""
+    for variable in list(os.environ):
+        if variable.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_")):
+            del os.environ[variable]
 
 
 def main() -> int:
     chosen = arguments()
-    for variable in [
-        v for v in os.environ if v.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))
-    ]:
-        del os.environ[variable]  # nobody's own home or session is touched
-    about, measured, failed = machine(), [], []
-    print(", ".join(f"{key} {value}" for key, value in about.items()), end="\n\n", flush=True)
+    forget_environment()
+    about = machine()
+    measured: list[dict[str, object]] = []
+    failed: list[str] = []
+    description = [f"{key} {value}" for key, value in about.items()]
+    print(", ".join(description), end="\n\n", flush=True)
     for name in chosen.names or SUBJECTS:
         print(f"{name}: {SUBJECTS[name][1]}", file=sys.stderr, flush=True)
         try:
@@ -143,14 +161,9 @@ def main() -> int:
         print(f"### {name}\n\n{table(rows)}\n", flush=True)
         measured += [{"subject": name, **attrs.asdict(row)} for row in rows]
     if chosen.json is not None:
-        chosen.json.write_text(
-            json.dumps(
-                {"machine": about, "quick": chosen.quick, "rows": measured},
-                indent=1,
-                ensure_ascii=False,
-            ),
-            "utf-8",
-        )
+        results = {"machine": about, "quick": chosen.quick, "rows": measured}
+        text = json.dumps(results, indent=1, ensure_ascii=False)
+        chosen.json.write_text(text, "utf-8")
     if failed:
         print(f"could not be measured: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,9 +1,10 @@
-"""The main job, end to end: several agents check a real repository over, one of them is killed, and nothing is lost.
+"""The main job, end to end: agents check a real repository, one of them is killed, nothing is lost.
 
     python examples/quickstart.py [REPOSITORY]
 
-It works on a clone in ``build/quickstart/``; the repository itself is only read. No language model and no network are used: the agents
-(`quickstart_agents.py`) do real, deterministic work. Ends with status 0 only if everything that it claims is true.
+It works on a clone in ``build/quickstart/``; the repository itself is only read. It uses no
+language model and no network: the agents (`quickstart_agents.py`) do real, deterministic work. It
+ends with status 0 only if everything that it claims is true.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import vespera_orchestrator as vespera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HERE = Path(__file__).resolve().parent
 ROOM = HERE.parent / "build" / "quickstart"
@@ -83,49 +88,45 @@ PLAN = [
         ],
     },
 ]
+PARENT = "health_check"
 VICTIM = "label_sources"
+ASK_FOR_REPOSITORY = "Give the path of a git repository with at least one commit."
 QUESTION = "public functions and classes without docstring"
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    process = run_git("-C", str(folder), *arguments)
+    process.check_returncode()
+    return process.stdout.strip()
 
 
-def git_answers(folder: Path, *arguments: str) -> str:
+def ask_git(folder: Path, *arguments: str) -> str:
     """Return what git says, or nothing when it refuses."""
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else ""
+    process = run_git("-C", str(folder), *arguments)
+    return process.stdout.strip() if process.returncode == 0 else ""
+
+
+def run_git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
 
 
 def clone(source: Path) -> Path:
-    """Clone the repository into a fresh room. Only a room that an earlier run made is cleared."""
-    if not git_answers(source, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
-        sys.exit(
-            f"{source} is no git repository with a commit. Give the path of a git repository with at least one commit."
-        )
+    """Clone the repository into a new folder. Only a folder of an earlier run is cleared."""
+    if not ask_git(source, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
+        sys.exit(f"{source} is not a git repository with a commit. {ASK_FOR_REPOSITORY}")
     marker = ROOM / ".made-by-quickstart"
     if ROOM.exists():
         if not marker.exists():
             sys.exit(f"{ROOM} exists and was not made by this example; move it away first")
         shutil.rmtree(ROOM)
-        say("Cleared what an earlier run had left in build/quickstart.")
+        say("Removed what an earlier run had left in build/quickstart.")
     ROOM.mkdir(parents=True)
     marker.touch()
     target = ROOM / source.name
-    done = subprocess.run(
-        ["git", "clone", "--quiet", "--no-hardlinks", str(source), str(target)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(
-            f"{source} cannot be cloned: {done.stderr.strip()}\nGive the path of a git repository with at least one commit."
-        )
+    process = run_git("clone", "--quiet", "--no-hardlinks", str(source), str(target))
+    if process.returncode:
+        problem = process.stderr.strip()
+        sys.exit(f"{source} cannot be cloned: {problem}\n{ASK_FOR_REPOSITORY}")
     return target
 
 
@@ -146,30 +147,30 @@ class Crew:
         self.tries: dict[str, int] = {}
         self.names = {task.id: task.alias for task in orch.query_tasks()}
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Print a line with the time since the start."""
-        say(f"  {time.monotonic() - self.started_at:5.1f} s  {text}")
+        elapsed_s = time.monotonic() - self.started_at
+        say(f"  {elapsed_s:5.1f} s  {text}")
 
-    def start_what_is_ready(self) -> None:
-        """Start an agent's process for each ready task, as far as there are hands."""
+    def start_ready_tasks(self) -> None:
+        """Start an agent's process for each ready task, up to the number that may run at once."""
         for task in self.orch.ready_tasks():
-            if (
-                len(self.processes) >= AT_ONCE
-                or task.alias in self.processes
-                or task.alias == "health_check"
-            ):
-                continue
-            self.tries[task.alias] = self.tries.get(task.alias, 0) + 1
-            context = self.orch.spawn_agent_with_context(
-                task, agent=f"{task.specialist_type}-{self.tries[task.alias]}"
-            )
-            environment = context.environ()
-            if task.alias == VICTIM and self.tries[task.alias] == 1:
-                environment["QUICKSTART_KILL_AT"] = "0.5"
-            command = [sys.executable, str(AGENTS), task.id]
-            self.processes[task.alias] = subprocess.Popen(
-                command, env=environment, cwd=self.orch.project
-            )
+            if len(self.processes) >= AT_ONCE:
+                return
+            if task.alias not in self.processes and task.alias != PARENT:
+                self.processes[task.alias] = self.start(task)
+
+    def start(self, task: vespera.Task) -> subprocess.Popen[bytes]:
+        """Start an agent's process for a task. It finds the session through its environment."""
+        number = self.tries.get(task.alias, 0) + 1
+        self.tries[task.alias] = number
+        name = f"{task.specialist_type}-{number}"
+        context = self.orch.spawn_agent_with_context(task, agent=name)
+        environment = context.environ()
+        if task.alias == VICTIM and number == 1:
+            environment["QUICKSTART_KILL_AT"] = "0.5"
+        command = [sys.executable, str(AGENTS), task.id]
+        return subprocess.Popen(command, env=environment, cwd=self.orch.project)
 
     def reap(self) -> None:
         """Notice which processes have ended, and how."""
@@ -179,19 +180,20 @@ class Crew:
                 continue
             del self.processes[alias]
             if status == -signal.SIGKILL:
-                self.tell(
-                    f"{alias:<18} its process was KILLED (SIGKILL) half way; its lease lapses, another agent will go on"
-                )
+                fate = "its process was KILLED (SIGKILL) half way; another agent will go on"
+                self.report(f"{alias:<18} {fate} when its lease lapses")
             elif status:
-                self.tell(f"{alias:<18} its process ended with status {status}")
+                self.report(f"{alias:<18} its process ended with status {status}")
 
     def show(self, event: vespera.Event) -> None:
-        """Print what an event tells."""
+        """Print an event."""
         name = self.names.get(event.task_id or "", "")
         data = event.data
+        start = f"started by {event.agent}"
+        if data.get("attempt", 1) > 1:
+            start += f", attempt {data['attempt']}"
         text = {
-            "task_started": f"started by {event.agent}"
-            + (f", attempt {data.get('attempt')}" if data.get("attempt", 1) > 1 else ""),
+            "task_started": start,
             "checkpoint_saved": f"{data.get('progress') or 0:4.0%}  {data.get('note', '')}",
             "task_completed": f"done: {data.get('summary', '')}",
             "task_blocked": f"blocked: {data.get('reason', '')}",
@@ -201,23 +203,26 @@ class Crew:
             "worktree_removed": "worktree removed",
         }.get(event.kind)
         if text is not None:
-            self.tell(f"{name:<18} {text}")
+            self.report(f"{name:<18} {text}")
 
     def work(self) -> None:
         """Run until only the parent task is left, or nothing can go on."""
-        seen = 0
+        last_seq = 0
         while True:
-            self.start_what_is_ready()
-            for event in self.orch.watch(seen, timeout_s=0.05):
+            self.start_ready_tasks()
+            for event in self.orch.watch(last_seq, timeout_s=0.05):
                 self.show(event)
-                seen = event.seq
+                last_seq = event.seq
             self.reap()
-            waiting = self.orch.query_tasks(status=["pending", "in_progress"])
-            if not self.processes and all(
-                task.alias == "health_check" or not (task.is_ready or task.status == "in_progress")
-                for task in waiting
-            ):
+            if not self.processes and not self.can_go_on():
                 return
+
+    def can_go_on(self) -> bool:
+        """Tell whether a task besides the parent is ready, or held by somebody."""
+        for task in self.orch.query_tasks(status=["pending", "in_progress"]):
+            if task.alias != PARENT and (task.is_ready or task.status == "in_progress"):
+                return True
+        return False
 
 
 # --- checking and showing -----------------------------------------------------
@@ -225,112 +230,110 @@ class Crew:
 
 def checks(
     orch: vespera.Orchestrator, synthesis: vespera.Artifact, source: Path, before: tuple[str, str]
-) -> list[tuple[bool, str]]:
-    """Say of everything that was promised whether it is true."""
+) -> dict[str, bool]:
+    """Return each claim, and whether it is true."""
     tasks = {task.alias: task for task in orch.query_tasks(limit=None)}
-    conditional = {"index_docs", "mark_broken_links"}
-    as_planned = all(
-        t.status == "completed" or (t.status == "skipped" and t.alias in conditional)
-        for t in tasks.values()
-    )
     victim = tasks[VICTIM]
-    integration = git(orch.project, "ls-tree", "-r", "--name-only", "integration").splitlines()
+    resumed_at = victim.outputs.get("resumed_at", 0)
     hits = orch.artifacts.search(QUESTION, limit=3)
-    root = orch.project.parent / "worktrees"
-    return [
-        (
-            as_planned,
-            "every task ended as planned; those that were not needed were skipped by their condition",
+    landed = git(orch.project, "ls-tree", "-r", "--name-only", "integration").splitlines()
+    return {
+        "every task ended as planned; those not needed were skipped by their condition": (
+            all(ended_as_planned(task) for task in tasks.values())
         ),
-        (victim.attempts > 1, f"{VICTIM} was killed with SIGKILL and finished by another process"),
-        (
-            victim.outputs.get("resumed_at", 0) > 0,
-            f"it went on from the last checkpoint (file {victim.outputs.get('resumed_at')})",
+        f"{VICTIM} was killed with SIGKILL and finished by another process": victim.attempts > 1,
+        f"it went on from the last checkpoint (file {resumed_at})": resumed_at > 0,
+        "the uncommitted edits of the killed process were intact": (
+            victim.outputs.get("edits_intact") is True
         ),
-        (
-            victim.outputs.get("edits_intact") is True,
-            "the uncommitted edits of the killed process were intact",
+        "the work of the worktrees is on the branch 'integration'": "CODEMAP.md" in landed,
+        "the worktrees are gone": not has_worktrees(orch.project),
+        "the documents in docs/ wrote themselves; those that were yours are untouched": (
+            are_documents_right(orch, victim)
         ),
-        ("CODEMAP.md" in integration, "the work of the worktrees is on the branch 'integration'"),
-        (
-            len(git(orch.project, "worktree", "list").splitlines()) == 1
-            and not (root.exists() and any(root.iterdir())),
-            "the worktrees are gone",
+        "the synthesis names every result and misses none": (
+            holds_all(orch.artifacts.text(synthesis), tasks)
         ),
-        (
-            documents_follow(orch, victim),
-            "the documents in docs/ have written themselves; those that were yours before are untouched",
+        "a search finds the passage it should, among the first three": (
+            tasks["audit_docstrings"].id in {hit.task_id for hit in hits}
         ),
-        (
-            holds_all(orch.artifacts.text(synthesis), tasks),
-            "the synthesis names every result and misses none",
-        ),
-        (
-            tasks["audit_docstrings"].id in {hit.task_id for hit in hits},
-            "a search finds the passage it should, among the first three",
-        ),
-        (state_of(source) == before, "the repository it was cloned from is as it was"),
-    ]
+        "the repository it was cloned from is as it was": state_of(source) == before,
+    }
 
 
-def documents_follow(orch: vespera.Orchestrator, done: vespera.Task) -> bool:
-    """Tell whether each document tells of the work, or was the repository's own before and is as it was."""
+def ended_as_planned(task: vespera.Task) -> bool:
+    if task.status == "skipped":
+        return task.alias in {"index_docs", "mark_broken_links"}
+    return task.status == "completed"
+
+
+def has_worktrees(project: Path) -> bool:
+    folder = project.parent / "worktrees"
+    if folder.exists() and any(folder.iterdir()):
+        return True
+    return len(git(project, "worktree", "list").splitlines()) > 1
+
+
+def are_documents_right(orch: vespera.Orchestrator, task: vespera.Task) -> bool:
+    """Tell whether each document mentions the work; one that was there before must be as it was."""
     for name in ("api_reference.md", "architecture.md", "changelog.md"):
         path = f"docs/{name}"
         if git(orch.project, "ls-files", path):
             if git(orch.project, "status", "--porcelain", path):
                 return False
-        elif (
-            done.alias not in (orch.project / path).read_text("utf-8")
-            and name != "api_reference.md"
-        ):
+            continue
+        text = (orch.project / path).read_text("utf-8")
+        if task.alias not in text and name != "api_reference.md":
             return False
     return True
 
 
 def holds_all(synthesis: str, tasks: dict[str, vespera.Task]) -> bool:
-    done = [
-        task.title for task in tasks.values() if task.parent_task_id and task.status == "completed"
-    ]
-    return "## What is missing" not in synthesis and all(
-        f"## {title}" in synthesis for title in done
-    )
+    if "## What is missing" in synthesis:
+        return False
+    for task in tasks.values():
+        is_result = task.parent_task_id and task.status == "completed"
+        if is_result and f"## {task.title}" not in synthesis:
+            return False
+    return True
 
 
 def state_of(repository: Path) -> tuple[str, str]:
-    return git(repository, "rev-parse", "HEAD"), git_answers(repository, "status", "--porcelain")
+    return git(repository, "rev-parse", "HEAD"), ask_git(repository, "status", "--porcelain")
 
 
-def page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path) -> None:
+def say_lines(lines: Iterable[str], before: str = "  ") -> None:
+    for line in lines:
+        say(f"{before}{line}")
+
+
+def show_page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: Path) -> None:
     say("\nWhat happened\n")
     for task in orch.query_tasks(limit=None):
         say(f"  {task.status:<10} {task.title}: {task.summary or task.reason or ''}")
     say("\nOn the integration branch\n")
-    say(
-        "\n".join(
-            f"  {line}"
-            for line in git(orch.project, "log", "--oneline", "-4", "integration").splitlines()
-        )
-    )
+    say_lines(git(orch.project, "log", "--oneline", "-4", "integration").splitlines())
     say(f"\nSearch: {QUESTION}\n")
-    for found in orch.artifacts.search(QUESTION, limit=3):
-        say(f"  {found.title} ({found.artifact_id}, characters {found.start}-{found.end})")
-        say("\n".join(f"  | {line}" for line in found.text.splitlines()[:3]))
+    for hit in orch.artifacts.search(QUESTION, limit=3):
+        say(f"  {hit.title} ({hit.artifact_id}, characters {hit.start}-{hit.end})")
+        say_lines(hit.text.splitlines()[:3], "  | ")
     say("\nWhere the files are\n")
-    for name, place in [
-        ("the clone", orch.project),
-        ("the documents", orch.project / "docs"),
-        ("the home: store, artifacts, index", orch.home),
-        ("the drawing of the graph", drawing),
-    ]:
-        say(f"  {name:<34} {os.path.relpath(place)}")
-    place = f"{synthesis.digest[:2]}/{synthesis.digest[2:]}"
-    say(f"  {'the synthesis':<34} {os.path.relpath(orch.home / 'artifacts' / place)}")
+    content = f"{synthesis.digest[:2]}/{synthesis.digest[2:]}"
+    places = {
+        "the clone": orch.project,
+        "the documents": orch.project / "docs",
+        "the home: store, artifacts, index": orch.home,
+        "the drawing of the graph": drawing,
+        "the synthesis": orch.home / "artifacts" / content,
+    }
+    for name, path in places.items():
+        say(f"  {name:<34} {os.path.relpath(path)}")
     say("\nThe graph\n")
-    say("\n".join(f"  {line}" for line in orch.get_status().to_mermaid().splitlines()))
+    say_lines(orch.get_status().to_mermaid().splitlines())
 
 
-def main() -> int:
+def repository() -> Path:
+    """Return the top folder of the repository that was named, or of this one."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "repository",
@@ -339,41 +342,48 @@ def main() -> int:
         default=HERE.parent,
         help="a git repository of your own; it is only read",
     )
-    given = parser.parse_args().repository.resolve()
-    source = Path(git_answers(given, "rev-parse", "--show-toplevel") or given)
+    folder = parser.parse_args().repository.resolve()
+    return Path(ask_git(folder, "rev-parse", "--show-toplevel") or folder)
+
+
+def finish(orch: vespera.Orchestrator) -> vespera.Artifact:
+    """Bring the results together, and complete the parent task."""
+    synthesis = orch.synthesize_results(PARENT)
+    verdict = f"Every result is in the synthesis, {synthesis.id}. Nothing is missing.\n"
+    orch.complete_task(PARENT, summary="every result is in one artifact", detailed_work=verdict)
+    return synthesis
+
+
+def main() -> int:
+    source = repository()
     started_at = time.monotonic()
     project = clone(source)
     before = state_of(source)
-    say(
-        f"Cloned {source.name} ({git(project, 'rev-parse', '--short', 'HEAD')}). The agents work on the clone; the original is only read.\n"
-    )
+    commit = git(project, "rev-parse", "--short", "HEAD")
+    say(f"Cloned {source.name} ({commit}).")
+    say("The agents work on the clone; the original is only read.\n")
 
     with vespera.open(project, agent="conductor") as orch:
-        orch.initialize_session(f"Check {source.name} over", project_type="software_development")
+        orch.initialize_session(f"Check {source.name}", project_type="software_development")
         orch.plan_tasks(PLAN)
         Crew(orch, started_at).work()
 
         if orch.next_step().action != "synthesize":
-            say(
-                f"\n{orch.get_status()}\n\nNot everything could be done; the next step above says what to do."
-            )
+            say(f"\n{orch.get_status()}\n")
+            say("Not everything could be done; the next step above says what to do.")
             return 1
-        synthesis = orch.synthesize_results("health_check")
-        verdict = f"Every result is in the synthesis, {synthesis.id}. Nothing is missing.\n"
-        orch.complete_task(
-            "health_check", summary="every result is in one artifact", detailed_work=verdict
-        )
+        synthesis = finish(orch)
         drawing = ROOM / "graph.md"
         drawing.write_text(f"```mermaid\n{orch.get_status().to_mermaid()}\n```\n", "utf-8")
-        page(orch, synthesis, drawing)
+        show_page(orch, synthesis, drawing)
         say("\nIs it true?\n")
-        results = checks(orch, synthesis, source, before)
-        for true, sentence in results:
-            say(f"  {'yes' if true else 'NO '}  {sentence}")
-        took = time.monotonic() - started_at
-        say(f"\n{took:.0f} seconds. Next step: {orch.next_step()}")
+        claims = checks(orch, synthesis, source, before)
+        for claim, is_true in claims.items():
+            say(f"  {'yes' if is_true else 'NO '}  {claim}")
+        took_s = time.monotonic() - started_at
+        say(f"\n{took_s:.0f} seconds. Next step: {orch.next_step()}")
     say(f"Look around: cd {os.path.relpath(project)} && git log --stat integration")
-    return 0 if all(true for true, _ in results) else 1
+    return 0 if all(claims.values()) else 1
 
 
 if __name__ == "__main__":

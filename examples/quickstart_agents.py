@@ -1,6 +1,6 @@
-"""The agents of the quickstart. Each runs in a process of its own and is told one task: ``quickstart_agents.py TASK_ID``.
+"""The agents of the quickstart. Each runs in its own process: ``quickstart_agents.py TASK_ID``.
 
-What they share is the session, which they inherit through the environment, and each other's artifacts.
+They share the session, which they inherit through the environment, and each other's artifacts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import vespera_orchestrator as vespera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 COMMENT = {
     ".py": "#",
@@ -47,17 +51,24 @@ LICENCES = {
     "MPL-2.0": r"Mozilla Public License Version 2\.0",
 }
 UNKNOWN = "unknown"
+Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|/|<")
+"""The start of a link that is not relative."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 STEPS = 10
 LEASE_S = 3.0
 
 
 def tracked(root: Path) -> list[str]:
-    out = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z"], check=True, capture_output=True
-    ).stdout
-    names = [os.fsdecode(name) for name in out.split(b"\0") if name]
-    return [name for name in names if (root / name).is_file() and not (root / name).is_symlink()]
+    command = ["git", "-C", str(root), "ls-files", "-z"]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    names = []
+    for raw_name in output.split(b"\0"):
+        name = os.fsdecode(raw_name)
+        path = root / name
+        if name and path.is_file() and not path.is_symlink():
+            names.append(name)
+    return names
 
 
 def text_of(path: Path) -> str | None:
@@ -70,17 +81,25 @@ def text_of(path: Path) -> str | None:
         return None
 
 
+def lines_of(path: Path) -> list[str]:
+    return (text_of(path) or "").splitlines()
+
+
 def licence_of(root: Path) -> str:
-    for path in sorted(root.glob("LICEN[SC]E*")) + sorted(root.glob("COPYING*")):
-        text = (text_of(path) or "")[:4000] if path.is_file() else ""
+    candidates = [*sorted(root.glob("LICEN[SC]E*")), *sorted(root.glob("COPYING*"))]
+    for path in candidates:
+        if not path.is_file():
+            continue
+        start = (text_of(path) or "")[:4000]
         for name, pattern in LICENCES.items():
-            if re.search(pattern, text):
+            if re.search(pattern, start):
                 return name
     return UNKNOWN
 
 
-def labelled(text: str) -> bool:
-    return "SPDX-License-Identifier:" in "\n".join(text.splitlines()[:10])
+def is_labelled(text: str) -> bool:
+    first_lines = text.splitlines()[:10]
+    return any("SPDX-License-Identifier:" in line for line in first_lines)
 
 
 # --- the tasks ----------------------------------------------------------------
@@ -96,16 +115,21 @@ def inventory(orch: vespera.Orchestrator, work: vespera.Work) -> None:
         kind = Path(name).suffix or "(none)"
         text = text_of(root / name)
         files[kind] += 1
-        lines[kind] += text.count("\n") if text is not None else 0
-        unlabelled += text is not None and kind in COMMENT and not labelled(text)
-    table = "\n".join(
-        f"| {kind} | {number} | {lines[kind]} |" for kind, number in files.most_common()
-    )
+        if text is not None:
+            lines[kind] += text.count("\n")
+        unlabelled += text is not None and kind in COMMENT and not is_labelled(text)
     licence = licence_of(root)
+    page = [
+        "# Inventory\n",
+        f"Licence: {licence}. Sources without a licence label: {unlabelled}.\n",
+        "| kind | files | lines |",
+        "| --- | --- | --- |",
+    ]
+    for kind, number in files.most_common():
+        page.append(f"| {kind} | {number} | {lines[kind]} |")
     work.complete(
         summary=f"{files.total()} files, {lines.total()} lines, licence {licence}",
-        detailed_work=f"# Inventory\n\nLicence: {licence}. Sources without a licence label: {unlabelled}.\n\n"
-        f"| kind | files | lines |\n| --- | --- | --- |\n{table}\n",
+        detailed_work=text_from(page),
         outputs={
             "files": files.total(),
             "lines": lines.total(),
@@ -117,7 +141,7 @@ def inventory(orch: vespera.Orchestrator, work: vespera.Work) -> None:
 
 def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
     """Find public functions and classes without docstring or annotations."""
-    found: list[str] = []
+    gaps: list[str] = []
     unreadable: list[str] = []
     total = 0
     for name in tracked(orch.project):
@@ -126,56 +150,77 @@ def audit_docstrings(orch: vespera.Orchestrator, work: vespera.Work) -> None:
         try:
             tree = ast.parse(text_of(orch.project / name) or "")
         except (SyntaxError, ValueError):
-            unreadable.append(f"- `{shown(name)}` cannot be parsed")
+            unreadable.append(f"- `{one_line(name)}` cannot be parsed")
             continue
-        for node in ast.walk(tree):
-            if isinstance(
-                node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-            ) and not node.name.startswith("_"):
-                total += 1
-                lacks = [] if ast.get_docstring(node) else ["docstring"]
-                if not isinstance(node, ast.ClassDef) and node.returns is None:
-                    lacks.append("return type")
-                if lacks:
-                    found.append(
-                        f"- `{shown(name)}:{node.lineno}` {node.name}: no {' and no '.join(lacks)}"
-                    )
+        for node in public_definitions(tree):
+            total += 1
+            missing = " and no ".join(missing_parts(node))
+            if missing:
+                gaps.append(f"- `{one_line(name)}:{node.lineno}` {node.name}: no {missing}")
+    page = [
+        "# Public functions and classes without docstring or return type\n",
+        f"{total} were checked.\n",
+        *gaps,
+        *unreadable,
+    ]
     work.complete(
-        summary=f"{len(found)} of {total} public functions and classes lack a docstring or a return type",
-        detailed_work=f"# Public functions and classes without docstring or return type\n\n{total} were looked at.\n\n"
-        + "\n".join([*found, *unreadable])
-        + "\n",
-        outputs={"total": total, "lacking": len(found)},
+        summary=f"{len(gaps)} of {total} public definitions lack a docstring or a return type",
+        detailed_work=text_from(page),
+        outputs={"total": total, "lacking": len(gaps)},
     )
 
 
+def public_definitions(tree: ast.AST) -> Iterator[Definition]:
+    for node in ast.walk(tree):
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield node
+
+
+def missing_parts(node: Definition) -> list[str]:
+    missing = []
+    if not ast.get_docstring(node):
+        missing.append("docstring")
+    if not isinstance(node, ast.ClassDef) and node.returns is None:
+        missing.append("return type")
+    return missing
+
+
 def broken_links(root: Path) -> tuple[int, list[tuple[str, int, str]]]:
+    """Return how many documents there are, and the file, line and target of each broken link."""
     documents = [name for name in tracked(root) if name.endswith(".md")]
     broken = []
     for name in documents:
-        for number, line in enumerate((text_of(root / name) or "").splitlines(), 1):
-            for target in LINK.findall(line):
-                path = target.split("#")[0]
-                if (
-                    path
-                    and not re.match(r"[a-z][a-z0-9+.-]*:|/|<", path)
-                    and not ((root / name).parent / path).exists()
-                ):
-                    broken.append((name, number, target))
+        path = root / name
+        links = links_of(path)
+        broken += [(name, *link) for link in links if not leads_somewhere(path, link[1])]
     return len(documents), broken
+
+
+def links_of(document: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the target of each link."""
+    for number, line in enumerate(lines_of(document), 1):
+        for target in LINK.findall(line):
+            yield number, target
+
+
+def leads_somewhere(document: Path, target: str) -> bool:
+    path, _, _ = target.partition("#")
+    if not path or ABSOLUTE.match(path):
+        return True
+    return (document.parent / path).exists()
 
 
 def audit_links(orch: vespera.Orchestrator, work: vespera.Work) -> None:
     """Follow every relative link of the documentation."""
     documents, broken = broken_links(orch.project)
-    listed = "\n".join(
-        f"- `{name}:{number}` leads to `{target}`, which is not there"
-        for name, number, target in broken
-    )
-    listed = listed or "Every relative link leads somewhere."
+    page = ["# Links of the documentation\n", f"{documents} documents were read.\n"]
+    for name, number, target in broken:
+        page.append(f"- `{name}:{number}` leads to `{target}`, which does not exist")
+    if not broken:
+        page.append("Every relative link leads somewhere.")
     work.complete(
         summary=f"{len(broken)} broken links in {documents} documents",
-        detailed_work=f"# Links of the documentation\n\n{documents} documents were read.\n\n{listed}\n",
+        detailed_work=text_from(page),
         outputs={
             "documents": documents,
             "broken": len(broken),
@@ -185,58 +230,73 @@ def audit_links(orch: vespera.Orchestrator, work: vespera.Work) -> None:
 
 
 def label_sources(orch: vespera.Orchestrator, work: vespera.Work) -> None:
-    """Label each source with its licence and map it in CODEMAP.md; checkpoint on the way; be killed half way, the first time."""
+    """Label each source with its licence, and map it in CODEMAP.md.
+
+    Saves a checkpoint on the way, and is killed half way the first time.
+    """
     assert work.path is not None
     licence = orch.get_task("inventory").outputs["licence"]
-    names = [
-        name
-        for name in tracked(work.path)
-        if name != "CODEMAP.md" and text_of(work.path / name) is not None
-    ]
+    names = mappable(work.path)
     state = work.resumed_from.state if work.resumed_from else {"next": 0, "digests": {}}
     resumed_at = state["next"]
-    intact = all(digest_of(work.path / name) == digest for name, digest in state["digests"].items())
-    intact = intact and mapped(work.path) >= resumed_at
-    kill_at = float(os.environ.get("QUICKSTART_KILL_AT", "2")) * len(names)
     digests = dict(state["digests"])
-    changed = list(digests)
+    is_intact = resumed_at > 0 and are_edits_intact(work.path, resumed_at, digests)
+    kill_at = float(os.environ.get("QUICKSTART_KILL_AT", "2")) * len(names)
+    step = max(1, len(names) // STEPS)
     for number in range(resumed_at, len(names)):
-        if label(work.path / names[number], licence):
-            changed.append(names[number])
-            digests[names[number]] = digest_of(work.path / names[number])
+        source = work.path / names[number]
+        if label(source, licence):
+            digests[names[number]] = digest_of(source)
         write_map(work.path, names[: number + 1])
         if number >= kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if (number + 1) % max(1, len(names) // STEPS) == 0:
-            work.checkpoint(
-                {"next": number + 1, "digests": digests},
-                f"{number + 1} of {len(names)} files",
-                (number + 1) / len(names),
-            )
+        count = number + 1
+        if count % step == 0:
+            note = f"{count} of {len(names)} files"
+            work.checkpoint({"next": count, "digests": digests}, note, count / len(names))
     if kill_at <= len(names):  # so few files that "half way" was not reached in the loop
         os.kill(os.getpid(), signal.SIGKILL)
-    listed = "\n".join(f"- `{shown(name)}`" for name in sorted(set(changed)))
-    labels = (
-        f"{len(set(changed))} sources labelled {licence}"
-        if licence != UNKNOWN
-        else "no labels, as the licence is unknown"
-    )
+    labels = f"{len(digests)} sources labelled {licence}"
+    if licence == UNKNOWN:
+        labels = "no labels, as the licence is unknown"
     work.complete(
         summary=f"{labels}; {len(names)} files mapped",
-        detailed_work=f"# Labelled sources\n\nEach of these now says `SPDX-License-Identifier: {licence}`.\n\n{listed or '(none)'}\n",
+        detailed_work=labels_page(licence, digests),
         outputs={
-            "labelled": len(set(changed)),
+            "labelled": len(digests),
             "resumed_at": resumed_at,
-            "edits_intact": intact and resumed_at > 0,
+            "edits_intact": is_intact,
         },
         file_paths=["CODEMAP.md"],
     )
 
 
+def labels_page(licence: str, names: Iterable[str]) -> str:
+    page = [
+        "# Labelled sources\n",
+        f"Each of these now says `SPDX-License-Identifier: {licence}`.\n",
+    ]
+    page += [f"- `{one_line(name)}`" for name in sorted(names)]
+    return text_from(page)
+
+
+def mappable(root: Path) -> list[str]:
+    """Return the files with text, apart from the map itself."""
+    names = [name for name in tracked(root) if name != "CODEMAP.md"]
+    return [name for name in names if text_of(root / name) is not None]
+
+
+def are_edits_intact(root: Path, count: int, digests: dict[str, str]) -> bool:
+    """Tell whether the files are as the killed process left them."""
+    if mapped(root) < count:
+        return False
+    return all(digest_of(root / name) == digest for name, digest in digests.items())
+
+
 def label(path: Path, licence: str) -> bool:
     sign = COMMENT.get(path.suffix)
     text = text_of(path)
-    if sign is None or text is None or labelled(text) or licence == UNKNOWN:
+    if sign is None or text is None or licence == UNKNOWN or is_labelled(text):
         return False
     lines = text.splitlines(keepends=True)
     at = 1 if lines and lines[0].startswith("#!") else 0
@@ -247,34 +307,37 @@ def label(path: Path, licence: str) -> bool:
 
 
 def write_map(root: Path, names: list[str]) -> None:
-    rows = "\n".join(
-        f"| {shown(name)} | {(text_of(root / name) or '').count(chr(10))} |" for name in names
-    )
-    (root / "CODEMAP.md").write_text(
-        f"# Code map\n\n| file | lines |\n| --- | --- |\n{rows}\n", "utf-8"
-    )
-
-
-def shown(name: str) -> str:
-    """Return a file's name on one line, whatever bytes it holds."""
-    return (
-        name.encode("utf-8", "backslashreplace")
-        .decode("utf-8")
-        .replace("\n", "\\n")
-        .replace("|", "\\|")
-    )
+    page = ["# Code map\n", "| file | lines |", "| --- | --- |"]
+    for name in names:
+        text = text_of(root / name) or ""
+        number = text.count("\n")
+        page.append(f"| {one_line(name)} | {number} |")
+    (root / "CODEMAP.md").write_text(text_from(page), "utf-8")
 
 
 def mapped(root: Path) -> int:
-    return (
-        (text_of(root / "CODEMAP.md") or "").count("\n| ") - 2
-        if (root / "CODEMAP.md").exists()
-        else 0
-    )
+    """Return how many files the map lists."""
+    path = root / "CODEMAP.md"
+    if not path.exists():
+        return 0
+    rows = (text_of(path) or "").count("\n| ")
+    return rows - 2  # the head and the line below it
+
+
+def one_line(name: str) -> str:
+    """Return a file's name on one line, whatever bytes it holds."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\n", "\\n").replace("|", "\\|")
+
+
+def text_from(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
 
 
 def digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    if not path.exists():
+        return ""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def index_docs(orch: vespera.Orchestrator, work: vespera.Work) -> None:  # noqa: ARG001 - all agents are called alike
@@ -283,53 +346,57 @@ def index_docs(orch: vespera.Orchestrator, work: vespera.Work) -> None:  # noqa:
     rows = []
     for name in tracked(work.path):
         if name.endswith(".md"):
-            title = next(
-                (
-                    line.lstrip("# ").strip()
-                    for line in (text_of(work.path / name) or "").splitlines()
-                    if line.startswith("#")
-                ),
-                name,
-            )
-            rows.append(f"- [{title}](<{shown(name)}>)")
-    (work.path / "DOCUMENTS.md").write_text("# Documents\n\n" + "\n".join(rows) + "\n", "utf-8")
+            title = title_of(work.path / name) or name
+            rows.append(f"- [{title}](<{one_line(name)}>)")
+    (work.path / "DOCUMENTS.md").write_text(text_from(["# Documents\n", *rows]), "utf-8")
     work.complete(
         summary=f"{len(rows)} documents indexed",
-        detailed_work="# Index of the documentation\n\n" + "\n".join(rows),
+        detailed_work=text_from(["# Index of the documentation\n", *rows]),
         file_paths=["DOCUMENTS.md"],
     )
+
+
+def title_of(document: Path) -> str:
+    for line in lines_of(document):
+        if line.startswith("#"):
+            return line.lstrip("# ").strip()
+    return ""
 
 
 def mark_broken_links(orch: vespera.Orchestrator, work: vespera.Work) -> None:
     """Put a remark behind every line in which the audit found a broken link."""
     assert work.path is not None
     broken = orch.get_task("audit_links").outputs["places"]
-    for name in sorted({name for name, _, _ in broken}):
-        lines = (text_of(work.path / name) or "").splitlines()
-        for number in {number for at, number, _ in broken if at == name}:
+    numbers: dict[str, set[int]] = {}
+    for name, number, _ in broken:
+        numbers.setdefault(name, set()).add(number)
+    for name in sorted(numbers):
+        lines = lines_of(work.path / name)
+        for number in numbers[name]:
             lines[number - 1] += " <!-- broken link -->"
-        (work.path / name).write_text("\n".join(lines) + "\n", "utf-8")
+        (work.path / name).write_text(text_from(lines), "utf-8")
+    page = [f"- {name}:{number} {target}" for name, number, target in broken]
     work.complete(
         summary=f"{len(broken)} links marked",
-        detailed_work="\n".join(f"- {name}:{line} {target}" for name, line, target in broken),
+        detailed_work=text_from(page),
     )
 
 
 def report(orch: vespera.Orchestrator, work: vespera.Work) -> None:
-    """Sum up what the earlier agents left. Their artifacts reach this one as its briefing; it refers to them and copies nothing."""
+    """Sum up what the earlier agents did.
+
+    Their artifacts reach this one as its briefing; it refers to them and copies nothing.
+    """
     briefing = work.briefing(budget_tokens=3000)
-    tasks = [
-        task
-        for task in orch.query_tasks(parent_task_id="health_check")
-        if task.status == "completed"
-    ]
-    listed = []
+    words = len(briefing.split())
+    page = ["# Report\n"]
+    tasks = orch.query_tasks(parent_task_id="health_check", status="completed")
     for task in tasks:
         records = ", ".join(artifact.id for artifact in orch.artifacts.list(task=task))
-        listed.append(f"- **{task.title}**: {task.summary} ({records})")
+        page.append(f"- **{task.title}**: {task.summary} ({records})")
     work.complete(
-        summary=f"{len(tasks)} results summed up from a briefing of {len(briefing.split())} words",
-        detailed_work="# Report\n\n" + "\n".join(listed) + "\n",
+        summary=f"{len(tasks)} results summed up from a briefing of {words} words",
+        detailed_work=text_from(page),
         outputs={"results": len(tasks)},
     )
 
@@ -348,11 +415,10 @@ WORKERS = {
 def main() -> None:
     with vespera.open() as orch:
         task = orch.get_task(sys.argv[1])
-        do, in_worktree = WORKERS[task.alias]
-        with orch.execute_task(
-            task, worktree=in_worktree, lease_s=LEASE_S if task.alias == "label_sources" else 300
-        ) as work:
-            do(orch, work)
+        run, in_worktree = WORKERS[task.alias]
+        lease_s = LEASE_S if task.alias == "label_sources" else 300
+        with orch.execute_task(task, worktree=in_worktree, lease_s=lease_s) as work:
+            run(orch, work)
 
 
 if __name__ == "__main__":
