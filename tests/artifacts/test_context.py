@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from support.records import artifact_record
+from support.records import artifact
 from vespera_orchestrator import ArtifactIndexError
 from vespera_orchestrator._model import ArtifactKind, utcnow
 from vespera_orchestrator.artifacts.context import (
@@ -246,9 +246,9 @@ def offered(records, *, ranked=(), openings=None, near=None, budget_tokens=300):
 def test_a_dependency_comes_before_a_better_answer():
     """What the task builds on comes first, the nearest before the others, though no word fits."""
     records = [
-        artifact_record(id="a_far", task_id="t_far", created_at=NOW),
-        artifact_record(id="a_near", task_id="t_near", created_at=NOW),
-        artifact_record(id="a_best", task_id="t_other", created_at=NOW),
+        artifact(id="a_far", task_id="t_far", created_at=NOW),
+        artifact(id="a_near", task_id="t_near", created_at=NOW),
+        artifact(id="a_best", task_id="t_other", created_at=NOW),
     ]
     near = surroundings(dependencies={"t_near": 1, "t_far": 2})
     ids, passages = offered(
@@ -264,9 +264,9 @@ def test_a_dependency_comes_before_a_better_answer():
 def test_setbacks_and_old_work_count_less():
     """Of equal answers, what went wrong comes last, and newer work before older."""
     records = [
-        artifact_record(id="a_late", kind=ArtifactKind.LATE, created_at=NOW),
-        artifact_record(id="a_old", created_at=NOW - timedelta(days=60)),
-        artifact_record(id="a_new", created_at=NOW),
+        artifact(id="a_late", kind=ArtifactKind.LATE, created_at=NOW),
+        artifact(id="a_old", created_at=NOW - timedelta(days=60)),
+        artifact(id="a_new", created_at=NOW),
     ]
     ranked = [match(record.id, 1.0) for record in records]
     assert offered(records, ranked=ranked)[0] == ["a_new", "a_old", "a_late"]
@@ -274,7 +274,7 @@ def test_setbacks_and_old_work_count_less():
 
 def test_a_short_dependency_is_whole_and_a_long_one_is_its_best_passages():
     """A long one that no search found begins at its beginning, and takes a third of the budget."""
-    records = [artifact_record(id=name, task_id="t_1") for name in ("a_short", "a_long", "a_cut")]
+    records = [artifact(id=name, task_id="t_1") for name in ("a_short", "a_long", "a_cut")]
     openings = {"a_short": "s" * 100, "a_long": "l" * 900, "a_cut": "c" * 900}
     _, passages = offered(
         records,
@@ -290,7 +290,7 @@ def test_further_passages_of_one_artifact_let_others_in():
     """The second passage of the best artifact counts less than the first of the next."""
     best = match("a_1", 1.0, "one")
     best = attrs.evolve(best, others=tuple(match("a_1", 0, f"more {n}").passage for n in range(9)))
-    records = [artifact_record(id="a_1", created_at=NOW), artifact_record(id="a_2", created_at=NOW)]
+    records = [artifact(id="a_1", created_at=NOW), artifact(id="a_2", created_at=NOW)]
     ids, _ = offered(records, ranked=[best, match("a_2", 0.9)])
     assert ids == ["a_1", "a_2", "a_1", "a_1", "a_1"]
 

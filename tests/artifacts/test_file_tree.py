@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.records import HOSTILE_TITLES, artifact_record
+from support.records import HOSTILE_TITLES, artifact
 from vespera_orchestrator.artifacts.file_tree import arrange, safe_name
 
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\ud800-\udfff]')
@@ -55,7 +55,7 @@ def test_every_text_becomes_a_name_that_every_system_takes(text):
 def test_every_artifact_has_a_place_of_its_own(records):
     """Paths differ even if letter case is ignored, never clash with folders, and stay inside."""
     artifacts = [
-        artifact_record(
+        artifact(
             id=f"a_{n:012}",
             title=title,
             kind=kind,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from support.records import artifact_record
+from support.records import artifact
 from vespera_orchestrator.artifacts.hits import hits_of
 from vespera_orchestrator.artifacts.search.ranking import PassageMatch, RankedArtifact
 
@@ -27,17 +27,17 @@ def ids(records, *, limit=10, include_superseded=False):
 
 def quoting(artifact_id, *sources):
     """Return an artifact that quotes others."""
-    return artifact_record(id=artifact_id, metadata={"sources": list(sources)})
+    return artifact(id=artifact_id, metadata={"sources": list(sources)})
 
 
 @pytest.mark.parametrize(
     ("records", "order"),
     [
-        ([artifact_record(id="a"), quoting("b", "a")], ["a", "b"]),
-        ([quoting("b", "a"), artifact_record(id="a")], ["a", "b"]),
-        ([quoting("b", "x"), artifact_record(id="a")], ["b", "a"]),
+        ([artifact(id="a"), quoting("b", "a")], ["a", "b"]),
+        ([quoting("b", "a"), artifact(id="a")], ["a", "b"]),
+        ([quoting("b", "x"), artifact(id="a")], ["b", "a"]),
         (
-            [quoting("d", "a", "b"), artifact_record(id="a"), artifact_record(id="b")],
+            [quoting("d", "a", "b"), artifact(id="a"), artifact(id="b")],
             ["a", "d", "b"],
         ),
     ],
@@ -49,12 +49,12 @@ def test_a_source_comes_before_what_quotes_it(records, order):
 
 def test_a_source_just_below_the_limit_is_found():
     """The limit applies after the sources have moved up."""
-    records = [quoting("b", "a"), artifact_record(id="x"), artifact_record(id="a")]
+    records = [quoting("b", "a"), artifact(id="x"), artifact(id="a")]
     assert ids(records, limit=2) == ["x", "a"]
 
 
 def test_superseded_versions_are_left_out_unless_requested():
     """The index may not know yet that there is a later version."""
-    records = [artifact_record(id="a", superseded=True), artifact_record(id="b")]
+    records = [artifact(id="a", superseded=True), artifact(id="b")]
     assert ids(records) == ["b"]
     assert ids(records, include_superseded=True) == ["a", "b"]

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vespera_orchestrator._model import Task, TaskStatus, utcnow
+from support import records
+from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import ConditionError
 from vespera_orchestrator.tasks import conditions
 from vespera_orchestrator.tasks.conditions import (
@@ -33,38 +34,8 @@ NOW = utcnow()
 
 def task(alias="a", status="completed", *, outputs=None, attempts=1, was_blocked=False):
     """Make a task as a condition sees it."""
-    return Task(
-        id=f"t_{alias}",
-        alias=alias,
-        session_id="s",
-        title=alias,
-        description="",
-        status=TaskStatus(status),
-        task_type="standard",
-        complexity="moderate",
-        specialist_type=None,
-        priority=0,
-        estimated_effort=None,
-        due_at=None,
-        parent_task_id=None,
-        dependencies=(),
-        condition=None,
-        condition_names={},
-        context={},
-        outputs=outputs or {},
-        summary=None,
-        reason=None,
-        attempts=attempts,
-        failures=0,
-        max_attempts=3,
-        was_blocked=was_blocked,
-        blockers=0,
-        urgency=1.0,
-        recovers_task_id=None,
-        archived=False,
-        created_at=NOW,
-        updated_at=NOW,
-        ended_at=None,
+    return records.task(
+        alias, status, outputs=outputs or {}, attempts=attempts, was_blocked=was_blocked
     )
 
 

@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator._model import Dependency, Outcome, Task, TaskStatus, utcnow
+from support import records
+from vespera_orchestrator._model import Dependency, Outcome, TaskStatus, utcnow
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 from vespera_orchestrator.tasks.graph import TaskGraph
 from vespera_orchestrator.tasks.lifecycle import effort_hours
@@ -28,38 +29,15 @@ def task(
 ):
     """Make a task that waits for *needs*, each an alias or a dependency."""
     edges = tuple(n if isinstance(n, Dependency) else Dependency(f"t_{n}") for n in needs)
-    return Task(
-        id=f"t_{alias}",
-        alias=alias,
-        session_id="s",
+    return records.task(
+        alias,
+        status,
         title=title or alias,
-        description="",
-        status=TaskStatus(status),
-        task_type="standard",
-        complexity="moderate",
-        specialist_type=None,
-        priority=0,
         estimated_effort=effort,
-        due_at=None,
         parent_task_id=parent and f"t_{parent}",
         dependencies=edges,
         condition=condition,
         condition_names={name: f"t_{name}" for name in names},
-        context={},
-        outputs={},
-        summary=None,
-        reason=None,
-        attempts=0,
-        failures=0,
-        max_attempts=3,
-        was_blocked=False,
-        blockers=0,
-        urgency=1.0,
-        recovers_task_id=None,
-        archived=False,
-        created_at=NOW,
-        updated_at=NOW,
-        ended_at=None,
     )
 
 

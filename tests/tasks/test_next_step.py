@@ -5,7 +5,9 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from vespera_orchestrator._model import Cause, CauseKind, Session, Task, TaskStatus, Why, utcnow
+from support import records
+from support.records import why
+from vespera_orchestrator._model import CauseKind, TaskStatus, utcnow
 from vespera_orchestrator.tasks.next_step import SessionFacts, next_step, resume_step
 
 NOW = utcnow()
@@ -15,15 +17,7 @@ COMPLETED = TaskStatus.COMPLETED
 
 def task(alias, status=PENDING, reason=None):
     """Make a task of which only the name, the status and the reason matter."""
-    values = dict.fromkeys(field.name for field in attrs.fields(Task))
-    values |= {"id": f"t_{alias}", "alias": alias, "title": alias.title(), "status": status}
-    return Task(**values | {"reason": reason})
-
-
-def why(alias, sentence, kind=CauseKind.PERSON):
-    """Make the causes that keep a blocked task."""
-    cause = Cause(kind=kind, sentence=sentence)
-    return Why(task_id=f"t_{alias}", alias=alias, status=BLOCKED, causes=(cause,))
+    return records.task(alias, status, title=alias.title(), reason=reason)
 
 
 DECISION = why("a", "a person must decide")
@@ -116,15 +110,7 @@ def test_the_one_thing_to_do(name):
 
 def test_a_session_that_was_left_is_pointed_to():
     """Without an active session the step goes back to the last one, by goal or id."""
-    session = Session(
-        id="s_1",
-        goal="Boil water",
-        project_type=None,
-        parent_session_id=None,
-        context={},
-        created_at=NOW,
-        updated_at=NOW,
-    )
+    session = records.session()
     step = resume_step(session)
     assert step.sentence == "No session is active, but there is one: Boil water."
     assert step.call == "orch.resume_session('s_1')"

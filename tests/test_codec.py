@@ -1,0 +1,156 @@
+"""Between records and JSON: whatever goes in comes out, and whatever cannot is refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+
+import attrs
+import pytest
+from cattrs import ClassValidationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.records import NOW, artifact, attempt, checkpoint, session, task
+from vespera_orchestrator._codec import (
+    converter,
+    dump_json,
+    dump_time,
+    load_json,
+    load_time,
+    load_time_or_none,
+    to_plain,
+)
+from vespera_orchestrator._model import Attempt, Dependency, Task
+from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+AWARE = st.datetimes(timezones=st.timezones())
+
+
+@settings(max_examples=40)
+@given(JSON)
+def test_json_comes_back_as_it_was(value):
+    """Whatever JSON can hold is the same after it was stored."""
+    assert load_json(dump_json(value, "value"), "value") == value
+
+
+@settings(max_examples=40)
+@given(JSON)
+def test_json_is_compact_and_ascii(value):
+    """No store needs an encoding for it, and no space is wasted."""
+    text = dump_json(value, "value")
+    assert text.isascii()
+    assert text == json.dumps(value, separators=(",", ":"))
+
+
+NESTED = []
+NESTED.append(NESTED)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (math.nan, "Out of range float"),
+        ([math.inf], "Out of range float"),
+        ({1, 2}, "not JSON serializable"),
+        (b"bytes", "not JSON serializable"),
+        ({"when": NOW}, "not JSON serializable"),
+        ({("a", "b"): 1}, "keys must be"),
+        (NESTED, "Circular reference"),
+        ([[]] * 3 + [object], "not JSON serializable"),
+    ],
+)
+def test_what_json_has_no_word_for_is_refused(value, reason):
+    """The error names the argument, the reason, and what can be used instead."""
+    with pytest.raises(InvalidInputError) as caught:
+        dump_json(value, "outputs")
+    assert caught.value.name == "outputs"
+    assert reason in str(caught.value)
+    assert "use dicts, lists, texts, finite numbers" in str(caught.value)
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    """It is an error of ours, not of the interpreter."""
+    deep = 0
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(InvalidInputError, match="nested too deeply"):
+        dump_json(deep, "outputs")
+    with pytest.raises(CorruptRecordError, match="invalid JSON"):
+        load_json("[" * 100_000, "the outputs of t_1")
+
+
+@pytest.mark.parametrize("text", ["", "{", "nul", "{'a': 1}", "[1,]", '"\x00'])
+def test_damaged_json_is_told_by_its_record(text):
+    """The error says which record cannot be read."""
+    with pytest.raises(CorruptRecordError, match=r"the outputs of t_1.*invalid JSON"):
+        load_json(text, "the outputs of t_1")
+
+
+@given(AWARE)
+def test_times_come_back_to_the_microsecond(at):
+    """Whatever their zone, also before 1970; they come back in UTC."""
+    again = load_time(dump_time(at))
+    assert again == at.astimezone(UTC)
+    assert again.tzinfo is UTC
+
+
+@given(AWARE, AWARE)
+def test_times_are_ordered_as_numbers(one, other):
+    """A store can sort and compare by the number alone."""
+    assert (dump_time(one) < dump_time(other)) == (one.astimezone(UTC) < other.astimezone(UTC))
+
+
+def test_no_time_stays_none():
+    """A time that is not known is none on both sides."""
+    assert dump_time(None) is None
+    assert load_time_or_none(None) is None
+    assert load_time_or_none(0) == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+RECORDS = [
+    session(context={"budget": [1, None, {"deep": True}]}),
+    task(dependencies=(Dependency("t_b", "failure"),), outputs={"n": 0.5}, due_at=NOW),
+    attempt(ended_at=NOW, ending="completed"),
+    checkpoint(state=["anything"], progress=0.25),
+    artifact(tags=("one", "two"), metadata={"k": 1}),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_record_comes_back_as_it_was(record):
+    """Also through JSON: times, enums and nested records included."""
+    plain = to_plain(record)
+    again = converter().structure(json.loads(json.dumps(plain)), type(record))
+    assert again == record
+
+
+def test_a_plain_record_has_every_field_by_its_name():
+    """Nothing is renamed, left out or added; times are ISO 8601, enums their words."""
+    plain = to_plain(task("a", "in_progress", due_at=NOW))
+    assert [*plain] == [field.name for field in attrs.fields(Task)]
+    assert (plain["status"], plain["due_at"]) == ("in_progress", "2026-01-01T12:00:00+00:00")
+    assert to_plain([attempt()])[0]["agent"] == "ada"
+
+
+def test_a_field_that_is_not_known_is_refused():
+    """What a newer version wrote is not dropped in silence."""
+    plain = to_plain(attempt()) | {"mood": "good"}
+    with pytest.raises(ClassValidationError) as caught:
+        converter().structure(plain, Attempt)
+    assert [problem.extra_fields for problem in caught.value.exceptions] == [{"mood"}]
+
+
+def test_a_time_without_a_zone_is_taken_as_utc():
+    """Every time that we hold is aware."""
+    read = converter().structure("2026-01-01T12:00:00", datetime)
+    assert (read, read.tzinfo) == (NOW, UTC)
+    east = timezone(timedelta(hours=2))
+    assert converter().structure("2026-01-01T14:00:00+02:00", datetime) == NOW.astimezone(east)

@@ -1,0 +1,88 @@
+"""Text within a width or a budget: never longer, never more than was there, never in two halves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vespera_orchestrator._text import (
+    CHARS_PER_TOKEN,
+    ago,
+    clip,
+    duration,
+    one_line,
+    plural,
+    tokens,
+)
+
+
+@given(st.text(), st.integers(0, 100))
+def test_a_clipped_text_keeps_to_its_budget(text, budget_tokens):
+    """What fits stays as it is; what does not is a beginning of it, with an ellipsis."""
+    clipped = clip(text, budget_tokens)
+    if tokens(text) <= budget_tokens:
+        assert clipped == text
+    else:
+        assert len(clipped) <= max(2, budget_tokens * CHARS_PER_TOKEN)
+        assert clipped.endswith(" …")
+        assert text.startswith(clipped.removesuffix(" …"))
+
+
+@pytest.mark.parametrize(
+    ("text", "budget_tokens", "clipped"),
+    [
+        ("one two three", 4, "one two three"),
+        ("one two three four", 4, "one two three …"),
+        ("one\ntwo three", 3, "one\ntwo …"),
+        ("one\n\n\n\n\n\n\n\nrest", 3, "one …"),
+        ("unbreakable", 2, "unbrea …"),
+        ("x", 0, " …"),
+        ("", 0, ""),
+    ],
+)
+def test_a_text_is_cut_at_a_line_or_a_word(text, budget_tokens, clipped):
+    """Where there is one in its second half; else within the word."""
+    assert clip(text, budget_tokens) == clipped
+
+
+@given(st.text(), st.integers(1, 200))
+def test_one_line_is_one_line(text, width):
+    """Whatever breaks lines becomes a space; what is too long ends with an ellipsis."""
+    line = one_line(text, width)
+    assert len(line.splitlines()) <= 1
+    assert len(line) <= width
+    assert line == line.strip()
+    whole = " ".join(text.split())
+    assert line == whole or (line.endswith("…") and whole.startswith(line[:-1]))
+
+
+@given(st.text())
+def test_tokens_are_counted_up(text):
+    """A part of a token counts as one: a text never takes more than is said."""
+    assert (tokens(text) - 1) * CHARS_PER_TOKEN < max(1, len(text)) <= max(1, tokens(text)) * 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words", "past"),
+    [
+        (-5, "-5 s", "just now"),
+        (0, "0 s", "just now"),
+        (1, "1 s", "1 s ago"),
+        (59, "59 s", "59 s ago"),
+        (60, "1 minute", "1 minute ago"),
+        (3599, "59 minutes", "59 minutes ago"),
+        (3600, "1 hour", "1 hour ago"),
+        (86_399, "23 hours", "23 hours ago"),
+        (86_400, "1 day", "1 day ago"),
+        (30 * 86_400, "30 days", "30 days ago"),
+    ],
+)
+def test_a_length_of_time_is_told_in_its_largest_unit(seconds, words, past):
+    """Rounded down, so that nothing is said to have lasted longer than it has."""
+    assert (duration(seconds), ago(seconds)) == (words, past)
+
+
+def test_a_number_has_its_noun():
+    """One is singular; none and many are plural."""
+    assert [plural(count, "task") for count in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
