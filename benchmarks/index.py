@@ -1,6 +1,7 @@
-"""Taking artifacts into the search index, searching it, and what it takes on disk; beside SQLite's FTS5 with the same passages.
+"""Indexing artifacts, searching them, and the size on disk; beside SQLite's FTS5.
 
-Searches are by words and vectors where the extra ``vectors`` is installed, filtered by session always, and by tag where it is said.
+Both sides have the same passages. Searches are by words and vectors where the extra ``vectors`` is
+installed. They are always filtered by session, and by tag where the row says so.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ _LINEAR = 1.3
 
 
 class Writer:
-    """Writes texts of words as frequent as those of a language: few very often, most hardly ever. The same texts each time."""
+    """Writes texts with words as frequent as those of a language, the same texts each time.
+
+    A few words occur very often, most hardly ever.
+    """
 
     def __init__(self, vocabulary: int = 20_000) -> None:
         self.choice = random.Random(17)
@@ -86,9 +90,8 @@ def _of_size(scale: Scale, wanted: int) -> list[Row]:
             _quarter(orch, fts, [writer.text() for _ in range(wanted // _PASSAGES_EACH // 4)])
             for _ in range(4)
         ]
-        say(
-            f"{wanted // _PASSAGES_EACH:,} artifacts saved and taken in, {time.perf_counter() - begun:.1f} s"
-        )
+        took_s = time.perf_counter() - begun
+        say(f"{wanted // _PASSAGES_EACH:,} artifacts saved and indexed, {took_s:.1f} s")
         queries = [writer.query() for _ in range(scale.pick(200, 20))]
         searched = {
             name: [_searched(queries, orch, fts, **how) for _ in range(scale.pick(3, 1) + 1)][1:]
@@ -158,7 +161,7 @@ def _live_bytes_of_a_quarter(project: Path, count: int) -> int:
 
 
 def _live_bytes(folder: Path) -> int:
-    """Return the size of the index without the versions that are kept for readers; they are removed for it."""
+    """Return the size of the index after removing the versions that it keeps for readers."""
     import lancedb
 
     generation = next(path for path in folder.iterdir() if path.is_dir())
@@ -177,7 +180,8 @@ def _fts(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute(
-        "CREATE VIRTUAL TABLE passages USING fts5 (text, session UNINDEXED, tokenize = 'porter unicode61')"
+        "CREATE VIRTUAL TABLE passages"
+        " USING fts5 (text, session UNINDEXED, tokenize = 'porter unicode61')"
     )
     return db
 
@@ -190,7 +194,10 @@ def _fts_add(db: sqlite3.Connection, texts: Sequence[str]) -> None:
 
 def _fts_search(db: sqlite3.Connection, query: str) -> list[tuple[str, float]]:
     words = " OR ".join(f'"{word}"' for word in query.split())
-    sql = "SELECT text, rank FROM passages WHERE passages MATCH ? AND session = 'session' ORDER BY rank LIMIT 10"
+    sql = (
+        "SELECT text, rank FROM passages WHERE passages MATCH ? AND session = 'session'"
+        " ORDER BY rank LIMIT 10"
+    )
     return db.execute(sql, (words,)).fetchall()
 
 
@@ -226,7 +233,7 @@ def _searched(
 
 
 def _recall(queries: Sequence[str], orch: Orchestrator) -> float | None:
-    """Return which share of the ten passages nearest to each query are among the ten that the table gives; ``None`` without vectors."""
+    """Return which share of the ten nearest a search finds; ``None`` without vectors."""
     if orch.artifacts.index_status().embedder is None:
         return None
     view = orch.artifacts._index  # noqa: SLF001 - below the ranking, where approximation is
@@ -262,7 +269,11 @@ def _recall_rows(total: int, recall: float | None) -> list[Row]:
 
 
 def _tail(orch: Orchestrator, writer: Writer, queries: Sequence[str]) -> tuple[int, float, float]:
-    """Search with passages that the indices do not have yet; return how many, and the median and the slowest in a hundred, in seconds."""
+    """Search with unindexed passages.
+
+    Returns:
+        How many there are, and the median and the slowest in a hundred searches, in seconds.
+    """
     state = orch.artifacts._index._state()  # noqa: SLF001 - nothing else tells how many may wait
     most = max(
         upkeep.MIN_UNINDEXED,
@@ -283,7 +294,7 @@ def _tail(orch: Orchestrator, writer: Writer, queries: Sequence[str]) -> tuple[i
 
 def _tail_row(total: int, waiting: int, p50: float, p99: float) -> Row:
     return Row(
-        what=f"search as it is by default over {total:,} passages, with {waiting:,} that the indices do not have yet",
+        what=f"search as it is by default over {total:,} passages, {waiting:,} of them unindexed",
         ours=f"p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms",
         against="half of what may wait: the mean of a growing index",
         floor="",
@@ -301,7 +312,8 @@ if len(sys.argv) > 2:
     assert orch.artifacts.search(sys.argv[2])
 else:
     orch.next_step()
-peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())  # ru_maxrss starts with the parent's
+# ru_maxrss starts with the parent's
+peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())
 print(time.perf_counter() - begun, time.process_time(), int(peak[1]) / 1024)
 """
 
@@ -398,7 +410,8 @@ def _disk_rows(total: int, now: float, live: float, small: float, peer: float) -
             figures={"mb_per_mb": live, "small_mb_per_mb": small, "floor_mb_per_mb": peer},
         ),
         Row(
-            what=f"disk for a MB of text, {total:,} passages just taken in in four parts, versions kept for readers included",
+            what=f"disk for a MB of text, {total:,} passages just indexed in four parts,"
+            " with the versions kept for readers",
             ours=f"{now:.2f} MB",
             against=against,
             floor=floor,

@@ -1,9 +1,15 @@
-"""Whether the right text is found: real questions over real texts that are on the machine anyway, one right answer for each question.
+"""Whether a search finds the right text: real questions over real texts.
 
-*code*: a docstring's first line, and the function without its docstring. *prose*: a docstring's first line, and the rest of the docstring.
-*sections*: a heading, and what stands below it, from the documents that installed packages bring along. *titles*: such a document's title,
-and the whole document without it. *packages*: a package's line of description, and the paragraphs behind it, of Python's and Debian's.
-*commits*: a commit's subject, and its diff; of the repository that this file is in, or of those that RETRIEVAL_REPOSITORIES names.
+The texts are on the machine anyway, and each question has one right answer:
+
+* *code*: a docstring's first line, and the function without its docstring;
+* *prose*: a docstring's first line, and the rest of the docstring;
+* *sections*: a heading, and what stands below it, from the documents of installed packages;
+* *titles*: such a document's title, and the whole document without it;
+* *packages*: a package's line of description, and the paragraphs behind it, of Python's and
+  Debian's;
+* *commits*: a commit's subject, and its diff; of the repository that this file is in, or of those
+  that RETRIEVAL_REPOSITORIES names.
 """
 
 from __future__ import annotations
@@ -136,7 +142,7 @@ def _told(answers: list[list[int]]) -> str:
 
 
 def mrr(answers: list[list[int]]) -> float:
-    """Return the mean reciprocal rank among the first ten; the answer to question *i* is text *i*."""
+    """Return the mean reciprocal rank in the first ten; text *i* answers question *i*."""
     return sum(
         1 / (found[:10].index(i) + 1) for i, found in enumerate(answers) if i in found[:10]
     ) / len(answers)
@@ -186,7 +192,10 @@ def _bm25s(texts: Sequence[str], asked: Sequence[str]) -> list[list[int]]:
 
 
 def _reciprocal_ranks(orch: Orchestrator, asked: Sequence[str]) -> Iterator[list[str]]:
-    """Search the same table by LanceDB's own hybrid query: ranks are fused, and an artifact stands where its best passage does."""
+    """Search the same table by LanceDB's own hybrid query.
+
+    It fuses ranks, and an artifact stands where its best passage does.
+    """
     from lancedb.query import MatchQuery
     from lancedb.rerankers import RRFReranker
 
@@ -288,7 +297,7 @@ _LEAST_CHARACTERS = 300
 
 
 def _documents() -> list[_Document]:
-    """Return the Markdown and reStructuredText below the places where packages put them, and the descriptions of Python's packages."""
+    """Return the Markdown and reStructuredText of packages, and descriptions of Python's."""
     places = [Path(sysconfig.get_path("purelib")), Path("/usr/share/doc"), Path("/usr/lib")]
     files = [
         path

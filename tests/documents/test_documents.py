@@ -35,7 +35,7 @@ CHANGELOG = "docs/changelog.md"
 
 @pytest.mark.parametrize("case", ["untyped", "unknown", "off", "bare"])
 def test_no_documents_are_kept_where_none_are_wanted(make_project, case):
-    """Without a project type, with an unknown one, turned off, or in a bare repository: no file is made, and the report says why."""
+    """Where documents cannot or should not be, no file is made, and the report says why."""
     kind = {"untyped": None, "unknown": "gardening"}.get(case, "software_development")
     project = make_project(kind, config=Config(documents=DocumentSettings(enabled=case != "off")))
     if case == "bare":
@@ -63,7 +63,7 @@ def test_without_a_session_update_raises_and_catching_up_does_not(make_project, 
 
 
 def test_an_update_without_news_writes_nothing(make_project):
-    """No file, no version, no event, no state; and events that no document tells of bring about nothing either."""
+    """No file, no version, no event, no state; nor do events that no document shows."""
     project = make_project()
     project.complete("Work")
     project.documents.update()
@@ -131,7 +131,7 @@ def test_a_damaged_state_file_costs_nothing_but_a_look(make_project):
 
 
 def test_several_processes_update_at_once(make_project):
-    """Each completed task is told, versions are numbered without gaps, and the last state needs no further update."""
+    """Each completed task is listed, and versions are numbered without gaps."""
     project = make_project()
     script = _CHILD + dedent("""
         from vespera_orchestrator._model import Ending, NextAction, TaskDraft
@@ -169,7 +169,7 @@ def test_several_threads_update_at_once(make_project):
 
 
 def test_an_update_is_left_to_the_one_who_is_at_it(make_project, monkeypatch):
-    """Nobody waits long for documents; the report says so, and the next update does what is left."""
+    """An update waits a moment at most; the report says so, and the next does what is left."""
     from filelock import FileLock
 
     monkeypatch.setattr(engine, "LOCK_WAIT_S", 0.0)
@@ -188,9 +188,10 @@ def test_an_update_is_left_to_the_one_who_is_at_it(make_project, monkeypatch):
 
 
 def test_text_outside_the_sections_stays_byte_for_byte(make_project):
-    """CRLF, a byte order mark, no final newline, moved and removed sections: as their writer left them."""
+    """CRLF, a byte order mark, no final newline: as their writer left them."""
     project = make_project()
-    own = f"\ufeff# Mine\r\n{begin_marker('changelog')}\r\n{end_marker('changelog')}\r\nlast \u2028 line\x0c without end"
+    section = f"{begin_marker('changelog')}\r\n{end_marker('changelog')}\r\n"
+    own = f"\ufeff# Mine\r\n{section}last \u2028 line\x0c without end"
     project.path("").mkdir()
     project.path("changelog.md").write_bytes(own.encode())
     project.path("changelog.md").chmod(0o600)
@@ -204,7 +205,7 @@ def test_text_outside_the_sections_stays_byte_for_byte(make_project):
 
 
 def test_a_file_without_markers_is_left_alone(make_project):
-    """A person's own file is theirs; `check` gives the lines that would make parts of it keep themselves up to date."""
+    """A person's own file is theirs; `check` gives the lines that would add sections to it."""
     project = make_project()
     project.path("").mkdir()
     project.path("changelog.md").write_bytes(b"my own\n")
@@ -296,7 +297,7 @@ def test_an_older_text_of_ours_is_no_edit(make_project):
     ],
 )
 def test_a_document_that_cannot_be_read_is_left_and_the_others_go_on(make_project, raw, reason):
-    """One document's trouble is told with its remedy, is tried again, and is nobody else's trouble."""
+    """One document's trouble is reported with its remedy, and the others go on."""
     project = make_project()
     project.path("").mkdir()
     project.path("changelog.md").write_bytes(raw)
@@ -376,7 +377,7 @@ def test_hostile_titles_break_nothing(make_project):
 
 
 def test_every_state_can_be_read_and_put_back(make_project):
-    """An older text comes back as a new version; what stood there is a version too, even if nobody recorded it."""
+    """An older text comes back as a new version; what stood there becomes a version too."""
     project = make_project()
     for title in ("One", "Two"):
         project.complete(title)
@@ -424,7 +425,8 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(make_project):
     project = make_project()
     project.complete("Work")
     project.documents.update()
-    template = f"# Log\n{begin_marker('changelog')}\n{{% for e in entries %}}* {{{{ e.title }}}}\n{{% endfor %}}\n{end_marker('changelog')}\n"
+    entries = "{% for e in entries %}* {{ e.title }}\n{% endfor %}"
+    template = f"# Log\n{begin_marker('changelog')}\n{entries}\n{end_marker('changelog')}\n"
     (project.home.templates / "changelog.md.j2").write_text(template)
     report = project.documents.update()
     assert [version.path for version in report.written] == [CHANGELOG]
@@ -446,7 +448,7 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(make_project):
     ],
 )
 def test_a_template_that_does_not_render_names_its_line(make_project, template, line, reason):
-    """The person who wrote it can mend it; the other documents go on, and the mended one is taken up."""
+    """The person who wrote it can fix it; the other documents go on, and so does the fixed one."""
     project = make_project()
     own = project.home.templates / "changelog.md.j2"
     own.write_bytes(template if isinstance(template, bytes) else template.encode())

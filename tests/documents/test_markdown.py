@@ -53,7 +53,7 @@ def test_a_title_is_shown_literally(text, shown):
 
 
 def test_a_quotation_keeps_code_and_disarms_html():
-    """Code in an excerpt stays as it was written; HTML and link definitions outside of it do nothing."""
+    """Code in an excerpt stays as it was written; HTML and link definitions do nothing."""
     text = "<details>\n[a]: http://x\n```html\n<b>\n```\n  ```\n<i>"
     assert quote(text).split("\n") == [
         "> &lt;details>",

@@ -10,7 +10,7 @@ from vespera_orchestrator.documents.sources.python_api import read_python
 
 
 def test_python_is_read_without_being_run():
-    """Public names with their signature and first docstring line; `__all__` decides where there is one."""
+    """Public names with signature and first docstring line; `__all__` decides if there is one."""
     source = '''
     """Module."""
     def public(a: int, *, b="\\d") -> str:

@@ -15,7 +15,7 @@ CHANGELOG = "docs/changelog.md"
 
 
 def test_software_documents_tell_what_was_done(make_project):
-    """Changelog, API reference and architecture follow from completed tasks, with the ids of their artifacts."""
+    """Changelog, API reference and architecture follow from completed tasks."""
     project = make_project()
     module = project.draft(
         "src/app/core.py", 'def run(n: int) -> None:\n    """Run it."""\n', "file", "text/x-python"
@@ -51,10 +51,8 @@ def test_software_documents_tell_what_was_done(make_project):
     assert "- `def run(n: int) -> None` — Run it." in api
     assert "test_run" not in api
     assert "- `def extra()`" in api
-    assert (
-        f"artifact `{second.artifacts[0].id}`, task [`write_snippets`](changelog.md#{second.task.id})"
-        in api
-    )
+    link = f"[`write_snippets`](changelog.md#{second.task.id})"
+    assert f"artifact `{second.artifacts[0].id}`, task {link}" in api
 
     architecture = project.text("architecture.md")
     assert f"- `src/app`: `core.py` (artifact `{ids['src/app/core.py']}`)" in architecture
@@ -66,7 +64,7 @@ def test_software_documents_tell_what_was_done(make_project):
 
 
 def test_research_documents_collect_literature_methods_and_findings(make_project):
-    """What an artifact is, its tags and its headings decide where it is told of; references are gathered."""
+    """Kind, tags and headings decide where an artifact is quoted; references are collected."""
     project = make_project("research_project")
     review = project.draft(
         "Review",
@@ -132,7 +130,7 @@ def test_only_completed_work_is_told(make_project):
 
 
 def test_sessions_of_one_type_share_their_documents(make_project):
-    """A new session does not wipe the changelog of the last one, and both sessions write the same text."""
+    """A new session keeps the changelog of the last one, and both write the same text."""
     project = make_project()
     project.complete("First session")
     project.documents.update()

@@ -42,7 +42,7 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 
 def open_artifacts(project: Path) -> Artifacts:
-    """Open the artifacts of the home in *project*, with a session of their own; the same session when called again."""
+    """Open the artifacts of the home in *project*, in one session however often it is called."""
     home = Home(
         path=project / ".task_orchestrator", project=project, config=Home.locate(project).config
     ).create()
@@ -98,7 +98,7 @@ PROSE = st.lists(
 @given(text=PROSE, media_type=st.sampled_from(["text/markdown", "text/x-python"]))
 @settings(max_examples=60)
 def test_offsets_are_exact(text, media_type):
-    """A passage is the slice between its offsets, passages do not overlap, and only white space is between them."""
+    """A passage is the slice between its offsets, and only white space is between passages."""
     end = 0
     for passage in passages.split(text, media_type):
         assert text[passage.start : passage.end] == passage.text
@@ -138,7 +138,7 @@ def test_what_counts_as_text(media_type, yes):
 
 
 def test_what_a_text_begins_with_counts_more():
-    """Of two texts with the same words, the one that says first what was asked for goes first: by its beginning, and by its title."""
+    """Of two texts with the same words, the one whose title or beginning has them goes first."""
     filler = (
         "many other words of no account stand here and take up a line of their own in the text "
     )
@@ -169,7 +169,7 @@ def test_what_a_text_begins_with_counts_more():
 
 @given(st.permutations(["alpha", "beta", "gamma", "delta"]), st.floats(-1e-9, 1e-9))
 def test_what_scores_alike_has_one_order(titles, noise):
-    """Texts that score alike come in one order, whatever their ids, the order of writing and the last digits of their scores."""
+    """Equal scores have one order, whatever the ids, the order of writing and the last digits."""
     found = [
         PassageMatch(
             artifact_id=f"{number}",
@@ -223,7 +223,7 @@ def test_a_dense_document_goes_before_a_mention():
 
 
 def test_every_document_found_is_ranked():
-    """Documents beyond those that are looked at closely follow in their rough order, below all others, however long they are."""
+    """What is not looked at closely follows below all others, in its rough order."""
     found = [
         PassageMatch(
             artifact_id=f"d{i:03}",
@@ -261,7 +261,7 @@ def test_what_was_saved_is_found_with_exact_offsets(artifacts):
 
 
 def test_catching_up_twice_changes_nothing(artifacts):
-    """Catch-up takes in each artifact once; taking the whole log in again leaves the same index."""
+    """Catch-up indexes each artifact once; reading the whole log again leaves the same index."""
     for i in range(5):
         artifacts.save(f"Note {i}", f"about subject {i} and leases")
     assert artifacts.catch_up() == 5
@@ -276,7 +276,7 @@ def test_catching_up_twice_changes_nothing(artifacts):
 
 
 def test_rebuilt_it_is_equal(artifacts):
-    """After any history of saves, versions and tidying, the rebuilt index holds the same and answers the same."""
+    """After any history of saves and versions, the rebuilt index has and answers the same."""
     for i in range(60):
         artifacts.save(f"Note {i % 20}", f"version {i} of a note on worktreeMerge number {i}")
         if i % 3 == 0:
@@ -424,7 +424,7 @@ HOSTILE = st.one_of(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_query_may_hold_any_characters(library, query, word):
-    """No query and no filter raises anything but our own errors, and none makes the index be rebuilt."""
+    """No query and no filter raises a foreign error, and none causes a rebuild."""
     generation = library._index._state().generation
     assert isinstance(library.search(query), list)
     with contextlib.suppress(InvalidInputError):
@@ -433,7 +433,7 @@ def test_a_query_may_hold_any_characters(library, query, word):
 
 
 def test_quoted_words_must_stand_together(artifacts):
-    """Words between double quotes are found as they were written, among other words too; where nothing has them so, they count singly."""
+    """Quoted words must stand together; where no text has them so, they count singly."""
     artifacts.save("together", "It began at the end of the world, in parse_args of all places.")
     artifacts.save("apart", "The world has an end; args are parsed, and the places differ.")
     assert set(titles(artifacts, "end of the world")) == {"together", "apart"}
@@ -456,7 +456,7 @@ def test_quotes_and_operators_are_just_characters(library):
 
 
 def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monkeypatch):
-    """What the indices lack is read in every search; after some it is taken in, unless another process writes just then."""
+    """After some searches unindexed passages are indexed, unless another process is writing."""
     for number in range(40):
         artifacts.save(f"note {number}", f"the kettle number {number} sings")
     artifacts.catch_up()
@@ -523,7 +523,7 @@ def no_folder(folder: Path) -> None:
 )
 @pytest.mark.parametrize("opened_before", [True, False])
 def test_a_damaged_index_is_made_anew_by_itself(tmp_path, damage, opened_before):
-    """Whatever happened to the folder, the next search answers right, in a process that had it open and in one that had not."""
+    """Whatever happened to the folder, the next search is right, in an old and a new process."""
     artifacts = open_artifacts(tmp_path)
     artifacts.save("One", "the axolotl regrows its limbs")
     assert titles(artifacts, "axolotl") == ["One"]
@@ -537,7 +537,7 @@ def test_a_damaged_index_is_made_anew_by_itself(tmp_path, damage, opened_before)
 
 
 def test_lost_writes_are_noticed(artifacts):
-    """A table older than the cursor says is made anew at the next catch-up."""
+    """A table older than the cursor says is rebuilt at the next catch-up."""
     artifacts.save("One", "axolotl")
     artifacts.catch_up()
     old_version(artifacts._index._folder.path)
@@ -546,7 +546,7 @@ def test_lost_writes_are_noticed(artifacts):
 
 
 def test_another_log_is_noticed(tmp_path):
-    """An index that followed another store is made anew: a restored backup must not hide artifacts."""
+    """An index that followed another store is rebuilt: a restored backup must hide nothing."""
     first = open_artifacts(tmp_path)
     first.save("First", "quokka")
     assert titles(first, "quokka") == ["First"]
@@ -585,7 +585,7 @@ def save_and_catch_up(project: Path, name: str, count: int) -> None:
 
 
 def test_processes_write_and_search_at_once(tmp_path):
-    """Two processes save and catch up while a third searches: no error, nothing twice, nothing missing."""
+    """Two processes save and catch up while a third searches: nothing twice, nothing missing."""
     artifacts = open_artifacts(tmp_path)
     artifacts.save("First", "pangolin")
     context = multiprocessing.get_context("spawn")
@@ -645,7 +645,7 @@ artifacts.catch_up()
 
 @pytest.mark.parametrize("point", ["made", "half", "written", "tidied", "rebuilt"])
 def test_sigkill_at_any_moment_is_harmless(tmp_path, point):
-    """Killed while it makes, writes, tidies or rebuilds the index: the next search finds everything, once."""
+    """Killed while it creates, writes or rebuilds the index, the next search finds all, once."""
     artifacts = open_artifacts(tmp_path)
     if point in {"half", "written"}:
         artifacts.save("Before", "ocelot before")
@@ -690,7 +690,7 @@ def search_with_a_small_disk(project: Path, report) -> None:
 
 
 def test_no_room_is_told_and_harms_nothing(artifacts, tmp_path):
-    """With the disk full the error says so; once there is room again the search is right, the index unharmed."""
+    """With the disk full the error says so; with room again the search is right."""
     artifacts.save("One", "narwhal")
     artifacts.catch_up()
     generation = artifacts._index._state().generation
@@ -731,7 +731,7 @@ assert len(artifacts.search("fossa")) == 2
 
 
 def test_after_fork_there_is_a_clear_error(tmp_path):
-    """A child forked after the index was used can save; searching names the remedy instead of crashing."""
+    """A child forked after the index was used can save; searching names the remedy."""
     script = FORKED.format(tests=str(TESTS))
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
@@ -746,7 +746,7 @@ def test_after_fork_there_is_a_clear_error(tmp_path):
 
 
 def described_functions() -> list[tuple[str, str, str]]:
-    """Return functions of the standard library: the docstring's first line, the source without docstring, the module."""
+    """Return functions of the standard library: first line of the docstring, source, module."""
     import argparse
     import configparser
     import email.message
@@ -844,7 +844,7 @@ def described_things() -> list[tuple[str, str, str]]:
     ids=["code", "prose"],
 )
 def test_search_finds_what_was_asked_for(artifacts, texts, floor, beyond):
-    """Code and prose are found by their first line, which they lack, better than by textbook BM25, and better still with vectors."""
+    """Texts are found by a line that they lack, better than by BM25, better still with vectors."""
     described = texts()
     assert len(described) > 150
     saved = [artifacts.save(f"{i} {module}", body) for i, (_, body, module) in enumerate(described)]

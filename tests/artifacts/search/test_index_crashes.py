@@ -1,4 +1,4 @@
-"""The search index under kills, a full disk and old age: whatever happens, everything that was saved is found, once."""
+"""The search index under kills, a full disk and old age: all that was saved is found, once."""
 
 from __future__ import annotations
 
@@ -45,12 +45,13 @@ for number in range(100_000):
         artifacts.save(title, f"ocelot {{title}}")
         print(title, flush=True)
     artifacts.save("Shared", f"ocelot shared {{run}} {{number}}")
-    choice.choice([artifacts.catch_up, artifacts.rebuild_index, lambda: artifacts.search("ocelot"), lambda: artifacts.search("ocelot")])()
+    search = lambda: artifacts.search("ocelot")
+    choice.choice([artifacts.catch_up, artifacts.rebuild_index, search, search])()
 """
 
 
 def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]:
-    """Let a process save, search, catch up and rebuild, kill it, and return the titles whose saving it had acknowledged."""
+    """Let a process work on the index, kill it, and return the titles that it had acknowledged."""
     command = [
         sys.executable,
         "-c",
@@ -73,7 +74,7 @@ def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]
 
 
 def check_kills(project: Path, kills: int) -> None:
-    """Kill as often, and after each compare what is found, what the index holds, and what was saved."""
+    """Kill, and compare what is found, what the index has, and what was saved, so many times."""
     choice, saved = random.Random(kills), {"Shared"}
     artifacts = open_artifacts(project)
     artifacts.save("Shared", "ocelot shared")
@@ -91,7 +92,7 @@ def check_kills(project: Path, kills: int) -> None:
 
 
 def test_killed_at_random_moments_everything_is_found_once(tmp_path):
-    """A few kills between saving, searching, catching up and rebuilding: the next search finds everything acknowledged, nothing twice."""
+    """After each of a few kills the next search finds everything acknowledged, nothing twice."""
     check_kills(tmp_path, 4)
 
 
@@ -129,7 +130,7 @@ for number in range(2_000):
 
 @pytest.fixture
 def small_folder(tmp_path):
-    """Let the index have six megabytes of its own; where none can be mounted, the child limits its files instead."""
+    """Give the index six megabytes; where none can be mounted, the child limits its files."""
     place = tmp_path / ".task_orchestrator" / "index.lance"
     place.mkdir(parents=True)
     mounted = (
@@ -146,7 +147,7 @@ def small_folder(tmp_path):
 
 
 def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, small_folder):
-    """Until nothing fits any more it works; then the error names the remedy, saving goes on, and with room everything is found."""
+    """When nothing fits any more, the error names the remedy; with room everything is found."""
     script = FILLING.format(tests=str(TESTS))
     ended = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True
@@ -167,7 +168,7 @@ def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, sm
 
 
 def test_the_vector_index_stays_in_few_parts_and_finds_what_is_nearest(tmp_path, monkeypatch):
-    """However often it is tidied, the parts of the vector index are few, and the nearest passages are found as if all were compared."""
+    """The vector index stays in few parts, and finds what comparing every vector finds."""
     monkeypatch.setattr(upkeep, "MIN_UNINDEXED", 100)
     monkeypatch.setattr(upkeep, "UNINDEXED_PER_ROOT", 0)
     monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 300)

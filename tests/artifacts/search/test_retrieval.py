@@ -103,7 +103,7 @@ def vectors(orch):
 
 
 def test_other_words_for_the_same_thing_are_found(home):
-    """By vectors a text is found that shares no word with the question, by words it is not, and each hit says how it was found."""
+    """Vectors find a text that shares no word with the question, and each hit says how."""
     orch = home()
     for number, text in enumerate(PARAPHRASES):
         orch.artifacts.save(f"{number}", text)
@@ -116,14 +116,14 @@ def test_other_words_for_the_same_thing_are_found(home):
 
 
 def test_a_question_about_nothing_there_finds_nothing(home):
-    """What shares no word with a question and is about something else is no answer to it, though something is always nearest."""
+    """What is about something else is not an answer, though something is always nearest."""
     orch = home()
     orch.artifacts.save("Leases", "A lease lapses after fifteen minutes.")
     assert found(orch, "zebra") == found(orch, "天気") == []
 
 
 def test_the_static_model_reaches_for_no_network():
-    """It loads and embeds, and searching loads LanceDB, without a socket being opened, and none of wordllama's own code runs."""
+    """Embedding and searching open no socket, and none of wordllama's own code runs."""
     script = """
 import socket, sys, tempfile
 def refuse(*args, **kwargs): raise AssertionError("a socket")
@@ -153,7 +153,8 @@ import sys, tempfile, vespera_orchestrator
 with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
     orch.initialize_session("x")
     orch.complete_task(orch.plan_task("A"), summary="s", detailed_work="d")
-    print(sorted({"lancedb", "pyarrow", "numpy", "tokenizers", "semantic_text_splitter"} & set(sys.modules)))
+    heavy = {"lancedb", "pyarrow", "numpy", "tokenizers", "semantic_text_splitter"}
+    print(sorted(heavy & set(sys.modules)))
 """
     assert (
         subprocess.run(
@@ -164,7 +165,7 @@ with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
 
 
 def test_without_the_model_words_are_searched_and_it_is_told(home, monkeypatch):
-    """Where it is not installed the search goes by words, says so, and names the command; vectors alone are refused with it."""
+    """Without the model the search is by words, says so, and names the command to install it."""
     monkeypatch.setattr(embedders.StaticEmbedder, "find", classmethod(lambda _: None))
     orch = home()
     orch.artifacts.save("Note", "the walrus sleeps")
@@ -177,7 +178,7 @@ def test_without_the_model_words_are_searched_and_it_is_told(home, monkeypatch):
 
 
 def test_embedders_are_chosen_by_name_or_given(home, monkeypatch, tmp_path):
-    """By argument, environment or config.toml; a wrong name is refused with those there are; what is no embedder as well."""
+    """By argument, environment or config.toml; a wrong name is refused with the right ones."""
     assert isinstance(Letters(), Embedder)
     home("none").artifacts.save("Note", "x")
     with pytest.raises(InvalidInputError, match="sentence-transformers"):
@@ -197,7 +198,7 @@ def test_embedders_are_chosen_by_name_or_given(home, monkeypatch, tmp_path):
 
 
 def test_a_model_of_the_registry_is_used_and_its_missing_package_named(home):
-    """A function registered with LanceDB is found by its name; one whose package is missing names it, and words are searched."""
+    """A registered function is found by its name; one whose package is missing names that."""
     lancedb_private.load()
     from lancedb.embeddings import TextEmbeddingFunction, get_registry, register
 
@@ -255,7 +256,7 @@ def test_static_vectors_are_sound(texts):
 
 
 def test_another_embedder_means_another_index(home):
-    """By name, version or being switched off: the index is made anew as a whole, and never holds vectors of two."""
+    """Another embedder, or none, rebuilds the index, which never has vectors of two."""
     first = home(Letters("one"))
     first.artifacts.save("A", "aardvark")
     assert found(first, "aardvark") == ["A"]
@@ -279,7 +280,7 @@ def test_another_embedder_means_another_index(home):
 
 
 def test_a_process_without_the_embedder_leaves_the_vectors_of_others(home, monkeypatch):
-    """It searches by words and takes its own artifacts in; whoever has the embedder next makes their vectors."""
+    """It indexes its artifacts by words; the next process with the embedder makes the vectors."""
     letters = Letters()
     mine = home(letters)
     mine.artifacts.save("A", "aardvark")
@@ -295,7 +296,7 @@ def test_a_process_without_the_embedder_leaves_the_vectors_of_others(home, monke
 
 
 def test_an_embedder_that_fails_costs_nothing_but_its_vectors(home, monkeypatch, caplog):
-    """While it fails, words are searched, it is told once and asked again only after a while; then its vectors are made."""
+    """While it fails, the search is by words and one warning says so; later come its vectors."""
     letters = Letters()
     orch = home(letters)
     orch.artifacts.save("A", "aardvark")
@@ -315,7 +316,7 @@ def test_an_embedder_that_fails_costs_nothing_but_its_vectors(home, monkeypatch,
 
 
 def test_rebuilt_with_vectors_it_is_equal(home):
-    """After versions, filling and tidying, the index made anew holds the same, and verify_index() agrees with both."""
+    """The rebuilt index has the same rows, and verify_index() agrees with both."""
     orch = home()
     for number in range(45):
         orch.artifacts.save(
@@ -346,7 +347,7 @@ def test_rebuilt_with_vectors_it_is_equal(home):
 
 
 def test_verify_tells_what_the_index_lacks(home):
-    """Passages that are missing, or whose artifact is not, are named with the remedy; what was saved since is no mistake."""
+    """Missing passages and those of no artifact are named; what was saved since does not count."""
     orch = home()
     kept, lost = orch.artifacts.save("Kept", "a"), orch.artifacts.save("Lost", "b")
     orch.catch_up()
@@ -374,7 +375,7 @@ def test_verify_tells_what_the_index_lacks(home):
 
 
 def test_superseded_versions_come_last(home):
-    """However well an old version fits, every current one goes before it; by words, by vectors and by both."""
+    """However well an old version fits, every current one goes before it, in every mode."""
     orch = home()
     orch.artifacts.save("Plan", "marmot marmot marmot")
     orch.artifacts.save(
@@ -387,7 +388,7 @@ def test_superseded_versions_come_last(home):
 
 
 def test_a_passage_found_both_ways_counts_once_and_for_both():
-    """Fusion adds what words and vectors say of one passage; another scale of cosines changes nothing."""
+    """Words and vectors of one passage add up; another scale of cosines changes nothing."""
     query, far = np.array([1.0, 0.0]), np.array([0.1, 1.0])
     worded = PassageMatch(
         artifact_id="a",
@@ -440,7 +441,7 @@ def test_a_passage_found_both_ways_counts_once_and_for_both():
 
 
 def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeypatch):
-    """From the size where it pays an index is made, trained anew when the table has grown, and it finds what comparing all does."""
+    """Above a size there is a vector index, retrained with growth, that finds what is nearest."""
     monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 3000)
     opened = table.PassageTable.create(tmp_path / "t", 64)
     chance = np.random.default_rng(5)
@@ -500,7 +501,7 @@ def _row(artifact_id, words, tag=""):
 
 
 def test_many_small_writes_stay_few_files(home):
-    """Artifacts that are taken in one by one are brought together by rule: files stay few, and disk follows what is stored."""
+    """Artifacts indexed one by one are compacted: files stay few, and disk follows the text."""
     orch = home("none")
     sizes = []
     for number in range(120):
@@ -522,7 +523,7 @@ def test_many_small_writes_stay_few_files(home):
 
 
 def test_what_is_not_indexed_yet_grows_slower_than_the_table():
-    """Tidying happens each time the square root of the table, and not with every so many writes: its share shrinks as the table grows."""
+    """Optimizing follows the square root of the table, so that its share shrinks with growth."""
     held = {"passages": 100_000, "unindexed": 0}
 
     class Counting:
@@ -553,7 +554,7 @@ def test_what_is_not_indexed_yet_grows_slower_than_the_table():
 
 
 def test_searching_leaves_no_thread_behind():
-    """The same threads before and after, though LanceDB starts one of its own; its blocking functions work for others all the same."""
+    """LanceDB's own thread is stopped, and its blocking functions still work for others."""
     script = """
 import sys, tempfile, threading, vespera_orchestrator
 before = threading.enumerate()
@@ -587,7 +588,7 @@ def test_search_works_inside_an_event_loop(home):
 
 
 def test_threads_may_search_at_once(home):
-    """Eight threads search while artifacts are saved: no error, and each sees what was saved before it asked."""
+    """Eight threads search while artifacts are saved, and each sees what was saved before."""
     orch = home()
     orch.artifacts.save("First", "walrus")
     failures = []
@@ -654,7 +655,7 @@ def test_killed_at_any_time_it_opens_and_is_right(home):
 
 
 def test_a_question_of_a_megabyte_is_answered_in_time(home):
-    """Only its beginning counts; neither its length nor a text of one huge line takes more than a moment."""
+    """Only its beginning counts, and neither its length nor a huge line takes long."""
     orch = home()
     orch.artifacts.save("Line", "walrus " + "x" * 3_000_000)
     orch.artifacts.save("Words", "walrus " + "tusk " * 400_000)
@@ -685,7 +686,7 @@ class Second:
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_python_is_cut_where_functions_begin(ending):
-    """Passages of code begin at a definition where they can, for Python as for what only looks like code."""
+    """Passages of code begin at a definition where they can."""
     text = (CODE * 8).replace("\n", ending)
     cut = passages.split(text, "text/x-python")
     assert len(cut) > 1
@@ -695,7 +696,7 @@ def test_python_is_cut_where_functions_begin(ending):
 
 
 def test_json_and_huge_lines_are_cut_in_bounded_time():
-    """JSON on one line, a line of megabytes, no spaces at all: exact offsets, passages of bounded length, in seconds."""
+    """Texts without seams have exact offsets and passages of bounded length, in seconds."""
     texts = [
         json.dumps([{"name": f"sensor {n}", "values": list(range(20))} for n in range(20_000)]),
         "x" * 2_500_000,
