@@ -455,7 +455,7 @@ class Store(Protocol):
         Returns at once when there is one already. May return early for no reason; whoever waits then reads `events` and waits again.
         """
 
-    # care
+    # maintenance
 
     def ledger(self, *, write: bool = False) -> AbstractContextManager[Ledger]:
         """Open the rows as they are kept, all as of one moment.

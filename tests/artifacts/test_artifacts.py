@@ -492,7 +492,7 @@ def test_what_is_large_is_shown_by_its_beginning(artifacts):
     assert "<img" not in artifacts.show(image)._repr_mimebundle_()["text/html"]
 
 
-# --- damage and care ------------------------------------------------------------------------------
+# --- damage --------------------------------------------------------------------------------------
 
 
 def damage(artifacts, artifact):

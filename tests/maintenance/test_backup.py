@@ -67,7 +67,7 @@ def test_a_lost_home_is_restored_from_its_backup(orch, tmp_path):
     with vespera.open(orch.project) as again:
         assert rows_of(again) == before
         assert bytes_of(again) == bytes_before
-        assert again.current_session().goal == "Care"
+        assert again.current_session().goal == "Maintenance"
         task = again.complete_task(again.plan_task("On"), summary="s", detailed_work="d")
         assert task.status == "completed"
     db = sqlite3.connect(orch.home / "orchestrator.db")

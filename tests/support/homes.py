@@ -9,7 +9,7 @@ from vespera_orchestrator.contracts import TABLES
 
 def do_some_of_everything(orch):
     """Leave tasks completed, blocked with a recovery, skipped, cancelled, archived and held."""
-    orch.initialize_session("Care", context={"why": "tests"})
+    orch.initialize_session("Maintenance", context={"why": "tests"})
     orch.plan_tasks(
         [
             {"title": "First"},
