@@ -19,7 +19,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_quick_run_gives_a_row_with_a_ratio_for_each_subject_asked_for(tmp_path):
-    """A selection is measured and nothing else, as a table for people and as rows for programs; it succeeds whatever comes out."""
+    """Only what was chosen is measured, as a table for people and as rows for programs."""
     done = run("--quick", "store", "import", "--json", str(tmp_path / "rows.json"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -39,7 +39,7 @@ def repository(folder: Path) -> Path:
 
 
 def test_quickstart_on_a_repository_of_the_readers_own(tmp_path):
-    """The main job ends with status 0 only if all that it claims is true; the reader's repository stays as it is."""
+    """The main job makes good all its claims; the reader's repository stays as it is."""
     examples = tmp_path / "project" / "examples"
     examples.mkdir(parents=True)
     for name in ("quickstart.py", "quickstart_agents.py"):

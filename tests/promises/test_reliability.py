@@ -1,4 +1,4 @@
-"""What the world does to a home: kills at every system call, full and failing disks, other programs, clocks that jump, many processes."""
+"""What the world does to a home: kills, full and failing disks, other programs, jumping clocks."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def test_killed_at_any_call_nothing_is_lost_and_the_work_goes_on(tmp_path):
 
 
 def test_an_io_error_at_any_call_is_told_and_harms_nothing(tmp_path):
-    """A write, fsync or rename that fails raises an error of ours, or goes unnoticed where it does not matter; the home is sound."""
+    """A failed write, fsync or rename raises an error of ours, or does not matter."""
     told = killing(tmp_path, "--how", "eio", "--most", "4", "complete", "checkpoint")
     assert sum(one["refused"] for one in told) >= 4
 
 
 def test_killed_while_what_was_landed_comes_in_it_is_there_or_not(tmp_path):
-    """The worktree is as before or after, both sides of a conflict once in its file, and catching up again gets it done."""
+    """The worktree is as before or as after, and catching up again finishes it."""
     [told] = killing(tmp_path, "--most", "14", "catch up")
     assert told["tried"] == 14
 
@@ -130,7 +130,7 @@ def last_words(worker):
 
 
 def kill_at_random(folder, kills, seed):
-    """Let three processes work and kill one after the other at random moments; return what was acknowledged."""
+    """Kill three working processes, one after the other; return what was acknowledged."""
     moments = random.Random(seed)
     with vespera.open(folder) as orch:
         orch.initialize_session("Random kills")
@@ -201,7 +201,7 @@ gate = Gate(Path(argv[0])); gate.enter(); print("in", flush=True); time.sleep(60
 
 
 def test_writers_come_in_one_after_the_other(tmp_path):
-    """Two connections of one process, each with several threads, write at once: nothing is lost and nobody is refused."""
+    """Two connections of one process write at once, in several threads: nothing is lost."""
     with vespera.open(tmp_path) as one, vespera.open(tmp_path) as two:
         one.initialize_session("x")
         two.resume_session(one.current_session())
@@ -220,7 +220,7 @@ def test_writers_come_in_one_after_the_other(tmp_path):
 
 
 def test_a_fork_within_the_gate_leaves_parent_and_child_their_own(tmp_path):
-    """A child that is forked while its parent is inside, and lives on after it was killed, keeps nobody out."""
+    """A child that was forked inside, and outlives its killed parent, keeps nobody out."""
     code = """
 orch = vespera.open(argv[0]); orch.initialize_session("x")
 def fork():
@@ -259,7 +259,7 @@ def test_a_gate_that_cannot_be_used_is_passed_over(tmp_path):
 
 
 def test_another_programs_lock_is_waited_for_and_then_told(tmp_path, monkeypatch):
-    """Another program that holds SQLite's lock for a moment delays us; one that keeps it is named as the trouble, and nothing hangs."""
+    """A program that holds SQLite's lock delays us for a while; then an error names it."""
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("x")
         other = sqlite3.connect(
@@ -281,7 +281,7 @@ def test_another_programs_lock_is_waited_for_and_then_told(tmp_path, monkeypatch
 
 
 def test_a_clock_that_jumps_nine_hours_forward(tmp_path, clock):
-    """The hold lapses; its holder regains it by its next sign while nobody took the task; one who was replaced is refused, work kept."""
+    """The lease lapses; its holder regains it, unless another agent took the task."""
     with (
         vespera.open(tmp_path, clock=clock) as orch,
         vespera.open(tmp_path, clock=clock, agent="other") as other,
@@ -302,7 +302,7 @@ def test_a_clock_that_jumps_nine_hours_forward(tmp_path, clock):
 
 
 def test_a_clock_that_jumps_nine_hours_back(tmp_path, clock):
-    """Nobody loses a hold, the log keeps its order, and a hold of before the jump can be taken over by its name at once."""
+    """Nobody loses a lease, the log keeps its order, and a task can be taken over at once."""
     with vespera.open(tmp_path, clock=clock) as orch:
         orch.initialize_session("x")
         task = orch.plan_task("One")
@@ -349,7 +349,7 @@ def test_the_file_system_of_a_path_is_found(path, kind):
 
 
 def test_this_machines_folder_is_no_network(tmp_path):
-    """Where the tests run, a database may lie; one on a network file system would be refused with the way out."""
+    """A database may lie where the tests run; a network file system would be refused."""
     assert network_file_system(tmp_path) is None
     assert "VESPERA_ORCHESTRATOR_HOME" in str(
         vespera.UnsupportedFileSystemError("/home/x.db", "nfs4")
@@ -358,7 +358,7 @@ def test_this_machines_folder_is_no_network(tmp_path):
 
 @pytest.mark.parametrize("way", ["argument", "config", "address"])
 def test_durability_is_full_unless_chosen(tmp_path, way):
-    """Normal is chosen by argument, config.toml or address, reaches children by the store's address, and full is the default."""
+    """Argument, config.toml or address choose "normal"; children inherit it; "full" is default."""
     with vespera.open(tmp_path) as orch:
         assert orch._store._database._connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert "?durability" not in orch._store.url
@@ -448,15 +448,13 @@ def old_store(folder):
 
 
 def test_a_store_of_the_first_schema_opens_and_works(tmp_path):
-    """It is brought to today's schema, all that was in it is there, it is clean, and the work in it goes on."""
+    """It is migrated to today's schema, everything is there, and its work goes on."""
     path = old_store(tmp_path)
     with vespera.open(tmp_path) as orch:
         report = orch.check(contents=False)
         assert report, str(report)
-        assert {
-            task.alias: str(task.status)
-            for task in orch.query_tasks(session_id=orch.list_sessions()[0])
-        } == {
+        tasks = orch.query_tasks(session_id=orch.list_sessions()[0])
+        assert {task.alias: str(task.status) for task in tasks} == {
             "first": "completed",
             "second": "pending",
             "third": "blocked",
@@ -467,15 +465,18 @@ def test_a_store_of_the_first_schema_opens_and_works(tmp_path):
         orch.complete_task("second", summary="s", detailed_work="d")
         assert orch.check(contents=False)
     db = sqlite3.connect(path)
-    assert [
-        row[0] for row in db.execute("SELECT version FROM migrations ORDER BY version")
-    ] == list(range(1, len(MIGRATIONS) + 1))
+    versions = [row[0] for row in db.execute("SELECT version FROM migrations ORDER BY version")]
+    assert versions == list(range(1, len(MIGRATIONS) + 1))
     db.close()
 
 
 NEXT = """
 from vespera_orchestrator.stores.sqlite import database as _database
-_database.MIGRATIONS += ("CREATE TABLE extra (n INTEGER) STRICT;", "INSERT INTO extra VALUES (1);", "INSERT INTO extra VALUES (2);")
+_database.MIGRATIONS += (
+    "CREATE TABLE extra (n INTEGER) STRICT;",
+    "INSERT INTO extra VALUES (1);",
+    "INSERT INTO extra VALUES (2);",
+)
 """
 
 
@@ -489,10 +490,8 @@ def test_eight_processes_migrate_at_once(tmp_path):
         finish(process)
     db = sqlite3.connect(path)
     assert db.execute("SELECT n FROM extra ORDER BY n").fetchall() == [(1,), (2,)]
-    assert (
-        db.execute("SELECT count(*), max(version) FROM migrations").fetchone()
-        == (len(MIGRATIONS) + 3,) * 2
-    )
+    count, last = db.execute("SELECT count(*), max(version) FROM migrations").fetchone()
+    assert count == last == len(MIGRATIONS) + 3
     db.close()
 
 
@@ -523,7 +522,7 @@ vespera.open(argv[0])
 
 
 def test_opening_what_is_up_to_date_only_looks_at_the_version(tmp_path):
-    """No write, no lock, no second look: whoever holds the write lock does not keep others from opening."""
+    """It takes no lock: a holder of the write lock does not keep others from opening."""
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("x")
         with orch._store.ledger(write=True), vespera.open(tmp_path) as other:
@@ -535,25 +534,19 @@ def test_opening_what_is_up_to_date_only_looks_at_the_version(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of one megabyte; where none can be mounted, a limit on the size of files stands in for it, which the caller sets."""
+    """A small disk. Where none can be mounted, the caller limits the size of files instead."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place],
-            capture_output=True,
-            check=False,
-        ).returncode
-        == 0
-    )
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place]
+    mount = subprocess.run(command, capture_output=True, check=False)
     yield place
-    if mounted:
+    if mount.returncode == 0:
         subprocess.run(["umount", "-l", place], check=True)
     shutil.rmtree(place, ignore_errors=True)
 
 
 def test_a_full_disk_is_told_and_what_was_acknowledged_stays(small_disk):
-    """Work goes on until nothing fits any more; then an error says so, everything acknowledged is there, and room helps."""
+    """When nothing fits any more, an error says so; what was acknowledged stays."""
     code = """
 import resource
 if not os.path.ismount(argv[0]):
@@ -564,7 +557,8 @@ with vespera.open(argv[0]) as orch:
     filler = open(argv[0] + "/filler", "wb")
     try:
         while True:
-            orch.complete_task(orch.plan_task(f"T{done}"), summary="s", detailed_work=os.urandom(20_000).hex())
+            text = os.urandom(20_000).hex()
+            orch.complete_task(orch.plan_task(f"T{done}"), summary="s", detailed_work=text)
             done += 1
     except vespera.VesperaError as exc:
         print(done, type(exc).__name__, exc.retryable, flush=True)
