@@ -1,6 +1,6 @@
 """Every error the library raises on purpose.
 
-The branches are cut by what a caller can do about them::
+They are sorted into branches by what you can do about them::
 
     VesperaError                          retryable: ClassVar[bool] = False
     ├─ NotFoundError (LookupError)        the thing named does not exist
@@ -8,7 +8,7 @@ The branches are cut by what a caller can do about them::
     │  ├─ TaskNotFoundError
     │  ├─ ArtifactNotFoundError
     │  ├─ WorktreeNotFoundError
-    │  └─ SourceFileNotFoundError         a file that was to be taken in
+    │  └─ SourceFileNotFoundError         a file that should become an artifact
     ├─ InvalidInputError (ValueError)     an argument is wrong; nothing was written
     ├─ ConflictError                      somebody else was there first
     │  ├─ AliasTakenError
@@ -23,10 +23,10 @@ The branches are cut by what a caller can do about them::
     │  └─ NothingReadyError               carries the NextStep
     ├─ StoreError                         the store; nothing was written
     │  ├─ StoreUnavailableError           locked, disk full, I/O error; retryable
-    │  ├─ OutcomeUnknownError             written whole or not at all, and nobody can tell
+    │  ├─ OutcomeUnknownError             all of it was written or nothing: nobody can tell
     │  ├─ ReadOnlyError                   the home cannot be written
     │  ├─ SchemaVersionError              made by a newer version
-    │  ├─ UnsupportedFileSystemError      the home lies on a network file system
+    │  ├─ UnsupportedFileSystemError      the home is on a network file system
     │  ├─ CorruptStoreError               the database file is damaged
     │  ├─ CorruptRecordError              one row cannot be read
     │  ├─ CorruptContentError             an artifact's bytes are missing or changed
@@ -34,10 +34,10 @@ The branches are cut by what a caller can do about them::
     ├─ WorktreeError                      git worktrees, snapshots, merges
     │  ├─ NotARepositoryError
     │  ├─ WorktreeBusyError               another agent works in a shared one; retryable
-    │  ├─ WorktreeLockedError             another process is at work on it; retryable
+    │  ├─ WorktreeLockedError             another process is working on it; retryable
     │  ├─ DirtyCheckoutError
     │  ├─ MergeConflictError
-    │  ├─ LandingRefusedError             a red check, or work of others would be undone
+    │  ├─ LandingRefusedError             a failed check, or work of others would be undone
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
     │  └─ UnsupportedRepositoryError
@@ -49,21 +49,24 @@ The branches are cut by what a caller can do about them::
     ├─ ClosedError (RuntimeError)         used after close()
     └─ MissingDependencyError (ImportError)
 
-Where a branch also has a builtin in brackets, code that already catches that builtin keeps working.
-Every error pickles with its fields, so it crosses process pools unharmed.
+A builtin in brackets is a second base: code that already catches it keeps working. Every error
+pickles with its fields, so it crosses process pools unharmed.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import attrs
 
 from vespera_orchestrator._model import NextStep, Why
 
+_PATHS_SHOWN: Final = 5
+"""How many files in conflict a message names."""
+
 
 class VesperaError(Exception):
-    """Base of every error raised on purpose by this library."""
+    """Base of every error that this library raises on purpose."""
 
     retryable: ClassVar[bool] = False
     """Whether the same call, unchanged, may succeed later."""
@@ -81,36 +84,30 @@ class SessionNotFoundError(NotFoundError):
     """No session has this id, or none is active."""
 
     session: str | None
-    """The id that was asked for; ``None`` when no session was named."""
-    remedy: str = (
-        "orch.initialize_session('…') starts one; orch.list_sessions() shows those there are"
-    )
+    """The id you asked for; ``None`` if you named no session."""
+    remedy: str = "orch.initialize_session('…') starts one; orch.list_sessions() shows all of them"
+    """What you can do about it."""
 
     def __str__(self) -> str:
-        what = (
-            "no session is active"
-            if self.session is None
-            else f"there is no session {self.session!r}"
-        )
-        return f"{what}; {self.remedy}"
+        if self.session is None:
+            return f"no session is active; {self.remedy}"
+        return f"there is no session {self.session!r}; {self.remedy}"
 
 
 @attrs.define(slots=False)
 class TaskNotFoundError(NotFoundError):
-    """No task has this id, and none this alias in the session."""
+    """No task has this id, and none in the session has this alias."""
 
     task: str
-    """The id or alias as it was given."""
+    """The id or alias, as you wrote it."""
     similar: tuple[str, ...] = ()
-    """Aliases of the session that look alike, best first."""
+    """Similar aliases of the session, best first."""
 
     def __str__(self) -> str:
-        hint = (
-            f"; did you mean {', '.join(self.similar)}?"
-            if self.similar
-            else "; orch.query_tasks() lists the tasks"
-        )
-        return f"there is no task {self.task!r} in this session{hint}"
+        hint = "orch.query_tasks() lists the tasks"
+        if self.similar:
+            hint = f"did you mean {', '.join(self.similar)}?"
+        return f"there is no task {self.task!r} in this session; {hint}"
 
 
 @attrs.define(slots=False)
@@ -118,14 +115,17 @@ class ArtifactNotFoundError(NotFoundError):
     """No artifact has this id, or it has no such version."""
 
     artifact: str
-    """The id as it was given."""
+    """The id, as you wrote it."""
     version: int | None = None
-    """The version that was asked for, where only that is missing."""
+    """The version you asked for, if only that is missing."""
 
     def __str__(self) -> str:
         if self.version is not None:
-            return f"artifact {self.artifact!r} has no version {self.version}; orch.artifacts.versions({self.artifact!r}) gives those it has"
-        remedy = "orch.artifacts.list() shows those there are, orch.artifacts.find(title) finds one by its title"
+            versions = f"orch.artifacts.versions({self.artifact!r}) lists its versions"
+            return f"artifact {self.artifact!r} has no version {self.version}; {versions}"
+        remedy = (
+            "orch.artifacts.list() shows all, orch.artifacts.find(title) finds one by its title"
+        )
         return f"there is no artifact with the id {self.artifact!r}; {remedy}"
 
 
@@ -134,16 +134,14 @@ class WorktreeNotFoundError(NotFoundError):
     """No worktree has this name, and none belongs to this task."""
 
     worktree: str
-    """The name, task id or alias as it was given."""
+    """The name, task id or alias, as you wrote it."""
     since: str = ""
-    """What became of it, where there was one."""
+    """What happened to it, if it existed before."""
 
     def __str__(self) -> str:
         if self.since:
-            return f"there is no worktree {self.worktree!r} any more: {self.since}"
-        return (
-            f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows those there are"
-        )
+            return f"worktree {self.worktree!r} no longer exists: {self.since}"
+        return f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows all of them"
 
 
 @attrs.define(slots=False)
@@ -151,15 +149,16 @@ class SourceFileNotFoundError(NotFoundError):
     """A file that should become an artifact cannot be read. Nothing was written."""
 
     path: str
-    """The path as it was given."""
+    """The path, as you wrote it."""
     looked_in: str
-    """The folder a relative path was resolved against."""
-    reason: str = "it is not there"
+    """The folder where a relative path starts."""
+    reason: str = "it does not exist"
+    """What is wrong with it."""
 
     def __str__(self) -> str:
         return (
-            f"file {self.path!r} cannot be taken in: {self.reason} (relative paths start at {self.looked_in}); "
-            "correct file_paths and call again, nothing was written"
+            f"file {self.path!r} cannot be saved: {self.reason} (relative paths start at "
+            f"{self.looked_in}); correct file_paths and call again, nothing was written"
         )
 
 
@@ -173,7 +172,7 @@ class InvalidInputError(VesperaError, ValueError):
     name: str
     """The argument."""
     problem: str
-    """What is wrong with it, with the value, and what would be right."""
+    """What is wrong with it: the value, and what would be right."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.problem}"
@@ -183,7 +182,7 @@ class InvalidInputError(VesperaError, ValueError):
 
 
 class ConflictError(VesperaError):
-    """The store has moved on since the caller looked."""
+    """Something changed in the store since you last looked."""
 
 
 @attrs.define(slots=False)
@@ -191,36 +190,37 @@ class AliasTakenError(ConflictError):
     """Another task of the session already has this alias."""
 
     alias: str
-    """The alias that was asked for."""
+    """The alias you asked for."""
     task_id: str
     """The task that has it."""
 
     def __str__(self) -> str:
-        return f"alias {self.alias!r} already names task {self.task_id}; give another alias, or none to have one made"
+        return (
+            f"alias {self.alias!r} already names task {self.task_id}; choose another alias, "
+            "or leave it out to get one made from the title"
+        )
 
 
 @attrs.define(slots=False)
 class LeaseLostError(ConflictError):
     """This attempt no longer holds its task: it was replaced, cancelled or released.
 
-    What the caller brought was kept as an artifact where there was any; see *kept_artifact_id*.
+    Any work that you handed in was kept as an artifact; see *kept_artifact_id*.
     """
 
     task_id: str
     """The task."""
     attempt: int
-    """The attempt that was refused; 0 when the caller had none."""
+    """The attempt that was refused; 0 if you had none."""
     state: str
-    """What holds the task now, in words."""
+    """Who or what holds the task now, in words."""
     kept_artifact_id: str | None = None
-    """Where the refused work is kept; ``None`` when nothing was brought."""
+    """Where the refused work is kept; ``None`` if you handed in nothing."""
 
     def __str__(self) -> str:
-        kept = (
-            f"; what you brought is kept as artifact {self.kept_artifact_id}"
-            if self.kept_artifact_id
-            else ""
-        )
+        kept = ""
+        if self.kept_artifact_id:
+            kept = f"; what you handed in is kept as artifact {self.kept_artifact_id}"
         if not self.attempt:
             return f"you do not hold task {self.task_id}: {self.state}{kept}"
         return f"attempt {self.attempt} no longer holds task {self.task_id}: {self.state}{kept}"
@@ -236,7 +236,7 @@ class PlanError(VesperaError, ValueError):
     problem: str
     """What is wrong, with the value and the remedy."""
     place: str = ""
-    """Where in the plan, e.g. the task's title; empty when it is plain."""
+    """Where in the plan, e.g. the task's title; empty if there is only one task."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}" if self.place else self.problem
@@ -244,7 +244,7 @@ class PlanError(VesperaError, ValueError):
 
 @attrs.define(slots=False)
 class InvalidPlanError(PlanError):
-    """A plan has several mistakes; each is told, with its place. Nothing was written."""
+    """A plan has several mistakes, and each is listed with its place. Nothing was written."""
 
     problem: str
     """How many there are."""
@@ -254,29 +254,25 @@ class InvalidPlanError(PlanError):
     """The mistakes, in the order of the plan."""
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                f"{self.problem}, nothing was planned:",
-                *(f"- {mistake}" for mistake in self.mistakes),
-            ]
-        )
+        lines = [f"- {mistake}" for mistake in self.mistakes]
+        return "\n".join([f"{self.problem}, nothing was planned:", *lines])
 
 
 @attrs.define(slots=False)
 class CycleError(PlanError):
-    """Tasks would wait for each other in a circle, dependencies and parents taken together."""
+    """Tasks would wait for each other in a circle, through dependencies and parents together."""
 
     problem: str
     """The sentence."""
     place: str = ""
     """Where in the plan."""
     path: tuple[str, ...] = ()
-    """Aliases along the circle; each waits for the next, the last is the first."""
+    """Aliases along the circle. Each waits for the next; the last is the first again."""
 
 
 @attrs.define(slots=False)
 class UnknownDependencyError(PlanError):
-    """A dependency, parent or recovered task is named that does not exist."""
+    """The plan names a dependency, parent or recovered task that does not exist."""
 
     problem: str
     """The sentence."""
@@ -295,11 +291,11 @@ class ConditionError(PlanError):
     place: str = ""
     """Where in the plan."""
     text: str = ""
-    """The condition as it was given."""
+    """The condition, as you wrote it."""
     column: int = 1
-    """Where the trouble starts; the first character is column 1."""
+    """Where the mistake starts; the first character is column 1."""
     allowed: tuple[str, ...] = ()
-    """What could have stood there."""
+    """What is allowed there."""
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
@@ -307,7 +303,8 @@ class ConditionError(PlanError):
         start = max(0, self.column - 40)
         shown = self.text[start : start + 80]
         pointer = " " * (self.column - 1 - start) + "^"
-        return f"{where}condition, column {self.column}: {self.problem}{allowed}\n    {shown!s}\n    {pointer}"
+        problem = f"{where}condition, column {self.column}: {self.problem}{allowed}"
+        return f"{problem}\n    {shown}\n    {pointer}"
 
 
 # --- the life of a task -----------------------------------------------------
@@ -315,21 +312,20 @@ class ConditionError(PlanError):
 
 @attrs.define(slots=False)
 class TransitionError(VesperaError):
-    """The state the task is in does not allow this."""
+    """The task's state does not allow this."""
 
     task_id: str
     """The task."""
     state: str
     """Its state now."""
     wanted: str
-    """What was to be done."""
+    """What the call tried to do."""
     remedy: str = ""
-    """What can be done instead."""
+    """What you can do instead."""
 
     def __str__(self) -> str:
-        return f"task {self.task_id} is {self.state}: cannot {self.wanted}" + (
-            f"; {self.remedy}" if self.remedy else ""
-        )
+        problem = f"task {self.task_id} is {self.state}: cannot {self.wanted}"
+        return f"{problem}; {self.remedy}" if self.remedy else problem
 
 
 @attrs.define(slots=False)
@@ -341,15 +337,16 @@ class NotReadyError(TransitionError):
     state: str
     """Its state now."""
     wanted: str
-    """What was to be done."""
+    """What the call tried to do."""
     remedy: str = ""
-    """What can be done instead."""
+    """What you can do instead."""
     why: Why | None = None
     """The smallest set of causes."""
 
     def __str__(self) -> str:
         yet = "" if self.state in {"completed", "failed", "cancelled", "skipped"} else " yet"
-        return f"cannot {self.wanted} task {self.task_id}{yet}: {self.why if self.why is not None else self.state}"
+        reason = self.state if self.why is None else self.why
+        return f"cannot {self.wanted} task {self.task_id}{yet}: {reason}"
 
 
 @attrs.define(slots=False)
@@ -357,30 +354,31 @@ class NothingReadyError(TransitionError):
     """No task of the session can be started now; *next_step* says what to do about it."""
 
     task_id: str
-    """Empty: no single task is meant."""
+    """Empty: the error is about no single task."""
     state: str
     """What the session is doing, in words."""
     wanted: str
-    """What was to be done."""
+    """What the call tried to do."""
     remedy: str = ""
-    """What can be done instead."""
+    """What you can do instead."""
     next_step: NextStep | None = None
     """The next step; never empty."""
 
     def __str__(self) -> str:
-        return f"nothing is ready to start: {self.next_step if self.next_step is not None else self.state}"
+        reason = self.state if self.next_step is None else self.next_step
+        return f"nothing is ready to start: {reason}"
 
 
 # --- the store --------------------------------------------------------------
 
 
 class StoreError(VesperaError):
-    """The store could not do it. Nothing was written."""
+    """The store failed. Nothing was written."""
 
 
 @attrs.define(slots=False)
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached or written just now. Nothing was written; safe to retry."""
+    """The store cannot be reached or written now. Nothing was written; it is safe to retry."""
 
     retryable: ClassVar[bool] = True
 
@@ -395,7 +393,10 @@ class StoreUnavailableError(StoreError):
 
 @attrs.define(slots=False)
 class OutcomeUnknownError(StoreError):
-    """The connection was lost in the moment of writing, and the server cannot be asked. The change is there whole, or not at all."""
+    """The connection broke during a commit, and the server cannot be asked about the result.
+
+    Either the whole change was written, or nothing.
+    """
 
     store: str
     """The address."""
@@ -404,14 +405,15 @@ class OutcomeUnknownError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"{self.store}: the change may have been written or not; {self.reason}. Try again when the server is back: the same completion "
-            "or artifact is known again; before planning or claiming once more, look with orch.get_status()"
+            f"{self.store}: the change may or may not have been written; {self.reason}. Try again "
+            "when the server is back: the same completion or artifact is recognised; before you "
+            "plan or start a task again, look with orch.get_status()"
         )
 
 
 @attrs.define(slots=False)
 class ReadOnlyError(StoreError):
-    """The home or the store cannot be written at all."""
+    """The home or the store cannot be written."""
 
     path: str
     """The file or folder."""
@@ -420,14 +422,14 @@ class ReadOnlyError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} cannot be written ({self.reason}); make it writable, or choose another folder with "
-            "vespera.open(home=…) or the environment variable VESPERA_ORCHESTRATOR_HOME"
+            f"{self.path} cannot be written ({self.reason}); make it writable, or choose another "
+            "folder with vespera.open(home=…) or the environment variable VESPERA_ORCHESTRATOR_HOME"
         )
 
 
 @attrs.define(slots=False)
 class SchemaVersionError(StoreError):
-    """The store was made by a newer version of this library, or is not ours. It was left as it is."""
+    """A newer version of this library made the store, or another program. It was not touched."""
 
     store: str
     """The file or address."""
@@ -438,16 +440,21 @@ class SchemaVersionError(StoreError):
 
     def __str__(self) -> str:
         if self.found < 0:
-            return f"{self.store} is a database of another program; it was left as it is, choose another file"
+            program = f"{self.store} is a database of another program"
+            return f"{program}; it was left as it is, choose another file"
         return (
-            f"{self.store} has schema version {self.found}, this library knows up to {self.supported}; it was left as it is. "
+            f"{self.store} has schema version {self.found}, this library knows up to "
+            f"{self.supported}; it was left as it is. "
             "Upgrade: python -m pip install --upgrade vespera-orchestrator"
         )
 
 
 @attrs.define(slots=False)
 class UnsupportedFileSystemError(StoreError):
-    """The database would lie where SQLite cannot keep it safe: on a network file system, or on one without shared memory."""
+    """The database would be on a file system where SQLite is not safe.
+
+    That is a network file system, or one without shared memory.
+    """
 
     path: str
     """The file."""
@@ -456,8 +463,9 @@ class UnsupportedFileSystemError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} lies on a file system ({self.kind}) on which several processes cannot share a SQLite database safely; put the "
-            "home on a local disk: vespera.open(home=…), or the environment variable VESPERA_ORCHESTRATOR_HOME"
+            f"{self.path} is on a file system ({self.kind}) where several processes cannot safely "
+            "share a SQLite database; put the home on a local disk: vespera.open(home=…), or the "
+            "environment variable VESPERA_ORCHESTRATOR_HOME"
         )
 
 
@@ -472,14 +480,15 @@ class CorruptStoreError(StoreError):
 
     def __str__(self) -> str:
         return (
-            f"{self.store} is damaged ({self.reason}); it was left as it is. Copy it somewhere safe first, then put a backup "
-            "in its place, or move it away to start anew: artifacts stay readable in the folder artifacts/ beside it"
+            f"{self.store} is damaged ({self.reason}); it was left as it is. Copy it somewhere "
+            "safe first, then replace it with a backup, or move it away to start over: artifacts "
+            "stay readable in the folder artifacts/ beside it"
         )
 
 
 @attrs.define(slots=False)
 class CorruptRecordError(StoreError):
-    """One row of the store cannot be read back."""
+    """One row of the store cannot be read."""
 
     record: str
     """Which one, e.g. ``task t_…``."""
@@ -487,14 +496,12 @@ class CorruptRecordError(StoreError):
     """What is wrong with it."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.record} cannot be read back: {self.reason}; the rest of the store is unaffected"
-        )
+        return f"{self.record} cannot be read: {self.reason}; the rest of the store is unaffected"
 
 
 @attrs.define(slots=False)
 class CorruptContentError(StoreError):
-    """The bytes of an artifact are missing or are not those that were saved."""
+    """The bytes of an artifact are missing, or are not the bytes that were saved."""
 
     digest: str
     """SHA-256 of the bytes that were saved, in hexadecimal."""
@@ -503,25 +510,27 @@ class CorruptContentError(StoreError):
     reason: str
     """What is wrong."""
     about: str = ""
-    """Which artifact it is, where that is known."""
+    """Which artifact it is, if that is known."""
     intact: tuple[str, ...] = ()
-    """What still can be had, each with the call or command that gives it."""
+    """What is still intact, each with the call or command that gets it."""
 
     def __str__(self) -> str:
-        whose = f"{self.about}: " if self.about else ""
+        artifact = f"{self.about}: " if self.about else ""
+        remedy = (
+            "restore it from a backup of the home, or save the same content again; if it was saved "
+            "elsewhere (by another machine, or with content=…), open with the same content="
+        )
         if self.intact:
             remedy = f"intact: {'; '.join(self.intact)}"
-        else:
-            remedy = (
-                "put it back from a backup of the home, or save the same content again; "
-                "if it was saved elsewhere (by another machine, or with content=…), open with the same content="
-            )
-        return f"{whose}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
+        return f"{artifact}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
 
 
 @attrs.define(slots=False)
 class ContentAccessError(StoreError):
-    """The object store that holds the bytes of artifacts refuses. Nothing was recorded; trying again changes nothing."""
+    """The object store that holds the bytes of artifacts refuses. Nothing was recorded.
+
+    Trying again does not help.
+    """
 
     url: str
     """Its address."""
@@ -538,15 +547,15 @@ class ContentAccessError(StoreError):
 
 
 class WorktreeError(VesperaError):
-    """A git worktree, snapshot or merge could not be made."""
+    """A git worktree, snapshot or merge failed."""
 
 
 @attrs.define(slots=False)
 class GitFailedError(WorktreeError):
-    """Git refused; what it said is in *reason*."""
+    """Git refused; *reason* has its message."""
 
     doing: str
-    """What was to be done."""
+    """What the call tried to do."""
     reason: str
     """What git said, and what helps."""
 
@@ -556,12 +565,12 @@ class GitFailedError(WorktreeError):
 
 @attrs.define(slots=False)
 class NotARepositoryError(WorktreeError):
-    """There is no git repository here, or it has no commit yet; everything but worktrees works without."""
+    """There is no git repository here, or it has no commit yet. Only worktrees need one."""
 
     path: str
     """The folder."""
     missing: str
-    """What is missing, and the command that makes it."""
+    """What is missing, and the command that creates it."""
 
     def __str__(self) -> str:
         return f"worktrees need a git repository with a commit; {self.path}: {self.missing}"
@@ -569,12 +578,12 @@ class NotARepositoryError(WorktreeError):
 
 @attrs.define(slots=False)
 class DirtyCheckoutError(WorktreeError):
-    """A checkout of somebody else's would have to change. Nothing was changed."""
+    """Somebody's checkout is in the way and would have to change. Nothing was changed."""
 
     path: str
     """The checkout."""
     reason: str
-    """What stands in the way, and what helps."""
+    """What is in the way, and what helps."""
 
     def __str__(self) -> str:
         return f"{self.path} was left as it is: {self.reason}"
@@ -582,27 +591,31 @@ class DirtyCheckoutError(WorktreeError):
 
 @attrs.define(slots=False)
 class WorktreeBusyError(WorktreeError):
-    """Another agent works in the worktree that the task shares; two at once would land each other's unfinished files. Safe to retry."""
+    """Another agent works in the worktree that the task shares. It is safe to retry.
+
+    Two agents at once would land each other's unfinished files.
+    """
 
     retryable: ClassVar[bool] = True
 
     worktree: str
     """The worktree's name."""
     task: str
-    """Alias of the task that is worked on there."""
+    """Alias of the task in progress there."""
     agent: str
     """Who works on it."""
 
     def __str__(self) -> str:
         return (
-            f"{self.agent} works in the worktree {self.worktree!r}, on {self.task}; start this when that has ended, or plan it with a "
-            f"worktree of its own: orch.execute_task(…, worktree=True)"
+            f"{self.agent} works in the worktree {self.worktree!r}, on {self.task}; start this "
+            "when that has ended, or give it a worktree of its own: "
+            "orch.execute_task(…, worktree=True)"
         )
 
 
 @attrs.define(slots=False)
 class WorktreeLockedError(WorktreeError):
-    """Another process held one of the library's own locks all the time. Nothing was changed."""
+    """Another process held one of the library's own locks for too long. Nothing was changed."""
 
     retryable: ClassVar[bool] = True
 
@@ -629,25 +642,26 @@ class MergeConflictError(WorktreeError):
     paths: tuple[str, ...]
     """The files in conflict."""
     report: str = ""
-    """Base, the integration branch, the worktree and the diff3 text of each file, as Markdown."""
+    """Of each file: base, integration branch, worktree and diff3 text, as Markdown."""
 
     def __str__(self) -> str:
-        shown = ", ".join(self.paths[:5]) + (
-            f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else ""  # noqa: PLR2004
-        )
+        shown = ", ".join(self.paths[:_PATHS_SHOWN])
+        more = len(self.paths) - _PATHS_SHOWN
+        if more > 0:
+            shown += f" and {more} more"
         return f"merging into {self.branch!r} conflicts in {shown}"
 
 
 @attrs.define(slots=False)
 class LandingRefusedError(WorktreeError):
-    """The merged work was refused before it landed. The integration branch is unchanged and the work is kept."""
+    """The merged work was refused. The integration branch is unchanged, and the work is kept."""
 
     branch: str
     """The integration branch."""
     reason: str
-    """What refused: the check that was red, or what of others' work would be undone."""
+    """Why: the check that failed, or the work of others that would be undone."""
     report: str = ""
-    """All that is known about it, as Markdown; of a check, its output."""
+    """Everything known about it, as Markdown; for a check, its output."""
 
     def __str__(self) -> str:
         return f"not landed on {self.branch!r}: {self.reason}"
@@ -655,32 +669,38 @@ class LandingRefusedError(WorktreeError):
 
 @attrs.define(slots=False)
 class RefMovedError(WorktreeError):
-    """A ref was moved by another process between reading and writing. Nothing was changed; safe to retry."""
+    """Another process moved a ref between our reading and writing it.
+
+    Nothing was changed; it is safe to retry.
+    """
 
     retryable: ClassVar[bool] = True
 
     ref: str
     """The ref."""
     expected: str
-    """Where it was, in hexadecimal; empty when it did not exist."""
+    """Where it was, in hexadecimal; empty if it did not exist."""
     found: str
     """Where it is now."""
 
     def __str__(self) -> str:
-        return f"{self.ref} moved from {self.expected[:12] or 'nothing'} to {self.found[:12] or 'nothing'} meanwhile; it is safe to try again"
+        before = self.expected[:12] or "nothing"
+        now = self.found[:12] or "nothing"
+        return f"{self.ref} moved from {before} to {now} in the meantime; it is safe to try again"
 
 
 @attrs.define(slots=False)
 class UnsupportedRepositoryError(WorktreeError):
-    """The repository uses something that would be handled wrongly. Nothing was written."""
+    """The repository uses a feature that we would handle wrongly. Nothing was written."""
 
     feature: str
     """The feature's name."""
     remedy: str
-    """What can be done."""
+    """What you can do."""
 
     def __str__(self) -> str:
-        return f"this repository uses {self.feature}, which worktrees made here would handle wrongly: {self.remedy}"
+        problem = f"this repository uses {self.feature}, which our worktrees would handle wrongly"
+        return f"{problem}: {self.remedy}"
 
 
 # --- the views --------------------------------------------------------------
@@ -691,21 +711,25 @@ class ArtifactIndexError(VesperaError):
     """The search index could not be read or written. The artifacts themselves are unharmed."""
 
     doing: str
-    """What was to be done."""
+    """What the call tried to do."""
     reason: str
     """What went wrong."""
-    remedy: str = "orch.artifacts.rebuild_index() makes it anew from the artifacts"
+    remedy: str = "orch.artifacts.rebuild_index() rebuilds it from the artifacts"
+    """What you can do about it."""
 
     def __str__(self) -> str:
         return f"search index: cannot {self.doing}: {self.reason}; {self.remedy}"
 
 
 class EmbedderError(ArtifactIndexError):
-    """The embedder failed, or gave something else than vectors. What was saved is kept, and found by its words."""
+    """The embedder failed, or returned something other than vectors.
+
+    Everything saved is kept, and found by its words.
+    """
 
 
 class DocumentError(VesperaError):
-    """A document could not be brought up to date. The work itself is unharmed."""
+    """A document could not be updated. The work itself is unharmed."""
 
 
 @attrs.define(slots=False)
@@ -741,10 +765,10 @@ class TemplateError(DocumentError):
 
 @attrs.define(slots=False)
 class ClosedError(VesperaError, RuntimeError):
-    """Used after ``close()``."""
+    """The object was used after ``close()``."""
 
     what: str = "this Orchestrator"
-    """The thing that is closed."""
+    """The object that is closed."""
 
     def __str__(self) -> str:
         return f"{self.what} is closed; open it again with vespera_orchestrator.open()"
@@ -755,9 +779,9 @@ class MissingDependencyError(VesperaError, ImportError):
     """A package that this feature needs is not installed."""
 
     feature: str
-    """What was asked for."""
+    """The feature you used."""
     package: str
-    """The package that is missing."""
+    """The missing package."""
     install: str
     """The command that installs it."""
 

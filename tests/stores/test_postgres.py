@@ -565,7 +565,7 @@ def test_an_outcome_that_nobody_can_tell_is_told_as_such(own_server, monkeypatch
         store.plan(session_id, [TaskDraft(title="A")])
         claim = store.claim(session_id, "ada", lease_s=600)
         proxy.armed = proxy.shut = True
-        with pytest.raises(OutcomeUnknownError, match="may have been written or not") as caught:
+        with pytest.raises(OutcomeUnknownError, match="may or may not have been written") as caught:
             store.finish(claim.task.id, 1, DONE, agent="ada")
         assert not caught.value.retryable
         assert "nothing was written" not in str(caught.value)
