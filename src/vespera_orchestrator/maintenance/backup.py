@@ -144,7 +144,10 @@ def copy_rows(store: Store, file: Path) -> tuple[int, list[str]]:
         store.copy_to(file)
     else:
         _transfer_rows(store, file)
-    with _opened(file) as copy, copy.ledger() as ledger:
+    with (
+        _opened(file) as copy,
+        copy.ledger() as ledger,
+    ):
         problems = list(ledger.problems())
         tasks = ledger.count("tasks")
     if problems:
@@ -158,9 +161,14 @@ def copy_rows(store: Store, file: Path) -> tuple[int, list[str]]:
 
 def _transfer_rows(store: Store, file: Path) -> None:
     """Copy rows from another kind of store, by the columns that both have."""
-    with _opened(file) as copy, store.ledger() as source, copy.ledger(write=True) as target:
+    with (
+        _opened(file) as copy,
+        store.ledger() as source,
+        copy.ledger(write=True) as target,
+    ):
         for table in TABLES:
-            target.put(table, source.rows(table))
+            rows = source.rows(table)
+            target.put(table, rows)
 
 
 @contextmanager
@@ -198,7 +206,10 @@ def _use_own_contents(settings: Path) -> None:
 
 
 def _users_by_digest(database: Path) -> dict[str, str]:
-    with _opened(database) as store, store.ledger() as ledger:
+    with (
+        _opened(database) as store,
+        store.ledger() as ledger,
+    ):
         return content_users(ledger)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -49,13 +49,12 @@ class CheckReport:
 
     @classmethod
     def of(
-        cls, findings: Iterable[Finding], counts: Mapping[str, int], took_s: float
+        cls, findings: Sequence[Finding], counts: Mapping[str, int], took_s: float
     ) -> CheckReport:
         """Make the report, the worst findings first."""
-        remaining = list(findings)
         ordered: list[Finding] = []
         for severity in Severity:
-            ordered += [finding for finding in remaining if finding.severity is severity]
+            ordered += [finding for finding in findings if finding.severity is severity]
         return cls(findings=tuple(ordered), counts=counts, took_s=took_s)
 
     @property
@@ -71,8 +70,8 @@ class CheckReport:
     @property
     def is_clean(self) -> bool:
         """Whether there is neither an error nor a warning."""
-        worst = {finding.severity for finding in self.findings}
-        return worst <= {Severity.NOTE}
+        severities = {finding.severity for finding in self.findings}
+        return severities <= {Severity.NOTE}
 
     @property
     def exit_code(self) -> int:

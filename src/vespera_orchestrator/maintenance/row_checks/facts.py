@@ -89,7 +89,8 @@ class TaskFacts:
 
     def change(self, **values: JsonValue) -> RowFix:
         """Return a fix that sets columns of this task."""
-        return change("tasks", {"id": self.id}, **values)
+        key = {"id": self.id}
+        return change("tasks", key, **values)
 
     @classmethod
     def from_row(cls, row: Row) -> TaskFacts:
@@ -266,14 +267,27 @@ def key_of(table: str, row: Row) -> Row:
 
 def change(table: str, key: Mapping[str, JsonValue], **values: JsonValue) -> RowFix:
     """Return a fix that sets columns of one row."""
-    return RowFix(verb="change", table=table, key=key, values=values)
+    return RowFix(
+        verb="change",
+        table=table,
+        key=key,
+        values=values,
+    )
 
 
 def remove(table: str, key: Mapping[str, JsonValue]) -> RowFix:
     """Return a fix that removes one row."""
-    return RowFix(verb="remove", table=table, key=key)
+    return RowFix(
+        verb="remove",
+        table=table,
+        key=key,
+    )
 
 
 def put(table: str, row: Mapping[str, JsonValue]) -> RowFix:
     """Return a fix that adds a row."""
-    return RowFix(verb="put", table=table, key=row)
+    return RowFix(
+        verb="put",
+        table=table,
+        key=row,
+    )

@@ -151,7 +151,12 @@ class _Tally(NamedTuple):
 
     @classmethod
     def from_row(cls, row: Row) -> _Tally:
-        return cls(*(row[name] for name in cls._fields))
+        return cls(
+            session_id=row["session_id"],
+            archived=row["archived"],
+            recovery=row["recovery"],
+            status=row["status"],
+        )
 
     @classmethod
     def of(cls, task: TaskFacts) -> _Tally:
