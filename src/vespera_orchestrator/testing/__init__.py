@@ -1,7 +1,7 @@
 """For tests: a clock that stands still, a store in memory, and the proof that a store keeps its contract.
 
-`ManualClock` and `MemoryStore` need nothing beyond the package. `StoreContract` is a pytest class and needs pytest, which is looked for
-when the name is used::
+`ManualClock` and `MemoryStore` need nothing beyond the package. `StoreContract` is a pytest class;
+pytest must be installed when you use the name::
 
     from vespera_orchestrator.testing import StoreContract
 
@@ -13,35 +13,20 @@ when the name is used::
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import MissingDependencyError
 from vespera_orchestrator.stores.sqlite import SQLiteStore
+from vespera_orchestrator.testing.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from vespera_orchestrator.testing.store_contract import StoreContract
 
 __all__ = ["ManualClock", "MemoryStore", "StoreContract"]
-
-
-class ManualClock:
-    """A clock that stands still until it is told to go on. Give it as ``clock=`` to `vespera_orchestrator.open` or to a store."""
-
-    def __init__(self, now: datetime | None = None) -> None:
-        """Start at *now*, an aware time; by default at noon of 1 January 2026, UTC."""
-        self.now = now if now is not None else datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        """Tell the time."""
-        return self.now
-
-    def advance(self, seconds: float = 0.0, **more: float) -> None:
-        """Let time pass, also backward: ``advance(30)``, ``advance(hours=9)``; *more* is what `datetime.timedelta` takes."""
-        self.now += timedelta(seconds=seconds, **more)
 
 
 class MemoryStore(SQLiteStore):

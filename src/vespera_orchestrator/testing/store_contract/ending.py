@@ -1,0 +1,255 @@
+"""How attempts end, and what follows."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from vespera_orchestrator._model import (
+    ArtifactQuery,
+    AttemptEnding,
+    Ending,
+    EventKind,
+    NextAction,
+    TaskStatus,
+)
+from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.testing.store_contract.examples import (
+    ALL_TASKS,
+    artifact,
+    completion,
+    draft,
+    everything,
+    failure,
+    kinds,
+    ready_aliases,
+    statuses,
+)
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+COMMIT = "ab" * 20
+
+
+class EndingContract(StoreFixtures):
+    """How attempts end, and what follows."""
+
+    # --- completion ---------------------------------------------------------
+
+    def test_a_completion_frees_what_waits(self, store, session_id, clock):
+        """Status, outputs, summary, attempt and artifacts are written together.
+
+        Dependents become ready.
+        """
+        drafts = [draft("a"), draft("b", "a"), draft("c", "a", "b")]
+        a = store.plan(session_id, drafts)[0]
+        attempt = store.claim(session_id, "ada", lease_s=60).attempt
+        clock.advance(5)
+        ending = Ending(action=NextAction.COMPLETE, summary="sum", outputs={"n": 1}, landed=COMMIT)
+        finished = store.finish(a.id, 1, ending, agent="ada", artifacts=[artifact()])
+        task = finished.task
+        assert task == store.find_task(a.id, None)
+        assert task.status is TaskStatus.COMPLETED
+        assert task.outputs == {"n": 1}
+        assert task.summary == "sum"
+        assert task.ended_at == clock.now
+        assert finished.recovery is None
+        assert not finished.repeated
+        (saved,) = finished.artifacts
+        assert store.artifacts(ArtifactQuery()) == [saved]
+        assert saved.task_id == a.id
+        assert saved.attempt == attempt.number
+        assert saved.agent == "ada"
+        ended = store.attempts(a.id)[0]
+        assert ended.ending == AttemptEnding.COMPLETED
+        assert ended.ended_at == clock.now
+        assert [task.blockers for task in store.tasks(ALL_TASKS)] == [0, 0, 1]
+        assert ready_aliases(store, session_id) == ["b"]
+        assert kinds(store)[-2:] == [EventKind.ARTIFACT_SAVED, EventKind.TASK_COMPLETED]
+        assert store.events()[-1].data["landed"] == COMMIT
+
+    def test_work_handed_in_waits_to_be_merged(self, store, other, session_id, clock):
+        """The task stays in progress, its dependents know why they wait, and no time takes it away.
+
+        It is finished under its attempt.
+        """
+        a, b = store.plan(session_id, [draft("a"), draft("b", "a")])
+        store.claim(session_id, "ada", lease_s=60)
+        later = attrs.evolve(completion(n=1), later=True)
+        named = attrs.evolve(artifact(), id="a_000000000001")
+        handed_in = store.finish(a.id, 1, later, agent="ada", artifacts=[named])
+        assert handed_in.task.status is TaskStatus.IN_PROGRESS
+        assert handed_in.task.summary == "done"
+        assert handed_in.artifacts[0].id == "a_000000000001"
+        assert kinds(store)[-1] == EventKind.TASK_HANDED_IN
+        before = everything(store)
+        assert other.finish(a.id, 1, later, agent="ada", artifacts=[artifact()]).repeated
+        clock.advance(days=30)
+        assert store.expire() == []
+        assert store.ready(session_id, 9) == []
+        assert everything(store) == before
+        assert store.situation(a.id).attempt.ending == AttemptEnding.HANDED_IN
+        assert store.situation(b.id).unmerged == {a.id}
+        merged = other.finish(a.id, 1, completion(n=1), agent="eve")
+        assert merged.task.status is TaskStatus.COMPLETED
+        assert ready_aliases(store, session_id) == ["b"]
+
+    def test_a_completion_sent_twice_is_one(self, store, other, session_id):
+        """The same attempt with the same outputs and artifacts gets the first answer once more.
+
+        Nothing is written.
+        """
+        a = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+
+        def complete(side, attempt, ending, **options):
+            return side.finish(
+                a.id, attempt, ending, agent="ada", artifacts=[artifact()], **options
+            )
+
+        first = complete(store, 1, completion(n=1))
+        before = everything(store)
+        again = complete(other, 1, completion(n=1), within=lambda: pytest.fail("called again"))
+        assert again == attrs.evolve(first, repeated=True)
+        with pytest.raises(LeaseLostError):
+            complete(other, 1, completion(n=2))
+        with pytest.raises(TransitionError):
+            other.finish(a.id, None, completion(n=2), agent="ada")
+        assert everything(store) == before
+
+    # --- failure ------------------------------------------------------------
+
+    def test_a_block_sent_twice_is_one(self, store, session_id):
+        """There is one recovery, however often anybody reports the failure."""
+        a = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        first = store.finish(a.id, 1, failure(), agent="ada")
+        before = everything(store)
+        again = store.finish(a.id, 1, failure(), agent="ada")
+        assert again == attrs.evolve(first, repeated=True)
+        assert everything(store) == before
+
+    def test_a_failure_blocks_and_makes_one_recovery(self, store, session_id):
+        """The recovery carries the error, the last checkpoint and what was saved.
+
+        Completing it makes the task ready again.
+        """
+        drafts = [draft("a", priority=2), draft("b", ("a", "blocked"))]
+        a = store.plan(session_id, drafts)[0]
+        store.claim(session_id, "ada", lease_s=60)
+        saved = store.checkpoint(a.id, 1, {}, note="half", lease_s=60)
+        ending = attrs.evolve(failure("it broke"), recovery={"conflict": ["x"]})
+        partial = artifact(partial=True)
+        finished = store.finish(a.id, 1, ending, agent="ada", artifacts=[partial])
+        assert finished.task.status is TaskStatus.BLOCKED
+        assert finished.task.failures == 1
+        assert finished.task.was_blocked
+        recovery = finished.recovery
+        assert recovery.recovers_task_id == a.id
+        assert recovery.task_type == "recovery"
+        assert recovery.alias == "recover_a"
+        assert recovery.priority == 3
+        assert recovery.context["error"] == "it broke"
+        assert recovery.context["checkpoint_id"] == saved.id
+        assert recovery.context["conflict"] == ["x"]
+        assert recovery.context["artifact_ids"] == [finished.artifacts[0].id]
+        assert ready_aliases(store, session_id) == ["recover_a", "b"]
+        store.finish(recovery.id, None, completion(), agent="bob")
+        again = store.find_task(a.id, None)
+        assert again.status is TaskStatus.PENDING
+        assert again.blockers == 0
+        assert again.failures == 1
+        assert kinds(store, a.id)[-1] == EventKind.TASK_RECOVERED
+        assert store.claim(session_id, "ada", task_id=a.id, lease_s=60).attempt.number == 2
+
+    def test_after_its_last_failure_a_person_decides(self, store, session_id):
+        """No further recovery is made; retry starts the count again, abandon fails the task."""
+        a = store.plan(session_id, [draft("a", max_attempts=1)])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        assert store.finish(a.id, 1, failure(), agent="ada").recovery is None
+        assert lifecycle.why(store.situation(a.id)).needs_person
+        assert store.retry(a.id, "again").failures == 0
+        assert kinds(store)[-1] == EventKind.TASK_RETRIED
+        store.claim(session_id, "ada", lease_s=60)
+        store.finish(a.id, 2, failure(), agent="ada")
+        failed = store.abandon(a.id, "enough")
+        assert failed.status is TaskStatus.FAILED
+        assert failed.reason == "enough"
+        assert kinds(store)[-1] == EventKind.TASK_FAILED
+
+    # --- other endings ------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("action", "status", "event", "attempt_ending"),
+        [
+            (NextAction.CONTINUE, "in_progress", "task_continued", None),
+            (NextAction.NEEDS_REVISION, "pending", "task_revised", "revised"),
+            (None, "pending", "task_released", "released"),
+        ],
+    )
+    def test_other_endings(self, store, session_id, action, status, event, attempt_ending):
+        """Handing in and going on, asking for a revision, releasing: the artifacts are kept."""
+        a = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        ending = Ending(action=action, summary="so far", reason="note")
+        finished = store.finish(a.id, 1, ending, agent="ada", artifacts=[artifact()])
+        assert str(finished.task.status) == status
+        assert finished.recovery is None
+        assert len(finished.artifacts) == 1
+        assert store.attempts(a.id)[0].ending == attempt_ending
+        assert kinds(store)[-1] == event
+
+    def test_without_an_attempt_the_current_one_is_meant(self, store, session_id):
+        """A ready task is claimed and completed in one step.
+
+        Of a held one only its agent is the holder; a waiting one is refused.
+        """
+        a, b, c = store.plan(session_id, [draft("a"), draft("b", "a"), draft("c")])
+        with pytest.raises(NotReadyError):
+            store.finish(b.id, None, completion(), agent="ada")
+        store.claim(session_id, "ada", task_id=c.id, lease_s=60)
+        with pytest.raises(LeaseLostError):
+            store.finish(c.id, None, completion(), agent="bob")
+        finished = store.finish(c.id, None, completion(), agent="ada")
+        assert finished.task.status is TaskStatus.COMPLETED
+        assert store.finish(a.id, None, completion(), agent="bob").task.attempts == 1
+        assert kinds(store, a.id) == [
+            EventKind.TASK_PLANNED,
+            EventKind.TASK_STARTED,
+            EventKind.TASK_COMPLETED,
+        ]
+
+    # --- consequences -------------------------------------------------------
+
+    def test_a_parent_waits_for_its_children(self, store, session_id):
+        """It is ready when all have ended, whatever way, and cannot be completed before."""
+        drafts = [draft("top"), draft("one", parent="top"), draft("two", parent="top")]
+        top, one, two = store.plan(session_id, drafts)
+        assert store.find_task(top.id, None).blockers == 2
+        store.finish(one.id, None, completion(), agent="ada")
+        store.cancel(two.id, "", subtree=False)
+        store.claim(session_id, "ada", task_id=top.id, lease_s=60)
+        store.plan(session_id, [draft("three", parent="top")])
+        with pytest.raises(NotReadyError):
+            store.finish(top.id, 1, completion(), agent="ada")
+        assert store.find_task(top.id, None).blockers == 1
+
+    def test_an_end_is_carried_downward(self, store, session_id):
+        """Edges on every outcome, conditions, and chains of them are decided in the same step."""
+        drafts = [
+            draft("a"),
+            draft("if_ok", "a"),
+            draft("if_failed", ("a", "failure")),
+            draft("any", ("a", "done")),
+            draft("after_failed", "if_failed"),
+            draft("rescue", ("if_failed", "skipped")),
+            draft("big", "a", condition="a.outputs.n > 3"),
+            draft("small", "a", condition="a.outputs.n <= 3 or a.failed"),
+        ]
+        a = store.plan(session_id, drafts)[0]
+        store.finish(a.id, None, completion(n=5), agent="ada")
+        assert ready_aliases(store, session_id) == ["if_ok", "any", "rescue", "big"]
+        by_alias = statuses(store, session_id)
+        skipped = {alias for alias, status in by_alias.items() if status == "skipped"}
+        assert skipped == {"if_failed", "after_failed", "small"}
+        assert kinds(store).count(EventKind.TASK_SKIPPED) == 3

@@ -1,0 +1,220 @@
+"""Claims, leases and checkpoints."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from vespera_orchestrator._model import AttemptEnding, Ending, EventKind, TaskDraft, TaskStatus
+from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TaskNotFoundError
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.testing.store_contract.examples import (
+    artifact,
+    completion,
+    draft,
+    everything,
+    kinds,
+    status_of,
+)
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+MINUTE = timedelta(seconds=60)
+
+
+class HoldingContract(StoreFixtures):
+    """Claims, leases and checkpoints."""
+
+    # --- claims -------------------------------------------------------------
+
+    def test_a_claim_holds_the_task(self, store, session_id, clock):
+        """The task is in progress under a first attempt, until the lease lapses."""
+        task = store.plan(session_id, [draft("a")])[0]
+        claim = store.claim(session_id, "ada", lease_s=60)
+        assert claim.task == store.find_task(task.id, None)
+        assert claim.task.status is TaskStatus.IN_PROGRESS
+        assert claim.task.attempts == 1
+        assert claim.resumed_from is None
+        attempt = claim.attempt
+        assert attempt.number == 1
+        assert attempt.agent == "ada"
+        assert attempt.started_at == clock.now
+        assert attempt.last_sign_at == clock.now
+        assert attempt.lease_until == clock.now + MINUTE
+        assert store.attempts(task.id) == [attempt]
+        assert store.running(session_id, 9) == [(claim.task, attempt, None)]
+        assert kinds(store, task.id) == [EventKind.TASK_PLANNED, EventKind.TASK_STARTED]
+
+    def test_a_claim_takes_the_best_or_nothing(self, store, session_id):
+        """Without a name the best ready task is taken; if nothing is ready, nothing is written."""
+        store.plan(session_id, [draft("a"), draft("b", priority=1), draft("c", "a")])
+        assert store.claim(session_id, "ada", lease_s=60).task.alias == "b"
+        assert store.claim(session_id, "ada", lease_s=60).task.alias == "a"
+        before = everything(store)
+        assert store.claim(session_id, "ada", lease_s=60) is None
+        assert store.claim("s_missing", "ada", lease_s=60) is None
+        assert everything(store) == before
+
+    def test_a_named_task_that_is_not_ready_is_refused_with_its_causes(self, store, session_id):
+        """Whether it waits, is held, or has ended."""
+        a, b = store.plan(session_id, [draft("a"), draft("b", "a")])
+        with pytest.raises(NotReadyError) as caught:
+            store.claim(session_id, "ada", task_id=b.id, lease_s=60)
+        assert caught.value.why == lifecycle.why(store.situation(b.id))
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        with pytest.raises(NotReadyError) as caught:
+            store.claim(session_id, "bob", task_id=a.id, lease_s=60)
+        assert caught.value.why.causes[0].agent == "ada"
+        store.finish(a.id, 1, completion(), agent="ada")
+        with pytest.raises(NotReadyError):
+            store.claim(session_id, "bob", task_id=a.id, lease_s=60)
+        with pytest.raises(TaskNotFoundError):
+            store.claim(session_id, "bob", task_id="t_missing", lease_s=60)
+
+    def test_a_hold_can_be_taken_over(self, store, other, session_id):
+        """By name, on demand, without waiting for the lease; from then on the old holder is fenced off."""
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=600)
+        claim = other.claim(session_id, "bob", task_id=task.id, lease_s=60, take_over=True)
+        assert claim.attempt.number == 2
+        assert claim.attempt.agent == "bob"
+        assert kinds(store, task.id)[-2:] == [EventKind.LEASE_EXPIRED, EventKind.TASK_STARTED]
+        with pytest.raises(LeaseLostError):
+            store.renew(task.id, 1, lease_s=60)
+
+    # --- renewals and checkpoints -------------------------------------------
+
+    def test_a_hold_can_be_renewed(self, store, session_id, clock):
+        """It then lasts as long from that moment."""
+        store.plan(session_id, [draft("a")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        clock.advance(50)
+        renewed = store.renew(task.id, 1, lease_s=60)
+        assert renewed.lease_until == clock.now + MINUTE
+        assert renewed.last_sign_at == clock.now
+        assert store.attempts(task.id) == [renewed]
+        clock.advance(50)
+        assert store.expire() == []
+        assert kinds(store)[-1] == EventKind.LEASE_RENEWED
+
+    def test_a_checkpoint_is_kept_for_the_next_attempt(self, store, session_id, clock):
+        """It renews the hold, is the last one until the next, and is handed to whoever goes on."""
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        clock.advance(50)
+        store.checkpoint(task.id, 1, {"n": 1}, lease_s=60)
+        saved = store.checkpoint(
+            task.id, 1, {"n": 2}, note="half", progress=0.5, snapshot="ab" * 20, lease_s=60
+        )
+        assert saved.state == {"n": 2}
+        assert saved.note == "half"
+        assert saved.progress == 0.5
+        assert saved.snapshot == "ab" * 20
+        assert saved.attempt == 1
+        assert store.last_checkpoint(task.id) == saved
+        assert store.attempts(task.id)[0].lease_until == clock.now + MINUTE
+        assert store.running(session_id, 9)[0][2] == saved
+        event = store.events(kinds=[EventKind.CHECKPOINT_SAVED])[-1]
+        assert event.data["checkpoint"] == saved.id
+        assert event.data["note"] == "half"
+        store.finish(task.id, 1, Ending(action=None), agent="ada")
+        assert store.claim(session_id, "bob", lease_s=60).resumed_from == saved
+
+    # --- lapses -------------------------------------------------------------
+
+    def test_a_lapsed_hold_is_ended_by_whoever_comes_by(self, store, other, session_id, clock):
+        """The attempt is abandoned, and the task is ready again with its checkpoint.
+
+        The next attempt has the next number.
+        """
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        saved = store.checkpoint(task.id, 1, 7, lease_s=60)
+        clock.advance(60)
+        assert other.expire() == []
+        clock.advance(1)
+        (lapsed,) = other.expire()
+        assert lapsed.task_id == task.id
+        assert lapsed.number == 1
+        assert lapsed.agent == "ada"
+        assert other.expire() == []
+        assert store.attempts(task.id)[0].ending == AttemptEnding.ABANDONED
+        assert kinds(store, task.id)[-1] == EventKind.LEASE_EXPIRED
+        claim = other.claim(session_id, "bob", lease_s=60)
+        assert claim.attempt.number == 2
+        assert claim.resumed_from == saved
+
+    def test_a_claim_notices_lapsed_holds_itself(self, store, session_id, clock):
+        """Nobody needs to call ``expire`` first."""
+        store.plan(session_id, [draft("a")])
+        store.claim(session_id, "ada", lease_s=60)
+        clock.advance(61)
+        claim = store.claim(session_id, "bob", lease_s=60)
+        assert claim.task.alias == "a"
+        assert claim.attempt.number == 2
+        assert kinds(store)[-3:] == [
+            EventKind.TASK_STARTED,
+            EventKind.LEASE_EXPIRED,
+            EventKind.TASK_STARTED,
+        ]
+
+    @pytest.mark.parametrize("noticed", [False, True])
+    @pytest.mark.parametrize("first_write", ["renew", "checkpoint", "save_artifact"])
+    def test_a_sleeper_regains_its_hold_if_nobody_took_it(
+        self, store, other, session_id, clock, noticed, first_write
+    ):
+        """After nine hours of sleep the holder goes on, whether or not its lapse was noticed."""
+        task = store.plan(session_id, [TaskDraft(title="A")])[0]
+        store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+        clock.advance(hours=9)
+        if noticed:
+            assert len(other.expire()) == 1
+        writes = {
+            "renew": lambda: store.renew(task.id, 1, lease_s=60),
+            "checkpoint": lambda: store.checkpoint(task.id, 1, {}, lease_s=60),
+            "save_artifact": lambda: store.save_artifact(
+                session_id, artifact(), task_id=task.id, attempt=1, agent="ada"
+            ),
+        }
+        writes[first_write]()
+        assert store.find_task(task.id, None).status is TaskStatus.IN_PROGRESS
+        assert (EventKind.LEASE_REGAINED in kinds(store, task.id)) is noticed
+        finished = store.finish(task.id, 1, completion(), agent="ada")
+        assert finished.task.status is TaskStatus.COMPLETED
+
+    def test_a_holder_that_was_replaced_can_write_nothing(self, store, other, session_id, clock):
+        """Every fenced write of the old attempt is refused, and leaves no trace."""
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        clock.advance(61)
+        other.claim(session_id, "bob", lease_s=60)
+        before = everything(store)
+
+        def within():
+            pytest.fail("called behind the fence")
+
+        calls = (
+            lambda: store.renew(task.id, 1, lease_s=60, within=within),
+            lambda: store.renew(task.id, 7, lease_s=60),
+            lambda: store.checkpoint(task.id, 1, {}, lease_s=60, within=within),
+            lambda: store.finish(
+                task.id, 1, completion(), agent="ada", artifacts=[artifact()], within=within
+            ),
+            lambda: store.save_artifact(
+                session_id, artifact(), task_id=task.id, attempt=1, agent="ada"
+            ),
+        )
+        for call in calls:
+            with pytest.raises(LeaseLostError):
+                call()
+            assert everything(store) == before
+
+    def test_a_clock_that_jumps_back_loses_no_hold(self, store, session_id, clock):
+        """Nothing lapses, and work goes on."""
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        clock.advance(hours=-9)
+        assert store.expire() == []
+        store.checkpoint(task.id, 1, {}, lease_s=60)
+        store.finish(task.id, 1, completion(), agent="ada")
+        assert status_of(store, task.id) == TaskStatus.COMPLETED

@@ -1,0 +1,96 @@
+"""The event log, waiting for it, and the rows as they are kept."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from vespera_orchestrator._model import EventKind
+from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.testing.store_contract.examples import draft, start_session
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+
+class LogContract(StoreFixtures):
+    """The event log, waiting for it, and the rows as they are kept."""
+
+    def test_events_follow_a_cursor(self, store, session_id):
+        """After a position, by session and kind, in either direction, in pages; positions grow."""
+        store.plan(session_id, [draft(f"t{number}") for number in range(5)])
+        second = start_session(store)
+        events = store.events(limit=None)
+        positions = [event.seq for event in events]
+        assert positions == sorted(set(positions))
+        assert store.events(positions[2], limit=2) == events[3:5]
+        assert store.events(newest_first=True, limit=2) == events[:-3:-1]
+        assert store.events(session_id=second) == events[-1:]
+        started = store.events(kinds=[EventKind.SESSION_STARTED])
+        assert started == [events[0], events[-1]]
+        assert store.events(kinds=[]) == []
+        assert store.events(positions[-1]) == []
+        assert store.last_seq() == positions[-1]
+        assert store.last_seq(session_id) == positions[-2]
+        assert store.last_seq("s_missing") == 0
+        assert events[1].data == {"alias": "t0", "title": "T0"}
+        assert events[1].task_id == store.find_task("t0", session_id).id
+
+    def test_waiting_for_events(self, store, other, session_id):
+        """It returns at once when there is one, when the time is over, and soon when one comes."""
+        position = store.last_seq()
+        store.wait(position - 1, 60.0)
+        store.wait(position, 0.0)
+        store.wait(position, 0.01)
+        starting = threading.Event()
+
+        def write():
+            starting.wait()
+            other.plan(session_id, [draft("a")])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        starting.set()
+        store.wait(position, 60.0)
+        assert store.last_seq() > position
+        writer.join()
+
+    def test_a_ledger_shows_all_rows_and_changes_them_together(self, store, session_id):
+        """Every table's rows as of one moment.
+
+        Changes are one transaction, undone by whatever ends the block early.
+        """
+        task = store.plan(session_id, [draft("a")])[0]
+        with store.ledger() as ledger:
+            assert [row["id"] for row in ledger.rows("tasks")] == [task.id]
+            assert set(TABLES) <= set(ledger.tables)
+            assert ledger.count("events") == 2
+            assert ledger.schema > 0
+            assert list(ledger.problems()) == []
+            *_, event = (dict(row) for row in ledger.rows("events"))
+        seq = event["seq"]
+        with pytest.raises(ZeroDivisionError), store.ledger(write=True) as ledger:
+            ledger.change("tasks", {"id": task.id}, {"title": "other"})
+            ledger.remove("events", [{"seq": seq}])
+            raise ZeroDivisionError
+        assert store.find_task(task.id, None) == task
+        assert store.last_seq() == seq
+        with store.ledger(write=True) as ledger:
+            ledger.rebuild_indexes()
+            ledger.change("tasks", {"id": task.id}, {"title": "other"})
+            ledger.remove("events", [{"seq": seq}])
+            ledger.put("events", [event | {"seq": seq + 10}])
+        assert store.find_task(task.id, None).title == "other"
+        assert store.last_seq() == seq + 10
+        store.resume_session(session_id)
+        assert store.last_seq() > seq + 10
+
+    def test_a_ledger_shows_the_columns_as_described(self, store, session_id):
+        """`TABLES` says which columns tell rows apart, and which are times, structures or flags."""
+        store.plan(session_id, [draft("a"), draft("b", "a")])
+        with store.ledger() as ledger:
+            for table, meaning in TABLES.items():
+                described = {*meaning.key, *meaning.times, *meaning.structures, *meaning.flags}
+                for row in ledger.rows(table):
+                    assert described <= set(row), table
+                    for name in meaning.flags:
+                        assert row[name] in {0, 1}, (table, name)

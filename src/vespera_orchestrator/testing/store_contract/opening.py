@@ -1,0 +1,137 @@
+"""The store as a whole, and sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from vespera_orchestrator._model import EventKind, Session, new_id, utcnow
+from vespera_orchestrator.contracts import Store
+from vespera_orchestrator.errors import ClosedError, SessionNotFoundError, VesperaError
+from vespera_orchestrator.testing.store_contract.examples import (
+    HALF_A_CHARACTER,
+    artifact,
+    completion,
+    draft,
+    everything,
+    kinds,
+    start_session,
+)
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+
+class OpeningContract(StoreFixtures):
+    """The store as a whole, and sessions."""
+
+    # --- the store as a whole -----------------------------------------------
+
+    def test_it_is_a_store(self, store):
+        """It has every operation, and an address."""
+        assert isinstance(store, Store)
+        assert isinstance(store.url, str)
+        assert store.url
+        assert isinstance(store.identity, str)
+        assert store.identity
+
+    def test_a_new_store_is_empty(self, store):
+        """Nothing is found, listed or counted, and no event was ever recorded."""
+        assert all(not part for part in everything(store).values())
+        assert store.last_seq() == 0
+        assert store.open_sessions() == 0
+        assert store.find_session("s_") is None
+        assert store.find_task("t", None) is None
+        assert store.find_artifact("a_") is None
+        assert store.expire() == []
+
+    def test_a_closed_store_says_so(self, store, session_id):
+        """``close`` is idempotent; whatever is called afterwards raises `ClosedError`."""
+        store.close()
+        store.close()
+        calls = (
+            store.last_seq,
+            store.expire,
+            lambda: store.plan(session_id, [draft("a")]),
+            lambda: store.find_session(session_id),
+        )
+        for call in calls:
+            with pytest.raises(ClosedError):
+                call()
+
+    def test_everything_is_seen_by_others(self, store, other, session_id):
+        """What one object wrote, another one reads at once, equal record for record."""
+        context = {
+            "é": [1, None, {"x": 0.5}],
+            "big": 2**200,
+            "half": HALF_A_CHARACTER,
+            "nul": "\0",
+        }
+        store.plan(session_id, [draft("a", context=context), draft("b")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        state = {"n": [1.5, "zwei", None]}
+        store.checkpoint(task.id, 1, state, note="one", progress=0.5, lease_s=60)
+        store.finish(task.id, 1, completion(x=1), agent="ada", artifacts=[artifact()])
+        assert everything(other) == everything(store)
+        assert other.find_task("a", session_id).context == context
+
+    # --- sessions -----------------------------------------------------------
+
+    def test_a_session_comes_back_as_given(self, store, clock):
+        """Goal, project type, parent and context are kept; the time is the store's."""
+        parent = start_session(store)
+        session = Session(
+            id=new_id("s"),
+            goal="Größe",
+            project_type="research_project",
+            parent_session_id=parent,
+            context={"k": [1]},
+            created_at=utcnow(),
+            updated_at=utcnow(),
+        )
+        started = store.start_session(session)
+        assert started == store.find_session(session.id)
+        assert started.goal == "Größe"
+        assert started.project_type == "research_project"
+        assert started.parent_session_id == parent
+        assert started.context == {"k": [1]}
+        assert started.created_at == clock.now
+        assert started.updated_at == clock.now
+        assert kinds(store) == [EventKind.SESSION_STARTED] * 2
+
+    def test_an_id_names_one_session(self, store, session_id):
+        """A second session with the same id is refused, and nothing is written."""
+        before = everything(store)
+        with pytest.raises(VesperaError):
+            start_session(store, session_id=session_id)
+        assert everything(store) == before
+
+    def test_sessions_are_listed_by_last_use(self, store, clock):
+        """The one last written to comes first, in pages, with the time when that was."""
+        first, second, third = (start_session(store) for _ in range(3))
+        clock.advance(60)
+        assert store.resume_session(first).updated_at == clock.now
+        assert [session.id for session in store.sessions()] == [first, third, second]
+        assert [session.id for session in store.sessions(limit=1, offset=1)] == [third]
+        assert [session.id for session in store.sessions(limit=None, offset=2)] == [second]
+        assert kinds(store)[-1] == EventKind.SESSION_RESUMED
+
+    def test_a_session_that_does_not_exist_is_told(self, store):
+        """Going on with it, planning in it and saving to it raise `SessionNotFoundError`."""
+        calls = (
+            lambda: store.resume_session("s_missing"),
+            lambda: store.plan("s_missing", [draft("a")]),
+            lambda: store.save_artifact(
+                "s_missing", artifact(), task_id=None, attempt=None, agent=None
+            ),
+        )
+        for call in calls:
+            with pytest.raises(SessionNotFoundError):
+                call()
+        assert store.last_seq() == 0
+
+    def test_open_sessions_are_those_with_open_tasks(self, store):
+        """A session counts while one of its tasks has not ended."""
+        first, second, _ = start_session(store), start_session(store), start_session(store)
+        task = store.plan(first, [draft("a")])[0]
+        store.plan(second, [draft("a")])
+        assert store.open_sessions() == 2
+        store.cancel(task.id, "", subtree=False)
+        assert store.open_sessions() == 1

@@ -1,0 +1,233 @@
+"""Artifacts and who was given them, worktrees, documents."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+import pytest
+
+from vespera_orchestrator._model import (
+    ArtifactKind,
+    ArtifactQuery,
+    DocumentVersion,
+    EventKind,
+    Worktree,
+    WorktreeState,
+)
+from vespera_orchestrator.errors import TaskNotFoundError
+from vespera_orchestrator.testing.store_contract.examples import (
+    artifact,
+    draft,
+    kinds,
+    start_session,
+)
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+
+def _save(store, session_id, record, *, task_id=None, agent="ada"):
+    return store.save_artifact(session_id, record, task_id=task_id, attempt=None, agent=agent)
+
+
+def _document(path, version, clock, digest="0" * 64) -> DocumentVersion:
+    return DocumentVersion(
+        path=path, version=version, digest=digest, event_seq=version, created_at=clock.now
+    )
+
+
+class RecordsContract(StoreFixtures):
+    """Artifacts and who was given them, worktrees, documents."""
+
+    # --- artifacts ----------------------------------------------------------
+
+    def test_artifacts_have_versions(self, store, session_id, clock):
+        """The same title in the same task is the next version; the same bytes are the same artifact."""
+        task = store.plan(session_id, [draft("a")])[0]
+        fields = {
+            "kind": "notes",
+            "media_type": "text/plain",
+            "tags": ("x", "ä"),
+            "metadata": {"k": [1]},
+        }
+
+        def save(digit, **changes):
+            record = artifact("T", digit, **fields | changes)
+            return _save(store, session_id, record, task_id=task.id)
+
+        first = save("1")
+        assert save("1") == first
+        assert first.version == 1
+        assert first.kind == "notes"
+        assert first.media_type == "text/plain"
+        assert first.tags == ("x", "ä")
+        assert first.metadata == {"k": [1]}
+        assert first.created_at == clock.now
+        assert first.digest == "1" * 64
+        assert first.size_bytes == 7
+        second = save("2")
+        assert second.version == 2
+        assert second.supersedes_id == first.id
+        assert store.find_artifact(first.id) == attrs.evolve(first, superseded=True)
+        assert save("2", kind=ArtifactKind.FILE).version == 1
+        events = store.events(kinds=[EventKind.ARTIFACT_SAVED])
+        assert [event.data["artifact"] for event in events][:2] == [first.id, second.id]
+
+    def test_artifacts_without_a_task_have_versions(self, store, session_id):
+        """Those of one session are one lineage, apart from those of its tasks and other sessions."""
+        task = store.plan(session_id, [draft("a")])[0]
+        _save(store, session_id, artifact("T", "1"), task_id=task.id)
+        first = _save(store, session_id, artifact("T", "2"))
+        second = _save(store, session_id, artifact("T", "3"))
+        elsewhere = _save(store, start_session(store), artifact("T", "4"))
+        assert [first.version, second.version, elsewhere.version] == [1, 2, 1]
+        assert second.supersedes_id == first.id
+        assert first.task_id is None
+
+    def test_artifacts_are_listed(self, store, session_id):
+        """By session, task, kind, title; current ones or all; in either order; counted."""
+        a, b = store.plan(session_id, [draft("a"), draft("b")])
+        old = _save(store, session_id, artifact("T", "1"), task_id=a.id)
+        new = _save(store, session_id, artifact("T", "2"), task_id=a.id)
+        synthesis = artifact("U", "3", kind=ArtifactKind.SYNTHESIS)
+        third = _save(store, session_id, synthesis, task_id=b.id)
+        loose = _save(store, session_id, artifact("T", "4"))
+        elsewhere = _save(store, start_session(store), artifact())
+        superseded = attrs.evolve(old, superseded=True)
+        for query, expected in (
+            (ArtifactQuery(session_id=session_id), [new, third, loose]),
+            (
+                ArtifactQuery(session_id=session_id, include_superseded=True),
+                [superseded, new, third, loose],
+            ),
+            (ArtifactQuery(task_ids=(a.id, b.id)), [new, third]),
+            (ArtifactQuery(task_ids=()), []),
+            (ArtifactQuery(kind=ArtifactKind.SYNTHESIS), [third]),
+            (ArtifactQuery(title="T", session_id=session_id), [new, loose]),
+            (ArtifactQuery(limit=2, newest_first=True), [elsewhere, loose]),
+        ):
+            assert store.artifacts(query) == expected, query
+        assert store.count_artifacts(session_id) == 3
+        assert store.find_artifact("a_missing") is None
+
+    def test_artifacts_are_chosen_by_what_describes_them(self, store, session_id, clock):
+        """By agent, partial mark, tags, time and digest, alone and together.
+
+        A tag is a whole word, whatever characters it holds.
+        """
+        one_tags = ("a", 'odd "tag", here', "[list]", "50%_x")
+        two_tags = ("a", "lists", 'back\\slash"')
+        one = _save(store, session_id, artifact("one", "1", tags=one_tags))
+        clock.advance(1)
+        partial = artifact("two", "2", tags=two_tags, partial=True)
+        two = _save(store, session_id, partial, agent="bob")
+        for query, expected in (
+            (ArtifactQuery(agent="ada"), [one]),
+            (ArtifactQuery(partial=False), [one]),
+            (ArtifactQuery(partial=True), [two]),
+            (ArtifactQuery(digest=one.digest), [one]),
+            (ArtifactQuery(created_after=two.created_at), [two]),
+            (ArtifactQuery(created_before=two.created_at), [one]),
+            (ArtifactQuery(tags=("a",)), [one, two]),
+            (ArtifactQuery(tags=two_tags), [two]),
+            (ArtifactQuery(tags=("a",), agent="ada", partial=True), []),
+        ):
+            assert store.artifacts(query) == expected, query
+        for tag in one_tags[1:]:
+            assert store.artifacts(ArtifactQuery(tags=("a", tag))) == [one], tag
+        for part in ("tag", " here", "list", "odd", '"', "slash", ""):
+            assert store.artifacts(ArtifactQuery(tags=(part,))) == [], part
+
+    def test_every_content_that_is_referred_to_is_named(self, store, session_id, clock):
+        """Older versions and documents included: what is missing here would be thrown away."""
+        _save(store, session_id, artifact("same", "1"))
+        _save(store, session_id, artifact("same", "2"))
+        store.put_document(_document("docs/x.md", 1, clock, "3" * 64), session_id)
+        assert store.content_digests() == {"1" * 64, "2" * 64, "3" * 64}
+
+    # --- who was given what -------------------------------------------------
+
+    def test_what_a_task_was_given_is_kept_until_it_is_given_anew(self, store, session_id):
+        """Versions of others' artifacts, once in an attempt.
+
+        A superseded one is outdated for tasks that rest on it, until they are given a newer one.
+        """
+        maker, user = store.plan(session_id, [draft("a"), draft("b")])
+        first = _save(store, session_id, artifact("T", "1"), task_id=maker.id)
+        own = _save(store, session_id, artifact("T", "2"), task_id=user.id)
+        loose = _save(store, session_id, artifact("T", "3"))
+        for _ in range(2):
+            store.record_context(user.id, [first.id, own.id, loose.id, "a_missing"], agent="ada")
+        (event,) = store.events(kinds=[EventKind.CONTEXT_GIVEN])
+        assert event.task_id == user.id
+        assert event.agent == "ada"
+        assert event.data == {"attempt": 0, "artifacts": [first.id, loose.id]}
+        uses = store.context_uses(task_id=user.id)
+        assert [use.alias for use in uses] == ["b", "b"]
+        assert [use.artifact_id for use in uses] == [first.id, loose.id]
+        assert [use.version for use in uses] == [1, 1]
+        assert [use.outdated for use in uses] == [False, False]
+        second = _save(store, session_id, artifact("T", "4"), task_id=maker.id)
+        assert store.context_uses(outdated=True) == []  # the task has not begun
+        store.claim(session_id, "ada", task_id=user.id, lease_s=60)
+        (outdated,) = store.context_uses(session_id=session_id, outdated=True, limit=5)
+        assert outdated.artifact_id == first.id
+        assert outdated.latest_id == second.id
+        assert outdated.latest_version == 2
+        assert store.context_uses(artifact_ids=[first.id]) == [outdated]
+        assert store.context_uses(session_id=start_session(store)) == []
+        assert store.context_uses(artifact_ids=[]) == []
+        store.record_context(user.id, [second.id, loose.id], agent="ada")
+        assert store.context_uses(outdated=True) == []
+        uses = store.context_uses()
+        assert {use.artifact_id for use in uses} == {loose.id, second.id}
+        assert {use.attempt for use in uses} == {1}
+        with pytest.raises(TaskNotFoundError):
+            store.record_context("t_missing", [first.id], agent=None)
+
+    # --- worktrees and documents --------------------------------------------
+
+    def test_worktrees_are_recorded(self, store, session_id, clock):
+        """One record per name, replaced as it goes along; removed ones only on demand."""
+        task = store.plan(session_id, [draft("a")])[0]
+        one = Worktree(
+            name="wt",
+            session_id=session_id,
+            task_id=task.id,
+            agent="ada",
+            path="/x",
+            branch="feature/a",
+            base="ab" * 20,
+            state=WorktreeState.ACTIVE,
+            landed=None,
+            rescue_ref=None,
+            created_at=clock.now,
+        )
+        a_second_later = clock.now + timedelta(seconds=1)
+        two = attrs.evolve(one, name="two", task_id=None, created_at=a_second_later)
+        assert store.put_worktree(one, EventKind.WORKTREE_CREATED) == one
+        assert store.put_worktree(two, EventKind.WORKTREE_CREATED) == two
+        removed = attrs.evolve(
+            one,
+            state=WorktreeState.REMOVED,
+            landed="cd" * 20,
+            rescue_ref="refs/x",
+            unlanded=True,
+        )
+        store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
+        assert store.worktrees() == [two]
+        assert store.worktrees(include_removed=True) == [removed, two]
+        assert store.worktrees(task_id=task.id, include_removed=True) == [removed]
+        assert store.worktrees(session_id=session_id, include_removed=True) == [removed, two]
+        assert store.worktrees(name="two") == [two]
+        assert kinds(store)[-1] == EventKind.WORKTREE_REMOVED
+
+    def test_document_versions_are_recorded(self, store, session_id, clock):
+        """All of one document, or the latest of each."""
+        versions = [
+            _document(path, version, clock) for path in ("b.md", "a.md") for version in (1, 2)
+        ]
+        for version in versions:
+            assert store.put_document(version, session_id) == version
+        assert store.document_versions("b.md") == versions[:2]
+        assert store.document_versions() == [versions[3], versions[1]]
+        assert kinds(store)[-1] == EventKind.DOCUMENT_UPDATED
