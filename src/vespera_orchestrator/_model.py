@@ -1,8 +1,8 @@
 """The records: frozen, without I/O, the same for every store.
 
-A record is a fact as it was when it was read. To see a later state, read it again.
-Times are aware datetimes in UTC. Mappings inside a record are the caller's copy: changing one
-changes nothing in the store.
+A record shows a fact as it was when you read it. To see a later state, read it again.
+Times are aware datetimes in UTC. Mappings inside a record are your copy: changing one changes
+nothing in the store.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
     BLOCKED = "blocked"
-    """Having been blocked at any time."""
+    """It was blocked at some time."""
 
 
 class NextAction(StrEnum):
@@ -74,7 +74,7 @@ class NextAction(StrEnum):
 
     COMPLETE = "complete"
     CONTINUE = "continue"
-    """The holder keeps the task; what was handed in is kept as an artifact."""
+    """The holder keeps the task; its work so far is saved as an artifact."""
     NEEDS_REVISION = "needs_revision"
     """Pending again, with the note."""
     BLOCKED = "blocked"
@@ -89,7 +89,7 @@ class CauseKind(StrEnum):
     CHILDREN = "children"
     LEASE = "lease"
     MERGE = "merge"
-    """Its work is done and handed in, and waits to be merged."""
+    """Its finished work waits to be merged."""
     RECOVERY = "recovery"
     PERSON = "person"
     ENDED = "ended"
@@ -114,11 +114,11 @@ class AttemptEnding(StrEnum):
 
 
 class ArtifactKind(StrEnum):
-    """The kinds of artifacts that the library itself saves; callers may use any other word."""
+    """The kinds of artifacts that the library saves itself. You may use any other word."""
 
     GENERAL = "general"
     FILE = "file"
-    """A file that was taken in as it was."""
+    """A file, byte for byte."""
     SYNTHESIS = "synthesis"
     """The results of a task's subtasks in one text."""
     FAILURE = "failure"
@@ -146,7 +146,7 @@ class WorktreeState(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What the event log tells, in the past tense. The stored text is the value."""
+    """The kinds of events, in the past tense. The value is the text that is stored."""
 
     SESSION_STARTED = "session_started"
     SESSION_RESUMED = "session_resumed"
@@ -190,7 +190,7 @@ class Severity(StrEnum):
     ERROR = "error"
     """Something is lost, wrong or in the way of the work."""
     WARNING = "warning"
-    """Something is behind or half done. The next call that needs it puts it right, or `repair`."""
+    """Something is behind or half done. The next call that needs it fixes it, or `repair` does."""
     NOTE = "note"
     """Good to know; nothing is wrong."""
 
@@ -284,7 +284,7 @@ class Session:
     id: str
     """``s_`` and twelve letters or digits."""
     goal: str
-    """What is to be reached, as it was given."""
+    """What you want to reach, as you wrote it."""
     project_type: str | None
     """Which documents are kept: those of ``software_development``, ``research_project`` or
     ``creative_writing``; ``None`` for none.
@@ -292,7 +292,7 @@ class Session:
     parent_session_id: str | None
     """The session that this one is part of."""
     context: Mapping[str, JsonValue]
-    """What the caller gave at the start."""
+    """What you passed at the start."""
     created_at: datetime
     """When it was started."""
     updated_at: datetime
@@ -311,12 +311,12 @@ def _task_reference(value: object) -> str:
 
 @attrs.frozen
 class Dependency:
-    """An edge: wait until *task* has come to the outcome *on*."""
+    """An edge: wait until *task* has the outcome *on*."""
 
     task: str = attrs.field(converter=_task_reference)
-    """The task that is waited for: an id; on input also an alias or a `Task`."""
+    """The task to wait for: an id; on input also an alias or a `Task`."""
     on: Outcome = attrs.field(default=Outcome.SUCCESS, converter=Outcome)
-    """The outcome; a word such as ``"failure"`` will do."""
+    """The outcome to wait for; you can also pass a word such as ``"failure"``."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -330,21 +330,21 @@ class Task:
     session_id: str
     """The session it belongs to."""
     title: str
-    """What is to be done, in a few words."""
+    """What to do, in a few words."""
     description: str
-    """What whoever does it must know."""
+    """What an agent must know to do it."""
     status: TaskStatus
     """Where it is in its life."""
     task_type: str
-    """``standard``, ``recovery``, or any word of the caller's."""
+    """``standard``, ``recovery``, or any word of yours."""
     complexity: str
-    """A word of the caller's, ``moderate`` by default."""
+    """Any word of yours; ``moderate`` by default."""
     specialist_type: str | None
-    """Who should do it, in a word of the caller's."""
+    """Who should do it, in any word of yours."""
     priority: int
     """Higher goes first."""
     estimated_effort: str | None
-    """As it was given, e.g. ``"2 hours"``."""
+    """As you wrote it, e.g. ``"2 hours"``."""
     due_at: datetime | None
     """When it should be done."""
     parent_task_id: str | None
@@ -352,13 +352,13 @@ class Task:
     dependencies: tuple[Dependency, ...]
     """What it waits for."""
     condition: str | None
-    """The condition's text, as it was given."""
+    """The text of the condition, as you wrote it."""
     condition_names: Mapping[str, str]
     """For each name that the condition uses, the id of the dependency it means."""
     context: Mapping[str, JsonValue]
-    """What the planner wants whoever does it to know."""
+    """What you passed with the plan for the agent that does it."""
     outputs: Mapping[str, JsonValue]
-    """What the completion handed on for conditions and later tasks."""
+    """Values from the completion, for conditions and later tasks."""
     summary: str | None
     """A line for display. The record of the work is in the artifacts."""
     reason: str | None
@@ -368,7 +368,7 @@ class Task:
     failures: int
     """How many attempts ended blocked since a person last decided."""
     max_attempts: int
-    """After so many failures no recovery task is made any more."""
+    """After this many failures, no further recovery task is made."""
     was_blocked: bool
     """Whether it has been blocked at any time."""
     blockers: int
@@ -376,13 +376,13 @@ class Task:
     children.
     """
     urgency: float
-    """Hours of the longest chain of work that starts with it, by estimated effort, as far as it was
-    known when planned.
+    """Hours of the longest chain of work that starts with it, by estimated effort, as far as known
+    when it was planned.
     """
     recovers_task_id: str | None
     """For a recovery task: the task it repairs."""
     archived: bool
-    """Whether it was put away; lists then leave it out."""
+    """Whether it is archived; lists leave it out unless you ask."""
     created_at: datetime
     """When it was planned."""
     updated_at: datetime
@@ -390,8 +390,8 @@ class Task:
     ended_at: datetime | None
     """When it was completed, failed, cancelled or skipped."""
     worktree: str | None = None
-    """Name of the worktree that it works in, its own or a shared one; ``""`` after it was started
-    without one by choice.
+    """Name of its worktree, its own or a shared one; ``""`` if it was started without one by
+    choice.
     """
 
     @property
@@ -424,9 +424,9 @@ class Attempt:
     started_at: datetime
     """When the task was claimed."""
     lease_until: datetime
-    """When the hold lapses without a further sign of life."""
+    """When the lease expires unless it is renewed."""
     last_sign_at: datetime
-    """The last renewal or checkpoint."""
+    """When the lease was last renewed, or a checkpoint saved."""
     ended_at: datetime | None = None
     """When it ended; ``None`` while it runs."""
     ending: str | None = None
@@ -452,13 +452,13 @@ class Checkpoint:
     attempt: int
     """The number of the attempt that saved it."""
     state: JsonValue
-    """What the next attempt needs to go on."""
+    """What the next attempt needs to continue."""
     note: str
-    """Where the work stood, in words."""
+    """How far the work was, in words."""
     progress: float | None
-    """Share that is done, 0 to 1."""
+    """The share that is done, 0 to 1."""
     snapshot: str | None
-    """Commit that holds the worktree's files of that moment, in hexadecimal."""
+    """Commit with the worktree's files at that moment, in hexadecimal."""
     created_at: datetime
     """When it was saved."""
 
@@ -481,9 +481,9 @@ class Artifact:
     agent: str | None
     """Who saved it."""
     kind: str
-    """``general``, ``file``, ``synthesis``, ``partial``, or any word of the caller's."""
+    """``general``, ``file``, ``synthesis``, ``conflict`` and others, or any word of yours."""
     title: str
-    """What it is called."""
+    """Its title; the same title in the same task makes the next version."""
     media_type: str
     """E.g. ``text/markdown``."""
     digest: str
@@ -497,11 +497,11 @@ class Artifact:
     superseded: bool
     """Whether a later version exists."""
     partial: bool
-    """Whether the work it records was cut short."""
+    """Whether the work it records is unfinished."""
     tags: tuple[str, ...]
     """Words to find it by."""
     metadata: Mapping[str, JsonValue]
-    """Whatever the caller wants to keep with it."""
+    """Whatever you want to keep with it."""
     created_at: datetime
     """When it was saved."""
 
@@ -532,25 +532,25 @@ class ContextUse:
     task_id: str
     """The task."""
     alias: str
-    """Of the task."""
+    """Alias of the task."""
     attempt: int
-    """In which attempt; 0 before the first."""
+    """Number of the attempt; 0 before the first."""
     artifact_id: str
-    """The version that was given."""
+    """The version that the task was given."""
     title: str
-    """Of the artifact."""
+    """Title of the artifact."""
     version: int
-    """Its number."""
+    """Number of that version."""
     latest_id: str
-    """The artifact's latest version; the one that was given, unless it was superseded."""
+    """The artifact's latest version; the same as *artifact_id* unless there is a later one."""
     latest_version: int
-    """The number of the latest version."""
+    """Number of the latest version."""
     given_at: datetime
-    """When it was given."""
+    """When the task was given it."""
 
     @property
     def outdated(self) -> bool:
-        """Whether there is a later version by now."""
+        """Whether there is a later version now."""
         return self.latest_id != self.artifact_id
 
     def __str__(self) -> str:
@@ -568,19 +568,19 @@ class Event:
     """A fact recorded, in the past tense."""
 
     seq: int
-    """Position in the log; strictly growing, gaps allowed."""
+    """Position in the log; it only grows, and may have gaps."""
     at: datetime
     """When it happened."""
     kind: str
-    """E.g. ``task_completed``."""
+    """What happened, e.g. ``task_completed``."""
     session_id: str | None
     """The session it happened in, if any."""
     task_id: str | None
     """The task it is about, if any."""
     agent: str | None
-    """Who brought it about, if known."""
+    """Who caused it, if known."""
     data: Mapping[str, JsonValue]
-    """What else is known, by kind of event."""
+    """Further facts; which ones depends on the kind."""
 
     def __str__(self) -> str:
         where = f"{self.task_id or ''} {self.agent or ''}"
@@ -636,7 +636,7 @@ class DocumentVersion:
     digest: str
     """SHA-256 of the text, kept in the content store."""
     event_seq: int
-    """The last event that it takes into account."""
+    """The last event that this version includes."""
     created_at: datetime
     """When it was written."""
 
@@ -653,17 +653,17 @@ class Cause:
     sentence: str
     """The reason, in plain words."""
     task_id: str | None = None
-    """The task that is waited for, if one is."""
+    """The task it waits for, if any."""
     alias: str | None = None
     """That task's alias."""
     on: Outcome | None = None
-    """The outcome that is waited for."""
+    """The outcome it waits for."""
     names: tuple[str, ...] = ()
-    """For a condition: the names that keep it undecided. For a person: what can be chosen."""
+    """For a condition: the names that keep it undecided. For a person: the choices."""
     agent: str | None = None
     """Who holds the task."""
     until: datetime | None = None
-    """When that hold lapses."""
+    """When that lease expires."""
 
     def __str__(self) -> str:
         return self.sentence
@@ -680,12 +680,12 @@ class Why:
     status: TaskStatus
     """Its state."""
     causes: tuple[Cause, ...]
-    """What keeps it; empty when it is ready."""
+    """What holds it up; empty when it is ready."""
     outdated: tuple[ContextUse, ...] = ()
-    """What it was given to build on and has changed since; not a cause, but worth a look."""
+    """Artifacts it was given that have changed since; not a cause, but worth a look."""
     note: str = ""
-    """The words with which a pending task was given back; not a cause, but good to know for whoever
-    takes it up.
+    """The note with which a pending task was handed back; not a cause, but good to know for the
+    next attempt.
     """
 
     @property
@@ -695,7 +695,7 @@ class Why:
 
     @property
     def needs_person(self) -> bool:
-        """Whether nothing goes on here until a person decides."""
+        """Whether a person must decide before anything can happen."""
         return any(cause.kind is CauseKind.PERSON for cause in self.causes)
 
     def __str__(self) -> str:
@@ -731,7 +731,7 @@ class NextStep:
     call: str
     """The line of Python that takes it; empty when there is nothing to call."""
     task_id: str | None = None
-    """The task that it is about, if any."""
+    """The task it is about, if any."""
     alias: str | None = None
     """That task's alias."""
 
@@ -761,7 +761,7 @@ class Finding:
     severity: Severity
     kind: FindingKind
     subject: str
-    """What it is about: an id, a digest, a path, a name."""
+    """What the finding is about: an id, a digest, a path, a name."""
     sentence: str
     """What is wrong, in plain words."""
     remedy: str = ""
@@ -801,7 +801,7 @@ class TaskDraft:
     max_attempts: int = 3
     recovers_task_id: str | None = None
     place: str = ""
-    """Where in the plan it stands, for error messages."""
+    """Its place in the plan, for error messages."""
 
 
 @attrs.frozen(kw_only=True)
@@ -824,7 +824,7 @@ class ArtifactDraft:
 
 @attrs.frozen(kw_only=True)
 class Ending:
-    """How a holder gives up its task, or hands something in and keeps it."""
+    """How a holder ends its attempt, or hands something in and keeps the task."""
 
     action: NextAction | None
     """``None``: released, without a verdict."""
@@ -863,7 +863,7 @@ class Finished:
     recovery: Task | None
     """The recovery task that was made."""
     repeated: bool = False
-    """Whether this completion had been recorded before, and nothing was written now."""
+    """Whether this completion was recorded earlier, so that nothing was written now."""
 
 
 @attrs.frozen(kw_only=True)
@@ -887,7 +887,7 @@ class TaskQuery:
     agent: str | None = None
     """Held, now or earlier, by this agent."""
     worktree: str | None = None
-    """Working, or having worked last, in the worktree of this name."""
+    """Working in the worktree of this name now, or last."""
     alias_prefix: str | None = None
     created_after: datetime | None = None
     """At this time or later."""
@@ -907,7 +907,7 @@ class ArtifactQuery:
 
     session_id: str | None = None
     task_ids: tuple[str, ...] | None = None
-    """Of any of these tasks; with an empty tuple there are none."""
+    """Belonging to any of these tasks; an empty tuple matches nothing."""
     kind: str | None = None
     title: str | None = None
     """Exactly this title."""
@@ -933,7 +933,7 @@ class ArtifactQuery:
 
 @attrs.frozen(kw_only=True)
 class Situation:
-    """A task and all that bears on whether it is ready, read in one transaction."""
+    """A task, and everything that decides whether it is ready, read in one transaction."""
 
     task: Task
     needed: Mapping[str, Task]
@@ -947,4 +947,4 @@ class Situation:
     as_of: datetime
     """When it was read, by the store's clock."""
     unmerged: frozenset[str] = frozenset()
-    """Ids among *needed* of tasks whose work is handed in and waits to be merged."""
+    """Ids of those *needed* tasks whose work is handed in and waits to be merged."""
