@@ -107,8 +107,12 @@ def export(
         users = content_users(ledger) if contents else {}
         problems = _write_contents(rooms.content, users, writer, progress)
         writer.write_end()
-    written = len(users) - len(problems)
-    return ExportReport(path=path, rows=rows, contents=written, problems=tuple(problems))
+    return ExportReport(
+        path=path,
+        rows=rows,
+        contents=len(users) - len(problems),
+        problems=tuple(problems),
+    )
 
 
 @contextmanager

@@ -115,8 +115,8 @@ def _refuse_foreign(path: Path, head: Mapping[str, JsonValue]) -> None:
     if "vespera_orchestrator" not in head or "format" not in head:
         raise _bad_file(path, " is not an export of a vespera_orchestrator home")
     if head["format"] != FORMAT:
-        found, known = head["format"], FORMAT
-        problem = f" has format {found!r}, this version reads {known}: upgrade, or export again"
+        number = head["format"]
+        problem = f" has format {number!r}, this version reads {FORMAT}: upgrade, or export again"
         raise _bad_file(path, problem)
 
 

@@ -69,7 +69,7 @@ class _Selection:
     """The rows of a table that may be removed."""
 
     keys: list[dict[str, int]]
-    kept: int
+    remaining: int
     by_kind: Mapping[str, int] = attrs.field(factory=dict)
 
 
@@ -97,8 +97,8 @@ def prune(
     return PruneReport(
         events=len(events.keys),
         checkpoints=len(checkpoints.keys),
-        kept_events=events.kept,
-        kept_checkpoints=checkpoints.kept,
+        kept_events=events.remaining,
+        kept_checkpoints=checkpoints.remaining,
         by_kind=events.by_kind,
         dry_run=dry_run,
     )
@@ -143,7 +143,7 @@ def _select_checkpoints(ledger: Ledger, before: int, keep: int) -> _Selection:
     for number, task_id in old:
         if number not in latest[task_id]:
             keys.append({"id": number})
-    return _Selection(keys=keys, kept=total - len(keys))
+    return _Selection(keys=keys, remaining=total - len(keys))
 
 
 def _checkpoints_of_recoveries(ledger: Ledger) -> Iterator[int | None]:
@@ -180,7 +180,7 @@ def _select_events(ledger: Ledger, before: int, keep: int, documents_seq: int | 
         if seq not in needed:
             keys.append({"seq": seq})
             by_kind[kind] = by_kind.get(kind, 0) + 1
-    return _Selection(keys=keys, kept=total - len(keys), by_kind=by_kind)
+    return _Selection(keys=keys, remaining=total - len(keys), by_kind=by_kind)
 
 
 def _roles(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -33,17 +33,17 @@ def repair(rooms: Rooms, artifacts: Artifacts, *, progress: Callable[[str], None
     kinds = {finding.kind for finding in before.findings}
     has_row_fixes = any(finding.fixes for finding in before.findings)
     backup = None
-    done: list[str] = []
+    results: list[str] = []
     if has_row_fixes or FindingKind.STORAGE in kinds:
         progress("backup")
         backup = _new_backup_path(rooms)
         back_up(rooms, backup, link=True, progress=progress)
-        done += _fix_rows(rooms, progress)
+        results += _fix_rows(rooms, progress)
     if FindingKind.WORKTREE in kinds:
-        done += rooms.worktrees.repair()
-    done += _update_views(rooms, artifacts, kinds)
+        results += rooms.worktrees.repair()
+    results += _update_views(rooms, artifacts, kinds)
     after = check(rooms, artifacts, contents=True, progress=progress)
-    return RepairReport(done=tuple(done), backup=backup, left=after)
+    return RepairReport(done=tuple(results), backup=backup, left=after)
 
 
 def _new_backup_path(rooms: Rooms) -> Path:
@@ -58,12 +58,12 @@ def _new_backup_path(rooms: Rooms) -> Path:
 
 def _fix_rows(rooms: Rooms, progress: Callable[[str], None]) -> list[str]:
     """Check again under the write lock, and fix until nothing is left to fix: all or nothing."""
-    done: list[str] = []
+    results: list[str] = []
     now = dump_time(rooms.clock())
     with rooms.store.ledger(write=True) as ledger:
         if any(True for _ in ledger.problems()):
             ledger.rebuild_indexes()
-            done.append("Rebuilt the indexes of the database.")
+            results.append("Rebuilt the indexes of the database.")
         for _ in range(_MAX_ROUNDS):
             facts = Facts(ledger=ledger, now=now, progress=progress)
             findings = _next_to_fix(facts)
@@ -72,11 +72,11 @@ def _fix_rows(rooms: Rooms, progress: Callable[[str], None]) -> list[str]:
             for finding in findings:
                 for fix in finding.fixes:
                     _apply(ledger, fix)
-                done.append(f"Fixed: {finding.sentence}.")
-        if done:
-            data = {"done": done[:_SENTENCES_IN_EVENT], "count": len(done)}
+                results.append(f"Fixed: {finding.sentence}.")
+        if results:
+            data = {"done": results[:_SENTENCES_IN_EVENT], "count": len(results)}
             record_event(ledger, rooms, EventKind.STORE_REPAIRED, data)
-    return done
+    return results
 
 
 def _next_to_fix(facts: Facts) -> list[Finding]:
@@ -96,16 +96,16 @@ def _apply(ledger: Ledger, fix: RowFix) -> None:
 
 
 def _update_views(rooms: Rooms, artifacts: Artifacts, kinds: set[FindingKind]) -> list[str]:
-    done = []
+    results = []
     try:
         if FindingKind.INDEX in kinds:
             number = artifacts.catch_up()
-            done.append(f"Updated the search index: {number} artifacts.")
+            results.append(f"Updated the search index: {number} artifacts.")
         if FindingKind.DOCUMENT in kinds:
             versions = rooms.documents.update().written
             if versions:
                 paths = ", ".join(version.path for version in versions)
-                done.append(f"Updated the documents: {paths}.")
+                results.append(f"Updated the documents: {paths}.")
     except VesperaError as exc:  # a view may fail without failing the repair
-        done.append(f"A view could not be updated: {exc}.")
-    return done
+        results.append(f"A view could not be updated: {exc}.")
+    return results
