@@ -31,12 +31,13 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected
+from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Context, candidates, choose
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
-from vespera_orchestrator.artifacts.search.passages import is_text, quoted_phrases
+from vespera_orchestrator.artifacts.search.passages import quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS, Selection
 from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, bytes_to_show

@@ -11,7 +11,6 @@ import attrs
 from vespera_orchestrator._model import ArtifactDraft, ArtifactKind
 from vespera_orchestrator.artifacts import input_checks
 from vespera_orchestrator.artifacts.content import files, media_types
-from vespera_orchestrator.artifacts.search.passages import is_text
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def _encode(title: str, content: JsonValue | bytes) -> tuple[bytes, str]:
 def _type_of_text(title: str) -> str:
     named = media_types.by_name(title)
     # A text about "logo.png" is not a picture.
-    return named if named is not None and is_text(named) else "text/markdown"
+    return named if named is not None and media_types.is_text(named) else "text/markdown"
 
 
 def _type_of_bytes(title: str, content: bytes) -> str:

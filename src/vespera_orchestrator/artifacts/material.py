@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Material
-from vespera_orchestrator.artifacts.search.passages import is_text
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.errors import (
     ArtifactIndexError,

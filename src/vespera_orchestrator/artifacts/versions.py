@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
-from vespera_orchestrator.artifacts.search.passages import is_text
+from vespera_orchestrator.artifacts.content.media_types import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -119,21 +119,6 @@ def test_identifiers_are_taken_apart():
     assert terms("parseConfigs running_late") == ["pars", "config", "run", "lat"]
 
 
-@pytest.mark.parametrize(
-    ("media_type", "yes"),
-    [
-        ("text/markdown; charset=utf-8", True),
-        ("application/json", True),
-        ("application/ld+json", True),
-        ("image/png", False),
-        ("application/octet-stream", False),
-    ],
-)
-def test_what_counts_as_text(media_type, yes):
-    """Text-like media types are searched."""
-    assert passages.is_text(media_type) is yes
-
-
 # --- ranking ----------------------------------------------------------------
 
 

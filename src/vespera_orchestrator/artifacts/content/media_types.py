@@ -38,6 +38,25 @@ _PREFERRED_SUFFIX = {
     "text/html": ".html",
     "image/jpeg": ".jpg",
 }
+_TEXT_TYPES = frozenset(
+    {
+        "application/ecmascript",
+        "application/javascript",
+        "application/json",
+        "application/sql",
+        "application/toml",
+        "application/x-httpd-php",
+        "application/x-ipynb+json",
+        "application/x-ndjson",
+        "application/x-sh",
+        "application/x-tex",
+        "application/x-yaml",
+        "application/xml",
+        "application/yaml",
+        "image/svg+xml",
+    }
+)
+_TEXT_ENDINGS = ("+json", "+xml", "+yaml")
 _BINARY = "application/octet-stream"
 BEGINNING_BYTES = 8192
 """How much of the content `detect` needs."""
@@ -86,3 +105,17 @@ def suffix_of(media_type: str) -> str:
 
     known = _PREFERRED_SUFFIX.get(media_type)
     return known or mimetypes.MimeTypes().guess_extension(media_type) or ".bin"
+
+
+def is_text(media_type: str) -> bool:
+    """Return whether content of this media type is read, and searched, as text."""
+    bare = without_parameters(media_type)
+    if bare.startswith("text/") or bare.endswith(_TEXT_ENDINGS):
+        return True
+    return bare in _TEXT_TYPES
+
+
+def without_parameters(media_type: str) -> str:
+    """Return the media type alone, such as ``text/plain`` for ``text/plain; charset=utf-8``."""
+    bare, _, _ = media_type.partition(";")
+    return bare.strip().lower()

@@ -28,6 +28,7 @@ from vespera_orchestrator._model import (
     FindingKind,
     Severity,
 )
+from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.search import passages, ranking, upkeep
 from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
 from vespera_orchestrator.artifacts.search.state import IndexFolder, IndexState, event_stamp
@@ -305,7 +306,7 @@ class ArtifactIndex:
             batch.rows += self._passage_rows(artifact)
 
     def _passage_rows(self, artifact: Artifact) -> list[dict[str, Any]]:
-        if not passages.is_text(artifact.media_type):
+        if not is_text(artifact.media_type):
             return []
         try:
             text = self._searched_text(artifact)

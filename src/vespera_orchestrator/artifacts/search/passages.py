@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from vespera_orchestrator.artifacts.content.media_types import without_parameters
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,36 +32,6 @@ MAX_TEXT_CHARACTERS = 2_000_000
 _BLOCK_CHARACTERS = 20_000
 
 _PROSE_TYPES = frozenset({"text/markdown", "text/x-markdown", "text/plain", "text/x-rst"})
-_TEXT_TYPES = frozenset(
-    {
-        "application/ecmascript",
-        "application/javascript",
-        "application/json",
-        "application/sql",
-        "application/toml",
-        "application/x-httpd-php",
-        "application/x-ipynb+json",
-        "application/x-ndjson",
-        "application/x-sh",
-        "application/x-tex",
-        "application/x-yaml",
-        "application/xml",
-        "application/yaml",
-        "image/svg+xml",
-    }
-)
-_TEXT_SUFFIXES = ("+json", "+xml", "+yaml")
-
-
-def is_text(media_type: str) -> bool:
-    """Tell whether content of this media type is read, and searched, as text."""
-    bare = _without_parameters(media_type)
-    return bare.startswith("text/") or bare in _TEXT_TYPES or bare.endswith(_TEXT_SUFFIXES)
-
-
-def _without_parameters(media_type: str) -> str:
-    bare, _, _ = media_type.partition(";")
-    return bare.strip().lower()
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +58,7 @@ def split(text: str, media_type: str) -> list[Passage]:
     """
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
-    is_prose = _without_parameters(media_type) in _PROSE_TYPES
+    is_prose = without_parameters(media_type) in _PROSE_TYPES
     splitter_class = MarkdownSplitter if is_prose else TextSplitter
     splitter = splitter_class(PASSAGE_CHARACTERS)
     passages = []
