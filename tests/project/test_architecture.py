@@ -14,11 +14,12 @@ from support import ROOT
 
 PACKAGE = ROOT / "src" / "vespera_orchestrator"
 DOORS = {
+    "backports": "One door to compression",
     "cattrs": "One converter",
     "jinja2": "Only documents",
     "lancedb": "Only the search index",
     "networkx": "Only the task graph",
-    "obstore": "Only contents",
+    "obstore": "One door to object stores",
     "psycopg": "Only the PostgreSQL store",
     "pyarrow": "Only the search index",
     "pygit2": "Only worktrees",

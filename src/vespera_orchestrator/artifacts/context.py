@@ -56,11 +56,17 @@ class ContextPassage:
     text: str
     """Exactly what is between *start* and *end* in ``artifacts.text(artifact_id)``."""
     artifact_id: str
+    """The artifact, as a version."""
     title: str
+    """Its title."""
     version: int
+    """Which version it is."""
     task_id: str | None
+    """The task that saved it; ``None`` if it belongs to the session."""
     start: int
+    """Offset of the slice's first character."""
     end: int
+    """Offset after its last character."""
     nearness: str
     """Where it comes from.
 
@@ -96,8 +102,11 @@ class Context:
     """
 
     query: str
+    """What the work is about."""
     passages: tuple[ContextPassage, ...]
+    """The best first; those of dependencies come before all others."""
     budget_tokens: int
+    """How long it might have been."""
 
     @property
     def artifact_ids(self) -> tuple[str, ...]:

@@ -27,8 +27,11 @@ class Hit:
     text: str
     """The passage, exactly as it stands in the artifact."""
     artifact_id: str
+    """The artifact."""
     title: str
+    """Its title."""
     task_id: str | None
+    """The task that saved it; ``None`` if it belongs to the session."""
     score: float
     """Higher is better; compares within one answer only."""
     start: int

@@ -94,6 +94,7 @@ class Shown:
     """
 
     artifact: Artifact
+    """Its record."""
     content: bytes
     """Only the beginning, if the whole is too large to show."""
 

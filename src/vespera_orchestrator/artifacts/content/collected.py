@@ -21,6 +21,7 @@ class Collected:
     kept: int
     """Unreferenced contents that are too young: their writer may be about to record them."""
     dry_run: bool
+    """Whether this only counted."""
     condemned: int = 0
     """Contents in an object store that were marked in this call.
 

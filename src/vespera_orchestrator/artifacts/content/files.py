@@ -44,6 +44,7 @@ class StoredFile:
     """What `store` put into the content store."""
 
     digest: str
+    """SHA-256 of its bytes, in hexadecimal."""
     size_bytes: int
     media_type: str
 
