@@ -23,7 +23,7 @@ import vespera_orchestrator as vespera
 from support import TESTS
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, StoreUnavailableError
 from vespera_orchestrator.stores import open_store
-from vespera_orchestrator.stores.sqlite import database as _database
+from vespera_orchestrator.stores.sqlite import errors as _errors
 from vespera_orchestrator.stores.sqlite.filesystem import kind_of_mount, network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
@@ -270,7 +270,7 @@ def test_another_programs_lock_is_waited_for_and_then_told(tmp_path, monkeypatch
         released.start()
         assert orch.plan_task("Waits").id
         released.join()
-        monkeypatch.setattr(_database, "WAIT_S", 0.2)
+        monkeypatch.setattr(_errors, "LOCK_WAIT_S", 0.2)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreUnavailableError, match="another program"):
             orch.plan_task("Refused")

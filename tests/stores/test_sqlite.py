@@ -41,7 +41,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.orchestrator import Orchestrator
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.stores.sqlite import SQLiteStore
-from vespera_orchestrator.stores.sqlite import database as _database
+from vespera_orchestrator.stores.sqlite import errors as _errors
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 PATIENT = settings(
@@ -107,7 +107,7 @@ def test_it_keeps_the_contract(store, path):
     assert store.url == f"sqlite:///{path}"
     for address in (store.url, None):
         open_store(address, path, utcnow).close()
-    with pytest.raises(InvalidInputError, match="no address of a store"):
+    with pytest.raises(InvalidInputError, match="not the address of a store"):
         open_store("mysql://x", path, utcnow)
 
 
@@ -160,7 +160,7 @@ store.close()
 
 def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path, monkeypatch):
     """While one process looks whose file it is, another may make the schema; that is no foreign file."""
-    monkeypatch.setattr(_database, "WAIT_S", 0.05)
+    monkeypatch.setattr(_errors, "LOCK_WAIT_S", 0.05)
     store = SQLiteStore.open(path.with_name("other.db"))
 
     class Slow(sqlite3.Connection):

@@ -28,15 +28,16 @@ def open_store(
     """Open the store at *address*.
 
     Args:
-        address: ``sqlite:///file`` (three slashes: relative to the working folder, four: absolute), ``memory:``,
-            ``postgresql://user@host/database``, or ``None``. A file's address may end in ``?durability=normal``.
+        address: ``sqlite:///file`` (three slashes: relative to the working folder, four:
+            absolute), ``memory:``, ``postgresql://user@host/database``, or ``None``. A file's
+            address may end in ``?durability=normal``.
         default: The database file when *address* is ``None``.
-        clock: Tells the time for leases and events.
-        durability: ``full`` or ``normal``, where the address does not say; see `SQLiteStore.open`.
+        clock: Returns the time for leases and events.
+        durability: ``full`` or ``normal``, unless the address says; see `SQLiteStore.open`.
 
     Raises:
         MissingDependencyError: The extra ``postgres`` is not installed.
-        InvalidInputError: No store of ours has such an address.
+        InvalidInputError: It is not the address of a store.
     """
     from vespera_orchestrator.stores.sqlite import SQLiteStore
 
@@ -46,26 +47,25 @@ def open_store(
         return SQLiteStore.open(None, clock=clock)
     scheme, _, rest = address.partition(":///")
     if scheme == "sqlite" and rest:
-        file, mark, said = rest.partition("?durability=")
-        return SQLiteStore.open(
-            file, clock=clock, durability=_durability(said if mark else durability)
-        )
+        file, option, in_address = rest.partition("?durability=")
+        chosen = _durability(in_address if option else durability)
+        return SQLiteStore.open(file, clock=clock, durability=chosen)
     if address.startswith(("postgresql://", "postgres://")):
         from vespera_orchestrator.stores.postgres import PostgresStore
 
         return PostgresStore.open(address, clock=clock)
     known = "sqlite:///file, memory: and postgresql://user@host/database"
     raise InvalidInputError(
-        "store", f"{masked(address)!r} is no address of a store; known are {known}"
+        "store", f"{masked(address)!r} is not the address of a store; known are {known}"
     )
 
 
-def _durability(said: str | None) -> Durability:
-    if said is None or said == "full":
+def _durability(word: str | None) -> Durability:
+    if word is None or word == "full":
         return "full"
-    if said == "normal":
+    if word == "normal":
         return "normal"
-    raise InvalidInputError("durability", f"{said!r} is neither 'full' nor 'normal'")
+    raise InvalidInputError("durability", f"{word!r} is neither 'full' nor 'normal'")
 
 
 def caller_store(store: object) -> Store:

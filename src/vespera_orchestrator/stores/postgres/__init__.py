@@ -38,7 +38,9 @@ class PostgresStore(SQLStore):
 
     @classmethod
     def open(cls, url: str, *, clock: Callable[[], datetime] = utcnow) -> Self:
-        """Open the store at *url*; make its tables if they are missing. Several processes may do so at once.
+        """Open the store at *url*; make its tables if they are missing.
+
+        Several processes may do so at once.
 
         Args:
             url: ``postgresql://user@host/database``, with whatever libpq understands behind a

@@ -19,7 +19,10 @@ _DEFAULTS: Final = {
     "application_name": "vespera_orchestrator",
     "client_encoding": "utf8",
 }
-"""A server that is gone is noticed after a minute, not after two hours. The address overrides them."""
+"""With these, a server that is gone is noticed after a minute, not after two hours.
+
+The address overrides them.
+"""
 _DEFAULT_SCHEMA: Final = "vespera"
 _SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 

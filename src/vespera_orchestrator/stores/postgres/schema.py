@@ -1,4 +1,7 @@
-"""The PostgreSQL schema, as numbered steps from nothing to today's. The same tables and columns as in SQLite."""
+"""The PostgreSQL schema, as numbered steps from nothing to today's.
+
+The tables and columns are those of the SQLite schema.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +65,10 @@ CREATE TABLE tasks (
     worktree text,
     UNIQUE (session_id, alias)
 );
-CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq) WHERE status = 'pending' AND blockers = 0;
-CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq) WHERE status IN ('pending', 'in_progress', 'blocked');
+CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq)
+    WHERE status = 'pending' AND blockers = 0;
+CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq)
+    WHERE status IN ('pending', 'in_progress', 'blocked');
 CREATE INDEX tasks_unweighed ON tasks (session_id) WHERE weighed = 0;
 CREATE INDEX tasks_status ON tasks (session_id, status, seq);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
@@ -79,20 +84,25 @@ CREATE TABLE tallies (
     PRIMARY KEY (session_id, archived, recovery, status)
 ) WITH (fillfactor = 50);
 
--- Deferred, so that tallies are locked only when the transaction holds the lock under which events are written, and cannot deadlock.
+-- Deferred, so that tallies are locked only when the transaction holds the lock under which events
+-- are written, and cannot deadlock.
 CREATE FUNCTION tally_anew() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     UPDATE tallies SET tasks = tasks - 1
     WHERE session_id = old.session_id AND archived = old.archived
         AND recovery = (old.task_type = 'recovery')::int AND status = old.status;
     IF TG_OP = 'UPDATE' THEN
-        INSERT INTO tallies AS t VALUES (new.session_id, new.archived, (new.task_type = 'recovery')::int, new.status, 1)
+        INSERT INTO tallies AS t
+        VALUES (new.session_id, new.archived, (new.task_type = 'recovery')::int, new.status, 1)
         ON CONFLICT (session_id, archived, recovery, status) DO UPDATE SET tasks = t.tasks + 1;
     END IF;
     RETURN NULL;
 END $$;
-CREATE CONSTRAINT TRIGGER tasks_tallied_anew AFTER UPDATE OF status, archived, task_type ON tasks DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW WHEN (old.status <> new.status OR old.archived <> new.archived OR old.task_type <> new.task_type)
+CREATE CONSTRAINT TRIGGER tasks_tallied_anew
+AFTER UPDATE OF status, archived, task_type ON tasks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+WHEN (
+    old.status <> new.status OR old.archived <> new.archived OR old.task_type <> new.task_type
+)
 EXECUTE FUNCTION tally_anew();
 CREATE CONSTRAINT TRIGGER tasks_tallied_out AFTER DELETE ON tasks DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION tally_anew();
@@ -158,7 +168,8 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_session ON artifacts (session_id, seq);
 CREATE INDEX artifacts_task ON artifacts (task_id, title, version);
 
--- given: which artifact versions a task was given to build on; stale: a later version was saved since.
+-- given: which artifact versions a task was given to build on;
+-- stale: a later version was saved since.
 CREATE TABLE given (
     task_id text COLLATE "C" NOT NULL,
     artifact_id text COLLATE "C" NOT NULL,

@@ -42,7 +42,7 @@ ASK_AGAIN_S: Final = 5.0
 LOOK_AGAIN_S: Final = 1.0
 """How often a watcher looks by itself, in seconds, in case a notification is lost."""
 _NEWEST_EVENTS: Final = 10_000
-"""Among how many of the newest events one that was just written is looked for."""
+"""How many of the newest events are searched for one that was just written."""
 _HAS_EVENT: Final = f"""
     SELECT 1 FROM (SELECT * FROM events ORDER BY seq DESC LIMIT {_NEWEST_EVENTS}) AS newest
     WHERE (at, kind, data) = (%s, %s, %s)
@@ -62,7 +62,9 @@ class _BoolAsInt(adapt.Dumper):
 
 
 class Server:
-    """Connections to one database, as many as threads use at once. A child made by ``fork`` opens its own.
+    """Connections to one database, as many as threads use at once.
+
+    A forked child opens its own.
 
     Events become visible in the order of their ``seq``. Whoever writes some first takes a lock of
     the whole schema and holds it until its commit. All of that is sent in one message, so that
@@ -227,7 +229,7 @@ class Server:
 
     @property
     def time(self) -> str:
-        """The time now, as an expression for a single statement, by which an index can be searched."""
+        """The time now, as an expression that lets an index serve a single statement."""
         if self._clock is not None:
             return f"{self._clock()}::bigint"
         return SERVER_TIME.replace("clock_", "statement_")
@@ -330,7 +332,7 @@ class Server:
     # commits
 
     def _commit(self, tx: Transaction) -> None:
-        """Write what is written last, and commit with it, under the lock that keeps events in order."""
+        """Write what is written last, and commit, under the lock that keeps events in order."""
         script, values = self._last_writes(tx)
         if len(tx.events) >= COPY_FROM_ROWS:
             tx.execute_script(script, values)
@@ -448,7 +450,7 @@ class Server:
 
 
 def _was_cut(connection: psycopg.Connection[Any]) -> bool:
-    """Tell whether the other side ended an idle connection, as far as this side knows without asking."""
+    """Tell whether the other side ended an idle connection, as far as is known without asking."""
     if connection.closed or connection.broken:
         return True
     poll = select.poll()

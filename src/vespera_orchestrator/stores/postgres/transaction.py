@@ -55,7 +55,7 @@ class Transaction:
 
     @property
     def now(self) -> int:
-        """See `stores.sql.transaction.Transaction.now`: the server's time unless a clock was given."""
+        """See `stores.sql.transaction.Transaction.now`: the server's time, or that of a clock."""
         if self._now is None:
             self.set_server_time(None)
         return self._now  # type: ignore[return-value]
@@ -111,7 +111,7 @@ class Transaction:
                 target.write_row(row)
 
     def insert_events(self, columns: str, rows: list[Any]) -> None:
-        """See `stores.sql.transaction.Transaction.insert_events`: they are written with the commit."""
+        """See `stores.sql.transaction.Transaction.insert_events`: written with the commit."""
         self.event_columns = columns
         self.events.extend(rows)
 

@@ -37,7 +37,7 @@ def lease_length(lease_s: float) -> int:
 
 
 def claim(tx: Transaction, task: Task, agent: str, lease_s: float, purpose: str = "start") -> Claim:
-    """Give *agent* the task, which must be ready; *purpose* says in an error what it was claimed for."""
+    """Give *agent* the task, which must be ready; *purpose* says in an error what for."""
     if not task.is_ready:
         why = lifecycle.why(reading.situation(tx, task.id))
         raise NotReadyError(task.alias, task.status, purpose, why=why)

@@ -1,4 +1,7 @@
-"""What follows when a task ends or changes: blockers are counted, dependents become ready or are skipped."""
+"""What follows when a task ends or changes.
+
+Blockers are counted, and dependents become ready or are skipped.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def skip(tx: Transaction, task: Task, reason: str) -> None:
 
 
 def follow_ends(tx: Transaction, ended: Iterable[Task]) -> None:
-    """Carry what ended, or was blocked, to dependents and to the task it recovers, and so on downward.
+    """Carry what ended, or was blocked, to dependents and to the task it recovers, downward.
 
     Args:
         tx: The transaction.

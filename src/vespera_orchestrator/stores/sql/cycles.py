@@ -1,4 +1,7 @@
-"""Circles: tasks that would wait for each other. Dependencies, subtasks and recoveries count alike."""
+"""Circles: tasks that would wait for each other.
+
+Dependencies, subtasks and recoveries count alike.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,7 @@ def refuse_circles_through(tx: Transaction, tasks: Sequence[Task]) -> None:
 def _existing_needs(
     start: Sequence[str], new: Mapping[str, Task], children: Mapping[str, list[str]]
 ) -> set[str]:
-    """Return the existing tasks that the new ones in *start* wait for, through any number of new ones."""
+    """Return the existing tasks that those in *start* wait for, through any number of new ones."""
     queue = deque(start)
     visited = set(start)
     existing: set[str] = set()

@@ -41,11 +41,16 @@ class Dialect:
     position: str
     """The function that returns where in its first text the second begins, or 0."""
     ascii_lower: str
-    """Lower-case letters of ASCII and no others, whatever the database's locale. ``{}`` is the text."""
+    """Make ASCII letters lower case, and no others, in any locale. ``{}`` is the text."""
     edges: str
     """The edges of a row of ``tasks`` as JSON text: for each its position, task id and outcome."""
+    as_id: str
+    """Follows a column of ``given``: compare it as ids are compared elsewhere.
+
+    Its own collation is another one, for which no index of the other tables serves.
+    """
     index_hint: str
-    """Follows a table: which index to use, where the planner needs to be told. ``{}`` is the name."""
+    """Follows a table: the index to use, where the planner needs a hint. ``{}`` is its name."""
     ordered_join: str
     """A join that starts from its left side."""
     lock_row: str
@@ -57,11 +62,11 @@ class Dialect:
     writing_with: bool
     """Whether WITH may contain statements that write."""
     remote: bool
-    """Whether each statement may travel over a network, so that one long one beats many short ones."""
+    """Whether statements travel over a network, so that one long one beats many short ones."""
     waits_for: str
-    """Starts a statement: ``up (id)``, all that the tasks in the first value, a JSON list, wait for.
+    """Starts a statement: ``up (id)``, the tasks in the first value and all that they wait for.
 
-    They themselves are included. Each database allows the recursion only in the form given here.
+    The value is a JSON list. Each database allows the recursion only in the form given here.
     """
 
     def in_list(self, number: int) -> str:
@@ -91,6 +96,7 @@ SQLITE: Final = Dialect(
         (SELECT json_group_array(json_array(position, needs_id, on_outcome))
             FROM dependencies WHERE dependencies.task_id = tasks.id)
     """,
+    as_id="",
     index_hint="INDEXED BY {}",
     ordered_join="CROSS JOIN",
     lock_row="",
@@ -103,7 +109,8 @@ SQLITE: Final = Dialect(
             SELECT value FROM json_each(?1)
             UNION SELECT needs_id FROM dependencies JOIN up ON task_id = up.id
             UNION SELECT tasks.id FROM tasks JOIN up ON parent_task_id = up.id
-            UNION SELECT tasks.id FROM tasks JOIN up ON recovers_task_id = up.id AND status IN {OPEN}
+            UNION SELECT tasks.id FROM tasks JOIN up
+                ON recovers_task_id = up.id AND status IN {OPEN}
         )
     """,
 )
@@ -117,6 +124,7 @@ POSTGRES: Final = Dialect(
         (SELECT coalesce(json_agg(json_build_array(position, needs_id, on_outcome))::text, '[]')
             FROM dependencies WHERE dependencies.task_id = tasks.id)
     """,
+    as_id='COLLATE "default"',
     index_hint="",
     ordered_join="JOIN",
     lock_row="FOR NO KEY UPDATE",

@@ -1,4 +1,7 @@
-"""From drafts to tasks: names are resolved, conditions bound, mistakes collected. Nothing is written."""
+"""From drafts to tasks: names are resolved, conditions bound, mistakes collected.
+
+Nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,7 @@ class Drafts:
     # aliases
 
     def _aliases(self) -> list[str]:
-        """Return an alias for each draft: first those that callers chose, then those made from titles."""
+        """Return an alias for each draft: aliases that callers chose win over those from titles."""
         chosen: list[str | None] = []
         for task_id, draft in zip(self._ids, self._drafts, strict=True):
             alias = None
@@ -165,7 +168,7 @@ class Drafts:
         return f"recover_{alias}"[:_MAX_RECOVERY_ALIAS]
 
     def _free_number(self, base: str) -> int:
-        # Doubling, then halving: a thousand tasks of one title cost ten lookups each, not a thousand.
+        # Doubling, then halving: a thousand equal titles cost ten lookups each, not a thousand.
         high = 2
         while not self._names.is_free(f"{base}_{high}"):
             high *= 2
@@ -300,7 +303,7 @@ class _Names:
         """Alias to the id of the task that has it, for those that were looked up."""
 
     def read_ahead(self, drafts: Sequence[TaskDraft]) -> None:
-        """Read at once what the drafts name: a statement for each would cost more than all the rest."""
+        """Read at once what the drafts name: a statement for each would cost more than the rest."""
         references: dict[str, None] = {}
         for draft in drafts:
             references.update(dict.fromkeys(edge.task for edge in draft.dependencies))
@@ -339,7 +342,8 @@ class _Names:
     def all_aliases(self) -> list[str]:
         """Return aliases to suggest: those of the plan, then those of the session."""
         of_plan = [alias for alias in self.of_plan if not alias.startswith("#")]
-        sql = f"SELECT alias FROM tasks WHERE session_id = {self._tx.mark}1 LIMIT {_MAX_SUGGESTED_FROM}"
+        mark = self._tx.mark
+        sql = f"SELECT alias FROM tasks WHERE session_id = {mark}1 LIMIT {_MAX_SUGGESTED_FROM}"
         return [*of_plan, *first_column(self._tx.execute(sql, (self._session_id,)))]
 
     def _read(self, column: str, references: Sequence[str]) -> None:

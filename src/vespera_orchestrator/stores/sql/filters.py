@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tallied_only(query: TaskQuery) -> bool:
-    """Tell whether ``tallies`` answers a count of *query*, so that no task needs to be looked at."""
+    """Tell whether ``tallies`` answers a count of *query*, so that no task needs to be read."""
     tallied = TaskQuery(
         session_id=query.session_id,
         recoveries=query.recoveries,
@@ -26,7 +26,7 @@ def tallied_only(query: TaskQuery) -> bool:
 
 
 def subtree(task: str) -> str:
-    """Start a statement with ``below (id)``: the task that the placeholder *task* names and all below it."""
+    """Start a statement with ``below (id)``: the task that a placeholder names, and all below."""
     return f"""
         WITH RECURSIVE below (id) AS (
             SELECT {task} UNION ALL

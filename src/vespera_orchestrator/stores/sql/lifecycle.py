@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 _WITH_RECEIPT: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.BLOCKED, TaskStatus.IN_PROGRESS})
-"""Statuses in which the last attempt may have a receipt; in progress when its work waits to be merged."""
+"""Statuses in which the last attempt may have a receipt.
+
+In progress, it has one when its work waits to be merged.
+"""
 _ATTEMPT_ENDING: Final = {
     NextAction.COMPLETE: AttemptEnding.COMPLETED,
     NextAction.BLOCKED: AttemptEnding.BLOCKED,
@@ -385,7 +388,7 @@ def _make_pending(tx: Transaction, task: Task, kind: EventKind, reason: str) -> 
 
 
 def _recount_dependents(tx: Transaction, task_id: str) -> list[str]:
-    """Count the blockers of the task and its dependents; return the dependents that were skipped."""
+    """Count the blockers of the task and its dependents; return those that were skipped."""
     skipped = []
     for dependent_id in reading.dependent_ids(tx, task_id):
         if reading.task(tx, dependent_id).status is TaskStatus.SKIPPED:

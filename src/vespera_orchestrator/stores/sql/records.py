@@ -288,8 +288,8 @@ def context_uses(
     sql = f"""
         SELECT given.task_id, tasks.alias, given.attempt, given.artifact_id, given.given_at,
             artifacts.title, artifacts.version, artifacts.session_id, artifacts.task_id, {_IS_FILE}
-        FROM given JOIN tasks ON tasks.id = given.task_id
-            JOIN artifacts ON artifacts.id = given.artifact_id
+        FROM given JOIN tasks ON tasks.id = given.task_id {tx.dialect.as_id}
+            JOIN artifacts ON artifacts.id = given.artifact_id {tx.dialect.as_id}
         WHERE {conditions.where} ORDER BY given.given_at, given.task_id, artifacts.seq
         LIMIT {conditions.bind(rows.limited(limit))}
     """

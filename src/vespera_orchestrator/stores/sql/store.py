@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class SQLStore(ABC):
-    """Opens a transaction for each operation of `contracts.Store`, and hands it to the shared core."""
+    """Opens a transaction for each operation of `contracts.Store`."""
 
     # --- transactions -------------------------------------------------------
 
@@ -63,7 +63,7 @@ class SQLStore(ABC):
         session_id: str | None = None,  # noqa: ARG002 - see the store for many machines
         task_id: str | None = None,  # noqa: ARG002
     ) -> AbstractContextManager[Transaction]:
-        """Begin a transaction that may change several tasks of one session, and keep out others like it.
+        """Begin a transaction that may change several tasks of one session, alone of its kind.
 
         The session is named, or it is that of the task.
         """

@@ -24,7 +24,7 @@ pay for its whole length each time.
 
 
 def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, float]:
-    """Return, for each of these new tasks, the hours of the longest chain of work that starts with it.
+    """Return, for each of these new tasks, the hours of the longest chain that starts with it.
 
     Its own hours count. What comes after a task is what waits for it: its dependents, its parent.
 
@@ -117,7 +117,7 @@ def weigh(tx: Transaction, session_id: str) -> None:
 
 
 class _NeedsReader:
-    """Reads the open tasks that a task waits for; of a remote database, for a whole queue at once."""
+    """Reads the open tasks that a task waits for; from a remote database, for many at once."""
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx

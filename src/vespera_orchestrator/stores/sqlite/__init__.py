@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class SQLiteStore(SQLStore):
-    """Keeps `contracts.Store` in one SQLite database (WAL, ``synchronous=FULL``). Made by `open`."""
+    """Keeps `contracts.Store` in one SQLite database. Made by `open`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,13 +39,16 @@ class SQLiteStore(SQLStore):
         clock: Callable[[], datetime] = utcnow,
         durability: Durability = "full",
     ) -> Self:
-        """Open the database at *path*, making it when it is missing. Several processes may do so at once.
+        """Open the database at *path*; make it if it is missing.
+
+        Several processes may do so at once.
 
         Args:
             path: The file; ``None`` keeps everything in this process's memory.
-            clock: Tells the time, aware, for leases and events.
-            durability: ``full``: what was acknowledged survives a power cut; ``normal``: about ten times faster on a disk that really
-                flushes, and a power cut may take the last transactions.
+            clock: Returns the time, aware, for leases and events.
+            durability: ``full``: what was acknowledged survives a power cut. ``normal``: about ten
+                times faster on a disk that really flushes, and a power cut may take the last
+                transactions.
 
         Raises:
             SchemaVersionError: It was made by a newer version, or by another program.
@@ -126,5 +129,8 @@ class SQLiteStore(SQLStore):
         return SQLiteLedger.open(self._database, write=write)
 
     def copy_to(self, file: Path) -> None:
-        """Write the whole store as of one moment into the new database *file*, while others read and write."""
+        """Write the whole store as of one moment into the new database *file*.
+
+        Others may read and write meanwhile.
+        """
         self._database.copy_to(file)

@@ -1,4 +1,4 @@
-"""One SQLite database: its connection, its transactions, its errors in our words."""
+"""One SQLite database: its connection and its transactions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
     ClosedError,
-    CorruptStoreError,
     InvalidInputError,
-    ReadOnlyError,
     SchemaVersionError,
-    StoreError,
     StoreUnavailableError,
     UnsupportedFileSystemError,
 )
+from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
@@ -33,15 +31,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WAIT_S: Final = 30.0
-"""How long to wait for another program's lock before giving up."""
-LOOK_S: Final = 0.015
-"""How often to look for new events while waiting for them."""
+POLL_INTERVAL_S: Final = 0.015
+"""How often to look for new events while waiting for them, in seconds."""
+_SHORTEST_PAUSE_S: Final = 0.0003
+_LONGEST_PAUSE_S: Final = 0.0025
+"""Between these, at random, is the pause before a lock is tried again."""
 
 Durability: TypeAlias = Literal["full", "normal"]
-"""``full``: what was acknowledged survives a power cut. ``normal``: it survives the death of every process, a power cut may take the last
-transactions; the database stays whole either way."""
+"""``full``: what was acknowledged survives a power cut.
 
+``normal``: it survives the death of every process, but a power cut may take the last transactions.
+The database stays whole either way.
+"""
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
@@ -65,11 +66,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Database:
-    """A connection that is opened anew after ``fork``, shared by the threads of one process one at a time.
+    """A connection that the threads of one process share, one at a time.
 
-    Settings, each for a reason: WAL, so that readers never wait; ``synchronous=FULL`` unless chosen otherwise, so that what was
-    acknowledged survives a power cut; ``busy_timeout=0`` with waiting of our own (see `Gate`), because SQLite's own back-off starves a
-    waiter for seconds under contention; ``BEGIN IMMEDIATE``, because a reader that turns writer fails at once.
+    A forked child opens its own.
+
+    Each setting has its reason. WAL: readers never wait. ``synchronous=FULL``, unless chosen
+    otherwise: what was acknowledged survives a power cut. ``busy_timeout=0``, with waiting of our
+    own (see `Gate`): under contention SQLite's own back-off starves a waiter for seconds. ``BEGIN
+    IMMEDIATE``: a reader that turns writer would fail at once.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Database:
     @property
     def name(self) -> str:
         """What to call it in an error."""
-        return str(self.path) if self.path is not None else "memory:"
+        return "memory:" if self.path is None else str(self.path)
 
     def close(self) -> None:
         """Close the connection. Idempotent."""
@@ -134,7 +138,10 @@ class Database:
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Refuse writes of this thread for a while: one that is called from within a transaction would end it. Others wait."""
+        """Refuse writes of this thread within the block, because one would end its transaction.
+
+        Other threads wait.
+        """
         self._reserved = True
         try:
             yield
@@ -142,14 +149,18 @@ class Database:
             self._reserved = False
 
     def wait(self, after: int, timeout_s: float) -> None:
-        """Return when there is an event behind *after*, or after so many seconds. Costs a look at one page every `LOOK_S` seconds.
+        """Return when there is an event behind *after*, or after *timeout_s* seconds.
 
-        What another process commits is not told to anybody: SQLite has no way to. ``max(seq)`` takes 3 microseconds, as long as
-        ``PRAGMA data_version``, which does not see what threads of this process wrote.
+        SQLite tells nobody what another process commits. So this looks at one page every
+        `POLL_INTERVAL_S` seconds. ``max(seq)`` takes 3 microseconds, as long as ``PRAGMA
+        data_version``, which does not see what threads of this process wrote.
         """
         deadline = time.monotonic() + timeout_s
-        while self._last_event() <= after and (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(LOOK_S, left))
+        while self._last_event() <= after:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                return
+            time.sleep(min(POLL_INTERVAL_S, remaining_s))
 
     def copy_to(self, file: Path) -> None:
         """Write the database as of one moment into a new file, while others read and write."""
@@ -163,20 +174,20 @@ class Database:
         # A connection of its own: the threads of this process need not wait either.
         with (
             self.translated(),
-            closing(sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)) as source,
+            closing(
+                sqlite3.connect(self.path, timeout=errors.LOCK_WAIT_S, isolation_level=None)
+            ) as source,
         ):
             source.execute("BEGIN")
-            source.execute(
-                "SELECT 1 FROM sqlite_schema"
-            ).fetchone()  # from here on it sees one state, so no step is ever begun anew
+            # From the first read on it sees one state, so that no step is ever begun again.
+            source.execute("SELECT 1 FROM sqlite_schema").fetchone()
             _copy(source, file)
 
     def _last_event(self) -> int:
         self._follow_fork()
         with self._lock, self.translated():
-            newest = self._patiently(
-                lambda: self._usable().execute("SELECT max(seq) FROM events").fetchone()[0]
-            )
+            sql = "SELECT max(seq) FROM events"
+            (newest,) = self._patiently(lambda: self._usable().execute(sql).fetchone())
             return int(newest or 0)
 
     @contextmanager
@@ -225,24 +236,25 @@ class Database:
     def _refuse_removed(self, path: Path) -> None:
         # SQLite would go on writing into a file that nobody can ever open again.
         try:
-            there = path.stat().st_ino
+            inode = path.stat().st_ino
         except FileNotFoundError:
-            there = None
-        if there != self._inode:
+            inode = None
+        if inode != self._inode:
             raise StoreUnavailableError(
                 self.name,
-                "the file was removed or replaced while it was open (git clean -x does that); open it anew",
+                "the file was removed or replaced while it was open (git clean -x does that); "
+                "open it again",
             )
 
     def before_fork(self) -> None:
-        """Let no connection cross a fork: a child that has a copy of one believes that it holds locks, and takes none."""
+        """Let no connection cross a fork: a child with a copy would believe that it holds locks."""
         self._lock.acquire()
         if self.path is not None and self._connection is not None and self._current is None:
             self._connection.close()
             self._connection = None
 
     def after_fork(self, *, in_child: bool) -> None:
-        """Go on in the parent; start anew in the child."""
+        """Go on in the parent; start over in the child."""
         if in_child:
             self._follow_fork()
         else:
@@ -253,9 +265,8 @@ class Database:
             return
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._abandoned = (
-            self._connection
-        )  # forked within a transaction: it must be neither used nor closed here
+        # Forked within a transaction: the connection must be neither used nor closed here.
+        self._abandoned = self._connection
         self._connection = None
         self._current = None
         self._waiting_since = None
@@ -291,11 +302,12 @@ class Database:
             mode = self._patiently(
                 lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             )
-        if mode != "wal":  # SQLite falls back without a word where it gets no shared memory
+        if mode != "wal":  # SQLite falls back silently where it gets no shared memory
             raise UnsupportedFileSystemError(self.name, "one without shared memory")
 
     def _version_in_one_state(self, connection: sqlite3.Connection) -> int:
-        # Between single reads another process might make the schema, and its file would look like another program's.
+        # Between single reads another process might make the schema. Then its file would look like
+        # another program's.
         connection.execute("BEGIN")
         try:
             return self._version(connection)
@@ -317,7 +329,10 @@ class Database:
         return version
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Take every step that is missing, each in a transaction of its own. Killed in between, the next one who opens goes on."""
+        """Take every step that is missing, each in a transaction of its own.
+
+        If this process is killed in between, the next one that opens the store goes on.
+        """
         with self._turn():
             while self._patiently(lambda: self._step(connection)):
                 pass
@@ -326,7 +341,7 @@ class Database:
         """Take the next step; return whether there was one to take."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            # Another process may have been faster: the version is read again under the write lock.
+            # Another process may have been faster, so the version is read again under the lock.
             number = self._version(connection) + 1
             if number <= len(MIGRATIONS):
                 for statement in _statements(MIGRATIONS[number - 1]):
@@ -344,28 +359,29 @@ class Database:
         return number < len(MIGRATIONS)
 
     def _patiently(self, step: Callable[[], T]) -> T:
-        """Take *step* again while another process holds the lock, with short random pauses so that nobody starves."""
+        """Repeat *step* while another process holds the lock.
+
+        The pauses are short and random, so that nobody starves.
+        """
         now = time.monotonic()
-        # Whoever waited behind others at the gate does not wait as long again: they waited for the same lock.
-        deadline = max((self._waiting_since or now) + WAIT_S, now + 1.0)
+        # Time spent behind others at the gate counts: they waited for the same lock.
+        deadline = max((self._waiting_since or now) + errors.LOCK_WAIT_S, now + 1.0)
         while True:
             try:
                 return step()
             except sqlite3.OperationalError as exc:
-                if (
-                    exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                    or time.monotonic() > deadline
-                ):
+                if not errors.is_locked(exc) or time.monotonic() > deadline:
                     raise
-            time.sleep(random.uniform(0.0003, 0.0025))  # noqa: S311 - jitter, no secret
+            pause = random.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S)  # noqa: S311 - jitter
+            time.sleep(pause)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn what SQLite raises within the block into errors of ours."""
+        """Translate what SQLite raises within the block into errors of ours."""
         try:
             yield
         except sqlite3.Error as exc:
-            raise self._in_our_words(exc) from exc
+            raise errors.translate(exc, self.name) from exc
         except UnicodeEncodeError as exc:
             raise InvalidInputError(
                 "text",
@@ -375,35 +391,6 @@ class Database:
             raise InvalidInputError(
                 "number", "is too large: whole numbers may have 63 bits"
             ) from exc
-
-    def _in_our_words(self, exc: sqlite3.Error) -> StoreError | InvalidInputError:  # noqa: PLR0911 - one for each thing a caller can do
-        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StoreUnavailableError(
-                self.name,
-                f"another program has kept it locked for {WAIT_S:.0f} s; close it, or wait",
-            )
-        if code == sqlite3.SQLITE_FULL:
-            return StoreUnavailableError(self.name, "the disk is full: free some space")
-        if code in (
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_PERM,
-            sqlite3.SQLITE_AUTH,
-        ):
-            return ReadOnlyError(self.name, str(exc))
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return CorruptStoreError(self.name, str(exc))
-        wrong_kind = isinstance(exc, sqlite3.ProgrammingError | sqlite3.InterfaceError)
-        if wrong_kind or code in (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH):
-            return InvalidInputError(
-                "argument", f"is of a kind that cannot be stored ({exc}); nothing was written"
-            )
-        if code == sqlite3.SQLITE_TOOBIG:
-            return InvalidInputError(
-                "text", "is larger than the store takes; save it as an artifact instead"
-            )
-        return StoreUnavailableError(self.name, f"the database said: {exc}")
 
 
 def _copy(source: sqlite3.Connection, file: Path) -> None:

@@ -1,4 +1,7 @@
-"""Which file system a database would lie on: SQLite's log needs memory that all its users share, which no network gives."""
+"""The file system that a database would lie on.
+
+SQLite's log needs memory that all its users share, which no network file system provides.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,17 @@ _NETWORK: Final = re.compile(
     r"|fuse\.(sshfs|glusterfs|ceph|s3fs|goofys|rclone|gcsfuse|davfs2?|mount-s3|juicefs|blobfuse2?|cephfs.*)"
 )
 
+_POINT: Final = 4
+"""Which word of a line is the mount point, counted from 0."""
+_OCTAL: Final = re.compile(r"\\(\d{3})")
+"""A character of a path that stands as a number, such as a space."""
+
 
 def network_file_system(folder: Path) -> str | None:
-    """Return the kind of network file system that *folder* is on, or ``None``. Known on Linux only.
+    """Return the kind of network file system that *folder* is on, or ``None``. Linux only.
 
-    The table of mounts is read only where the device has no number of a disk's: that is nearly never, and opening stays cheap.
+    The table of mounts is read only if the device does not have a disk's number. That is rare, so
+    opening a store stays cheap.
     """
     try:
         if os.major(folder.stat().st_dev) != 0 or not MOUNTS.exists():
@@ -29,15 +38,31 @@ def network_file_system(folder: Path) -> str | None:
 
 
 def kind_of_mount(table: str, path: Path) -> str | None:
-    """Return the type of the file system that *path* is on, by the text of ``/proc/self/mountinfo``; see proc(5)."""
-    found: tuple[int, str] | None = None
+    """Return the type of the file system that *path* is on.
+
+    Args:
+        table: The text of ``/proc/self/mountinfo``; see proc(5).
+        path: An absolute path.
+    """
+    kind: str | None = None
+    depth = 0
     for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        fields, kinds = before.split(" "), after.split(" ")
-        if len(fields) < 5 or not after:  # noqa: PLR2004 - the fifth field is the mount point
+        mount = _read_mount(line)
+        if mount is None:
             continue
-        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
-        # Of two mounts on one point the later hides the earlier.
-        if path.is_relative_to(point) and (found is None or len(point.parts) >= found[0]):
-            found = len(point.parts), kinds[0]
-    return None if found is None else found[1]
+        point, its_kind = mount
+        # Of two mounts on one point, the later one hides the earlier.
+        if path.is_relative_to(point) and len(point.parts) >= depth:
+            kind, depth = its_kind, len(point.parts)
+    return kind
+
+
+def _read_mount(line: str) -> tuple[Path, str] | None:
+    """Return where a file system is mounted, and its type."""
+    fields, _, after_separator = line.partition(" - ")
+    words = fields.split(" ")
+    if len(words) <= _POINT or not after_separator:
+        return None
+    point = _OCTAL.sub(lambda octal: chr(int(octal[1], 8)), words[_POINT])
+    kind, *_ = after_separator.split(" ")
+    return Path(point), kind

@@ -1,4 +1,4 @@
-"""The gate before SQLite's write lock: writers of all processes go in one after the other, in the order they came."""
+"""The gate before SQLite's write lock: all processes' writers go in, in the order they came."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ except ImportError:  # not there on Windows
 class Gate:
     """A lock of our own on a file beside the database, held for the length of one transaction.
 
-    SQLite knows no queue: whoever waits for its write lock tries again and again, and under load somebody is unlucky for seconds. The
-    kernel wakes those who wait for ``flock`` in order. The gate gives fairness only: what must not happen at the same time is kept apart
-    by SQLite's own lock, with the gate or without it. So every trouble with the file is passed over, and a program that knows nothing of
-    it is waited for as before.
+    SQLite has no queue. Whoever waits for its write lock tries again and again, and under load
+    somebody is unlucky for seconds. The kernel wakes those who wait for ``flock`` in order.
 
-    It is ``flock`` and not ``fcntl``'s record lock, which a process loses as soon as it closes any handle of the file, and which does not
-    tell two connections of one process apart. A killed holder lets go; a holder that is stopped in the middle of a write keeps the others
-    waiting until it goes on or is ended.
+    The gate is only for fairness: SQLite's own lock keeps writers apart, with the gate or without
+    it. So any trouble with the file is ignored, and a program that does not know the gate is
+    waited for as before.
+
+    It is ``flock`` and not ``fcntl``'s record lock. A process loses a record lock as soon as it
+    closes any handle of the file, and two connections of one process share it. When a holder is
+    killed, the lock is free. A holder that is stopped in the middle of a write keeps the others
+    waiting until it goes on or ends.
     """
 
     def __init__(self, database: Path) -> None:
@@ -30,7 +33,7 @@ class Gate:
         self._handle: int | None = None
 
     def enter(self) -> None:
-        """Wait for our turn, interruptibly; or do not, where the file system has no such lock."""
+        """Wait for our turn; return at once where the file system has no such lock."""
         if fcntl is None:
             return
         with suppress(OSError):
@@ -45,7 +48,7 @@ class Gate:
                 fcntl.flock(self._handle, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go of the file. A child made by ``fork`` must do so: its handle is the parent's, and shares the parent's turn."""
+        """Close the file. A forked child must do so: its handle shares the parent's turn."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)

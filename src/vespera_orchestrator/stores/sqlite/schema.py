@@ -64,10 +64,13 @@ CREATE TABLE tasks (
     worktree TEXT,
     UNIQUE (session_id, alias)
 ) STRICT;
--- effort_hours: the estimated effort as a number; urgency: hours of the longest chain of work that starts with this task, as far as it was
--- known; weighed: whether its hours lie on what it waits for as well.
-CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq) WHERE status = 'pending' AND blockers = 0;
-CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq) WHERE status IN ('pending', 'in_progress', 'blocked');
+-- effort_hours: the estimated effort as a number;
+-- urgency: hours of the longest chain of work that starts with this task, as far as it was known;
+-- weighed: whether its hours are counted in what it waits for as well.
+CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, urgency DESC, seq)
+    WHERE status = 'pending' AND blockers = 0;
+CREATE INDEX tasks_urgent ON tasks (session_id, urgency DESC, seq)
+    WHERE status IN ('pending', 'in_progress', 'blocked');
 CREATE INDEX tasks_unweighed ON tasks (session_id) WHERE weighed = 0;
 CREATE INDEX tasks_status ON tasks (session_id, status, seq);
 CREATE INDEX tasks_parent ON tasks (parent_task_id) WHERE parent_task_id IS NOT NULL;
@@ -84,22 +87,28 @@ CREATE TABLE tallies (
     PRIMARY KEY (session_id, archived, recovery, status)
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER tasks_tallied_in AFTER INSERT ON tasks BEGIN
-    INSERT INTO tallies VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
+    INSERT INTO tallies
+    VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
     ON CONFLICT DO UPDATE SET tasks = tasks + 1;
 END;
 CREATE TRIGGER tasks_tallied_anew AFTER UPDATE OF status, archived, task_type ON tasks
-WHEN old.status <> new.status OR old.archived <> new.archived OR old.task_type <> new.task_type BEGIN
+WHEN old.status <> new.status OR old.archived <> new.archived OR old.task_type <> new.task_type
+BEGIN
     UPDATE tallies SET tasks = tasks - 1
-    WHERE session_id = old.session_id AND archived = old.archived AND recovery = (old.task_type = 'recovery') AND status = old.status;
-    INSERT INTO tallies VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
+    WHERE session_id = old.session_id AND archived = old.archived
+        AND recovery = (old.task_type = 'recovery') AND status = old.status;
+    INSERT INTO tallies
+    VALUES (new.session_id, new.archived, new.task_type = 'recovery', new.status, 1)
     ON CONFLICT DO UPDATE SET tasks = tasks + 1;
 END;
 CREATE TRIGGER tasks_tallied_out AFTER DELETE ON tasks BEGIN
     UPDATE tallies SET tasks = tasks - 1
-    WHERE session_id = old.session_id AND archived = old.archived AND recovery = (old.task_type = 'recovery') AND status = old.status;
+    WHERE session_id = old.session_id AND archived = old.archived
+        AND recovery = (old.task_type = 'recovery') AND status = old.status;
 END;
 
--- met: whether the outcome waited for has come; governed: whether the task's condition names this edge instead.
+-- met: whether the outcome it waits for has come;
+-- governed: whether the task's condition names this edge instead.
 CREATE TABLE dependencies (
     task_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
     needs_id TEXT NOT NULL REFERENCES tasks (id) DEFERRABLE INITIALLY DEFERRED,
@@ -161,7 +170,8 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_session ON artifacts (session_id, seq);
 CREATE INDEX artifacts_task ON artifacts (task_id, title, version);
 
--- given: which artifact versions a task was given to build on; stale: a later version was saved since.
+-- given: which artifact versions a task was given to build on;
+-- stale: a later version was saved since.
 CREATE TABLE given (
     task_id TEXT NOT NULL,
     artifact_id TEXT NOT NULL,

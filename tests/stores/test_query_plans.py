@@ -1,0 +1,151 @@
+"""Statements that run at every call are answered by an index, on both databases, however much is stored."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from vespera_orchestrator._model import (
+    ArtifactDraft,
+    Ending,
+    NextAction,
+    Session,
+    TaskDraft,
+    new_id,
+    utcnow,
+)
+from vespera_orchestrator.stores.postgres import PostgresStore
+from vespera_orchestrator.stores.postgres import transaction as postgres_transaction
+from vespera_orchestrator.stores.sqlite import SQLiteStore
+
+ROWS = 2000
+"""So many artifacts and tasks are stored that a planner with a choice prefers an index."""
+
+
+def start_session(store):
+    """Record a new session and return its id."""
+    now = utcnow()
+    session = Session(
+        id=new_id("s"),
+        goal="plans",
+        project_type=None,
+        parent_session_id=None,
+        context={},
+        created_at=now,
+        updated_at=now,
+    )
+    return store.start_session(session).id
+
+
+def fill(store, session_id):
+    """Store many tasks, and many artifacts with and without a task."""
+    drafts = [TaskDraft(title=f"T{number}") for number in range(ROWS)]
+    tasks = store.plan(session_id, drafts)
+    artifacts = []
+    for number in range(ROWS):
+        owner = tasks[number].id if number % 2 else None
+        artifacts.append(
+            {
+                "id": new_id("a"),
+                "session_id": session_id,
+                "task_id": owner,
+                "kind": "general",
+                "title": f"title {number}",
+                "media_type": "text/plain",
+                "digest": f"{number:064x}",
+                "size_bytes": 1,
+                "version": 1,
+                "superseded": 0,
+                "partial": 0,
+                "tags": "[]",
+                "metadata": "{}",
+                "created_at": number,
+            }
+        )
+    with store.ledger(write=True) as ledger:
+        ledger.put("artifacts", artifacts)
+
+
+def save_and_complete(store, session_id):
+    """Do what must not cost more where more is stored."""
+    record = ArtifactDraft(title="title 1", digest="f" * 64, size_bytes=1)
+    store.save_artifact(session_id, record, task_id=None, attempt=None, agent=None)
+    claim = store.claim(session_id, "ada", lease_s=60)
+    ending = Ending(action=NextAction.COMPLETE, summary="done")
+    store.finish(claim.task.id, 1, ending, agent="ada", artifacts=[record])
+    store.find_task("t7", session_id)
+    (artifact,) = store.finish(claim.task.id, 1, ending, agent="ada", artifacts=[record]).artifacts
+    other = store.claim(session_id, "ada", lease_s=60).task
+    store.record_context(other.id, [artifact.id], agent="ada")
+    store.context_uses(task_id=other.id)
+
+
+def is_lookup(sql):
+    """Tell whether a statement reads or changes rows of a large table that it chooses by a value."""
+    words = sql.split()
+    large = {"tasks", "artifacts", "attempts", "dependencies", "given"}
+    reads_or_changes = words[0] in {"SELECT", "UPDATE", "DELETE"}
+    return reads_or_changes and "WHERE" in words and bool(large & set(words))
+
+
+def test_sqlite_searches_by_an_index(tmp_path):
+    """No statement scans a table, equality with NULL included."""
+    store = SQLiteStore.open(tmp_path / "store.db")
+    session_id = start_session(store)
+    fill(store, session_id)
+    store.ready(session_id, 1)
+    statements = []
+    connection = store._database._connection
+    connection.set_trace_callback(statements.append)
+    save_and_complete(store, session_id)
+    connection.set_trace_callback(None)
+    lookups = {sql for sql in statements if is_lookup(sql)}
+    assert len(lookups) > 10
+    assert any("task_id IS NULL" in sql for sql in lookups)
+    for sql in lookups:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        scans = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
+        assert scans in ([], ["SCAN needed"]), (sql, plan)  # the few rows of a subquery
+    store.close()
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom plan", "generic plan"])
+def test_postgres_searches_by_an_index(postgres_url, monkeypatch, generic):
+    """No statement scans a table, whether planned for its values or once for all."""
+    store = PostgresStore.open(postgres_url)
+    session_id = start_session(store)
+    fill(store, session_id)
+    store.ready(session_id, 1)
+    with store.ledger(write=True) as ledger:
+        ledger._tx.execute("ANALYZE")
+    statements = []
+    execute = postgres_transaction.Transaction.execute
+
+    def noting(self, sql, values=()):
+        statements.append((sql, tuple(values)))
+        return execute(self, sql, values)
+
+    monkeypatch.setattr(postgres_transaction.Transaction, "execute", noting)
+    save_and_complete(store, session_id)
+    monkeypatch.undo()
+    lookups = {sql: values for sql, values in statements if is_lookup(sql)}
+    assert len(lookups) > 10
+    assert any("task_id IS NULL" in sql for sql in lookups)
+    with store._database.write() as tx:
+        mode = "force_generic_plan" if generic else "force_custom_plan"
+        tx.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        tx.execute("SET LOCAL enable_seqscan = off")  # small tables are scanned where one may
+        for number, (sql, values) in enumerate(lookups.items()):
+            plan = postgres_plan(tx, f"statement_{number}", sql, values)
+            assert not any("Seq Scan" in step for step in plan), (sql, plan)
+            if "task_id IS NULL" in sql and "title = " in sql:
+                assert any("Index Cond" in step and "title" in step for step in plan), (sql, plan)
+    store.close()
+
+
+def postgres_plan(tx, name, sql, values):
+    """Return the steps of a statement's plan, prepared as the store prepares it."""
+    tx.execute(f"PREPARE {name} AS {sql}")
+    literals = ", ".join(psycopg.sql.Literal(value).as_string() for value in values)
+    rows = tx.execute(f"EXPLAIN EXECUTE {name}({literals})").fetchall()
+    return [step for (step,) in rows]
