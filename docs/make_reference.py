@@ -164,7 +164,7 @@ PAGES: Final = (
         about="A clock, a store in memory, and the test that a store keeps its contract.",
         module="testing",
         names=(
-            *("testing:ManualClock", "testing:MemoryStore"),
+            *("testing.clock:ManualClock", "testing:MemoryStore"),
             "testing.store_contract:StoreContract",
         ),
     ),
@@ -496,6 +496,7 @@ def index_text(entries: Mapping[str, list[Entry]]) -> str:
             target = f"{page.name}.md#{anchor(entry.name)}"
             links[entry.full_name] = f"[`{entry.full_name}`]({target})"
     table.append("| [Settings](settings.md) | `config.toml`, and the environment variables. |")
+    table.append("| [Modules](modules.md) | For those who change the library: every module. |")
     for name, method in ALIASES.items():
         links[name] = f"[`{name}`]({PAGES[0].name}.md#{anchor(method)})"
     blocks = [
@@ -591,6 +592,36 @@ def variable_lines() -> Iterator[str]:
         yield f"| `{getattr(config, constant)}` | {about} |"
 
 
+# --- modules -------------------------------------------------------------------
+
+
+def modules_text(writer: Writer) -> str:
+    """Return the page that lists every module with the first line of its docstring."""
+    root = Path(vespera.__file__).parent
+    blocks = [
+        NOTICE,
+        "# Modules",
+        wrap(
+            "For those who change the library: every module in one line, room by room."
+            " [Architecture](../architecture.md) says how they work together."
+        ),
+    ]
+    folders = sorted({path.parent for path in root.rglob("*.py")})
+    for folder in folders:
+        room = folder.relative_to(root).as_posix()
+        blocks.append("## The package" if room == "." else f"## {room}/")
+        lines = [module_line(path, writer) for path in sorted(folder.glob("*.py"))]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def module_line(path: Path, writer: Writer) -> str:
+    """Return a module's name and what it is for."""
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    paragraph = docstring.partition("\n\n")[0]
+    return bullet(f"`{path.name}`: {writer.inline(paragraph)}")
+
+
 # --- writing -------------------------------------------------------------------
 
 
@@ -605,6 +636,7 @@ def make() -> dict[str, str]:
     writer = Writer(everything)
     files = {f"{page.name}.md": page_text(page, entries[page.name], writer) for page in PAGES}
     files["settings.md"] = settings_text(writer)
+    files["modules.md"] = modules_text(writer)
     files["index.md"] = index_text(entries)
     return files
 

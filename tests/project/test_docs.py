@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PATH_IN_CODE = re.compile(r"`((?:benchmarks|docs|examples|src|tests)/[\w./-]+)`")
+PACKAGE = ROOT / "src" / "vespera_orchestrator"
+MODULE_IN_CODE = re.compile(r"`([a-z_0-9/]+\.py)`")
 LINK = re.compile(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)")
 
 
@@ -26,6 +28,19 @@ def test_files_that_a_page_names_exist(page):
 def is_made(path):
     """Tell whether the library makes *path* in a project of the reader's."""
     return path.startswith("docs/") and not path.startswith(("docs/reference", "docs/make_"))
+
+
+def test_modules_that_a_page_names_exist():
+    """Each module that the architecture page names exists, and it names every room."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooted = PATH_IN_CODE.findall(text)
+    named = {path for path in MODULE_IN_CODE.findall(text) if path not in rooted}
+    assert [path for path in sorted(named) if not (PACKAGE / path).exists()] == []
+    rooms = {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}
+    layout = text.partition("```text")[2].partition("```")[0]
+    assert [room.name for room in rooms if f"─ {room.name}/ " not in layout] == []
+    modules = [path.name for path in PACKAGE.glob("*.py")]
+    assert [name for name in modules if f"─ {name} " not in layout] == []
 
 
 def test_each_fragment_of_the_changelog_has_a_type():
