@@ -1,4 +1,7 @@
-"""Runs the code in README.md and docs/ as it stands: each page from top to bottom, in a git repository of its own."""
+"""Runs the code in README.md and docs/ as it stands.
+
+Each page runs from top to bottom, in a git repository of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from support import VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# How long one example takes says more of the machine than of the code; the whole test has its own limit.
+# How long one example takes says more of the machine than of the code; the whole test has its own
+# limit.
 settings.register_profile("vespera", deadline=None)
 settings.load_profile("vespera")
 

@@ -1,4 +1,6 @@
-"""A real PostgreSQL for the tests that need one: given or started, with a schema of its own for each test."""
+"""A real PostgreSQL for the tests that need one: given or started, with a schema of its own for
+each test.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def clock():
 
 @pytest.fixture(scope="session")
 def postgres():
-    """The address of a server: the given one, or one that is started for this process's tests and forgets everything afterwards."""
+    """The address of a server: the given one, or one that is started for this process's tests and
+    forgets everything afterwards.
+    """
     if os.environ.get(GIVEN):
         yield os.environ[GIVEN]
         return
@@ -68,7 +72,9 @@ def new_schema(server):
 
 @pytest.fixture
 def new_postgres_url(postgres):
-    """A function that gives the address of a store that does not exist yet, another one each time."""
+    """A function that gives the address of a store that does not exist yet, another one each
+    time.
+    """
     with contextlib.ExitStack() as schemas:
         yield lambda: schemas.enter_context(new_schema(postgres))
 
@@ -89,18 +95,22 @@ def used_postgres_url(postgres):
 
 @pytest.fixture
 def empty_postgres_url(postgres, used_postgres_url):
-    """The address of a store that holds nothing: cheaper than a new one, where a test does not touch the schema."""
+    """The address of a store that holds nothing: cheaper than a new one, where a test does not
+    touch the schema.
+    """
     yield used_postgres_url
     schema = used_postgres_url.rpartition("schema=")[2]
     with psycopg.connect(postgres, autocommit=True) as db:
-        db.execute(
-            f"SET search_path = {schema}; BEGIN; {' '.join(f'DELETE FROM {table};' for table in TABLES)} COMMIT"
-        )
+        deletions = " ".join(f"DELETE FROM {table};" for table in TABLES)
+        db.execute(f"SET search_path = {schema}; BEGIN; {deletions} COMMIT")
 
 
 @pytest.fixture
 def own_server():
-    """A server for this test alone, which it may stop, kill and start again. It writes to disk as a real one does."""
+    """A server for this test alone, which it may stop, kill and start again.
+
+    It writes to disk as a real one does.
+    """
     server = Server.make(durable=True)
     yield server
     server.remove()

@@ -1,4 +1,6 @@
-"""The life of a task, seen through the façade: what becomes ready, what blocks, what recovers, and what is never lost."""
+"""The life of a task, seen through the façade: what becomes ready, what blocks, what recovers, and
+what is never lost.
+"""
 
 # ruff: noqa: PT012, PT017 - blocks that an exception leaves, and errors that are one of several right answers, are the subject here
 
@@ -103,7 +105,9 @@ def test_serial(orch):
 
 
 def test_parallel_with_convergence(orch):
-    """Tasks that wait for nothing common run side by side; where they converge, all must have come."""
+    """Tasks that wait for nothing common run side by side; where they converge, all must have
+    come.
+    """
     parts = [orch.plan_task(title) for title in ("One", "Two", "Three")]
     orch.plan_task("Together", dependencies=parts)
     assert ready(orch) == ["one", "two", "three"]
@@ -119,7 +123,9 @@ def test_parallel_with_convergence(orch):
 
 @pytest.mark.parametrize(("succeeds", "expected"), [(True, "ready"), (False, "skipped")])
 def test_conditional(orch, succeeds, expected):
-    """``condition="task_d.success"`` on a task that depends on Task D: ready when D is completed, skipped when D is given up."""
+    """``condition="task_d.success"`` on a task that depends on Task D: ready when D is completed,
+    skipped when D is given up.
+    """
     task_d = orch.plan_task("Task D")
     task_e = orch.plan_task("Task E", dependencies=[task_d.id], condition="task_d.success")
     assert (
@@ -139,7 +145,9 @@ def test_conditional(orch, succeeds, expected):
 
 
 def test_a_condition_on_outputs(orch):
-    """A condition reads what an earlier task handed on, names a dependency by alias or id, and decides as early as it can."""
+    """A condition reads what an earlier task handed on, names a dependency by alias or id, and
+    decides as early as it can.
+    """
     tests, audit = orch.plan_task("Tests"), orch.plan_task("Audit")
     ship = orch.plan_task(
         "Ship",
@@ -157,7 +165,9 @@ def test_a_condition_on_outputs(orch):
 
 
 def test_what_the_condition_does_not_name_keeps_its_own_outcome(orch):
-    """A dependency that the condition names is governed by it; every other one waits for its own outcome."""
+    """A dependency that the condition names is governed by it; every other one waits for its own
+    outcome.
+    """
     for title in ("A", "B", "C"):
         orch.plan_task(title)
     task = orch.plan_task(
@@ -171,7 +181,9 @@ def test_what_the_condition_does_not_name_keeps_its_own_outcome(orch):
 
 
 def test_a_condition_that_can_never_be_decided_skips(orch):
-    """When everything a condition names has ended and it is still undecided, the task is skipped, and the reason says so."""
+    """When everything a condition names has ended and it is still undecided, the task is skipped,
+    and the reason says so.
+    """
     orch.plan_task("A")
     orch.plan_task("B", dependencies=["a"], condition="a.outputs.x > 1")
     done(orch, "a", outputs={"y": 2})
@@ -187,7 +199,9 @@ def test_a_condition_that_can_never_be_decided_skips(orch):
     ],
 )
 def test_a_condition_of_literals_alone_leaves_no_task_without_a_cause(orch, condition):
-    """A comparison that no task can decide is refused; if it is not, `why` does not say that the task is ready when it is not."""
+    """A comparison that no task can decide is refused; if it is not, `why` does not say that the
+    task is ready when it is not.
+    """
     orch.plan_task("A")
     with contextlib.suppress(ConditionError):
         task = orch.plan_task("B", dependencies=["a"], condition=condition)
@@ -208,7 +222,9 @@ OUTCOME_BY_END = {
 )
 @pytest.mark.parametrize("end", OUTCOME_BY_END)
 def test_every_outcome_of_a_dependency(orch, end, outcome):
-    """A dependency on each outcome is met by exactly the ends that the table says; one that never can be skips its task."""
+    """A dependency on each outcome is met by exactly the ends that the table says; one that never
+    can be skips its task.
+    """
     orch.plan_task("Before")
     orch.plan_task("A", dependencies=["before"])
     waiting = orch.plan_task("Waiting", dependencies=[orch.get_task("a").on(outcome)])
@@ -234,7 +250,9 @@ def test_every_outcome_of_a_dependency(orch, end, outcome):
 
 
 def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
-    """A failed attempt blocks with one recovery task; completing that makes it ready again, and it resumes from the checkpoint."""
+    """A failed attempt blocks with one recovery task; completing that makes it ready again, and it
+    resumes from the checkpoint.
+    """
     orch.plan_task("Build", priority=3, specialist_type="builder")
     orch.plan_task("After", dependencies=["build"])
     work = orch.execute_task("build", agent="ada")
@@ -261,7 +279,8 @@ def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
     ]
     assert kept == ["Half", "Build: attempt 1 did not succeed"]
     assert str(orch.why("build")) == (
-        "build is blocked: its recovery recover_build comes first (pending); it stopped with: ValueError: no compiler"
+        "build is blocked: its recovery recover_build comes first (pending); "
+        "it stopped with: ValueError: no compiler"
     )
     assert orch.get_task("after").status is TaskStatus.PENDING
     done(orch, recovery)
@@ -283,7 +302,9 @@ def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
 
 
 def test_after_max_attempts_a_person_decides(orch):
-    """Two failures each get a recovery; after the third `why` names the person and what can be chosen, and so does the next step."""
+    """Two failures each get a recovery; after the third `why` names the person and what can be
+    chosen, and so does the next step.
+    """
     orch.plan_task("Build")
     for number in (1, 2):
         done(orch, fail(orch, "build", f"error {number}"))
@@ -294,7 +315,8 @@ def test_after_max_attempts_a_person_decides(orch):
         (CauseKind.PERSON, ("retry", "abandon", "replace"))
     ]
     assert str(why) == (
-        "build is blocked: a person must decide after 3 failed attempts: orch.retry_task('build'), orch.abandon_task('build'), "
+        "build is blocked: a person must decide after 3 failed attempts: "
+        "orch.retry_task('build'), orch.abandon_task('build'), "
         "or plan a replacement (error 3)"
     )
     step = orch.next_step()
@@ -302,7 +324,9 @@ def test_after_max_attempts_a_person_decides(orch):
 
 
 def test_a_person_may_retry(orch):
-    """Retrying makes the task pending with its failures forgotten, so that recovery is tried again."""
+    """Retrying makes the task pending with its failures forgotten, so that recovery is tried
+    again.
+    """
     orch.plan_task("Build")
     for _ in range(2):
         done(orch, fail(orch, "build"))
@@ -318,7 +342,9 @@ def test_a_person_may_retry(orch):
 
 
 def test_a_person_may_abandon(orch):
-    """Abandoning fails the task; what waits for success is skipped downward, each with its reason, what waits for failure is ready."""
+    """Abandoning fails the task; what waits for success is skipped downward, each with its reason,
+    what waits for failure is ready.
+    """
     orch.plan_task("Build")
     orch.plan_task("Test", dependencies=["build"])
     orch.plan_task("Ship", dependencies=["test"])
@@ -342,7 +368,9 @@ def test_a_person_may_abandon(orch):
 
 
 def test_a_recovery_that_fails_gets_no_recovery(orch):
-    """A blocked recovery is no task for another recovery: a person decides about it, and the task it is for says so."""
+    """A blocked recovery is no task for another recovery: a person decides about it, and the task
+    it is for says so.
+    """
     orch.plan_task("Build")
     recovery = fail(orch, "build")
     assert fail(orch, recovery) is None
@@ -354,7 +382,9 @@ def test_a_recovery_that_fails_gets_no_recovery(orch):
 
 
 def test_a_cancelled_recovery_leaves_the_decision_to_a_person(orch):
-    """Without its recovery the blocked task needs a person; retrying the recovery opens that way again."""
+    """Without its recovery the blocked task needs a person; retrying the recovery opens that way
+    again.
+    """
     orch.plan_task("Build")
     recovery = fail(orch, "build")
     orch.cancel_task(recovery)
@@ -384,7 +414,9 @@ def test_there_is_at_most_one_open_recovery(orch):
 
 
 def test_a_recovery_cannot_wait_for_what_it_recovers(orch):
-    """A blocked task waits for its recovery: an edge back would leave both waiting for ever, so it is refused as a circle."""
+    """A blocked task waits for its recovery: an edge back would leave both waiting for ever, so it
+    is refused as a circle.
+    """
     orch.plan_task("Build")
     recovery = fail(orch, "build")
     with pytest.raises(CycleError):
@@ -448,7 +480,9 @@ def test_next_action_continue(orch):
 
 
 def test_next_action_continue_on_a_task_that_was_not_started(orch, clock):
-    """Handing in on a ready task with ``continue`` takes the task and holds it, for longer than this moment."""
+    """Handing in on a ready task with ``continue`` takes the task and holds it, for longer than
+    this moment.
+    """
     orch.plan_task("Build")
     assert done(orch, "build", next_action="continue").status is TaskStatus.IN_PROGRESS
     clock.advance(60)
@@ -456,7 +490,9 @@ def test_next_action_continue_on_a_task_that_was_not_started(orch, clock):
 
 
 def test_next_action_needs_revision(orch):
-    """The task is pending again with the note; what was handed in stays, and the next attempt is a new one."""
+    """The task is pending again with the note; what was handed in stays, and the next attempt is a
+    new one.
+    """
     orch.plan_task("Build")
     orch.execute_task("build")
     task = orch.complete_task(
@@ -496,12 +532,15 @@ def test_an_unknown_next_action_is_refused(orch):
 
 
 def test_a_lapsed_hold_goes_to_the_next_caller(orch, clock):
-    """After the lease has lapsed whoever calls next finds the task ready, with the checkpoint of the one who fell silent."""
+    """After the lease has lapsed whoever calls next finds the task ready, with the checkpoint of
+    the one who fell silent.
+    """
     orch.plan_task("Build")
     work = orch.execute_task("build", agent="ada", lease_s=60)
     work.checkpoint({"at": 1}, "one")
     assert str(orch.why("build")) == (
-        "build is in_progress: ada is working on it (attempt 1, last sign of life just now, held for another 1 minute); "
+        "build is in_progress: ada is working on it "
+        "(attempt 1, last sign of life just now, held for another 1 minute); "
         "if that agent is gone: orch.execute_task('build', take_over=True)"
     )
     clock.advance(60)
@@ -547,7 +586,9 @@ def test_a_holder_that_slept_has_its_task_back(orch, clock, act, noticed):
 
 
 def test_a_holder_that_saves_an_artifact_after_sleeping_has_its_task_back(orch, clock):
-    """Any fenced write regains a lapsed hold, and what is regained lasts: the next call does not take it away again."""
+    """Any fenced write regains a lapsed hold, and what is regained lasts: the next call does not
+    take it away again.
+    """
     orch.plan_task("Build")
     work = orch.execute_task("build", lease_s=60)
     clock.advance(3600)
@@ -558,7 +599,9 @@ def test_a_holder_that_saves_an_artifact_after_sleeping_has_its_task_back(orch, 
 
 
 def test_a_hold_that_lapses_after_its_reason_is_gone_ends_in_an_explained_skip(orch, clock):
-    """What was begun on a failure that has been made good since is not begun anew; its checkpoint stays, and its holder is told."""
+    """What was begun on a failure that has been made good since is not begun anew; its checkpoint
+    stays, and its holder is told.
+    """
     build = orch.plan_task("Build")
     orch.plan_task("Apologise", dependencies=[build.on("failure")])
     orch.abandon_task("build")
@@ -577,7 +620,9 @@ def test_a_hold_that_lapses_after_its_reason_is_gone_ends_in_an_explained_skip(o
 
 
 def replaced(orch, clock):
-    """Two works on one task: one that was replaced after it fell silent, and the one that replaced it."""
+    """Two works on one task: one that was replaced after it fell silent, and the one that replaced
+    it.
+    """
     orch.plan_task("Build")
     lost = orch.execute_task("build", agent="ada", lease_s=60)
     clock.advance(61)
@@ -588,7 +633,9 @@ def replaced(orch, clock):
     "act", ["checkpoint", "heartbeat", "complete", "continue", "save_artifact", "fail", "release"]
 )
 def test_a_replaced_holder_is_told_and_can_change_nothing(orch, clock, act):
-    """The one that was replaced gets `LeaseLostError` whatever it tries; the task, the new attempt and the log stay as they were."""
+    """The one that was replaced gets `LeaseLostError` whatever it tries; the task, the new attempt
+    and the log stay as they were.
+    """
     lost, new = replaced(orch, clock)
     before = (
         orch.get_task("build"),
@@ -628,7 +675,9 @@ def test_a_replaced_holder_is_told_and_can_change_nothing(orch, clock, act):
 
 @pytest.mark.parametrize("verb", ["cancel_task", "abandon_task"])
 def test_a_holder_whose_task_was_given_up_is_told_and_its_work_kept(orch, verb):
-    """Cancelling or abandoning a running task takes it from its holder; what the holder still brings is kept."""
+    """Cancelling or abandoning a running task takes it from its holder; what the holder still
+    brings is kept.
+    """
     orch.plan_task("Build")
     work = orch.execute_task("build")
     getattr(orch, verb)("build", "changed our minds")
@@ -638,7 +687,9 @@ def test_a_holder_whose_task_was_given_up_is_told_and_its_work_kept(orch, verb):
 
 
 def test_a_completion_sent_twice_is_one(orch):
-    """The same completion again, by the work or without one, changes nothing; a different one is refused and kept."""
+    """The same completion again, by the work or without one, changes nothing; a different one is
+    refused and kept.
+    """
     orch.plan_task("Build")
     work = orch.execute_task("build")
     said = {"summary": "s", "detailed_work": "d", "outputs": {"x": 1}}
@@ -679,7 +730,9 @@ def test_an_exception_in_the_block_blocks_the_task_and_propagates(orch):
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_releases_the_task(orch, interruption):
-    """Ctrl-C is no failure: the task is pending again with its checkpoint, no recovery is made, and the interruption goes on."""
+    """Ctrl-C is no failure: the task is pending again with its checkpoint, no recovery is made, and
+    the interruption goes on.
+    """
     orch.plan_task("Build")
     with pytest.raises(interruption), orch.execute_task("build") as work:
         work.checkpoint({"n": 1})
@@ -705,7 +758,9 @@ def test_leaving_the_block_without_a_word_releases_the_task(orch):
 
 
 def test_an_exception_after_the_hold_was_lost_still_propagates(orch, clock):
-    """The block of a replaced holder cannot give back what it no longer has; its own exception is the one that is seen."""
+    """The block of a replaced holder cannot give back what it no longer has; its own exception is
+    the one that is seen.
+    """
     orch.plan_task("Build")
     with pytest.raises(KeyError, match="mine") as caught, orch.execute_task("build", lease_s=60):
         clock.advance(61)
@@ -734,7 +789,9 @@ def family(orch):
 
 
 def test_cancelling_takes_the_subtree_along(orch):
-    """All below that has not ended is cancelled too, work is kept, dependents are skipped; cancelling twice is no error."""
+    """All below that has not ended is cancelled too, work is kept, dependents are skipped;
+    cancelling twice is no error.
+    """
     family(orch)
     done(orch, "c2")
     work = orch.execute_task("g")
@@ -771,7 +828,9 @@ def test_cancelling_without_the_subtree_leaves_it(orch):
 
 
 def test_a_parent_is_ready_when_all_its_children_have_ended(orch):
-    """A parent waits for its children, however they end, then does its own work; its next step is to synthesise."""
+    """A parent waits for its children, however they end, then does its own work; its next step is
+    to synthesise.
+    """
     family(orch)
     assert str(orch.why("p")) == "p is pending: 2 subtasks have not ended: c1, c2"
     with pytest.raises(NotReadyError, match="2 subtasks have not ended"):
@@ -786,7 +845,9 @@ def test_a_parent_is_ready_when_all_its_children_have_ended(orch):
 
 
 def test_a_running_parent_waits_for_subtasks_planned_meanwhile(orch):
-    """A holder may plan subtasks of its own task; completing it before they have ended is refused, and says what is open."""
+    """A holder may plan subtasks of its own task; completing it before they have ended is refused,
+    and says what is open.
+    """
     orch.plan_task("P")
     work = orch.execute_task("p")
     orch.plan_task("C", parent_task_id="p")
@@ -807,7 +868,9 @@ def test_an_ended_parent_takes_no_subtasks(orch):
 
 
 def test_retrying_opens_what_was_skipped_because_of_it(orch):
-    """What was skipped because a task failed is pending again when that task is tried again, and so on downward."""
+    """What was skipped because a task failed is pending again when that task is tried again, and so
+    on downward.
+    """
     orch.plan_task("A")
     orch.plan_task("B", dependencies=["a"])
     orch.plan_task("C", dependencies=["b"])
@@ -829,7 +892,9 @@ def test_retrying_opens_what_was_skipped_because_of_it(orch):
 
 
 def test_retrying_opens_a_task_skipped_over_two_ways_once(orch):
-    """A task reached over two ways is opened once, with one event, and its parent waits for it once."""
+    """A task reached over two ways is opened once, with one event, and its parent waits for it
+    once.
+    """
     orch.plan_task("A")
     orch.plan_task("P")
     orch.plan_task("B", dependencies=["a"])
@@ -845,7 +910,9 @@ def test_retrying_opens_a_task_skipped_over_two_ways_once(orch):
 
 
 def test_a_skipped_task_cannot_be_retried_while_its_cause_stands(orch):
-    """Retrying what would be skipped again at once is refused, and names the cause; nothing is written."""
+    """Retrying what would be skipped again at once is refused, and names the cause; nothing is
+    written.
+    """
     orch.plan_task("A")
     orch.plan_task("B", dependencies=["a"])
     orch.cancel_task("a")
@@ -871,7 +938,9 @@ def test_what_cannot_be_retried(orch, state):
 
 
 def test_a_parent_may_wait_for_one_of_its_own_children(orch):
-    """A parent whose condition names a child is counted right when several children are skipped in one go."""
+    """A parent whose condition names a child is counted right when several children are skipped in
+    one go.
+    """
     orch.plan_task("A")
     orch.plan_tasks(
         [
@@ -916,7 +985,9 @@ def test_deleting_archives(orch):
 
 
 def test_an_archived_task_that_is_opened_again_is_no_longer_archived(orch):
-    """``archived`` is a flag on an ended task: what is open again appears in lists, counts and the next step."""
+    """``archived`` is a flag on an ended task: what is open again appears in lists, counts and the
+    next step.
+    """
     orch.plan_task("A")
     orch.plan_task("B", dependencies=["a"])
     orch.cancel_task("a")
@@ -929,7 +1000,9 @@ def test_an_archived_task_that_is_opened_again_is_no_longer_archived(orch):
 
 
 def test_deleting_for_good(orch):
-    """A hard delete removes the task and keeps its artifacts and an event; while others depend on it, it is refused by name."""
+    """A hard delete removes the task and keeps its artifacts and an event; while others depend on
+    it, it is refused by name.
+    """
     orch.plan_task("A")
     orch.plan_task("B", dependencies=["a"])
     done(orch, "a")
@@ -997,7 +1070,9 @@ def test_an_added_dependency_that_can_never_be_met_skips(orch):
 
 
 def test_nothing_ready_carries_the_next_step(orch):
-    """Asking for any task when none is ready says what to do instead: plan, wait, decide, or that all is done."""
+    """Asking for any task when none is ready says what to do instead: plan, wait, decide, or that
+    all is done.
+    """
     with pytest.raises(NothingReadyError, match="plan the first one") as caught:
         orch.execute_task()
     assert caught.value.next_step == orch.next_step()
@@ -1052,7 +1127,9 @@ def test_the_best_ready_task_goes_first(orch):
 )
 @pytest.mark.parametrize("way", ["plan_task", "plan_tasks"])
 def test_a_wrong_argument_is_refused_in_our_words(orch, way, given):
-    """What an agent passes by mistake is refused as that, not as the store's trouble or a bare TypeError, and nothing is written."""
+    """What an agent passes by mistake is refused as that, not as the store's trouble or a bare
+    TypeError, and nothing is written.
+    """
     orch.plan_task("First")
     seq = orch._store.last_seq()
     spec = {"title": "Second"} | given
@@ -1131,7 +1208,9 @@ STATUS_AFTER = {
     "task_cancelled": "cancelled",
     "task_failed": "failed",
 }
-"""What each event says about the state of its task; this is the model that the store is compared with."""
+"""What each event says about the state of its task; this is the model that the store is compared
+with.
+"""
 
 some = st.integers(0, 999)
 specs = st.tuples(
@@ -1141,12 +1220,16 @@ specs = st.tuples(
     | st.lists(st.tuples(some, st.sampled_from(CONDITION_FACTS)), min_size=1, max_size=2),
     st.sampled_from([" and ", " or ", " and not "]),
 )
-"""What a task waits for, below which one it is, the facts of its condition, and how these are joined."""
+"""What a task waits for, below which one it is, the facts of its condition, and how these are
+joined.
+"""
 actions = st.sampled_from(["complete", "complete", "continue", "needs_revision", "blocked"])
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Drives the façade through random plans and histories, and compares its views with each other and with the event log."""
+    """Drives the façade through random plans and histories, and compares its views with each other
+    and with the event log.
+    """
 
     @staticmethod
     def address():
@@ -1274,7 +1357,9 @@ class AnyHistory(RuleBasedStateMachine):
         number=some, how=st.sampled_from(["fail", "release", "checkpoint", "heartbeat", "artifact"])
     )
     def act(self, number, how):
-        """Fail, release, checkpoint, give a sign of life, or save something, as a holder or as one that was replaced."""
+        """Fail, release, checkpoint, give a sign of life, or save something, as a holder or as one
+        that was replaced.
+        """
         work = self.works[number % len(self.works)]
         calls = {
             "fail": lambda: work.fail(f"error {number}"),
@@ -1378,7 +1463,9 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def views_agree(self):
-        """`why`, the ready list, the counters and the records give one answer; causes, rules and counters agree."""
+        """`why`, the ready list, the counters and the records give one answer; causes, rules and
+        counters agree.
+        """
         if not hasattr(self, "orch"):
             return
         listed = {task.id for task in self.orch.ready_tasks(limit=1000)}
@@ -1408,7 +1495,9 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def what_is_tallied_is_what_there_is(self):
-        """The counts that a status shows are those of the tasks themselves, whatever they went through."""
+        """The counts that a status shows are those of the tasks themselves, whatever they went
+        through.
+        """
         if not hasattr(self, "orch"):
             return
         tasks, store, session = self.tasks(), self.orch._store, self.session.id
@@ -1428,7 +1517,9 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def there_is_always_a_next_step(self):
-        """Where work is open something is ready, or running, or a person is named who must decide."""
+        """Where work is open something is ready, or running, or a person is named who must
+        decide.
+        """
         if not hasattr(self, "orch"):
             return
         tasks = self.tasks()

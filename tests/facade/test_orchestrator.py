@@ -43,7 +43,9 @@ def orch(project):
 
 
 def test_done_means_landed(orch, project):
-    """Completing a task with a worktree lands its work, removes the worktree, and touches nothing of the user's checkout."""
+    """Completing a task with a worktree lands its work, removes the worktree, and touches nothing
+    of the user's checkout.
+    """
     (project / "untracked.txt").write_text("mine")
     before = git(project, "status", "--porcelain"), git(project, "rev-parse", "HEAD")
     orch.plan_task("Write")
@@ -61,7 +63,9 @@ def test_done_means_landed(orch, project):
 
 
 def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
-    """A conflict does not raise: one recovery task carries it, dependents wait, everything else goes on, and it can be resolved."""
+    """A conflict does not raise: one recovery task carries it, dependents wait, everything else
+    goes on, and it can be resolved.
+    """
     orch.plan_tasks(
         [{"title": "left"}, {"title": "right"}, {"title": "after", "dependencies": ["right"]}]
     )
@@ -95,7 +99,9 @@ def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
 
 
 def test_markers_that_were_left_are_told_to_whoever_comes_next(orch):
-    """A recovery that was completed with the markers in it says why it is pending again, where people and agents look."""
+    """A recovery that was completed with the markers in it says why it is pending again, where
+    people and agents look.
+    """
     orch.plan_tasks([{"title": "left"}, {"title": "right"}])
     left, right = (orch.execute_task(name, worktree=True) for name in ("left", "right"))
     (left.path / "story.txt").write_text("one\nLEFT\nthree\n")
@@ -160,7 +166,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_agent_loses_nothing(orch, project):
-    """After SIGKILL the next attempt starts from the checkpoint, with every edit as it was, saved before it begins."""
+    """After SIGKILL the next attempt starts from the checkpoint, with every edit as it was, saved
+    before it begins.
+    """
     orch.plan_task("Write")
     killed = subprocess.run([sys.executable, "-c", KILLED], cwd=project, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -183,7 +191,9 @@ def test_a_killed_agent_loses_nothing(orch, project):
 
 
 def test_taking_over_from_an_agent_that_is_gone(orch):
-    """Nobody has to wait for a lease: whoever knows that the holder is gone takes the task, and the holder, if it lives, loses nothing."""
+    """Nobody has to wait for a lease: whoever knows that the holder is gone takes the task, and the
+    holder, if it lives, loses nothing.
+    """
     orch.plan_task("Write")
     first = orch.execute_task("write", agent="rob")
     first.checkpoint({"page": 3}, "page 3")
@@ -200,7 +210,9 @@ def test_taking_over_from_an_agent_that_is_gone(orch):
 
 
 def test_completing_inside_the_block_by_name_is_no_error(orch):
-    """A task that is completed by its name within its own block is left in peace when the block ends."""
+    """A task that is completed by its name within its own block is left in peace when the block
+    ends.
+    """
     orch.plan_task("Write")
     with orch.execute_task("write"):
         orch.complete_task("write", summary="s", detailed_work="d", file_paths="story.txt")
@@ -210,7 +222,9 @@ def test_completing_inside_the_block_by_name_is_no_error(orch):
 
 
 def test_an_exception_tells_what_became_of_the_task(orch):
-    """The error that leaves the block says that the task is blocked, and the calls that go on from there."""
+    """The error that leaves the block says that the task is blocked, and the calls that go on from
+    there.
+    """
     orch.plan_task("Write")
     with pytest.raises(RuntimeError) as caught, orch.execute_task("write"):
         raise RuntimeError("no ink")
@@ -219,7 +233,9 @@ def test_an_exception_tells_what_became_of_the_task(orch):
 
 
 def test_giving_up_does_not_look_like_success(orch):
-    """A task that failed, and what was skipped because of it, fill no bar, and the next step says what was not reached."""
+    """A task that failed, and what was skipped because of it, fill no bar, and the next step says
+    what was not reached.
+    """
     orch.plan_tasks([{"title": "first"}, {"title": "second", "dependencies": ["first"]}])
     orch.execute_task("first").fail("no ink")
     orch.complete_task("recover_first", summary="s", detailed_work="d")
@@ -249,7 +265,9 @@ def test_a_home_that_is_deleted_under_our_hands(orch):
 
 
 def test_a_failed_attempt_keeps_its_files(orch):
-    """An exception blocks the task; its uncommitted files are in the recovery's snapshot and in the next attempt's worktree."""
+    """An exception blocks the task; its uncommitted files are in the recovery's snapshot and in the
+    next attempt's worktree.
+    """
     orch.plan_task("Write")
     with pytest.raises(ZeroDivisionError), orch.execute_task("write", worktree=True) as work:  # noqa: PT012 - the block is what is tested
         (work.path / "partial.txt").write_text("half a thought")
@@ -268,7 +286,9 @@ def test_a_failed_attempt_keeps_its_files(orch):
 
 
 def test_landing_refused_keeps_the_work(orch, project):
-    """While a checkout of the integration branch has something in the way nothing lands; the work is kept, and can be completed later."""
+    """While a checkout of the integration branch has something in the way nothing lands; the work
+    is kept, and can be completed later.
+    """
     orch.plan_task("Write")
     work = orch.execute_task("write", worktree=True)
     (work.path / "new.txt").write_text("new\n")
@@ -287,7 +307,9 @@ def test_landing_refused_keeps_the_work(orch, project):
 
 @pytest.mark.parametrize(("prepare", "missing"), [((), "git init"), (("init", "-q"), "git commit")])
 def test_no_repository_serves_for_all_but_worktrees(tmp_path, prepare, missing):
-    """Without git, or without a commit, everything works but worktrees; these say what is missing, and the task stays free."""
+    """Without git, or without a commit, everything works but worktrees; these say what is missing,
+    and the task stays free.
+    """
     if prepare:
         git(tmp_path, *prepare)
     with vespera.open(tmp_path) as orch:
@@ -308,7 +330,9 @@ def test_no_repository_serves_for_all_but_worktrees(tmp_path, prepare, missing):
 
 
 def test_documents_follow_and_never_fail_the_work(project, caplog):
-    """A completed task is in the changelog at once; a damaged document is told, and the task is completed all the same."""
+    """A completed task is in the changelog at once; a damaged document is told, and the task is
+    completed all the same.
+    """
     with vespera.open(project) as orch:
         orch.initialize_session("Goal", project_type="software_development")
         orch.plan_tasks([{"title": "one"}, {"title": "two"}])
@@ -363,7 +387,9 @@ def test_status_prints_counts_running_blocked_and_next(orch):
 
 
 def test_the_tree_of_a_task(orch):
-    """``query_tasks(parent_task_id=…, include_children=True)`` is the parent with all below it; without, its direct children."""
+    """``query_tasks(parent_task_id=…, include_children=True)`` is the parent with all below it;
+    without, its direct children.
+    """
     orch.plan_tasks(
         [
             {
@@ -387,7 +413,9 @@ def test_the_tree_of_a_task(orch):
 
 
 def test_resume_tells_in_twelve_lines(orch):
-    """However much has happened, the way back in has at most twelve lines: where we were, what changed, the next step."""
+    """However much has happened, the way back in has at most twelve lines: where we were, what
+    changed, the next step.
+    """
     orch.plan_tasks([{"title": f"task {n}"} for n in range(30)])
     for n in range(25):
         orch.complete_task(f"task_{n}", summary=f"result {n}", detailed_work="d")
@@ -409,7 +437,9 @@ orch.complete_task("one", summary="from afar", detailed_work="d")
 
 
 def test_watch_sees_other_processes(orch, project):
-    """Events of another process are yielded, in order, and the watch ends when nothing comes any more."""
+    """Events of another process are yielded, in order, and the watch ends when nothing comes any
+    more.
+    """
     orch.plan_task("one")
     seen = orch._store.last_seq()
     with subprocess.Popen([sys.executable, "-c", WRITER], cwd=project) as child:
@@ -486,7 +516,9 @@ def test_watch_sees_other_processes(orch, project):
     ],
 )
 def test_bad_input_changes_nothing(orch, call, said):
-    """A wrong argument is an error of ours that says what would be right, and not one event is written."""
+    """A wrong argument is an error of ours that says what would be right, and not one event is
+    written.
+    """
     orch.plan_task("one")
     seen = orch._store.last_seq()
     with pytest.raises(vespera.VesperaError) as caught:
@@ -507,7 +539,9 @@ def test_due_dates_are_utc(orch):
 
 
 def test_closed_is_closed(project):
-    """After close() every call says so; closing again is fine; a store that was passed in stays open."""
+    """After close() every call says so; closing again is fine; a store that was passed in stays
+    open.
+    """
     orch = vespera.open(project)
     session = orch.initialize_session("Goal")
     orch.close()
@@ -528,7 +562,9 @@ def test_closed_is_closed(project):
 
 
 def test_what_was_got_before_closing_is_closed_as_well(project):
-    """Artifacts, worktrees and documents raise ClosedError, also when the store belongs to the caller and stays open."""
+    """Artifacts, worktrees and documents raise ClosedError, also when the store belongs to the
+    caller and stays open.
+    """
     with vespera.open(project) as owner:
         borrower = vespera.open(project, store=owner._store)
         session = borrower.initialize_session("Goal", project_type="software_development")
@@ -580,7 +616,9 @@ def test_what_was_got_before_closing_is_closed_as_well(project):
 
 
 def test_damaged_work_is_found_again_in_git(project):
-    """A file that was taken in and is damaged in the store is there in the branch its task landed on: the error gives the command."""
+    """A file that was taken in and is damaged in the store is there in the branch its task landed
+    on: the error gives the command.
+    """
     with vespera.open(project) as orch:
         orch.initialize_session("Goal")
         orch.plan_task("Write")
@@ -651,7 +689,9 @@ def test_a_plan_tells_all_its_mistakes_at_once(orch):
 
 
 def test_a_plan_as_text(orch):
-    """A plan may be YAML or JSON; ``on`` is a word there; a key may stand once; what is neither is refused with the line."""
+    """A plan may be YAML or JSON; ``on`` is a word there; a key may stand once; what is neither is
+    refused with the line.
+    """
     planned = orch.plan_tasks(
         """
         tasks:
@@ -685,7 +725,9 @@ def test_a_plan_as_text(orch):
 
 
 def test_ready_tasks_go_by_priority_then_by_what_hangs_on_them(orch):
-    """First the higher priority, then the longer chain of work behind, parents included, then the order planned."""
+    """First the higher priority, then the longer chain of work behind, parents included, then the
+    order planned.
+    """
     orch.plan_tasks(
         [
             {"title": "old"},
@@ -708,7 +750,9 @@ def test_ready_tasks_go_by_priority_then_by_what_hangs_on_them(orch):
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
-    """Planned one by one, looked at in between or not, with estimates and edges added later: the order is that of the whole graph."""
+    """Planned one by one, looked at in between or not, with estimates and edges added later: the
+    order is that of the whole graph.
+    """
     with vespera.open(tmp_path, store="memory:") as orch:
         orch.initialize_session("Goal")
         aliases = [f"n{number}" for number in range(data.draw(st.integers(2, 12)))]
@@ -750,7 +794,9 @@ def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
 
 
 def test_every_filter_of_query_tasks(project):
-    """Tasks are found by type, specialist, complexity, agent, alias prefix, and when they were planned or changed; in pages."""
+    """Tasks are found by type, specialist, complexity, agent, alias prefix, and when they were
+    planned or changed; in pages.
+    """
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
     with vespera.open(project, store="memory:", clock=lambda: now[0]) as orch:
         orch.initialize_session("Goal")
@@ -783,7 +829,9 @@ def test_every_filter_of_query_tasks(project):
 
 
 def test_status_of_a_part(orch):
-    """The status of a task's subtree counts that subtree only, and its next step is still the session's."""
+    """The status of a task's subtree counts that subtree only, and its next step is still the
+    session's.
+    """
     orch.plan_tasks(
         [
             {"title": "top", "children": [{"title": "one"}, {"title": "two"}]},
@@ -801,7 +849,9 @@ def test_status_of_a_part(orch):
 
 @pytest.mark.parametrize("budget", [1, 30, 60, 120, 400])
 def test_what_prints_keeps_its_budget(orch, budget):
-    """Whatever there is to tell, a budget holds, and what was left out is named by the call that gives it."""
+    """Whatever there is to tell, a budget holds, and what was left out is named by the call that
+    gives it.
+    """
     orch.plan_tasks([{"title": f"task number {n}"} for n in range(40)])
     for n in range(12):
         orch.execute_task(f"task_number_{n}").fail("no luck " * 20)
@@ -817,7 +867,9 @@ def test_what_prints_keeps_its_budget(orch, budget):
 
 
 def test_a_synthesis_names_what_is_there_and_what_is_missing(orch):
-    """Results are quoted with their artifact's id, what is open, failed or skipped is named, and nothing a child says can forge that."""
+    """Results are quoted with their artifact's id, what is open, failed or skipped is named, and
+    nothing a child says can forge that.
+    """
     orch.plan_tasks(
         [
             {
@@ -860,7 +912,9 @@ def test_a_synthesis_names_what_is_there_and_what_is_missing(orch):
 
 
 def test_a_synthesis_keeps_its_budget(orch):
-    """However much there is, it stays about as long as was asked for, and says where the rest is."""
+    """However much there is, it stays about as long as was asked for, and says where the rest
+    is.
+    """
     orch.plan_tasks([{"title": "All", "children": [{"title": f"part {n}"} for n in range(120)]}])
     for n in range(60):
         orch.complete_task(f"part_{n}", summary=f"result {n}", detailed_work=f"detail {n} " * 400)
@@ -883,7 +937,9 @@ def test_a_synthesis_keeps_its_budget(orch):
 
 @pytest.fixture
 def replaced(project, clock):
-    """A holder with a worktree that was replaced by another: the façade, both works, and where the task's snapshots stood."""
+    """A holder with a worktree that was replaced by another: the façade, both works, and where the
+    task's snapshots stood.
+    """
     with vespera.open(project, clock=clock) as orch:
         orch.initialize_session("Goal")
         orch.plan_task("Write")
@@ -895,7 +951,9 @@ def replaced(project, clock):
 
 
 def test_a_replaced_holder_stays_replaced(replaced):
-    """However often it tries, a replaced holder cannot end the attempt of the one who followed it."""
+    """However often it tries, a replaced holder cannot end the attempt of the one who followed
+    it.
+    """
     orch, _, new = replaced
     for _ in range(2):
         with pytest.raises(vespera.LeaseLostError):
@@ -914,7 +972,9 @@ def test_a_replaced_holder_stays_replaced(replaced):
     ],
 )
 def test_a_replaced_holder_moves_no_ref(replaced, call):
-    """Whatever it says, the task's refs and the integration branch stay where its successor has them."""
+    """Whatever it says, the task's refs and the integration branch stay where its successor has
+    them.
+    """
     orch, old, _ = replaced
     before = git(orch.project, "for-each-ref")
     (old.path / "late.txt").write_text("late")
@@ -924,7 +984,9 @@ def test_a_replaced_holder_moves_no_ref(replaced, call):
 
 
 def test_nobody_ends_an_attempt_that_is_not_theirs(project):
-    """Who never held the task cannot complete it over its holder's head; what was brought is kept."""
+    """Who never held the task cannot complete it over its holder's head; what was brought is
+    kept.
+    """
     with vespera.open(project) as orch, vespera.open(project, agent="stranger") as stranger:
         orch.initialize_session("Goal")
         orch.plan_task("Write")
@@ -938,7 +1000,9 @@ def test_nobody_ends_an_attempt_that_is_not_theirs(project):
 
 @pytest.mark.parametrize("end", ["fail", "release", "checkpoint"])
 def test_a_vanished_worktree_keeps_nobody_from_telling(orch, end):
-    """When somebody has deleted the worktree's folder, failure, release and checkpoint are recorded all the same."""
+    """When somebody has deleted the worktree's folder, failure, release and checkpoint are recorded
+    all the same.
+    """
     orch.plan_task("Write")
     work = orch.execute_task("write", worktree=True)
     shutil.rmtree(work.path)
@@ -952,7 +1016,9 @@ def test_a_vanished_worktree_keeps_nobody_from_telling(orch, end):
 
 
 def test_no_worktree_means_none(orch, project):
-    """What an earlier attempt left in a worktree that was removed does not land with an attempt that was started without one."""
+    """What an earlier attempt left in a worktree that was removed does not land with an attempt
+    that was started without one.
+    """
     orch.plan_task("Write")
     first = orch.execute_task("write", worktree=True)
     (first.path / "junk.txt").write_text("junk")
@@ -964,7 +1030,9 @@ def test_no_worktree_means_none(orch, project):
 
 
 def test_the_same_failure_twice_is_two_failures(orch):
-    """A second attempt that fails in the same words fails again, and after three a person must decide."""
+    """A second attempt that fails in the same words fails again, and after three a person must
+    decide.
+    """
     orch.plan_task("Write")
     for _ in range(2):
         assert (
@@ -1021,7 +1089,9 @@ def test_any_failure_can_be_recorded(orch, error):
 
 
 def test_a_worktree_that_outlived_its_task_is_repaired_away(orch, project, monkeypatch):
-    """When removing failed after the landing, the task is completed, and repair() takes the worktree away."""
+    """When removing failed after the landing, the task is completed, and repair() takes the
+    worktree away.
+    """
     orch.plan_task("Write")
     work = orch.execute_task("write", worktree=True)
     (work.path / "new.txt").write_text("new")
@@ -1057,7 +1127,9 @@ def test_the_way_back_to_a_session_that_was_left(orch):
 
 
 def test_after_the_synthesis_comes_the_completion(orch):
-    """Once the results are together the next step is to complete the parent, until something changes."""
+    """Once the results are together the next step is to complete the parent, until something
+    changes.
+    """
     orch.plan_tasks([{"title": "top", "children": [{"title": "part"}]}])
     orch.complete_task("part", summary="s", detailed_work="d")
     assert orch.next_step().action == "synthesize"
@@ -1067,7 +1139,9 @@ def test_after_the_synthesis_comes_the_completion(orch):
 
 
 def test_everything_that_prints_stays_short(orch):
-    """Titles and summaries of any length and shape leave the next step, the status and the briefing readable."""
+    """Titles and summaries of any length and shape leave the next step, the status and the briefing
+    readable.
+    """
     orch.plan_task("long " * 50_000)
     orch.plan_task("Write")
     orch.complete_task("write", summary="line\n" * 500, detailed_work="d", next_action="blocked")
@@ -1098,7 +1172,9 @@ def test_wrong_kinds_are_refused_in_our_words(orch, call):
 
 
 def test_the_same_completion_twice_is_one_though_the_worktree_is_gone(orch):
-    """A completion that is sent again, as after a lost answer, is the same completion, with files that were in the worktree as well."""
+    """A completion that is sent again, as after a lost answer, is the same completion, with files
+    that were in the worktree as well.
+    """
     orch.plan_task("Write")
     work = orch.execute_task("write", worktree=True)
     (work.path / "new.txt").write_text("new")

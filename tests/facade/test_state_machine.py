@@ -1,4 +1,6 @@
-"""The life of a task against a small model in plain dictionaries, which says beforehand what every step makes of every task."""
+"""The life of a task against a small model in plain dictionaries, which says beforehand what every
+step makes of every task.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ MET_BY = {
     "cancelled": ("cancelled",),
     "blocked": (),
 }
-"""Which ends of a task meet a dependency on it. Having been blocked, at any time, meets `blocked`."""
+"""Which ends of a task meet a dependency on it.
+
+Having been blocked, at any time, meets `blocked`.
+"""
 TRUE_AFTER = {
     "success": ("completed",),
     "failed": ("failed",),
@@ -232,7 +237,9 @@ specs = st.lists(
     min_size=1,
     max_size=4,
 )
-"""For each task what it waits for, the fact that its condition names, and which task it is a part of."""
+"""For each task what it waits for, the fact that its condition names, and which task it is a
+part of.
+"""
 
 
 class Predicted(RuleBasedStateMachine):
@@ -438,7 +445,9 @@ class Predicted(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=some, likely=st.booleans())
     def retry(self, number, likely):
-        """Try a task again, which is refused when it could not become ready, or is needed no more."""
+        """Try a task again, which is refused when it could not become ready, or is needed no
+        more.
+        """
         found = (
             likely and [alias for alias in self.model.tasks if self.model.may_retry(alias)]
         ) or list(self.model.tasks)
@@ -456,7 +465,9 @@ class Predicted(RuleBasedStateMachine):
 
     @invariant()
     def it_is_as_foretold(self):
-        """Every task is in the state that the model foretold, and the ready ones are those that it names."""
+        """Every task is in the state that the model foretold, and the ready ones are those that it
+        names.
+        """
         if not hasattr(self, "orch"):
             return
         ready = {task.alias for task in self.orch.ready_tasks(limit=1000)}

@@ -1,6 +1,6 @@
 """The settings: each declared once, and the file, the checks and the environment follow."""
 
-# ruff: noqa: RUF009 - the text of config.toml is as wide as it is; `_setting` is attrs.field
+# ruff: noqa: E501, RUF009 - config.toml is as wide as it is; `_setting` is attrs.field
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ def test_home_is_found_from_anywhere_in_the_repository(repository, tmp_path):
 
 
 def test_home_of_a_submodule_and_a_bare_repository(repository, tmp_path):
-    """A submodule is a project of its own; a bare repository holds its home inside; its worktrees find it there."""
+    """A submodule is a project of its own; a bare repository holds its home inside; its worktrees
+    find it there.
+    """
     git(
         repository,
         "-c",
@@ -91,7 +93,9 @@ def test_home_without_git(tmp_path):
 
 
 def test_home_chosen_by_hand(repository, tmp_path, monkeypatch):
-    """The argument wins over the environment, the environment over what is found; the project is remembered."""
+    """The argument wins over the environment, the environment over what is found; the project is
+    remembered.
+    """
     monkeypatch.setenv("VESPERA_ORCHESTRATOR_HOME", str(tmp_path / "by-env"))
     assert Home.locate(repository).path == tmp_path / "by-env"
     assert Home.locate(repository, tmp_path / "by-hand").path == tmp_path / "by-hand"
@@ -220,13 +224,16 @@ CHILD = """
 import vespera_orchestrator as vespera
 orch = vespera.open()
 with orch.execute_task("child_work") as work:
-    assert [orch.artifacts.text(a) for a in orch.artifacts.list(task="before")] == ["the parent's record"]
+    texts = [orch.artifacts.text(artifact) for artifact in orch.artifacts.list(task="before")]
+    assert texts == ["the parent's record"]
     work.complete(summary=orch.agent, detailed_work="child was here")
 """
 
 
 def test_a_child_process_is_in_the_session(tmp_path):
-    """A process started with the context's environment, from another folder, works in the session and reads its artifacts."""
+    """A process started with the context's environment, from another folder, works in the session
+    and reads its artifacts.
+    """
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     project.mkdir()
     elsewhere.mkdir()
@@ -247,7 +254,9 @@ def test_a_child_process_is_in_the_session(tmp_path):
 
 
 def test_inherited_artifacts_come_nearest_first(tmp_path):
-    """A context lists the records of everything its task builds on, nearest first, and nothing of its neighbours."""
+    """A context lists the records of everything its task builds on, nearest first, and nothing of
+    its neighbours.
+    """
     with vespera.open(tmp_path, store="memory:") as orch:
         orch.initialize_session("Goal")
         orch.plan_tasks(
@@ -284,7 +293,9 @@ with vespera.open() as orch:
 
 
 def test_several_processes_open_a_new_home_at_once(tmp_path):
-    """All that open a home which does not exist yet, at the same moment, succeed, and nobody's session is lost."""
+    """All that open a home which does not exist yet, at the same moment, succeed, and nobody's
+    session is lost.
+    """
     children = [
         subprocess.Popen(
             [sys.executable, "-c", OPEN_AT_ONCE],
@@ -310,7 +321,8 @@ READ_ONLY = """
 import os, sys, tempfile
 import vespera_orchestrator as vespera
 with tempfile.TemporaryDirectory() as elsewhere:
-    vespera.open(elsewhere).close()  # whatever is imported on the way is imported while it can be read
+    # Whatever is imported on the way is imported while it can be read.
+    vespera.open(elsewhere).close()
 if os.getuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 try:
@@ -322,7 +334,9 @@ except vespera.ReadOnlyError as error:
 
 @pytest.mark.parametrize("mode", [0o555, 0o000])
 def test_a_read_only_folder(tmp_path, mode):
-    """A folder that cannot be written, or not even read, gives an error of ours that names the way out, and stays as it is."""
+    """A folder that cannot be written, or not even read, gives an error of ours that names the way
+    out, and stays as it is.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     folder.chmod(mode)
@@ -342,7 +356,9 @@ def test_a_read_only_folder(tmp_path, mode):
 
 
 def test_a_home_of_another_name_remembers_its_project(tmp_path, monkeypatch):
-    """A child that is started elsewhere with the home's environment works for the right project, whatever the home is called."""
+    """A child that is started elsewhere with the home's environment works for the right project,
+    whatever the home is called.
+    """
     for name in ("myhome", "h\U0001f98a"):
         project = tmp_path / f"project {name}"
         project.mkdir()
@@ -359,7 +375,9 @@ def test_a_git_file_that_leads_nowhere(tmp_path):
 
 
 def test_an_interrupted_transaction_leaves_nothing_behind(tmp_path):
-    """What an interruption left open is undone before the next read or write, which sees the newest state."""
+    """What an interruption left open is undone before the next read or write, which sees the newest
+    state.
+    """
     with vespera.open(tmp_path) as orch, vespera.open(tmp_path) as other:
         orch.initialize_session("Goal")
         orch.plan_task("Task")

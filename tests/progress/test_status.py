@@ -1,4 +1,6 @@
-"""The status page: what it says, in how much room, and that no text of others can form a line of it."""
+"""The status page: what it says, in how much room, and that no text of others can form a line of
+it.
+"""
 
 from __future__ import annotations
 

@@ -22,11 +22,14 @@ from vespera_orchestrator.contracts import Store
 
 HEAVY = ("lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "psycopg")
 DESIGNED = {
-    "Orchestrator": "open close initialize_session current_session resume_session list_sessions session_status spawn_agent_with_context "
-    "resume next_step plan_task plan_tasks update_task cancel_task delete_task retry_task abandon_task add_dependency remove_dependency "
-    "get_task query_tasks ready_tasks why execute_task complete_task synthesize_results get_status watch graph catch_up artifacts "
-    "check repair backup export import_ prune "
-    "worktrees documents",
+    "Orchestrator": """
+        open close initialize_session current_session resume_session list_sessions
+        session_status spawn_agent_with_context resume next_step plan_task plan_tasks
+        update_task cancel_task delete_task retry_task abandon_task add_dependency
+        remove_dependency get_task query_tasks ready_tasks why execute_task complete_task
+        synthesize_results get_status watch graph catch_up artifacts check repair backup
+        export import_ prune worktrees documents
+    """,
     "Work": "briefing path checkpoint heartbeat save_artifact complete fail release",
     "Artifacts": "save get read list search versions rebuild_index verify catch_up",
     "Worktrees": "create list snapshot merge remove rescue repair",
@@ -50,7 +53,9 @@ def test_names_are_sorted_and_each_has_one_home():
 
 
 def test_type_checkers_see_the_same_names():
-    """The names for type checkers and those found at run time are the same, from the same modules."""
+    """The names for type checkers and those found at run time are the same, from the same
+    modules.
+    """
     tree = ast.parse(Path(vespera.__file__).read_text("utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     homes = {
@@ -76,7 +81,9 @@ def hinted_things():
 
 
 def test_hints_of_everything_public_resolve():
-    """``typing.get_type_hints`` works on every public class, method and property, for tools that read them."""
+    """``typing.get_type_hints`` works on every public class, method and property, for tools that
+    read them.
+    """
     unresolved = {}
     for name, thing in hinted_things():
         try:
@@ -117,7 +124,9 @@ def public_things():
 
 
 def test_everything_public_is_documented():
-    """Every public class, function and method says what it is for; parameters that are not plain are named."""
+    """Every public class, function and method says what it is for; parameters that are not plain
+    are named.
+    """
     undocumented = [name for name, text in public_things() if not (text or "").strip()]
     assert undocumented == []
 
@@ -133,7 +142,9 @@ def error_classes():
 
 @pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.__name__)
 def test_errors_pickle_and_speak(kind):
-    """Each error survives pickling with its fields, prints a sentence, and is in the package's root."""
+    """Each error survives pickling with its fields, prints a sentence, and is in the package's
+    root.
+    """
     values = {"int": 1, "tuple[str, ...]": ("a", "b"), "Why | None": None, "NextStep | None": None}
     fields = (
         [values.get(str(field.type), "x") for field in attrs.fields(kind)]
@@ -186,7 +197,9 @@ print(imported, opened)
 
 
 def test_light_until_used(tmp_path):
-    """Importing, opening the default store and the life of a task load no heavy module and start no thread."""
+    """Importing, opening the default store and the life of a task load no heavy module and start no
+    thread.
+    """
     done = subprocess.run(
         [sys.executable, "-c", LIGHT.format(heavy=HEAVY)],
         cwd=tmp_path,
@@ -233,7 +246,9 @@ WRONG = [
 
 @pytest.mark.parametrize("call", WRONG)
 def test_an_argument_of_a_wrong_kind_is_refused_in_our_words(tmp_path, call):
-    """Whatever is passed where something else belongs: the error is ours, it names the argument, and nothing is written."""
+    """Whatever is passed where something else belongs: the error is ours, it names the argument,
+    and nothing is written.
+    """
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("Goal")
         orch.plan_task("first")
@@ -245,7 +260,9 @@ def test_an_argument_of_a_wrong_kind_is_refused_in_our_words(tmp_path, call):
 
 
 def test_help_tells_what_each_field_means():
-    """A record's docstring names every public field; of a task and its work each with a sentence."""
+    """A record's docstring names every public field; of a task and its work each with a
+    sentence.
+    """
     for name in vespera.__all__:
         thing = getattr(vespera, name)
         for field in attrs.fields(thing) if attrs.has(thing) and inspect.isclass(thing) else ():

@@ -1,8 +1,10 @@
-"""Killed at any moment: repair brings everything into order, nothing that was saved is lost, and work goes on.
+"""Killed at any moment: repair brings everything into order, nothing that was saved is lost, and
+work goes on.
 
-Three ways to die, none of which needs anything installed but the last: at every call by which our code or libgit2's is entered to change
-files (counted by ``sys.setprofile`` in the process that dies), at random moments (which fall inside libgit2's calls as well), and, where
-strace is installed, at every single system call that changes a file.
+Three ways to die, none of which needs anything installed but the last: at every call by which our
+code or libgit2's is entered to change files (counted by ``sys.setprofile`` in the process that
+dies), at random moments (which fall inside libgit2's calls as well), and, where strace is
+installed, at every single system call that changes a file.
 """
 
 from __future__ import annotations
@@ -187,7 +189,9 @@ def moments(command):
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_killed_at_every_system_call(scene, action, tmp_path):
-    """Every system call that changes a file below the project; without strace the tests above are all there is."""
+    """Every system call that changes a file below the project; without strace the tests above are
+    all there is.
+    """
     if shutil.which("strace") is None:
         return
     scene.again()

@@ -1,8 +1,11 @@
-"""Write ``schema-N.sql`` here: a store of today's schema with some of everything in it, as text. To be run once for each release.
+"""Write ``schema-N.sql`` here: a store of today's schema with some of everything in it, as text.
+
+To be run once for each release.
 
     python tests/stores/make_schema.py
 
 The file of a released schema is never written anew: it stands for the stores that people have.
+
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ def main():
             f"PRAGMA application_id={APPLICATION_ID};",
             f"PRAGMA user_version={len(MIGRATIONS)};",
         ]
-        # The schema is dumped with its triggers last, so that filling the tables does not fire them.
+        # The schema is dumped with its triggers last, so that filling the tables does not fire
+        # them.
         text = "\n".join([*db.iterdump(), *pragmas]) + "\n"
         db.close()
     place = Path(__file__).with_name(f"schema-{len(MIGRATIONS)}.sql")

@@ -1,4 +1,6 @@
-"""Many processes on one store, on SQLite and on PostgreSQL: nothing is won twice, nothing hangs, nothing is missed, nothing is lost."""
+"""Many processes on one store, on SQLite and on PostgreSQL: nothing is won twice, nothing hangs,
+nothing is missed, nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ def opened():
     return open_store(url, None, utcnow)
 def complete(store, claim):
     artifact = ArtifactDraft(title=f"A {claim.task.alias}", digest="0" * 64, size_bytes=1)
-    ending, agent = Ending(action=NextAction.COMPLETE, summary="s"), claim.attempt.agent
-    return store.finish(claim.task.id, claim.attempt.number, ending, agent=agent, artifacts=[artifact])
+    attempt, ending = claim.attempt, Ending(action=NextAction.COMPLETE, summary="s")
+    task_id, number = claim.task.id, attempt.number
+    return store.finish(task_id, number, ending, agent=attempt.agent, artifacts=[artifact])
 """
 
 
@@ -91,7 +94,9 @@ def verify(store, session_id):
 
 @pytest.mark.timeout(600)
 def test_32_processes_win_each_task_once(store, url, session_id):
-    """Thirty-two processes take from one queue until it is empty: each task is won and completed once, and nobody meets an error."""
+    """Thirty-two processes take from one queue until it is empty: each task is won and completed
+    once, and nobody meets an error.
+    """
     total = 96
     store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
     code = """
@@ -122,7 +127,9 @@ done(won=[json.loads(os.read(readable, 65536)) for readable in pipes])
 
 
 def test_dense_convergence_never_deadlocks(store, url, session_id, request):
-    """Layers of twelve, each waiting for all of the layer before, eight processes: counted exactly, and nobody waits in a circle."""
+    """Layers of twelve, each waiting for all of the layer before, eight processes: counted exactly,
+    and nobody waits in a circle.
+    """
     width, depth = 12, 5
     names = [[f"l{layer}_{n}" for n in range(width)] for layer in range(depth)]
     store.plan(
@@ -155,12 +162,15 @@ done(finished=finished)
 
 
 def test_a_reader_of_the_log_misses_nothing(store, url, session_id):
-    """Six processes write at once in sessions of their own, another follows the log by its last position: it sees each event once."""
+    """Six processes write at once in sessions of their own, another follows the log by its last
+    position: it sees each event once.
+    """
     writer = """
 store = opened()
 own = start_session(store).id
 for number in range(20):
-    store.plan(own if number % 2 else session, [TaskDraft(title=f"{name} {number}")] * (40 if number == 7 else 1))
+    where, count = own if number % 2 else session, 40 if number == 7 else 1
+    store.plan(where, [TaskDraft(title=f"{name} {number}")] * count)
 done(ok=True)
 """
     reader = """
@@ -198,7 +208,8 @@ while True:
     try:
         claim = store.claim(session, name, lease_s=5)
         if claim is None:
-            first, _ = store.plan(session, [TaskDraft(title=f"{name} {number}"), TaskDraft(title="After", dependencies=(Dependency("#0"),))])
+            after = TaskDraft(title="After", dependencies=(Dependency("#0"),))
+            first, _ = store.plan(session, [TaskDraft(title=f"{name} {number}"), after])
             print("planned", first.id, flush=True)
             continue
         print("claimed", claim.task.id, claim.attempt.number, flush=True)

@@ -1,4 +1,6 @@
-"""The PostgreSQL store under what the world does to it: servers that stop, connections that break, passwords, strangers' schemas."""
+"""The PostgreSQL store under what the world does to it: servers that stop, connections that break,
+passwords, strangers' schemas.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ def child(code, *args):
 
 
 def test_it_opens_by_address(postgres_url, tmp_path):
-    """The façade takes a ``postgresql://`` address, and a child opens the same store by the one that the store tells."""
+    """The façade takes a ``postgresql://`` address, and a child opens the same store by the one
+    that the store tells.
+    """
     with Orchestrator.open(tmp_path, store=postgres_url) as orch:
         orch.initialize_session("Over there")
         orch.plan_task("Look around")
@@ -122,7 +126,9 @@ PASSWORDS = [
 
 @pytest.mark.parametrize("url", PASSWORDS)
 def test_a_password_is_never_shown(url, tmp_path):
-    """Whatever is wrong with an address, its password is not told, nor is it by anything that was raised on the way."""
+    """Whatever is wrong with an address, its password is not told, nor is it by anything that was
+    raised on the way.
+    """
     with pytest.raises((InvalidInputError, StoreUnavailableError)) as caught:
         open_store(url, tmp_path / "x", utcnow)
     exc = caught.value
@@ -132,7 +138,9 @@ def test_a_password_is_never_shown(url, tmp_path):
 
 
 def test_an_open_store_shows_no_password(postgres_url, tmp_path):
-    """Neither the store, nor its server, nor what a child inherits prints it; the address handed to the child has it."""
+    """Neither the store, nor its server, nor what a child inherits prints it; the address handed to
+    the child has it.
+    """
     url = postgres_url.replace("//vespera@", "//vespera:s3cret@")
     if url == postgres_url:
         url += "&password=s3cret"
@@ -140,10 +148,9 @@ def test_an_open_store_shows_no_password(postgres_url, tmp_path):
         orch.initialize_session("secret")
         context = orch.spawn_agent_with_context()
         store = orch._store
-        assert (
-            "s3cret"
-            not in f"{store!r} {store._database!r} {store._database.address!r} {orch!r} {context!r} {context}"
-        )
+        database = store._database
+        for shown in (store, database, database.address, orch, context):
+            assert "s3cret" not in f"{shown!r} {shown}"
         assert context.environ()["VESPERA_ORCHESTRATOR_STORE"] == url
 
 
@@ -231,7 +238,9 @@ store.close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(store, postgres_url, schema, db):
-    """A schema that a newer version made is refused with the way to upgrade, and nothing in it changes."""
+    """A schema that a newer version made is refused with the way to upgrade, and nothing in it
+    changes.
+    """
     store.close()
     db.execute(f"INSERT INTO {schema}.vespera_migrations VALUES (999, 0, 'newer')")
     with pytest.raises(
@@ -323,7 +332,9 @@ def test_a_server_that_may_not_be_written_is_told(postgres_url, session_id):
 
 
 def test_time_is_the_servers(store, session_id, schema, db):
-    """Unless a clock is given, leases and events go by the server's clock, which all machines share."""
+    """Unless a clock is given, leases and events go by the server's clock, which all machines
+    share.
+    """
     before = db.execute("SELECT clock_timestamp()").fetchone()[0]
     store.plan(session_id, [TaskDraft(title="A")])
     claim = store.claim(session_id, "ada", lease_s=60)
@@ -346,7 +357,9 @@ def backends(db):
 
 
 def test_connections_are_reused_and_closed(store, session_id, db):
-    """Calls in a row use one connection; as many as threads are needed at most; none is left after ``close``."""
+    """Calls in a row use one connection; as many as threads are needed at most; none is left after
+    ``close``.
+    """
     for number in range(5):
         store.plan(session_id, [TaskDraft(title=f"A{number}")])
     assert len(store._database._idle) == 1
@@ -398,7 +411,9 @@ def test_a_connection_that_is_cut_in_the_middle_writes_nothing(store, session_id
 
 
 def test_a_forked_child_opens_its_own_connections(postgres_url):
-    """Parent and child write side by side, each on connections of its own, and the child's end leaves the parent's alone."""
+    """Parent and child write side by side, each on connections of its own, and the child's end
+    leaves the parent's alone.
+    """
     code = """
 store = PostgresStore.open(url)
 session = start_session(store).id
@@ -430,7 +445,9 @@ def test_no_thread_is_started(store, session_id):
 
 
 def test_a_server_that_restarts_is_found_again(own_server):
-    """While it is down each call says so and may be retried; when it is back, the next call works, and nothing is missing."""
+    """While it is down each call says so and may be retried; when it is back, the next call works,
+    and nothing is missing.
+    """
     store = PostgresStore.open(own_server.url)
     session_id = start_session(store).id
     store.plan(session_id, [TaskDraft(title="A")])
@@ -449,7 +466,9 @@ def test_a_server_that_restarts_is_found_again(own_server):
 
 
 def test_a_server_that_crashes_in_the_middle_of_a_change(own_server):
-    """It is undone whole, and the same change succeeds when the server is back; what had been acknowledged is there."""
+    """It is undone whole, and the same change succeeds when the server is back; what had been
+    acknowledged is there.
+    """
     store = PostgresStore.open(own_server.url)
     session_id = start_session(store).id
     store.plan(
@@ -469,7 +488,9 @@ def test_a_server_that_crashes_in_the_middle_of_a_change(own_server):
 
 
 class Proxy:
-    """Stands between a store and its server, and breaks the connection in the moment of a COMMIT."""
+    """Stands between a store and its server, and breaks the connection in the moment of a
+    COMMIT.
+    """
 
     def __init__(self, target, *, before):
         self.folder = Path(tempfile.mkdtemp(prefix="vpx-"))
@@ -522,7 +543,9 @@ class Proxy:
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("events", [1, 100])
 def test_a_connection_lost_at_the_commit_is_cleared_up(own_server, before, events):
-    """Whether the change was written is asked of the server: if so, the call succeeds; if not, it says that nothing was."""
+    """Whether the change was written is asked of the server: if so, the call succeeds; if not, it
+    says that nothing was.
+    """
     proxy = Proxy(str(own_server.folder / ".s.PGSQL.5432"), before=before)
     store = PostgresStore.open(
         own_server.url.replace(
@@ -552,7 +575,9 @@ def test_a_connection_lost_at_the_commit_is_cleared_up(own_server, before, event
 
 
 def test_an_outcome_that_nobody_can_tell_is_told_as_such(own_server, monkeypatch):
-    """When the connection is lost at the commit and the server cannot be asked, the error promises neither; the retry is one completion."""
+    """When the connection is lost at the commit and the server cannot be asked, the error promises
+    neither; the retry is one completion.
+    """
     monkeypatch.setattr(_server, "ASK_AGAIN_S", 0.2)
     proxy = Proxy(str(own_server.folder / ".s.PGSQL.5432"), before=False)
     store = PostgresStore.open(
@@ -605,12 +630,17 @@ def test_waiting_is_woken_by_the_writer(store, postgres_url, session_id, monkeyp
 def backends_waiting(store):
     """Whether somebody listens, as the server tells."""
     with store._database.read_once() as tx:
-        sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted"
+        sql = """
+            SELECT count(*) FROM pg_locks
+            WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
+        """
         return tx.execute(sql).fetchone()[0] > 0
 
 
 def test_nobody_is_notified_when_nobody_watches(store, session_id, db):
-    """A notification costs every writer; without a watcher none is sent, with one it is, and after its end none is again."""
+    """A notification costs every writer; without a watcher none is sent, with one it is, and after
+    its end none is again.
+    """
     db.execute(f"LISTEN {store._database.channel}")
     store.plan(session_id, [TaskDraft(title="A")])
     assert list(db.notifies(timeout=0, stop_after=1)) == []
@@ -631,7 +661,9 @@ def test_nobody_is_notified_when_nobody_watches(store, session_id, db):
 
 @pytest.mark.parametrize("many", [1, 100])
 def test_a_nul_is_refused_as_input(store, session_id, many):
-    """In a text it is refused, one by one and copied, and nothing is written; in JSON it is kept."""
+    """In a text it is refused, one by one and copied, and nothing is written; in JSON it is
+    kept.
+    """
     before = store.last_seq()
     with pytest.raises(InvalidInputError, match="cannot store"):
         store.plan(session_id, [TaskDraft(title="a\0b")] * many)
@@ -644,7 +676,9 @@ def test_a_nul_is_refused_as_input(store, session_id, many):
 
 
 def test_holders_do_not_wait_for_each_other(store, session_id, postgres_url):
-    """While one task is being finished, slowly, others are claimed, renewed, checkpointed and given artifacts, in the same session."""
+    """While one task is being finished, slowly, others are claimed, renewed, checkpointed and given
+    artifacts, in the same session.
+    """
     store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(3)])
     first, second = (store.claim(session_id, f"agent {n}", lease_s=600) for n in range(2))
     other = PostgresStore.open(f"{postgres_url}")
@@ -669,7 +703,9 @@ def test_holders_do_not_wait_for_each_other(store, session_id, postgres_url):
 
 
 def test_a_task_that_somebody_looks_at_is_not_taken_for_none(store, session_id, postgres, schema):
-    """A ready task whose row is locked for a moment is waited for, not passed over as if nothing were ready."""
+    """A ready task whose row is locked for a moment is waited for, not passed over as if nothing
+    were ready.
+    """
     store.plan(session_id, [TaskDraft(title="A")])
     with psycopg.connect(postgres) as other:
         other.execute(f"SELECT 1 FROM {schema}.tasks FOR NO KEY UPDATE")
@@ -712,7 +748,9 @@ def test_a_large_plan_is_copied(store, session_id):
 
 
 def test_a_ledger_keeps_all_writers_out(store, session_id, postgres_url):
-    """Whoever writes rows by themselves waits for writers, and they for it, without an error; rows may come in any order."""
+    """Whoever writes rows by themselves waits for writers, and they for it, without an error; rows
+    may come in any order.
+    """
     other = PostgresStore.open(postgres_url)
     trouble, over = [], threading.Event()
 

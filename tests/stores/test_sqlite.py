@@ -1,4 +1,6 @@
-"""The SQLite store under what the world does to it: many processes, kills, full disks, damage, other programs, hostile plans."""
+"""The SQLite store under what the world does to it: many processes, kills, full disks, damage,
+other programs, hostile plans.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def child(code, *args, **how):
 
 
 def at_once(code, count, *args):
-    """Start several children, let them go at the same moment when all are ready, and return what each said."""
+    """Start several children, let them go at the same moment when all are ready, and return what
+    each said.
+    """
     go = "done(ready=True)\nsys.stdin.readline()\n"
     children = [child(go + code, number, *args) for number in range(count)]
     for one in children:
@@ -90,7 +94,9 @@ def at_once(code, count, *args):
 
 
 def bytes_of(folder):
-    """Every file below *folder* with its bytes, a database's own side files left out when they are empty."""
+    """Every file below *folder* with its bytes, a database's own side files left out when they are
+    empty.
+    """
     return {
         p.name: p.read_bytes()
         for p in sorted(folder.iterdir())
@@ -112,7 +118,9 @@ def test_it_keeps_the_contract(store, path):
 
 
 def test_it_knows_itself_from_its_copies(store, path, tmp_path):
-    """Who opens the same file has the same records; a copy, a file made anew in its place, and any store in memory have others."""
+    """Who opens the same file has the same records; a copy, a file made anew in its place, and any
+    store in memory have others.
+    """
     others = [SQLiteStore.open(path), SQLiteStore.open(None), SQLiteStore.open(None)]
     store.copy_to(tmp_path / "copy.db")
     others.append(SQLiteStore.open(tmp_path / "copy.db"))
@@ -159,12 +167,16 @@ store.close()
 
 
 def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path, monkeypatch):
-    """While one process looks whose file it is, another may make the schema; that is no foreign file."""
+    """While one process looks whose file it is, another may make the schema; that is no foreign
+    file.
+    """
     monkeypatch.setattr(_errors, "LOCK_WAIT_S", 0.05)
     store = SQLiteStore.open(path.with_name("other.db"))
 
     class Slow(sqlite3.Connection):
-        """A connection to a new file; before it looks at the tables, another process makes the schema, unless it is kept out."""
+        """A connection to a new file; before it looks at the tables, another process makes the
+        schema, unless it is kept out.
+        """
 
         def execute(self, sql, *values):
             if "sqlite_master" in sql:
@@ -184,7 +196,9 @@ def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path, monk
 
 
 def test_eight_processes_win_each_task_once(store, session_id, path):
-    """Eight processes take from one queue until it is empty: each task is won and completed once, and nobody meets a locked store."""
+    """Eight processes take from one queue until it is empty: each task is won and completed once,
+    and nobody meets a locked store.
+    """
     total = 160
     store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
     code = """
@@ -192,7 +206,8 @@ store = SQLiteStore.open(argv[1])
 won = []
 while (claim := store.claim(argv[2], f"agent {argv[0]}", lease_s=600)) is not None:
     won.append(claim.task.alias)
-    store.finish(claim.task.id, claim.attempt.number, Ending(action=NextAction.COMPLETE, summary="s"), agent=f"agent {argv[0]}")
+    ending = Ending(action=NextAction.COMPLETE, summary="s")
+    store.finish(claim.task.id, claim.attempt.number, ending, agent=f"agent {argv[0]}")
 done(won=won)
 """
     won = [alias for said in at_once(code, 8, path, session_id) for alias in said["won"]]
@@ -232,7 +247,9 @@ def test_threads_share_one_orchestrator(tmp_path):
 
 
 def test_a_forked_child_opens_its_own_connection(path):
-    """After ``fork`` parent and child write side by side, and what the child wrote outlives the parent's close; memory does not follow."""
+    """After ``fork`` parent and child write side by side, and what the child wrote outlives the
+    parent's close; memory does not follow.
+    """
     code = """
 import sqlite3
 store, memory = SQLiteStore.open(argv[0]), SQLiteStore.open(None)
@@ -270,15 +287,20 @@ done(status=status, tasks=len(again.tasks(TaskQuery(limit=None))), check=check)
 
 
 def test_no_acknowledged_write_is_lost_when_the_writer_is_killed(path):
-    """Ten writers are killed with SIGKILL in mid-flight: whatever one of them was told is written is there, whole, with its events."""
+    """Ten writers are killed with SIGKILL in mid-flight: whatever one of them was told is written
+    is there, whole, with its events.
+    """
     code = """
 store = SQLiteStore.open(argv[0])
 session = argv[1]
 n = 0
 while True:
-    task = store.plan(session, [TaskDraft(title=f"{os.getpid()} {n}"), TaskDraft(title=f"{os.getpid()} {n} after")])[0]
+    title = f"{os.getpid()} {n}"
+    task, _ = store.plan(session, [TaskDraft(title=title), TaskDraft(title=f"{title} after")])
     claim = store.claim(session, "w", task_id=task.id, lease_s=600)
-    store.finish(task.id, 1, Ending(action=NextAction.COMPLETE, summary=f"{n}"), agent="w", artifacts=[ArtifactDraft(title=f"A{n}", digest=f"{n:064}", size_bytes=1)])
+    ending = Ending(action=NextAction.COMPLETE, summary=f"{n}")
+    artifact = ArtifactDraft(title=f"A{n}", digest=f"{n:064}", size_bytes=1)
+    store.finish(task.id, 1, ending, agent="w", artifacts=[artifact])
     print(task.id, flush=True)
     n += 1
 """
@@ -327,7 +349,9 @@ def full(path):
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path, tmp_path):
-    """A file that a newer version made is refused with the way to upgrade, and not one byte of it changes."""
+    """A file that a newer version made is refused with the way to upgrade, and not one byte of it
+    changes.
+    """
     full(path)
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version=999")
@@ -386,7 +410,9 @@ def garbage_page(path):
 
 @pytest.mark.parametrize("damage", [overwritten_header, text_file, truncated, garbage_page])
 def test_a_damaged_file_is_told_and_left_alone(path, tmp_path, damage):
-    """Damage is told with what to do, when the store is opened or when the damaged part is met, and the file stays as it was found."""
+    """Damage is told with what to do, when the store is opened or when the damaged part is met, and
+    the file stays as it was found.
+    """
     session_id = full(path)
     damage(path)
     before = bytes_of(tmp_path)
@@ -449,11 +475,14 @@ def open_folder():
 
 
 def test_a_folder_that_cannot_be_written_is_told(open_folder):
-    """A new home in a read-only folder: the error names the folder and the ways out, and nothing is made."""
+    """A new home in a read-only folder: the error names the folder and the ways out, and nothing is
+    made.
+    """
     open_folder.chmod(0o555)
     code = (
         NOBODY
-        + "from vespera_orchestrator.orchestrator import Orchestrator\nmeet(lambda: Orchestrator.open(argv[0]))"
+        + "from vespera_orchestrator.orchestrator import Orchestrator\n"
+        + "meet(lambda: Orchestrator.open(argv[0]))"
     )
     said = answer(child(code, open_folder))
     assert said["error"] == "ReadOnlyError"
@@ -463,7 +492,9 @@ def test_a_folder_that_cannot_be_written_is_told(open_folder):
 
 
 def test_a_store_that_cannot_be_written_is_told(open_folder):
-    """A store in a folder that has become read-only, when it is opened or at the latest when it is written."""
+    """A store in a folder that has become read-only, when it is opened or at the latest when it is
+    written.
+    """
     path = open_folder / "orchestrator.db"
     session_id = full(path)
     path.chmod(0o444)
@@ -492,7 +523,9 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
 
 
 def test_a_full_disk_writes_nothing_and_says_so(store, session_id):
-    """When there is no room, the whole operation is undone, the error may be retried, and with room again it succeeds."""
+    """When there is no room, the whole operation is undone, the error may be retried, and with room
+    again it succeeds.
+    """
     db = store._database._connection
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count={pages + 2}")
@@ -509,7 +542,9 @@ def test_a_full_disk_writes_nothing_and_says_so(store, session_id):
 
 
 def test_a_write_that_the_system_refuses_is_undone(path):
-    """When the system itself refuses to let the file grow, nothing is half written and the store can be used again."""
+    """When the system itself refuses to let the file grow, nothing is half written and the store
+    can be used again.
+    """
     code = """
 import resource
 store = SQLiteStore.open(argv[0])
@@ -537,7 +572,9 @@ done(said=said, tasks=tasks, then=len(store.tasks(TaskQuery(limit=None))), seq=s
 @PATIENT
 @given(st.lists(st.text(max_size=12).filter(str.strip), max_size=12))
 def test_any_titles_make_a_plan(titles):
-    """Every title gives a task with an alias of its own, or is refused as text that no file can hold."""
+    """Every title gives a task with an alias of its own, or is refused as text that no file can
+    hold.
+    """
     store = SQLiteStore.open(None)
     session = start_session(store).id
     try:
@@ -561,7 +598,9 @@ def is_circle(path):
 
 @st.composite
 def grown_plans(draw):
-    """A few plans, one after the other, each task naming any tasks of its own plan or of earlier ones, as dependency or parent."""
+    """A few plans, one after the other, each task naming any tasks of its own plan or of earlier
+    ones, as dependency or parent.
+    """
     names, plans = [], []
     for size in draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)):
         new = [f"n{len(names) + n}" for n in range(size)]
@@ -582,7 +621,9 @@ def grown_plans(draw):
 
 
 def closes(graph, edges):
-    """What networkx says: whether the graph with *edges* more has a circle; it keeps them when it has none."""
+    """What networkx says: whether the graph with *edges* more has a circle; it keeps them when it
+    has none.
+    """
     grown = networkx.DiGraph(graph)
     grown.add_edges_from(edges)
     if networkx.is_directed_acyclic_graph(grown):
@@ -594,7 +635,9 @@ def closes(graph, edges):
 @settings(PATIENT, max_examples=250)
 @given(grown_plans())
 def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
-    """Plan by plan and edge by edge: refused if and only if a circle would close, with a path that is one, and otherwise written."""
+    """Plan by plan and edge by edge: refused if and only if a circle would close, with a path that
+    is one, and otherwise written.
+    """
     plans, later = grown
     store = SQLiteStore.open(None)
     session = start_session(store).id
@@ -653,7 +696,9 @@ def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
 
 
 def test_what_is_asked_at_every_call_is_answered_by_an_index(store, session_id):
-    """Claiming, listing what is ready and noticing lapsed holds cost the same in a store of any size: nothing is scanned or sorted."""
+    """Claiming, listing what is ready and noticing lapsed holds cost the same in a store of any
+    size: nothing is scanned or sorted.
+    """
     asked = []
     db = store._database._connection
     db.set_trace_callback(asked.append)

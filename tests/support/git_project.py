@@ -1,4 +1,6 @@
-"""A git repository for tests, with a home and worktrees in it; the git command line is the judge."""
+"""A git repository for tests, with a home and worktrees in it; the git command line is the
+judge.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ def identity(monkeypatch, tmp_path):
     """Git knows who commits, and nothing of the machine's own configuration."""
     config = tmp_path / "gitconfig"
     config.write_text(
-        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n[gc]\n\tauto = 0\n"
+        "[user]\n\tname = Ada\n\temail = ada@example.org\n"
+        "[init]\n\tdefaultBranch = main\n"
+        "[gc]\n\tauto = 0\n"
     )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
@@ -146,7 +150,9 @@ def trees(project):
 
 
 def files_of(folder):
-    """Return every file below *folder* but git's own: what kind it is, whether it is executable, and what it holds."""
+    """Return every file below *folder* but git's own: what kind it is, whether it is executable,
+    and what it holds.
+    """
     found = {}
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if Path(place, name).is_symlink()]
@@ -162,7 +168,9 @@ def files_of(folder):
 
 
 def fingerprint(project):
-    """Return everything of the user's checkout that must stay: index, HEAD, stash, files, status, times."""
+    """Return everything of the user's checkout that must stay: index, HEAD, stash, files, status,
+    times.
+    """
     git_dir = project.folder / ".git"
     parts = [
         git_dir.joinpath(name).read_bytes()

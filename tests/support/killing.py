@@ -1,14 +1,17 @@
-"""Kill, or refuse, an operation of the façade at each of its system calls that change files, and look at what is left.
+"""Kill, or refuse, an operation of the façade at each of its system calls that change files, and
+look at what is left.
 
-A child is made by ``fork``, opens the home, and is traced (``ptrace``) from there on: the tracer counts the calls that change files, and at
-the chosen one kills the child, or has the call fail as a bad disk would. Then the home is opened as a restarted program would open it:
-`check` must be clean, everything that was acknowledged must be there, and the work must go on. No packages are needed, Linux on x86-64 or
-AArch64 is. A kill shows what a process death leaves behind; it does not show a missing fsync.
+A child is made by ``fork``, opens the home, and is traced (``ptrace``) from there on: the tracer
+counts the calls that change files, and at the chosen one kills the child, or has the call fail as a
+bad disk would. Then the home is opened as a restarted program would open it: `check` must be clean,
+everything that was acknowledged must be there, and the work must go on. No packages are needed,
+Linux on x86-64 or AArch64 is. A kill shows what a process death leaves behind; it does not show a
+missing fsync.
 
-    python tests/support/killing.py                          every call of every operation, as a table
-    python tests/support/killing.py --how eio --most 10      at most ten calls of each, with an I/O error instead of a kill
-    python tests/support/killing.py complete "plan a tree"   of these operations only
-    python tests/support/killing.py --page docs/reliability.md   and put the table there
+    python tests/support/killing.py                        # every call of every operation
+    python tests/support/killing.py --how eio --most 10    # ten I/O errors instead of kills
+    python tests/support/killing.py complete "plan a tree" # of these operations only
+    python tests/support/killing.py --page docs/reliability.md   # put the table there
 """
 
 from __future__ import annotations
@@ -189,7 +192,9 @@ class Traced:
         self._failing = set()
 
     def run(self):
-        """Go on until the child has ended; return how many calls there were, and the one that was hit."""
+        """Go on until the child has ended; return how many calls there were, and the one that was
+        hit.
+        """
         _, status = os.waitpid(self.pid, _WALL)
         if not os.WIFSTOPPED(status):
             return self.calls, self.hit  # it ended before it was traced: what it says tells why
@@ -260,7 +265,9 @@ def plain(orch):
 
 
 def blocked(orch):
-    """The same, with a task that is blocked and its recovery, and one that was cancelled with what follows it."""
+    """The same, with a task that is blocked and its recovery, and one that was cancelled with what
+    follows it.
+    """
     plain(orch)
     orch.complete_task(
         "part", summary="it broke", detailed_work="as far as it went", next_action="blocked"
@@ -599,7 +606,9 @@ class Stage:
         shutil.copytree(self.kept, self.folder, symlinks=True)
 
     def once(self, point, error=None):
-        """Run the operation from the beginning; return the calls counted, the one hit, and what was acknowledged or raised."""
+        """Run the operation from the beginning; return the calls counted, the one hit, and what was
+        acknowledged or raised.
+        """
         self.reset()
         read, write = os.pipe()
         pid = os.fork()
@@ -633,7 +642,9 @@ class Stage:
         os._exit(0)
 
     def look(self, said):
-        """Open the home as a restarted program would, and raise AssertionError when something is amiss."""
+        """Open the home as a restarted program would, and raise AssertionError when something is
+        amiss.
+        """
         with vespera.open(self.project) as orch:
             if self.operation.heals:  # what it had not come to yet, the next call does
                 left = orch.repair().left
@@ -700,7 +711,9 @@ def go_on(orch):
 
 
 def in_child(call):
-    """Call in a process of its own, so that nothing of it stays; raise AssertionError with its traceback."""
+    """Call in a process of its own, so that nothing of it stays; raise AssertionError with its
+    traceback.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
@@ -808,7 +821,8 @@ def main():
     def report(told):
         problems = "".join(f"\n  - {problem}" for problem in told["problems"])
         print(
-            f"| {told['operation']} | {told['calls']} | {told['tried']} | {len(told['problems'])} |{problems}",
+            f"| {told['operation']} | {told['calls']} | {told['tried']} "
+            f"| {len(told['problems'])} |{problems}",
             flush=True,
         )
 

@@ -1,4 +1,6 @@
-"""Runs beside the tests of worktrees, as a process of its own: ``python worktrees_worker.py MODE PROJECT ARGUMENTS…``."""
+"""Runs beside the tests of worktrees, as a process of its own: ``python worktrees_worker.py MODE
+PROJECT ARGUMENTS…``.
+"""
 
 import os
 import signal
@@ -52,7 +54,9 @@ def open_scope(project, session_id="s_000000000001"):
 
 
 def die_at(point):
-    """Kill this process just before the *point*-th call that changes files or refs; print how many there were when it survives."""
+    """Kill this process just before the *point*-th call that changes files or refs; print how many
+    there were when it survives.
+    """
     seen = 0
 
     def profile(frame, event, function):
@@ -75,7 +79,9 @@ def die_at(point):
 
 
 def die_in(action, project, point, tell=None):
-    """Do one thing with the worktree of the task ``work`` and die on the way; told to, say when it begins."""
+    """Do one thing with the worktree of the task ``work`` and die on the way; told to, say when it
+    begins.
+    """
     worktrees = worktrees_in(open_scope(project))
     task = {"create": "fresh", "snapshot": "work", "merge": "work", "remove": "work"}[action]
     if tell:

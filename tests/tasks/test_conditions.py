@@ -1,4 +1,6 @@
-"""The condition language: what it says of every outcome, what it refuses and where, and that nothing hostile gets through."""
+"""The condition language: what it says of every outcome, what it refuses and where, and that
+nothing hostile gets through.
+"""
 
 # ruff: noqa: PT017 - an error is one of two right answers to hostile text
 
@@ -58,7 +60,8 @@ STATES = {
     "cancelled": task(status="cancelled", attempts=0),
     "skipped": task(status="skipped", attempts=0),
 }
-# One column for each outcome: success, failed, cancelled, skipped, blocked, done. T true, F false, ? not known yet.
+# One column for each outcome: success, failed, cancelled, skipped, blocked, done. T true, F false,
+# ? not known yet.
 OUTCOMES = ("success", "failed", "cancelled", "skipped", "blocked", "done")
 TABLE = {
     "pending": "??????",
@@ -112,7 +115,9 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_outcome_in_every_form(form):
-    """Each outcome of each state, in each form it can be written in, has the value that the table says."""
+    """Each outcome of each state, in each form it can be written in, has the value that the table
+    says.
+    """
     for state, outcome, value in CASES:
         assert truth(form.format(x=f"a.{outcome}"), a=STATES[state]) is FORMS[form](value), (
             state,
@@ -122,7 +127,9 @@ def test_every_outcome_in_every_form(form):
 
 @pytest.mark.parametrize("state", TABLE)
 def test_the_status_and_the_attempts_are_known_at_the_end(state):
-    """``status`` and ``attempts`` may change until a task has ended, and are plain values from then on."""
+    """``status`` and ``attempts`` may change until a task has ended, and are plain values from then
+    on.
+    """
     one = STATES[state]
     over = one.status.is_terminal
     assert truth(f'a.status == "{one.status}"', a=one) is (True if over else None)
@@ -193,7 +200,9 @@ OUTPUTS = {
     ],
 )
 def test_outputs_are_read_and_compared(text, expected):
-    """Below ``outputs`` everything JSON can hold is found by name and index; what is missing or not comparable is unknown."""
+    """Below ``outputs`` everything JSON can hold is found by name and index; what is missing or not
+    comparable is unknown.
+    """
     if "\\u" in text:
         with pytest.raises(ConditionError, match="unknown escape"):
             parse(text)
@@ -224,7 +233,9 @@ def test_and_or_follow_kleene(word, rows):
 
 
 def test_words_bind_as_people_expect():
-    """``not`` binds closer than ``and``, ``and`` closer than ``or``, comparisons closest; parentheses change that."""
+    """``not`` binds closer than ``and``, ``and`` closer than ``or``, comparisons closest;
+    parentheses change that.
+    """
     assert truth("t.success or t.success and f.success", t=T, f=F) is True
     assert truth("(t.success or t.success) and f.success", t=T, f=F) is False
     assert truth("not f.success and f.success", f=F) is False
@@ -243,7 +254,8 @@ def test_names_are_told_in_order():
 
 
 # --- an independent judge --------------------------------------------------------
-# Expressions are tuples here; they are judged over plain dictionaries, without a line of the library's own evaluator.
+# Expressions are tuples here; they are judged over plain dictionaries, without a line of the
+# library's own evaluator.
 
 NAMES = ("a", "b", "c")
 ENDS = ("completed", "failed", "cancelled", "skipped")
@@ -289,7 +301,9 @@ def bigger(inner):
 
 
 def no_unknown_status(comparison):
-    """Tell whether no status is compared with a text that is none: that is refused when it is read."""
+    """Tell whether no status is compared with a text that is none: that is refused when it is
+    read.
+    """
     _, left, sign, right = comparison
     sides = {left[2] if left[0] == "fact" else "", right[2] if right[0] == "fact" else ""}
     return not (sign in {"==", "!="} and "status" in sides and ("is", "s") in (left, right))
@@ -402,7 +416,9 @@ worlds = st.fixed_dictionaries(dict.fromkeys(NAMES, st.sampled_from([*OPEN, *COM
 
 
 def completions(world, names):
-    """Yield every world in which the open tasks among *names* have ended; having been blocked stays."""
+    """Yield every world in which the open tasks among *names* have ended; having been blocked
+    stays.
+    """
     open_names = [name for name in names if world[name]["status"] not in ENDS]
     for ends in itertools.product(COMPLETIONS, repeat=len(open_names)):
         if all(
@@ -415,7 +431,9 @@ def completions(world, names):
 @PATIENT
 @given(expressions, worlds)
 def test_decisions_agree_with_an_independent_judge(expression, world):
-    """On whatever has ended and has not, the decision is the one an evaluator written apart comes to."""
+    """On whatever has ended and has not, the decision is the one an evaluator written apart comes
+    to.
+    """
     assert decide(parse(render(expression)), tasks_of(world)) is judge(expression, world)
 
 
@@ -434,7 +452,9 @@ def test_a_decision_is_never_taken_back(expression, world):
 @settings(PATIENT, max_examples=60)
 @given(expressions, worlds)
 def test_undecided_names_what_it_hangs_on(expression, world):
-    """A decided condition hangs on nothing; an undecided one on names of its own, and where none of these is open, on nothing to come."""
+    """A decided condition hangs on nothing; an undecided one on names of its own, and where none of
+    these is open, on nothing to come.
+    """
     condition = parse(render(expression))
     tasks = tasks_of(world)
     names = undecided(condition, tasks)
@@ -508,7 +528,9 @@ def test_undecided_names_what_it_hangs_on(expression, world):
     ],
 )
 def test_a_mistake_is_shown_where_it_is(text, column, problem, allowed):
-    """What cannot be understood is refused with the column, the offending text, and what could stand there; the error pickles."""
+    """What cannot be understood is refused with the column, the offending text, and what could
+    stand there; the error pickles.
+    """
     with pytest.raises(ConditionError) as caught:
         parse(text)
     assert (caught.value.column, caught.value.text) == (column, text)
@@ -561,7 +583,9 @@ def test_the_pointer_stands_under_the_trouble():
     ],
 )
 def test_size_and_depth_are_bounded(fits, too_much, problem):
-    """The limits are where they say they are: what just fits is read and decided, one more is refused."""
+    """The limits are where they say they are: what just fits is read and decided, one more is
+    refused.
+    """
     assert decide(parse(fits), {"a": task()}) in (True, False)
     with pytest.raises(ConditionError, match=problem) as caught:
         parse(too_much)
@@ -651,7 +675,9 @@ def test_any_order_of_the_languages_own_pieces_is_understood_or_refused(pieces, 
 @settings(PATIENT, max_examples=200)
 @given(expressions.map(render), st.data())
 def test_a_damaged_condition_is_understood_or_refused(text, data):
-    """Nothing but `ConditionError` comes out of a condition in which something was cut, doubled or replaced."""
+    """Nothing but `ConditionError` comes out of a condition in which something was cut, doubled or
+    replaced.
+    """
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = data.draw(st.integers(start, min(len(text), start + 8)))
@@ -709,7 +735,9 @@ def test_the_longest_text_costs_little(unit):
 
 
 def test_a_condition_keeps_its_text_and_language_has_a_version():
-    """A condition remembers how it was written; the language's version is a number that is stored beside it."""
+    """A condition remembers how it was written; the language's version is a number that is stored
+    beside it.
+    """
     text = "  a.success   and not b.failed "
     assert parse(text).text == text
     assert conditions.VERSION == 1

@@ -1,4 +1,6 @@
-"""The task graph: levels, the critical path, what comes before and after, and drawings that no title can break."""
+"""The task graph: levels, the critical path, what comes before and after, and drawings that no
+title can break.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def test_a_parent_comes_after_its_subtasks():
 
 
 def test_a_subtask_that_its_parent_also_waits_for_is_one_edge():
-    """Hierarchy and dependency between the same two tasks are drawn once, as the dependency, in whatever order they come."""
+    """Hierarchy and dependency between the same two tasks are drawn once, as the dependency, in
+    whatever order they come.
+    """
     tasks = [task("p", Dependency("t_c", "failure")), task("c", parent="p")]
     for order in (tasks, tasks[::-1]):
         assert dict(TaskGraph(order).nx.edges) == {
@@ -221,7 +225,9 @@ def test_the_critical_path_counts_hours_not_tasks():
     ],
 )
 def test_efforts_are_read_as_people_write_them(text, expected):
-    """Hours from minutes, hours, days of 8 and weeks of 40 hours; what says no time counts one hour."""
+    """Hours from minutes, hours, days of 8 and weeks of 40 hours; what says no time counts one
+    hour.
+    """
     assert effort_hours(text) == pytest.approx(1.0 if expected is None else expected)
 
 
@@ -242,7 +248,8 @@ EDGE = re.compile(
     r'    n\d+ (-->|-->\|"on [a-z]+"\||-->\|"if [^"|]*"\||-\.->\|"(?:part of|repairs)"\|) n\d+'
 )
 STYLE = re.compile(
-    r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}|    linkStyle default stroke:#888888"
+    r"    classDef [a-z_]+ fill:#[0-9a-f]{6},color:#[0-9a-f]{6},stroke:#[0-9a-f]{6}"
+    r"|    linkStyle default stroke:#888888"
 )
 
 
@@ -285,7 +292,9 @@ HOSTILE = (
 
 @pytest.mark.parametrize("title", HOSTILE)
 def test_no_title_breaks_a_drawing(title):
-    """Titles and aliases such as ``end``, quotes, brackets, arrows and line breaks are text in a box and nothing else."""
+    """Titles and aliases such as ``end``, quotes, brackets, arrows and line breaks are text in a
+    box and nothing else.
+    """
     text = TaskGraph([task("end", title=title), task("graph", "end", title=title)]).to_mermaid()
     lines = text.split("\n")
     assert lines[0] == "flowchart TD"
@@ -309,7 +318,9 @@ def test_any_title_keeps_its_line(title):
 
 
 def test_a_title_gives_mermaid_no_orders():
-    """``%%{init: …}%%`` is read by Mermaid wherever it stands, quoted or not, so a title must not be able to hold it."""
+    """``%%{init: …}%%`` is read by Mermaid wherever it stands, quoted or not, so a title must not
+    be able to hold it.
+    """
     assert "%%{" not in TaskGraph([task("a", title="%%{init: {'theme': 'dark'}}%%")]).to_mermaid()
 
 
@@ -471,7 +482,9 @@ def test_a_notebook_draws_the_graph():
 
 
 def test_an_open_recovery_stands_before_the_task_it_repairs(tmp_path):
-    """What is blocked waits for its recovery, in the levels and in the drawing; a recovery that has ended holds nobody up."""
+    """What is blocked waits for its recovery, in the levels and in the drawing; a recovery that has
+    ended holds nobody up.
+    """
     with vespera.open(tmp_path, store="memory:") as orch:
         orch.initialize_session("Goal")
         orch.plan_task("build")

@@ -1,4 +1,6 @@
-"""The rules of a task's life, by table: states, outcomes, causes and recoveries, without a store."""
+"""The rules of a task's life, by table: states, outcomes, causes and recoveries, without a
+store.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The choice of the next step: a table of what is known about a session, and the one thing to do."""
+"""The choice of the next step: a table of what is known about a session, and the one thing to
+do.
+"""
 
 from __future__ import annotations
 

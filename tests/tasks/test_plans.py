@@ -1,4 +1,6 @@
-"""What callers write, read into drafts: every mistake named at once, with its place and its parameter."""
+"""What callers write, read into drafts: every mistake named at once, with its place and its
+parameter.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def test_every_mistake_of_a_task_is_named_at_once():
 
 
 def test_a_wrong_outcome_costs_the_dependencies_alone():
-    """An error may name another thing than the parameter it came in by: nothing is read from its words."""
+    """An error may name another thing than the parameter it came in by: nothing is read from its
+    words.
+    """
     spec = {"title": "b", "alias": "b", "dependencies": [{"task": "a", "on": "luck"}]}
     (draft,), (mistake,) = plans.plan([spec])
     assert str(mistake).startswith("task 1 (b): on: 'luck' is none of success,")

@@ -1,4 +1,6 @@
-"""Where tasks work, and that none is called done whose work has not landed; the git command line is the judge."""
+"""Where tasks work, and that none is called done whose work has not landed; the git command line is
+the judge.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.usefixtures("identity")
 
 @pytest.fixture
 def orch(project):
-    """The façade on the project, in a session with three tasks, and ``after``, which depends on ``one``."""
+    """The façade on the project, in a session with three tasks, and ``after``, which depends on
+    ``one``.
+    """
     with vespera.open(project.folder) as opened:
         opened.initialize_session("Goal")
         opened.plan_tasks(
@@ -43,7 +47,9 @@ def on_branch(project, path):
 
 
 def conflict(project, orch, **how):
-    """Land ``three``, and let ``one``, started *how*, conflict with it; return the place where ``one`` worked."""
+    """Land ``three``, and let ``one``, started *how*, conflict with it; return the place where
+    ``one`` worked.
+    """
     work = orch.execute_task("one", **how)
     project.write({"a.txt": "ONE\n", "one.txt": "1"}, work.path)
     with orch.execute_task("three", worktree=True, agent="third") as other:
@@ -58,7 +64,9 @@ def conflict(project, orch, **how):
 
 @pytest.mark.parametrize("how", ["task", "agent"])
 def test_a_worktree_removed_by_hand_comes_back_with_its_files(project, orch, how):
-    """A task whose worktree was removed before its work had landed goes on with exactly these files, and lands them."""
+    """A task whose worktree was removed before its work had landed goes on with exactly these
+    files, and lands them.
+    """
     with orch.execute_task("one", worktree=how) as work:
         project.write({"one.txt": "1", "sub/x": "x"}, work.path)
         project.commit("mine", {"committed.txt": "c"}, work.path)
@@ -84,7 +92,9 @@ def test_a_worktree_removed_by_hand_comes_back_with_its_files(project, orch, how
 
 
 def test_a_worktree_removed_while_its_task_is_blocked(project, orch):
-    """The recovery gets it again, with what was landed since between markers; nothing is completed without having landed."""
+    """The recovery gets it again, with what was landed since between markers; nothing is completed
+    without having landed.
+    """
     conflict(project, orch, worktree=True)
     orch.worktrees.remove("one")
     with orch.execute_task("recover_one") as medic:
@@ -104,7 +114,9 @@ def test_a_worktree_removed_while_its_task_is_blocked(project, orch):
 
 
 def test_a_shared_worktree_removed_before_its_task_is_completed(project, orch):
-    """Completed by its name, the task stays open and is told where its files are, although others have landed from there before."""
+    """Completed by its name, the task stays open and is told where its files are, although others
+    have landed from there before.
+    """
     with orch.execute_task("two", worktree="agent") as work:
         project.write({"two.txt": "2"}, work.path)
         finish(work)
@@ -125,7 +137,9 @@ def test_a_shared_worktree_removed_before_its_task_is_completed(project, orch):
 
 
 def test_a_checkpoint_tells_when_the_files_could_not_be_saved(project, orch):
-    """After its worktree was taken away the state is still saved, and the work says that the files were not, and what helps."""
+    """After its worktree was taken away the state is still saved, and the work says that the files
+    were not, and what helps.
+    """
     work = orch.execute_task("one", worktree=True)
     project.write({"one.txt": "1"}, work.path)
     assert (work.checkpoint({"n": 1}).snapshot is not None, work.not_saved) == (True, "")
@@ -150,7 +164,9 @@ def test_what_has_landed_already_is_no_hindrance(project, orch):
 
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_file_that_is_known_although_it_is_ignored_comes_back_as_such(project, orch, by_hand):
-    """An ignored file that an agent had added is in the snapshots; where the worktree is made again it is landed as well."""
+    """An ignored file that an agent had added is in the snapshots; where the worktree is made again
+    it is landed as well.
+    """
     with orch.execute_task("one", worktree=True) as work:
         project.write({".gitignore": "*.log\n", "kept.log": "kept", "not.log": "not"}, work.path)
         project.git("add", "-f", "kept.log", cwd=work.path)
@@ -164,7 +180,9 @@ def test_a_file_that_is_known_although_it_is_ignored_comes_back_as_such(project,
 
 
 def test_merging_a_task_whose_alias_is_the_name_of_another_worktree(project, orch):
-    """The call that `why` names lands the task's own work, and not what another session has under way in a worktree of that name."""
+    """The call that `why` names lands the task's own work, and not what another session has under
+    way in a worktree of that name.
+    """
     first = orch.execute_task("one", worktree=True)
     project.write({"half.txt": "half"}, first.path)
     with vespera.open(project.folder) as other:
@@ -181,7 +199,9 @@ def test_merging_a_task_whose_alias_is_the_name_of_another_worktree(project, orc
 
 
 def test_a_binary_file_that_two_have_changed_is_whole_in_the_recovery(project, orch):
-    """It conflicts even where its lines would go together; the worktree keeps its own, whole, until somebody decides."""
+    """It conflicts even where its lines would go together; the worktree keeps its own, whole, until
+    somebody decides.
+    """
     lines = [f"{number}\n" for number in range(20)]
     project.commit("packed", {".gitattributes": "*.pack binary\n", "a.pack": "".join(lines)})
     works = [orch.execute_task(title, worktree=True, agent=title) for title in ("one", "two")]
@@ -194,7 +214,9 @@ def test_a_binary_file_that_two_have_changed_is_whole_in_the_recovery(project, o
 
 
 def test_a_worktree_made_by_hand_after_one_removed_by_hand_goes_on(project, orch):
-    """A task that has not ended is not completed without what it had saved, unless somebody says so."""
+    """A task that has not ended is not completed without what it had saved, unless somebody says
+    so.
+    """
     work = orch.execute_task("one", worktree=True)
     project.write({"one.txt": "1"}, work.path)
     orch.worktrees.remove("one")
@@ -221,7 +243,9 @@ def test_a_worktree_that_git_was_told_to_remove(project, orch):
 
 
 def test_a_conflict_that_was_left_is_told_to_whoever_goes_on(project, orch):
-    """The next attempt at a recovery finds the markers of the first one, though nothing is new on the integration branch."""
+    """The next attempt at a recovery finds the markers of the first one, though nothing is new on
+    the integration branch.
+    """
     conflict(project, orch, worktree=True)
     first = orch.execute_task("recover_one")
     assert first.conflicts == ("a.txt",)
@@ -250,7 +274,9 @@ def test_two_links_in_conflict_stay_links(orch):
 
 @pytest.mark.parametrize("flag", ["assume-unchanged", "skip-worktree"])
 def test_an_edit_that_git_was_told_not_to_see_outlives_the_worktree(project, orch, flag):
-    """It does not land, as ``git add`` would not take it either, but it is kept when the worktree is taken away."""
+    """It does not land, as ``git add`` would not take it either, but it is kept when the worktree
+    is taken away.
+    """
     work = orch.execute_task("one", worktree=True)
     project.git("update-index", f"--{flag}", "a.txt", cwd=work.path)
     before = (work.path / "a.txt").read_text("utf-8")
@@ -286,7 +312,9 @@ def test_a_task_without_work_may_move(project, orch):
 
 
 def test_doing_without_a_worktree(project, orch):
-    """``worktree=False`` is refused where it would leave work behind; after removal by hand it is the way to finish without."""
+    """``worktree=False`` is refused where it would leave work behind; after removal by hand it is
+    the way to finish without.
+    """
     with orch.execute_task("one", worktree=True) as work:
         project.write({"one.txt": "1"}, work.path)
         work.release()
@@ -305,7 +333,9 @@ def test_doing_without_a_worktree(project, orch):
 
 
 def test_two_agents_are_not_let_into_one_folder(project, orch):
-    """A task of a shared worktree is not started while another agent is at work there; one agent may have several tasks open."""
+    """A task of a shared worktree is not started while another agent is at work there; one agent
+    may have several tasks open.
+    """
     with orch.execute_task("one", worktree="agent", agent="ada") as work:
         project.write({"half.txt": "half"}, work.path)
         work.release()
@@ -336,7 +366,9 @@ def _take(folder, task, agent, start, won):
 
 
 def test_of_agents_that_race_for_a_folder_one_gets_in(project, orch):
-    """Processes that start tasks of one subtree at the same moment: exactly one works there, the others are told who."""
+    """Processes that start tasks of one subtree at the same moment: exactly one works there, the
+    others are told who.
+    """
     orch.plan_task("whole")
     agents = [f"agent {number}" for number in range(4)]
     for agent in agents:
@@ -360,7 +392,9 @@ def test_of_agents_that_race_for_a_folder_one_gets_in(project, orch):
 
 
 def test_one_conflict_in_a_shared_worktree_is_one_recovery(project, orch):
-    """Work that is completed there meanwhile is handed in, and lands when the conflict is solved."""
+    """Work that is completed there meanwhile is handed in, and lands when the conflict is
+    solved.
+    """
     place = conflict(project, orch, worktree="agent")
     with orch.execute_task("two", worktree="agent") as two:
         assert two.path == place
@@ -386,7 +420,9 @@ def test_one_conflict_in_a_shared_worktree_is_one_recovery(project, orch):
 
 
 def test_work_of_a_shared_worktree_can_be_merged_later(project, orch):
-    """Handed in by several tasks, it lands at once when the worktree is merged by its name; what depends on them waits until then."""
+    """Handed in by several tasks, it lands at once when the worktree is merged by its name; what
+    depends on them waits until then.
+    """
     for title in ("one", "two"):
         with orch.execute_task(title, worktree="agent", agent="ada") as work:
             project.write({f"{title}.txt": title}, work.path)
@@ -416,7 +452,9 @@ def test_work_handed_in_and_removed_still_merges(project, orch, how):
 
 
 def test_a_shared_worktree_gets_what_the_next_task_builds_on(project, orch):
-    """Landed elsewhere meanwhile, the work of a dependency is in the files when the task starts, and so are the agent's own edits."""
+    """Landed elsewhere meanwhile, the work of a dependency is in the files when the task starts,
+    and so are the agent's own edits.
+    """
     with orch.execute_task("two", worktree="agent", agent="ada") as work:
         project.write({"two.txt": "2"}, work.path)
         finish(work)
@@ -434,7 +472,9 @@ def test_a_shared_worktree_gets_what_the_next_task_builds_on(project, orch):
 
 
 def test_a_dependency_added_later_is_brought_in(project, orch):
-    """The next attempt of a task that was begun before has the dependency's work; what conflicts is told, and stands between markers."""
+    """The next attempt of a task that was begun before has the dependency's work; what conflicts is
+    told, and stands between markers.
+    """
     with orch.execute_task("two", worktree=True) as two:
         project.write({"a.txt": "TWO\n"}, two.path)
         two.release()
@@ -455,7 +495,9 @@ def test_a_dependency_added_later_is_brought_in(project, orch):
 
 
 def test_an_integration_branch_that_is_gone_is_not_made_anew_without_its_work(project, orch):
-    """Renamed or deleted with work on it, it is asked for; where HEAD has that work, squashed as well, it is made from HEAD."""
+    """Renamed or deleted with work on it, it is asked for; where HEAD has that work, squashed as
+    well, it is made from HEAD.
+    """
     for title in ("one", "two"):
         with orch.execute_task(title, worktree=True) as work:
             project.write({f"{title}.txt": title}, work.path)
@@ -508,7 +550,9 @@ def test_each_landing_is_checked_once_however_many_there_are(project, orch):
 
 @pytest.mark.parametrize("fetched", [True, False])
 def test_an_import_into_a_repository_without_the_commits(project, orch, tmp_path, fetched):
-    """A task that was under way says what to fetch, and goes on with its files then; or it begins anew, where that is wanted."""
+    """A task that was under way says what to fetch, and goes on with its files then; or it begins
+    anew, where that is wanted.
+    """
     with orch.execute_task("one", worktree=True) as work:
         project.write({"one.txt": "1"}, work.path)
         work.release()
@@ -537,7 +581,9 @@ def test_an_import_into_a_repository_without_the_commits(project, orch, tmp_path
 
 
 def test_the_worktree_of_a_task_that_was_deleted(project, orch):
-    """It can still be merged; ``check`` tells of it, and ``repair`` takes it away with its files kept."""
+    """It can still be merged; ``check`` tells of it, and ``repair`` takes it away with its files
+    kept.
+    """
     orch.worktrees.create("two")
     project.write({"two.txt": "2"}, orch.worktrees.find("two").path)
     orch.cancel_task("two")
@@ -551,7 +597,9 @@ def test_the_worktree_of_a_task_that_was_deleted(project, orch):
 
 
 def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
-    """Stopped between any two steps of being made again, the next call goes on with the files that were kept."""
+    """Stopped between any two steps of being made again, the next call goes on with the files that
+    were kept.
+    """
     for step in range(3):
         with orch.execute_task("one", worktree=True) as work:
             project.write({"one.txt": f"{step}"}, work.path)
@@ -574,7 +622,9 @@ def test_killed_while_a_worktree_is_made_again(project, orch, monkeypatch):
 
 @pytest.mark.parametrize("step", ["_restore_refs", "_restore_branch", "_write_files"])
 def test_stopped_in_the_making_of_the_very_first_worktree(project, orch, monkeypatch, step):
-    """Repair takes away what was begun, also where not even the folder of all worktrees is there yet."""
+    """Repair takes away what was begun, also where not even the folder of all worktrees is there
+    yet.
+    """
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -590,7 +640,9 @@ def test_stopped_in_the_making_of_the_very_first_worktree(project, orch, monkeyp
 
 
 class Places:
-    """Random lives of three tasks that have worktrees of their own, share them, conflict, and lose them."""
+    """Random lives of three tasks that have worktrees of their own, share them, conflict, and lose
+    them.
+    """
 
     def __init__(self):
         self.root = Path(tempfile.mkdtemp(prefix="places-"))
@@ -608,7 +660,9 @@ class Places:
         shutil.rmtree(self.root)
 
     def attempt(self, task, place, clash, removed, end):
-        """Start a task where it may be, change something, perhaps lose the worktree, and end the attempt somehow."""
+        """Start a task where it may be, change something, perhaps lose the worktree, and end the
+        attempt somehow.
+        """
         how, agent = place
         if self.orch.get_task(task).status == "blocked":
             return self.recover(task, clash)
@@ -666,7 +720,9 @@ class Places:
             self.orch.worktrees.merge(task)
 
     def recover(self, task, solve):
-        """Somebody takes on the recovery of a task, and solves the conflict or leaves the markers."""
+        """Somebody takes on the recovery of a task, and solves the conflict or leaves the
+        markers.
+        """
         ready = self.orch.query_tasks(task_type="recovery", ready=True)
         found = next(
             (one for one in ready if one.recovers_task_id == self.orch.get_task(task).id), None
@@ -693,7 +749,9 @@ class Places:
                 assert on_branch(self.project, f"{task}.txt") + "\n" == self.wrote[task], task
 
     def one_conflict_is_one_recovery(self):
-        """No worktree has two open recoveries at a time that were made because it could not land."""
+        """No worktree has two open recoveries at a time that were made because it could not
+        land.
+        """
         names = [
             self.orch.get_task(found.recovers_task_id).worktree
             for found in self.orch.query_tasks(task_type="recovery")

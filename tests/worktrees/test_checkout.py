@@ -18,7 +18,9 @@ from vespera_orchestrator.worktrees.translation import git_errors
 
 
 def test_place_and_branch_are_configurable(project):
-    """Folder and branch may name the project, the session and the agent; what stands for them cannot lead elsewhere."""
+    """Folder and branch may name the project, the session and the agent; what stands for them
+    cannot lead elsewhere.
+    """
     trees = project.open(
         Config(
             worktrees=WorktreeSettings(
@@ -42,7 +44,9 @@ def test_place_and_branch_are_configurable(project):
 
 
 def test_names_that_are_one_to_some_file_systems(project, trees):
-    """A branch or worktree whose name differs in letter case or composition only counts as taken."""
+    """A branch or worktree whose name differs in letter case or composition only counts as
+    taken.
+    """
     project.git("branch", "feature/WORK")
     assert trees.create("work").branch == "feature/work-2"
     project.git("branch", "feature/caf\N{LATIN SMALL LETTER E WITH ACUTE}")
@@ -54,7 +58,9 @@ def test_names_that_are_one_to_some_file_systems(project, trees):
 
 
 def test_a_branch_below_another_or_above(project):
-    """``task`` beside ``task/1``: git cannot have both, so the one that is there stays and ours gets a number, or is refused by name."""
+    """``task`` beside ``task/1``: git cannot have both, so the one that is there stays and ours
+    gets a number, or is refused by name.
+    """
     project.git("branch", "work/1")
     trees = project.open(Config(worktrees=WorktreeSettings(branch_prefix="")))
     assert trees.create("work").branch == "work-2"
@@ -65,7 +71,9 @@ def test_a_branch_below_another_or_above(project):
 
 
 def test_the_home_is_found_from_inside(project, trees):
-    """Whoever opens the project from within a worktree, or from a folder below it, is in the same home."""
+    """Whoever opens the project from within a worktree, or from a folder below it, is in the same
+    home.
+    """
     folder = Path(trees.create("work").path)
     for place in (folder, folder / "src"):
         with vespera.open(place) as orch:
@@ -73,7 +81,9 @@ def test_the_home_is_found_from_inside(project, trees):
 
 
 def test_git_worktree_prune_leaves_what_is_in_use(project, trees):
-    """A worktree of ours is locked: pruning keeps it although its folder is gone, and its files come back."""
+    """A worktree of ours is locked: pruning keeps it although its folder is gone, and its files
+    come back.
+    """
     worktree = trees.create("work")
     project.write({"n.txt": "n"}, worktree.path)
     trees.snapshot("work")
@@ -84,7 +94,10 @@ def test_git_worktree_prune_leaves_what_is_in_use(project, trees):
 
 
 def test_a_repository_of_another_user(project, monkeypatch, tmp_path):
-    """What git says about ownership is passed on with a remedy that helps. Only root can give files away; others see what is said."""
+    """What git says about ownership is passed on with a remedy that helps.
+
+    Only root can give files away; others see what is said.
+    """
     if os.geteuid() != 0:
         with pytest.raises(GitFailedError, match=r"safe\.directory /x$"), git_errors("open"):
             raise pygit2.GitError("repository path '/x' is not owned by current user")
@@ -92,7 +105,12 @@ def test_a_repository_of_another_user(project, monkeypatch, tmp_path):
     for path in (project.folder, *project.folder.rglob("*")):
         os.chown(path, 12345, 12345, follow_symlinks=False)
     monkeypatch.delenv("GIT_CONFIG_GLOBAL")
-    code = "import vespera_orchestrator as v; o = v.open(); o.initialize_session('g'); print(o.worktrees.create(agent='ada').path)"
+    code = """
+import vespera_orchestrator
+orch = vespera_orchestrator.open()
+orch.initialize_session("g")
+print(orch.worktrees.create(agent="ada").path)
+"""
     for remedy in (
         None,
         ["git", "config", "--global", "--add", "safe.directory", str(project.folder)],
@@ -115,7 +133,9 @@ def test_a_repository_of_another_user(project, monkeypatch, tmp_path):
 
 
 def test_every_public_operation_leaves_the_users_checkout_alone(project):
-    """Staged, unstaged, untracked and ignored files, index, HEAD, stash and configuration hash the same after each thing we can do."""
+    """Staged, unstaged, untracked and ignored files, index, HEAD, stash and configuration hash the
+    same after each thing we can do.
+    """
     project.write({"a.txt": "stash me\n"})
     project.git("stash")
     project.write(

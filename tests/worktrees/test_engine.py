@@ -102,7 +102,9 @@ def test_create_is_idempotent(trees):
 
 
 def test_a_lost_folder_comes_back_with_the_last_snapshot(project, trees):
-    """Whether only the folder is gone, or git's entry and the branch as well, every saved file is back, and nothing else."""
+    """Whether only the folder is gone, or git's entry and the branch as well, every saved file is
+    back, and nothing else.
+    """
     worktree = trees.create("work")
     folder = Path(worktree.path)
     project.write({ODD: "odd", "a.txt": "changed\n", "staged.txt": "s"}, folder)
@@ -130,7 +132,9 @@ def test_a_lost_folder_comes_back_with_the_last_snapshot(project, trees):
 
 
 def test_files_of_a_damaged_worktree_are_never_written_over(project, trees):
-    """When git's entry or the .git file is lost, the files stay as they are and are usable again."""
+    """When git's entry or the .git file is lost, the files stay as they are and are usable
+    again.
+    """
     worktree = trees.create("work")
     folder = Path(worktree.path)
     trees.snapshot("work")
@@ -167,7 +171,9 @@ def test_names_give_way_to_what_is_not_ours(project, trees):
 
 
 def test_a_chosen_folder_and_branch(project, trees):
-    """The caller's own choice is taken, or refused with the reason; it cannot be the project's own."""
+    """The caller's own choice is taken, or refused with the reason; it cannot be the project's
+    own.
+    """
     worktree = trees.create("work", path=".trees/x y", branch="topic/one")
     assert worktree.path == str(project.folder / ".trees" / "x y")
     assert worktree.branch == "topic/one"
@@ -193,7 +199,9 @@ def test_a_chosen_folder_and_branch(project, trees):
 
 
 def test_the_users_checkout_stays_as_it_is(project, trees):
-    """Staged, unstaged, untracked and ignored files, HEAD, index and stash hash the same before and after everything we do."""
+    """Staged, unstaged, untracked and ignored files, HEAD, index and stash hash the same before and
+    after everything we do.
+    """
     project.write({"a.txt": "stash me\n"})
     project.git("stash")
     project.write(
@@ -261,7 +269,9 @@ def test_a_snapshot_leaves_index_head_and_hooks_alone(project, trees):
 
 
 def test_an_unchanged_snapshot_makes_no_commit(project, trees):
-    """Nothing is written when nothing changed; a commit of the agent's own is pinned even when it changes no file."""
+    """Nothing is written when nothing changed; a commit of the agent's own is pinned even when it
+    changes no file.
+    """
     worktree = trees.create("work")
     assert trees.snapshot("work").commit == worktree.base
     assert project.git("for-each-ref", "refs/vespera") == ""
@@ -281,7 +291,9 @@ def test_an_unchanged_snapshot_makes_no_commit(project, trees):
 
 
 def test_every_acknowledged_snapshot_stays_reachable(project, trees):
-    """After a hard reset, garbage collection and removal, each state that was saved can still be read."""
+    """After a hard reset, garbage collection and removal, each state that was saved can still be
+    read.
+    """
     worktree = trees.create("work")
     saved = []
     for number in range(3):
@@ -301,7 +313,9 @@ def test_every_acknowledged_snapshot_stays_reachable(project, trees):
 
 
 def test_large_and_foreign_files_are_left_out_and_named(project):
-    """Untracked files above the limit and repositories of their own are named; landing takes files of any size."""
+    """Untracked files above the limit and repositories of their own are named; landing takes files
+    of any size.
+    """
     trees = project.open(Config(worktrees=WorktreeSettings(max_file_bytes=1000)))
     worktree = trees.create("work")
     project.write(
@@ -356,7 +370,9 @@ def test_a_file_that_never_holds_still_is_saved(project, trees):
 
 
 def test_conflicted_sparse_and_changed_kinds(project, trees):
-    """A merge in progress is saved as it stands; a file that became a folder, or the reverse, is; sparse files are not deleted."""
+    """A merge in progress is saved as it stands; a file that became a folder, or the reverse, is;
+    sparse files are not deleted.
+    """
     worktree = trees.create("work")
     folder = Path(worktree.path)
     project.commit("mine", {"a.txt": "mine\n", "gone.txt": "mine\n"}, folder)
@@ -396,7 +412,9 @@ def test_conflicted_sparse_and_changed_kinds(project, trees):
 
 
 def test_pin_refuses_when_another_snapshot_was_first(project, trees):
-    """Of two snapshots prepared from the same state one is pinned; a removed worktree takes no more."""
+    """Of two snapshots prepared from the same state one is pinned; a removed worktree takes no
+    more.
+    """
     worktree = trees.create("work")
     project.write({"n.txt": "1"}, worktree.path)
     first, second = (
@@ -439,7 +457,10 @@ def test_two_worktrees_land_at_once(project, trees):
 
 
 def test_of_two_prepared_landings_the_second_is_made_again(project, trees):
-    """The slower merger is refused with nothing changed, and lands on top when it prepares again. Landing twice lands once."""
+    """The slower merger is refused with nothing changed, and lands on top when it prepares again.
+
+    Landing twice lands once.
+    """
     for task in ("work", "other"):
         project.write({f"{task}.txt": task}, trees.create(task).path)
     first, second = (
@@ -475,7 +496,9 @@ def test_nothing_to_land(project, trees):
 
 
 def test_a_conflict_changes_nothing_and_tells_all(project, trees):
-    """Paths, all three sides and the text of both are told; the work is saved, the branch unmoved, and others still land."""
+    """Paths, all three sides and the text of both are told; the work is saved, the branch unmoved,
+    and others still land.
+    """
     one, two, three = (trees.create(name) for name in ("work", "other", "fresh"))
     project.write({"a.txt": "one\nWORK\nthree\n", "bin": b"\0\1", "src/b.py": "b = 2\n"}, one.path)
     project.write({"a.txt": "one\n```\nOTHER\nthree\n", "bin": b"\0\2"}, two.path)
@@ -515,7 +538,9 @@ def test_a_conflict_changes_nothing_and_tells_all(project, trees):
 
 
 def test_one_worktree_lands_again_and_again(project, trees):
-    """Work goes on in the same files after a squash, beside landings of others, without false conflicts and without undoing theirs."""
+    """Work goes on in the same files after a squash, beside landings of others, without false
+    conflicts and without undoing theirs.
+    """
     mine, yours = trees.create(agent="mine"), trees.create(agent="yours")
     for number in range(3):
         project.write({"a.txt": f"one\ntwo\nthree {number}\n"}, mine.path)
@@ -551,7 +576,9 @@ def test_the_integration_branch_follows_head_until_they_part(project, trees):
 
 
 def test_removal_keeps_exactly_the_last_files(project, trees, tmp_path):
-    """Untracked files, executable bits, symlinks and odd names come back as they were; write-protected folders are no obstacle."""
+    """Untracked files, executable bits, symlinks and odd names come back as they were;
+    write-protected folders are no obstacle.
+    """
     worktree = trees.create("work")
     folder = Path(worktree.path)
     project.write(
@@ -590,7 +617,9 @@ def test_removal_keeps_exactly_the_last_files(project, trees, tmp_path):
 
 
 def test_removal_of_what_is_gone_already(project, trees):
-    """A missing folder, a missing entry and an unfinished removal all end in a removed record with the last snapshot kept."""
+    """A missing folder, a missing entry and an unfinished removal all end in a removed record with
+    the last snapshot kept.
+    """
     for number, damage in enumerate(("folder", "both", "git")):
         worktree = trees.create(agent=f"agent {number}")
         project.write({"n.txt": str(number)}, worktree.path)
@@ -640,7 +669,9 @@ def run_worker(project, *arguments):
 
 
 def test_repair_takes_away_only_what_is_ours(project, trees):
-    """An old lock on a ref of ours goes, another program's stays; an unlocked worktree of ours is locked again."""
+    """An old lock on a ref of ours goes, another program's stays; an unlocked worktree of ours is
+    locked again.
+    """
     worktree = trees.create("work")
     project.write({"n.txt": "n"}, worktree.path)
     refs = project.folder / ".git" / "refs"
@@ -664,7 +695,9 @@ def test_repair_takes_away_only_what_is_ours(project, trees):
 
 
 def work_side_by_side(project, processes, rounds, beside):
-    """Let processes do whole cycles on one repository while git commands run beside them, and check that all of it landed."""
+    """Let processes do whole cycles on one repository while git commands run beside them, and check
+    that all of it landed.
+    """
     project.open()
     labels = [f"p{number}" for number in range(processes)]
     command = [sys.executable, str(WORKER), "cycle", str(project.folder)]
@@ -690,14 +723,17 @@ def work_side_by_side(project, processes, rounds, beside):
     assert {rescued.name for rescued in trees.rescue()} == {
         name.removesuffix(".txt") for name in expected
     }
-    # A ref that pack-refs wrote back in the moment of its removal is the only thing that may be left to tidy.
+    # A ref that pack-refs wrote back in the moment of its removal is the only thing that may be
+    # left to tidy.
     assert all(said.startswith("Moved the snapshots of the removed") for said in trees.repair())
     assert trees.repair() == []
     project.assert_sound()
 
 
 def test_processes_work_side_by_side(project):
-    """Several processes do whole cycles on one repository while git packs refs beside them: all land, none is lost."""
+    """Several processes do whole cycles on one repository while git packs refs beside them: all
+    land, none is lost.
+    """
     work_side_by_side(project, 4, 4, [["pack-refs", "--all"]])
 
 
@@ -713,7 +749,9 @@ def test_processes_work_side_by_side(project):
     ids=["pack-refs", "gc", "gc --prune=now"],
 )
 def test_a_crowd_works_while_git_tidies_up(project, beside):
-    """Eight processes, and git tidying up beside them, with its harshest option too: all land, nothing that was saved is lost."""
+    """Eight processes, and git tidying up beside them, with its harshest option too: all land,
+    nothing that was saved is lost.
+    """
     work_side_by_side(project, 8, 6, beside)
 
 
@@ -747,12 +785,24 @@ def test_no_repository_and_no_commit(make, tmp_path):
 
 UNSUPPORTED = {
     "sparse checkout": "git config core.sparseCheckout true",
-    "Git LFS": "echo '*.bin filter=lfs diff=lfs merge=lfs -text' > src/.gitattributes && git add -A && git commit -qm lfs",
-    "the filter 'crypt'": "git config filter.crypt.clean cat && echo '*.txt filter=crypt' > .git/info/attributes",
-    "working-tree-encoding": "echo '*.utf working-tree-encoding=UTF-16' > .gitattributes && git add -A && git commit -qm utf16",
+    "Git LFS": (
+        "echo '*.bin filter=lfs diff=lfs merge=lfs -text' > src/.gitattributes"
+        " && git add -A && git commit -qm lfs"
+    ),
+    "the filter 'crypt'": (
+        "git config filter.crypt.clean cat && echo '*.txt filter=crypt' > .git/info/attributes"
+    ),
+    "working-tree-encoding": (
+        "echo '*.utf working-tree-encoding=UTF-16' > .gitattributes"
+        " && git add -A && git commit -qm utf16"
+    ),
     "a partial clone": "git config remote.origin.promisor true",
-    "the reftable ref storage": "git config core.repositoryformatversion 1 && git config extensions.refStorage reftable",
-    "sha256 object names": "rm -rf .git && git init -q --object-format=sha256 && git add -A && git commit -qm 256",
+    "the reftable ref storage": (
+        "git config core.repositoryformatversion 1 && git config extensions.refStorage reftable"
+    ),
+    "sha256 object names": (
+        "rm -rf .git && git init -q --object-format=sha256 && git add -A && git commit -qm 256"
+    ),
 }
 
 
@@ -770,7 +820,9 @@ def test_what_would_be_handled_wrongly_is_refused(project, trees, feature):
 
 
 def test_filters_without_a_driver_and_line_endings_are_no_obstacle(project, trees):
-    """An attribute that does nothing in git does nothing here; text conversions are as git does them."""
+    """An attribute that does nothing in git does nothing here; text conversions are as git does
+    them.
+    """
     project.commit(
         "attributes",
         {
@@ -846,7 +898,11 @@ def test_who_commits(project, trees, monkeypatch, tmp_path):
 def test_importing_the_room_loads_nothing_heavy():
     """Neither pygit2 nor filelock is loaded before a worktree is asked for."""
     heavy = "{'pygit2', 'filelock', 'cattrs'}"
-    code = f"import sys, vespera_orchestrator.work.worktrees as w; print({heavy} & set(sys.modules)); print(w.Worktrees.__name__)"
+    code = f"""
+import sys
+from vespera_orchestrator.work import worktrees
+print({heavy} & set(sys.modules), worktrees.Worktrees.__name__)
+"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["set()", "Worktrees"]
 

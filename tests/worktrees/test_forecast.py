@@ -64,7 +64,9 @@ def begin(orch, files, alias=None):
 
 
 def change(folder, files):
-    """Write files, by name; ``None`` deletes; where a folder and a file clash, the later one stands."""
+    """Write files, by name; ``None`` deletes; where a folder and a file clash, the later one
+    stands.
+    """
     for name, content in files.items():
         path = Path(folder, name)
         if content is None:
@@ -79,7 +81,9 @@ def change(folder, files):
 
 
 def test_conflicts_are_told_before_anybody_has_finished(orch):
-    """By pair and file, with an order of merging that lands as many as possible first; in status as well."""
+    """By pair and file, with an order of merging that lands as many as possible first; in status as
+    well.
+    """
     begin(orch, {"a": CONTENTS[1]}, "ann")
     assert orch._rooms.forecast() is None
     begin(orch, {"a": CONTENTS[3], "b": CONTENTS[3]}, "bob")
@@ -90,7 +94,10 @@ def test_conflicts_are_told_before_anybody_has_finished(orch):
     assert seen.worktrees == ("ann", "bob", "cem", "dan")
     assert seen.order == ("dan", "ann", "cem", "bob")
     assert str(seen) == (
-        "4 worktrees, 2 conflicts ahead:\n  ann and bob: a\n  bob and cem: b\nMerge in this order: dan, ann, cem, bob"
+        "4 worktrees, 2 conflicts ahead:\n"
+        "  ann and bob: a\n"
+        "  bob and cem: b\n"
+        "Merge in this order: dan, ann, cem, bob"
     )
     assert seen._repr_html_().count("<tr>") == 3
     assert [clash.second for clash in seen.of("bob")] == ["bob", "cem"]
@@ -115,7 +122,9 @@ def test_what_is_not_saved_yet_counts_when_asked_for(orch):
 
 
 def test_work_that_waits_is_merged_in_that_order(orch):
-    """Of several that wait to be merged the next step names the one that stands in the fewest others' way."""
+    """Of several that wait to be merged the next step names the one that stands in the fewest
+    others' way.
+    """
     for name, files in (
         ("bob", {"a": "1\n", "b": "1\n"}),
         ("ann", {"a": "2\n"}),
@@ -129,10 +138,13 @@ def test_work_that_waits_is_merged_in_that_order(orch):
 
 def test_status_loads_nothing_for_a_forecast_that_is_not_needed(project):
     """Neither without worktrees nor with one is pygit2 loaded to show the status."""
-    code = (
-        "import sys, vespera_orchestrator as v\norch = v.open()\n"
-        "orch.list_sessions() or orch.initialize_session('g')\nstr(orch.get_status()), orch.next_step()\nprint('pygit2' in sys.modules)"
-    )
+    code = """
+import sys, vespera_orchestrator
+orch = vespera_orchestrator.open()
+orch.list_sessions() or orch.initialize_session("g")
+str(orch.get_status()), orch.next_step()
+print("pygit2" in sys.modules)
+"""
     command = [sys.executable, "-c", code]
     assert (
         subprocess.run(
@@ -175,7 +187,9 @@ def repository(tmp_path_factory):
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(landed=changes, mine=st.tuples(changes, changes, changes))
 def test_the_forecast_is_what_merging_brings(repository, landed, mine):
-    """For every pair: the second conflicts after the first exactly where it was told, unless one conflicts with the branch already."""
+    """For every pair: the second conflicts after the first exactly where it was told, unless one
+    conflicts with the branch already.
+    """
     repo = repository.open()
     start = repo.head.peel(pygit2.Commit)
     tip = written(repo, start, landed, "landed")
@@ -225,7 +239,9 @@ def test_the_forecast_is_what_merging_brings(repository, landed, mine):
 
 
 def written(repo, start, files, message):
-    """Return a commit on *start* with files changed; where a folder and a file clash, the later one stands."""
+    """Return a commit on *start* with files changed; where a folder and a file clash, the later one
+    stands.
+    """
     index = pygit2.Index()
     index.read_tree(start.tree)
     for path, content in files.items():

@@ -60,7 +60,9 @@ def assert_sound(project):
 
 
 def fingerprint(folder, without=()):
-    """Return what a checkout holds: files with times, what is staged, status; paths in *without* left out."""
+    """Return what a checkout holds: files with times, what is staged, status; paths in *without*
+    left out.
+    """
     git(folder, "update-index", "-q", "--refresh", check=False)
     files = {}
     for place, folders, names in os.walk(folder):
@@ -129,7 +131,9 @@ def finish(work, **more):
 
 
 def test_the_message_tells_task_summary_and_artifacts(orch, project):
-    """One commit for a task: its title, its summary, and the ids under which the record of the work is found."""
+    """One commit for a task: its title, its summary, and the ids under which the record of the work
+    is found.
+    """
     finish(begin(orch, "one", {"n.txt": "n"}), file_paths=["n.txt"])
     message = git(project, "log", "-1", "--format=%B", "integration")
     task = orch.get_task("one")
@@ -142,7 +146,9 @@ def test_the_message_tells_task_summary_and_artifacts(orch, project):
 
 @pytest.mark.parametrize("dirty", [False, True])
 def test_a_merge_commit_keeps_the_agents_own_history(orch, project, dirty):
-    """``style="merge"``: two parents, the agent's commits behind the second, snapshots behind neither; open changes become a commit."""
+    """``style="merge"``: two parents, the agent's commits behind the second, snapshots behind
+    neither; open changes become a commit.
+    """
     worktree = orch.worktrees.create("one")
     commit(worktree.path, "step 1", {"n.txt": "1"})
     orch.worktrees.snapshot("one")
@@ -171,7 +177,9 @@ def test_a_merge_commit_keeps_the_agents_own_history(orch, project, dirty):
 
 
 def test_fast_forward_where_nothing_else_has_landed(orch, project):
-    """``style="fast-forward"``: the agent's commits are the branch; after somebody else has landed it is a merge commit."""
+    """``style="fast-forward"``: the agent's commits are the branch; after somebody else has landed
+    it is a merge commit.
+    """
     one, two = orch.worktrees.create("one"), orch.worktrees.create("two")
     head = commit(one.path, "step", {"n.txt": "1"})
     commit(two.path, "beside", {"m.txt": "1"})
@@ -191,7 +199,9 @@ def test_fast_forward_where_nothing_else_has_landed(orch, project):
 
 
 def test_config_chooses_and_nonsense_is_refused(orch, project):
-    """``config.toml`` says how work lands; a style or a check that is none is refused, and so is a setting."""
+    """``config.toml`` says how work lands; a style or a check that is none is refused, and so is a
+    setting.
+    """
     config = orch.home / "config.toml"
     config.write_text(
         '[worktrees]\nmerge_style = "merge"\ncheck = ["test", "-e", "n.txt"]\nundoing = "refuse"\n'
@@ -220,7 +230,9 @@ def test_config_chooses_and_nonsense_is_refused(orch, project):
 
 
 def test_merged_later(orch, project):
-    """The task is completed when it is merged; until then its dependents wait, and why, status and next step say for what."""
+    """The task is completed when it is merged; until then its dependents wait, and why, status and
+    next step say for what.
+    """
     orch.plan_task("decides", dependencies=["one"], condition="one.success")
     work = begin(orch, "one", {"n.txt": "n"})
     task = finish(work, merge="later", outputs={"n": 1})
@@ -228,10 +240,8 @@ def test_merged_later(orch, project):
     assert git(project, "rev-parse", "integration") == git(project, "rev-parse", "main")
     waits = "waits for one's work to be merged: orch.worktrees.merge('one')"
     assert str(orch.why("after")) == f"after is pending: {waits}"
-    assert (
-        str(orch.why("one"))
-        == "one is in_progress: its work is done and waits to be merged: orch.worktrees.merge('one')"
-    )
+    waits = "its work is done and waits to be merged: orch.worktrees.merge('one')"
+    assert str(orch.why("one")) == f"one is in_progress: {waits}"
     assert "orch.worktrees.merge('one')" in str(orch.why("decides"))
     assert "one: done by one's agent, waits to be merged: orch.worktrees.merge('one')" in str(
         orch.get_status()
@@ -260,7 +270,9 @@ def test_merged_later(orch, project):
 
 
 def test_handed_in_work_is_not_lost_to_time(project):
-    """Nobody's hold lapses on work that waits to be merged; who wants to work on it takes it over, and the old hand is refused."""
+    """Nobody's hold lapses on work that waits to be merged; who wants to work on it takes it over,
+    and the old hand is refused.
+    """
     from datetime import UTC, datetime, timedelta
 
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
@@ -281,7 +293,9 @@ def test_handed_in_work_is_not_lost_to_time(project):
 
 
 def test_merged_later_with_a_conflict(orch, project):
-    """A conflict raises for whoever merges, and leaves one task blocked with one recovery; the others still land."""
+    """A conflict raises for whoever merges, and leaves one task blocked with one recovery; the
+    others still land.
+    """
     works = [begin(orch, name, {"a.txt": f"one\n{name}'s\nthree\n"}) for name in ("one", "two")]
     works.append(begin(orch, "three", {"free.txt": "free"}))
     for work in works:
@@ -315,7 +329,9 @@ def temporary(monkeypatch, tmp_path):
 
 
 def test_the_check_sees_the_merged_files_and_nothing_else(orch, temporary):
-    """It runs in a folder of its own that has the work of both, outside of every checkout, and is gone afterwards."""
+    """It runs in a folder of its own that has the work of both, outside of every checkout, and is
+    gone afterwards.
+    """
     seen = []
 
     def look(folder):
@@ -367,11 +383,14 @@ def test_a_red_check_lands_nothing(orch, project, check, said):
 
 
 def test_a_check_that_hangs_is_ended_with_all_it_started(project, temporary):
-    """After the time that the settings give it is killed, its children as well, and the task is blocked with what it said."""
+    """After the time that the settings give it is killed, its children as well, and the task is
+    blocked with what it said.
+    """
     with vespera.open(project) as orch:
         mark = temporary / "child"
         (orch.home / "config.toml").write_text(
-            f"[worktrees]\ncheck_timeout_s = 1\ncheck = \"echo begun; sh -c 'echo $$ > {mark}; exec sleep 300' & wait\"\n"
+            "[worktrees]\ncheck_timeout_s = 1\n"
+            f"check = \"echo begun; sh -c 'echo $$ > {mark}; exec sleep 300' & wait\"\n"
         )
     with vespera.open(project) as orch:
         orch.initialize_session("Goal")
@@ -392,7 +411,9 @@ def test_a_check_that_hangs_is_ended_with_all_it_started(project, temporary):
 
 @pytest.mark.usefixtures("temporary")
 def test_only_what_was_checked_lands(orch, project):
-    """When somebody lands while the check runs, the work is merged and checked once more, on top of theirs."""
+    """When somebody lands while the check runs, the work is merged and checked once more, on top of
+    theirs.
+    """
     one, two = orch.worktrees.create("one"), orch.worktrees.create("two")
     write(one.path, {"one.txt": "1"})
     write(two.path, {"two.txt": "2"})
@@ -410,7 +431,9 @@ def test_only_what_was_checked_lands(orch, project):
 
 @pytest.mark.usefixtures("temporary")
 def test_repair_takes_away_what_a_killed_check_left(orch, project):
-    """The folder of a check that was killed goes with the next repair; that of a living one stays."""
+    """The folder of a check that was killed goes with the next repair; that of a living one
+    stays.
+    """
     write(orch.worktrees.create("one").path, {"n.txt": "n"})
     code = (
         "import os, signal, vespera_orchestrator as v\n"
@@ -436,7 +459,9 @@ def test_repair_takes_away_what_a_killed_check_left(orch, project):
 
 
 def test_a_clean_checkout_is_brought_along(orch, project):
-    """Files, index and branch are one step on; everything else of the user's, staged and not, is as it was."""
+    """Files, index and branch are one step on; everything else of the user's, staged and not, is as
+    it was.
+    """
     worktree = orch.worktrees.create("one")
     files = {
         "a.txt": "one\ntwo\nthree\nfour\n",
@@ -519,7 +544,10 @@ IN_THE_WAY = {
     "another git at work": ("touch .git/index.lock", "index.lock"),
     "merging": ("git rev-parse main > .git/MERGE_HEAD", "MERGE_HEAD"),
     "rebasing": (
-        "git switch -q --detach; mkdir .git/rebase-merge; echo refs/heads/integration > .git/rebase-merge/head-name",
+        (
+            "git switch -q --detach; mkdir .git/rebase-merge; "
+            "echo refs/heads/integration > .git/rebase-merge/head-name"
+        ),
         "rebase-merge",
     ),
     "checked out twice": ("git worktree add -qf ../twice integration", "twice as well"),
@@ -528,7 +556,9 @@ IN_THE_WAY = {
 
 @pytest.mark.parametrize("what", IN_THE_WAY)
 def test_nothing_of_the_users_is_touched(orch, project, what):
-    """Whatever is in the way: refused with its name and the remedy, nothing changed, also when it came after the merge was prepared."""
+    """Whatever is in the way: refused with its name and the remedy, nothing changed, also when it
+    came after the merge was prepared.
+    """
     worktree = orch.worktrees.create("one")
     write(
         worktree.path,
@@ -558,7 +588,9 @@ def test_nothing_of_the_users_is_touched(orch, project, what):
 
 
 def test_refused_because_of_a_checkout_is_told_by_the_next_step(orch, project):
-    """The work is handed in and waits; the next step names the reason and the call, and once that is settled the call completes it."""
+    """The work is handed in and waits; the next step names the reason and the call, and once that
+    is settled the call completes it.
+    """
     for name in ("two", "three"):
         orch.cancel_task(name)
     work = begin(orch, "one", {"a.txt": "changed\n"})
@@ -592,11 +624,13 @@ def maybe_die(*_):
     count += 1
     if count == point:
         os.kill(os.getpid(), signal.SIGKILL)
-names = {"link", "replace", "unlink", "rename", "touch", "open", "git_checkout_tree", "git_index_write"}
+names = {"link", "replace", "unlink", "rename", "touch", "open"}
+names |= {"git_checkout_tree", "git_index_write"}
 names |= {"git_transaction_commit", "git_transaction_set_target"}
 def profile(frame, event, function):
-    if event == "c_call" and function.__name__ in names and "integration.py" in str([f for f in stack(frame)]):
-        maybe_die()
+    if event == "c_call" and function.__name__ in names:
+        if "integration.py" in str([*stack(frame)]):
+            maybe_die()
 def stack(frame):
     while frame is not None:
         yield frame.f_code.co_filename
@@ -612,7 +646,9 @@ print(count)
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
 def test_killed_while_the_checkout_is_brought_along(orch, project, step):
-    """After a SIGKILL at any step repair leaves the checkout whole, before or after the landing, and the user's own work untouched."""
+    """After a SIGKILL at any step repair leaves the checkout whole, before or after the landing,
+    and the user's own work untouched.
+    """
     worktree = orch.worktrees.create("one")
     git(project, "switch", "-q", "integration")
     write(project, {"long.txt": "mine\n", "mine.txt": "untracked", "x.log": "ignored"})
@@ -666,7 +702,9 @@ for number in range(4):
 
 
 def test_several_processes_land_into_one_checkout(orch, project):
-    """All land, one after the other, while somebody works in the checkout with git; their open work stays as it was."""
+    """All land, one after the other, while somebody works in the checkout with git; their open work
+    stays as it was.
+    """
     orch.worktrees.create("one")
     git(project, "switch", "-q", "integration")
     write(project, {"long.txt": "mine\n"})
@@ -691,7 +729,9 @@ def test_several_processes_land_into_one_checkout(orch, project):
 
 
 def test_who_was_replaced_merges_nothing(orch, project):
-    """A holder that was replaced, or whose task was cancelled, cannot land what its successor is half through with."""
+    """A holder that was replaced, or whose task was cancelled, cannot land what its successor is
+    half through with.
+    """
     orch.plan_task("one")
     orch.execute_task("one", worktree=True, agent="ada")
     with vespera.open(project) as other:
@@ -712,7 +752,9 @@ def test_who_was_replaced_merges_nothing(orch, project):
 
 
 def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatch):
-    """Files that we had written are taken back; those that somebody has changed since are left, and named; nothing of ours stays."""
+    """Files that we had written are taken back; those that somebody has changed since are left, and
+    named; nothing of ours stays.
+    """
     worktree = orch.worktrees.create("one")
     write(
         worktree.path,
@@ -792,7 +834,9 @@ CONFLICTS = {
 
 @pytest.mark.parametrize("kind", CONFLICTS)
 def test_conflicts_of_every_kind(orch, project, kind):
-    """Git's command line sees the same conflict; the report has it, one recovery is made, nothing moved, and the work is saved."""
+    """Git's command line sees the same conflict; the report has it, one recovery is made, nothing
+    moved, and the work is saved.
+    """
     ours, theirs, paths, said = CONFLICTS[kind]
     long = project.joinpath("long.txt").read_text()
     works = []
@@ -850,7 +894,9 @@ def test_both_changed_the_mode_only(orch, project):
 
 
 def test_from_conflict_to_landed(orch, project):
-    """The recovery works in the blocked task's worktree, with both sides in it; corrected there, the task lands at its next attempt."""
+    """The recovery works in the blocked task's worktree, with both sides in it; corrected there,
+    the task lands at its next attempt.
+    """
     one = begin(orch, "one", {"a.txt": "one\nONE\nthree\n", "one.txt": "1", "src/b.py": "b = 2\n"})
     two = begin(orch, "two", {"a.txt": "one\nTWO\nthree\n", "two.txt": "2"})
     git(two.path, "add", "two.txt")
@@ -862,7 +908,11 @@ def test_from_conflict_to_landed(orch, project):
     with orch.execute_task("recover_two", worktree=True, agent="medic") as medic:
         assert medic.path == two.path
         assert (medic.path / "a.txt").read_text() == (
-            "one\n<<<<<<< feature/two\nTWO\n||||||| base\ntwo\n=======\nONE\n>>>>>>> integration\nthree\n"
+            "one\n"
+            "<<<<<<< feature/two\nTWO\n"
+            "||||||| base\ntwo\n"
+            "=======\nONE\n"
+            ">>>>>>> integration\nthree\n"
         )
         assert (medic.path / "one.txt").read_text() == "1"
         assert (medic.path / "src/b.py").read_text() == "b = 2\n"
@@ -894,7 +944,9 @@ def test_from_conflict_to_landed(orch, project):
 
 
 def test_a_recovery_that_is_interrupted_goes_on_where_it_was(orch, project):
-    """Started again, it finds its half-corrected files, and what has landed since besides; without a worktree it gets none."""
+    """Started again, it finds its half-corrected files, and what has landed since besides; without
+    a worktree it gets none.
+    """
     one, two, three = (
         begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"})
         for name in ("one", "two", "three")
@@ -920,7 +972,9 @@ def test_a_recovery_that_is_interrupted_goes_on_where_it_was(orch, project):
 
 
 def test_from_a_red_check_to_landed(project):
-    """The recovery has the merged files that the check refused; the correction lands when the check is green."""
+    """The recovery has the merged files that the check refused; the correction lands when the check
+    is green.
+    """
     with vespera.open(project) as orch:
         (orch.home / "config.toml").write_text('[worktrees]\ncheck = "! grep -q broken *.txt"\n')
     with vespera.open(project) as orch:
@@ -942,7 +996,9 @@ def test_from_a_red_check_to_landed(project):
 
 
 def landed_beside(orch, files):
-    """Begin ``one``, land *files* as ``two``, and merge the integration branch in the worktree of ``one`` as an agent would."""
+    """Begin ``one``, land *files* as ``two``, and merge the integration branch in the worktree of
+    ``one`` as an agent would.
+    """
     one = begin(orch, "one", {"mine.txt": "mine"})
     commit(one.path, "mine")
     finish(begin(orch, "two", files))
@@ -1014,7 +1070,9 @@ UNDOING = {
 
 @pytest.mark.parametrize("kind", UNDOING)
 def test_undoing_what_others_landed_is_told(orch, project, kind):
-    """Where a worktree that knows of others' change has again what was before it, the landing says so; other changes are no undoing."""
+    """Where a worktree that knows of others' change has again what was before it, the landing says
+    so; other changes are no undoing.
+    """
     theirs, mine, expected = UNDOING[kind]
     one = landed_beside(orch, theirs)
     write(one.path, mine)
@@ -1032,7 +1090,9 @@ def test_undoing_what_others_landed_is_told(orch, project, kind):
 
 
 def test_a_file_copied_back_without_merging_undoes_nothing(orch, project):
-    """A worktree that does not know of others' change keeps it, whatever old state its own files have."""
+    """A worktree that does not know of others' change keeps it, whatever old state its own files
+    have.
+    """
     one = begin(orch, "one", {"mine.txt": "mine"})
     finish(begin(orch, "two", {"a.txt": "new\n"}))
     write(one.path, {"a.txt": "one\ntwo\nthree\n"})
@@ -1042,7 +1102,9 @@ def test_a_file_copied_back_without_merging_undoes_nothing(orch, project):
 
 
 def test_undoing_ones_own_is_no_undoing(orch):
-    """What the same worktree landed before may be taken back in silence; what others landed between may not."""
+    """What the same worktree landed before may be taken back in silence; what others landed between
+    may not.
+    """
     mine, theirs = orch.worktrees.create("one"), orch.worktrees.create("two")
     write(mine.path, {"a.txt": "mine\n"})
     orch.worktrees.merge("one")
@@ -1082,7 +1144,9 @@ def test_undoing_can_be_refused(project):
 
 
 def test_a_worktree_starts_from_what_its_task_depends_on(orch, project):
-    """The landing of each dependency is in it, as a commit or by content; where that was taken away, it is refused with the remedy."""
+    """The landing of each dependency is in it, as a commit or by content; where that was taken
+    away, it is refused with the remedy.
+    """
     finish(begin(orch, "one", {"n.txt": "n"}))
     landed = git(project, "rev-parse", "integration")
     git(project, "branch", "-f", "integration", "main")
@@ -1104,7 +1168,9 @@ def test_a_worktree_starts_from_what_its_task_depends_on(orch, project):
 
 
 def test_merged_is_judged_by_content(orch, project):
-    """Work that somebody squashed or picked onto the branch is merged, whatever the history says; other work is not."""
+    """Work that somebody squashed or picked onto the branch is merged, whatever the history says;
+    other work is not.
+    """
     one, two = orch.worktrees.create("one"), orch.worktrees.create("two")
     commit(one.path, "step 1", {"n.txt": "1"})
     commit(one.path, "step 2", {"n.txt": "2"})
@@ -1127,7 +1193,9 @@ def test_merged_is_judged_by_content(orch, project):
 
 
 def test_a_folder_deleted_after_catching_up_undoes_nothing_of_others(orch, project):
-    """The worktree is known to have all of the branch, so its last snapshot must have it as well."""
+    """The worktree is known to have all of the branch, so its last snapshot must have it as
+    well.
+    """
     one = begin(orch, "one", {"a.txt": "one\nONE\nthree\n", "src/b.py": "b = 2\n"})
     two = begin(orch, "two", {"a.txt": "one\nTWO\nthree\n"})
     finish(one)
@@ -1147,7 +1215,9 @@ def test_a_folder_deleted_after_catching_up_undoes_nothing_of_others(orch, proje
 
 @pytest.mark.parametrize("name", ["a.txt", "renamed.txt"])
 def test_markers_are_not_forgotten_when_more_has_landed_since(orch, project, name):
-    """Catching up a second time, without a conflict of its own, leaves the first one's markers unfit to land; so does another name."""
+    """Catching up a second time, without a conflict of its own, leaves the first one's markers
+    unfit to land; so does another name.
+    """
     one, two = (
         begin(orch, name, {"a.txt": f"one\n{name.upper()}\nthree\n"}) for name in ("one", "two")
     )
@@ -1187,7 +1257,9 @@ def test_what_was_saved_after_a_landing_survives_the_folder(orch, project):
 
 @pytest.mark.parametrize("merge", ["now", "later"])
 def test_work_that_was_removed_is_not_called_done(orch, project, merge):
-    """Completed by its name after its worktree was taken away, a task stays open and tells where its files are."""
+    """Completed by its name after its worktree was taken away, a task stays open and tells where
+    its files are.
+    """
     work = begin(orch, "one", {"one.txt": "1"})
     if merge == "later":
         finish(work, merge="later")
@@ -1230,7 +1302,9 @@ def test_catching_up_writes_over_nothing_that_is_not_saved(orch, project):
 
 
 def test_a_report_shows_the_places_first(orch):
-    """Of a long file in conflict the report begins with the places, a few lines around each; the whole comes after."""
+    """Of a long file in conflict the report begins with the places, a few lines around each; the
+    whole comes after.
+    """
     one, two = (
         begin(orch, name, {"long.txt": lines(_3=f"{name}\n", _11=f"{name} too\n") + "rest\n" * 200})
         for name in ("one", "two")

@@ -1,4 +1,6 @@
-"""Tidying up: what is taken away, what never is, and how removed work is found again; judged by the git command line."""
+"""Tidying up: what is taken away, what never is, and how removed work is found again; judged by the
+git command line.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def make_old(path):
 
 
 def test_admin_directories_that_mislead_libgit2_are_removed(project, trees):
-    """Empty ones that a failed ``add_worktree`` left are removed once they are old; nothing that holds anything is."""
+    """Empty ones that a failed ``add_worktree`` left are removed once they are old; nothing that
+    holds anything is.
+    """
     trees.create("work")
     admins = project.folder / ".git" / "worktrees"
     for name in ("poison1", "poison2"):
@@ -41,7 +45,9 @@ def test_admin_directories_that_mislead_libgit2_are_removed(project, trees):
 
 
 def test_unfinished_objects_are_removed_when_old(project, trees):
-    """A temporary object of libgit2's that nobody can be writing any more goes; a young one stays."""
+    """A temporary object of libgit2's that nobody can be writing any more goes; a young one
+    stays.
+    """
     objects = project.folder / ".git" / "objects"
     old, young, gits = (
         objects / name for name in ("tmp_object_git2_old", "tmp_object_git2_young", "tmp_obj_git")
@@ -55,8 +61,8 @@ def test_unfinished_objects_are_removed_when_old(project, trees):
 
 
 def test_records_and_folders_that_lost_each_other(project, trees):
-    """An open task's vanished worktree is made again by the next attempt; an ended one's record is closed, its files kept; a folder whose
-    record is gone comes back into the records.
+    """An open task's vanished worktree is made again by the next attempt; an ended one's record is
+    closed, its files kept; a folder whose record is gone comes back into the records.
     """
     store = project.stores[0]
     saved = {}
@@ -82,7 +88,9 @@ def test_records_and_folders_that_lost_each_other(project, trees):
 
 
 def test_a_lock_that_a_living_git_holds_is_left(project, trees):
-    """Locks of other programs stay, however old the evidence looks, and what was not asked for is not touched."""
+    """Locks of other programs stay, however old the evidence looks, and what was not asked for is
+    not touched.
+    """
     trees.create("work")
     locks = [
         project.folder / ".git" / name
@@ -104,7 +112,9 @@ def test_a_lock_that_a_living_git_holds_is_left(project, trees):
 
 
 def test_every_removal_leaves_a_way_back(project, trees, tmp_path):
-    """Removed twice under the same name, both states are listed and restored, the folder gone or not."""
+    """Removed twice under the same name, both states are listed and restored, the folder gone or
+    not.
+    """
     for number in range(2):
         worktree = trees.create("work")
         project.write({"n.txt": str(number), "m/o.txt": "o"}, worktree.path)
@@ -124,7 +134,9 @@ def test_every_removal_leaves_a_way_back(project, trees, tmp_path):
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_a_ref_is_removed_beside_packed_ones(project, trees, pack):
-    """Taking a ref of ours out of ``packed-refs`` leaves every other line, annotated tags' included, and git's own lock is respected."""
+    """Taking a ref of ours out of ``packed-refs`` leaves every other line, annotated tags'
+    included, and git's own lock is respected.
+    """
     worktree = trees.create("work")
     project.git("tag", "-a", "-m", "annotated", "v1")
     project.write({"n.txt": "n"}, worktree.path)

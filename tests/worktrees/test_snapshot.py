@@ -116,7 +116,9 @@ def edit(project, folder, what, name="", content=""):
 )
 @given(edits=st.lists(EDITS, min_size=3, max_size=14))
 def test_what_is_saved_is_what_git_would_save(project, trees, edits):
-    """Whatever an agent does between snapshots, each holds what ``git add -A`` would take, though only changes are looked at again."""
+    """Whatever an agent does between snapshots, each holds what ``git add -A`` would take, though
+    only changes are looked at again.
+    """
     worktree = trees.create("work")
     folder = Path(worktree.path)
     for what, *given_ in edits:
@@ -132,7 +134,9 @@ def test_what_is_saved_is_what_git_would_save(project, trees, edits):
 
 
 def test_what_is_ignored_now_was_untracked_before(project, trees):
-    """A file that was saved while untracked is left out once it is ignored, by whichever file says so; and the reverse."""
+    """A file that was saved while untracked is left out once it is ignored, by whichever file says
+    so; and the reverse.
+    """
     folder = Path(trees.create("work").path)
     project.write({"made.o": "o", "n.txt": "n"}, folder)
     assert "made.o" in project.git("ls-tree", "--name-only", trees.snapshot("work").commit)
@@ -149,7 +153,9 @@ def test_what_is_ignored_now_was_untracked_before(project, trees):
 
 
 def test_unchanged_files_are_not_read_again(project, trees):
-    """A large untracked file is read for the first snapshot and not for the next ones, in this process or another."""
+    """A large untracked file is read for the first snapshot and not for the next ones, in this
+    process or another.
+    """
     folder = Path(trees.create("work").path)
     large = folder / "large.bin"
     large.write_bytes(os.urandom(1_000_000))
@@ -185,7 +191,9 @@ def test_a_file_that_grows_above_the_limit(make):
 
 
 def test_split_and_sparse_indexes(project, trees, monkeypatch):
-    """The user's and the agent's may be of a kind that libgit2 cannot read: git itself reads them for us, and theirs stay as they are."""
+    """The user's and the agent's may be of a kind that libgit2 cannot read: git itself reads them
+    for us, and theirs stay as they are.
+    """
     project.commit("more", {"d/e/f.txt": "f", "d/g.txt": "g"})
     project.git("config", "core.splitIndex", "true")
     project.git("update-index", "--split-index")
@@ -227,7 +235,9 @@ def test_split_and_sparse_indexes(project, trees, monkeypatch):
 
 
 def test_history_is_thinned_and_named_ones_stay():
-    """All of the last hour, the last of each hour for a week, the last of each day; whatever was named."""
+    """All of the last hour, the last of each hour for a week, the last of each day; whatever was
+    named.
+    """
     now = 1_000 * 86_400
     passing = [
         EarlierSnapshot(commit=f"{n:040}", at=now - n * 600, named=False) for n in range(20 * 144)
@@ -253,7 +263,9 @@ def test_history_is_thinned_and_named_ones_stay():
 
 
 def test_heartbeats_are_thinned_and_checkpoints_are_not(project, trees, monkeypatch):
-    """Of a day of heartbeats a few remain; each commit that somebody was told stays, also when it was a heartbeat's."""
+    """Of a day of heartbeats a few remain; each commit that somebody was told stays, also when it
+    was a heartbeat's.
+    """
     folder = Path(trees.create("work").path)
     clock = [1_700_000_000]
     monkeypatch.setattr(time, "time", lambda: float(clock[0]))
@@ -293,7 +305,9 @@ def test_many_named_snapshots_stay_reachable(project, trees, monkeypatch):
 
 
 def test_a_heartbeat_that_a_checkpoint_names_meanwhile_is_kept(project, trees):
-    """Two savers at once: the heartbeat's snapshot that a checkpoint has just named does not pass for an unnamed one."""
+    """Two savers at once: the heartbeat's snapshot that a checkpoint has just named does not pass
+    for an unnamed one.
+    """
     folder = Path(trees.create("work").path)
     project.write({"n.txt": "1"}, folder)
     beat = trees.snapshot("work", passing=True)
@@ -317,7 +331,9 @@ def test_a_heartbeat_that_a_checkpoint_names_meanwhile_is_kept(project, trees):
 
 
 def test_objects_pruned_before_a_ref_held_them_are_written_again(project, trees):
-    """``git gc --prune=now`` between the writing and the pinning costs a second try, never a commit with holes."""
+    """``git gc --prune=now`` between the writing and the pinning costs a second try, never a commit
+    with holes.
+    """
     folder = Path(trees.create("work").path)
     project.write({"n.txt": "precious", "deep/er/m.txt": "too"}, folder)
     for victim in ("n.txt", "deep/er/m.txt", "deep", ""):
@@ -339,7 +355,9 @@ def test_objects_pruned_before_a_ref_held_them_are_written_again(project, trees)
 
 
 def test_a_gc_that_read_the_refs_before_deletes_nothing_of_it(project, trees):
-    """While ``git gc`` runs, what is saved goes into a pack too: it may delete every loose object that no ref held before."""
+    """While ``git gc`` runs, what is saved goes into a pack too: it may delete every loose object
+    that no ref held before.
+    """
     folder = Path(trees.create("work").path)
     git_dir = project.folder / ".git"
     git_dir.joinpath("gc.pid").write_text("1 somewhere")
@@ -373,7 +391,9 @@ def saved_text(project, name, path):
 
 
 def test_heartbeat_failure_release_cancel_and_expiry_save(project, orch):
-    """Whatever ends or renews a hold saves the files, also when it is somebody else who notices that the holder fell silent."""
+    """Whatever ends or renews a hold saves the files, also when it is somebody else who notices
+    that the holder fell silent.
+    """
     for number, end in enumerate(("heartbeat", "release", "fail", "cancel", "expire")):
         task = orch.plan_task(f"part {number}")
         work = orch.execute_task(task, worktree=True, lease_s=60)
@@ -397,7 +417,10 @@ def test_heartbeat_failure_release_cancel_and_expiry_save(project, orch):
 
 
 def test_a_heartbeat_soon_after_a_save_looks_at_no_file(project, orch):
-    """Each one saves; with ``heartbeat_save_s`` it only renews within that time of the last save. A checkpoint always saves."""
+    """Each one saves; with ``heartbeat_save_s`` it only renews within that time of the last save.
+
+    A checkpoint always saves.
+    """
     orch.plan_task("part")
     work = orch.execute_task("part", worktree=True, lease_s=60)
     for number in range(3):
@@ -459,7 +482,9 @@ def test_an_attempt_that_starts_again_gets_its_files_back(project, orch):
 
 
 def test_what_is_not_saved_is_told(project):
-    """The limit on single files is told by the work, by the event and in the next attempt's briefing."""
+    """The limit on single files is told by the work, by the event and in the next attempt's
+    briefing.
+    """
     home = project.folder / ".task_orchestrator"
     vespera.open(project.folder).close()
     home.joinpath("config.toml").write_text("[worktrees]\nmax_file_bytes = 1000\n")

@@ -51,7 +51,9 @@ def tree(repo, files):
 @settings(max_examples=400, deadline=None)
 @given(base=FILES, mine=CHANGED, theirs=CHANGED)
 def test_the_same_as_a_merge_of_the_whole(repo, base, mine, theirs):
-    """Whatever two sides did: the tree is the one that libgit2's merge of all files writes; where that conflicts, there is none."""
+    """Whatever two sides did: the tree is the one that libgit2's merge of all files writes; where
+    that conflicts, there is none.
+    """
     trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
     merged = tree_merge.merged_tree(repo, *trees)
     whole = repo.merge_trees(*trees)
@@ -62,7 +64,9 @@ def test_the_same_as_a_merge_of_the_whole(repo, base, mine, theirs):
 
 
 def test_most_merges_need_no_look_at_the_whole(repo):
-    """Changes of different files, of one file in different places, new and removed ones are merged path by path; renames are not."""
+    """Changes of different files, of one file in different places, new and removed ones are merged
+    path by path; renames are not.
+    """
     base = {
         "a": (TEXTS[1], FileMode.BLOB),
         "d/b": (TEXTS[5], FileMode.BLOB),
@@ -82,7 +86,9 @@ def test_most_merges_need_no_look_at_the_whole(repo):
     "attribute", ["-merge", "merge=binary", "binary", "merge=text", "merge=union", "-text"]
 )
 def test_what_must_not_be_merged_as_text_is_not(tmp_path, attribute):
-    """A file that ``.gitattributes`` keep from being merged line by line is a conflict where both sides changed it, as in git."""
+    """A file that ``.gitattributes`` keep from being merged line by line is a conflict where both
+    sides changed it, as in git.
+    """
     repo = pygit2.init_repository(str(tmp_path))
     tmp_path.joinpath(".gitattributes").write_text(f"a {attribute}\n")
     trees = [tree(repo, {"a": (TEXTS[at], FileMode.BLOB)}) for at in (1, 2, 3)]

@@ -1,4 +1,6 @@
-"""What was landed comes into a worktree beside whoever works there; judged by the git command line."""
+"""What was landed comes into a worktree beside whoever works there; judged by the git command
+line.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ def written_by_git(project, tree):
     eol=st.sampled_from(["", "* text=auto eol=crlf\n"]),
 )
 def test_what_comes_in_is_what_git_would_write(project, trees, theirs, mine, eol):
-    """Whatever was landed and whatever the agent has: without a conflict, the files are those of git's own merge, and its checkout."""
+    """Whatever was landed and whatever the agent has: without a conflict, the files are those of
+    git's own merge, and its checkout.
+    """
     if trees.find("work") is not None:  # of the example before
         trees.remove("work")
         project.git("update-ref", "refs/heads/integration", "main")
@@ -154,7 +158,9 @@ def test_what_comes_in_is_what_git_would_write(project, trees, theirs, mine, eol
 
 
 def test_line_ends_follow_what_was_landed_with_them(project, trees):
-    """A file that comes with the .gitattributes that speak of it has the line ends that these ask for."""
+    """A file that comes with the .gitattributes that speak of it has the line ends that these ask
+    for.
+    """
     folder = Path(trees.create("work").path)
     landed(
         trees,
@@ -181,7 +187,9 @@ def test_unchanged_files_are_not_touched(project, trees):
 
 
 def test_a_folder_that_became_a_link_is_not_followed(project, trees):
-    """What was landed below a folder, which the agent has replaced by a link to elsewhere, is not written there."""
+    """What was landed below a folder, which the agent has replaced by a link to elsewhere, is not
+    written there.
+    """
     worktree = trees.create("work")
     elsewhere = project.folder.parent / "elsewhere"
     elsewhere.mkdir()
@@ -225,7 +233,9 @@ def test_files_in_the_way_stay(project, trees):
 
 
 def test_what_no_snapshot_can_hold_is_not_deleted_by_the_next_landing(project, trees):
-    """An ignored file and a submodule that others landed come in, stay on the branch, and do not hinder catching up again."""
+    """An ignored file and a submodule that others landed come in, stay on the branch, and do not
+    hinder catching up again.
+    """
     folder = Path(trees.create("work").path)
 
     def land(place):
@@ -358,7 +368,9 @@ def to_land(project, number):
 
 
 class Steps:
-    """Stands for ``os`` and has something done just before one of the calls by which files are changed."""
+    """Stands for ``os`` and has something done just before one of the calls by which files are
+    changed.
+    """
 
     def __init__(self, point, do):
         self.left, self.do = point, do
@@ -380,7 +392,9 @@ class Steps:
 @pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("what", ["replace", "append", "hold", "move", "block"])
 def test_an_edit_at_every_step_is_kept(project, trees, monkeypatch, what, stride):
-    """Somebody writes just before any step by which a file is changed: every word is kept, and it comes to an end."""
+    """Somebody writes just before any step by which a file is changed: every word is kept, and it
+    comes to an end.
+    """
     folder = Path(trees.create("work").path)
     landed(trees, to_land(project, 1))
     base = trees.snapshot("work").commit
@@ -455,7 +469,9 @@ for word in agent.words[known:]:
 
 
 def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, trees):
-    """Catching up again and again while another process edits at random: each of its words is in the files or in a commit that is kept."""
+    """Catching up again and again while another process edits at random: each of its words is in
+    the files or in a commit that is kept.
+    """
     folder, written = Path(trees.create("work").path), 0
     for seed in range(4):
         command = [sys.executable, "-c", BUSY, str(TESTS), str(folder), str(seed)]
@@ -482,7 +498,9 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
 
 @pytest.mark.parametrize("by", ["repair", "snapshot", "catch_up", "remove"])
 def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by):
-    """Whoever comes by next takes it back; what somebody has written since, in place or anew, stays; `check` tells of it before."""
+    """Whoever comes by next takes it back; what somebody has written since, in place or anew,
+    stays; `check` tells of it before.
+    """
     worktree = trees.create("work")
     folder = Path(worktree.path)
     project.write({"mine.txt": "mine"}, folder)
@@ -503,8 +521,12 @@ def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by)
     problem = "newer work of the integration branch is half merged into the worktree work"
     assert [(f.subject, f.sentence) for f in trees.check()] == [("work", problem)]
     if by == "repair":
-        said = "Took back what was half brought into the worktree work. Left as they are, because somebody has changed them since: "
-        assert trees.repair() == [f"{said}a.txt, gone.txt."]
+        assert trees.repair() == [
+            (
+                "Took back what was half brought into the worktree work. "
+                "Left as they are, because somebody has changed them since: a.txt, gone.txt."
+            )
+        ]
     if by in ("repair", "snapshot"):
         trees.snapshot("work")
         assert files_of(folder) == {
