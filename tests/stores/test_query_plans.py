@@ -1,4 +1,6 @@
-"""Statements that run at every call are answered by an index, on both databases, however much is stored."""
+"""Statements that run at every call are answered by an index, on both databases, however much is
+stored.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def save_and_complete(store, session_id):
 
 
 def is_lookup(sql):
-    """Tell whether a statement reads or changes rows of a large table that it chooses by a value."""
+    """Tell whether a statement reads or changes rows of a large table that it chooses by a
+    value.
+    """
     words = sql.split()
     large = {"tasks", "artifacts", "attempts", "dependencies", "given"}
     reads_or_changes = words[0] in {"SELECT", "UPDATE", "DELETE"}
