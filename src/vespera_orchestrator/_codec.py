@@ -27,7 +27,10 @@ def dump_json(value: JsonValue, name: str) -> str:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
         reason = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
-        problem = f"cannot be stored as JSON: {reason}; use dicts, lists, texts, finite numbers, booleans, None"
+        problem = (
+            f"cannot be stored as JSON: {reason}; "
+            "use dicts, lists, texts, finite numbers, booleans, None"
+        )
         raise InvalidInputError(name, problem) from exc
 
 
@@ -76,15 +79,15 @@ def converter() -> Converter:
     """Return the converter: datetimes as ISO 8601, enums as their words, unknown keys refused."""
     from cattrs import Converter
 
-    made = Converter(forbid_extra_keys=True)
-    made.register_unstructure_hook(datetime, datetime.isoformat)
-    made.register_structure_hook(datetime, _read_datetime)
-    return made
+    result = Converter(forbid_extra_keys=True)
+    result.register_unstructure_hook(datetime, datetime.isoformat)
+    result.register_structure_hook(datetime, _read_datetime)
+    return result
 
 
 def _read_datetime(value: Any, _: type) -> datetime:
-    parsed = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+    at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def to_plain(record: object) -> Any:

@@ -50,6 +50,14 @@ def _type_text(annotation: Any) -> str:
 
 def _field_docstrings(owner: type) -> dict[str, str]:
     """Return the docstring under each field; nothing where the source is not at hand."""
+    docstrings: dict[str, str] = {}
+    for kind in reversed(owner.__mro__):
+        if "__attrs_attrs__" in vars(kind):
+            docstrings |= _own_field_docstrings(kind)
+    return docstrings
+
+
+def _own_field_docstrings(owner: type) -> dict[str, str]:
     import ast
     import inspect
     import textwrap
@@ -57,7 +65,7 @@ def _field_docstrings(owner: type) -> dict[str, str]:
 
     try:
         source = textwrap.dedent(inspect.getsource(owner))
-    except (OSError, TypeError):
+    except OSError:
         return {}
     (definition,) = ast.parse(source).body
     docstrings = {}

@@ -246,10 +246,6 @@ class PlanError(VesperaError, ValueError):
 class InvalidPlanError(PlanError):
     """A plan has several mistakes, and each is listed with its place. Nothing was written."""
 
-    problem: str
-    """How many there are."""
-    place: str = ""
-    """Empty: each mistake has its own."""
     mistakes: tuple[VesperaError, ...] = ()
     """The mistakes, in the order of the plan."""
 
@@ -262,10 +258,6 @@ class InvalidPlanError(PlanError):
 class CycleError(PlanError):
     """Tasks would wait for each other in a circle, through dependencies and parents together."""
 
-    problem: str
-    """The sentence."""
-    place: str = ""
-    """Where in the plan."""
     path: tuple[str, ...] = ()
     """Aliases along the circle. Each waits for the next; the last is the first again."""
 
@@ -274,10 +266,6 @@ class CycleError(PlanError):
 class UnknownDependencyError(PlanError):
     """The plan names a dependency, parent or recovered task that does not exist."""
 
-    problem: str
-    """The sentence."""
-    place: str = ""
-    """Where in the plan."""
     name: str = ""
     """The id or alias that was not found."""
 
@@ -286,10 +274,6 @@ class UnknownDependencyError(PlanError):
 class ConditionError(PlanError):
     """A condition cannot be understood."""
 
-    problem: str
-    """What is wrong at *column*."""
-    place: str = ""
-    """Where in the plan."""
     text: str = ""
     """The condition, as you wrote it."""
     column: int = 1
@@ -332,14 +316,6 @@ class TransitionError(VesperaError):
 class NotReadyError(TransitionError):
     """The task cannot be started or completed yet; *why* says what it waits for."""
 
-    task_id: str
-    """The task."""
-    state: str
-    """Its state now."""
-    wanted: str
-    """What the call tried to do."""
-    remedy: str = ""
-    """What you can do instead."""
     why: Why | None = None
     """The smallest set of causes."""
 
@@ -353,14 +329,6 @@ class NotReadyError(TransitionError):
 class NothingReadyError(TransitionError):
     """No task of the session can be started now; *next_step* says what to do about it."""
 
-    task_id: str
-    """Empty: the error is about no single task."""
-    state: str
-    """What the session is doing, in words."""
-    wanted: str
-    """What the call tried to do."""
-    remedy: str = ""
-    """What you can do instead."""
     next_step: NextStep | None = None
     """The next step; never empty."""
 

@@ -24,33 +24,41 @@ from vespera_orchestrator.home.scope import Scope
 
 @attrs.frozen(repr=False, kw_only=True)
 class AgentContext:
-    """What a spawned agent is given: the session, the artifacts that bear on its task, and the environment to start it with."""
+    """What a spawned agent inherits: the session, artifacts for its task, and the environment."""
 
     parent_session: Session
+    """The session that the agent joins."""
     task: Task | None
+    """The task that it is meant for, if any."""
     agent: str
+    """The name that it works under."""
     inherited_artifacts: tuple[Artifact, ...]
     """Records, not contents: ``orch.artifacts.read(a)`` gives the bytes. Nearest first."""
     home: Path
+    """The home's folder."""
     store_url: str = attrs.field(repr=False)
-    """It may hold a password."""
+    """The store's address; it may hold a password."""
     content_url: str | None = None
-    """Where the bytes of artifacts are, when not in the home or where its settings say."""
+    """Where the bytes of artifacts are, unless in the home."""
     embedder: str | None = None
-    """What makes vectors, where it was named; an object cannot be handed on."""
+    """What makes vectors, by name; ``None`` where it is an object, which cannot be inherited."""
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment for the child process: *base* (by default this process's) with the names that make it join the session.
+        """Return the environment with which a child process joins the session.
 
-        ``subprocess.Popen([...], env=context.environ())``; in the child ``vespera_orchestrator.open()`` is in the session.
+        ``subprocess.Popen([...], env=context.environ())``; the child calls
+        ``vespera_orchestrator.open()`` and is in the session.
+
+        Args:
+            base: What the child gets besides; by default the environment of this process.
 
         Raises:
-            InvalidInputError: The store lives in this process's memory; no child can share it.
+            InvalidInputError: The store is in this process's memory; no child can share it.
         """
         if self.store_url == "memory:":
+            advice = "open a file store instead"
             raise InvalidInputError(
-                "store",
-                "a memory: store cannot be shared with another process; open a file store instead",
+                "store", f"a memory: store cannot be shared with another process; {advice}"
             )
         if self.content_url is not None and self.content_url.startswith("memory:"):
             raise InvalidInputError(
@@ -68,8 +76,10 @@ class AgentContext:
         return inherited
 
     def __repr__(self) -> str:
-        of = f" for {self.task.alias}" if self.task else ""
-        return f"<AgentContext of {self.agent!r}{of} in {self.parent_session.id}, {len(self.inherited_artifacts)} artifacts>"
+        task = f" for {self.task.alias}" if self.task else ""
+        session = self.parent_session.id
+        count = len(self.inherited_artifacts)
+        return f"<AgentContext of {self.agent!r}{task} in {session}, {count} artifacts>"
 
     @classmethod
     def of(
@@ -81,7 +91,7 @@ class AgentContext:
         artifacts: tuple[Artifact, ...],
         content_url: str | None = None,
     ) -> Self:
-        """Collect what a child of this scope is given."""
+        """Collect what a child of this scope inherits."""
         embedder = scope.embedder if isinstance(scope.embedder, str) else None
         return cls(
             parent_session=scope.session(),

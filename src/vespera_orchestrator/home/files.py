@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 
+_FILE_IN_THE_WAY: Final = (errno.ENOTDIR, errno.EEXIST)
+_FORBIDDEN: Final = (errno.EACCES, errno.EROFS, errno.EPERM)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the file as a whole: a reader sees the old text or the new, whatever kills the writer."""
+    """Replace the whole file: a reader sees the old text or the new, whatever kills the writer."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
@@ -26,7 +32,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _umask() -> int:
-    # The only way to read it is to set it; 0o022 is what it nearly always is, and keeps other threads safe.
+    # The only way to ask for it is to set it. 0o022 is what it nearly always is, and leaves the
+    # other threads alone.
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -36,17 +43,14 @@ def _umask() -> int:
 
 
 def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavailableError:
-    """Turn an `OSError` from below the home into the branch of ours a caller can act on."""
-    import errno
-
-    if exc.errno in (errno.ENOTDIR, errno.EEXIST):
-        return ReadOnlyError(
-            str(exc.filename or path), "a file stands where a folder should be: move it away"
-        )
-    if exc.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return ReadOnlyError(str(path), exc.strerror or str(exc))
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return StoreUnavailableError(
-            str(path), f"no room to write ({exc.strerror}): free some disk space"
-        )
+    """Turn an `OSError` from below the home into the error of ours that a caller can act on."""
+    reason = exc.strerror or str(exc)
+    if exc.errno in _FILE_IN_THE_WAY:
+        name = str(exc.filename or path)
+        return ReadOnlyError(name, "a file stands where a folder should be: move it away")
+    if exc.errno in _FORBIDDEN:
+        return ReadOnlyError(str(path), reason)
+    if exc.errno in _FULL:
+        advice = f"no room to write ({exc.strerror}): free some disk space"
+        return StoreUnavailableError(str(path), advice)
     return StoreUnavailableError(str(path), f"the system said: {exc}")

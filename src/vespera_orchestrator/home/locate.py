@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -15,13 +16,15 @@ from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_config
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
-HOME_NAME = ".task_orchestrator"
+HOME_NAME: Final = ".task_orchestrator"
+_WORKTREE_SETTING: Final = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
 def git_common_dir(path: Path) -> Path | None:
-    """Return the git directory that all worktrees of the repository around *path* share, or ``None`` outside of one.
+    """Return the git directory that all worktrees of the repository around *path* share.
 
-    Follows a ``.git`` file (linked worktree, submodule, separate git directory) and its ``commondir``; recognises a bare repository.
+    Follows a ``.git`` file (linked worktree, submodule, separate git directory) and its
+    ``commondir``; recognises a bare repository. ``None`` outside of a repository.
     """
     for folder in (path, *path.parents):
         dot_git = folder / ".git"
@@ -29,42 +32,43 @@ def git_common_dir(path: Path) -> Path | None:
             return dot_git
         if dot_git.is_file():
             return _follow(dot_git)
-        if (
-            (folder / "HEAD").is_file()
-            and (folder / "objects").is_dir()
-            and (folder / "refs").is_dir()
-        ):
+        if _is_bare_repository(folder):
             return folder
     return None
 
 
+def _is_bare_repository(folder: Path) -> bool:
+    if not (folder / "HEAD").is_file():
+        return False
+    return (folder / "objects").is_dir() and (folder / "refs").is_dir()
+
+
 def _follow(dot_git: Path) -> Path | None:
-    match = re.match(r"gitdir: (.*)", dot_git.read_text("utf-8", "surrogateescape"))
+    match = re.match(r"gitdir: (.*)", _read(dot_git))
     if match is None:
         return None
     git_dir = (dot_git.parent / match[1].strip()).resolve()
-    common = git_dir / "commondir"
     if not git_dir.is_dir():
         return None  # the repository it belonged to is gone
+    common = git_dir / "commondir"
     if common.is_file():
-        return (git_dir / common.read_text("utf-8", "surrogateescape").strip()).resolve()
+        return (git_dir / _read(common).strip()).resolve()
     return git_dir
 
 
+def _read(path: Path) -> str:
+    return path.read_text("utf-8", "surrogateescape")
+
+
 def main_folder(common_dir: Path) -> Path:
-    """Return the folder of a repository's main worktree; for a bare repository the repository itself."""
+    """Return the folder of a repository's main worktree; of a bare one the repository itself."""
     if common_dir.name == ".git":
         return common_dir.parent
     config = common_dir / "config"
-    if config.is_file():
-        match = re.search(
-            r"^\s*worktree\s*=\s*(.+?)\s*$",
-            config.read_text("utf-8", "surrogateescape"),
-            re.MULTILINE | re.IGNORECASE,
-        )
-        if match is not None:
-            return (common_dir / match[1].strip('"')).resolve()
-    return common_dir
+    match = _WORKTREE_SETTING.search(_read(config)) if config.is_file() else None
+    if match is None:
+        return common_dir
+    return (common_dir / match[1].strip('"')).resolve()
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +91,7 @@ class Home:
 
     @property
     def shared(self) -> Path:
-        """There when records of another store than the home's own refer to the content as well."""
+        """Exists when records of a store outside this home refer to the contents, too."""
         return self.path / ".shared_artifacts"
 
     @property
@@ -116,33 +120,28 @@ class Home:
     ) -> Home:
         """Find the home for *path* without creating anything.
 
-        Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git repository around *path*, then the nearest
-        folder upward that has a home, then *path* itself.
+        Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git
+        repository around *path*, then the nearest folder upward that has a home, then *path*.
         """
-        for name, given in (("path", path), ("home", home or "")):
-            if not isinstance(os.fspath(given) if isinstance(given, os.PathLike) else given, str):
-                raise InvalidInputError(name, f"{given!r} should be the path of a folder")
+        _require_path("path", path)
+        if home is not None:
+            _require_path("home", home)
         start = Path(path).expanduser().resolve()
+        project = _project_folder(start)
         chosen = home or os.environ.get(ENV_HOME)
-        try:
-            if not start.is_dir():
-                raise InvalidInputError(
-                    "path",
-                    f"{str(start)!r} is not a folder; create it first, or give the project's folder",
-                )
-            project = _project_folder(start)
-        except OSError as exc:
-            raise translate_os_error(exc, start) from exc
-        place = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
-        config = read_config(place / "config.toml")
+        folder = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
+        config = read_config(folder / "config.toml")
         if config.project:
-            project = (place / config.project).resolve()
-        elif chosen and place.name == HOME_NAME:
-            project = place.parent
-        return cls(path=place, project=project, config=config)
+            project = (folder / config.project).resolve()
+        elif chosen and folder.name == HOME_NAME:
+            project = folder.parent
+        return cls(path=folder, project=project, config=config)
 
     def create(self) -> Home:
-        """Make the folder and its fixed files where they are missing. Several processes may do so at once."""
+        """Make the folder and its fixed files where they are missing.
+
+        Several processes may do so at once.
+        """
         try:
             for folder in (self.path, self.artifacts, self.templates, self.locks):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -151,18 +150,30 @@ class Home:
                 write_atomically(ignore, "*\n")
             config = self.path / "config.toml"
             if not config.exists():
-                outside = self.path != self.project / HOME_NAME
-                write_atomically(config, initial_text(self.project if outside else None))
+                is_elsewhere = self.path != self.project / HOME_NAME
+                write_atomically(config, initial_text(self.project if is_elsewhere else None))
         except OSError as exc:
             raise translate_os_error(exc, self.path) from exc
         return self
 
 
+def _require_path(name: str, value: object) -> None:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise InvalidInputError(name, f"{value!r} should be the path of a folder")
+
+
 def _project_folder(start: Path) -> Path:
-    common = git_common_dir(start)
-    if common is not None:
-        return main_folder(common)
-    for folder in (start, *start.parents):
-        if (folder / HOME_NAME).is_dir():
-            return folder
+    try:
+        if not start.is_dir():
+            problem = "is not a folder; create it first, or give the project's folder"
+            raise InvalidInputError("path", f"{str(start)!r} {problem}")
+        common = git_common_dir(start)
+        if common is not None:
+            return main_folder(common)
+        for folder in (start, *start.parents):
+            if (folder / HOME_NAME).is_dir():
+                return folder
+    except OSError as exc:
+        raise translate_os_error(exc, start) from exc
     return start
