@@ -1,7 +1,7 @@
 """What the fields of a record mean, in ``help()``.
 
-In the source a field's docstring stands under the field, where Python forgets it. Here a class reads
-its own source when somebody asks for its docstring; until then it costs nothing.
+In the source a field's docstring stands under the field, where Python forgets it. Here a class
+reads its own source when somebody asks for its docstring; until then it costs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Names that a package imports when somebody first uses them.
 
-A type annotation such as ``worktrees.Forecast`` is looked up the same way, so `typing.get_type_hints`
-resolves it, and nobody who does not ask pays for it.
+A type annotation such as ``worktrees.Forecast`` is looked up the same way. So
+`typing.get_type_hints` resolves it, and only those who ask pay for it.
 """
 
 from __future__ import annotations

@@ -460,7 +460,7 @@ def test_watch_sees_other_processes(orch, project):
     ("call", "said"),
     [
         (lambda o: o.plan_task("  "), "is not a title"),
-        (lambda o: o.plan_task("x", alias="9lives"), "alias '9lives'"),
+        (lambda o: o.plan_task("x", alias="9lives"), "'9lives' is not a valid alias"),
         (lambda o: o.plan_task("x", dependencies=["nobody"]), "'nobody' is not a task"),
         (lambda o: o.plan_task("x", due_date="tomorrow"), "ISO format"),
         (lambda o: o.plan_task("x", context={"f": float("nan")}), "JSON"),

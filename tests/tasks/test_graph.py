@@ -426,7 +426,7 @@ def test_what_if_is_what_happens(plan, chosen):
 
 def test_what_if_refuses_what_is_no_end():
     """Only an end can be supposed."""
-    with pytest.raises(InvalidInputError, match="is no end"):
+    with pytest.raises(InvalidInputError, match="is not an end"):
         TaskGraph(DIAMOND).what_if("a", "pending")
     assert aliases(TaskGraph(DIAMOND).what_if("a")) == ["b", "c", "d"]
     assert TaskGraph(DIAMOND).what_if("a", "completed") == []

@@ -1,4 +1,4 @@
-"""The settings of a home: the file ``config.toml``, and the environment variables that go before it.
+"""The settings of a home: ``config.toml``, and the environment variables that go before it.
 
 A setting is declared once, as a field of its section's class. What a new ``config.toml`` says about
 it, the keys that are known, the check of its value and its environment variable all follow from

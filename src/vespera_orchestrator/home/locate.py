@@ -135,7 +135,11 @@ class Home:
             project = (folder / config.project).resolve()
         elif chosen and folder.name == HOME_NAME:
             project = folder.parent
-        return cls(path=folder, project=project, config=config)
+        return cls(
+            path=folder,
+            project=project,
+            config=config,
+        )
 
     def create(self) -> Home:
         """Make the folder and its fixed files where they are missing.

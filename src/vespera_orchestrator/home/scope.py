@@ -51,7 +51,7 @@ class Scope:
 
     @property
     def store(self) -> Store:
-        """The store. Asked for anew by every room at every call: that is how all of them notice that they were closed.
+        """The store. Every room asks for it at every call: so all of them notice ``close``.
 
         Raises:
             ClosedError: `close` was called.
@@ -70,21 +70,24 @@ class Scope:
             raise ClosedError
 
     def close(self) -> None:
-        """Give no store out any more, to no room, whoever the store belongs to."""
+        """Stop giving out the store, to any room, whoever it belongs to."""
         self._closed = True
 
     def session_id(self, ref: str | Session | None = None) -> str:
-        """Return the id of the session that is meant: *ref*, the pinned one, the environment's, the active one.
+        """Return the id of the session that is meant.
+
+        In this order: *ref*, the pinned session, the environment's, the active one.
 
         Raises:
             SessionNotFoundError: None is active.
         """
         if ref is not None:
             return ref.id if isinstance(ref, Session) else ref
-        found = self.pinned or os.environ.get(ENV_SESSION, "").strip() or self.active_session_id()
-        if not found:
+        from_environment = os.environ.get(ENV_SESSION, "").strip()
+        session_id = self.pinned or from_environment or self.active_session_id()
+        if not session_id:
             raise SessionNotFoundError(None)
-        return found
+        return session_id
 
     def session(self, ref: str | Session | None = None) -> Session:
         """Return the session that is meant.
@@ -107,14 +110,16 @@ class Scope:
             raise translate_os_error(exc, self.home.active_session) from exc
 
     def active_session_id(self) -> str | None:
-        """Return the id that the home's file names, or ``None``; whether it exists is not checked."""
+        """Return the id in the home's file, or ``None``; it may name no session any more."""
         try:
             return self.home.active_session.read_text("utf-8").strip() or None
         except (OSError, UnicodeDecodeError):
             return None
 
     def task(self, ref: str | Task | Dependency) -> Task:
-        """Return the task with this id, or with this alias in the session; of an edge the task it waits for.
+        """Return the task with this id, or with this alias in the session.
+
+        A `Dependency` means the task that is waited for.
 
         Raises:
             TaskNotFoundError: With aliases that look alike.
@@ -128,7 +133,11 @@ class Scope:
         return task
 
     def _similar(self, ref: str, session_id: str) -> tuple[str, ...]:
-        query = TaskQuery(session_id=session_id, text=ref, limit=_MAX_SIMILAR)
+        query = TaskQuery(
+            session_id=session_id,
+            text=ref,
+            limit=_MAX_SIMILAR,
+        )
         by_text = [task.alias for task in self.store.tasks(query)]
         aliases = self.store.aliases(session_id)
         by_alias = difflib.get_close_matches(ref, aliases, _MAX_SIMILAR)

@@ -119,7 +119,11 @@ class Overview:
     def _has_subtasks(self, task: Task | None) -> bool:
         if task is None:
             return False
-        query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
+        query = TaskQuery(
+            parent_task_id=task.id,
+            limit=1,
+            include_archived=True,
+        )
         return bool(self._store.tasks(query))
 
     def _fresh_synthesis(self, task: Task | None) -> str | None:
@@ -128,7 +132,10 @@ class Overview:
             return None
         latest = self._store.artifacts(
             ArtifactQuery(
-                task_ids=(task.id,), kind=ArtifactKind.SYNTHESIS, newest_first=True, limit=1
+                task_ids=(task.id,),
+                kind=ArtifactKind.SYNTHESIS,
+                newest_first=True,
+                limit=1,
             )
         )
         if latest and latest[0].created_at >= task.updated_at:
@@ -218,7 +225,13 @@ class Overview:
             chain=tuple(store.longest_chain(session.id, _LISTED)),
             clashes=self._clashes(session.id),
             next_step=self._next_step(session.id, all_counts, ready),
-            outdated=tuple(store.context_uses(session_id=session.id, outdated=True, limit=_LISTED)),
+            outdated=tuple(
+                store.context_uses(
+                    session_id=session.id,
+                    outdated=True,
+                    limit=_LISTED,
+                )
+            ),
             as_of=self._clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),
@@ -244,7 +257,11 @@ class Overview:
         self, session_id: str, tasks: TaskQuery, parent: Task | None
     ) -> tuple[Running, ...]:
         running = [
-            Running(task=task, attempt=attempt, checkpoint=checkpoint)
+            Running(
+                task=task,
+                attempt=attempt,
+                checkpoint=checkpoint,
+            )
             for task, attempt, checkpoint in self._store.running(session_id, _LISTED)
         ]
         if parent is None:
@@ -287,7 +304,7 @@ class Overview:
     # --- coming back ----------------------------------------------------------
 
     def briefing(self, status: Status) -> Briefing:
-        """Return where the session was left, and what has changed since somebody last resumed it."""
+        """Return where the session was left, and what has changed since it was last resumed."""
         session_id = status.session.id
         (last_look,) = self._store.events(
             session_id=session_id,
@@ -296,7 +313,10 @@ class Overview:
             newest_first=True,
         )
         changes = self._store.events(
-            last_look.seq, session_id=session_id, kinds=CHANGE_WORDS, newest_first=True
+            last_look.seq,
+            session_id=session_id,
+            kinds=CHANGE_WORDS,
+            newest_first=True,
         )
         silent_s = (self._clock() - last_look.at).total_seconds()
         return briefing(
@@ -315,7 +335,11 @@ class Overview:
 
     def subtask_results(self, parent: Task) -> SubtaskResults:
         """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
-        query = TaskQuery(session_id=parent.session_id, parent_task_id=parent.id, limit=None)
+        query = TaskQuery(
+            session_id=parent.session_id,
+            parent_task_id=parent.id,
+            limit=None,
+        )
         subtasks = self._store.tasks(query)
         artifacts = self._store.artifacts(
             ArtifactQuery(task_ids=tuple(task.id for task in subtasks))

@@ -83,7 +83,7 @@ class Status:
     chain: tuple[Task, ...]
     """The first tasks, at most ten, of the longest chain of open work, by estimated effort."""
     clashes: tuple[str, ...]
-    """Worktrees that would conflict as they were last saved, a line each; see `Worktrees.forecast`."""
+    """Worktrees that would conflict as they were last saved; see `Worktrees.forecast`."""
     next_step: NextStep
     outdated: tuple[ContextUse, ...]
     """Tasks that were given a version of an artifact which has a later one by now, at most ten."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.home.scope import Scope
 
 LONGEST_WAIT_S: Final = 1.0
-"""How long the store may wait at a time: until then, another thread's ``close`` may go unnoticed."""
+"""How long the store waits at a time; until then another thread's ``close`` may go unnoticed."""
 
 
 def watch_events(

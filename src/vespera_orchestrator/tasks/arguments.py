@@ -1,4 +1,7 @@
-"""Checks of what callers pass. Each returns the value as the library uses it, or says what is right."""
+"""Checks of what callers pass.
+
+Each returns the value as the library uses it, or says what would be right.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,23 @@
-"""The condition language: a closed little grammar over how dependencies have ended, in three values.
+"""The condition language: a small closed grammar over how dependencies have ended, in three values.
 
 ::
 
-    condition  = conjunction { "or" conjunction }
-    conjunction= negation { "and" negation }
-    negation   = "not" negation | comparison
-    comparison = operand { ("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not" "in") operand }
-    operand    = literal | list | reference | "(" condition ")"
-    reference  = name "." attribute            attribute: success failed cancelled skipped blocked done status attempts
-               | name "." "outputs" { "." name | "[" literal "]" }
+    condition   = conjunction { "or" conjunction }
+    conjunction = negation { "and" negation }
+    negation    = "not" negation | comparison
+    comparison  = operand { sign operand }
+    sign        = "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not" "in"
+    operand     = literal | list | reference | "(" condition ")"
+    reference   = name "." attribute
+                | name "." "outputs" { "." name | "[" literal "]" }
+    attribute   = "success" | "failed" | "cancelled" | "skipped" | "blocked"
+                | "done" | "status" | "attempts"
 
-Nothing is ever evaluated as Python. A fact about a task that has not ended is *unknown* (``None``), and ``and``/``or``/``not`` follow
-Kleene's strong logic, so a condition decides as soon as it can and never has to take a decision back.
+Nothing is ever evaluated as Python. A fact about a task that has not ended is *unknown* (``None``),
+and ``and``/``or``/``not`` follow Kleene's strong logic, so a condition decides as soon as it can
+and never has to take a decision back.
+
+A new sign of comparison is an entry of `_COMPARE`, and its text is added to `_TOKEN`.
 """
 
 from __future__ import annotations
@@ -51,7 +57,6 @@ ATTRIBUTES: Final = (
     "attempts",
     "outputs",
 )
-_COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">", "in", "not in")
 _CONSTANTS: Final = {
     "true": True,
     "True": True,
@@ -169,6 +174,8 @@ _TOKEN = re.compile(
       | (?P<sign>==|!=|<=|>=|[<>().,\[\]])""",
     re.VERBOSE | re.DOTALL,
 )
+_OPERANDS: Final = ("a name", "a number", "a text in quotes", "true", "false", "null", "[")
+_AFTER_OPERAND: Final = ("and", "or", "a comparison", "the end")
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 
 
@@ -214,7 +221,7 @@ class _Parser:
     def parse(self) -> Node:
         node = self._truth(self._either)
         if self._peek().kind != "end":
-            self._fail(self._peek(), ("and", "or", "a comparison", "the end"))
+            self._fail(self._peek(), _AFTER_OPERAND)
         return node
 
     # tokens
@@ -222,36 +229,46 @@ class _Parser:
     def _tokens(self) -> Iterator[_Token]:
         at = 0
         while at < len(self.text):
-            found = _TOKEN.match(self.text, at)
-            if found is None:
-                self._refuse(at + 1, self._strange(at), ())
-            if found.lastgroup != "space":
-                yield self._token(found, at + 1)
-            at = found.end()
-        yield _Token(kind="end", text="", column=len(self.text) + 1)
+            match = _TOKEN.match(self.text, at)
+            if match is None:
+                self._refuse(at + 1, self._unknown_sign(at), ())
+            if match.lastgroup != "space":
+                yield self._token(match, at + 1)
+            at = match.end()
+        yield _Token(
+            kind="end",
+            text="",
+            column=len(self.text) + 1,
+        )
 
-    def _token(self, found: re.Match[str], column: int) -> _Token:
-        text = found[0]
-        if found.lastgroup in ("number", "text") and len(text) > MAX_LITERAL:
-            self._refuse(
-                column, f"a literal of {len(text)} characters; at most {MAX_LITERAL} are read", ()
-            )
-        kind = "word" if found.lastgroup == "name" and text in _KEYWORDS else str(found.lastgroup)
-        return _Token(kind=kind, text=text, column=column)
+    def _token(self, match: re.Match[str], column: int) -> _Token:
+        text = match[0]
+        kind = str(match.lastgroup)
+        if kind in {"number", "text"} and len(text) > MAX_LITERAL:
+            problem = f"a literal of {len(text)} characters; at most {MAX_LITERAL} are read"
+            self._refuse(column, problem, ())
+        if kind == "name" and text in _KEYWORDS:
+            kind = "word"
+        return _Token(
+            kind=kind,
+            text=text,
+            column=column,
+        )
 
-    def _strange(self, at: int) -> str:
-        char = self.text[at]
-        if char in "\"'":
+    def _unknown_sign(self, at: int) -> str:
+        sign = self.text[at]
+        if sign in "\"'":
             return "this text has no closing quotation mark"
         hints = {
-            "=": " (did you mean >= or <=?)"
-            if self.text[at : at + 2] in {"=>", "=<"}
-            else " (equality is ==)",
-            "&": " (write: and)",
-            "|": " (write: or)",
-            "!": " (write: not)",
+            "=": "equality is ==",
+            "=>": "did you mean >= or <=?",
+            "=<": "did you mean >= or <=?",
+            "&": "write: and",
+            "|": "write: or",
+            "!": "write: not",
         }
-        return f"{char!r} has no meaning here{hints.get(char, '')}"
+        hint = hints.get(self.text[at : at + 2]) or hints.get(sign)
+        return f"{sign!r} has no meaning here" + (f" ({hint})" if hint else "")
 
     def _peek(self) -> _Token:
         return self.tokens[self.at]
@@ -264,25 +281,24 @@ class _Parser:
         return None
 
     def _refuse(self, column: int, problem: str, allowed: tuple[str, ...]) -> NoReturn:
-        raise ConditionError(problem, text=self.text, column=column, allowed=allowed)
+        raise ConditionError(
+            problem,
+            text=self.text,
+            column=column,
+            allowed=allowed,
+        )
 
     def _fail(self, token: _Token, allowed: tuple[str, ...]) -> NoReturn:
-        self._refuse(
-            token.column,
-            f"unexpected {token.text[:40]!r}" if token.text else "it ends too early",
-            allowed,
-        )
+        problem = f"unexpected {token.text[:40]!r}" if token.text else "it ends too early"
+        self._refuse(token.column, problem, allowed)
 
     # grammar
 
     def _nested(self, rule: Callable[[], Node]) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self._refuse(
-                self._peek().column,
-                f"nested deeper than {MAX_DEPTH} levels",
-                ("a flatter condition",),
-            )
+            problem = f"nested deeper than {MAX_DEPTH} levels"
+            self._refuse(self._peek().column, problem, ("a flatter condition",))
         node = rule()
         self.depth -= 1
         return node
@@ -331,42 +347,37 @@ class _Parser:
             if sign is None:
                 break
             right = self._operand()
-            if (
-                isinstance(left, Literal)
-                and isinstance(right, Literal)
-                and _compare(sign, left.value, right.value) is None
-            ):
-                self._refuse(
-                    column,
-                    f"{left.value!r} and {right.value!r} cannot be compared by {sign}",
-                    ("values of one kind",),
-                )
-            if sign in ("==", "!="):
-                self._refuse_unknown_status(left, right, column)
-                self._refuse_unknown_status(right, left, column)
+            self._refuse_nonsense(sign, left, right, column)
             links.append((sign, right))
             left = right
         return Comparison(first, tuple(links)) if links else first
 
+    def _refuse_nonsense(self, sign: str, left: Node, right: Node, column: int) -> None:
+        """Refuse a comparison that cannot hold, whatever the tasks do."""
+        if isinstance(left, Literal) and isinstance(right, Literal):
+            if _compare(sign, left.value, right.value) is None:
+                problem = f"{left.value!r} and {right.value!r} cannot be compared by {sign}"
+                self._refuse(column, problem, ("values of one kind",))
+        elif sign in {"==", "!="}:
+            self._refuse_unknown_status(left, right, column)
+            self._refuse_unknown_status(right, left, column)
+
     def _refuse_unknown_status(self, one: Node, other: Node, column: int) -> None:
-        words = tuple(f'"{status}"' for status in TaskStatus)
-        if (
-            not isinstance(one, Reference)
-            or one.attribute != "status"
-            or not isinstance(other, Literal)
-        ):
+        if not isinstance(one, Reference) or not isinstance(other, Literal):
             return
-        if isinstance(other.value, str) and f'"{other.value}"' not in words:
-            self._refuse(column, f"{other.value!r:.60} is not a status", words)
+        if one.attribute != "status" or not isinstance(other.value, str):
+            return
+        statuses = [str(status) for status in TaskStatus]
+        if other.value not in statuses:
+            allowed = tuple(f'"{status}"' for status in statuses)
+            self._refuse(column, f"{other.value!r:.60} is not a status", allowed)
 
     def _comparison_sign(self) -> str | None:
-        token = self._take(*_COMPARISONS)
+        token = self._take(*_COMPARE)
         if token is not None:
             return token.text
-        if (
-            self._peek().text == "not"
-            and self.tokens[min(self.at + 1, len(self.tokens) - 1)].text == "in"
-        ):
+        following = self.tokens[self.at : self.at + 2]
+        if [token.text for token in following] == ["not", "in"]:
             self.at += 2
             return "not in"
         return None
@@ -389,9 +400,8 @@ class _Parser:
     def _count(self) -> None:
         self.items += 1
         if self.items > MAX_ITEMS:
-            self._refuse(
-                self._peek().column, f"more than {MAX_ITEMS} operands", ("a shorter condition",)
-            )
+            problem = f"more than {MAX_ITEMS} operands"
+            self._refuse(self._peek().column, problem, ("a shorter condition",))
 
     def _list(self) -> Node:
         values: list[JsonValue] = []
@@ -410,9 +420,7 @@ class _Parser:
         if token.kind == "text":
             return self._unescape(token)
         if token.kind != "word" or token.text not in _CONSTANTS:
-            self._fail(
-                token, ("a name", "a number", "a text in quotes", "true", "false", "null", "[")
-            )
+            self._fail(token, _OPERANDS)
         return _CONSTANTS[token.text]
 
     def _number(self, token: _Token) -> int | float:
@@ -424,45 +432,45 @@ class _Parser:
         return value
 
     def _unescape(self, token: _Token) -> str:
-        def replace(found: re.Match[str]) -> str:
-            char = found[1]
+        def replace(match: re.Match[str]) -> str:
+            char = match[1]
             if char not in _ESCAPES:
-                self._refuse(
-                    token.column + found.start() + 1,
-                    f"unknown escape \\{char}",
-                    tuple("\\" + e for e in _ESCAPES),
-                )
+                column = token.column + match.start() + 1
+                known = tuple(f"\\{escape}" for escape in _ESCAPES)
+                self._refuse(column, f"unknown escape \\{char}", known)
             return _ESCAPES[char]
 
         return re.sub(r"\\(.)", replace, token.text[1:-1], flags=re.DOTALL)
 
     def _reference(self, name: _Token) -> Node:
         if not self._take("."):
-            self._refuse(
-                name.column + len(name.text),
-                f"{name.text!r} alone says nothing",
-                tuple(f".{a}" for a in ATTRIBUTES),
-            )
-        attribute = self._peek()
-        if attribute.text not in ATTRIBUTES:
-            near = difflib.get_close_matches(attribute.text, [*ATTRIBUTES, "completed"], 1)
-            meant = (
-                f", did you mean {'success' if near == ['completed'] else near[0]}?" if near else ""
-            )
-            self._refuse(
-                attribute.column,
-                f"a task has no attribute {attribute.text[:40]!r}{meant}",
-                ATTRIBUTES,
-            )
+            column = name.column + len(name.text)
+            attributes = tuple(f".{attribute}" for attribute in ATTRIBUTES)
+            self._refuse(column, f"{name.text!r} alone says nothing", attributes)
+        attribute = self._attribute()
+        path = tuple(self._path()) if attribute == "outputs" else ()
+        if self._peek().text in {".", "["}:
+            problem = f"nothing can be taken from {attribute!r}"
+            self._refuse(self._peek().column, problem, _AFTER_OPERAND)
+        return Reference(
+            name=name.text,
+            attribute=attribute,
+            path=path,
+            column=name.column,
+        )
+
+    def _attribute(self) -> str:
+        token = self._peek()
+        if token.text not in ATTRIBUTES:
+            hint = ""
+            similar = difflib.get_close_matches(token.text, [*ATTRIBUTES, "completed"], 1)
+            if similar:
+                meant = "success" if similar == ["completed"] else similar[0]
+                hint = f", did you mean {meant}?"
+            problem = f"a task has no attribute {token.text[:40]!r}{hint}"
+            self._refuse(token.column, problem, ATTRIBUTES)
         self.at += 1
-        path = tuple(self._path()) if attribute.text == "outputs" else ()
-        if self._peek().text in (".", "["):
-            self._refuse(
-                self._peek().column,
-                f"nothing can be taken from {attribute.text!r}",
-                ("and", "or", "a comparison", "the end"),
-            )
-        return Reference(name=name.text, attribute=attribute.text, path=path, column=name.column)
+        return token.text
 
     def _path(self) -> Iterator[str | int]:
         while True:
@@ -485,9 +493,8 @@ class _Parser:
         token = self._peek()
         value = self._literal()
         if not isinstance(value, str | int) or isinstance(value, bool):
-            self._refuse(
-                token.column, f"{token.text} is no index", ("a whole number", "a text in quotes")
-            )
+            allowed = ("a whole number", "a text in quotes")
+            self._refuse(token.column, f"{token.text} is not an index", allowed)
         if not self._take("]"):
             self._fail(self._peek(), ("]",))
         return value
@@ -504,7 +511,7 @@ def decide(condition: Condition, tasks: Mapping[str, Task]) -> Truth:
         tasks: By the names that the condition uses.
 
     Returns:
-        True or False, which no later state of the same attempts changes, or ``None`` while it is unknown.
+        True or False, which no later state of the same attempts changes; ``None`` for unknown.
     """
     return _truth_of(condition.root, tasks)
 
@@ -541,11 +548,17 @@ def _kleene(truths: Iterator[Truth], *, decisive: bool) -> Truth:
 
 
 def _compare_chain(node: Comparison, tasks: Mapping[str, Task]) -> Truth:
-    values = [_value_of(item, tasks) for item in (node.first, *(item for _, item in node.links))]
-    signs = [sign for sign, _ in node.links]
-    return _kleene(
-        (_compare(sign, values[i], values[i + 1]) for i, sign in enumerate(signs)), decisive=False
-    )
+    left = _value_of(node.first, tasks)
+    result: Truth = True
+    for sign, item in node.links:
+        right = _value_of(item, tasks)
+        truth = _compare(sign, left, right)
+        if truth is False:
+            return False
+        if truth is None:
+            result = None
+        left = right
+    return result
 
 
 def _value_of(node: Node, tasks: Mapping[str, Task]) -> JsonValue | _Unknown:
@@ -573,19 +586,24 @@ def _fact(reference: Reference, task: Task) -> JsonValue | _Unknown:
         return True  # having been blocked cannot be undone, so it may decide before the end
     if not task.status.is_terminal:
         return _UNKNOWN
+    if attribute == "outputs":
+        return _output(task.outputs, reference.path)
     if attribute in _ENDED_AS:
         return task.status is _ENDED_AS[attribute]
-    if attribute == "outputs":
-        return _dig(task.outputs, reference.path)
-    return {"blocked": False, "done": True, "status": str(task.status), "attempts": task.attempts}[
-        attribute
-    ]
+    facts = {
+        "blocked": False,
+        "done": True,
+        "status": str(task.status),
+        "attempts": task.attempts,
+    }
+    return facts[attribute]
 
 
-def _dig(value: JsonValue, path: tuple[str | int, ...]) -> JsonValue | _Unknown:
+def _output(value: JsonValue, path: tuple[str | int, ...]) -> JsonValue | _Unknown:
     for step in path:
+        key = str(step) if isinstance(value, dict) else step
         try:
-            value = value[step if not isinstance(value, dict) else str(step)]
+            value = value[key]
         except (LookupError, TypeError):
             return _UNKNOWN
     return value
@@ -600,19 +618,27 @@ def _compare(sign: str, left: JsonValue | _Unknown, right: JsonValue | _Unknown)
         return None
 
 
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _orderable(left: JsonValue, right: JsonValue) -> bool:
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (left, right))
-    return numbers or (isinstance(left, str) and isinstance(right, str))
+    if isinstance(left, str):
+        return isinstance(right, str)
+    return _is_number(left) and _is_number(right)
 
 
 def _same(left: JsonValue, right: JsonValue) -> bool:
-    return bool(left == right) and isinstance(left, bool) == isinstance(
-        right, bool
-    )  # to Python 1 is True, to JSON it is not
+    # To Python 1 is True, to JSON it is not.
+    if isinstance(left, bool) != isinstance(right, bool):
+        return False
+    return bool(left == right)
 
 
 def _contains(left: JsonValue, right: JsonValue) -> Truth:
-    return bool(left in right) if isinstance(right, list | dict | str) else None
+    if not isinstance(right, list | dict | str):
+        return None
+    return bool(left in right)
 
 
 def _negated(truth: Truth) -> Truth:
@@ -645,4 +671,5 @@ def _undecided(node: Node, tasks: Mapping[str, Task]) -> Iterator[str]:
                 if isinstance(_fact(reference, tasks[reference.name]), _Unknown):
                     yield reference.name
                 elif isinstance(node, Comparison):
-                    yield reference.name  # an incomparable pair: both sides are known, and yet nothing follows
+                    # An incomparable pair: both sides are known, and yet nothing follows.
+                    yield reference.name

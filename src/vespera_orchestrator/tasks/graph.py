@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -16,6 +16,8 @@ from vespera_orchestrator.tasks import lifecycle
 if TYPE_CHECKING:
     import networkx
 
+_TITLE_WIDTH: Final = 60
+"""How many characters of a title fit in a box."""
 _COLOURS: Final = {
     TaskStatus.COMPLETED: ("#cfe8cf", "#123d12"),
     TaskStatus.IN_PROGRESS: ("#cfe0f7", "#0f2e57"),
@@ -30,16 +32,20 @@ _COLOURS: Final = {
 class TaskGraph:
     """The tasks of a session and what waits for what, as they were when it was made.
 
-    An edge runs from what comes first to what comes after. Its attribute ``kind`` is ``dependency`` (then ``on`` is the outcome, and
-    ``condition`` the waiting task's condition if that governs the edge), ``part`` (a subtask and its parent) or ``recovery`` (an open
-    recovery and the task it repairs).
+    An edge runs from what comes first to what comes after. Its attribute ``kind`` is ``dependency``
+    (then ``on`` is the outcome, and ``condition`` the waiting task's condition if that governs the
+    edge), ``part`` (a subtask and its parent) or ``recovery`` (an open recovery and the task it
+    repairs).
     """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         import networkx
 
         self.nx: networkx.DiGraph[str] = networkx.DiGraph()
-        """The graph itself, for everything else networkx can do. Nodes are task ids with the attribute ``task``."""
+        """The graph itself, for everything else that networkx can do.
+
+        Nodes are task ids with the attribute ``task``.
+        """
         self._tasks = {task.id: task for task in tasks}
         self._ids = {task.alias: task.id for task in self._tasks.values()}
         self.nx.add_nodes_from((task.id, {"task": task}) for task in self._tasks.values())
@@ -49,21 +55,39 @@ class TaskGraph:
     def _add_edges(self, task: Task) -> None:
         governed = frozenset(task.condition_names.values())
         for edge in task.dependencies:
-            if edge.task in self._tasks:
-                condition = task.condition if edge.task in governed else None
-                self.nx.add_edge(
-                    edge.task, task.id, kind="dependency", on=edge.on, condition=condition
-                )
+            condition = task.condition if edge.task in governed else None
+            self._add_edge(
+                edge.task,
+                task.id,
+                kind="dependency",
+                on=edge.on,
+                condition=condition,
+            )
         parent = task.parent_task_id
-        if parent in self._tasks and not self.nx.has_edge(task.id, parent):
-            self.nx.add_edge(task.id, parent, kind="part", on=None, condition=None)
+        if not self.nx.has_edge(task.id, parent):
+            self._add_edge(task.id, parent, kind="part")
         broken = task.recovers_task_id
-        if (
-            broken in self._tasks
-            and not task.status.is_terminal
-            and not self.nx.has_edge(task.id, broken)
-        ):
-            self.nx.add_edge(task.id, broken, kind="recovery", on=None, condition=None)
+        if not task.status.is_terminal and not self.nx.has_edge(task.id, broken):
+            self._add_edge(task.id, broken, kind="recovery")
+
+    def _add_edge(
+        self,
+        before: str,
+        after: str | None,
+        *,
+        kind: str,
+        on: Outcome | None = None,
+        condition: str | None = None,
+    ) -> None:
+        """Add the edge if both tasks are in the graph."""
+        if before in self._tasks and after in self._tasks:
+            self.nx.add_edge(
+                before,
+                after,
+                kind=kind,
+                on=on,
+                condition=condition,
+            )
 
     def __repr__(self) -> str:
         return f"<TaskGraph of {len(self)} tasks; .levels(), .critical_path(), .to_mermaid(), .nx>"
@@ -83,70 +107,77 @@ class TaskGraph:
         return self._tasks[key]
 
     def levels(self) -> list[list[Task]]:
-        """Return the tasks in levels: those of one level can run side by side once the levels before have ended."""
+        """Return the tasks in levels.
+
+        The tasks of one level can run side by side once the levels before have ended.
+        """
         import networkx
 
-        return [
-            [self._tasks[task_id] for task_id in level]
-            for level in networkx.topological_generations(self.nx)
-        ]
+        levels = networkx.topological_generations(self.nx)
+        return [[self._tasks[task_id] for task_id in level] for level in levels]
 
     def ancestors(self, ref: str | Task) -> list[Task]:
         """Return all tasks that come before, directly or not."""
         import networkx
 
-        found = networkx.ancestors(self.nx, self.task(ref).id)
-        return [task for task in self._tasks.values() if task.id in found]
+        return self._in_order(networkx.ancestors(self.nx, self.task(ref).id))
 
     def descendants(self, ref: str | Task) -> list[Task]:
         """Return all tasks that come after, directly or not."""
         import networkx
 
-        found = networkx.descendants(self.nx, self.task(ref).id)
-        return [task for task in self._tasks.values() if task.id in found]
+        return self._in_order(networkx.descendants(self.nx, self.task(ref).id))
+
+    def _in_order(self, task_ids: Container[str]) -> list[Task]:
+        return [task for task in self._tasks.values() if task.id in task_ids]
 
     def critical_path(self) -> list[Task]:
-        """Return the longest chain of tasks that have not ended, by estimated effort; a task without an estimate counts one hour."""
-        import networkx
+        """Return the longest chain of tasks that have not ended, by estimated effort.
 
-        longest: dict[str, float] = {}
-        before: dict[str, str | None] = {}
-        for task_id in networkx.topological_sort(self.nx):
-            if not self._tasks[task_id].status.is_terminal:
-                ways = [other for other in self.nx.predecessors(task_id) if other in longest]
-                before[task_id] = max(ways, key=longest.__getitem__, default=None)
-                longest[task_id] = self._hours(task_id) + max(
-                    (longest[way] for way in ways), default=0.0
-                )
-        path: list[Task] = []
-        at = max(longest, key=longest.__getitem__, default=None)
-        while at is not None:
-            path.append(self._tasks[at])
-            at = before[at]
-        return path[::-1]
-
-    def bottlenecks(self, limit: int = 5) -> list[tuple[Task, int]]:
-        """Return the open tasks that most depends on, each with how many open tasks cannot end before it, most first.
-
-        A task counts for another when *every* way to it leads through the first: the dominator tree of the open graph (Cooper, Harvey
-        and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, as networkx has it).
+        A task without an estimate counts one hour.
         """
         import networkx
 
-        rest = self.nx.subgraph(
-            [task.id for task in self._tasks.values() if not task.status.is_terminal]
-        ).copy()
-        order = list(networkx.topological_sort(rest))
-        rest.add_edges_from([("", task_id) for task_id in order if not rest.in_degree(task_id)])
-        above = networkx.immediate_dominators(rest, "") if order else {}
-        held = dict.fromkeys(order, 0)
+        hours: dict[str, float] = {}
+        previous: dict[str, str | None] = {}
+        for task_id in networkx.topological_sort(self.nx):
+            if not self._tasks[task_id].status.is_terminal:
+                before = [other for other in self.nx.predecessors(task_id) if other in hours]
+                longest = max(before, key=hours.__getitem__, default=None)
+                previous[task_id] = longest
+                hours[task_id] = self._hours(task_id)
+                if longest is not None:
+                    hours[task_id] += hours[longest]
+        path: list[Task] = []
+        current = max(hours, key=hours.__getitem__, default=None)
+        while current is not None:
+            path.append(self._tasks[current])
+            current = previous[current]
+        return path[::-1]
+
+    def bottlenecks(self, limit: int = 5) -> list[tuple[Task, int]]:
+        """Return the open tasks on which most depends, with how many open tasks each holds up.
+
+        A task holds up another when *every* way to that one leads through it: the dominator tree of
+        the open graph (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, as
+        networkx has it). Most first.
+        """
+        import networkx
+
+        open_ids = [task.id for task in self._tasks.values() if not task.status.is_terminal]
+        if not open_ids:
+            return []
+        graph = self.nx.subgraph(open_ids).copy()
+        order = list(networkx.topological_sort(graph))
+        root = ""
+        graph.add_edges_from([(root, task_id) for task_id in order if not graph.in_degree(task_id)])
+        dominator = networkx.immediate_dominators(graph, root)
+        count = dict.fromkeys([root, *order], 0)
         for task_id in reversed(order):
-            if above[task_id]:
-                held[above[task_id]] += held[task_id] + 1
-        found = sorted(
-            (task_id for task_id in order if held[task_id]), key=lambda task_id: -held[task_id]
-        )
-        return [(self._tasks[task_id], held[task_id]) for task_id in found[:limit]]
+            count[dominator[task_id]] += count[task_id] + 1
+        blocking = [task_id for task_id in order if count[task_id]]
+        blocking.sort(key=count.__getitem__, reverse=True)
+        return [(self._tasks[task_id], count[task_id]) for task_id in blocking[:limit]]
 
     def what_if(self, ref: str | Task, status: str | TaskStatus = TaskStatus.FAILED) -> list[Task]:
         """Return the tasks that would be skipped if this one ended like that; nothing is changed.
@@ -157,30 +188,26 @@ class TaskGraph:
         """
         end = TaskStatus(status)
         if not end.is_terminal:
-            raise InvalidInputError(
-                "status", f"{status!r} is no end; one of failed, cancelled, skipped, completed"
-            )
-        supposed = {self.task(ref).id: attrs.evolve(self.task(ref), status=end)}
+            allowed = "one of failed, cancelled, skipped, completed"
+            raise InvalidInputError("status", f"{status!r} is not an end; {allowed}")
+        task = self.task(ref)
+        supposed = {task.id: attrs.evolve(task, status=end)}
         queue, skipped = deque(supposed), []
         while queue:
-            for after in self.nx.successors(queue.popleft()):
-                task = self._tasks[after]
-                if (
-                    after in supposed
-                    or task.status is not TaskStatus.PENDING
-                    or not self._would_be_skipped(task, supposed)
-                ):
-                    continue
-                supposed[after] = attrs.evolve(task, status=TaskStatus.SKIPPED)
-                queue.append(after)
-                skipped.append(task)
+            for task_id in self.nx.successors(queue.popleft()):
+                if task_id not in supposed and self._would_be_skipped(task_id, supposed):
+                    task = self._tasks[task_id]
+                    supposed[task_id] = attrs.evolve(task, status=TaskStatus.SKIPPED)
+                    queue.append(task_id)
+                    skipped.append(task)
         return skipped
 
-    def _would_be_skipped(self, task: Task, supposed: dict[str, Task]) -> bool:
-        needed = {
-            edge.task: supposed.get(edge.task) or self._tasks[edge.task]
-            for edge in task.dependencies
-        }
+    def _would_be_skipped(self, task_id: str, supposed: dict[str, Task]) -> bool:
+        task = self._tasks[task_id]
+        if task.status is not TaskStatus.PENDING:
+            return False
+        needed = {edge.task: self._tasks[edge.task] for edge in task.dependencies}
+        needed |= {other: supposed[other] for other in needed if other in supposed}
         return lifecycle.readiness(task, needed).impossible
 
     def _hours(self, task_id: str) -> float:
@@ -195,73 +222,67 @@ class TaskGraph:
 
         Args:
             direction: ``TD`` (top down), ``LR``, ``BT`` or ``RL``.
-            limit: Most tasks to draw; those that have not ended come first, and the drawing says how many were left out.
+            limit: Most tasks to draw. Those that have not ended come first, and the drawing says
+                how many were left out.
         """
         if direction not in {"TD", "TB", "LR", "BT", "RL"}:
             raise InvalidInputError("direction", f"{direction!r} is none of TD, LR, BT, RL")
-        order = sorted(
-            (task for task in self._tasks.values() if not task.archived),
-            key=lambda task: task.status.is_terminal,
-        )
-        chosen = {task.id for task in order[: max(limit, 0)]}
-        shown = {
-            task_id: f"n{number}"
-            for number, task_id in enumerate(t for t in self._tasks if t in chosen)
-        }
+        current = [task for task in self._tasks.values() if not task.archived]
+        open_first = sorted(current, key=lambda task: task.status.is_terminal)
+        chosen = {task.id for task in open_first[: max(limit, 0)]}
+        drawn = [task for task in self._tasks.values() if task.id in chosen]
+        node = {task.id: f"n{number}" for number, task in enumerate(drawn)}
         lines = [f"flowchart {direction}"]
-        lines += [
-            f'    {name}["{_label(self._tasks[task_id])}"]:::{self._tasks[task_id].status}'
-            for task_id, name in shown.items()
-        ]
+        lines += [f'    {node[task.id]}["{_label(task)}"]:::{task.status}' for task in drawn]
         edges = [
-            f"    {shown[a]} {_arrow(data)} {shown[b]}"
-            for a, b, data in self.nx.edges(data=True)
-            if a in shown and b in shown
+            f"    {node[before]} {_arrow(edge)} {node[after]}"
+            for before, after, edge in self._edges_between(chosen)
         ]
         lines += edges
-        if len(shown) < len(order):
-            lines.append(f'    more["… and {len(order) - len(shown)} more tasks"]')
-        used = {self._tasks[task_id].status for task_id in shown}
-        lines += [
-            f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}"
-            for status, (fill, ink) in _COLOURS.items()
-            if status in used
-        ]
-        if edges:
-            lines.append("    linkStyle default stroke:#888888")  # seen on light ground and on dark
+        if len(drawn) < len(current):
+            lines.append(f'    more["… and {len(current) - len(drawn)} more tasks"]')
+        lines += _class_lines({task.status for task in drawn})
+        if edges:  # a grey that shows on light ground and on dark
+            lines.append("    linkStyle default stroke:#888888")
         return "\n".join(lines)
+
+    def _edges_between(self, task_ids: Container[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for before, after, edge in self.nx.edges(data=True):
+            if before in task_ids and after in task_ids:
+                yield before, after, edge
 
     def to_dot(self) -> str:
         """Write the graph in Graphviz's DOT language."""
         lines = ["digraph tasks {", "  rankdir=TB;", "  node [shape=box, style=filled];"]
         for task in self._tasks.values():
             fill, ink = _COLOURS[task.status]
-            label = f"{task.title}\n{task.status.replace('_', ' ')}"
-            lines.append(
-                f"  {_quote(task.id)} [label={_quote(label)}, fillcolor={_quote(fill)}, fontcolor={_quote(ink)}];"
-            )
-        for before, after, data in self.nx.edges(data=True):
-            style = "" if data["kind"] == "dependency" else ", style=dashed"
-            lines.append(
-                f"  {_quote(before)} -> {_quote(after)} [label={_quote(_words(data))}{style}];"
-            )
+            label = _quote(f"{task.title}\n{_status_words(task.status)}")
+            colours = f"fillcolor={_quote(fill)}, fontcolor={_quote(ink)}"
+            lines.append(f"  {_quote(task.id)} [label={label}, {colours}];")
+        for before, after, edge in self.nx.edges(data=True):
+            label = _quote(_edge_words(edge))
+            style = "" if edge["kind"] == "dependency" else ", style=dashed"
+            lines.append(f"  {_quote(before)} -> {_quote(after)} [label={label}{style}];")
         return "\n".join([*lines, "}"])
 
     def to_json(self) -> str:
-        """Write the graph as JSON: ``tasks`` as records, ``edges`` with ``before``, ``after``, ``kind``, ``on`` and ``condition``."""
+        """Write the graph as JSON.
+
+        ``tasks`` are records; ``edges`` have ``before``, ``after``, ``kind``, ``on`` and
+        ``condition``.
+        """
         edges = [
             {
-                "before": a,
-                "after": b,
-                "kind": d["kind"],
-                "on": d["on"] and str(d["on"]),
-                "condition": d["condition"],
+                "before": before,
+                "after": after,
+                "kind": edge["kind"],
+                "on": edge["on"] and str(edge["on"]),
+                "condition": edge["condition"],
             }
-            for a, b, d in self.nx.edges(data=True)
+            for before, after, edge in self.nx.edges(data=True)
         ]
-        return dump_json(
-            {"version": 1, "tasks": to_plain(list(self._tasks.values())), "edges": edges}, "graph"
-        )
+        tasks = to_plain(list(self._tasks.values()))
+        return dump_json({"version": 1, "tasks": tasks, "edges": edges}, "graph")
 
 
 def _quote(text: str) -> str:
@@ -277,20 +298,34 @@ def _escape(text: str) -> str:
 
 
 def _label(task: Task) -> str:
-    title = task.title if len(task.title) <= 60 else task.title[:59] + "…"  # noqa: PLR2004 - what fits a box
-    return f"{_escape(title)}<br/>{task.status.replace('_', ' ')}"
+    title = task.title
+    if len(title) > _TITLE_WIDTH:
+        title = title[: _TITLE_WIDTH - 1] + "…"
+    return f"{_escape(title)}<br/>{_status_words(task.status)}"
 
 
-def _words(data: dict[str, Any]) -> str:
-    """Say on an edge what it waits for; nothing when it is success."""
-    if data["kind"] != "dependency":
-        return {"part": "part of", "recovery": "repairs"}[data["kind"]]
-    if data["condition"] is not None:
-        return f"if {data['condition']}"
-    return "" if data["on"] is Outcome.SUCCESS else f"on {data['on']}"
+def _status_words(status: TaskStatus) -> str:
+    return status.replace("_", " ")
 
 
-def _arrow(data: dict[str, Any]) -> str:
-    line = "-->" if data["kind"] == "dependency" else "-.->"
-    words = _words(data)
+def _class_lines(statuses: Container[TaskStatus]) -> list[str]:
+    return [
+        f"    classDef {status} fill:{fill},color:{ink},stroke:{ink}"
+        for status, (fill, ink) in _COLOURS.items()
+        if status in statuses
+    ]
+
+
+def _edge_words(edge: dict[str, Any]) -> str:
+    """Say what an edge waits for; nothing when it is success."""
+    if edge["kind"] != "dependency":
+        return {"part": "part of", "recovery": "repairs"}[edge["kind"]]
+    if edge["condition"] is not None:
+        return f"if {edge['condition']}"
+    return "" if edge["on"] is Outcome.SUCCESS else f"on {edge['on']}"
+
+
+def _arrow(edge: dict[str, Any]) -> str:
+    line = "-->" if edge["kind"] == "dependency" else "-.->"
+    words = _edge_words(edge)
     return f'{line}|"{_escape(words)}"|' if words else line

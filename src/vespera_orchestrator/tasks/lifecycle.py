@@ -321,7 +321,11 @@ def why_not_complete(situation: Situation) -> Why:
 
 def _why(task: Task, causes: Iterable[Cause], note: str = "") -> Why:
     return Why(
-        task_id=task.id, alias=task.alias, status=task.status, causes=tuple(causes), note=note
+        task_id=task.id,
+        alias=task.alias,
+        status=task.status,
+        causes=tuple(causes),
+        note=note,
     )
 
 
@@ -360,7 +364,13 @@ def _causes(situation: Situation) -> list[Cause]:
 
 
 def _cause_in(task: Task, kind: CauseKind, sentence: str, names: tuple[str, ...] = ()) -> Cause:
-    return Cause(kind=kind, sentence=sentence, task_id=task.id, alias=task.alias, names=names)
+    return Cause(
+        kind=kind,
+        sentence=sentence,
+        task_id=task.id,
+        alias=task.alias,
+        names=names,
+    )
 
 
 def _end_cause(task: Task) -> Cause:
@@ -437,7 +447,13 @@ def _condition_causes(situation: Situation) -> list[Cause]:
         return []
     states = [_state_words(name, by_name[name], situation.unmerged) for name in open_names]
     sentence = f"the condition is not decided yet: {', '.join(states)} ({condition.text})"
-    return [Cause(kind=CauseKind.CONDITION, sentence=sentence, names=open_names)]
+    return [
+        Cause(
+            kind=CauseKind.CONDITION,
+            sentence=sentence,
+            names=open_names,
+        )
+    ]
 
 
 def _state_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
@@ -454,7 +470,13 @@ def _child_causes(situation: Situation) -> list[Cause]:
     sentence = f"{plural(count, 'subtask')} {have} not ended: {', '.join(named)}"
     if count > len(named):
         sentence += f" and {count - len(named)} more"
-    return [Cause(kind=CauseKind.CHILDREN, sentence=sentence, names=named)]
+    return [
+        Cause(
+            kind=CauseKind.CHILDREN,
+            sentence=sentence,
+            names=named,
+        )
+    ]
 
 
 # --- recovery ----------------------------------------------------------------

@@ -44,7 +44,7 @@ class SessionFacts:
     decisions: Sequence[Why] = ()
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
-    """Some task that has not ended and is not ready, with its causes, when nothing else can go on."""
+    """Some task that is blocked or waits, with its causes, when nothing else can go on."""
     unreached: Task | None = None
     """A task that failed or was cancelled, when every task has ended."""
     landed_on: str | None = None
@@ -77,10 +77,18 @@ def _plan(facts: SessionFacts) -> NextStep | None:
     call = 'orch.plan_task("…")'
     if facts.is_archived:
         sentence = "Everything is finished and archived. Plan something new, or stop here."
-        return NextStep(action="done", sentence=sentence, call=call)
+        return NextStep(
+            action="done",
+            sentence=sentence,
+            call=call,
+        )
     if not any(facts.counts.values()):
         sentence = "The session has no tasks yet: plan the first one."
-        return NextStep(action="plan", sentence=sentence, call=call)
+        return NextStep(
+            action="plan",
+            sentence=sentence,
+            call=call,
+        )
     return None
 
 
@@ -136,7 +144,11 @@ def _wait(facts: SessionFacts) -> NextStep | None:
     if facts.decisions:
         first = facts.decisions[0]
         sentence += f" Meanwhile you could decide about {first.alias}: {decision_sentence(first)}."
-    return NextStep(action="wait", sentence=sentence, call="orch.get_status()")
+    return NextStep(
+        action="wait",
+        sentence=sentence,
+        call="orch.get_status()",
+    )
 
 
 def _decide(facts: SessionFacts) -> NextStep | None:
@@ -182,7 +194,11 @@ def _reconsider(facts: SessionFacts) -> NextStep | None:
 
 def _finish(facts: SessionFacts) -> NextStep:
     sentence = f"Everything has ended: {counts_line(facts.counts)}.{_branch_hint(facts)}"
-    return NextStep(action="done", sentence=sentence, call="")
+    return NextStep(
+        action="done",
+        sentence=sentence,
+        call="",
+    )
 
 
 _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
@@ -202,7 +218,13 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
 
 
 def _step_on(task: Task, action: str, sentence: str, call: str) -> NextStep:
-    return NextStep(action=action, sentence=sentence, call=call, task_id=task.id, alias=task.alias)
+    return NextStep(
+        action=action,
+        sentence=sentence,
+        call=call,
+        task_id=task.id,
+        alias=task.alias,
+    )
 
 
 def _branch_hint(facts: SessionFacts) -> str:
