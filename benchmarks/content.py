@@ -1,8 +1,9 @@
-"""Keeping and reading the bytes of artifacts: against the same done by hand, and against zlib."""
+"""Storing and reading the bytes of artifacts, compared with the same by hand and with zlib."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 import subprocess
@@ -22,23 +23,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PEAK_MB = 24
+_NOT_COMPRESSED_BYTES = 4096
+"""What is no larger is stored as it is."""
 _GROWTH = """
 import io, resource, sys
 from pathlib import Path
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 
-class Made(io.RawIOBase):
+class Log(io.RawIOBase):
     def __init__(self, size):
-        self.left = size
+        self.remaining = size
     def read(self, size):
-        taken = min(size, self.left)
-        self.left -= taken
-        return (b"one line of a log after the other\\n" * (taken // 34 + 1))[:taken]
+        size = min(size, self.remaining)
+        self.remaining -= size
+        return (b"one line of a log after the other\\n" * (size // 34 + 1))[:size]
 
 content = FolderContent(Path(sys.argv[1]))
-content.put(Made(3 << 20))
+content.put(Log(3 << 20))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-digest, _ = content.put(Made(int(sys.argv[2])))
+digest, _ = content.put(Log(int(sys.argv[2])))
 with content.open(digest) as stream:
     while stream.read(1 << 20):
         pass
@@ -47,31 +50,30 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def rows(scale: Scale) -> list[Row]:
-    texts, rounds = _sources(scale.pick(400, 40)), scale.pick(7, 2)
+    rounds = scale.pick(7, 2)
+    texts = _sources(scale.pick(400, 40))
     notes = [text[:2000] + str(number).encode() for number, text in enumerate(texts)]
     large = [random.Random(number).randbytes(8 << 20) for number in range(scale.pick(4, 1))]
-    return [
-        *_puts_and_reads(scale.folder / "notes", f"{len(notes)} notes of 2 KB", notes, rounds),
-        *_puts_and_reads(
-            scale.folder / "files",
-            f"{len(texts)} source files of {_mean_kb(texts)} KB",
-            texts,
-            rounds,
-        ),
-        *_puts_and_reads(
-            scale.folder / "large", f"{len(large)} incompressible contents of 8 MB", large, rounds
-        ),
-        _room(scale.folder / "room", texts, rounds),
-        _memory(scale.folder / "memory", scale.pick(2_000_000_000, 50_000_000)),
-    ]
+    groups = {
+        "notes": (f"{len(notes)} notes of 2 KB", notes),
+        "files": (f"{len(texts)} source files of {_mean_kb(texts)} KB", texts),
+        "large": (f"{len(large)} incompressible contents of 8 MB", large),
+    }
+    measured = []
+    for name, (what, contents) in groups.items():
+        measured += _puts_and_reads(scale.folder / name, what, contents, rounds)
+    measured.append(_disk_space(scale.folder / "room", texts, rounds))
+    measured.append(_memory(scale.folder / "memory", scale.pick(2_000_000_000, 50_000_000)))
+    return measured
 
 
 def _sources(count: int) -> list[bytes]:
-    """Real text that every machine has: the sources of Python's own library and of this one."""
+    """Return real text that every machine has: the sources of Python's library and of ours."""
     folders = [Path(os.__file__).parent, Path(vespera_orchestrator.__file__).parent]
-    found = [path.read_bytes() for folder in folders for path in sorted(folder.rglob("*.py"))]
-    found = [text for text in found if len(text) > 4096]  # noqa: PLR2004 - what is smaller is kept as it is
-    return random.Random(0).sample(found, min(count, len(found)))
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    texts = [path.read_bytes() for path in paths]
+    texts = [text for text in texts if len(text) > _NOT_COMPRESSED_BYTES]
+    return random.Random(0).sample(texts, min(count, len(texts)))
 
 
 def _mean_kb(contents: Sequence[bytes]) -> int:
@@ -79,16 +81,17 @@ def _mean_kb(contents: Sequence[bytes]) -> int:
 
 
 def _puts_and_reads(folder: Path, what: str, contents: Sequence[bytes], rounds: int) -> list[Row]:
-    made = iter(range(1_000_000))
+    numbers = itertools.count()
 
     def fresh() -> Path:
-        place = folder / str(next(made))
-        place.mkdir(parents=True)
-        return place
+        path = folder / str(next(numbers))
+        path.mkdir(parents=True)
+        return path
 
-    kept, plain = FolderContent(fresh()), fresh()
+    store = FolderContent(fresh())
+    plain = fresh()
     for content in contents:
-        kept.put(content)
+        store.put(content)
         _put_by_hand(plain, content)
     digests = [hashlib.sha256(content).hexdigest() for content in contents]
     puts = alternate(
@@ -97,10 +100,14 @@ def _puts_and_reads(folder: Path, what: str, contents: Sequence[bytes], rounds: 
         hand=_each(contents, lambda: _putting(fresh())),
     )
     again = alternate(
-        rounds, ours=_each(contents, lambda: kept.put), hand=_each(digests, lambda: _reading(plain))
+        rounds,
+        ours=_each(contents, lambda: store.put),
+        hand=_each(digests, lambda: _reading(plain)),
     )
     reads = alternate(
-        rounds, ours=_each(digests, lambda: kept.read), hand=_each(digests, lambda: _reading(plain))
+        rounds,
+        ours=_each(digests, lambda: store.read),
+        hand=_each(digests, lambda: _reading(plain)),
     )
     return [
         Row.of(
@@ -150,8 +157,8 @@ def _reading(folder: Path) -> Callable[[str], None]:
     return read
 
 
-def _room(folder: Path, texts: Sequence[bytes], rounds: int) -> Row:
-    """Compare the room that is taken, and the time that compressing takes, with zlib."""
+def _disk_space(folder: Path, texts: Sequence[bytes], rounds: int) -> Row:
+    """Compare disk space and the time to compress with zlib."""
     content = FolderContent(folder)
     for text in texts:
         content.put(text)
@@ -159,14 +166,10 @@ def _room(folder: Path, texts: Sequence[bytes], rounds: int) -> Row:
         rounds, ours=_each(texts, lambda: packing.pack), zlib=_each(texts, lambda: zlib.compress)
     )
     row = Row.of("compress the source files", costs["ours"], "zlib", costs["zlib"])
-    given, kept, by_zlib = (
-        sum(map(len, texts)),
-        size_bytes(folder),
-        sum(len(zlib.compress(text)) for text in texts),
-    )
-    return attrs.evolve(
-        row, reached=f"{given / kept:.1f} times smaller on disk (zlib {given / by_zlib:.1f})"
-    )
+    size = sum(map(len, texts))
+    by_ours = size / size_bytes(folder)
+    by_zlib = size / sum(len(zlib.compress(text)) for text in texts)
+    return attrs.evolve(row, reached=f"{by_ours:.1f} times smaller on disk (zlib {by_zlib:.1f})")
 
 
 def _memory(folder: Path, size: int) -> Row:
