@@ -7,7 +7,7 @@ with the query: somebody planned that dependency.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -46,7 +46,8 @@ _SAME_SHARE: Final = 0.8
 _BLANK_LINE_CHARS: Final = 4
 """Blank lines before and after a heading."""
 
-Runs = frozenset[tuple[str, ...]]
+_Runs: TypeAlias = frozenset[tuple[str, ...]]
+"""Every five words in a row of a text."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -80,11 +81,11 @@ class ContextPassage:
     def heading(self) -> str:
         """Title, version and place on one line."""
         title = one_line(self.title)
+        version = f"{self.artifact_id}, v{self.version}"
         place = f"characters {self.start}-{self.end}"
-        about = [self.artifact_id, f"v{self.version}", place]
         if self.nearness in {DEPENDENCY, SIBLING}:
-            about.append(f"from a {self.nearness}")
-        return f"## {title} ({', '.join(about)})"
+            place += f", from a {self.nearness}"
+        return f"## {title} ({version}, {place})"
 
     def __str__(self) -> str:
         return f"{self.heading}\n\n{self.text}"
@@ -198,8 +199,9 @@ class _Scoring:
     def _newness_bonus(self, artifact: Artifact) -> float:
         age = self.now - artifact.created_at
         age_s = max(0.0, age.total_seconds())
-        bonus: float = _NEWNESS_BONUS * 0.5 ** (age_s / _NEWNESS_HALF_LIFE_S)
-        return bonus
+        half_lives = age_s / _NEWNESS_HALF_LIFE_S
+        share: float = 0.5**half_lives
+        return _NEWNESS_BONUS * share
 
 
 def _nearness_bonus(nearness: str, steps: int) -> float:
@@ -222,22 +224,33 @@ def candidates(
     """
     scoring = _Scoring(surroundings=surroundings, now=now)
     relevance = material.relevance()
-    whole_chars = budget_tokens * CHARS_PER_TOKEN * _WHOLE_SHARE
+    slices = _slices(material, budget_tokens)
     passages: list[ContextPassage] = []
-    for artifact_id, text in material.openings.items():
-        is_short = len(text) <= whole_chars
-        if is_short or artifact_id not in relevance:
-            beginning = text if is_short else text[: int(whole_chars)]
-            opening = _Slice(start=0, text=beginning)
-            artifact = material.records[artifact_id]
-            share = relevance.pop(artifact_id, 0.0)
-            passages += scoring.passages(artifact, [opening], share)
-    for entry in material.ranked:
-        record = material.records.get(entry.passage.artifact_id)
-        if record is not None and record.id in relevance:
-            slices = _best_slices(entry)
-            passages += scoring.passages(record, slices, relevance[record.id])
+    for artifact_id, parts in slices.items():
+        artifact = material.records[artifact_id]
+        share = relevance.get(artifact_id, 0.0)
+        passages += scoring.passages(artifact, parts, share)
     return sorted(passages, key=lambda passage: -passage.score)
+
+
+def _slices(material: Material, budget_tokens: int) -> dict[str, list[_Slice]]:
+    """Return what may be read of each artifact.
+
+    A dependency is read from its beginning if it is short, or if no search found it. Everything
+    else is read by its best passages.
+    """
+    budget_chars = budget_tokens * CHARS_PER_TOKEN
+    opening_chars = int(budget_chars * _WHOLE_SHARE)
+    matches = {entry.passage.artifact_id: entry for entry in material.ranked}
+    slices = {}
+    for artifact_id, text in material.openings.items():
+        if len(text) <= opening_chars or artifact_id not in matches:
+            opening = _Slice(start=0, text=text[:opening_chars])
+            slices[artifact_id] = [opening]
+    for artifact_id, entry in matches.items():
+        if artifact_id in material.records and artifact_id not in slices:
+            slices[artifact_id] = _best_slices(entry)
+    return slices
 
 
 def _best_slices(entry: RankedArtifact) -> list[_Slice]:
@@ -258,20 +271,36 @@ def choose(passages: Iterable[ContextPassage], budget_tokens: int) -> list[Conte
     The last one may be cut short.
     """
     chosen: list[ContextPassage] = []
-    chosen_runs: list[Runs] = []
+    chosen_runs: list[_Runs] = []
     free_chars = budget_tokens * CHARS_PER_TOKEN
     for passage in passages:
-        room = free_chars - len(passage.heading) - _BLANK_LINE_CHARS
-        if room < _SHORTEST_TOKENS * CHARS_PER_TOKEN and room < len(passage.text):
+        fitting = _fitted(passage, free_chars)
+        if fitting is None:
             continue
         runs = _word_runs(passage.text)
-        if not passage.text.strip() or any(_are_alike(runs, other) for other in chosen_runs):
+        if any(_are_alike(runs, other) for other in chosen_runs):
             continue
-        fitting = passage if len(passage.text) <= room else _cut(passage, room)
         chosen.append(fitting)
         chosen_runs.append(runs)
-        free_chars -= len(fitting.heading) + len(fitting.text) + _BLANK_LINE_CHARS
+        free_chars -= _heading_chars(fitting) + len(fitting.text)
     return chosen
+
+
+def _fitted(passage: ContextPassage, free_chars: int) -> ContextPassage | None:
+    """Return the passage, cut if necessary, or ``None`` if it is blank or there is no room."""
+    text = passage.text
+    room = free_chars - _heading_chars(passage)
+    if not text.strip():
+        return None
+    if len(text) <= room:
+        return passage
+    if room < _SHORTEST_TOKENS * CHARS_PER_TOKEN:
+        return None
+    return _cut(passage, room)
+
+
+def _heading_chars(passage: ContextPassage) -> int:
+    return len(passage.heading) + _BLANK_LINE_CHARS
 
 
 def _cut(passage: ContextPassage, room: int) -> ContextPassage:
@@ -282,7 +311,7 @@ def _cut(passage: ContextPassage, room: int) -> ContextPassage:
     return attrs.evolve(passage, text=text, end=end)
 
 
-def _word_runs(text: str) -> Runs:
+def _word_runs(text: str) -> _Runs:
     words = terms(text)
     count = max(1, len(words) - _SHINGLE_WORDS + 1)
     runs = set()
@@ -292,7 +321,7 @@ def _word_runs(text: str) -> Runs:
     return frozenset(runs)
 
 
-def _are_alike(one: Runs, other: Runs) -> bool:
+def _are_alike(one: _Runs, other: _Runs) -> bool:
     common = one & other
     shorter = min(len(one), len(other))
     return len(common) >= _SAME_SHARE * shorter

@@ -26,9 +26,10 @@ def upstream_artifacts(store: Store, task: Task) -> tuple[Artifact, ...]:
 
     Results come before what went wrong on the way, and the nearest tasks before those further away.
     """
-    task_ids = list(upstream(store, task))
+    task_ids = tuple(upstream(store, task))
     distance = {task_id: number for number, task_id in enumerate(task_ids)}
-    artifacts = store.artifacts(ArtifactQuery(task_ids=tuple(task_ids)))
+    query = ArtifactQuery(task_ids=task_ids)
+    artifacts = store.artifacts(query)
 
     def rank(artifact: Artifact) -> tuple[bool, int]:
         is_secondary = artifact.kind in SECONDARY_KINDS
