@@ -1,20 +1,25 @@
 """What a backend must promise, written for whoever implements one.
 
-Three things can be replaced: the `Store`, which holds the truth, the `ContentStore`, which holds the bytes of artifacts, and the
-`Embedder`, which turns passages into vectors.
+You can replace three things: the `Store`, which holds the truth, the `ContentStore`, which holds
+the bytes of artifacts, and the `Embedder`, which turns passages into vectors.
 
 **Rules for every store**
 
-* Each writing operation is one transaction. It writes the new state and at least one `Event`, or, when it raises, nothing at all.
-* An operation that takes *attempt* is fenced: in the same transaction that writes, the number is compared with the task's latest
-  attempt. A holder that was replaced, cancelled or finished gets `LeaseLostError`. A holder whose lease lapsed while nobody took the
-  task regains it by its next fenced write, whatever was added to what the task waits for meanwhile.
-* Time comes from the store's own clock, so that all callers of one store agree.
-* Operations may be called from any thread. In a child made by ``fork`` the store opens a connection of its own.
-* What a task's state should become is decided by the pure functions in ``_rules``; a store carries the decision out.
-* Foreign errors do not get out: they are translated to the branches under `StoreError`.
+* Each writing operation is one transaction. It writes the new state and at least one `Event`. If it
+  raises, it writes nothing at all.
+* An operation that takes *attempt* is fenced: in the transaction that writes, the number is
+  compared with the task's latest attempt. A holder that was replaced, cancelled or finished gets a
+  `LeaseLostError`. If a lease expired and nobody has taken the task, the holder regains it with its
+  next fenced write, even if the task has since been given more to wait for.
+* Time comes from the store's own clock, so all callers of one store agree.
+* Operations may be called from any thread. In a child made by ``fork``, the store opens a
+  connection of its own.
+* The pure functions in ``tasks.lifecycle`` decide what a task's state should become. A store
+  carries the decision out.
+* Foreign errors stay inside: they are translated to the branches under `StoreError`.
 
-`vespera_orchestrator.testing.StoreContract` holds a store to all of this. The records that go in and out can be imported from here.
+`vespera_orchestrator.testing.StoreContract` tests all of this. You can import the records that go
+in and out from here.
 """
 
 from __future__ import annotations
@@ -85,7 +90,7 @@ __all__ = [
 
 @runtime_checkable
 class Store(Protocol):
-    """Holds sessions, tasks, attempts, checkpoints, artifact records, worktree records and the event log."""
+    """Holds sessions, tasks, attempts, checkpoints, events; records of artifacts and worktrees."""
 
     @property
     def url(self) -> str:
@@ -93,13 +98,15 @@ class Store(Protocol):
 
     @property
     def identity(self) -> str:
-        """Which records these are, in words for a person, without secrets: the same for everybody who has these very records open.
+        """Which records these are, in words for a person, without secrets.
 
-        A copy of them that lives on by itself has another. It may change when the records move; then they count as others, which is safe.
+        It is the same for everybody who has these very records open. A copy that lives on
+        separately has another identity. It may change when the records move. They then count as
+        different records, which is safe.
         """
 
     def close(self) -> None:
-        """Let go of every resource. Idempotent. Any later call raises `ClosedError`."""
+        """Release every resource. Idempotent. Any later call raises `ClosedError`."""
 
     # sessions
 
@@ -107,10 +114,10 @@ class Store(Protocol):
         """Record *session* as started. Event ``session_started``."""
 
     def resume_session(self, session_id: str) -> Session:
-        """Record that somebody went on with the session. Event ``session_resumed``.
+        """Record that somebody resumed the session. Event ``session_resumed``.
 
         Raises:
-            SessionNotFoundError: There is none with this id.
+            SessionNotFoundError: No session has this id.
         """
 
     def open_sessions(self) -> int:
@@ -120,7 +127,7 @@ class Store(Protocol):
         """Return the session, or ``None``."""
 
     def sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
-        """Return sessions, the one last written to first."""
+        """Return sessions, the most recently written first."""
 
     # planning
 
@@ -129,31 +136,37 @@ class Store(Protocol):
     ) -> list[Task]:
         """Write all *drafts*, or none. Event ``task_planned`` for each.
 
-        *mistakes* are known already: they are told together with those that are found now, and nothing is written.
+        References are resolved in the same transaction, first among the aliases of the drafts, then
+        in the session. A draft without an alias gets the slug of its title, with a number if that
+        is taken. A task that can never become ready, because of how its dependencies have already
+        ended, is skipped at once.
 
-        References are resolved within the same transaction, first among the drafts' own aliases, then in the session. A draft without
-        an alias gets the slug of its title, with a number behind it when that is taken. A task that can never become ready, because of
-        how its dependencies have ended already, is skipped at once.
+        Args:
+            session_id: The session.
+            drafts: The tasks to plan.
+            mistakes: Mistakes that are already known. They are reported together with those found
+                here, and nothing is written.
 
         Raises:
-            UnknownDependencyError: A dependency or parent that does not exist.
-            CycleError: With the path; dependencies and parents are taken together.
+            UnknownDependencyError: A dependency or parent does not exist.
+            CycleError: With the path, through dependencies and parents together.
             ConditionError: The condition cannot be understood, or names no dependency.
-            AliasTakenError: An alias that was given is taken.
+            AliasTakenError: The chosen alias is taken.
             TransitionError: The parent has ended.
             InvalidPlanError: Several of these at once.
         """
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
-        """Change descriptive fields. Event ``task_updated`` with what was changed.
+        """Change descriptive fields. Event ``task_updated`` with the changes.
 
         Args:
             task_id: The task.
-            changes: Any of ``title description task_type complexity specialist_type priority estimated_effort due_at context worktree``.
+            changes: Any of ``title description task_type complexity specialist_type priority
+                estimated_effort due_at context worktree``.
         """
 
     def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
-        """Make a pending task wait for another as well. Event ``dependency_added``.
+        """Make a pending task wait for another one too. Event ``dependency_added``.
 
         Raises:
             CycleError: The edge would close a circle.
@@ -161,7 +174,7 @@ class Store(Protocol):
         """
 
     def remove_dependency(self, task_id: str, needs: str) -> Task:
-        """Take an edge away. Event ``dependency_removed``.
+        """Remove an edge. Event ``dependency_removed``.
 
         Raises:
             UnknownDependencyError: There is no such edge.
@@ -174,23 +187,24 @@ class Store(Protocol):
         """Return the task with this id, or with this alias in the session, or ``None``."""
 
     def tasks(self, query: TaskQuery) -> list[Task]:
-        """Return the tasks that *query* describes, in the order they were planned."""
+        """Return the tasks that match *query*, in the order in which they were planned."""
 
     def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
-        """Return how many tasks of each status *query* describes; ``limit`` and ``offset`` are ignored."""
+        """Return how many tasks of each status match *query*, without its limit and offset."""
 
     def ready(self, session_id: str, limit: int) -> list[Task]:
-        """Return tasks that can be started now, best first.
+        """Return tasks that can start now, best first.
 
-        By priority, then by the hours of the longest chain of work that starts with them, then in the order planned. The store may weigh
-        newly planned tasks now: the first to ask after planning pays for it.
+        They are ordered by priority, then by the hours of the longest chain of work that starts
+        with them, then by the order in which they were planned. The store may weigh newly planned
+        tasks now: the first caller after planning pays for it.
         """
 
     def situation(self, task_id: str) -> Situation:
-        """Return the task and all that bears on whether it is ready.
+        """Return the task, and everything that decides whether it is ready.
 
         Raises:
-            TaskNotFoundError: There is none with this id.
+            TaskNotFoundError: No task has this id.
         """
 
     def aliases(self, session_id: str) -> list[str]:
@@ -212,20 +226,22 @@ class Store(Protocol):
     ) -> Claim | None:
         """Give *agent* the task, or the best ready one. Event ``task_started``.
 
-        Claims are exclusive: of two callers racing for one task one gets it and the other gets the next, or nothing.
+        Claims are exclusive: of two callers racing for one task, one gets it and the other gets the
+        next one, or nothing.
 
         Args:
             session_id: The session.
             agent: Who is claiming; any stable, non-empty name.
             task_id: Which task; ``None`` for the best ready one.
-            lease_s: Seconds until the claim lapses unless renewed.
-            take_over: End the hold of whoever has the named task first, as if it had lapsed. Event ``lease_expired``.
+            lease_s: Seconds until the claim expires unless it is renewed.
+            take_over: First end the lease of whoever holds the named task, as if it had expired.
+                Event ``lease_expired``.
 
         Returns:
-            The claim; ``None`` when no task was named and nothing is ready.
+            The claim; ``None`` if no task was named and nothing is ready.
 
         Raises:
-            NotReadyError: The named task cannot be started; carries the `Why`.
+            NotReadyError: The named task cannot start; carries the `Why`.
         """
 
     def renew(
@@ -236,9 +252,9 @@ class Store(Protocol):
         lease_s: float,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
-        """Extend the hold to *lease_s* seconds from now. Event ``lease_renewed``. Fenced; regains a lapsed hold.
+        """Extend the lease to *lease_s* seconds from now. Event ``lease_renewed``. Fenced.
 
-        *within* as for `checkpoint`.
+        Regains a lease that has expired. *within* as for `checkpoint`.
         """
 
     def checkpoint(
@@ -254,11 +270,22 @@ class Store(Protocol):
         lease_s: float,
         within: Callable[[], None] | None = None,
     ) -> Checkpoint:
-        """Save what the next attempt needs, and renew the hold. Event ``checkpoint_saved``. Fenced.
+        """Save what the next attempt needs, and renew the lease. Fenced.
 
-        *left_out* names files that *snapshot* does not hold; the event's data tell them.
-        *within* is called after the fence was checked and before the commit; if it raises, nothing is written. It moves refs that must
-        not move for a holder that was replaced, and must not call the store.
+        Event ``checkpoint_saved``.
+
+        Args:
+            task_id: The task.
+            attempt: The attempt.
+            state: Anything JSON can hold.
+            note: One line for people.
+            progress: The share that is done, 0 to 1.
+            snapshot: The commit with the worktree's files.
+            left_out: Files that *snapshot* does not contain; the event's data names them.
+            lease_s: Seconds until the lease expires unless it is renewed.
+            within: Called after the fence was checked and before the commit. If it raises, nothing
+                is written. It moves refs that must not move for a holder that was replaced, and
+                must not call the store.
         """
 
     def last_checkpoint(self, task_id: str) -> Checkpoint | None:
@@ -274,71 +301,85 @@ class Store(Protocol):
         artifacts: Sequence[ArtifactDraft] = (),
         within: Callable[[], None] | None = None,
     ) -> Finished:
-        """Record how the attempt ends, or what it hands in, and all that follows from it.
+        """Record how the attempt ends, or what it hands in, and everything that follows from it.
 
-        In one transaction: the artifacts, the task's new state, the recovery task when it becomes blocked, dependents that become ready
-        or are skipped, downward. Events ``artifact_saved``, then ``task_completed``, ``task_blocked``, ``task_continued``,
+        One transaction writes the artifacts, the task's new state, the recovery task if the task
+        becomes blocked, and the dependents that become ready or are skipped, and so on downward.
+        Events: ``artifact_saved``, then ``task_completed``, ``task_blocked``, ``task_continued``,
         ``task_handed_in``, ``task_revised`` or ``task_released``, then those of the consequences.
 
-        An ending with ``later`` hands finished work in that waits to be merged: the attempt ends as ``handed_in``, so that its hold never
-        lapses, summary and outputs are written, and the task stays in progress, held by that attempt, until it is finished once more.
+        An ending with ``later`` hands in finished work that waits to be merged. The attempt ends as
+        ``handed_in``, so its lease never expires. Summary and outputs are written, and the task
+        stays in progress, held by that attempt, until it is finished once more.
 
-        The same completion sent twice (same attempt, same outputs, same artifact digests) is one completion.
+        The same completion sent twice (same attempt, same outputs, same artifact digests) counts as
+        one completion.
 
         Args:
             task_id: The task.
-            attempt: The attempt; ``None`` acts under whichever attempt is current, and claims a ready pending task first.
+            attempt: The attempt. ``None`` acts under the current attempt, and first claims a
+                pending task that is ready.
             ending: How it ends.
-            agent: Who says so.
+            agent: Who is calling.
             artifacts: What was produced; the bytes are already stored.
             within: As for `checkpoint`.
 
         Raises:
             LeaseLostError: The attempt was replaced. Nothing was written.
-            NotReadyError: With *attempt* ``None``: the task is pending and not ready; or it is to be completed with open children.
-            TransitionError: The task has ended, differently.
+            NotReadyError: With *attempt* ``None``: the task is pending and not ready. Or it has
+                open children and cannot be completed.
+            TransitionError: The task has already ended in another way.
         """
 
     def expire(self) -> list[Attempt]:
-        """End every attempt whose lease has lapsed. Event ``lease_expired`` for each; the tasks are pending again.
+        """End every attempt whose lease has expired. Event ``lease_expired`` for each.
 
-        Costs one indexed read when there is none. Called by whoever comes by: there is no background process.
+        Their tasks are pending again. If there are none, this costs one indexed read. Any caller
+        may do it: there is no background process.
         """
 
     def attempts(self, task_id: str) -> list[Attempt]:
-        """Return the attempts of a task, the first first."""
+        """Return the attempts of a task, the first one first."""
 
     def running(self, session_id: str, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
-        """Return tasks that are held, with the hold and the last checkpoint, the longest running first."""
+        """Return tasks in progress with attempt and last checkpoint, the longest running first."""
 
     def longest_chain(self, session_id: str, limit: int) -> list[Task]:
-        """Return the first tasks of the longest chain of open work by estimated effort, each waiting for the one before it.
+        """Return the first tasks of the longest chain of open work by estimated effort.
 
-        As far as the store knows it without looking at the whole graph: it follows the same weights that order `ready`.
+        Each waits for the one before it. The chain is as the store knows it without looking at the
+        whole graph: it follows the same weights that order `ready`.
         """
 
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
-        """Cancel the task, and with *subtree* all below it that has not ended. Event ``task_cancelled`` for each.
+        """Cancel the task, and with *subtree* every open task below it.
+
+        Event ``task_cancelled`` for each.
 
         Returns:
-            The tasks that were cancelled; empty when it was cancelled before.
+            The cancelled tasks; empty if the task was already cancelled.
 
         Raises:
-            TransitionError: It has ended otherwise.
+            TransitionError: It has already ended in another way.
         """
 
     def abandon(self, task_id: str, reason: str) -> Task:
-        """Give the task up: it is failed. Its open recovery is cancelled. Event ``task_failed``."""
+        """Give up the task: it is failed. Event ``task_failed``.
+
+        Its open recovery is cancelled.
+        """
 
     def retry(self, task_id: str, reason: str) -> Task:
-        """Make a blocked, failed, cancelled or skipped task pending again, its failure count at 0. Event ``task_retried``.
+        """Make a blocked, failed, cancelled or skipped task pending again. Event ``task_retried``.
 
-        Its open recovery is cancelled. Dependents that were skipped because of it are pending again; those that have started keep
-        what they did.
+        Its failure count is 0 again, and its open recovery is cancelled. Dependents that were
+        skipped because of it are pending again. Those that have started keep what they did.
         """
 
     def delete(self, task_id: str, *, hard: bool) -> Task:
-        """Archive the task, which must have ended; with *hard* remove it. Event ``task_archived`` or ``task_deleted``.
+        """Archive a task that has ended; with *hard* remove it.
+
+        Event ``task_archived`` or ``task_deleted``.
 
         Raises:
             TransitionError: It has not ended, or (hard) others depend on it or are below it.
@@ -355,22 +396,24 @@ class Store(Protocol):
         attempt: int | None,
         agent: str | None,
     ) -> Artifact:
-        """Record an artifact. Event ``artifact_saved``, whose data name it under ``artifact``. Fenced when *attempt* is given.
+        """Record an artifact. Event ``artifact_saved``, whose data names it under ``artifact``.
 
-        Same task (or none), same title: the next version. The same digest as the latest version under that title, kind and partial
-        included: that version is returned and nothing is written.
+        Fenced if *attempt* is given. The same title in the same task (or in no task) makes the next
+        version. If the digest is the same as that of the latest version under that title, with the
+        same kind and partial mark, that version is returned and nothing is written.
         """
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """Return the artifact, or ``None``."""
 
     def artifacts(self, query: ArtifactQuery) -> list[Artifact]:
-        """Return the artifacts that *query* describes."""
+        """Return the artifacts that match *query*."""
 
     def content_digests(self) -> set[str]:
-        """Return the digest of every content that any record refers to, older versions and documents included, as of one moment.
+        """Return the digest of every content that any record refers to, as of one moment.
 
-        What is not in it may be collected: a store that forgets a kind of record here loses its bytes.
+        Older versions and documents are included. A content that is not in the set may be
+        collected: a store that forgets a kind of record here loses its bytes.
         """
 
     def count_artifacts(self, session_id: str) -> int:
@@ -379,13 +422,14 @@ class Store(Protocol):
     def record_context(
         self, task_id: str, artifact_ids: Sequence[str], *, agent: str | None
     ) -> None:
-        """Record that the task, in its latest attempt, was given these artifact versions to build on. Event ``context_given``.
+        """Record that the task was given these artifact versions. Event ``context_given``.
 
-        Its own artifacts do not count, nor do ids that do not exist. A version takes the place of an earlier one of the same artifact.
-        What was given before, in the same attempt, is given once: where nothing is new, nothing is written.
+        It counts for the task's latest attempt. The task's own artifacts do not count, nor do
+        unknown ids. A version replaces an earlier one of the same artifact. Nothing is recorded
+        twice in one attempt; if nothing is new, nothing is written.
 
         Raises:
-            TaskNotFoundError: There is none with this id.
+            TaskNotFoundError: No task has this id.
         """
 
     def context_uses(
@@ -397,21 +441,25 @@ class Store(Protocol):
         outdated: bool = False,
         limit: int | None = None,
     ) -> list[ContextUse]:
-        """Return which tasks were given which artifact versions, in the order they were given.
+        """Return which tasks were given which artifact versions, in the order in which it happened.
 
         Args:
             session_id: Only tasks of this session.
             task_id: Only this task.
             artifact_ids: Only these versions.
-            outdated: Only versions that were superseded since, and only tasks that rest on them: held, blocked or completed, not
-                archived, and no recovery. Costs what is found, not what is stored.
+            outdated: Only versions with a later one, and only tasks that are based on them: held,
+                blocked or completed, not archived, not a recovery. Costs what is found, not what is
+                stored.
             limit: Most to return.
         """
 
     # worktrees and documents
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
-        """Insert or replace the record with this name. *event* is ``worktree_created``, ``worktree_landed`` or ``worktree_removed``."""
+        """Insert or replace the record with this name.
+
+        *event* is ``worktree_created``, ``worktree_landed`` or ``worktree_removed``.
+        """
 
     def worktrees(
         self,
@@ -427,7 +475,7 @@ class Store(Protocol):
         """Record a new version of a document. Event ``document_updated``."""
 
     def document_versions(self, path: str | None = None) -> list[DocumentVersion]:
-        """Return the versions of a document, or the latest of every document when *path* is ``None``."""
+        """Return the versions of a document; with ``None`` the latest version of each document."""
 
     # events
 
@@ -442,86 +490,100 @@ class Store(Protocol):
     ) -> list[Event]:
         """Return events with ``seq > after``, oldest first unless *newest_first*.
 
-        An event is visible only together with the state it tells of, and never before one with a lower ``seq``: whoever follows the log
-        and remembers the last ``seq`` misses nothing.
+        An event becomes visible together with the state that it reports, and never before an event
+        with a lower ``seq``. So if you follow the log and remember the last ``seq``, you miss
+        nothing.
         """
 
     def last_seq(self, session_id: str | None = None) -> int:
-        """Return the position of the newest event, of the session or of all; 0 when there is none."""
+        """Return the position of the newest event, of the session or of all; 0 if there is none."""
 
     def wait(self, after: int, timeout_s: float) -> None:
-        """Return when an event with ``seq > after`` may exist, of whichever process, or when *timeout_s* seconds have passed.
+        """Wait until an event with ``seq > after`` may exist, or *timeout_s* seconds have passed.
 
-        Returns at once when there is one already. May return early for no reason; whoever waits then reads `events` and waits again.
+        The event may come from any process. Returns at once if there is one already. May return
+        early for no reason: read `events`, and wait again.
         """
 
     # maintenance
 
     def ledger(self, *, write: bool = False) -> AbstractContextManager[Ledger]:
-        """Open the rows as they are kept, all as of one moment.
+        """Open the rows as they are stored, all as of one moment.
 
-        Checking, repairing, exporting, importing and pruning are written once, above the stores, and work through this.
+        Check, repair, export, import and prune are written once, above the stores, and work through
+        this.
 
         Args:
-            write: Hold all writers off; what is changed is committed when the block ends well, and undone whatever else ends it. Rows
-                that are changed here bring no event with them: whoever changes them puts one into ``events``.
+            write: Keep all writers out. The changes are committed if the block ends normally, and
+                rolled back otherwise. Changed rows bring no event with them: whoever changes them
+                adds one to ``events``.
         """
 
 
 @runtime_checkable
 class Ledger(Protocol):
-    """A store's rows as they are kept. Made by `Store.ledger`, and of use only within its block.
+    """A store's rows as they are stored. Made by `Store.ledger`, and usable only within its block.
 
-    A row is a mapping from column to value. `TABLES` names the tables and columns; further columns may be there, and mean something to
-    this store alone. Values are texts, whole numbers, floats and ``None``: times are microseconds since 1970 in UTC, truth is 0 or 1,
-    what is a structure is JSON text as `_codec.dump_json` writes it. A store that keeps them otherwise converts here.
+    A row is a mapping from column to value. `TABLES` names the tables and their special columns.
+    There may be further columns that only this store understands. Values are texts, whole numbers,
+    floats and ``None``: times are microseconds since 1970 in UTC, flags are 0 or 1, and structures
+    are JSON text as `_codec.dump_json` writes it. A store that keeps them in another way converts
+    here.
     """
 
     @property
     def tables(self) -> Sequence[str]:
-        """Every table, what others refer to before what refers to it; ``tallies`` only where the store keeps them itself."""
+        """Every table, in an order in which a row only refers to earlier tables.
+
+        ``tallies`` is included only if the store keeps them as rows.
+        """
 
     @property
     def schema(self) -> int:
         """The number of the last migration."""
 
     def problems(self) -> Iterator[str]:
-        """Yield what the database itself finds wrong with its files, a sentence each. May read everything."""
+        """Yield what the database itself finds wrong with its files, one sentence each.
+
+        May read everything.
+        """
 
     def count(self, table: str) -> int:
         """Return how many rows the table has."""
 
     def rows(self, table: str) -> Iterator[dict[str, JsonValue]]:
-        """Yield every row, in the order they were made where the table has one. One table may be read within the reading of another.
+        """Yield every row, in the order in which they were made if the table has one.
+
+        You may read one table while you are reading another.
 
         Raises:
             StoreError: A row cannot be read.
         """
 
     def put(self, table: str, rows: Iterable[Mapping[str, JsonValue]]) -> None:
-        """Insert rows, numbers such as ``seq`` included; the next one made goes on behind the highest.
+        """Insert rows, including numbers such as ``seq``; the next new row gets a higher one.
 
-        Columns that are left out get a default where the table has one.
+        Columns that you leave out get their default, if the table has one.
         """
 
     def change(
         self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]
     ) -> None:
-        """Set columns of the rows that have all of *key*."""
+        """Set columns of the rows that match all of *key*."""
 
     def remove(self, table: str, keys: Iterable[Mapping[str, JsonValue]]) -> None:
-        """Remove the rows that have all of one of *keys*."""
+        """Remove the rows that match one of *keys*."""
 
     def rebuild_indexes(self) -> None:
-        """Rebuild whatever the database derives by itself, such as its indexes."""
+        """Rebuild everything that the database derives itself, such as its indexes."""
 
 
 @attrs.frozen(kw_only=True)
 class Table:
-    """What a table's columns mean, where they are more than texts and numbers."""
+    """What a table's columns mean, if they are more than texts and numbers."""
 
     key: tuple[str, ...]
-    """The columns that tell its rows apart."""
+    """The columns that identify a row."""
     times: tuple[str, ...] = ()
     """Columns that are points in time."""
     structures: tuple[str, ...] = ()
@@ -555,15 +617,15 @@ TABLES: Final[Mapping[str, Table]] = {
     "document_versions": Table(key=("path", "version"), times=("created_at",)),
     "events": Table(key=("seq",), times=("at",), structures=("data",)),
 }
-"""The tables that hold the truth, what others refer to before what refers to it."""
+"""The tables that hold the truth. Each refers only to tables before it."""
 
 
 @runtime_checkable
 class ContentStore(Protocol):
     """Holds bytes under their SHA-256 digest. Writing the same bytes twice stores them once.
 
-    The digest is always of the bytes as they were given; whether they are kept compressed is the store's own business. Several threads,
-    processes and machines may use one at the same time.
+    The digest is always that of the original bytes, even if the store compresses them. Several
+    threads, processes and machines may use one content store at the same time.
     """
 
     @property
@@ -573,69 +635,83 @@ class ContentStore(Protocol):
     def put(self, content: bytes | IO[bytes]) -> tuple[str, int]:
         """Store *content* durably and return its digest (hexadecimal) and size in bytes.
 
-        Atomic: a reader sees all of it or nothing, whatever kills the writer. A stream is read once, from where it stands to its end, in
-        pieces, in constant memory, and stays the caller's to close. A damaged copy that is noticed is replaced.
+        Atomic: a reader sees all of it or nothing, whatever kills the writer. A stream is read
+        once, from its current position to its end, in pieces, in constant memory, and stays yours
+        to close. If the store notices a damaged copy, it replaces it.
 
         Raises:
-            StoreUnavailableError: Disk full, I/O error, no connection. Nothing was stored; safe to retry.
+            StoreUnavailableError: Disk full, I/O error, no connection. Nothing was stored; it is
+                safe to retry.
             ContentAccessError: The store refuses. Nothing was stored.
-            InvalidInputError: The stream cannot be read, or gives no bytes.
+            InvalidInputError: The stream cannot be read, or does not return bytes.
         """
 
     def read(self, digest: str) -> bytes:
         """Return the bytes.
 
         Raises:
-            CorruptContentError: They are missing, or are not those that were stored.
+            CorruptContentError: They are missing, or are not the bytes that were stored.
         """
 
     def open(self, digest: str) -> AbstractContextManager[IO[bytes]]:
         """Open the bytes for reading from the beginning, in pieces, in constant memory.
 
-        They are checked on the way: only who has read to the end knows that they were right.
+        They are checked on the way: only after reading to the end do you know that they are intact.
 
         Raises:
-            CorruptContentError: They are missing; or, from a ``read`` of the stream, at the latest at the end: they are damaged.
+            CorruptContentError: They are missing. If they are damaged, a ``read`` of the stream
+                raises it, at the latest at the end.
         """
 
     def path(self, digest: str) -> Path | None:
-        """Return the file that holds the bytes as they are, where there is one."""
+        """Return the file that holds the bytes unchanged, if there is one."""
 
     def verify(self, digest: str) -> str | None:
-        """Return what is wrong with the bytes, or ``None``. Reads all of them, in constant memory."""
+        """Return what is wrong with the bytes, or ``None``.
+
+        Reads all of them, in constant memory.
+        """
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into vectors, so that texts about the same thing point the same way.
+    """Turns texts into vectors, so that texts about the same thing point in the same direction.
 
-    Called from any thread, and from several processes at once. It may be slow and it may fail: a passage whose vector could not be made
-    is found by its words, and embedded later.
+    Called from any thread, and from several processes at once. It may be slow and it may fail: a
+    passage without a vector is found by its words, and embedded later.
 
-    It may have an attribute ``least_cosine``: what shares no word with a query and is not that near to it is no answer to it. Without
-    one, the nearest are given, however far they are.
+    It may have an attribute ``least_cosine``: a text that shares no word with a query, and is less
+    similar to it than that, is not an answer. Without the attribute, the nearest texts are
+    returned, however far away they are.
     """
 
     @property
     def identity(self) -> str:
-        """Names everything that the vectors depend on: name, model, version. Another identity means another index."""
+        """Names everything that the vectors depend on: name, model, version.
+
+        Another identity means another index.
+        """
 
     @property
     def dimensions(self) -> int:
         """How many numbers a vector has; always the same for one identity."""
 
     def passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Return one vector for each text, of any length but finite; compared by their angle. Zeros where a text says nothing.
+        """Return one vector for each text.
 
-        A text is an artifact's title, a line break, and a passage. An array of numpy will do as well.
+        Vectors may have any finite length; they are compared by their angle. Return zeros for a
+        text that says nothing. A text is an artifact's title, a line break, and a passage. You may
+        also return a numpy array.
 
         Raises:
-            Exception: Any: the passages are kept without vectors, and tried again when the index is next brought up to date.
+            Exception: Any error: the passages are kept without vectors, and tried again when the
+                index is next updated.
         """
 
     def query(self, text: str) -> Sequence[float]:
-        """Return the vector of what somebody asks for.
+        """Return the vector of a query.
 
         Raises:
-            Exception: Any: the search goes by words alone, unless vectors alone were asked for.
+            Exception: Any error: the search then uses words only, unless you asked for vectors
+                only.
         """
