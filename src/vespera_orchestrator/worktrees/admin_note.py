@@ -70,9 +70,11 @@ def read_notes(repository: ProjectRepository) -> list[AdminNote]:
 
 def write_note(repository: ProjectRepository, admin: Path, stage: str, worktree: Worktree) -> None:
     """Replace the note in the folder *admin*."""
-    note = AdminNote(stage=stage, home=str(repository.home.path), worktree=worktree)
+    home = str(repository.home.path)
+    note = AdminNote(stage=stage, home=home, worktree=worktree)
+    text = json.dumps(to_plain(note))
     temporary = admin / f".{_NOTE_FILE}.{secrets.token_hex(4)}"
-    temporary.write_text(json.dumps(to_plain(note)), "utf-8")
+    temporary.write_text(text, "utf-8")
     temporary.replace(admin / _NOTE_FILE)
 
 

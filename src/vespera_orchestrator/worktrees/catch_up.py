@@ -81,7 +81,8 @@ def catch_up(
 
 def _are_any_saved(repository: ProjectRepository, snapshot: Snapshot, paths: list[str]) -> bool:
     tree = repository.open()[snapshot.tree]
-    return any(entry_at(tree, path) for path in paths)
+    files = [entry_at(tree, path) for path in paths]
+    return any(file is not None for file in files)
 
 
 def _unsaved_in_the_way(worktree: Worktree, paths: list[str]) -> DirtyCheckoutError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pygit2
-from pygit2.enums import CheckoutStrategy, FileMode
+from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.worktrees.admin_note import (
@@ -34,7 +34,7 @@ from vespera_orchestrator.worktrees.naming import NameChoice, is_empty_folder
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.rescue import rescued_name, retire_refs
 from vespera_orchestrator.worktrees.translation import git_errors
-from vespera_orchestrator.worktrees.tree_merge import changes
+from vespera_orchestrator.worktrees.tree_merge import changes, index_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -147,8 +147,9 @@ def refuse_foreign(repository: ProjectRepository, worktree: Worktree) -> None:
 
 def is_foreign(repository: ProjectRepository, worktree: Worktree) -> bool:
     """Tell whether this repository never had the commits of the worktree."""
-    has_snapshot = repository.tip(WIP + worktree.name) is not None
-    return not has_snapshot and not repository.has(worktree.base)
+    if repository.tip(WIP + worktree.name) is not None:
+        return False
+    return not repository.has(worktree.base)
 
 
 def foreign_problem(worktree: Worktree) -> str:
@@ -308,12 +309,13 @@ def _add_ignored(repo: pygit2.Repository, head: pygit2.Tree, tree: pygit2.Tree) 
 
     No later snapshot would have it otherwise.
     """
+    index = repo.index
     for path, (old, new) in changes(head, tree).items():
-        is_added = old is None and new is not None
-        if new is not None and is_added and is_ignored(repo, path) and path not in repo.index:
-            name, mode = new
-            repo.index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode)))
-    repo.index.write()
+        if old is not None or new is None or not is_ignored(repo, path):
+            continue
+        if path not in index:
+            index.add(index_entry(path, new))
+    index.write()
 
 
 def _hide_from_status(repository: ProjectRepository, folder: Path) -> None:

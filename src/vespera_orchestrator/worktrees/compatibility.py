@@ -71,10 +71,12 @@ def _refuse_settings(settings: Mapping[str, str]) -> None:
         raise UnsupportedRepositoryError(SHA256.feature, SHA256.remedy)
     if settings.get("extensions.refstorage", "files").lower() != "files":
         raise UnsupportedRepositoryError(REFTABLE.feature, REFTABLE.remedy)
-    active = [name for name, value in settings.items() if value.lower() not in _FALSE]
-    for pattern, feature, remedy in _REFUSED_SETTINGS:
-        if any(re.fullmatch(pattern, name) for name in active):
-            raise UnsupportedRepositoryError(feature, remedy)
+    for name, value in settings.items():
+        if value.lower() in _FALSE:
+            continue
+        for pattern, feature, remedy in _REFUSED_SETTINGS:
+            if re.fullmatch(pattern, name):
+                raise UnsupportedRepositoryError(feature, remedy)
 
 
 def _refuse_attributes(text: bytes, place: str, settings: Mapping[str, str]) -> None:
@@ -101,4 +103,7 @@ def _is_active_filter(driver: str, settings: Mapping[str, str]) -> bool:
 
     LFS always counts, because its driver may be installed at any time.
     """
-    return driver == "lfs" or any(name.startswith(f"filter.{driver}.") for name in settings)
+    if driver == "lfs":
+        return True
+    prefix = f"filter.{driver}."
+    return any(name.startswith(prefix) for name in settings)

@@ -18,7 +18,7 @@ from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.tree_merge import entry_at, is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _BEGIN, _END = rb"^<{7} ", rb"^>{7} "
 
@@ -106,8 +106,9 @@ def unresolved(repo: pygit2.Repository, commit: str, mark: str | None) -> tuple[
         commit: The snapshot.
         mark: The commit that keeps what the worktree has of the integration branch.
     """
-    tree = str(repo[commit].peel(pygit2.Tree).id)
-    paths = _unresolved_paths(repo, tree, LandedMark.read(repo, mark))
+    tree = repo[commit].peel(pygit2.Tree)
+    landed = LandedMark.read(repo, mark)
+    paths = _unresolved_paths(repo, str(tree.id), landed)
     return tuple(display_path(path) for path in paths)
 
 
@@ -132,12 +133,14 @@ def refuse_unresolved(
     raise MergeConflictError(branch, paths, report)
 
 
-def still_marked(repo: pygit2.Repository, tree: str, paths: Iterable[str]) -> list[str]:
-    """Return those of *paths* that have markers in *tree*, or are gone from there.
+def still_marked(repo: pygit2.Repository, tree: str, paths: Iterable[str]) -> Iterator[str]:
+    """Yield those of *paths* that have markers in *tree*, or are gone from there.
 
     A file that is gone may have another name now.
     """
-    return [path for path in paths if _is_gone(repo, tree, path) or _has_markers(repo, tree, path)]
+    for path in paths:
+        if _is_gone(repo, tree, path) or _has_markers(repo, tree, path):
+            yield path
 
 
 def _unresolved_paths(repo: pygit2.Repository, tree: str, mark: LandedMark | None) -> list[str]:
@@ -152,11 +155,11 @@ def _unresolved_paths(repo: pygit2.Repository, tree: str, mark: LandedMark | Non
     return paths
 
 
-def added_paths(repo: pygit2.Repository, before: str, after: str) -> list[str]:
-    """Return the files that the tree *after* has and the tree *before* has not."""
-    deltas = repo.diff(repo[before], repo[after]).deltas
-    added = [delta for delta in deltas if delta.status == DeltaStatus.ADDED]
-    return [os.fsdecode(delta.new_file.raw_path) for delta in added]
+def added_paths(repo: pygit2.Repository, before: str, after: str) -> Iterator[str]:
+    """Yield the files that the tree *after* has and the tree *before* has not."""
+    for delta in repo.diff(repo[before], repo[after]).deltas:
+        if delta.status == DeltaStatus.ADDED:
+            yield os.fsdecode(delta.new_file.raw_path)
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
@@ -168,4 +171,7 @@ def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:
     blob = None if file is None else repo.get(file[0])
     if not isinstance(blob, pygit2.Blob):
         return False
-    return all(re.search(sign, blob.data, re.MULTILINE) for sign in (_BEGIN, _END))
+    text = blob.data
+    if re.search(_BEGIN, text, re.MULTILINE) is None:
+        return False
+    return re.search(_END, text, re.MULTILINE) is not None

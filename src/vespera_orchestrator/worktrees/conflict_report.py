@@ -106,13 +106,22 @@ class ConflictReport:
 def _places_in_conflict(merged: bytes) -> bytes:
     """Return the places in conflict, each with a few lines before and after it."""
     lines = merged.splitlines(keepends=True)
-    begins = [number for number, line in enumerate(lines) if line.startswith(b"<<<<<<< ")]
-    ends = [number for number, line in enumerate(lines) if line.startswith(b">>>>>>> ")]
+    begins = _lines_with(b"<<<<<<< ", lines)
+    ends = _lines_with(b">>>>>>> ", lines)
     places: list[bytes] = []
     for begin, end in zip(begins, ends, strict=False):
         first = max(0, begin - _CONTEXT_LINES)
-        places.append(b"".join(lines[first : end + _CONTEXT_LINES + 1]))
+        last = end + _CONTEXT_LINES
+        places.append(b"".join(lines[first : last + 1]))
     return b"...\n".join(places)
+
+
+def _lines_with(sign: bytes, lines: list[bytes]) -> list[int]:
+    numbers: list[int] = []
+    for number, line in enumerate(lines):
+        if line.startswith(sign):
+            numbers.append(number)
+    return numbers
 
 
 def _code_block(content: bytes) -> str:

@@ -50,7 +50,8 @@ class Clash:
     """The files in conflict."""
 
     def __str__(self) -> str:
-        return f"{self.first} and {self.second}: {display_paths(self.paths)}"
+        paths = display_paths(self.paths)
+        return f"{self.first} and {self.second}: {paths}"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -102,8 +103,12 @@ class Forecast:
 
 def _html_row(first: str, second: str, paths: Iterable[str]) -> str:
     files = "<br>".join(html.escape(path) for path in paths)
-    names = f"<td>{html.escape(first)}</td><td>{html.escape(second)}</td>"
-    return f"<tr>{names}<td style='{_LEFT}'>{files}</td></tr>"
+    cells = (
+        f"<td>{html.escape(first)}</td>",
+        f"<td>{html.escape(second)}</td>",
+        f"<td style='{_LEFT}'>{files}</td>",
+    )
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 # --- making -----------------------------------------------------------------
@@ -193,7 +198,9 @@ def _order(
     stuck.update(name for name in names if name in unsolved)
     open_names = [name for name in names if name not in stuck]
     first = _without_conflicts(open_names, neighbours)
-    counts = Counter(name for clash in clashes for name in (clash.first, clash.second))
+    counts: Counter[str] = Counter()
+    for clash in clashes:
+        counts.update((clash.first, clash.second))
     rest = [name for name in names if name not in first]
     rest.sort(key=lambda name: (name in stuck, counts[name]))
     return (*first, *rest)
@@ -266,8 +273,7 @@ class _Line:
     def against_tip(self) -> tuple[str, ...]:
         """Return the paths that conflict with the integration branch as it is."""
         if self._needs_whole:
-            repo = self._merges.repo
-            return _conflicts(repo.merge_trees(self._base, self._merges.tip_tree, self._tree))
+            return _conflicts(self._merge_whole_with_tip())
         common = self.changes.keys() & self._tip_changes.keys()
         return _displayed(path for path in common if self._landed(path) is False)
 
@@ -288,8 +294,13 @@ class _Line:
 
     def _is_nested_with(self, other: _Line) -> bool:
         """Tell whether one has written into a folder that is a changed path of the other."""
-        is_above = not self.folders.isdisjoint(other.changes)
-        return is_above or not other.folders.isdisjoint(self.changes)
+        if not self.folders.isdisjoint(other.changes):
+            return True
+        return not other.folders.isdisjoint(self.changes)
+
+    def _merge_whole_with_tip(self) -> pygit2.Index:
+        merges = self._merges
+        return merges.repo.merge_trees(self._base, merges.tip_tree, self._tree)
 
     def _conflicts_at(self, other: _Line, path: str) -> bool:
         landed = self._landed(path)
@@ -307,10 +318,10 @@ class _Line:
         return self._merges.merge(path, base, self._tip_changes[path][1], new)
 
     def _whole_against(self, other: _Line) -> tuple[str, ...]:
-        repo = self._merges.repo
-        first = repo.merge_trees(self._base, self._merges.tip_tree, self._tree)
+        first = self._merge_whole_with_tip()
         if first.conflicts is not None:
             return ()
+        repo = self._merges.repo
         landed = repo[first.write_tree(repo)]
         reported = set(other.against_tip())
         conflicts = _conflicts(repo.merge_trees(other._base, landed, other._tree))
@@ -318,9 +329,12 @@ class _Line:
 
 
 def _conflicts(index: pygit2.Index) -> tuple[str, ...]:
-    sides = [entry for entries in index.conflicts or () for entry in entries]
-    return _displayed(entry.path for entry in sides if entry is not None)
+    paths: list[str] = []
+    for sides in index.conflicts or ():
+        paths.extend(entry.path for entry in sides if entry is not None)
+    return _displayed(paths)
 
 
 def _displayed(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({display_path(path) for path in paths}))
+    unique = {display_path(path) for path in paths}
+    return tuple(sorted(unique))

@@ -102,7 +102,10 @@ def _first_parent(repo: pygit2.Repository, commit: str) -> str | None:
 
 def _read_raw(repo: pygit2.Repository, name: str) -> RawObject | None:
     _, size = repo.odb.read_header(name)
-    return None if size > _MOST_HELD_BYTES else repo.read(name)
+    if size > _MOST_HELD_BYTES:
+        return None
+    raw: RawObject = repo.read(name)
+    return raw
 
 
 def _new_in(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:

@@ -52,13 +52,15 @@ def attribute_files(common: Path, settings: Mapping[str, str]) -> list[Path]:
 
 
 def _user_file(configured: str | None, name: str) -> Path:
-    default = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "git", name)
+    config_home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    default = Path(config_home, "git", name)
     return Path(os.path.expanduser(configured or default))  # noqa: PTH111 - must not raise without a home
 
 
 def _signature(role: str, settings: Mapping[str, str]) -> pygit2.Signature:
-    name = _identity(role, "name", settings) or _NO_NAME
-    return pygit2.Signature(name, _identity(role, "email", settings) or _NO_EMAIL)
+    name = _identity(role, "name", settings)
+    email = _identity(role, "email", settings)
+    return pygit2.Signature(name or _NO_NAME, email or _NO_EMAIL)
 
 
 def _identity(role: str, field: str, settings: Mapping[str, str]) -> str:

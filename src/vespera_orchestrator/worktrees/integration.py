@@ -275,12 +275,20 @@ class _Checkout:
         yield "these files are in the way", self._switch.in_the_way()
 
     def _submodules(self) -> list[str]:
-        files = [*self.old.items(), *self.new.items()]
-        return [path for path, file in files if file is not None and file[1] == FileMode.COMMIT]
+        submodules: list[str] = []
+        for side in (self.old, self.new):
+            for path, file in side.items():
+                if file is not None and file[1] == FileMode.COMMIT:
+                    submodules.append(path)
+        return submodules
 
     def _staged(self) -> list[str]:
         index = pygit2.Index(str(self.git_dir / "index"))
-        return [path for path, file in self.old.items() if not _is_indexed(index, path, file)]
+        staged: list[str] = []
+        for path, file in self.old.items():
+            if not _is_indexed(index, path, file):
+                staged.append(path)
+        return staged
 
     def _edited(self) -> list[str]:
         """Return files that are not as the index has them.
@@ -335,7 +343,8 @@ class _Checkout:
 
     def clear(self) -> None:
         """Remove what was needed on the way."""
-        self._switch.clear(f"{RESCUE}checkout", self._journal.old)
+        rescue_prefix = f"{RESCUE}checkout"
+        self._switch.clear(rescue_prefix, self._journal.old)
 
 
 def left_as_they_are(paths: list[str]) -> str:

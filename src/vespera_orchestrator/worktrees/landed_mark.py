@@ -98,7 +98,9 @@ def starting_commit(
     repo: pygit2.Repository, worktree: Worktree, tip: str, snapshot: str, mark: str | None
 ) -> str:
     """Return the commit of `merge_base`, given the commit *mark* that the mark is kept in."""
-    return merge_base(repo, worktree, tip, snapshot, LandedMark.read(repo, mark)).commit
+    landed = LandedMark.read(repo, mark)
+    base = merge_base(repo, worktree, tip, snapshot, landed)
+    return base.commit
 
 
 def origin_tree(
@@ -107,4 +109,5 @@ def origin_tree(
     """Return the tree after which everything new on the integration branch is others' work."""
     if mark is not None and has_ancestor(repo, tip, mark.seen):
         return mark.origin or mark.tree
-    return str(repo[worktree.base].peel(pygit2.Tree).id)
+    start = repo[worktree.base].peel(pygit2.Tree)
+    return str(start.id)

@@ -85,7 +85,9 @@ class Landing:
     @property
     def revert_report(self) -> str:
         """What is taken back, as Markdown; empty where nothing is."""
-        return reverts.report(self.branch, self.reverts) if self.reverts else ""
+        if not self.reverts:
+            return ""
+        return reverts.report(self.branch, self.reverts)
 
     def __str__(self) -> str:
         text = f"{self.worktree} → {self.branch} {self.commit[:12]}"
@@ -248,18 +250,21 @@ class _LandingCommits:
         """
         heads = [self._snapshot.commit]
         if self._is_snapshot(self._snapshot.commit):
-            parents = self._repo[self._snapshot.commit].peel(pygit2.Commit).parent_ids
-            heads = [str(parent) for parent in parents if not self._is_snapshot(str(parent))]
+            snapshot = self._repo[self._snapshot.commit].peel(pygit2.Commit)
+            parents = [str(parent) for parent in snapshot.parent_ids]
+            heads = [parent for parent in parents if not self._is_snapshot(parent)]
         if len(heads) == 1 and self._tree_of(heads[0]) == self._snapshot.tree:
             return heads[0]
         return self._commit(self._snapshot.tree, heads)
 
     def _is_snapshot(self, commit: str) -> bool:
         message = self._repo[commit].peel(pygit2.Commit).message
-        return is_snapshot_message(message, self._snapshot.worktree)
+        worktree = self._snapshot.worktree
+        return is_snapshot_message(message, worktree)
 
     def _tree_of(self, commit: str) -> str:
-        return str(self._repo[commit].peel(pygit2.Tree).id)
+        tree = self._repo[commit].peel(pygit2.Tree)
+        return str(tree.id)
 
     def _commit(self, tree: str, parents: list[str]) -> str:
         author, committer = self._signatures
@@ -310,7 +315,9 @@ def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
     tip = repository.integration_tip()
     with git_errors(f"look for {commit} in {repository.integration_branch}"):
         repo = repository.open()
-        before, ours, theirs = (repo[each].peel(pygit2.Tree) for each in (base, tip, commit))
+        before = repo[base].peel(pygit2.Tree)
+        ours = repo[tip].peel(pygit2.Tree)
+        theirs = repo[commit].peel(pygit2.Tree)
         return _would_change_nothing(repo, before, ours, theirs)
 
 
@@ -318,7 +325,9 @@ def _would_change_nothing(
     repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
 ) -> bool:
     index = repo.merge_trees(base, ours, theirs)
-    return index.conflicts is None and index.write_tree(repo) == ours.id
+    if index.conflicts is not None:
+        return False
+    return bool(index.write_tree(repo) == ours.id)
 
 
 def newest(repository: ProjectRepository, commits: Iterable[str]) -> str | None:

@@ -179,8 +179,12 @@ def _run_command(
 
 def _environment(repository: ProjectRepository) -> dict[str, str]:
     """Return ours, without what leads to another repository or another home."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return {**inherited, ENV_HOME: str(repository.home.path)}
+    environment = dict(os.environ)
+    for name in os.environ:
+        if name.startswith("GIT_"):
+            del environment[name]
+    environment[ENV_HOME] = str(repository.home.path)
+    return environment
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:

@@ -100,7 +100,8 @@ def has_entry(index: pygit2.Index, path: str) -> bool:
 
 def is_in_conflict(index: pygit2.Index, path: str) -> bool:
     """Tell whether the index has sides of a conflict at *path*."""
-    return any(_entry(index, path, stage) is not None for stage in _CONFLICT_STAGES)
+    entries = [_entry(index, path, stage) for stage in _CONFLICT_STAGES]
+    return any(entry is not None for entry in entries)
 
 
 def unhide_entries(index: pygit2.Index, is_on_disk: Callable[[str], bool]) -> bool:
@@ -149,9 +150,8 @@ def add_entry(
 
 
 def _set_status(entry: ffi.CData, status: os.stat_result) -> None:
-    for field, time_ns in ((entry.ctime, status.st_ctime_ns), (entry.mtime, status.st_mtime_ns)):
-        seconds, nanoseconds = divmod(time_ns, _NS_PER_S)
-        field.seconds, field.nanoseconds = seconds & _TIME_MASK, nanoseconds
+    _set_time(entry.ctime, status.st_ctime_ns)
+    _set_time(entry.mtime, status.st_mtime_ns)
     entry.dev = status.st_dev & _FIELD_MASK
     entry.ino = status.st_ino & _FIELD_MASK
     entry.uid = status.st_uid & _FIELD_MASK
@@ -159,8 +159,15 @@ def _set_status(entry: ffi.CData, status: os.stat_result) -> None:
     entry.file_size = status.st_size & _FIELD_MASK
 
 
+def _set_time(field: ffi.CData, time_ns: int) -> None:
+    seconds, nanoseconds = divmod(time_ns, _NS_PER_S)
+    field.seconds = seconds & _TIME_MASK
+    field.nanoseconds = nanoseconds
+
+
 def _entry(index: pygit2.Index, path: str, stage: int) -> ffi.CData | None:
-    entry = C.git_index_get_bypath(index._index, os.fsencode(path), stage)
+    raw_path = os.fsencode(path)
+    entry = C.git_index_get_bypath(index._index, raw_path, stage)
     return None if entry == ffi.NULL else entry
 
 
@@ -171,7 +178,8 @@ def _entries(index: pygit2.Index) -> Iterator[ffi.CData]:
 
 
 def _object_name(oid: ffi.CData) -> str:
-    return bytes(ffi.buffer(oid)[:]).hex()
+    raw = ffi.buffer(oid)[:]
+    return bytes(raw).hex()
 
 
 # --- files on disk ----------------------------------------------------------
@@ -187,7 +195,8 @@ def hash_as_git(repo: pygit2.Repository, file: str | os.PathLike[str], path: str
     """
     oid = ffi.new("git_oid *")
     blob = int(ObjectType.BLOB)
-    code = C.git_repository_hashfile(oid, repo._repo, os.fsencode(file), blob, os.fsencode(path))
+    raw_file, raw_path = os.fsencode(file), os.fsencode(path)
+    code = C.git_repository_hashfile(oid, repo._repo, raw_file, blob, raw_path)
     return _object_name(oid) if code == 0 else None
 
 

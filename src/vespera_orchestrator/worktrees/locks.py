@@ -59,6 +59,7 @@ def exclusive(
 
 def _lock_file(folder: Path, what: str) -> Path:
     digest = hashlib.sha256(os.fsencode(what)).digest()
-    stripe = int.from_bytes(digest[:4]) % _STRIPES
+    number = int.from_bytes(digest[:4])
+    stripe = number % _STRIPES
     first_word = what.split(maxsplit=1)[0]
     return folder / f"{first_word}-{stripe:02}.lock"

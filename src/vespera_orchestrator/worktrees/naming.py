@@ -31,14 +31,18 @@ def plain_name(text: str) -> str:
 
     It has word characters and hyphens only, so it leads out of no folder.
     """
-    name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", text)).strip("_-")
-    short = name.encode("utf-8", "ignore")[:_NAME_MAX_BYTES].decode("utf-8", "ignore")
+    normal = unicodedata.normalize("NFC", text)
+    name = re.sub(r"[^\w-]+", "_", normal).strip("_-")
+    encoded = name.encode("utf-8", "ignore")
+    short = encoded[:_NAME_MAX_BYTES].decode("utf-8", "ignore")
     return short or "worktree"
 
 
 def is_empty_folder(folder: Path) -> bool:
     """Tell whether *folder* is a folder, not a link to one, and holds nothing."""
-    return not folder.is_symlink() and folder.is_dir() and not any(folder.iterdir())
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return not any(folder.iterdir())
 
 
 @attrs.frozen(kw_only=True)
@@ -181,8 +185,12 @@ def _fold(name: str) -> str:
 
 def _clashes(ref: str, branches: Collection[str]) -> bool:
     folded = _fold(ref)
-    others = [_fold(other) for other in branches]
-    return any(other == folded or other.startswith(f"{folded}/") for other in others)
+    below = f"{folded}/"
+    for branch in branches:
+        other = _fold(branch)
+        if other == folded or other.startswith(below):
+            return True
+    return False
 
 
 def _refuse_taken_branch(branch: str, branches: Collection[str]) -> None:

@@ -29,4 +29,5 @@ def display_paths(paths: Iterable[str]) -> str:
 def folders_above(path: str) -> list[str]:
     """Return the folders that a path lies in, the outermost first."""
     parts = path.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+    ends = range(1, len(parts))
+    return ["/".join(parts[:end]) for end in ends]

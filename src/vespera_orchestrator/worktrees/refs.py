@@ -306,8 +306,10 @@ class Refs:
                     yield ref
 
     def _locked_refs(self) -> Iterator[str]:
-        for lock in self._common.joinpath("refs", "vespera").rglob("*.lock"):
-            yield str(lock.relative_to(self._common)).removesuffix(".lock")
+        folder = self._common.joinpath("refs", "vespera")
+        for lock in folder.rglob("*.lock"):
+            path = str(lock.relative_to(self._common))
+            yield path.removesuffix(".lock")
 
     def _refs_with_evidence(self) -> Iterator[str]:
         for evidence in self._locks.glob("moving-*"):
@@ -323,7 +325,8 @@ def _new_objects(repo: pygit2.Repository, move: RefMove) -> dict[str, RawObject 
 
 
 def _digest(ref: str) -> str:
-    return hashlib.sha256(ref.encode()).hexdigest()[:_DIGEST_CHARS]
+    digest = hashlib.sha256(ref.encode()).hexdigest()
+    return digest[:_DIGEST_CHARS]
 
 
 def _write_without(packed: Path, new: Path, ref: str) -> None:

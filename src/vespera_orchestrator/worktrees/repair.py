@@ -245,7 +245,9 @@ def _close_vanished(repository: ProjectRepository, store: Store, record: Worktre
 
 
 def _task_of(store: Store, worktree: Worktree) -> Task | None:
-    return None if worktree.task_id is None else store.find_task(worktree.task_id, None)
+    if worktree.task_id is None:
+        return None
+    return store.find_task(worktree.task_id, None)
 
 
 def _ending_of_task(store: Store, worktree: Worktree) -> str | None:

@@ -218,7 +218,9 @@ class ProjectRepository:
 
     def checked_out(self, branch: str) -> Path | None:
         """Return the folder in which *branch* is checked out or being rebased, or ``None``."""
-        return next((folder for _, folder in self.holders(branch)), None)
+        for _, folder in self.holders(branch):
+            return folder
+        return None
 
     def holders(self, branch: str) -> list[tuple[Path, Path]]:
         """Return git directory and folder of every checkout that has *branch*, or is rebasing it.
@@ -319,7 +321,9 @@ def linked_folder(admin: Path) -> Path:
 
 def has_ancestor(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:
     """Tell whether *ancestor* is *commit* itself or in its history."""
-    return bool(commit == ancestor or repo.descendant_of(commit, ancestor))
+    if commit == ancestor:
+        return True
+    return bool(repo.descendant_of(commit, ancestor))
 
 
 def _checked_out_refs(git_dir: Path) -> set[str]:

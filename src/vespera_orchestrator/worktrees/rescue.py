@@ -42,10 +42,12 @@ class Rescued:
     """When these files were saved, in UTC."""
 
     def __str__(self) -> str:
-        return f"{self.ref} saved {self.when:%Y-%m-%d %H:%M} UTC"
+        when = f"{self.when:%Y-%m-%d %H:%M}"
+        return f"{self.ref} saved {when} UTC"
 
     def __repr__(self) -> str:
-        return f"Rescued({self.name!r}, '{self.when:%Y-%m-%d %H:%M}', {self.ref!r})"
+        when = f"{self.when:%Y-%m-%d %H:%M}"
+        return f"Rescued({self.name!r}, {when!r}, {self.ref!r})"
 
 
 # --- finding and restoring --------------------------------------------------
@@ -61,8 +63,13 @@ def list_rescued(repository: ProjectRepository) -> list[Rescued]:
 
 
 def _rescued(repo: pygit2.Repository, ref: str, commit: str) -> Rescued:
-    when = datetime.fromtimestamp(repo[commit].commit_time, UTC)
-    return Rescued(ref=ref, commit=commit, name=rescued_name(ref), when=when)
+    seconds = repo[commit].commit_time
+    return Rescued(
+        ref=ref,
+        commit=commit,
+        name=rescued_name(ref),
+        when=datetime.fromtimestamp(seconds, UTC),
+    )
 
 
 def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str]) -> Path:
@@ -102,9 +109,10 @@ def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
     # Through a git directory of its own: the user's index must not change, and may be of a kind
     # that libgit2 cannot read.
     with tempfile.TemporaryDirectory(prefix="vespera-restore-") as git_dir:
+        common, work_tree = os.fsencode(repository.common), os.fsencode(folder)
         Path(git_dir, "HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
-        Path(git_dir, "commondir").write_bytes(os.fsencode(repository.common) + b"\n")
-        Path(git_dir, "gitdir").write_bytes(os.fsencode(folder) + b"/.git\n")
+        Path(git_dir, "commondir").write_bytes(common + b"\n")
+        Path(git_dir, "gitdir").write_bytes(work_tree + b"/.git\n")
         repo = pygit2.Repository(git_dir)
         repo.checkout_tree(repo[tree], strategy=_WRITE_OUT)
 
@@ -114,12 +122,14 @@ def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
 
 def rescue_ref(name: str, commit: str) -> str:
     """Return the ref under which a worktree's last state is kept."""
-    return f"{RESCUE}{name}-{commit[:12]}"
+    short_name = commit[:12]
+    return f"{RESCUE}{name}-{short_name}"
 
 
 def rescued_name(ref: str) -> str:
     """Return the name of the worktree whose last state *ref* keeps."""
-    return ref.removeprefix(RESCUE).rpartition("-")[0]
+    name, _, _ = ref.removeprefix(RESCUE).rpartition("-")
+    return name
 
 
 def keep_last_state(repository: ProjectRepository, name: str, commit: str) -> str:

@@ -49,7 +49,8 @@ class EarlierSnapshot:
     def parse(cls, line: str) -> Self:
         """Read what ``str`` wrote."""
         commit, at, kind = line.split()
-        return cls(commit=commit, at=int(at), named=kind == "named")
+        is_named = kind == "named"
+        return cls(commit=commit, at=int(at), named=is_named)
 
 
 def read_history(repo: pygit2.Repository, tip: str | None) -> list[EarlierSnapshot]:
@@ -94,7 +95,8 @@ def write_history(
     """Write a history commit and return it; no ref is moved. Its tree is that of the newest one."""
     if len(snapshots) > _MOST_PARENTS:
         oldest = snapshots[:_FOLDED]
-        folded = _commit(repo, f"Oldest snapshots of {name}", oldest, who)
+        title = f"Oldest snapshots of {name}"
+        folded = _commit(repo, title, oldest, who)
         kept = EarlierSnapshot(commit=folded, at=oldest[-1].at, named=True)
         snapshots = [kept, *snapshots[_FOLDED:]]
     return _commit(repo, f"Earlier snapshots of {name}", snapshots, who)
@@ -107,6 +109,8 @@ def _commit(
     who: pygit2.Signature,
 ) -> str:
     lines = "".join(f"{snapshot}\n" for snapshot in snapshots)
-    tree = repo[snapshots[-1].commit].tree_id
+    message = f"{title}\n\n{lines}"
+    newest = repo[snapshots[-1].commit]
     parents = [snapshot.commit for snapshot in snapshots]
-    return str(repo.create_commit(None, who, who, f"{title}\n\n{lines}", tree, parents))
+    commit = repo.create_commit(None, who, who, message, newest.tree_id, parents)
+    return str(commit)

@@ -87,8 +87,11 @@ def report(branch: str, reverts: tuple[Revert, ...]) -> str:
 
 
 def _deltas(repo: pygit2.Repository, before: str, after: str) -> dict[str, pygit2.DiffDelta]:
-    deltas = repo.diff(repo[before], repo[after]).deltas
-    return {os.fsdecode(delta.new_file.raw_path): delta for delta in deltas}
+    deltas: dict[str, pygit2.DiffDelta] = {}
+    for delta in repo.diff(repo[before], repo[after]).deltas:
+        path = os.fsdecode(delta.new_file.raw_path)
+        deltas[path] = delta
+    return deltas
 
 
 def _in_file(
@@ -153,12 +156,17 @@ def _lines(repo: pygit2.Repository, file: pygit2.DiffFile) -> list[bytes] | None
     blob = repo.get(file.id)
     if not isinstance(blob, pygit2.Blob) or blob.size > _MOST_BYTES or blob.is_binary:
         return None
-    return re.findall(rb"[^\n]*\n|[^\n]+", blob.data)
+    text = blob.data
+    return re.findall(rb"[^\n]*\n|[^\n]+", text)
 
 
 def _as_diff(base: list[bytes], hunk: _Hunk) -> bytes:
-    return _marked(b"-", base[hunk.start : hunk.end]) + _marked(b"+", hunk.lines)
+    removed = base[hunk.start : hunk.end]
+    diff = [*_with_sign(b"-", removed), *_with_sign(b"+", hunk.lines)]
+    return b"".join(diff)
 
 
-def _marked(sign: bytes, lines: list[bytes]) -> bytes:
-    return b"".join(sign + line.removesuffix(b"\n") + b"\n" for line in lines)
+def _with_sign(sign: bytes, lines: list[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        text = line.removesuffix(b"\n")
+        yield sign + text + b"\n"

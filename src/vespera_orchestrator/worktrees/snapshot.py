@@ -308,7 +308,8 @@ def left_out(repository: ProjectRepository, commit: str) -> tuple[str, ...]:
     """Return the paths that the snapshot *commit* had to leave out, as its message says."""
     with git_errors(f"read the snapshot {commit}"):
         lines = repository.open()[commit].message.splitlines()
-    return tuple(line.removeprefix(_LEFT_OUT) for line in lines if line.startswith(_LEFT_OUT))
+    left_out_lines = [line for line in lines if line.startswith(_LEFT_OUT)]
+    return tuple(line.removeprefix(_LEFT_OUT) for line in left_out_lines)
 
 
 def is_snapshot_message(message: str, worktree: str) -> bool:

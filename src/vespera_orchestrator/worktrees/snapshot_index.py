@@ -14,7 +14,7 @@ import shutil
 import stat
 import subprocess
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
@@ -23,7 +23,7 @@ from pygit2.enums import DeltaStatus, DiffOption
 
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import excludes_file
-from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.paths import display_path, folders_above
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.tree_merge import tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
@@ -144,8 +144,12 @@ class SnapshotIndex:
 
     def _stamps(self, repo: pygit2.Repository) -> list[_Stamp]:
         """Return what shows that the agent's index, or what is ignored elsewhere, is another."""
-        exclude = self.repository.common / "info" / "exclude"
-        return [_stamp(path) for path in (self._admin / "index", exclude, excludes_file(repo))]
+        files = (
+            self._admin / "index",
+            self.repository.common / "info" / "exclude",
+            excludes_file(repo),
+        )
+        return [_stamp(path) for path in files]
 
     def _read_basis(self) -> _Basis | None:
         try:
@@ -267,8 +271,11 @@ class FolderReading:
 
     @retrying((OSError, pygit2.GitError), times=_TRIES)  # a file shrank while it was compared
     def _compare(self) -> list[tuple[DeltaStatus, str]]:
-        deltas = self.index.diff_to_workdir(_COMPARE).deltas
-        return [(delta.status, os.fsdecode(delta.new_file.raw_path)) for delta in deltas]
+        changes: list[tuple[DeltaStatus, str]] = []
+        for delta in self.index.diff_to_workdir(_COMPARE).deltas:
+            path = os.fsdecode(delta.new_file.raw_path)
+            changes.append((delta.status, path))
+        return changes
 
     def look_at_hidden(self) -> None:
         """Look again, also at files on the disk that the agent's index says not to look at."""
@@ -284,18 +291,20 @@ class FolderReading:
 
     def is_as_remembered(self, commit: str) -> bool:
         """Tell whether what is known is what was known for *commit*."""
-        is_same = self._basis is not None and self._basis.commit == commit
-        return is_same and not self._touched
+        if self._basis is None or self._touched:
+            return False
+        return self._basis.commit == commit
 
     def new_objects(self, tree: str) -> tuple[str, ...]:
         """Return the trees and blobs that stand for what changed in *tree*, itself included."""
-        root = self.repo[tree]
+        root, index = self.repo[tree], self.index
         folders: set[str] = set()
         for path in self._touched:
-            folders.update(str(folder) for folder in PurePosixPath(path).parents)
-        folders.discard(".")
-        trees = [str(root[folder].id) for folder in folders if folder in root]
-        blobs = [str(self.index[path].id) for path in self._touched if path in self.index]
+            folders.update(folders_above(path))
+        known_folders = [folder for folder in folders if folder in root]
+        known_paths = [path for path in self._touched if path in index]
+        trees = [str(root[folder].id) for folder in known_folders]
+        blobs = [str(index[path].id) for path in known_paths]
         return (tree, *trees, *blobs)
 
     def write_tree(self) -> str:
@@ -356,7 +365,9 @@ class FolderReading:
             self._read(path, file)
 
     def _is_too_large(self, status: os.stat_result) -> bool:
-        return self._max_file_bytes is not None and status.st_size > self._max_file_bytes
+        if self._max_file_bytes is None:
+            return False
+        return status.st_size > self._max_file_bytes
 
     def _is_tracked(self, path: str) -> bool:
         """Tell whether the agent's own index has the file.

@@ -109,14 +109,19 @@ def _merge_content(repo: pygit2.Repository, base: File, ours: File, theirs: File
     """Return the merged content; ``None`` where it conflicts, or is not text."""
     sides = [_entry_of(file) for file in (base, ours, theirs)]
     merge = libgit2.merge_file(repo, sides)
-    return merge.content if merge is not None and merge.is_clean else None
+    if merge is None or not merge.is_clean:
+        return None
+    return merge.content
 
 
 def _entry_of(file: File) -> pygit2.IndexEntry | None:
-    if file is None:
-        return None
+    return None if file is None else index_entry("file", file)
+
+
+def index_entry(path: str, file: tuple[str, int]) -> pygit2.IndexEntry:
+    """Return an entry for an index."""
     name, mode = file
-    return pygit2.IndexEntry("file", pygit2.Oid(hex=name), FileMode(mode))
+    return pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode))
 
 
 def is_text(repo: pygit2.Repository, path: str) -> bool:
@@ -124,7 +129,8 @@ def is_text(repo: pygit2.Repository, path: str) -> bool:
 
     ``binary`` and ``-merge`` in ``.gitattributes`` forbid it.
     """
-    return repo.get_attr(os.fsencode(path), "merge") not in (False, "binary")
+    attribute = repo.get_attr(os.fsencode(path), "merge")
+    return attribute not in (False, "binary")
 
 
 # --- writing ----------------------------------------------------------------
@@ -179,7 +185,9 @@ def _write_folder(
 
 def _removals_first(files: Mapping[bytes, File]) -> list[tuple[bytes, File]]:
     """Order them so that a file may become a folder."""
-    return sorted(files.items(), key=lambda item: item[1] is not None)
+    removed = [item for item in files.items() if item[1] is None]
+    written = [item for item in files.items() if item[1] is not None]
+    return [*removed, *written]
 
 
 # --- comparing --------------------------------------------------------------
@@ -239,7 +247,9 @@ def entry_at(tree: pygit2.Tree, path: str) -> File:
 
 def have_clash(one: Changes, two: Changes) -> bool:
     """Tell whether one has a file where the other needs a folder."""
-    return _needs_folder_at_file(one, two) or _needs_folder_at_file(two, one)
+    if _needs_folder_at_file(one, two):
+        return True
+    return _needs_folder_at_file(two, one)
 
 
 def _needs_folder_at_file(needing: Changes, having: Changes) -> bool:
@@ -247,7 +257,8 @@ def _needs_folder_at_file(needing: Changes, having: Changes) -> bool:
     for path, (_, new) in needing.items():
         if new is not None:
             folders.update(folders_above(path))
-    return any(new is not None and path in folders for path, (_, new) in having.items())
+    written = [path for path, (_, new) in having.items() if new is not None]
+    return not folders.isdisjoint(written)
 
 
 def may_be_renamed(one: Changes, two: Changes) -> bool:
@@ -259,6 +270,9 @@ def may_be_renamed(one: Changes, two: Changes) -> bool:
 
 
 def _may_rename(side: Changes, paths: Iterable[str]) -> bool:
-    removes = any(new is None for _, new in side.values())
-    adds = any(old is None for old, _ in side.values())
-    return removes and adds and any(None in side[path] for path in paths)
+    files = side.values()
+    has_removed = any(new is None for _, new in files)
+    has_added = any(old is None for old, _ in files)
+    if not (has_removed and has_added):
+        return False
+    return any(None in side[path] for path in paths)

@@ -28,7 +28,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import read_signatures
-from vespera_orchestrator.worktrees.tree_merge import changes, entry_at
+from vespera_orchestrator.worktrees.tree_merge import changes, entry_at, index_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -142,7 +142,8 @@ class TreeSwitch:
         return place.is_dir() and not place.is_symlink()
 
     def _is_deleted(self, path: str) -> bool:
-        return self.old.get(path) is not None and self.new[path] is None
+        was_there = self.old.get(path) is not None
+        return was_there and self.new[path] is None
 
     def _files_that_stay(self, folder: Path) -> Iterator[str]:
         for place, _, names in os.walk(folder):
@@ -234,10 +235,13 @@ class TreeSwitch:
         Returns:
             The paths where something else stands by now, which is left.
         """
-        return [change.path for change in reversed(self._changes) if not self._take_back(change)]
+        backwards = reversed(self._changes)
+        left = [change for change in backwards if not self._take_back(change)]
+        return [change.path for change in left]
 
     def _take_back(self, change: _Change) -> bool:
-        out, back = self._room / "out" / change.number, self._room / "back" / change.number
+        out = self._room / "out" / change.number
+        back = self._room / "back" / change.number
         is_free = change.new is None or self._take_away(change, back)
         if not os.path.lexists(out):
             return is_free
@@ -401,19 +405,23 @@ def _ordered_changes(old: Mapping[str, File], new: Mapping[str, File]) -> list[_
 
 
 def _on_disk(file: File) -> File:
-    return None if file is None or file[1] == FileMode.COMMIT else file
+    if file is None or file[1] == FileMode.COMMIT:
+        return None
+    return file
 
 
 def _write_tree(repo: pygit2.Repository, files: Mapping[str, tuple[str, int]]) -> pygit2.Oid:
     index = pygit2.Index()
-    for path, (name, mode) in files.items():
-        index.add(pygit2.IndexEntry(path, pygit2.Oid(hex=name), FileMode(mode)))
+    for path, file in files.items():
+        index.add(index_entry(path, file))
     return index.write_tree(repo)
 
 
 def _device_of(place: Path) -> int:
     """Return the file system of *place*, or of the nearest folder above it that exists."""
-    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    nearest = place
+    while not nearest.exists():
+        nearest = nearest.parent
     return nearest.stat().st_dev
 
 
@@ -491,7 +499,8 @@ def _link(place: Path, name: str, folder: int, *, may_move: bool = False) -> boo
 
 
 def _link_object(place: Path) -> str:
-    return str(pygit2.hash(os.fsencode(place.readlink())))
+    target = os.fsencode(place.readlink())
+    return str(pygit2.hash(target))
 
 
 def _is_written(place: Path) -> bool:

@@ -120,7 +120,9 @@ def _finish(
 
 
 def _room(repository: ProjectRepository, worktree: Worktree) -> Path:
-    return room_beside(Path(worktree.path), repository.admin(worktree.name), _ROOM)
+    folder = Path(worktree.path)
+    admin = repository.admin(worktree.name)
+    return room_beside(folder, admin, _ROOM)
 
 
 def _tree_switch(
