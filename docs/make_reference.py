@@ -195,7 +195,13 @@ class Entry:
         """The public methods, without properties."""
         if self.name == "StoreContract":  # its methods are tests, not calls
             return []
-        return [node for node in self._functions() if not is_property(node)]
+        functions = [node for node in self._functions() if not is_property(node)]
+        return [node for node in functions if not self._makes_object(node)]
+
+    def _makes_object(self, node: ast.FunctionDef) -> bool:
+        """Whether a method makes an object that you get from elsewhere."""
+        is_alias = f"{self.name}.{node.name}" in ALIASES.values()
+        return "classmethod" in decorators(node) and not is_alias
 
     @cached_property
     def properties(self) -> list[ast.FunctionDef]:
@@ -255,12 +261,16 @@ def fields(node: Definition) -> Iterator[Field]:
 
 # --- Markdown ------------------------------------------------------------------
 
+_SPACE_IN_CODE: Final = "\0"
+
 
 def wrap(text: str, indent: str = "") -> str:
-    """Return *text* in lines of at most `WIDTH` characters."""
-    return textwrap.fill(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    """Return *text* in lines of at most `WIDTH` characters; code is not broken."""
+    joined = re.sub(r"`[^`]+`", lambda match: match[0].replace(" ", _SPACE_IN_CODE), text)
+    wrapped = textwrap.fill(
+        joined, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return wrapped.replace(_SPACE_IN_CODE, " ")
 
 
 def bullet(text: str) -> str:

@@ -535,7 +535,7 @@ class Ledger(Protocol):
     def tables(self) -> Sequence[str]:
         """Every table, in an order in which a row only refers to earlier tables.
 
-        ``tallies`` is included only if the store keeps them as rows.
+        The last may be ``tallies``, if the store keeps these counts itself.
         """
 
     @property
