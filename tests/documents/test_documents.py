@@ -109,7 +109,7 @@ def test_the_same_store_gives_the_same_bytes(make_project):
     (project.home.path / "documents.json").unlink()
     report = project.opened().update()
     assert {p.name: p.read_bytes() for p in project.path("").iterdir()} == before
-    assert "was gone and is made anew" in str(report)
+    assert "was gone and is written again" in str(report)
     assert len(project.documents.versions(CHANGELOG)) == 1
 
 
@@ -431,7 +431,7 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(make_project):
     report = project.documents.update()
     assert [version.path for version in report.written] == [CHANGELOG]
     assert section_contents(project.text("changelog.md"))["changelog"] == "* Work"
-    assert "section 'see_also' is none that its template knows" in str(report)
+    assert "its template has no section 'see_also'" in str(report)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ class Comparison:
         """Whether the file has to be replaced."""
         if self.error is not None or self.addable:
             return False
-        return self.file.content is None or self.file.text != self.target
+        file = self.file
+        return file.content is None or file.text != self.target
 
 
 def read_document(folder: DocumentFolder, path: str) -> DocumentFile:
@@ -110,8 +111,7 @@ def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Co
     for section, content in present.items():
         if section not in due:
             notes.append(
-                f"{file.path}: section {section!r} is none that its template knows; "
-                "it was left as it is"
+                f"{file.path}: its template has no section {section!r}; it was left as it is"
             )
         elif content == due[section]:
             continue
@@ -133,7 +133,7 @@ def _gone_notes(path: str, versions: DocumentVersions) -> tuple[str, ...]:
     if not recorded:
         return ()
     latest = recorded[-1].version
-    return (f"{path} was gone and is made anew; version {latest} has what stood there",)
+    return (f"{path} was gone and is written again; version {latest} has its last text",)
 
 
 # --- findings ---------------------------------------------------------------

@@ -52,8 +52,10 @@ class ArtifactRef:
     @property
     def credit(self) -> str:
         """Where something comes from, in one phrase."""
-        task = f", task {self.task}" if self.task else ""
-        return f"artifact `{self.id}`{task}, {self.date}"
+        origin = f"artifact `{self.id}`"
+        if self.task:
+            origin += f", task {self.task}"
+        return f"{origin}, {self.date}"
 
 
 # --- reading artifacts ------------------------------------------------------
@@ -111,8 +113,10 @@ def is_python(artifact: Artifact) -> bool:
 
 def is_prose(artifact: Artifact) -> bool:
     """Tell whether an artifact is text for people."""
+    if is_python(artifact):
+        return False
     media_type, _, _ = artifact.media_type.partition(";")
-    return media_type in _PROSE_TYPES and not is_python(artifact)
+    return media_type in _PROSE_TYPES
 
 
 def is_labelled(artifact: Artifact, stems: tuple[str, ...]) -> bool:

@@ -77,18 +77,18 @@ def quote(text: str) -> str:
     lines = plain_text(text).strip("\n").split("\n")
     if not any(line.strip() for line in lines):
         return ""
-    shown, size = [], 0
+    safe_lines, size = [], 0
     for line, role in _line_roles(lines[:_MAX_QUOTE_LINES]):
         size += len(line)
         safe = _disarmed(line) if role is _Role.TEXT else line
         excess = size - _MAX_QUOTE_CHARACTERS
         if excess > 0:
             end = max(1, len(safe) - excess)
-            shown.append(safe[:end])
+            safe_lines.append(safe[:end])
             break
-        shown.append(safe)
-    quoted = [f"> {line}".rstrip() for line in shown]
-    if size > _MAX_QUOTE_CHARACTERS or len(lines) > len(shown):
+        safe_lines.append(safe)
+    quoted = [f"> {line}".rstrip() for line in safe_lines]
+    if size > _MAX_QUOTE_CHARACTERS or len(lines) > len(safe_lines):
         quoted += [">", "> …"]
     return "\n".join(quoted)
 

@@ -126,7 +126,7 @@ def _check_beginning(
     if name in sections:
         raise MarkerError(
             line,
-            f"section {name!r} stands here a second time, after line {sections[name].line}; "
+            f"section {name!r} begins here a second time, after line {sections[name].line}; "
             "keep one of the two",
         )
 
@@ -146,9 +146,9 @@ def normalize(content: str) -> str:
 
     That is the kind of line ends, space at their ends, and blank lines around it.
     """
-    lines = content.replace("\r\n", "\n").split("\n")
-    stripped = "\n".join(line.rstrip() for line in lines)
-    return stripped.strip("\n")
+    unified = content.replace("\r\n", "\n")
+    lines = [line.rstrip() for line in unified.split("\n")]
+    return "\n".join(lines).strip("\n")
 
 
 def section_contents(text: str) -> dict[str, str]:

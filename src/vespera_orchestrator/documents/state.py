@@ -97,9 +97,9 @@ class UpdateState:
         documents = [home.project / FOLDER / name for name in kind.documents]
         templates = template_files(kind.documents, home.templates)
         signature: dict[str, Any] = {"store": self._scope.store.url}
-        watched = [*documents, *templates, *_code_files()]
-        for path in watched:
+        for path in [*documents, *templates]:
             signature[str(path)] = file_stamp(path)
+        signature |= _code_stamps()
         return signature
 
     @property
@@ -127,10 +127,13 @@ class UpdateState:
 
 
 @functools.cache
-def _code_files() -> tuple[Path, ...]:
-    """Return the modules that decide what documents say."""
+def _code_stamps() -> dict[str, Any]:
+    """Return the stamps of the modules that decide what documents say.
+
+    A process keeps the code that it loaded, so one look is enough.
+    """
     package = Path(__file__).parent
-    return tuple(sorted(package.rglob("*.py")))
+    return {str(module): file_stamp(module) for module in package.rglob("*.py")}
 
 
 def file_stamp(path: Path) -> list[int] | None:

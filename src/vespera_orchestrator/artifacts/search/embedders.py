@@ -125,7 +125,8 @@ class StaticEmbedder:
         Another release of the package with the same model makes the same vectors.
         """
         size_bytes = self._matrix_file.stat().st_size
-        return f"{STATIC}:{_MODEL}:{size_bytes}:{_POOLING}"
+        parts = (STATIC, _MODEL, size_bytes, _POOLING)
+        return ":".join(map(str, parts))
 
     def passages(self, texts: Sequence[str]) -> Any:
         """See `contracts.Embedder.passages`."""

@@ -517,7 +517,8 @@ class ArtifactIndex:
         Nothing is rebuilt when another process did that while this one read.
         """
         damaged = state.generation if state is not None else None
-        return self.rebuild(wait_s=wait_s, instead_of=damaged) is not None
+        indexed = self.rebuild(wait_s=wait_s, instead_of=damaged)
+        return indexed is not None
 
     def _search(self, query: str, filters: SearchFilter, mode: SearchMode | None) -> SearchResult:
         state = self._state()

@@ -143,7 +143,8 @@ def searchable_text(text: str, title: str = "") -> str:
     *text* stays the beginning, unchanged, so that phrases are found as they were written and the
     passage can be cut off again.
     """
-    words = WORD.findall(f"{text} {title}")
-    parts = [part for word in words for part in identifier_parts(word)]
+    parts: list[str] = []
+    for word in WORD.findall(f"{text} {title}"):
+        parts += identifier_parts(word)
     pieces = (text, title, " ".join(parts))
     return "\n".join(filter(None, pieces))

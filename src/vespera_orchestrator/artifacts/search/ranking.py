@@ -202,7 +202,11 @@ def _sort_key(entry: RankedArtifact) -> tuple[bool, float, str, str, str]:
 def _moved_below(lowest: float, rest: Sequence[RankedArtifact]) -> list[RankedArtifact]:
     """Return *rest* with scores below *lowest*: rough and close scores do not compare."""
     shift = 1 + rest[0].score - lowest
-    return [attrs.evolve(entry, score=entry.score - shift) for entry in rest]
+    moved = []
+    for entry in rest:
+        score = entry.score - shift
+        moved.append(attrs.evolve(entry, score=score))
+    return moved
 
 
 def _by_artifact(
@@ -321,7 +325,9 @@ def _by_worth(
     """Return the passages of an artifact, first the one that represents it best."""
     if len(group) == 1:
         return group
-    worth = {id(passage): _worth(part) for passage, part in zip(group, evidence, strict=True)}
+    worth = {}
+    for passage, part in zip(group, evidence, strict=True):
+        worth[id(passage)] = _worth(part)
     return sorted(group, key=lambda passage: -worth[id(passage)])
 
 
@@ -378,9 +384,9 @@ class _QueryWords:
 
     def _positions_in(self, text: str) -> dict[str, list[int]]:
         """Return where each of the query's terms stands in *text*, in order."""
-        wanted = self._distinct
+        distinct = self._distinct
         # Most words of a text are not in the query. A comprehension passes over them much faster.
-        hits = [(place, term) for place, term in enumerate(terms(text)) if term in wanted]
+        hits = [(place, term) for place, term in enumerate(terms(text)) if term in distinct]
         positions: dict[str, list[int]] = {}
         for place, term in hits:
             positions.setdefault(term, []).append(place)
@@ -405,8 +411,9 @@ class _QueryWords:
 
         It is 1 when all of it stands at the very beginning.
         """
-        positions = self._positions[id(passage)]
-        first = {term: places[0] for term, places in positions.items()}
+        first: dict[str, float] = {}
+        for term, places in self._positions[id(passage)].items():
+            first[term] = places[0]
         return self._earliness(first)
 
     def opening(self, group: Sequence[PassageMatch]) -> float:
@@ -435,7 +442,8 @@ class _QueryWords:
         for first, second in pairwise(self._terms):
             if first in positions and second in positions:
                 together += _closeness(positions[first], positions[second])
-        return together / max(1, len(self._terms) - 1)
+        pairs = max(1, len(self._terms) - 1)
+        return together / pairs
 
 
 def _closeness(positions: Sequence[int], others: Sequence[int]) -> float:

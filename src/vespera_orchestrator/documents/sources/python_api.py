@@ -147,7 +147,7 @@ def read_python(source: str) -> PythonSource:
 def _exported_names(tree: ast.Module) -> frozenset[str] | None:
     """Return what ``__all__`` lists; ``None`` where there is none, or it is computed."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(map(_is_all, node.targets)):
+        if isinstance(node, ast.Assign) and _assigns_all(node):
             try:
                 names = ast.literal_eval(node.value)
                 return frozenset(str(name) for name in names)
@@ -156,8 +156,9 @@ def _exported_names(tree: ast.Module) -> frozenset[str] | None:
     return None
 
 
-def _is_all(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) and target.id == "__all__"
+def _assigns_all(node: ast.Assign) -> bool:
+    names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return "__all__" in names
 
 
 def _definitions(body: list[ast.stmt], exported: frozenset[str] | None) -> list[Definition]:
@@ -239,6 +240,6 @@ def _type_parameters(node: ast.stmt) -> str:
 
 
 def _first_doc_line(node: ast.Module | ast.ClassDef | Function) -> str:
-    doc = (ast.get_docstring(node) or "").strip()
-    first_line, _, _ = doc.partition("\n")
+    doc = ast.get_docstring(node) or ""
+    first_line, _, _ = doc.strip().partition("\n")
     return inline(first_line)

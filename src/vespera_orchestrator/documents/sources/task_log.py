@@ -98,17 +98,18 @@ def _entry(work: CompletedWork, task: Task, artifacts: Sequence[Artifact]) -> En
 
 
 def _folders(work: CompletedWork, artifacts: Sequence[Artifact]) -> tuple[Folder, ...]:
-    files = [artifact for artifact in artifacts if artifact.kind == ArtifactKind.FILE]
     by_folder: dict[str, list[ArtifactRef]] = {}
-    for file in sorted(files, key=lambda file: file.title):
-        path = PurePosixPath(file.title.replace("\\", "/"))
-        ref = attrs.evolve(work.ref(file), title=code(path.name))
+    for artifact in sorted(artifacts, key=lambda artifact: artifact.title):
+        if artifact.kind != ArtifactKind.FILE:
+            continue
+        path = PurePosixPath(artifact.title.replace("\\", "/"))
+        file = attrs.evolve(work.ref(artifact), title=code(path.name))
         siblings = by_folder.setdefault(str(path.parent), [])
-        siblings.append(ref)
+        siblings.append(file)
     folders = []
     for name, refs in by_folder.items():
-        shown = "./" if name == "." else name
-        folders.append(Folder(name=code(shown), files=tuple(refs)))
+        label = "./" if name == "." else name
+        folders.append(Folder(name=code(label), files=tuple(refs)))
     return tuple(folders)
 
 

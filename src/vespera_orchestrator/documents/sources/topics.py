@@ -55,7 +55,7 @@ class Topics:
         for topic, stems in work.kind.topics.items():
             excerpts = _excerpts(work, topic, stems)
             latest[topic] = excerpts[-_MAX_EXCERPTS:]
-            earlier[topic] = max(0, len(excerpts) - _MAX_EXCERPTS)
+            earlier[topic] = len(excerpts) - len(latest[topic])
         return cls(excerpts=latest, earlier=earlier)
 
 
