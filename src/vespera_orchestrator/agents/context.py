@@ -76,10 +76,12 @@ class AgentContext:
         return inherited
 
     def __repr__(self) -> str:
-        task = f" for {self.task.alias}" if self.task else ""
+        name = repr(self.agent)
+        if self.task:
+            name += f" for {self.task.alias}"
         session = self.parent_session.id
         count = len(self.inherited_artifacts)
-        return f"<AgentContext of {self.agent!r}{task} in {session}, {count} artifacts>"
+        return f"<AgentContext of {name} in {session}, {count} artifacts>"
 
     @classmethod
     def of(

@@ -73,14 +73,18 @@ def _setting(
 
 def _of_type(kind: type) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
-        return None if type(value) is kind else f"should be of type {kind.__name__}"
+        if type(value) is kind:
+            return None
+        return f"should be of type {kind.__name__}"
 
     return check
 
 
 def _one_of(*words: str) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
-        return None if value in words else f"should be one of {', '.join(words)}"
+        if value in words:
+            return None
+        return f"should be one of {', '.join(words)}"
 
     return check
 
@@ -261,12 +265,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(path: Path, tables: dict[str, dict[str, Any]]) -> None:
-    known = {(name, key): kind for name, kind in _sections() for key, _ in _settings(kind)}
+    known = [(name, key) for name, kind in _sections() for key, _ in _settings(kind)]
     for name, table in tables.items():
         for key in table:
             if (name, key) not in known:
+                setting = _dotted(name, key)
                 listed = ", ".join(_dotted(*pair) for pair in known)
-                problem = f"unknown setting {_dotted(name, key)!r}; known: {listed}"
+                problem = f"unknown setting {setting!r}; known: {listed}"
                 raise InvalidInputError(str(path), problem)
 
 

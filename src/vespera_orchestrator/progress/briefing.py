@@ -50,19 +50,24 @@ class Briefing:
 
     def __str__(self) -> str:
         text = "\n".join(self.lines)
-        if self.budget_tokens is None or tokens(text) <= self.budget_tokens:
+        budget = self.budget_tokens
+        if budget is None or tokens(text) <= budget:
             return text
         *body, step = self.lines
-        short = clip("\n".join(body), self.budget_tokens - tokens(step) - 1)
-        return clip(f"{short}\n{step}", self.budget_tokens)
+        room = budget - tokens(step) - 1
+        short = clip("\n".join(body), room)
+        return clip(f"{short}\n{step}", budget)
 
 
 def change_line(event: Event, task: Task | None) -> str:
     """Say on one line what *event* did to *task*, which is ``None`` when it was deleted since."""
-    name = task.alias if task else event.data.get("alias", "")
+    data = event.data
+    name = task.alias if task else data.get("alias", "")
     line = f"{name} {CHANGE_WORDS[event.kind]}"
-    detail = event.data.get("summary") or event.data.get("reason")
-    return f"{line}: {detail}" if detail else line
+    detail = data.get("summary") or data.get("reason")
+    if detail:
+        line += f": {detail}"
+    return line
 
 
 def briefing(
@@ -97,11 +102,12 @@ def briefing(
 
 def _change_lines(changes: Sequence[str], total: int, since: str, room: int) -> list[str]:
     is_cut = total > room
-    shown = changes[: room - 1] if is_cut else changes[:room]
-    lines = [f"  {one_line(change, 120)}" for change in shown]
+    visible = changes[: room - 1] if is_cut else changes[:room]
+    lines = [f"  {one_line(change, 120)}" for change in visible]
     if is_cut:
+        hidden = total - len(visible)
         plus = "+" if total >= _COUNTED_UP_TO else ""
-        lines.append(f"  … and {total - len(shown)}{plus} more")
+        lines.append(f"  … and {hidden}{plus} more")
     if not lines:
         return [f"Nothing has changed since the last look, {since}."]
     return [f"Since the last look, {since}:", *lines]
@@ -184,7 +190,9 @@ def _checkpoint_lines(facts: WorkFacts) -> list[str]:
 
 
 def _needed_lines(task: Task) -> list[str]:
-    line = f"Builds on {task.alias} ({task.status}): {task.summary or task.title}"
+    result = task.summary or task.title
+    line = f"Builds on {task.alias} ({task.status}): {result}"
     if task.outputs:
-        line += f"; outputs: {one_line(str(dict(task.outputs)), 400)}"
+        outputs = str(dict(task.outputs))
+        line += f"; outputs: {one_line(outputs, 400)}"
     return ["", line]

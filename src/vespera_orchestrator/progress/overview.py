@@ -88,7 +88,9 @@ class Overview:
     def _next_step(
         self, session_id: str, counts: dict[TaskStatus, int], ready: list[Task]
     ) -> NextStep:
-        return next_step(self._facts(session_id, counts, ready[0] if ready else None))
+        best = ready[0] if ready else None
+        facts = self._facts(session_id, counts, best)
+        return next_step(facts)
 
     def _facts(
         self, session_id: str, counts: dict[TaskStatus, int], ready: Task | None
@@ -114,7 +116,8 @@ class Overview:
         )
 
     def _has_archived(self, tasks: TaskQuery) -> bool:
-        return bool(self._store.count(attrs.evolve(tasks, include_archived=True)))
+        all_tasks = attrs.evolve(tasks, include_archived=True)
+        return bool(self._store.count(all_tasks))
 
     def _has_subtasks(self, task: Task | None) -> bool:
         if task is None:
@@ -144,8 +147,10 @@ class Overview:
 
     def _unmerged(self, session_id: str) -> list[Task]:
         """Return tasks whose work waits to be merged, in the order in which to merge them."""
-        held = self._store.running(session_id, _MAX_UNMERGED)
-        unmerged = [task for task, attempt, _ in held if attempt.ending == AttemptEnding.HANDED_IN]
+        running = self._store.running(session_id, _MAX_UNMERGED)
+        unmerged = [
+            task for task, attempt, _ in running if attempt.ending == AttemptEnding.HANDED_IN
+        ]
         forecast = self._forecast() if len(unmerged) > 1 else None
         if forecast is None:
             return unmerged
@@ -159,11 +164,17 @@ class Overview:
 
     def _first_waiting(self, tasks: TaskQuery) -> Why | None:
         task = self._first(tasks, TaskStatus.BLOCKED, TaskStatus.PENDING)
-        return None if task is None else self.why(task)
+        if task is None:
+            return None
+        return self.why(task)
 
     def _first_unreached(self, tasks: TaskQuery) -> Task | None:
         planned = attrs.evolve(tasks, recoveries=False)
-        return self._first(planned, TaskStatus.FAILED, TaskStatus.CANCELLED)
+        return self._first(
+            planned,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        )
 
     def _first(self, tasks: TaskQuery, *statuses: TaskStatus) -> Task | None:
         """Return the first task of the first status that has one.
@@ -187,11 +198,13 @@ class Overview:
 
     def why(self, task: Task) -> Why:
         """Return what keeps the task from being ready."""
-        return lifecycle.why(self._store.situation(task.id))
+        situation = self._store.situation(task.id)
+        return lifecycle.why(situation)
 
     def _blocked(self, tasks: TaskQuery) -> list[Why]:
         query = attrs.evolve(tasks, status=(TaskStatus.BLOCKED,), limit=_LISTED)
-        return [self.why(task) for task in self._store.tasks(query)]
+        blocked = self._store.tasks(query)
+        return [self.why(task) for task in blocked]
 
     def status(
         self,
@@ -238,8 +251,10 @@ class Overview:
         )
 
     def _other_open_sessions(self, counts: dict[TaskStatus, int]) -> int:
-        is_open = any(not status.is_terminal for status in counts)
-        return max(0, self._store.open_sessions() - is_open)
+        count = self._store.open_sessions()
+        if any(not status.is_terminal for status in counts):
+            count -= 1
+        return max(0, count)
 
     def _ready_below(self, ready: list[Task], parent: Task | None) -> tuple[Task, ...]:
         if parent is None:
@@ -328,7 +343,9 @@ class Overview:
         )
 
     def _change_line(self, event: Event) -> str:
-        task = None if event.task_id is None else self._store.find_task(event.task_id, None)
+        task = None
+        if event.task_id is not None:
+            task = self._store.find_task(event.task_id, None)
         return change_line(event, task)
 
     # --- bringing together ----------------------------------------------------

@@ -106,9 +106,9 @@ class Status:
     @property
     def wanted_count(self) -> int:
         """How many planned tasks there are to complete, without those skipped or cancelled."""
-        skipped = self.planned.get(TaskStatus.SKIPPED, 0)
-        cancelled = self.planned.get(TaskStatus.CANCELLED, 0)
-        return sum(self.planned.values()) - skipped - cancelled
+        unwanted = {TaskStatus.SKIPPED, TaskStatus.CANCELLED}
+        counts = self.planned.items()
+        return sum(count for status, count in counts if status not in unwanted)
 
     @property
     def percent(self) -> float:
@@ -120,18 +120,23 @@ class Status:
     @property
     def line(self) -> str:
         """Progress on one line."""
+        drawing = bar(self.percent)
         completed = f"{self.completed_count} of {self.wanted_count} completed"
+        share = f"{self.percent:.0f} %"
         counts = counts_line(self.counts)
-        return f"{bar(self.percent)} {completed} ({self.percent:.0f} %); all tasks: {counts}"
+        return f"{drawing} {completed} ({share}); all tasks: {counts}"
 
     def to_mermaid(self) -> str:
         """Draw the session's graph as Mermaid text."""
         return self.draw()
 
     def _title(self) -> str:
-        if self.parent is not None:
-            return f"{one_line(self.parent.title, 90)}  ({self.parent.alias})"
-        return f"{one_line(self.session.goal, 90) or 'Session'}  ({self.session.id})"
+        parent, session = self.parent, self.session
+        if parent is not None:
+            title = one_line(parent.title, 90)
+            return f"{title}  ({parent.alias})"
+        goal = one_line(session.goal, 90) or "Session"
+        return f"{goal}  ({session.id})"
 
     def _sections(self) -> list[_Section]:
         running = [run.line(self.as_of) for run in self.running]
@@ -192,13 +197,17 @@ class Status:
     def __str__(self) -> str:
         head = [self._title(), self.line]
         last = f"Next: {self.next_step}"
-        if self.budget_tokens is not None:
-            body = self._body_within(self.budget_tokens - tokens("\n".join([*head, last])))
-            return clip("\n".join([*head, *body, last]), max(self.budget_tokens, 1))
+        budget = self.budget_tokens
+        if budget is not None:
+            frame = "\n".join([*head, last])
+            body = self._body_within(budget - tokens(frame))
+            text = "\n".join([*head, *body, last])
+            return clip(text, max(budget, 1))
         body = []
         for section in self._sections():
             body += section.print(section.usual)
-        return "\n".join([*head, *body, *elsewhere_lines(self.elsewhere), last])
+        body += elsewhere_lines(self.elsewhere)
+        return "\n".join([*head, *body, last])
 
     def _body_within(self, budget_tokens: int) -> list[str]:
         """Print of each section as many lines as there is room for, the first sections first."""
@@ -240,10 +249,12 @@ class _Section:
 
     def print(self, count: int) -> list[str]:
         """Return the title and the first *count* lines."""
-        shown = [f"  {one_line(line, 120)}" for line in self.lines[:count]]
-        if self.total > len(shown):
-            shown.append(f"  … and {self.total - len(shown)} more: {self.rest_call}")
-        return [f"{self.title}:", *shown]
+        lines = self.lines[:count]
+        visible = [f"  {one_line(line, 120)}" for line in lines]
+        hidden = self.total - len(visible)
+        if hidden > 0:
+            visible.append(f"  … and {hidden} more: {self.rest_call}")
+        return [f"{self.title}:", *visible]
 
     def to_html(self) -> str:
         """Return a row of a table."""
@@ -265,7 +276,8 @@ def elsewhere_lines(count: int) -> list[str]:
 def bar(percent: float) -> str:
     """Draw a share of 0 to 100 as a bar."""
     full = round(percent / 100 * _BAR_WIDTH)
-    return "[" + "#" * full + "." * (_BAR_WIDTH - full) + "]"
+    marks = "#" * full + "." * (_BAR_WIDTH - full)
+    return f"[{marks}]"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -288,10 +300,9 @@ class SessionStatus:
         return str(self)
 
     def __str__(self) -> str:
-        counts = f"{bar(self.percent)} {self.percent:.0f} %: {counts_line(self.counts)}"
+        drawing = bar(self.percent)
+        counts = f"{drawing} {self.percent:.0f} %: {counts_line(self.counts)}"
         artifacts = plural(self.artifacts, "artifact")
         worktrees = plural(self.worktrees, "worktree")
-        written = f"last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
-        return (
-            f"{self.session}\n{counts}; {artifacts}, {worktrees}; {written}\nNext: {self.next_step}"
-        )
+        last_write = f"last last_write {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
+        return f"{self.session}\n{counts}; {artifacts}, {worktrees}; {last_write}\nNext: {self.next_step}"

@@ -73,32 +73,47 @@ def synthesis(
             named, and beyond that counted.
     """
     parent = results.parent
-    planned = [task for task in results.subtasks if task.recovers_task_id is None]
-    completed = [task for task in planned if task.status is TaskStatus.COMPLETED]
-    given_up = [
-        task for task in planned if task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}
-    ]
-    skipped = [task for task in planned if task.status is TaskStatus.SKIPPED]
-    missing = [str(why) for why in results.open_whys] + [_ending(task) for task in given_up]
     rest_call = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
-    lines = [
-        f"# {one_line(parent.title, 200)}",
-        "",
-        f"{len(completed)} of {len(planned)} subtasks are completed.",
-        *_list_section("What is missing", missing, rest_call),
-        *_list_section("What was skipped", [_ending(task) for task in skipped], rest_call),
-    ]
+    lines = [f"# {one_line(parent.title, 200)}", "", _count_line(results.subtasks)]
+    lines += _missing_sections(results, rest_call)
     by_task = _by_task(results.artifacts)
-    shown_ids = {task.id for task in completed} | by_task.keys()
-    productive = [task for task in results.subtasks if task.id in shown_ids]
-    max_shown = max(1, budget_tokens // _NAME_TOKENS)
+    productive = [task for task in results.subtasks if _is_completed(task) or task.id in by_task]
+    max_tasks = max(1, budget_tokens // _NAME_TOKENS)
     share = min(budget_tokens // max(1, len(results.artifacts)), _MAX_EXCERPT_TOKENS)
-    for task in productive[:max_shown]:
+    for task in productive[:max_tasks]:
         lines += _result_section(task, by_task.get(task.id, ()), share, excerpt)
-    if len(productive) > max_shown:
-        hidden = len(productive) - max_shown
+    hidden = len(productive) - max_tasks
+    if hidden > 0:
         lines += ["", f"… and the results of {hidden} more subtasks: {rest_call}"]
     return "\n".join(lines) + "\n"
+
+
+def _is_planned(task: Task) -> bool:
+    return task.recovers_task_id is None
+
+
+def _is_completed(task: Task) -> bool:
+    return _is_planned(task) and task.status is TaskStatus.COMPLETED
+
+
+def _count_line(subtasks: Sequence[Task]) -> str:
+    planned = sum(map(_is_planned, subtasks))
+    completed = sum(map(_is_completed, subtasks))
+    return f"{completed} of {planned} subtasks are completed."
+
+
+def _missing_sections(results: SubtaskResults, rest_call: str) -> list[str]:
+    missing = [str(why) for why in results.open_whys]
+    skipped = []
+    for task in filter(_is_planned, results.subtasks):
+        if task.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+            missing.append(_ending(task))
+        elif task.status is TaskStatus.SKIPPED:
+            skipped.append(_ending(task))
+    return [
+        *_list_section("What is missing", missing, rest_call),
+        *_list_section("What was skipped", skipped, rest_call),
+    ]
 
 
 def _by_task(artifacts: Sequence[Artifact]) -> dict[str, list[Artifact]]:
@@ -141,9 +156,12 @@ def _result_section(
 
 
 def _ending(task: Task) -> str:
-    reason = f": {task.reason}" if task.reason else ""
-    return f"{task.alias} is {task.status}{reason}"
+    ending = f"{task.alias} is {task.status}"
+    if task.reason:
+        ending += f": {task.reason}"
+    return ending
 
 
 def _quote(text: str) -> list[str]:
-    return [f"> {line}".rstrip() for line in text.splitlines()]
+    lines = text.splitlines()
+    return [f"> {line}".rstrip() for line in lines]

@@ -51,7 +51,9 @@ def agent_name(name: str, value: object) -> str:
 
 def is_number(value: object) -> bool:
     """Tell whether *value* is a number, and not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float)
 
 
 @overload
@@ -173,13 +175,16 @@ def _status(name: str, value: str) -> TaskStatus:
 
 
 def _no_status(value: object) -> str:
-    words = [str(status) for status in TaskStatus]
-    similar: list[str] = difflib.get_close_matches(str(value), words, 1)
-    synonym = _STATUS_SYNONYMS.get(str(value).lower())
+    word = str(value)
+    statuses = [str(status) for status in TaskStatus]
+    similar: list[str] = difflib.get_close_matches(word, statuses, 1)
+    synonym = _STATUS_SYNONYMS.get(word.lower())
     if synonym is not None:
         similar = [str(synonym)]
-    hint = f", did you mean {similar[0]}?" if similar else ""
-    return f"{value!r} is not a status{hint} ({', '.join(words)})"
+    hint = ""
+    if similar:
+        hint = f", did you mean {similar[0]}?"
+    return f"{value!r} is not a status{hint} ({', '.join(statuses)})"
 
 
 # --- tasks -------------------------------------------------------------------

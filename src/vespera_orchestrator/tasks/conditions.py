@@ -144,7 +144,8 @@ class Condition:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of dependencies, each once, from left to right."""
-        return tuple(dict.fromkeys(reference.name for reference in self.references()))
+        names = (reference.name for reference in self.references())
+        return tuple(dict.fromkeys(names))
 
 
 def _references(node: Node) -> Iterator[Reference]:
@@ -207,7 +208,8 @@ def parse(text: str) -> Condition:
 
 @lru_cache(maxsize=1024)
 def _parse_cached(text: str) -> Condition:
-    return Condition(text, _Parser(text).parse())
+    root = _Parser(text).parse()
+    return Condition(text, root)
 
 
 class _Parser:
@@ -289,7 +291,9 @@ class _Parser:
         )
 
     def _fail(self, token: _Token, allowed: tuple[str, ...]) -> NoReturn:
-        problem = f"unexpected {token.text[:40]!r}" if token.text else "it ends too early"
+        problem = "it ends too early"
+        if token.text:
+            problem = f"unexpected {token.text[:40]!r}"
         self._refuse(token.column, problem, allowed)
 
     # grammar
@@ -327,11 +331,15 @@ class _Parser:
 
     def _either(self) -> Node:
         items = self._chain("or", self._both)
-        return Either(items) if len(items) > 1 else items[0]
+        if len(items) == 1:
+            return items[0]
+        return Either(items)
 
     def _both(self) -> Node:
         items = self._chain("and", self._negation)
-        return Both(items) if len(items) > 1 else items[0]
+        if len(items) == 1:
+            return items[0]
+        return Both(items)
 
     def _negation(self) -> Node:
         if self._take("not"):
@@ -518,7 +526,8 @@ def decide(condition: Condition, tasks: Mapping[str, Task]) -> Truth:
 
 def undecided(condition: Condition, tasks: Mapping[str, Task]) -> tuple[str, ...]:
     """Return the names that keep the condition undecided; empty when it is decided."""
-    return tuple(dict.fromkeys(_undecided(condition.root, tasks)))
+    names = _undecided(condition.root, tasks)
+    return tuple(dict.fromkeys(names))
 
 
 def _truth_of(node: Node, tasks: Mapping[str, Task]) -> Truth:
@@ -619,7 +628,9 @@ def _compare(sign: str, left: JsonValue | _Unknown, right: JsonValue | _Unknown)
 
 
 def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float)
 
 
 def _orderable(left: JsonValue, right: JsonValue) -> bool:

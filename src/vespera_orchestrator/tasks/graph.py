@@ -129,7 +129,8 @@ class TaskGraph:
         return self._in_order(networkx.descendants(self.nx, self.task(ref).id))
 
     def _in_order(self, task_ids: Container[str]) -> list[Task]:
-        return [task for task in self._tasks.values() if task.id in task_ids]
+        tasks = self._tasks.values()
+        return [task for task in tasks if task.id in task_ids]
 
     def critical_path(self) -> list[Task]:
         """Return the longest chain of tasks that have not ended, by estimated effort.
@@ -211,11 +212,15 @@ class TaskGraph:
         return lifecycle.readiness(task, needed).impossible
 
     def _hours(self, task_id: str) -> float:
-        return lifecycle.effort_hours(self._tasks[task_id].estimated_effort)
+        task = self._tasks[task_id]
+        return lifecycle.effort_hours(task.estimated_effort)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Draw itself in notebooks: JupyterLab renders Mermaid by itself, from version 4.1 on."""
-        return {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
+        return {
+            "text/plain": repr(self),
+            "text/vnd.mermaid": self.to_mermaid(),
+        }
 
     def to_mermaid(self, *, direction: str = "TD", limit: int = 150) -> str:
         """Draw the graph as Mermaid text.
@@ -256,13 +261,15 @@ class TaskGraph:
         lines = ["digraph tasks {", "  rankdir=TB;", "  node [shape=box, style=filled];"]
         for task in self._tasks.values():
             fill, ink = _COLOURS[task.status]
+            node = _quote(task.id)
             label = _quote(f"{task.title}\n{_status_words(task.status)}")
             colours = f"fillcolor={_quote(fill)}, fontcolor={_quote(ink)}"
-            lines.append(f"  {_quote(task.id)} [label={label}, {colours}];")
+            lines.append(f"  {node} [label={label}, {colours}];")
         for before, after, edge in self.nx.edges(data=True):
             label = _quote(_edge_words(edge))
             style = "" if edge["kind"] == "dependency" else ", style=dashed"
-            lines.append(f"  {_quote(before)} -> {_quote(after)} [label={label}{style}];")
+            arrow = f"{_quote(before)} -> {_quote(after)}"
+            lines.append(f"  {arrow} [label={label}{style}];")
         return "\n".join([*lines, "}"])
 
     def to_json(self) -> str:
@@ -294,7 +301,8 @@ _CODES: Final = str.maketrans({char: f"#{ord(char)};" for char in '#%&"<>`|\\'})
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.split()).translate(_CODES)
+    flat = " ".join(text.split())
+    return flat.translate(_CODES)
 
 
 def _label(task: Task) -> str:

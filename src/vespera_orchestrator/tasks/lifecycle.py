@@ -120,7 +120,9 @@ def next_status(verb: Verb, status: TaskStatus) -> TaskStatus | None:
 
 def ending_verb(action: NextAction | None) -> Verb:
     """Return what the holder of a task does to it by this action; ``None`` releases it."""
-    return Verb.RELEASE if action is None else Verb(action)
+    if action is None:
+        return Verb.RELEASE
+    return Verb(action)
 
 
 STATUS_AFTER_EVENT: Final[Mapping[str, TaskStatus]] = {
@@ -152,7 +154,8 @@ def state_diagram() -> str:
     lines = ["stateDiagram-v2", "    [*] --> pending: plan_task"]
     for (start, end), words in sorted(arrows.items()):
         lines.append(f"    {start} --> {end}: {', '.join(words)}")
-    lines += [f"    {status} --> [*]" for status in TaskStatus if status.is_terminal]
+    ends = [status for status in TaskStatus if status.is_terminal]
+    lines += [f"    {status} --> [*]" for status in ends]
     return "\n".join(lines)
 
 
@@ -240,8 +243,10 @@ class Readiness:
     @property
     def blockers(self) -> int:
         """How many causes there are, children apart."""
-        undecided = self.condition is not True
-        return len(self.waiting_for) + len(self.never) + undecided
+        count = len(self.waiting_for) + len(self.never)
+        if self.condition is not True:
+            count += 1
+        return count
 
 
 def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
@@ -285,7 +290,8 @@ def _condition_state(task: Task, needed: Mapping[str, Task]) -> tuple[bool | Non
 
 def _by_name(task: Task, needed: Mapping[str, Task]) -> dict[str, Task]:
     """Return the tasks that the condition reads, by the names that it has for them."""
-    return {name: needed[task_id] for name, task_id in task.condition_names.items()}
+    names = task.condition_names
+    return {name: needed[names[name]] for name in names}
 
 
 def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str:
@@ -311,7 +317,8 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
 
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
-    return _why(situation.task, _causes(situation), note=return_note(situation.task))
+    task = situation.task
+    return _why(task, _causes(situation), note=return_note(task))
 
 
 def why_not_complete(situation: Situation) -> Why:
@@ -339,11 +346,14 @@ def return_note(task: Task) -> str:
 def merge_hint(task: Task) -> str:
     """Say that the work of a task waits to be merged, what merges it, and why that was not done."""
     hint = f"waits to be merged: orch.worktrees.merge({task.alias!r})"
-    return f"{hint} ({_short(task.reason)})" if task.reason else hint
+    if task.reason:
+        hint += f" ({_short(task.reason)})"
+    return hint
 
 
 def _short(reason: str | None) -> str:
-    return " ".join((reason or "").split())[:_REASON_WIDTH]
+    words = (reason or "").split()
+    return " ".join(words)[:_REASON_WIDTH]
 
 
 def _causes(situation: Situation) -> list[Cause]:
@@ -374,12 +384,15 @@ def _cause_in(task: Task, kind: CauseKind, sentence: str, names: tuple[str, ...]
 
 
 def _end_cause(task: Task) -> Cause:
-    reason = f" ({_short(task.reason)})" if task.reason else ""
-    return _cause_in(task, CauseKind.ENDED, f"it is {task.status}{reason}")
+    sentence = f"it is {task.status}"
+    if task.reason:
+        sentence += f" ({_short(task.reason)})"
+    return _cause_in(task, CauseKind.ENDED, sentence)
 
 
 def _merge_cause(task: Task) -> Cause:
-    return _cause_in(task, CauseKind.MERGE, f"its work is done and {merge_hint(task)}")
+    sentence = f"its work is done and {merge_hint(task)}"
+    return _cause_in(task, CauseKind.MERGE, sentence)
 
 
 def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:

@@ -191,7 +191,8 @@ class _PlanReader:
             self._read_one(spec, parent, f"{place} {number}", depth)
 
     def _refuse(self, problem: str, place: str) -> None:
-        self.mistakes.append(PlanError(problem, place))
+        mistake = PlanError(problem, place)
+        self.mistakes.append(mistake)
 
     def _read_one(self, spec: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(spec, TaskDraft):
