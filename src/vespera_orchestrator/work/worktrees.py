@@ -1,6 +1,6 @@
-"""What callers use as ``orch.worktrees``.
+"""The calls of ``orch.worktrees``.
 
-It stands above the engine, because merging work that was handed in completes its task.
+They are above the engine, because merging work that was handed in completes its task.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from vespera_orchestrator.worktrees.terms import (
 
 
 class Worktrees:
-    """One git worktree for each task or agent.
-
-    Made, saved, landed, removed. Use it as ``orch.worktrees``.
+    """One git worktree for each task or agent. Use it as ``orch.worktrees``.
 
     Any number of threads and processes may work at once. Nothing saved is ever lost: removal keeps
     the last state, and every earlier snapshot stays reachable from it. Your own checkouts (index,
@@ -62,30 +60,31 @@ class Worktrees:
         branch: str | None = None,
         resume: bool | None = None,
     ) -> Worktree:
-        """Return the worktree of a task, or of an agent, making it where there is none.
+        """Return the worktree of a task, or of an agent; create it if there is none.
 
-        Idempotent: a task that has a worktree gets the same one, and when its folder is gone it is
-        recreated with exactly the files of the last snapshot. After a kill at any moment the next
-        call finishes what was begun. It starts from the head of the integration branch, which is
-        made from the main worktree's HEAD when it is missing, and fast-forwarded to it when it is
-        merely behind.
+        Idempotent: a task that has a worktree gets the same one. If its folder is gone, it is
+        recreated with exactly the files of the last snapshot. After a kill at any moment, the next
+        call finishes the job. A new worktree starts from the head of the integration branch. If
+        that branch is missing, it is created from the main worktree's HEAD. If it is only behind
+        that HEAD, it is fast-forwarded.
 
         Args:
-            task: The task; ``None`` makes one for an agent, over all its tasks in the session.
-            agent: The agent; by default the current one, when no task is given.
-            path: Folder, relative to the project's; by default ``../worktrees/<alias>``, numbered
-                when that is taken.
-            branch: Branch to make; by default ``feature/<alias>``, numbered when that is taken.
-            resume: Where the last one was removed before its work had landed, go on from what was
-                kept of it, as `Orchestrator.execute_task` does. By default for a task that was
-                started and has not ended, which would otherwise be completed without that work.
-                Otherwise the task starts afresh.
+            task: The task; ``None`` makes one for an agent, for all its tasks in the session.
+            agent: The agent; by default the current one, if you pass no task.
+            path: The folder, relative to the project's; by default ``../worktrees/<alias>``, with a
+                number if that is taken.
+            branch: The branch to create; by default ``feature/<alias>``, with a number if that is
+                taken.
+            resume: If the last worktree was removed before its work had landed, continue from what
+                was kept of it, as `Orchestrator.execute_task` does. This is the default for a task
+                that was started and has not ended, which would otherwise be completed without that
+                work. Other tasks start from scratch.
 
         Raises:
             TaskNotFoundError: There is no such task.
-            InvalidInputError: *path* or *branch* is taken or cannot be used.
-            GitFailedError: The integration branch no longer has what a task that this one depends
-                on had landed there.
+            InvalidInputError: *path* or *branch* is taken, or cannot be used.
+            GitFailedError: A task that this one depends on has landed, and the integration branch
+                no longer contains its work.
         """
         return self._engine.create(task, agent=agent, path=path, branch=branch, resume=resume)
 
@@ -96,7 +95,7 @@ class Worktrees:
     def find(self, task_ref_or_name: WorktreeRef) -> Worktree | None:
         """Return the worktree with this name, or the one that this task has or shares, or ``None``.
 
-        Removed ones are not found.
+        Removed worktrees are not found.
         """
         return self._engine.find(task_ref_or_name)
 
@@ -107,20 +106,21 @@ class Worktrees:
     ) -> worktrees.Snapshot:
         """Save the worktree's files under ``refs/vespera/wip/<name>``.
 
-        Untracked files are included, ignored ones are not; those above ``max_file_bytes`` are left
-        out and named. The agent's index, HEAD, branch and hooks stay untouched. Without a change
-        since the previous snapshot no commit is made.
+        Untracked files are included, ignored files are not. Untracked files above
+        ``max_file_bytes`` are left out and named. The agent's index, HEAD, branch and hooks stay
+        untouched. If nothing has changed since the previous snapshot, no commit is made.
 
         Args:
             worktree: The worktree.
-            note: First line of the commit's message.
-            passing: It may be thinned out: all of the last hour are kept, then the last one of each
-                hour for a week, then of each day. Others are kept for ever.
+            note: First line of the commit message.
+            passing: The snapshot may be thinned out: all of the last hour are kept, then the last
+                of each hour for a week, then the last of each day. Other snapshots are kept for
+                ever.
 
         Raises:
             WorktreeNotFoundError: There is no such worktree.
             GitFailedError: Its folder is gone or not complete.
-            RefMovedError: Others saved it every time; safe to retry.
+            RefMovedError: Others saved it first, every time; safe to retry.
         """
         return self._engine.snapshot(worktree, note=note, passing=passing)
 
@@ -136,36 +136,36 @@ class Worktrees:
     ) -> worktrees.Landing:
         """Land the worktree's files on the integration branch, and record it.
 
-        When its task was completed with ``merge="later"``, this completes it, and removes folder
-        and branch. Where several tasks share the worktree, it completes all that were handed in, or
-        the one that you name. Otherwise folder and branch stay, for further work; `remove` removes
-        them. Others may merge at the same time: whoever comes second merges again on top. Safe to
-        repeat: work lands once.
+        If its task was completed with ``merge="later"``, this completes the task and removes folder
+        and branch. If several tasks share the worktree, it completes all that were handed in, or
+        the one that you name. Otherwise folder and branch stay for further work; `remove` removes
+        them. Others may merge at the same time: the second one merges again on top. Safe to repeat:
+        work lands once.
 
-        A checkout of the integration branch is brought along, if nothing of its owner's is touched
-        by that.
+        A checkout of the integration branch is updated too, if nothing of its owner's is in the
+        way.
 
         Args:
             worktree: The worktree. A word that is both a task's alias and the name of another
-                worktree stands for the task.
-            message: The commit's message; by default made from the task.
-            style: ``squash``: one commit with one parent, whatever the agent committed in between.
-                ``merge``: a merge commit, with the agent's own commits behind it. ``fast-forward``:
-                the agent's commits themselves where nothing else has landed since they began,
-                otherwise as ``merge``. By default as ``config.toml`` says.
-            check: A callable that is given a folder with the merged files, and refuses by raising
-                or by returning ``False``; or a command: a list of words, or a line for the shell.
-                Work lands only as it was checked. By default as ``config.toml`` says.
+                worktree means the task.
+            message: The commit message; by default made from the task.
+            style: ``squash``: one commit with one parent, whatever the agent committed. ``merge``:
+                a merge commit, with the agent's own commits behind it. ``fast-forward``: the
+                agent's own commits if nothing else has landed since, otherwise the same as
+                ``merge``. By default the setting in ``config.toml``.
+            check: A callable that gets a folder with the merged files, and refuses by raising or by
+                returning ``False``. Or a command: a list of words, or a line for the shell. Work
+                lands exactly as it was checked. By default the setting in ``config.toml``.
 
         Returns:
-            The landing; its ``reverts`` are changes of others that it takes back.
+            The landing; its ``reverts`` are changes by others that it undoes.
 
         Raises:
             MergeConflictError: With paths and report. The branch is unchanged, and the work is
                 saved as a snapshot. A task that was completed with ``merge="later"`` is blocked,
                 with a recovery task.
-            LandingRefusedError: The check refused, or work of others would be undone and the
-                settings refuse that. Otherwise as above.
+            LandingRefusedError: The check refused, or the work would undo what others landed and
+                the settings refuse that. Otherwise as above.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
@@ -189,9 +189,10 @@ class Worktrees:
         return next((landing for landing in landings if landing.changed), landings[0])
 
     def _meant(self, ref: WorktreeRef) -> Worktree:
-        """Return the worktree that is meant, a task's alias going before another worktree's name.
+        """Return the worktree that *ref* means.
 
-        Another session's worktree, or an agent's, may be named like this task's alias.
+        A task's alias comes before another worktree's name: a worktree of another session, or of an
+        agent, may have the same name as this task's alias.
         """
         if isinstance(ref, str):
             own = self._engine.of_task(ref, include_removed=True)
@@ -231,7 +232,7 @@ class Worktrees:
 
     @staticmethod
     def _is_running_unassigned(task: Task) -> bool:
-        """Tell whether the task runs, and remembers no worktree: then its own is meant."""
+        """Tell whether the task runs and has no worktree recorded: then it uses its own."""
         return task.status is TaskStatus.IN_PROGRESS and task.worktree is None
 
     def _waits_to_be_merged(self, task: Task) -> bool:
@@ -247,8 +248,9 @@ class Worktrees:
     def is_merged(self, worktree: WorktreeRef) -> bool:
         """Tell whether the worktree's work, as it is now, is on the integration branch.
 
-        Judged by content: also when somebody squashed, rebased or picked it, so that no commit of
-        the worktree's is there. Then nothing is lost by removing it.
+        The answer depends on content: work that somebody squashed, rebased or cherry-picked counts,
+        even if none of the worktree's own commits is there. If it is merged, removing it loses
+        nothing.
 
         Raises:
             WorktreeNotFoundError: There is no such worktree.
@@ -258,22 +260,24 @@ class Worktrees:
     def catch_up(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Merge what is new on the integration branch into the worktree's files.
 
-        Its index, HEAD and branch stay as they are; it is saved before. Where both changed the same
-        lines the file holds both, between conflict markers, and does not land before these are
-        gone. What cannot be merged as text stays as the worktree has it.
+        The worktree is saved first. Its index, HEAD and branch stay as they are. If both sides
+        changed the same lines, the file gets both, between conflict markers, and does not land
+        before these are gone. A conflict that cannot be merged as text leaves the worktree's
+        version.
 
-        An agent may be at work there. Only files that differ are written, each only where it is
-        still as it was saved; where one is not, all are put back, saved again and merged anew. No
-        edit is lost: of two that met within one such moment the later one stays in the file and the
-        earlier one under a rescue ref. What a killed process had written is taken back by the next
-        save, or by `repair`.
+        An agent may be working there. Only files that differ are written, and only if they are
+        still as they were saved. If one is not, all are put back, saved again and merged again. No
+        edit is lost: if two edits meet at such a moment, the later one stays in the file, and the
+        earlier one is kept under a rescue ref. The next save, or `repair`, undoes what a killed
+        process had written.
 
         Returns:
             The paths in conflict.
 
         Raises:
-            DirtyCheckoutError: A file that no snapshot keeps, such as an ignored one, is where one
-                was landed; or files were changed all the time. It names them. Nothing was changed.
+            DirtyCheckoutError: A file that no snapshot keeps, such as an ignored one, is where a
+                landed file belongs; or files never stopped changing. It names them. Nothing was
+                changed.
             WorktreeNotFoundError: There is no such worktree.
         """
         return self._engine.update(worktree)
@@ -281,12 +285,12 @@ class Worktrees:
     # looking ahead
 
     def forecast(self, *, fresh: bool = False) -> worktrees.Forecast:
-        """Tell which live worktrees would conflict, and in what order to merge them.
+        """Return which live worktrees would conflict, and in what order to merge them.
 
-        Conflicts are looked for between any two of them, and with the integration branch.
+        It looks for conflicts between any two of them, and with the integration branch.
 
         Args:
-            fresh: Save every worktree first, instead of going by the last snapshots.
+            fresh: Save every worktree first, instead of using the last snapshots.
         """
         return self._engine.forecast(fresh=fresh)
 
@@ -295,26 +299,29 @@ class Worktrees:
     def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
         """Remove the worktree; its last state is kept under a rescue ref first.
 
-        Every earlier snapshot is behind that ref. Works as well when the folder is gone already, or
+        Every earlier snapshot is behind that ref. This also works if the folder is already gone or
         half removed. Ignored files are not kept. Idempotent.
 
         Args:
             worktree: The worktree.
-            delete_branch: Whether to delete its branch, when all its commits are kept and it is
+            delete_branch: Whether to delete its branch, if all its commits are kept and it is
                 checked out nowhere else.
 
         Returns:
             The record, with ``rescue_ref``.
 
         Raises:
-            DirtyCheckoutError: It holds something that no snapshot can keep, such as a nested
+            DirtyCheckoutError: It contains something that no snapshot can keep, such as a nested
                 repository. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
         """
         return self._engine.remove(worktree, delete_branch=delete_branch)
 
     def rescue(self) -> builtins.list[worktrees.Rescued]:
-        """Return what was kept of removed worktrees, the newest first. `restore` writes it out."""
+        """Return what was kept of removed worktrees, the newest first.
+
+        `restore` writes one of them to a folder.
+        """
         return self._engine.rescue()
 
     def restore(self, ref: str | worktrees.Rescued, path: str | os.PathLike[str]) -> Path:
@@ -323,7 +330,7 @@ class Worktrees:
         The folder appears complete or not at all.
 
         Raises:
-            InvalidInputError: *ref* names nothing, or *path* is there already and not empty.
+            InvalidInputError: *ref* names nothing, or *path* exists and is not empty.
         """
         return self._engine.restore(ref, path)
 
@@ -338,11 +345,11 @@ class Worktrees:
         return self._engine.check()
 
     def repair(self) -> builtins.list[str]:
-        """Bring all worktrees into order after a kill.
+        """Put all worktrees in order after a kill.
 
-        Finishes or takes back half-made worktrees, finishes removals, and removes locks that a dead
-        process of ours left on refs of ours. What cannot be proven ours, and what somebody is
-        working on just now, is left alone. Without a repository there is nothing to do.
+        It finishes or undoes worktrees that are half made, finishes removals, and removes locks
+        that a dead process of ours left on our refs. It leaves alone whatever it cannot prove to be
+        ours, and whatever somebody is working on now. Without a repository there is nothing to do.
 
         Returns:
             One plain sentence for each thing done.

@@ -61,18 +61,16 @@ class Forecast:
     branch: str
     """The integration branch."""
     worktrees: tuple[str, ...]
-    """Names of the worktrees looked at."""
+    """Names of the worktrees that were compared."""
     clashes: tuple[Clash, ...]
-    """What would conflict; empty where everything merges."""
+    """What would conflict; empty if everything merges."""
     order: tuple[str, ...]
-    """In what order to merge them, so that as many as possible land before the first conflict."""
+    """The best order to merge them: as many as possible land before the first conflict."""
     unsolved: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    """For each worktree with a conflict that is not solved yet, the files that still have markers.
-
-    Both sides stand between them."""
+    """For each worktree with an unresolved conflict, the files that still have markers."""
 
     def of(self, worktree: str) -> tuple[Clash, ...]:
-        """Return what the worktree of this name is part of."""
+        """Return the conflicts that this worktree is part of."""
         return tuple(clash for clash in self.clashes if worktree in (clash.first, clash.second))
 
     def __repr__(self) -> str:

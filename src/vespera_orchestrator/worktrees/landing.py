@@ -46,15 +46,15 @@ class Landing:
     commit: str
     """The commit that will be the branch's head, in hexadecimal.
 
-    Its present head when there is nothing to land."""
+    If there is nothing to land, its present head."""
     tree: str
     """The merged tree, in hexadecimal."""
     changed: bool
-    """Whether `apply` moves the branch. If not, the work is there already, or there is none."""
+    """Whether `apply` moves the branch. If not, the work is already there, or there is none."""
     snapshot: Snapshot
-    """The worktree's files that are landed."""
+    """The files that land."""
     reverts: tuple[Revert, ...]
-    """What others landed after the worktree began, and this takes back."""
+    """Changes that others landed after the worktree began, and that this landing undoes."""
     _expected: str = attrs.field(repr=False)
     _mark: str | None = attrs.field(repr=False)
     _previous_mark: str | None = attrs.field(repr=False)
@@ -63,13 +63,13 @@ class Landing:
     def apply(self) -> None:
         """Pin the snapshot and move the integration branch to *commit*.
 
-        Only if the branch is still where the merge was made for. Where it is checked out, that
-        checkout is brought along. Quick; does not call the store. Idempotent. Killed at any
-        point, it can be prepared and applied again: work lands once.
+        It only moves a branch that is still where it was when the merge was made. If the branch
+        is checked out, that checkout is updated too. Quick; does not call the store. Idempotent.
+        After a kill at any point you can prepare and apply it again: work lands once.
 
         Raises:
-            RefMovedError: Another merger was faster, or the worktree was saved again meanwhile.
-                The branch was not moved; prepare again.
+            RefMovedError: Another merge was faster, or the worktree was saved again in the
+                meantime. The branch was not moved; prepare again.
             DirtyCheckoutError: The branch is checked out where it cannot be updated safely.
                 Neither it nor the checkout was changed.
         """
@@ -84,7 +84,7 @@ class Landing:
 
     @property
     def revert_report(self) -> str:
-        """What is taken back, as Markdown; empty where nothing is."""
+        """What is undone, as Markdown; empty if nothing is."""
         if not self.reverts:
             return ""
         return reverts.report(self.branch, self.reverts)

@@ -32,16 +32,14 @@ _MOST_BYTES: Final = 2_000_000
 
 @attrs.frozen(kw_only=True)
 class Revert:
-    """A change of others that landing a worktree would take back."""
+    """A change by others that landing a worktree would undo."""
 
     path: str
     """The file."""
     lines: int
-    """How many of its lines would be as they were before that change, or gone again.
-
-    0 for the whole file."""
+    """How many of its lines would be as before that change, or gone again; 0 for the whole file."""
     text: str = attrs.field(repr=False, default="")
-    """The lines that would be lost, and those that would be back, marked ``-`` and ``+``."""
+    """The lines that would be lost, and those that would return, marked ``-`` and ``+``."""
 
     def __str__(self) -> str:
         extent = plural(self.lines, "line") if self.lines else "the whole file"

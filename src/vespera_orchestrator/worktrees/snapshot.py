@@ -42,7 +42,7 @@ _COMMITS_SEARCHED: Final = 2000
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
-    """A worktree's files at one moment. The objects are written; until `pin` no ref holds them."""
+    """A worktree's files at one moment. The objects are written, but no ref holds them until `pin`."""
 
     worktree: str
     """The worktree's name."""
@@ -55,14 +55,13 @@ class Snapshot:
     changed: bool = False
     """Whether anything differs from the previous snapshot; if not, *commit* is that one."""
     skipped: tuple[str, ...] = ()
-    """Paths that were left out.
-
-    They are larger than ``max_file_bytes`` and untracked, or unreadable, or repositories of their
-    own."""
+    """Paths that were left out: untracked files above ``max_file_bytes``, unreadable files, nested
+    repositories.
+    """
     previous: str | None = None
     """What the ref named when the snapshot was taken."""
     passing: bool = False
-    """Whether it may be thinned out later, as that of a heartbeat; others are kept for ever."""
+    """Whether it may be thinned out later, like that of a heartbeat; others are kept for ever."""
     _index: SnapshotIndex = attrs.field(repr=False, eq=False)
     _history: tuple[str | None, str | None] = attrs.field(
         default=(None, None), repr=False, eq=False
@@ -86,7 +85,7 @@ class Snapshot:
         Quick; does not call the store. Idempotent.
 
         Raises:
-            RefMovedError: Another snapshot was pinned meanwhile, or the worktree was removed.
+            RefMovedError: Another snapshot was pinned first, or the worktree was removed.
                 Nothing was changed.
         """
         repository = self._index.repository
