@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._codec import load_time
-from vespera_orchestrator._model import Attempt, Claim, TaskStatus
+from vespera_orchestrator._model import Claim, TaskStatus
 from vespera_orchestrator.stores.sql import claims, rows
 from vespera_orchestrator.stores.sql.dialect import POSTGRES
 
@@ -75,20 +74,9 @@ def take_best(
         wait: Wait for whoever has locked the best task, instead of taking the next one.
     """
     sql = _WAIT_FOR_BEST if wait else _TAKE_BEST_UNLOCKED
-    length = claims.lease_length(lease_s)
-    values = (tx.now, session_id, agent, length, int(in_any_case))
+    values = (tx.now, session_id, agent, claims.lease_length(lease_s), int(in_any_case))
     lapsed, unweighed, *row = tx.execute(sql, values).fetchone()
     task_id, *_ = row
     if task_id is None:
         return TakenBest(lapsed=lapsed, unweighed=unweighed)
-    task = rows.TASK.read(row)
-    started_at = load_time(tx.now)
-    attempt = Attempt(
-        task_id=task.id,
-        number=task.attempts,
-        agent=agent,
-        started_at=started_at,
-        lease_until=load_time(tx.now + length),
-        last_sign_at=started_at,
-    )
-    return TakenBest(claim=claims.started(tx, task, attempt))
+    return TakenBest(claim=claims.started(tx, rows.TASK.read(row), agent, lease_s))

@@ -48,26 +48,34 @@ def claim(tx: Transaction, task: Task, agent: str, lease_s: float, purpose: str 
         WHERE id = {tx.mark}1
     """
     tx.execute(sql, (task.id, number, tx.now))
+    columns = {
+        "task_id": task.id,
+        "number": number,
+        "agent": agent,
+        "started_at": tx.now,
+        "lease_until": tx.now + lease_length(lease_s),
+        "last_sign_at": tx.now,
+    }
+    rows.insert(tx, "attempts", columns)
+    claimed = attrs.evolve(
+        task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=load_time(tx.now)
+    )
+    return started(tx, claimed, agent, lease_s)
+
+
+def started(tx: Transaction, task: Task, agent: str, lease_s: float) -> Claim:
+    """Record that the task's latest attempt was started just now, and return the claim."""
     started_at = load_time(tx.now)
     attempt = Attempt(
         task_id=task.id,
-        number=number,
+        number=task.attempts,
         agent=agent,
         started_at=started_at,
         lease_until=load_time(tx.now + lease_length(lease_s)),
         last_sign_at=started_at,
     )
-    rows.insert(tx, "attempts", rows.ATTEMPT.values(attempt))
-    claimed = attrs.evolve(
-        task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=started_at
-    )
-    return started(tx, claimed, attempt)
-
-
-def started(tx: Transaction, task: Task, attempt: Attempt) -> Claim:
-    """Record that an attempt was started, and return the claim with what an earlier one saved."""
     data = {"attempt": attempt.number}
-    events.record_for(tx, task, EventKind.TASK_STARTED, data, agent=attempt.agent)
+    events.record_for(tx, task, EventKind.TASK_STARTED, data, agent=agent)
     resumed_from = reading.last_checkpoint(tx, task.id) if attempt.number > 1 else None
     return Claim(task=task, attempt=attempt, resumed_from=resumed_from)
 

@@ -6,6 +6,7 @@ Blockers are counted, and dependents become ready or are skipped.
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vespera_orchestrator._model import EventKind, Outcome, TaskStatus
@@ -15,7 +16,7 @@ from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from vespera_orchestrator._model import Dependency, Situation, Task
 from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -80,47 +81,41 @@ def _recovered(tx: Transaction, recovery: Task) -> None:
 
 def _follow_edges(tx: Transaction, task: Task) -> list[str]:
     """Count down the dependents whose edge is met now; return those that were skipped."""
-    met: list[Outcome] = []
-    never: list[Outcome] = []
-    for outcome in Outcome:
-        decision = lifecycle.edge_met(outcome, task.status, was_blocked=task.was_blocked)
-        if decision is not None:
-            (met if decision else never).append(outcome)
     count_down = _count_down_at_once if tx.dialect.writing_with else _count_down
-    affected = count_down(tx, task.id, met, never)
+    affected = count_down(tx, task.id, *_decided(task.status, was_blocked=task.was_blocked))
     return [task_id for task_id in affected if _recount_one(tx, task_id)]
 
 
-def _count_down(
-    tx: Transaction, task_id: str, met: Sequence[Outcome], never: Sequence[Outcome]
-) -> list[str]:
+@cache
+def _decided(status: TaskStatus, *, was_blocked: bool) -> tuple[str, str]:
+    """Return the outcomes that a task has reached, and those it never will, as lists for SQL."""
+    met: list[Outcome] = []
+    never: list[Outcome] = []
+    for outcome in Outcome:
+        is_met = lifecycle.edge_met(outcome, status, was_blocked=was_blocked)
+        if is_met is not None:
+            (met if is_met else never).append(outcome)
+    return quoted(met), quoted(never)
+
+
+def _count_down(tx: Transaction, task_id: str, met: str, never: str) -> list[str]:
     """Count down the dependents that waited for an outcome in *met*.
 
     Returns:
         The dependents whose condition or unmet edge must be looked at, in the order planned.
     """
-    if met:
-        sql = f"""
-            UPDATE dependencies SET met = 1
-            WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0
-                AND on_outcome IN {quoted(met)}
-            RETURNING task_id
-        """
-        counted = tx.execute(sql, (task_id,)).fetchall()
-        sql = f"UPDATE tasks SET blockers = blockers - 1 WHERE id = {tx.mark}1"
-        tx.executemany(sql, counted)
     sql = f"""
-        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
-        WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
-            AND (governed = 1 OR (met = 0 AND on_outcome IN {quoted(never)}))
-        ORDER BY tasks.seq
+        UPDATE dependencies SET met = 1
+        WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0 AND on_outcome IN {met}
+        RETURNING task_id
     """
-    return first_column(tx.execute(sql, (task_id,)).fetchall())
+    counted = tx.execute(sql, (task_id,)).fetchall()
+    sql = f"UPDATE tasks SET blockers = blockers - 1 WHERE id = {tx.mark}1"
+    tx.executemany(sql, counted)
+    return first_column(tx.execute(_affected(tx, never), (task_id,)).fetchall())
 
 
-def _count_down_at_once(
-    tx: Transaction, task_id: str, met: Sequence[Outcome], never: Sequence[Outcome]
-) -> list[str]:
+def _count_down_at_once(tx: Transaction, task_id: str, met: str, never: str) -> list[str]:
     """Do what `_count_down` does in one statement, for databases that are asked over a network.
 
     The rows that are counted down may be locked in any order: nobody who holds one of them waits
@@ -129,18 +124,24 @@ def _count_down_at_once(
     sql = f"""
         WITH now_met AS (
             UPDATE dependencies SET met = 1
-            WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0
-                AND on_outcome IN {quoted(met)}
+            WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0 AND on_outcome IN {met}
             RETURNING task_id
         ), counted AS (
             UPDATE tasks SET blockers = blockers - 1 FROM now_met WHERE tasks.id = now_met.task_id
         )
-        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
-        WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
-            AND (governed = 1 OR (met = 0 AND on_outcome IN {quoted(never)}))
-        ORDER BY tasks.seq
+        {_affected(tx, never)}
     """
     return first_column(tx.execute(sql, (task_id,)).fetchall())
+
+
+def _affected(tx: Transaction, never: str) -> str:
+    """Select the dependents whose condition, or an edge that will never be met, decides now."""
+    return f"""
+        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+        WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
+            AND (governed = 1 OR (met = 0 AND on_outcome IN {never}))
+        ORDER BY tasks.seq
+    """
 
 
 def recount(tx: Transaction, task_id: str) -> None:

@@ -35,7 +35,6 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.stores.sql import rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
-from vespera_orchestrator.stores.sql.dialect import Conditions
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks.conditions import parse
 
@@ -359,12 +358,12 @@ class _Names:
     def _select(self, columns: str, column: str, names: Sequence[str]) -> list[Any]:
         if not names:
             return []
-        conditions = Conditions(self._tx.dialect)
-        if len(names) == 1:
-            conditions.equal(**{column: names[0]})
-        else:
-            conditions.in_list(column, json.dumps(names))
+        mark = self._tx.mark
+        one = len(names) == 1
+        test = f"= {mark}1" if one else self._tx.dialect.in_list(1)
+        values = [names[0] if one else json.dumps(names)]
+        sql = f"SELECT {columns} FROM tasks WHERE {column} {test}"
         if column == "alias":  # with an id, SQLite would walk through the whole session instead
-            conditions.equal(session_id=self._session_id)
-        sql = f"SELECT {columns} FROM tasks WHERE {conditions.where}"
-        return self._tx.execute(sql, conditions.values).fetchall()
+            sql += f" AND session_id = {mark}2"
+            values.append(self._session_id)
+        return self._tx.execute(sql, values).fetchall()

@@ -194,25 +194,26 @@ DESCRIPTIVE: Final = frozenset(
 
 _STATUSES: Final = {str(status): status for status in TaskStatus}
 _OUTCOMES: Final = {str(outcome): outcome for outcome in Outcome}
+_decode: Final = json.JSONDecoder().decode
+"""Quicker than ``json.loads`` for the short texts of edges."""
 
 
 def _read_edges(text: str) -> tuple[Dependency, ...]:
-    edges = []
-    for _, needs, on in sorted(json.loads(text)):
-        if on not in _OUTCOMES:
-            raise CorruptRecordError(f"a dependency on {needs}", f"{on!r} is not an outcome")
-        edges.append(Dependency(needs, _OUTCOMES[on]))
-    return tuple(edges)
+    edges = sorted(_decode(text))
+    try:
+        return tuple([Dependency(needs, _OUTCOMES[on]) for _, needs, on in edges])
+    except KeyError as exc:
+        raise CorruptRecordError(f"one of the dependencies {text}", f"no outcome {exc}") from exc
 
 
 def new_task_row(task: Task, *, weighed: bool) -> dict[str, Any]:
     """Return the columns of a new task, those that only the store's statements read included."""
-    version = None if task.condition is None else lifecycle.CONDITION_VERSION
-    return TASK.values(task) | {
-        "effort_hours": lifecycle.effort_hours(task.estimated_effort),
-        "condition_version": version,
-        "weighed": int(weighed),
-    }
+    columns = TASK.values(task)
+    columns["effort_hours"] = lifecycle.effort_hours(task.estimated_effort)
+    has_condition = task.condition is not None
+    columns["condition_version"] = lifecycle.CONDITION_VERSION if has_condition else None
+    columns["weighed"] = int(weighed)
+    return columns
 
 
 def insert(tx: Transaction, table: str, values: dict[str, Any]) -> None:
