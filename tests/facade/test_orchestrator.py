@@ -444,7 +444,7 @@ def test_watch_sees_other_processes(orch, project):
     seen = orch._store.last_seq()
     with subprocess.Popen([sys.executable, "-c", WRITER], cwd=project) as child:
         kinds = []
-        for event in orch.watch(seen, timeout_s=20):
+        for event in orch.watch(seen, timeout_s=120):
             kinds.append(event.kind)
             if event.kind == "task_completed":
                 break

@@ -389,7 +389,7 @@ def test_events_of_another_process_are_seen_as_they_come(tmp_path):
     """Every event is yielded once, in order, whoever recorded it."""
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("x")
-        seen = orch.watch(timeout_s=30)  # from the call on, not from the first look
+        seen = orch.watch(timeout_s=PATIENCE_S)  # from the call on, not from the first look
         writer = child(
             "orch = vespera.open(argv[0])\nfor n in range(50): orch.plan_task(f'T{n}')", tmp_path
         )

@@ -4,8 +4,12 @@ do.
 
 from __future__ import annotations
 
+import ast
+
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support import records
 from support.records import why
@@ -117,3 +121,44 @@ def test_a_session_that_was_left_is_pointed_to():
     assert step.sentence == "No session is active, but there is one: Boil water."
     assert step.call == "orch.resume_session('s_1')"
     assert "s_1" in resume_step(attrs.evolve(session, goal="")).sentence
+
+
+TITLES = st.text(max_size=300)
+TASKS = st.builds(
+    records.task, st.sampled_from(["a", "b"]), title=TITLES, reason=st.none() | TITLES
+)
+WHYS = st.builds(why, st.sampled_from(["a", "b"]), TITLES)
+FACTS = st.builds(
+    SessionFacts,
+    counts=st.dictionaries(st.sampled_from(TaskStatus), st.integers(0, 3)),
+    is_archived=st.booleans(),
+    ready=st.none() | TASKS,
+    ready_has_subtasks=st.booleans(),
+    synthesis_id=st.none() | st.just("a_1"),
+    unmerged=st.lists(TASKS, max_size=3),
+    running=st.integers(0, 3),
+    decisions=st.lists(WHYS, max_size=2),
+    waiting=st.none() | WHYS,
+    unreached=st.none() | TASKS,
+    landed_on=st.none() | st.just("integration"),
+)
+
+
+@given(FACTS)
+def test_there_is_always_one_step(facts):
+    """Whatever is known: a sentence, and a call in Python with … to fill in, or none at the end."""
+    step = next_step(facts)
+    assert step.sentence.strip()
+    if step.call:
+        ast.parse(step.call.replace("…", "0"), mode="eval")
+    else:
+        assert step.action == "done"
+
+
+@given(FACTS)
+def test_what_is_ready_goes_first(facts):
+    """Nothing that waits for somebody else keeps anybody from starting what can be started."""
+    step = next_step(facts)
+    if facts.ready is not None and any(facts.counts.values()) and not facts.is_archived:
+        assert step.action in {"execute", "synthesize"}
+        assert step.alias == facts.ready.alias

@@ -1,0 +1,122 @@
+"""Where the home is, read from git's files by hand: no git is run, and no library loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home.locate import HOME_NAME, Home, git_common_dir, main_folder
+
+
+def lay_out(root, files):
+    """Write files below a folder; a name that ends with a slash is a folder."""
+    for name, text in files.items():
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(root=root), "utf-8")
+
+
+LAYOUTS = {
+    "no repository": ({"src/": ""}, "src", None, None),
+    "a repository": ({"p/.git/": "", "p/src/": ""}, "p/src", "p/.git", "p"),
+    "a linked worktree": (
+        {
+            "p/.git/worktrees/w/commondir": "../..\n",
+            "w/.git": "gitdir: {root}/p/.git/worktrees/w\n",
+        },
+        "w",
+        "p/.git",
+        "p",
+    ),
+    "a linked worktree, by a relative path": (
+        {"p/.git/worktrees/w/commondir": "../..", "w/.git": "gitdir: ../p/.git/worktrees/w"},
+        "w",
+        "p/.git",
+        "p",
+    ),
+    "a submodule": (
+        {
+            "p/.git/modules/sub/config": "[core]\n\tworktree = ../../../sub\n",
+            "p/sub/.git": "gitdir: ../.git/modules/sub\n",
+        },
+        "p/sub",
+        "p/.git/modules/sub",
+        "p/sub",
+    ),
+    "a separate git directory": (
+        {"g/config": '[core]\n\tworktree = "{root}/p"\n', "p/.git": "gitdir: {root}/g\n"},
+        "p",
+        "g",
+        "p",
+    ),
+    "a bare repository": (
+        {"b.git/HEAD": "ref", "b.git/objects/": "", "b.git/refs/": ""},
+        "b.git",
+        "b.git",
+        "b.git",
+    ),
+    "a worktree whose repository is gone": (
+        {"w/.git": "gitdir: {root}/gone/.git/worktrees/w\n"},
+        "w",
+        None,
+        None,
+    ),
+    "a file that is none of git's": ({"w/.git": "hello\n"}, "w", None, None),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_repository_is_found_through_its_files(tmp_path, name):
+    """From any worktree and any folder, its common directory and the project's folder."""
+    files, start, common, project = LAYOUTS[name]
+    lay_out(tmp_path, files)
+    found = git_common_dir(tmp_path / start)
+    assert found == (None if common is None else tmp_path / common)
+    if found is not None:
+        assert main_folder(found) == tmp_path / project
+        assert Home.locate(tmp_path / start).path == tmp_path / project / HOME_NAME
+
+
+def test_a_call_wins_over_the_environment_and_that_over_the_folder(tmp_path, monkeypatch):
+    """The home that is named is taken; its project is the folder around it, if it has the name."""
+    lay_out(tmp_path, {"p/.git/": "", "other/.task_orchestrator/": "", "apart/": ""})
+    start = tmp_path / "p"
+    assert Home.locate(start).path == start / HOME_NAME
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_HOME", str(tmp_path / "other" / HOME_NAME))
+    home = Home.locate(start)
+    assert (home.path, home.project) == (tmp_path / "other" / HOME_NAME, tmp_path / "other")
+    home = Home.locate(start, home=tmp_path / "apart")
+    assert (home.path, home.project) == (tmp_path / "apart", start)
+
+
+def test_without_a_repository_the_nearest_home_upward_is_taken(tmp_path):
+    """And where there is none, the folder itself has one to be."""
+    lay_out(tmp_path, {"p/.task_orchestrator/": "", "p/deep/er/": "", "q/": ""})
+    assert Home.locate(tmp_path / "p" / "deep" / "er").project == tmp_path / "p"
+    assert Home.locate(tmp_path / "q").project == tmp_path / "q"
+
+
+def test_looking_for_a_home_makes_nothing(tmp_path):
+    """It is made by `create`, as often as that is called, and by several at once."""
+    home = Home.locate(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+    home.create()
+    before = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
+    home.create()
+    assert {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("wrong", [5, b"/tmp", None])
+def test_what_is_no_path_is_refused(wrong):
+    """The error names the argument."""
+    with pytest.raises(InvalidInputError, match="path"):
+        Home.locate(wrong)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+    """Nothing is made for a name that was mistyped."""
+    with pytest.raises(InvalidInputError, match="is not a folder"):
+        Home.locate(tmp_path / "mistyped")
