@@ -59,9 +59,9 @@ TaskRef = str | Task
 class Orchestrator:
     """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 
-    Safe to use from several threads. Wherever a task is asked for, its id, its alias or its `Task`
-    record will do. Nothing runs in the background: lapsed holds are noticed, and views such as the
-    search index catch up, when somebody calls.
+    Safe to use from several threads. Wherever a task is asked for, you can pass its id, its alias
+    or its `Task` record. Nothing runs in the background: when you call, expired leases are noticed,
+    and views such as the search index catch up.
     """
 
     def __init__(
@@ -319,7 +319,7 @@ class Orchestrator:
         return self._scope.session()
 
     def resume_session(self, session_id: str | Session | None = None) -> Session:
-        """Go on with a session, by default the active one, and make it the active one.
+        """Continue a session, by default the active one, and make it the active one.
 
         Raises:
             SessionNotFoundError: There is none with this id, or none is active.
@@ -405,8 +405,8 @@ class Orchestrator:
         """Plan a task in the current session.
 
         Args:
-            title: What is to be done, in a few words.
-            description: What whoever does it must know.
+            title: What to do, in a few words.
+            description: What an agent must know to do it.
             dependencies: Tasks to wait for: ids, aliases, records, or `Dependency` for an outcome
                 other than success.
             condition: When to do it at all, such as ``"task_d.success"`` or
@@ -423,7 +423,7 @@ class Orchestrator:
             estimated_effort: Such as ``"2 hours"`` or ``"1 day"``; used for the critical path.
             due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when
                 no zone is given.
-            context: Whatever whoever does it should know; anything JSON can hold.
+            context: Whatever else an agent should know; anything JSON can hold.
 
         Raises:
             PlanError: Or one of its branches: an unknown dependency, a circle, a condition that
@@ -504,7 +504,7 @@ class Orchestrator:
     def add_dependency(
         self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS
     ) -> Task:
-        """Make a pending task wait for another as well.
+        """Make a pending task wait for another one too.
 
         Raises:
             CycleError: With the path.
@@ -670,7 +670,7 @@ class Orchestrator:
         Args:
             after: Start behind this event's ``seq``; by default with the first event after this
                 call.
-            timeout_s: Stop after this many seconds without an event; ``None``: go on until you
+            timeout_s: Stop after this many seconds without an event; ``None``: continue until you
                 leave the loop.
         """
         if timeout_s is not None and not arguments.is_number(timeout_s):
@@ -699,19 +699,18 @@ class Orchestrator:
         Args:
             task_id: The task; ``None`` for the best ready one.
             agent: Who works on it; by default this object's agent.
-            worktree: Give it a git worktree to work in. ``True`` or ``"task"``: one of its own,
-                removed when its work has landed. ``"agent"``: that of the agent, for all its tasks
-                in the session. ``"subtree"``: that of the topmost task above it, for everything
-                below that one. Both remain after a task of theirs has landed, and each task lands
-                whatever is there, so two agents are not let in at once. ``None``: the one that an
-                earlier attempt had, if there was one. A task that has work in a worktree goes on
-                there, whatever you ask for, until that has landed. A recovery works in the worktree
-                of the task that it recovers; if that could not land, newer work is merged into its
-                files already.
-            lease_s: Seconds that the hold lasts without a sign of life (checkpoint, heartbeat).
+            worktree: Give it a git worktree to work in. ``True`` or ``"task"``: its own, removed
+                when its work has landed. ``"agent"``: that of the agent, for all its tasks in the
+                session. ``"subtree"``: that of the topmost task above it, for everything below that
+                one. The last two stay after a task has landed. Each task lands everything that is
+                there, so two agents cannot work in one at once. ``None``: the one that an earlier
+                attempt had, if any. A task with work in a worktree stays there, whatever you pass,
+                until that work has landed. A recovery works in the worktree of the task that it
+                recovers; after a conflict, newer work is already merged into its files.
+            lease_s: Seconds until the lease expires without a sign of life (checkpoint, heartbeat).
                 Then the next caller may take the task.
-            take_over: Do not wait for that: take the named task from whoever holds it, for example
-                from an agent that was killed. If that agent lives after all, its next call is
+            take_over: Do not wait for that: take the named task from its holder, for example from
+                an agent that was killed. If that agent is alive after all, its next call is
                 refused, and its work is kept.
 
         Returns:
@@ -719,7 +718,7 @@ class Orchestrator:
             work kept, and propagates.
 
         Raises:
-            NotReadyError: The named task cannot be started yet; carries the `Why`.
+            NotReadyError: The named task cannot start yet; carries the `Why`.
             NothingReadyError: You named no task and none is ready; carries the `NextStep`.
             NotARepositoryError: You asked for a worktree, and there is no git repository with a
                 commit.

@@ -55,21 +55,21 @@ _T = TypeVar("_T")
 class Work:
     """A task in the hands of one agent. Made by `Orchestrator.execute_task`.
 
-    As a ``with`` block: leaving it by an exception blocks the task with its partial work kept;
-    leaving it by an interruption (``KeyboardInterrupt``, ``SystemExit``) or without completing it
-    releases the task, its partial work kept. Either way exceptions propagate.
+    Use it as a ``with`` block. If you leave the block by an exception, the task is blocked. If you
+    leave it by an interruption (``KeyboardInterrupt``, ``SystemExit``) or without completing the
+    task, the task is released. Either way its partial work is kept, and exceptions propagate.
 
     Attributes:
         task: The task, as it was when the work began.
         attempt: This try; its number fences every write.
         resumed_from: The last checkpoint of an earlier attempt, or ``None``.
-        worktree: The worktree, or ``None`` when the task has none.
-        conflicts: Files in the worktree that hold both sides of a conflict between markers, for
-            you to resolve.
-        left_out: Files that the last save of the worktree had to leave out: untracked ones above
+        worktree: The worktree, or ``None`` if the task has none.
+        conflicts: Files in the worktree with both sides of a conflict between markers, for you to
+            resolve.
+        left_out: Files that the last save of the worktree left out: untracked files above
             ``max_file_bytes``, and nested repositories.
-        not_saved: Why the worktree's files could not be saved the last time, for example because
-            it was removed; empty when they were.
+        not_saved: Why the worktree's files could not be saved last time, for example because it was
+            removed; empty if they were saved.
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class Work:
         return None if self.worktree is None else Path(self.worktree.path)
 
     def briefing(self, budget_tokens: int = 4000) -> str:
-        """Write what is needed to start.
+        """Write what an agent needs to start.
 
-        That is: the task, the last checkpoint, what its dependencies brought, related passages. The
-        passages are those of `Artifacts.context`, and the artifact versions that they come from are
-        recorded with the task.
+        It contains the task, the last checkpoint, the results of its dependencies, and related
+        passages. The passages are those of `Artifacts.context`, and the store records which
+        artifact versions the task was given.
 
         Args:
             budget_tokens: About how long it may be; one token is counted as four characters.
@@ -150,19 +150,19 @@ class Work:
     def checkpoint(
         self, state: JsonValue, note: str = "", progress: float | None = None
     ) -> Checkpoint:
-        """Save what the next attempt would need to go on from here, and renew the hold.
+        """Save what the next attempt would need to continue from here, and renew the lease.
 
         The worktree's files are saved with it. Files that could not be saved are named in
-        `left_out`, and by the event ``checkpoint_saved``; when none could, the state is saved
-        without them, and `not_saved` says why.
+        ``left_out`` and by the event ``checkpoint_saved``. If none could be saved, the state is
+        saved without them, and ``not_saved`` says why.
 
         Args:
             state: Anything JSON can hold.
             note: One line for people.
-            progress: Share that is done, 0 to 1.
+            progress: The share that is done, 0 to 1.
 
         Raises:
-            LeaseLostError: Another attempt has taken the task; the state is kept as an artifact,
+            LeaseLostError: Another attempt has taken the task. The state is kept as an artifact,
                 and no ref was moved.
         """
         if progress is not None and not (arguments.is_number(progress) and 0 <= progress <= 1):
@@ -190,13 +190,14 @@ class Work:
             raise self._completion.lost(self._holder(), exc, [late]) from None
 
     def heartbeat(self) -> Attempt:
-        """Renew the hold, and save the worktree's files.
+        """Renew the lease, and save the worktree's files.
 
         Call it at least every ``lease_s`` seconds during long work without checkpoints. Looking at
-        every file costs as much as ``git status``: in a large repository set ``heartbeat_save_s``
-        in ``config.toml``, and a heartbeat within that many seconds of the last save only renews. A
-        checkpoint always saves. Of the saves that heartbeats make, all of the last hour are kept,
-        then the last one of each hour, after a week of each day; those of checkpoints always.
+        every file costs as much as ``git status``. In a large repository, set ``heartbeat_save_s``
+        in ``config.toml``: a heartbeat within that many seconds of the last save then only renews
+        the lease. A checkpoint always saves. Saves from heartbeats are thinned out: all of the last
+        hour are kept, then the last of each hour, and after a week the last of each day. Those of
+        checkpoints are always kept.
 
         Raises:
             LeaseLostError: Another attempt has taken the task; no ref was moved.
@@ -261,7 +262,7 @@ class Work:
         tags: Iterable[str] = (),
         metadata: Mapping[str, JsonValue] | None = None,
     ) -> Artifact:
-        """Save something produced on the way; the same title again makes the next version.
+        """Save something produced along the way; the same title again makes the next version.
 
         Raises:
             LeaseLostError: Another attempt has taken the task; the artifact is kept all the same.
@@ -313,12 +314,12 @@ class Work:
         return task
 
     def fail(self, error: str | BaseException) -> Task:
-        """Say that it did not work.
+        """Report that the attempt failed.
 
-        The task is blocked, its partial work kept, and a recovery task made.
+        The task is blocked, its partial work is kept, and a recovery task is made.
 
         Args:
-            error: What went wrong; of an exception, its traceback is kept as an artifact.
+            error: What went wrong. For an exception, its traceback is kept as an artifact.
         """
         headline, text = _error_texts(error)
         reason = one_line(headline, 300) or "no reason given"
@@ -345,7 +346,7 @@ class Work:
         )
 
     def release(self, note: str = "") -> Task:
-        """Give the task back without a verdict.
+        """Hand the task back without a verdict.
 
         It is pending again; its checkpoint, worktree and files stay.
         """

@@ -42,7 +42,10 @@ _COMMITS_SEARCHED: Final = 2000
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
-    """A worktree's files at one moment. The objects are written, but no ref holds them until `pin`."""
+    """A worktree's files at one moment.
+
+    The objects are written, but no ref holds them until `pin`.
+    """
 
     worktree: str
     """The worktree's name."""
