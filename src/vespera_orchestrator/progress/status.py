@@ -304,5 +304,5 @@ class SessionStatus:
         counts = f"{drawing} {self.percent:.0f} %: {counts_line(self.counts)}"
         artifacts = plural(self.artifacts, "artifact")
         worktrees = plural(self.worktrees, "worktree")
-        last_write = f"last last_write {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
+        last_write = f"last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
         return f"{self.session}\n{counts}; {artifacts}, {worktrees}; {last_write}\nNext: {self.next_step}"
