@@ -379,10 +379,19 @@ def judge(node, world):
         case (("and" | "or") as word, items):
             judged = [judge(item, world) for item in items]
             wins = word == "or"
-            return wins if wins in judged else None if None in judged else not wins
+            if wins in judged:
+                return wins
+            return None if None in judged else not wins
         case _:
             value = value_of(node, world)
             return None if value is UNKNOWN else bool(value)
+
+
+def kind_of(value):
+    """Return what a value can be ordered with: text or a number."""
+    if isinstance(value, str):
+        return str
+    return float if type(value) in (int, float) else None
 
 
 def compared(left, sign, right):
@@ -395,10 +404,7 @@ def compared(left, sign, right):
         return None
     if sign in ("==", "!="):
         return (left == right) == (sign == "==")
-    kinds = {
-        str if isinstance(v, str) else float if type(v) in (int, float) else None
-        for v in (left, right)
-    }
+    kinds = {kind_of(left), kind_of(right)}
     if len(kinds) != 1 or None in kinds:
         return None
     return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[sign]

@@ -215,7 +215,8 @@ def test_every_order_of_a_reader_and_a_writer_beside_collectors(state):
         world.write(SMALL).finish()
         reader, collector, writer = world.read(digest), world.collect(), world.write(SMALL)
         for turn in range(11):
-            actor = reader if turn in turns else writer if turn % 3 else collector
+            others = collector if turn % 3 == 0 else writer
+            actor = reader if turn in turns else others
             if not actor.done:
                 world.step(actor)
         reader.finish()
