@@ -7,36 +7,14 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from vespera_orchestrator._model import (
-    ArtifactDraft,
-    Ending,
-    NextAction,
-    Session,
-    TaskDraft,
-    new_id,
-    utcnow,
-)
+from support.stores import start_session
+from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, TaskDraft, new_id
 from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.postgres import transaction as postgres_transaction
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 ROWS = 2000
 """So many artifacts and tasks are stored that a planner with a choice prefers an index."""
-
-
-def start_session(store):
-    """Record a new session and return its id."""
-    now = utcnow()
-    session = Session(
-        id=new_id("s"),
-        goal="plans",
-        project_type=None,
-        parent_session_id=None,
-        context={},
-        created_at=now,
-        updated_at=now,
-    )
-    return store.start_session(session).id
 
 
 def fill(store, session_id):
@@ -95,7 +73,7 @@ def is_lookup(sql):
 def test_sqlite_searches_by_an_index(tmp_path):
     """No statement scans a table, equality with NULL included."""
     store = SQLiteStore.open(tmp_path / "store.db")
-    session_id = start_session(store)
+    session_id = start_session(store).id
     fill(store, session_id)
     store.ready(session_id, 1)
     statements = []
@@ -117,7 +95,7 @@ def test_sqlite_searches_by_an_index(tmp_path):
 def test_postgres_searches_by_an_index(postgres_url, monkeypatch, generic):
     """No statement scans a table, whether planned for its values or once for all."""
     store = PostgresStore.open(postgres_url)
-    session_id = start_session(store)
+    session_id = start_session(store).id
     fill(store, session_id)
     store.ready(session_id, 1)
     with store.ledger(write=True) as ledger:

@@ -14,7 +14,6 @@ import tempfile
 import threading
 from pathlib import Path
 
-import networkx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +22,6 @@ from support.children import answer, python
 from support.stores import start_session
 from vespera_orchestrator._model import (
     ArtifactQuery,
-    Dependency,
     TaskDraft,
     TaskQuery,
     TaskStatus,
@@ -33,9 +31,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.contracts import Store
 from vespera_orchestrator.errors import (
     CorruptStoreError,
-    CycleError,
     InvalidInputError,
-    PlanError,
     ReadOnlyError,
     SchemaVersionError,
     StoreUnavailableError,
@@ -586,110 +582,6 @@ def test_any_titles_make_a_plan(titles):
         assert [task.title for task in store.tasks(TaskQuery(limit=None))] == titles
     finally:
         store.close()
-
-
-# --- circles ----------------------------------------------------------------------------
-
-
-def is_circle(path):
-    """Check that *path* is a circle of one step or more, each task on it once."""
-    return len(path) >= 2 and path[0] == path[-1] and len(set(path[:-1])) == len(path) - 1
-
-
-@st.composite
-def grown_plans(draw):
-    """A few plans, one after the other, each task naming any tasks of its own plan or of earlier
-    ones, as dependency or parent.
-    """
-    names, plans = [], []
-    for size in draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)):
-        new = [f"n{len(names) + n}" for n in range(size)]
-        names += new
-        plans.append(
-            [
-                (
-                    name,
-                    draw(st.sets(st.sampled_from(names), max_size=2)),
-                    draw(st.none() | st.none() | st.sampled_from(names)),
-                )
-                for name in new
-            ]
-        )
-    return plans, draw(
-        st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names)), max_size=6)
-    )
-
-
-def closes(graph, edges):
-    """What networkx says: whether the graph with *edges* more has a circle; it keeps them when it
-    has none.
-    """
-    grown = networkx.DiGraph(graph)
-    grown.add_edges_from(edges)
-    if networkx.is_directed_acyclic_graph(grown):
-        graph.add_edges_from(edges)
-        return None
-    return grown
-
-
-@settings(PATIENT, max_examples=250)
-@given(grown_plans())
-def test_circles_are_refused_exactly_where_networkx_finds_them(grown):
-    """Plan by plan and edge by edge: refused if and only if a circle would close, with a path that
-    is one, and otherwise written.
-    """
-    plans, later = grown
-    store = SQLiteStore.open(None)
-    session = start_session(store).id
-    graph = networkx.DiGraph()
-
-    def attempt(edges, call):
-        circle = closes(graph, edges)
-        try:
-            call()
-        except PlanError as refused:
-            exc = next(
-                one
-                for one in getattr(refused, "mistakes", (refused,))
-                if isinstance(one, CycleError)
-            )
-            assert circle is not None, exc
-            assert is_circle(exc.path)
-            assert all(
-                circle.has_edge(waits, needs)
-                for waits, needs in zip(exc.path, exc.path[1:], strict=False)
-            ), exc.path
-            return False
-        assert circle is None, list(networkx.simple_cycles(circle))
-        return True
-
-    for plan in plans:
-        known = {name for name, _, _ in plan} | set(store.aliases(session))
-        tasks = [
-            (name, needs & known, parent if parent in known else None)
-            for name, needs, parent in plan
-        ]
-        edges = [(name, need) for name, needs, _ in tasks for need in needs] + [
-            (parent, name) for name, _, parent in tasks if parent
-        ]
-        drafts = [
-            TaskDraft(
-                title=name,
-                alias=name,
-                dependencies=tuple(map(Dependency, sorted(needs))),
-                parent=parent,
-            )
-            for name, needs, parent in tasks
-        ]
-        attempt(edges, lambda drafts=drafts: store.plan(session, drafts))
-    ids = {task.alias: task.id for task in store.tasks(TaskQuery(limit=None))}
-    for waits, needs in later:
-        if waits in ids and needs in ids:
-            attempt(
-                [(waits, needs)],
-                lambda w=waits, n=needs: store.add_dependency(ids[w], ids[n], "success"),
-            )
-    store.close()
 
 
 # --- the queue stays fast ---------------------------------------------------------------
