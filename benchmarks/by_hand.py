@@ -150,7 +150,7 @@ class ByHand:
         index = self.db.execute(
             "SELECT sql FROM sqlite_master WHERE name = 'tasks_ready'"
         ).fetchone()[0]
-        self._claim = _CLAIM.format(order=re.findall(r"session_id, (.*)\) WHERE", index)[0])
+        self._claim = _CLAIM.format(order=re.findall(r"session_id, (.*)\)\s+WHERE", index)[0])
         self._task, self._attempt, self._artifact = _inserts()
         self.session_id: str = self.db.execute(
             "SELECT id FROM sessions ORDER BY seq LIMIT 1"
