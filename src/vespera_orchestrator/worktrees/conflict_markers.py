@@ -163,7 +163,8 @@ def added_paths(repo: pygit2.Repository, before: str, after: str) -> Iterator[st
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:
-    return entry_at(repo[tree], path) is None
+    file = entry_at(repo[tree], path)
+    return file is None
 
 
 def _has_markers(repo: pygit2.Repository, tree: str, path: str) -> bool:

@@ -72,7 +72,8 @@ class ConflictReport:
         return "\n".join(lines) + "\n" + "".join(sections)
 
     def _section(self, sides: Conflict) -> str:
-        path = next(display_path(entry.path) for entry in sides if entry is not None)
+        entries = [entry for entry in sides if entry is not None]
+        path = display_path(entries[0].path)
         titles = ("Base", f"On {self.branch}", "In the worktree")
         text = f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(sides)}"
         for title, entry in zip(titles, sides, strict=True):

@@ -27,6 +27,7 @@ def read_settings(repo: pygit2.Repository) -> dict[str, str]:
         system = [entry for entry in entries if entry.level <= ConfigLevel.SYSTEM]
         local = [entry for entry in entries if entry.level >= ConfigLevel.LOCAL]
         entries = [*system, *instead, *local]
+    # A name without a value is switched on.
     return {entry.name: entry.value or "true" for entry in entries}
 
 

@@ -171,9 +171,14 @@ class _Checkout:
         self._journal = journal
         self.git_dir, self._folder = Path(journal.git_dir), Path(journal.folder)
         with git_errors(f"look at the checkout {self._folder}"):
-            room = room_beside(self._folder, self.git_dir, f"{journal.token}-files")
+            room_name = f"{journal.token}-files"
             self._switch = TreeSwitch(
-                repository, self.git_dir, self._folder, room, old=journal.old, new=journal.new
+                repository,
+                self.git_dir,
+                self._folder,
+                room_beside(self._folder, self.git_dir, room_name),
+                old=journal.old,
+                new=journal.new,
             )
             self._repo = pygit2.Repository(str(self.git_dir))
         self.old, self.new = self._switch.old, self._switch.new
@@ -219,7 +224,8 @@ class _Checkout:
 
     @property
     def _proof(self) -> Path:
-        return self.git_dir / f"vespera-{self._journal.token}"
+        token = self._journal.token
+        return self.git_dir / f"vespera-{token}"
 
     @property
     def _lock(self) -> Path:

@@ -88,10 +88,13 @@ def merge_base(
     shared = repo.merge_base(tip, snapshot)
     common = None if shared is None else str(shared)
     if mark is not None and has_ancestor(repo, tip, mark.seen):
+        # Where the histories show the same, they are the better base.
         is_in_history = common is not None and has_ancestor(repo, common, mark.seen)
         if not is_in_history:
             return MergeBase(commit=mark.commit, by_history=False)
-    return MergeBase(commit=common or worktree.base, by_history=common is not None)
+    if common is None:
+        return MergeBase(commit=worktree.base, by_history=False)
+    return MergeBase(commit=common, by_history=True)
 
 
 def starting_commit(

@@ -99,7 +99,8 @@ class Landing:
 
 
 def _join(items: Iterable[object]) -> str:
-    return ", ".join(str(item) for item in items)
+    texts = [str(item) for item in items]
+    return ", ".join(texts)
 
 
 @attrs.frozen(kw_only=True)
@@ -248,14 +249,15 @@ class _LandingCommits:
 
         What the agent has not committed becomes one more.
         """
-        heads = [self._snapshot.commit]
-        if self._is_snapshot(self._snapshot.commit):
-            snapshot = self._repo[self._snapshot.commit].peel(pygit2.Commit)
-            parents = [str(parent) for parent in snapshot.parent_ids]
+        name, tree = self._snapshot.commit, self._snapshot.tree
+        heads = [name]
+        if self._is_snapshot(name):
+            commit = self._repo[name].peel(pygit2.Commit)
+            parents = [str(parent) for parent in commit.parent_ids]
             heads = [parent for parent in parents if not self._is_snapshot(parent)]
-        if len(heads) == 1 and self._tree_of(heads[0]) == self._snapshot.tree:
+        if len(heads) == 1 and self._tree_of(heads[0]) == tree:
             return heads[0]
-        return self._commit(self._snapshot.tree, heads)
+        return self._commit(tree, heads)
 
     def _is_snapshot(self, commit: str) -> bool:
         message = self._repo[commit].peel(pygit2.Commit).message

@@ -115,9 +115,11 @@ class NameChoice:
             GitFailedError: Git can have no such branch, or none was free.
         """
         for number in range(1, _MOST_NUMBERS):
-            name = self.draft.name if number == 1 else f"{self.draft.name}-{number}"
+            name = self.draft.name
+            if number > 1:
+                name += f"-{number}"
             folder = self.path or self.root / name
-            branch = self.branch or f"{self.prefix}{name}"
+            branch = self.branch or self.prefix + name
             _refuse_shadowed_branch(branch, self.branches)
             if self._is_free(name, folder, branch):
                 yield attrs.evolve(self.draft, name=name, path=str(folder), branch=branch)

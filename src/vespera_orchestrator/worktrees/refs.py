@@ -260,12 +260,14 @@ class Refs:
             new.unlink(missing_ok=True)
 
     def _packing(self, ref: str) -> Path:
-        return self._workshop / f"packing-{_digest(ref)}"
+        digest = _digest(ref)
+        return self._workshop / f"packing-{digest}"
 
     # after a kill
 
     def _evidence(self, ref: str) -> Path:
-        return self._locks / f"moving-{_digest(ref)}"
+        digest = _digest(ref)
+        return self._locks / f"moving-{digest}"
 
     def _clear_dead_move(self, ref: str) -> bool:
         """Remove the lock file that a killed process of ours left on *ref*, under our own lock.

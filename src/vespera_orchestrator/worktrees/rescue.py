@@ -59,7 +59,8 @@ def list_rescued(repository: ProjectRepository) -> list[Rescued]:
     with git_errors("list what was rescued"):
         repo = repository.open()
         rescued = [_rescued(repo, ref, commit) for ref, commit in refs.items()]
-    return sorted(rescued, key=lambda item: (item.when, item.ref), reverse=True)
+    rescued.sort(key=lambda item: (item.when, item.ref), reverse=True)
+    return rescued
 
 
 def _rescued(repo: pygit2.Repository, ref: str, commit: str) -> Rescued:

@@ -42,7 +42,9 @@ class Revert:
     """The lines that would be lost, and those that would return, marked ``-`` and ``+``."""
 
     def __str__(self) -> str:
-        extent = plural(self.lines, "line") if self.lines else "the whole file"
+        extent = "the whole file"
+        if self.lines:
+            extent = plural(self.lines, "line")
         return f"{self.path} ({extent})"
 
 
@@ -141,10 +143,14 @@ def _hunks(one: list[bytes], other: list[bytes]) -> Iterator[_Hunk]:
     patch = pygit2.Patch.create_from(b"".join(one), b"".join(other), context_lines=0)
     for hunk in patch.hunks:
         # Of an empty range git names the line before it.
-        start = hunk.old_start - 1 if hunk.old_lines else hunk.old_start
-        new_start = hunk.new_start - 1 if hunk.new_lines else hunk.new_start
-        lines = other[new_start : new_start + hunk.new_lines]
-        yield _Hunk(start, start + hunk.old_lines, lines)
+        start, new_start = hunk.old_start, hunk.new_start
+        if hunk.old_lines:
+            start -= 1
+        if hunk.new_lines:
+            new_start -= 1
+        end = start + hunk.old_lines
+        new_end = new_start + hunk.new_lines
+        yield _Hunk(start, end, other[new_start:new_end])
 
 
 def _lines(repo: pygit2.Repository, file: pygit2.DiffFile) -> list[bytes] | None:

@@ -273,9 +273,14 @@ def _next_history(
 
 def _message(worktree: Worktree, note: str, skipped: list[str]) -> str:
     title = " ".join(note.split()) or "snapshot"
-    left_out_lines = "".join(f"{_LEFT_OUT}{path}\n" for path in skipped)
-    trailer = f"Worktree: {worktree.name}\nBranch: {worktree.branch}\n"
-    return f"{title}\n\n{trailer}{left_out_lines}"
+    lines = [
+        title,
+        "",
+        f"Worktree: {worktree.name}",
+        f"Branch: {worktree.branch}",
+    ]
+    lines += [_LEFT_OUT + path for path in skipped]
+    return "\n".join(lines) + "\n"
 
 
 # --- reading ----------------------------------------------------------------

@@ -375,7 +375,8 @@ class FolderReading:
         Ours has untracked ones as well, since they were last saved.
         """
         if self._agents_index is None:
-            self._agents_index = pygit2.Index(str(Path(self.repo.path).parent / "index"))
+            admin = Path(self.repo.path).parent
+            self._agents_index = pygit2.Index(str(admin / "index"))
         return path in self._agents_index
 
     def _read(self, path: str, file: Path) -> None:

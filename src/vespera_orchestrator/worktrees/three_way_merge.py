@@ -63,9 +63,11 @@ class ThreeWayMerge:
     def _merge_by_path(self) -> str | None:
         if self._base.by_history and not self._is_only_base():
             return None
-        trees = (self.base_tree, self.our_tree, self._snapshot.tree)
-        base, ours, theirs = (self._repo[tree] for tree in trees)
-        return merged_tree(self._repo, base, ours, theirs)
+        repo = self._repo
+        base = repo[self.base_tree]
+        ours = repo[self.our_tree]
+        theirs = repo[self._snapshot.tree]
+        return merged_tree(repo, base, ours, theirs)
 
     def _is_only_base(self) -> bool:
         """Tell whether the histories did not cross: then all that both have is in the base."""
@@ -73,11 +75,14 @@ class ThreeWayMerge:
         return ours.isdisjoint(self._since_base(self._snapshot.commit))
 
     def _since_base(self, commit: str) -> set[pygit2.Oid]:
-        walk = self._repo.walk(pygit2.Oid(hex=commit))
-        walk.hide(pygit2.Oid(hex=self._base.commit))
+        start = pygit2.Oid(hex=commit)
+        walk = self._repo.walk(start)
+        base = pygit2.Oid(hex=self._base.commit)
+        walk.hide(base)
         return {commit.id for commit in walk}
 
     def _merge_whole(self) -> pygit2.Index:
+        repo, theirs = self._repo, self._snapshot
         if self._base.by_history:  # finds a virtual base where histories crossed
-            return self._repo.merge_commits(self._tip, self._snapshot.commit)
-        return self._repo.merge_trees(self.base_tree, self.our_tree, self._snapshot.tree)
+            return repo.merge_commits(self._tip, theirs.commit)
+        return repo.merge_trees(self.base_tree, self.our_tree, theirs.tree)

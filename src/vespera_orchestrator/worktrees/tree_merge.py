@@ -185,9 +185,9 @@ def _write_folder(
 
 def _removals_first(files: Mapping[bytes, File]) -> list[tuple[bytes, File]]:
     """Order them so that a file may become a folder."""
-    removed = [item for item in files.items() if item[1] is None]
-    written = [item for item in files.items() if item[1] is not None]
-    return [*removed, *written]
+    removed = {path: file for path, file in files.items() if file is None}
+    written = {path: file for path, file in files.items() if file is not None}
+    return [*removed.items(), *written.items()]
 
 
 # --- comparing --------------------------------------------------------------
