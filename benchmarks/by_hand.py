@@ -1,7 +1,8 @@
-"""The floor: the same SQL, on the same schema with the same settings, written by hand on sqlite3, without records, rules or errors.
+"""The floor: the same SQL, on the same schema with the same settings, written by hand on sqlite3.
 
-It does what a plan, a claim and a completion cannot do without. What the library does besides (resolving aliases, refusing circles,
-fencing with a reason, recognising a completion that is sent twice, following conditions, making records) is what the ratio shows.
+It has no records, rules or errors. It does what a plan, a claim and a completion cannot do without.
+What the library does besides is what the ratio shows: resolving aliases, refusing circles, fencing
+with a reason, recognizing a completion that is sent twice, following conditions, making records.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import sqlite3
@@ -42,29 +42,67 @@ _EDGE = "INSERT INTO dependencies VALUES (?, ?, ?, 'success', 0, ?)"
 _EVENT = "INSERT INTO events (at, kind, session_id, task_id, agent, data) VALUES (?, ?, ?, ?, ?, ?)"
 _CLAIM = """
     UPDATE tasks SET status = 'in_progress', attempts = attempts + 1, updated_at = ?
-    WHERE id = (SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0 ORDER BY {order} LIMIT 1)
+    WHERE id = (
+        SELECT id FROM tasks WHERE session_id = ? AND status = 'pending' AND blockers = 0
+        ORDER BY priority DESC, urgency DESC, seq LIMIT 1
+    )
     RETURNING id, attempts
 """
+_COMPLETE = """
+    UPDATE tasks SET status = 'completed', summary = 'done', updated_at = ?, ended_at = ?
+    WHERE id = ? AND status = 'in_progress' AND attempts = ? RETURNING title
+"""
+_END_ATTEMPT = """
+    UPDATE attempts SET ended_at = ?, ending = 'completed' WHERE task_id = ? AND number = ?
+"""
+_COUNT_DOWN = """
+    UPDATE dependencies SET met = 1 WHERE needs_id = ? AND met = 0 AND on_outcome = 'success'
+    RETURNING task_id
+"""
+_TASK_COLUMNS = (
+    "id",
+    "alias",
+    "session_id",
+    "title",
+    "priority",
+    "blockers",
+    "created_at",
+    "updated_at",
+)
+_ATTEMPT_COLUMNS = ("task_id", "number", "agent", "started_at", "lease_until", "last_sign_at")
+_ARTIFACT_COLUMNS = (
+    "id",
+    "session_id",
+    "task_id",
+    "attempt",
+    "agent",
+    "title",
+    "digest",
+    "size_bytes",
+    "created_at",
+)
 
 
 class _Insert:
-    """An INSERT of rows like one that the library wrote, but for the columns that are given."""
+    """An INSERT of rows like one that the library wrote, but for some columns."""
 
-    def __init__(self, like: sqlite3.Row, table: str, *given: str) -> None:
-        rest = [column for column in like.keys() if column not in {"seq", *given}]  # noqa: SIM118 - a Row iterates over its values
-        columns = [*given, *rest]
-        self.sql = (
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
-        )
-        self.rest = tuple(like[column] for column in rest)
+    def __init__(self, like: sqlite3.Row, table: str, own: tuple[str, ...]) -> None:
+        others = [name for name in like.keys() if name not in {"seq", *own}]  # noqa: SIM118 - a Row iterates over its values
+        columns = [*own, *others]
+        slots = ", ".join("?" for _ in columns)
+        self.sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({slots})"
+        self._others = tuple(like[name] for name in others)
 
-    def row(self, *given: object) -> tuple[object, ...]:
-        return (*given, *self.rest)
+    def row(self, *own: object) -> tuple[object, ...]:
+        return (*own, *self._others)
 
 
 @lru_cache(maxsize=1)
 def _inserts() -> tuple[_Insert, _Insert, _Insert]:
-    """Return how tasks, attempts and artifacts are written, learnt from the library's own rows: new columns need no change here."""
+    """Return how tasks, attempts and artifacts are written.
+
+    That is learned from the library's own rows, so that new columns need no change here.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.db"
         session_id = new_store(path)
@@ -73,51 +111,15 @@ def _inserts() -> tuple[_Insert, _Insert, _Insert]:
             task = store.plan(session_id, [TaskDraft(title="Task", description=DESCRIPTION)])[0]
             planned = db.execute("SELECT * FROM tasks").fetchone()
             store.claim(session_id, "main", lease_s=LEASE_US / 1e6)
-            held = db.execute("SELECT * FROM attempts").fetchone()
+            running = db.execute("SELECT * FROM attempts").fetchone()
             draft = ArtifactDraft(title="Task", digest="0" * 64, size_bytes=9)
-            store.finish(
-                task.id,
-                1,
-                Ending(action=NextAction.COMPLETE, summary="done"),
-                agent="main",
-                artifacts=[draft],
-            )
+            ending = Ending(action=NextAction.COMPLETE, summary="done")
+            store.finish(task.id, 1, ending, agent="main", artifacts=[draft])
             saved = db.execute("SELECT * FROM artifacts").fetchone()
-    named = (
-        "id",
-        "alias",
-        "session_id",
-        "title",
-        "priority",
-        "blockers",
-        "created_at",
-        "updated_at",
-    )
     return (
-        _Insert(planned, "tasks", *named),
-        _Insert(
-            held,
-            "attempts",
-            "task_id",
-            "number",
-            "agent",
-            "started_at",
-            "lease_until",
-            "last_sign_at",
-        ),
-        _Insert(
-            saved,
-            "artifacts",
-            "id",
-            "session_id",
-            "task_id",
-            "attempt",
-            "agent",
-            "title",
-            "digest",
-            "size_bytes",
-            "created_at",
-        ),
+        _Insert(planned, "tasks", _TASK_COLUMNS),
+        _Insert(running, "attempts", _ATTEMPT_COLUMNS),
+        _Insert(saved, "artifacts", _ARTIFACT_COLUMNS),
     )
 
 
@@ -147,43 +149,38 @@ class ByHand:
         self.db = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
         self.db.execute("PRAGMA synchronous=FULL")
         self.db.execute("PRAGMA foreign_keys=ON")
-        index = self.db.execute(
-            "SELECT sql FROM sqlite_master WHERE name = 'tasks_ready'"
-        ).fetchone()[0]
-        self._claim = _CLAIM.format(order=re.findall(r"session_id, (.*)\)\s+WHERE", index)[0])
         self._task, self._attempt, self._artifact = _inserts()
-        self.session_id: str = self.db.execute(
-            "SELECT id FROM sessions ORDER BY seq LIMIT 1"
-        ).fetchone()[0]
+        first = self.db.execute("SELECT id FROM sessions ORDER BY seq LIMIT 1").fetchone()
+        self.session_id: str = first[0]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.db.close()
+
+    def _event(
+        self, at: int, kind: str, task_id: str, agent: str | None, data: dict[str, object]
+    ) -> None:
+        self.db.execute(_EVENT, (at, kind, self.session_id, task_id, agent, json.dumps(data)))
 
     def plan(self, number: int, needs: Sequence[str], *, priority: int = 0) -> str:
         """Plan a task: look the dependencies up, write the task, its edges and an event."""
         task_id, now = new_id("t"), _now()
+        alias, title = f"task_{number}", f"Task {number}"
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            marks = ", ".join("?" for _ in needs)
-            done = {
-                row[0]: row[1] == "completed"
-                for row in self.db.execute(
-                    f"SELECT id, status FROM tasks WHERE id IN ({marks})", needs
-                )
-            }
-            blockers = sum(not done[other] for other in needs)
-            title = f"Task {number}"
+            slots = ", ".join("?" for _ in needs)
+            sql = f"SELECT id, status FROM tasks WHERE id IN ({slots})"
+            statuses = dict(self.db.execute(sql, needs).fetchall())
+            met = [statuses[other] == "completed" for other in needs]
             row = self._task.row(
-                task_id, f"task_{number}", self.session_id, title, priority, blockers, now, now
+                task_id, alias, self.session_id, title, priority, met.count(False), now, now
             )
             self.db.execute(self._task.sql, row)
-            self.db.executemany(
-                _EDGE,
-                [(task_id, other, position, done[other]) for position, other in enumerate(needs)],
-            )
-            data = json.dumps({"alias": f"task_{number}", "title": title})
-            self.db.execute(_EVENT, (now, "task_planned", self.session_id, task_id, None, data))
+            edges = [
+                (task_id, other, position, met[position]) for position, other in enumerate(needs)
+            ]
+            self.db.executemany(_EDGE, edges)
+            self._event(now, "task_planned", task_id, None, {"alias": alias, "title": title})
         return task_id
 
     def claim(self, agent: str = "main") -> tuple[str, int] | None:
@@ -191,117 +188,98 @@ class ByHand:
         now = _now()
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            row = self.db.execute(self._claim, (now, self.session_id)).fetchone()
+            row = self.db.execute(_CLAIM, (now, self.session_id)).fetchone()
             if row is None:
                 return None
-            self.db.execute(
-                self._attempt.sql, self._attempt.row(*row, agent, now, now + LEASE_US, now)
-            )
-            self.db.execute(
-                _EVENT,
-                (
-                    now,
-                    "task_started",
-                    self.session_id,
-                    row[0],
-                    agent,
-                    json.dumps({"attempt": row[1]}),
-                ),
-            )
-            return row[0], row[1]
+            task_id, number = row
+            attempt = self._attempt.row(task_id, number, agent, now, now + LEASE_US, now)
+            self.db.execute(self._attempt.sql, attempt)
+            self._event(now, "task_started", task_id, agent, {"attempt": number})
+            return task_id, number
 
     def complete(
         self, task_id: str, attempt: int, digest: str, size: int, agent: str = "main"
     ) -> None:
-        """Complete a task under its fence: artifact, task, attempt, the dependents' counters, two events."""
+        """Complete a task under its fence.
+
+        Written are an artifact, the task, its attempt, the dependents' counters and two events.
+        """
         now, artifact_id = _now(), new_id("a")
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            row = self.db.execute(
-                "UPDATE tasks SET status = 'completed', summary = 'done', updated_at = ?, ended_at = ? "
-                "WHERE id = ? AND status = 'in_progress' AND attempts = ? RETURNING title",
-                (now, now, task_id, attempt),
-            ).fetchone()
+            row = self.db.execute(_COMPLETE, (now, now, task_id, attempt)).fetchone()
             if row is None:
                 raise RuntimeError(task_id)
+            (title,) = row
             saved = self._artifact.row(
-                artifact_id, self.session_id, task_id, attempt, agent, row[0], digest, size, now
+                artifact_id, self.session_id, task_id, attempt, agent, title, digest, size, now
             )
             self.db.execute(self._artifact.sql, saved)
-            self.db.execute(
-                _EVENT,
-                (
-                    now,
-                    "artifact_saved",
-                    self.session_id,
-                    task_id,
-                    agent,
-                    json.dumps({"artifact": artifact_id, "title": row[0]}),
-                ),
-            )
-            self.db.execute(
-                "UPDATE attempts SET ended_at = ?, ending = 'completed' WHERE task_id = ? AND number = ?",
-                (now, task_id, attempt),
-            )
-            lighter = self.db.execute(
-                "UPDATE dependencies SET met = 1 WHERE needs_id = ? AND met = 0 AND on_outcome = 'success' RETURNING task_id",
-                (task_id,),
-            ).fetchall()
-            self.db.executemany("UPDATE tasks SET blockers = blockers - 1 WHERE id = ?", lighter)
-            data = json.dumps({"attempt": attempt, "artifacts": [artifact_id], "summary": "done"})
-            self.db.execute(_EVENT, (now, "task_completed", self.session_id, task_id, agent, data))
+            about = {"artifact": artifact_id, "title": title}
+            self._event(now, "artifact_saved", task_id, agent, about)
+            self.db.execute(_END_ATTEMPT, (now, task_id, attempt))
+            dependents = self.db.execute(_COUNT_DOWN, (task_id,)).fetchall()
+            sql = "UPDATE tasks SET blockers = blockers - 1 WHERE id = ?"
+            self.db.executemany(sql, dependents)
+            data = {"attempt": attempt, "artifacts": [artifact_id], "summary": "done"}
+            self._event(now, "task_completed", task_id, agent, data)
 
     def fill(self, count: int) -> None:
-        """Put *count* tasks in, each with two dependencies: the first seven tenths completed, with all that leaves behind."""
-        now, done = _now(), count * 7 // 10
-        session = self.session_id
+        """Put *count* tasks in, each with two dependencies.
 
-        def waits(number: int) -> list[int]:
-            return [n for n in (number - 1 - number % 7, number - 9 - number % 41) if n >= 0]
-
-        def blockers(number: int) -> int:
-            return 0 if number < done else sum(other >= done for other in waits(number))
-
+        The first seven tenths of them are completed, with all that leaves behind.
+        """
+        now, completed = _now(), count * 7 // 10
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
-            task, attempt, artifact = self._task, self._attempt, self._artifact
-            rows = (
-                task.row(f"t_{n}", f"old_{n}", session, f"Old {n}", -1, blockers(n), now, now)
-                for n in range(count)
-            )
-            self.db.executemany(task.sql, rows)
-            self.db.executemany(
-                _EDGE,
-                (
-                    (f"t_{n}", f"t_{other}", place, other < done)
-                    for n in range(count)
-                    for place, other in enumerate(waits(n))
-                ),
-            )
-            self.db.execute(
-                "UPDATE tasks SET status = 'completed', attempts = 1, ended_at = ? WHERE seq <= ?",
-                (now, done),
-            )
-            self.db.executemany(
-                attempt.sql, (attempt.row(f"t_{n}", 1, "main", now, now, now) for n in range(done))
-            )
-            self.db.execute("UPDATE attempts SET ended_at = ?, ending = 'completed'", (now,))
-            saved = (
-                (f"a_{n}", session, f"t_{n}", 1, "main", f"Old {n}", secrets.token_hex(32), 9, now)
-                for n in range(done)
-            )
-            self.db.executemany(artifact.sql, (artifact.row(*row) for row in saved))
-            for kind, upto in (
-                ("task_planned", count),
-                ("task_started", done),
-                ("artifact_saved", done),
-                ("task_completed", done),
-            ):
-                data = json.dumps({"alias": "old", "title": "Old", "artifact": "a_0"})
-                self.db.executemany(
-                    _EVENT, ((now, kind, session, f"t_{n}", "main", data) for n in range(upto))
-                )
+            self._fill_tasks(count, completed, now)
+            self._fill_completions(completed, now)
+            self._fill_events(count, completed, now)
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _fill_tasks(self, count: int, completed: int, now: int) -> None:
+        tasks, edges = [], []
+        for number in range(count):
+            needs = _needs(number)
+            unmet = sum(other >= completed for other in needs)
+            blockers = unmet if number >= completed else 0
+            names = f"t_{number}", f"old_{number}", self.session_id, f"Old {number}"
+            tasks.append(self._task.row(*names, -1, blockers, now, now))
+            for position, other in enumerate(needs):
+                edges.append((f"t_{number}", f"t_{other}", position, other < completed))
+        self.db.executemany(self._task.sql, tasks)
+        self.db.executemany(_EDGE, edges)
+
+    def _fill_completions(self, completed: int, now: int) -> None:
+        sql = "UPDATE tasks SET status = 'completed', attempts = 1, ended_at = ? WHERE seq <= ?"
+        self.db.execute(sql, (now, completed))
+        attempts, artifacts = [], []
+        for number in range(completed):
+            task_id = f"t_{number}"
+            attempts.append(self._attempt.row(task_id, 1, "main", now, now, now))
+            names = f"a_{number}", self.session_id, task_id, 1, "main", f"Old {number}"
+            artifacts.append(self._artifact.row(*names, secrets.token_hex(32), 9, now))
+        self.db.executemany(self._attempt.sql, attempts)
+        self.db.execute("UPDATE attempts SET ended_at = ?, ending = 'completed'", (now,))
+        self.db.executemany(self._artifact.sql, artifacts)
+
+    def _fill_events(self, count: int, completed: int, now: int) -> None:
+        data = json.dumps({"alias": "old", "title": "Old", "artifact": "a_0"})
+        for kind, number_of_tasks in (
+            ("task_planned", count),
+            ("task_started", completed),
+            ("artifact_saved", completed),
+            ("task_completed", completed),
+        ):
+            ids = (f"t_{number}" for number in range(number_of_tasks))
+            rows = [(now, kind, self.session_id, task_id, "main", data) for task_id in ids]
+            self.db.executemany(_EVENT, rows)
+
+
+def _needs(number: int) -> list[int]:
+    """Return the numbers of the tasks that one of `ByHand.fill` waits for."""
+    near, far = number - 1 - number % 7, number - 9 - number % 41
+    return [other for other in (near, far) if other >= 0]
 
 
 def copy_store(source: Path, target: Path) -> Path:
@@ -311,7 +289,10 @@ def copy_store(source: Path, target: Path) -> Path:
 
 
 def put_content(folder: Path, content: bytes) -> tuple[str, int]:
-    """Store bytes under their digest as durably as the library does: file and folders synced, renamed into place."""
+    """Store bytes under their digest as durably as the library does.
+
+    File and folders are synced, and the file is renamed into place.
+    """
     digest = hashlib.sha256(content).hexdigest()
     place = folder / digest[:2] / digest[2:]
     temporary = folder / secrets.token_hex(8)

@@ -1,4 +1,7 @@
-"""The PostgreSQL store against the same SQL written by hand on psycopg, by one process and by eight. Needs the extra ``postgres``."""
+"""The PostgreSQL store against the same SQL written by hand on psycopg.
+
+By one process and by eight. Needs the extra ``postgres``.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,30 @@ _CLAIM = """
         SELECT seq FROM tasks WHERE session_id = $1 AND status = 'pending' AND blockers = 0
         ORDER BY priority DESC, urgency DESC, seq LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
     )
-    UPDATE tasks SET status = 'in_progress', attempts = attempts + 1, updated_at = $2 FROM best WHERE tasks.seq = best.seq
-    RETURNING id, attempts
+    UPDATE tasks SET status = 'in_progress', attempts = attempts + 1, updated_at = $2
+    FROM best WHERE tasks.seq = best.seq RETURNING id, attempts
 """
-_EVENT = "INSERT INTO events (at, kind, session_id, task_id, agent, data) VALUES ($1, $2, $3, $4, $5, $6)"
+_EVENT = """
+    INSERT INTO events (at, kind, session_id, task_id, agent, data)
+    VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_COMPLETE = """
+    UPDATE tasks SET status = 'completed', summary = 'done', updated_at = $1, ended_at = $1
+    WHERE id = $2 AND attempts = $3 AND status = 'in_progress'
+"""
+_END_ATTEMPT = """
+    UPDATE attempts SET ended_at = $1, ending = 'completed' WHERE task_id = $2 AND number = $3
+"""
+_COUNT_DOWN = """
+    UPDATE dependencies SET met = 1 WHERE needs_id = $1 AND met = 0 RETURNING task_id
+"""
 
 
 class ByHand:
-    """A schema that the library made, used without it: no records, rules or errors, but the same locks, so that nothing goes wrong."""
+    """A schema that the library made, used without it: no records, rules or errors.
+
+    It takes the same locks, so that nothing goes wrong.
+    """
 
     def __init__(self, url: str, session_id: str) -> None:
         import psycopg
@@ -78,7 +97,7 @@ class ByHand:
         if key:
             self.db.execute(lock, [key])
 
-    def _tell(self, *events: Sequence[Any]) -> None:
+    def _write_events(self, *events: Sequence[Any]) -> None:
         self.db.execute("SELECT pg_advisory_xact_lock(4711)")
         for event in events:
             self.db.execute(_EVENT, event)
@@ -113,7 +132,7 @@ class ByHand:
             cursor.executemany(
                 "INSERT INTO dependencies VALUES ($1, $2, $3, 'success', 0, $4)", edges
             )
-        self._tell(
+        self._write_events(
             (
                 now,
                 "task_planned",
@@ -142,17 +161,19 @@ class ByHand:
             lease_until=now + _LEASE_US,
             ended_at=None,
         )
-        self._tell(
+        self._write_events(
             (now, "task_started", self.session_id, row[0], agent, json.dumps({"attempt": row[1]}))
         )
         return row[0], row[1]
 
     def complete(self, task_id: str, attempt: int, digest: str, agent: str = "main") -> None:
-        """Complete a task under its fence: artifact, task, attempt, the dependents' counters, two events."""
+        """Complete a task under its fence.
+
+        Written are an artifact, the task, its attempt, the dependents' counters and two events.
+        """
         now, artifact_id = time.time_ns() // 1000, new_id("a")
         self._lock("SELECT 1 FROM sessions WHERE id = $1 FOR NO KEY UPDATE", self.session_id)
-        sql = "UPDATE tasks SET status = 'completed', summary = 'done', updated_at = $1, ended_at = $1 WHERE id = $2 AND attempts = $3"
-        self.db.execute(f"{sql} AND status = 'in_progress'", [now, task_id, attempt])
+        self.db.execute(_COMPLETE, [now, task_id, attempt])
         self._insert(
             "artifacts",
             id=artifact_id,
@@ -161,26 +182,22 @@ class ByHand:
             digest=digest,
             created_at=now,
         )
-        sql = "UPDATE attempts SET ended_at = $1, ending = 'completed' WHERE task_id = $2 AND number = $3"
-        self.db.execute(sql, [now, task_id, attempt])
-        sql = "UPDATE dependencies SET met = 1 WHERE needs_id = $1 AND met = 0 RETURNING task_id"
-        lighter = [row[0] for row in self.db.execute(sql, [task_id]).fetchall()]
-        self.db.execute("UPDATE tasks SET blockers = blockers - 1 WHERE id = ANY($1)", [lighter])
+        self.db.execute(_END_ATTEMPT, [now, task_id, attempt])
+        dependents = [row[0] for row in self.db.execute(_COUNT_DOWN, [task_id]).fetchall()]
+        sql = "UPDATE tasks SET blockers = blockers - 1 WHERE id = ANY($1)"
+        self.db.execute(sql, [dependents])
         data = json.dumps({"attempt": attempt, "artifacts": [artifact_id]})
-        told = [
-            (now, kind, self.session_id, task_id, agent, data)
-            for kind in ("artifact_saved", "task_completed")
-        ]
-        self._tell(*told)
+        kinds = ("artifact_saved", "task_completed")
+        events = [(now, kind, self.session_id, task_id, agent, data) for kind in kinds]
+        self._write_events(*events)
 
 
 def rows(scale: Scale) -> list[Row]:
     try:
         import psycopg  # noqa: F401
     except ImportError:
-        say(
-            "postgres: left out, as psycopg is not installed: python -m pip install 'vespera-orchestrator[postgres]'"
-        )
+        install = "python -m pip install 'vespera-orchestrator[postgres]'"
+        say(f"postgres: left out, as psycopg is not installed: {install}")
         return []
     with ExitStack() as stack:
         try:
@@ -193,7 +210,10 @@ def rows(scale: Scale) -> list[Row]:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """Give the address of a database: the one named in the environment, or that of a server of our own, which syncs as any other."""
+    """Provide the address of a database.
+
+    It is the one named in the environment, or that of a server of our own, which syncs like any.
+    """
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from support.postgres_server import GIVEN, Server
 

@@ -1,4 +1,7 @@
-"""Planning, claiming and completing: through the façade, through the store, and by hand; and the same where more is stored."""
+"""Planning, claiming and completing: through the façade, through the store, and by hand.
+
+And the same where more is stored.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,18 @@ class Side:
     plan: Callable[[int, Sequence[str]], str]
     """Plans the task of this number, which waits for these, and returns its id."""
     live: Callable[[int], object]
-    """Claims the best ready task and completes it; the number makes the content different each time."""
+    """Claims the best ready task and completes it; the number makes each content different."""
     close: Callable[[], object]
     orch: vespera.Orchestrator | None = None
     """For what only callers of the façade can ask."""
 
 
 def facade(folder: Path, source: Path) -> Side:
-    """Do what callers do. Completing includes the content file with three syncs, its record, the look for a worktree and documents."""
+    """Do what callers do.
+
+    Completing includes the content file with three syncs, its record, and the look for a worktree
+    and documents.
+    """
     copy_store(source, folder / ".task_orchestrator" / "orchestrator.db")
     orch = vespera.open(folder)
     orch.resume_session(orch.list_sessions()[0])
@@ -100,7 +107,10 @@ def hand(folder: Path, source: Path, *, contents: bool = False) -> Side:
 
 
 class Player:
-    """Plans tasks that each wait for two of the fifty before, and completes as many, so that the store's open part stays the same."""
+    """Plans tasks that each wait for two of the fifty before, and completes as many.
+
+    So the open part of the store stays the same.
+    """
 
     def __init__(self, side: Side, count: int) -> None:
         self.side, self.count = side, count
@@ -160,7 +170,11 @@ def _against_by_hand(scale: Scale, stack: ExitStack) -> list[Row]:
 def play(
     sides: dict[str, Side], count: int, rounds: int, stack: ExitStack
 ) -> tuple[dict[str, list[Cost]], dict[str, list[Cost]]]:
-    """Let the sides take turns: in each round all plan so many tasks, then all complete as many. Return the costs of both."""
+    """Let the sides take turns: in each round all plan, then all complete as many tasks.
+
+    Returns:
+        What planning cost, and what completing cost, by side.
+    """
     for side in sides.values():
         stack.callback(side.close)
     players = {name: Player(side, count) for name, side in sides.items()}
@@ -173,11 +187,9 @@ def play(
 
 
 def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
-    sizes = (
-        [200, 1000]
-        if scale.quick
-        else [1000, 10_000, 100_000, *([1_000_000] if scale.large else [])]
-    )
+    sizes = [200, 1000] if scale.quick else [1000, 10_000, 100_000]
+    if scale.large and not scale.quick:
+        sizes.append(1_000_000)
     count, rounds = scale.pick(100, 20), scale.pick(7, 2)
     sides: dict[str, Side] = {}
     for size in sizes:
@@ -186,31 +198,24 @@ def _where_more_is_stored(scale: Scale, stack: ExitStack) -> list[Row]:
         sides[f"hand {size}"] = hand(scale.folder / f"hand {size}", source)
         source.unlink()
     plan, live = play(sides, count, rounds, stack)
-    found, least = [], sizes[0]
+    compared, least = [], sizes[0]
     for what, costs in (("plan", plan), ("claim + complete", live)):
         for size in sizes[1:]:
             label = f"{what}, façade, {size:,} tasks stored"
-            found.append(
-                Row.of(
-                    label,
-                    costs[f"ours {size}"],
-                    f"with {least:,}",
-                    costs[f"ours {least}"],
-                    at_most=1.3,
-                )
-            )
+            ours, ours_least = costs[f"ours {size}"], costs[f"ours {least}"]
+            compared.append(Row.of(label, ours, f"with {least:,}", ours_least, at_most=1.3))
         label = f"{what}, SQL by hand, {sizes[-1]:,} tasks stored"
-        found.append(
-            Row.of(label, costs[f"hand {sizes[-1]}"], f"with {least:,}", costs[f"hand {least}"])
-        )
+        by_hand, by_hand_least = costs[f"hand {sizes[-1]}"], costs[f"hand {least}"]
+        compared.append(Row.of(label, by_hand, f"with {least:,}", by_hand_least))
     opened = {size: sides[f"ours {size}"].orch for size in sizes}
-    return found + _looks(scale, {size: orch for size, orch in opened.items() if orch is not None})
+    facades = {size: orch for size, orch in opened.items() if orch is not None}
+    return compared + _looks(scale, facades)
 
 
 def _looks(scale: Scale, opened: dict[int, vespera.Orchestrator]) -> list[Row]:
     """Ask what callers ask all the time, in stores of different sizes."""
     count, least = scale.pick(50, 5), min(opened)
-    found = []
+    compared = []
     for what in ("why", "ready_tasks", "next_step", "get_status"):
 
         def ask(orch: vespera.Orchestrator, what: str = what) -> Cost:
@@ -223,7 +228,7 @@ def _looks(scale: Scale, opened: dict[int, vespera.Orchestrator]) -> list[Row]:
         costs = alternate(
             scale.pick(7, 2), **{str(size): partial(ask, orch) for size, orch in opened.items()}
         )
-        found += [
+        compared += [
             Row.of(
                 f"{what}, {size:,} tasks stored",
                 costs[str(size)],
@@ -233,11 +238,14 @@ def _looks(scale: Scale, opened: dict[int, vespera.Orchestrator]) -> list[Row]:
             )
             for size in list(opened)[1:]
         ]
-    return found
+    return compared
 
 
 def _whole_plan(scale: Scale, stack: ExitStack) -> Row:
-    """Plan 10,000 tasks with 30,000 dependencies in one call, against the same rows put in by hand in one transaction."""
+    """Plan 10,000 tasks with 30,000 dependencies in one call.
+
+    Against it stand the same rows, put in by hand in one transaction.
+    """
     size = scale.pick(10_000, 200)
     specs = [
         {
@@ -247,10 +255,10 @@ def _whole_plan(scale: Scale, stack: ExitStack) -> Row:
         }
         for n in range(size)
     ]
-    made = iter(range(1_000))
+    numbers = iter(range(1_000))
 
     def ours() -> Cost:
-        folder = scale.folder / f"whole {next(made)}"
+        folder = scale.folder / f"whole {next(numbers)}"
         folder.mkdir()
         orch = stack.enter_context(vespera.open(folder))
         orch.initialize_session("whole")
@@ -259,7 +267,7 @@ def _whole_plan(scale: Scale, stack: ExitStack) -> Row:
         return meter.per(size)
 
     def by_hand() -> Cost:
-        path = scale.folder / f"whole {next(made)}.db"
+        path = scale.folder / f"whole {next(numbers)}.db"
         new_store(path)
         floor = ByHand(path)
         stack.callback(floor.close)
@@ -282,14 +290,16 @@ def _filled(folder: Path, size: int) -> Path:
     floor = ByHand(path)
     floor.fill(size)
     floor.close()
-    say(
-        f"{size:,} tasks put in, {time.perf_counter() - begun:.1f} s, {path.stat().st_size / 1e6:.0f} MB"
-    )
+    seconds, megabytes = time.perf_counter() - begun, path.stat().st_size / 1e6
+    say(f"{size:,} tasks put in, {seconds:.1f} s, {megabytes:.0f} MB")
     return path
 
 
 def _in_a_chain(scale: Scale, stack: ExitStack) -> Row:
-    """Plan tasks one after the other, each waiting for the one before: in one long chain that nobody has begun, and in short ones."""
+    """Plan tasks one after the other, each waiting for the one before.
+
+    In one long chain that nobody has begun, and in short ones.
+    """
     empty = scale.folder / "chains.db"
     new_store(empty)
     count, before = scale.pick(60, 10), scale.pick(300, 30)
