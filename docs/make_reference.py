@@ -101,7 +101,7 @@ PAGES: Final = (
         module="_model",
         names=(
             *("Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
-            *("Attempt", "NextAction", "Checkpoint", "Artifact", "ContextUse", "Event"),
+            *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ContextUse", "Event"),
             *("Worktree", "DocumentVersion", "Why", "Cause", "CauseKind", "NextStep"),
             *("Finding", "FindingKind", "Severity"),
         ),

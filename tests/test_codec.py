@@ -54,21 +54,40 @@ NESTED = []
 NESTED.append(NESTED)
 
 
+class NumberLike:
+    """What a library of numbers returns instead of a float."""
+
+    def item(self):
+        return 0.25
+
+
+class Rude:
+    """Cannot even be shown."""
+
+    def __repr__(self):
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (math.nan, "Out of range float"),
-        ([math.inf], "Out of range float"),
-        ({1, 2}, "not JSON serializable"),
-        (b"bytes", "not JSON serializable"),
-        ({"when": NOW}, "not JSON serializable"),
-        ({("a", "b"): 1}, "keys must be"),
-        (NESTED, "Circular reference"),
-        ([[]] * 3 + [object], "not JSON serializable"),
+        (math.nan, "outputs: cannot be stored as JSON: nan is not a finite number"),
+        ([math.inf], "outputs[0]: cannot be stored as JSON: inf is not"),
+        ({1, 2}, "{1, 2} of type set is not one of its kinds (sorted(…)"),
+        (b"bytes", "(save bytes as an artifact)"),
+        ({"when": NOW}, "outputs.when: "),
+        ({"when": NOW}, "(.isoformat() makes one of it)"),
+        ({("a", "b"): 1}, "the key ('a', 'b') of type tuple is not a text"),
+        ({"a b": {"c": {b"d": 1}}}, "outputs['a b'].c: "),
+        (NESTED, "outputs[0]: cannot be stored as JSON: it contains itself"),
+        ([[]] * 3 + [object], "outputs[3]: "),
+        ({"metrics": [0, 1, (2, {"loss": NumberLike()})]}, "outputs.metrics[2][1].loss: "),
+        ({"metrics": NumberLike()}, "(.item() makes one of it)"),
+        ({"rude": Rude()}, "outputs.rude: cannot be stored as JSON: a value of type "),
     ],
 )
 def test_what_json_has_no_word_for_is_refused(value, reason):
-    """The error names the argument, the reason, and what can be used instead."""
+    """The error names the argument, the place in it, the reason, and what can be used instead."""
     with pytest.raises(InvalidInputError) as caught:
         dump_json(value, "outputs")
     assert caught.value.name == "outputs"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cattrs import Converter
 
     from vespera_orchestrator._model import JsonValue
@@ -26,15 +30,98 @@ def dump_json(value: JsonValue, name: str) -> str:
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as exc:
-        reason = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
-        problem = (
-            f"cannot be stored as JSON: {reason}; "
-            "use dicts, lists, texts, finite numbers, booleans, None"
-        )
-        raise InvalidInputError(name, problem) from exc
+        raise unstorable(value, name, exc) from exc
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_MAX_DEPTH = 200
+"""How deep a value may be nested before a search for a mistake in it gives up."""
+_SHOWN_CHARS = 80
+
+
+def unstorable(value: object, name: str, exc: Exception) -> InvalidInputError:
+    """Return the error for a value that JSON cannot hold: what it is, and where in *value*.
+
+    Args:
+        value: What was to be written.
+        name: The argument that it was passed as.
+        exc: What the encoder raised.
+    """
+    found = _first_unstorable(value, name, (), 0)
+    if found is None:
+        is_deep = isinstance(exc, RecursionError)
+        found = name, "it is nested too deeply" if is_deep else str(exc)
+    place, problem = found
+    allowed = "use dicts, lists, texts, finite numbers, booleans, None"
+    where = "" if place == name else place
+    return InvalidInputError(name, f"cannot be stored as JSON: {problem}; {allowed}", where)
+
+
+def _first_unstorable(
+    value: object, place: str, around: tuple[int, ...], depth: int
+) -> tuple[str, str] | None:
+    """Return the place and the problem of the first part that JSON cannot hold."""
+    problem = "it contains itself" if id(value) in around else _own_problem(value)
+    if problem:
+        return place, problem
+    if depth == _MAX_DEPTH:
+        return None
+    inside = (*around, id(value))
+    for step, part in _parts(value):
+        found = _first_unstorable(part, place + step, inside, depth + 1)
+        if found is not None:
+            return found
+    return None
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yield the items of a dict or list, each with the step that a path takes to it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield _step(key), item
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield f"[{number}]", item
+
+
+def _own_problem(value: object) -> str:
+    """Say what keeps JSON from holding *value*, apart from what is in it."""
+    if isinstance(value, dict):
+        keys = (key for key in value if not isinstance(key, str | int | float | None))
+        return next((f"the key {_shown(key)} is not a text" for key in keys), "")
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value!r} is not a finite number"
+    if value is None or isinstance(value, str | int | float | list | tuple):
+        return ""
+    return f"{_shown(value)} is not one of its kinds{_conversion(value)}"
+
+
+def _conversion(value: object) -> str:
+    """Say how a value becomes one that JSON can hold, where that is known."""
+    if isinstance(value, set | frozenset):
+        return " (sorted(…) makes a list of it)"
+    if isinstance(value, bytes | bytearray):
+        return " (save bytes as an artifact)"
+    for method in ("isoformat", "tolist", "item"):
+        if callable(getattr(value, method, None)):
+            return f" (.{method}() makes one of it)"
+    return ""
+
+
+def _shown(value: object) -> str:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the repr of a stranger's object may do anything
+        return f"a value of type {kind}"
+    return f"{one_line(text, _SHOWN_CHARS)} of type {kind}"
+
+
+def _step(key: object) -> str:
+    """Return how a path goes on to the item under *key*."""
+    if isinstance(key, str) and key.isidentifier():
+        return f".{key}"
+    return f"[{one_line(repr(key), _SHOWN_CHARS)}]"
 
 
 def load_json(text: str, record: str) -> JsonValue:

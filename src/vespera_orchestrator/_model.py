@@ -845,6 +845,22 @@ class Ending:
 
 
 @attrs.frozen(kw_only=True)
+class HandedIn:
+    """Work that an earlier attempt handed in as finished, and that only failed to land."""
+
+    attempt: int
+    """The number of that attempt."""
+    reason: str
+    """Why it did not land."""
+    summary: str | None = None
+    """The line that it was handed in with."""
+    outputs: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """The values that it was handed in with."""
+    artifact_ids: tuple[str, ...] = ()
+    """What that attempt saved, in order; the work itself is among it, marked as partial."""
+
+
+@attrs.frozen(kw_only=True)
 class Claim:
     """What a successful claim returns."""
 

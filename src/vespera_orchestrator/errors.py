@@ -70,6 +70,13 @@ class VesperaError(Exception):
 
     retryable: ClassVar[bool] = False
     """Whether the same call, unchanged, may succeed later."""
+    completion_of: str | None = None
+    """The task that you were completing, when the error is a mistake in that very call.
+
+    The task stays with whoever holds it: correct the call and make it again.
+    """
+    kept_artifact_id: str | None = None
+    """Where the work that came with a refused call is kept; ``None`` if there was none."""
 
 
 # --- absent -----------------------------------------------------------------
@@ -146,7 +153,10 @@ class WorktreeNotFoundError(NotFoundError):
 
 @attrs.define(slots=False)
 class SourceFileNotFoundError(NotFoundError):
-    """A file that should become an artifact cannot be read. Nothing was written."""
+    """A file that should become an artifact cannot be read. Nothing was written.
+
+    Only the work that came with it was kept, as the artifact *kept_artifact_id*.
+    """
 
     path: str
     """The path, as you wrote it."""
@@ -156,10 +166,12 @@ class SourceFileNotFoundError(NotFoundError):
     """What is wrong with it."""
 
     def __str__(self) -> str:
-        return (
-            f"file {self.path!r} cannot be saved: {self.reason} (relative paths start at "
-            f"{self.looked_in}); correct file_paths and call again, nothing was written"
+        problem = (
+            f"file {self.path!r} cannot be saved: {self.reason} "
+            f"(relative paths start at {self.looked_in})"
         )
+        written = "nothing was written" if self.kept_artifact_id is None else _kept(self)
+        return f"{problem}; correct file_paths and call again, {written}"
 
 
 # --- bad input --------------------------------------------------------------
@@ -167,15 +179,25 @@ class SourceFileNotFoundError(NotFoundError):
 
 @attrs.define(slots=False)
 class InvalidInputError(VesperaError, ValueError):
-    """An argument cannot be used. Nothing was written."""
+    """An argument cannot be used. Nothing was written.
+
+    Only the work that came with it was kept, as the artifact *kept_artifact_id*.
+    """
 
     name: str
     """The argument."""
     problem: str
     """What is wrong with it: the value, and what would be right."""
+    where: str = ""
+    """The place in the argument's value, such as ``outputs.metrics[3].loss``."""
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.problem}"
+        problem = f"{self.where or self.name}: {self.problem}"
+        return problem if self.kept_artifact_id is None else f"{problem}; {_kept(self)}"
+
+
+def _kept(exc: VesperaError) -> str:
+    return f"your work is kept as artifact {exc.kept_artifact_id}"
 
 
 # --- somebody else was first ------------------------------------------------

@@ -754,7 +754,10 @@ class Orchestrator:
         is blocked, and a recovery task carries what is known. A recovery whose files still hold
         both sides of a conflict between markers is pending again.
 
-        Sending the same completion twice is one completion.
+        Sending the same completion twice is one completion. A mistake in the call costs nothing:
+        the work is kept as a partial artifact, which the error names, and the task stays with its
+        holder, so that you can correct the call and make it again. Leaving the ``with`` block of
+        the task by such an error releases the task; it does not count as a failure.
 
         Args:
             task_id: The task. You need not have started it: a ready one is claimed in the same
@@ -778,21 +781,23 @@ class Orchestrator:
             LeaseLostError: Another attempt has taken the task; your work is kept as an artifact.
             NotReadyError: It waits for something, or has open subtasks.
             TransitionError: It has ended already.
-            SourceFileNotFoundError: A file is missing; nothing was written.
+            InvalidInputError: An argument is wrong; its ``where`` says where in the value.
+            SourceFileNotFoundError: A file is missing.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. The work is handed in as with ``merge="later"``.
         """
-        task = self._scope.task(task_id)
-        submission = Submission.read(
-            summary=summary,
-            detailed_work=detailed_work,
-            artifact_type=artifact_type,
-            outputs=outputs,
-            file_paths=file_paths,
-            next_action=next_action,
-            merge=merge,
-        )
-        return self._completion.submit(self._completion.holder_of(task), submission)
+        holder = self._completion.holder_of(self._scope.task(task_id))
+        with self._completion.keeping(holder, detailed_work):
+            submission = Submission.read(
+                summary=summary,
+                detailed_work=detailed_work,
+                artifact_type=artifact_type,
+                outputs=outputs,
+                file_paths=file_paths,
+                next_action=next_action,
+                merge=merge,
+            )
+            return self._completion.submit(holder, submission)
 
     # --- a person decides ---------------------------------------------------
 

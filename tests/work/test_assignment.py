@@ -260,6 +260,51 @@ def test_a_conflict_that_was_left_is_told_to_whoever_goes_on(project, orch):
     assert finish(last).status == "completed"
 
 
+def test_what_was_handed_in_and_did_not_land_is_told(project, orch):
+    """After a recovered conflict the next attempt knows that only landing failed, with summary,
+    outputs and artifacts at hand; once the task is done, nobody is told any more.
+    """
+    work = orch.execute_task("one", worktree=True)
+    project.write({"a.txt": "ONE\n"}, work.path)
+    with orch.execute_task("three", worktree=True, agent="third") as other:
+        project.write({"a.txt": "THREE\n"}, other.path)
+        finish(other)
+    said = {"summary": "the ones", "outputs": {"count": 1}, "detailed_work": "all of it"}
+    assert work.complete(**said).status == "blocked"
+    assert work.handed_in is None
+    with orch.execute_task("recover_one") as recovery:
+        project.write({"a.txt": "ONE\nTHREE\n"}, recovery.path)
+        finish(recovery)
+    with orch.execute_task("one") as again:
+        assert again.handed_in.attempt == 1
+        assert again.handed_in.summary == "the ones"
+        assert again.handed_in.outputs == {"count": 1}
+        assert "conflict" in again.handed_in.reason
+        (artifact_id,) = again.handed_in.artifact_ids
+        assert orch.artifacts.text(artifact_id) == "all of it"
+        briefing = again.briefing()
+        assert "only its landing failed" in briefing
+        assert "Its summary: the ones" in briefing
+        assert "Its outputs: {'count': 1}" in briefing
+        assert artifact_id in briefing
+        assert again.complete(**said).status == "completed"
+
+
+def test_work_that_was_refused_when_it_should_land_is_told(project, orch):
+    """The same for a check before landing that was red, and for work that was to be merged
+    later.
+    """
+    with orch.execute_task("one", worktree=True) as work:
+        project.write({"one.txt": "1"}, work.path)
+        work.complete(summary="one", detailed_work="d", outputs={"n": 1}, merge="later")
+    with pytest.raises(vespera.LandingRefusedError):
+        orch.worktrees.merge("one", check=["false"])
+    orch.complete_task("recover_one", summary="s", detailed_work="d")
+    with orch.execute_task("one") as again:
+        assert again.handed_in.outputs == {"n": 1}
+        assert len(again.handed_in.artifact_ids) == 1
+
+
 def test_two_links_in_conflict_stay_links(orch):
     """Markers are for text: in a link they would be a path that leads nowhere."""
     works = [orch.execute_task(title, worktree=True, agent=title) for title in ("one", "two")]

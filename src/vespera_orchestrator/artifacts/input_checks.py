@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator._codec import unstorable
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def json_text(name: str, value: JsonValue) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidInputError(name, f"JSON cannot hold it: {exc}") from exc
+        raise unstorable(value, name, exc) from exc
 
 
 def search_query(query: object) -> str:

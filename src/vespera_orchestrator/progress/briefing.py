@@ -13,11 +13,13 @@ from vespera_orchestrator.progress.status import Status, elsewhere_lines
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Attempt, Checkpoint, Event, Task, Why
+    from vespera_orchestrator._model import Attempt, Checkpoint, Event, HandedIn, Task, Why
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
 _LINE_WIDTH: Final = 130
+_MAX_IDS: Final = 20
+"""How many artifacts a briefing names."""
 _COUNTED_UP_TO: Final = 1000
 """The store returns no more events at a time; what comes behind them is not counted."""
 
@@ -122,6 +124,8 @@ class WorkFacts:
     task: Task
     attempt: Attempt
     resumed_from: Checkpoint | None = None
+    handed_in: HandedIn | None = None
+    """What an earlier attempt handed in and only failed to land."""
     folder: str | None = None
     """Where to work."""
     conflicts: Sequence[str] = ()
@@ -141,6 +145,7 @@ def work_briefing(facts: WorkFacts, *, budget_tokens: int) -> str:
         "",
         f"Goal of the session: {one_line(facts.goal, 300)}",
         *_folder_lines(facts),
+        *_handed_in_lines(facts.handed_in),
         *_task_lines(facts.task),
         *_checkpoint_lines(facts),
     ]
@@ -162,6 +167,25 @@ def _folder_lines(facts: WorkFacts) -> list[str]:
     if facts.not_saved:
         paths = one_line(", ".join(facts.not_saved), 300)
         lines.append(f"Files that automatic saves leave out, for their size or kind: {paths}")
+    return lines
+
+
+def _handed_in_lines(work: HandedIn | None) -> list[str]:
+    if work is None:
+        return []
+    reason = one_line(work.reason, 400)
+    lines = [
+        "",
+        f"Attempt {work.attempt} handed in the finished work; only its landing failed: {reason}",
+        "Do not do the work again: settle that, look at the files, and complete.",
+    ]
+    if work.summary:
+        lines.append(f"Its summary: {one_line(work.summary, 300)}")
+    if work.outputs:
+        lines.append(f"Its outputs: {one_line(str(dict(work.outputs)), 800)}")
+    if work.artifact_ids:
+        ids = ", ".join(work.artifact_ids[:_MAX_IDS])
+        lines.append(f"What it saved, for orch.artifacts.read(…): {ids}")
     return lines
 
 

@@ -7,6 +7,7 @@ in which its work lands; whatever cannot land blocks the task, with one recovery
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,25 +23,30 @@ from vespera_orchestrator._model import (
     WorktreeState,
     new_id,
 )
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import (
+    ClosedError,
     DirtyCheckoutError,
     GitFailedError,
     InvalidInputError,
     LandingRefusedError,
     LeaseLostError,
     MergeConflictError,
+    NotReadyError,
     RefMovedError,
+    SourceFileNotFoundError,
     TransitionError,
     VesperaError,
     WorktreeError,
 )
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.work.submission import Holder
+from vespera_orchestrator.work import handed_in
+from vespera_orchestrator.work.submission import Holder, digest_of
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.terms import LandingTerms, landing_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from vespera_orchestrator._model import (
         ArtifactDraft,
@@ -63,6 +69,8 @@ MERGE_TRIES: Final = 50
 _CHECK_MARGIN_S: Final = 60.0
 """How much longer than the check may take the hold lasts."""
 _USUAL_TERMS: Final = LandingTerms()
+_MISTAKES: Final = (InvalidInputError, SourceFileNotFoundError, NotReadyError)
+"""What a mistake in the call that hands work in raises."""
 
 
 class Completion:
@@ -90,6 +98,51 @@ class Completion:
             agent=self._rooms.scope.agent,
             worktree=self.assignments.worktree_of(task),
         )
+
+    @contextmanager
+    def keeping(self, holder: Holder, work: object) -> Iterator[None]:
+        """Keep the work when the call that hands it in fails, whatever the reason.
+
+        A mistake in the call is marked on the error: it is no failure of the task.
+        """
+        try:
+            yield
+        except BaseException as exc:
+            kept_id = self._keep_refused(holder, work, exc)
+            if isinstance(exc, _MISTAKES):
+                exc.completion_of = holder.task.id
+                exc.kept_artifact_id = kept_id
+            elif kept_id is not None and not getattr(exc, "kept_artifact_id", None):
+                exc.add_note(f"your work is kept as artifact {kept_id}")
+            raise
+
+    def _keep_refused(self, holder: Holder, work: object, exc: BaseException) -> str | None:
+        """Save the work unless it was saved on the way; return the artifact's id.
+
+        Nothing that goes wrong here may hide what went wrong before.
+        """
+        if work is None or isinstance(exc, ClosedError):
+            return None
+        try:
+            return self._keep_work(holder, work if isinstance(work, bytes) else str(work), exc)
+        except Exception as also:  # noqa: BLE001 - the text of a stranger's object, a full disk
+            exc.add_note(f"and your work could not be kept: {also}")
+            return None
+
+    def _keep_work(self, holder: Holder, work: str | bytes, exc: BaseException) -> str | None:
+        digest = digest_of(work)
+        saved = self._rooms.store.artifacts(
+            ArtifactQuery(task_ids=(holder.task.id,), digest=digest, newest_first=True, limit=1)
+        )
+        if saved:
+            return saved[0].id
+        draft = self._artifacts.draft(
+            holder.task.title,
+            work,
+            media_type="text/markdown",
+            metadata={"refused": one_line(str(exc), 300) or type(exc).__name__},
+        )
+        return self._keep(holder, [draft], "not accepted")
 
     def submit(self, holder: Holder, submission: Submission) -> Task:
         """Hand in an attempt's work; see `Orchestrator.complete_task`."""
@@ -133,11 +186,6 @@ class Completion:
 
     def _drafts(self, holder: Holder, submission: Submission) -> list[ArtifactDraft]:
         """Put the bytes of the work and of its files where artifacts are kept."""
-        if not isinstance(submission.detailed_work, str | bytes):
-            raise InvalidInputError(
-                "detailed_work",
-                f"{submission.detailed_work!r} should be the work itself, as text or bytes",
-            )
         root = self._rooms.scope.home.project
         if holder.worktree is not None:
             root = Path(holder.worktree.path)
@@ -247,8 +295,8 @@ class Completion:
         def hand_in() -> Task:
             note = ending.summary or "handed in"
             snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, whole=True)
-            handed_in = attrs.evolve(ending, later=True, snapshot=snapshot.commit)
-            return self.finish(holder, handed_in, drafts, within=snapshot.pin)
+            later = attrs.evolve(ending, later=True, snapshot=snapshot.commit)
+            return self.finish(holder, later, drafts, within=snapshot.pin)
 
         return hand_in()
 
@@ -317,7 +365,9 @@ class Completion:
                     holder, worktree, ending, drafts, snapshot=snapshot, terms=terms
                 )
             except (MergeConflictError, LandingRefusedError) as exc:
-                return self._block(holder, worktree, exc, drafts, snapshot), exc
+                return self._block(
+                    holder, worktree, exc, drafts, refused=ending, snapshot=snapshot
+                ), exc
 
         def renew() -> None:
             self._renew_for_check(holder)
@@ -394,6 +444,8 @@ class Completion:
         worktree: Worktree,
         exc: MergeConflictError | LandingRefusedError,
         drafts: Sequence[ArtifactDraft],
+        *,
+        refused: Ending,
         snapshot: Snapshot,
     ) -> Task:
         """Block the task, with a recovery that carries what is known."""
@@ -408,7 +460,13 @@ class Completion:
             kind, heading = ArtifactKind.REFUSAL, "Landing refused"
             context["refused"] = exc.reason
         title = f"{heading}: {holder.task.title}"
-        report = self._artifacts.draft(title, exc.report, kind=kind, media_type="text/markdown")
+        report = self._artifacts.draft(
+            title,
+            exc.report,
+            kind=kind,
+            media_type="text/markdown",
+            metadata=handed_in.note_for(refused),
+        )
         ending = Ending(
             action=NextAction.BLOCKED,
             reason=str(exc),

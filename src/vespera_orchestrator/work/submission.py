@@ -9,6 +9,7 @@ import attrs
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import arguments
 
@@ -64,6 +65,11 @@ class Submission:
         Raises:
             InvalidInputError: Names the argument.
         """
+        if not isinstance(detailed_work, str | bytes):
+            problem = f"{detailed_work!r} should be the work itself, as text or bytes"
+            raise InvalidInputError("detailed_work", one_line(problem, 300))
+        arguments.text("summary", summary)
+        arguments.title("artifact_type", artifact_type)
         action = arguments.next_action("next_action", next_action)
         if merge not in get_args(When):
             raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
@@ -97,6 +103,10 @@ class Submission:
     @property
     def digest(self) -> str:
         """SHA-256 of the work, in hexadecimal."""
-        work = self.detailed_work
-        text = work if isinstance(work, bytes) else str(work).encode("utf-8", "surrogatepass")
-        return hashlib.sha256(text).hexdigest()
+        return digest_of(self.detailed_work)
+
+
+def digest_of(work: str | bytes) -> str:
+    """Return the SHA-256 of work, in hexadecimal, as a content store would name it."""
+    content = work if isinstance(work, bytes) else work.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()

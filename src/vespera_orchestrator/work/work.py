@@ -19,6 +19,7 @@ from vespera_orchestrator._model import (
     Checkpoint,
     Claim,
     Ending,
+    HandedIn,
     JsonValue,
     NextAction,
     Task,
@@ -36,6 +37,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.progress.briefing import WorkFacts, work_briefing
 from vespera_orchestrator.progress.synthesis import MIN_EXCERPT_TOKENS
 from vespera_orchestrator.tasks import arguments
+from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.assignment import Assignment
 from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
 from vespera_orchestrator.work.submission import Holder, Submission
@@ -56,8 +58,9 @@ class Work:
     """A task in the hands of one agent. Made by `Orchestrator.execute_task`.
 
     Use it as a ``with`` block. If you leave the block by an exception, the task is blocked. If you
-    leave it by an interruption (``KeyboardInterrupt``, ``SystemExit``) or without completing the
-    task, the task is released. Either way its partial work is kept, and exceptions propagate.
+    leave it by an interruption (``KeyboardInterrupt``, ``SystemExit``), by a mistake in the call
+    that completes it, or without completing the task, the task is released. Either way its partial
+    work is kept, and exceptions propagate.
 
     Attributes:
         task: The task, as it was when the work began.
@@ -113,6 +116,16 @@ class Work:
         """The folder of its worktree, or ``None`` without one."""
         return None if self.worktree is None else Path(self.worktree.path)
 
+    @property
+    def handed_in(self) -> HandedIn | None:
+        """What an earlier attempt handed in and only failed to land, or ``None``.
+
+        It need not be done again: settle what kept it from landing, and complete.
+        """
+        if self.attempt.number == 1:
+            return None
+        return handed_in.find(self._rooms.store, self.task)
+
     def briefing(self, budget_tokens: int = 4000) -> str:
         """Write what an agent needs to start.
 
@@ -131,6 +144,7 @@ class Work:
             task=self.task,
             attempt=self.attempt,
             resumed_from=self.resumed_from,
+            handed_in=self.handed_in,
             folder=None if self.worktree is None else self.worktree.path,
             conflicts=self.conflicts,
             behind=self._behind,
@@ -296,17 +310,19 @@ class Work:
         merge: Literal["now", "later"] = "now",
     ) -> Task:
         """Hand in the work; see `Orchestrator.complete_task`."""
-        submission = Submission.read(
-            summary=summary,
-            detailed_work=detailed_work,
-            artifact_type=artifact_type,
-            outputs=outputs,
-            file_paths=file_paths,
-            next_action=next_action,
-            merge=merge,
-        )
+        holder = self._holder()
         try:
-            task = self._completion.submit(self._holder(), submission)
+            with self._completion.keeping(holder, detailed_work):
+                submission = Submission.read(
+                    summary=summary,
+                    detailed_work=detailed_work,
+                    artifact_type=artifact_type,
+                    outputs=outputs,
+                    file_paths=file_paths,
+                    next_action=next_action,
+                    merge=merge,
+                )
+                task = self._completion.submit(holder, submission)
         except DirtyCheckoutError:
             self._is_open = self._is_held()  # otherwise it is handed in, to be merged later
             raise
@@ -390,6 +406,12 @@ class Work:
     def _leave(self, exc: BaseException | None) -> None:
         if exc is None:
             self.release("given back without a result")
+        elif isinstance(exc, VesperaError) and exc.completion_of == self.task.id:
+            task = self.release(f"its work was handed in and not accepted: {exc}")
+            exc.add_note(
+                f"the task is {task.status} again, and this is no failure of it. "
+                f"To complete it: orch.complete_task({task.alias!r}, …)"
+            )
         elif isinstance(exc, Exception):
             task = self.fail(exc)
             exc.add_note(

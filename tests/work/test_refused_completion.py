@@ -1,0 +1,191 @@
+"""A mistake in the call that hands work in costs nothing: the work is kept, the task goes on."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    NotReadyError,
+    SourceFileNotFoundError,
+    StoreUnavailableError,
+)
+
+WORDS = ("two", "hours", "of", "work")
+TEXT = "-".join(WORDS)  # as a literal, every traceback would quote it
+CIRCLE = {}
+CIRCLE["self"] = CIRCLE
+
+MISTAKES = {
+    "output of a foreign type": ({"outputs": {"metrics": [{}, {"loss": object()}]}}, "[1].loss"),
+    "output that is no number": ({"outputs": {"loss": math.nan}}, "outputs.loss: "),
+    "key that is no text": ({"outputs": {"by": {(1, 2): 3}}}, "outputs.by: "),
+    "value that contains itself": ({"outputs": CIRCLE}, "it contains itself"),
+    "outputs that are no mapping": ({"outputs": 21}, "should be a mapping"),
+    "missing file": ({"file_paths": ["figure.png"]}, "'figure.png' cannot be saved"),
+    "path that is none": ({"file_paths": [5]}, "file_paths: "),
+    "misspelt next_action": ({"next_action": "complet"}, "next_action: 'complet' is none of"),
+    "misspelt merge": ({"merge": "tomorrow"}, "merge: 'tomorrow'"),
+    "summary that is no text": ({"summary": {}}, "summary: "),
+    "kind that is no text": ({"artifact_type": " "}, "artifact_type: "),
+    "text that no file can hold": ({"summary": "half a pair \ud800"}, "surrogate"),
+}
+
+
+@pytest.fixture(params=["memory:", None, "postgres"], ids=["memory", "sqlite", "postgres"])
+def orch(request, tmp_path):
+    """The façade on each store, in a session with one task."""
+    store = request.param
+    if store == "postgres":
+        store = request.getfixturevalue("empty_postgres_url")
+    with vespera.open(tmp_path, store=store) as opened:
+        opened.initialize_session("Goal")
+        opened.plan_task("Train")
+        yield opened
+
+
+def kept(orch, task="train"):
+    """Return the artifacts of a task that hold the text."""
+    listed = orch.artifacts.list(task=task, include_superseded=True)
+    return [each for each in listed if orch.artifacts.read(each) == TEXT.encode()]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_last_call_keeps_the_work_and_the_hold(orch, mistake):
+    """The work becomes a partial artifact that does not pass for accepted work. The error says what
+    was wrong and names the artifact. The call can be corrected within the block.
+    """
+    wrong, said = MISTAKES[mistake]
+    with orch.execute_task("train") as work:
+        with pytest.raises((InvalidInputError, SourceFileNotFoundError)) as caught:
+            work.complete(**{"summary": "trained", "detailed_work": TEXT} | wrong)
+        assert said in str(caught.value)
+        (artifact,) = kept(orch)
+        assert artifact.id in str(caught.value)
+        assert artifact.id == caught.value.kept_artifact_id
+        assert artifact.partial
+        assert artifact.kind == "late"
+        assert artifact.title == "Train (not accepted, by main)"
+        assert orch.get_task("train").status == "in_progress"
+        work.complete(summary="trained", detailed_work=TEXT)
+    done = orch.get_task("train")
+    assert (done.status, done.attempts, done.failures) == ("completed", 1, 0)
+    assert orch.check()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_leaving_the_block_by_such_a_mistake_is_no_failure(orch, mistake):
+    """The task is free again, without a failure or a recovery; whoever takes it next is told what
+    was handed in, and where it is.
+    """
+    wrong, _ = MISTAKES[mistake]
+    with (
+        pytest.raises((InvalidInputError, SourceFileNotFoundError)) as caught,
+        orch.execute_task("train") as work,
+    ):
+        work.complete(**{"summary": "trained", "detailed_work": TEXT} | wrong)
+    task = orch.get_task("train")
+    assert task.is_ready
+    assert task.failures == 0
+    assert [each.alias for each in orch.query_tasks()] == ["train"]
+    assert any("orch.complete_task('train'" in note for note in caught.value.__notes__)
+    (artifact,) = kept(orch)
+    with orch.execute_task("train") as again:
+        assert artifact.id in again.briefing()
+    assert orch.complete_task("train", summary="trained", detailed_work=TEXT).status == "completed"
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_mistake_in_completing_by_name_keeps_the_work_too(orch, started):
+    """With a hold of this process or without one, the task stays as it is, and the same call
+    corrected completes it.
+    """
+    if started:
+        orch.execute_task("train")
+    before = orch.get_task("train").status
+    with pytest.raises(InvalidInputError) as caught:
+        orch.complete_task("train", summary="s", detailed_work=TEXT, outputs={"loss": object()})
+    assert caught.value.where == "outputs.loss"
+    assert kept(orch)[0].id == caught.value.kept_artifact_id
+    assert orch.get_task("train").status == before
+    assert orch.complete_task("train", summary="s", detailed_work=TEXT).status == "completed"
+
+
+def test_the_same_mistake_twice_keeps_the_work_once(orch):
+    """Trying again and again fills no store."""
+    for _ in range(3):
+        with pytest.raises(InvalidInputError):
+            orch.complete_task("train", summary="s", detailed_work=TEXT, merge="no")
+    assert len(kept(orch)) == 1
+
+
+def test_only_the_mistake_of_this_very_call_is_none_of_the_task(orch):
+    """What agent code raises is a failure, though it is of the same type, and so is a mistake in
+    completing another task.
+    """
+    orch.plan_task("Other")
+    for alias, raises in (
+        ("train", lambda: orch.query_tasks(limit=-1)),
+        ("other", lambda: orch.complete_task("train", summary=5, detailed_work=TEXT)),
+    ):
+        with pytest.raises(InvalidInputError), orch.execute_task(alias):
+            raises()
+        assert orch.get_task(alias).status == "blocked"
+
+
+def test_completing_a_parent_too_early_is_no_failure(orch):
+    """The work of a parent with open subtasks is kept, and the parent waits for them."""
+    orch.plan_task("Whole")
+    held = orch.execute_task("whole")
+    orch.plan_task("Part", parent_task_id="whole")
+    with pytest.raises(NotReadyError) as caught, held as work:
+        work.complete(summary="s", detailed_work=TEXT)
+    assert kept(orch, "whole")[0].id == caught.value.kept_artifact_id
+    assert orch.get_task("whole").failures == 0
+    assert "part" in str(orch.why("whole"))
+
+
+def test_work_of_another_type_is_kept_as_its_text(orch):
+    """What is neither text nor bytes is refused, and its text kept all the same."""
+    with pytest.raises(InvalidInputError, match="detailed_work") as caught:
+        orch.complete_task("train", summary="s", detailed_work={"report": TEXT})
+    assert TEXT in orch.artifacts.text(caught.value.kept_artifact_id)
+
+
+def test_an_interruption_while_handing_in_keeps_the_work(orch, monkeypatch):
+    """Ctrl-C in the last call: the text is kept, and the task free again."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(orch._completion), "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt), orch.execute_task("train") as work:
+        work.complete(summary="s", detailed_work=TEXT)
+    assert kept(orch)
+    assert orch.get_task("train").is_ready
+
+
+def test_trouble_in_keeping_the_work_hides_no_mistake(orch, monkeypatch):
+    """When the work cannot be kept either, the first error stays, and a note says so."""
+
+    def full(*_, **__):
+        raise StoreUnavailableError("artifacts", "the disk is full")
+
+    monkeypatch.setattr(type(orch.artifacts), "draft", full)
+    with pytest.raises(InvalidInputError, match="merge") as caught:
+        orch.complete_task("train", summary="s", detailed_work=TEXT, merge="no")
+    (note,) = caught.value.__notes__
+    assert "could not be kept: artifacts: the disk is full" in note
+
+
+def test_the_marks_on_an_error_survive_pickling(orch):
+    """A process pool hands on where the work is kept."""
+    with pytest.raises(InvalidInputError) as caught:
+        orch.complete_task("train", summary="s", detailed_work=TEXT, outputs={"a": {1}})
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert copy.completion_of == caught.value.completion_of
