@@ -1,4 +1,4 @@
-"""For tests: a clock that stands still, a store in memory, and the proof that a store keeps its contract.
+"""For tests: a clock that stands still, a store in memory, and the proof of a store's contract.
 
 `ManualClock` and `MemoryStore` need nothing beyond the package. `StoreContract` is a pytest class;
 pytest must be installed when you use the name::

@@ -131,18 +131,18 @@ class PostgresStore(SQLStore):
             with self._write() as tx:
                 return take_best(tx, session_id, agent, lease_s, **options)
 
-        taken = take()
+        best = take()
         for in_any_case in (False, True):
-            if taken.lapsed:
+            if best.lapsed:
                 self.expire()
-            if taken.unweighed:
+            if best.unweighed:
                 self._weigh(session_id)
-            if taken.lapsed or taken.unweighed:
-                taken = take(in_any_case=in_any_case)
-        if taken.claim is None:
+            if best.lapsed or best.unweighed:
+                best = take(in_any_case=in_any_case)
+        if best.claim is None:
             # Somebody who does not take it in the end may have locked what is ready.
-            taken = take(in_any_case=True, wait=True)
-        return taken.claim
+            best = take(in_any_case=True, wait=True)
+        return best.claim
 
     def expire(self) -> list[Attempt]:
         """See `contracts.Store.expire`."""

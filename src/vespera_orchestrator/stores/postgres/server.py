@@ -155,7 +155,7 @@ class Server:
         return int(version)
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
-        """Take every step that is missing, each in a transaction of its own."""
+        """Take every step that is missing, one transaction for each."""
         while self._step(connection):
             pass
 
@@ -395,7 +395,7 @@ class Server:
                 if status == "aborted":
                     return False
                 if status != "in progress":
-                    # A statement of its own, because that sees what has been committed since.
+                    # A second statement, because that sees what has been committed since.
                     event = (at, kind, data, session_id, task_id, agent)
                     return other.execute(_HAS_EVENT.encode(), event).fetchone() is not None
             time.sleep(0.05)
@@ -415,10 +415,10 @@ class Server:
             return
         with self._translated(), self._listener() as connection:
             while not ready():
-                left = deadline - time.monotonic()
-                if left <= 0:
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0:
                     return
-                for _ in connection.notifies(timeout=min(left, LOOK_AGAIN_S), stop_after=1):
+                for _ in connection.notifies(timeout=min(remaining_s, LOOK_AGAIN_S), stop_after=1):
                     pass
 
     @contextmanager

@@ -61,7 +61,7 @@ class Transaction:
         return self._now  # type: ignore[return-value]
 
     def set_server_time(self, now: int | None) -> None:
-        """Take the time that the server told along with something else; ``None`` to ask for it."""
+        """Keep the time that the server sent along with something else; ``None``: ask for it."""
         if self._clock is not None:
             self._now = self._clock()
         elif now is not None:

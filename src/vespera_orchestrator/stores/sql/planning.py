@@ -116,10 +116,10 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     if not columns:
         return task
     set_columns(tx, task_id, **columns)
-    shown = dict(changes)
-    if "due_at" in shown:
-        shown["due_at"] = str(shown["due_at"])
-    events.record_for(tx, task, EventKind.TASK_UPDATED, shown)
+    event_data = dict(changes)
+    if "due_at" in event_data:
+        event_data["due_at"] = str(event_data["due_at"])
+    events.record_for(tx, task, EventKind.TASK_UPDATED, event_data)
     return reading.task(tx, task_id)
 
 

@@ -249,8 +249,8 @@ def record_context(
         if version > 1:
             lineage = _lineage(tx, session_id, owner_id, title, is_file)
             _forget_earlier_versions(tx, task_id, lineage, version)
-        given = (task_id, artifact_id, task.attempts, task.session_id, superseded, tx.now)
-        tx.execute(add, given)
+        use = (task_id, artifact_id, task.attempts, task.session_id, superseded, tx.now)
+        tx.execute(add, use)
     data = {"attempt": task.attempts, "artifacts": [row[0] for row in new]}
     events.record_for(tx, task, EventKind.CONTEXT_GIVEN, data, agent=agent)
 

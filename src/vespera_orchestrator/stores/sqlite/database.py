@@ -171,7 +171,7 @@ class Database:
         self._follow_fork()
         with self._lock:
             self._usable()
-        # A connection of its own: the threads of this process need not wait either.
+        # A second connection, so that the threads of this process need not wait either.
         with (
             self.translated(),
             closing(
@@ -329,7 +329,7 @@ class Database:
         return version
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Take every step that is missing, each in a transaction of its own.
+        """Take every step that is missing, one transaction for each.
 
         If this process is killed in between, the next one that opens the store goes on.
         """

@@ -1,4 +1,7 @@
-"""What `contracts.Store` promises, as tests for any backend. Import it from `vespera_orchestrator.testing`."""
+"""What `contracts.Store` promises, as tests for any backend.
+
+Import `StoreContract` from `vespera_orchestrator.testing`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class StoreContract(
     AtomicityContract,
     ConcurrencyContract,
 ):
-    """The proof that a store keeps `contracts.Store`: subclass it, and provide a fixture ``open_store``.
+    """The proof that a store keeps its contract: subclass it, and provide a fixture ``open_store``.
 
     ``open_store(clock)`` opens the store of this test, which is empty at first, with *clock* as
     its clock. Called again within one test, it returns another object on the same data, as another

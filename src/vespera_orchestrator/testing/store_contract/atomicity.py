@@ -29,7 +29,7 @@ class AtomicityContract(StoreFixtures):
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
     def test_what_runs_within_undoes_everything_when_it_raises(self, store, session_id, error):
-        """An exception, or Ctrl-C, within a checkpoint or a completion leaves no trace of either."""
+        """An exception, or Ctrl-C, within a checkpoint or a completion leaves no trace of it."""
         store.plan(session_id, [draft("a"), draft("b", "a")])
         task = store.claim(session_id, "ada", lease_s=60).task
         before = everything(store)

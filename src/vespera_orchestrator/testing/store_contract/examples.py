@@ -116,7 +116,7 @@ def status_of(store, task_id) -> str:
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Start each call in a thread of its own at the same moment; return what each returned or raised."""
+    """Make all calls at the same moment, each in a thread; return what each returned or raised."""
     barrier = threading.Barrier(len(calls))
     answers: list[Any] = [None] * len(calls)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class StoreFixtures:
-    """The store of a test, the same store as another process sees it, their clock, and a session."""
+    """A store, the same store as another process sees it, their clock, and a session."""
 
     @pytest.fixture
     def open_store(self) -> Callable[[Callable[[], Any]], Store]:

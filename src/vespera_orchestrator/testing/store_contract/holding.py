@@ -72,7 +72,7 @@ class HoldingContract(StoreFixtures):
             store.claim(session_id, "bob", task_id="t_missing", lease_s=60)
 
     def test_a_hold_can_be_taken_over(self, store, other, session_id):
-        """By name, on demand, without waiting for the lease; from then on the old holder is fenced off."""
+        """By name, on demand, without waiting for the lease; then the old holder is fenced off."""
         task = store.plan(session_id, [draft("a")])[0]
         store.claim(session_id, "ada", lease_s=600)
         claim = other.claim(session_id, "bob", task_id=task.id, lease_s=60, take_over=True)

@@ -45,7 +45,7 @@ class PlanningContract(StoreFixtures):
     # --- plans --------------------------------------------------------------
 
     def test_an_empty_plan_writes_nothing(self, store, session_id):
-        """It is no mistake, either."""
+        """And it is not a mistake."""
         before = everything(store)
         assert store.plan(session_id, []) == []
         assert everything(store) == before
@@ -113,7 +113,7 @@ class PlanningContract(StoreFixtures):
 
     @pytest.mark.parametrize("count", [1, 7])
     def test_aliases_are_numbered(self, store, session_id, count):
-        """Equal titles get numbers from 2, in one plan or over several, and never one that is taken."""
+        """Equal titles get numbers from 2, in one plan or several, and never one that is taken."""
         for _ in range(count):
             store.plan(session_id, [TaskDraft(title="Look around!")])
         chosen = f"look_around_{count + 2}"
@@ -172,7 +172,7 @@ class PlanningContract(StoreFixtures):
     # --- mistakes -----------------------------------------------------------
 
     def test_mistakes_in_a_plan_are_told(self, store, session_id):
-        """Each kind of mistake has its error, several are reported at once, and nothing is written."""
+        """Each kind of mistake has its error; several are reported at once; nothing is written."""
         a, ended = store.plan(session_id, [draft("a"), draft("ended")])
         store.cancel(ended.id, "", subtree=False)
         before = everything(store)
@@ -199,7 +199,7 @@ class PlanningContract(StoreFixtures):
         assert store.find_task("a", session_id) == a
 
     def test_references_stay_within_their_session(self, store, session_id):
-        """A task of another session is no task of this one, whether by alias or by id."""
+        """A task of another session cannot be named in this one, neither by alias nor by id."""
         theirs = store.plan(start_session(store), [draft("theirs")])[0]
         for reference in ("theirs", theirs.id):
             with pytest.raises(UnknownDependencyError):
@@ -209,7 +209,7 @@ class PlanningContract(StoreFixtures):
             store.add_dependency(ours.id, theirs.id, Outcome.SUCCESS)
 
     def test_circles_in_one_plan_are_refused_with_their_path(self, store, session_id):
-        """Dependencies alone, through a parent, to itself, of itself: each with the aliases along it."""
+        """Dependencies alone, through a parent, to itself: each with the aliases along it."""
         for drafts, path in (
             ([draft("a", "b"), draft("b", "a")], {"a", "b"}),
             ([draft("a", "a")], {"a"}),
@@ -225,7 +225,7 @@ class PlanningContract(StoreFixtures):
         assert store.aliases(session_id) == []
 
     def test_a_circle_through_existing_tasks_is_refused_with_its_path(self, store, session_id):
-        """A subtask that waits for what waits for its parent, and an edge between existing tasks."""
+        """A subtask that waits for what waits for its parent; an edge between existing tasks."""
         p, _, y = store.plan(session_id, [draft("p"), draft("x", "p"), draft("y", "x")])
         before = everything(store)
         with pytest.raises(CycleError) as caught:
@@ -261,7 +261,7 @@ class PlanningContract(StoreFixtures):
             store.update_task("t_missing", {"title": "x"})
 
     def test_edges_can_be_added_and_removed(self, store, session_id):
-        """A pending task can be made to wait for more and for less; it is counted again each time."""
+        """A pending task can wait for more and for less; it is counted again each time."""
         a, b = store.plan(session_id, [draft("a"), draft("b")])
         waiting = store.add_dependency(b.id, a.id, Outcome.DONE)
         assert waiting.blockers == 1

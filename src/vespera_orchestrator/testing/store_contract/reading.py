@@ -115,7 +115,7 @@ class ReadingContract(StoreFixtures):
         assert len(store.tasks(TaskQuery(text=text))) == 2
 
     def test_the_best_ready_task_comes_first(self, store, session_id):
-        """By priority, then by the hours of the longest chain from it, then in the order planned."""
+        """By priority, then by the hours of the longest chain from it, then as planned."""
         drafts = [
             draft("a"),
             draft("c1"),
@@ -134,7 +134,7 @@ class ReadingContract(StoreFixtures):
         assert ready_aliases(store, session_id) == ["first", "b", "c1", "a", "never"]
 
     def test_a_situation_holds_all_that_bears_on_readiness(self, store, session_id, clock):
-        """What it depends on, its open children, who holds it, its open recovery, and when that was."""
+        """What it depends on, its open children, its holder, its open recovery, and the time."""
         children = [draft(f"k{number}", parent="b") for number in range(12)]
         a, b, *_ = store.plan(session_id, [draft("a"), draft("b", "a"), *children])
         situation = store.situation(b.id)

@@ -41,7 +41,7 @@ class RecordsContract(StoreFixtures):
     # --- artifacts ----------------------------------------------------------
 
     def test_artifacts_have_versions(self, store, session_id, clock):
-        """The same title in the same task is the next version; the same bytes are the same artifact."""
+        """The same title in one task is the next version; the same bytes are the same artifact."""
         task = store.plan(session_id, [draft("a")])[0]
         fields = {
             "kind": "notes",
@@ -73,7 +73,7 @@ class RecordsContract(StoreFixtures):
         assert [event.data["artifact"] for event in events][:2] == [first.id, second.id]
 
     def test_artifacts_without_a_task_have_versions(self, store, session_id):
-        """Those of one session are one lineage, apart from those of its tasks and other sessions."""
+        """Those of one session are one lineage, apart from its tasks and other sessions."""
         task = store.plan(session_id, [draft("a")])[0]
         _save(store, session_id, artifact("T", "1"), task_id=task.id)
         first = _save(store, session_id, artifact("T", "2"))
