@@ -1,4 +1,7 @@
-"""Worktrees made, saved, landed, compared and removed, beside git doing the same, in repositories that are made on the spot."""
+"""Worktrees made, saved, landed, compared and removed, beside git doing the same.
+
+The repositories are made on the spot.
+"""
 
 from __future__ import annotations
 
@@ -164,7 +167,10 @@ def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[R
 
 
 def make_repository(folder: Path, count: int) -> list[str]:
-    """Make a repository of *count* files in folders of thirty, the same each time; return their paths."""
+    """Make a repository of *count* files in folders of thirty; return their paths.
+
+    It is the same each time.
+    """
     choice = random.Random(3)
     paths = []
     for number in range(count):
@@ -237,7 +243,10 @@ class _Bench:
         return meter.per(1)
 
     def settle(self) -> None:
-        """Make the two worktrees that are saved, with indexes younger than the files: both sides would read every file otherwise."""
+        """Make the two worktrees that are saved, with indexes younger than the files.
+
+        Otherwise both sides would read every file.
+        """
         self.mine = self.orch.worktrees.create(agent="saver")
         self.theirs = self.folder / "git" / "saver"
         git(self.project, "worktree", "add", "-q", "-b", "saver", str(self.theirs), "main")
@@ -289,7 +298,10 @@ class _Bench:
 
 
 class _Lines:
-    """Lines of work as their snapshots, without the folders: eight files changed, three of them among sixty that all touch, one new."""
+    """Lines of work as their snapshots, without the folders.
+
+    In each, eight files are changed, three of them among sixty that all touch, and one is new.
+    """
 
     def __init__(
         self, orch: vespera.Orchestrator, project: Path, files: list[str], session_id: str

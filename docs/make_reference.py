@@ -514,7 +514,8 @@ def index_text(entries: Mapping[str, list[Entry]]) -> str:
         "# Reference",
         wrap(
             "Everything starts with `vespera_orchestrator.open`, which is"
-            " [`Orchestrator.open`](orchestrator.md#orchestratoropen). Wherever a call takes a task,"
+            " [`Orchestrator.open`](orchestrator.md#orchestratoropen)."
+            " Wherever a call takes a task,"
             " you can pass its id, its alias or its `Task` record. These pages are made from the"
             " docstrings: `help(vespera.Task)` says the same."
         ),
@@ -545,7 +546,8 @@ def settings_text(writer: Writer) -> str:
         wrap(
             "The settings of a home are in its `config.toml`. Every line is optional, and a change"
             " takes effect when you open the home again. An argument of"
-            " [`Orchestrator.open`](orchestrator.md#orchestratoropen) wins over the environment, and"
+            " [`Orchestrator.open`](orchestrator.md#orchestratoropen)"
+            " wins over the environment, and"
             " the environment wins over the file."
         ),
         "A new `config.toml` shows every setting as a comment:",

@@ -305,4 +305,5 @@ class SessionStatus:
         artifacts = plural(self.artifacts, "artifact")
         worktrees = plural(self.worktrees, "worktree")
         last_write = f"last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
-        return f"{self.session}\n{counts}; {artifacts}, {worktrees}; {last_write}\nNext: {self.next_step}"
+        figures = f"{counts}; {artifacts}, {worktrees}; {last_write}"
+        return f"{self.session}\n{figures}\nNext: {self.next_step}"

@@ -9,6 +9,7 @@ pytest must be installed when you use the name::
         @pytest.fixture
         def open_store(self, tmp_path):
             return lambda clock: MyStore(tmp_path / "my.db", clock=clock)
+
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> Snaps
 
 @attrs.frozen(kw_only=True)
 class _News:
-    """What the integration branch has that a worktree has not, merged with what the worktree has."""
+    """What is new on the integration branch, merged with what a worktree has."""
 
     tree: str | None
     """The merged files; ``None`` where a file and a folder claim the same name."""
