@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +38,8 @@ from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from types import TracebackType
 
     from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -82,7 +82,7 @@ class Drafts:
         self._ids = [new_id("t") for _ in drafts]
         self._names = _Names(tx, session_id)
         self._names.of_plan = {f"#{number}": task_id for number, task_id in enumerate(self._ids)}
-        self._mistakes = list(mistakes)
+        self._mistakes = _Mistakes(mistakes)
         """What is wrong with the plan; all of it is reported at once."""
 
     @property
@@ -104,7 +104,7 @@ class Drafts:
             self._task(task_id, alias, draft)
             for task_id, alias, draft in zip(self._ids, aliases, self._drafts, strict=True)
         ]
-        with self._collecting():
+        with self._mistakes:
             refuse_circles_within(tasks)
         if len(self._mistakes) > 1:
             problem = f"the plan has {len(self._mistakes)} mistakes"
@@ -113,13 +113,6 @@ class Drafts:
             raise self._mistakes[0]
         return tasks
 
-    @contextmanager
-    def _collecting(self) -> Iterator[None]:
-        try:
-            yield
-        except (PlanError, AliasTakenError, TransitionError) as exc:
-            self._mistakes.append(exc)
-
     # aliases
 
     def _aliases(self) -> list[str]:
@@ -127,7 +120,7 @@ class Drafts:
         chosen: list[str | None] = []
         for task_id, draft in zip(self._ids, self._drafts, strict=True):
             alias = None
-            with self._collecting():
+            with self._mistakes:
                 alias = self._chosen_alias(task_id, draft)
             chosen.append(alias)
         aliases = []
@@ -186,9 +179,9 @@ class Drafts:
         edges = self._edges(task_id, draft)
         parent: str | None = None
         condition_names: dict[str, str] = {}
-        with self._collecting():
+        with self._mistakes:
             parent = self._parent(task_id, draft)
-        with self._collecting():
+        with self._mistakes:
             condition_names = self._bind_condition(draft, edges)
         planned_at = load_time(self._tx.now)
         copied: dict[str, Any] = dict(zip(_COPIED, _copied_values(draft), strict=True))
@@ -218,7 +211,7 @@ class Drafts:
     def _edges(self, task_id: str, draft: TaskDraft) -> tuple[Dependency, ...]:
         edges: dict[str, Dependency] = {}
         for edge in draft.dependencies:
-            with self._collecting():
+            with self._mistakes:
                 needed = self._task_id(edge.task, draft, "dependency")
                 if needed == task_id:
                     raise CycleError(
@@ -284,6 +277,23 @@ class Drafts:
                     allowed or ("none: give dependencies= as well",),
                 )
         return names
+
+
+class _Mistakes(list["VesperaError"]):
+    """Collects what is wrong with a plan: a ``with`` block that meets a mistake ends early."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(exc, PlanError | AliasTakenError | TransitionError):
+            return False
+        self.append(exc)
+        return True
 
 
 class _Names:
