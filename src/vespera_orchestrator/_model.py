@@ -703,7 +703,7 @@ class Why:
 
     def _state(self) -> str:
         if self.ready:
-            note = f"; it was given back with: {self.note}" if self.note else ""
+            note = f"; it was handed back with: {self.note}" if self.note else ""
             return f"{self.alias} is ready{note}"
         sentences = [cause.sentence for cause in self.causes]
         if self.status.is_terminal:

@@ -124,7 +124,7 @@ def test_a_folder_that_holds_other_things_is_left_alone(orch, tmp_path):
     place.write_text("mine")
     orch.artifacts.save("Other", "x", task="write")
     (problem,) = orch.artifacts.export(tmp_path / "out").problems
-    assert "something else stands there" in problem
+    assert "something else is there" in problem
     assert place.read_text() == "mine"
 
 

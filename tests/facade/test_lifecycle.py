@@ -501,9 +501,9 @@ def test_next_action_needs_revision(orch):
     )
     assert (task.status, task.reason, task.is_ready) == ("pending", "names are unclear", True)
     assert orch._store.artifacts(ArtifactQuery(task_ids=(task.id,)))[0].partial
-    assert str(orch.why("build")) == "build is ready; it was given back with: names are unclear"
+    assert str(orch.why("build")) == "build is ready; it was handed back with: names are unclear"
     assert str(orch.next_step()).startswith(
-        "Start 'Build'. It was given back with: names are unclear.  →"
+        "Start 'Build'. It was handed back with: names are unclear.  →"
     )
     again = orch.execute_task("build")
     assert again.attempt.number == 2
@@ -523,7 +523,7 @@ def test_an_unknown_next_action_is_refused(orch):
     """A word that is none of the four is refused with the four, and nothing is written."""
     orch.plan_task("Build")
     with pytest.raises(
-        InvalidInputError, match="none of complete, continue, needs_revision, blocked"
+        InvalidInputError, match="not one of complete, continue, needs_revision, blocked"
     ):
         done(orch, "build", next_action="finish")
     assert statuses(orch) == {"build": "pending"}

@@ -466,7 +466,7 @@ def test_watch_sees_other_processes(orch, project):
         (lambda o: o.plan_task("x", context={"f": float("nan")}), "JSON"),
         (
             lambda o: o.plan_task("x", dependencies=[{"task": "one", "on": "luck"}]),
-            "'luck' is none of",
+            "'luck' is not one of",
         ),
         (lambda o: o.plan_tasks([]), "plan is empty"),
         (lambda o: o.plan_tasks([{"title": "a", "colour": "red"}]), "unknown key 'colour'"),
@@ -697,7 +697,7 @@ def test_a_plan_as_text(orch):
     )
     wrong = {
         "[1,": "neither YAML",
-        "- {title: a, title: b}": "stands twice",
+        "- {title: a, title: b}": "appears twice",
         "a: &x [*x]": "recursive",
         "": "empty",
     }

@@ -15,7 +15,7 @@ from vespera_orchestrator.home import config as settings
 from vespera_orchestrator.home.config import Config, initial_text, read_config
 
 TEXT = """\
-# Settings of this home. Every line is optional; what stands here as a comment is the default.
+# Settings of this home. Every line is optional; the comments show the defaults.
 # content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
 
 [store]
@@ -23,10 +23,10 @@ TEXT = """\
 
 [worktrees]
 # root = "../worktrees"               # relative to the project's folder; {project}, {session} and {agent} are filled in
-# branch_prefix = "feature/"          # before the task's alias; filled in likewise
+# branch_prefix = "feature/"          # before the task's alias; the same words are filled in
 # integration_branch = "integration"  # where finished work goes
 # max_file_bytes = 50000000           # larger untracked files are left out of snapshots, and named
-# heartbeat_save_s = 0                # a heartbeat within so many seconds of the last save only renews the hold; 0: each saves
+# heartbeat_save_s = 0                # a heartbeat this soon after a save only renews the lease; 0: each one saves
 # merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
 # check = ["pytest", "-q"]            # run on the merged files before they land; none by default
 # check_timeout_s = 600

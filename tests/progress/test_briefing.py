@@ -144,7 +144,7 @@ def test_an_agent_is_told_what_it_needs():
         "",
         "Goal of the session: Boil water",
         "Work in: /work/a",
-        "Both sides of a conflict stand between markers in: fire.txt",
+        "Both sides of a conflict are between markers in: fire.txt",
         "Newer work on the integration branch is not merged here yet: water.txt",
         "Files that automatic saves leave out, for their size or kind: big.bin",
         "",

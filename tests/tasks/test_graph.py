@@ -366,7 +366,7 @@ def test_a_drawing_stays_small_and_says_what_it_leaves_out():
 
 def test_an_unknown_direction_is_refused():
     """The direction is one of Mermaid's; anything else could smuggle text into the drawing."""
-    with pytest.raises(InvalidInputError, match="none of TD"):
+    with pytest.raises(InvalidInputError, match="not one of TD"):
         TaskGraph([]).to_mermaid(direction="TD\nclick n0 evil")
 
 

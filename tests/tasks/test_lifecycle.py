@@ -175,7 +175,7 @@ SITUATIONS = {
     "given back": (
         situation(task("a", reason="no\nkey")),
         [],
-        "a is ready; it was given back with: no key",
+        "a is ready; it was handed back with: no key",
     ),
     "waits": (
         situation(task("a", dependencies=(Dependency("t_b"),)), task("b", "in_progress")),
@@ -318,7 +318,7 @@ def test_a_failure_is_followed_by_a_recovery():
         "checkpoint_note": "half way",
         "snapshot": "c0ffee",
     }
-    for part in ("no key", "half way", "/work/a", "a_1, a_2", "goes on from its last checkpoint"):
+    for part in ("no key", "half way", "/work/a", "a_1, a_2", "continues from its last checkpoint"):
         assert part in draft.description
 
 

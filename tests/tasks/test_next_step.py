@@ -44,7 +44,7 @@ TABLE = {
     ),
     "given back": (
         SessionFacts(counts={PENDING: 1}, ready=task("a", reason="names are unclear")),
-        ("execute", "given back with: names are unclear.", "orch.execute_task('a')"),
+        ("execute", "handed back with: names are unclear.", "orch.execute_task('a')"),
     ),
     "subtasks ended": (
         SessionFacts(counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True),
@@ -82,7 +82,7 @@ TABLE = {
     ),
     "nothing can go on": (
         SessionFacts(counts={BLOCKED: 1}, waiting=WAITING),
-        ("decide", "Nothing can go on by itself: a is blocked: waits for b.", "orch.why('a')"),
+        ("decide", "Nothing can continue without you: a is blocked: waits for b.", "orch.why('a')"),
     ),
     "failed": (
         SessionFacts(

@@ -32,7 +32,7 @@ def test_a_wrong_outcome_costs_the_dependencies_alone():
     """
     spec = {"title": "b", "alias": "b", "dependencies": [{"task": "a", "on": "luck"}]}
     (draft,), (mistake,) = plans.plan([spec])
-    assert str(mistake).startswith("task 1 (b): on: 'luck' is none of success,")
+    assert str(mistake).startswith("task 1 (b): on: 'luck' is not one of success,")
     assert (draft.alias, draft.dependencies) == ("b", ())
 
 

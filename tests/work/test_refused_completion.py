@@ -28,7 +28,7 @@ MISTAKES = {
     "outputs that are no mapping": ({"outputs": 21}, "should be a mapping"),
     "missing file": ({"file_paths": ["figure.png"]}, "'figure.png' cannot be saved"),
     "path that is none": ({"file_paths": [5]}, "file_paths: "),
-    "misspelt next_action": ({"next_action": "complet"}, "next_action: 'complet' is none of"),
+    "misspelt next_action": ({"next_action": "complet"}, "next_action: 'complet' is not one of"),
     "misspelt merge": ({"merge": "tomorrow"}, "merge: 'tomorrow'"),
     "summary that is no text": ({"summary": {}}, "summary: "),
     "kind that is no text": ({"artifact_type": " "}, "artifact_type: "),

@@ -784,9 +784,7 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
     )  # long ago: git takes such a file for what its index says it is
     assert json.loads((orch.home / "locks" / "landing.json").read_text())["stage"] == "writing"
     [said] = orch.worktrees.repair()
-    assert said.startswith(
-        f"Took back what a landing that did not finish had written into {project}."
-    )
+    assert said.startswith(f"Undid what an unfinished landing had written into {project}.")
     assert said.endswith(
         "Left as they are, because somebody has changed them since: m.txt, long.txt."
     )

@@ -523,7 +523,7 @@ def test_what_was_half_brought_in_is_taken_back(project, trees, monkeypatch, by)
     if by == "repair":
         assert trees.repair() == [
             (
-                "Took back what was half brought into the worktree work. "
+                "Undid what was half written into the worktree work. "
                 "Left as they are, because somebody has changed them since: a.txt, gone.txt."
             )
         ]

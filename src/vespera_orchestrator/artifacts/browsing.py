@@ -222,9 +222,7 @@ class _ExportFolder:
     def _write(self, name: str, artifact: Artifact, entry: _Entry, content: ContentStore) -> None:
         path = self._root / name
         if name not in self._manifest and os.path.lexists(path):
-            raise InvalidInputError(
-                "path", "something else stands there; move it away, and call again"
-            )
+            raise InvalidInputError("path", "something else is there; move it away, and call again")
         self._make_folders(path)
         with self._temporary_file() as temporary:
             with content.open(artifact.digest) as source, temporary.open("xb") as target:

@@ -272,7 +272,7 @@ class Documents:
     def restore(
         self, path: str | os.PathLike[str], version: int | DocumentVersion
     ) -> DocumentVersion:
-        """Put the text of a version back as the file. What stands there is kept as a version first.
+        """Put the text of a version back as the file. The current text is kept as a version first.
 
         The sections follow the store again as soon as another task completes; what should stay
         belongs outside them.

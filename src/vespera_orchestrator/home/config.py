@@ -29,8 +29,7 @@ ENV_AGENT: Final = "VESPERA_ORCHESTRATOR_AGENT"
 ENV_EMBEDDER: Final = "VESPERA_ORCHESTRATOR_EMBEDDER"
 
 _HEADING: Final = (
-    "# Settings of this home. Every line is optional; "
-    "what stands here as a comment is the default.\n"
+    "# Settings of this home. Every line is optional; the comments show the defaults.\n"
 )
 
 
@@ -126,7 +125,9 @@ class WorktreeSettings:
         "relative to the project's folder; {project}, {session} and {agent} are filled in",
     )
     """Where worktrees go."""
-    branch_prefix: str = _setting("feature/", "before the task's alias; filled in likewise")
+    branch_prefix: str = _setting(
+        "feature/", "before the task's alias; the same words are filled in"
+    )
     """What a branch's name starts with, before the alias."""
     integration_branch: str = _setting("integration", "where finished work goes")
     """The branch where finished work goes."""
@@ -136,7 +137,7 @@ class WorktreeSettings:
     """Size up to which untracked files are saved."""
     heartbeat_save_s: int = _setting(
         0,
-        "a heartbeat within so many seconds of the last save only renews the hold; 0: each saves",
+        "a heartbeat this soon after a save only renews the lease; 0: each one saves",
     )
     """How long after a save a heartbeat does not save again, in seconds."""
     merge_style: str = _setting(

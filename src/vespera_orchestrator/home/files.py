@@ -47,7 +47,7 @@ def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavail
     reason = exc.strerror or str(exc)
     if exc.errno in _FILE_IN_THE_WAY:
         name = str(exc.filename or path)
-        return ReadOnlyError(name, "a file stands where a folder should be: move it away")
+        return ReadOnlyError(name, "a file is where a folder should be: move it away")
     if exc.errno in _FORBIDDEN:
         return ReadOnlyError(str(path), reason)
     if exc.errno in _FULL:

@@ -160,7 +160,7 @@ def _folder_lines(facts: WorkFacts) -> list[str]:
         lines.append(f"Work in: {facts.folder}")
     if facts.conflicts:
         paths = one_line(", ".join(facts.conflicts), 600)
-        lines.append(f"Both sides of a conflict stand between markers in: {paths}")
+        lines.append(f"Both sides of a conflict are between markers in: {paths}")
     if facts.behind:
         behind = one_line(facts.behind, 400)
         lines.append(f"Newer work on the integration branch is not merged here yet: {behind}")

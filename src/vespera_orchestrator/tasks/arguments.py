@@ -143,7 +143,7 @@ def outcome(name: str, value: str | Outcome) -> Outcome:
     try:
         return Outcome(value)
     except ValueError:
-        raise InvalidInputError(name, f"{value!r} is none of {', '.join(Outcome)}") from None
+        raise InvalidInputError(name, f"{value!r} is not one of {', '.join(Outcome)}") from None
 
 
 def next_action(name: str, value: str) -> NextAction:
@@ -151,7 +151,7 @@ def next_action(name: str, value: str) -> NextAction:
     try:
         return NextAction(value)
     except ValueError:
-        raise InvalidInputError(name, f"{value!r} is none of {', '.join(NextAction)}") from None
+        raise InvalidInputError(name, f"{value!r} is not one of {', '.join(NextAction)}") from None
 
 
 def statuses(

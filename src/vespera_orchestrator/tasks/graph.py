@@ -231,7 +231,7 @@ class TaskGraph:
                 how many were left out.
         """
         if direction not in {"TD", "TB", "LR", "BT", "RL"}:
-            raise InvalidInputError("direction", f"{direction!r} is none of TD, LR, BT, RL")
+            raise InvalidInputError("direction", f"{direction!r} is not one of TD, LR, BT, RL")
         current = [task for task in self._tasks.values() if not task.archived]
         open_first = sorted(current, key=lambda task: task.status.is_terminal)
         chosen = {task.id for task in open_first[: max(limit, 0)]}

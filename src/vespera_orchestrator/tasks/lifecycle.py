@@ -557,9 +557,9 @@ def _recovery_description(task: Task, failure: Failure) -> str:
     if "worktree" in failure.context:
         lines.append(f"Its files are in {failure.context['worktree']}.")
     if failure.artifact_ids:
-        lines.append(f"What it had done is kept in: {', '.join(failure.artifact_ids)}.")
+        lines.append(f"Its work so far is kept in: {', '.join(failure.artifact_ids)}.")
     restart = "the blocked one becomes ready again"
     if failure.checkpoint is not None:
-        restart += " and goes on from its last checkpoint"
+        restart += " and continues from its last checkpoint"
     lines.append(f"Remove the cause, then complete this task: {restart}.")
     return "\n".join(lines)

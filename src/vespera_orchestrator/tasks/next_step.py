@@ -120,7 +120,7 @@ def _start(facts: SessionFacts) -> NextStep | None:
     sentence = f"Start {one_line(task.title, _TITLE_WIDTH)!r}."
     note = lifecycle.return_note(task)
     if note:
-        sentence += f" It was given back with: {one_line(note, 200)}."
+        sentence += f" It was handed back with: {one_line(note, 200)}."
     return _step_on(task, "execute", sentence, f"orch.execute_task({task.alias!r})")
 
 
@@ -143,7 +143,9 @@ def _wait(facts: SessionFacts) -> NextStep | None:
     sentence = f"{tasks} being worked on; there is nothing you must do."
     if facts.decisions:
         first = facts.decisions[0]
-        sentence += f" Meanwhile you could decide about {first.alias}: {decision_sentence(first)}."
+        sentence += (
+            f" In the meantime you could decide about {first.alias}: {decision_sentence(first)}."
+        )
     return NextStep(
         action="wait",
         sentence=sentence,
@@ -170,7 +172,7 @@ def _explain(facts: SessionFacts) -> NextStep | None:
         return None
     return NextStep(
         action="decide",
-        sentence=f"Nothing can go on by itself: {why}.",
+        sentence=f"Nothing can continue without you: {why}.",
         call=f"orch.why({why.alias!r})",
         task_id=why.task_id,
         alias=why.alias,

@@ -258,6 +258,6 @@ def _mapping_without_repeats(loader: Any, node: Any) -> dict[Any, Any]:
         if not isinstance(key, str | int | float | bool | None):
             raise PlanError("a key is not a plain word", place)
         if key in result:
-            raise PlanError(f"the key {key!r} stands twice in one task", place)
+            raise PlanError(f"the key {key!r} appears twice in one task", place)
         result[key] = loader.construct_object(value_node, deep=True)
     return result

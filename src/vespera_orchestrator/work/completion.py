@@ -429,9 +429,9 @@ class Completion:
         if not landing.reverts:
             return []
         reverts = ", ".join(map(str, landing.reverts))
-        log.warning("%s takes back what others landed: %s", landing.worktree, reverts)
+        log.warning("%s undoes what others landed: %s", landing.worktree, reverts)
         warning = self._artifacts.draft(
-            f"Work of others undone: {holder.task.title}",
+            f"Work by others undone: {holder.task.title}",
             landing.revert_report,
             kind=ArtifactKind.WARNING,
             media_type="text/markdown",

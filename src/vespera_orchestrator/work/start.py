@@ -55,7 +55,7 @@ class StartRequest:
             )
         if worktree not in CHOICES:
             raise InvalidInputError(
-                "worktree", f"{worktree!r} is none of True, False, 'task', 'agent', 'subtree'"
+                "worktree", f"{worktree!r} is not one of True, False, 'task', 'agent', 'subtree'"
             )
         return cls(
             task=task,

@@ -401,11 +401,11 @@ class Work:
         except VesperaError as also:
             if exc is None:
                 raise
-            exc.add_note(f"and the task could not be given back: {also}")
+            exc.add_note(f"and the task could not be released: {also}")
 
     def _leave(self, exc: BaseException | None) -> None:
         if exc is None:
-            self.release("given back without a result")
+            self.release("released without a result")
         elif isinstance(exc, VesperaError) and exc.completion_of == self.task.id:
             task = self.release(f"its work was handed in and not accepted: {exc}")
             exc.add_note(

@@ -344,7 +344,7 @@ class _Checkout:
         self.take_lock()
         changed = self._switch.take_back()
         self.write_index(self.old)
-        report = f"Took back what a landing that did not finish had written into {self._folder}."
+        report = f"Undid what an unfinished landing had written into {self._folder}."
         return report + left_as_they_are(changed)
 
     def clear(self) -> None:

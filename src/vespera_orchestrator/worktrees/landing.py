@@ -94,7 +94,7 @@ class Landing:
         if not self.changed:
             text += " (nothing to land)"
         if self.reverts:
-            text += f"; takes back work of others in {_join(self.reverts)}"
+            text += f"; undoes work by others in {_join(self.reverts)}"
         return text
 
 
@@ -128,7 +128,7 @@ class Rules:
         """
         config = repository.home.config.worktrees
         if style is not None and style not in STYLES:
-            raise InvalidInputError("style", f"{style!r} is none of {', '.join(STYLES)}")
+            raise InvalidInputError("style", f"{style!r} is not one of {', '.join(STYLES)}")
         if check is None:
             check = config.check
         if check is not None:

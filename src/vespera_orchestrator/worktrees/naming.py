@@ -144,7 +144,7 @@ def _root_folder(repository: ProjectRepository, draft: Worktree) -> Path:
     text = _fill_in(pattern, _ROOT_SETTING, repository, draft)
     root = (repository.home.project / Path(text).expanduser()).resolve()
     if root.is_relative_to(repository.common):
-        reason = f"{str(root)!r} lies in git's own folder; give another one in config.toml"
+        reason = f"{str(root)!r} is in git's own folder; choose another one in config.toml"
         raise InvalidInputError(_ROOT_SETTING, reason)
     return root
 

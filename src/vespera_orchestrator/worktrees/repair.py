@@ -111,7 +111,7 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
         if admin.is_dir() and admin.stat().st_mtime < before and not any(admin.iterdir()):
             with suppress(OSError):
                 admin.rmdir()
-                cause = "which a failed attempt to make a worktree had left"
+                cause = "left by a failed attempt to create a worktree"
                 yield f"Removed the empty admin directory {admin}, {cause}."
     for path in sorted(repository.common.joinpath("objects").glob("tmp_object_git2_*")):
         with suppress(FileNotFoundError):

@@ -77,8 +77,8 @@ def find(repo: pygit2.Repository, origin: str, base: str, theirs: str) -> tuple[
 
 def report(branch: str, reverts: tuple[Revert, ...]) -> str:
     """Describe what would be taken back, as Markdown."""
-    intro = "After this worktree began, others landed changes that its files take back:"
-    lines = [f"# Work of others on {branch} would be undone", "", intro]
+    intro = "After this worktree began, others landed changes that its files undo:"
+    lines = [f"# Work by others on {branch} would be undone", "", intro]
     for revert in reverts:
         lines += ["", f"## {revert}"]
         if revert.text:

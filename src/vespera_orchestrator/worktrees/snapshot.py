@@ -110,7 +110,7 @@ class Snapshot:
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._index.is_passing(self.previous):
-            now = "the same, whose name somebody learned meanwhile"
+            now = "the same one, which somebody has used since"
             raise RefMovedError(self.ref, self.previous or "", now)
 
     def _keep_previous(self) -> None:

@@ -113,7 +113,7 @@ def _finish(
     report = None
     if not is_done and Path(worktree.path).is_dir():
         changed = switch.take_back()
-        report = f"Took back what was half brought into the worktree {worktree.name}."
+        report = f"Undid what was half written into the worktree {worktree.name}."
         report += left_as_they_are(changed)
     switch.clear(RESCUE + worktree.name, journal.old)
     return report

@@ -129,12 +129,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ReadOnlyError, match="VESPERA_ORCHESTRATOR_HOME"):
         FolderContent(tmp_path / "file" / "artifacts").put(b"x")
-    with pytest.raises(ReadOnlyError, match="a file stands where a folder should be: move it away"):
+    with pytest.raises(ReadOnlyError, match="a file is where a folder should be: move it away"):
         FolderContent(tmp_path / "file").put(b"x")
     (tmp_path / ".task_orchestrator").mkdir()
     (tmp_path / ".task_orchestrator" / "artifacts").write_text("in the way")
     with pytest.raises(
-        ReadOnlyError, match=r"artifacts cannot be written .a file stands where a folder should be"
+        ReadOnlyError, match=r"artifacts cannot be written .a file is where a folder should be"
     ):
         vespera.open(tmp_path)
 
