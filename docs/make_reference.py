@@ -102,8 +102,8 @@ PAGES: Final = (
         names=(
             *("Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ContextUse", "Event"),
-            *("Worktree", "DocumentVersion", "Why", "Cause", "CauseKind", "NextStep"),
-            *("Finding", "FindingKind", "Severity"),
+            *("Worktree", "GitOperation", "DocumentVersion", "Why", "Cause", "CauseKind"),
+            *("NextStep", "Finding", "FindingKind", "Severity"),
         ),
     ),
     Page(

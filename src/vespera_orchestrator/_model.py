@@ -145,6 +145,41 @@ class WorktreeState(StrEnum):
     REMOVED = "removed"
 
 
+class GitOperation(StrEnum):
+    """A git operation that an agent has under way in its worktree."""
+
+    REBASE = "rebase"
+    MERGE = "merge"
+    CHERRY_PICK = "cherry-pick"
+    REVERT = "revert"
+    BISECT = "bisect"
+    AM = "am"
+    """Patches are being applied by ``git am``."""
+    STASH_POP = "stash pop"
+    """Conflicts are left in the index, as ``git stash pop`` leaves them."""
+
+    @property
+    def finish(self) -> str:
+        """The command that ends it with its result, once the files have no conflict left."""
+        return _FINISH.get(self, f"git add -A && git -c core.editor=true {self} --continue")
+
+    @property
+    def abandon(self) -> str:
+        """The command that ends it and gives up its result."""
+        return _ABANDON.get(self, f"git {self} --abort")
+
+
+_FINISH = {
+    GitOperation.MERGE: "git add -A && git commit --no-edit",
+    GitOperation.BISECT: "git bisect reset",
+    GitOperation.STASH_POP: "git add -A",
+}
+_ABANDON = {
+    GitOperation.BISECT: "git bisect reset",
+    GitOperation.STASH_POP: "git reset --merge",
+}
+
+
 class EventKind(StrEnum):
     """The kinds of events, in the past tense. The value is the text that is stored."""
 

@@ -38,6 +38,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ DirtyCheckoutError
     │  ├─ MergeConflictError
     │  ├─ LandingRefusedError             a failed check, or work of others would be undone
+    │  ├─ OperationUnderWayError          the worktree's own rebase, merge … comes first
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
     │  └─ UnsupportedRepositoryError
@@ -55,14 +56,21 @@ pickles with its fields, so it crosses process pools unharmed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import attrs
 
-from vespera_orchestrator._model import NextStep, Why
+from vespera_orchestrator._model import GitOperation, NextStep, Why
 
 _PATHS_SHOWN: Final = 5
 """How many files in conflict a message names."""
+
+
+def _shorten(paths: Sequence[str]) -> str:
+    shown = ", ".join(paths[:_PATHS_SHOWN])
+    more = len(paths) - _PATHS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 class VesperaError(Exception):
@@ -635,11 +643,7 @@ class MergeConflictError(WorktreeError):
     """Of each file: base, integration branch, worktree and diff3 text, as Markdown."""
 
     def __str__(self) -> str:
-        shown = ", ".join(self.paths[:_PATHS_SHOWN])
-        more = len(self.paths) - _PATHS_SHOWN
-        if more > 0:
-            shown += f" and {more} more"
-        return f"merging into {self.branch!r} conflicts in {shown}"
+        return f"merging into {self.branch!r} conflicts in {_shorten(self.paths)}"
 
 
 @attrs.define(slots=False)
@@ -655,6 +659,36 @@ class LandingRefusedError(WorktreeError):
 
     def __str__(self) -> str:
         return f"not landed on {self.branch!r}: {self.reason}"
+
+
+@attrs.define(slots=False)
+class OperationUnderWayError(WorktreeError):
+    """The worktree is in the middle of a git operation of its own. Nothing was landed.
+
+    Commits that are not replayed yet, or conflicts that are not resolved, would be left behind.
+    """
+
+    worktree: str
+    """The worktree's name."""
+    path: str
+    """Its folder; run the commands there."""
+    operation: GitOperation
+    """What is under way."""
+    finish: str
+    """The command that ends it with its result."""
+    abandon: str
+    """The command that ends it and gives up its result."""
+    paths: tuple[str, ...] = ()
+    """The files in conflict."""
+
+    def __str__(self) -> str:
+        finish = f"finish it ({self.finish})"
+        if self.paths:
+            finish = f"resolve {_shorten(self.paths)} and {finish}"
+        return (
+            f"a git {self.operation} is under way in {self.path}, so nothing was landed; "
+            f"there, {finish}, or give it up ({self.abandon}), then try again"
+        )
 
 
 @attrs.define(slots=False)

@@ -13,7 +13,15 @@ from vespera_orchestrator.progress.status import Status, elsewhere_lines
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Attempt, Checkpoint, Event, HandedIn, Task, Why
+    from vespera_orchestrator._model import (
+        Attempt,
+        Checkpoint,
+        Event,
+        GitOperation,
+        HandedIn,
+        Task,
+        Why,
+    )
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
@@ -128,6 +136,8 @@ class WorkFacts:
     """What an earlier attempt handed in and only failed to land."""
     folder: str | None = None
     """Where to work."""
+    operation: GitOperation | None = None
+    """The git operation that is under way there."""
     conflicts: Sequence[str] = ()
     """Files that still hold both sides of a conflict between markers."""
     behind: str = ""
@@ -161,6 +171,8 @@ def _folder_lines(facts: WorkFacts) -> list[str]:
     if facts.conflicts:
         paths = one_line(", ".join(facts.conflicts), 600)
         lines.append(f"Both sides of a conflict are between markers in: {paths}")
+    if facts.operation is not None:
+        lines.append(_operation_line(facts.operation))
     if facts.behind:
         behind = one_line(facts.behind, 400)
         lines.append(f"Newer work on the integration branch is not merged here yet: {behind}")
@@ -187,6 +199,14 @@ def _handed_in_lines(work: HandedIn | None) -> list[str]:
         ids = ", ".join(work.artifact_ids[:_MAX_IDS])
         lines.append(f"What it saved, for orch.artifacts.read(…): {ids}")
     return lines
+
+
+def _operation_line(operation: GitOperation) -> str:
+    return (
+        f"A git {operation} is under way there, with commits or conflicts that are in no file yet. "
+        f"Nothing lands before it has ended: finish it ({operation.finish}) or give it up "
+        f"({operation.abandon})"
+    )
 
 
 def _task_lines(task: Task) -> list[str]:

@@ -16,7 +16,7 @@ from vespera_orchestrator._model import Task, TaskQuery, TaskStatus, WorktreeSta
 from vespera_orchestrator.errors import InvalidInputError, WorktreeBusyError, WorktreeError
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Claim, Worktree
+    from vespera_orchestrator._model import Claim, GitOperation, Worktree
     from vespera_orchestrator._rooms import Rooms
 
 log = logging.getLogger("vespera_orchestrator")
@@ -35,6 +35,8 @@ class Assignment:
     worktree: Worktree
     conflicts: tuple[str, ...] = ()
     """Files that hold both sides of a conflict between markers."""
+    operation: GitOperation | None = None
+    """The git operation that the attempt before left under way in it."""
     behind: str = ""
     """Why newer work could not be merged in; empty when it could, or did not have to."""
 
@@ -135,7 +137,11 @@ class Assignments:
         if earlier is None and worktree.task_id == task.id:
             return Assignment(worktree=worktree)  # just made, with everything it depends on
         note = f"as attempt {task.attempts} of {task.alias} found it"
-        self._rooms.worktrees.snapshot(worktree, note=note)
+        saved = self._rooms.worktrees.snapshot(worktree, note=note)
+        if saved.operation is not None:
+            return Assignment(
+                worktree=worktree, conflicts=saved.conflicts, operation=saved.operation
+            )
         return self._with_newer_work(task, worktree)
 
     def _open(

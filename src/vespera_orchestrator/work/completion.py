@@ -33,6 +33,7 @@ from vespera_orchestrator.errors import (
     LeaseLostError,
     MergeConflictError,
     NotReadyError,
+    OperationUnderWayError,
     RefMovedError,
     SourceFileNotFoundError,
     TransitionError,
@@ -69,8 +70,13 @@ MERGE_TRIES: Final = 50
 _CHECK_MARGIN_S: Final = 60.0
 """How much longer than the check may take the hold lasts."""
 _USUAL_TERMS: Final = LandingTerms()
-_MISTAKES: Final = (InvalidInputError, SourceFileNotFoundError, NotReadyError)
-"""What a mistake in the call that hands work in raises."""
+_MISTAKES: Final = (
+    InvalidInputError,
+    SourceFileNotFoundError,
+    NotReadyError,
+    OperationUnderWayError,
+)
+"""What a call raises that hands work in wrongly, or too early. It is no failure of the task."""
 
 
 class Completion:
@@ -237,7 +243,10 @@ class Completion:
         A conflict is not solved while files still have its markers: whoever takes the recovery next
         goes on there.
         """
-        unresolved = self._rooms.worktrees.unresolved(worktree)
+        try:
+            unresolved = self._rooms.worktrees.unresolved(worktree)
+        except OperationUnderWayError as exc:
+            raise self._unlanded(holder, worktree, exc, drafts) from None
         if not unresolved:
             return self.finish_saving(holder, ending, drafts)
         task = self._rooms.scope.task(holder.task)
@@ -262,9 +271,10 @@ class Completion:
             first = self.assignments.recovery_due_first(holder.task, worktree)
         if first is not None:
             reason = f"what is in its worktree conflicts: {first.alias} goes first"
-            return self._hand_in(holder, worktree, attrs.evolve(ending, reason=reason), numbered)
+            waiting = attrs.evolve(ending, reason=reason)
+            return self._hand_in_or_keep(holder, worktree, waiting, numbered)
         if merge == "later":
-            return self._hand_in(holder, worktree, ending, numbered)
+            return self._hand_in_or_keep(holder, worktree, ending, numbered)
         return self._land_or_keep(holder, worktree, ending, numbered)
 
     def _numbered(self, holder: Holder, drafts: Sequence[ArtifactDraft]) -> list[ArtifactDraft]:
@@ -282,6 +292,18 @@ class Completion:
             numbered.append(attrs.evolve(draft, id=known or new_id("a")))
         return numbered
 
+    def _hand_in_or_keep(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        ending: Ending,
+        drafts: Sequence[ArtifactDraft],
+    ) -> Task:
+        try:
+            return self._hand_in(holder, worktree, ending, drafts)
+        except OperationUnderWayError as exc:
+            raise self._unlanded(holder, worktree, exc, drafts) from None
+
     def _hand_in(
         self,
         holder: Holder,
@@ -295,6 +317,7 @@ class Completion:
         def hand_in() -> Task:
             note = ending.summary or "handed in"
             snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, whole=True)
+            snapshot.refuse_under_way()
             later = attrs.evolve(ending, later=True, snapshot=snapshot.commit)
             return self.finish(holder, later, drafts, within=snapshot.pin)
 
@@ -334,13 +357,48 @@ class Completion:
             )
             raise
         except WorktreeError as exc:
-            artifact_id = self._keep(holder, drafts, "not landed")
-            exc.add_note(
-                f"the task stays with {holder.agent}; your work is kept as artifact {artifact_id}. "
-                "Complete the task again once this is settled"
-            )
-            raise
+            raise self._unlanded(holder, worktree, exc, drafts) from exc.__cause__
         return task
+
+    def _unlanded(
+        self,
+        holder: Holder,
+        worktree: Worktree,
+        exc: WorktreeError,
+        drafts: Sequence[ArtifactDraft],
+    ) -> VesperaError:
+        """Keep work whose landing could not be decided, and return the error that says where.
+
+        The task stays with its holder.
+        """
+        try:
+            self._save_files(holder, worktree)
+        except LeaseLostError as lost:
+            return self.lost(holder, lost, drafts)
+        except (WorktreeError, TransitionError) as also:
+            log.warning("the files of %s could not be saved: %s", worktree.name, also)
+        artifact_id = self._keep(holder, drafts, "not landed")
+        exc.add_note(
+            f"the task stays with {holder.agent}; your work is kept as artifact {artifact_id}. "
+            "Complete the task again once this is settled"
+        )
+        return exc
+
+    def _save_files(self, holder: Holder, worktree: Worktree) -> None:
+        """Save the worktree's files, if the holder still holds the task, and renew its hold."""
+        attempt = holder.attempt
+        if attempt is None:
+            return
+
+        @retrying(RefMovedError, times=MERGE_TRIES)
+        def save() -> None:
+            note = "when it could not land"
+            snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note)
+            self._rooms.store.renew(
+                holder.task.id, attempt, lease_s=lifecycle.LEASE_S, within=snapshot.pin
+            )
+
+        save()
 
     def _land(
         self,

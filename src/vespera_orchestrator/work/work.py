@@ -19,6 +19,7 @@ from vespera_orchestrator._model import (
     Checkpoint,
     Claim,
     Ending,
+    GitOperation,
     HandedIn,
     JsonValue,
     NextAction,
@@ -71,6 +72,9 @@ class Work:
             resolve.
         left_out: Files that the last save of the worktree left out: untracked files above
             ``max_file_bytes``, and nested repositories.
+        operation: The git operation (a rebase, a merge and the like) that was under way in the
+            worktree when it was last saved, or ``None``. Finish it or give it up before you
+            complete the task: ``operation.finish`` and ``operation.abandon`` are the commands.
         not_saved: Why the worktree's files could not be saved last time, for example because it was
             removed; empty if they were saved.
     """
@@ -97,11 +101,13 @@ class Work:
         self.worktree: Worktree | None = None
         self.conflicts: tuple[str, ...] = ()
         self.left_out: tuple[str, ...] = ()
+        self.operation: GitOperation | None = None
         self.not_saved = ""
         self._behind = ""
         if assignment is not None:
             self.worktree = assignment.worktree
             self.conflicts = assignment.conflicts
+            self.operation = assignment.operation
             self._behind = assignment.behind
         self._saved_at: datetime | None = None
         self._is_open = True
@@ -147,6 +153,7 @@ class Work:
             handed_in=self.handed_in,
             folder=None if self.worktree is None else self.worktree.path,
             conflicts=self.conflicts,
+            operation=self.operation,
             behind=self._behind,
             not_saved=not_saved,
             needed=list(store.situation(self.task.id).needed.values()),
@@ -244,6 +251,7 @@ class Work:
             )
             if snapshot is not None:
                 self._note_left_out(snapshot.skipped)
+                self.operation = snapshot.operation
             record = write(snapshot)
             self._saved_at = now
             return record

@@ -166,6 +166,8 @@ class Worktrees:
                 with a recovery task.
             LandingRefusedError: The check refused, or the work would undo what others landed and
                 the settings refuse that. Otherwise as above.
+            OperationUnderWayError: A rebase, merge or the like is under way in it. Nothing was
+                changed but that the work is saved.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
@@ -275,6 +277,8 @@ class Worktrees:
             The paths in conflict.
 
         Raises:
+            OperationUnderWayError: A rebase, merge or the like is under way in it. Nothing was
+                changed but that the work is saved.
             DirtyCheckoutError: A file that no snapshot keeps, such as an ignored one, is where a
                 landed file belongs; or files never stopped changing. It names them. Nothing was
                 changed.

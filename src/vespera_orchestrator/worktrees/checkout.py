@@ -31,6 +31,7 @@ from vespera_orchestrator.worktrees.admin_note import (
     write_note,
 )
 from vespera_orchestrator.worktrees.naming import NameChoice, is_empty_folder
+from vespera_orchestrator.worktrees.operation import SavedState
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.rescue import rescued_name, retire_refs
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -264,19 +265,27 @@ def _restore_branch(repository: ProjectRepository, worktree: Worktree) -> None:
     if repository.tip(ref) is not None:
         return
     message = f"vespera_orchestrator: worktree {worktree.name}"
+    start = _branch_start(repository, worktree)
     try:
-        repository.move(ref, None, _branch_start(repository, worktree), message=message)
+        repository.move(ref, None, start, message=message)
     except RefMovedError as exc:
         reason = "another program made it just now; try again"
         raise GitFailedError(f"make the branch {worktree.branch}", reason) from exc
 
 
 def _branch_start(repository: ProjectRepository, worktree: Worktree) -> str:
-    """Return what the branch should name when it is gone: HEAD at the last snapshot."""
+    """Return what the branch should name when it is gone: HEAD at the last snapshot.
+
+    In the middle of a rebase the branch was elsewhere.
+    """
     snapshot = repository.tip(WIP + worktree.name)
     if snapshot is None:
         return worktree.base
-    parents = repository.open()[snapshot].parent_ids
+    repo = repository.open()
+    state = SavedState.read(repo, snapshot)
+    if state is not None and state.branch_tip:
+        return state.branch_tip
+    parents = repo[snapshot].parent_ids
     return str(parents[0]) if parents else worktree.base
 
 
@@ -285,16 +294,23 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
     if is_ours:
         # Nobody but us has been here: the lock is that of a killed checkout.
         admin.joinpath("index.lock").unlink(missing_ok=True)
-    repo = repository.open_worktree(worktree.name)
-    head = repo.revparse_single("HEAD").peel(pygit2.Tree)
     snapshot = repository.tip(WIP + worktree.name)
     has_index = admin.joinpath("index").exists()
+    state = None
+    if snapshot is not None and not has_index:
+        state = SavedState.read(repository.open(), snapshot)
+    if state is not None:
+        state.write_notes(admin, worktree.branch)
+    repo = repository.open_worktree(worktree.name)
+    head = repo.revparse_single("HEAD").peel(pygit2.Tree)
     if is_ours and snapshot is None and not has_index:
         repo.checkout_tree(head, strategy=CheckoutStrategy.FORCE)
         return
     if not has_index:
         index = repo.index
         index.read_tree(head)
+        if state is not None:
+            state.write_conflicts(index)
         index.write()
     if is_ours:
         # The index stays the agent's: what was untracked at the snapshot is untracked again.

@@ -22,6 +22,7 @@ from vespera_orchestrator.errors import (
     LandingRefusedError,
     MergeConflictError,
     NotARepositoryError,
+    OperationUnderWayError,
     RefMovedError,
     TaskNotFoundError,
     WorktreeLockedError,
@@ -469,6 +470,8 @@ class WorktreeEngine:
             MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not
                 pinned: pass one from ``prepare_snapshot(whole=True)`` to keep hold of it.
             LandingRefusedError: The check refused, or work of others would be undone. As above.
+            OperationUnderWayError: The agent has not finished a rebase, merge or the like in it.
+                Nothing was changed.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
@@ -510,7 +513,7 @@ class WorktreeEngine:
                     check=terms.check,
                 )
                 landing.apply()
-            except (MergeConflictError, LandingRefusedError):
+            except (MergeConflictError, LandingRefusedError, OperationUnderWayError):
                 with suppress(RefMovedError):  # another process has just saved it
                     snapshot.pin()
                 raise
@@ -600,12 +603,23 @@ class WorktreeEngine:
         return next((record.landed for record in records if record.landed), None)
 
     def unresolved(self, worktree: WorktreeRef) -> tuple[str, ...]:
-        """Return the files that still have the conflict markers which `update` wrote into them."""
+        """Return the files that still have the conflict markers which `update` wrote into them.
+
+        Raises:
+            OperationUnderWayError: The agent has not finished a rebase, merge or the like in it.
+        """
         record = self.get(worktree)
         mark = self._landed_mark(record)
+        try:
+            saved = self.prepare_snapshot(record, whole=True)
+        except GitFailedError:
+            if mark is None:
+                return ()  # its folder is gone, and none of its files ever had markers
+            raise
+        saved.refuse_under_way()
         if mark is None:
             return ()
-        return self._unresolved_in(self.prepare_snapshot(record, whole=True), mark)
+        return self._unresolved_in(saved, mark)
 
     def unresolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Return what `unresolved` would have returned when the files were last saved."""
@@ -629,6 +643,7 @@ class WorktreeEngine:
         """
         record = self.get(worktree)
         saved = self.snapshot(record, note="before catching up")
+        saved.refuse_under_way()
         repository = self._repository()
         with repository.lock(admin_note.owner_of(record)):
             return catch_up(repository, record, saved)

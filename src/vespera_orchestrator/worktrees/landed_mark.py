@@ -12,6 +12,7 @@ import attrs
 import pygit2
 
 from vespera_orchestrator.worktrees.git_config import read_signatures
+from vespera_orchestrator.worktrees.operation import own_line
 from vespera_orchestrator.worktrees.repository import has_ancestor
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def merge_base(
     repo: pygit2.Repository, worktree: Worktree, tip: str, snapshot: str, mark: LandedMark | None
 ) -> MergeBase:
     """Return what a worktree's changes are counted from when *snapshot* is merged into *tip*."""
-    shared = repo.merge_base(tip, snapshot)
+    shared = repo.merge_base(tip, own_line(repo, snapshot))
     common = None if shared is None else str(shared)
     if mark is not None and has_ancestor(repo, tip, mark.seen):
         # Where the histories show the same, they are the better base.

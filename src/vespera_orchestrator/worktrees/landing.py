@@ -21,6 +21,7 @@ from vespera_orchestrator.worktrees.conflict_markers import refuse_unresolved
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.integration import advance, recover_landing, refuse_unsafe
 from vespera_orchestrator.worktrees.landed_mark import LandedMark, merge_base, origin_tree
+from vespera_orchestrator.worktrees.operation import operation_of
 from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
 from vespera_orchestrator.worktrees.reverts import Revert
@@ -157,11 +158,14 @@ def prepare(
         MergeConflictError: With the paths and the report. Nothing was changed.
         LandingRefusedError: The check was red, or others' work would be undone and that is to be
             refused. Nothing was changed.
+        OperationUnderWayError: The agent has not finished a rebase, merge or the like. Nothing was
+            changed.
         DirtyCheckoutError: The integration branch is checked out where it cannot be updated
             safely. Nothing was changed.
         UnsupportedRepositoryError: The snapshot's files use a feature that would be handled
             wrongly.
     """
+    snapshot.refuse_under_way()
     repository.refuse_unsupported(snapshot.commit)
     recover_landing(repository)
     tip = repository.integration_tip()
@@ -285,6 +289,8 @@ def is_merged(repository: ProjectRepository, worktree: Worktree, snapshot: Snaps
     tip = repository.integration_tip()
     with git_errors(f"compare worktree {worktree.name} with {repository.integration_branch}"):
         repo = repository.open()
+        if operation_of(repo, snapshot.commit) is not None:
+            return False  # commits may wait that are in no file yet
         mark = LandedMark.read(repo, repository.tip(LANDED + worktree.name))
         base = merge_base(repo, worktree, tip, snapshot.commit, mark)
         merge = ThreeWayMerge(repo, tip, snapshot, base)
@@ -317,6 +323,8 @@ def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
     tip = repository.integration_tip()
     with git_errors(f"look for {commit} in {repository.integration_branch}"):
         repo = repository.open()
+        if operation_of(repo, commit) is not None:
+            return False
         before = repo[base].peel(pygit2.Tree)
         ours = repo[tip].peel(pygit2.Tree)
         theirs = repo[commit].peel(pygit2.Tree)

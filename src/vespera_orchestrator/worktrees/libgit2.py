@@ -53,6 +53,9 @@ _INTENT_TO_ADD: Final = 1 << 13
 _SKIP_WORKTREE: Final = 1 << 14
 """In ``flags_extended``: the file is outside of a sparse checkout."""
 _FLAGS_MASK: Final = 0xFFFF
+_STAGE_SHIFT: Final = 12
+"""In ``flags``: two bits for the side of a conflict."""
+_STAGE_MASK: Final = 3
 _FIELD_MASK: Final = 0xFFFFFFFF
 """Git keeps the lower 32 bits of what the system says about a file."""
 _TIME_MASK: Final = 0x7FFFFFFF
@@ -84,6 +87,10 @@ def find_entry(index: pygit2.Index, path: str) -> RawEntry | None:
     entry = _entry(index, path, 0)
     if entry is None:
         return None
+    return _raw_entry(entry)
+
+
+def _raw_entry(entry: ffi.CData) -> RawEntry:
     flags = entry.flags_extended
     return RawEntry(
         name=_object_name(ffi.addressof(entry, "id")),
@@ -102,6 +109,14 @@ def is_in_conflict(index: pygit2.Index, path: str) -> bool:
     """Tell whether the index has sides of a conflict at *path*."""
     entries = [_entry(index, path, stage) for stage in _CONFLICT_STAGES]
     return any(entry is not None for entry in entries)
+
+
+def conflict_entries(index: pygit2.Index) -> Iterator[tuple[str, int, RawEntry]]:
+    """Yield path, stage and entry of every side of every conflict in the index."""
+    for entry in _entries(index):
+        stage = (entry.flags >> _STAGE_SHIFT) & _STAGE_MASK
+        if stage:
+            yield os.fsdecode(ffi.string(entry.path)), stage, _raw_entry(entry)
 
 
 def unhide_entries(index: pygit2.Index, is_on_disk: Callable[[str], bool]) -> bool:

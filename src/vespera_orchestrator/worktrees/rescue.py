@@ -16,6 +16,7 @@ from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.worktrees.naming import is_empty_folder
+from vespera_orchestrator.worktrees.operation import operation_line, operation_of
 from vespera_orchestrator.worktrees.refs import HISTORY, LANDED, RESCUE, WIP
 from vespera_orchestrator.worktrees.repository import has_ancestor
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -156,6 +157,9 @@ def _with_history(repository: ProjectRepository, name: str, commit: str) -> str:
     last = repo[commit].peel(pygit2.Commit)
     who = last.committer  # the same each time: it may be made twice
     message = f"last state of {name}\n"
+    operation = operation_of(repo, commit)
+    if operation is not None:
+        message += f"\n{operation_line(operation)}"
     return str(repo.create_commit(None, who, who, message, last.tree_id, [commit, earlier]))
 
 

@@ -14,9 +14,17 @@ import attrs
 import pygit2
 from pygit2.enums import SortMode
 
+from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.worktrees.admin_note import unreadable_reason
 from vespera_orchestrator.worktrees.git_config import read_signatures
+from vespera_orchestrator.worktrees.operation import (
+    UnderWay,
+    find_operation,
+    operation_line,
+    state_objects,
+    write_state,
+)
 from vespera_orchestrator.worktrees.refs import HISTORY, WIP
 from vespera_orchestrator.worktrees.retention import (
     EarlierSnapshot,
@@ -52,7 +60,8 @@ class Snapshot:
     commit: str
     """The commit that holds the files, in hexadecimal.
 
-    Its parents are the worktree's HEAD, then what is being merged into it."""
+    Its parent is the worktree's HEAD. While the agent has a git operation under way, the last one
+    is a commit that keeps the state of that operation."""
     tree: str
     """Its tree, in hexadecimal."""
     changed: bool = False
@@ -65,6 +74,7 @@ class Snapshot:
     """What the ref named when the snapshot was taken."""
     passing: bool = False
     """Whether it may be thinned out later, like that of a heartbeat; others are kept for ever."""
+    _under_way: UnderWay | None = attrs.field(default=None, repr=False)
     _index: SnapshotIndex = attrs.field(repr=False, eq=False)
     _history: tuple[str | None, str | None] = attrs.field(
         default=(None, None), repr=False, eq=False
@@ -75,12 +85,31 @@ class Snapshot:
 
     Somebody may be naming it just now."""
     _new_objects: tuple[str, ...] = attrs.field(default=(), repr=False, eq=False)
-    """The trees and blobs that were written."""
+    """What was written for it, besides the commit."""
 
     @property
     def ref(self) -> str:
         """The ref that holds the worktree's latest snapshot."""
         return WIP + self.worktree
+
+    @property
+    def operation(self) -> GitOperation | None:
+        """The git operation that the agent had under way."""
+        return None if self._under_way is None else self._under_way.operation
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """The files that were in conflict in the agent's index."""
+        return () if self._under_way is None else self._under_way.paths
+
+    def refuse_under_way(self) -> None:
+        """Refuse to go on while the agent has a git operation under way.
+
+        Raises:
+            OperationUnderWayError: It names what to do.
+        """
+        if self._under_way is not None:
+            raise self._under_way.error()
 
     def pin(self) -> None:
         """Make the ref name this snapshot, if it still names the previous one.
@@ -175,7 +204,11 @@ def take_snapshot(
         previous = repository.tip(WIP + worktree.name)
         anchor = previous or worktree.base
         reading, tree = _read_files(index, anchor, max_file_bytes, hidden=hidden)
-        parents = _parents(repository, worktree, merged=not reading.unmerged)
+        under_way = find_operation(repository, worktree, has_conflicts=reading.unmerged)
+        state = None
+        if under_way is not None:
+            state = write_state(repository, reading.repo, worktree, under_way)
+        parents = _parents(repository, worktree, state)
         if _is_unchanged(reading.repo, tree, parents, previous, worktree):
             index.remember(reading, anchor)
             if not passing:
@@ -185,12 +218,13 @@ def take_snapshot(
                 commit=anchor,
                 tree=tree,
                 skipped=tuple(reading.skipped),
+                under_way=under_way,
                 previous=previous,
                 passing=passing,
                 index=index,
             )
         author, committer = read_signatures(reading.repo)
-        message = _message(worktree, note, reading.skipped)
+        message = _message(worktree, note, reading.skipped, under_way)
         written = reading.repo.create_commit(None, author, committer, message, tree, parents)
         index.remember(reading, str(written))
         over_passing = index.is_passing(previous)
@@ -203,12 +237,13 @@ def take_snapshot(
             tree=tree,
             changed=True,
             skipped=tuple(reading.skipped),
+            under_way=under_way,
             previous=previous,
             passing=passing,
             index=index,
             history=history,
             over_passing=over_passing,
-            new_objects=reading.new_objects(tree),
+            new_objects=(*reading.new_objects(tree), *_state_objects(reading.repo, state)),
         )
 
 
@@ -226,17 +261,16 @@ def _read_files(
     raise AssertionError  # pragma: no cover - the last try returns or raises
 
 
-def _parents(repository: ProjectRepository, worktree: Worktree, *, merged: bool) -> list[str]:
-    """Return the parents that a commit of the agent's would have now.
+def _state_objects(repo: pygit2.Repository, state: str | None) -> tuple[str, ...]:
+    return () if state is None else state_objects(repo, state)
 
-    HEAD, and what it is merging, once every conflict is resolved.
-    """
+
+def _parents(repository: ProjectRepository, worktree: Worktree, state: str | None) -> list[str]:
+    """Return HEAD, and the commit that keeps the state of an operation under way."""
     head = repository.worktree_head(worktree.name)
-    parents = [] if head is None else [head]
-    merge_head = repository.admin(worktree.name) / "MERGE_HEAD"
-    if merged and merge_head.is_file():
-        parents += merge_head.read_text("ascii").split()
-    return parents
+    if state is not None:
+        return [head or worktree.base, state]
+    return [] if head is None else [head]
 
 
 def _is_unchanged(
@@ -271,7 +305,7 @@ def _next_history(
     return before, write_history(repo, worktree.name, earlier, who)
 
 
-def _message(worktree: Worktree, note: str, skipped: list[str]) -> str:
+def _message(worktree: Worktree, note: str, skipped: list[str], under_way: UnderWay | None) -> str:
     title = " ".join(note.split()) or "snapshot"
     lines = [
         title,
@@ -279,6 +313,8 @@ def _message(worktree: Worktree, note: str, skipped: list[str]) -> str:
         f"Worktree: {worktree.name}",
         f"Branch: {worktree.branch}",
     ]
+    if under_way is not None:
+        lines.append(operation_line(under_way.operation))
     lines += [_LEFT_OUT + path for path in skipped]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,66 @@
+"""The git command line, for what libgit2 does not do. Everything else works without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator.errors import GitFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_OF_A_REPOSITORY: Final = frozenset(
+    {
+        *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"),
+        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
+        *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_IMPLICIT_WORK_TREE"),
+        *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_INTERNAL_SUPER_PREFIX"),
+    }
+)
+"""Variables that a hook's children inherit, and that name one repository.
+
+From ``git rev-parse --local-env-vars``, without those that carry configuration."""
+
+
+def find_git() -> str | None:
+    """Return the path of the git command, or ``None``."""
+    return shutil.which("git")
+
+
+def run_git(
+    *words: str,
+    cwd: str | Path,
+    environment: Mapping[str, str] | None = None,
+    text: bytes | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git to its end, for the repository that *words* or *cwd* name and for no other.
+
+    Args:
+        words: What stands behind ``git``.
+        cwd: The folder that it runs in.
+        environment: Variables to set beside those of this process.
+        text: What it reads.
+
+    Returns:
+        What it printed, and its return code, which may be any.
+
+    Raises:
+        GitFailedError: There is no git command.
+    """
+    git = find_git()
+    if git is None:
+        reason = "the git command is not installed; install git, then try again"
+        raise GitFailedError(f"run git {words[0] if words else ''}".strip(), reason)
+    inherited = {key: text for key, text in os.environ.items() if key not in _OF_A_REPOSITORY}
+    return subprocess.run(
+        [git, *words],
+        cwd=cwd,
+        env={**inherited, "GIT_OPTIONAL_LOCKS": "0", **(environment or {})},
+        input=b"" if text is None else text,
+        capture_output=True,
+        check=False,
+    )
