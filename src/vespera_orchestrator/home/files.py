@@ -16,19 +16,60 @@ _FORBIDDEN: Final = (errno.EACCES, errno.EROFS, errno.EPERM)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the whole file: a reader sees the old text or the new, whatever kills the writer."""
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace the whole file: a reader sees the old text or the new, whatever kills the writer.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+        durable: Whether the new text survives a power cut once this has returned. Without it, a
+            power cut may even leave an empty file.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def make_folders(*folders: Path) -> None:
+    """Make folders, and those above them, where they are missing; their names are durable."""
+    for folder in folders:
+        missing = [above for above in (folder, *folder.parents) if not above.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for new in reversed(missing):
+            sync_folder(new.parent)
+
+
+def sync_file(file: Path) -> None:
+    """Wait until the bytes of *file* are on disk. Its name is the folder's: see `sync_folder`."""
+    _sync(file)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in *folder* are on disk: what was created, renamed and removed there.
+
+    A file that was synced can still lose its name in a power cut, because names belong to the
+    folder.
+    """
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

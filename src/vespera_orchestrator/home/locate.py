@@ -14,7 +14,7 @@ import attrs
 
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_config
-from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
 
 HOME_NAME: Final = ".task_orchestrator"
 _WORKTREE_SETTING: Final = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -147,8 +147,7 @@ class Home:
         Several processes may do so at once.
         """
         try:
-            for folder in (self.path, self.artifacts, self.templates, self.locks):
-                folder.mkdir(parents=True, exist_ok=True)
+            make_folders(self.path, self.artifacts, self.templates, self.locks)
             ignore = self.path / ".gitignore"
             if not ignore.exists():
                 write_atomically(ignore, "*\n")
