@@ -15,6 +15,7 @@ What survives beside what was synced is told by the mode:
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import stat
@@ -124,7 +125,8 @@ class Node:
     def torn_data(self):
         """Return what is on disk when the last write was cut in the middle."""
         data = bytes(self.data)
-        same = len(os.path.commonprefix([data, self.synced_data]))
+        pairs = zip(data, self.synced_data, strict=False)
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         return data[: same + (len(data) - same) // 2]
 
 

@@ -51,7 +51,7 @@ def make_folders(*folders: Path) -> None:
 
 
 def sync_file(file: Path) -> None:
-    """Wait until the bytes of *file* are on disk. Its name is the folder's: see `sync_folder`."""
+    """Wait until the bytes of *file* are on disk; its name is the folder's, see `sync_folder`."""
     _sync(file)
 
 

@@ -7,7 +7,6 @@ nothing but what we put there, with `REMOVING` everything in it is kept elsewher
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,8 @@ import attrs
 
 from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree
+from vespera_orchestrator.home import machine
+from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.repository import linked_folder
 
@@ -36,6 +37,8 @@ class AdminNote:
     home: str
     """The home that it belongs to; another home's worktrees are not ours."""
     worktree: Worktree
+    boot: str = ""
+    """The run of the system in which the files were last seen whole, see `machine.boot_id`."""
 
 
 def owner_of(worktree: Worktree) -> str:
@@ -52,7 +55,7 @@ def read_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     try:
         text = repository.admin(name).joinpath(_NOTE_FILE).read_text("utf-8")
         note = converter().structure(json.loads(text), AdminNote)
-    except Exception:  # noqa: BLE001 - absent, cut short or changed: whatever the reason, it proves nothing
+    except Exception:  # noqa: BLE001 - absent, cut short or changed: it proves nothing
         return None
     is_ours = note.home == str(repository.home.path) and note.worktree.name == name
     return note if is_ours else None
@@ -68,14 +71,29 @@ def read_notes(repository: ProjectRepository) -> list[AdminNote]:
     return sorted(notes, key=lambda note: note.worktree.created_at)
 
 
-def write_note(repository: ProjectRepository, admin: Path, stage: str, worktree: Worktree) -> None:
-    """Replace the note in the folder *admin*."""
+def write_note(
+    repository: ProjectRepository,
+    admin: Path,
+    stage: str,
+    worktree: Worktree,
+    *,
+    seen_whole: bool = False,
+) -> None:
+    """Replace the note in the folder *admin*.
+
+    Args:
+        repository: The repository.
+        admin: The admin directory.
+        stage: `MAKING`, `READY` or `REMOVING`.
+        worktree: The record.
+        seen_whole: Whether the files are known to be whole in this run of the system.
+    """
+    before = read_note(repository, worktree.name)
+    boot = machine.boot_id() if seen_whole or before is None else before.boot
     home = str(repository.home.path)
-    note = AdminNote(stage=stage, home=home, worktree=worktree)
+    note = AdminNote(stage=stage, home=home, worktree=worktree, boot=boot)
     text = json.dumps(to_plain(note))
-    temporary = admin / f".{_NOTE_FILE}.{secrets.token_hex(4)}"
-    temporary.write_text(text, "utf-8")
-    temporary.replace(admin / _NOTE_FILE)
+    write_atomically(admin / _NOTE_FILE, text, durable=repository.is_durable)
 
 
 def unreadable_reason(repository: ProjectRepository, worktree: Worktree) -> str | None:

@@ -23,6 +23,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
+from vespera_orchestrator.home.files import make_folders
 from vespera_orchestrator.worktrees.admin_note import (
     MAKING,
     READY,
@@ -103,9 +104,10 @@ def _make_admin(repository: ProjectRepository, worktree: Worktree) -> bool:
     staged.joinpath("commondir").write_text("../..\n", "utf-8")
     staged.joinpath("HEAD").write_text(f"ref: refs/heads/{worktree.branch}\n", "utf-8")
     write_note(repository, staged, MAKING, worktree)
+    repository.sync_files(*staged.iterdir())
     admin = repository.admin(worktree.name)
     for _ in range(_TRIES):
-        admin.parent.mkdir(exist_ok=True)
+        make_folders(admin.parent)
         try:
             staged.rename(admin)
         except FileNotFoundError:  # `git worktree prune` removes worktrees/ when it is empty
@@ -115,6 +117,7 @@ def _make_admin(repository: ProjectRepository, worktree: Worktree) -> bool:
             if not admin.exists():
                 raise
             return False
+        repository.sync_names(admin.parent)
         return True
     reason = "its parent keeps disappearing; try again when no other program is at work there"
     raise GitFailedError(f"make {admin}", reason)
@@ -221,9 +224,11 @@ def fill(repository: ProjectRepository, worktree: Worktree) -> None:
         write_note(repository, admin, MAKING if is_ours else READY, worktree)
         _restore_refs(repository, worktree)
         _restore_branch(repository, worktree)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         _hide_from_status(repository, folder)
         folder.joinpath(".git").write_bytes(b"gitdir: " + os.fsencode(admin) + b"\n")
+        repository.sync_files(folder / ".git")
+        repository.sync_names(folder)
         _write_files(repository, worktree, is_ours=is_ours)
         write_note(repository, admin, READY, worktree)
 

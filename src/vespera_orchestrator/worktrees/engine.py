@@ -38,6 +38,7 @@ from vespera_orchestrator.worktrees import (
     removal,
     repair,
     rescue,
+    restart,
     snapshot,
 )
 from vespera_orchestrator.worktrees.catch_up import catch_up
@@ -251,6 +252,7 @@ class WorktreeEngine:
         if known is not None:
             revived = self._revive(repository, known)
             if revived is not None:
+                restart.heal_worktree(repository, revived)
                 return revived
         removed = self._removed_unlanded(draft) if resume else None
         if removed is None:
@@ -422,6 +424,7 @@ class WorktreeEngine:
         repository = self._repository()
         limit = None if whole else repository.home.config.worktrees.max_file_bytes
         with repository.lock(admin_note.owner_of(record)):
+            restart.heal_worktree(repository, record)
             return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
             )
@@ -711,6 +714,7 @@ class WorktreeEngine:
         self._scope.require_open()
         if self._opened is None:
             self._opened = ProjectRepository.of(self._scope.home)
+            restart.heal_repository(self._opened)
             self._opened.refuse_to_forget = self._refuse_to_forget
         return self._opened
 

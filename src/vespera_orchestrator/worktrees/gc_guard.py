@@ -45,7 +45,7 @@ def read_new_objects(
     if objects is not None:
         names += objects
     elif base := known or _first_parent(repo, commit):
-        names += _new_in(repo[commit].tree, repo[base].peel(pygit2.Tree))
+        names += new_in_tree(repo[commit].tree, repo[base].peel(pygit2.Tree))
     return {name: _read_raw(repo, name) for name in names}
 
 
@@ -108,7 +108,7 @@ def _read_raw(repo: pygit2.Repository, name: str) -> RawObject | None:
     return raw
 
 
-def _new_in(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:
+def new_in_tree(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:
     """Yield the blobs and trees of *tree*, itself included, that *known* has not in that place."""
     if tree.id == known.id:
         return

@@ -14,6 +14,7 @@ import attrs
 import pygit2
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
+from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs
 from vespera_orchestrator.worktrees.gc_guard import RawObject, hold_against_gc, read_new_objects
 from vespera_orchestrator.worktrees.locks import exclusive
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -145,7 +146,13 @@ class Refs:
     """
 
     def __init__(
-        self, common: Path, locks: Path, workshop: Path, open_repo: Callable[[], pygit2.Repository]
+        self,
+        common: Path,
+        locks: Path,
+        workshop: Path,
+        open_repo: Callable[[], pygit2.Repository],
+        *,
+        durable: bool,
     ) -> None:
         """Take the places to work in.
 
@@ -154,7 +161,9 @@ class Refs:
             locks: The home's folder for locks; the evidence of moves lies there too.
             workshop: A folder on git's own file system, for files of ours.
             open_repo: Opens the repository anew.
+            durable: Whether a ref that was moved survives a power cut.
         """
+        self._durable = durable
         self._common = common
         self._locks = locks
         self._workshop = workshop
@@ -206,6 +215,12 @@ class Refs:
         return read_ref(self._common, move.ref) == move.expected
 
     def _move_once(self, move: RefMove) -> None:
+        with synced_refs(is_wanted=self._durable):
+            self._move_in_transaction(move)
+        if self._durable:
+            sync_ref(self._common, move.ref)
+
+    def _move_in_transaction(self, move: RefMove) -> None:
         repo = self._open()
         with repo.transaction() as transaction:
             transaction.lock_ref(move.ref)

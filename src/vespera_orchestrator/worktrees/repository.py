@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Final, Self
 import pygit2
 
 from vespera_orchestrator.errors import InvalidInputError, NotARepositoryError, RefMovedError
+from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
+from vespera_orchestrator.worktrees.durability import sync_objects
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
 from vespera_orchestrator.worktrees.refs import (
+    WIP,
     RefMove,
     Refs,
     list_refs,
@@ -55,7 +58,9 @@ class ProjectRepository:
         """Raises where the integration branch must not be made anew from the given commit.
 
         That is where it is known to have had more."""
-        self._refs = Refs(common, home.locks, self.workshop, self.open)
+        self.is_durable = home.config.store.durability != "normal"
+        """Whether whatever was acknowledged survives a power cut."""
+        self._refs = Refs(common, home.locks, self.workshop, self.open, durable=self.is_durable)
         self._compatibility = CompatibilityCheck(common)
 
     @classmethod
@@ -278,6 +283,8 @@ class ProjectRepository:
                 held them. Nothing was changed; make *new* again.
             GitFailedError: Git refused, e.g. because another program holds the ref's lock.
         """
+        if new is not None:
+            self.sync_objects(new, expected, ref)
         move = RefMove(
             ref=ref,
             expected=expected,
@@ -287,6 +294,35 @@ class ProjectRepository:
             objects=objects,
         )
         self._refs.move(move)
+
+    def sync_objects(self, commit: str, expected: str | None = None, ref: str = "HEAD") -> None:
+        """Put *commit* on disk with everything it needs, unless durability is relaxed.
+
+        Raises:
+            RefMovedError: An object was pruned or is damaged: make the commit again.
+        """
+        if not self.is_durable:
+            return
+        durable = [expected, self.tip(self.integration_ref), *self.refs(WIP).values()]
+        try:
+            repo = self.open()
+            if not repo.head_is_unborn:
+                durable.append(self.head(repo))
+            sync_objects(repo, commit, {name for name in durable if name is not None})
+        except (KeyError, pygit2.GitError) as exc:
+            reason = f"a commit whose objects cannot be read ({exc})"
+            raise RefMovedError(ref, expected or "", reason) from exc
+
+    def sync_files(self, *files: Path) -> None:
+        """Put the bytes of *files* on disk, unless durability is relaxed."""
+        if self.is_durable:
+            for file in files:
+                sync_file(file)
+
+    def sync_names(self, folder: Path) -> None:
+        """Put the names in *folder* on disk, unless durability is relaxed."""
+        if self.is_durable:
+            sync_folder(folder)
 
     def clear_stale_locks(self) -> Iterator[str]:
         """Remove lock files of our refs that no living process can be holding; yield each ref."""

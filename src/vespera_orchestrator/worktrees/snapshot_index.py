@@ -207,6 +207,10 @@ class SnapshotIndex:
         """Look at everything anew next time."""
         self._basis.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Throw everything away that was remembered."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def clean_up(self) -> bool:
         """Remove half-written files of ours; return whether there were any."""
         leftovers = [path for path in (self._index_lock, self._new_basis) if path.exists()]

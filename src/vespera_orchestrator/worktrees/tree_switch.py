@@ -166,7 +166,7 @@ class TreeSwitch:
         others = {path: file for path, file in files.items() if path not in attributes}
         for part in (attributes, others):
             repo = pygit2.Repository(str(git_dir))
-            repo.checkout_tree(repo[_write_tree(repo, part)], strategy=_WRITE_OUT)
+            repo.checkout_tree(repo[write_partial_tree(repo, part)], strategy=_WRITE_OUT)
 
     def _make_git_dir(self, *, work_tree: Path) -> Path:
         git_dir = self._room / "git"
@@ -410,7 +410,8 @@ def _on_disk(file: File) -> File:
     return file
 
 
-def _write_tree(repo: pygit2.Repository, files: Mapping[str, tuple[str, int]]) -> pygit2.Oid:
+def write_partial_tree(repo: pygit2.Repository, files: Mapping[str, tuple[str, int]]) -> pygit2.Oid:
+    """Write a tree that holds *files* and nothing else: for each path its object and mode."""
     index = pygit2.Index()
     for path, file in files.items():
         index.add(index_entry(path, file))

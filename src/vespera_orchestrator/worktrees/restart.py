@@ -1,0 +1,139 @@
+"""What has to be looked at once after the machine was started again.
+
+When power fails, files that nobody waited for are left empty, cut short, or missing. What was
+acknowledged is on disk: snapshots, refs, records. The files in a worktree are not, nor are its
+index and objects that another git wrote. Taken for the agent's edits, an emptied file would be
+saved and landed. So the first call after a start compares, and restores from the last snapshot.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import pygit2
+from pygit2.enums import CheckoutStrategy, FileMode
+
+from vespera_orchestrator.home import machine
+from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.worktrees.admin_note import read_note, write_note
+from vespera_orchestrator.worktrees.durability import set_aside_damaged
+from vespera_orchestrator.worktrees.refs import WIP
+from vespera_orchestrator.worktrees.snapshot import take_snapshot
+from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
+from vespera_orchestrator.worktrees.tree_merge import changes
+from vespera_orchestrator.worktrees.tree_switch import write_partial_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+log = logging.getLogger("vespera_orchestrator")
+
+_BOOT_FILE: Final = "boot-id"
+_PLAIN_FILES: Final = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+_OVERWRITE: Final = (
+    CheckoutStrategy.FORCE
+    | CheckoutStrategy.DONT_UPDATE_INDEX
+    | CheckoutStrategy.DONT_REMOVE_EXISTING
+)
+_File: TypeAlias = "tuple[str, int]"
+"""Object and mode of a file."""
+
+
+def heal_repository(repository: ProjectRepository) -> None:
+    """Set aside the objects that a power cut damaged, once after each start of the machine."""
+    now = machine.boot_id()
+    file = repository.home.locks / _BOOT_FILE
+    if not now or (file.exists() and file.read_text("utf-8") == now):
+        return
+    if repository.home.locks.is_dir():
+        with repository.lock("start of the machine"):
+            damaged = set_aside_damaged(repository.common, repository.workshop)
+            write_atomically(file, now)
+        if damaged:
+            log.warning(
+                "%d git objects were damaged, as after a power cut, and are set aside in %s",
+                len(damaged),
+                repository.workshop / "damaged-objects",
+            )
+
+
+def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Restore files that a power cut damaged, once after each start of the machine.
+
+    Call it under the worktree's lock. What is there is saved before.
+    """
+    now = machine.boot_id()
+    note = read_note(repository, worktree.name)
+    if note is None or not now or note.boot == now:
+        return
+    admin = repository.admin(worktree.name)
+    if note.boot and Path(worktree.path).is_dir():
+        _restore_damaged(repository, worktree)
+    write_note(repository, admin, note.stage, note.worktree)
+
+
+def _restore_damaged(repository: ProjectRepository, worktree: Worktree) -> None:
+    index_was_damaged = _rebuild_damaged_index(repository, worktree)
+    repo = repository.open_worktree(worktree.name)
+    folder = Path(worktree.path)
+    files = dict(_saved_files(repo, repository.tip(WIP + worktree.name)))
+    damaged = {path for path, file in files.items() if _is_cut_short(repo, folder / path, file[0])}
+    if index_was_damaged or damaged:
+        damaged |= {path for path in files if not os.path.lexists(folder / path)}
+    if not damaged:
+        return
+    note = "as found after a restart"
+    take_snapshot(repository, worktree, note=note, max_file_bytes=None).pin()
+    part = repo[write_partial_tree(repo, {path: files[path] for path in damaged})]
+    repo.checkout_tree(part, strategy=_OVERWRITE)
+    log.warning(
+        "%d files of %s were damaged, as after a power cut; they are as they were last saved",
+        len(damaged),
+        worktree.name,
+    )
+
+
+def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Make the agent's index anew from HEAD where it cannot be read; ours is only a cache."""
+    index = repository.admin(worktree.name) / "index"
+    repo = repository.open_worktree(worktree.name)
+    SnapshotIndex(repository, worktree).discard()
+    try:
+        is_sound = index.exists() and index.stat().st_size > 0
+        if is_sound:
+            repo.index.read(True)
+            return False
+    except pygit2.GitError:
+        pass
+    index.unlink(missing_ok=True)
+    index.with_name("index.lock").unlink(missing_ok=True)
+    repo = repository.open_worktree(worktree.name)
+    repo.index.read_tree(repo.head.peel(pygit2.Tree))
+    repo.index.write()
+    return True
+
+
+def _saved_files(repo: pygit2.Repository, snapshot: str | None) -> Iterator[tuple[str, _File]]:
+    """Yield the plain files of the last snapshot, or of HEAD where there is none."""
+    commit = repo.head if snapshot is None else repo[snapshot]
+    empty = repo[repo.TreeBuilder().write()]
+    for path, (_, file) in changes(empty, commit.peel(pygit2.Tree)).items():
+        if file is not None and file[1] in _PLAIN_FILES:
+            yield path, file
+
+
+def _is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
+    """Tell whether a file holds only a beginning of what was saved, or nothing but NULs."""
+    if file.is_symlink() or not file.is_file():
+        return False
+    _, size = repo.odb.read_header(pygit2.Oid(hex=saved))
+    if file.stat().st_size >= size:
+        return False
+    content = file.read_bytes()
+    return not content.strip(b"\0") or repo[saved].data.startswith(content)
