@@ -90,7 +90,15 @@ __all__ = [
 
 @runtime_checkable
 class Store(Protocol):
-    """Holds sessions, tasks, attempts, checkpoints, events; records of artifacts and worktrees."""
+    """Holds sessions, tasks, attempts, checkpoints, events; records of artifacts and worktrees.
+
+    A signal handler, or a callback such as *within*, may call the store in the middle of another
+    call of the same thread. What only reads is answered. What writes raises `StoreBusyError`, has
+    written nothing, and disturbs nothing: the other call ends as if nobody had asked.
+
+    A store whose schema a newer version has changed since it was opened raises
+    `SchemaVersionError` at its next write.
+    """
 
     @property
     def url(self) -> str:
@@ -106,7 +114,10 @@ class Store(Protocol):
         """
 
     def close(self) -> None:
-        """Release every resource. Idempotent. Any later call raises `ClosedError`."""
+        """Release every resource. Idempotent. Any later call raises `ClosedError`.
+
+        In the middle of another call of the same thread, that call ends first.
+        """
 
     # sessions
 

@@ -23,6 +23,7 @@ They are sorted into branches by what you can do about them::
     │  └─ NothingReadyError               carries the NextStep
     ├─ StoreError                         the store; nothing was written
     │  ├─ StoreUnavailableError           locked, disk full, I/O error; retryable
+    │  ├─ StoreBusyError                  this thread is in the middle of another call
     │  ├─ OutcomeUnknownError             all of it was written or nothing: nobody can tell
     │  ├─ ReadOnlyError                   the home cannot be written
     │  ├─ SchemaVersionError              made by a newer version
@@ -387,6 +388,25 @@ class StoreUnavailableError(StoreError):
 
     def __str__(self) -> str:
         return f"{self.store}: {self.reason}; nothing was written, it is safe to try again"
+
+
+@attrs.define(slots=False)
+class StoreBusyError(StoreError):
+    """This thread is in the middle of another call to the store. Nothing was written.
+
+    A signal handler or a callback that runs in the middle of a call gets it when it writes. It
+    disappears when that call has returned, not sooner: do not try again from the handler.
+    """
+
+    store: str
+    """The file or address."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.store}: this thread is in the middle of another call to it, and nothing was "
+            "written. In a signal handler or callback, only note what is to be done, and do it "
+            "when that call has returned"
+        )
 
 
 @attrs.define(slots=False)

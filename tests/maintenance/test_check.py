@@ -25,7 +25,7 @@ def test_a_write_from_a_progress_callback_is_refused_and_harms_nothing(tmp_path)
         def save(_):
             try:
                 orch.plan_task("another")
-            except vespera.StoreUnavailableError as exc:
+            except vespera.StoreBusyError as exc:
                 refused.append(str(exc))
 
         orch.export(tmp_path / "export", progress=save)

@@ -146,9 +146,12 @@ class PostgresStore(SQLStore):
 
     def expire(self) -> list[Attempt]:
         """See `contracts.Store.expire`."""
+        now = self._database.time
         sql = f"""
             SELECT DISTINCT session_id FROM attempts JOIN tasks ON tasks.id = task_id
-            WHERE attempts.ended_at IS NULL AND lease_until < {self._database.time}
+            WHERE attempts.ended_at IS NULL AND (
+                lease_until < {now} OR {claims.from_the_future(now)}
+            )
             ORDER BY session_id
         """
         with self._read_once() as tx:

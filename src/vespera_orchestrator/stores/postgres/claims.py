@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 _TAKE_BEST: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT
-            EXISTS (SELECT 1 FROM attempts WHERE ended_at IS NULL AND lease_until < $1) AS lapsed,
+            EXISTS (
+                SELECT 1 FROM attempts WHERE ended_at IS NULL
+                    AND (lease_until < $1 OR {claims.from_the_future("$1")})
+            ) AS lapsed,
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
         SELECT seq FROM tasks

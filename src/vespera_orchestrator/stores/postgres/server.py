@@ -16,6 +16,7 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
     OutcomeUnknownError,
     SchemaVersionError,
+    StoreBusyError,
     StoreUnavailableError,
 )
 from vespera_orchestrator.stores.postgres.driver import adapt, psycopg
@@ -84,7 +85,8 @@ class Server:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # A signal handler may call in the middle of whatever this thread does with the pools.
+        self._lock = threading.RLock()
         self._abandoned: list[psycopg.Connection[Any]] = [
             *getattr(self, "_idle", ()),
             *getattr(self, "_listening", ()),
@@ -270,7 +272,13 @@ class Server:
 
         With a session, or a task of it, it waits until no other such transaction of that session
         is under way; *alone*, until none at all is.
+
+        Raises:
+            StoreBusyError: This thread is in another transaction, which a signal handler or a
+                callback interrupts.
         """
+        if self._in_transaction() is not None:
+            raise StoreBusyError(self.name)
         with (
             self._translated(),
             self._connection() as connection,
@@ -283,11 +291,20 @@ class Server:
             else:
                 connection.execute("COMMIT")
 
-    def _current(self) -> Transaction | None:
+    def _in_transaction(self) -> Transaction | None:
         """Return the transaction that this thread is in."""
         if self._pid != os.getpid():
             return None
         return getattr(self._local, "transaction", None)
+
+    def _current(self) -> Transaction | None:
+        """Return the transaction of this thread that a read can join.
+
+        None can in the middle of a statement, when a signal handler reads: psycopg would wait for
+        itself.
+        """
+        tx = self._in_transaction()
+        return None if tx is None or tx.connection.lock.locked() else tx
 
     @contextmanager
     def _transaction(
@@ -323,8 +340,10 @@ class Server:
             owner = "SELECT session_id FROM tasks WHERE id = %s"
             script += f" SELECT id FROM sessions WHERE id = ({owner}) FOR NO KEY UPDATE;"
             values.append(task_id)
-        script += f" SELECT pg_current_xact_id()::text, {SERVER_TIME}"
-        _, _, *locked, ((tx.xid, server_time),) = tx.execute_script(script, values)
+        script += f" SELECT pg_current_xact_id()::text, {SERVER_TIME}, ({_NEWEST_VERSION})"
+        _, _, *locked, ((tx.xid, server_time, version),) = tx.execute_script(script, values)
+        if version > len(MIGRATIONS):
+            raise SchemaVersionError(self.name, version, len(MIGRATIONS))
         tx.set_server_time(server_time)
         if locked and locked[0]:
             ((tx.locked_session,),) = locked[0]

@@ -104,6 +104,16 @@ def _was_abandoned(tx: Transaction, task: Task) -> bool:
     return attempt is not None and attempt.ending == AttemptEnding.ABANDONED
 
 
+def revoke(tx: Transaction, task: Task) -> None:
+    """Let nobody regain the last attempt of a task that a person has decided about since."""
+    sql = f"""
+        UPDATE attempts SET ending = '{AttemptEnding.CANCELLED}'
+        WHERE task_id = {tx.mark}1 AND number = {tx.mark}2
+            AND ending = '{AttemptEnding.ABANDONED}'
+    """
+    tx.execute(sql, (task.id, task.attempts))
+
+
 def _regain(tx: Transaction, task: Task) -> Task:
     """Open the task's last attempt again, for as long as it was held before."""
     sql = f"""
@@ -186,6 +196,47 @@ def checkpoint(
 # --- lapsed holds -----------------------------------------------------------
 
 
+CLOCK_STEP: Final = 1_000_000
+"""How far a clock may be set back, in microseconds, without anybody having to notice."""
+
+
+def from_the_future(mark: str) -> str:
+    """Return the test for holds that were renewed later than now: somebody set the clock back."""
+    return f"last_sign_at > {mark} + {CLOCK_STEP}"
+
+
+def has_due(tx: Transaction) -> bool:
+    """Tell whether `expire` has anything to do."""
+    sql = f"""
+        SELECT 1 FROM attempts
+        WHERE ended_at IS NULL AND (lease_until < {tx.mark}1 OR {from_the_future(f"{tx.mark}1")})
+        LIMIT 1
+    """
+    return tx.execute(sql, (tx.now,)).fetchone() is not None
+
+
+def _follow_clock(tx: Transaction) -> None:
+    """Let each hold last no longer from now on than it was given, if the clock was set back."""
+    sql = f"""
+        SELECT task_id, number, agent FROM attempts
+        WHERE ended_at IS NULL AND {from_the_future(f"{tx.mark}1")}
+    """
+    for task_id, number, agent in tx.execute(sql, (tx.now,)).fetchall():
+        task = reading.task(tx, task_id)
+        if tx.locked_session not in {None, task.session_id}:
+            continue
+        sql = f"""
+            UPDATE attempts SET lease_until = {tx.mark}1 + lease_until - last_sign_at,
+                last_sign_at = {tx.mark}1
+            WHERE task_id = {tx.mark}2 AND number = {tx.mark}3 AND ended_at IS NULL
+                AND {from_the_future(f"{tx.mark}1")}
+        """
+        if not tx.execute(sql, (tx.now, task_id, number)).rowcount:
+            continue  # its holder was faster
+        data: dict[str, JsonValue] = {"attempt": number, "clock_set_back": True}
+        events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=agent)
+
+
 def lapsed(tx: Transaction) -> list[Attempt]:
     """Return the attempts whose lease is over: of the locked session, or of all where none is.
 
@@ -222,6 +273,7 @@ def _lapsed_in_locked_session(tx: Transaction) -> list[Attempt]:
 
 def expire(tx: Transaction, taken_over: str | None = None) -> list[Attempt]:
     """End every hold that has lapsed, and that on the task *taken_over* in any case."""
+    _follow_clock(tx)
     attempts = lapsed(tx)
     if taken_over is not None:
         lapsed_ids = {attempt.task_id for attempt in attempts}

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 
-def cycle_error(path: Sequence[str], place: str = "") -> CycleError:
+def cycle_error(
+    path: Sequence[str], place: str = "", *, remedy: str = "leave out one of these edges"
+) -> CycleError:
     """Make the error for a circle along *path*, a list of aliases."""
     arrows = " → ".join(path)
     return CycleError(
-        f"these tasks would wait for each other: {arrows}; leave out one of these edges",
+        f"these tasks would wait for each other: {arrows}; {remedy}",
         place,
         path=tuple(path),
     )

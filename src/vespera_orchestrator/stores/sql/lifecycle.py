@@ -25,6 +25,7 @@ from vespera_orchestrator.stores.sql.consequences import (
     recount,
     set_columns,
 )
+from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
 from vespera_orchestrator.stores.sql.dialect import OPEN
 from vespera_orchestrator.stores.sql.drafts import reopening
 from vespera_orchestrator.stores.sql.filters import subtree
@@ -316,6 +317,7 @@ def retry(tx: Transaction, task_id: str, reason: str) -> Task:
         raise _cannot_retry(task, remedy)
     _cancel_recovery(tx, task)
     _reopen(tx, task, reason)
+    _refuse_circle(tx, task)
     retried = reading.task(tx, task_id)
     if retried.status is TaskStatus.SKIPPED:  # what it waits for has not changed
         remedy = f"it would be skipped again ({retried.reason}); retry what it waits for instead"
@@ -345,6 +347,24 @@ def _refuse_second_recovery(tx: Transaction, task: Task) -> None:
             f"see orch.why({target.alias!r})"
         )
         raise _cannot_retry(task, remedy)
+
+
+def _refuse_circle(tx: Transaction, recovery: Task) -> None:
+    """Refuse a recovery that waits for what it recovers: that waits for it again, once it is open.
+
+    What it waits for may have been added while it was cancelled.
+    """
+    target_id = recovery.recovers_task_id
+    if target_id is None:
+        return
+    path = find_path(tx, target_id, target_id)
+    if path:
+        target = reading.task(tx, target_id)
+        raise cycle_error(path, remedy=f"try {target.alias} again instead: {_retry_call(target)}")
+
+
+def _retry_call(task: Task) -> str:
+    return f"orch.retry_task({task.alias!r})"
 
 
 def _reopen(tx: Transaction, task: Task, reason: str) -> None:
@@ -382,6 +402,7 @@ def _make_pending(tx: Transaction, task: Task, kind: EventKind, reason: str) -> 
         ended_at=None,
         archived=0,
     )
+    claims.revoke(tx, task)
     events.record_for(tx, task, kind, {"reason": reason})
     if task.status.is_terminal and task.parent_task_id is not None:
         add_blockers(tx, task.parent_task_id, 1)

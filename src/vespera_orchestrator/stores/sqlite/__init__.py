@@ -115,7 +115,7 @@ class SQLiteStore(SQLStore):
     def expire(self) -> list[Attempt]:
         """See `contracts.Store.expire`."""
         with self._read() as tx:
-            if not claims.lapsed(tx):
+            if not claims.has_due(tx):
                 return []
         with self._write() as tx:
             return claims.expire(tx)

@@ -16,6 +16,7 @@ from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
     SchemaVersionError,
+    StoreBusyError,
     StoreUnavailableError,
     UnsupportedFileSystemError,
 )
@@ -89,7 +90,7 @@ class Database:
         self._closed = False
         self._inode: int | None = None
         self._current: Transaction | None = None
-        self._reserved = False
+        self._in_call = False
         self._waiting_since: float | None = None
         _open_databases.add(self)
         with self._lock, self.translated():
@@ -104,19 +105,35 @@ class Database:
         """Close the connection. Idempotent."""
         with self._lock:
             self._closed = True
-            if self._connection is not None and self._pid == os.getpid():
-                self._connection.close()
-            self._connection = None
-            if self._gate is not None:
-                self._gate.close()
+            if not self._in_call:  # otherwise it is closed at the end of the call
+                self._disconnect()
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Keep other threads out, and let a close in the middle wait for the end."""
+        with self._lock:
+            outer, self._in_call = self._in_call, True
+            try:
+                with self.translated():
+                    yield
+            finally:
+                self._in_call = outer
+                if self._closed and not outer:
+                    self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
+        if self._gate is not None:
+            self._gate.close()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Begin several reads that see one state; within a transaction of this thread, join it."""
         self._follow_fork()
-        with self._lock, self.translated():
+        with self._call():
             if self._current is not None:
-                self._usable()
                 yield self._current
                 return
             with self._transaction(writing=False) as tx:
@@ -124,29 +141,20 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """Begin a transaction: committed if the block ends well, undone whatever else ends it."""
+        """Begin a transaction: committed if the block ends well, undone whatever else ends it.
+
+        Raises:
+            StoreBusyError: This thread is in another transaction, which a signal handler or a
+                callback interrupts.
+        """
         self._follow_fork()
-        with self._lock, self.translated():
-            if self._reserved:
-                raise StoreUnavailableError(
-                    self.name,
-                    "this thread is still reading through it: write when that is done",
-                )
+        with self._call():
+            if self._current is not None:
+                raise StoreBusyError(self.name)
             with self._turn(), self._transaction(writing=True) as tx:
+                self._refuse_newer(tx)
                 yield tx
                 tx.connection.execute("COMMIT")
-
-    @contextmanager
-    def reserved(self) -> Iterator[None]:
-        """Refuse writes of this thread within the block, because one would end its transaction.
-
-        Other threads wait.
-        """
-        self._reserved = True
-        try:
-            yield
-        finally:
-            self._reserved = False
 
     def wait(self, after: int, timeout_s: float) -> None:
         """Return when there is an event behind *after*, or after *timeout_s* seconds.
@@ -185,7 +193,7 @@ class Database:
 
     def _last_event(self) -> int:
         self._follow_fork()
-        with self._lock, self.translated():
+        with self._call():
             sql = "SELECT max(seq) FROM events"
             (newest,) = self._patiently(lambda: self._usable().execute(sql).fetchone())
             return int(newest or 0)
@@ -219,6 +227,12 @@ class Database:
             self._current = None
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    def _refuse_newer(self, tx: Transaction) -> None:
+        """Refuse to write what a newer version of the library would not understand."""
+        version = int(tx.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(MIGRATIONS):
+            raise SchemaVersionError(self.name, version, len(MIGRATIONS))
 
     def _usable(self) -> sqlite3.Connection:
         if self._closed:
@@ -381,6 +395,8 @@ class Database:
         try:
             yield
         except sqlite3.Error as exc:
+            if self._closed and self._connection is None:  # closed by a signal handler meanwhile
+                raise ClosedError from exc
             raise errors.translate(exc, self.name) from exc
         except UnicodeEncodeError as exc:
             raise InvalidInputError(

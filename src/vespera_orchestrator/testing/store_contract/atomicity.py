@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
 import pytest
 
 from vespera_orchestrator._model import Dependency, Ending, NextAction, TaskDraft, TaskQuery
 from vespera_orchestrator.errors import (
+    ClosedError,
     InvalidInputError,
     LeaseLostError,
     NotReadyError,
     PlanError,
+    StoreBusyError,
     TaskNotFoundError,
     UnknownDependencyError,
 )
@@ -22,6 +27,25 @@ from vespera_orchestrator.testing.store_contract.examples import (
     start_session,
 )
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+WRITES: Final[Mapping[str, Callable[[Any, str, str], object]]] = {
+    "plan": lambda store, session_id, _: store.plan(session_id, [draft("c")]),
+    "claim": lambda store, session_id, _: store.claim(session_id, "bob", lease_s=60),
+    "named claim": lambda store, session_id, task_id: store.claim(
+        session_id, "bob", task_id=task_id, lease_s=60
+    ),
+    "cancel": lambda store, _, task_id: store.cancel(task_id, "", subtree=True),
+    "save": lambda store, session_id, task_id: store.save_artifact(
+        session_id, artifact(), task_id=task_id, attempt=None, agent="bob"
+    ),
+    "ledger": lambda store, _, __: _touch_rows(store),
+}
+"""Calls that write, by name."""
+
+
+def _touch_rows(store) -> None:
+    with store.ledger(write=True) as ledger:
+        assert ledger.count("tasks")
 
 
 class AtomicityContract(StoreFixtures):
@@ -44,6 +68,62 @@ class AtomicityContract(StoreFixtures):
         assert everything(store) == before
         finished = store.finish(task.id, 1, completion(), agent="a")
         assert finished.task.status == "completed"
+
+    @pytest.mark.parametrize("verb", WRITES)
+    def test_a_write_in_the_middle_of_a_call_is_refused(self, store, session_id, verb):
+        """A signal handler or callback that writes within a call of its thread is refused.
+
+        It writes nothing, and the call ends as if nobody had asked. Reading is answered.
+        """
+        a, b = store.plan(session_id, [draft("a"), draft("b")])
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        refused = []
+
+        def within():
+            assert store.find_task(b.id, None).alias == "b"
+            assert store.last_seq() >= 0
+            try:
+                WRITES[verb](store, session_id, b.id)
+            except StoreBusyError as exc:
+                refused.append(exc)
+
+        saved = store.checkpoint(a.id, 1, {"n": 1}, lease_s=60, within=within)
+        assert store.last_checkpoint(a.id) == saved
+        before = everything(store)
+        finished = store.finish(a.id, 1, completion(), agent="ada", within=within)
+        assert finished.task.status == "completed"
+        assert len(refused) == 2
+        after = everything(store)
+        assert len(after["events"]) == len(before["events"]) + 1
+        assert [task.alias for task in after["tasks"]] == ["a", "b"]
+        assert store.find_task(b.id, None) == b
+        WRITES[verb](store, session_id, b.id)
+
+    def test_a_write_in_the_middle_of_reading_is_refused(self, store, session_id):
+        """Whoever reads the rows through goes on with the same state."""
+        store.plan(session_id, [draft("a"), draft("b")])
+        with store.ledger() as ledger:
+            rows = ledger.rows("tasks")
+            next(rows)
+            with pytest.raises(StoreBusyError):
+                store.plan(session_id, [draft("c")])
+            assert [row["alias"] for row in rows] == ["b"]
+        assert [task.alias for task in store.tasks(TaskQuery())] == ["a", "b"]
+
+    def test_closing_in_the_middle_of_a_call_waits_for_its_end(
+        self, store, session_id, open_store, clock
+    ):
+        """What a signal handler closes ends its call first: it is written, and only then closed."""
+        task = store.plan(session_id, [draft("a")])[0]
+        finished = store.finish(task.id, None, completion(), agent="ada", within=store.close)
+        assert finished.task.status == "completed"
+        with pytest.raises(ClosedError):
+            store.find_task(task.id, None)
+        if store.url == "memory:":
+            return
+        again = open_store(clock)
+        assert again.find_task(task.id, None).status == "completed"
+        again.close()
 
     def test_what_raises_has_written_nothing(self, store, session_id):
         """Each refused operation leaves the store exactly as it was."""

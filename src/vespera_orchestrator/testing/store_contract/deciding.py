@@ -8,11 +8,12 @@ from vespera_orchestrator._model import (
     ArtifactQuery,
     AttemptEnding,
     EventKind,
+    Outcome,
     TaskDraft,
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator.errors import LeaseLostError, TransitionError
+from vespera_orchestrator.errors import CycleError, LeaseLostError, TransitionError
 from vespera_orchestrator.testing.store_contract.examples import (
     ALL_TASKS,
     aliases,
@@ -88,6 +89,55 @@ class DecidingContract(StoreFixtures):
         }
         decide[decision]()
         assert store.find_task(recovery.id, None).status is TaskStatus.CANCELLED
+
+    def test_a_recovery_that_would_close_a_circle_is_not_tried_again(self, store, session_id):
+        """What a cancelled recovery waits for may have come to wait for what it recovers.
+
+        Tried again, the three would wait for each other. It is refused with the path; to try the
+        task itself again helps.
+        """
+        target, other = store.plan(session_id, [draft("a"), draft("b")])
+        store.claim(session_id, "ada", task_id=target.id, lease_s=60)
+        recovery = store.finish(target.id, 1, failure(), agent="ada").recovery
+        store.add_dependency(recovery.id, other.id, Outcome.SUCCESS)
+        store.cancel(recovery.id, "", subtree=False)
+        store.add_dependency(other.id, target.id, Outcome.SUCCESS)
+        before = everything(store)
+        with pytest.raises(CycleError, match=r"orch.retry_task\('a'\)") as caught:
+            store.retry(recovery.id, "")
+        assert caught.value.path == ("a", recovery.alias, "b", "a")
+        assert everything(store) == before
+        assert store.retry(target.id, "").is_ready
+
+    @pytest.mark.parametrize("lapsed", [False, True])
+    @pytest.mark.parametrize("decision", ["cancel", "abandon"])
+    def test_a_holder_from_before_a_decision_stays_out(
+        self, store, session_id, clock, lapsed, decision
+    ):
+        """Given up and tried again, a task is not its old holder's.
+
+        That holds whether its lease still ran when somebody decided, or had lapsed before.
+        """
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        if lapsed:
+            clock.advance(seconds=120)
+            store.expire()
+        if decision == "cancel":
+            store.cancel(task.id, "wrong approach", subtree=False)
+        else:
+            store.abandon(task.id, "wrong approach")
+        store.retry(task.id, "begin anew")
+        before = everything(store)
+        for call in (
+            lambda: store.renew(task.id, 1, lease_s=60),
+            lambda: store.checkpoint(task.id, 1, {}, lease_s=60),
+            lambda: store.finish(task.id, 1, completion(), agent="ada"),
+        ):
+            with pytest.raises(LeaseLostError):
+                call()
+        assert everything(store) == before
+        assert store.claim(session_id, "bob", lease_s=60).attempt.number == 2
 
     def test_deleting(self, store, session_id):
         """An ended task is archived; removed for good only when nothing refers to it."""

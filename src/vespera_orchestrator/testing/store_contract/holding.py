@@ -25,6 +25,30 @@ MINUTE = timedelta(seconds=60)
 class HoldingContract(StoreFixtures):
     """Claims, leases and checkpoints."""
 
+    # --- clocks ---
+
+    @pytest.mark.parametrize("how", ["expire", "claim"])
+    def test_a_clock_set_back_does_not_stretch_a_hold(self, store, session_id, clock, how):
+        """From when somebody notices, a hold lasts no longer than it was given.
+
+        Otherwise a dead agent would hold its task for as long as the clock was set back.
+        """
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        clock.advance(hours=-5)
+        notice = {
+            "expire": store.expire,
+            "claim": lambda: store.claim(session_id, "bob", lease_s=60),
+        }
+        assert not notice[how]()
+        attempt = store.attempts(task.id)[0]
+        assert attempt.lease_until == clock.now + MINUTE
+        clock.advance(seconds=59)
+        assert store.expire() == []
+        clock.advance(seconds=2)
+        assert [each.number for each in store.expire()] == [1]
+        assert status_of(store, task.id) == "pending"
+
     # --- claims -------------------------------------------------------------
 
     def test_a_claim_holds_the_task(self, store, session_id, clock):
