@@ -6,7 +6,7 @@ import pytest
 
 from support.stores import start_session
 from vespera_orchestrator._model import TaskDraft
-from vespera_orchestrator.artifacts import Artifacts
+from vespera_orchestrator.artifacts import Artifacts, api
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.home.locate import Home
@@ -29,3 +29,12 @@ def scope(tmp_path):
 def artifacts(scope):
     """The artifacts of that home."""
     return Artifacts(scope, FolderContent(scope.home.artifacts))
+
+
+@pytest.fixture
+def patient_search(monkeypatch):
+    """A search waits for whoever writes the index, however busy the machine is.
+
+    Otherwise it looks at what there is after two seconds.
+    """
+    monkeypatch.setattr(api, "_SEARCH_WAIT_S", 120.0)

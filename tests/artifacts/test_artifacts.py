@@ -318,6 +318,7 @@ def test_saving_and_reading_load_nothing_heavy(tmp_path):
     assert ended.stdout.strip() == "[] 1"
 
 
+@pytest.mark.usefixtures("patient_search")
 def test_threads_may_share_it(artifacts):
     """Threads that save and search at once all find what they saved."""
     missing = []

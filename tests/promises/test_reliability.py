@@ -420,6 +420,8 @@ def test_watching_ends(tmp_path):
 def test_watching_is_interrupted_like_anything_else(tmp_path):
     """Ctrl-C ends it at once, and leaves a store that works."""
     code = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may ignore it
 orch = vespera.open(argv[0]); orch.initialize_session("x")
 try:
     print("on", flush=True)

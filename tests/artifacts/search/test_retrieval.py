@@ -587,6 +587,7 @@ def test_search_works_inside_an_event_loop(home):
     assert asyncio.run(inside()) == ["A"]
 
 
+@pytest.mark.usefixtures("patient_search")
 def test_threads_may_search_at_once(home):
     """Eight threads search while artifacts are saved, and each sees what was saved before."""
     orch = home()
