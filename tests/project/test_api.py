@@ -9,7 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-import tempfile
 import typing
 from pathlib import Path
 
@@ -259,24 +258,28 @@ def test_an_argument_of_a_wrong_kind_is_refused_in_our_words(tmp_path, call):
         assert orch._store.last_seq() == before
 
 
-def test_help_tells_what_each_field_means():
+def test_help_tells_what_each_field_means(tmp_path):
     """A record's docstring names every public field; of a task and its work each with a
     sentence.
     """
     for name in vespera.__all__:
         thing = getattr(vespera, name)
-        for field in attrs.fields(thing) if attrs.has(thing) and inspect.isclass(thing) else ():
-            if not field.name.startswith("_") and "__attrs_attrs__" in vars(thing):
-                assert f"\n    {field.name} (" in thing.__doc__, name
+        if not inspect.isclass(thing) or "__attrs_attrs__" not in vars(thing):
+            continue
+        text = thing.__doc__  # made anew each time
+        for field in attrs.fields(thing):
+            if not field.name.startswith("_"):
+                assert f"\n    {field.name} (" in text, name
+    text = vespera.Task.__doc__
     for field in attrs.fields(vespera.Task):
-        assert re.search(rf"\n    {field.name} \([^\n]*?\):\s", vespera.Task.__doc__), field.name
-    public = [name for name in vars(finished_work()) if not name.startswith("_")]
+        assert re.search(rf"\n    {field.name} \([^\n]*?\):\s", text), field.name
+    public = [name for name in vars(finished_work(tmp_path)) if not name.startswith("_")]
     assert [name for name in public if f"\n    {name}: " not in inspect.getdoc(vespera.Work)] == []
 
 
-def finished_work():
+def finished_work(folder):
     """Make a piece of work, to see which attributes it has."""
-    with vespera.open(tempfile.mkdtemp()) as orch:
+    with vespera.open(folder) as orch:
         orch.initialize_session("Goal")
         orch.plan_task("first")
         with orch.execute_task("first") as work:
