@@ -19,6 +19,7 @@ from vespera_orchestrator.home.config import (
     ENV_SESSION,
     ENV_STORE,
 )
+from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.scope import Scope
 
 
@@ -49,6 +50,9 @@ class AgentContext:
         ``subprocess.Popen([...], env=context.environ())``; the child calls
         ``vespera_orchestrator.open()`` and is in the session.
 
+        Variables that tie git to one repository, such as ``GIT_DIR`` in a hook, are left out: with
+        them the child's git would work on that repository, whatever folder it runs in.
+
         Args:
             base: What the child gets besides; by default the environment of this process.
 
@@ -64,7 +68,7 @@ class AgentContext:
             raise InvalidInputError(
                 "content", "memory:// cannot be shared with another process; give another address"
             )
-        inherited = dict(os.environ if base is None else base)
+        inherited = without_repository(os.environ if base is None else base)
         inherited[ENV_SESSION] = self.parent_session.id
         inherited[ENV_HOME] = str(self.home)
         inherited[ENV_STORE] = self.store_url

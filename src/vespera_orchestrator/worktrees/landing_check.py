@@ -23,6 +23,7 @@ from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
 from vespera_orchestrator.home.config import ENV_HOME
+from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.translation import git_errors
 
@@ -179,10 +180,7 @@ def _run_command(
 
 def _environment(repository: ProjectRepository) -> dict[str, str]:
     """Return ours, without what leads to another repository or another home."""
-    environment = dict(os.environ)
-    for name in os.environ:
-        if name.startswith("GIT_"):
-            del environment[name]
+    environment = without_repository(os.environ)
     environment[ENV_HOME] = str(repository.home.path)
     return environment
 

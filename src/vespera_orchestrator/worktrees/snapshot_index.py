@@ -21,6 +21,7 @@ import attrs
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption
 
+from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import excludes_file
 from vespera_orchestrator.worktrees.paths import display_path, folders_above
@@ -181,7 +182,7 @@ class SnapshotIndex:
         place = (f"--git-dir={self._admin}", f"--work-tree={folder}")
         rewrite = ("update-index", "--no-split-index", "--force-write-index")
         command = [git, *place, *_PLAIN_INDEX, *rewrite]
-        environment = {**os.environ, "GIT_INDEX_FILE": str(self._index)}
+        environment = {**without_repository(os.environ), "GIT_INDEX_FILE": str(self._index)}
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
         return run.returncode == 0
 
