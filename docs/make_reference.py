@@ -529,9 +529,9 @@ def index_text(entries: Mapping[str, list[Entry]]) -> str:
 # --- settings ------------------------------------------------------------------
 
 VARIABLES: Final = {
-    "ENV_SESSION": "the session to work in; a spawned agent inherits it",
-    "ENV_HOME": "the home's folder",
-    "ENV_STORE": "the address of the store",
+    "ENV_SESSION": "the session to work in; a spawned agent inherits it. It must be in the store",
+    "ENV_HOME": "the home's folder. If a call names another, only the agent's variable counts",
+    "ENV_STORE": "the address of the store; wins over `[store] url` in `config.toml`",
     "ENV_CONTENT": "where the bytes of artifacts go; wins over `content` in `config.toml`",
     "ENV_AGENT": "who is calling",
     "ENV_EMBEDDER": "what makes the vectors; wins over `[search] embedder` in `config.toml`",

@@ -103,11 +103,21 @@ class SessionNotFoundError(NotFoundError):
     """The id you asked for; ``None`` if you named no session."""
     remedy: str = "orch.initialize_session('…') starts one; orch.list_sessions() shows all of them"
     """What you can do about it."""
+    named_by: str | None = None
+    """The environment variable, or the file, that names it; ``None`` if the call did."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without the remedy."""
+        if self.session is not None:
+            source = f" (named by {self.named_by})" if self.named_by else ""
+            return f"there is no session {self.session[:80]!r} in this store{source}"
+        if self.named_by is not None:
+            return f"no session is active: {self.named_by} is damaged and names none"
+        return "no session is active"
 
     def __str__(self) -> str:
-        if self.session is None:
-            return f"no session is active; {self.remedy}"
-        return f"there is no session {self.session!r}; {self.remedy}"
+        return f"{self.problem}; {self.remedy}"
 
 
 @attrs.define(slots=False)

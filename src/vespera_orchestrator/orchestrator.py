@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import date, datetime, timedelta
@@ -35,6 +36,7 @@ from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.contracts import ContentStore, Embedder, Store
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import ENV_STORE
+from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.progress.briefing import Briefing
@@ -54,6 +56,14 @@ log = logging.getLogger("vespera_orchestrator")
 
 TaskRef = str | Task
 """A task by id, alias or record."""
+
+
+def _is_another_store(named: str | Store, store: Store) -> bool:
+    """Tell whether the call names a store that is not the environment's."""
+    if store.url == "memory:":
+        return True
+    inherited = os.environ.get(ENV_STORE, "").strip()
+    return bool(inherited) and inherited not in (named, store.url)
 
 
 class Orchestrator:
@@ -106,16 +116,21 @@ class Orchestrator:
         worktree is found.
 
         Args:
-            path: A folder of the project.
+            path: A folder of the project. Any but ``"."`` wins over the environment: where
+                ``VESPERA_ORCHESTRATOR_HOME`` belongs to another project, this one is opened, with
+                the store, the session and the settings of its own.
             store: ``None`` for SQLite in the home, ``"sqlite:///file"``, ``"memory:"``,
                 ``"postgresql://user@host/database"``, or an object that keeps `contracts.Store`,
-                which remains yours to close. By default ``VESPERA_ORCHESTRATOR_STORE``.
+                which remains yours to close. By default ``VESPERA_ORCHESTRATOR_STORE``, then
+                ``[store] url`` of ``config.toml``. With ``"memory:"`` the project's own home and
+                documents stay as they are; contents go to a temporary folder, removed by `close`.
             content: Where the bytes of artifacts go: ``None`` for ``artifacts/`` in the home,
                 ``"s3://bucket/folder"``, ``"gs://…"``, ``"az://…"``, ``"file:///folder"``,
                 ``"memory://"``, or an object that keeps `contracts.ContentStore`. By default
                 ``VESPERA_ORCHESTRATOR_CONTENT``, then ``content`` of ``config.toml``.
             home: The home's folder, instead of the one that is found; also
-                ``VESPERA_ORCHESTRATOR_HOME``.
+                ``VESPERA_ORCHESTRATOR_HOME``. A home that you name wins over the environment in
+                the same way as a path.
             session: The session to work in, instead of ``MCP_ORCHESTRATOR_SESSION`` or the active
                 one.
             agent: Who is calling; also ``VESPERA_ORCHESTRATOR_AGENT``; ``"main"`` by default.
@@ -140,21 +155,35 @@ class Orchestrator:
             MissingDependencyError: The extra ``postgres`` is not installed.
             InvalidInputError: An argument or ``config.toml`` is wrong.
         """
-        place = Home.locate(path, home).create()
-        chosen = store if store is not None else os.environ.get(ENV_STORE) or None
-        if chosen is None or isinstance(chosen, str):
-            durability_word = durability or place.config.store.durability
-            opened = open_store(chosen, place.database, clock, durability=durability_word)
-        else:
-            opened = caller_store(chosen)
-        orch = cls(
-            Scope(place, opened, agent=agent, session_id=session, embedder=embedder),
-            clock=clock,
-            owns_store=opened is not chosen,
-            content=content,
-        )
-        if orch._content_url is not None:
-            _ = orch._rooms.content  # a wrong address is refused now, not when work is handed in
+        place = Home.locate(path, home)
+        chosen = place.config.store.url if store is None else store
+        is_trial = chosen == "memory:" and home is None
+        with ExitStack() as on_failure:
+            if is_trial:
+                place = place.temporary()
+                on_failure.callback(remove_folder, place.path, os.getpid())
+            place.create()
+            if chosen is None or isinstance(chosen, str):
+                durability_word = durability or place.config.store.durability
+                opened = open_store(chosen, place.database, clock, durability=durability_word)
+                on_failure.callback(opened.close)
+            else:
+                opened = caller_store(chosen)
+            scope = Scope(
+                place,
+                opened,
+                agent=agent,
+                session_id=session,
+                embedder=embedder,
+                is_environments_store=store is None or not _is_another_store(store, opened),
+            )
+            orch = cls(scope, clock=clock, owns_store=opened is not chosen, content=content)
+            if orch._content_url is not None:
+                _ = orch._rooms.content  # a wrong address is refused now, not when work comes in
+            on_failure.pop_all()
+        if is_trial:
+            remove = weakref.finalize(orch, remove_folder, place.path, os.getpid())
+            orch._resources.callback(remove)
         return orch
 
     def close(self) -> None:

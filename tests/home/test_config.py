@@ -19,6 +19,7 @@ TEXT = """\
 # content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
 
 [store]
+# url = "postgresql://host/database"  # where the records are, instead of orchestrator.db; a relative path starts at this folder
 # durability = "full"                 # "normal": faster on slow disks; a power cut may then take the last moments
 
 [worktrees]
@@ -40,8 +41,8 @@ TEXT = """\
 """
 
 
-def test_the_text_of_a_new_file_is_what_it_has_always_been():
-    """A home made today has the same file as one made by an earlier version."""
+def test_the_text_of_a_new_file():
+    """Whoever changes it sees what a new home says."""
     assert initial_text(None) == TEXT
 
 
@@ -108,7 +109,10 @@ def test_a_file_of_comments_and_a_missing_one_are_the_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("colour = 1", "unknown setting 'colour'; known: project, content, store.durability,"),
+        (
+            "colour = 1",
+            "unknown setting 'colour'; known: project, content, store.url, store.durability,",
+        ),
         ("worktrees = 3", "unknown setting 'worktrees'"),
         ("[worktrees]\nroof = 'x'", "unknown setting 'worktrees.roof'"),
         ("'worktrees.root' = 'x'", "unknown setting 'worktrees.root'"),

@@ -86,7 +86,9 @@ def test_a_call_wins_over_the_environment_and_that_over_the_folder(tmp_path, mon
     start = tmp_path / "p"
     assert Home.locate(start).path == start / HOME_NAME
     monkeypatch.setenv("VESPERA_ORCHESTRATOR_HOME", str(tmp_path / "other" / HOME_NAME))
-    home = Home.locate(start)
+    assert Home.locate(start).path == start / HOME_NAME
+    monkeypatch.chdir(start)
+    home = Home.locate()
     assert (home.path, home.project) == (tmp_path / "other" / HOME_NAME, tmp_path / "other")
     home = Home.locate(start, home=tmp_path / "apart")
     assert (home.path, home.project) == (tmp_path / "apart", start)

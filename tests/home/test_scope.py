@@ -100,7 +100,8 @@ def test_home_chosen_by_hand(repository, tmp_path, monkeypatch):
     assert Home.locate(repository).path == tmp_path / "by-env"
     assert Home.locate(repository, tmp_path / "by-hand").path == tmp_path / "by-hand"
     vespera.open(repository).close()
-    assert Home.locate(tmp_path).project == repository
+    monkeypatch.chdir(tmp_path)
+    assert Home.locate().project == repository
 
 
 def test_main_folder_of_odd_layouts(tmp_path):
@@ -365,7 +366,8 @@ def test_a_home_of_another_name_remembers_its_project(tmp_path, monkeypatch):
         vespera.open(project, home=project / name).close()
         monkeypatch.setenv("VESPERA_ORCHESTRATOR_HOME", str(project / name))
         (tmp_path / "elsewhere").mkdir(exist_ok=True)
-        assert Home.locate(tmp_path / "elsewhere").project == project
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert Home.locate().project == project
 
 
 def test_a_git_file_that_leads_nowhere(tmp_path):

@@ -117,10 +117,10 @@ def test_the_one_thing_to_do(name):
 def test_a_session_that_was_left_is_pointed_to():
     """Without an active session the step goes back to the last one, by goal or id."""
     session = records.session()
-    step = resume_step(session)
+    step = resume_step(session, "no session is active")
     assert step.sentence == "No session is active, but there is one: Boil water."
     assert step.call == "orch.resume_session('s_1')"
-    assert "s_1" in resume_step(attrs.evolve(session, goal="")).sentence
+    assert "s_1" in resume_step(attrs.evolve(session, goal=""), "x").sentence
 
 
 TITLES = st.text(max_size=300)

@@ -118,7 +118,9 @@ class Documents:
 
     def _project_type(self, session: Session) -> ProjectType | None:
         """Return the project type whose documents are kept; ``None`` when there are none."""
-        if not self._scope.home.config.documents.enabled or self._is_bare_repository():
+        if not self._scope.home.config.documents.enabled or self._is_trial():
+            return None
+        if self._is_bare_repository():
             return None
         return find_project_type(session, self._store)
 
@@ -126,6 +128,8 @@ class Documents:
         """Say why no documents are kept."""
         if not self._scope.home.config.documents.enabled:
             reason = "config.toml of the home turns them off"
+        elif self._is_trial():
+            reason = "the store is in memory, and the documents belong to the project's own"
         elif self._is_bare_repository():
             reason = f"{self._scope.home.project} is a bare repository and has no place for them"
         elif session.project_type is None:
@@ -134,6 +138,9 @@ class Documents:
             types = ", ".join(PROJECT_TYPES)
             reason = f"project type {session.project_type!r} has none; those that have: {types}"
         return f"documents: none are kept, {reason}"
+
+    def _is_trial(self) -> bool:
+        return self._scope.store.url == "memory:"
 
     def _is_bare_repository(self) -> bool:
         head = self._scope.home.project / "HEAD"

@@ -9,12 +9,13 @@ the field. The file is read without `_codec.converter`: each start would wait fo
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
 from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class _Setting:
     """The value that it shows there; ``None`` leaves the setting out."""
     variable: str | None
     """The environment variable that goes before the file."""
+    from_file: Callable[[str, Path], str]
+    """Turns a text in the file into the value, given the folder of the file."""
 
 
 def _setting(
@@ -59,6 +62,7 @@ def _setting(
     check: Callable[[object], str | None] | None = None,
     example: object = None,
     variable: str | None = None,
+    from_file: Callable[[str, Path], str] = lambda value, _: value,
 ) -> Any:
     """Declare a setting; by default its values are of the type of *default*."""
     setting = _Setting(
@@ -66,6 +70,7 @@ def _setting(
         comment=comment,
         example=default if example is None else example,
         variable=variable,
+        from_file=from_file,
     )
     return attrs.field(default=default, metadata={_Setting: setting})
 
@@ -95,6 +100,14 @@ def _command(value: object) -> str | None:
     return 'should be a list of words (["pytest", "-q"]) or a line for the shell'
 
 
+_RELATIVE_SQLITE: Final = re.compile(r"sqlite:///(?=[^/])")
+
+
+def _relative_to_home(address: str, home: Path) -> str:
+    """Return a store's address whose relative path starts at the home, wherever that is moved."""
+    return _RELATIVE_SQLITE.sub(lambda scheme: f"{scheme[0]}{home}/", address)
+
+
 def _section(kind: type) -> Any:
     """Declare a section; its name is that of the field."""
     return attrs.field(factory=kind, metadata={_section: kind})
@@ -107,6 +120,15 @@ def _section(kind: type) -> Any:
 class StoreSettings:
     """Section ``[store]``."""
 
+    url: str | None = _setting(
+        None,
+        "where the records are, instead of orchestrator.db; a relative path starts at this folder",
+        check=_of_type(str),
+        example="postgresql://host/database",
+        variable=ENV_STORE,
+        from_file=_relative_to_home,
+    )
+    """Address of the store, where it is not the home's own; see `Orchestrator.open`."""
     durability: str | None = _setting(
         None,
         '"normal": faster on slow disks; a power cut may then take the last moments',
@@ -224,8 +246,12 @@ def _dotted(section: str, key: str) -> str:
 # --- reading -----------------------------------------------------------------
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, *, with_environment: bool = True) -> Config:
     """Return the settings in the file at *path*, under those of the environment.
+
+    Args:
+        path: The file; it need not exist.
+        with_environment: Whether the environment is about this home, see `locate.Home.locate`.
 
     Raises:
         InvalidInputError: With the file, the setting, and what is allowed.
@@ -236,6 +262,9 @@ def read_config(path: Path) -> Config:
     values = {
         name: _section_values(path, name, kind, tables.get(name, {})) for name, kind in _sections()
     }
+    if with_environment:
+        for name, kind in _sections():
+            values[name] |= _environment_values(kind)
     sections = {name: kind(**values[name]) for name, kind in _sections() if name}
     return Config(**values[""], **sections)
 
@@ -257,6 +286,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
+    except PermissionError as exc:
+        raise ReadOnlyError(str(path), f"it cannot be read either: {exc.strerror}") from exc
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -280,14 +311,22 @@ def _section_values(path: Path, name: str, kind: type, table: dict[str, Any]) ->
     values = {}
     for key, setting in _settings(kind):
         if key in table:
-            values[key] = table[key]
-            problem = setting.check(table[key])
+            value = table[key]
+            problem = setting.check(value)
             if problem is not None:
                 setting_name = _dotted(name, key)
-                raise InvalidInputError(str(path), f"{setting_name} = {table[key]!r} {problem}")
-        from_environment = os.environ.get(setting.variable or "", "").strip()
-        if from_environment:
-            values[key] = from_environment
+                raise InvalidInputError(str(path), f"{setting_name} = {value!r} {problem}")
+            is_text = isinstance(value, str)
+            values[key] = setting.from_file(value, path.parent) if is_text else value
+    return values
+
+
+def _environment_values(kind: type) -> dict[str, str]:
+    values = {}
+    for key, setting in _settings(kind):
+        text = os.environ.get(setting.variable or "", "").strip()
+        if text:
+            values[key] = text
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -72,6 +73,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def remove_folder(path: Path, process_id: int) -> None:
+    """Remove a temporary folder, but not in a child that was forked from its owner."""
+    if os.getpid() == process_id:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _umask() -> int:
     # The only way to ask for it is to set it. 0o022 is what it nearly always is, and leaves the
     # other threads alone.
@@ -89,6 +96,8 @@ def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavail
     if exc.errno in _FILE_IN_THE_WAY:
         name = str(exc.filename or path)
         return ReadOnlyError(name, "a file is where a folder should be: move it away")
+    if exc.errno == errno.EISDIR:
+        return ReadOnlyError(str(path), "a folder is where a file should be: move it away")
     if exc.errno in _FORBIDDEN:
         return ReadOnlyError(str(path), reason)
     if exc.errno in _FULL:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +80,8 @@ class Home:
     path: Path
     project: Path
     config: Config
+    follows_environment: bool = True
+    """Whether the environment is about this home, and so are its store and its session."""
 
     @property
     def database(self) -> Path:
@@ -111,8 +115,13 @@ class Home:
 
     @property
     def active_session(self) -> Path:
-        """The file that names the active session."""
+        """The file that names the active session: the one that was chosen last."""
         return self.path / ".active_session"
+
+    @property
+    def active_sessions(self) -> Path:
+        """A file for each store that was used with this home; it names that store's session."""
+        return self.path / ".active_sessions"
 
     @classmethod
     def locate(
@@ -120,26 +129,53 @@ class Home:
     ) -> Home:
         """Find the home for *path* without creating anything.
 
-        Order: *home*, then ``VESPERA_ORCHESTRATOR_HOME``, then the main worktree of the git
-        repository around *path*, then the nearest folder upward that has a home, then *path*.
+        Order: *home*; the project of *path*, where the call names one; then
+        ``VESPERA_ORCHESTRATOR_HOME``; then the project around the working folder, which is what
+        the path ``"."`` stands for. The project of a path is the main worktree of the git
+        repository around it, else the nearest folder upward that has a home, else the path.
+
+        The environment is about one home. Where the call names another one, nothing of the
+        environment counts for it: neither its store nor its session.
         """
         _require_path("path", path)
         if home is not None:
             _require_path("home", home)
         start = Path(path).expanduser().resolve()
-        project = _project_folder(start)
-        chosen = home or os.environ.get(ENV_HOME)
-        folder = Path(chosen).expanduser().resolve() if chosen else project / HOME_NAME
-        config = read_config(folder / "config.toml")
+        found = _find_project(start)
+        project = found or start
+        inherited = _home_of_environment()
+        folder = project / HOME_NAME
+        if home is not None:
+            folder = Path(home).expanduser().resolve()
+        elif inherited is not None:
+            is_named = os.fspath(path) != "."
+            if not is_named or _is_home_for(inherited, start, found):
+                folder = inherited
+        is_inherited = inherited is None or folder == inherited
+        config = read_config(folder / "config.toml", with_environment=is_inherited)
+        is_chosen = home is not None or folder == inherited
         if config.project:
             project = (folder / config.project).resolve()
-        elif chosen and folder.name == HOME_NAME:
+        elif is_chosen and folder.name == HOME_NAME:
             project = folder.parent
         return cls(
             path=folder,
             project=project,
             config=config,
+            follows_environment=is_inherited,
         )
+
+    def temporary(self) -> Home:
+        """Return a home for the same project in a new folder of its own, to be removed after use.
+
+        For a store in memory: whatever it does, the project's own home stays as it is.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="vespera-"))
+        except OSError as exc:
+            raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
+        config = attrs.evolve(self.config, content=None)
+        return attrs.evolve(self, path=folder.resolve(), config=config)
 
     def create(self) -> Home:
         """Make the folder and its fixed files where they are missing.
@@ -166,7 +202,36 @@ def _require_path(name: str, value: object) -> None:
         raise InvalidInputError(name, f"{value!r} should be the path of a folder")
 
 
-def _project_folder(start: Path) -> Path:
+def _home_of_environment() -> Path | None:
+    named = os.environ.get(ENV_HOME)
+    return Path(named).expanduser().resolve() if named else None
+
+
+def _is_home_for(home: Path, start: Path, found: Path | None) -> bool:
+    """Tell whether *home* is that of the project around *start*, which was found at *found*.
+
+    A home that is still to be made at a place of its own takes any project.
+    """
+    project = _project_of_home(home)
+    if project is None or project == found:
+        return True
+    return found is None and start.is_relative_to(project)
+
+
+def _project_of_home(home: Path) -> Path | None:
+    """Return the project that a home says it belongs to, or ``None``."""
+    try:
+        settings = tomllib.loads(_read(home / "config.toml"))
+    except (OSError, ValueError):
+        settings = {}  # a home that is not meant may be in any state
+    named = settings.get("project")
+    if isinstance(named, str):
+        return (home / named).resolve()
+    return home.parent if home.name == HOME_NAME else None
+
+
+def _find_project(start: Path) -> Path | None:
+    """Return the folder of the project around *start*; ``None`` where nothing marks one."""
     try:
         if not start.is_dir():
             problem = "is not a folder; create it first, or give the project's folder"
@@ -179,4 +244,4 @@ def _project_folder(start: Path) -> Path:
                 return folder
     except OSError as exc:
         raise translate_os_error(exc, start) from exc
-    return start
+    return None

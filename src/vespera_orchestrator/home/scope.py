@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -15,14 +16,23 @@ from vespera_orchestrator.errors import (
     TaskNotFoundError,
 )
 from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
-from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vespera_orchestrator.contracts import Embedder, Store
     from vespera_orchestrator.home.locate import Home
 
 DEFAULT_AGENT: Final = "main"
 _MAX_SIMILAR: Final = 3
+_LONGEST_SESSION_ID: Final = 200
+_CHOOSE: Final = (
+    "orch.resume_session('…') chooses another (orch.list_sessions() shows them), "
+    "orch.initialize_session('…') starts one"
+)
+_ENVIRONMENT_REMEDY: Final = f"unset the variable to work in the active session; {_CHOOSE}"
+_ACTIVE_REMEDY: Final = f"both of these write the file anew: {_CHOOSE}"
 
 
 class Scope:
@@ -39,6 +49,7 @@ class Scope:
         agent: str | None = None,
         session_id: str | None = None,
         embedder: str | Embedder | None = None,
+        is_environments_store: bool = True,
     ) -> None:
         self.home = home
         self._store = store
@@ -46,6 +57,10 @@ class Scope:
         self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
         self.pinned = session_id
         """The session that this process chose itself."""
+        self._is_environments_store = is_environments_store
+        """Whether the environment's session must be in this store."""
+        self._known_sessions: set[str] = set()
+        """Sessions that the store has; none is ever deleted."""
         self.embedder: str | Embedder = embedder or home.config.search.embedder
         """What makes vectors, as it was asked for; nothing is loaded for it here."""
 
@@ -79,15 +94,45 @@ class Scope:
         In this order: *ref*, the pinned session, the environment's, the active one.
 
         Raises:
-            SessionNotFoundError: None is active.
+            SessionNotFoundError: None is active, or the one that is named is not in the store;
+                the error says where the name comes from.
         """
+        if isinstance(ref, Session):
+            return ref.id
         if ref is not None:
-            return ref.id if isinstance(ref, Session) else ref
-        from_environment = os.environ.get(ENV_SESSION, "").strip()
-        session_id = self.pinned or from_environment or self.active_session_id()
-        if not session_id:
+            return self._existing(ref, SessionNotFoundError(ref))
+        if self.pinned:
+            return self._existing(self.pinned, SessionNotFoundError(self.pinned))
+        session_id = self._session_of_environment() or self.active_session_id()
+        if session_id is None:
             raise SessionNotFoundError(None)
         return session_id
+
+    def _existing(self, session_id: str, error: SessionNotFoundError) -> str:
+        if not self._is_in_store(session_id):
+            raise error
+        return session_id
+
+    def _is_in_store(self, session_id: str) -> bool:
+        if session_id not in self._known_sessions:
+            if self.store.find_session(session_id) is None:
+                return False
+            self._known_sessions.add(session_id)
+        return True
+
+    def _session_of_environment(self) -> str | None:
+        """Return the session that the environment names for this home and store, or ``None``.
+
+        A call that names another store is not about the environment's session, unless that is in
+        the other store as well: one store has several addresses.
+        """
+        session_id = os.environ.get(ENV_SESSION, "").strip()
+        if not session_id or not self.home.follows_environment:
+            return None
+        if not self._is_environments_store and not self._is_in_store(session_id):
+            return None
+        error = SessionNotFoundError(session_id, _ENVIRONMENT_REMEDY, ENV_SESSION)
+        return self._existing(session_id, error)
 
     def session(self, ref: str | Session | None = None) -> Session:
         """Return the session that is meant.
@@ -102,19 +147,53 @@ class Scope:
         return session
 
     def activate(self, session_id: str) -> None:
-        """Make the session the active one, for this process and for those that come later."""
+        """Make the session the active one, for this process and for those that come later.
+
+        ``.active_session`` names the one that was chosen last, whatever its store. Another file
+        remembers it for this store, in case somebody uses the home with a second one.
+        """
         self.pinned = session_id
+        self._known_sessions.add(session_id)
+        file = self._active_in_store
         try:
-            write_atomically(self.home.active_session, session_id + "\n")
+            make_folders(file.parent)
+            for path in (file, self.home.active_session):
+                write_atomically(path, session_id + "\n")
         except OSError as exc:
             raise translate_os_error(exc, self.home.active_session) from exc
 
+    @property
+    def _active_in_store(self) -> Path:
+        digest = hashlib.sha256(self.store.identity.encode()).hexdigest()
+        return self.home.active_sessions / digest[:16]
+
     def active_session_id(self) -> str | None:
-        """Return the id in the home's file, or ``None``; it may name no session any more."""
-        try:
-            return self.home.active_session.read_text("utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
+        """Return the active session of this store; ``None`` where none was ever chosen.
+
+        Raises:
+            SessionNotFoundError: The home's file is damaged, or names a session that is not in the
+                store.
+        """
+        chosen_last = self.home.active_session
+        if not os.path.lexists(chosen_last):
             return None
+        session_id = _read_session_id(chosen_last)
+        if session_id is not None and self._is_in_store(session_id):
+            return session_id
+        own = self._active_in_store
+        remembered = _read_session_id(own)
+        if remembered is not None and self._is_in_store(remembered):
+            return remembered
+        if session_id is not None and self._is_another_stores(session_id, own):
+            return None
+        raise SessionNotFoundError(session_id, _ACTIVE_REMEDY, str(chosen_last))
+
+    def _is_another_stores(self, session_id: str, own: Path) -> bool:
+        try:
+            files = [path for path in self.home.active_sessions.iterdir() if path != own]
+        except OSError:
+            return False
+        return any(_read_session_id(path) == session_id for path in files)
 
     def task(self, ref: str | Task | Dependency) -> Task:
         """Return the task with this id, or with this alias in the session.
@@ -154,6 +233,16 @@ class Scope:
         if artifact is None:
             raise ArtifactNotFoundError(artifact_id)
         return artifact
+
+
+def _read_session_id(path: Path) -> str | None:
+    """Return the id that a file holds; ``None`` where it cannot be read, or holds no id."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_LONGEST_SESSION_ID).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if text.isprintable() and text else None
 
 
 def _task_name(ref: object) -> str:

@@ -32,7 +32,10 @@ _DATABASE: Final = "orchestrator.db"
 _DESCRIPTION: Final = "backup.json"
 _COPIED_FILES: Final = ("config.toml", ".gitignore", ".active_session")
 _COPIED_FOLDERS: Final = ("templates", "roles")
-_CONTENT_SETTING = re.compile(r"""^[ \t]*["']?content["']?[ \t]*=""", re.MULTILINE)
+_CONTENT_SETTING: Final = re.compile(r"""^[ \t]*["']?content["']?[ \t]*=""", re.MULTILINE)
+_STORE_SETTING: Final = re.compile(
+    r"""^[ \t]*(?:["']?store["']?[ \t]*\.[ \t]*)?["']?url["']?[ \t]*=""", re.MULTILINE
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,19 +193,31 @@ def _copy_settings(home: Home, folder: Path) -> None:
     for name in _COPIED_FOLDERS:
         if (home.path / name).is_dir():
             shutil.copytree(home.path / name, folder / name)
-    _use_own_contents(folder / "config.toml")
+    _use_own_records(folder / "config.toml")
 
 
-def _use_own_contents(settings: Path) -> None:
-    """Let the backup read the contents that it holds, not the place that it may have to replace."""
+def _use_own_records(settings: Path) -> None:
+    """Let the backup read the rows and contents that it holds, not those that it may replace."""
     try:
         text = settings.read_text("utf-8")
-        if "content" not in tomllib.loads(text):
+        if not _leads_elsewhere(text):
             return
     except (FileNotFoundError, ValueError):  # the home was opened without it, or before it broke
         return
-    note = "# The contents are in artifacts/ of this backup. Where they were: "
-    settings.write_text(_CONTENT_SETTING.sub(lambda line: note + line[0], text, count=1), "utf-8")
+    for setting, kept in (
+        (_CONTENT_SETTING, "The contents are in artifacts/"),
+        (_STORE_SETTING, f"The records are in {_DATABASE}"),
+    ):
+        note = f"# {kept} of this backup. Where they were: "
+        text = setting.sub(lambda line, note=note: note + line[0], text, count=1)  # type: ignore[misc]
+    if _leads_elsewhere(text):  # written in another way; better no setting than a wrong one
+        text = re.sub("^", "# ", text, flags=re.MULTILINE)
+    settings.write_text(text, "utf-8")
+
+
+def _leads_elsewhere(settings: str) -> bool:
+    tables = tomllib.loads(settings)
+    return "content" in tables or "url" in tables.get("store", {})
 
 
 def _users_by_digest(database: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_time
@@ -166,18 +167,14 @@ def _check_documents(rooms: Rooms) -> Iterator[Finding]:
 
 
 def _check_active_session(rooms: Rooms) -> Iterator[Finding]:
-    session_id = rooms.scope.active_session_id()
-    if session_id is None:
-        return
-    try:
-        is_known = rooms.store.find_session(session_id) is not None
-    except StoreError:
-        return
-    if not is_known:
-        yield Finding(
-            severity=Severity.WARNING,
-            kind=FindingKind.SESSION,
-            subject=session_id,
-            sentence=f"the active session {session_id} is not in the store",
-            remedy="choose one with orch.resume_session(…); orch.list_sessions() shows them",
-        )
+    with suppress(StoreError):
+        try:
+            rooms.scope.active_session_id()
+        except SessionNotFoundError as exc:
+            yield Finding(
+                severity=Severity.WARNING,
+                kind=FindingKind.SESSION,
+                subject=exc.session or "active session",
+                sentence=exc.problem,
+                remedy="choose one with orch.resume_session(…); orch.list_sessions() shows them",
+            )

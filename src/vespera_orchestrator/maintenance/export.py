@@ -22,7 +22,11 @@ import attrs
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.contracts import TABLES
-from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
+from vespera_orchestrator.errors import (
+    CorruptContentError,
+    InvalidInputError,
+    SessionNotFoundError,
+)
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.maintenance.backup import content_users
 from vespera_orchestrator.maintenance.reports import counted, counted_all
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.home.scope import Scope
 
 FORMAT: Final = 1
 _NOTICE: Final = (
@@ -81,6 +86,13 @@ class _LineWriter:
         self.write({"end": True, "lines": self._count, "sha256": digest})
 
 
+def _active_session_id(scope: Scope) -> str | None:
+    try:
+        return scope.active_session_id()
+    except SessionNotFoundError:
+        return None
+
+
 def export(
     rooms: Rooms, path: Path, *, contents: bool, progress: Callable[[str], None]
 ) -> ExportReport:
@@ -96,7 +108,7 @@ def export(
                 "schema": ledger.schema,
                 "rows": rows,
                 "exported_at": rooms.clock().isoformat(),
-                "active_session": rooms.scope.active_session_id(),
+                "active_session": _active_session_id(rooms.scope),
                 "contents": contents,
             }
         )

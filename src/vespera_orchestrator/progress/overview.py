@@ -35,7 +35,7 @@ from vespera_orchestrator.progress.briefing import (
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.tasks.next_step import NO_SESSION, SessionFacts, next_step, resume_step
+from vespera_orchestrator.tasks.next_step import SessionFacts, first_step, next_step, resume_step
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Event
@@ -79,9 +79,11 @@ class Overview:
         """Return the one thing to do now, also without a session."""
         try:
             session = self._scope.session()
-        except SessionNotFoundError:
+        except SessionNotFoundError as exc:
             earlier = self._store.sessions(limit=1)
-            return resume_step(earlier[0]) if earlier else NO_SESSION
+            if earlier:
+                return resume_step(earlier[0], exc.problem)
+            return first_step(exc.problem if exc.named_by else None)
         ready = self._store.ready(session.id, 1)
         return self._next_step(session.id, self._store.count(_all_of(session.id)), ready)
 

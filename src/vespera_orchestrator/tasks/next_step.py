@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 
 _TITLE_WIDTH: Final = 90
 
-NO_SESSION: Final = NextStep(
-    action="initialize",
-    sentence="No session is active yet: say what you want to reach.",
-    call='orch.initialize_session("…")',
-)
-"""The step where there is no session at all."""
-
 
 @attrs.frozen(kw_only=True)
 class SessionFacts:
@@ -60,12 +53,24 @@ def next_step(facts: SessionFacts) -> NextStep:
     return _finish(facts)
 
 
-def resume_step(session: Session) -> NextStep:
-    """Point to *session*, which was left, when no session is active."""
+def first_step(problem: str | None = None) -> NextStep:
+    """Ask for a goal where there is no session at all.
+
+    Args:
+        problem: What is wrong with the session that the environment or a file names, if one does.
+    """
+    sentence = "No session is active yet: say what you want to reach."
+    if problem is not None:
+        sentence = f"{problem[0].upper()}{problem[1:]}. Say what you want to reach."
+    return NextStep(action="initialize", sentence=sentence, call='orch.initialize_session("…")')
+
+
+def resume_step(session: Session, problem: str) -> NextStep:
+    """Point to *session*, which was left, when no session is active for the reason *problem*."""
     name = one_line(session.goal, _TITLE_WIDTH) or session.id
     return NextStep(
         action="initialize",
-        sentence=f"No session is active, but there is one: {name}.",
+        sentence=f"{problem[0].upper()}{problem[1:]}, but there is one: {name}.",
         call=f"orch.resume_session({session.id!r})",
     )
 
