@@ -51,10 +51,6 @@ STOPS = {
     ),
     "rebase by patches": (GitOperation.REBASE, "git rebase --apply theirs"),
     "merge": (GitOperation.MERGE, "git merge theirs"),
-    "merge without commit": (
-        GitOperation.MERGE,
-        "git merge --no-commit -Xours theirs",
-    ),
     "cherry-pick": (GitOperation.CHERRY_PICK, "git cherry-pick theirs"),
     # The conflict of the first pick is committed; the others wait in the sequencer.
     "between cherry-picks": (GitOperation.CHERRY_PICK, PICK_ONE),
@@ -218,6 +214,15 @@ def test_handing_in_for_later_and_merging_are_refused_too(orch):
     assert not orch.worktrees.is_merged("one")
     assert "c.txt" not in landed(orch)
     assert project.git("status", cwd=work.path).find("rebase in progress") >= 0
+
+
+def test_a_merge_whose_conflicts_are_resolved_lands(orch):
+    """All of it is in the files, committed or not."""
+    project = orch.test_project
+    work = begin(orch)
+    project.git("merge", "--no-commit", "-Xours", "theirs", cwd=work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert OWN_FILES | {"other.txt"} <= landed(orch)
 
 
 def test_a_block_that_ends_with_it_is_no_failure(orch):

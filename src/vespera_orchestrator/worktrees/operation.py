@@ -22,6 +22,7 @@ from vespera_orchestrator.errors import OperationUnderWayError
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import run_git
 from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.refs import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
 from vespera_orchestrator.worktrees.tree_merge import index_entry, tree_with
 
@@ -128,6 +129,8 @@ def find_operation(
 ) -> UnderWay | None:
     """Return the operation that is under way in the worktree, or ``None``.
 
+    A merge without conflicts left is none: all of it is in the files.
+
     Args:
         repository: The repository.
         worktree: The worktree.
@@ -137,12 +140,20 @@ def find_operation(
     operation = _operation_in(admin)
     if operation is None and has_conflicts:
         operation = GitOperation.STASH_POP
-    if operation is None:
+    is_resolved = operation is GitOperation.MERGE and not has_conflicts
+    if operation is None or is_resolved:
         return None
     conflicts = tuple(_conflicts(repository, worktree)) if has_conflicts else ()
     return UnderWay(
         worktree=worktree.name, folder=worktree.path, operation=operation, conflicts=conflicts
     )
+
+
+def merged_commits(repository: ProjectRepository, worktree: Worktree) -> list[str]:
+    """Return the commits that the agent is merging into the worktree."""
+    merge_head = repository.admin(worktree.name) / "MERGE_HEAD"
+    text = read_text_if_present(merge_head) or ""
+    return text.split()
 
 
 def _operation_in(admin: Path) -> GitOperation | None:

@@ -21,6 +21,7 @@ from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.operation import (
     UnderWay,
     find_operation,
+    merged_commits,
     operation_line,
     state_objects,
     write_state,
@@ -60,8 +61,8 @@ class Snapshot:
     commit: str
     """The commit that holds the files, in hexadecimal.
 
-    Its parent is the worktree's HEAD. While the agent has a git operation under way, the last one
-    is a commit that keeps the state of that operation."""
+    Its parents are the worktree's HEAD, then what is merged into it. While the agent has a git
+    operation under way, the second one keeps the state of that operation."""
     tree: str
     """Its tree, in hexadecimal."""
     changed: bool = False
@@ -266,11 +267,16 @@ def _state_objects(repo: pygit2.Repository, state: str | None) -> tuple[str, ...
 
 
 def _parents(repository: ProjectRepository, worktree: Worktree, state: str | None) -> list[str]:
-    """Return HEAD, and the commit that keeps the state of an operation under way."""
+    """Return the parents that a commit of the agent's would have now.
+
+    These are HEAD, and what it is merging once every conflict is resolved. While an operation is
+    under way, the second one is the commit that keeps its state.
+    """
     head = repository.worktree_head(worktree.name)
     if state is not None:
         return [head or worktree.base, state]
-    return [] if head is None else [head]
+    parents = [] if head is None else [head]
+    return parents + merged_commits(repository, worktree)
 
 
 def _is_unchanged(
