@@ -635,6 +635,8 @@ TABLES: Final[Mapping[str, Table]] = {
 class ContentStore(Protocol):
     """Holds bytes under their SHA-256 digest. Writing the same bytes twice stores them once.
 
+    A text that is not a digest names a content that is missing: a damaged record may hold one.
+
     The digest is always that of the original bytes, even if the store compresses them. Several
     threads, processes and machines may use one content store at the same time.
     """

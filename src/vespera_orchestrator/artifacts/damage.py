@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
+from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.artifacts.versions import versions_of
 from vespera_orchestrator.errors import CorruptContentError
 
@@ -39,6 +40,8 @@ class Damage:
     @property
     def remedy(self) -> str:
         """What you can do about it."""
+        if not is_digest(self.digest):
+            return "save the content again for a sound new version, or restore the store"
         prefix, rest = self.digest[:2], self.digest[2:]
         file = f"{prefix}/{rest}"
         return f"put {file} back from a backup of artifacts/, or save the same content again"

@@ -17,6 +17,7 @@ import attrs
 
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.artifacts.content.folder import FolderContent
+from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
@@ -270,6 +271,8 @@ class _ContentCopier:
 
 def _link(source: Path, target: Path, digest: str) -> int | None:
     """Link a content and return its size; ``None`` where there is another disk, or no links."""
+    if not is_digest(digest):
+        return None
     plain = f"{digest[:2]}/{digest[2:]}"
     (target / digest[:2]).mkdir(exist_ok=True)
     for name in (plain, f"{plain}.zst"):

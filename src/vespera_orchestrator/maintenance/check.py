@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import EventKind, Finding, FindingKind, Severity
 from vespera_orchestrator.artifacts.content.folder import FolderContent
+from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.errors import (
     InvalidInputError,
     SessionNotFoundError,
@@ -86,10 +87,19 @@ def _damaged_content(digest: str, users: list[str], problem: str) -> Finding:
         kind=FindingKind.CONTENT,
         subject=digest,
         sentence=f"the content of {name}: {problem}",
-        remedy=(
-            f"restore {digest[:2]}/{digest[2:]} from a backup of artifacts/; "
-            "if it was saved elsewhere, open with the same content="
-        ),
+        remedy=_content_remedy(digest),
+    )
+
+
+def _content_remedy(digest: str) -> str:
+    if not is_digest(digest):
+        return (
+            "the record itself is damaged: restore the store from a backup; "
+            "to save the content again makes a sound new version"
+        )
+    return (
+        f"restore {digest[:2]}/{digest[2:]} from a backup of artifacts/; "
+        "if it was saved elsewhere, open with the same content="
     )
 
 

@@ -120,7 +120,7 @@ def test_putting_again_repairs(content):
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n"])
 def test_a_digest_never_leads_out_of_the_folder(content, digest):
     """Only digests are looked up."""
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(CorruptContentError, match="is not a SHA-256 digest"):
         content.read(digest)
 
 

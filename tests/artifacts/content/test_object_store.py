@@ -210,7 +210,7 @@ def test_what_was_read_and_was_damaged_is_not_trusted(monkeypatch):
 @pytest.mark.parametrize("digest", ["", "../../etc/passwd", "A" * 64])
 def test_only_digests_are_looked_up(content, digest):
     """No other name reaches the server."""
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(CorruptContentError, match="is not a SHA-256 digest"):
         content.read(digest)
 
 

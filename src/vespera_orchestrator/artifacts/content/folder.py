@@ -192,6 +192,8 @@ class FolderContent:
 
         Do not write to it.
         """
+        if not packing.is_digest(digest):
+            return None
         path = Path(self._place(digest, packed=False))
         return path if path.is_file() else None
 
@@ -216,7 +218,7 @@ class FolderContent:
         raise CorruptContentError(digest, stored[0][0], "the file is missing")
 
     def _place(self, digest: str, *, packed: bool) -> str:
-        packing.check_digest(digest)
+        packing.check_digest(digest, self._root)
         place = f"{self._root}/{digest[:2]}/{digest[2:]}"
         if packed:
             place += FRAME_SUFFIX

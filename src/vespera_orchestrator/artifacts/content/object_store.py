@@ -430,7 +430,7 @@ class _Plan:
 
 
 def _copy_key(digest: str, number: int, *, packed: bool) -> str:
-    packing.check_digest(digest)
+    packing.check_digest(digest, "the object store")
     key = f"{digest[:2]}/{digest[2:]}"
     if number:
         key += f".{number}"

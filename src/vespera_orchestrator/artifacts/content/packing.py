@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
 
@@ -37,16 +38,26 @@ _COMPRESSION_LEVEL = 3
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def check_digest(digest: str) -> None:
+def is_digest(digest: object) -> bool:
+    """Tell whether *digest* is a SHA-256 digest as it is stored: 64 characters of 0-9a-f."""
+    return isinstance(digest, str) and _DIGEST.fullmatch(digest) is not None
+
+
+def check_digest(digest: str, place: str) -> None:
     """Refuse anything but a digest, so that nothing else becomes part of a file name.
 
+    A damaged record may name such a content. It is missing like any other that is not there.
+
+    Args:
+        digest: What a record names.
+        place: The store that is asked.
+
     Raises:
-        InvalidInputError: *digest* is not a SHA-256 digest.
+        CorruptContentError: *digest* is not a SHA-256 digest.
     """
-    if _DIGEST.fullmatch(digest) is None:
-        raise InvalidInputError(
-            "digest", f"{digest!r} is not a SHA-256 digest: 64 characters of 0-9a-f"
-        )
+    if not is_digest(digest):
+        shown = one_line(repr(digest), 80)
+        raise CorruptContentError(str(digest), place, f"{shown} is not a SHA-256 digest")
 
 
 def _zstd() -> Any:
