@@ -52,7 +52,7 @@ class ForgetfulDisk:
         return self
 
     def __exit__(self, *_):
-        subprocess.run(["fusermount3", "-u", "-z", str(self.folder)], check=False)
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=False)
         self._process.kill()
         self._process.communicate()
 
