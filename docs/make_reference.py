@@ -101,7 +101,8 @@ PAGES: Final = (
         module="_model",
         names=(
             *("Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
-            *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ContextUse", "Event"),
+            *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
+            *("ContextUse", "Event", "EventKind"),
             *("Worktree", "GitOperation", "DocumentVersion", "Why", "Cause", "CauseKind"),
             *("NextStep", "Finding", "FindingKind", "Severity"),
         ),

@@ -18,6 +18,7 @@ from vespera_orchestrator._version import __version__ as __version__
 if TYPE_CHECKING:
     from vespera_orchestrator._model import (
         Artifact as Artifact,
+        ArtifactKind as ArtifactKind,
         Attempt as Attempt,
         Cause as Cause,
         CauseKind as CauseKind,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Dependency as Dependency,
         DocumentVersion as DocumentVersion,
         Event as Event,
+        EventKind as EventKind,
         Finding as Finding,
         FindingKind as FindingKind,
         GitOperation as GitOperation,
@@ -159,6 +161,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "_model": (
         "Artifact",
+        "ArtifactKind",
         "Attempt",
         "Cause",
         "CauseKind",
@@ -167,6 +170,7 @@ _HOMES = {
         "Dependency",
         "DocumentVersion",
         "Event",
+        "EventKind",
         "Finding",
         "FindingKind",
         "GitOperation",

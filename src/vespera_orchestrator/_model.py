@@ -189,17 +189,25 @@ class EventKind(StrEnum):
     TASK_UPDATED = "task_updated"
     TASK_STARTED = "task_started"
     TASK_CONTINUED = "task_continued"
+    """Its holder saved results and keeps it."""
     TASK_HANDED_IN = "task_handed_in"
+    """Its work is done and waits to be merged."""
     TASK_COMPLETED = "task_completed"
     TASK_REVISED = "task_revised"
+    """Its holder handed it back to be revised."""
     TASK_RELEASED = "task_released"
+    """Its holder handed it back without a result."""
     TASK_BLOCKED = "task_blocked"
     TASK_RECOVERED = "task_recovered"
+    """Its recovery task is completed, so it is pending again."""
     TASK_RETRIED = "task_retried"
+    """A person asked for another try, so it is pending again."""
     TASK_REOPENED = "task_reopened"
+    """It was skipped, and is pending again because a task before it is tried again."""
     TASK_SKIPPED = "task_skipped"
     TASK_CANCELLED = "task_cancelled"
     TASK_FAILED = "task_failed"
+    """A person gave it up."""
     TASK_ARCHIVED = "task_archived"
     TASK_DELETED = "task_deleted"
     DEPENDENCY_ADDED = "dependency_added"
@@ -207,9 +215,11 @@ class EventKind(StrEnum):
     LEASE_RENEWED = "lease_renewed"
     LEASE_EXPIRED = "lease_expired"
     LEASE_REGAINED = "lease_regained"
+    """The holder renewed a lapsed lease before another agent took the task."""
     CHECKPOINT_SAVED = "checkpoint_saved"
     ARTIFACT_SAVED = "artifact_saved"
     CONTEXT_GIVEN = "context_given"
+    """A task was given artifacts to build on."""
     WORKTREE_CREATED = "worktree_created"
     WORKTREE_LANDED = "worktree_landed"
     WORKTREE_REMOVED = "worktree_removed"
@@ -516,7 +526,7 @@ class Artifact:
     agent: str | None
     """Who saved it."""
     kind: str
-    """``general``, ``file``, ``synthesis``, ``conflict`` and others, or any word of yours."""
+    """One of `ArtifactKind`, or any word of yours."""
     title: str
     """Its title; the same title in the same task makes the next version."""
     media_type: str
@@ -607,7 +617,7 @@ class Event:
     at: datetime
     """When it happened."""
     kind: str
-    """What happened, e.g. ``task_completed``."""
+    """What happened: one of `EventKind`, e.g. ``task_completed``."""
     session_id: str | None
     """The session it happened in, if any."""
     task_id: str | None

@@ -694,7 +694,8 @@ class Orchestrator:
         """Yield events of the current session as they are recorded, by whichever process.
 
         On SQLite they come within 50 milliseconds. The iterator ends when *timeout_s* is over, and
-        when another thread closes this object. Leaving the loop costs nothing.
+        when another thread closes this object. Leaving the loop costs nothing. `EventKind` lists
+        what an event can tell, e.g. ``event.kind == EventKind.TASK_COMPLETED``.
 
         Args:
             after: Start behind this event's ``seq``; by default with the first event after this
@@ -795,7 +796,7 @@ class Orchestrator:
             detailed_work: Everything you did and found; usually Markdown.
             file_paths: Files to save as artifacts as they are now. Relative paths start at the
                 worktree, else at the project's folder.
-            artifact_type: The kind of the artifact; any word.
+            artifact_type: The kind of the artifact: one of `ArtifactKind`, or any word of yours.
             outputs: Values for conditions and later tasks; anything JSON can hold.
             next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``:
                 pending again; ``blocked``: blocked, with a recovery task.
