@@ -50,6 +50,12 @@ _HAS_EVENT: Final = f"""
         AND (session_id, task_id, agent) IS NOT DISTINCT FROM (%s::text, %s::text, %s::text)
 """
 
+_TURNS: Final = 3
+"""How many transactions show whether a pooler gives them different connections."""
+_POOLER: Final = (
+    "leads to a pooler in transaction mode, where settings and statements of one client reach "
+    "another; use session pooling (pgbouncer: pool_mode = session), or the server's own address"
+)
 _NEWEST_VERSION: Final = "SELECT coalesce(max(version), 0) FROM vespera_migrations"
 
 
@@ -60,6 +66,13 @@ class _BoolAsInt(adapt.Dumper):
 
     def dump(self, obj: bool) -> bytes:  # noqa: FBT001 - the signature is psycopg's
         return b"1" if obj else b"0"
+
+
+def _process_number(connection: psycopg.Connection[Any]) -> int:
+    """Ask which of the server's processes runs a transaction; nothing is prepared for it."""
+    cursor = psycopg.ClientCursor(connection)
+    ((number,),) = cursor.execute("SELECT pg_backend_pid()").fetchall()
+    return int(number)
 
 
 class Server:
@@ -81,7 +94,9 @@ class Server:
         key = int.from_bytes(digest[:7], "big") << 2
         self.log_key, self.watch_key, self.gate_key = key, key + 1, key + 2
         with self._translated():
-            self._idle.append(self._prepared(self._connect()))
+            connection = self._connect()
+            self._refuse_transaction_pooler(connection)
+            self._idle.append(self._prepared(connection))
 
     def _forget(self) -> None:
         self._pid = os.getpid()
@@ -114,6 +129,36 @@ class Server:
                 self._listening.clear()
 
     # connections
+
+    def _refuse_transaction_pooler(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse a pooler that gives each transaction another connection to the server.
+
+        Our settings, such as the schema, and our prepared statements belong to one connection to
+        the server. Behind such a pooler, the statements of its other clients would run in our
+        schema, and ours in theirs. Nothing is set before this check.
+
+        A pooler makes up the process number that it gives to its clients. Only where it differs
+        from the server's own is it tried whether transactions change their process.
+
+        Raises:
+            InvalidInputError: It is one; with what to do.
+        """
+        try:
+            process = _process_number(connection)
+            if process == connection.info.backend_pid:
+                return
+            with self._connect() as other:
+                is_shared = _process_number(other) == process
+            if not is_shared:
+                # At least two connections to the server are idle now, and the pooler takes turns.
+                later = [_process_number(connection) for _ in range(_TURNS)]
+                is_shared = any(number != process for number in later)
+        except BaseException:
+            connection.close()
+            raise
+        if is_shared:
+            connection.close()
+            raise InvalidInputError("store", f"{self.name} {_POOLER}")
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(
