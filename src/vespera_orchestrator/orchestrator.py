@@ -34,7 +34,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.contracts import ContentStore, Embedder, Store
-from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.locate import Home
@@ -284,8 +284,14 @@ class Orchestrator:
         self._scope.require_open()
 
     def _expire(self) -> None:
-        """End lapsed holds, and save what their holders left in their worktrees."""
-        self._files.expire()
+        """End lapsed holds, and save what their holders left in their worktrees.
+
+        Whoever only looks does so on a full disk as well, or without the right to write.
+        """
+        try:
+            self._files.expire()
+        except (StoreUnavailableError, ReadOnlyError) as exc:
+            log.warning("lapsed holds could not be ended: %s", exc)
 
     def catch_up(self) -> dict[str, int]:
         """Bring every view up to the last event.
@@ -331,9 +337,8 @@ class Orchestrator:
             parent_session_id=None if parent is None else parent.id,
             now=self._clock(),
         )
-        session = self._store.start_session(draft)
-        self._scope.activate(session.id)
-        return session
+        with self._scope.activating(draft.id):
+            return self._store.start_session(draft)
 
     def current_session(self) -> Session:
         """Return the session that calls are about.
@@ -353,9 +358,9 @@ class Orchestrator:
         Raises:
             SessionNotFoundError: There is none with this id, or none is active.
         """
-        session = self._store.resume_session(self._scope.session_id(session_id))
-        self._scope.activate(session.id)
-        return session
+        meant = self._scope.session_id(session_id)
+        with self._scope.activating(meant):
+            return self._store.resume_session(meant)
 
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the most recently written to first."""
@@ -409,7 +414,10 @@ class Orchestrator:
         """
         status = self.get_status(budget_tokens=budget_tokens)
         briefing = self._overview.briefing(status)
-        self._store.resume_session(status.session.id)
+        try:
+            self._store.resume_session(status.session.id)
+        except (StoreUnavailableError, ReadOnlyError) as exc:  # whoever only looks need not write
+            log.warning("it is not recorded that somebody resumed: %s", exc)
         return briefing
 
     # --- planning -----------------------------------------------------------

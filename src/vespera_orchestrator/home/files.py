@@ -7,10 +7,14 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FILE_IN_THE_WAY: Final = (errno.ENOTDIR, errno.EEXIST)
 _FORBIDDEN: Final = (errno.EACCES, errno.EROFS, errno.EPERM)
@@ -26,6 +30,19 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
         durable: Whether the new text survives a power cut once this has returned. Without it, a
             power cut may even leave an empty file.
     """
+    with replacing(path, text, durable=durable):
+        pass
+
+
+@contextmanager
+def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
+    """Write the new text before the block, beside *path*; put it in its place after the block.
+
+    What may well fail, fails before the block: a full disk, a folder that cannot be written, a
+    folder in the place of the file. When the block raises, the file stays as it was.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
@@ -34,6 +51,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
             if durable:
                 os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
+        yield
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -96,6 +114,8 @@ def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavail
     if exc.errno in _FILE_IN_THE_WAY:
         name = str(exc.filename or path)
         return ReadOnlyError(name, "a file is where a folder should be: move it away")
+    if exc.errno == errno.EISDIR:
+        return ReadOnlyError(str(path), "a folder is where a file should be: move it away")
     if exc.errno == errno.EISDIR:
         return ReadOnlyError(str(path), "a folder is where a file should be: move it away")
     if exc.errno in _FORBIDDEN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
@@ -12,13 +13,16 @@ from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     ClosedError,
     InvalidInputError,
+    ReadOnlyError,
     SessionNotFoundError,
+    StoreUnavailableError,
     TaskNotFoundError,
 )
 from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
-from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
+from vespera_orchestrator.home.files import make_folders, replacing, translate_os_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vespera_orchestrator.contracts import Embedder, Store
@@ -146,21 +150,34 @@ class Scope:
             raise SessionNotFoundError(session_id)
         return session
 
-    def activate(self, session_id: str) -> None:
-        """Make the session the active one, for this process and for those that come later.
+    @contextmanager
+    def activating(self, session_id: str) -> Iterator[None]:
+        """Make a session the active one, for this process and for those that come later.
+
+        The block records it. What may well fail fails before: then nothing is recorded.
 
         ``.active_session`` names the one that was chosen last, whatever its store. Another file
         remembers it for this store, in case somebody uses the home with a second one.
         """
-        self.pinned = session_id
-        self._known_sessions.add(session_id)
-        file = self._active_in_store
+        is_recorded = False
+        file, chosen_last = self._active_in_store, self.home.active_session
+        text = session_id + "\n"
         try:
             make_folders(file.parent)
-            for path in (file, self.home.active_session):
-                write_atomically(path, session_id + "\n")
+            with replacing(chosen_last, text), replacing(file, text):
+                yield
+                is_recorded = True
+                self.pinned = session_id
+                self._known_sessions.add(session_id)
         except OSError as exc:
-            raise translate_os_error(exc, self.home.active_session) from exc
+            error: ReadOnlyError | StoreUnavailableError = translate_os_error(exc, chosen_last)
+            if is_recorded:
+                error = ReadOnlyError(str(chosen_last), exc.strerror or str(exc))
+                error.add_note(
+                    f"session {session_id} was written, and is the session of this object; "
+                    f"orch.resume_session({session_id!r}) makes it the active one for others"
+                )
+            raise error from exc
 
     @property
     def _active_in_store(self) -> Path:

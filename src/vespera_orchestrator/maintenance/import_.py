@@ -56,7 +56,8 @@ def import_(rooms: Rooms, path: Path, *, progress: Callable[[str], None]) -> Exp
         record_event(ledger, rooms, EventKind.STORE_IMPORTED, data)
     missing = _missing_contents(rooms, digests) if head["contents"] else []
     if head.get("active_session"):
-        rooms.scope.activate(str(head["active_session"]))
+        with rooms.scope.activating(str(head["active_session"])):
+            pass  # it came with the rows
     return ExportReport(
         path=path, rows=head["rows"], contents=len(digests), problems=tuple(missing)
     )
