@@ -46,6 +46,8 @@ _WORDS = (
     "lost",
 )
 _CHANGES = 10
+_SYNCED = ("-c", "core.fsync=all")
+"""Git puts everything on disk, as we do: both sides survive a power cut."""
 _MANY, _LARGE, _FORECAST_MS = 30, 10_000, 150
 
 
@@ -67,22 +69,23 @@ def _rows(scale: Scale, folder: Path, count: int, *, creations: int, saves: int)
     folder.mkdir()
     project = folder / "project"
     files = make_repository(project, count)
-    with vespera.open(project) as orch:
+    with vespera.open(project) as orch, vespera.open(project, durability="normal") as relaxed:
         orch.initialize_session("measure")
-        bench = _Bench(orch, project, folder, files)
+        bench = _Bench(orch, relaxed, project, folder, files)
         made = alternate(creations, ours=bench.create, git=bench.git_create)
         removed = {
             name: costs[1:] for name, costs in bench.removals.items()
         }  # the round that does not count was its first
         bench.settle()
         saved = alternate(saves, ours=bench.snapshot, git=bench.git_snapshot)
+        kept = alternate(saves, durable=bench.snapshot, relaxed=bench.relaxed_snapshot)
         again = alternate(saves, ours=bench.heartbeat, git=bench.git_snapshot_of_nothing)
         waits = {
             "create a worktree": _longest_wait(bench.create),
             "snapshot": _longest_wait(bench.snapshot),
         }
     many = f"{count:,} files"
-    plumbing = "git add -A, write-tree, commit-tree, update-ref; index of its own"
+    plumbing = "git add -A, write-tree, commit-tree, update-ref, all synced; index of its own"
     table = [
         Row.of(
             f"create a worktree of {many}", made["ours"], "git worktree add", made["git"], at_most=1
@@ -99,6 +102,12 @@ def _rows(scale: Scale, folder: Path, count: int, *, creations: int, saves: int)
             plumbing,
             saved["git"],
             at_most=0.5,
+        ),
+        Row.of(
+            f"durability of that snapshot, {many}",
+            kept["durable"],
+            'the same with durability="normal"',
+            kept["relaxed"],
         ),
         Row.of(
             f"snapshot of no change in {many}",
@@ -141,7 +150,12 @@ def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[R
         landed = alternate(scale.pick(9, 2), ours=lines.land, git=lines.git_land)
         what = f"land a snapshot in {count}: merge, commit, move the branch"
         found.append(
-            Row.of(what, landed["ours"], "git merge-tree, commit-tree, update-ref", landed["git"])
+            Row.of(
+                what,
+                landed["ours"],
+                "git merge-tree, commit-tree, update-ref, synced",
+                landed["git"],
+            )
         )
         for number in (scale.pick(10, 4), scale.pick(30, 6)):
             lines.add(number - len(lines.saved))
@@ -205,9 +219,15 @@ class _Bench:
     """Worktrees of both sides, one repository."""
 
     def __init__(
-        self, orch: vespera.Orchestrator, project: Path, folder: Path, files: list[str]
+        self,
+        orch: vespera.Orchestrator,
+        relaxed: vespera.Orchestrator,
+        project: Path,
+        folder: Path,
+        files: list[str],
     ) -> None:
-        self.orch, self.project, self.folder, self.files = orch, project, folder, files
+        self.orch, self.relaxed = orch, relaxed
+        self.project, self.folder, self.files = project, folder, files
         self.choice = random.Random(5)
         self.number = 0
         self.removals: dict[str, list[Cost]] = {"ours": [], "git": []}
@@ -262,6 +282,12 @@ class _Bench:
             raise RuntimeError(taken)
         return meter.per(1)
 
+    def relaxed_snapshot(self) -> Cost:
+        self._change(Path(self.mine.path))
+        with metered() as meter:
+            self.relaxed.worktrees.snapshot(self.mine)
+        return meter.per(1)
+
     def heartbeat(self) -> Cost:
         with metered() as meter:
             self.orch.worktrees.snapshot(self.mine, passing=True)
@@ -282,10 +308,11 @@ class _Bench:
         env = {**os.environ, "GIT_INDEX_FILE": str(self.folder / "index")}
         with metered() as meter:
             shutil.copy2(index, self.folder / "index")  # with git's knowledge of unchanged files
-            git(self.theirs, "add", "-A", env=env)
-            tree = git(self.theirs, "write-tree", env=env)
-            commit = git(self.theirs, "commit-tree", "-p", "HEAD", "-m", "snapshot", tree)
-            git(self.theirs, "update-ref", "refs/wip/saver", commit)
+            git(self.theirs, *_SYNCED, "add", "-A", env=env)
+            tree = git(self.theirs, *_SYNCED, "write-tree", env=env)
+            words = ("commit-tree", "-p", "HEAD", "-m", "snapshot", tree)
+            commit = git(self.theirs, *_SYNCED, *words)
+            git(self.theirs, *_SYNCED, "update-ref", "refs/wip/saver", commit)
         return meter.per(1)
 
     def _change(self, place: Path) -> None:
@@ -384,9 +411,12 @@ class _Lines:
     def git_land(self) -> Cost:
         commit = self._start_again()
         with metered() as meter:
-            tree = git(self.project, "merge-tree", "--write-tree", "integration", commit)
-            made = git(self.project, "commit-tree", "-p", self.base, "-m", "work", tree)
-            git(self.project, "update-ref", "refs/heads/integration", made, self.base)
+            words = ("merge-tree", "--write-tree", "integration", commit)
+            tree = git(self.project, *_SYNCED, *words)
+            words = ("commit-tree", "-p", self.base, "-m", "work", tree)
+            made = git(self.project, *_SYNCED, *words)
+            words = ("update-ref", "refs/heads/integration", made, self.base)
+            git(self.project, *_SYNCED, *words)
         return meter.per(1)
 
     def forecast(self) -> Cost:

@@ -43,7 +43,7 @@ from vespera_orchestrator.progress.briefing import Briefing
 from vespera_orchestrator.progress.overview import Overview
 from vespera_orchestrator.progress.status import SessionStatus, Status
 from vespera_orchestrator.progress.watching import watch_events
-from vespera_orchestrator.stores import caller_store, open_store
+from vespera_orchestrator.stores import caller_store, durability_in, open_store
 from vespera_orchestrator.tasks import arguments, lifecycle, plans
 from vespera_orchestrator.work.completion import Completion
 from vespera_orchestrator.work.files import WorkFiles
@@ -157,6 +157,9 @@ class Orchestrator:
         """
         place = Home.locate(path, home)
         chosen = place.config.store.url if store is None else store
+        address = chosen if isinstance(chosen, str) else None
+        in_address = durability_in(address)
+        place = place.with_durability(durability if in_address is None else in_address)
         is_trial = chosen == "memory:" and home is None
         with ExitStack() as on_failure:
             if is_trial:
@@ -164,8 +167,8 @@ class Orchestrator:
                 on_failure.callback(remove_folder, place.path, os.getpid())
             place.create()
             if chosen is None or isinstance(chosen, str):
-                durability_word = durability or place.config.store.durability
-                opened = open_store(chosen, place.database, clock, durability=durability_word)
+                word = place.config.store.durability
+                opened = open_store(chosen, place.database, clock, durability=word)
                 on_failure.callback(opened.close)
             else:
                 opened = caller_store(chosen)

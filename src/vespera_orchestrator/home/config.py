@@ -132,7 +132,7 @@ class StoreSettings:
     durability: str | None = _setting(
         None,
         '"normal": faster on slow disks; a power cut may then take the last moments',
-        check=_of_type(str),
+        check=_one_of("full", "normal"),
         example="full",
     )
     """``full`` or ``normal``; see `Orchestrator.open`."""

@@ -177,6 +177,19 @@ class Home:
         config = attrs.evolve(self.config, content=None)
         return attrs.evolve(self, path=folder.resolve(), config=config)
 
+    def with_durability(self, word: str | None) -> Home:
+        """Return the home with this durability instead of the configured one.
+
+        Raises:
+            InvalidInputError: There is no such durability.
+        """
+        if word is None:
+            return self
+        if word not in ("full", "normal"):
+            raise InvalidInputError("durability", f"{word!r} is neither 'full' nor 'normal'")
+        store = attrs.evolve(self.config.store, durability=word)
+        return attrs.evolve(self, config=attrs.evolve(self.config, store=store))
+
     def create(self) -> Home:
         """Make the folder and its fixed files where they are missing.
 

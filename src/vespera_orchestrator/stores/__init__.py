@@ -47,8 +47,9 @@ def open_store(
         return SQLiteStore.open(None, clock=clock)
     scheme, _, rest = address.partition(":///")
     if scheme == "sqlite" and rest:
-        file, option, in_address = rest.partition("?durability=")
-        chosen = _durability(in_address if option else durability)
+        file = rest.partition("?durability=")[0]
+        in_address = durability_in(address)
+        chosen = _durability(in_address if in_address is not None else durability)
         return SQLiteStore.open(file, clock=clock, durability=chosen)
     if address.startswith(("postgresql://", "postgres://")):
         from vespera_orchestrator.stores.postgres import PostgresStore
@@ -58,6 +59,13 @@ def open_store(
     raise InvalidInputError(
         "store", f"{masked(address)!r} is not the address of a store; known are {known}"
     )
+
+
+def durability_in(address: str | None) -> str | None:
+    """Return the durability that a store's address asks for, if it does."""
+    if address is None or "?durability=" not in address:
+        return None
+    return address.partition("?durability=")[2]
 
 
 def _durability(word: str | None) -> Durability:
