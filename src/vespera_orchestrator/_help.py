@@ -40,7 +40,8 @@ def explain_fields(owner: object) -> None:
 def _entry(name: str, text: str) -> str:
     import textwrap
 
-    entry = f"{name}: {text}" if text else name
+    words = " ".join(text.split())  # in the source it is indented
+    entry = f"{name}: {words}" if words else name
     return textwrap.fill(entry, 88, initial_indent="    ", subsequent_indent="        ")
 
 

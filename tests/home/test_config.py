@@ -15,7 +15,7 @@ from vespera_orchestrator.home import config as settings
 from vespera_orchestrator.home.config import Config, initial_text, read_config
 
 TEXT = """\
-# Settings of this home. Every line is optional; the comments show the defaults.
+# Settings of this home. Every line is optional; a comment shows the default, or an example.
 # content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
 
 [store]

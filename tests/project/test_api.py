@@ -273,6 +273,7 @@ def test_help_tells_what_each_field_means(tmp_path):
     text = vespera.Task.__doc__
     for field in attrs.fields(vespera.Task):
         assert re.search(rf"\n    {field.name} \([^\n]*?\):\s", text), field.name
+    assert re.search(r"\S {2,}\S", text) is None, "the source's indentation is in a sentence"
     public = [name for name in vars(finished_work(tmp_path)) if not name.startswith("_")]
     assert [name for name in public if f"\n    {name}: " not in inspect.getdoc(vespera.Work)] == []
 

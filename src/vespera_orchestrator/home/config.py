@@ -30,7 +30,7 @@ ENV_AGENT: Final = "VESPERA_ORCHESTRATOR_AGENT"
 ENV_EMBEDDER: Final = "VESPERA_ORCHESTRATOR_EMBEDDER"
 
 _HEADING: Final = (
-    "# Settings of this home. Every line is optional; the comments show the defaults.\n"
+    "# Settings of this home. Every line is optional; a comment shows the default, or an example.\n"
 )
 
 

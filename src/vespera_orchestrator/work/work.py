@@ -56,7 +56,9 @@ _T = TypeVar("_T")
 
 
 class Work:
-    """A task in the hands of one agent. Made by `Orchestrator.execute_task`.
+    """A task in the hands of one agent.
+
+    `Orchestrator.execute_task` makes it; the constructor is private.
 
     Use it as a ``with`` block. If you leave the block by an exception, the task is blocked. If you
     leave it by an interruption (``KeyboardInterrupt``, ``SystemExit``), by a mistake in the call
@@ -124,9 +126,9 @@ class Work:
 
     @property
     def handed_in(self) -> HandedIn | None:
-        """What an earlier attempt handed in and only failed to land, or ``None``.
+        """What an earlier attempt handed in but could not land, or ``None``.
 
-        It need not be done again: settle what kept it from landing, and complete.
+        You need not do that work again: remove what prevented the landing, then complete the task.
         """
         if self.attempt.number == 1:
             return None
@@ -317,7 +319,39 @@ class Work:
         | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
     ) -> Task:
-        """Hand in the work; see `Orchestrator.complete_task`."""
+        """Hand in the work on this task.
+
+        The work itself becomes an artifact, whole; the summary is a line for display. With a
+        worktree, its files are merged into the integration branch first, and the worktree is
+        removed afterwards. If the merge conflicts, or the check before landing fails, nothing
+        raises: the task is blocked, and a recovery task carries what is known. Sending the same
+        completion twice is one completion.
+
+        Args:
+            summary: One line.
+            detailed_work: Everything you did and found; usually Markdown.
+            outputs: Values for conditions and later tasks; anything JSON can hold.
+            file_paths: Files to save as artifacts as they are now. Relative paths start at the
+                worktree, else at the project's folder.
+            artifact_type: The kind of the artifact: one of `ArtifactKind`, or any word of yours.
+            next_action: ``complete``; ``continue``: hand in and keep the task; ``needs_revision``:
+                pending again; ``blocked``: blocked, with a recovery task.
+            merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. Until then
+                the task stays in progress, held by nobody, and its dependents wait. Without a
+                worktree there is nothing to merge.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            LeaseLostError: Another attempt has taken the task; your work is kept as an artifact.
+            TransitionError: The task has open subtasks, or has ended already.
+            InvalidInputError: An argument is wrong; its ``where`` says where in the value. The
+                work is kept as a partial artifact. Correct the call and make it again.
+            SourceFileNotFoundError: A file is missing. As above.
+            DirtyCheckoutError: The integration branch is checked out where it cannot be updated
+                safely. The work is handed in as with ``merge="later"``.
+        """
         holder = self._holder()
         try:
             with self._completion.keeping(holder, detailed_work):
