@@ -407,7 +407,8 @@ class Task:
     summary: str | None
     """A line for display. The record of the work is in the artifacts."""
     reason: str | None
-    """Why it is blocked, skipped, failed or cancelled."""
+    """Why it is blocked, skipped, failed or cancelled; of a completed one, that it changed nothing
+    in its worktree."""
     attempts: int
     """Number of the latest attempt; 0 before the first."""
     failures: int

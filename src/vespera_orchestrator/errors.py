@@ -40,6 +40,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ MergeConflictError
     │  ├─ LandingRefusedError             a failed check, or work of others would be undone
     │  ├─ OperationUnderWayError          the worktree's own rebase, merge … comes first
+    │  ├─ UnsavedFilesError               something in the worktree cannot be saved or landed
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
     │  └─ UnsupportedRepositoryError
@@ -719,6 +720,30 @@ class OperationUnderWayError(WorktreeError):
             f"a git {self.operation} is under way in {self.path}, so nothing was landed; "
             f"there, {finish}, or give it up ({self.abandon}), then try again"
         )
+
+
+@attrs.define(slots=False)
+class UnsavedFilesError(WorktreeError):
+    """Something in the worktree is not in its snapshots, and would not land. Nothing was landed.
+
+    A nested repository, a submodule's own changes, a file that cannot be read.
+    """
+
+    worktree: str
+    """The worktree's name."""
+    path: str
+    """Its folder."""
+    files: tuple[str, ...]
+    """What is not saved, relative to that folder."""
+    problems: tuple[str, ...]
+    """Of each: what it is, and what you can do; commands are for that folder."""
+
+    def __str__(self) -> str:
+        shown = "; ".join(self.problems[:_PATHS_SHOWN])
+        more = len(self.problems) - _PATHS_SHOWN
+        if more > 0:
+            shown += f"; and {more} more"
+        return f"not everything in {self.path} can be saved, so nothing was landed: {shown}"
 
 
 @attrs.define(slots=False)

@@ -37,6 +37,8 @@ class Assignment:
     """Files that hold both sides of a conflict between markers."""
     operation: GitOperation | None = None
     """The git operation that the attempt before left under way in it."""
+    left_out: tuple[str, ...] = ()
+    """Files that no save of it holds."""
     behind: str = ""
     """Why newer work could not be merged in; empty when it could, or did not have to."""
 
@@ -138,11 +140,13 @@ class Assignments:
             return Assignment(worktree=worktree)  # just made, with everything it depends on
         note = f"as attempt {task.attempts} of {task.alias} found it"
         saved = self._rooms.worktrees.snapshot(worktree, note=note)
-        if saved.operation is not None:
-            return Assignment(
+        if saved.operation is None:
+            assignment = self._with_newer_work(task, worktree)
+        else:
+            assignment = Assignment(
                 worktree=worktree, conflicts=saved.conflicts, operation=saved.operation
             )
-        return self._with_newer_work(task, worktree)
+        return attrs.evolve(assignment, left_out=saved.skipped)
 
     def _open(
         self, task: Task, earlier: Worktree | None, choice: WorktreeChoice, agent: str

@@ -33,7 +33,6 @@ from vespera_orchestrator.errors import (
     LeaseLostError,
     MergeConflictError,
     NotReadyError,
-    OperationUnderWayError,
     RefMovedError,
     SourceFileNotFoundError,
     TransitionError,
@@ -44,7 +43,7 @@ from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.submission import Holder, digest_of
 from vespera_orchestrator.worktrees.retrying import retrying
-from vespera_orchestrator.worktrees.terms import LandingTerms, landing_message
+from vespera_orchestrator.worktrees.terms import UNLANDABLE, LandingTerms, landing_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +66,8 @@ log = logging.getLogger("vespera_orchestrator")
 
 MERGE_TRIES: Final = 50
 """How often a landing or a save is prepared again because another process was faster."""
+NOTHING_LANDED: Final = "nothing was changed in its worktree, so nothing was landed"
+"""The reason of a completed task that worked in a worktree and left no trace there."""
 _CHECK_MARGIN_S: Final = 60.0
 """How much longer than the check may take the hold lasts."""
 _USUAL_TERMS: Final = LandingTerms()
@@ -74,7 +75,7 @@ _MISTAKES: Final = (
     InvalidInputError,
     SourceFileNotFoundError,
     NotReadyError,
-    OperationUnderWayError,
+    *UNLANDABLE,
 )
 """What a call raises that hands work in wrongly, or too early. It is no failure of the task."""
 
@@ -245,7 +246,7 @@ class Completion:
         """
         try:
             unresolved = self._rooms.worktrees.unresolved(worktree)
-        except OperationUnderWayError as exc:
+        except UNLANDABLE as exc:
             raise self._unlanded(holder, worktree, exc, drafts) from None
         if not unresolved:
             return self.finish_saving(holder, ending, drafts)
@@ -301,7 +302,7 @@ class Completion:
     ) -> Task:
         try:
             return self._hand_in(holder, worktree, ending, drafts)
-        except OperationUnderWayError as exc:
+        except UNLANDABLE as exc:
             raise self._unlanded(holder, worktree, exc, drafts) from None
 
     def _hand_in(
@@ -317,7 +318,7 @@ class Completion:
         def hand_in() -> Task:
             note = ending.summary or "handed in"
             snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, whole=True)
-            snapshot.refuse_under_way()
+            snapshot.refuse_unlandable()
             later = attrs.evolve(ending, later=True, snapshot=snapshot.commit)
             return self.finish(holder, later, drafts, within=snapshot.pin)
 
@@ -445,6 +446,7 @@ class Completion:
     ) -> tuple[Task, Landing]:
         if terms.check is not None or self._rooms.config.worktrees.check is not None:
             self._renew_for_check(holder)
+        snapshot.refuse_unlandable()
         landing = self._rooms.worktrees.prepare_landing(
             worktree,
             message=terms.message or self._message(holder, ending, drafts),
@@ -453,11 +455,23 @@ class Completion:
             check=terms.check,
         )
         artifacts = [*drafts, *self._warnings(holder, landing)]
-        landed = attrs.evolve(ending, landed=landing.commit, snapshot=snapshot.commit)
+        landed = attrs.evolve(
+            ending,
+            landed=landing.commit,
+            snapshot=snapshot.commit,
+            reason=self._nothing_landed(holder, worktree, landing),
+        )
         task = self.finish(holder, landed, artifacts, within=landing.apply, update_documents=False)
         self._tidy_up(holder, worktree, landing)
         self._update_documents(holder.task)
         return task, landing
+
+    def _nothing_landed(self, holder: Holder, worktree: Worktree, landing: Landing) -> str | None:
+        """Say so when the task is completed without a change in its worktree."""
+        if not landing.is_empty or worktree.landed is not None:
+            return None
+        log.warning("%s is completed, and changed nothing in its worktree", holder.task.alias)
+        return NOTHING_LANDED
 
     def _tidy_up(self, holder: Holder, worktree: Worktree, landing: Landing) -> None:
         """Record the landing, and remove the worktree unless other tasks share it."""

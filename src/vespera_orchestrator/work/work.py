@@ -110,6 +110,7 @@ class Work:
             self.worktree = assignment.worktree
             self.conflicts = assignment.conflicts
             self.operation = assignment.operation
+            self.left_out = assignment.left_out
             self._behind = assignment.behind
         self._saved_at: datetime | None = None
         self._is_open = True

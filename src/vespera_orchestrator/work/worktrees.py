@@ -168,6 +168,8 @@ class Worktrees:
                 the settings refuse that. Otherwise as above.
             OperationUnderWayError: A rebase, merge or the like is under way in it. Nothing was
                 changed but that the work is saved.
+            UnsavedFilesError: A task would be completed by this, and something in the worktree
+                cannot be saved, such as a nested repository. Nothing was changed.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.

@@ -610,6 +610,7 @@ class WorktreeEngine:
 
         Raises:
             OperationUnderWayError: The agent has not finished a rebase, merge or the like in it.
+            UnsavedFilesError: Something in it cannot be saved.
         """
         record = self.get(worktree)
         mark = self._landed_mark(record)
@@ -619,7 +620,7 @@ class WorktreeEngine:
             if mark is None:
                 return ()  # its folder is gone, and none of its files ever had markers
             raise
-        saved.refuse_under_way()
+        saved.refuse_unlandable()
         if mark is None:
             return ()
         return self._unresolved_in(saved, mark)

@@ -84,6 +84,11 @@ class Landing:
             self._repository.move(LANDED + self.worktree, self._previous_mark, self._mark)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the worktree held no change that had not landed before."""
+        return self._mark is None
+
+    @property
     def revert_report(self) -> str:
         """What is undone, as Markdown; empty if nothing is."""
         if not self.reverts:

@@ -131,9 +131,9 @@ def _final_snapshot(repository: ProjectRepository, worktree: Worktree) -> str:
     note = "last state before removal"
     for _ in range(_TRIES):
         snapshot = take_snapshot(repository, worktree, note=note, max_file_bytes=None, hidden=True)
-        if snapshot.skipped:
+        if snapshot.unsaved:
             what, remedy = "files that cannot be read", "make them readable, or delete them"
-            raise _cannot_keep(worktree, what, list(snapshot.skipped), remedy)
+            raise _cannot_keep(worktree, what, list(snapshot.unsaved), remedy)
         try:
             snapshot.pin()
         except RefMovedError:

@@ -18,6 +18,7 @@ from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.worktrees.admin_note import unreadable_reason
 from vespera_orchestrator.worktrees.git_config import read_signatures
+from vespera_orchestrator.worktrees.left_out import LeftOut, refuse_left_out
 from vespera_orchestrator.worktrees.operation import (
     UnderWay,
     find_operation,
@@ -68,14 +69,16 @@ class Snapshot:
     changed: bool = False
     """Whether anything differs from the previous snapshot; if not, *commit* is that one."""
     skipped: tuple[str, ...] = ()
-    """Paths that were left out: untracked files above ``max_file_bytes``, unreadable files, nested
-    repositories.
+    """Paths that were left out: untracked files above ``max_file_bytes``, nested repositories,
+    edits in submodules, pipes and sockets, files that cannot be read or have a name git refuses.
     """
     previous: str | None = None
     """What the ref named when the snapshot was taken."""
     passing: bool = False
     """Whether it may be thinned out later, like that of a heartbeat; others are kept for ever."""
     _under_way: UnderWay | None = attrs.field(default=None, repr=False)
+    _left_out: tuple[LeftOut, ...] = attrs.field(default=(), repr=False)
+    """The same with the reasons."""
     _index: SnapshotIndex = attrs.field(repr=False, eq=False)
     _history: tuple[str | None, str | None] = attrs.field(
         default=(None, None), repr=False, eq=False
@@ -92,6 +95,12 @@ class Snapshot:
     def ref(self) -> str:
         """The ref that holds the worktree's latest snapshot."""
         return WIP + self.worktree
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Those of the paths left out that would be lost with the worktree."""
+        lost = (item.path for item in self._left_out if item.keeps_from_landing)
+        return tuple(dict.fromkeys(lost))
 
     @property
     def operation(self) -> GitOperation | None:
@@ -111,6 +120,16 @@ class Snapshot:
         """
         if self._under_way is not None:
             raise self._under_way.error()
+
+    def refuse_unlandable(self) -> None:
+        """Refuse to call done what does not hold all of the work.
+
+        Raises:
+            OperationUnderWayError: A git operation of the agent's is under way.
+            UnsavedFilesError: Something could not be saved.
+        """
+        self.refuse_under_way()
+        refuse_left_out(self._index.worktree, self._left_out)
 
     def pin(self) -> None:
         """Make the ref name this snapshot, if it still names the previous one.
@@ -205,6 +224,9 @@ def take_snapshot(
         previous = repository.tip(WIP + worktree.name)
         anchor = previous or worktree.base
         reading, tree = _read_files(index, anchor, max_file_bytes, hidden=hidden)
+        if not passing:
+            reading.look_at_staged_submodules(worktree.base, tree)
+        skipped = tuple(dict.fromkeys(item.path for item in reading.left_out))
         under_way = find_operation(repository, worktree, has_conflicts=reading.unmerged)
         state = None
         if under_way is not None:
@@ -218,14 +240,15 @@ def take_snapshot(
                 worktree=worktree.name,
                 commit=anchor,
                 tree=tree,
-                skipped=tuple(reading.skipped),
+                skipped=skipped,
+                left_out=tuple(reading.left_out),
                 under_way=under_way,
                 previous=previous,
                 passing=passing,
                 index=index,
             )
         author, committer = read_signatures(reading.repo)
-        message = _message(worktree, note, reading.skipped, under_way)
+        message = _message(worktree, note, skipped, under_way)
         written = reading.repo.create_commit(None, author, committer, message, tree, parents)
         index.remember(reading, str(written))
         over_passing = index.is_passing(previous)
@@ -237,7 +260,8 @@ def take_snapshot(
             commit=str(written),
             tree=tree,
             changed=True,
-            skipped=tuple(reading.skipped),
+            skipped=skipped,
+            left_out=tuple(reading.left_out),
             under_way=under_way,
             previous=previous,
             passing=passing,
@@ -311,7 +335,9 @@ def _next_history(
     return before, write_history(repo, worktree.name, earlier, who)
 
 
-def _message(worktree: Worktree, note: str, skipped: list[str], under_way: UnderWay | None) -> str:
+def _message(
+    worktree: Worktree, note: str, skipped: tuple[str, ...], under_way: UnderWay | None
+) -> str:
     title = " ".join(note.split()) or "snapshot"
     lines = [
         title,

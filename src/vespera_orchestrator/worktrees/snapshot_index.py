@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 import pygit2
-from pygit2.enums import DeltaStatus, DiffOption
+from pygit2.enums import DeltaStatus, DiffOption, FileMode
 
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import excludes_file
+from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind
 from vespera_orchestrator.worktrees.paths import display_path, folders_above
 from vespera_orchestrator.worktrees.retrying import retrying
-from vespera_orchestrator.worktrees.tree_merge import tree_with
+from vespera_orchestrator.worktrees.tree_merge import changes, tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
@@ -35,11 +36,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.tree_merge import File
 
 _COMPARE: Final = (
-    DiffOption.INCLUDE_UNTRACKED
-    | DiffOption.RECURSE_UNTRACKED_DIRS
-    | DiffOption.IGNORE_SUBMODULES
-    | DiffOption.INCLUDE_TYPECHANGE
+    DiffOption.INCLUDE_UNTRACKED | DiffOption.RECURSE_UNTRACKED_DIRS | DiffOption.INCLUDE_TYPECHANGE
 )
+_KINDS_TAKEN: Final = frozenset({stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR})
+"""What the system calls things that git can hold, or look into."""
 _TRIES: Final = 10
 """How often to try a file that is rewritten while it is read."""
 _STAGES: Final = 4
@@ -94,7 +94,7 @@ class SnapshotIndex:
 
     def __init__(self, repository: ProjectRepository, worktree: Worktree) -> None:
         self.repository = repository
-        self._worktree = worktree
+        self.worktree = worktree
         self._admin = repository.admin(worktree.name)
         self._folder = self._admin / "vespera"
         self._index = self._folder / "index"
@@ -118,17 +118,17 @@ class SnapshotIndex:
         basis = self._read_basis()
         is_kept = basis is not None and (basis.commit, basis.seen) == (anchor, seen)
         if is_kept and max_file_bytes is not None:
-            reading = FolderReading(repo, self._worktree, max_file_bytes, seen, basis)
+            reading = FolderReading(repo, self.worktree, max_file_bytes, seen, basis)
             if not reading.changes_what_is_ignored():
                 return reading
             repo = self._open()
         self._start_over()
         try:
-            return FolderReading(repo, self._worktree, max_file_bytes, seen, None)
+            return FolderReading(repo, self.worktree, max_file_bytes, seen, None)
         except pygit2.GitError as exc:
             if "mandatory extension" not in str(exc) or not self._rewrite_by_git():
                 raise
-        return FolderReading(self._open(), self._worktree, max_file_bytes, seen, None)
+        return FolderReading(self._open(), self.worktree, max_file_bytes, seen, None)
 
     def _open(self) -> pygit2.Repository:
         git_dir = self._folder
@@ -139,7 +139,7 @@ class SnapshotIndex:
             git_dir.joinpath("commondir").write_bytes(common + b"\n")
             with suppress(FileExistsError):
                 git_dir.joinpath("config.worktree").symlink_to("../config.worktree")
-            folder = os.fsencode(self._worktree.path)
+            folder = os.fsencode(self.worktree.path)
             git_dir.joinpath("gitdir").write_bytes(folder + b"/.git\n")
         return pygit2.Repository(str(git_dir))
 
@@ -178,7 +178,7 @@ class SnapshotIndex:
         git = shutil.which("git")
         if git is None:
             return False
-        folder = self._worktree.path
+        folder = self.worktree.path
         place = (f"--git-dir={self._admin}", f"--work-tree={folder}")
         rewrite = ("update-index", "--no-split-index", "--force-write-index")
         command = [git, *place, *_PLAIN_INDEX, *rewrite]
@@ -261,8 +261,8 @@ class FolderReading:
     ) -> None:
         self.repo = repo
         self.seen = seen
-        self.skipped: list[str] = []
-        """Paths that were left out, as text."""
+        self.left_out: list[LeftOut] = []
+        """What could not be taken."""
         self.index = repo.index
         has_conflicts = basis.unmerged if basis is not None else self.index.conflicts is not None
         self.unmerged = has_conflicts
@@ -307,9 +307,10 @@ class FolderReading:
         for path in self._touched:
             folders.update(folders_above(path))
         known_folders = [folder for folder in folders if folder in root]
-        known_paths = [path for path in self._touched if path in index]
+        entries = [index[path] for path in self._touched if path in index]
         trees = [str(root[folder].id) for folder in known_folders]
-        blobs = [str(index[path].id) for path in known_paths]
+        # A submodule's commit is in its own repository.
+        blobs = [str(entry.id) for entry in entries if entry.mode != FileMode.COMMIT]
         return (tree, *trees, *blobs)
 
     def write_tree(self) -> str:
@@ -317,7 +318,7 @@ class FolderReading:
         # Removals first: a file may have become a folder, or the other way round.
         for status, path in self._changes:
             if status == DeltaStatus.DELETED and not self._is_outside_sparse(path):
-                self._remove(path)
+                self._remove_or_leave(path)
         for status, path in self._changes:
             if status != DeltaStatus.DELETED:
                 self._add(path, is_untracked=status == DeltaStatus.UNTRACKED)
@@ -347,6 +348,16 @@ class FolderReading:
         entry = libgit2.find_entry(self.index, path)
         return entry is not None and entry.is_outside_sparse
 
+    def _remove_or_leave(self, path: str) -> None:
+        try:
+            mode = self._folder.joinpath(path).lstat().st_mode
+        except OSError:
+            mode = None
+        if mode is None or stat.S_IFMT(mode) in _KINDS_TAKEN:
+            self._remove(path)
+        else:  # a pipe or a socket in the place of a file: nobody has deleted that
+            self._leave_out(path, LeftOutKind.SPECIAL)
+
     def _remove(self, path: str) -> None:
         self._touched.add(path)
         for stage in range(_STAGES):
@@ -363,9 +374,9 @@ class FolderReading:
             self._remove(path)
             return
         if stat.S_ISDIR(status.st_mode):
-            self._skip(path.rstrip("/"))
+            self._add_repository(path.rstrip("/"))
         elif self._is_too_large(status) and (is_untracked or not self._is_tracked(path)):
-            self._skip(path)
+            self._leave_out(path, LeftOutKind.TOO_LARGE)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             self._read(path, file)
 
@@ -398,9 +409,69 @@ class FolderReading:
         except FileNotFoundError:
             self._remove(path)
         except OSError:
-            self._skip(path)
+            self._leave_out(path, LeftOutKind.UNREADABLE)
         else:
-            self.index.add(pygit2.IndexEntry(path, self.repo.create_blob(content), mode))
+            self._add_content(path, content, mode)
 
-    def _skip(self, path: str) -> None:
-        self.skipped.append(display_path(path))
+    def _add_content(self, path: str, content: bytes, mode: FileMode) -> None:
+        try:
+            self.index.add(pygit2.IndexEntry(path, self.repo.create_blob(content), mode))
+        except (OSError, pygit2.GitError):  # one name that git refuses must not cost the others
+            self._leave_out(path, LeftOutKind.REFUSED)
+
+    def _add_repository(self, path: str) -> None:
+        """Take the commit of a submodule, as git would stage it.
+
+        What it has beside that commit is in no repository of ours, nor is a commit that was not
+        pushed.
+        """
+        entry = libgit2.find_entry(self.index, path)
+        if entry is None or entry.mode != FileMode.COMMIT:
+            self._leave_out(path, LeftOutKind.NESTED_REPOSITORY)
+            return
+        submodule = pygit2.Repository(str(self._folder / path))
+        if submodule.status():
+            self._leave_out(path, LeftOutKind.SUBMODULE_EDITS)
+        if submodule.head_is_unborn:
+            return
+        head = submodule.head.peel(pygit2.Commit)
+        if str(head.id) == entry.name:
+            return
+        if not _is_pushed(submodule, head):
+            self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)
+            return
+        self._touched.add(path)
+        libgit2.add_entry(self.index, path, (str(head.id), int(FileMode.COMMIT)), None)
+
+    def look_at_staged_submodules(self, base: str, tree: str) -> None:
+        """Leave out what the agent has staged of a submodule, and nobody else has.
+
+        Args:
+            base: The commit that the worktree started from.
+            tree: The files as they are now.
+        """
+        before = self.repo[base].peel(pygit2.Tree)
+        for path, (_, file) in changes(before, self.repo[tree]).items():
+            if file is None or file[1] != FileMode.COMMIT:
+                continue
+            folder = self._folder / path
+            if not os.path.lexists(folder / ".git"):
+                continue
+            submodule = pygit2.Repository(str(folder))
+            commit = submodule.get(file[0])
+            if isinstance(commit, pygit2.Commit) and not _is_pushed(submodule, commit):
+                self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)
+
+    def _leave_out(self, path: str, kind: LeftOutKind) -> None:
+        self._touched.discard(path)
+        name = display_path(path).replace("\n", "\\n")  # names stand on lines of their own
+        self.left_out.append(LeftOut(path=name, kind=kind))
+
+
+def _is_pushed(repo: pygit2.Repository, commit: pygit2.Commit) -> bool:
+    """Tell whether a remote branch is known to have the commit."""
+    for name in repo.branches.remote:
+        tip = repo.branches.remote[name].peel(pygit2.Commit)
+        if tip.id == commit.id or repo.descendant_of(tip.id, commit.id):
+            return True
+    return False

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from vespera_orchestrator._model import Task, Worktree
+from vespera_orchestrator.errors import OperationUnderWayError, UnsavedFilesError
 
 WorktreeRef: TypeAlias = Worktree | Task | str
 """A worktree by record or name, or by the task that has it."""
@@ -16,6 +17,8 @@ Style: TypeAlias = Literal["squash", "merge", "fast-forward"]
 Check: TypeAlias = Callable[[Path], object] | Sequence[str] | str
 """What work must pass before it lands: a callable, a command's words, or a line for the shell."""
 
+UNLANDABLE: Final = (OperationUnderWayError, UnsavedFilesError)
+"""What keeps a worktree from landing until its agent has done something about it."""
 _ARTIFACTS_NAMED: Final = 20
 """How many artifacts a commit's message names."""
 

@@ -213,7 +213,14 @@ def _complete(
     tx: Transaction, task: Task, ending: Ending, agent: str, data: dict[str, JsonValue]
 ) -> None:
     outputs = dump_json(dict(ending.outputs), "outputs")
-    end_task(tx, task, TaskStatus.COMPLETED, summary=ending.summary, outputs=outputs, reason=None)
+    end_task(
+        tx,
+        task,
+        TaskStatus.COMPLETED,
+        summary=ending.summary,
+        outputs=outputs,
+        reason=ending.reason,
+    )
     if ending.landed:
         data["landed"] = ending.landed
     events.record_for(tx, task, EventKind.TASK_COMPLETED, data, agent=agent)

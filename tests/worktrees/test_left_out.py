@@ -1,0 +1,228 @@
+"""What a snapshot cannot hold is named, and keeps a task from being called done."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.git_project import Project
+
+DONE = {"summary": "done", "detailed_work": "All of it."}
+
+
+@pytest.fixture
+def orch(project, tmp_path):
+    """Return an orchestrator of a project whose submodule ``lib`` has a newer commit upstream."""
+    library = Project(tmp_path / "library")
+    library.git("init", "-q")
+    library.commit("first", {"lib.py": "x = 1\n"})
+    with (tmp_path / "gitconfig").open("a") as config:
+        config.write(
+            '[protocol "file"]\n\tallow = always\n[receive]\n\tdenyCurrentBranch = ignore\n'
+        )
+    project.git("submodule", "add", "-q", str(library.folder), "lib")
+    project.commit("with the library")
+    with vespera.open(project.folder) as opened:
+        opened.initialize_session("test")
+        opened.plan_task("Part")
+        opened.test_project, opened.test_library = project, library
+        yield opened
+
+
+@pytest.fixture
+def work(orch):
+    """Return the task in progress, with a file of its own."""
+    work = orch.execute_task("part", worktree=True)
+    orch.test_project.write({"n.txt": "n"}, work.path)
+    return work
+
+
+@pytest.fixture
+def lib(orch, work):
+    """Return the submodule in the worktree, initialised."""
+    orch.test_project.git("submodule", "update", "-q", "--init", cwd=work.path)
+    return work.path / "lib"
+
+
+def run(command, folder):
+    """Run what a person would type."""
+    subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True)
+
+
+def landed(orch):
+    """Return the files on the integration branch."""
+    names = orch.test_project.git("ls-tree", "-r", "--name-only", "integration")
+    return names.split("\n")
+
+
+def refused(orch, work, *paths):
+    """Check that *paths* are named wherever they should be; return the refusal to complete."""
+    work.checkpoint({})
+    assert work.left_out == paths
+    event = orch._store.events(kinds=("checkpoint_saved",))[-1]
+    assert tuple(event.data["left_out"]) == paths
+    before = orch.test_project.git("for-each-ref", "refs/heads/integration")
+    for merge in ("now", "later"):
+        with pytest.raises(vespera.UnsavedFilesError) as caught:
+            work.complete(**DONE, merge=merge)
+    error = caught.value
+    assert error.files == paths
+    assert error.path == str(work.path)
+    assert all(path in str(error) for path in paths)
+    assert orch.artifacts.read(error.kept_artifact_id) == b"All of it."
+    assert orch.get_task("part").status == "in_progress"
+    assert orch.test_project.git("for-each-ref", "refs/heads/integration") == before
+    saved = orch.test_project.git("show", "refs/vespera/wip/part:n.txt")
+    assert saved == "n"
+    return error
+
+
+# --- repositories inside -----------------------------------------------------------
+
+
+def scaffold(project, work, *, commits):
+    """Do what scaffolding tools do: make a project with a repository of its own."""
+    app = work.path / "app"
+    app.mkdir()
+    project.git("init", "-q", cwd=app)
+    project.write({"page.tsx": "export default 1\n"}, app)
+    if commits:
+        project.commit("Initial commit", folder=app)
+    return app
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_a_nested_repository(orch, work, commits):
+    """Its files are in no snapshot. The command of the error makes them files of the project."""
+    scaffold(orch.test_project, work, commits=commits)
+    error = refused(orch, work, "app")
+    assert "rm -rf app/.git" in str(error)
+    with vespera.open(orch.test_project.folder, agent="next") as other:
+        again = other.execute_task("part", take_over=True)
+        assert again.left_out == ("app",)
+        assert "app" in again.briefing()
+        run("rm -rf app/.git", again.path)
+        assert again.complete(**DONE).status == "completed"
+    assert "app/page.tsx" in landed(orch)
+
+
+def test_a_nested_repository_that_is_left_out(orch, work):
+    """Whoever ignores it, or moves it away, has decided."""
+    app = scaffold(orch.test_project, work, commits=True)
+    refused(orch, work, "app")
+    app.rename(work.path.parent / "elsewhere")
+    assert work.complete(**DONE).status == "completed"
+    assert "n.txt" in landed(orch)
+
+
+# --- submodules ----------------------------------------------------------------------
+
+
+def bump(orch, lib):
+    """Move the submodule to a newer commit of its upstream, and return that."""
+    newest = orch.test_library.commit("second", {"lib.py": "x = 2\n"})
+    orch.test_project.git("fetch", "-q", cwd=lib)
+    orch.test_project.git("checkout", "-q", newest, cwd=lib)
+    return newest
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_submodule_moved_on_lands(orch, work, lib, staged, listed):
+    """As git would stage it, with or without an entry in .gitmodules."""
+    if not listed:
+        (work.path / ".gitmodules").unlink()
+    newest = bump(orch, lib)
+    if staged:
+        orch.test_project.git("add", "lib", cwd=work.path)
+    work.checkpoint({})
+    assert work.left_out == ()
+    assert work.complete(**DONE).status == "completed"
+    assert orch.test_project.git("rev-parse", "integration:lib") == newest
+    orch.test_project.assert_sound()
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_commit_that_nobody_else_has(orch, work, lib, staged):
+    """A submodule's own commit lands once it was pushed."""
+    commit = orch.test_project.commit("mine", {"lib.py": "x = 3\n"}, lib)
+    if staged:
+        orch.test_project.git("add", "lib", cwd=work.path)
+    error = refused(orch, work, "lib")
+    [command] = [part for part in str(error).split(": ") if part.startswith("git -C lib push")]
+    run(command.replace("NAME", "mine"), work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert orch.test_project.git("rev-parse", "integration:lib") == commit
+
+
+@pytest.mark.parametrize("path", ["lib.py", "new.py"])
+def test_edits_in_a_submodule(orch, work, lib, path):
+    """They are in no snapshot; without them the rest lands."""
+    orch.test_project.write({path: "two hours of work\n"}, lib)
+    error = refused(orch, work, "lib")
+    run(str(error).rpartition(": ")[2], work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert "n.txt" in landed(orch)
+
+
+def test_submodules_that_nobody_touched(orch, work):
+    """One that is not initialised stays as it is; one that was removed is removed."""
+    work.checkpoint({})
+    assert work.left_out == ()
+    orch.test_project.git("rm", "-q", "lib", cwd=work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert "lib" not in landed(orch)
+
+
+# --- single files ----------------------------------------------------------------------
+
+
+def test_pipes_and_sockets(orch, work):
+    """A tracked file in whose place there is one is not taken for deleted. It is named, and keeps
+    nothing from landing: a pipe holds nothing.
+    """
+    for name in ("a.txt", "untracked"):
+        (work.path / name).unlink(missing_ok=True)
+        os.mkfifo(work.path / name)
+    (work.path / "gone.txt").unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(work.path / "gone.txt"))
+    work.checkpoint({})
+    assert work.left_out == ("a.txt", "gone.txt")
+    assert work.complete(**DONE).status == "completed"
+    assert {"a.txt", "gone.txt", "n.txt"} <= set(landed(orch))
+    assert "untracked" not in landed(orch)
+    assert not work.path.exists()
+
+
+def test_one_name_that_git_refuses(orch, work):
+    """The rest is saved all the same."""
+    orch.test_project.write({"git~1": "x", "sub/.git~1x": "fine"}, work.path)
+    refused(orch, work, "git~1")
+    (work.path / "git~1").rename(work.path / "git-1")
+    assert work.complete(**DONE).status == "completed"
+    assert {"git-1", "sub/.git~1x"} <= set(landed(orch))
+
+
+def test_a_name_of_two_lines_is_named_on_one(orch, work):
+    """The message of a snapshot has a line for each."""
+    app = work.path / "two\nlines"
+    app.mkdir()
+    orch.test_project.git("init", "-q", cwd=app)
+    orch.test_project.write({"page.tsx": "1"}, app)
+    refused(orch, work, "two\\nlines")
+
+
+# --- nothing at all ----------------------------------------------------------------------
+
+
+def test_a_task_that_changed_nothing_says_so(orch):
+    """It is completed, since its work may be elsewhere, and its reason tells."""
+    work = orch.execute_task("part", worktree=True)
+    task = work.complete(**DONE)
+    assert task.status == "completed"
+    assert "nothing was changed in its worktree" in orch.get_task("part").reason
