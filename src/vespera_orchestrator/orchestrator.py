@@ -234,10 +234,7 @@ class Orchestrator:
         """The full record of the work: save, read, search."""
         from vespera_orchestrator.artifacts import Artifacts
 
-        def in_git(artifact: Artifact) -> str | None:
-            return self._rooms.find_in_git(artifact.title, artifact.digest)
-
-        return Artifacts(self._scope, self._rooms.content, elsewhere=in_git)
+        return Artifacts(self._rooms)
 
     @cached_property
     def worktrees(self) -> vespera.Worktrees:
@@ -281,7 +278,7 @@ class Orchestrator:
 
     @cached_property
     def _overview(self) -> Overview:
-        return Overview(self._scope, clock=self._clock, forecast=self._rooms.forecast)
+        return Overview(self._rooms)
 
     def _require_open(self) -> None:
         self._scope.require_open()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from support.rooms import rooms_of
 from support.stores import start_session
 from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.artifacts import Artifacts, api
-from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
@@ -28,7 +28,7 @@ def scope(tmp_path):
 @pytest.fixture
 def artifacts(scope):
     """The artifacts of that home."""
-    return Artifacts(scope, FolderContent(scope.home.artifacts))
+    return Artifacts(rooms_of(scope))
 
 
 @pytest.fixture

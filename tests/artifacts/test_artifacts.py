@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support import TESTS, dying
+from support.rooms import rooms_of
 from support.stores import start_session
 from vespera_orchestrator.artifacts import Artifacts
-from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     CorruptContentError,
@@ -282,9 +282,9 @@ def test_a_hit_is_a_fact(artifacts):
 LIGHT = """
 import sys, threading
 sys.path.insert(0, sys.argv[2])
+from support.rooms import rooms_of
 from support.stores import start_session
 from vespera_orchestrator import artifacts as package
-from vespera_orchestrator.artifacts.content.folder import FolderContent
 from pathlib import Path
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.home.config import Config
@@ -297,7 +297,7 @@ home = Home(path=folder / "home", project=folder, config=Config()).create()
 store = SQLiteStore.open(home.database)
 session = start_session(store)
 scope = Scope(home, store, session_id=session.id)
-artifacts = package.Artifacts(scope, FolderContent(home.artifacts))
+artifacts = package.Artifacts(rooms_of(scope))
 saved = artifacts.save("Title", "text")
 (folder / "file.txt").write_text("x")
 artifacts.draft_file("file.txt", root=folder)
@@ -539,12 +539,12 @@ def test_collecting_is_refused_where_somebody_else_may_rely_on_it(artifacts, sco
     for seconds in (0, 3599, "1", None, float("nan")):
         with pytest.raises(InvalidInputError, match="3600 seconds or more"):
             artifacts.collect_garbage(older_than_s=seconds)
-    elsewhere = Artifacts(scope, FolderContent(tmp_path / "shared"))
+    elsewhere = Artifacts(rooms_of(scope, tmp_path / "shared"))
     with pytest.raises(InvalidInputError, match="sole_user=True"):
         elsewhere.collect_garbage()
     other = Scope(scope.home, SQLiteStore.open(None), session_id=scope.pinned)
     with pytest.raises(InvalidInputError, match="sole_user=True"):
-        Artifacts(other, artifacts._content).collect_garbage()
+        Artifacts(rooms_of(other)).collect_garbage()
     other.store.close()
     assert elsewhere.collect_garbage(sole_user=True).contents == 0
     assert artifacts.collect_garbage(dry_run=True).contents == 1

@@ -9,8 +9,18 @@ from vespera_orchestrator.work.files import WorkFiles
 from vespera_orchestrator.work.worktrees import Worktrees
 
 
+def rooms_of(scope, folder=None):
+    """Return the rooms of an open home.
+
+    Args:
+        scope: The home, the store and the session.
+        folder: Where the content is, if not in the home.
+    """
+    content = FolderContent(folder or scope.home.artifacts)
+    return Rooms(scope=scope, clock=utcnow, open_content=lambda: content)
+
+
 def worktrees_in(scope):
     """Return what callers use as ``orch.worktrees``, without a façade around it."""
-    content = FolderContent(scope.home.artifacts)
-    rooms = Rooms(scope=scope, clock=utcnow, open_content=lambda: content)
-    return Worktrees(rooms, Completion(rooms, Artifacts(scope, content), WorkFiles(rooms)))
+    rooms = rooms_of(scope)
+    return Worktrees(rooms, Completion(rooms, Artifacts(rooms), WorkFiles(rooms)))

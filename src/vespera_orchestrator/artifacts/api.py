@@ -28,6 +28,7 @@ from vespera_orchestrator._model import (
     Task,
     utcnow,
 )
+from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected
@@ -43,13 +44,11 @@ from vespera_orchestrator.artifacts.selection import ALL_SESSIONS, Selection
 from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, bytes_to_show
 from vespera_orchestrator.artifacts.surroundings import Surroundings
 from vespera_orchestrator.artifacts.versions import difference, nothing_before, versions_of
-from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     ArtifactNotFoundError,
     InvalidInputError,
 )
-from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.tasks.arguments import moment, whole_number
 
 _DAY_S: Final = 86_400.0
@@ -64,24 +63,15 @@ class Artifacts:
     for, you may pass its id or its record; for a task also its alias.
 
     Args:
-        scope: Gives the home, the store, the agent and the current session.
-        content: Holds the bytes.
-        elsewhere: Says where else the bytes of a file can be had, as the command that returns
-            them; asked when they are damaged.
+        rooms: The store and the session, the bytes, and git for bytes that are damaged.
     """
 
-    def __init__(
-        self,
-        scope: Scope,
-        content: ContentStore,
-        *,
-        elsewhere: Callable[[Artifact], str | None] | None = None,
-    ) -> None:
-        self._scope = scope
-        self._content = content
-        self._index = ArtifactIndex(scope, content)
-        self._verification = Verification(scope, content, elsewhere)
-        garbage.note_foreign_store(scope, content)
+    def __init__(self, rooms: Rooms) -> None:
+        self._scope = rooms.scope
+        self._content = rooms.content
+        self._index = ArtifactIndex(self._scope, self._content)
+        self._verification = Verification(rooms)
+        garbage.note_foreign_store(self._scope, self._content)
 
     # saving
 

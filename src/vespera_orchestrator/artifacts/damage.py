@@ -15,8 +15,7 @@ from vespera_orchestrator.errors import CorruptContentError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vespera_orchestrator.contracts import ContentStore
-    from vespera_orchestrator.home.scope import Scope
+    from vespera_orchestrator._rooms import Rooms
 
 _MOST_VERSIONS_TRIED: Final = 3
 """How many other versions are checked to find a sound one."""
@@ -73,26 +72,17 @@ class Verification:
     """Checks contents, and finds out what can replace a damaged one.
 
     Args:
-        scope: Gives the store.
-        content: Has the bytes.
-        elsewhere: Says where else the bytes of a file can be had, as the command that returns
-            them.
+        rooms: The store, the bytes, and git, which may have the bytes of a file too.
     """
 
-    def __init__(
-        self,
-        scope: Scope,
-        content: ContentStore,
-        elsewhere: Callable[[Artifact], str | None] | None,
-    ) -> None:
-        self._scope = scope
-        self._content = content
-        self._elsewhere = elsewhere
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._content = rooms.content
 
     def verify(self, progress: Callable[[int, int], object] | None) -> list[Damage]:
         """Check every content that a record refers to."""
         damages = []
-        digests = sorted(self._scope.store.content_digests())
+        digests = sorted(self._rooms.store.content_digests())
         for count, digest in enumerate(digests, 1):
             problem = self._content.verify(digest)
             if problem is not None:
@@ -113,7 +103,7 @@ class Verification:
 
     def _damage(self, digest: str, problem: str) -> Damage:
         query = ArtifactQuery(digest=digest, include_superseded=True)
-        artifacts = self._scope.store.artifacts(query)
+        artifacts = self._rooms.store.artifacts(query)
         intact: dict[str, None] = {}
         for artifact in artifacts:
             intact.update(dict.fromkeys(self._intact(artifact)))
@@ -126,7 +116,7 @@ class Verification:
         )
 
     def _documents_with(self, digest: str) -> Iterator[str]:
-        store = self._scope.store
+        store = self._rooms.store
         for latest in store.document_versions():
             for version in store.document_versions(latest.path):
                 if version.digest == digest:
@@ -134,8 +124,8 @@ class Verification:
 
     def _intact(self, artifact: Artifact) -> Iterator[str]:
         """Yield how to get the same bytes from git, and the nearest sound version."""
-        if self._elsewhere is not None and artifact.kind == ArtifactKind.FILE:
-            command = self._elsewhere(artifact)
+        if artifact.kind == ArtifactKind.FILE:
+            command = self._rooms.find_in_git(artifact.title, artifact.digest)
             if command is not None:
                 yield f"the same bytes: {command}"
         sound = self._nearest_sound_version(artifact)
@@ -143,7 +133,7 @@ class Verification:
             yield f"version {sound.version}: orch.artifacts.read({sound.id!r})"
 
     def _nearest_sound_version(self, artifact: Artifact) -> Artifact | None:
-        versions = versions_of(self._scope.store, artifact)
+        versions = versions_of(self._rooms.store, artifact)
         others = [other for other in versions if other.digest != artifact.digest]
         # The nearest first; of two equally near, the newer.
         others.sort(key=lambda other: (abs(other.version - artifact.version), -other.version))

@@ -5,9 +5,7 @@ Nothing here writes: what has lapsed is ended by the caller before it asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -39,12 +37,9 @@ from vespera_orchestrator.tasks.next_step import SessionFacts, first_step, next_
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Event
+    from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Store
-    from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.tasks.graph import TaskGraph
-    from vespera_orchestrator.worktrees.forecast import Forecast
-
-Clock: TypeAlias = Callable[[], datetime]
 
 _LISTED: Final = 10
 """Most tasks that a status lists of one kind."""
@@ -56,18 +51,13 @@ class Overview:
     """Reads the store, and asks the pure rules what it means.
 
     Args:
-        scope: The home, the store and the session.
-        clock: Tells the time, aware.
-        forecast: Returns the forecast of the worktrees that have been saved, or ``None`` when there
-            are fewer than two. It is called only where there are worktrees: it loads git.
+        rooms: The store, the session and the clock; and the forecast, which is made only where
+            there are worktrees, because it loads git.
     """
 
-    def __init__(
-        self, scope: Scope, *, clock: Clock, forecast: Callable[[], Forecast | None]
-    ) -> None:
-        self._scope = scope
-        self._clock = clock
-        self._forecast = forecast
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._scope = rooms.scope
 
     @property
     def _store(self) -> Store:
@@ -153,7 +143,7 @@ class Overview:
         unmerged = [
             task for task, attempt, _ in running if attempt.ending == AttemptEnding.HANDED_IN
         ]
-        forecast = self._forecast() if len(unmerged) > 1 else None
+        forecast = self._rooms.forecast() if len(unmerged) > 1 else None
         if forecast is None:
             return unmerged
         position = {name: number for number, name in enumerate(forecast.order)}
@@ -247,7 +237,7 @@ class Overview:
                     limit=_LISTED,
                 )
             ),
-            as_of=self._clock(),
+            as_of=self._rooms.clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),
         )
@@ -290,7 +280,7 @@ class Overview:
     def _clashes(self, session_id: str) -> tuple[str, ...]:
         """Say which worktrees of the session would conflict as they were last saved."""
         names = {record.name for record in self._store.worktrees(session_id=session_id)}
-        forecast = self._forecast() if names else None
+        forecast = self._rooms.forecast() if names else None
         if forecast is None:
             return ()
         return tuple(
@@ -335,7 +325,7 @@ class Overview:
             kinds=CHANGE_WORDS,
             newest_first=True,
         )
-        silent_s = (self._clock() - last_look.at).total_seconds()
+        silent_s = (self._rooms.clock() - last_look.at).total_seconds()
         return briefing(
             status,
             changes=[self._change_line(event) for event in changes[:BRIEFING_LINES]],

@@ -27,9 +27,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support import TESTS
+from support.rooms import rooms_of
 from support.stores import start_session
 from vespera_orchestrator.artifacts import Artifacts
-from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.search import passages, upkeep
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex
 from vespera_orchestrator.artifacts.search.ranking import PassageMatch, rank, terms
@@ -50,9 +50,8 @@ def open_artifacts(project: Path) -> Artifacts:
     sessions = store.sessions()
     if not sessions:
         sessions = [start_session(store)]
-    return Artifacts(
-        Scope(home, store, agent="test", session_id=sessions[0].id), FolderContent(home.artifacts)
-    )
+    scope = Scope(home, store, agent="test", session_id=sessions[0].id)
+    return Artifacts(rooms_of(scope))
 
 
 @pytest.fixture
