@@ -6,6 +6,7 @@ store's modules in turn, and, for PostgreSQL, of the driver's.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 from pathlib import Path
@@ -180,3 +181,33 @@ def refuse_all(store, session_id, task):
             write()
         assert caught.value.found == 99
     assert store.find_task(task.id, None) == task
+
+
+def test_what_an_interruption_left_open_is_not_in_the_way(opening):
+    """Ctrl-C may fall where a ``with`` block is being left, and its end comes with the traceback's.
+
+    Until then, and when it comes, whoever saves what there is can write.
+    """
+    open_store, _ = opening
+    store = open_store()
+    session_id = start_session(store).id
+
+    def be_interrupted():
+        left_open = store._database.write()
+        left_open.__enter__()
+        error = KeyboardInterrupt()
+        error.left_open = left_open  # as a traceback would hold it
+        raise error
+
+    try:
+        be_interrupted()
+    except KeyboardInterrupt as exc:
+        plan(store, session_id, "one")
+        assert aliases(store) == {"one"}
+        with store.ledger(write=True) as ledger:
+            del exc.left_open
+            gc.collect()
+            assert ledger.count("tasks") == 1
+    plan(store, session_id, "two")
+    assert aliases(store) == {"one", "two"}
+    store.close()

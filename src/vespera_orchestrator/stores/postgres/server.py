@@ -27,6 +27,7 @@ from vespera_orchestrator.stores.postgres.transaction import (
     SERVER_TIME,
     Transaction,
 )
+from vespera_orchestrator.stores.sql import nesting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,7 +341,13 @@ class Server:
         """Return the transaction that this thread is in."""
         if self._pid != os.getpid():
             return None
-        return getattr(self._local, "transaction", None)
+        tx: Transaction | None = getattr(self._local, "transaction", None)
+        if tx is None or nesting.is_running(tx.opener):
+            return tx
+        # An interruption left it open, with its locks: nobody works on it any more.
+        self._local.transaction = None
+        tx.connection.close()
+        return None
 
     def _current(self) -> Transaction | None:
         """Return the transaction of this thread that a read can join.
@@ -356,12 +363,17 @@ class Server:
         self, connection: psycopg.Connection[Any], *, writing: bool
     ) -> Iterator[Transaction]:
         outer = getattr(self._local, "transaction", None)
-        tx = self._local.transaction = Transaction(connection, self._clock, writing=writing)
+        tx = Transaction(connection, self._clock, writing=writing)
+        tx.opener = nesting.opener()
+        self._local.transaction = tx
         try:
             yield tx
         finally:
             # An interruption may fall between any two lines: what is left over is undone.
-            self._local.transaction = outer
+            tx.opener = None
+            # After an interruption this may come late, when another transaction is under way.
+            if getattr(self._local, "transaction", None) is tx:
+                self._local.transaction = outer
             status = connection.pgconn.transaction_status
             if status == psycopg.pq.TransactionStatus.ACTIVE:
                 connection.close()

@@ -13,6 +13,7 @@ from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from types import FrameType
 
     from vespera_orchestrator._model import Task
 
@@ -44,6 +45,8 @@ class Transaction:
         self.xid: str | None = None
         """Its number on the server."""
         self.locked_session: str | None = None
+        self.opener: FrameType | None = None
+        """Who works on it; ``None`` once it has ended."""
         self.events: list[Any] = []
         """The rows of ``events`` that are written with the commit."""
         self.event_columns = ""

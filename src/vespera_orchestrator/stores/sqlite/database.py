@@ -20,6 +20,7 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
     UnsupportedFileSystemError,
 )
+from vespera_orchestrator.stores.sql import nesting
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
@@ -133,8 +134,9 @@ class Database:
         """Begin several reads that see one state; within a transaction of this thread, join it."""
         self._follow_fork()
         with self._call():
-            if self._current is not None:
-                yield self._current
+            current = self._running()
+            if current is not None:
+                yield current
                 return
             with self._transaction(writing=False) as tx:
                 yield tx
@@ -149,7 +151,7 @@ class Database:
         """
         self._follow_fork()
         with self._call():
-            if self._current is not None:
+            if self._running() is not None:
                 raise StoreBusyError(self.name)
             with self._turn(), self._transaction(writing=True) as tx:
                 self._refuse_newer(tx)
@@ -215,18 +217,30 @@ class Database:
     def _transaction(self, *, writing: bool) -> Iterator[Transaction]:
         connection = self._usable()
         begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
+        tx = Transaction(connection, self.clock, writing=writing)
+        tx.opener = nesting.opener()
         try:
             # An interruption may fall between any two lines. So what begins is inside, and what
             # is left over from before is undone first.
-            tx = self._current = Transaction(connection, self.clock, writing=writing)
+            self._current = tx
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self._patiently(lambda: connection.execute(begin))
             yield tx
         finally:
-            self._current = None
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            tx.opener = None
+            # After an interruption this may come late, when another transaction is under way.
+            if self._current is tx:
+                self._current = None
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def _running(self) -> Transaction | None:
+        """Return the transaction that this thread is in the middle of."""
+        current = self._current
+        if current is not None and nesting.is_running(current.opener):
+            return current
+        return None
 
     def _refuse_newer(self, tx: Transaction) -> None:
         """Refuse to write what a newer version of the library would not understand."""

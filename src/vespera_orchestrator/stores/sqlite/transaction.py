@@ -10,6 +10,7 @@ from vespera_orchestrator.stores.sql.rows import insertion
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
+    from types import FrameType
 
     from vespera_orchestrator._model import Task
 
@@ -26,6 +27,8 @@ class Transaction:
         self.connection = connection
         self.writing = writing
         self.locked_session: str | None = None
+        self.opener: FrameType | None = None
+        """Who works on it; ``None`` once it has ended."""
         self.execute = connection.execute
         self.executemany = connection.executemany
         self._clock = clock
