@@ -1,4 +1,4 @@
-"""Names that a package imports when somebody first uses them.
+"""Names that a package imports at their first use.
 
 A type annotation such as ``worktrees.Forecast`` is looked up the same way. So
 `typing.get_type_hints` resolves it, and only those who ask pay for it.

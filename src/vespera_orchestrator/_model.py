@@ -294,7 +294,7 @@ def is_alias(text: str) -> bool:
     """Tell whether *text* may be an alias.
 
     An alias has a letter or underscore, then letters, digits, underscores; at most 80 in all. It
-    looks like no id, and is no word of the condition language.
+    does not look like an id, and is not a word of the condition language.
     """
     return _ALIAS.fullmatch(text) is not None and not is_id(text) and text not in _RESERVED
 

@@ -78,8 +78,8 @@ class Rooms:
     def forecast(self) -> Forecast | None:
         """Return what would conflict, where at least two worktrees have been saved.
 
-        Loads nothing of git before it is clear that there are two. ``None`` also where the forecast
-        cannot be made: a view may fail without failing what shows it.
+        Does not load git before it is clear that there are two. The result is ``None`` too if the
+        forecast fails: a view may fail without failing what shows it.
         """
         from vespera_orchestrator.worktrees.peek import may_have_several_snapshots
 

@@ -1,4 +1,4 @@
-"""What a backend must promise, written for whoever implements one.
+"""What a backend must promise, written for those who implement one.
 
 You can replace three things: the `Store`, which holds the truth, the `ContentStore`, which holds
 the bytes of artifacts, and the `Embedder`, which turns passages into vectors.
@@ -245,7 +245,7 @@ class Store(Protocol):
             agent: Who is claiming; any stable, non-empty name.
             task_id: Which task; ``None`` for the best ready one.
             lease_s: Seconds until the claim expires unless it is renewed.
-            take_over: First end the lease of whoever holds the named task, as if it had expired.
+            take_over: First end the lease of the named task's holder, as if it had expired.
                 Event ``lease_expired``.
 
         Returns:

@@ -83,7 +83,7 @@ class VesperaError(Exception):
     completion_of: str | None = None
     """The task that you were completing, when the error is a mistake in that very call.
 
-    The task stays with whoever holds it: correct the call and make it again.
+    The task stays with its holder: correct the call and make it again.
     """
     kept_artifact_id: str | None = None
     """Where the work that came with a refused call is kept; ``None`` if there was none."""
@@ -415,7 +415,7 @@ class StoreBusyError(StoreError):
     def __str__(self) -> str:
         return (
             f"{self.store}: this thread is in the middle of another call to it, and nothing was "
-            "written. In a signal handler or callback, only note what is to be done, and do it "
+            "written. In a signal handler or callback, only note what to do, and do it "
             "when that call has returned"
         )
 

@@ -416,8 +416,8 @@ class Orchestrator:
         briefing = self._overview.briefing(status)
         try:
             self._store.resume_session(status.session.id)
-        except (StoreUnavailableError, ReadOnlyError) as exc:  # whoever only looks need not write
-            log.warning("it is not recorded that somebody resumed: %s", exc)
+        except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access
+            log.warning("the session could not be marked as resumed: %s", exc)
         return briefing
 
     # --- planning -----------------------------------------------------------

@@ -52,11 +52,11 @@ class Comparison:
     target: str = ""
     """The text as it should be."""
     edited: tuple[str, ...] = ()
-    """Sections that somebody edited, and that have to be replaced."""
+    """Sections that were edited by hand, and that have to be replaced."""
     outdated: tuple[str, ...] = ()
     """Other sections that have to be replaced."""
     addable: tuple[str, ...] = ()
-    """The sections that it could have, when it is somebody's own and has none."""
+    """The sections that it could have, if it is a user's own document and has none."""
     notes: tuple[str, ...] = ()
     error: DocumentError | None = None
     """Why it cannot be brought up to date."""
@@ -93,12 +93,12 @@ def read_document(folder: DocumentFolder, path: str) -> DocumentFile:
 
 
 def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Comparison:
-    """Work out what a document should say, and what somebody did to it meanwhile.
+    """Work out what a document should say, and how it was edited meanwhile.
 
     Args:
         file: The document as it is.
         rendered: What its template makes of the material.
-        versions: Tells our own earlier texts from somebody's edits.
+        versions: Tells our own earlier texts from edits by hand.
     """
     if file.content is None:
         target = normalize_sections(rendered)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOGGED_TASKS = 200
 """The most tasks that a document lists; older ones are counted.
 
-Each change keeps the whole text as a version, so it must not grow for ever.
+Each change keeps the whole text as a version, so it must not grow forever.
 """
 MAX_READ_BYTES = 1_000_000
 """Artifacts larger than this are listed, not read."""
@@ -88,7 +88,7 @@ class ArtifactReader:
         return cast("T", self._analyses[key])
 
     def _text(self, artifact: Artifact) -> str:
-        """Return the text of an artifact; empty if it is no text, too large, or unreadable."""
+        """Return the text of an artifact; empty if it is not text, too large, or unreadable."""
         if artifact.size_bytes > MAX_READ_BYTES:
             self.notes.append(
                 f"artifact {artifact.id} is larger than {MAX_READ_BYTES:,} bytes: it is listed, "

@@ -49,7 +49,7 @@ class DocumentFolder:
         """Return where a document lies, after checking that it is inside ``docs/``.
 
         Raises:
-            DocumentUpdateError: It is elsewhere, or a link leads out, or it is no file.
+            DocumentUpdateError: It is elsewhere, or a link leads out, or it is not a file.
         """
         parts = PurePath(path).parts
         if len(parts) != 2 or parts[0] != FOLDER or parts[1] == "..":  # noqa: PLR2004 - the folder and the file

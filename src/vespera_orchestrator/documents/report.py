@@ -15,7 +15,7 @@ class UpdateReport:
     written: tuple[DocumentVersion, ...] = ()
     """The documents that were changed, as they are now."""
     kept: tuple[DocumentVersion, ...] = ()
-    """Texts that somebody had edited inside a section.
+    """Texts that were edited by hand inside a section.
 
     Each was kept as a version before its section was replaced.
     """

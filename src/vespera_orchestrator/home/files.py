@@ -36,10 +36,10 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
-    """Write the new text before the block, beside *path*; put it in its place after the block.
+    """Write the new text beside *path* before the block; move it into place after the block.
 
-    What may well fail, fails before the block: a full disk, a folder that cannot be written, a
-    folder in the place of the file. When the block raises, the file stays as it was.
+    The usual failures come before the block: a full disk, a folder that cannot be written, a
+    folder where the file should be. If the block raises, the file stays as it was.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -61,7 +61,7 @@ def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
 
 
 def make_folders(*folders: Path) -> None:
-    """Make folders, and those above them, where they are missing; their names are durable."""
+    """Create missing folders and those above them, durably."""
     for folder in folders:
         missing = [above for above in (folder, *folder.parents) if not above.exists()]
         folder.mkdir(parents=True, exist_ok=True)

@@ -223,7 +223,7 @@ def _home_of_environment() -> Path | None:
 def _is_home_for(home: Path, start: Path, found: Path | None) -> bool:
     """Tell whether *home* is that of the project around *start*, which was found at *found*.
 
-    A home that is still to be made at a place of its own takes any project.
+    A home that does not exist yet, and whose path names no project, may serve any project.
     """
     project = _project_of_home(home)
     if project is None or project == found:

@@ -9,7 +9,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Return what tells this run of the system from the one before it; empty where none is told."""
+    """Return the id of this boot of the system; empty if the system gives none."""
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:

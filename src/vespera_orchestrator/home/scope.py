@@ -36,7 +36,7 @@ _CHOOSE: Final = (
     "orch.initialize_session('…') starts one"
 )
 _ENVIRONMENT_REMEDY: Final = f"unset the variable to work in the active session; {_CHOOSE}"
-_ACTIVE_REMEDY: Final = f"both of these write the file anew: {_CHOOSE}"
+_ACTIVE_REMEDY: Final = f"both of these rewrite the file: {_CHOOSE}"
 
 
 class Scope:
@@ -89,7 +89,7 @@ class Scope:
             raise ClosedError
 
     def close(self) -> None:
-        """Stop giving out the store, to any room, whoever it belongs to."""
+        """Stop giving out the store, whether it is ours or the caller's."""
         self._closed = True
 
     def session_id(self, ref: str | Session | None = None) -> str:
@@ -154,10 +154,11 @@ class Scope:
     def activating(self, session_id: str) -> Iterator[None]:
         """Make a session the active one, for this process and for those that come later.
 
-        The block records it. What may well fail fails before: then nothing is recorded.
+        The ``with`` block records it in the store. The new files are prepared before it: if that
+        fails, nothing is recorded.
 
         ``.active_session`` names the one that was chosen last, whatever its store. Another file
-        remembers it for this store, in case somebody uses the home with a second one.
+        remembers it for this store, in case the home is used with a second one.
         """
         is_recorded = False
         file, chosen_last = self._active_in_store, self.home.active_session
@@ -185,7 +186,7 @@ class Scope:
         return self.home.active_sessions / digest[:16]
 
     def active_session_id(self) -> str | None:
-        """Return the active session of this store; ``None`` where none was ever chosen.
+        """Return the active session of this store; ``None`` if none was ever chosen.
 
         Raises:
             SessionNotFoundError: The home's file is damaged, or names a session that is not in the

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Ledger
 
 _ROWS_PER_TRANSACTION: Final = 5000
-"""Other writers wait no longer than the removal of so many rows takes."""
+"""How many rows one transaction removes: other writers wait no longer than that takes."""
 _NEVER_REMOVED: Final = frozenset(
     {
         EventKind.ARTIFACT_SAVED,

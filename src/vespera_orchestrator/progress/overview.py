@@ -1,4 +1,4 @@
-"""Reads where a session stands out of the store, for `Status`, `NextStep`, `Briefing` and the like.
+"""Reads the state of a session from the store, for `Status`, `NextStep`, `Briefing` and others.
 
 Nothing here writes: what has lapsed is ended by the caller before it asks.
 """

@@ -30,7 +30,7 @@ _BAR_WIDTH: Final = 20
 
 @attrs.frozen(kw_only=True)
 class Running:
-    """A task that somebody holds."""
+    """A task that an agent holds."""
 
     task: Task
     attempt: Attempt

@@ -36,9 +36,7 @@ def text(name: str, value: object) -> str | None:
 def title(name: str, value: object) -> str:
     """Return a title without the space around it."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(
-            name, f"{value!r} is not a title; say in a few words what is to be done"
-        )
+        raise InvalidInputError(name, f"{value!r} is not a title; say in a few words what to do")
     return value.strip()
 
 

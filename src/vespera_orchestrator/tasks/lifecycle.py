@@ -211,7 +211,7 @@ _OUTCOME_WORDS: Final = {
 def edge_met(on: Outcome, status: TaskStatus, *, was_blocked: bool) -> bool | None:
     """Tell whether a dependency that waits for *on* is met: ``None`` for not yet, False for never.
 
-    Having been blocked counts for ever; every other outcome is known when the task ends.
+    Having been blocked counts forever; every other outcome is known when the task ends.
     """
     if on is Outcome.BLOCKED and was_blocked:
         return True

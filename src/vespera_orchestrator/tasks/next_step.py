@@ -33,7 +33,7 @@ class SessionFacts:
     unmerged: Sequence[Task] = ()
     """Tasks whose work is done and waits to be merged, the first to merge first."""
     running: int = 0
-    """How many tasks somebody works on; the unmerged ones do not count."""
+    """How many tasks are in progress; the unmerged ones do not count."""
     decisions: Sequence[Why] = ()
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
@@ -54,7 +54,7 @@ def next_step(facts: SessionFacts) -> NextStep:
 
 
 def first_step(problem: str | None = None) -> NextStep:
-    """Ask for a goal where there is no session at all.
+    """Ask for a goal if there is no session at all.
 
     Args:
         problem: What is wrong with the session that the environment or a file names, if one does.

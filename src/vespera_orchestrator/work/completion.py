@@ -77,7 +77,7 @@ _MISTAKES: Final = (
     NotReadyError,
     *UNLANDABLE,
 )
-"""What a call raises that hands work in wrongly, or too early. It is no failure of the task."""
+"""Errors of a call that hands work in wrongly, or too early. The task itself has not failed."""
 
 
 class Completion:
@@ -110,7 +110,7 @@ class Completion:
     def keeping(self, holder: Holder, work: object) -> Iterator[None]:
         """Keep the work when the call that hands it in fails, whatever the reason.
 
-        A mistake in the call is marked on the error: it is no failure of the task.
+        A mistake in the call is marked on the error: it does not count as a failure of the task.
         """
         try:
             yield
@@ -611,11 +611,11 @@ class Completion:
     def lost(
         self, holder: Holder, exc: LeaseLostError, drafts: Sequence[ArtifactDraft]
     ) -> LeaseLostError:
-        """Keep what the replaced holder brought, and return the error that says where."""
+        """Keep the work of a replaced holder, and return the error that says where."""
         return attrs.evolve(exc, kept_artifact_id=self._keep(holder, drafts, "late"))
 
     def refuse_lost(self, task: Task) -> None:
-        """Refuse whoever held the task in this process, and holds it no more.
+        """Refuse a holder of this process that has lost the task.
 
         Raises:
             LeaseLostError: Nothing was changed.

@@ -54,7 +54,7 @@ class WorkFiles:
     ) -> tuple[Snapshot | None, str]:
         """Prepare a snapshot, or say why there is none.
 
-        A worktree that is gone must not keep anybody from saying how the work went.
+        A missing worktree must not keep the holder from saying how the work went.
         """
         if worktree is None:
             return None, ""

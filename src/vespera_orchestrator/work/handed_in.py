@@ -1,4 +1,4 @@
-"""What was handed in before and only failed to land, so that nobody does it twice."""
+"""Finds work that was handed in and only failed to land, so that it is not done twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator._model import ArtifactKind, ArtifactQuery, AttemptEnding, HandedIn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vespera_orchestrator._model import Artifact, Attempt, Ending, JsonValue, Task
     from vespera_orchestrator.contracts import Store
@@ -24,7 +24,10 @@ def note_for(ending: Ending) -> dict[str, JsonValue]:
 
 
 def find(store: Store, task: Task) -> HandedIn | None:
-    """Return what was last handed in for the task and did not land, unless it was done since."""
+    """Return the last work that was handed in and did not land.
+
+    ``None`` also if the task has been completed since.
+    """
     query = ArtifactQuery(task_ids=(task.id,), include_superseded=True)
     artifacts = store.artifacts(query)
     reports = [each for each in artifacts if each.kind in _REPORTS and each.attempt is not None]
@@ -51,5 +54,7 @@ def _reason(attempts: Sequence[Attempt], number: int) -> str:
     return (reasons[0] if reasons else None) or "it could not land"
 
 
-def _ids_of_work(artifacts: Sequence[Artifact], attempt: int) -> list[str]:
-    return [each.id for each in artifacts if each.attempt == attempt and each.kind not in _NOT_WORK]
+def _ids_of_work(artifacts: Sequence[Artifact], attempt: int) -> Iterator[str]:
+    for artifact in artifacts:
+        if artifact.attempt == attempt and artifact.kind not in _NOT_WORK:
+            yield artifact.id

@@ -87,12 +87,12 @@ class Submission:
 
     @property
     def is_completion(self) -> bool:
-        """Whether the task is to be done with it."""
+        """Whether this submission completes the task."""
         return self.next_action is NextAction.COMPLETE
 
     @property
     def ending(self) -> Ending:
-        """How the attempt ends with it."""
+        """How this submission ends the attempt."""
         return Ending(
             action=self.next_action,
             summary=self.summary,

@@ -452,7 +452,7 @@ class Work:
         elif isinstance(exc, VesperaError) and exc.completion_of == self.task.id:
             task = self.release(f"its work was handed in and not accepted: {exc}")
             exc.add_note(
-                f"the task is {task.status} again, and this is no failure of it. "
+                f"the task is {task.status} again, and this does not count as a failure. "
                 f"To complete it: orch.complete_task({task.alias!r}, …)"
             )
         elif isinstance(exc, Exception):

@@ -46,7 +46,7 @@ def task_event(
 
 
 def read_events(facts: Facts) -> Iterator[Finding]:
-    """Read the event log: which states and artifacts it tells of; its JSON can be read."""
+    """Note the states and artifacts that the event log records; report data that is not JSON."""
     for row in facts.rows("events"):
         status = lifecycle.STATUS_AFTER_EVENT.get(row["kind"])
         if status is not None:

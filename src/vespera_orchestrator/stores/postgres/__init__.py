@@ -140,7 +140,7 @@ class PostgresStore(SQLStore):
             if best.lapsed or best.unweighed:
                 best = take(in_any_case=in_any_case)
         if best.claim is None:
-            # Somebody who does not take it in the end may have locked what is ready.
+            # A process that does not take it in the end may have locked what is ready.
             best = take(in_any_case=True, wait=True)
         return best.claim
 
@@ -166,7 +166,11 @@ class PostgresStore(SQLStore):
 
     def wait(self, after: int, timeout_s: float) -> None:
         """See `contracts.Store.wait`."""
-        self._database.wait(lambda: self.last_seq() > after, timeout_s)
+
+        def has_news() -> bool:
+            return self.last_seq() > after
+
+        self._database.wait(has_news, timeout_s)
 
     def ledger(self, *, write: bool = False) -> AbstractContextManager[PostgresLedger]:
         """See `contracts.Store.ledger`."""

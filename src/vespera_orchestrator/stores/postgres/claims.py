@@ -37,7 +37,8 @@ _TAKE_BEST: Final = f"""
     SELECT lapsed, unweighed, {rows.TASK.columns}, {POSTGRES.edges}
     FROM due LEFT JOIN started AS tasks ON true
 """
-"""Looks for the best ready task, locks it unless somebody else has, holds it and opens the attempt.
+"""Finds the best ready task that no other process has locked, locks and holds it, and opens the
+attempt.
 
 It does nothing but report it where lapsed holds or tasks that were not weighed come first. ``$1``:
 now; ``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case.
@@ -74,7 +75,7 @@ def take_best(
         agent: Who claims it.
         lease_s: How long the claim holds, in seconds.
         in_any_case: Take a task whatever else should be done first.
-        wait: Wait for whoever has locked the best task, instead of taking the next one.
+        wait: Wait until the best task is unlocked, instead of taking the next one.
     """
     sql = _WAIT_FOR_BEST if wait else _TAKE_BEST_UNLOCKED
     values = (tx.now, session_id, agent, claims.lease_length(lease_s), int(in_any_case))

@@ -53,7 +53,7 @@ class PostgresLedger(SQLLedger):
         inserted = list(rows)
         super().put(table, inserted)
         if table == "tasks":
-            # Triggers count changed and removed tasks; whoever inserts a task counts it.
+            # Triggers count changed and removed tasks, but not new ones.
             self._tally(inserted)
         number = NUMBER_COLUMNS.get(table)
         if number is not None and any(number in row for row in inserted):

@@ -197,11 +197,11 @@ def checkpoint(
 
 
 CLOCK_STEP: Final = 1_000_000
-"""How far a clock may be set back, in microseconds, without anybody having to notice."""
+"""How far a clock may be set back, in microseconds, before it makes a difference."""
 
 
 def from_the_future(mark: str) -> str:
-    """Return the test for holds that were renewed later than now: somebody set the clock back."""
+    """Return the test for holds that were renewed later than now: the clock was set back."""
     return f"last_sign_at > {mark} + {CLOCK_STEP}"
 
 

@@ -132,7 +132,9 @@ def _is_below(tx: Transaction, task_id: str, parent: str) -> bool:
 def reaches(tx: Transaction, starts: Iterable[str], goal: str) -> bool:
     """Tell whether any of *starts* is *goal* or waits for it, however indirectly."""
     sql = f"{tx.dialect.waits_for} SELECT 1 FROM up WHERE id = {tx.mark}2 LIMIT 1"
-    return tx.execute(sql, (json.dumps(list(starts)), goal)).fetchone() is not None
+    start_ids = json.dumps(list(starts))
+    row = tx.execute(sql, (start_ids, goal)).fetchone()
+    return row is not None
 
 
 def find_path(tx: Transaction, start: str, goal: str) -> list[str]:

@@ -47,7 +47,7 @@ class Dialect:
     as_id: str
     """Follows a column of ``given``: compare it as ids are compared elsewhere.
 
-    Its own collation is another one, for which no index of the other tables serves.
+    With the column's own collation, no index of the other tables could be used.
     """
     index_hint: str
     """Follows a table: the index to use, where the planner needs a hint. ``{}`` is its name."""
@@ -84,7 +84,8 @@ class Dialect:
 
 @cache
 def _slots(mark: str, count: int) -> str:
-    return ", ".join(f"{mark}{number}" for number in range(1, count + 1))
+    numbers = range(1, count + 1)
+    return ", ".join(f"{mark}{number}" for number in numbers)
 
 
 SQLITE: Final = Dialect(
@@ -175,7 +176,10 @@ class Conditions:
 
         The text depends on the value, because no index serves ``IS NOT DISTINCT FROM``.
         """
-        self.add(f"{column} IS NULL" if value is None else f"{column} = {self.bind(value)}")
+        if value is None:
+            self.add(f"{column} IS NULL")
+        else:
+            self.add(f"{column} = {self.bind(value)}")
 
     def in_list(self, column: str, json_list: str) -> None:
         """Require the column's text to be in a list, given as JSON."""

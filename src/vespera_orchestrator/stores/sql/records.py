@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _IS_FILE: Final = f"CASE kind WHEN '{ArtifactKind.FILE}' THEN 1 ELSE 0 END"
 """Files have versions of their own: a file and a text of the same title are two artifacts."""
 _HAS_BEGUN: Final = quoted((TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.COMPLETED))
-"""Statuses of a task whose work may rest on what it was given."""
+"""Statuses of a task whose work may build on the artifacts it was given."""
 
 
 # --- sessions ---------------------------------------------------------------

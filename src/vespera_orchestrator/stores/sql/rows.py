@@ -1,6 +1,6 @@
 """Rows become records and records become rows, by the names of their fields.
 
-A table's columns are the fields of its record. What the columns hold stands in `contracts.TABLES`,
+A table's columns are the fields of its record. `contracts.TABLES` says what the columns hold,
 so that a new column of plain text or numbers needs nothing here.
 """
 
@@ -44,7 +44,7 @@ _NO_LIMIT: Final = 2**62
 
 
 def limited(limit: int | None) -> int:
-    """Return *limit* as SQL takes it; ``None`` stands for no limit."""
+    """Return *limit* as SQL takes it; ``None`` means no limit."""
     return _NO_LIMIT if limit is None else limit
 
 
@@ -79,7 +79,7 @@ class RowType(Generic[R]):
         self.selected = (*self.names, *joined)
         """The values of a row, in order."""
         self.columns = ", ".join(f"{prefix}{name}" for name in self.names)
-        """The columns as they stand in a SELECT."""
+        """The columns as a SELECT names them."""
         meaning = TABLES[table]
         self._times = self._among(meaning.times)
         self._structures = self._among(meaning.structures)

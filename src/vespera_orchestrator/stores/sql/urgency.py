@@ -89,8 +89,8 @@ def _unweighed(tx: Transaction) -> str:
 def weigh(tx: Transaction, session_id: str) -> None:
     """Carry the weight of tasks that were planned since the last time to those they wait for.
 
-    This is done once for all of them, when somebody asks. It goes from the newest task to the
-    oldest, because tasks mostly wait for older ones: so each is visited once.
+    This is done once for all of them, when they are first asked for. It goes from the newest task
+    to the oldest, because tasks mostly wait for older ones: so each is visited once.
     """
     sql = f"SELECT seq, id, urgency {_unweighed(tx)}"
     unweighed = tx.execute(sql, (session_id,)).fetchall()
