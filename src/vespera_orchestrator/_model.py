@@ -274,9 +274,6 @@ class FindingKind(StrEnum):
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32, lower case: no i, l, o, u to be misread."""
 _ID = re.compile(rf"[sta]_[{_ALPHABET}]{{12}}")
-ALIAS_MAX = 48
-"""Longest alias that is made from a title, in characters."""
-_ALIAS = re.compile(r"[^\W\d]\w{0,79}")
 
 
 def new_id(prefix: str) -> str:
@@ -288,30 +285,6 @@ def new_id(prefix: str) -> str:
 def is_id(text: str) -> bool:
     """Tell whether *text* has the form of an id made by `new_id`."""
     return _ID.fullmatch(text) is not None
-
-
-def is_alias(text: str) -> bool:
-    """Tell whether *text* may be an alias.
-
-    An alias has a letter or underscore, then letters, digits, underscores; at most 80 in all. It
-    does not look like an id, and is not a word of the condition language.
-    """
-    return _ALIAS.fullmatch(text) is not None and not is_id(text) and text not in _RESERVED
-
-
-_RESERVED = frozenset(
-    {"and", "or", "not", "in", "true", "false", "null", "none", "True", "False", "None"}
-)
-"""Words of the condition language, which no alias may shadow."""
-
-
-def slug(title: str) -> str:
-    """Make an alias from *title*: ``"Task D"`` becomes ``task_d``."""
-    words = re.sub(r"\W+", "_", title.lower()).strip("_")
-    text = words[:ALIAS_MAX].rstrip("_")
-    if not text:
-        return "task"
-    return text if is_alias(text) else f"task_{text}"[:ALIAS_MAX]
 
 
 def utcnow() -> datetime:

@@ -6,9 +6,11 @@ nothing hostile gets through.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import pickle
 import time
+import types
 
 import attrs
 import pytest
@@ -19,6 +21,7 @@ from support import records
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import ConditionError
 from vespera_orchestrator.tasks import conditions
+from vespera_orchestrator.tasks.aliases import is_alias, slug
 from vespera_orchestrator.tasks.conditions import (
     ATTRIBUTES,
     MAX_DEPTH,
@@ -748,3 +751,31 @@ def test_a_condition_keeps_its_text_and_language_has_a_version():
     assert parse(text).text == text
     assert conditions.VERSION == 1
     assert {*OUTCOMES, "status", "attempts", "outputs"} == set(ATTRIBUTES)
+
+
+def test_an_operator_is_added_in_one_place():
+    """One entry of the table is enough: tokens, keywords and reserved words follow from it."""
+    source = inspect.getsource(conditions)
+    entry = '    "in": _contains,\n'
+    assert source.count(entry) == 1
+    more = '    "starts with": lambda a, b: a.startswith(b),\n    "<>": lambda a, b: a != b,\n'
+    language = types.ModuleType(conditions.__name__)
+    exec(source.replace(entry, entry + more), vars(language))
+    world = {"a": task(outputs={"x": "abc"})}
+    for text, expected in [
+        ("a.outputs.x starts with 'ab'", True),
+        ("a.outputs.x starts with 'b'", False),
+        ("a.outputs.x <> 'b'", True),
+        ("a.outputs.x <= 'b'", True),
+        ("a.outputs.x not in ['b']", True),
+    ]:
+        assert language.decide(language.parse(text), world) is expected, text
+    assert {"starts", "with"} == language.RESERVED_WORDS - conditions.RESERVED_WORDS
+
+
+@pytest.mark.parametrize("word", sorted(conditions.RESERVED_WORDS))
+def test_a_word_of_the_language_is_not_an_alias(word):
+    """A condition could not name such a task."""
+    assert not is_alias(word)
+    assert is_alias(f"{word}_")
+    assert slug(word) == f"task_{word.lower()}"

@@ -17,7 +17,8 @@ Nothing is ever evaluated as Python. A fact about a task that has not ended is *
 and ``and``/``or``/``not`` follow Kleene's strong logic, so a condition decides as soon as it can
 and never has to take a decision back.
 
-A new sign of comparison is an entry of `_COMPARE`, and its text is added to `_TOKEN`.
+A new operator is one entry of `_COMPARE`: a sign or words, and the function that compares. Tokens,
+keywords and the words that no alias may have follow from it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,6 @@ _CONSTANTS: Final = {
     "null": None,
     "None": None,
 }
-_KEYWORDS: Final = frozenset({"and", "or", "not", "in", *_CONSTANTS})
 
 Truth: TypeAlias = bool | None
 """True, False, or ``None`` for unknown."""
@@ -165,14 +165,74 @@ def _references(node: Node) -> Iterator[Reference]:
             return
 
 
+# --- comparing --------------------------------------------------------------
+
+
+def _is_number(value: JsonValue) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float)
+
+
+def _orderable(left: JsonValue, right: JsonValue) -> bool:
+    if isinstance(left, str):
+        return isinstance(right, str)
+    return _is_number(left) and _is_number(right)
+
+
+def _same(left: JsonValue, right: JsonValue) -> bool:
+    # To Python 1 is True, to JSON it is not.
+    if isinstance(left, bool) != isinstance(right, bool):
+        return False
+    return bool(left == right)
+
+
+def _contains(left: JsonValue, right: JsonValue) -> Truth:
+    if not isinstance(right, list | dict | str):
+        return None
+    return bool(left in right)
+
+
+def _negated(truth: Truth) -> Truth:
+    return None if truth is None else not truth
+
+
+_COMPARE: Final[dict[str, Callable[[JsonValue, JsonValue], Truth]]] = {
+    "==": lambda a, b: _same(a, b),
+    "!=": lambda a, b: not _same(a, b),
+    "<": lambda a, b: bool(a < b) if _orderable(a, b) else None,
+    "<=": lambda a, b: bool(a <= b) if _orderable(a, b) else None,
+    ">": lambda a, b: bool(a > b) if _orderable(a, b) else None,
+    ">=": lambda a, b: bool(a >= b) if _orderable(a, b) else None,
+    "in": _contains,
+    "not in": lambda a, b: _negated(_contains(a, b)),
+}
+"""The operators that compare. Each is a sign without letters, or one or several words.
+
+A function returns ``None`` for values that cannot be compared, or raises ``TypeError`` or
+``RecursionError``; both leave the comparison unknown. It must not raise anything else.
+"""
+
+_COMPARE_WORDS: Final = sorted((operator.split() for operator in _COMPARE), key=len, reverse=True)
+"""The operators as lists of tokens, the longest first."""
+_MOST_WORDS: Final = len(_COMPARE_WORDS[0])
+_OPERATOR_TOKENS: Final = [token for words in _COMPARE_WORDS for token in words]
+_OPERATOR_WORDS: Final = [token for token in _OPERATOR_TOKENS if token[0].isalpha()]
+_SIGNS: Final = [token for token in _OPERATOR_TOKENS if not token[0].isalpha()]
+_KEYWORDS: Final = frozenset({"and", "or", "not", *_OPERATOR_WORDS, *_CONSTANTS})
+RESERVED_WORDS: Final = _KEYWORDS | {"none"}
+"""Words that no alias may have; ``none`` is too easily taken for ``null``."""
+
 # --- reading ----------------------------------------------------------------
 
+_LONGEST_FIRST: Final = sorted(_SIGNS, key=len, reverse=True)
+_SIGN_PATTERN: Final = "|".join(re.escape(sign) for sign in _LONGEST_FIRST)
 _TOKEN = re.compile(
-    r"""(?P<space>\s+)
+    rf"""(?P<space>\s+)
       | (?P<number>-?(?:\d+\.\d+|\d+)(?:[eE][+-]?\d+)?(?!\w))
       | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
       | (?P<name>[^\W\d]\w*)
-      | (?P<sign>==|!=|<=|>=|[<>().,\[\]])""",
+      | (?P<sign>{_SIGN_PATTERN}|[().,\[\]])""",
     re.VERBOSE | re.DOTALL,
 )
 _OPERANDS: Final = ("a name", "a number", "a text in quotes", "true", "false", "null", "[")
@@ -381,13 +441,11 @@ class _Parser:
             self._refuse(column, f"{other.value!r:.60} is not a status", allowed)
 
     def _comparison_sign(self) -> str | None:
-        token = self._take(*_COMPARE)
-        if token is not None:
-            return token.text
-        following = self.tokens[self.at : self.at + 2]
-        if [token.text for token in following] == ["not", "in"]:
-            self.at += 2
-            return "not in"
+        following = [token.text for token in self.tokens[self.at : self.at + _MOST_WORDS]]
+        for words in _COMPARE_WORDS:
+            if following[: len(words)] == words:
+                self.at += len(words)
+                return " ".join(words)
         return None
 
     def _operand(self) -> Node:
@@ -625,47 +683,6 @@ def _compare(sign: str, left: JsonValue | _Unknown, right: JsonValue | _Unknown)
         return _COMPARE[sign](left, right)
     except (TypeError, RecursionError):
         return None
-
-
-def _is_number(value: JsonValue) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int | float)
-
-
-def _orderable(left: JsonValue, right: JsonValue) -> bool:
-    if isinstance(left, str):
-        return isinstance(right, str)
-    return _is_number(left) and _is_number(right)
-
-
-def _same(left: JsonValue, right: JsonValue) -> bool:
-    # To Python 1 is True, to JSON it is not.
-    if isinstance(left, bool) != isinstance(right, bool):
-        return False
-    return bool(left == right)
-
-
-def _contains(left: JsonValue, right: JsonValue) -> Truth:
-    if not isinstance(right, list | dict | str):
-        return None
-    return bool(left in right)
-
-
-def _negated(truth: Truth) -> Truth:
-    return None if truth is None else not truth
-
-
-_COMPARE: Final[dict[str, Callable[[JsonValue, JsonValue], Truth]]] = {
-    "==": lambda a, b: _same(a, b),
-    "!=": lambda a, b: not _same(a, b),
-    "<": lambda a, b: bool(a < b) if _orderable(a, b) else None,
-    "<=": lambda a, b: bool(a <= b) if _orderable(a, b) else None,
-    ">": lambda a, b: bool(a > b) if _orderable(a, b) else None,
-    ">=": lambda a, b: bool(a >= b) if _orderable(a, b) else None,
-    "in": _contains,
-    "not in": lambda a, b: _negated(_contains(a, b)),
-}
 
 
 def _undecided(node: Node, tasks: Mapping[str, Task]) -> Iterator[str]:

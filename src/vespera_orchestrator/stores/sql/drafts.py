@@ -18,10 +18,8 @@ from vespera_orchestrator._model import (
     Task,
     TaskDraft,
     TaskStatus,
-    is_alias,
     is_id,
     new_id,
-    slug,
 )
 from vespera_orchestrator.errors import (
     AliasTakenError,
@@ -35,6 +33,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.stores.sql import rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
 from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks.aliases import is_alias, slug
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
