@@ -142,3 +142,36 @@ def test_the_environment_goes_before_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv(settings.ENV_EMBEDDER, " ")
     assert read_config(path).content == "file:///b"
     assert read_config(path).search.embedder == "none"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("WIDTH", " 5 ", 5),
+        ("WIDTH", "five", "'five' should be of type int"),
+        ("STRICT", "False", False),
+        ("STRICT", "0", "'0' should be of type bool"),
+        ("STYLE", "merge", "merge"),
+        ("STYLE", "banana", "'banana' should be one of squash, merge"),
+    ],
+)
+def test_a_variable_is_converted_and_checked(tmp_path, monkeypatch, variable, text, expected):
+    """What the environment says passes the same check as what the file says."""
+
+    @attrs.frozen(kw_only=True)
+    class MoreConfig(Config):
+        width: int = settings._setting(3, variable="WIDTH")
+        strict: bool = settings._setting(True, variable="STRICT")
+        style: str = settings._setting(
+            "squash", check=settings._one_of("squash", "merge"), variable="STYLE"
+        )
+
+    monkeypatch.setattr(settings, "Config", MoreConfig)
+    monkeypatch.setenv(variable, text)
+    path = tmp_path / "config.toml"
+    if isinstance(expected, str) and " " in expected:
+        with pytest.raises(InvalidInputError) as caught:
+            read_config(path)
+        assert (caught.value.name, caught.value.problem) == (variable, expected)
+    else:
+        assert getattr(read_config(path), variable.lower()) == expected

@@ -53,6 +53,8 @@ class _Setting:
     """The environment variable that goes before the file."""
     from_file: Callable[[str, Path], str]
     """Turns a text in the file into the value, given the folder of the file."""
+    from_variable: Callable[[str], object]
+    """Turns the text of the environment variable into a value, which is checked next."""
 
 
 def _setting(
@@ -71,8 +73,27 @@ def _setting(
         example=default if example is None else example,
         variable=variable,
         from_file=from_file,
+        from_variable=_FROM_TEXT.get(type(default), str),
     )
     return attrs.field(default=default, metadata={_Setting: setting})
+
+
+def _whole_number(text: str) -> object:
+    try:
+        return int(text)
+    except ValueError:
+        return text  # the check refuses it
+
+
+def _truth_value(text: str) -> object:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+_FROM_TEXT: Final[dict[type, Callable[[str], object]]] = {
+    int: _whole_number,
+    bool: _truth_value,
+}
+"""What an environment variable's text means, by the type of the setting."""
 
 
 def _of_type(kind: type) -> Callable[[object], str | None]:
@@ -161,7 +182,7 @@ class WorktreeSettings:
         0,
         "a heartbeat this soon after a save only renews the lease; 0: each one saves",
     )
-    """How long after a save a heartbeat does not save again, in seconds."""
+    """Minimum seconds between a save and the next heartbeat save."""
     merge_style: str = _setting(
         "squash",
         'one commit for each task; "merge": with the worktree\'s own commits; "fast-forward"',
@@ -254,7 +275,7 @@ def read_config(path: Path, *, with_environment: bool = True) -> Config:
         with_environment: Whether the environment is about this home, see `locate.Home.locate`.
 
     Raises:
-        InvalidInputError: With the file, the setting, and what is allowed.
+        InvalidInputError: With the file or variable, the setting, and what is allowed.
         StoreUnavailableError: The file cannot be read.
     """
     tables = _read_tables(path)
@@ -321,12 +342,17 @@ def _section_values(path: Path, name: str, kind: type, table: dict[str, Any]) ->
     return values
 
 
-def _environment_values(kind: type) -> dict[str, str]:
+def _environment_values(kind: type) -> dict[str, object]:
     values = {}
     for key, setting in _settings(kind):
-        text = os.environ.get(setting.variable or "", "").strip()
+        variable = setting.variable or ""
+        text = os.environ.get(variable, "").strip()
         if text:
-            values[key] = text
+            value = setting.from_variable(text)
+            problem = setting.check(value)
+            if problem is not None:
+                raise InvalidInputError(variable, f"{value!r} {problem}")
+            values[key] = value
     return values
 
 
