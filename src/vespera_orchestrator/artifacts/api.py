@@ -21,10 +21,8 @@ from vespera_orchestrator._model import (
     ArtifactQuery,
     ContextUse,
     Finding,
-    FindingKind,
     JsonValue,
     Session,
-    Severity,
     Task,
     utcnow,
 )
@@ -664,13 +662,12 @@ class Artifacts:
         count = self._index.catch_up(wait_s=_CATCH_UP_WAIT_S)
         return _require_written(count)
 
-    def index_cursor(self) -> int | None:
-        """Return the last event that the search index includes.
+    def check_index(self) -> builtins.list[Finding]:
+        """Look whether there is a search index for this store, and how far behind it is.
 
-        ``None`` if there is no index, or it belongs to another event log. Loads nothing and
-        changes nothing.
+        Quick: loads nothing and changes nothing. `verify_index` compares the passages.
         """
-        return self._index.cursor()
+        return self._index.check()
 
     def index_status(self) -> IndexStatus:
         """Return what the search index holds, and whether it has vectors. It prints as a sentence.
@@ -689,17 +686,7 @@ class Artifacts:
         What was saved since the index was last brought up to date does not count. `verify` checks
         the bytes themselves.
         """
-        try:
-            return self._index.verify()
-        except ArtifactIndexError as exc:
-            finding = Finding(
-                severity=Severity.WARNING,
-                kind=FindingKind.INDEX,
-                subject="index",
-                sentence=f"search index: cannot {exc.doing}: {exc.reason}",
-                remedy=exc.remedy,
-            )
-            return [finding]
+        return self._index.verify()
 
     def rebuild_index(self) -> int:
         """Rebuild the search index from the artifacts.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from vespera_orchestrator._codec import unstorable
+from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 _MOST_HITS: Final = 1000
 _MOST_QUERY_CHARS: Final = 4000
-_MODES: Final = ("hybrid", "text", "vector")
 
 
 def clean(text: str) -> str:
@@ -106,11 +106,10 @@ def check_mode(mode: object) -> None:
     Raises:
         InvalidInputError: There is no such mode.
     """
-    if mode is not None and mode not in _MODES:
-        raise InvalidInputError(
-            "mode",
-            f"{mode!r} is not a search mode; use 'hybrid' (the default), 'text' or 'vector'",
-        )
+    modes = get_args(SearchMode)
+    if mode is not None and mode not in modes:
+        known = ", ".join(repr(word) for word in modes)
+        raise InvalidInputError("mode", f"{mode!r} is not a search mode; use one of {known}")
 
 
 def check_budget(budget_tokens: object) -> None:

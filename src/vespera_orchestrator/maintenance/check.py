@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_time
-from vespera_orchestrator._model import EventKind, Finding, FindingKind, Severity
+from vespera_orchestrator._model import Finding, FindingKind, Severity
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.errors import (
@@ -48,7 +48,7 @@ def check(
     if can_trust_store:
         progress("worktrees and views")
         findings += _check_worktrees(rooms, counts.get("worktrees", 0))
-        findings += _check_index(rooms, artifacts)
+        findings += artifacts.check_index()
         findings += _check_documents(rooms)
         findings += _check_active_session(rooms)
     return CheckReport.of(findings, counts, time.monotonic() - started)
@@ -136,30 +136,6 @@ def _check_worktrees(rooms: Rooms, records: int) -> Iterator[Finding]:
             subject="repository",
             sentence=f"the worktrees could not be checked: {exc}",
         )
-
-
-def _check_index(rooms: Rooms, artifacts: Artifacts) -> Iterator[Finding]:
-    cursor = artifacts.index_cursor()
-    if cursor is None:
-        if rooms.scope.home.index.is_dir():
-            sentence = "the search index is damaged, or belongs to another store"
-            yield _index_note(sentence, "the next search rebuilds it")
-        return
-    saved = (EventKind.ARTIFACT_SAVED,)
-    behind = len(rooms.store.events(cursor, kinds=saved, limit=None))
-    if behind:
-        sentence = f"the search index is {behind} artifacts behind"
-        yield _index_note(sentence, "the next search updates it")
-
-
-def _index_note(sentence: str, remedy: str) -> Finding:
-    return Finding(
-        severity=Severity.NOTE,
-        kind=FindingKind.INDEX,
-        subject="index",
-        sentence=sentence,
-        remedy=remedy,
-    )
 
 
 def _check_documents(rooms: Rooms) -> Iterator[Finding]:

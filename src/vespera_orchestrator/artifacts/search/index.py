@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vespera_orchestrator")
 
 SearchMode = Literal["hybrid", "text", "vector"]
+"""The ways to search; the first is the default where there are vectors."""
 
 _EVENT_KINDS = (EventKind.ARTIFACT_SAVED,)
 _EVENTS_PER_READ = 500
@@ -199,13 +200,6 @@ class ArtifactIndex:
             if instead_of is not None and state is not None and state.generation != instead_of:
                 return 0
             return self._rebuild()
-
-    def cursor(self) -> int | None:
-        """Return the last event that is indexed; ``None`` when there is no index of this log."""
-        state = self._state()
-        if state is None or not self._is_of_this_log(state):
-            return None
-        return state.cursor
 
     def _is_complete(self) -> bool:
         state = self._state()
@@ -415,13 +409,43 @@ class ArtifactIndex:
             return None
         return state.embedder
 
+    def check(self) -> list[Finding]:
+        """Look whether there is an index of this event log, and how far behind it is.
+
+        Quick: loads nothing and changes nothing. `verify` compares the passages.
+        """
+        state = self._state()
+        if state is None or not self._is_of_this_log(state):
+            if not self._folder.path.is_dir():
+                return []
+            sentence = "the search index is damaged, or belongs to another store"
+            return [_note(sentence, "the next search rebuilds it")]
+        saved = self._scope.store.events(state.cursor, kinds=_EVENT_KINDS, limit=None)
+        if not saved:
+            return []
+        sentence = f"the search index is {len(saved)} artifacts behind"
+        return [_note(sentence, "the next search updates it")]
+
     def verify(self) -> list[Finding]:
         """Compare the index with the artifacts; one finding for each difference.
 
         There is none while no index exists yet. Artifacts saved since the index was last brought
-        up to date do not count.
+        up to date do not count. An index that cannot be read is a finding, too.
         """
         refuse_after_fork()
+        try:
+            return self._differences()
+        except ArtifactIndexError as exc:
+            finding = Finding(
+                severity=Severity.WARNING,
+                kind=FindingKind.INDEX,
+                subject="index",
+                sentence=f"search index: cannot {exc.doing}: {exc.reason}",
+                remedy=exc.remedy,
+            )
+            return [finding]
+
+    def _differences(self) -> list[Finding]:
         state = self._state()
         if state is None:
             return []
@@ -610,4 +634,14 @@ def _finding(artifact_id: str, problem: str) -> Finding:
         subject=artifact_id,
         sentence=f"search index: {problem}",
         remedy="orch.artifacts.rebuild_index() builds it again",
+    )
+
+
+def _note(sentence: str, remedy: str) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        kind=FindingKind.INDEX,
+        subject="index",
+        sentence=sentence,
+        remedy=remedy,
     )
