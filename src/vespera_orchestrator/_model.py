@@ -85,14 +85,21 @@ class CauseKind(StrEnum):
     """Why a task is not ready."""
 
     DEPENDENCY = "dependency"
+    """A task that it waits for has not ended with that outcome."""
     CONDITION = "condition"
+    """Its condition is undecided."""
     CHILDREN = "children"
+    """Its subtasks have not all ended."""
     LEASE = "lease"
+    """An agent holds it."""
     MERGE = "merge"
     """Its finished work waits to be merged."""
     RECOVERY = "recovery"
+    """It is blocked, and its recovery task comes first."""
     PERSON = "person"
+    """It is blocked, and a person must decide what comes next."""
     ENDED = "ended"
+    """It has ended already."""
 
 
 class AttemptEnding(StrEnum):
@@ -117,6 +124,7 @@ class ArtifactKind(StrEnum):
     """The kinds of artifacts that the library saves itself. You may use any other word."""
 
     GENERAL = "general"
+    """Your results, unless you choose another word."""
     FILE = "file"
     """A file, byte for byte."""
     SYNTHESIS = "synthesis"
@@ -130,6 +138,7 @@ class ArtifactKind(StrEnum):
     REFUSAL = "refusal"
     """Why a landing was refused."""
     WARNING = "warning"
+    """A landing removed work of others."""
 
 
 SECONDARY_KINDS = frozenset({ArtifactKind.LATE, ArtifactKind.FAILURE})
@@ -254,6 +263,7 @@ class FindingKind(StrEnum):
     STATE = "state"
     """A task or an attempt is in a state that contradicts the rest."""
     CONDITION = "condition"
+    """A condition that cannot be read."""
     CIRCLE = "circle"
     """Tasks wait for each other."""
     LOG = "log"
@@ -263,10 +273,13 @@ class FindingKind(StrEnum):
     ORPHAN = "orphan"
     """Bytes that nothing refers to."""
     WORKTREE = "worktree"
+    """A worktree that is missing, damaged or left over."""
     INDEX = "index"
     """The search index."""
     DOCUMENT = "document"
+    """A document that is out of date or was edited."""
     SESSION = "session"
+    """The active session cannot be found."""
 
 
 # --- names ------------------------------------------------------------------
@@ -766,7 +779,9 @@ class RowFix:
     """One change of a row that puts something right."""
 
     verb: Literal["change", "put", "remove"]
+    """What to do with the row."""
     table: str
+    """Name of the table."""
     key: Mapping[str, JsonValue]
     """The columns that identify the row; for ``put`` the whole row."""
     values: Mapping[str, JsonValue] = attrs.field(factory=dict)
@@ -778,7 +793,9 @@ class Finding:
     """One thing that a check found wrong, or worth knowing."""
 
     severity: Severity
+    """How much it matters."""
     kind: FindingKind
+    """What part of the home it is about."""
     subject: str
     """What the finding is about: an id, a digest, a path, a name."""
     sentence: str
@@ -804,21 +821,35 @@ class TaskDraft:
     """
 
     title: str
+    """What to do, in a few words."""
     description: str = ""
+    """What an agent must know to do it."""
     dependencies: tuple[Dependency, ...] = ()
+    """What it waits for."""
     condition: str | None = None
+    """When it may start, as a boolean expression over its dependencies."""
     parent: str | None = None
     """The task it is a part of."""
     alias: str | None = None
+    """Short name, unique in the session; made from the title if you pass none."""
     task_type: str = "standard"
+    """``standard``, ``recovery``, or any word of yours."""
     complexity: str = "moderate"
+    """Any word of yours."""
     specialist_type: str | None = None
+    """Who should do it, in any word of yours."""
     priority: int = 0
+    """Higher goes first."""
     estimated_effort: str | None = None
+    """As you write it, e.g. ``"2 hours"``."""
     due_at: datetime | None = None
+    """When it should be done."""
     context: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """Values for the agent that does it; anything JSON can hold."""
     max_attempts: int = 3
+    """After this many failures, no further recovery task is made."""
     recovers_task_id: str | None = None
+    """For a recovery task: the task it repairs."""
     place: str = ""
     """Its place in the plan, for error messages."""
 
@@ -828,13 +859,21 @@ class ArtifactDraft:
     """An artifact whose bytes are already in the content store."""
 
     title: str
+    """Its title; the same title in the same task makes the next version."""
     digest: str
+    """SHA-256 of the bytes, in hexadecimal."""
     size_bytes: int
+    """Size of the content, uncompressed."""
     kind: str = "general"
+    """One of `ArtifactKind`, or any word of the caller's."""
     media_type: str = "text/markdown"
+    """E.g. ``text/markdown``."""
     tags: tuple[str, ...] = ()
+    """Words to find it by."""
     metadata: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """Whatever the caller wants to keep with it."""
     partial: bool = False
+    """Whether the work it records is unfinished."""
     id: str | None = None
     """The id it gets if it becomes a record; ``None`` for a new one. A commit's message names it
     before it is saved.
@@ -848,7 +887,9 @@ class Ending:
     action: NextAction | None
     """``None``: released, without a verdict."""
     summary: str | None = None
+    """A line for display."""
     outputs: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """Values for conditions and later tasks."""
     reason: str | None = None
     """The error or the note."""
     landed: str | None = None
@@ -884,7 +925,9 @@ class Claim:
     """What a successful claim returns."""
 
     task: Task
+    """The task, now in progress."""
     attempt: Attempt
+    """The new attempt, which holds it."""
     resumed_from: Checkpoint | None
     """The last checkpoint of an earlier attempt."""
 
@@ -894,7 +937,9 @@ class Finished:
     """What the end of an attempt brought about."""
 
     task: Task
+    """The task as it is now."""
     artifacts: tuple[Artifact, ...]
+    """What was saved with it, in order."""
     recovery: Task | None
     """The recovery task that was made."""
     repeated: bool = False
@@ -906,17 +951,25 @@ class TaskQuery:
     """Which tasks to return. Fields left at their default do not filter."""
 
     session_id: str | None = None
+    """In this session."""
     parent_task_id: str | None = None
+    """Direct children of this task."""
     include_children: bool = False
     """With *parent_task_id*: the parent and its whole subtree, instead of its direct children."""
     status: tuple[TaskStatus, ...] = ()
+    """In any of these states; empty for all."""
     task_type: str | None = None
+    """Of exactly this type."""
     specialist_type: str | None = None
+    """For exactly this specialist."""
     complexity: str | None = None
+    """Of exactly this complexity."""
     text: str | None = None
     """Part of the title or description, letter case ignored."""
     ready: bool | None = None
+    """Ready now, or not."""
     recovers_task_id: str | None = None
+    """The recovery tasks of this task."""
     recoveries: bool | None = None
     """Only recovery tasks, or all but these."""
     agent: str | None = None
@@ -924,16 +977,21 @@ class TaskQuery:
     worktree: str | None = None
     """Working in the worktree of this name now, or last."""
     alias_prefix: str | None = None
+    """With an alias that starts with this."""
     created_after: datetime | None = None
     """At this time or later."""
     created_before: datetime | None = None
     """Before this time."""
     updated_after: datetime | None = None
+    """Last changed at this time or later."""
     updated_before: datetime | None = None
+    """Last changed before this time."""
     include_archived: bool = False
+    """Archived tasks too."""
     limit: int | None = 100
     """``None``: all."""
     offset: int = 0
+    """How many of the first matches to leave out."""
 
 
 @attrs.frozen(kw_only=True)
@@ -941,9 +999,11 @@ class ArtifactQuery:
     """Which artifacts to return. Fields left at their default do not filter."""
 
     session_id: str | None = None
+    """In this session."""
     task_ids: tuple[str, ...] | None = None
     """Belonging to any of these tasks; an empty tuple matches nothing."""
     kind: str | None = None
+    """Of exactly this kind."""
     title: str | None = None
     """Exactly this title."""
     agent: str | None = None
@@ -971,12 +1031,15 @@ class Situation:
     """A task, and everything that decides whether it is ready, read in one transaction."""
 
     task: Task
+    """The task."""
     needed: Mapping[str, Task]
     """The tasks it depends on, by id."""
     open_children: tuple[str, ...]
     """Aliases of children that have not ended, at most ten."""
     open_children_count: int
+    """How many children have not ended."""
     open_recovery: Task | None
+    """Its recovery task that has not ended, if any."""
     attempt: Attempt | None
     """The attempt that holds it."""
     as_of: datetime

@@ -46,7 +46,9 @@ class BackupReport:
     path: Path
     """The folder; ``vespera_orchestrator.open(home=path)`` opens it."""
     tasks: int
+    """How many tasks it holds."""
     contents: int
+    """How many contents it holds."""
     size_bytes: int
     """The size of all contents together."""
     problems: tuple[str, ...]

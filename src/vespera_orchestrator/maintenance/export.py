@@ -51,6 +51,7 @@ class ExportReport:
     """What `Orchestrator.export` wrote, or `Orchestrator.import_` read."""
 
     path: Path
+    """The file or folder."""
     rows: Mapping[str, int]
     """How many rows of each table."""
     contents: int

@@ -43,12 +43,17 @@ class PruneReport:
     """What `Orchestrator.prune` removed, or with *dry_run* would remove."""
 
     events: int
+    """How many events were removed."""
     checkpoints: int
+    """How many checkpoints were removed."""
     kept_events: int
+    """How many events stayed."""
     kept_checkpoints: int
+    """How many checkpoints stayed."""
     by_kind: Mapping[str, int]
     """How many events of each kind were removed."""
     dry_run: bool
+    """Whether nothing was really removed."""
 
     def __str__(self) -> str:
         verb = "would remove" if self.dry_run else "removed"

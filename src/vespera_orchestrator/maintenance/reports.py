@@ -46,6 +46,7 @@ class CheckReport:
     counts: Mapping[str, int]
     """How much was checked: rows by table, contents."""
     took_s: float
+    """How long the check took, in seconds."""
 
     @classmethod
     def of(

@@ -51,7 +51,9 @@ class Briefing:
     """The way back in: where we were, what changed, the next step. At most 12 lines."""
 
     lines: tuple[str, ...]
+    """Its text, line by line."""
     next_step: NextStep
+    """What to do now."""
     budget_tokens: int | None = None
     """About how long it may print; ``None`` for all lines."""
 

@@ -33,8 +33,11 @@ class Running:
     """A task that an agent holds."""
 
     task: Task
+    """The task."""
     attempt: Attempt
+    """The attempt that holds it."""
     checkpoint: Checkpoint | None
+    """The last one that it saved, if any."""
 
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* is when the last sign of life is looked back to from."""
@@ -64,6 +67,7 @@ class Status:
     """Where a session, or the subtree of one task, stands. Prints as a page of constant size."""
 
     session: Session
+    """The session."""
     parent: Task | None
     """The task whose subtree is counted; ``None`` for the whole session."""
     counts: Mapping[TaskStatus, int]
@@ -85,9 +89,11 @@ class Status:
     clashes: tuple[str, ...]
     """Worktrees that would conflict as they were last saved; see `Worktrees.forecast`."""
     next_step: NextStep
+    """What to do now."""
     outdated: tuple[ContextUse, ...]
     """Tasks that were given a version of an artifact which has a later one by now, at most ten."""
     as_of: datetime
+    """When it was read."""
     budget_tokens: int | None
     """About how long it may print; ``None`` for the usual page."""
     draw: Callable[[], str] = attrs.field(eq=False, repr=False)
@@ -285,7 +291,9 @@ class SessionStatus:
     """A session's progress in figures."""
 
     session: Session
+    """The session."""
     counts: Mapping[TaskStatus, int]
+    """How many tasks of each status; archived ones apart."""
     percent: float
     """Share of the wanted tasks that are completed, 0 to 100; see `Status.percent`."""
     artifacts: int
@@ -295,6 +303,7 @@ class SessionStatus:
     events: int
     """Position of the session's last event in the log."""
     next_step: NextStep
+    """What to do now."""
 
     def __repr__(self) -> str:
         return str(self)

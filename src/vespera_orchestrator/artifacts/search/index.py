@@ -80,6 +80,7 @@ class IndexStatus:
     """What the search index has."""
 
     passages: int
+    """How many passages it holds."""
     behind: int
     """How many artifacts were saved since it was last brought up to date.
 
