@@ -104,7 +104,7 @@ PAGES: Final = (
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
             *("ContextUse", "Event", "EventKind"),
             *("Worktree", "GitOperation", "DocumentVersion", "Why", "Cause", "CauseKind"),
-            *("NextStep", "Finding", "FindingKind", "Severity"),
+            *("NextStep", "Finding", "FindingKind", "Severity", "RefusalKind"),
         ),
     ),
     Page(

@@ -145,6 +145,15 @@ SECONDARY_KINDS = frozenset({ArtifactKind.LATE, ArtifactKind.FAILURE})
 """Kinds that come after the results: late work, and failures before a success."""
 
 
+class RefusalKind(StrEnum):
+    """Why a landing was refused."""
+
+    CHECK = "check"
+    """The check before landing failed, or could not be run."""
+    REVERTS = "reverts"
+    """It would undo what others landed, and the settings forbid that."""
+
+
 class WorktreeState(StrEnum):
     """Where a worktree is in its life."""
 

@@ -63,7 +63,7 @@ from typing import ClassVar, Final
 
 import attrs
 
-from vespera_orchestrator._model import GitOperation, NextStep, Why
+from vespera_orchestrator._model import GitOperation, NextStep, RefusalKind, Why
 
 _PATHS_SHOWN: Final = 5
 """How many files in conflict a message names."""
@@ -683,8 +683,10 @@ class LandingRefusedError(WorktreeError):
 
     branch: str
     """The integration branch."""
+    kind: RefusalKind
+    """Why, for code: the check failed, or work of others would be undone."""
     reason: str
-    """Why: the check that failed, or the work of others that would be undone."""
+    """Why, in words: which check, or whose work."""
     report: str = ""
     """Everything known about it, as Markdown; for a check, its output."""
 

@@ -375,6 +375,7 @@ def test_a_red_check_lands_nothing(orch, project, check, said):
     write(worktree.path, {"n.txt": "n"})
     with pytest.raises(vespera.LandingRefusedError, match=said) as caught:
         orch.worktrees.merge("one", check=check)
+    assert caught.value.kind is vespera.RefusalKind.CHECK
     assert git(project, "rev-parse", "integration") == git(project, "rev-parse", "main")
     assert git(project, "show", "refs/vespera/wip/one:n.txt") == "n"
     if "ended" in said:
@@ -1131,6 +1132,9 @@ def test_undoing_can_be_refused(project):
             artifact for artifact in orch.artifacts.list(task="one") if artifact.kind == "refusal"
         )
         assert "-three\n+line 3" in orch.artifacts.text(refusal)
+        with pytest.raises(vespera.LandingRefusedError) as caught:
+            orch.worktrees.merge("one")
+        assert caught.value.kind is vespera.RefusalKind.REVERTS
         with orch.execute_task("recover_one") as medic:
             write(medic.path, {"long.txt": lines(_3="three\n", _12="mine\n")})
             finish(medic)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import attrs
 import pygit2
 
+from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LandingRefusedError,
@@ -229,7 +230,9 @@ def _merge(
 def _refuse_reverts(landing: Landing, rules: Rules) -> None:
     if landing.reverts and rules.refuses_reverts:
         reason = f"it would undo {_join(landing.reverts)}"
-        raise LandingRefusedError(landing.branch, reason, landing.revert_report)
+        raise LandingRefusedError(
+            landing.branch, RefusalKind.REVERTS, reason, landing.revert_report
+        )
 
 
 class _LandingCommits:

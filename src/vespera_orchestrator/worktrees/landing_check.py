@@ -21,6 +21,7 @@ import pygit2
 from filelock import FileLock, Timeout
 from pygit2.enums import CheckoutStrategy
 
+from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
 from vespera_orchestrator.home.config import ENV_HOME
 from vespera_orchestrator.home.environment import without_repository
@@ -224,4 +225,5 @@ def _refused(branch: str, name: str, what: str, output: str = "") -> LandingRefu
     if output:
         lines = [f"    {line}\n" for line in output.splitlines()]
         report += "\n## What it said\n\n" + "".join(lines)
-    return LandingRefusedError(branch, f"the check {name!r} {what}", report)
+    reason = f"the check {name!r} {what}"
+    return LandingRefusedError(branch, RefusalKind.CHECK, reason, report)
