@@ -50,7 +50,7 @@ def _type_text(annotation: Any) -> str:
 
 
 def _field_docstrings(owner: type) -> dict[str, str]:
-    """Return the docstring under each field; nothing where the source is not at hand."""
+    """Return the docstring under each field; empty if the source is missing."""
     docstrings: dict[str, str] = {}
     for kind in reversed(owner.__mro__):
         if "__attrs_attrs__" in vars(kind):

@@ -943,7 +943,7 @@ class Claim:
 
 @attrs.frozen(kw_only=True)
 class Finished:
-    """What the end of an attempt brought about."""
+    """The result of ending an attempt."""
 
     task: Task
     """The task as it is now."""

@@ -42,7 +42,7 @@ class AgentContext:
     content_url: str | None = None
     """Where the bytes of artifacts are, unless in the home."""
     embedder: str | None = None
-    """What makes vectors, by name; ``None`` where it is an object, which cannot be inherited."""
+    """The embedder by name; ``None`` for an object, which cannot be inherited."""
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment with which a child process joins the session.

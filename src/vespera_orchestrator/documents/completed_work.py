@@ -62,7 +62,7 @@ class ArtifactRef:
 
 
 class ArtifactReader:
-    """Reads artifacts and remembers what it learnt, by digest: the same bytes are analysed once.
+    """Reads artifacts, and remembers the analysis by digest: the same bytes are analysed once.
 
     Args:
         content: Where the bytes are.

@@ -46,7 +46,7 @@ LOCK_WAIT_S = 1.0
 """How long an update waits for another one before it leaves the work to that one, in seconds."""
 _LOCK_POLL_S = 0.01
 _MAX_ROUNDS = 3
-"""How often one update looks again for what was completed meanwhile."""
+"""How often one update looks again for tasks completed meanwhile."""
 
 
 class Documents:

@@ -26,7 +26,7 @@ _TASK_ENDS = (EventKind.TASK_COMPLETED, EventKind.TASK_DELETED)
 _RELEVANT_KINDS = (*_TASK_ENDS, EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAVED)
 """Kinds of events that can change what a document says.
 
-``document_updated`` is not among them: an update must not bring about the next.
+``document_updated`` is not among them: an update must not cause the next one.
 """
 
 _Entry = dict[str, Any]

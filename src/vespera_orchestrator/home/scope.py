@@ -66,7 +66,7 @@ class Scope:
         self._known_sessions: set[str] = set()
         """Sessions that the store has; none is ever deleted."""
         self.embedder: str | Embedder = embedder or home.config.search.embedder
-        """What makes vectors, as it was asked for; nothing is loaded for it here."""
+        """The embedder, as it was asked for. It is not loaded here."""
 
     @property
     def store(self) -> Store:
@@ -93,7 +93,7 @@ class Scope:
         self._closed = True
 
     def session_id(self, ref: str | Session | None = None) -> str:
-        """Return the id of the session that is meant.
+        """Return the id of the session that a call is about.
 
         In this order: *ref*, the pinned session, the environment's, the active one.
 
@@ -139,7 +139,7 @@ class Scope:
         return self._existing(session_id, error)
 
     def session(self, ref: str | Session | None = None) -> Session:
-        """Return the session that is meant.
+        """Return the session that a call is about.
 
         Raises:
             SessionNotFoundError: None is active, or there is none with this id.

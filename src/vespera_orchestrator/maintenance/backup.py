@@ -110,7 +110,7 @@ def new_folder(path: Path, argument: str) -> Iterator[Path]:
         InvalidInputError: There is something at *path* already.
     """
     if os.path.lexists(path):
-        problem = f"{str(path)!r} exists already; choose a path where nothing is"
+        problem = f"{str(path)!r} exists already; choose a path that does not exist"
         raise InvalidInputError(argument, problem)
     folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -131,7 +131,7 @@ def export(
 @contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
     if os.path.lexists(path):
-        problem = f"{str(path)!r} exists already; choose a path where nothing is"
+        problem = f"{str(path)!r} exists already; choose a path that does not exist"
         raise InvalidInputError("path", problem)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

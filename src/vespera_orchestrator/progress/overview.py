@@ -1,6 +1,6 @@
 """Reads the state of a session from the store, for `Status`, `NextStep`, `Briefing` and others.
 
-Nothing here writes: what has lapsed is ended by the caller before it asks.
+Nothing here writes: the caller ends expired leases first.
 """
 
 from __future__ import annotations
@@ -217,6 +217,7 @@ class Overview:
         if include_completed:
             completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
         ready = store.ready(session.id, _LISTED)
+        outdated = store.context_uses(session_id=session.id, outdated=True, limit=_LISTED)
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
@@ -230,13 +231,7 @@ class Overview:
             chain=tuple(store.longest_chain(session.id, _LISTED)),
             clashes=self._clashes(session.id),
             next_step=self._next_step(session.id, all_counts, ready),
-            outdated=tuple(
-                store.context_uses(
-                    session_id=session.id,
-                    outdated=True,
-                    limit=_LISTED,
-                )
-            ),
+            outdated=tuple(outdated),
             as_of=self._rooms.clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),

@@ -38,7 +38,7 @@ class SubtaskResults:
     parent: Task
     subtasks: Sequence[Task]
     artifacts: Sequence[Artifact]
-    """The results. Of a completed subtask neither what came too late, nor what first went wrong."""
+    """The results; for a completed subtask without late work and earlier failures."""
     open_whys: Sequence[Why]
     """For each subtask that has not ended, what keeps it."""
 
@@ -52,7 +52,7 @@ class SubtaskResults:
 
 
 def results_of(artifacts: Sequence[Artifact], tasks: Sequence[Task]) -> list[Artifact]:
-    """Leave out what stands behind the result of a completed task: late work and failures."""
+    """Leave out late work and failures of completed tasks."""
     completed = {task.id for task in tasks if task.status is TaskStatus.COMPLETED}
     return [
         artifact

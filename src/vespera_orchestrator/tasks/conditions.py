@@ -254,7 +254,7 @@ def parse(text: str) -> Condition:
         text: At most 4,000 characters.
 
     Raises:
-        ConditionError: With the column of the trouble, and what is allowed there.
+        ConditionError: With the column of the mistake, and what is allowed there.
     """
     if len(text) > MAX_LENGTH:
         raise ConditionError(

@@ -346,7 +346,7 @@ class Completion:
     def _land_or_keep(
         self, holder: Holder, worktree: Worktree, ending: Ending, drafts: list[ArtifactDraft]
     ) -> Task:
-        """Land; where nothing could be decided, say where the work is kept."""
+        """Land; if it remains undecided, raise an error that says where the work is kept."""
         try:
             task, _ = self._land(holder, worktree, ending, drafts, _USUAL_TERMS)
         except DirtyCheckoutError as exc:
@@ -520,7 +520,7 @@ class Completion:
         refused: Ending,
         snapshot: Snapshot,
     ) -> Task:
-        """Block the task, with a recovery that carries what is known."""
+        """Block the task, with a recovery task that carries the report."""
         context: dict[str, JsonValue] = {
             "integration_branch": exc.branch,
             "worktree": worktree.path,

@@ -6,7 +6,7 @@ import re
 
 
 def masked(address: str) -> str:
-    """Put three stars in the place of every password in *address*, wherever it stands."""
+    """Replace every password in *address* by three stars."""
     # As far as it can reach: rather hide too much than too little.
     without_userinfo = re.sub(r"(//[^:@/?#]*):.*@", r"\1:***@", address, count=1)
     return re.sub(r"(?i)((?:ssl)?password\s*=\s*)[^&\s]*", r"\1***", without_userinfo)

@@ -105,7 +105,7 @@ def _was_abandoned(tx: Transaction, task: Task) -> bool:
 
 
 def revoke(tx: Transaction, task: Task) -> None:
-    """Let nobody regain the last attempt of a task that a person has decided about since."""
+    """Make sure that the last attempt cannot be regained, because a person has decided since."""
     sql = f"""
         UPDATE attempts SET ending = '{AttemptEnding.CANCELLED}'
         WHERE task_id = {tx.mark}1 AND number = {tx.mark}2

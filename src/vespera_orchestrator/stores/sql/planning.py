@@ -46,26 +46,31 @@ def plan(
     parents_before = {parent: needed[parent] for parent in children if parent in named.existing}
     readiness = {task.id: lifecycle.readiness(task, needed) for task in tasks}
     hours = urgencies(tasks, {parent: task.urgency for parent, task in parents_before.items()})
-    counted = [
-        attrs.evolve(
-            task,
-            blockers=readiness[task.id].blockers + children[task.id],
-            urgency=hours[task.id],
-        )
-        for task in tasks
-    ]
+    counted = []
+    for task in tasks:
+        blockers = readiness[task.id].blockers + children[task.id]
+        counted.append(attrs.evolve(task, blockers=blockers, urgency=hours[task.id]))
     _insert_tasks(tx, counted, needed)
     if parents_before:
-        sql = f"UPDATE tasks SET blockers = blockers + {tx.mark}1 WHERE id = {tx.mark}2"
-        tx.executemany(sql, [(children[parent], parent) for parent in parents_before])
+        _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
         cycles.refuse_circles_through(tx, counted)
     impossible = [task for task in counted if readiness[task.id].impossible]
     if not impossible:
         return counted
     for task in impossible:
         skip(tx, task, lifecycle.skip_reason(task, readiness[task.id], needed))
-    follow_ends(tx, reading.tasks_by_id(tx, [task.id for task in impossible]))
-    return reading.tasks_by_id(tx, [task.id for task in counted])
+    follow_ends(tx, _read_again(tx, impossible))
+    return _read_again(tx, counted)
+
+
+def _add_blockers(tx: Transaction, counts: Sequence[tuple[int, str]]) -> None:
+    """Count new children as blockers; *counts* has the number for each parent's id."""
+    sql = f"UPDATE tasks SET blockers = blockers + {tx.mark}1 WHERE id = {tx.mark}2"
+    tx.executemany(sql, counts)
+
+
+def _read_again(tx: Transaction, tasks: Sequence[Task]) -> list[Task]:
+    return reading.tasks_by_id(tx, [task.id for task in tasks])
 
 
 def _insert_tasks(tx: Transaction, tasks: Sequence[Task], needed: Mapping[str, Task]) -> None:

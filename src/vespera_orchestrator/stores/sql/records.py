@@ -80,10 +80,7 @@ def save_artifact(
     if last is not None and _is_same(last, draft, attempt):
         return last
     if last is not None:
-        sql = f"UPDATE artifacts SET superseded = 1 WHERE id = {tx.mark}1"
-        tx.execute(sql, (last.id,))
-        sql = f"UPDATE given SET stale = 1 WHERE artifact_id = {tx.mark}1"
-        tx.execute(sql, (last.id,))
+        _supersede(tx, last.id)
     columns = {
         "id": draft.id or new_id("a"),
         "session_id": session_id,
@@ -105,15 +102,34 @@ def save_artifact(
     }
     rows.insert(tx, "artifacts", columns)
     artifact = rows.ARTIFACT.read([columns[name] for name in rows.ARTIFACT.names])
+    _record_saved(tx, artifact)
+    return artifact
+
+
+def _supersede(tx: Transaction, artifact_id: str) -> None:
+    """Mark a version as no longer the latest, also where tasks were given it."""
+    for statement in (
+        f"UPDATE artifacts SET superseded = 1 WHERE id = {tx.mark}1",
+        f"UPDATE given SET stale = 1 WHERE artifact_id = {tx.mark}1",
+    ):
+        tx.execute(statement, (artifact_id,))
+
+
+def _record_saved(tx: Transaction, artifact: Artifact) -> None:
     data = {
         "artifact": artifact.id,
         "title": artifact.title,
         "kind": artifact.kind,
         "supersedes": artifact.supersedes_id,
     }
-    kind = EventKind.ARTIFACT_SAVED
-    events.record(tx, kind, data, session_id=session_id, task_id=task_id, agent=agent)
-    return artifact
+    events.record(
+        tx,
+        EventKind.ARTIFACT_SAVED,
+        data,
+        session_id=artifact.session_id,
+        task_id=artifact.task_id,
+        agent=artifact.agent,
+    )
 
 
 def _lock_lineage(tx: Transaction, session_id: str, task_id: str | None) -> None:

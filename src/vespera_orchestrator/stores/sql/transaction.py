@@ -40,7 +40,10 @@ class Transaction(Protocol):
     writing: bool
     """Whether it may write."""
     locked_session: str | None
-    """The session whose row it has locked: nobody else changes several tasks of it meanwhile."""
+    """The session whose row it has locked.
+
+    Meanwhile, no other transaction changes several of its tasks.
+    """
 
     @property
     def now(self) -> int:
