@@ -181,7 +181,7 @@ class Crew:
             del self.processes[alias]
             if status == -signal.SIGKILL:
                 fate = "its process was KILLED (SIGKILL) half way; another agent will go on"
-                self.report(f"{alias:<18} {fate} when its lease lapses")
+                self.report(f"{alias:<18} {fate} when its lease expires")
             elif status:
                 self.report(f"{alias:<18} its process ended with status {status}")
 

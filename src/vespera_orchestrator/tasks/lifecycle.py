@@ -97,7 +97,7 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     Verb.NEEDS_REVISION: Transition("needs_revision", _RUNNING, TaskStatus.PENDING),
     Verb.BLOCK: Transition("fails, or says blocked", _RUNNING, TaskStatus.BLOCKED),
     Verb.RELEASE: Transition("release", _RUNNING, TaskStatus.PENDING),
-    Verb.EXPIRE: Transition("the lease lapses", _RUNNING, TaskStatus.PENDING),
+    Verb.EXPIRE: Transition("the lease expires", _RUNNING, TaskStatus.PENDING),
     Verb.RECOVER: Transition(
         "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
     ),
