@@ -661,6 +661,14 @@ class Worktree:
     """When it was made."""
     unlanded: bool = False
     """Whether it held work that was not on the integration branch when it was removed."""
+    home_id: str = ""
+    """The home that made it. Only that home saves, lands or removes it. Empty in records of
+    earlier versions.
+    """
+    machine: str = ""
+    """The name of the machine that made it."""
+    project: str = ""
+    """The project's folder there; git can fetch from it."""
 
     def __repr__(self) -> str:
         return f"Worktree({self.name!r}, {self.state!r}, {self.path!r})"

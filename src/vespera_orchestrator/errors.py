@@ -35,6 +35,7 @@ They are sorted into branches by what you can do about them::
     ├─ WorktreeError                      git worktrees, snapshots, merges
     │  ├─ NotARepositoryError
     │  ├─ WorktreeBusyError               another agent works in a shared one; retryable
+    │  ├─ WorktreeElsewhereError          another home made it, here or on another machine
     │  ├─ WorktreeLockedError             another process is working on it; retryable
     │  ├─ DirtyCheckoutError
     │  ├─ MergeConflictError
@@ -59,6 +60,7 @@ pickles with its fields, so it crosses process pools unharmed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar, Final
 
 import attrs
@@ -616,6 +618,41 @@ class DirtyCheckoutError(WorktreeError):
 
     def __str__(self) -> str:
         return f"{self.path} was left as it is: {self.reason}"
+
+
+@attrs.define(slots=False)
+class WorktreeElsewhereError(WorktreeError):
+    """The files are in a worktree of another home, on this machine or another. Nothing was changed.
+
+    Only the home that made a worktree saves, lands and removes it.
+    """
+
+    worktree: str
+    """The worktree's name."""
+    machine: str
+    """The machine that made it."""
+    path: str
+    """The worktree's folder there."""
+    fetch: str
+    """The git command that brings its work into this repository."""
+    task: str = ""
+    """Alias of the task that works there, if you asked for one."""
+    saved_at: datetime | None = None
+    """When the work was last saved."""
+
+    def __str__(self) -> str:
+        saved = ""
+        if self.saved_at is not None:
+            saved = f", last saved {self.saved_at.astimezone():%Y-%m-%d %H:%M}"
+        whose = f"the files of {self.task} are" if self.task else "it is"
+        problem = f"the worktree {self.worktree!r} belongs to another home: {whose} on "
+        problem += f"{self.machine}, at {self.path}{saved}"
+        if not self.task:
+            return f"{problem}; do this there"
+        return (
+            f"{problem}; to bring them: {self.fetch}; to start over without them: "
+            f"orch.worktrees.create({self.task!r}, resume=False)"
+        )
 
 
 @attrs.define(slots=False)

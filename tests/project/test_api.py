@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import typing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
@@ -144,7 +145,13 @@ def test_errors_pickle_and_speak(kind):
     """Each error survives pickling with its fields, prints a sentence, and is in the package's
     root.
     """
-    values = {"int": 1, "tuple[str, ...]": ("a", "b"), "Why | None": None, "NextStep | None": None}
+    values = {
+        "int": 1,
+        "tuple[str, ...]": ("a", "b"),
+        "Why | None": None,
+        "NextStep | None": None,
+        "datetime | None": datetime(2026, 1, 1, tzinfo=UTC),
+    }
     fields = (
         [values.get(str(field.type), "x") for field in attrs.fields(kind)]
         if attrs.has(kind)

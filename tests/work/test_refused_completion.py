@@ -42,7 +42,7 @@ def orch(request, tmp_path):
     store = request.param
     if store == "postgres":
         store = request.getfixturevalue("empty_postgres_url")
-    with vespera.open(tmp_path, store=store) as opened:
+    with vespera.open(tmp_path, store=store, agent="main") as opened:
         opened.initialize_session("Goal")
         opened.plan_task("Train")
         yield opened

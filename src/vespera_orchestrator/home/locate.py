@@ -17,6 +17,7 @@ import attrs
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_config
 from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
+from vespera_orchestrator.home.identity import read_home_id
 
 HOME_NAME: Final = ".task_orchestrator"
 _WORKTREE_SETTING: Final = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -82,6 +83,11 @@ class Home:
     config: Config
     follows_environment: bool = True
     """Whether the environment is about this home, and so are its store and its session."""
+
+    @property
+    def id(self) -> str:
+        """What tells this home from every other, copies included; see `identity`."""
+        return read_home_id(self.path)
 
     @property
     def database(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import getpass
 import hashlib
 import os
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
 from vespera_orchestrator.home.files import make_folders, replacing, translate_os_error
+from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +60,7 @@ class Scope:
         self.home = home
         self._store = store
         self._closed = False
-        self.agent = agent or os.environ.get(ENV_AGENT) or DEFAULT_AGENT
+        self.agent = agent or os.environ.get(ENV_AGENT) or _default_agent(store)
         self.pinned = session_id
         """The session that this process chose itself."""
         self._is_environments_store = is_environments_store
@@ -251,6 +253,20 @@ class Scope:
         if artifact is None:
             raise ArtifactNotFoundError(artifact_id)
         return artifact
+
+
+def _default_agent(store: Store) -> str:
+    """Return who is calling where nobody says so.
+
+    One name must not be two people's: whoever has it may complete what the other holds.
+    """
+    if not store.url.startswith(("postgresql:", "postgres:")):
+        return DEFAULT_AGENT
+    try:
+        person = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        person = str(os.getuid())
+    return f"{person}@{machine_name()}"
 
 
 def _read_session_id(path: Path) -> str | None:

@@ -21,6 +21,7 @@ from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.identity import HOME_ID_FILE
 from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _DATABASE: Final = "orchestrator.db"
 _DESCRIPTION: Final = "backup.json"
-_COPIED_FILES: Final = ("config.toml", ".gitignore", ".active_session")
+_COPIED_FILES: Final = ("config.toml", ".gitignore", ".active_session", HOME_ID_FILE)
 _COPIED_FOLDERS: Final = ("templates", "roles")
 _CONTENT_SETTING: Final = re.compile(r"""^[ \t]*["']?content["']?[ \t]*=""", re.MULTILINE)
 _STORE_SETTING: Final = re.compile(

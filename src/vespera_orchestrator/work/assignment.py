@@ -86,11 +86,41 @@ class Assignments:
         if task.worktree:
             records += store.worktrees(name=task.worktree, include_removed=True)
         records += reversed(store.worktrees(task_id=task.id, include_removed=True))
+        last = self._last_used(task, records)
+        if last is not None and not self._rooms.worktrees.is_own(last):
+            return last
+        records = [record for record in records if self._rooms.worktrees.is_own(record)]
         if records:
             in_use = (record for record in records if record.state != WorktreeState.REMOVED)
             return next(in_use, records[0])
         recovered = self._recovered(task)
         return None if recovered is None else self._remembered(recovered)
+
+    def _last_used(self, task: Task, records: list[Worktree]) -> Worktree | None:
+        """Return the worktree where the task was last worked on, whichever home made it."""
+        named = (record for record in records if record.name == task.worktree)
+        newest = max(records, key=lambda record: record.created_at, default=None)
+        return next(named, newest)
+
+    def start_over_here(self, task: Task, worktree: Worktree) -> None:
+        """Let the task go on in *worktree*, whatever another home has of it."""
+        if task.status is not TaskStatus.IN_PROGRESS:
+            self._remember(task, worktree)
+
+    def _refuse_elsewhere(self, task: Task, worktree: Worktree) -> None:
+        """Refuse what another home saved and this repository does not have.
+
+        Raises:
+            WorktreeElsewhereError: With what brings it here.
+        """
+        worktrees = self._rooms.worktrees
+        if worktrees.is_own(worktree):
+            return
+        last = self._rooms.store.last_checkpoint(task.id)
+        snapshot = None if last is None else last.snapshot
+        if not worktrees.has_work_of(worktree, snapshot):
+            saved_at = None if last is None else last.created_at
+            raise worktrees.elsewhere(worktree, task.alias, saved_at)
 
     def _recovered(self, task: Task) -> Task | None:
         if task.recovers_task_id is None:
@@ -111,6 +141,8 @@ class Assignments:
             WorktreeBusyError: Another agent works there.
         """
         earlier = self._remembered(task)
+        if earlier is not None:
+            self._refuse_elsewhere(task, earlier)
         if choice is False:
             self._refuse_to_leave(task, earlier)
         elif earlier is not None and choice is None:
@@ -126,6 +158,8 @@ class Assignments:
         """
         task, agent = claim.task, claim.attempt.agent
         earlier = self._remembered(task)
+        if earlier is not None:
+            self._refuse_elsewhere(task, earlier)
         if choice is False:
             self._refuse_to_leave(task, earlier)
             self._remember(task, None)
@@ -153,12 +187,23 @@ class Assignments:
     ) -> Worktree:
         worktrees = self._rooms.worktrees
         owner_id, owner_agent = self._owner(task, choice, agent)
+        if earlier is not None and not worktrees.is_own(earlier):
+            return self._continue_elsewhere(task, earlier, owner_id, owner_agent)
         if earlier is not None:
             if choice is None or self._must_stay(task, earlier, owner_id, owner_agent):
                 return worktrees.reopen(earlier)
             if earlier.task_id == task.id and earlier.state != WorktreeState.REMOVED:
                 worktrees.remove(earlier)  # all of it has landed
         return worktrees.create(owner_id, agent=owner_agent, resume=True)
+
+    def _continue_elsewhere(
+        self, task: Task, earlier: Worktree, owner_id: str | None, owner_agent: str | None
+    ) -> Worktree:
+        """Return a worktree of this home with what another home saved for the task."""
+        worktrees = self._rooms.worktrees
+        if earlier.state == WorktreeState.REMOVED and not earlier.unlanded:
+            return worktrees.create(owner_id, agent=owner_agent, resume=True)
+        return worktrees.adopt(earlier, task.id, None)
 
     def _must_stay(
         self, task: Task, earlier: Worktree, owner_id: str | None, owner_agent: str | None
@@ -192,6 +237,8 @@ class Assignments:
     def _refuse_to_leave(self, task: Task, earlier: Worktree | None) -> None:
         if earlier is None or earlier.state == WorktreeState.REMOVED:
             return
+        if not self._rooms.worktrees.is_own(earlier):
+            raise self._rooms.worktrees.elsewhere(earlier, task.alias)
         if self.is_borrowed(task, earlier) or not self._holds_work(earlier):
             return
         raise InvalidInputError(

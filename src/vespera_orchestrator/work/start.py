@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._model import Ending
-from vespera_orchestrator.errors import InvalidInputError, NothingReadyError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    NothingReadyError,
+    WorktreeBusyError,
+    WorktreeElsewhereError,
+)
 from vespera_orchestrator.tasks import arguments, lifecycle
 from vespera_orchestrator.work.assignment import CHOICES
 from vespera_orchestrator.work.submission import Holder
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator.work.assignment import Assignment, WorktreeChoice
     from vespera_orchestrator.work.completion import Completion
     from vespera_orchestrator.work.files import WorkFiles
+
+
+_LOOKED_THROUGH: Final = 200
+"""Among how many ready tasks one is looked for whose files are here."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,6 +91,8 @@ class Starter:
         self._completion = completion
         self._files = files
         self._overview = overview
+        self._elsewhere: set[str] = set()
+        """Tasks whose files were found to be on another machine."""
 
     def start(self, request: StartRequest) -> Work:
         """Claim the task, and give the attempt its worktree.
@@ -96,6 +107,15 @@ class Starter:
             task = self._rooms.scope.task(request.task)
             self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
         claim = self._claim(request)
+        try:
+            return self._begin(claim, request)
+        except WorktreeElsewhereError:
+            if request.task is not None:
+                raise
+            self._elsewhere.add(claim.task.id)
+            return self.start(attrs.evolve(request, task=self._next_startable()))
+
+    def _begin(self, claim: Claim, request: StartRequest) -> Work:
         self._completion.attempts[claim.task.id] = claim.attempt.number
         assignment = self._assign(claim, request.worktree)
         return Work(
@@ -110,6 +130,9 @@ class Starter:
 
     def _claim(self, request: StartRequest) -> Claim:
         store, scope = self._rooms.store, self._rooms.scope
+        if request.task is None and self._elsewhere:
+            # Else the best task, which this clone cannot start, would be taken every time.
+            request = attrs.evolve(request, task=self._next_startable())
         if request.task is None:
             claim = store.claim(scope.session_id(), request.agent, lease_s=request.lease_s)
             if claim is None:
@@ -125,6 +148,23 @@ class Starter:
         )
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
+
+    def _next_startable(self) -> Task:
+        """Return the best ready task whose files are here."""
+        session_id = self._rooms.scope.session_id()
+        refused: WorktreeElsewhereError | None = None
+        for task in self._rooms.store.ready(session_id, _LOOKED_THROUGH):
+            try:
+                self._files.assignments.refuse_unavailable(task, None, self._rooms.scope.agent)
+            except WorktreeElsewhereError as exc:
+                refused = refused or exc
+            except WorktreeBusyError:
+                continue
+            else:
+                return task
+        if refused is not None:
+            raise refused
+        raise self._nothing_ready()
 
     def _nothing_ready(self) -> NothingReadyError:
         self._rooms.scope.session()  # a session that is not in the store is the better error

@@ -78,7 +78,8 @@ class Worktrees:
             resume: If the last worktree was removed before its work had landed, continue from what
                 was kept of it, as `Orchestrator.execute_task` does. This is the default for a task
                 that was started and has not ended, which would otherwise be completed without that
-                work. Other tasks start from scratch.
+                work. Other tasks start from scratch. ``False`` also lets a task go on here whose
+                files are with another home, and leaves them there.
 
         Raises:
             TaskNotFoundError: There is no such task.
@@ -86,7 +87,10 @@ class Worktrees:
             GitFailedError: A task that this one depends on has landed, and the integration branch
                 no longer contains its work.
         """
-        return self._engine.create(task, agent=agent, path=path, branch=branch, resume=resume)
+        record = self._engine.create(task, agent=agent, path=path, branch=branch, resume=resume)
+        if task is not None and resume is False:
+            self._completion.assignments.start_over_here(self._rooms.scope.task(task), record)
+        return record
 
     def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
         """Return the worktrees of all sessions, the oldest first."""

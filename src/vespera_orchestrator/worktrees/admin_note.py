@@ -20,6 +20,7 @@ from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.repository import linked_folder
 
 if TYPE_CHECKING:
+    from vespera_orchestrator.home.locate import Home
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 MAKING: Final = "making"
@@ -57,8 +58,14 @@ def read_note(repository: ProjectRepository, name: str) -> AdminNote | None:
         note = converter().structure(json.loads(text), AdminNote)
     except Exception:  # noqa: BLE001 - absent, cut short or changed: it proves nothing
         return None
-    is_ours = note.home == str(repository.home.path) and note.worktree.name == name
+    is_ours = _is_of_home(note, repository.home) and note.worktree.name == name
     return note if is_ours else None
+
+
+def _is_of_home(note: AdminNote, home: Home) -> bool:
+    if note.worktree.home_id:
+        return note.worktree.home_id == home.id
+    return note.home == str(home.path)  # made by an earlier version
 
 
 def read_notes(repository: ProjectRepository) -> list[AdminNote]:

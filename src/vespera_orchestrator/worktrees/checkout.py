@@ -257,7 +257,8 @@ def _restore_refs(repository: ProjectRepository, worktree: Worktree) -> None:
     mark = None if earlier == worktree.name else repository.tip(LANDED + earlier)
     if mark is not None:
         repository.move(LANDED + worktree.name, repository.tip(LANDED + worktree.name), mark)
-        repository.move(LANDED + earlier, mark, None)
+        if not repository.admin(earlier).exists():  # else another home goes on with it
+            repository.move(LANDED + earlier, mark, None)
     # The ref is named after the snapshot; it may name a commit that holds earlier ones as well.
     short_name = ref.rpartition("-")[2]
     if not commit.startswith(short_name):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -25,9 +27,11 @@ from vespera_orchestrator.errors import (
     OperationUnderWayError,
     RefMovedError,
     TaskNotFoundError,
+    WorktreeElsewhereError,
     WorktreeLockedError,
     WorktreeNotFoundError,
 )
+from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.worktrees import (
     admin_note,
     checkout,
@@ -43,7 +47,7 @@ from vespera_orchestrator.worktrees import (
 )
 from vespera_orchestrator.worktrees.catch_up import catch_up
 from vespera_orchestrator.worktrees.naming import plain_name
-from vespera_orchestrator.worktrees.refs import LANDED
+from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 from vespera_orchestrator.worktrees.retrying import retrying
 
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     import builtins
     import os
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from vespera_orchestrator._model import Finding
     from vespera_orchestrator.home.scope import Scope
@@ -172,6 +177,98 @@ class WorktreeEngine:
         """Return the record as the store has it now, removed or not."""
         return self._named(worktree.name, include_removed=True) or worktree
 
+    def is_own(self, worktree: Worktree) -> bool:
+        """Tell whether this home made the worktree; only then it is saved, landed or removed."""
+        return worktree.home_id in ("", self._home_id)
+
+    @cached_property
+    def _home_id(self) -> str:
+        return self._scope.home.id
+
+    def _own(self, ref: WorktreeRef, *, include_removed: bool = False) -> Worktree:
+        """Return the record of a worktree that this home made.
+
+        Raises:
+            WorktreeNotFoundError: There is none.
+            WorktreeElsewhereError: Another home made it.
+        """
+        record = self.get(ref, include_removed=include_removed)
+        self._refuse_elsewhere(record)
+        return record
+
+    def _refuse_elsewhere(self, record: Worktree) -> None:
+        if not self.is_own(record):
+            raise self.elsewhere(record)
+
+    def elsewhere(
+        self, record: Worktree, task: str = "", saved_at: datetime | None = None
+    ) -> WorktreeElsewhereError:
+        """Return the error that says where a worktree of another home is."""
+        is_here = record.machine == machine_name()
+        address = record.project if is_here else f"{record.machine}:{record.project}"
+        source = shlex.quote(address)
+        ref = shlex.quote(_ref_of_work(record))
+        command = f"git fetch {source} +{ref}:{ref}"
+        if _is_landed(record):
+            branch = self._repository().integration_branch
+            command = f"git switch {branch} && git pull --no-rebase {source} {branch}"
+        return WorktreeElsewhereError(
+            record.name, record.machine, record.path, command, task, saved_at
+        )
+
+    def has_work_of(self, record: Worktree, snapshot: str | None) -> bool:
+        """Tell whether this repository has what another home's worktree saved.
+
+        Args:
+            record: The worktree.
+            snapshot: The commit that its task's last checkpoint names.
+        """
+        repository = self._repository()
+        if _is_landed(record):
+            return self._has_landed_here(record.landed)
+        saved = self._saved_by_another(record)
+        if saved is None or (snapshot is not None and not repository.has(snapshot)):
+            return False
+        return snapshot is None or repository.reaches(snapshot, [saved])
+
+    def _saved_by_another(self, record: Worktree) -> str | None:
+        repository = self._repository()
+        return repository.tip(_ref_of_work(record))
+
+    def _has_landed_here(self, commit: str | None) -> bool:
+        """Tell whether a landing of another home is in what a new worktree would start from."""
+        if commit is None:
+            return True
+        repository = self._repository()
+        return any(
+            landing.holds(repository, start, commit) for start in repository.starting_points()
+        )
+
+    @_retry_while_git_collects
+    def adopt(self, record: Worktree, task: str | None, agent: str | None) -> Worktree:
+        """Make a worktree of this home that goes on from what another home's has saved.
+
+        The other one stays as it is.
+
+        Raises:
+            WorktreeElsewhereError: This repository does not have it.
+        """
+        repository = self._repository()
+        draft = self._draft(task, agent, record.session_id)
+        saved = self._saved_by_another(record)
+        if saved is None:
+            raise self.elsewhere(record)
+        with repository.lock(admin_note.owner_of(draft)):
+            known = self._known(repository, draft)
+        if known is not None:
+            self.remove(known)  # the newer work is that of the other home; this is kept
+        with repository.lock(admin_note.owner_of(draft)):
+            ref = rescue.keep_last_state(repository, record.name, saved)
+            start = self._resumed_start(
+                repository, draft, attrs.evolve(record, rescue_ref=ref, landed=None)
+            )
+            return self._check_out(repository, start, path=None, branch=None)
+
     def _named(self, name: str, *, include_removed: bool = False) -> Worktree | None:
         records = self._scope.store.worktrees(name=name, include_removed=include_removed)
         return records[0] if records else None
@@ -224,6 +321,7 @@ class WorktreeEngine:
     @_retry_while_git_collects
     def reopen(self, worktree: Worktree) -> Worktree:
         """Return a usable worktree for this record, recreating it if necessary."""
+        self._refuse_elsewhere(worktree)
         repository = self._repository()
         draft = self._draft(worktree.task_id, worktree.agent, worktree.session_id)
         with repository.lock(admin_note.owner_of(draft)):
@@ -286,7 +384,11 @@ class WorktreeEngine:
         branch: str | None,
     ) -> Worktree:
         others = self._scope.store.worktrees(include_removed=True)
-        names = {record.name for record in others if not _same_owner(record, start)}
+        names = {
+            record.name
+            for record in others
+            if not (self.is_own(record) and _same_owner(record, start))
+        }
         reserved = checkout.reserve(repository, start, path=path, branch=branch, taken=names)
         checkout.fill(repository, reserved)
         return self._scope.store.put_worktree(reserved, EventKind.WORKTREE_CREATED)
@@ -296,7 +398,7 @@ class WorktreeEngine:
         records = self._scope.store.worktrees(
             session_id=draft.session_id, task_id=draft.task_id, include_removed=True
         )
-        own = [record for record in records if _same_owner(record, draft)]
+        own = [record for record in records if self.is_own(record) and _same_owner(record, draft)]
         if own and self.is_removed_unlanded(own[-1]):
             return own[-1]
         return None
@@ -310,6 +412,7 @@ class WorktreeEngine:
             commit = self._landed_commit(needed)
             if commit is None or landing.holds(repository, draft.base, commit):
                 continue
+            self._refuse_landed_elsewhere(needed, commit)
             branch, short = repository.integration_branch, commit[:12]
             reason = (
                 f"it depends on {needed.alias}, "
@@ -319,11 +422,17 @@ class WorktreeEngine:
             )
             raise GitFailedError(f"make a worktree for {draft.name}", reason)
 
+    def _refuse_landed_elsewhere(self, needed: Task, commit: str) -> None:
+        for record in self._scope.store.worktrees(task_id=needed.id, include_removed=True):
+            if record.landed == commit and not self.is_own(record):
+                raise self.elsewhere(record, needed.alias)
+
     def _known(self, repository: ProjectRepository, draft: Worktree) -> Worktree | None:
         """Return the owner's worktree from the store, or from what an interrupted call noted."""
         records = self._scope.store.worktrees(session_id=draft.session_id)
+        own = [record for record in records if self.is_own(record)]
         noted = [note.worktree for note in admin_note.read_notes(repository)]
-        return next((record for record in (*records, *noted) if _same_owner(record, draft)), None)
+        return next((record for record in (*own, *noted) if _same_owner(record, draft)), None)
 
     def _revive(self, repository: ProjectRepository, known: Worktree) -> Worktree | None:
         """Return the worktree in a usable state.
@@ -385,6 +494,9 @@ class WorktreeEngine:
             landed=None,
             rescue_ref=None,
             created_at=utcnow(),
+            home_id=self._home_id,
+            machine=machine_name(),
+            project=str(self._scope.home.project),
         )
 
     @contextmanager
@@ -420,7 +532,7 @@ class WorktreeEngine:
             WorktreeNotFoundError: There is no such worktree.
             GitFailedError: Its folder is gone or not complete.
         """
-        record = self.get(worktree)
+        record = self._own(worktree)
         repository = self._repository()
         limit = None if whole else repository.home.config.worktrees.max_file_bytes
         with repository.lock(admin_note.owner_of(record)):
@@ -431,7 +543,7 @@ class WorktreeEngine:
 
     def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
         """See `Worktrees.snapshot`."""
-        record = self.get(worktree)
+        record = self._own(worktree)
 
         @retrying(RefMovedError, times=_TRIES)
         def save() -> Snapshot:
@@ -479,7 +591,7 @@ class WorktreeEngine:
                 safely. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
         """
-        record = self.get(worktree)
+        record = self._own(worktree)
         repository = self._repository()
         rules = landing.Rules.of(repository, style=style, check=check)
         saved = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
@@ -570,7 +682,7 @@ class WorktreeEngine:
 
     def is_merged(self, worktree: WorktreeRef) -> bool:
         """See `Worktrees.is_merged`."""
-        record = self.get(worktree)
+        record = self._own(worktree)
         snapshot = self.prepare_snapshot(record, whole=True)
         return landing.is_merged(self._repository(), record, snapshot)
 
@@ -612,7 +724,7 @@ class WorktreeEngine:
             OperationUnderWayError: The agent has not finished a rebase, merge or the like in it.
             UnsavedFilesError: Something in it cannot be saved.
         """
-        record = self.get(worktree)
+        record = self._own(worktree)
         mark = self._landed_mark(record)
         try:
             saved = self.prepare_snapshot(record, whole=True)
@@ -627,7 +739,7 @@ class WorktreeEngine:
 
     def unresolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Return what `unresolved` would have returned when the files were last saved."""
-        record = self.get(worktree)
+        record = self._own(worktree)
         mark = self._landed_mark(record)
         if mark is None:
             return ()
@@ -645,7 +757,7 @@ class WorktreeEngine:
 
         See `Worktrees.catch_up`.
         """
-        record = self.get(worktree)
+        record = self._own(worktree)
         saved = self.snapshot(record, note="before catching up")
         saved.refuse_under_way()
         repository = self._repository()
@@ -656,7 +768,8 @@ class WorktreeEngine:
 
     def forecast(self, *, fresh: bool = False) -> Forecast:
         """See `Worktrees.forecast`."""
-        repository, records = self._repository(), self.list()
+        repository = self._repository()
+        records = [record for record in self.list() if self.is_own(record)]
         if fresh:
             for record in records:
                 with suppress(GitFailedError):  # its folder is gone: its last snapshot has to do
@@ -671,7 +784,7 @@ class WorktreeEngine:
     @_retry_while_git_collects
     def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
         """See `Worktrees.remove`."""
-        asked = self.get(worktree, include_removed=True)
+        asked = self._own(worktree, include_removed=True)
         repository = self._repository()
         with repository.lock(admin_note.owner_of(asked)):
             record = self.latest(asked)
@@ -699,7 +812,7 @@ class WorktreeEngine:
             repository = self._repository()
         except NotARepositoryError:
             return []
-        return [*health.find_problems(repository, self._scope.store)]
+        return [*health.find_problems(repository, self._scope.store, is_own=self.is_own)]
 
     def repair(self) -> builtins.list[str]:
         """See `Worktrees.repair`."""
@@ -707,7 +820,7 @@ class WorktreeEngine:
             repository = self._repository()
         except NotARepositoryError:
             return []
-        return [*repair.repair(repository, self._scope.store)]
+        return [*repair.repair(repository, self._scope.store, is_own=self.is_own)]
 
     # the repository
 
@@ -722,7 +835,11 @@ class WorktreeEngine:
     def _refuse_to_forget(self, start: str) -> None:
         """Refuse to recreate the integration branch at a commit without the last landed work."""
         repository = self._repository()
-        commits = {record.landed for record in self.list(include_removed=True) if record.landed}
+        commits = {
+            record.landed
+            for record in self.list(include_removed=True)
+            if record.landed and self.is_own(record)
+        }
         last = landing.newest(repository, commits)
         if last is None or landing.holds(repository, start, last):
             return
@@ -734,6 +851,18 @@ class WorktreeEngine:
             f"If HEAD has it all: git branch {branch} HEAD"
         )
         raise GitFailedError(f"find the branch {branch}", reason)
+
+
+def _is_landed(record: Worktree) -> bool:
+    """Tell whether nothing but the integration branch has the work of a worktree."""
+    return record.state == WorktreeState.REMOVED and not record.unlanded
+
+
+def _ref_of_work(record: Worktree) -> str:
+    """Return the ref that keeps the last files of a worktree."""
+    if record.state == WorktreeState.REMOVED and record.rescue_ref is not None:
+        return record.rescue_ref
+    return WIP + record.name
 
 
 def _same_owner(one: Worktree, other: Worktree) -> bool:

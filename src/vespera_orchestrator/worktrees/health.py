@@ -14,7 +14,7 @@ from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import is_half_updated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.contracts import Store
@@ -28,14 +28,16 @@ _REMEDY: Final = (
 _warning = partial(Finding, severity=Severity.WARNING, kind=FindingKind.WORKTREE, remedy=_REMEDY)
 
 
-def find_problems(repository: ProjectRepository, store: Store) -> Iterator[Finding]:
-    """Yield what is wrong with the worktrees. Takes no lock and changes nothing.
+def find_problems(
+    repository: ProjectRepository, store: Store, *, is_own: Callable[[Worktree], bool]
+) -> Iterator[Finding]:
+    """Yield what is wrong with this home's worktrees. Takes no lock and changes nothing.
 
     What somebody is working on just now may look half done; a second check shows whether it is.
     """
     with git_errors("look at the worktrees"):
         all_records = store.worktrees(include_removed=True)
-        records = {record.name: record for record in all_records}
+        records = {record.name: record for record in all_records if is_own(record)}
         notes = {note.worktree.name: note for note in read_notes(repository)}
         for name, note in notes.items():
             problem = _problem_of_note(note, records.get(name))

@@ -42,7 +42,7 @@ from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vespera_orchestrator._model import Task, Worktree
     from vespera_orchestrator.contracts import Store
@@ -53,8 +53,12 @@ _ABANDONED_S: Final = 3600
 """What is older than this and unfinished will not be finished."""
 
 
-def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
+def repair(
+    repository: ProjectRepository, store: Store, *, is_own: Callable[[Worktree], bool]
+) -> Iterator[str]:
     """Bring everything of ours into order after a kill, and yield a sentence for each thing done.
+
+    Worktrees of other homes are left alone.
 
     What somebody is working on just now is left alone.
     """
@@ -64,7 +68,8 @@ def repair(repository: ProjectRepository, store: Store) -> Iterator[str]:
         yield from _repair_landing(repository)
         yield from _sweep_checks(repository)
         yield from _sweep_workshop(repository)
-        records = {record.name: record for record in store.worktrees(include_removed=True)}
+        all_records = store.worktrees(include_removed=True)
+        records = {record.name: record for record in all_records if is_own(record)}
         for note in read_notes(repository):
             name = note.worktree.name
             yield from _repair_worktree(repository, store, note.worktree, records.get(name))

@@ -219,4 +219,10 @@ CREATE TABLE events (
 CREATE INDEX events_session ON events (session_id, seq);
 CREATE INDEX events_kind ON events (kind, seq);
 """,
+    # 2: which home made a worktree
+    """
+ALTER TABLE worktrees ADD COLUMN home_id text NOT NULL DEFAULT '';
+ALTER TABLE worktrees ADD COLUMN machine text NOT NULL DEFAULT '';
+ALTER TABLE worktrees ADD COLUMN project text NOT NULL DEFAULT '';
+""",
 )

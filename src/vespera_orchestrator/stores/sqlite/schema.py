@@ -221,4 +221,10 @@ CREATE TABLE events (
 CREATE INDEX events_session ON events (session_id, seq);
 CREATE INDEX events_kind ON events (kind, seq);
 """,
+    # 2: which home made a worktree
+    """
+ALTER TABLE worktrees ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE worktrees ADD COLUMN machine TEXT NOT NULL DEFAULT '';
+ALTER TABLE worktrees ADD COLUMN project TEXT NOT NULL DEFAULT '';
+""",
 )

@@ -1,0 +1,227 @@
+"""Several homes with one store: what one made, the others neither touch nor take for their own."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.git_project import git
+
+DONE = {"summary": "done", "detailed_work": "all of it"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def clones(request, tmp_path, identity):  # noqa: ARG001 - git must know who commits
+    """Two clones with homes of their own, A and B, on one store."""
+    if request.param == "sqlite":
+        store = f"sqlite:///{tmp_path}/shared.db"
+    else:
+        store = request.getfixturevalue("postgres_url")
+    folders = {}
+    for name in ("a", "b"):
+        folders[name] = folder = tmp_path / name / "project"
+        folder.parent.mkdir()
+        if name == "a":
+            folder.mkdir()
+            git(folder, "init", "-q")
+            (folder / "f.txt").write_text("first\n")
+            git(folder, "add", "-A")
+            git(folder, "commit", "-qm", "first")
+        else:
+            git(tmp_path, "clone", "-q", str(folders["a"]), str(folder))
+    with contextlib.ExitStack() as stack:
+        shared = {"store": store, "content": f"file://{tmp_path}/content"}
+        one = stack.enter_context(vespera.open(folders["a"], **shared, agent="ada"))
+        session = one.initialize_session("shared")
+        two = stack.enter_context(
+            vespera.open(folders["b"], **shared, agent="bob", session=session.id)
+        )
+        yield one, two
+
+
+def run(command, folder):
+    """Run a command that a message names."""
+    subprocess.run(shlex.split(command), cwd=folder, check=True, capture_output=True)
+
+
+def begin_on(orch, alias, text):
+    """Start a task in a worktree, write a file, save it, and let go."""
+    work = orch.execute_task(alias, worktree=True)
+    (work.path / f"{alias}.txt").write_text(text)
+    work.checkpoint({"file": alias}, "half")
+    work.release()
+    return work
+
+
+def test_each_worktree_says_which_home_made_it(clones):
+    """Names are unique over all homes, also for worktrees of one task or agent."""
+    one, two = clones
+    one.plan_task("Same")
+    records = [one.worktrees.create(agent="x"), two.worktrees.create(agent="x")]
+    records += [one.worktrees.create("same"), two.worktrees.create("same", resume=False)]
+    assert [record.name for record in records] == ["x", "x-2", "same", "same-2"]
+    assert [record.home_id for record in records] == [one._scope.home.id, two._scope.home.id] * 2
+    assert all(record.machine and record.project for record in records)
+    assert one.worktrees.list() == two.worktrees.list()
+
+
+def test_a_task_whose_files_are_elsewhere_is_refused_until_they_are_brought(clones):
+    """By name, and before it is taken; the command of the message brings them, byte for byte."""
+    one, two = clones
+    one.plan_task("Task")
+    begin_on(one, "task", "by ada")
+    for choice in (None, True, False, "agent"):
+        with pytest.raises(vespera.WorktreeElsewhereError, match="last saved") as caught:
+            two.execute_task("task", worktree=choice)
+    assert two.get_task("task").attempts == 1
+    assert caught.value.machine in str(caught.value)
+    run(caught.value.fetch, two.project)
+    work = two.execute_task("task")
+    assert (work.path / "task.txt").read_text() == "by ada"
+    assert work.path.is_relative_to(two.project.parent)
+    assert work.resumed_from.state == {"file": "task"}
+    assert work.complete(**DONE).status == "completed"
+    assert git(two.project, "show", "integration:task.txt") == "by ada"
+    # A's worktree is as it was, and A is told of nothing.
+    assert (one.project.parent / "worktrees" / "task" / "task.txt").read_text() == "by ada"
+    assert one.check().findings == ()
+
+
+def test_a_newer_save_elsewhere_has_to_be_brought_again(clones):
+    """What was fetched before the last checkpoint does not count as the work."""
+    one, two = clones
+    one.plan_task("Task")
+    begin_on(one, "task", "old")
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("task")
+    run(caught.value.fetch, two.project)
+    begin_on(one, "task", "new")
+    with pytest.raises(vespera.WorktreeElsewhereError):
+        two.execute_task("task")
+    run(caught.value.fetch, two.project)
+    assert (two.execute_task("task").path / "task.txt").read_text() == "new"
+
+
+def test_back_on_the_first_machine_the_old_folder_is_not_taken_for_the_work(clones):
+    """What was done elsewhere since must be brought; the old files stay under a rescue ref."""
+    one, two = clones
+    one.plan_task("Task")
+    begin_on(one, "task", "by ada")
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("task")
+    run(caught.value.fetch, two.project)
+    begin_on(two, "task", "by bob")
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        one.execute_task("task")
+    run(caught.value.fetch, one.project)
+    work = one.execute_task("task")
+    assert (work.path / "task.txt").read_text() == "by bob"
+    work.complete(**DONE)
+    assert git(one.project, "show", "integration:task.txt") == "by bob"
+
+
+def test_landed_elsewhere_is_not_done_again_without_it(clones):
+    """What landed on another machine is needed here by whoever builds on it."""
+    one, two = clones
+    one.plan_tasks([{"title": "Task"}, {"title": "Next", "dependencies": ["task"]}])
+    work = one.execute_task("task", worktree=True)
+    (work.path / "task.txt").write_text("landed by ada")
+    work.complete(**DONE)
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("next", worktree=True)
+    for command in caught.value.fetch.split(" && "):
+        run(command, two.project)
+    work = two.execute_task("next", worktree=True)
+    assert (work.path / "task.txt").read_text() == "landed by ada"
+
+
+def test_starting_over_is_possible_and_said(clones):
+    """A machine may be gone for ever."""
+    one, two = clones
+    one.plan_task("Task")
+    begin_on(one, "task", "by ada")
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("task")
+    call = str(caught.value).rpartition("without them: ")[2]
+    eval(call, {"orch": two})
+    work = two.execute_task("task")
+    assert not (work.path / "task.txt").exists()
+
+
+def test_an_unnamed_start_passes_over_what_cannot_start_here(clones):
+    """Also the next time; and where nothing else is ready, the error says where the files are."""
+    one, two = clones
+    one.plan_tasks([{"title": "First", "priority": 9}, {"title": "Second"}, {"title": "Third"}])
+    begin_on(one, "first", "by ada")
+    assert two.execute_task().task.alias == "second"
+    attempts = two.get_task("first").attempts
+    assert two.execute_task().task.alias == "third"
+    with pytest.raises(vespera.WorktreeElsewhereError, match="first"):
+        two.execute_task()
+    assert two.get_task("first").attempts == attempts
+    assert one.execute_task().task.alias == "first"
+
+
+def test_the_other_home_s_worktree_is_not_touched(clones):
+    """Saving, landing, removing, catching up and repairing leave it and its record alone."""
+    one, two = clones
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    (work.path / "new.txt").write_text("unsaved")
+    before = one.worktrees.list()
+    for call in (
+        two.worktrees.snapshot,
+        two.worktrees.merge,
+        two.worktrees.remove,
+        two.worktrees.catch_up,
+        two.worktrees.is_merged,
+    ):
+        with pytest.raises(vespera.WorktreeElsewhereError, match="do this there"):
+            call("task")
+    assert two.check().findings == ()
+    assert two.worktrees.repair() == []
+    assert two.repair().done == ()
+    two.worktrees.forecast()
+    two.get_status()
+    assert one.worktrees.list() == before
+    assert (work.path / "new.txt").read_text() == "unsaved"
+    assert work.complete(**DONE).status == "completed"
+    assert git(one.project, "show", "integration:new.txt") == "unsaved"
+    assert two.check().findings == ()
+    assert two.repair().done == ()
+    assert [record.landed for record in one.worktrees.list(include_removed=True)] != [None]
+
+
+def test_people_on_a_shared_store_have_names_of_their_own(postgres_url, tmp_path, monkeypatch):
+    """On PostgreSQL the agent is person and machine; in a home of one's own it is ``main``."""
+    monkeypatch.delenv("VESPERA_ORCHESTRATOR_AGENT", raising=False)
+    monkeypatch.setenv("LOGNAME", "ada")
+    with vespera.open(tmp_path, store=postgres_url) as orch:
+        assert orch.agent.startswith("ada@")
+        assert len(orch.agent) > len("ada@")
+    with vespera.open(tmp_path) as orch:
+        assert orch.agent == "main"
+
+
+def test_a_second_home_makes_its_own_worktree(tmp_path, clones):
+    """An imported copy that has fetched the saves goes on beside the original."""
+    one, two = clones
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    (work.path / "t.txt").write_text("saved")
+    work.checkpoint({})
+    one.export(tmp_path / "all.jsonl")
+    (work.path / "t.txt").write_text("three hours since")
+    git(two.project, "fetch", "-q", "origin", "refs/vespera/*:refs/vespera/*")
+    with vespera.open(two.project, agent="copy") as copy:
+        copy.import_(tmp_path / "all.jsonl")
+        for _ in range(2):
+            again = copy.execute_task("task", take_over=True)
+            assert (again.path / "t.txt").read_text() == "saved"
+            assert again.path != work.path
+    assert (work.path / "t.txt").read_text() == "three hours since"
+    assert one.check().findings == ()
