@@ -153,11 +153,6 @@ def load_time(stamp: int) -> datetime:
     return _EPOCH + timedelta(microseconds=stamp)
 
 
-def load_time_or_none(stamp: int | None) -> datetime | None:
-    """Like `load_time`; ``None`` stays ``None``."""
-    return None if stamp is None else load_time(stamp)
-
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

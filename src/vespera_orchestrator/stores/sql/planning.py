@@ -41,15 +41,13 @@ def plan(
     tasks = named.tasks()
     if not tasks:
         return []
-    needed = {**named.existing, **{task.id: task for task in tasks}}
+    new = {task.id: task for task in tasks}
+    needed = {**named.existing, **new}
     children = Counter(task.parent_task_id for task in tasks if task.parent_task_id is not None)
     parents_before = {parent: needed[parent] for parent in children if parent in named.existing}
     readiness = {task.id: lifecycle.readiness(task, needed) for task in tasks}
     hours = urgencies(tasks, {parent: task.urgency for parent, task in parents_before.items()})
-    counted = []
-    for task in tasks:
-        blockers = readiness[task.id].blockers + children[task.id]
-        counted.append(attrs.evolve(task, blockers=blockers, urgency=hours[task.id]))
+    counted = _with_counts(tasks, readiness, children, hours)
     _insert_tasks(tx, counted, needed)
     if parents_before:
         _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
@@ -61,6 +59,20 @@ def plan(
         skip(tx, task, lifecycle.skip_reason(task, readiness[task.id], needed))
     follow_ends(tx, _read_again(tx, impossible))
     return _read_again(tx, counted)
+
+
+def _with_counts(
+    tasks: Sequence[Task],
+    readiness: Mapping[str, lifecycle.Readiness],
+    children: Mapping[str, int],
+    hours: Mapping[str, float],
+) -> list[Task]:
+    """Return the new tasks with the number of their blockers and their urgency."""
+    counted = []
+    for task in tasks:
+        blockers = readiness[task.id].blockers + children.get(task.id, 0)
+        counted.append(attrs.evolve(task, blockers=blockers, urgency=hours[task.id]))
+    return counted
 
 
 def _add_blockers(tx: Transaction, counts: Sequence[tuple[int, str]]) -> None:
