@@ -48,6 +48,7 @@ def postgres():
 
 TABLES = [
     "events",
+    "given",
     "document_versions",
     "worktrees",
     "artifacts",
@@ -58,6 +59,13 @@ TABLES = [
     "tallies",
     "sessions",
 ]
+
+
+"""All tables of a store, each before those that its rows refer to."""
+OUR_TABLES = """
+    SELECT tablename FROM pg_tables
+    WHERE schemaname = %s AND tablename <> 'vespera_migrations'
+"""
 
 
 @contextlib.contextmanager
@@ -101,6 +109,8 @@ def empty_postgres_url(postgres, used_postgres_url):
     yield used_postgres_url
     schema = used_postgres_url.rpartition("schema=")[2]
     with psycopg.connect(postgres, autocommit=True) as db:
+        there = {table for (table,) in db.execute(OUR_TABLES, (schema,))}
+        assert there == set(TABLES)
         deletions = " ".join(f"DELETE FROM {table};" for table in TABLES)
         db.execute(f"SET search_path = {schema}; BEGIN; {deletions} COMMIT")
 
