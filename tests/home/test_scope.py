@@ -68,6 +68,21 @@ def test_home_of_a_submodule_and_a_bare_repository(repository, tmp_path):
     )
 
 
+def test_home_of_a_bare_repository_with_its_checkouts_around_it(repository, tmp_path):
+    """It is beside them, not inside of git's own folder. One that is there already stays."""
+    around = tmp_path / "around"
+    around.mkdir()
+    bare = around / ".bare"
+    git(tmp_path, "clone", "-q", "--bare", str(repository), str(bare))
+    (around / ".git").write_text("gitdir: ./.bare\n")
+    git(around, "worktree", "add", "-q", str(around / "of_bare"))
+    for place in (around, around / "of_bare", bare):
+        home = Home.locate(place)
+        assert (home.path, home.project) == (around / ".task_orchestrator", around)
+    (bare / ".task_orchestrator").mkdir()
+    assert Home.locate(around).path == bare / ".task_orchestrator"
+
+
 def test_home_of_a_separate_git_directory(tmp_path):
     """With ``--separate-git-dir`` the main and a linked worktree agree on one home."""
     git(

@@ -620,3 +620,11 @@ def test_the_file_is_marked_as_ours(path):
     )
     assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     db.close()
+
+
+def test_a_path_too_long_for_sqlite_is_told(tmp_path):
+    """Making it writable would not help."""
+    folder = tmp_path.joinpath(*["long" * 50] * 3)
+    folder.mkdir(parents=True)
+    with pytest.raises(ReadOnlyError, match="at most 512"):
+        SQLiteStore.open(folder / "orchestrator.db")

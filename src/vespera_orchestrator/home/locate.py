@@ -64,14 +64,26 @@ def _read(path: Path) -> str:
 
 
 def main_folder(common_dir: Path) -> Path:
-    """Return the folder of a repository's main worktree; of a bare one the repository itself."""
+    """Return the folder of a repository's main worktree.
+
+    Of a bare one that is the repository itself, or the folder around it whose ``.git`` file leads
+    to it: people keep the checkouts of such a repository side by side there.
+    """
     if common_dir.name == ".git":
         return common_dir.parent
     config = common_dir / "config"
     match = _WORKTREE_SETTING.search(_read(config)) if config.is_file() else None
     if match is None:
-        return common_dir
+        return _folder_around(common_dir) or common_dir
     return (common_dir / match[1].strip('"')).resolve()
+
+
+def _folder_around(bare: Path) -> Path | None:
+    dot_git = bare.parent / ".git"
+    if not dot_git.is_file() or (bare / HOME_NAME).is_dir():
+        return None  # the home of an earlier version stays where it is
+    leads_here = _follow(dot_git)
+    return bare.parent if leads_here == bare.resolve() else None
 
 
 @attrs.frozen(kw_only=True)

@@ -22,7 +22,7 @@ from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.snapshot import Snapshot, take_snapshot
 from vespera_orchestrator.worktrees.translation import git_errors
-from vespera_orchestrator.worktrees.tree_merge import entry_at
+from vespera_orchestrator.worktrees.tree_merge import FileMerges, entry_at
 from vespera_orchestrator.worktrees.update import update_files
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def _find_news(
         index = repo.merge_commits(ours, repo[tip])
     else:
         index = repo.merge_trees(base_tree, ours.tree, theirs)
+    FileMerges(repo).solve(index)
     labels = (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch))
     merged = write_with_markers(repo, index, labels)
     marked = merged.marked

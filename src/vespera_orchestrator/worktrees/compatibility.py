@@ -9,14 +9,13 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from vespera_orchestrator.errors import UnsupportedRepositoryError
-from vespera_orchestrator.worktrees.git_config import attribute_files, read_settings
+from vespera_orchestrator.worktrees.git_config import attribute_files, is_true, read_settings
 from vespera_orchestrator.worktrees.translation import REFTABLE, SHA256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-_FALSE: Final = frozenset({"false", "no", "off", "0", ""})
 _UTF8: Final = frozenset({"utf-8", "utf8", ""})
 _REFUSED_SETTINGS: Final = (
     (r"core\.sparsecheckout", "sparse checkout", "git sparse-checkout disable"),
@@ -72,7 +71,7 @@ def _refuse_settings(settings: Mapping[str, str]) -> None:
     if settings.get("extensions.refstorage", "files").lower() != "files":
         raise UnsupportedRepositoryError(REFTABLE.feature, REFTABLE.remedy)
     for name, value in settings.items():
-        if value.lower() in _FALSE:
+        if not is_true(value):
             continue
         for pattern, feature, remedy in _REFUSED_SETTINGS:
             if re.fullmatch(pattern, name):

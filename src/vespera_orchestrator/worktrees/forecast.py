@@ -298,7 +298,9 @@ class _Line:
 
     def _merge_whole_with_tip(self) -> pygit2.Index:
         merges = self._merges
-        return merges.repo.merge_trees(self._base, merges.tip_tree, self._tree)
+        index = merges.repo.merge_trees(self._base, merges.tip_tree, self._tree)
+        merges.solve(index)
+        return index
 
     def _conflicts_at(self, other: _Line, path: str) -> bool:
         landed = self._landed(path)
@@ -322,8 +324,9 @@ class _Line:
         repo = self._merges.repo
         landed = repo[first.write_tree(repo)]
         reported = set(other.against_tip())
-        conflicts = _conflicts(repo.merge_trees(other._base, landed, other._tree))
-        return tuple(path for path in conflicts if path not in reported)
+        index = repo.merge_trees(other._base, landed, other._tree)
+        self._merges.solve(index)
+        return tuple(path for path in _conflicts(index) if path not in reported)
 
 
 def _conflicts(index: pygit2.Index) -> tuple[str, ...]:

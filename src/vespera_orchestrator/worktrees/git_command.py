@@ -8,22 +8,15 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator.errors import GitFailedError
+from vespera_orchestrator.home.environment import without_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_OF_A_REPOSITORY: Final = frozenset(
-    {
-        *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"),
-        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
-        *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_IMPLICIT_WORK_TREE"),
-        *("GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_INTERNAL_SUPER_PREFIX"),
-    }
-)
-"""Variables that a hook's children inherit, and that name one repository.
-
-From ``git rev-parse --local-env-vars``, without those that carry configuration."""
+_CONFIGURATION: Final = frozenset({"GIT_CONFIG_COUNT"})
+"""Settings from the environment count for git, wherever it runs: containers set
+``safe.directory`` there."""
 
 
 def find_git() -> str | None:
@@ -55,7 +48,9 @@ def run_git(
     if git is None:
         reason = "the git command is not installed; install git, then try again"
         raise GitFailedError(f"run git {words[0] if words else ''}".strip(), reason)
-    inherited = {key: text for key, text in os.environ.items() if key not in _OF_A_REPOSITORY}
+    inherited = without_repository(os.environ)
+    for name in _CONFIGURATION.intersection(os.environ):
+        inherited[name] = os.environ[name]
     return subprocess.run(
         [git, *words],
         cwd=cwd,

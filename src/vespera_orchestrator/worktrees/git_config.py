@@ -5,16 +5,26 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pygit2
 from pygit2.enums import ConfigLevel
+
+from vespera_orchestrator.worktrees.git_command import find_git, run_git
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NO_NAME = "vespera_orchestrator"
 _NO_EMAIL = "vespera@localhost"
+
+
+_FALSE: Final = frozenset({"false", "no", "off", "0", ""})
+
+
+def is_true(value: str) -> bool:
+    """Tell whether git takes a setting's value for yes."""
+    return value.lower() not in _FALSE
 
 
 def read_settings(repo: pygit2.Repository) -> dict[str, str]:
@@ -37,7 +47,25 @@ def read_signatures(repo: pygit2.Repository) -> tuple[pygit2.Signature, pygit2.S
     libgit2 itself ignores the environment, and raises where nothing is configured.
     """
     settings = read_settings(repo)
+    if any(name.startswith("includeif.") for name in settings):
+        by_git = _identity_by_git(repo, "AUTHOR"), _identity_by_git(repo, "COMMITTER")
+        if None not in by_git:
+            return by_git
     return _signature("author", settings), _signature("committer", settings)
+
+
+def _identity_by_git(repo: pygit2.Repository, role: str) -> pygit2.Signature | None:
+    """Ask git, which knows more conditions of ``includeIf`` than libgit2 does.
+
+    ``None`` where there is no git, or it knows nobody.
+    """
+    if find_git() is None:
+        return None
+    run = run_git(f"--git-dir={repo.path}", "var", f"GIT_{role}_IDENT", cwd=repo.path)
+    match = re.fullmatch("(.*) <(.*)> [0-9]+ [+-][0-9]+", run.stdout.decode().strip())
+    if run.returncode != 0 or match is None or not match[1]:
+        return None
+    return pygit2.Signature(match[1], match[2])
 
 
 def excludes_file(repo: pygit2.Repository) -> Path:

@@ -27,6 +27,7 @@ from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path, display_paths
 from vespera_orchestrator.worktrees.refs import RESCUE
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -180,7 +181,7 @@ class _Checkout:
                 old=journal.old,
                 new=journal.new,
             )
-            self._repo = pygit2.Repository(str(self.git_dir))
+            self._repo = open_repository(self.git_dir)
         self.old, self.new = self._switch.old, self._switch.new
 
     @classmethod

@@ -19,17 +19,19 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.worktrees import landing_check, reverts
 from vespera_orchestrator.worktrees.conflict_markers import refuse_unresolved
-from vespera_orchestrator.worktrees.git_config import read_signatures
+from vespera_orchestrator.worktrees.git_config import read_settings, read_signatures
 from vespera_orchestrator.worktrees.integration import advance, recover_landing, refuse_unsafe
 from vespera_orchestrator.worktrees.landed_mark import LandedMark, merge_base, origin_tree
 from vespera_orchestrator.worktrees.operation import operation_of
 from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
 from vespera_orchestrator.worktrees.reverts import Revert
+from vespera_orchestrator.worktrees.signing import are_commits_signed, write_signed
 from vespera_orchestrator.worktrees.snapshot import Snapshot, is_snapshot_message
 from vespera_orchestrator.worktrees.terms import Check, Style
 from vespera_orchestrator.worktrees.three_way_merge import ThreeWayMerge
 from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.tree_merge import FileMerges
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
@@ -242,6 +244,7 @@ class _LandingCommits:
         self._repo = repo
         self._snapshot = snapshot
         self._signatures = read_signatures(repo)
+        self._is_signed = are_commits_signed(read_settings(repo))
         lines = [line.rstrip() for line in message.strip().splitlines()]
         text = "\n".join(lines) or f"Work of {snapshot.worktree}"
         self._message = f"{text}\n"
@@ -281,6 +284,10 @@ class _LandingCommits:
         return str(tree.id)
 
     def _commit(self, tree: str, parents: list[str]) -> str:
+        if self._is_signed:
+            return write_signed(
+                self._repo, self._signatures, message=self._message, tree=tree, parents=parents
+            )
         author, committer = self._signatures
         commit = self._repo.create_commit(None, author, committer, self._message, tree, parents)
         return str(commit)
@@ -343,6 +350,7 @@ def _would_change_nothing(
     repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
 ) -> bool:
     index = repo.merge_trees(base, ours, theirs)
+    FileMerges(repo).solve(index)
     if index.conflicts is not None:
         return False
     return bool(index.write_tree(repo) == ours.id)

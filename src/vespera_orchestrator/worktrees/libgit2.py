@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import pygit2
-from pygit2.enums import FileMode, ObjectType
+from pygit2.enums import ConfigLevel, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PRIVATE_PARTS: Final = {
     "pygit2.ffi.C": (
+        "git_config_add_file_ondisk",
+        "GIT_MERGE_FILE_FAVOR_UNION",
         "GIT_MERGE_FILE_STYLE_DIFF3",
         "git_index_add",
         "git_index_get_byindex",
@@ -33,6 +35,7 @@ PRIVATE_PARTS: Final = {
     "pygit2.Index": ("_index",),
     "pygit2.IndexEntry": ("_to_c",),
     "pygit2.Repository": ("_repo",),
+    "pygit2.config.RepositoryConfig": ("_c_config",),
 }
 """Where pygit2 keeps them, and their names."""
 STRUCT_FIELDS: Final = {
@@ -41,7 +44,7 @@ STRUCT_FIELDS: Final = {
         *("id", "flags", "flags_extended", "path"),
     ),
     "git_merge_file_options": (
-        *("version", "flags", "ancestor_label", "our_label", "their_label"),
+        *("version", "flags", "favor", "ancestor_label", "our_label", "their_label"),
     ),
     "git_merge_file_result": ("automergeable", "ptr", "len"),
 }
@@ -61,6 +64,22 @@ _FIELD_MASK: Final = 0xFFFFFFFF
 _TIME_MASK: Final = 0x7FFFFFFF
 _NS_PER_S: Final = 10**9
 _CONFLICT_STAGES: Final = (1, 2, 3)
+
+
+# --- configuration -----------------------------------------------------------
+
+
+def add_config_file(repo: pygit2.Repository, path: str | os.PathLike[str]) -> None:
+    """Let a file of settings count above all others, for this object only.
+
+    pygit2's own call refuses to add to a repository's configuration.
+
+    Raises:
+        pygit2.GitError: libgit2 cannot read the file.
+    """
+    config, level = repo.config._c_config, int(ConfigLevel.APP)
+    if C.git_config_add_file_ondisk(config, os.fsencode(path), level, ffi.NULL, 1) < 0:
+        raise pygit2.GitError(f"cannot read {os.fspath(path)}")
 
 
 # --- entries of an index ----------------------------------------------------
@@ -232,6 +251,8 @@ def merge_file(
     repo: pygit2.Repository,
     sides: Sequence[pygit2.IndexEntry | None],
     labels: Sequence[bytes] | None = None,
+    *,
+    is_union: bool = False,
 ) -> FileMerge | None:
     """Merge base, ours and theirs, in memory.
 
@@ -241,6 +262,7 @@ def merge_file(
         repo: The repository that has the objects.
         sides: Base, ours and theirs; ``None`` where a side has no such file.
         labels: What to call them in conflict markers, which are then in diff3 style.
+        is_union: Whether to keep the lines of both sides instead of a conflict.
 
     Returns:
         The merge; ``None`` where libgit2 refuses.
@@ -251,6 +273,10 @@ def merge_file(
     pointers = [pointer for pointer, _ in entries]
     buffers = [ffi.new("char[]", label) for label in labels or ()]
     options = _merge_options(buffers) if buffers else ffi.NULL
+    if is_union:
+        options = ffi.new("git_merge_file_options *")
+        options.version = 1
+        options.favor = C.GIT_MERGE_FILE_FAVOR_UNION
     if C.git_merge_file_from_index(result, repo._repo, *pointers, options) < 0:
         return None
     try:

@@ -14,6 +14,7 @@ from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
 from vespera_orchestrator.worktrees.durability import sync_objects
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.refs import (
     WIP,
     RefMove,
@@ -83,7 +84,7 @@ class ProjectRepository:
         existing loose ref.
         """
         with git_errors(f"open the repository {self.common}"):
-            return pygit2.Repository(str(self.common))
+            return open_repository(self.common)
 
     def admin(self, name: str) -> Path:
         """Return the admin directory of the worktree of this name."""
@@ -95,7 +96,7 @@ class ProjectRepository:
         So a damaged ``.git`` file in its folder cannot mislead.
         """
         with git_errors(f"open the worktree {name}"):
-            return pygit2.Repository(str(self.admin(name)))
+            return open_repository(self.admin(name))
 
     def lock(
         self, what: str, *, patience_s: float = LOCK_PATIENCE_S, poll_s: float = LOCK_POLL_S

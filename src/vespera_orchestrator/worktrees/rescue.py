@@ -16,6 +16,7 @@ from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.worktrees.naming import is_empty_folder
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import operation_line, operation_of
 from vespera_orchestrator.worktrees.refs import HISTORY, LANDED, RESCUE, WIP
 from vespera_orchestrator.worktrees.repository import has_ancestor
@@ -115,7 +116,7 @@ def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
         Path(git_dir, "HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
         Path(git_dir, "commondir").write_bytes(common + b"\n")
         Path(git_dir, "gitdir").write_bytes(work_tree + b"/.git\n")
-        repo = pygit2.Repository(git_dir)
+        repo = open_repository(git_dir)
         repo.checkout_tree(repo[tree], strategy=_WRITE_OUT)
 
 

@@ -25,6 +25,7 @@ from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import excludes_file
 from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path, folders_above
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.tree_merge import changes, tree_with
@@ -141,7 +142,7 @@ class SnapshotIndex:
                 git_dir.joinpath("config.worktree").symlink_to("../config.worktree")
             folder = os.fsencode(self.worktree.path)
             git_dir.joinpath("gitdir").write_bytes(folder + b"/.git\n")
-        return pygit2.Repository(str(git_dir))
+        return open_repository(git_dir)
 
     def _stamps(self, repo: pygit2.Repository) -> list[_Stamp]:
         """Return what shows that the agent's index, or what is ignored elsewhere, is another."""
@@ -429,7 +430,7 @@ class FolderReading:
         if entry is None or entry.mode != FileMode.COMMIT:
             self._leave_out(path, LeftOutKind.NESTED_REPOSITORY)
             return
-        submodule = pygit2.Repository(str(self._folder / path))
+        submodule = open_repository(self._folder / path)
         if submodule.status():
             self._leave_out(path, LeftOutKind.SUBMODULE_EDITS)
         if submodule.head_is_unborn:
@@ -457,7 +458,7 @@ class FolderReading:
             folder = self._folder / path
             if not os.path.lexists(folder / ".git"):
                 continue
-            submodule = pygit2.Repository(str(folder))
+            submodule = open_repository(folder)
             commit = submodule.get(file[0])
             if isinstance(commit, pygit2.Commit) and not _is_pushed(submodule, commit):
                 self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)

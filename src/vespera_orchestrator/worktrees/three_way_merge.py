@@ -12,7 +12,7 @@ from vespera_orchestrator.worktrees.conflict_report import (
     ConflictReport,
     conflict_paths,
 )
-from vespera_orchestrator.worktrees.tree_merge import merged_tree
+from vespera_orchestrator.worktrees.tree_merge import FileMerges, merged_tree
 
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.landed_mark import MergeBase
@@ -82,6 +82,11 @@ class ThreeWayMerge:
         return {commit.id for commit in walk}
 
     def _merge_whole(self) -> pygit2.Index:
+        index = self._merge_by_libgit2()
+        FileMerges(self._repo).solve(index)
+        return index
+
+    def _merge_by_libgit2(self) -> pygit2.Index:
         repo, theirs = self._repo, self._snapshot
         if self._base.by_history:  # finds a virtual base where histories crossed
             return repo.merge_commits(self._tip, theirs.commit)

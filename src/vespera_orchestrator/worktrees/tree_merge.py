@@ -14,6 +14,7 @@ import pygit2
 from pygit2.enums import FileMode
 
 from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.merge_drivers import UNION, MergeDrivers
 from vespera_orchestrator.worktrees.paths import folders_above
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class FileMerges:
 
     def __init__(self, repo: pygit2.Repository) -> None:
         self.repo = repo
-        self._merged: dict[tuple[bool, File, File, File], MergedFile] = {}
+        self._drivers = MergeDrivers(repo)
+        self._merged: dict[tuple[object, File, File, File], MergedFile] = {}
 
     def merge(self, path: str, base: File, ours: File, theirs: File) -> MergedFile:
         """Return the merged file; ``False`` where both sides do not go together."""
@@ -69,14 +71,36 @@ class FileMerges:
             return theirs
         if ours is None or theirs is None:
             return False
+        driver = self._drivers.name_for(path)
         as_text = is_text(self.repo, path)
-        key = (as_text, base, ours, theirs)
+        how = as_text if driver is None else (driver, path)
+        key = (how, base, ours, theirs)
         if key not in self._merged:
-            self._merged[key] = self._merge(base, ours, theirs, as_text=as_text)
+            merged = self._merge(path, base, ours, theirs, as_text=as_text, driver=driver)
+            self._merged[key] = merged
         return self._merged[key]
 
+    def solve(self, index: pygit2.Index) -> None:
+        """Take out of a merge's index, in memory, the conflicts that a merge driver solves."""
+        for sides in list(index.conflicts or ()):
+            base, ours, theirs = sides
+            if ours is None or theirs is None or self._drivers.name_for(ours.path) is None:
+                continue
+            before = None if base is None else _file_of(base)
+            merged = self.merge(ours.path, before, _file_of(ours), _file_of(theirs))
+            if merged:
+                del index.conflicts[ours.path]
+                index.add(index_entry(ours.path, merged))
+
     def _merge(
-        self, base: File, ours: tuple[str, int], theirs: tuple[str, int], *, as_text: bool
+        self,
+        path: str,
+        base: File,
+        ours: tuple[str, int],
+        theirs: tuple[str, int],
+        *,
+        as_text: bool,
+        driver: str | None,
     ) -> MergedFile:
         mode = _merged_mode(base, ours, theirs)
         if mode is None:
@@ -87,10 +111,29 @@ class FileMerges:
             return our_name, mode
         if our_name == base_name:
             return their_name, mode
-        content = _merge_content(self.repo, base, ours, theirs) if as_text else None
+        if driver is not None:
+            content = self._merge_by_driver(driver, path, base, ours, theirs)
+        else:
+            content = _merge_content(self.repo, base, ours, theirs) if as_text else None
         if content is None:
             return False
         return str(self.repo.create_blob(content)), mode
+
+    def _merge_by_driver(
+        self, driver: str, path: str, base: File, ours: File, theirs: File
+    ) -> bytes | None:
+        if driver == UNION:
+            return _merge_content(self.repo, base, ours, theirs, is_union=True)
+        sides = [_content(self.repo, file) for file in (base, ours, theirs)]
+        return self._drivers.get(driver).merge(path, *sides)
+
+
+def _content(repo: pygit2.Repository, file: File) -> bytes:
+    return b"" if file is None else bytes(repo[file[0]].peel(pygit2.Blob).data)
+
+
+def _file_of(entry: pygit2.IndexEntry) -> tuple[str, int]:
+    return str(entry.id), int(entry.mode)
 
 
 def _merged_mode(base: File, ours: tuple[str, int], theirs: tuple[str, int]) -> int | None:
@@ -105,10 +148,12 @@ def _merged_mode(base: File, ours: tuple[str, int], theirs: tuple[str, int]) -> 
     return theirs[1] if ours[1] == base[1] else ours[1]
 
 
-def _merge_content(repo: pygit2.Repository, base: File, ours: File, theirs: File) -> bytes | None:
+def _merge_content(
+    repo: pygit2.Repository, base: File, ours: File, theirs: File, *, is_union: bool = False
+) -> bytes | None:
     """Return the merged content; ``None`` where it conflicts, or is not text."""
     sides = [_entry_of(file) for file in (base, ours, theirs)]
-    merge = libgit2.merge_file(repo, sides)
+    merge = libgit2.merge_file(repo, sides, is_union=is_union)
     if merge is None or not merge.is_clean:
         return None
     return merge.content

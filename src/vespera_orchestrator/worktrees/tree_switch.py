@@ -28,6 +28,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import read_signatures
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.tree_merge import changes, entry_at, index_entry
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class TreeSwitch:
         self._folder = folder
         self._room = room
         self._may_be_there = may_be_there
-        self._repo = pygit2.Repository(str(git_dir))
+        self._repo = open_repository(git_dir)
         before = self._repo[old].peel(pygit2.Tree)
         self._tree = self._repo[new].peel(pygit2.Tree)
         changed = sorted(changes(before, self._tree).items())
@@ -165,7 +166,7 @@ class TreeSwitch:
         attributes = self._attributes(files)
         others = {path: file for path, file in files.items() if path not in attributes}
         for part in (attributes, others):
-            repo = pygit2.Repository(str(git_dir))
+            repo = open_repository(git_dir)
             repo.checkout_tree(repo[write_partial_tree(repo, part)], strategy=_WRITE_OUT)
 
     def _make_git_dir(self, *, work_tree: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import Final
 
@@ -27,6 +28,8 @@ _NOT_WRITABLE: Final = frozenset(
         sqlite3.SQLITE_AUTH,
     }
 )
+_LONGEST_PATH: Final = 500
+"""In bytes; SQLite's own limit is 512, and it makes files beside with longer names."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WRONG_VALUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH})
 
@@ -43,6 +46,10 @@ def is_locked(exc: sqlite3.Error) -> bool:
 def translate(exc: sqlite3.Error, name: str) -> StoreError | InvalidInputError:
     """Return the error of ours that says the same of the store *name*."""
     code = _code(exc)
+    length = len(os.fsencode(name))
+    if code == sqlite3.SQLITE_CANTOPEN and length > _LONGEST_PATH:
+        problem = f"its path has {length} bytes, and SQLite takes at most 512"
+        return ReadOnlyError(name, problem)
     if code in _NOT_WRITABLE:
         return ReadOnlyError(name, str(exc))
     if code in _DAMAGED:
