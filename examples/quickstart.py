@@ -198,7 +198,7 @@ class Crew:
             "task_completed": f"done: {data.get('summary', '')}",
             "task_blocked": f"blocked: {data.get('reason', '')}",
             "task_skipped": f"skipped: {data.get('reason', '')}",
-            "lease_expired": "lease has lapsed; the task is ready again",
+            "lease_expired": "its lease expired; the task is ready again",
             "worktree_landed": f"merged as {str(data.get('landed'))[:10]}",
             "worktree_removed": "worktree removed",
         }.get(event.kind)

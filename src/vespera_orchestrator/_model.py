@@ -199,52 +199,101 @@ _ABANDON = {
 
 
 class EventKind(StrEnum):
-    """The kinds of events, in the past tense. The value is the text that is stored."""
+    """The kinds of events, in the past tense. The value is the text that is stored.
+
+    *Data* lists the keys of the event's `Event.data`.
+    """
 
     SESSION_STARTED = "session_started"
+    """Data: ``goal``."""
     SESSION_RESUMED = "session_resumed"
     TASK_PLANNED = "task_planned"
+    """Data: ``alias``, ``title``."""
     TASK_UPDATED = "task_updated"
+    """Data: the changed fields with their new values."""
     TASK_STARTED = "task_started"
+    """Data: ``attempt``."""
     TASK_CONTINUED = "task_continued"
-    """Its holder saved results and keeps it."""
+    """Its holder saved results and keeps it.
+
+    Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed;
+    ``outputs``.
+    """
     TASK_HANDED_IN = "task_handed_in"
-    """Its work is done and waits to be merged."""
+    """Its work is done and waits to be merged.
+
+    Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed.
+    """
     TASK_COMPLETED = "task_completed"
+    """Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed;
+    ``landed``, the commit, if its worktree was merged.
+    """
     TASK_REVISED = "task_revised"
-    """Its holder handed it back to be revised."""
+    """Its holder handed it back to be revised.
+
+    Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed.
+    """
     TASK_RELEASED = "task_released"
-    """Its holder handed it back without a result."""
+    """Its holder handed it back without a result.
+
+    Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed.
+    """
     TASK_BLOCKED = "task_blocked"
+    """Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed.
+    """
     TASK_RECOVERED = "task_recovered"
-    """Its recovery task is completed, so it is pending again."""
+    """Its recovery task is completed, so it is pending again.
+
+    Data: ``recovery``, the id of that task.
+    """
     TASK_RETRIED = "task_retried"
-    """A person asked for another try, so it is pending again."""
+    """A person asked for another try, so it is pending again. Data: ``reason``."""
     TASK_REOPENED = "task_reopened"
-    """It was skipped, and is pending again because a task before it is tried again."""
+    """It was skipped, and is pending again because a task before it is tried again.
+
+    Data: ``reason``.
+    """
     TASK_SKIPPED = "task_skipped"
+    """Data: ``reason``."""
     TASK_CANCELLED = "task_cancelled"
+    """Data: ``reason``."""
     TASK_FAILED = "task_failed"
-    """A person gave it up."""
+    """A person gave it up. Data: ``reason``."""
     TASK_ARCHIVED = "task_archived"
     TASK_DELETED = "task_deleted"
+    """Data: ``alias``, ``title``."""
     DEPENDENCY_ADDED = "dependency_added"
+    """Data: ``needs`` (the task's id), ``on`` (the outcome)."""
     DEPENDENCY_REMOVED = "dependency_removed"
+    """Data: ``needs``."""
     LEASE_RENEWED = "lease_renewed"
+    """Data: ``attempt``, and ``clock_set_back`` where that was the cause."""
     LEASE_EXPIRED = "lease_expired"
+    """Data: ``attempt``."""
     LEASE_REGAINED = "lease_regained"
-    """The holder renewed a lapsed lease before another agent took the task."""
+    """The holder renewed an expired lease before another agent took the task. Data: ``attempt``."""
     CHECKPOINT_SAVED = "checkpoint_saved"
+    """Data: ``attempt``, ``checkpoint`` (its id), ``note``, ``progress``, and ``left_out`` if
+    files could not be saved.
+    """
     ARTIFACT_SAVED = "artifact_saved"
+    """Data: ``artifact`` (its id), ``title``, ``kind``, ``supersedes``."""
     CONTEXT_GIVEN = "context_given"
-    """A task was given artifacts to build on."""
+    """A task was given artifacts to build on. Data: ``attempt``, ``artifacts`` (ids)."""
     WORKTREE_CREATED = "worktree_created"
+    """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
     WORKTREE_LANDED = "worktree_landed"
+    """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
     WORKTREE_REMOVED = "worktree_removed"
+    """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
     DOCUMENT_UPDATED = "document_updated"
+    """Data: ``path``, ``version``."""
     STORE_IMPORTED = "store_imported"
+    """Data: ``rows``, ``exported_at``."""
     STORE_PRUNED = "store_pruned"
+    """Data: the name of the table, with the number of rows."""
     STORE_REPAIRED = "store_repaired"
+    """Data: ``done`` (sentences), ``count``; for one task, ``status`` and ``log_said``."""
 
 
 class Severity(StrEnum):
@@ -621,7 +670,7 @@ class Event:
     agent: str | None
     """Who caused it, if known."""
     data: Mapping[str, JsonValue]
-    """Further facts; which ones depends on the kind."""
+    """Further facts; `EventKind` names the keys of each kind."""
 
     def __str__(self) -> str:
         where = f"{self.task_id or ''} {self.agent or ''}"
