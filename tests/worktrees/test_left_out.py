@@ -65,6 +65,7 @@ def refused(orch, work, *paths):
     assert work.left_out == paths
     event = orch._store.events(kinds=("checkpoint_saved",))[-1]
     assert tuple(event.data["left_out"]) == paths
+    assert f"not saved: {', '.join(paths)}" in str(orch.get_status())
     before = orch.test_project.git("for-each-ref", "refs/heads/integration")
     for merge in ("now", "later"):
         with pytest.raises(vespera.UnsavedFilesError) as caught:

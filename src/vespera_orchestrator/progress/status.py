@@ -38,6 +38,8 @@ class Running:
     """The attempt that holds it."""
     checkpoint: Checkpoint | None
     """The last one that it saved, if any."""
+    left_out: tuple[str, ...] = ()
+    """What that one could not save of the worktree's files."""
 
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* is when the last sign of life is looked back to from."""
@@ -47,9 +49,13 @@ class Running:
             return one_line(f"{self.task.alias}: done by {agent}, {merge}", 400)
         silent_s = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
         progress = self._progress()
-        return one_line(
+        line = one_line(
             f"{self.task.alias}: {agent}{progress}, last sign of life {ago(silent_s)}", 120
         )
+        if self.left_out:
+            paths = ", ".join(self.left_out)
+            line += f"; not saved: {one_line(paths, 120)}"
+        return line
 
     def _progress(self) -> str:
         if self.checkpoint is None:
