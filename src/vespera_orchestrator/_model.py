@@ -109,14 +109,14 @@ class AttemptEnding(StrEnum):
     HANDED_IN = "handed_in"
     """Its work is done and waits to be merged.
 
-    The task stays in progress, and the hold on it does not lapse.
+    The task stays in progress, and its lease does not expire.
     """
     BLOCKED = "blocked"
     REVISED = "revised"
     """Handed back to be revised: the task is pending again."""
     RELEASED = "released"
     ABANDONED = "abandoned"
-    """Its lease lapsed, or another agent took the task over."""
+    """Its lease expired, or another agent took the task over."""
     CANCELLED = "cancelled"
 
 

@@ -284,14 +284,14 @@ class Orchestrator:
         self._scope.require_open()
 
     def _expire(self) -> None:
-        """End lapsed holds, and save what their holders left in their worktrees.
+        """End expired leases, and save what their holders left in their worktrees.
 
         Whoever only looks does so on a full disk as well, or without the right to write.
         """
         try:
             self._files.expire()
         except (StoreUnavailableError, ReadOnlyError) as exc:
-            log.warning("lapsed holds could not be ended: %s", exc)
+            log.warning("expired leases could not be ended: %s", exc)
 
     def catch_up(self) -> dict[str, int]:
         """Bring every view up to the last event.

@@ -386,7 +386,7 @@ class Completion:
         return exc
 
     def _save_files(self, holder: Holder, worktree: Worktree) -> None:
-        """Save the worktree's files, if the holder still holds the task, and renew its hold."""
+        """Save the worktree's files, if the holder still holds the task, and renew its lease."""
         attempt = holder.attempt
         if attempt is None:
             return
@@ -483,7 +483,7 @@ class Completion:
             log.warning("%s was merged, but its worktree stays for now: %s", worktree.name, exc)
 
     def _renew_for_check(self, holder: Holder) -> None:
-        """Renew the hold for as long as the check before landing may take."""
+        """Renew the lease for as long as the check before landing may take."""
         if holder.attempt is None:
             return
         check_s = self._rooms.config.worktrees.check_timeout_s + _CHECK_MARGIN_S

@@ -26,7 +26,7 @@ class WorkFiles:
         """Which worktree each task works in."""
 
     def expire(self) -> None:
-        """End lapsed holds, and save what their holders left in their worktrees."""
+        """End expired leases, and save what their holders left in their worktrees."""
         for attempt in self._rooms.store.expire():
             self._save_left_behind(attempt)
 

@@ -133,11 +133,11 @@ class PostgresStore(SQLStore):
 
         best = take()
         for in_any_case in (False, True):
-            if best.lapsed:
+            if best.expired:
                 self.expire()
             if best.unweighed:
                 self._weigh(session_id)
-            if best.lapsed or best.unweighed:
+            if best.expired or best.unweighed:
                 best = take(in_any_case=in_any_case)
         if best.claim is None:
             # A process that does not take it in the end may have locked what is ready.
@@ -156,11 +156,11 @@ class PostgresStore(SQLStore):
         """
         with self._read_once() as tx:
             session_ids = first_column(tx.execute(sql).fetchall())
-        lapsed: list[Attempt] = []
+        expired: list[Attempt] = []
         for session_id in session_ids:
             with self._change(session_id=session_id) as tx:
-                lapsed += claims.expire(tx)
-        return lapsed
+                expired += claims.expire(tx)
+        return expired
 
     # --- the rest -----------------------------------------------------------
 

@@ -19,12 +19,12 @@ _TAKE_BEST: Final = f"""
             EXISTS (
                 SELECT 1 FROM attempts WHERE ended_at IS NULL
                     AND (lease_until < $1 OR {claims.from_the_future("$1")})
-            ) AS lapsed,
+            ) AS expired,
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
         SELECT seq FROM tasks
         WHERE session_id = $2 AND status = '{TaskStatus.PENDING}' AND blockers = 0
-            AND ($5 = 1 OR NOT (SELECT lapsed OR unweighed FROM due))
+            AND ($5 = 1 OR NOT (SELECT expired OR unweighed FROM due))
         ORDER BY priority DESC, urgency DESC, tasks.seq LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
     ), started AS (
         UPDATE tasks
@@ -34,14 +34,14 @@ _TAKE_BEST: Final = f"""
         INSERT INTO attempts (task_id, number, agent, started_at, lease_until, last_sign_at)
         SELECT id, attempts, $3, $1, $1 + $4, $1 FROM started
     )
-    SELECT lapsed, unweighed, {rows.TASK.columns}, {POSTGRES.edges}
+    SELECT expired, unweighed, {rows.TASK.columns}, {POSTGRES.edges}
     FROM due LEFT JOIN started AS tasks ON true
 """
 """Finds the best ready task that no other process has locked, locks and holds it, and opens the
 attempt.
 
-It does nothing but report it where lapsed holds or tasks that were not weighed come first. ``$1``:
-now; ``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case.
+If expired leases or tasks that were not weighed come first, it only reports that. ``$1``: now;
+``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case.
 """
 _TAKE_BEST_UNLOCKED: Final = _TAKE_BEST.format(skip_locked="SKIP LOCKED")
 _WAIT_FOR_BEST: Final = _TAKE_BEST.format(skip_locked="")
@@ -51,8 +51,8 @@ _WAIT_FOR_BEST: Final = _TAKE_BEST.format(skip_locked="")
 class TakenBest:
     """What came of trying to take the best ready task."""
 
-    lapsed: bool = False
-    """Some hold has lapsed, which must be ended first."""
+    expired: bool = False
+    """Some lease has expired, which must be ended first."""
     unweighed: bool = False
     """Some task was not weighed, which must be done first."""
     claim: Claim | None = None
@@ -79,8 +79,8 @@ def take_best(
     """
     sql = _WAIT_FOR_BEST if wait else _TAKE_BEST_UNLOCKED
     values = (tx.now, session_id, agent, claims.lease_length(lease_s), int(in_any_case))
-    lapsed, unweighed, *row = tx.execute(sql, values).fetchone()
+    expired, unweighed, *row = tx.execute(sql, values).fetchone()
     task_id, *_ = row
     if task_id is None:
-        return TakenBest(lapsed=lapsed, unweighed=unweighed)
+        return TakenBest(expired=expired, unweighed=unweighed)
     return TakenBest(claim=claims.started(tx, rows.TASK.read(row), agent, lease_s))

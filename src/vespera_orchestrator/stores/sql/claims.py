@@ -1,4 +1,4 @@
-"""Holding a task: claims, renewals, checkpoints, and the end of holds that lapsed."""
+"""Holding a task: claims, renewals, checkpoints, and the end of expired leases."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def checkpoint(
     return saved
 
 
-# --- lapsed holds -----------------------------------------------------------
+# --- expired leases ---------------------------------------------------------
 
 
 CLOCK_STEP: Final = 1_000_000
@@ -201,7 +201,7 @@ CLOCK_STEP: Final = 1_000_000
 
 
 def from_the_future(mark: str) -> str:
-    """Return the test for holds that were renewed later than now: the clock was set back."""
+    """Return the test for leases that were renewed later than now: the clock was set back."""
     return f"last_sign_at > {mark} + {CLOCK_STEP}"
 
 
@@ -216,7 +216,7 @@ def has_due(tx: Transaction) -> bool:
 
 
 def _follow_clock(tx: Transaction) -> None:
-    """Let each hold last no longer from now on than it was given, if the clock was set back."""
+    """Let each lease last no longer from now on than its length, if the clock was set back."""
     sql = f"""
         SELECT task_id, number, agent FROM attempts
         WHERE ended_at IS NULL AND {from_the_future(f"{tx.mark}1")}
@@ -237,14 +237,14 @@ def _follow_clock(tx: Transaction) -> None:
         events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=agent)
 
 
-def lapsed(tx: Transaction) -> list[Attempt]:
+def expired(tx: Transaction) -> list[Attempt]:
     """Return the attempts whose lease is over: of the locked session, or of all where none is.
 
     Where rows are locked one by one, their tasks are locked first and looked at again: a holder
     may have renewed in between.
     """
     if tx.writing and tx.dialect.lock_row:
-        return _lapsed_in_locked_session(tx)
+        return _expired_in_locked_session(tx)
     sql = f"""
         SELECT {rows.ATTEMPT.columns} FROM attempts
         WHERE ended_at IS NULL AND lease_until < {tx.mark}1
@@ -252,7 +252,7 @@ def lapsed(tx: Transaction) -> list[Attempt]:
     return rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
 
 
-def _lapsed_in_locked_session(tx: Transaction) -> list[Attempt]:
+def _expired_in_locked_session(tx: Transaction) -> list[Attempt]:
     sql = f"""
         SELECT tasks.id FROM attempts JOIN tasks ON tasks.id = task_id
         WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL
@@ -272,12 +272,12 @@ def _lapsed_in_locked_session(tx: Transaction) -> list[Attempt]:
 
 
 def expire(tx: Transaction, taken_over: str | None = None) -> list[Attempt]:
-    """End every hold that has lapsed, and that on the task *taken_over* in any case."""
+    """End every expired lease, and that of the task *taken_over* in any case."""
     _follow_clock(tx)
-    attempts = lapsed(tx)
+    attempts = expired(tx)
     if taken_over is not None:
-        lapsed_ids = {attempt.task_id for attempt in attempts}
-        holder = _holder(tx, taken_over) if taken_over not in lapsed_ids else None
+        expired_ids = {attempt.task_id for attempt in attempts}
+        holder = _holder(tx, taken_over) if taken_over not in expired_ids else None
         if holder is not None:
             attempts.append(holder)
     for attempt in attempts:

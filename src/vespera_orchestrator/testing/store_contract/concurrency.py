@@ -186,7 +186,7 @@ class ConcurrencyContract(StoreFixtures):
             for attempt in store.attempts(task.id):
                 assert attempt.ending == AttemptEnding.CANCELLED
 
-    # --- lapses -------------------------------------------------------------
+    # --- expired leases -----------------------------------------------------
 
     def test_two_notice_one_lapse(self, store, other, session_id, clock):
         """One of them ends the attempt; there is one event."""
@@ -200,7 +200,7 @@ class ConcurrencyContract(StoreFixtures):
             store.cancel(task.id, "", subtree=False)
 
     def test_a_lapse_and_a_sign_of_life(self, store, other, session_id, clock):
-        """A holder that renews while its lapse is noticed keeps the task, whoever comes first."""
+        """A holder that renews while its end is noticed keeps the task, whoever comes first."""
         for _ in range(5):
             task = store.plan(session_id, [TaskDraft(title="A")])[0]
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)

@@ -116,7 +116,7 @@ class DecidingContract(StoreFixtures):
     ):
         """Given up and tried again, a task is not its old holder's.
 
-        That holds whether its lease still ran when somebody decided, or had lapsed before.
+        That holds whether its lease still ran when somebody decided, or had expired before.
         """
         task = store.plan(session_id, [draft("a")])[0]
         store.claim(session_id, "ada", lease_s=60)

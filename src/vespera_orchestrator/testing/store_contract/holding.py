@@ -52,7 +52,7 @@ class HoldingContract(StoreFixtures):
     # --- claims -------------------------------------------------------------
 
     def test_a_claim_holds_the_task(self, store, session_id, clock):
-        """The task is in progress under a first attempt, until the lease lapses."""
+        """The task is in progress under a first attempt, until the lease expires."""
         task = store.plan(session_id, [draft("a")])[0]
         claim = store.claim(session_id, "ada", lease_s=60)
         assert claim.task == store.find_task(task.id, None)
@@ -144,7 +144,7 @@ class HoldingContract(StoreFixtures):
         store.finish(task.id, 1, Ending(action=None), agent="ada")
         assert store.claim(session_id, "bob", lease_s=60).resumed_from == saved
 
-    # --- lapses -------------------------------------------------------------
+    # --- expired leases -----------------------------------------------------
 
     def test_a_lapsed_hold_is_ended_by_whoever_comes_by(self, store, other, session_id, clock):
         """The attempt is abandoned, and the task is ready again with its checkpoint.
@@ -187,7 +187,7 @@ class HoldingContract(StoreFixtures):
     def test_a_sleeper_regains_its_hold_if_nobody_took_it(
         self, store, other, session_id, clock, noticed, first_write
     ):
-        """After nine hours of sleep the holder goes on, whether or not its lapse was noticed."""
+        """After nine hours of sleep the holder goes on, whether or not its end was noticed."""
         task = store.plan(session_id, [TaskDraft(title="A")])[0]
         store.claim(session_id, "ada", task_id=task.id, lease_s=60)
         clock.advance(hours=9)
@@ -234,7 +234,7 @@ class HoldingContract(StoreFixtures):
             assert everything(store) == before
 
     def test_a_clock_that_jumps_back_loses_no_hold(self, store, session_id, clock):
-        """Nothing lapses, and work goes on."""
+        """No lease expires, and work goes on."""
         task = store.plan(session_id, [draft("a")])[0]
         store.claim(session_id, "ada", lease_s=60)
         clock.advance(hours=-9)
