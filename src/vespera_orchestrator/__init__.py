@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         WorktreeBusyError as WorktreeBusyError,
         WorktreeElsewhereError as WorktreeElsewhereError,
         WorktreeError as WorktreeError,
+        WorktreeFolderLostError as WorktreeFolderLostError,
         WorktreeLockedError as WorktreeLockedError,
         WorktreeNotFoundError as WorktreeNotFoundError,
     )
@@ -256,6 +257,7 @@ _HOMES = {
         "WorktreeBusyError",
         "WorktreeElsewhereError",
         "WorktreeError",
+        "WorktreeFolderLostError",
         "WorktreeLockedError",
         "WorktreeNotFoundError",
     ),

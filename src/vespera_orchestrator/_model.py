@@ -284,6 +284,10 @@ class EventKind(StrEnum):
     """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
     WORKTREE_LANDED = "worktree_landed"
     """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
+    WORKTREE_MOVED = "worktree_moved"
+    """Its folder is in another place. Data: ``worktree``, ``branch``, ``landed`` (the commit),
+    ``rescue`` (the ref).
+    """
     WORKTREE_REMOVED = "worktree_removed"
     """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
     DOCUMENT_UPDATED = "document_updated"

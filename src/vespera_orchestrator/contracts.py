@@ -469,7 +469,8 @@ class Store(Protocol):
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
         """Insert or replace the record with this name.
 
-        *event* is ``worktree_created``, ``worktree_landed`` or ``worktree_removed``.
+        *event* is ``worktree_created``, ``worktree_moved``, ``worktree_landed`` or
+        ``worktree_removed``.
         """
 
     def worktrees(

@@ -44,6 +44,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ UnsavedFilesError               something in the worktree cannot be saved or landed
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
+    │  │  └─ WorktreeFolderLostError      its folder is gone, or another stands in its place
     │  └─ UnsupportedRepositoryError
     ├─ ArtifactIndexError                 the search index; the artifacts are unharmed
     │  └─ EmbedderError                   vectors could not be made
@@ -592,6 +593,20 @@ class GitFailedError(WorktreeError):
 
     def __str__(self) -> str:
         return f"cannot {self.doing}: {self.reason}"
+
+
+@attrs.define(slots=False)
+class WorktreeFolderLostError(GitFailedError):
+    """A worktree's folder is gone, or another folder stands in its place.
+
+    Nothing was changed, and nothing of that other folder was saved or landed. Making the worktree
+    again gives the files of its last save, and leaves the other folder alone.
+    """
+
+    worktree: str
+    """The worktree's name."""
+    path: str
+    """Where its folder should be."""
 
 
 @attrs.define(slots=False)

@@ -25,6 +25,7 @@ from vespera_orchestrator.errors import (
     OperationUnderWayError,
     RefMovedError,
     UnsupportedRepositoryError,
+    WorktreeFolderLostError,
     WorktreeNotFoundError,
 )
 from vespera_orchestrator.home.config import Config, WorktreeSettings
@@ -134,7 +135,7 @@ def test_a_lost_folder_comes_back_with_the_last_snapshot(project, trees):
 
 def test_files_of_a_damaged_worktree_are_never_written_over(project, trees):
     """When git's entry or the .git file is lost, the files stay as they are and are usable
-    again.
+    again: at once, or after the remedy that the error names.
     """
     worktree = trees.create("work")
     folder = Path(worktree.path)
@@ -144,6 +145,10 @@ def test_files_of_a_damaged_worktree_are_never_written_over(project, trees):
     assert trees.create("work") == worktree
     assert (folder / "unsaved.txt").read_text() == "precious"
     (folder / ".git").unlink()
+    with pytest.raises(WorktreeFolderLostError) as caught:
+        trees.snapshot("work")
+    remedy = caught.value.reason.partition("was lost: ")[2]
+    subprocess.run(remedy, shell=True, check=True)
     assert trees.create("work") == worktree
     assert project.git("status", "--porcelain", cwd=folder) == "?? unsaved.txt"
     subprocess.run(["rm", "-rf", project.folder / ".git" / "worktrees" / "work"], check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import attrs
 import pygit2
@@ -44,8 +45,19 @@ NOTE = {
         "rescue_ref": None,
         "created_at": "2026-11-26T18:39:10.812523+00:00",
         "unlanded": False,
+        "home_id": "h_0000000000a1",
+        "machine": "laptop",
+        "project": "/project",
     },
+    "boot": "b",
+    "common": "/project/.git",
+    "folder_in_git": "../../worktrees/two",
 }
+NEW_IN_WORKTREE = ("home_id", "machine", "project")
+OLD_WORKTREE = {
+    name: value for name, value in NOTE["worktree"].items() if name not in NEW_IN_WORKTREE
+}
+OLD_NOTE = {"stage": "ready", "home": NOTE["home"], "worktree": OLD_WORKTREE}
 BASIS = {"commit": A, "seen": [[1, 176, 2], [3, 240, 4], []], "unmerged": False, "index": [5, 6, 7]}
 
 
@@ -58,6 +70,15 @@ def test_what_a_killed_process_left_is_read_and_written_as_ever(kind, stored):
     """Journals and notes: the next process may be of another version than the one that died."""
     record = converter().structure(stored, kind)
     assert to_plain(record) == stored
+
+
+def test_an_older_note_is_read():
+    """It has absolute paths only; where its folder lies beside the project follows from them."""
+    note = converter().structure(OLD_NOTE, AdminNote)
+    worktree = {**OLD_WORKTREE, **dict.fromkeys(NEW_IN_WORKTREE, "")}
+    new = dict.fromkeys(("boot", "common", "folder_in_git"), "")
+    assert to_plain(note) == {**OLD_NOTE, "worktree": worktree, **new}
+    assert note.earlier_common == Path("/project/.git")
 
 
 def test_what_is_known_of_files_is_read_and_written_as_ever():

@@ -7,6 +7,7 @@ nothing but what we put there, with `REMOVING` everything in it is kept elsewher
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,11 +17,10 @@ from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees.refs import WIP
-from vespera_orchestrator.worktrees.repository import linked_folder
+from vespera_orchestrator.home.locate import git_common_dir, main_folder
+from vespera_orchestrator.worktrees.repository import is_same_place
 
 if TYPE_CHECKING:
-    from vespera_orchestrator.home.locate import Home
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 MAKING: Final = "making"
@@ -40,6 +40,39 @@ class AdminNote:
     worktree: Worktree
     boot: str = ""
     """The run of the system in which the files were last seen whole, see `machine.boot_id`."""
+    common: str = ""
+    """Where the shared git directory was when this was written."""
+    folder_in_git: str = ""
+    """The worktree's folder relative to *common*."""
+
+    @property
+    def earlier_common(self) -> Path:
+        """Where the shared git directory was when this was written, also of an older note."""
+        return Path(self.common) if self.common else Path(self.home).parent / ".git"
+
+    def relative_folder(self, repository: ProjectRepository) -> Path:
+        """Return where the folder is now if it was moved or copied together with the project."""
+        relative = self.folder_in_git or os.path.relpath(self.worktree.path, self.earlier_common)
+        return Path(os.path.normpath(repository.common / relative))
+
+    def is_of(self, repository: ProjectRepository) -> bool:
+        """Tell whether it belongs to the home of *repository*, which may have been moved."""
+        home = repository.home.path
+        if self.worktree.home_id:
+            return self.worktree.home_id == repository.home.id
+        if self.home == str(home):
+            return True
+        # Made by an earlier version, which knew homes by their absolute path. One that is no home
+        # of this repository was written before this one was moved or copied.
+        earlier = Path(self.home)
+        is_default = home.parent == main_folder(repository.common)
+        if earlier.name != home.name or not is_default:
+            return False
+        return not _is_around(repository, earlier.parent)
+
+    def is_current(self, repository: ProjectRepository, worktree: Worktree) -> bool:
+        """Tell whether it names the places where the repository and the folder are now."""
+        return (self.common, self.worktree.path) == (str(repository.common), worktree.path)
 
 
 def owner_of(worktree: Worktree) -> str:
@@ -58,14 +91,13 @@ def read_note(repository: ProjectRepository, name: str) -> AdminNote | None:
         note = converter().structure(json.loads(text), AdminNote)
     except Exception:  # noqa: BLE001 - absent, cut short or changed: it proves nothing
         return None
-    is_ours = _is_of_home(note, repository.home) and note.worktree.name == name
+    is_ours = note.worktree.name == name and note.is_of(repository)
     return note if is_ours else None
 
 
-def _is_of_home(note: AdminNote, home: Home) -> bool:
-    if note.worktree.home_id:
-        return note.worktree.home_id == home.id
-    return note.home == str(home.path)  # made by an earlier version
+def _is_around(repository: ProjectRepository, project: Path) -> bool:
+    common = git_common_dir(project) if project.is_dir() else None
+    return common is not None and is_same_place(common, repository.common)
 
 
 def read_notes(repository: ProjectRepository) -> list[AdminNote]:
@@ -97,31 +129,13 @@ def write_note(
     """
     before = read_note(repository, worktree.name)
     boot = machine.boot_id() if seen_whole or before is None else before.boot
-    home = str(repository.home.path)
-    note = AdminNote(stage=stage, home=home, worktree=worktree, boot=boot)
+    note = AdminNote(
+        stage=stage,
+        home=str(repository.home.path),
+        worktree=worktree,
+        boot=boot,
+        common=str(repository.common),
+        folder_in_git=os.path.relpath(worktree.path, repository.common),
+    )
     text = json.dumps(to_plain(note))
     write_atomically(admin / _NOTE_FILE, text, durable=repository.is_durable)
-
-
-def unreadable_reason(repository: ProjectRepository, worktree: Worktree) -> str | None:
-    """Return why the worktree's files cannot be read just now, or ``None``."""
-    note = read_note(repository, worktree.name)
-    if note is None:
-        is_removed = repository.tip(WIP + worktree.name) is None
-    else:
-        is_removed = note.stage == REMOVING
-    if is_removed:
-        return (
-            "it was removed; orch.worktrees.create(…, resume=True) for the same task or agent "
-            "makes it again with the files of the last save, and orch.worktrees.rescue() lists "
-            "what was kept of removed ones"
-        )
-    folder = Path(worktree.path)
-    if note is None or note.stage == MAKING or not folder.is_dir():
-        return (
-            f"its folder {folder} is not complete; orch.worktrees.create(…) for the same task "
-            "makes it again from the last snapshot"
-        )
-    if linked_folder(repository.admin(worktree.name)) != folder:
-        return f"it was moved away from {folder}; move it back (git worktree move)"
-    return None

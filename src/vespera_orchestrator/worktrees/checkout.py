@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy
 
@@ -31,8 +32,16 @@ from vespera_orchestrator.worktrees.admin_note import (
     read_note,
     write_note,
 )
-from vespera_orchestrator.worktrees.naming import NameChoice, is_empty_folder
+from vespera_orchestrator.worktrees.naming import NameChoice, free_folder, is_below_root
 from vespera_orchestrator.worktrees.operation import SavedState
+from vespera_orchestrator.worktrees.ownership import (
+    FolderState,
+    connect,
+    find_place,
+    is_vacant,
+    point_to,
+    reconnect,
+)
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.rescue import rescued_name, retire_refs
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.ownership import Place
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 NAMES_LOCK: Final = "names"
@@ -181,56 +191,68 @@ def is_whole(repository: ProjectRepository, worktree: Worktree) -> bool:
     admin = repository.admin(worktree.name)
     if not all(admin.joinpath(name).is_file() for name in _ADMIN_FILES):
         return False
-    return leads_to(Path(worktree.path), admin)
-
-
-def leads_to(folder: Path, admin: Path) -> bool:
-    """Tell whether the ``.git`` file in *folder* names *admin*."""
-    try:
-        text = os.fsdecode(folder.joinpath(".git").read_bytes())
-    except OSError:
-        return False
-    if not text.startswith("gitdir:"):
-        return False
-    target = folder / text.removeprefix("gitdir:").strip()
-    return target.resolve() == admin.resolve()
+    place = find_place(repository, worktree)
+    return place.state is FolderState.OURS and str(place.folder) == worktree.path
 
 
 # --- filling ----------------------------------------------------------------
 
 
-def fill(repository: ProjectRepository, worktree: Worktree) -> None:
+def fill(repository: ProjectRepository, worktree: Worktree) -> Worktree:
     """Bring the worktree into a usable state, whatever is missing.
 
     That may be admin directory, branch, folder, files or index. Files come from the last snapshot,
-    or from the branch when there is none. A folder that holds files is never written over, unless
-    its note says that all of them are ours. Safe to repeat after a kill.
+    or from the branch when there is none. A folder that is not ours is left as it is: the worktree
+    then gets another one. A folder of ours is not written over, unless its note says that nobody
+    has worked in it yet. Safe to repeat after a kill.
+
+    Returns:
+        The record, with the folder where it is now.
 
     Raises:
-        GitFailedError: Git or the file system refused, or the folder is used for something else.
+        GitFailedError: Git or the file system refused.
     """
-    doing = f"make the worktree {worktree.name}"
-    with git_errors(f"{doing} at {worktree.path}"):
-        folder, admin = Path(worktree.path), repository.admin(worktree.name)
+    with git_errors(f"make the worktree {worktree.name} at {worktree.path}"):
+        admin = repository.admin(worktree.name)
         note = read_note(repository, worktree.name)
+        place = find_place(repository, worktree)
+        is_fresh = not place.is_ours
+        if is_fresh:
+            worktree = _choose_place(repository, worktree, place, has_note=note is not None)
+        else:
+            worktree = reconnect(repository, worktree, place)
         if note is None:
             _claim_admin(repository, worktree)
-        is_missing = not os.path.lexists(folder) or is_empty_folder(folder)
-        is_ours = is_missing or (note is not None and note.stage == MAKING)
-        is_repository = os.path.lexists(folder / ".git") and not leads_to(folder, admin)
-        if is_repository and not is_ours:
-            reason = f"{folder} is used for something else; move it away and try again"
-            raise GitFailedError(doing, reason)
-        write_note(repository, admin, MAKING if is_ours else READY, worktree)
+        writes_files = is_fresh or (note is not None and note.stage == MAKING)
+        write_note(repository, admin, MAKING if writes_files else READY, worktree)
+        point_to(repository, worktree)
         _restore_refs(repository, worktree)
         _restore_branch(repository, worktree)
+        folder = Path(worktree.path)
         make_folders(folder)
         _hide_from_status(repository, folder)
-        folder.joinpath(".git").write_bytes(b"gitdir: " + os.fsencode(admin) + b"\n")
-        repository.sync_files(folder / ".git")
-        repository.sync_names(folder)
-        _write_files(repository, worktree, is_ours=is_ours)
+        connect(repository, worktree)
+        _write_files(repository, worktree, is_ours=writes_files)
         write_note(repository, admin, READY, worktree)
+    return worktree
+
+
+def _choose_place(
+    repository: ProjectRepository, worktree: Worktree, place: Place, *, has_note: bool
+) -> Worktree:
+    """Return the record with the folder to fill: its place, or another where that is taken.
+
+    A record alone is no proof that a place is meant for us: it may come from another machine.
+    """
+    is_free = place.state is FolderState.VACANT
+    if is_free and not has_note:
+        is_free = is_below_root(repository, worktree)
+    if is_free:
+        return attrs.evolve(worktree, path=str(place.folder))
+    with repository.lock(NAMES_LOCK):
+        folder = free_folder(repository, worktree)
+        make_folders(folder)
+    return attrs.evolve(worktree, path=str(folder))
 
 
 def _claim_admin(repository: ProjectRepository, worktree: Worktree) -> None:
@@ -371,18 +393,23 @@ def take_down(repository: ProjectRepository, worktree: Worktree) -> str | None:
         GitFailedError: The file system refused; what is left is finished by the next call.
     """
     with git_errors(f"remove the worktree {worktree.name} at {worktree.path}"):
-        folder, admin = Path(worktree.path), repository.admin(worktree.name)
+        admin = repository.admin(worktree.name)
         note = read_note(repository, worktree.name)
+        place = find_place(repository, worktree)
+        is_there = os.path.lexists(place.folder)
         if note is None:
-            unproven = f"{folder} was left: nothing proves that it is ours any more"
-            return unproven if folder.exists() else None
+            unproven = f"{place.folder} was left: nothing proves that it is ours any more"
+            return unproven if is_there else None
         left = None
-        if note.stage in (MAKING, REMOVING) or leads_to(folder, admin):
-            write_note(repository, admin, REMOVING, note.worktree)
-            _remove_folder(folder)
-        elif folder.exists():
+        if place.state is FolderState.OURS:
+            leaving = attrs.evolve(note.worktree, path=str(place.folder))
+            write_note(repository, admin, REMOVING, leaving)
+            _remove_folder(place.folder)
+        elif is_vacant(place.folder, admin):
+            _remove_folder(place.folder)
+        elif is_there:
             wrong = f"its .git file does not lead to the worktree {worktree.name} any more"
-            left = f"{folder} was left: {wrong}"
+            left = f"{place.folder} was left: {wrong}"
         discarded = repository.workshop / f"old-{secrets.token_hex(8)}"
         discarded.parent.mkdir(parents=True, exist_ok=True)
         admin.rename(discarded)
@@ -391,24 +418,43 @@ def take_down(repository: ProjectRepository, worktree: Worktree) -> str | None:
 
 
 def _remove_folder(folder: Path) -> None:
+    """Remove a folder of ours; its ``.git`` goes last: without it nobody can tell that it is ours.
+
+    So a removal that is killed can go on, and a folder that somebody makes meanwhile is safe.
+    """
     if not os.path.lexists(folder):
         return
-    if folder.is_symlink():
-        folder.unlink()
+    _make_writable(folder)
+    git_file = folder / ".git"
+    for entry in folder.iterdir():
+        if entry != git_file:
+            _remove_entry(entry)
+    git_file.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _remove_entry(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
         return
 
-    def make_writable(function: Callable[..., Any], path: str, _: object) -> None:
+    def retry_as_writable(function: Callable[..., Any], path: str, _: object) -> None:
         # Caches of other tools (Go's modules, for one) write-protect their folders.
         for target in (Path(path).parent, Path(path)):
-            if target.is_dir() and not target.is_symlink():
-                target.chmod(stat.S_IRWXU)
+            _make_writable(target)
         if function in (os.open, os.scandir, os.lstat):
             shutil.rmtree(path)
         else:
             function(path)
 
-    hook: dict[str, Any] = {"onexc" if sys.version_info >= (3, 12) else "onerror": make_writable}
-    shutil.rmtree(folder, **hook)
+    name = "onexc" if sys.version_info >= (3, 12) else "onerror"
+    hook: dict[str, Any] = {name: retry_as_writable}
+    shutil.rmtree(path, **hook)
+
+
+def _make_writable(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink() and not os.access(folder, os.W_OK | os.X_OK):
+        folder.chmod(stat.S_IRWXU)
 
 
 def delete_branch(repository: ProjectRepository, worktree: Worktree, kept: Iterable[str]) -> bool:

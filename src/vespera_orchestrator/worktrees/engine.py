@@ -47,6 +47,7 @@ from vespera_orchestrator.worktrees import (
 )
 from vespera_orchestrator.worktrees.catch_up import catch_up
 from vespera_orchestrator.worktrees.naming import plain_name
+from vespera_orchestrator.worktrees.ownership import find_place, require_folder
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 from vespera_orchestrator.worktrees.retrying import retrying
@@ -390,8 +391,8 @@ class WorktreeEngine:
             if not (self.is_own(record) and _same_owner(record, start))
         }
         reserved = checkout.reserve(repository, start, path=path, branch=branch, taken=names)
-        checkout.fill(repository, reserved)
-        return self._scope.store.put_worktree(reserved, EventKind.WORKTREE_CREATED)
+        worktree = checkout.fill(repository, reserved)
+        return self._scope.store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
 
     def _removed_unlanded(self, draft: Worktree) -> Worktree | None:
         """Return the owner's last worktree, if it was removed before all its work had landed."""
@@ -446,17 +447,23 @@ class WorktreeEngine:
         if not checkout.is_whole(repository, known):
             checkout.refuse_foreign(repository, known)
             repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
-            checkout.fill(repository, known)
+            known = checkout.fill(repository, known)
         if recorded is None:
             return self._scope.store.put_worktree(known, EventKind.WORKTREE_CREATED)
-        return known
+        return self._record_place(recorded, known)
+
+    def _record_place(self, recorded: Worktree, located: Worktree) -> Worktree:
+        """Record that a worktree's folder is another one now, or in another place."""
+        if recorded.path == located.path:
+            return located
+        moved = attrs.evolve(located, project=str(self._scope.home.project))
+        return self._scope.store.put_worktree(moved, EventKind.WORKTREE_MOVED)
 
     def _is_over(self, repository: ProjectRepository, known: Worktree) -> bool:
-
         note = admin_note.read_note(repository, known.name)
         if note is not None and note.stage == admin_note.REMOVING:
             return True
-        if known.state != WorktreeState.LANDED or Path(known.path).exists():
+        if known.state != WorktreeState.LANDED or find_place(repository, known).is_ours:
             return False
         saved = snapshot.latest_snapshot(
             repository, known
@@ -536,10 +543,25 @@ class WorktreeEngine:
         repository = self._repository()
         limit = None if whole else repository.home.config.worktrees.max_file_bytes
         with repository.lock(admin_note.owner_of(record)):
+            record = self._with_folder(repository, record)
             restart.heal_worktree(repository, record)
             return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
             )
+
+    def _with_folder(self, repository: ProjectRepository, asked: Worktree) -> Worktree:
+        """Return the record with the folder where it is now. Under the worktree's lock.
+
+        Raises:
+            WorktreeFolderLostError: The folder is gone, or is not ours any more.
+        """
+        located = require_folder(repository, asked)
+        if located.path == asked.path:
+            return located
+        latest = self.latest(asked)
+        if latest.created_at != asked.created_at:
+            return located
+        return self._record_place(latest, attrs.evolve(latest, path=located.path))
 
     def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
         """See `Worktrees.snapshot`."""
@@ -675,7 +697,8 @@ class WorktreeEngine:
 
     def record_landing(self, worktree: WorktreeRef, landing: Landing) -> Worktree:
         """Record that *landing* was applied."""
-        record = attrs.evolve(self.get(worktree), state=WorktreeState.LANDED, landed=landing.commit)
+        latest = self.latest(self.get(worktree))  # its folder may have been moved meanwhile
+        record = attrs.evolve(latest, state=WorktreeState.LANDED, landed=landing.commit)
         return self._scope.store.put_worktree(record, EventKind.WORKTREE_LANDED)
 
     # judging what has landed
@@ -762,7 +785,7 @@ class WorktreeEngine:
         saved.refuse_under_way()
         repository = self._repository()
         with repository.lock(admin_note.owner_of(record)):
-            return catch_up(repository, record, saved)
+            return catch_up(repository, self._with_folder(repository, record), saved)
 
     # looking ahead
 
@@ -772,7 +795,8 @@ class WorktreeEngine:
         records = [record for record in self.list() if self.is_own(record)]
         if fresh:
             for record in records:
-                with suppress(GitFailedError):  # its folder is gone: its last snapshot has to do
+                # Where its folder is gone or in use, its last snapshot has to do.
+                with suppress(GitFailedError, WorktreeLockedError):
                     self.snapshot(record, note="for the forecast")
         state = forecast.read_input(repository, records)
         if self._last_forecast is None or self._last_forecast[0] != state:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
 from vespera_orchestrator.worktrees import checkout
 from vespera_orchestrator.worktrees.admin_note import MAKING, READY, read_notes
+from vespera_orchestrator.worktrees.ownership import FolderState, find_place, recreation_remedy
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
+from vespera_orchestrator.worktrees.repair import has_task_ended, is_known
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import is_half_updated
 
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.admin_note import AdminNote
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
-_REMEDY: Final = (
-    "orch.repair() fixes this; starting the task again recreates a lost folder from its last "
-    "snapshot"
+_warning = partial(
+    Finding,
+    severity=Severity.WARNING,
+    kind=FindingKind.WORKTREE,
+    remedy="orch.repair() fixes this",
 )
-_warning = partial(Finding, severity=Severity.WARNING, kind=FindingKind.WORKTREE, remedy=_REMEDY)
+"""A finding that `repair` mends; for the others there is another remedy."""
 
 
 def find_problems(
@@ -40,28 +44,40 @@ def find_problems(
         records = {record.name: record for record in all_records if is_own(record)}
         notes = {note.worktree.name: note for note in read_notes(repository)}
         for name, note in notes.items():
-            problem = _problem_of_note(note, records.get(name))
-            if problem is not None:
-                yield _warning(subject=name, sentence=problem)
+            finding = _problem_of_note(repository, store, note, records.get(name))
+            if finding is not None:
+                yield finding
         for name, record in records.items():
             if record.state == WorktreeState.REMOVED:
                 yield from _problems_of_removed(repository, record)
             else:
-                finding = _problem_of_record(repository, store, record, has_note=name in notes)
+                finding = _problem_of_record(repository, store, record, notes.get(name))
                 if finding is not None:
                     yield finding
             yield from _lost_landing(repository, record)
 
 
-def _problem_of_note(note: AdminNote, record: Worktree | None) -> str | None:
-    name = note.worktree.name
+def _problem_of_note(
+    repository: ProjectRepository, store: Store, note: AdminNote, record: Worktree | None
+) -> Finding | None:
+    worktree = note.worktree
+    name = worktree.name
     if note.stage == MAKING:
-        return f"the worktree {name} is half made"
+        return _warning(subject=name, sentence=f"the worktree {name} is half made")
     if note.stage != READY:
-        return f"the worktree {name} is half removed"
-    if record is None or record.state == WorktreeState.REMOVED:
-        return f"the worktree {name} at {note.worktree.path} is in no record"
-    return None
+        return _warning(subject=name, sentence=f"the worktree {name} is half removed")
+    if record is not None and record.state != WorktreeState.REMOVED:
+        return None
+    place = find_place(repository, worktree)
+    sentence = f"the worktree {name} at {place.folder} is in no record"
+    if is_known(store, worktree):
+        return _warning(subject=name, sentence=sentence)
+    folder = shlex.quote(str(place.folder))
+    drop = f"git worktree unlock {name}; git worktree prune"
+    if place.is_ours:
+        drop = f"git worktree repair {folder}; git worktree remove --force --force {folder}"
+    remedy = f"no session here knows it: take what you need out of the folder, then: {drop}"
+    return _warning(subject=name, sentence=sentence, remedy=remedy)
 
 
 def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
@@ -71,6 +87,10 @@ def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Ite
             subject=name,
             sentence=(
                 f"what was kept of the removed worktree {name} is lost: {rescue_ref} does not exist"
+            ),
+            remedy=(
+                "if another clone has it, fetch it from there: "
+                f"git fetch CLONE {rescue_ref}:{rescue_ref}; otherwise its task starts anew"
             ),
         )
     prefixes = (WIP,) if record.unlanded else (WIP, LANDED)
@@ -83,32 +103,58 @@ def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Ite
 
 
 def _problem_of_record(
-    repository: ProjectRepository, store: Store, record: Worktree, *, has_note: bool
+    repository: ProjectRepository, store: Store, record: Worktree, note: AdminNote | None
 ) -> Finding | None:
     """Return the first problem of a worktree that is in use."""
     name = record.name
-    if not has_note and checkout.is_foreign(repository, record):
+    if record.task_id is not None and store.find_task(record.task_id, None) is None:
+        sentence = f"the worktree {name} at {record.path} is of a task that was deleted"
+        return _warning(subject=name, sentence=sentence)
+    if note is None:
+        return _problem_without_note(repository, store, record)
+    if note.stage != READY:
+        return None  # it is named as half made or half removed
+    finding = _problem_of_folder(repository, record)
+    if finding is None and is_half_updated(repository, record):
+        problem = f"newer work of the integration branch is half merged into the worktree {name}"
+        return _warning(subject=name, sentence=problem)
+    return finding
+
+
+def _problem_without_note(repository: ProjectRepository, store: Store, record: Worktree) -> Finding:
+    name = record.name
+    if checkout.is_foreign(repository, record):
         return _warning(
             subject=name,
             sentence=checkout.foreign_problem(record),
             remedy=checkout.foreign_remedy(record),
         )
-    problem = None
-    if record.task_id is not None and store.find_task(record.task_id, None) is None:
-        problem = f"the worktree {name} at {record.path} is of a task that was deleted"
-    elif not has_note:
-        problem = f"the worktree {name} has a record, but git does not know it"
-    elif not Path(record.path).is_dir():
-        problem = f"the folder {record.path} of the worktree {name} does not exist"
-    elif is_half_updated(repository, record):
-        problem = f"newer work of the integration branch is half merged into the worktree {name}"
-    return None if problem is None else _warning(subject=name, sentence=problem)
+    sentence = f"the worktree {name} has a record, but git does not know it"
+    if has_task_ended(store, record):
+        return _warning(subject=name, sentence=sentence)
+    return _warning(subject=name, sentence=sentence, remedy=recreation_remedy(record))
+
+
+def _problem_of_folder(repository: ProjectRepository, record: Worktree) -> Finding | None:
+    name, place = record.name, find_place(repository, record)
+    if place.is_ours:
+        is_moved = place.state is FolderState.MOVED or str(place.folder) != record.path
+        if not is_moved:
+            return None
+        sentence = f"the worktree {name} was moved from {record.path} to {place.folder}"
+        return _warning(subject=name, sentence=sentence)
+    if place.state is FolderState.VACANT:
+        sentence = f"the folder {place.folder} of the worktree {name} does not exist"
+    else:
+        sentence = f"{place.folder} is not the folder of the worktree {name} any more"
+    return _warning(subject=name, sentence=sentence, remedy=recreation_remedy(record))
 
 
 def _lost_landing(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
     if record.landed is not None and record.landed not in repository.open():
-        commit = record.landed[:12]
+        commit, branch = record.landed[:12], repository.integration_branch
         yield _warning(
             subject=record.name,
             sentence=f"the commit {commit}, which landed the worktree {record.name}, is missing",
+            remedy=f"fetch it from a clone that has it: git fetch CLONE {branch}",
         )

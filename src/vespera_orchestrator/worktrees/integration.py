@@ -30,6 +30,7 @@ from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path, display_paths
 from vespera_orchestrator.worktrees.refs import RESCUE
+from vespera_orchestrator.worktrees.repository import leads_to, linked_folder
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
@@ -152,13 +153,31 @@ def _journal_file(repository: ProjectRepository) -> Path:
 
 def _read_journal(repository: ProjectRepository, path: Path) -> _LandingJournal | None:
     try:
-        return converter().structure(json.loads(path.read_text("utf-8")), _LandingJournal)
+        journal = converter().structure(json.loads(path.read_text("utf-8")), _LandingJournal)
+        return _relocated(repository, journal)
     except FileNotFoundError:
         return None
     except Exception as exc:
         branch = repository.integration_branch
         reason = f"{exc}; look at the checkout of {branch}, then delete it"
         raise GitFailedError(f"read {path}", reason) from exc
+
+
+def _relocated(repository: ProjectRepository, journal: _LandingJournal) -> _LandingJournal:
+    """Return the journal with the places as they are now.
+
+    It may have been moved or copied with the project, and the original is not ours to touch.
+    """
+    git_dir = Path(journal.git_dir)
+    if git_dir == repository.common or git_dir.parent == repository.common / "worktrees":
+        return journal
+    here, folder = repository.common, repository.home.project
+    if git_dir.parent.name == "worktrees":
+        here = repository.admin(git_dir.name)
+        folder = linked_folder(here)
+        if not leads_to(folder, here):
+            folder = here / "nowhere"
+    return attrs.evolve(journal, git_dir=str(here), folder=str(folder))
 
 
 # --- the checkout -----------------------------------------------------------

@@ -139,6 +139,26 @@ class NameChoice:
 # --- folders ----------------------------------------------------------------
 
 
+def is_below_root(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Tell whether the worktree's folder lies where folders are made when nobody chose one."""
+    return Path(worktree.path).is_relative_to(_root_folder(repository, worktree))
+
+
+def free_folder(repository: ProjectRepository, worktree: Worktree) -> Path:
+    """Return a folder that does not exist yet, for a worktree whose own place is taken.
+
+    Raises:
+        GitFailedError: None was free.
+    """
+    root = _root_folder(repository, worktree)
+    for number in range(1, _MOST_NUMBERS):
+        name = worktree.name if number == 1 else f"{worktree.name}-{number}"
+        if not os.path.lexists(root / name):
+            return root / name
+    reason = f"{root} holds {_MOST_NUMBERS} folders of that name; remove some"
+    raise GitFailedError(f"choose a folder for the worktree {worktree.name}", reason)
+
+
 def _root_folder(repository: ProjectRepository, draft: Worktree) -> Path:
     pattern = repository.home.config.worktrees.root
     text = _fill_in(pattern, _ROOT_SETTING, repository, draft)

@@ -309,18 +309,26 @@ class Refs:
         evidence.unlink(missing_ok=True)
         return is_cleared
 
-    def clear_stale_locks(self, *others: str) -> Iterator[str]:
-        """Remove lock files that no living process can be holding, and yield each ref.
+    def maybe_locked(self, *others: str) -> list[str]:
+        """Return the refs on which a killed process may have left a lock.
 
         Args:
             others: Refs to look at besides those below ``refs/vespera``.
         """
-        refs = {*self._locked_refs(), *self._refs_with_evidence(), *others}
-        for ref in sorted(refs):
-            with self._locked(ref):
-                is_dead = self._clear_dead_move(ref)
-                if is_dead or _unlink_if_abandoned(self._common / f"{ref}.lock"):
-                    yield ref
+        return sorted({*self._locked_refs(), *self._refs_with_evidence(), *others})
+
+    def clear_stale_lock(self, ref: str) -> bool:
+        """Remove the lock file on *ref* if no living process can be holding it.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            WorktreeLockedError: Somebody is moving the ref just now.
+        """
+        with exclusive(self._locks, f"ref {ref}", patience_s=0):
+            is_dead = self._clear_dead_move(ref)
+            return is_dead or _unlink_if_abandoned(self._common / f"{ref}.lock")
 
     def _locked_refs(self) -> Iterator[str]:
         folder = self._common.joinpath("refs", "vespera")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -14,15 +13,15 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     WorktreeError,
 )
-from vespera_orchestrator.worktrees.admin_note import read_note, unreadable_reason
+from vespera_orchestrator.worktrees.admin_note import READY, read_note
 from vespera_orchestrator.worktrees.checkout import (
     delete_branch,
     fill,
-    leads_to,
     nested_repositories,
     take_down,
 )
 from vespera_orchestrator.worktrees.landing import is_merged
+from vespera_orchestrator.worktrees.ownership import find_place, reconnect
 from vespera_orchestrator.worktrees.paths import display_paths
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.rescue import keep_last_state, retire_refs
@@ -56,6 +55,7 @@ def remove(
         DirtyCheckoutError: It holds something that no snapshot can keep. Nothing was changed.
         GitFailedError: Git or the file system refused; the next call continues.
     """
+    worktree = _with_folder(repository, worktree)
     commit = _last_state(repository, worktree)
     if not repository.has(commit):
         # The records were imported, and git's objects were not: there is nothing here to keep.
@@ -109,15 +109,24 @@ def is_unlanded(repository: ProjectRepository, worktree: Worktree, commit: str) 
         return True
 
 
-def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
-    admin = repository.admin(worktree.name)
-    if read_note(repository, worktree.name) is None and leads_to(Path(worktree.path), admin):
+def _with_folder(repository: ProjectRepository, worktree: Worktree) -> Worktree:
+    """Return the record with the folder where it is now, if it has one."""
+    place = find_place(repository, worktree)
+    if not place.is_ours:
+        return worktree
+    if read_note(repository, worktree.name) is None:
         # Its admin directory was deleted, its files are still there.
-        fill(repository, worktree)
-    if unreadable_reason(repository, worktree) is None:
+        return fill(repository, worktree)
+    return reconnect(repository, worktree, place)
+
+
+def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
+    note = read_note(repository, worktree.name)
+    is_ready = note is not None and note.stage == READY
+    if is_ready and find_place(repository, worktree).is_ours:
         return _final_snapshot(repository, worktree)
-    for ref in (WIP + worktree.name, f"refs/heads/{worktree.branch}"):
-        commit = repository.tip(ref)
+    for ref in (WIP + worktree.name, worktree.rescue_ref, f"refs/heads/{worktree.branch}"):
+        commit = None if ref is None else repository.tip(ref)
         if commit is not None:
             return commit
     return worktree.base

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from contextlib import suppress
@@ -12,10 +11,11 @@ import attrs
 
 from vespera_orchestrator._model import EventKind, TaskStatus, WorktreeState
 from vespera_orchestrator._text import plural
-from vespera_orchestrator.errors import GitFailedError, WorktreeError, WorktreeLockedError
+from vespera_orchestrator.errors import WorktreeError, WorktreeLockedError
 from vespera_orchestrator.worktrees import landing_check
 from vespera_orchestrator.worktrees.admin_note import (
     MAKING,
+    READY,
     REMOVING,
     owner_of,
     read_note,
@@ -28,6 +28,7 @@ from vespera_orchestrator.worktrees.checkout import (
     take_down,
 )
 from vespera_orchestrator.worktrees.integration import recover_landing
+from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.removal import (
     delete_merged_branch,
@@ -58,34 +59,57 @@ def repair(
 ) -> Iterator[str]:
     """Bring everything of ours into order after a kill, and yield a sentence for each thing done.
 
-    Worktrees of other homes are left alone.
-
-    What somebody is working on just now is left alone.
+    What somebody is working on just now is left alone. What cannot be repaired is named, and the
+    rest is repaired all the same. Worktrees of other homes are left alone.
     """
-    with git_errors("repair"):
-        for ref in repository.clear_stale_locks():
-            yield f"Removed a lock that a killed process left on {ref}."
-        yield from _repair_landing(repository)
-        yield from _sweep_checks(repository)
-        yield from _sweep_workshop(repository)
-        all_records = store.worktrees(include_removed=True)
-        records = {record.name: record for record in all_records if is_own(record)}
-        for note in read_notes(repository):
-            name = note.worktree.name
-            yield from _repair_worktree(repository, store, note.worktree, records.get(name))
-        yield from _sweep_leftovers(repository)
-        for record in records.values():
-            yield from _repair_record(repository, store, record)
+    for what, step in _steps(repository, store, is_own):
+        try:
+            with git_errors(f"repair {what}"):
+                yield from step
+        except WorktreeLockedError:
+            continue  # somebody is at work there
+        except WorktreeError as exc:
+            yield f"Could not repair {what}: {exc}."
+
+
+def _steps(
+    repository: ProjectRepository, store: Store, is_own: Callable[[Worktree], bool]
+) -> Iterator[tuple[str, Iterator[str]]]:
+    """Yield what there is to repair, one thing after the other, and how."""
+    with git_errors("list what is to be repaired"):
+        locked_refs = repository.maybe_locked_refs()
+        noted = [note.worktree for note in read_notes(repository)]
+    for ref in locked_refs:
+        yield f"the lock of {ref}", _clear_lock(repository, ref)
+    yield "a landing that was killed", _repair_landing(repository)
+    yield "the folders of checks", _sweep_checks(repository)
+    yield "half-made admin directories", _sweep_workshop(repository)
+    for worktree in noted:
+        record = _find_record(store, worktree.name)
+        if record is not None and not is_own(record):
+            continue
+        yield f"the worktree {worktree.name}", _repair_worktree(repository, store, worktree)
+    yield "what other programs left", _sweep_leftovers(repository)
+    for record in filter(is_own, store.worktrees(include_removed=True)):
+        what = f"the record of the worktree {record.name}"
+        yield what, _repair_record(repository, store, record)
+
+
+def _find_record(store: Store, name: str) -> Worktree | None:
+    records = store.worktrees(name=name, include_removed=True)
+    return records[0] if records else None
 
 
 # --- what is not of one worktree --------------------------------------------
 
 
+def _clear_lock(repository: ProjectRepository, ref: str) -> Iterator[str]:
+    if repository.clear_stale_lock(ref):
+        yield f"Removed a lock that a killed process left on {ref}."
+
+
 def _repair_landing(repository: ProjectRepository) -> Iterator[str]:
-    try:
-        report = recover_landing(repository)
-    except WorktreeError as exc:
-        report = f"Could not finish a landing that was killed: {exc}."
+    report = recover_landing(repository)
     if report:
         yield report
 
@@ -129,18 +153,35 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
 
 
 def _repair_worktree(
-    repository: ProjectRepository, store: Store, worktree: Worktree, record: Worktree | None
+    repository: ProjectRepository, store: Store, worktree: Worktree
 ) -> Iterator[str]:
-    try:
-        with repository.lock(owner_of(worktree), patience_s=0):
-            note = read_note(repository, worktree.name)  # it may have changed meanwhile
-            if note is not None:
-                yield from _repair_files(repository, note.worktree)
-                yield from _repair_stage(repository, store, note, record)
-    except WorktreeLockedError:
-        return  # somebody is at work there
-    except GitFailedError as exc:
-        yield f"Could not repair the worktree {worktree.name}: {exc}."
+    with repository.lock(owner_of(worktree), patience_s=0):
+        record = _find_record(store, worktree.name)
+        yield from _repair_place(repository, store, worktree.name, record)
+        note = read_note(repository, worktree.name)  # it may have changed meanwhile
+        if note is not None:
+            yield from _repair_files(repository, note.worktree)
+            yield from _repair_stage(repository, store, note, record)
+
+
+def _repair_place(
+    repository: ProjectRepository, store: Store, name: str, record: Worktree | None
+) -> Iterator[str]:
+    """Find the folder of a worktree that was moved, by itself or with the project."""
+    note = read_note(repository, name)
+    if note is None or note.stage != READY:
+        return
+    place = find_place(repository, note.worktree)
+    is_moved = place.state is FolderState.MOVED
+    is_unrecorded = record is not None and record.path != str(place.folder)
+    if not place.is_ours or not (is_moved or is_unrecorded):
+        return
+    reconnect(repository, note.worktree, place)
+    if record is not None and record.state != WorktreeState.REMOVED:
+        project = str(repository.home.project)
+        located = attrs.evolve(record, path=str(place.folder), project=project)
+        store.put_worktree(located, EventKind.WORKTREE_MOVED)
+    yield f"Found the worktree {name} at {place.folder}, where it was moved."
 
 
 def _repair_files(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
@@ -165,8 +206,11 @@ def _repair_stage(
         kept = f"its files are kept under {removed.rescue_ref}"
         yield f"Finished removing the worktree {name}; {kept}."
     elif note.stage == MAKING and in_use:
-        fill(repository, worktree)
-        yield f"Made the worktree {name} whole again at {worktree.path}."
+        made = fill(repository, worktree)
+        if record is not None and record.path != made.path:
+            moved = attrs.evolve(record, path=made.path)
+            store.put_worktree(moved, EventKind.WORKTREE_MOVED)
+        yield f"Made the worktree {name} whole again at {made.path}."
     elif note.stage == MAKING:
         _discard(repository, worktree)
         yield f"Removed the worktree {name}, which was never finished."
@@ -174,7 +218,7 @@ def _repair_stage(
         removed = remove_and_record(repository, store, worktree)
         kept = f"its files are kept under {removed.rescue_ref}"
         yield f"Removed the worktree {name}, whose task {ending}; {kept}."
-    elif not in_use and _is_known(store, worktree):
+    elif not in_use and is_known(store, worktree):
         store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
         yield f"Took the worktree {name} at {worktree.path} back into the records."
     elif lock_against_prune(repository, worktree):
@@ -191,58 +235,63 @@ def _discard(repository: ProjectRepository, worktree: Worktree) -> None:
 
 
 def _repair_record(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
-    if record.state == WorktreeState.REMOVED:
-        if not repository.admin(record.name).exists() and retire(repository, record):
-            target = "its rescue ref"
-            yield f"Moved the snapshots of the removed worktree {record.name} to {target}."
-        return
-    report = _record_removal(repository, store, record)
-    if report:
-        yield report
-    elif read_note(repository, record.name) is None and not os.path.lexists(record.path):
-        yield from _close_vanished(repository, store, record)
+    with repository.lock(owner_of(record), patience_s=0):
+        latest = _find_record(store, record.name)  # an earlier step may have changed it
+        if latest is None:
+            return
+        if latest.state == WorktreeState.REMOVED:
+            yield from _retire_removed(repository, latest)
+        elif (ref := _rescue_of_killed_removal(repository, latest)) is not None:
+            yield from _record_removal(repository, store, latest, ref)
+        elif read_note(repository, latest.name) is None and has_task_ended(store, latest):
+            yield from _close_vanished(repository, store, latest)
 
 
-def _record_removal(repository: ProjectRepository, store: Store, record: Worktree) -> str | None:
-    """Record a removal whose process was killed after it had taken everything down.
+def _retire_removed(repository: ProjectRepository, record: Worktree) -> Iterator[str]:
+    if not repository.admin(record.name).exists() and retire(repository, record):
+        target = "its rescue ref"
+        yield f"Moved the snapshots of the removed worktree {record.name} to {target}."
 
-    The last snapshot stands under its rescue ref then.
+
+def _rescue_of_killed_removal(repository: ProjectRepository, record: Worktree) -> str | None:
+    """Return the ref that keeps a worktree whose removal was killed before it was recorded.
+
+    The last snapshot stands under it then. ``None`` where somebody else took the worktree down:
+    the next attempt gets it back from its last snapshot.
     """
-    if repository.admin(record.name).exists() or os.path.lexists(record.path):
+    if repository.admin(record.name).exists() or find_place(repository, record).is_ours:
         return None
     commit = repository.tip(WIP + record.name)
     if commit is None:
         return None
     ref = rescue_ref(record.name, commit)
     kept = repository.tip(ref)
-    if kept is None or not repository.reaches(commit, [kept]):
-        # Somebody else took it down: the next attempt gets it back from its last snapshot.
-        return None
-    try:
-        with repository.lock(owner_of(record), patience_s=0):
-            delete_merged_branch(repository, record, kept)
-            unlanded = is_unlanded(repository, record, commit)
-            removed = attrs.evolve(
-                record, state=WorktreeState.REMOVED, rescue_ref=ref, unlanded=unlanded
-            )
-            store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
-            retire(repository, removed)
-    except WorktreeLockedError:
-        return None
+    is_kept = kept is not None and repository.reaches(commit, [kept])
+    return ref if is_kept else None
+
+
+def _record_removal(
+    repository: ProjectRepository, store: Store, record: Worktree, ref: str
+) -> Iterator[str]:
+    commit, kept = repository.tip(WIP + record.name), repository.tip(ref)
+    if commit is None or kept is None:
+        return
+    delete_merged_branch(repository, record, kept)
+    unlanded = is_unlanded(repository, record, commit)
+    removed = attrs.evolve(record, state=WorktreeState.REMOVED, rescue_ref=ref, unlanded=unlanded)
+    store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
+    retire(repository, removed)
     was_removed = f"Recorded that the worktree {record.name} was removed"
-    return f"{was_removed}; its files are kept under {ref}."
+    yield f"{was_removed}; its files are kept under {ref}."
 
 
 def _close_vanished(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
-    """Close the record of a worktree that is gone without a trace and whose task has ended.
+    """Close the record of a worktree that git does not know and whose task has ended.
 
     The next attempt makes any other again.
     """
-    if not _has_task_ended(store, record):
-        return
-    with repository.lock(owner_of(record)):
-        removed = remove_and_record(repository, store, record)
-    closed = f"Closed the record of the worktree {record.name}, whose folder is gone"
+    removed = remove_and_record(repository, store, record)
+    closed = f"Closed the record of the worktree {record.name}, which git does not know any more"
     yield f"{closed}; its last files are kept under {removed.rescue_ref}."
 
 
@@ -266,14 +315,15 @@ def _ending_of_task(store: Store, worktree: Worktree) -> str | None:
     return "is completed" if task.status is TaskStatus.COMPLETED else None
 
 
-def _has_task_ended(store: Store, worktree: Worktree) -> bool:
+def has_task_ended(store: Store, worktree: Worktree) -> bool:
+    """Tell whether the task that the worktree was made for has ended, or was deleted."""
     task = _task_of(store, worktree)
     if task is None:
         return worktree.task_id is not None
     return task.status.is_terminal
 
 
-def _is_known(store: Store, worktree: Worktree) -> bool:
+def is_known(store: Store, worktree: Worktree) -> bool:
     """Tell whether the session is in the store, and the task if there is one."""
     if store.find_session(worktree.session_id) is None:
         return False

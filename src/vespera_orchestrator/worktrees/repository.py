@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pygit2
@@ -28,7 +29,6 @@ from vespera_orchestrator.worktrees.translation import git_errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from vespera_orchestrator.home.locate import Home
 
@@ -36,6 +36,8 @@ _NO_REPOSITORY: Final = (
     "there is no git repository; make one: git init && git add -A && git commit -m 'first commit'"
 )
 _NO_COMMIT: Final = "it has no commit yet; make one: git add -A && git commit -m 'first commit'"
+_NEAR: Final = 2
+"""A home so many folders up from git's directory lies in the project, or beside it."""
 _HEAD_FILES: Final = ("HEAD", "rebase-merge/head-name", "rebase-apply/head-name")
 """Files in a git directory that name the branch which is checked out, or being rebased."""
 
@@ -50,7 +52,8 @@ class ProjectRepository:
         self.home = home
         self.common = common
         """The git directory that all worktrees share."""
-        digest = hashlib.sha256(os.fsencode(home.path)).hexdigest()
+        place = _relative_home(home.path, common) or home.path
+        digest = hashlib.sha256(os.fsencode(place)).hexdigest()
         self.workshop = common / "vespera" / digest[:12]
         """Where admin directories are put together and taken apart.
 
@@ -244,7 +247,9 @@ class ProjectRepository:
         if not self.open().is_bare:
             yield self.common, self.home.project
         for admin in self.admins():
-            yield admin, linked_folder(admin)
+            folder = linked_folder(admin)
+            if _is_checkout_of(folder, admin):
+                yield admin, folder
 
     def admins(self) -> list[Path]:
         """Return the admin directories of all linked worktrees."""
@@ -325,9 +330,24 @@ class ProjectRepository:
         if self.is_durable:
             sync_folder(folder)
 
-    def clear_stale_locks(self) -> Iterator[str]:
-        """Remove lock files of our refs that no living process can be holding; yield each ref."""
-        return self._refs.clear_stale_locks(self.integration_ref)
+    def maybe_locked_refs(self) -> list[str]:
+        """Return the refs of ours on which a killed process may have left a lock."""
+        return self._refs.maybe_locked(self.integration_ref)
+
+    def clear_stale_lock(self, ref: str) -> bool:
+        """Remove the lock on *ref* if no living process can hold it. See `Refs.clear_stale_lock`.
+
+        Returns:
+            Whether there was one.
+        """
+        return self._refs.clear_stale_lock(ref)
+
+
+def _relative_home(home: Path, common: Path) -> str:
+    """Return a path that stays when both are moved; empty where the home is not beside *common*."""
+    relative = os.path.relpath(home, common)
+    levels_up = Path(relative).parts.count(os.pardir)
+    return relative if levels_up <= _NEAR else ""
 
 
 def branch_ref(branch: str, argument: str) -> str:
@@ -353,7 +373,37 @@ def linked_folder(admin: Path) -> Path:
         text = os.fsdecode(admin.joinpath("gitdir").read_bytes()).strip()
     except (FileNotFoundError, NotADirectoryError):
         return admin / "nowhere"
-    return (admin / text).parent if text else admin / "nowhere"
+    if not text:
+        return admin / "nowhere"
+    git_file = Path(text)
+    # Newer versions of git can write a path relative to the admin directory.
+    return git_file.parent if git_file.is_absolute() else (admin / text).parent.resolve()
+
+
+def git_file_target(folder: Path) -> Path | None:
+    """Return the git directory that the ``.git`` file in *folder* names, be it there or not.
+
+    ``None`` where there is no such file.
+    """
+    git_file = folder / ".git"
+    try:
+        text = os.fsdecode(git_file.read_bytes())
+    except OSError:
+        return None
+    if not text.startswith("gitdir:"):
+        return None
+    return folder / text.removeprefix("gitdir:").strip()
+
+
+def leads_to(folder: Path, git_dir: Path) -> bool:
+    """Tell whether the ``.git`` file in *folder* names *git_dir*."""
+    target = git_file_target(folder)
+    return target is not None and is_same_place(target, git_dir)
+
+
+def is_same_place(one: Path, other: Path) -> bool:
+    """Tell whether two paths, which need not exist, mean the same place."""
+    return one == other or one.resolve() == other.resolve()
 
 
 def has_ancestor(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:
@@ -361,6 +411,17 @@ def has_ancestor(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:
     if commit == ancestor:
         return True
     return bool(repo.descendant_of(commit, ancestor))
+
+
+def _is_checkout_of(folder: Path, admin: Path) -> bool:
+    """Tell whether *folder* is the checkout that the admin directory is for.
+
+    In a copied repository the admin directory still names the folder of the original.
+    """
+    target = git_file_target(folder)
+    if target is None:
+        return False
+    return is_same_place(target, admin) or not os.path.lexists(target)  # the project was moved
 
 
 def _checked_out_refs(git_dir: Path) -> set[str]:

@@ -145,15 +145,24 @@ def keep_last_state(repository: ProjectRepository, name: str, commit: str) -> st
     with git_errors(f"keep the last state of {name}"):
         last = _with_history(repository, name, commit)
     current = repository.tip(ref)
-    if current is None or not repository.reaches(last, [current]):
-        repository.move(ref, current, last)
+    if current is not None and repository.reaches(last, [current]):
+        return ref
+    if current is not None:
+        with git_errors(f"keep the last state of {name}"):
+            last = _joined(repository, name, last, current)
+    repository.move(ref, current, last)
     return ref
 
 
 def _with_history(repository: ProjectRepository, name: str, commit: str) -> str:
     earlier = repository.tip(HISTORY + name)
+    return commit if earlier is None else _joined(repository, name, commit, earlier)
+
+
+def _joined(repository: ProjectRepository, name: str, commit: str, earlier: str) -> str:
+    """Return a commit with the files of *commit* from which *earlier* can be reached, too."""
     repo = repository.open()
-    if earlier is None or has_ancestor(repo, commit, earlier):
+    if has_ancestor(repo, commit, earlier):
         return commit
     last = repo[commit].peel(pygit2.Commit)
     who = last.committer  # the same each time: it may be made twice

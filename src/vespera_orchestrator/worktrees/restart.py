@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
@@ -20,6 +21,7 @@ from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.admin_note import read_note, write_note
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
+from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
@@ -72,10 +74,15 @@ def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> None:
     note = read_note(repository, worktree.name)
     if note is None or not now or note.boot == now:
         return
+    place = find_place(repository, worktree)
+    if place.state is not FolderState.OURS:
+        return
+    worktree = reconnect(repository, worktree, place)
     admin = repository.admin(worktree.name)
-    if note.boot and Path(worktree.path).is_dir():
+    if note.boot:
         _restore_damaged(repository, worktree)
-    write_note(repository, admin, note.stage, note.worktree)
+    noted = attrs.evolve(note.worktree, path=worktree.path)
+    write_note(repository, admin, note.stage, noted)
 
 
 def _restore_damaged(repository: ProjectRepository, worktree: Worktree) -> None:

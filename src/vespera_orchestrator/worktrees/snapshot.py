@@ -15,8 +15,7 @@ import pygit2
 from pygit2.enums import SortMode
 
 from vespera_orchestrator._model import GitOperation
-from vespera_orchestrator.errors import GitFailedError, RefMovedError
-from vespera_orchestrator.worktrees.admin_note import unreadable_reason
+from vespera_orchestrator.errors import RefMovedError
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.left_out import LeftOut, refuse_left_out
 from vespera_orchestrator.worktrees.operation import (
@@ -27,6 +26,7 @@ from vespera_orchestrator.worktrees.operation import (
     state_objects,
     write_state,
 )
+from vespera_orchestrator.worktrees.ownership import require_folder
 from vespera_orchestrator.worktrees.refs import HISTORY, WIP
 from vespera_orchestrator.worktrees.retention import (
     EarlierSnapshot,
@@ -216,8 +216,7 @@ def take_snapshot(
     """
     doing = f"save the files of worktree {worktree.name}"
     with git_errors(doing):
-        if (reason := unreadable_reason(repository, worktree)) is not None:
-            raise GitFailedError(doing, reason)
+        worktree = require_folder(repository, worktree)
         if not midway:
             recover_update(repository, worktree)
         index = SnapshotIndex(repository, worktree)

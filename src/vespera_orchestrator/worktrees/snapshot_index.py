@@ -136,13 +136,17 @@ class SnapshotIndex:
         if not git_dir.joinpath("gitdir").exists():
             git_dir.mkdir(exist_ok=True)
             git_dir.joinpath("HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
-            common = os.fsencode(self.repository.common)
-            git_dir.joinpath("commondir").write_bytes(common + b"\n")
             with suppress(FileExistsError):
                 git_dir.joinpath("config.worktree").symlink_to("../config.worktree")
-            folder = os.fsencode(self.worktree.path)
-            git_dir.joinpath("gitdir").write_bytes(folder + b"/.git\n")
+        # They are other ones after the project or the folder was moved or copied.
+        self._put("commondir", os.fsencode(self.repository.common) + b"\n")
+        self._put("gitdir", os.fsencode(self.worktree.path) + b"/.git\n")
         return open_repository(git_dir)
+
+    def _put(self, name: str, content: bytes) -> None:
+        file = self._folder / name
+        if not file.exists() or file.read_bytes() != content:
+            file.write_bytes(content)
 
     def _stamps(self, repo: pygit2.Repository) -> list[_Stamp]:
         """Return what shows that the agent's index, or what is ignored elsewhere, is another."""

@@ -16,6 +16,7 @@ from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.integration import left_as_they_are
 from vespera_orchestrator.worktrees.refs import LANDED, RESCUE
+from vespera_orchestrator.worktrees.repository import leads_to
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
@@ -75,7 +76,8 @@ def update_files(
         move_mark()
         is_done = True
     finally:
-        _finish(worktree, switch, journal, is_done=is_done)
+        admin = repository.admin(worktree.name)
+        _finish(admin, worktree, switch, journal, is_done=is_done)
     return []
 
 
@@ -104,14 +106,20 @@ def recover_update(repository: ProjectRepository, worktree: Worktree) -> str | N
         journal = converter().structure(json.loads(text), _UpdateJournal)
         is_done = repository.tip(LANDED + worktree.name) != journal.mark
         switch = _tree_switch(repository, worktree, room, journal)
-        return _finish(worktree, switch, journal, is_done=is_done)
+        admin = repository.admin(worktree.name)
+        return _finish(admin, worktree, switch, journal, is_done=is_done)
 
 
 def _finish(
-    worktree: Worktree, switch: TreeSwitch, journal: _UpdateJournal, *, is_done: bool
+    admin: Path,
+    worktree: Worktree,
+    switch: TreeSwitch,
+    journal: _UpdateJournal,
+    *,
+    is_done: bool,
 ) -> str | None:
     report = None
-    if not is_done and Path(worktree.path).is_dir():
+    if not is_done and leads_to(Path(worktree.path), admin):
         changed = switch.take_back()
         report = f"Undid what was half written into the worktree {worktree.name}."
         report += left_as_they_are(changed)
