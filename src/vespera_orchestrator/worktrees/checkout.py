@@ -10,6 +10,7 @@ A note inside of it says how far we have come, see `admin_note`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -60,6 +61,8 @@ _ADMIN_FILES: Final = ("HEAD", "gitdir", "commondir", "index")
 """What a usable admin directory has."""
 _TRIES: Final = 3
 
+
+log = logging.getLogger("vespera_orchestrator")
 
 # --- making -----------------------------------------------------------------
 
@@ -322,6 +325,7 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
     if is_ours:
         # Nobody but us has been here: the lock is that of a killed checkout.
         admin.joinpath("index.lock").unlink(missing_ok=True)
+        drop_damaged_index(repository, worktree)
     snapshot = repository.tip(WIP + worktree.name)
     has_index = admin.joinpath("index").exists()
     state = None
@@ -346,6 +350,26 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
         strategy = CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX
         repo.checkout_tree(tree, strategy=strategy)
         _add_ignored(repo, head, tree)
+
+
+def drop_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:
+    """Remove the worktree's index where a power cut left it empty or cut short.
+
+    Returns:
+        Whether it was damaged.
+    """
+    index = repository.admin(worktree.name) / "index"
+    if not index.exists():
+        return False
+    try:
+        if index.stat().st_size:
+            repository.open_worktree(worktree.name).index.read(True)
+            return False
+    except pygit2.GitError as exc:
+        log.warning("the index of %s was damaged: %s", worktree.name, exc)
+    index.unlink(missing_ok=True)
+    index.with_name("index.lock").unlink(missing_ok=True)
+    return True
 
 
 def _add_ignored(repo: pygit2.Repository, head: pygit2.Tree, tree: pygit2.Tree) -> None:

@@ -20,6 +20,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.admin_note import read_note, write_note
+from vespera_orchestrator.worktrees.checkout import drop_damaged_index
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.refs import WIP
@@ -109,17 +110,9 @@ def _restore_damaged(repository: ProjectRepository, worktree: Worktree) -> None:
 def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:
     """Make the agent's index anew from HEAD where it cannot be read; ours is only a cache."""
     index = repository.admin(worktree.name) / "index"
-    repo = repository.open_worktree(worktree.name)
     SnapshotIndex(repository, worktree).discard()
-    try:
-        is_sound = index.exists() and index.stat().st_size > 0
-        if is_sound:
-            repo.index.read(True)
-            return False
-    except pygit2.GitError:
-        pass
-    index.unlink(missing_ok=True)
-    index.with_name("index.lock").unlink(missing_ok=True)
+    if not drop_damaged_index(repository, worktree) and index.exists():
+        return False
     repo = repository.open_worktree(worktree.name)
     repo.index.read_tree(repo.head.peel(pygit2.Tree))
     repo.index.write()
