@@ -143,6 +143,30 @@ def test_an_empty_folder_is_filled_again(project, trees):
         assert Path(worktree.path, "half.txt").read_text() == "half"
 
 
+@pytest.mark.parametrize("left", [b"", b"DIRC", b"DIRC\0\0\0\2\0\0\0\5"])
+def test_an_index_that_a_power_cut_damaged(project, trees, left):
+    """Cut short while the folder was being filled, it is made again with the files."""
+    worktree = saved_worktree(project, trees)
+    shutil.rmtree(worktree.path)
+    project.folder.joinpath(".git", "worktrees", "work", "index").write_bytes(left)
+    assert trees.create("work") == worktree
+    status = project.git("status", "--porcelain", cwd=worktree.path)
+    assert status == "?? half.txt"
+
+
+def test_a_split_index_is_not_taken_for_a_damaged_one(project, trees):
+    """What an agent has staged stays staged when its folder is made again."""
+    worktree = saved_worktree(project, trees)
+    project.git("add", "half.txt", cwd=worktree.path)
+    project.git("update-index", "--split-index", cwd=worktree.path)
+    trees.snapshot("work")
+    index = project.folder.joinpath(".git", "worktrees", "work", "index")
+    before = index.read_bytes()
+    repository = trees._engine._repository()
+    assert not checkout.drop_damaged_index(repository, worktree)
+    assert index.read_bytes() == before
+
+
 def test_a_record_alone_proves_nothing(project, trees):
     """A record, as from an import, cannot make us write into a folder, be it there or not."""
     worktree = saved_worktree(project, trees)

@@ -366,6 +366,8 @@ def drop_damaged_index(repository: ProjectRepository, worktree: Worktree) -> boo
             repository.open_worktree(worktree.name).index.read(True)
             return False
     except pygit2.GitError as exc:
+        if "mandatory extension" in str(exc):
+            return False  # a split or sparse one is sound; only git can read it
         log.warning("the index of %s was damaged: %s", worktree.name, exc)
     index.unlink(missing_ok=True)
     index.with_name("index.lock").unlink(missing_ok=True)
