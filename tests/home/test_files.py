@@ -8,9 +8,10 @@ import stat
 
 import pytest
 
+import vespera_orchestrator as vespera
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home import files
-from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import sync_folder, translate_os_error, write_atomically
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -110,3 +111,41 @@ def test_the_file_in_the_way_is_named(tmp_path):
     """Where the system says which file it was, it is that one that must be moved."""
     error = NotADirectoryError(errno.ENOTDIR, "Not a directory", "/somewhere/else")
     assert "/somewhere/else" in str(translate_os_error(error, tmp_path))
+
+
+@pytest.fixture
+def refuse_to_sync_folders(monkeypatch):
+    """Return a function that lets each sync of a folder fail with an error number."""
+    sync = os.fsync
+
+    def refuse(number):
+        def fail(handle):
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                raise OSError(number, os.strerror(number))
+            sync(handle)
+
+        monkeypatch.setattr(os, "fsync", fail)
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_home_on_a_disk_that_cannot_sync_folders(tmp_path, refuse_to_sync_folders, number):
+    """Such a file system says so; a home is made, written and backed up there all the same."""
+    refuse_to_sync_folders(number)
+    project = tmp_path / "project"
+    project.mkdir()
+    with vespera.open(project) as orch:
+        orch.initialize_session("x")
+        orch.artifacts.save("note", "kept")
+        orch.backup(tmp_path / "copy")
+    with vespera.open(home=tmp_path / "copy") as orch:
+        (artifact,) = orch.artifacts.list(session="*")
+        assert orch.artifacts.read(artifact) == b"kept"
+
+
+def test_a_disk_that_fails_to_sync_a_folder_is_an_error(tmp_path, refuse_to_sync_folders):
+    """Only a file system that never can is excused."""
+    refuse_to_sync_folders(errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_folder(tmp_path)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FILE_IN_THE_WAY: Final = (errno.ENOTDIR, errno.EEXIST)
 _FORBIDDEN: Final = (errno.EACCES, errno.EROFS, errno.EPERM)
+_CANNOT_SYNC: Final = (errno.EINVAL, errno.ENOTSUP)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -71,22 +72,32 @@ def make_folders(*folders: Path) -> None:
 
 def sync_file(file: Path) -> None:
     """Wait until the bytes of *file* are on disk; its name is the folder's, see `sync_folder`."""
-    _sync(file)
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Wait until the names in *folder* are on disk: what was created, renamed and removed there.
 
     A file that was synced can still lose its name in a power cut, because names belong to the
-    folder.
+    folder. Where the system or the file system cannot sync folders, nothing is done.
     """
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        if os.name == "nt":
+            # Windows does not open folders; its file systems keep names in order by themselves.
+            return
+        raise
     try:
         os.fsync(handle)
+    except OSError as exc:
+        # Some file systems cannot sync folders, and say so.
+        if exc.errno not in _CANNOT_SYNC:
+            raise
     finally:
         os.close(handle)
 

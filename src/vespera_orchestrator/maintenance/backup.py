@@ -20,7 +20,7 @@ from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, InvalidInputError
-from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.files import sync_file, sync_folder, translate_os_error
 from vespera_orchestrator.home.identity import HOME_ID_FILE
 from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.stores.sqlite import SQLiteStore
@@ -118,21 +118,14 @@ def new_folder(path: Path, argument: str) -> Iterator[Path]:
         folder.mkdir(parents=True)
         yield folder
         for entry in (*folder.rglob("*"), folder):
-            _sync(entry)
+            sync = sync_folder if entry.is_dir() else sync_file
+            sync(entry)
         folder.rename(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # --- rows -------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -22,7 +21,7 @@ from vespera_orchestrator.artifacts.content import packing
 from vespera_orchestrator.artifacts.content.collected import Collected
 from vespera_orchestrator.artifacts.content.packing import FRAME_SUFFIX
 from vespera_orchestrator.errors import CorruptContentError
-from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.files import sync_folder, translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -157,11 +156,11 @@ class FolderContent:
 
     def _make_durable(self, prefix: str) -> None:
         """Sync the names in the prefix folder, and once the name of that folder itself."""
-        _sync_folder(f"{self._root}/{prefix}")
+        sync_folder(f"{self._root}/{prefix}")
         if prefix in self._durable_prefixes:
             return
         present = [name for name in os.listdir(self._root) if _PREFIX_NAME.fullmatch(name)]
-        _sync_folder(self._root)
+        sync_folder(self._root)
         self._durable_prefixes.update(present)  # the sync covers every name that was there
 
     # reading
@@ -371,22 +370,3 @@ def _writer(handle: int) -> Callable[[Piece], None]:
             rest = rest[os.write(handle, rest) :]
 
     return write
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the names in *folder* durable."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        if os.name == "nt":
-            # Windows does not open folders; its file systems keep names in order by themselves.
-            return
-        raise
-    try:
-        os.fsync(handle)
-    except OSError as exc:
-        # Some file systems cannot sync folders, and say so.
-        if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
