@@ -7,7 +7,8 @@ import pytest
 from support.rooms import rooms_of
 from support.stores import start_session
 from vespera_orchestrator._model import TaskDraft
-from vespera_orchestrator.artifacts import Artifacts, api
+from vespera_orchestrator.artifacts import Artifacts
+from vespera_orchestrator.artifacts.search import index
 from vespera_orchestrator.home.config import Config
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
@@ -37,4 +38,4 @@ def patient_search(monkeypatch):
 
     Otherwise it looks at what there is after two seconds.
     """
-    monkeypatch.setattr(api, "_SEARCH_WAIT_S", 120.0)
+    monkeypatch.setattr(index, "_SEARCH_WAIT_S", 120.0)

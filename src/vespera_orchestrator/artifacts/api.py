@@ -50,7 +50,6 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.tasks.arguments import moment, whole_number
 
 _DAY_S: Final = 86_400.0
-_SEARCH_WAIT_S: Final = 2.0
 _CATCH_UP_WAIT_S: Final = 60.0
 
 
@@ -551,7 +550,7 @@ class Artifacts:
         )
         if not any(character.isalnum() for character in query):
             return []
-        answer = self._index.search(query, search_filter, wait_s=_SEARCH_WAIT_S, mode=mode)
+        answer = self._index.search(query, search_filter, mode=mode)
         return hits_of(
             answer.ranked,
             self._scope.store,

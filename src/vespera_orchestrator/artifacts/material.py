@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vespera_orchestrator")
 
-_SEARCH_WAIT_S: Final = 2.0
 _MOST_HITS: Final = 40
 _MOST_FROM_DEPENDENCIES: Final = 50
 _MAX_BYTES_PER_CHAR: Final = 4
@@ -73,7 +72,7 @@ class MaterialReader:
         by_artifact: dict[str, RankedArtifact] = {}
         try:
             for search_filter in filters:
-                answer = self._index.search(query, search_filter, wait_s=_SEARCH_WAIT_S)
+                answer = self._index.search(query, search_filter)
                 for entry in answer.ranked[:_MOST_HITS]:
                     by_artifact.setdefault(entry.passage.artifact_id, entry)
         except (ArtifactIndexError, ReadOnlyError, MissingDependencyError) as exc:

@@ -67,6 +67,7 @@ SearchMode = Literal["hybrid", "text", "vector"]
 _EVENT_KINDS = (EventKind.ARTIFACT_SAVED,)
 _EVENTS_PER_READ = 500
 _BATCH_PASSAGES = 2000
+_SEARCH_WAIT_S = 2.0
 _REBUILD_WAIT_S = 30.0
 """How long to wait for another process where nothing can be answered without the lock."""
 _SEARCH_WIDTHS = (100, 1000, 5000)
@@ -498,7 +499,12 @@ class ArtifactIndex:
     # --- searching ----------------------------------------------------------
 
     def search(
-        self, query: str, filters: SearchFilter, *, wait_s: float, mode: SearchMode | None = None
+        self,
+        query: str,
+        filters: SearchFilter,
+        *,
+        wait_s: float | None = None,
+        mode: SearchMode | None = None,
     ) -> SearchResult:
         """Find artifacts, the best first, each with its best passage.
 
@@ -509,7 +515,7 @@ class ArtifactIndex:
         Args:
             query: What to look for.
             filters: Which artifacts may be found.
-            wait_s: Seconds to wait while another process writes the index.
+            wait_s: Seconds to wait while another process writes the index; by default two.
             mode: By words, by vectors, or by both. ``None`` and ``"hybrid"`` go by words where
                 there are no vectors.
 
@@ -518,6 +524,7 @@ class ArtifactIndex:
             MissingDependencyError: Vectors alone were asked for, or an embedder was named, and it
                 is not installed.
         """
+        wait_s = _SEARCH_WAIT_S if wait_s is None else wait_s
         try:
             self.catch_up(wait_s=wait_s)
         except ReadOnlyError:
