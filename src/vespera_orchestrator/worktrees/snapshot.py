@@ -231,21 +231,22 @@ def take_snapshot(
         if under_way is not None:
             state = write_state(repository, reading.repo, worktree, under_way)
         parents = _parents(repository, worktree, state)
+        unchanged = Snapshot(
+            worktree=worktree.name,
+            commit=anchor,
+            tree=tree,
+            skipped=skipped,
+            left_out=tuple(reading.left_out),
+            under_way=under_way,
+            previous=previous,
+            passing=passing,
+            index=index,
+        )
         if _is_unchanged(reading.repo, tree, parents, previous, worktree):
             index.remember(reading, anchor)
             if not passing:
                 index.mark(anchor, passing=False)
-            return Snapshot(
-                worktree=worktree.name,
-                commit=anchor,
-                tree=tree,
-                skipped=skipped,
-                left_out=tuple(reading.left_out),
-                under_way=under_way,
-                previous=previous,
-                passing=passing,
-                index=index,
-            )
+            return unchanged
         author, committer = read_signatures(reading.repo)
         message = _message(worktree, note, skipped, under_way)
         written = reading.repo.create_commit(None, author, committer, message, tree, parents)
@@ -254,17 +255,10 @@ def take_snapshot(
         history = _next_history(
             index, worktree, reading.repo, previous, committer, named=not over_passing
         )
-        return Snapshot(
-            worktree=worktree.name,
+        return attrs.evolve(
+            unchanged,
             commit=str(written),
-            tree=tree,
             changed=True,
-            skipped=skipped,
-            left_out=tuple(reading.left_out),
-            under_way=under_way,
-            previous=previous,
-            passing=passing,
-            index=index,
             history=history,
             over_passing=over_passing,
             new_objects=(*reading.new_objects(tree), *_state_objects(reading.repo, state)),
