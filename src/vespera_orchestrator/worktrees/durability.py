@@ -19,7 +19,8 @@ import pygit2
 from pygit2.enums import Option, SortMode
 
 from vespera_orchestrator.home.files import sync_file, sync_folder
-from vespera_orchestrator.worktrees.gc_guard import new_in_tree
+from vespera_orchestrator.worktrees.gc_guard import new_in_tree, write_pack
+from vespera_orchestrator.worktrees.tree_merge import empty_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,13 +52,9 @@ def sync_objects(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -
     if not loose:
         return
     folder = Path(repo.path, "objects", "pack")
-    builder = pygit2.PackBuilder(repo)
-    builder.set_threads(1)
-    for name in loose:
-        builder.add(pygit2.Oid(hex=name))
     before = set(folder.iterdir()) if folder.exists() else set()
     folder.mkdir(exist_ok=True)
-    builder.write(str(folder))
+    write_pack(repo, loose)
     for file in set(folder.iterdir()) - before:
         with suppress(FileNotFoundError):  # another process may be at work here, too
             sync_file(file)
@@ -77,7 +74,7 @@ def _needed(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -> set
             break
         needed.add(str(ancestor.id))
         parents = ancestor.parents
-        before = parents[0].tree if parents else repo[repo.TreeBuilder().write()]
+        before = parents[0].tree if parents else empty_tree(repo)
         needed.update(new_in_tree(ancestor.tree, before))
     return needed
 

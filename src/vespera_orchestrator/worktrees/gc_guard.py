@@ -74,12 +74,14 @@ def hold_against_gc(
             if raw is not None and name not in repo:
                 repo.write(*raw)
         if is_running:
-            _pack(repo, objects)
+            write_pack(repo, objects)
 
     write()
 
 
-def _pack(repo: pygit2.Repository, names: Iterable[str]) -> None:
+def write_pack(repo: pygit2.Repository, names: Iterable[str]) -> None:
+    """Write the objects with these *names* into a pack of their own."""
+
     def add_all(builder: pygit2.PackBuilder) -> None:
         for name in names:
             builder.add(pygit2.Oid(hex=name))

@@ -24,7 +24,7 @@ from vespera_orchestrator.worktrees.git_command import run_git
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.refs import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
-from vespera_orchestrator.worktrees.tree_merge import index_entry, tree_with
+from vespera_orchestrator.worktrees.tree_merge import empty_tree, index_entry, tree_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -206,8 +206,7 @@ def write_state(
     for entry in under_way.conflicts:
         if entry.mode != FileMode.COMMIT:
             files[f"{_OBJECTS}/{entry.name}"] = entry.name, FileMode.BLOB
-    nothing = repo[repo.TreeBuilder().write()].peel(pygit2.Tree)
-    tree = tree_with(repo, nothing, files)
+    tree = tree_with(repo, empty_tree(repo), files)
     if tree is None:  # pragma: no cover - git gives all of its notes plain names
         raise ValueError(f"the names of git's notes in {admin} are not UTF-8")
     parents = _named_commits(repo, [branch_tip.encode(), *notes.values()])

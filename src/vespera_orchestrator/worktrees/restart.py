@@ -26,7 +26,7 @@ from vespera_orchestrator.worktrees.ownership import FolderState, find_place, re
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
-from vespera_orchestrator.worktrees.tree_merge import changes
+from vespera_orchestrator.worktrees.tree_merge import changes, empty_tree
 from vespera_orchestrator.worktrees.tree_switch import write_partial_tree
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) ->
 def _saved_files(repo: pygit2.Repository, snapshot: str | None) -> Iterator[tuple[str, _File]]:
     """Yield the plain files of the last snapshot, or of HEAD where there is none."""
     commit = repo.head if snapshot is None else repo[snapshot]
-    empty = repo[repo.TreeBuilder().write()]
-    for path, (_, file) in changes(empty, commit.peel(pygit2.Tree)).items():
+    for path, (_, file) in changes(empty_tree(repo), commit.peel(pygit2.Tree)).items():
         if file is not None and file[1] in _PLAIN_FILES:
             yield path, file
 

@@ -181,6 +181,11 @@ def is_text(repo: pygit2.Repository, path: str) -> bool:
 # --- writing ----------------------------------------------------------------
 
 
+def empty_tree(repo: pygit2.Repository) -> pygit2.Tree:
+    """Return the tree that holds nothing, after writing it where it is missing."""
+    return repo[repo.TreeBuilder().write()].peel(pygit2.Tree)
+
+
 def tree_with(repo: pygit2.Repository, tree: pygit2.Tree, files: Mapping[str, File]) -> str | None:
     """Write *tree* with *files* instead of its own at these paths.
 
@@ -191,7 +196,7 @@ def tree_with(repo: pygit2.Repository, tree: pygit2.Tree, files: Mapping[str, Fi
     except UnicodeEncodeError:
         return None
     written = _write_tree(repo, tree, named)
-    return str(repo.TreeBuilder().write() if written is None else written)
+    return str(empty_tree(repo).id if written is None else written)
 
 
 def _write_tree(
