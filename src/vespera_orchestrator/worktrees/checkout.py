@@ -217,8 +217,8 @@ def fill(repository: ProjectRepository, worktree: Worktree) -> Worktree:
     """
     with git_errors(f"make the worktree {worktree.name} at {worktree.path}"):
         admin = repository.admin(worktree.name)
-        note = read_note(repository, worktree.name)
         place = find_place(repository, worktree)
+        note = place.note
         is_fresh = not place.is_ours
         if is_fresh:
             worktree = _choose_place(repository, worktree, place, has_note=note is not None)
@@ -420,8 +420,8 @@ def take_down(repository: ProjectRepository, worktree: Worktree) -> str | None:
     """
     with git_errors(f"remove the worktree {worktree.name} at {worktree.path}"):
         admin = repository.admin(worktree.name)
-        note = read_note(repository, worktree.name)
         place = find_place(repository, worktree)
+        note = place.note
         is_there = os.path.lexists(place.folder)
         if note is None:
             unproven = f"{place.folder} was left: nothing proves that it is ours any more"

@@ -58,6 +58,8 @@ class Place:
 
     folder: Path
     state: FolderState
+    note: AdminNote | None = attrs.field(repr=False)
+    """What our admin directory said; ``None`` where there is none of ours."""
 
     @property
     def is_ours(self) -> bool:
@@ -73,22 +75,25 @@ def find_place(repository: ProjectRepository, worktree: Worktree) -> Place:
 
     Nothing is changed.
     """
+    return _find_place(repository, worktree, read_note(repository, worktree.name))
+
+
+def _find_place(repository: ProjectRepository, worktree: Worktree, note: AdminNote | None) -> Place:
     admin = repository.admin(worktree.name)
-    note = read_note(repository, worktree.name)
     recorded = Path(worktree.path)
     if note is None:
         # Without a note only this proves a folder ours: it leads to where the note was.
         is_orphan = not os.path.lexists(admin) and leads_to(recorded, admin)
         state = FolderState.MOVED if is_orphan else _state_of_other(recorded, admin)
-        return Place(folder=recorded, state=state)
+        return Place(folder=recorded, state=state, note=None)
     claimed = linked_folder(admin)
     if leads_to(claimed, admin) and not claimed.is_symlink():
-        return Place(folder=claimed, state=FolderState.OURS)
+        return Place(folder=claimed, state=FolderState.OURS, note=note)
     moved = _find_moved(repository, note, claimed)
     if moved is not None:
-        return Place(folder=moved, state=FolderState.MOVED)
+        return Place(folder=moved, state=FolderState.MOVED, note=note)
     expected = Path(note.worktree.path)
-    return Place(folder=expected, state=_state_of_other(expected, admin))
+    return Place(folder=expected, state=_state_of_other(expected, admin), note=note)
 
 
 def _find_moved(repository: ProjectRepository, note: AdminNote, claimed: Path) -> Path | None:
@@ -164,10 +169,11 @@ def require_folder(repository: ProjectRepository, worktree: Worktree) -> Worktre
         GitFailedError: The worktree was removed, or is not complete.
     """
     doing = f"use the files of worktree {worktree.name}"
-    reason = _unusable_reason(repository, worktree)
+    note = read_note(repository, worktree.name)
+    reason = _unusable_reason(repository, worktree, note)
     if reason is not None:
         raise GitFailedError(doing, reason)
-    place = find_place(repository, worktree)
+    place = _find_place(repository, worktree, note)
     if not place.is_ours:
         raise WorktreeFolderLostError(
             doing,
@@ -184,8 +190,7 @@ def reconnect(repository: ProjectRepository, worktree: Worktree, place: Place) -
     The note comes last: it names the places that the pointers had. Safe to repeat after a kill.
     """
     located = attrs.evolve(worktree, path=str(place.folder))
-    admin = repository.admin(worktree.name)
-    note = read_note(repository, worktree.name)
+    admin, note = repository.admin(worktree.name), place.note
     if note is not None and place.state is FolderState.MOVED:
         connect(repository, located)
     is_noted = note is not None and note.is_current(repository, located)
@@ -225,8 +230,9 @@ def git_file_text(admin: Path) -> bytes:
 # --- what to say ------------------------------------------------------------
 
 
-def _unusable_reason(repository: ProjectRepository, worktree: Worktree) -> str | None:
-    note = read_note(repository, worktree.name)
+def _unusable_reason(
+    repository: ProjectRepository, worktree: Worktree, note: AdminNote | None
+) -> str | None:
     if note is None:
         is_removed = repository.tip(WIP + worktree.name) is None
     else:

@@ -13,7 +13,7 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     WorktreeError,
 )
-from vespera_orchestrator.worktrees.admin_note import READY, read_note
+from vespera_orchestrator.worktrees.admin_note import READY
 from vespera_orchestrator.worktrees.checkout import (
     delete_branch,
     fill,
@@ -114,16 +114,16 @@ def _with_folder(repository: ProjectRepository, worktree: Worktree) -> Worktree:
     place = find_place(repository, worktree)
     if not place.is_ours:
         return worktree
-    if read_note(repository, worktree.name) is None:
+    if place.note is None:
         # Its admin directory was deleted, its files are still there.
         return fill(repository, worktree)
     return reconnect(repository, worktree, place)
 
 
 def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
-    note = read_note(repository, worktree.name)
-    is_ready = note is not None and note.stage == READY
-    if is_ready and find_place(repository, worktree).is_ours:
+    place = find_place(repository, worktree)
+    is_ready = place.note is not None and place.note.stage == READY
+    if is_ready and place.is_ours:
         return _final_snapshot(repository, worktree)
     for ref in (WIP + worktree.name, worktree.rescue_ref, f"refs/heads/{worktree.branch}"):
         commit = None if ref is None else repository.tip(ref)
