@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
+from support.children import let_others_reach
 from vespera_orchestrator.home.locate import Home
 
 
@@ -404,9 +405,7 @@ def test_a_home_that_cannot_be_written_or_read_is_named(tmp_path, path, mode, sa
     for file in (project / ".task_orchestrator", *project.rglob("*")):
         file.chmod(0o777 if file.is_dir() else 0o666)
     target.chmod(mode)
-    for parent in [project, *project.parents]:
-        if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o005 != 0o005:
-            parent.chmod(parent.stat().st_mode | 0o005)
+    let_others_reach(project)
     done = subprocess.run(
         [sys.executable, "-c", READ_ONLY, str(project)],
         cwd=tmp_path,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 import vespera_orchestrator as vespera
+from support.children import let_others_reach
 from support.git_project import git
 from vespera_orchestrator.home.locate import Home, git_common_dir, main_folder
 
@@ -356,9 +356,7 @@ def test_a_read_only_folder(tmp_path, mode):
     folder = tmp_path / "project"
     folder.mkdir()
     folder.chmod(mode)
-    for parent in [tmp_path, *tmp_path.parents]:
-        if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o005 != 0o005:
-            parent.chmod(parent.stat().st_mode | 0o005)
+    let_others_reach(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", READ_ONLY, str(folder)],
         cwd=tmp_path,
