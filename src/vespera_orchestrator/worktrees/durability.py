@@ -20,7 +20,6 @@ from pygit2.enums import Option, SortMode
 
 from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.worktrees.gc_guard import new_in_tree, write_pack
-from vespera_orchestrator.worktrees.tree_merge import empty_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,8 +72,7 @@ def _needed(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -> set
         if number == _MOST_COMMITS:
             break
         needed.add(str(ancestor.id))
-        parents = ancestor.parents
-        before = parents[0].tree if parents else empty_tree(repo)
+        before = [parent.tree for parent in ancestor.parents]
         needed.update(new_in_tree(ancestor.tree, before))
     return needed
 

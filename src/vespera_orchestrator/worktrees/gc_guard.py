@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import pygit2
 from pygit2.enums import FileMode
 
-from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.retrying import retrying
-from vespera_orchestrator.worktrees.tree_merge import changes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 RawObject: TypeAlias = "tuple[int, bytes]"
@@ -34,9 +32,10 @@ def read_new_objects(
     Args:
         repo: The repository.
         commit: The new commit.
-        known: A commit that a ref holds already; by default the first parent.
+        known: A commit that a ref holds already; by default the first parent. Further parents
+            are held anyway.
         objects: The trees and blobs that were written, if the caller knows them. Otherwise they
-            are found by comparing the files of *commit* and *known*.
+            are found by comparing the tree of *commit* with those; a root commit has none.
 
     Raises:
         KeyError: One of them is gone: a ``git gc --prune=now`` ran before a ref held them.
@@ -44,8 +43,8 @@ def read_new_objects(
     names = [commit]
     if objects is not None:
         names += objects
-    elif base := known or _first_parent(repo, commit):
-        names += new_in_tree(repo[commit].tree, repo[base].peel(pygit2.Tree))
+    elif held := _trees_before(repo, commit, known):
+        names += new_in_tree(repo[commit].tree, held)
     return {name: _read_raw(repo, name) for name in names}
 
 
@@ -97,9 +96,12 @@ def _is_gc_running(common: Path) -> bool:
     return time.time() - started < _OLD_GC_S
 
 
-def _first_parent(repo: pygit2.Repository, commit: str) -> str | None:
-    parents = repo[commit].parent_ids
-    return str(parents[0]) if parents else None
+def _trees_before(repo: pygit2.Repository, commit: str, known: str | None) -> list[pygit2.Tree]:
+    """Return the trees whose objects a ref holds already: of *known*, and of the parents."""
+    parents = [parent.tree for parent in repo[commit].parents]
+    if known is None:
+        return parents
+    return [repo[known].peel(pygit2.Tree), *parents[1:]]
 
 
 def _read_raw(repo: pygit2.Repository, name: str) -> RawObject | None:
@@ -110,16 +112,22 @@ def _read_raw(repo: pygit2.Repository, name: str) -> RawObject | None:
     return raw
 
 
-def new_in_tree(tree: pygit2.Tree, known: pygit2.Tree) -> Iterator[str]:
-    """Yield the blobs and trees of *tree*, itself included, that *known* has not in that place."""
-    if tree.id == known.id:
+def new_in_tree(tree: pygit2.Tree, known: Sequence[pygit2.Tree]) -> Iterator[str]:
+    """Yield the blobs and trees of *tree*, itself included, that no *known* tree has in that place.
+
+    Folders that one of them has are not looked into: what a merge took whole from one side costs
+    nothing.
+    """
+    if any(tree.id == other.id for other in known):
         return
     yield str(tree.id)
-    folders: set[str] = set()
-    for path, (_, file) in changes(known, tree).items():
-        folders.update(folders_above(path))
-        if file is not None and file[1] != FileMode.COMMIT:
-            yield file[0]
-    for folder in folders:
-        if folder in tree:
-            yield str(tree[folder].id)
+    listings = [{entry.name: entry for entry in other} for other in known]
+    for entry in tree:
+        peers = [listing[entry.name] for listing in listings if entry.name in listing]
+        if any(peer.id == entry.id for peer in peers):
+            continue
+        if isinstance(entry, pygit2.Tree):
+            folders = [peer for peer in peers if isinstance(peer, pygit2.Tree)]
+            yield from new_in_tree(entry, folders)
+        elif entry.filemode != FileMode.COMMIT:
+            yield str(entry.id)
