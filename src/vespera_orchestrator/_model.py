@@ -487,6 +487,8 @@ class Task:
     """Name of its worktree, its own or a shared one; ``""`` if it was started without one by
     choice.
     """
+    acceptance: str = ""
+    """How to tell that it is done."""
 
     @property
     def is_ready(self) -> bool:
@@ -894,6 +896,8 @@ class TaskDraft:
     """What to do, in a few words."""
     description: str = ""
     """What an agent must know to do it."""
+    acceptance: str = ""
+    """How to tell that it is done."""
     dependencies: tuple[Dependency, ...] = ()
     """What it waits for."""
     condition: str | None = None

@@ -172,8 +172,8 @@ class Store(Protocol):
 
         Args:
             task_id: The task.
-            changes: Any of ``title description task_type complexity specialist_type priority
-                estimated_effort due_at context worktree``.
+            changes: Any of ``title description acceptance task_type complexity specialist_type
+                priority estimated_effort due_at context worktree``.
         """
 
     def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:

@@ -438,6 +438,7 @@ class Orchestrator:
         estimated_effort: str | None = None,
         due_date: datetime | date | str | None = None,
         context: Mapping[str, JsonValue] | None = None,
+        acceptance: str = "",
     ) -> Task:
         """Plan a task in the current session.
 
@@ -461,6 +462,8 @@ class Orchestrator:
             due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when
                 no zone is given.
             context: Whatever else an agent should know; anything JSON can hold.
+            acceptance: How to tell that it is done, such as ``"the tests pass on both stores"``.
+                Its agent reads it in the briefing.
 
         Raises:
             PlanError: Or one of its branches: an unknown dependency, a circle, a condition that
@@ -483,6 +486,7 @@ class Orchestrator:
             "estimated_effort": estimated_effort,
             "due_date": due_date,
             "context": context,
+            "acceptance": acceptance,
         }
         return self._store.plan(self._scope.session_id(), [plans.draft(spec)])[0]
 
@@ -519,6 +523,7 @@ class Orchestrator:
         estimated_effort: str | None = None,
         due_date: datetime | date | str | None = None,
         context: Mapping[str, JsonValue] | None = None,
+        acceptance: str | None = None,
     ) -> Task:
         """Change a task's description. Whatever you do not pass stays as it is.
 
@@ -534,6 +539,7 @@ class Orchestrator:
             "estimated_effort": estimated_effort,
             "due_date": due_date,
             "context": context,
+            "acceptance": acceptance,
         }
         changes = {name: value for name, value in spec.items() if value is not None}
         return self._store.update_task(self._scope.task(task).id, plans.changes(changes))

@@ -217,6 +217,8 @@ def _task_lines(task: Task) -> list[str]:
         lines += ["", f"From the attempt before: {one_line(task.reason, 600)}"]
     if task.description:
         lines += ["", task.description]
+    if task.acceptance:
+        lines += ["", f"Done when: {task.acceptance}"]
     is_recovery = task.recovers_task_id is not None
     if task.context and not is_recovery:  # the description of a recovery says what is in it
         lines += ["", f"Context: {one_line(str(dict(task.context)), 800)}"]

@@ -39,6 +39,7 @@ class _Parameter:
 _PARAMETERS: Final[dict[str, _Parameter]] = {
     "title": _Parameter(arguments.title),
     "description": _Parameter(arguments.text),
+    "acceptance": _Parameter(arguments.text),
     "dependencies": _Parameter(arguments.dependencies),
     "condition": _Parameter(arguments.text),
     "parent_task_id": _Parameter(arguments.task_reference, "parent"),

@@ -225,4 +225,6 @@ ALTER TABLE worktrees ADD COLUMN home_id text NOT NULL DEFAULT '';
 ALTER TABLE worktrees ADD COLUMN machine text NOT NULL DEFAULT '';
 ALTER TABLE worktrees ADD COLUMN project text NOT NULL DEFAULT '';
 """,
+    # 3: when a task is done
+    "ALTER TABLE tasks ADD COLUMN acceptance text NOT NULL DEFAULT '';",
 )

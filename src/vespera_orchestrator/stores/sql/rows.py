@@ -182,6 +182,7 @@ DESCRIPTIVE: Final = frozenset(
     {
         "title",
         "description",
+        "acceptance",
         "task_type",
         "complexity",
         "specialist_type",

@@ -227,4 +227,6 @@ ALTER TABLE worktrees ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE worktrees ADD COLUMN machine TEXT NOT NULL DEFAULT '';
 ALTER TABLE worktrees ADD COLUMN project TEXT NOT NULL DEFAULT '';
 """,
+    # 3: when a task is done
+    "ALTER TABLE tasks ADD COLUMN acceptance TEXT NOT NULL DEFAULT '';",
 )

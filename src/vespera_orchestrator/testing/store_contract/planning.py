@@ -69,6 +69,7 @@ class PlanningContract(StoreFixtures):
         """A task comes back as it was planned, and so does each of its edges, in order."""
         fields = {
             "description": "all\nof it",
+            "acceptance": "it is\nhere",
             "task_type": "review",
             "complexity": "hard",
             "specialist_type": "tester",
@@ -246,6 +247,7 @@ class PlanningContract(StoreFixtures):
         clock.advance(5)
         changes = {
             "title": "New",
+            "acceptance": "it is new",
             "priority": 7,
             "context": {"x": 1},
             "due_at": clock.now + timedelta(days=1),
