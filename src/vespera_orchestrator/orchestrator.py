@@ -564,7 +564,8 @@ class Orchestrator:
             UnknownDependencyError: There is no such dependency.
             ConditionError: The task's condition names it.
         """
-        return self._store.remove_dependency(self._scope.task(task).id, self._scope.task(needs).id)
+        task_id, needed_id = self._scope.task(task).id, self._scope.task(needs).id
+        return self._store.remove_dependency(task_id, needed_id)
 
     # --- looking ------------------------------------------------------------
 

@@ -72,7 +72,9 @@ class AdminNote:
 
     def is_current(self, repository: ProjectRepository, worktree: Worktree) -> bool:
         """Tell whether it names the places where the repository and the folder are now."""
-        return (self.common, self.worktree.path) == (str(repository.common), worktree.path)
+        if self.common != str(repository.common):
+            return False
+        return self.worktree.path == worktree.path
 
 
 def owner_of(worktree: Worktree) -> str:

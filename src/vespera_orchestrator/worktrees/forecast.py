@@ -49,6 +49,10 @@ class Clash:
     paths: tuple[str, ...]
     """The files in conflict."""
 
+    def concerns(self, worktree: str) -> bool:
+        """Tell whether this worktree is one of the two."""
+        return worktree in (self.first, self.second)
+
     def __str__(self) -> str:
         paths = display_paths(self.paths)
         return f"{self.first} and {self.second}: {paths}"
@@ -71,7 +75,7 @@ class Forecast:
 
     def of(self, worktree: str) -> tuple[Clash, ...]:
         """Return the conflicts that this worktree is part of."""
-        return tuple(clash for clash in self.clashes if worktree in (clash.first, clash.second))
+        return tuple(clash for clash in self.clashes if clash.concerns(worktree))
 
     def __repr__(self) -> str:
         return str(self)

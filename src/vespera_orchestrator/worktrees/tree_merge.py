@@ -129,7 +129,10 @@ class FileMerges:
 
 
 def _content(repo: pygit2.Repository, file: File) -> bytes:
-    return b"" if file is None else bytes(repo[file[0]].peel(pygit2.Blob).data)
+    if file is None:
+        return b""
+    blob = repo[file[0]].peel(pygit2.Blob)
+    return bytes(blob.data)
 
 
 def _file_of(entry: pygit2.IndexEntry) -> tuple[str, int]:

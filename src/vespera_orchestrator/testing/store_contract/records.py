@@ -146,11 +146,8 @@ class RecordsContract(StoreFixtures):
 
     # --- who was given what -------------------------------------------------
 
-    def test_what_a_task_was_given_is_kept_until_it_is_given_anew(self, store, session_id):
-        """Versions of others' artifacts, once in an attempt.
-
-        A superseded one is outdated for tasks that rest on it, until they are given a newer one.
-        """
+    def test_what_a_task_was_given_is_kept_once_an_attempt(self, store, session_id):
+        """Versions of others' artifacts: not its own, and none that does not exist."""
         maker, user = store.plan(session_id, [draft("a"), draft("b")])
         first = _save(store, session_id, artifact("T", "1"), task_id=maker.id)
         own = _save(store, session_id, artifact("T", "2"), task_id=user.id)
@@ -166,6 +163,16 @@ class RecordsContract(StoreFixtures):
         assert [use.artifact_id for use in uses] == [first.id, loose.id]
         assert [use.version for use in uses] == [1, 1]
         assert [use.outdated for use in uses] == [False, False]
+        assert store.context_uses(artifact_ids=[]) == []
+        with pytest.raises(TaskNotFoundError):
+            store.record_context("t_missing", [first.id], agent=None)
+
+    def test_what_a_task_was_given_is_outdated_until_it_is_given_anew(self, store, session_id):
+        """A newer version outdates it for a task that has begun."""
+        maker, user = store.plan(session_id, [draft("a"), draft("b")])
+        first = _save(store, session_id, artifact("T", "1"), task_id=maker.id)
+        loose = _save(store, session_id, artifact("T", "3"))
+        store.record_context(user.id, [first.id, loose.id], agent="ada")
         second = _save(store, session_id, artifact("T", "4"), task_id=maker.id)
         assert store.context_uses(outdated=True) == []  # the task has not begun
         store.claim(session_id, "ada", task_id=user.id, lease_s=60)
@@ -175,14 +182,11 @@ class RecordsContract(StoreFixtures):
         assert outdated.latest_version == 2
         assert store.context_uses(artifact_ids=[first.id]) == [outdated]
         assert store.context_uses(session_id=start_session(store)) == []
-        assert store.context_uses(artifact_ids=[]) == []
         store.record_context(user.id, [second.id, loose.id], agent="ada")
         assert store.context_uses(outdated=True) == []
         uses = store.context_uses()
         assert {use.artifact_id for use in uses} == {loose.id, second.id}
         assert {use.attempt for use in uses} == {1}
-        with pytest.raises(TaskNotFoundError):
-            store.record_context("t_missing", [first.id], agent=None)
 
     # --- worktrees and documents --------------------------------------------
 
