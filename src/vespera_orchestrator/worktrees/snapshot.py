@@ -225,44 +225,57 @@ def take_snapshot(
         reading, tree = _read_files(index, anchor, max_file_bytes, hidden=hidden)
         if not passing:
             reading.look_at_staged_submodules(worktree.base, tree)
-        skipped = tuple(dict.fromkeys(item.path for item in reading.left_out))
         under_way = find_operation(repository, worktree, has_conflicts=reading.unmerged)
         state = None
         if under_way is not None:
             state = write_state(repository, reading.repo, worktree, under_way)
-        parents = _parents(repository, worktree, state)
-        unchanged = Snapshot(
+        snapshot = Snapshot(
             worktree=worktree.name,
             commit=anchor,
             tree=tree,
-            skipped=skipped,
+            skipped=tuple(dict.fromkeys(item.path for item in reading.left_out)),
             left_out=tuple(reading.left_out),
             under_way=under_way,
             previous=previous,
             passing=passing,
             index=index,
         )
+        parents = _parents(repository, worktree, state)
         if _is_unchanged(reading.repo, tree, parents, previous, worktree):
             index.remember(reading, anchor)
             if not passing:
                 index.mark(anchor, passing=False)
-            return unchanged
-        author, committer = read_signatures(reading.repo)
-        message = _message(worktree, note, skipped, under_way)
-        written = reading.repo.create_commit(None, author, committer, message, tree, parents)
-        index.remember(reading, str(written))
-        over_passing = index.is_passing(previous)
-        history = _next_history(
-            index, worktree, reading.repo, previous, committer, named=not over_passing
+            return snapshot
+        message = _message(worktree, note, snapshot.skipped, under_way)
+        return _write_commit(
+            snapshot, index, reading, message=message, parents=parents, state=state
         )
-        return attrs.evolve(
-            unchanged,
-            commit=str(written),
-            changed=True,
-            history=history,
-            over_passing=over_passing,
-            new_objects=(*reading.new_objects(tree), *_state_objects(reading.repo, state)),
-        )
+
+
+def _write_commit(
+    snapshot: Snapshot,
+    index: SnapshotIndex,
+    reading: FolderReading,
+    *,
+    message: str,
+    parents: list[str],
+    state: str | None,
+) -> Snapshot:
+    """Write the commit of a *snapshot* that differs from the previous one."""
+    repo, tree = reading.repo, snapshot.tree
+    author, committer = read_signatures(repo)
+    commit = str(repo.create_commit(None, author, committer, message, tree, parents))
+    index.remember(reading, commit)
+    over_passing = index.is_passing(snapshot.previous)
+    history = _next_history(index, repo, snapshot.previous, committer, named=not over_passing)
+    return attrs.evolve(
+        snapshot,
+        commit=commit,
+        changed=True,
+        history=history,
+        over_passing=over_passing,
+        new_objects=(*reading.new_objects(tree), *_state_objects(repo, state)),
+    )
 
 
 def _read_files(
@@ -310,7 +323,6 @@ def _is_unchanged(
 
 def _next_history(
     index: SnapshotIndex,
-    worktree: Worktree,
     repo: pygit2.Repository,
     previous: str | None,
     who: pygit2.Signature,
@@ -318,14 +330,15 @@ def _next_history(
     named: bool,
 ) -> tuple[str | None, str | None]:
     """Return what the history ref names, and a commit through which *previous* stays reachable."""
-    before = index.repository.tip(HISTORY + worktree.name)
+    name = index.worktree.name
+    before = index.repository.tip(HISTORY + name)
     if previous is None:
         return before, None
     last = EarlierSnapshot(commit=previous, at=repo[previous].commit_time, named=named)
     earlier = thin_out([*read_history(repo, before), last], int(time.time()))
     if last not in earlier:  # superseded within the hour that it stands for
         earlier.append(last)
-    return before, write_history(repo, worktree.name, earlier, who)
+    return before, write_history(repo, name, earlier, who)
 
 
 def _message(
