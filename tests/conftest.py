@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import tempfile
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -25,6 +27,22 @@ def _bare_environment(monkeypatch):
     """No test hears of the session, home or agent of whoever runs it."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def public_path():
+    """A new folder that every user can reach.
+
+    The folder of ``tmp_path`` is not: each pytest of the same user that starts meanwhile closes
+    the one above it to all others.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        yield place
+        for each in (place, *place.rglob("*")):
+            if each.is_dir():
+                each.chmod(0o755)
 
 
 @pytest.fixture

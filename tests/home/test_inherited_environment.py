@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
-from support.children import let_others_reach
 from vespera_orchestrator.home.locate import Home
 
 
@@ -395,9 +394,9 @@ except vespera.VesperaError as error:
         ("config.toml", 0o000, "cannot be read"),
     ],
 )
-def test_a_home_that_cannot_be_written_or_read_is_named(tmp_path, path, mode, said):
+def test_a_home_that_cannot_be_written_or_read_is_named(public_path, path, mode, said):
     """The error is ours, names the file, and says what to do."""
-    project = tmp_path / "project"
+    project = public_path / "project"
     project.mkdir()
     with vespera.open(project) as orch:
         orch.initialize_session("x")
@@ -405,10 +404,9 @@ def test_a_home_that_cannot_be_written_or_read_is_named(tmp_path, path, mode, sa
     for file in (project / ".task_orchestrator", *project.rglob("*")):
         file.chmod(0o777 if file.is_dir() else 0o666)
     target.chmod(mode)
-    let_others_reach(project)
     done = subprocess.run(
         [sys.executable, "-c", READ_ONLY, str(project)],
-        cwd=tmp_path,
+        cwd=public_path,
         capture_output=True,
         text=True,
         check=False,

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 import vespera_orchestrator as vespera
-from support.children import let_others_reach
 from support.git_project import git
 from vespera_orchestrator.home.locate import Home, git_common_dir, main_folder
 
@@ -349,17 +348,16 @@ except vespera.ReadOnlyError as error:
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o000])
-def test_a_read_only_folder(tmp_path, mode):
+def test_a_read_only_folder(public_path, mode):
     """A folder that cannot be written, or not even read, gives an error of ours that names the way
     out, and stays as it is.
     """
-    folder = tmp_path / "project"
+    folder = public_path / "project"
     folder.mkdir()
     folder.chmod(mode)
-    let_others_reach(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", READ_ONLY, str(folder)],
-        cwd=tmp_path,
+        cwd=public_path,
         capture_output=True,
         text=True,
         check=False,

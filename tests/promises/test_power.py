@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import vespera_orchestrator as vespera
+from support import killing, power_cuts
 from support.forgetful_disk import MODES, ForgetfulDisk, why_unavailable
 
 TESTS = Path(__file__).parent.parent
@@ -175,7 +177,7 @@ def problems_at(point, mode, told):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [113, pytest.param(1, marks=pytest.mark.soak)])
 def test_power_fails(told, mode, step):
     """After a power cut everything acknowledged is there, and every task can be finished."""
     _, _, acknowledged, points = told
@@ -185,3 +187,47 @@ def test_power_fails(told, mode, step):
     for point in range(0, len(points), step):
         problems += problems_at(point, mode, told)
     assert problems == []
+
+
+# --- each operation by itself -------------------------------------------------------
+
+BY_NAME = {operation.name: operation for operation in killing.OPERATIONS}
+
+
+@pytest.fixture
+def _can_mount():
+    reason = why_unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.mark.usefixtures("_can_mount")
+@pytest.mark.parametrize("name", ["save_artifact", "checkpoint in a worktree"])
+def test_power_fails_in_an_operation(name):
+    """What it acknowledged is there, and it can be done again."""
+    report = power_cuts.try_operation(BY_NAME[name], most=2)
+    assert report["cuts"] == 2 * len(MODES)
+    assert (report["lost"], report["stuck"]) == ([], [])
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("_can_mount")
+@pytest.mark.parametrize("name", BY_NAME)
+def test_power_fails_at_every_sync_point_of_an_operation(name):
+    """The same at every sync point of every operation."""
+    killing.in_child(killing.make_export)
+    report = power_cuts.try_operation(BY_NAME[name])
+    assert (report["lost"], report["stuck"]) == ([], [])
+
+
+@pytest.mark.usefixtures("_can_mount")
+def test_what_was_not_synced_is_lost():
+    """The disk forgets, and the harness says so: this operation asks for nothing better."""
+
+    def plan(orch, _, ack):
+        with vespera.open(orch.project, durability="normal") as relaxed:
+            ack(task=relaxed.plan_task("Soon forgotten").alias, status="pending")
+
+    report = power_cuts.try_operation(killing.Operation("relaxed", plan))
+    assert any("soon_forgotten" in text for text in report["lost"])
+    assert report["stuck"]

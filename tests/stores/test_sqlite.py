@@ -7,12 +7,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -460,44 +457,32 @@ def meet(call):
 """
 
 
-@pytest.fixture
-def open_folder():
-    """A folder that every user may look into; the test's own is closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="vespera-test-"))
-    folder.chmod(0o755)
-    yield folder
-    for each in (folder, *folder.rglob("*")):
-        if each.is_dir():
-            each.chmod(0o755)
-    shutil.rmtree(folder)
-
-
-def test_a_folder_that_cannot_be_written_is_told(open_folder):
+def test_a_folder_that_cannot_be_written_is_told(public_path):
     """A new home in a read-only folder: the error names the folder and the ways out, and nothing is
     made.
     """
-    open_folder.chmod(0o555)
+    public_path.chmod(0o555)
     code = (
         NOBODY
         + "from vespera_orchestrator.orchestrator import Orchestrator\n"
         + "meet(lambda: Orchestrator.open(argv[0]))"
     )
-    said = answer(child(code, open_folder))
+    said = answer(child(code, public_path))
     assert said["error"] == "ReadOnlyError"
     assert "VESPERA_ORCHESTRATOR_HOME" in said["said"]
-    assert str(open_folder) in said["said"]
-    assert list(open_folder.iterdir()) == []
+    assert str(public_path) in said["said"]
+    assert list(public_path.iterdir()) == []
 
 
-def test_a_store_that_cannot_be_written_is_told(open_folder):
+def test_a_store_that_cannot_be_written_is_told(public_path):
     """A store in a folder that has become read-only, when it is opened or at the latest when it is
     written.
     """
-    path = open_folder / "orchestrator.db"
+    path = public_path / "orchestrator.db"
     session_id = full(path)
     path.chmod(0o444)
-    open_folder.chmod(0o555)
-    before = bytes_of(open_folder)
+    public_path.chmod(0o555)
+    before = bytes_of(public_path)
     said = answer(
         child(
             NOBODY
@@ -507,7 +492,7 @@ def test_a_store_that_cannot_be_written_is_told(open_folder):
         )
     )
     assert (said["error"], str(path) in said["said"]) == ("ReadOnlyError", True)
-    assert bytes_of(open_folder) == before
+    assert bytes_of(public_path) == before
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):

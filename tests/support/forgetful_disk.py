@@ -15,6 +15,7 @@ What survives beside what was synced is told by the mode:
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import socket
@@ -67,6 +68,14 @@ class ForgetfulDisk:
     def keep(self):
         """Keep the images made so far for `cut`, and make no more."""
         self._ask("keep")
+
+    def mark(self, what):
+        """Make one more sync point here, although nothing is synced."""
+        self._ask(f"mark {what}")
+
+    def digest(self, point, mode):
+        """Return what tells the image of a kept sync point from others."""
+        return self._ask(f"digest {point} {mode}")
 
     def cut(self, point, mode):
         """Put in place what power that fails right after this sync point leaves."""
@@ -150,6 +159,15 @@ def image_of(root, mode):
     return image
 
 
+def digest_of(image):
+    """Return a digest of everything that an image holds."""
+    digest = hashlib.sha256()
+    for place, (node, data) in sorted(image.items()):
+        digest.update(f"{place}\0{node.mode}\0{node.target}\0".encode())
+        digest.update(data or b"")
+    return digest.hexdigest()
+
+
 def make_disk():
     """Return the operations of the file system; apart, for mfusepy needs the system's library."""
     import mfusepy
@@ -213,6 +231,10 @@ def make_disk():
                     self.settle()
                 elif verb == "keep":
                     self.kept_images = list(self.images)
+                elif verb == "mark":
+                    self.record(" ".join(words))
+                elif verb == "digest":
+                    return digest_of(self.kept_images[int(words[0])][words[1]])
                 else:
                     self.put_back(self.kept_images[int(words[0])][words[1]])
             return "ok"

@@ -585,16 +585,19 @@ class Stage:
         self.project = self.folder / "project"
         self.project.mkdir(parents=True)
         if operation.repository:
-            (self.project / "README.md").write_text("# Kettle\n", "utf-8")
-            for command in (
-                ["init", "-q", "-b", "main"],
-                ["add", "-A"],
-                ["commit", "-qm", "first"],
-            ):
-                git(self.project, *command)
+            self._make_repository()
         if operation.on is not None:
             in_child(self._prepare)
         shutil.copytree(self.folder, self.kept, symlinks=True)
+
+    def _make_repository(self):
+        (self.project / "README.md").write_text("# Kettle\n", "utf-8")
+        for command in (
+            ["init", "-q", "-b", "main"],
+            ["add", "-A"],
+            ["commit", "-qm", "first"],
+        ):
+            git(self.project, *command)
 
     def _prepare(self):
         with vespera.open(self.project) as orch:
