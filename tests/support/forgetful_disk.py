@@ -213,6 +213,7 @@ def make_disk():
                 node = copies.get(original.number)
                 if node is None:
                     node = copies[original.number] = Node(original.mode)
+                    node.number = original.number  # a home is known by its inode
                     node.target, node.changed_at = original.target, original.changed_at
                     node.data = bytearray(data or b"")
                 else:

@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 
 from vespera_orchestrator._model import new_id
-from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import sync_folder, translate_os_error, write_atomically
 
 _MACHINE_ID: Final = Path("/etc/machine-id")
 HOME_ID_FILE: Final = "home_id"
@@ -120,6 +120,7 @@ def _make(file: Path, home_id: _HomeId) -> str:
         _write(file, home_id)
     finally:
         temporary.unlink(missing_ok=True)
+        sync_folder(file.parent)
     return home_id.id
 
 
