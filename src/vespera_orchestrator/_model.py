@@ -555,6 +555,8 @@ class Checkpoint:
     """The share that is done, 0 to 1."""
     snapshot: str | None
     """Commit with the worktree's files at that moment, in hexadecimal."""
+    left_out: tuple[str, ...] = ()
+    """Paths in the worktree that *snapshot* does not contain."""
     created_at: datetime
     """When it was saved."""
 

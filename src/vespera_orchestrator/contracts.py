@@ -292,7 +292,8 @@ class Store(Protocol):
             note: One line for people.
             progress: The share that is done, 0 to 1.
             snapshot: The commit with the worktree's files.
-            left_out: Files that *snapshot* does not contain; the event's data names them.
+            left_out: Paths that *snapshot* does not contain. The record and the event's data name
+                them.
             lease_s: Seconds until the lease expires unless it is renewed.
             within: Called after the fence was checked and before the commit. If it raises, nothing
                 is written. It moves refs that must not move for a holder that was replaced, and
@@ -617,7 +618,7 @@ TABLES: Final[Mapping[str, Table]] = {
         key=("task_id", "number"),
         times=("started_at", "lease_until", "last_sign_at", "ended_at"),
     ),
-    "checkpoints": Table(key=("id",), times=("created_at",), structures=("state",)),
+    "checkpoints": Table(key=("id",), times=("created_at",), structures=("state", "left_out")),
     "artifacts": Table(
         key=("id",),
         times=("created_at",),

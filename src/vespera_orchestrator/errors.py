@@ -84,7 +84,7 @@ class VesperaError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same call, unchanged, may succeed later."""
     completion_of: str | None = None
-    """The task that you were completing, when the error is a mistake in that very call.
+    """The task whose work you were handing in, when the error is a mistake in that very call.
 
     The task stays with its holder: correct the call and make it again.
     """

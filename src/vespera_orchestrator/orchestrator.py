@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import attrs
 
@@ -51,6 +51,7 @@ from vespera_orchestrator.work.start import Starter, StartRequest
 from vespera_orchestrator.work.submission import Submission
 from vespera_orchestrator.work.synthesize import synthesize
 from vespera_orchestrator.work.work import Work
+from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -778,6 +779,21 @@ class Orchestrator:
         )
         return self._starter.start(request)
 
+    def _refuse_completion(self, call: WrongCall) -> NoReturn:
+        """Keep the work that came with a call that does not fit, and say what does.
+
+        Raises:
+            InvalidInputError: Always.
+        """
+        error = InvalidInputError(call.name, call.problem)
+        try:
+            task = self._scope.task(call.fitting["task_id"])  # type: ignore[arg-type]
+        except (LookupError, InvalidInputError):
+            raise error from None  # there is no task to keep it with
+        with self._completion.keeping(self._completion.holder_of(task), call.work):
+            raise error
+
+    @keeps_work("detailed_work", _refuse_completion)
     def complete_task(
         self,
         task_id: TaskRef,
@@ -826,7 +842,8 @@ class Orchestrator:
             LeaseLostError: Another attempt has taken the task; your work is kept as an artifact.
             NotReadyError: It waits for something, or has open subtasks.
             TransitionError: It has ended already.
-            InvalidInputError: An argument is wrong; its ``where`` says where in the value.
+            InvalidInputError: An argument is wrong, and its ``where`` says where in the value; or
+                the name of an argument is.
             SourceFileNotFoundError: A file is missing.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. The work is handed in as with ``merge="later"``.

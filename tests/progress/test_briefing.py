@@ -137,7 +137,7 @@ def test_an_agent_is_told_what_it_needs():
         folder="/trees/a",
         conflicts=["fire.txt"],
         behind="water.txt",
-        not_saved=["big.bin"],
+        left_out=["big.bin"],
         needed=[task("wood", "completed", summary="cut", outputs={"logs": 3})],
     )
     assert work_briefing(facts, budget_tokens=1000).splitlines() == [

@@ -92,6 +92,7 @@ def checkpoint(alias="a", **fields):
         "note": "",
         "progress": None,
         "snapshot": None,
+        "left_out": (),
         "created_at": NOW,
     }
     return Checkpoint(task_id=f"t_{alias}", **values | fields)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import pickle
+from typing import get_type_hints
 
 import pytest
 
@@ -97,6 +99,111 @@ def test_leaving_the_block_by_such_a_mistake_is_no_failure(orch, mistake):
     with orch.execute_task("train") as again:
         assert artifact.id in again.briefing()
     assert orch.complete_task("train", summary="trained", detailed_work=TEXT).status == "completed"
+
+
+MISNAMED = {
+    "summary": ({"sumary": "s", "detailed_work": TEXT}, "sumary", "use summary=…"),
+    "the work itself": ({"summary": "s", "details_work": TEXT}, "details_work", "use detailed_wo"),
+    "something of ours that it is not": (
+        {"summary": "s", "detailed_work": TEXT, "progress": 1},
+        "progress",
+        "its arguments are",
+    ),
+    "the work under a name unlike any": ({"summary": "s", "x": TEXT, "y": 5}, "x", "its arguments"),
+    "no summary": ({"detailed_work": TEXT}, "summary", "complete() needs it: summary=…"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISNAMED)
+def test_a_misspelt_argument_name_keeps_the_work(orch, mistake):
+    """Python would raise before anything sees the call. The error says which name is right; the
+    work is kept, and leaving the block by it is no failure.
+    """
+    arguments, name, said = MISNAMED[mistake]
+    with pytest.raises(InvalidInputError) as caught, orch.execute_task("train") as work:
+        work.complete(**arguments)
+    assert caught.value.name == name
+    assert said in str(caught.value)
+    (artifact,) = kept(orch)
+    assert artifact.id == caught.value.kept_artifact_id
+    assert artifact.id in str(caught.value)
+    assert orch.get_task("train").failures == 0
+    with pytest.raises(InvalidInputError) as by_name:
+        orch.complete_task("train", **arguments)
+    assert said.removeprefix("complete()") in str(by_name.value)
+    assert by_name.value.kept_artifact_id == artifact.id
+    assert orch.complete_task("train", summary="s", detailed_work=TEXT).status == "completed"
+
+
+def test_work_handed_in_by_position_is_kept(orch):
+    """So is what comes twice."""
+    with orch.execute_task("train") as work:
+        with pytest.raises(InvalidInputError, match="takes fewer by position; its arguments are"):
+            work.complete("trained", TEXT)
+        assert len(kept(orch)) == 1
+        with pytest.raises(InvalidInputError, match="state: checkpoint\\(\\) got it twice"):
+            work.checkpoint({"text": TEXT}, state=2)
+        work.complete(summary="s", detailed_work=TEXT)
+
+
+def test_the_other_calls_that_bring_work_keep_it_too(orch):
+    """Checkpoint, artifact and failure, under a misspelt name or beside one."""
+    with orch.execute_task("train") as work:
+        calls = [
+            lambda: work.checkpoint({"at": TEXT}, nte="half"),
+            lambda: work.checkpoint({"at": TEXT}, progres=0.5),
+            lambda: work.save_artifact("Plot", TEXT, tag=["x"]),
+            lambda: work.save_artifact("Plot", contents=TEXT),
+            lambda: work.fail(reason=ValueError(TEXT)),
+        ]
+        texts = []
+        for call in calls:
+            with pytest.raises(InvalidInputError) as caught:
+                call()
+            artifact = orch.artifacts.get(caught.value.kept_artifact_id)
+            assert artifact.partial
+            texts.append((artifact.title.partition(" (")[0], orch.artifacts.text(artifact)))
+        state = '{"at":"' + TEXT + '"}'
+        assert texts[:4] == [("Train", state)] * 2 + [("Plot", TEXT)] * 2
+        assert texts[4][1].endswith(f"ValueError: {TEXT}\n")
+        work.complete(summary="s", detailed_work="d")
+
+
+def test_a_call_without_a_task_or_without_work_only_says_what_is_wrong(orch):
+    """There is nothing to keep, or nowhere to keep it."""
+    for call, name in (
+        (lambda: orch.complete_task(summary="s", detailed_work=TEXT), "task_id"),
+        (lambda: orch.complete_task("unknown", sumary="s", detailed_work=TEXT), "sumary"),
+        (lambda: orch.complete_task("train"), "summary"),
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            call()
+        assert (caught.value.name, caught.value.kept_artifact_id) == (name, None)
+    with pytest.raises(TypeError):
+        vespera.Orchestrator.complete_task()
+
+
+def test_a_type_error_from_inside_is_the_callers_own(orch):
+    """It is not taken for a misspelt name."""
+
+    def paths():
+        yield "a.txt"
+        raise TypeError("mine")
+
+    with orch.execute_task("train") as work:
+        with pytest.raises(TypeError, match="mine"):
+            work.complete(summary="s", detailed_work=TEXT, file_paths=paths())
+        work.complete(summary="s", detailed_work=TEXT)
+
+
+def test_the_signatures_are_the_typed_ones():
+    """For editors, type checkers and hosts that make tools of methods."""
+    complete = inspect.signature(vespera.Work.complete)
+    assert list(complete.parameters)[:3] == ["self", "summary", "detailed_work"]
+    assert complete.parameters["merge"].default == "now"
+    assert get_type_hints(vespera.Work.complete)["return"] is vespera.Task
+    assert "Hand in the work" in vespera.Work.complete.__doc__
+    assert inspect.signature(vespera.Work.checkpoint).parameters["note"].default == ""
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -61,11 +61,13 @@ def landed(orch):
 
 def refused(orch, work, *paths):
     """Check that *paths* are named wherever they should be; return the refusal to complete."""
-    work.checkpoint({})
+    saved = work.checkpoint({})
     assert work.left_out == paths
+    assert saved.left_out == paths
     event = orch._store.events(kinds=("checkpoint_saved",))[-1]
     assert tuple(event.data["left_out"]) == paths
-    assert f"not saved: {', '.join(paths)}" in str(orch.get_status())
+    assert f"left out of its save: {', '.join(paths)}" in str(orch.get_status())
+    assert f"Left out of the last save: {', '.join(paths)} (part)" in orch.resume().lines
     before = orch.test_project.git("for-each-ref", "refs/heads/integration")
     for merge in ("now", "later"):
         with pytest.raises(vespera.UnsavedFilesError) as caught:

@@ -189,6 +189,8 @@ def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
             time = datetime.fromisoformat(row[name])
             values[name] = dump_time(time)
     for name in columns.structures:
+        if name not in row:
+            continue  # an earlier version exported it
         if row[name] is not None or name != _OPTIONAL_STRUCTURE:
             values[name] = dump_json(row[name], name)
     return values

@@ -9,7 +9,7 @@ import attrs
 
 from vespera_orchestrator._model import EventKind, NextStep
 from vespera_orchestrator._text import clip, one_line, tokens
-from vespera_orchestrator.progress.status import Status, elsewhere_lines
+from vespera_orchestrator.progress.status import Running, Status, elsewhere_lines
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def briefing(
         *elsewhere_lines(status.elsewhere),
     ]
     tail = [f"Running: {run.line(status.as_of)}" for run in status.running[:2]]
+    tail += _left_out_lines(status.running)
     tail += [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
     tail = [one_line(line, _LINE_WIDTH) for line in tail]
     tail.append(f"Next: {status.next_step}")
@@ -110,6 +111,12 @@ def briefing(
         next_step=status.next_step,
         budget_tokens=status.budget_tokens,
     )
+
+
+def _left_out_lines(running: Sequence[Running]) -> list[str]:
+    """Name on one line what the last saves of running tasks left out."""
+    parts = [f"{', '.join(run.left_out)} ({run.task.alias})" for run in running if run.left_out]
+    return [f"Left out of the last save: {'; '.join(parts)}"] if parts else []
 
 
 def _change_lines(changes: Sequence[str], total: int, since: str, room: int) -> list[str]:
@@ -144,8 +151,8 @@ class WorkFacts:
     """Files that still hold both sides of a conflict between markers."""
     behind: str = ""
     """What is on the integration branch and not in these files, in words."""
-    not_saved: Sequence[str] = ()
-    """Files that automatic saves leave out."""
+    left_out: Sequence[str] = ()
+    """Paths that automatic saves leave out."""
     needed: Sequence[Task] = ()
     """The tasks it builds on."""
 
@@ -178,8 +185,8 @@ def _folder_lines(facts: WorkFacts) -> list[str]:
     if facts.behind:
         behind = one_line(facts.behind, 400)
         lines.append(f"Newer work on the integration branch is not merged here yet: {behind}")
-    if facts.not_saved:
-        paths = one_line(", ".join(facts.not_saved), 300)
+    if facts.left_out:
+        paths = one_line(", ".join(facts.left_out), 300)
         lines.append(f"Files that automatic saves leave out, for their size or kind: {paths}")
     return lines
 

@@ -36,13 +36,11 @@ from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import SessionFacts, first_step, next_step, resume_step
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Checkpoint, Event
+    from vespera_orchestrator._model import Event
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.tasks.graph import TaskGraph
 
-_RECENT_EVENTS: Final = 2000
-"""How far back it is looked for what a checkpoint could not save."""
 _LISTED: Final = 10
 """Most tasks that a status lists of one kind."""
 _MAX_UNMERGED: Final = 200
@@ -261,15 +259,8 @@ class Overview:
         self, session_id: str, tasks: TaskQuery, parent: Task | None
     ) -> tuple[Running, ...]:
         rows = self._store.running(session_id, _LISTED)
-        saved = [checkpoint for _, _, checkpoint in rows if checkpoint is not None]
-        left_out = self._left_out(session_id, saved)
         running = [
-            Running(
-                task=task,
-                attempt=attempt,
-                checkpoint=checkpoint,
-                left_out=() if checkpoint is None else left_out.get(checkpoint.id, ()),
-            )
+            Running(task=task, attempt=attempt, checkpoint=checkpoint)
             for task, attempt, checkpoint in rows
         ]
         if parent is None:
@@ -277,25 +268,6 @@ class Overview:
         in_progress = self._store.tasks(attrs.evolve(tasks, status=(TaskStatus.IN_PROGRESS,)))
         below = {task.id for task in in_progress}
         return tuple(run for run in running if run.task.id in below)
-
-    def _left_out(
-        self, session_id: str, checkpoints: list[Checkpoint]
-    ) -> dict[int, tuple[str, ...]]:
-        """Return what each of *checkpoints* could not save, as recent events tell."""
-        wanted = {saved.id for saved in checkpoints if saved.snapshot is not None}
-        if not wanted:
-            return {}
-        events = self._store.events(
-            after=max(0, self._store.last_seq() - _RECENT_EVENTS),
-            session_id=session_id,
-            kinds=(EventKind.CHECKPOINT_SAVED,),
-            newest_first=True,
-        )
-        left_out: dict[int, tuple[str, ...]] = {}
-        for event in events:
-            if event.data["checkpoint"] in wanted:
-                left_out[event.data["checkpoint"]] = tuple(event.data.get("left_out", ()))
-        return left_out
 
     def _clashes(self, session_id: str) -> tuple[str, ...]:
         """Say which worktrees of the session would conflict as they were last saved."""

@@ -38,8 +38,11 @@ class Running:
     """The attempt that holds it."""
     checkpoint: Checkpoint | None
     """The last one that it saved, if any."""
-    left_out: tuple[str, ...] = ()
-    """What that one could not save of the worktree's files."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What that one left out of the worktree's files."""
+        return () if self.checkpoint is None else self.checkpoint.left_out
 
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* is when the last sign of life is looked back to from."""
@@ -54,7 +57,7 @@ class Running:
         )
         if self.left_out:
             paths = ", ".join(self.left_out)
-            line += f"; not saved: {one_line(paths, 120)}"
+            line += f"; left out of its save: {one_line(paths, 120)}"
         return line
 
     def _progress(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -107,15 +107,22 @@ class Completion:
         )
 
     @contextmanager
-    def keeping(self, holder: Holder, work: object) -> Iterator[None]:
+    def keeping(self, holder: Holder, work: object, *, title: object = None) -> Iterator[None]:
         """Keep the work when the call that hands it in fails, whatever the reason.
 
         A mistake in the call is marked on the error: it does not count as a failure of the task.
+
+        Args:
+            holder: Who hands it in.
+            work: The work, of whatever type. ``None`` if there is none.
+            title: What to call it, if it is a text; by default as the task.
         """
+        if not isinstance(title, str) or not title.strip():
+            title = holder.task.title
         try:
             yield
         except BaseException as exc:
-            kept_id = self._keep_refused(holder, work, exc)
+            kept_id = self._keep_refused(holder, title, work, exc)
             if isinstance(exc, _MISTAKES):
                 exc.completion_of = holder.task.id
                 exc.kept_artifact_id = kept_id
@@ -123,7 +130,9 @@ class Completion:
                 exc.add_note(f"your work is kept as artifact {kept_id}")
             raise
 
-    def _keep_refused(self, holder: Holder, work: object, exc: BaseException) -> str | None:
+    def _keep_refused(
+        self, holder: Holder, title: str, work: object, exc: BaseException
+    ) -> str | None:
         """Save the work unless it was saved on the way; return the artifact's id.
 
         Nothing that goes wrong here may hide what went wrong before.
@@ -131,12 +140,14 @@ class Completion:
         if work is None or isinstance(exc, ClosedError):
             return None
         try:
-            return self._keep_work(holder, work if isinstance(work, bytes) else str(work), exc)
+            return self._keep_work(holder, title, _as_text(work), exc)
         except Exception as also:  # noqa: BLE001 - the text of a stranger's object, a full disk
             exc.add_note(f"and your work could not be kept: {also}")
             return None
 
-    def _keep_work(self, holder: Holder, work: str | bytes, exc: BaseException) -> str | None:
+    def _keep_work(
+        self, holder: Holder, title: str, work: str | bytes, exc: BaseException
+    ) -> str | None:
         digest = digest_of(work)
         saved = self._rooms.store.artifacts(
             ArtifactQuery(task_ids=(holder.task.id,), digest=digest, newest_first=True, limit=1)
@@ -144,7 +155,7 @@ class Completion:
         if saved:
             return saved[0].id
         draft = self._artifacts.draft(
-            holder.task.title,
+            title,
             work,
             media_type="text/markdown",
             metadata={"refused": one_line(str(exc), 300) or type(exc).__name__},
@@ -664,3 +675,13 @@ class Completion:
             return
         needs_attention = report.errors or report.kept
         log.log(logging.WARNING if needs_attention else logging.INFO, "%s", report)
+
+
+def _as_text(work: object) -> str | bytes:
+    """Return work of whatever type as something that a file can hold."""
+    if isinstance(work, str | bytes):
+        return work
+    try:
+        return dump_json(cast("JsonValue", work), "work")
+    except InvalidInputError:
+        return str(work)

@@ -10,7 +10,7 @@ from vespera_orchestrator.errors import WorktreeError
 from vespera_orchestrator.work.assignment import Assignments
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Attempt, Checkpoint, Task, Worktree
+    from vespera_orchestrator._model import Attempt, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
@@ -64,12 +64,3 @@ class WorkFiles:
             log.warning("the files of %s could not be saved: %s", worktree.name, exc)
             return None, str(exc)
         return snapshot, ""
-
-    def left_out(self, checkpoint: Checkpoint | None) -> tuple[str, ...]:
-        """Return the files that a checkpoint's snapshot had to leave out."""
-        if checkpoint is None or checkpoint.snapshot is None:
-            return ()
-        try:
-            return self._rooms.worktrees.left_out(checkpoint.snapshot)
-        except WorktreeError:
-            return ()

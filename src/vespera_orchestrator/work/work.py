@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
@@ -42,6 +42,7 @@ from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.assignment import Assignment
 from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
 from vespera_orchestrator.work.submission import Holder, Submission
+from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ class Work:
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         store = self._rooms.store
-        not_saved = self.left_out or self._files.left_out(self.resumed_from)
+        left_out = self.left_out
+        if self.resumed_from is not None:
+            left_out = left_out or self.resumed_from.left_out
         facts = WorkFacts(
             goal=self._rooms.scope.session(self.task.session_id).goal,
             task=self.task,
@@ -158,7 +161,7 @@ class Work:
             conflicts=self.conflicts,
             operation=self.operation,
             behind=self._behind,
-            not_saved=not_saved,
+            left_out=left_out,
             needed=list(store.situation(self.task.id).needed.values()),
         )
         text = work_briefing(facts, budget_tokens=budget_tokens)
@@ -169,8 +172,22 @@ class Work:
         context = str(self._artifacts.context(query, task=self.task, budget_tokens=left))
         return f"{text}\n\n{context}" if context else text
 
+    def _refuse_call(self, call: WrongCall) -> NoReturn:
+        """Keep the work that came with a call that does not fit, and say what does.
+
+        Raises:
+            InvalidInputError: Always.
+        """
+        work = call.work
+        if isinstance(work, BaseException):
+            _, work = _error_texts(work)
+        title = call.fitting.get("title")
+        with self._completion.keeping(self._holder(), work, title=title):
+            raise InvalidInputError(call.name, call.problem)
+
     # saving on the way
 
+    @keeps_work("state", _refuse_call)
     def checkpoint(
         self, state: JsonValue, note: str = "", progress: float | None = None
     ) -> Checkpoint:
@@ -188,6 +205,8 @@ class Work:
         Raises:
             LeaseLostError: Another attempt has taken the task. The state is kept as an artifact,
                 and no ref was moved.
+            InvalidInputError: An argument is wrong; or the name of one is, and the state is kept as
+                an artifact.
         """
         if progress is not None and not (arguments.is_number(progress) and 0 <= progress <= 1):
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
@@ -277,6 +296,7 @@ class Work:
             )
         self.left_out = paths
 
+    @keeps_work("content", _refuse_call)
     def save_artifact(
         self,
         title: str,
@@ -308,6 +328,7 @@ class Work:
 
     # ending
 
+    @keeps_work("detailed_work", _refuse_call)
     def complete(
         self,
         *,
@@ -347,8 +368,9 @@ class Work:
         Raises:
             LeaseLostError: Another attempt has taken the task; your work is kept as an artifact.
             TransitionError: The task has open subtasks, or has ended already.
-            InvalidInputError: An argument is wrong; its ``where`` says where in the value. The
-                work is kept as a partial artifact. Correct the call and make it again.
+            InvalidInputError: An argument is wrong, and its ``where`` says where in the value; or
+                the name of an argument is. The work is kept as a partial artifact. Correct the
+                call and make it again.
             SourceFileNotFoundError: A file is missing. As above.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. The work is handed in as with ``merge="later"``.
@@ -372,6 +394,7 @@ class Work:
         self._is_open = submission.next_action is NextAction.CONTINUE
         return task
 
+    @keeps_work("error", _refuse_call)
     def fail(self, error: str | BaseException) -> Task:
         """Report that the attempt failed.
 
@@ -450,7 +473,7 @@ class Work:
         if exc is None:
             self.release("released without a result")
         elif isinstance(exc, VesperaError) and exc.completion_of == self.task.id:
-            task = self.release(f"its work was handed in and not accepted: {exc}")
+            task = self.release(f"a call with work was not accepted: {exc}")
             exc.add_note(
                 f"the task is {task.status} again, and this does not count as a failure. "
                 f"To complete it: orch.complete_task({task.alias!r}, …)"

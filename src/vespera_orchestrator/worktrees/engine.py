@@ -575,10 +575,6 @@ class WorktreeEngine:
 
         return save()
 
-    def left_out(self, commit: str) -> tuple[str, ...]:
-        """Return the paths that a snapshot had to leave out."""
-        return snapshot.left_out(self._repository(), commit)
-
     # landing
 
     @_retry_while_git_collects

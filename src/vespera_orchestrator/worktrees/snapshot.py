@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _TRIES: Final = 10
 _LEFT_OUT: Final = "Left-out: "
-"""Begins a line of a snapshot's message. Stored."""
+"""Begins a line of a snapshot's message. Stored, for people who read it."""
 _COMMITS_SEARCHED: Final = 2000
 
 
@@ -383,14 +383,6 @@ def snapshot_at(
         previous=previous,
         index=SnapshotIndex(repository, worktree),
     )
-
-
-def left_out(repository: ProjectRepository, commit: str) -> tuple[str, ...]:
-    """Return the paths that the snapshot *commit* had to leave out, as its message says."""
-    with git_errors(f"read the snapshot {commit}"):
-        lines = repository.open()[commit].message.splitlines()
-    left_out_lines = [line for line in lines if line.startswith(_LEFT_OUT)]
-    return tuple(line.removeprefix(_LEFT_OUT) for line in left_out_lines)
 
 
 def is_snapshot_message(message: str, worktree: str) -> bool:

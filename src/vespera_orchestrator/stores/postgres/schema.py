@@ -227,4 +227,6 @@ ALTER TABLE worktrees ADD COLUMN project text NOT NULL DEFAULT '';
 """,
     # 3: when a task is done
     "ALTER TABLE tasks ADD COLUMN acceptance text NOT NULL DEFAULT '';",
+    # 4: what a checkpoint could not save
+    "ALTER TABLE checkpoints ADD COLUMN left_out text NOT NULL DEFAULT '[]';",
 )

@@ -174,10 +174,12 @@ def checkpoint(
     task = require_hold(tx, reading.task(tx, task_id), attempt)
     _extend(tx, task, lease_s)
     sql = f"""
-        INSERT INTO checkpoints (task_id, attempt, state, note, progress, snapshot, created_at)
-        VALUES ({tx.dialect.slots(7)}) RETURNING {rows.CHECKPOINT.columns}
+        INSERT INTO checkpoints
+            (task_id, attempt, state, note, progress, snapshot, left_out, created_at)
+        VALUES ({tx.dialect.slots(8)}) RETURNING {rows.CHECKPOINT.columns}
     """
-    values = (task_id, attempt, state_text, note, progress, snapshot, tx.now)
+    paths = dump_json(list(left_out), "left_out")
+    values = (task_id, attempt, state_text, note, progress, snapshot, paths, tx.now)
     saved = rows.CHECKPOINT.read(tx.execute(sql, values).fetchone())
     data: dict[str, JsonValue] = {
         "attempt": attempt,

@@ -166,10 +166,17 @@ class _ArtifactRows(RowType[Artifact]):
         return values
 
 
+class _CheckpointRows(RowType[Checkpoint]):
+    def fields(self, row: Row) -> dict[str, Any]:
+        values = super().fields(row)
+        values["left_out"] = tuple(values["left_out"])
+        return values
+
+
 SESSION: Final = RowType(Session, "sessions", noun="session", derived=("updated_at",))
 TASK: Final = _TaskRows(Task, "tasks", noun="task", joined=("dependencies",), prefix="tasks.")
 ATTEMPT: Final = RowType(Attempt, "attempts", noun="attempt")
-CHECKPOINT: Final = RowType(Checkpoint, "checkpoints", noun="checkpoint")
+CHECKPOINT: Final = _CheckpointRows(Checkpoint, "checkpoints", noun="checkpoint")
 ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact")
 EVENT: Final = RowType(Event, "events", noun="event")
 WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")

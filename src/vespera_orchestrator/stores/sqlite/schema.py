@@ -229,4 +229,6 @@ ALTER TABLE worktrees ADD COLUMN project TEXT NOT NULL DEFAULT '';
 """,
     # 3: when a task is done
     "ALTER TABLE tasks ADD COLUMN acceptance TEXT NOT NULL DEFAULT '';",
+    # 4: what a checkpoint could not save
+    "ALTER TABLE checkpoints ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]';",
 )

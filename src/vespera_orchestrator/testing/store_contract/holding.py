@@ -128,12 +128,20 @@ class HoldingContract(StoreFixtures):
         clock.advance(50)
         store.checkpoint(task.id, 1, {"n": 1}, lease_s=60)
         saved = store.checkpoint(
-            task.id, 1, {"n": 2}, note="half", progress=0.5, snapshot="ab" * 20, lease_s=60
+            task.id,
+            1,
+            {"n": 2},
+            note="half",
+            progress=0.5,
+            snapshot="ab" * 20,
+            left_out=("big.bin", "größe"),
+            lease_s=60,
         )
         assert saved.state == {"n": 2}
         assert saved.note == "half"
         assert saved.progress == 0.5
         assert saved.snapshot == "ab" * 20
+        assert saved.left_out == ("big.bin", "größe")
         assert saved.attempt == 1
         assert store.last_checkpoint(task.id) == saved
         assert store.attempts(task.id)[0].lease_until == clock.now + MINUTE
@@ -141,6 +149,7 @@ class HoldingContract(StoreFixtures):
         event = store.events(kinds=[EventKind.CHECKPOINT_SAVED])[-1]
         assert event.data["checkpoint"] == saved.id
         assert event.data["note"] == "half"
+        assert event.data["left_out"] == ["big.bin", "größe"]
         store.finish(task.id, 1, Ending(action=None), agent="ada")
         assert store.claim(session_id, "bob", lease_s=60).resumed_from == saved
 
