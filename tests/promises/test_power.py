@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
-from support import killing, power_cuts
+from support import killing, power_cuts, power_soak
 from support.forgetful_disk import MODES, ForgetfulDisk, why_unavailable
 
 TESTS = Path(__file__).parent.parent
@@ -176,15 +176,24 @@ def problems_at(point, mode, told):
     return [f"{mode}, after sync point {point} ({points[point]}): {problem}" for problem in found]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("step", [113, pytest.param(1, marks=pytest.mark.soak)])
-def test_power_fails(told, mode, step):
+def test_power_fails_now_and_then(told):
     """After a power cut everything acknowledged is there, and every task can be finished."""
     _, _, acknowledged, points = told
     assert len(acknowledged) > 8
     assert len(points) > 30
     problems = []
-    for point in range(0, len(points), step):
+    for number, mode in enumerate(MODES, start=1):
+        problems += problems_at(number * len(points) // 4, mode, told)
+    assert problems == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", MODES)
+def test_power_fails_at_every_sync_point(told, mode):
+    """The same wherever it is cut."""
+    _, _, _, points = told
+    problems = []
+    for point in range(len(points)):
         problems += problems_at(point, mode, told)
     assert problems == []
 
@@ -231,3 +240,19 @@ def test_what_was_not_synced_is_lost():
     report = power_cuts.try_operation(killing.Operation("relaxed", plan))
     assert any("soon_forgotten" in text for text in report["lost"])
     assert report["stuck"]
+
+
+# --- beside several processes ----------------------------------------------------------
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.usefixtures("_can_mount")
+@pytest.mark.parametrize(
+    ("cuts", "processes"), [(2, 2), pytest.param(300, 8, marks=pytest.mark.soak)]
+)
+def test_power_fails_at_random_beside_processes_with_worktrees(cuts, processes):
+    """Nothing is lost that any of them was told of, and they go on."""
+    report = power_soak.Soak(processes, seed=1).run(cuts)
+    assert report.cuts == cuts
+    assert report.new > 0
+    assert report.problems == []

@@ -77,6 +77,18 @@ class ForgetfulDisk:
         """Return what tells the image of a kept sync point from others."""
         return self._ask(f"digest {point} {mode}")
 
+    def stop_recording(self):
+        """Make no more images at sync points, until `settle`: they cost time."""
+        self._ask("stop")
+
+    def keep_present(self, mode):
+        """Keep what power that fails at this moment leaves, for `put_back_kept`."""
+        self._ask(f"present {mode}")
+
+    def put_back_kept(self):
+        """Put in place what `keep_present` kept. Nobody may be at work on the disk."""
+        self._ask("return")
+
     def cut(self, point, mode):
         """Put in place what power that fails right after this sync point leaves."""
         self._ask(f"cut {point} {mode}")
@@ -183,6 +195,8 @@ def make_disk():
             self.points = []
             self.images = []
             self.kept_images = []
+            self.is_recording = True
+            self.present_image = {}
             self.settle()
 
         # power
@@ -202,7 +216,7 @@ def make_disk():
             return {mode: image_of(self.root, mode) for mode in MODES}
 
         def record(self, what):
-            if not self.kept_images:
+            if self.is_recording:
                 self.points.append(what)
                 self.images.append(self.all_images())
 
@@ -228,10 +242,17 @@ def make_disk():
                 if verb == "points":
                     return "\t".join(self.points)
                 if verb == "settle":
-                    self.kept_images = []
+                    self.is_recording = True
                     self.settle()
                 elif verb == "keep":
-                    self.kept_images = list(self.images)
+                    self.is_recording = False
+                    self.kept_images = self.images
+                elif verb == "stop":
+                    self.is_recording = False
+                elif verb == "present":
+                    self.present_image = image_of(self.root, words[0])
+                elif verb == "return":
+                    self.put_back(self.present_image)
                 elif verb == "mark":
                     self.record(" ".join(words))
                 elif verb == "digest":
