@@ -154,8 +154,15 @@ _WAITING_WAYS = {"store": _store, "slow": _slow, "hand": _hand}
 
 
 def drain(way: str, folder: Path, gate: Any, reports: Any) -> None:
-    """Take and hand in until nothing is left, and report it."""
+    """Drain the queue in *folder*, in this process."""
     take, hand_in = (_WAYS | _WAITING_WAYS)[way](folder)
+    take_all(take, hand_in, gate, reports)
+
+
+def take_all(
+    take: Callable[[], Any], hand_in: Callable[[Any], str], gate: Any, reports: Any
+) -> None:
+    """Take and hand in until nothing is left, and report it."""
     won: list[str] = []
     calls = _TimedCalls()
     gate.wait()
@@ -273,11 +280,16 @@ def _waiting_row(name: str, ours: Round, floor: Round | None) -> Row:
 def _run(way: str, folder: Path, source: Path, processes_count: int) -> Round:
     """Let the processes drain a queue of their own in *folder*."""
     _prepare(way, folder, source)
+    return run_round(drain, way, folder, processes_count=processes_count)
+
+
+def run_round(target: Callable[..., None], *args: Any, processes_count: int = PROCESSES) -> Round:
+    """Run *target* in several processes at once; it also takes a gate and a queue for reports."""
     context = multiprocessing.get_context("spawn")
     gate, reports = context.Barrier(processes_count), context.Queue()
     processes = []
     for _ in range(processes_count):
-        process = context.Process(target=drain, args=(way, folder, gate, reports))
+        process = context.Process(target=target, args=(*args, gate, reports))
         process.start()
         processes.append(process)
     received = [reports.get(timeout=300) for _ in processes]

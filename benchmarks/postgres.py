@@ -6,7 +6,6 @@ By one process and by eight. Needs the extra ``postgres``.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contention import PROCESSES, Drained, compare
+from contention import Comparison, Round, run_round, take_all
 from measure import Row, Scale, say
 from store import LEASE_S, Side, play
 from vespera_orchestrator._model import (
@@ -309,67 +308,37 @@ def _one_process(scale: Scale, address: str, stack: ExitStack) -> list[Row]:
 
 
 def _many_processes(scale: Scale, address: str) -> list[Row]:
-    tasks, rounds = scale.pick(1000, 40), scale.pick(3, 1)
-    found: dict[str, list[Drained]] = {"store": [], "hand": []}
-    for _ in range(rounds):
-        for way, rounds_of in found.items():
+    tasks, repetitions = scale.pick(1000, 40), scale.pick(3, 1)
+    rounds: dict[str, list[Round]] = {"store": [], "hand": []}
+    for _ in range(repetitions):
+        for way, rounds_of_way in rounds.items():
             url, session_id, store = _new(address)
             store.plan(session_id, [TaskDraft(title=f"Task {number}") for number in range(tasks)])
             store.ready(session_id, 1)
             store.close()
-            rounds_of.append(_drain(way, url, session_id))
-    return compare(
-        "PostgreSQL store", tasks, found["store"], "same SQL by hand on psycopg", found["hand"]
+            rounds_of_way.append(run_round(drain, way, url, session_id))
+    comparison = Comparison(
+        name="PostgreSQL store",
+        tasks=tasks,
+        ours=rounds["store"],
+        against="same SQL by hand on psycopg",
+        floor=rounds["hand"],
     )
-
-
-def _drain(way: str, url: str, session_id: str) -> Drained:
-    context = multiprocessing.get_context("spawn")
-    gate, reports = context.Barrier(PROCESSES), context.Queue()
-    processes = [
-        context.Process(target=drain, args=(way, url, session_id, gate, reports))
-        for _ in range(PROCESSES)
-    ]
-    for process in processes:
-        process.start()
-    told = [reports.get(timeout=300) for _ in processes]
-    for process in processes:
-        process.join()
-    return Drained(
-        won=[task for report in told for task in report[0]],
-        waits_s=[wait for report in told for wait in report[1]],
-        errors=[],
-        cpu_s=sum(report[2] for report in told),
-        wall_s=max(report[4] for report in told) - min(report[3] for report in told),
-    )
+    return comparison.rows()
 
 
 def drain(way: str, url: str, session_id: str, gate: Any, reports: Any) -> None:
-    """Take and hand in until nothing is left; report what was won and how long each call took."""
-    take: Callable[[], Any]
-    hand_in: Callable[[Any], str]
+    """Drain the session's queue, in this process."""
     if way == "store":
         from vespera_orchestrator.stores.postgres import PostgresStore
 
         take, hand_in = _operations(PostgresStore.open(url), session_id)
-    else:
-        floor = ByHand(url, session_id)
-        take = floor.claim
+        take_all(take, hand_in, gate, reports)
+        return
+    floor = ByHand(url, session_id)
 
-        def hand_in(claim: Any) -> str:
-            floor.complete(*claim, "0" * 64)
-            return str(claim[0])
+    def complete(claim: Any) -> str:
+        floor.complete(*claim, "0" * 64)
+        return str(claim[0])
 
-    won, waits = [], []
-    gate.wait()
-    cpu, begun = time.process_time(), time.perf_counter()
-    while True:
-        at = time.perf_counter()
-        held = take()
-        waits.append(time.perf_counter() - at)
-        if held is None:
-            break
-        at = time.perf_counter()
-        won.append(hand_in(held))
-        waits.append(time.perf_counter() - at)
-    reports.put((won, waits, time.process_time() - cpu, begun, time.perf_counter()))
+    take_all(floor.claim, complete, gate, reports)

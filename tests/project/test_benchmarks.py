@@ -31,6 +31,17 @@ def test_a_quick_run_gives_a_row_with_a_ratio_for_each_subject_asked_for(tmp_pat
     assert {row["subject"] for row in rows if row["ratio"] > 0} == {"store", "import"}
 
 
+def test_every_subject_loads():
+    """Whatever was renamed in the library or in another benchmark: each has rows to give."""
+    code = (
+        "import importlib, run\n"
+        "for module, _ in run.SUBJECTS.values(): importlib.import_module(module).rows"
+    )
+    command = [sys.executable, "-c", code]
+    loading = subprocess.run(command, cwd=RUN.parent, capture_output=True, text=True, check=False)
+    assert loading.returncode == 0, loading.stderr
+
+
 def test_help_and_mistakes_name_the_subjects():
     """Whoever asks for help, or for a subject that is none, is told which there are."""
     for words, code in ((["--help"], 0), (["nothing"], 2)):
