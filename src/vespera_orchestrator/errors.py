@@ -99,7 +99,7 @@ class NotFoundError(VesperaError, LookupError):
     """The thing named does not exist."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class SessionNotFoundError(NotFoundError):
     """No session has this id, or none is active."""
 
@@ -124,7 +124,7 @@ class SessionNotFoundError(NotFoundError):
         return f"{self.problem}; {self.remedy}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class TaskNotFoundError(NotFoundError):
     """No task has this id, and none in the session has this alias."""
 
@@ -140,7 +140,7 @@ class TaskNotFoundError(NotFoundError):
         return f"there is no task {self.task!r} in this session; {hint}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class ArtifactNotFoundError(NotFoundError):
     """No artifact has this id, or it has no such version."""
 
@@ -159,7 +159,7 @@ class ArtifactNotFoundError(NotFoundError):
         return f"there is no artifact with the id {self.artifact!r}; {remedy}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class WorktreeNotFoundError(NotFoundError):
     """No worktree has this name, and none belongs to this task."""
 
@@ -174,7 +174,7 @@ class WorktreeNotFoundError(NotFoundError):
         return f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows all of them"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class SourceFileNotFoundError(NotFoundError):
     """A file that should become an artifact cannot be read. Nothing was written.
 
@@ -200,7 +200,7 @@ class SourceFileNotFoundError(NotFoundError):
 # --- bad input --------------------------------------------------------------
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class InvalidInputError(VesperaError, ValueError):
     """An argument cannot be used. Nothing was written.
 
@@ -230,7 +230,7 @@ class ConflictError(VesperaError):
     """Something changed in the store since you last looked."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class AliasTakenError(ConflictError):
     """Another task of the session already has this alias."""
 
@@ -246,7 +246,7 @@ class AliasTakenError(ConflictError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class LeaseLostError(ConflictError):
     """This attempt no longer holds its task: it was replaced, cancelled or released.
 
@@ -274,7 +274,7 @@ class LeaseLostError(ConflictError):
 # --- the plan ---------------------------------------------------------------
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class PlanError(VesperaError, ValueError):
     """The plan cannot be accepted as it is. Nothing was written."""
 
@@ -287,7 +287,7 @@ class PlanError(VesperaError, ValueError):
         return f"{self.place}: {self.problem}" if self.place else self.problem
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class InvalidPlanError(PlanError):
     """A plan has several mistakes, and each is listed with its place. Nothing was written."""
 
@@ -299,7 +299,7 @@ class InvalidPlanError(PlanError):
         return "\n".join([f"{self.problem}, nothing was planned:", *lines])
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class CycleError(PlanError):
     """Tasks would wait for each other in a circle, through dependencies and parents together."""
 
@@ -307,7 +307,7 @@ class CycleError(PlanError):
     """Aliases along the circle. Each waits for the next; the last is the first again."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class UnknownDependencyError(PlanError):
     """The plan names a dependency, parent or recovered task that does not exist."""
 
@@ -315,7 +315,7 @@ class UnknownDependencyError(PlanError):
     """The id or alias that was not found."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class ConditionError(PlanError):
     """A condition cannot be understood."""
 
@@ -339,7 +339,7 @@ class ConditionError(PlanError):
 # --- the life of a task -----------------------------------------------------
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class TransitionError(VesperaError):
     """The task's state does not allow this."""
 
@@ -357,7 +357,7 @@ class TransitionError(VesperaError):
         return f"{problem}; {self.remedy}" if self.remedy else problem
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class NotReadyError(TransitionError):
     """The task cannot be started or completed yet; *why* says what it waits for."""
 
@@ -370,7 +370,7 @@ class NotReadyError(TransitionError):
         return f"cannot {self.wanted} task {self.task_id}{yet}: {reason}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class NothingReadyError(TransitionError):
     """No task of the session can be started now; *next_step* says what to do about it."""
 
@@ -389,7 +389,7 @@ class StoreError(VesperaError):
     """The store failed. Nothing was written."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class StoreUnavailableError(StoreError):
     """The store cannot be reached or written now. Nothing was written; it is safe to retry."""
 
@@ -404,7 +404,7 @@ class StoreUnavailableError(StoreError):
         return f"{self.store}: {self.reason}; nothing was written, it is safe to try again"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class StoreBusyError(StoreError):
     """This thread is in the middle of another call to the store. Nothing was written.
 
@@ -423,7 +423,7 @@ class StoreBusyError(StoreError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class OutcomeUnknownError(StoreError):
     """The connection broke during a commit, and the server cannot be asked about the result.
 
@@ -443,7 +443,7 @@ class OutcomeUnknownError(StoreError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class ReadOnlyError(StoreError):
     """The home or the store cannot be written."""
 
@@ -459,7 +459,7 @@ class ReadOnlyError(StoreError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class SchemaVersionError(StoreError):
     """A newer version of this library made the store, or another program. It was not touched."""
 
@@ -481,7 +481,7 @@ class SchemaVersionError(StoreError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class UnsupportedFileSystemError(StoreError):
     """The database would be on a file system where SQLite is not safe.
 
@@ -501,7 +501,7 @@ class UnsupportedFileSystemError(StoreError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class CorruptStoreError(StoreError):
     """The database file is damaged. It was left as it is."""
 
@@ -518,7 +518,7 @@ class CorruptStoreError(StoreError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class CorruptRecordError(StoreError):
     """One row of the store cannot be read."""
 
@@ -531,7 +531,7 @@ class CorruptRecordError(StoreError):
         return f"{self.record} cannot be read: {self.reason}; the rest of the store is unaffected"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class CorruptContentError(StoreError):
     """The bytes of an artifact are missing, or are not the bytes that were saved."""
 
@@ -557,7 +557,7 @@ class CorruptContentError(StoreError):
         return f"{artifact}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class ContentAccessError(StoreError):
     """The object store that holds the bytes of artifacts refuses. Nothing was recorded.
 
@@ -582,7 +582,7 @@ class WorktreeError(VesperaError):
     """A git worktree, snapshot or merge failed."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class GitFailedError(WorktreeError):
     """Git refused; *reason* has its message."""
 
@@ -595,7 +595,7 @@ class GitFailedError(WorktreeError):
         return f"cannot {self.doing}: {self.reason}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class WorktreeFolderLostError(GitFailedError):
     """A worktree's folder is gone, or another folder stands in its place.
 
@@ -609,7 +609,7 @@ class WorktreeFolderLostError(GitFailedError):
     """Where its folder should be."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class NotARepositoryError(WorktreeError):
     """There is no git repository here, or it has no commit yet. Only worktrees need one."""
 
@@ -622,7 +622,7 @@ class NotARepositoryError(WorktreeError):
         return f"worktrees need a git repository with a commit; {self.path}: {self.missing}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class DirtyCheckoutError(WorktreeError):
     """Somebody's checkout is in the way and would have to change. Nothing was changed."""
 
@@ -635,7 +635,7 @@ class DirtyCheckoutError(WorktreeError):
         return f"{self.path} was left as it is: {self.reason}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class WorktreeElsewhereError(WorktreeError):
     """The files are in a worktree of another home, on this machine or another. Nothing was changed.
 
@@ -670,7 +670,7 @@ class WorktreeElsewhereError(WorktreeError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class WorktreeBusyError(WorktreeError):
     """Another agent works in the worktree that the task shares. It is safe to retry.
 
@@ -694,7 +694,7 @@ class WorktreeBusyError(WorktreeError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class WorktreeLockedError(WorktreeError):
     """Another process held one of the library's own locks for too long. Nothing was changed."""
 
@@ -714,7 +714,7 @@ class WorktreeLockedError(WorktreeError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class MergeConflictError(WorktreeError):
     """The work does not merge cleanly. The integration branch is unchanged and the work is kept."""
 
@@ -729,7 +729,7 @@ class MergeConflictError(WorktreeError):
         return f"merging into {self.branch!r} conflicts in {_shorten(self.paths)}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class LandingRefusedError(WorktreeError):
     """The merged work was refused. The integration branch is unchanged, and the work is kept."""
 
@@ -746,7 +746,7 @@ class LandingRefusedError(WorktreeError):
         return f"not landed on {self.branch!r}: {self.reason}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class OperationUnderWayError(WorktreeError):
     """The worktree is in the middle of a git operation of its own. Nothing was landed.
 
@@ -776,7 +776,7 @@ class OperationUnderWayError(WorktreeError):
         )
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class UnsavedFilesError(WorktreeError):
     """Something in the worktree is not in its snapshots, and would not land. Nothing was landed.
 
@@ -800,7 +800,7 @@ class UnsavedFilesError(WorktreeError):
         return f"not everything in {self.path} can be saved, so nothing was landed: {shown}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class RefMovedError(WorktreeError):
     """Another process moved a ref between our reading and writing it.
 
@@ -822,7 +822,7 @@ class RefMovedError(WorktreeError):
         return f"{self.ref} moved from {before} to {now} in the meantime; it is safe to try again"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class UnsupportedRepositoryError(WorktreeError):
     """The repository uses a feature that we would handle wrongly. Nothing was written."""
 
@@ -839,7 +839,7 @@ class UnsupportedRepositoryError(WorktreeError):
 # --- the views --------------------------------------------------------------
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class ArtifactIndexError(VesperaError):
     """The search index could not be read or written. The artifacts themselves are unharmed."""
 
@@ -865,7 +865,7 @@ class DocumentError(VesperaError):
     """A document could not be updated. The work itself is unharmed."""
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class DocumentUpdateError(DocumentError):
     """One document could not be read or written."""
 
@@ -878,7 +878,7 @@ class DocumentUpdateError(DocumentError):
         return f"document {self.path}: {self.reason}"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class TemplateError(DocumentError):
     """A template does not render."""
 
@@ -896,7 +896,7 @@ class TemplateError(DocumentError):
 # --- use --------------------------------------------------------------------
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class ClosedError(VesperaError, RuntimeError):
     """The object was used after ``close()``."""
 
@@ -907,7 +907,7 @@ class ClosedError(VesperaError, RuntimeError):
         return f"{self.what} is closed; open it again with vespera_orchestrator.open()"
 
 
-@attrs.define(slots=False)
+@attrs.define(slots=False, repr=False)
 class MissingDependencyError(VesperaError, ImportError):
     """A package that this feature needs is not installed."""
 

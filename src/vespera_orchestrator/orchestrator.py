@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import attrs
 
@@ -39,19 +39,15 @@ from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
-from vespera_orchestrator.progress.briefing import Briefing
-from vespera_orchestrator.progress.overview import Overview
-from vespera_orchestrator.progress.status import SessionStatus, Status
-from vespera_orchestrator.progress.watching import watch_events
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
 from vespera_orchestrator.tasks import arguments, lifecycle, plans
-from vespera_orchestrator.work.completion import Completion
-from vespera_orchestrator.work.files import WorkFiles
-from vespera_orchestrator.work.start import Starter, StartRequest
-from vespera_orchestrator.work.submission import Submission
-from vespera_orchestrator.work.synthesize import synthesize
-from vespera_orchestrator.work.work import Work
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.progress.overview import Overview
+    from vespera_orchestrator.work.completion import Completion
+    from vespera_orchestrator.work.files import WorkFiles
+    from vespera_orchestrator.work.start import Starter
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -267,18 +263,26 @@ class Orchestrator:
 
     @cached_property
     def _files(self) -> WorkFiles:
+        from vespera_orchestrator.work.files import WorkFiles
+
         return WorkFiles(self._rooms)
 
     @cached_property
     def _completion(self) -> Completion:
+        from vespera_orchestrator.work.completion import Completion
+
         return Completion(self._rooms, self.artifacts, self._files)
 
     @cached_property
     def _starter(self) -> Starter:
+        from vespera_orchestrator.work.start import Starter
+
         return Starter(self._rooms, self.artifacts, self._completion, self._files, self._overview)
 
     @cached_property
     def _overview(self) -> Overview:
+        from vespera_orchestrator.progress.overview import Overview
+
         return Overview(self._rooms)
 
     def _require_open(self) -> None:
@@ -370,7 +374,7 @@ class Orchestrator:
             offset=arguments.whole_number("offset", offset, least=0) or 0,
         )
 
-    def session_status(self, session_id: str | Session | None = None) -> SessionStatus:
+    def session_status(self, session_id: str | Session | None = None) -> vespera.SessionStatus:
         """Return a session's progress in figures."""
         return self._overview.session_status(self.get_status(session_id=session_id))
 
@@ -404,7 +408,7 @@ class Orchestrator:
             content_url=self._content_url,
         )
 
-    def resume(self, *, budget_tokens: int | None = None) -> Briefing:
+    def resume(self, *, budget_tokens: int | None = None) -> vespera.Briefing:
         """Say where you were, what changed since somebody last resumed, and the next step.
 
         At most 12 lines.
@@ -679,7 +683,7 @@ class Orchestrator:
         session_id: str | Session | None = None,
         parent_task_id: TaskRef | None = None,
         budget_tokens: int | None = None,
-    ) -> Status:
+    ) -> vespera.Status:
         """Return where a session stands: counts, what runs, what is blocked and why, the next step.
 
         Prints as a short page.
@@ -719,6 +723,8 @@ class Orchestrator:
             timeout_s: Stop after this many seconds without an event; ``None``: continue until you
                 leave the loop.
         """
+        from vespera_orchestrator.progress.watching import watch_events
+
         if timeout_s is not None and not arguments.is_number(timeout_s):
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
         self._require_open()
@@ -739,7 +745,7 @@ class Orchestrator:
         worktree: bool | Literal["task", "agent", "subtree"] | None = None,
         lease_s: float = lifecycle.LEASE_S,
         take_over: bool = False,
-    ) -> Work:
+    ) -> vespera.Work:
         """Start a task: claim it, and get what you need to do it.
 
         Args:
@@ -770,6 +776,8 @@ class Orchestrator:
                 commit.
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
+        from vespera_orchestrator.work.start import StartRequest
+
         request = StartRequest.read(
             task=task_id,
             agent=agent or self.agent,
@@ -848,6 +856,8 @@ class Orchestrator:
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. The work is handed in as with ``merge="later"``.
         """
+        from vespera_orchestrator.work.submission import Submission
+
         holder = self._completion.holder_of(self._scope.task(task_id))
         with self._completion.keeping(holder, detailed_work):
             submission = Submission.read(
@@ -925,6 +935,8 @@ class Orchestrator:
         Raises:
             TransitionError: The task has no subtasks.
         """
+        from vespera_orchestrator.work.synthesize import synthesize
+
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         parent = self._scope.task(parent_task_id)
         self._expire()
