@@ -38,6 +38,7 @@ import vespera_orchestrator as vespera
 import vespera_orchestrator.orchestrator
 import vespera_orchestrator.worktrees.engine  # loaded once, before the first fork
 from vespera_orchestrator.errors import NotReadyError, VesperaError
+from vespera_orchestrator.worktrees import packs
 
 # --- the system calls, see the kernel's tables ------------------------------------
 
@@ -429,6 +430,24 @@ def _take_and_go_on(orch):
     return work
 
 
+def _take_with_packs(orch):
+    """Take the task, and save so often that the next save puts the packs together."""
+    work = orch.execute_task("part")
+    folder = orch.project / ".git" / "objects" / "pack"
+    while sum(1 for _ in folder.glob("*.idx")) < packs.MANY - 2:
+        _change_and_save(work)
+    return work
+
+
+def _change_and_save(work):
+    (work.path / "more.txt").write_text(f"{time.monotonic_ns()}\n", "utf-8")
+    return work.checkpoint({"saved": True})
+
+
+def _save_and_gather(_, work, ack):
+    ack(checkpoint=_change_and_save(work).id, of=work.task.id)
+
+
 def _land(orch, work, ack):
     work.complete(summary="landed", detailed_work="in the file")
     tell(ack, orch, "part")
@@ -551,6 +570,13 @@ OPERATIONS = [
     Operation("execute in a worktree", _worktree, repository=True),
     Operation(
         "checkpoint in a worktree", _checkpoint, on=landed, begin=_take("part"), repository=True
+    ),
+    Operation(
+        "save, and gather packs",
+        _save_and_gather,
+        on=landed,
+        begin=_take_with_packs,
+        repository=True,
     ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation(

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 import pygit2
 from pygit2.enums import Option, SortMode
 
-from vespera_orchestrator.home.files import sync_file, sync_folder
-from vespera_orchestrator.worktrees.gc_guard import new_in_tree, write_pack
+from vespera_orchestrator.home.files import sync_folder
+from vespera_orchestrator.worktrees.gc_guard import new_in_tree
+from vespera_orchestrator.worktrees.packs import write_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,14 +51,7 @@ def sync_objects(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -
     loose = [name for name in needed if _loose_file(repo, name).exists()]
     if not loose:
         return
-    folder = Path(repo.path, "objects", "pack")
-    before = set(folder.iterdir()) if folder.exists() else set()
-    folder.mkdir(exist_ok=True)
     write_pack(repo, loose)
-    for file in set(folder.iterdir()) - before:
-        with suppress(FileNotFoundError):  # another process may be at work here, too
-            sync_file(file)
-    sync_folder(folder)
     for name in loose:  # they are not on disk, and would be found empty after a power cut
         _loose_file(repo, name).unlink(missing_ok=True)
 

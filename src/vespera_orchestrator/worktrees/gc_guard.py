@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator.worktrees.packs import write_pack
 from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 RawObject: TypeAlias = "tuple[int, bytes]"
@@ -76,16 +77,6 @@ def hold_against_gc(
             write_pack(repo, objects)
 
     write()
-
-
-def write_pack(repo: pygit2.Repository, names: Iterable[str]) -> None:
-    """Write the objects with these *names* into a pack of their own."""
-
-    def add_all(builder: pygit2.PackBuilder) -> None:
-        for name in names:
-            builder.add(pygit2.Oid(hex=name))
-
-    repo.pack(pack_delegate=add_all, n_threads=1)
 
 
 def _is_gc_running(common: Path) -> bool:

@@ -29,6 +29,7 @@ from vespera_orchestrator.worktrees.checkout import (
 )
 from vespera_orchestrator.worktrees.integration import recover_landing
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
+from vespera_orchestrator.worktrees.packs import ROOM_PREFIX
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.removal import (
     delete_merged_branch,
@@ -147,6 +148,11 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
             if path.stat().st_mtime < before:
                 path.unlink()
                 yield f"Removed {path}, an object that was never finished."
+    for path in sorted(repository.common.joinpath("objects").glob(f"{ROOM_PREFIX}*")):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                shutil.rmtree(path, ignore_errors=True)
+                yield f"Removed {path}, a pack that was never finished."
 
 
 # --- worktrees that have a note ---------------------------------------------

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pygit2
 
-from vespera_orchestrator.errors import InvalidInputError, NotARepositoryError, RefMovedError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    NotARepositoryError,
+    RefMovedError,
+    WorktreeError,
+)
 from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
 from vespera_orchestrator.worktrees.durability import sync_objects
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
 from vespera_orchestrator.worktrees.opening import open_repository
+from vespera_orchestrator.worktrees.packs import gather_packs, has_many_packs
 from vespera_orchestrator.worktrees.refs import (
     WIP,
     RefMove,
@@ -318,6 +325,14 @@ class ProjectRepository:
         except (KeyError, pygit2.GitError) as exc:
             reason = f"a commit whose objects cannot be read ({exc})"
             raise RefMovedError(ref, expected or "", reason) from exc
+        if has_many_packs(self.common):
+            self._gather_packs()
+
+    def _gather_packs(self) -> None:
+        # It only saves time later: whatever is in the way, the next one tries again.
+        in_the_way = (WorktreeError, OSError, ValueError, KeyError, pygit2.GitError)
+        with suppress(*in_the_way), self.lock("packs", patience_s=0):
+            gather_packs(self.open())
 
     def sync_files(self, *files: Path) -> None:
         """Put the bytes of *files* on disk, unless durability is relaxed."""

@@ -1,0 +1,183 @@
+"""Packs of new objects: on disk before anybody sees them, and put together when they are many.
+
+A save or a landing writes its objects into one pack. A hundred saves would leave a hundred packs,
+which make git slow, and make it pack the whole repository again whenever a person commits. So the
+small ones are put together into one from time to time. That loses nothing, whoever is at work
+beside us: the new pack has all of their objects and is on disk before the first of them goes. A
+``git gc`` does the same, and readers look again when a pack is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pygit2
+
+from vespera_orchestrator.home.files import sync_file, sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+ROOM_PREFIX: Final = "vespera-pack-"
+"""Begins the name of a folder, among git's objects, in which a pack is written."""
+MANY: Final = 20
+"""So many packs of ours are put together. ``git gc --auto`` begins to pack all at 50."""
+_SMALL_BYTES: Final = 2_000_000
+"""Packs up to this size are always put together, larger ones with their like."""
+_LARGE_BYTES: Final = 64_000_000
+"""Larger packs are left as they are."""
+_SPECIAL: Final = (".keep", ".promisor", ".bitmap", ".mtimes", ".rev")
+"""Files beside a pack that somebody else made, or wants to be left alone."""
+_INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
+_FANOUT: Final = struct.Struct(">256I")
+_NAME_BYTES: Final = 20
+
+
+@attrs.frozen(kw_only=True)
+class _Pack:
+    """A pack without anything special about it."""
+
+    index: Path
+    size_bytes: int
+
+    @property
+    def data(self) -> Path:
+        """The file with the objects."""
+        return self.index.with_suffix(".pack")
+
+    def object_names(self) -> Iterator[str]:
+        """Yield the names of its objects, as its index lists them.
+
+        Raises:
+            ValueError: The index is of a kind that git does not write any more.
+        """
+        content = self.index.read_bytes()
+        if not content.startswith(_INDEX_HEAD):
+            raise ValueError(self.index)
+        count = _FANOUT.unpack_from(content, len(_INDEX_HEAD))[-1]
+        start = len(_INDEX_HEAD) + _FANOUT.size
+        for position in range(start, start + count * _NAME_BYTES, _NAME_BYTES):
+            yield content[position : position + _NAME_BYTES].hex()
+
+
+def write_pack(repo: pygit2.Repository, names: Iterable[str]) -> str:
+    """Write objects into a pack of their own, and return its name.
+
+    The pack is on disk when this returns. Until then it is in a folder of its own, so that a power
+    cut leaves no damaged one among those that git reads.
+
+    Args:
+        repo: The repository.
+        names: The objects, in hexadecimal.
+
+    Raises:
+        KeyError: An object is missing.
+        pygit2.GitError: An object is damaged, or missing.
+    """
+    objects = Path(repo.path, "objects")
+    room = objects / f"{ROOM_PREFIX}{secrets.token_hex(8)}"
+    room.mkdir()
+    try:
+        _pack_into(repo, names, room)
+        (index,) = room.glob("*.idx")
+        sync_file(index.with_suffix(".pack"))
+        sync_file(index)
+        folder = objects / "pack"
+        folder.mkdir(exist_ok=True)
+        _move_into(folder, index)
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return index.stem
+
+
+def _pack_into(repo: pygit2.Repository, names: Iterable[str], room: Path) -> None:
+    def add_all(builder: pygit2.PackBuilder) -> None:
+        for name in names:
+            builder.add(pygit2.Oid(hex=name))
+
+    repo.pack(str(room), pack_delegate=add_all, n_threads=1)
+
+
+def _move_into(folder: Path, index: Path) -> None:
+    """Move a pack among the others. A pack is named by its bytes: one of that name is the same."""
+    if folder.joinpath(index.name).exists():
+        return
+    data = index.with_suffix(".pack")
+    data.replace(folder / data.name)
+    index.replace(folder / index.name)
+
+
+def has_many_packs(common: Path) -> bool:
+    """Tell, at a glance, whether it may be time to put packs together."""
+    with suppress(FileNotFoundError), os.scandir(common / "objects" / "pack") as entries:
+        return sum(entry.name.endswith(".idx") for entry in entries) >= MANY
+    return False
+
+
+def gather_packs(repo: pygit2.Repository) -> int:
+    """Put the small packs of a repository into one, where there are many of them.
+
+    Call it under a lock: two at once would do the same work twice. Killed anywhere, it leaves what
+    was there, the new pack, or both.
+
+    Returns:
+        How many packs were put together.
+
+    Raises:
+        OSError: The file system refused; nothing is lost.
+        pygit2.GitError: An object could not be read, as when a ``git gc`` has just taken a pack
+            away. Nothing was changed.
+    """
+    folder = Path(repo.path, "objects", "pack")
+    packs = _choose(_plain_packs(folder))
+    if len(packs) < MANY:
+        return 0
+    names = dict.fromkeys(name for pack in packs for name in pack.object_names())
+    new = write_pack(repo, names)
+    for pack in packs:
+        if pack.index.stem != new:
+            pack.index.unlink(missing_ok=True)  # first, as git does: no index without its pack
+            pack.data.unlink(missing_ok=True)
+    sync_folder(folder)
+    return len(packs)
+
+
+def _plain_packs(folder: Path) -> list[_Pack]:
+    """Return the packs that may be put together, the smallest first."""
+    if folder.joinpath("multi-pack-index").exists():
+        return []  # git keeps a list of packs, and cares for them itself
+    names = {path.name for path in folder.glob("pack-*")}
+    packs: list[_Pack] = []
+    for name in names:
+        stem = name.removesuffix(".idx")
+        is_special = any(stem + suffix in names for suffix in _SPECIAL)
+        if stem == name or is_special or f"{stem}.pack" not in names:
+            continue
+        with suppress(FileNotFoundError):
+            size_bytes = folder.joinpath(f"{stem}.pack").stat().st_size
+            packs.append(_Pack(index=folder / name, size_bytes=size_bytes))
+    return sorted(packs, key=lambda pack: pack.size_bytes)
+
+
+def _choose(packs: Sequence[_Pack]) -> list[_Pack]:
+    """Return the packs to put together: all small ones, and larger ones that come near their sum.
+
+    So each object is copied a few times only, however often this is done.
+    """
+    chosen: list[_Pack] = []
+    total_bytes = 0
+    for pack in packs:
+        is_near = pack.size_bytes <= max(total_bytes, _SMALL_BYTES)
+        if not is_near or pack.size_bytes > _LARGE_BYTES:
+            break
+        chosen.append(pack)
+        total_bytes += pack.size_bytes
+    return chosen

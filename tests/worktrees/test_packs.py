@@ -1,0 +1,160 @@
+"""Packs of ours are put together when they are many, and nothing is lost, whoever is at work."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pygit2
+import pytest
+
+from vespera_orchestrator.worktrees import packs
+
+
+@pytest.fixture
+def folder(project):
+    """The folder of packs."""
+    place = project.folder / ".git" / "objects" / "pack"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@pytest.fixture
+def repo(project):
+    """The repository, as pygit2 sees it."""
+    return pygit2.Repository(str(project.folder))
+
+
+def write_packs(repo, count, start=0):
+    """Write packs of one blob each, which nothing refers to; return the names of the blobs."""
+    names = []
+    for number in range(start, start + count):
+        name = str(repo.create_blob(f"content {number}\n".encode()))
+        packs.write_pack(repo, [name])
+        Path(repo.path, "objects", name[:2], name[2:]).unlink()
+        names.append(name)
+    return names
+
+
+def packs_in(folder):
+    """The names of all packs."""
+    return sorted(path.stem for path in folder.glob("*.idx"))
+
+
+def content_of(project, name):
+    """What git reads of an object."""
+    return project.git("cat-file", "blob", name)
+
+
+def test_many_become_one(project, repo, folder):
+    """With all objects of theirs; and few stay as they are."""
+    names = write_packs(repo, packs.MANY - 1)
+    assert not packs.has_many_packs(project.folder / ".git")
+    assert packs.gather_packs(repo) == 0
+    names += write_packs(repo, 1, start=packs.MANY)
+    assert packs.has_many_packs(project.folder / ".git")
+    assert packs.gather_packs(repo) == packs.MANY
+    assert len(packs_in(folder)) == 1
+    assert sorted(path.suffix for path in folder.iterdir()) == [".idx", ".pack"]
+    for name in names:
+        assert content_of(project, name).startswith("content ")
+    project.assert_sound()
+    assert list(folder.parent.glob(f"{packs.ROOM_PREFIX}*")) == []
+
+
+def test_one_pack_that_has_all_the_others_have_stays(repo, folder, monkeypatch):
+    """The new pack may be one that was there; it is not taken away with the others."""
+    names = write_packs(repo, packs.MANY)
+    whole = packs.write_pack(repo, names)
+    monkeypatch.setattr(packs, "write_pack", lambda *_: whole)
+    packs.gather_packs(repo)
+    assert packs_in(folder) == [whole]
+
+
+def test_who_reads_meanwhile_reads_on(project, repo):
+    """Git and libgit2 that opened the repository before look again when a pack is gone."""
+    names = write_packs(repo, packs.MANY)
+    reader = pygit2.Repository(str(project.folder))
+    assert reader[names[0]].data == b"content 0\n"
+    command = ["git", "cat-file", "--batch-check"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=project.folder, stdin=pipe, stdout=pipe, text=True) as batch:
+        batch.stdin.write(f"{names[0]}\n")
+        batch.stdin.flush()
+        assert "blob" in batch.stdout.readline()
+        packs.gather_packs(repo)
+        assert [reader[name].data for name in names[1:]] == [
+            f"content {number}\n".encode() for number in range(1, packs.MANY)
+        ]
+        out, _ = batch.communicate("\n".join(names[1:]))
+        assert out.count("blob") == packs.MANY - 1
+
+
+def test_special_packs_are_left_alone(repo, folder):
+    """Somebody else made them, or wants them to stay."""
+    suffixes = [".keep", ".promisor", ".bitmap", ".mtimes", ".rev"]
+    write_packs(repo, packs.MANY + len(suffixes))
+    special = packs_in(folder)[: len(suffixes)]
+    for name, suffix in zip(special, suffixes, strict=True):
+        folder.joinpath(name + suffix).touch()
+    assert packs.gather_packs(repo) == packs.MANY
+    assert set(special) < set(packs_in(folder))
+    assert len(packs_in(folder)) == len(special) + 1
+
+
+def test_gits_own_list_of_packs_is_respected(project, repo, folder):
+    """Where ``git maintenance`` keeps one, git cares for the packs."""
+    write_packs(repo, packs.MANY)
+    project.git("multi-pack-index", "write")
+    assert packs.gather_packs(repo) == 0
+    assert len(packs_in(folder)) == packs.MANY
+
+
+def test_a_large_pack_waits_for_its_like(repo, folder, monkeypatch):
+    """So an object is not copied each time, and in the end there are few packs all the same."""
+    monkeypatch.setattr(packs, "_SMALL_BYTES", 200)
+    large = str(repo.create_blob(random.Random(1).randbytes(3000)))
+    first = packs.write_pack(repo, [large])
+    is_there = []
+    for turn in range(12):
+        write_packs(repo, packs.MANY, start=packs.MANY * turn)
+        packs.gather_packs(repo)
+        is_there.append(first in packs_in(folder))
+    assert is_there[:2] == [True, True]
+    assert not is_there[-1]
+    assert len(packs_in(folder)) < 5
+
+
+def test_a_gc_in_the_middle(project, repo, folder, monkeypatch):
+    """It takes away what is just being read: nothing changes, and what a ref holds is there."""
+    names = write_packs(repo, packs.MANY)
+    held = names[: packs.MANY // 2]
+    for name in held:
+        repo.references.create(f"refs/tags/{name}", name)
+    write = packs.write_pack
+
+    def write_after_gc(*arguments):
+        project.git("gc", "-q", "--prune=now")
+        return write(*arguments)
+
+    monkeypatch.setattr(packs, "write_pack", write_after_gc)
+    before = packs_in(folder)
+    with pytest.raises((KeyError, pygit2.GitError)):
+        packs.gather_packs(repo)
+    assert before != packs_in(folder)
+    for name in held:
+        assert content_of(project, name).startswith("content ")
+    project.assert_sound()
+
+
+def test_saving_keeps_the_number_small(project, trees):
+    """However often files are saved."""
+    worktree = trees.create("work")
+    for number in range(packs.MANY * 2):
+        project.write({"new.txt": str(number)}, folder=worktree.path)
+        trees.snapshot(worktree)
+    count = len(packs_in(project.folder / ".git" / "objects" / "pack"))
+    assert 0 < count <= packs.MANY
+    assert project.git("show", "refs/vespera/wip/work:new.txt") == str(packs.MANY * 2 - 1)
+    project.assert_sound()
