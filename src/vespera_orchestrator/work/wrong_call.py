@@ -53,19 +53,28 @@ def keeps_work(
         @functools.wraps(method)
         def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             try:
-                signature.bind(*args, **kwargs)
+                return method(*args, **kwargs)
             except TypeError as exc:
-                if not args:
-                    raise  # it was called on the class
+                if not args or _fits(signature, args, kwargs):
+                    raise  # it was called on the class, or the mistake is further down
                 this, *positional = args
                 parameters = list(signature.parameters.values())[1:]
                 reading = _CallReading(method.__name__, parameters, positional, kwargs)
                 refuse(this, reading.wrong_call(content, str(exc)))
-            return method(*args, **kwargs)
 
         return call
 
     return decorate
+
+
+def _fits(
+    signature: inspect.Signature, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 class _CallReading:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mimetypes import MimeTypes
 
 _BY_SUFFIX = {
     **dict.fromkeys((".md", ".markdown"), "text/markdown"),
@@ -62,15 +67,20 @@ BEGINNING_BYTES = 8192
 """How much of the content `detect` needs."""
 
 
+@cache
+def _python_table() -> MimeTypes:
+    """Return Python's own table; the functions of `mimetypes` would add the machine's."""
+    from mimetypes import MimeTypes
+
+    return MimeTypes()
+
+
 def by_name(name: str) -> str | None:
     """Return the media type that the suffix stands for, the same on every machine, or ``None``."""
-    import mimetypes
-
     suffix = os.path.splitext(name)[1].lower()
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
-    # The instance has only Python's table; the function of the module would add the machine's.
-    media_type, encoding = mimetypes.MimeTypes().guess_type("name" + suffix)
+    media_type, encoding = _python_table().guess_type("name" + suffix)
     return _BINARY if encoding else media_type
 
 
@@ -101,10 +111,8 @@ def detect(name: str, beginning: bytes) -> str:
 
 def suffix_of(media_type: str) -> str:
     """Return the usual suffix of files of this type."""
-    import mimetypes
-
     known = _PREFERRED_SUFFIX.get(media_type)
-    return known or mimetypes.MimeTypes().guess_extension(media_type) or ".bin"
+    return known or _python_table().guess_extension(media_type) or ".bin"
 
 
 def is_text(media_type: str) -> bool:
