@@ -17,7 +17,6 @@ from support import TESTS
 from support.git_project import ODD, Project, files_of, fingerprint
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import (
-    DirtyCheckoutError,
     GitFailedError,
     InvalidInputError,
     MergeConflictError,
@@ -344,11 +343,9 @@ def test_large_and_foreign_files_are_left_out_and_named(project):
     ]
     trees.merge("work")
     assert project.git("cat-file", "-s", "integration:big.bin") == "1001"
-    with pytest.raises(DirtyCheckoutError, match="nested"):
-        trees.remove("work")
-    assert nested.joinpath("f").read_text() == "f"
-    subprocess.run(["rm", "-rf", nested], check=True)
-    assert trees.remove("work").state == "removed"
+    removed = trees.remove("work")
+    assert removed.state == "removed"
+    assert removed.unlanded  # the repository inside has not landed; it is kept
 
 
 def test_a_file_that_never_holds_still_is_saved(project, trees):

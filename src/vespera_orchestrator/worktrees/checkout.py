@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import pygit2
-from pygit2.enums import CheckoutStrategy
+from pygit2.enums import CheckoutStrategy, FileMode
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.home.files import make_folders
+from vespera_orchestrator.worktrees import libgit2, nested
 from vespera_orchestrator.worktrees.admin_note import (
     MAKING,
     READY,
@@ -34,6 +35,7 @@ from vespera_orchestrator.worktrees.admin_note import (
     write_note,
 )
 from vespera_orchestrator.worktrees.naming import NameChoice, free_folder, is_below_root
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import SavedState
 from vespera_orchestrator.worktrees.ownership import (
     FolderState,
@@ -350,6 +352,8 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
         strategy = CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX
         repo.checkout_tree(tree, strategy=strategy)
         _add_ignored(repo, head, tree)
+        if snapshot is not None:
+            nested.write_out(repo, snapshot, Path(worktree.path))
 
 
 def drop_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:
@@ -512,20 +516,30 @@ def delete_branch(repository: ProjectRepository, worktree: Worktree, kept: Itera
 def nested_repositories(repository: ProjectRepository, worktree: Worktree) -> list[str]:
     """Return folders inside the worktree that are repositories of their own and not ignored.
 
-    No snapshot can keep their history.
+    Submodules that hold nothing of their own are none.
     """
     root = Path(worktree.path)
     repo = repository.open_worktree(worktree.name)
-    nested: list[str] = []
+    paths: list[str] = []
     for folder, names, files in os.walk(root):
         if folder == str(root):
             names[:] = [name for name in names if name != ".git"]
         elif ".git" in names or ".git" in files:
             names.clear()
             path = os.path.relpath(folder, root)
-            if not is_ignored(repo, f"{path}/"):
-                nested.append(path)
-    return nested
+            if not is_ignored(repo, f"{path}/") and not _is_plain_submodule(repo, root, path):
+                paths.append(path)
+    return paths
+
+
+def _is_plain_submodule(repo: pygit2.Repository, root: Path, path: str) -> bool:
+    entry = libgit2.find_entry(repo.index, path)
+    if entry is None or entry.mode != FileMode.COMMIT:
+        return False
+    try:
+        return not nested.has_own_work(open_repository(root / path))
+    except pygit2.GitError:
+        return False
 
 
 def is_ignored(repo: pygit2.Repository, path: str) -> bool:

@@ -22,6 +22,7 @@ from vespera_orchestrator.worktrees.conflict_markers import refuse_unresolved
 from vespera_orchestrator.worktrees.git_config import read_settings, read_signatures
 from vespera_orchestrator.worktrees.integration import advance, recover_landing, refuse_unsafe
 from vespera_orchestrator.worktrees.landed_mark import LandedMark, merge_base, origin_tree
+from vespera_orchestrator.worktrees.nested import nested_commit, own_parents
 from vespera_orchestrator.worktrees.operation import operation_of
 from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
@@ -267,8 +268,7 @@ class _LandingCommits:
         name, tree = self._snapshot.commit, self._snapshot.tree
         heads = [name]
         if self._is_snapshot(name):
-            commit = self._repo[name].peel(pygit2.Commit)
-            parents = [str(parent) for parent in commit.parent_ids]
+            parents = own_parents(self._repo, name)
             heads = [parent for parent in parents if not self._is_snapshot(parent)]
         if len(heads) == 1 and self._tree_of(heads[0]) == tree:
             return heads[0]
@@ -304,8 +304,8 @@ def is_merged(repository: ProjectRepository, worktree: Worktree, snapshot: Snaps
     tip = repository.integration_tip()
     with git_errors(f"compare worktree {worktree.name} with {repository.integration_branch}"):
         repo = repository.open()
-        if operation_of(repo, snapshot.commit) is not None:
-            return False  # commits may wait that are in no file yet
+        if _holds_more_than_files(repo, snapshot.commit):
+            return False
         mark = LandedMark.read(repo, repository.tip(LANDED + worktree.name))
         base = merge_base(repo, worktree, tip, snapshot.commit, mark)
         merge = ThreeWayMerge(repo, tip, snapshot, base)
@@ -338,12 +338,20 @@ def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
     tip = repository.integration_tip()
     with git_errors(f"look for {commit} in {repository.integration_branch}"):
         repo = repository.open()
-        if operation_of(repo, commit) is not None:
+        if _holds_more_than_files(repo, commit):
             return False
         before = repo[base].peel(pygit2.Tree)
         ours = repo[tip].peel(pygit2.Tree)
         theirs = repo[commit].peel(pygit2.Tree)
         return _would_change_nothing(repo, before, ours, theirs)
+
+
+def _holds_more_than_files(repo: pygit2.Repository, snapshot: str) -> bool:
+    """Tell whether work waits beside the files of a snapshot, which no landing brings.
+
+    Commits of a rebase that is under way, or a repository inside.
+    """
+    return operation_of(repo, snapshot) is not None or nested_commit(repo, snapshot) is not None
 
 
 def _would_change_nothing(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator.errors import UnsavedFilesError
+from vespera_orchestrator.worktrees.paths import display_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +31,13 @@ class LeftOutKind(StrEnum):
     """A pipe, a socket or a device where git has a file. It holds nothing to be saved."""
 
 
+_REPOSITORIES: Final = frozenset(
+    {LeftOutKind.NESTED_REPOSITORY, LeftOutKind.SUBMODULE_EDITS, LeftOutKind.SUBMODULE_COMMIT}
+)
 _HARMLESS: Final = frozenset({LeftOutKind.TOO_LARGE, LeftOutKind.SPECIAL})
 _PROBLEMS: Final = {
     LeftOutKind.NESTED_REPOSITORY: (
-        "{path} is a git repository of its own; to save its files with the project: "
+        "{path} is a git repository of its own; to land its files with the project: "
         "rm -rf {quoted}/.git; to leave it out: move it elsewhere, or name it in .gitignore"
     ),
     LeftOutKind.SUBMODULE_EDITS: (
@@ -58,10 +62,22 @@ class LeftOut:
     path: str
     """The path, as text."""
     kind: LeftOutKind
+    is_kept: bool = False
+    """Whether it was saved beside the snapshot, as a repository of its own."""
+
+    @property
+    def is_repository(self) -> bool:
+        """Whether it is a repository of its own."""
+        return self.kind in _REPOSITORIES
+
+    @property
+    def is_lost_with_worktree(self) -> bool:
+        """Whether nothing but the worktree holds it."""
+        return self.keeps_from_landing and not self.is_kept
 
     @property
     def keeps_from_landing(self) -> bool:
-        """Whether work would be lost if the rest landed and the worktree were removed."""
+        """Whether the work is not whole without it."""
         return self.kind not in _HARMLESS
 
     def __str__(self) -> str:
@@ -69,8 +85,13 @@ class LeftOut:
         return _PROBLEMS[self.kind].format(path=self.path, quoted=quoted)
 
 
+def shown_path(path: str) -> str:
+    """Return *path*, which may be any bytes, as text on one line."""
+    return display_path(path).replace("\n", "\\n")
+
+
 def refuse_left_out(worktree: Worktree, left_out: Sequence[LeftOut]) -> None:
-    """Refuse to call work saved that is not.
+    """Refuse to call work done that would land without a part of it.
 
     Raises:
         UnsavedFilesError: It names each path, and what to do.

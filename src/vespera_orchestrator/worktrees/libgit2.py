@@ -130,6 +130,12 @@ def is_in_conflict(index: pygit2.Index, path: str) -> bool:
     return any(entry is not None for entry in entries)
 
 
+def entry_paths(index: pygit2.Index) -> Iterator[str]:
+    """Yield the path of every entry, which may hold any bytes."""
+    for entry in _entries(index):
+        yield os.fsdecode(ffi.string(entry.path))
+
+
 def conflict_entries(index: pygit2.Index) -> Iterator[tuple[str, int, RawEntry]]:
     """Yield path, stage and entry of every side of every conflict in the index."""
     for entry in _entries(index):

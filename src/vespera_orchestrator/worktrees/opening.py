@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pygit2
+from pygit2.enums import RepositoryOpenFlag
 
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import find_git, run_git
@@ -17,6 +18,8 @@ _NOT_OWNED: Final = "is not owned by current user"
 
 def open_repository(git_dir: str | os.PathLike[str]) -> pygit2.Repository:
     """Open the repository, or the linked worktree, whose git directory this is.
+
+    Where it is none, no repository further up is taken instead.
 
     A folder of another user's is opened where git says that it is safe: libgit2 does not look into
     the environment for ``safe.directory``. Where the repository was made on a disk that ignores
@@ -33,7 +36,7 @@ def open_repository(git_dir: str | os.PathLike[str]) -> pygit2.Repository:
 
 def _open(git_dir: str) -> pygit2.Repository:
     try:
-        return pygit2.Repository(git_dir)
+        return pygit2.Repository(git_dir, RepositoryOpenFlag.NO_SEARCH)
     except pygit2.GitError as exc:
         if _NOT_OWNED not in str(exc) or not _does_git_trust(git_dir):
             raise
@@ -41,7 +44,7 @@ def _open(git_dir: str) -> pygit2.Repository:
     before = pygit2.settings.owner_validation
     pygit2.settings.owner_validation = False
     try:
-        return pygit2.Repository(git_dir)
+        return pygit2.Repository(git_dir, RepositoryOpenFlag.NO_SEARCH)
     finally:
         pygit2.settings.owner_validation = before
 

@@ -21,6 +21,7 @@ from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator.errors import OperationUnderWayError
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import run_git
+from vespera_orchestrator.worktrees.nested import own_parents
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.refs import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
@@ -312,7 +313,7 @@ class SavedState:
         """Read what was under way at *snapshot*; ``None`` when nothing was."""
         if operation_of(repo, snapshot) is None:
             return None
-        state = repo[repo[snapshot].peel(pygit2.Commit).parent_ids[-1]]
+        state = repo[own_parents(repo, snapshot)[-1]]
         notes = dict(_blobs(state.peel(pygit2.Tree), ""))
         branch, tip, _ = os.fsdecode(notes.pop(_BRANCH)).split("\n")
         lines = os.fsdecode(notes.pop(_CONFLICTS, b"")).split("\0")

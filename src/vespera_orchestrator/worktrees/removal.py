@@ -28,8 +28,11 @@ from vespera_orchestrator.worktrees.rescue import keep_last_state, retire_refs
 from vespera_orchestrator.worktrees.snapshot import snapshot_at, take_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.worktrees.left_out import LeftOut
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 _TRIES: Final = 5
@@ -133,16 +136,17 @@ def _last_state(repository: ProjectRepository, worktree: Worktree) -> str:
 
 
 def _final_snapshot(repository: ProjectRepository, worktree: Worktree) -> str:
-    nested = nested_repositories(repository, worktree)
-    if nested:
-        what, remedy = "git repositories of their own", "move them elsewhere, or delete them"
-        raise _cannot_keep(worktree, what, nested, remedy)
     note = "last state before removal"
     for _ in range(_TRIES):
-        snapshot = take_snapshot(repository, worktree, note=note, max_file_bytes=None, hidden=True)
-        if snapshot.unsaved:
-            what, remedy = "files that cannot be read", "make them readable, or delete them"
-            raise _cannot_keep(worktree, what, list(snapshot.unsaved), remedy)
+        snapshot = take_snapshot(
+            repository,
+            worktree,
+            note=note,
+            max_file_bytes=None,
+            hidden=True,
+            repositories=nested_repositories(repository, worktree),
+        )
+        _refuse_loss(worktree, snapshot.unsaved)
         try:
             snapshot.pin()
         except RefMovedError:
@@ -150,6 +154,17 @@ def _final_snapshot(repository: ProjectRepository, worktree: Worktree) -> str:
         return snapshot.commit
     reason = "it is being saved all the time; stop the agent that works in it first"
     raise GitFailedError(f"remove the worktree {worktree.name}", reason)
+
+
+def _refuse_loss(worktree: Worktree, unsaved: Sequence[LeftOut]) -> None:
+    repositories = [item.path for item in unsaved if item.is_repository]
+    others = [item.path for item in unsaved if not item.is_repository]
+    if repositories:
+        what, remedy = "git repositories of their own", "move them elsewhere, or delete them"
+        raise _cannot_keep(worktree, what, repositories, remedy)
+    if others:
+        what, remedy = "files that cannot be read", "make them readable, or delete them"
+        raise _cannot_keep(worktree, what, others, remedy)
 
 
 def _cannot_keep(

@@ -15,6 +15,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.worktrees import nested
 from vespera_orchestrator.worktrees.naming import is_empty_folder
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import operation_line, operation_of
@@ -76,7 +77,7 @@ def _rescued(repo: pygit2.Repository, ref: str, commit: str) -> Rescued:
 
 
 def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str]) -> Path:
-    """Write the files that *ref* keeps into the folder *path*.
+    """Write the files that *ref* keeps into the folder *path*, and the repositories inside.
 
     It appears complete or not at all.
 
@@ -91,7 +92,7 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
         raise InvalidInputError("path", f"{reason}; give a folder that does not exist yet")
     repo = repository.open()
     try:
-        tree = repo.revparse_single(ref).peel(pygit2.Tree)
+        commit = str(repo.revparse_single(ref).peel(pygit2.Commit).id)
     except (pygit2.GitError, KeyError, ValueError) as exc:
         remedy = "orch.worktrees.rescue() lists what was"
         raise InvalidInputError("ref", f"{ref!r} names nothing that was kept; {remedy}") from exc
@@ -100,7 +101,8 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
         beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
         beside.mkdir()
         try:
-            _write_out(repository, str(tree.id), beside)
+            _write_out(repository, commit, beside)
+            nested.write_out(repo, commit, beside)
             beside.rename(folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
@@ -108,7 +110,7 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
     return folder
 
 
-def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
+def _write_out(repository: ProjectRepository, commit: str, folder: Path) -> None:
     # Through a git directory of its own: the user's index must not change, and may be of a kind
     # that libgit2 cannot read.
     with tempfile.TemporaryDirectory(prefix="vespera-restore-") as git_dir:
@@ -117,7 +119,7 @@ def _write_out(repository: ProjectRepository, tree: str, folder: Path) -> None:
         Path(git_dir, "commondir").write_bytes(common + b"\n")
         Path(git_dir, "gitdir").write_bytes(work_tree + b"/.git\n")
         repo = open_repository(git_dir)
-        repo.checkout_tree(repo[tree], strategy=_WRITE_OUT)
+        repo.checkout_tree(repo[commit].peel(pygit2.Tree), strategy=_WRITE_OUT)
 
 
 # --- keeping ----------------------------------------------------------------
@@ -166,10 +168,14 @@ def _joined(repository: ProjectRepository, name: str, commit: str, earlier: str)
         return commit
     last = repo[commit].peel(pygit2.Commit)
     who = last.committer  # the same each time: it may be made twice
-    message = f"last state of {name}\n"
+    lines = [f"last state of {name}", ""]
     operation = operation_of(repo, commit)
     if operation is not None:
-        message += f"\n{operation_line(operation)}"
+        lines.append(operation_line(operation))
+    inside = nested.nested_commit(repo, commit)
+    if inside is not None:
+        lines.append(nested.nested_line(inside))
+    message = "\n".join(lines).rstrip() + "\n"
     return str(repo.create_commit(None, who, who, message, last.tree_id, [commit, earlier]))
 
 

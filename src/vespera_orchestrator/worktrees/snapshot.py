@@ -17,7 +17,14 @@ from pygit2.enums import SortMode
 from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator.errors import RefMovedError
 from vespera_orchestrator.worktrees.git_config import read_signatures
-from vespera_orchestrator.worktrees.left_out import LeftOut, refuse_left_out
+from vespera_orchestrator.worktrees.left_out import LeftOut, refuse_left_out, shown_path
+from vespera_orchestrator.worktrees.nested import (
+    NestedRepositories,
+    SavedNested,
+    nested_commit,
+    nested_line,
+    nested_objects,
+)
 from vespera_orchestrator.worktrees.operation import (
     UnderWay,
     find_operation,
@@ -40,6 +47,8 @@ from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.snapshot_index import FolderReading
@@ -63,14 +72,16 @@ class Snapshot:
     """The commit that holds the files, in hexadecimal.
 
     Its parents are the worktree's HEAD, then what is merged into it. While the agent has a git
-    operation under way, the second one keeps the state of that operation."""
+    operation under way, the second one keeps the state of that operation. The last one keeps the
+    repositories inside the worktree, if there are any."""
     tree: str
     """Its tree, in hexadecimal."""
     changed: bool = False
     """Whether anything differs from the previous snapshot; if not, *commit* is that one."""
     skipped: tuple[str, ...] = ()
-    """Paths that were left out: untracked files above ``max_file_bytes``, nested repositories,
-    edits in submodules, pipes and sockets, files that cannot be read or have a name git refuses.
+    """Paths that are not among its files: untracked files above ``max_file_bytes``, nested
+    repositories, edits in submodules, pipes and sockets, files that cannot be read or have a name
+    git refuses. Repositories are kept beside the files, and land with nothing.
     """
     previous: str | None = None
     """What the ref named when the snapshot was taken."""
@@ -97,10 +108,9 @@ class Snapshot:
         return WIP + self.worktree
 
     @property
-    def unsaved(self) -> tuple[str, ...]:
-        """Those of the paths left out that would be lost with the worktree."""
-        lost = (item.path for item in self._left_out if item.keeps_from_landing)
-        return tuple(dict.fromkeys(lost))
+    def unsaved(self) -> tuple[LeftOut, ...]:
+        """What was left out and would be lost with the worktree."""
+        return tuple(item for item in self._left_out if item.is_lost_with_worktree)
 
     @property
     def operation(self) -> GitOperation | None:
@@ -184,6 +194,67 @@ class Snapshot:
 # --- taking -----------------------------------------------------------------
 
 
+@attrs.frozen(kw_only=True)
+class _Beside:
+    """What is kept beside the files: each in a commit of its own."""
+
+    under_way: UnderWay | None
+    """The git operation that the agent had under way."""
+    state: str | None
+    """The commit that keeps its state."""
+    nested: SavedNested | None
+    """The repositories inside the worktree."""
+    previous: str | None
+    """The nested commit of the previous snapshot."""
+
+    @classmethod
+    def of(
+        cls,
+        repository: ProjectRepository,
+        worktree: Worktree,
+        reading: FolderReading,
+        *,
+        snapshot: str | None,
+        max_file_bytes: int | None,
+    ) -> _Beside:
+        """Write what there is; no ref is moved.
+
+        Args:
+            repository: The repository.
+            worktree: The worktree.
+            reading: What was found in its folder.
+            snapshot: The previous snapshot.
+            max_file_bytes: Larger files in them are left out; ``None`` takes all.
+        """
+        repo = reading.repo
+        under_way = find_operation(repository, worktree, has_conflicts=reading.unmerged)
+        state = None
+        if under_way is not None:
+            state = write_state(repository, repo, worktree, under_way)
+        previous = None if snapshot is None else nested_commit(repo, snapshot)
+        inside = NestedRepositories(repository, worktree)
+        nested = inside.save(
+            repo, reading.repositories, previous=previous, max_file_bytes=max_file_bytes
+        )
+        return cls(under_way=under_way, state=state, nested=nested, previous=previous)
+
+    def judge(self, left_out: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+        """Mark what was left out of the files and is kept here."""
+        whole = () if self.nested is None else self.nested.whole
+        kept = {shown_path(path) for path in whole}
+        return tuple(
+            attrs.evolve(item, is_kept=item.is_repository and item.path in kept)
+            for item in left_out
+        )
+
+    def new_objects(self, repo: pygit2.Repository) -> Iterator[str]:
+        """Yield what was written."""
+        if self.state is not None:
+            yield from state_objects(repo, self.state)
+        if self.nested is not None:
+            yield from nested_objects(repo, self.nested.commit, self.previous)
+
+
 def take_snapshot(
     repository: ProjectRepository,
     worktree: Worktree,
@@ -193,6 +264,7 @@ def take_snapshot(
     passing: bool = False,
     midway: bool = False,
     hidden: bool = False,
+    repositories: Iterable[str] = (),
 ) -> Snapshot:
     """Write the files of *worktree* as a commit and move no ref. Call it under the worktree's lock.
 
@@ -209,6 +281,8 @@ def take_snapshot(
             in is taken back first.
         hidden: Whether to take also edits that the agent told git not to look at
             (``git update-index --assume-unchanged`` and the like).
+        repositories: Repositories inside the worktree to keep besides those that keep it from
+            landing.
 
     Raises:
         GitFailedError: The folder is gone, or git refused.
@@ -225,30 +299,30 @@ def take_snapshot(
         reading, tree = _read_files(index, anchor, max_file_bytes, hidden=hidden)
         if not passing:
             reading.look_at_staged_submodules(worktree.base, tree)
-        under_way = find_operation(repository, worktree, has_conflicts=reading.unmerged)
-        state = None
-        if under_way is not None:
-            state = write_state(repository, reading.repo, worktree, under_way)
+        reading.leave_out_repositories(repositories)
+        beside = _Beside.of(
+            repository, worktree, reading, snapshot=previous, max_file_bytes=max_file_bytes
+        )
         snapshot = Snapshot(
             worktree=worktree.name,
             commit=anchor,
             tree=tree,
             skipped=tuple(dict.fromkeys(item.path for item in reading.left_out)),
-            left_out=tuple(reading.left_out),
-            under_way=under_way,
+            left_out=beside.judge(reading.left_out),
+            under_way=beside.under_way,
             previous=previous,
             passing=passing,
             index=index,
         )
-        parents = _parents(repository, worktree, state)
+        parents = _parents(repository, worktree, beside)
         if _is_unchanged(reading.repo, tree, parents, previous, worktree):
             index.remember(reading, anchor)
             if not passing:
                 index.mark(anchor, passing=False)
             return snapshot
-        message = _message(worktree, note, snapshot.skipped, under_way)
+        message = _message(worktree, note, snapshot.skipped, beside)
         return _write_commit(
-            snapshot, index, reading, message=message, parents=parents, state=state
+            snapshot, index, reading, message=message, parents=parents, beside=beside
         )
 
 
@@ -259,7 +333,7 @@ def _write_commit(
     *,
     message: str,
     parents: list[str],
-    state: str | None,
+    beside: _Beside,
 ) -> Snapshot:
     """Write the commit of a *snapshot* that differs from the previous one."""
     repo, tree = reading.repo, snapshot.tree
@@ -274,7 +348,7 @@ def _write_commit(
         changed=True,
         history=history,
         over_passing=over_passing,
-        new_objects=(*reading.new_objects(tree), *_state_objects(repo, state)),
+        new_objects=(*reading.new_objects(tree), *beside.new_objects(repo)),
     )
 
 
@@ -292,21 +366,19 @@ def _read_files(
     raise AssertionError  # pragma: no cover - the last try returns or raises
 
 
-def _state_objects(repo: pygit2.Repository, state: str | None) -> tuple[str, ...]:
-    return () if state is None else state_objects(repo, state)
-
-
-def _parents(repository: ProjectRepository, worktree: Worktree, state: str | None) -> list[str]:
-    """Return the parents that a commit of the agent's would have now.
+def _parents(repository: ProjectRepository, worktree: Worktree, beside: _Beside) -> list[str]:
+    """Return the parents that a commit of the agent's would have now, and what is kept beside it.
 
     These are HEAD, and what it is merging once every conflict is resolved. While an operation is
     under way, the second one is the commit that keeps its state.
     """
     head = repository.worktree_head(worktree.name)
-    if state is not None:
-        return [head or worktree.base, state]
-    parents = [] if head is None else [head]
-    return parents + merged_commits(repository, worktree)
+    others = [beside.state] if beside.state else merged_commits(repository, worktree)
+    if beside.nested is not None:
+        others.append(beside.nested.commit)
+    if head is None and (beside.state or beside.nested):
+        head = worktree.base  # the first parent is never one of those
+    return others if head is None else [head, *others]
 
 
 def _is_unchanged(
@@ -341,9 +413,7 @@ def _next_history(
     return before, write_history(repo, name, earlier, who)
 
 
-def _message(
-    worktree: Worktree, note: str, skipped: tuple[str, ...], under_way: UnderWay | None
-) -> str:
+def _message(worktree: Worktree, note: str, skipped: tuple[str, ...], beside: _Beside) -> str:
     title = " ".join(note.split()) or "snapshot"
     lines = [
         title,
@@ -351,8 +421,10 @@ def _message(
         f"Worktree: {worktree.name}",
         f"Branch: {worktree.branch}",
     ]
-    if under_way is not None:
-        lines.append(operation_line(under_way.operation))
+    if beside.under_way is not None:
+        lines.append(operation_line(beside.under_way.operation))
+    if beside.nested is not None:
+        lines.append(nested_line(beside.nested.commit))
     lines += [_LEFT_OUT + path for path in skipped]
     return "\n".join(lines) + "\n"
 

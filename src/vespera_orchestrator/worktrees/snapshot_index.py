@@ -24,14 +24,17 @@ from pygit2.enums import DeltaStatus, DiffOption, FileMode
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import excludes_file
-from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind
+from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind, shown_path
+from vespera_orchestrator.worktrees.nested import is_pushed
 from vespera_orchestrator.worktrees.opening import open_repository
-from vespera_orchestrator.worktrees.paths import display_path, folders_above
+from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.tree_merge import changes, tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.tree_merge import File
@@ -268,6 +271,8 @@ class FolderReading:
         self.seen = seen
         self.left_out: list[LeftOut] = []
         """What could not be taken."""
+        self.repositories: set[str] = set()
+        """Those of the paths that are repositories of their own."""
         self.index = repo.index
         has_conflicts = basis.unmerged if basis is not None else self.index.conflicts is not None
         self.unmerged = has_conflicts
@@ -442,7 +447,7 @@ class FolderReading:
         head = submodule.head.peel(pygit2.Commit)
         if str(head.id) == entry.name:
             return
-        if not _is_pushed(submodule, head):
+        if not is_pushed(submodule, head):
             self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)
             return
         self._touched.add(path)
@@ -464,19 +469,17 @@ class FolderReading:
                 continue
             submodule = open_repository(folder)
             commit = submodule.get(file[0])
-            if isinstance(commit, pygit2.Commit) and not _is_pushed(submodule, commit):
+            if isinstance(commit, pygit2.Commit) and not is_pushed(submodule, commit):
                 self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)
+
+    def leave_out_repositories(self, paths: Iterable[str]) -> None:
+        """Leave out the repositories at *paths* as well."""
+        for path in set(paths) - self.repositories:
+            self._leave_out(path, LeftOutKind.NESTED_REPOSITORY)
 
     def _leave_out(self, path: str, kind: LeftOutKind) -> None:
         self._touched.discard(path)
-        name = display_path(path).replace("\n", "\\n")  # names stand on lines of their own
-        self.left_out.append(LeftOut(path=name, kind=kind))
-
-
-def _is_pushed(repo: pygit2.Repository, commit: pygit2.Commit) -> bool:
-    """Tell whether a remote branch is known to have the commit."""
-    for name in repo.branches.remote:
-        tip = repo.branches.remote[name].peel(pygit2.Commit)
-        if tip.id == commit.id or repo.descendant_of(tip.id, commit.id):
-            return True
-    return False
+        item = LeftOut(path=shown_path(path), kind=kind)
+        if item.is_repository:
+            self.repositories.add(path)
+        self.left_out.append(item)

@@ -1,0 +1,412 @@
+"""Repositories inside a worktree, kept beside its snapshots: found, saved, brought back.
+
+A snapshot's files are those that land, so a repository of its own cannot be among them: neither
+what a scaffolding tool initialised, nor the edits in a submodule. It is kept as it lies, its files
+and the files of its git directory, in the tree of one commit, the *nested commit*. A snapshot has
+it as its last parent. So it is kept for as long as the snapshot, goes wherever that goes, and never
+lands.
+
+The tree has a folder for each repository, named after its quoted path, with ``files`` and ``git``
+in it. ``gitfile`` stands there instead of ``git`` where the git directory is somebody else's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import attrs
+import pygit2
+from pygit2.enums import DiffOption, FileMode
+
+from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.gc_guard import new_in_tree
+from vespera_orchestrator.worktrees.opening import open_repository
+from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.tree_merge import empty_tree
+from vespera_orchestrator.worktrees.tree_switch import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+log = logging.getLogger("vespera_orchestrator")
+
+MOST_GIT_DIR_BYTES: Final = 100_000_000
+"""A larger git directory is not copied: it is a clone, and holds little that is new."""
+_FILES: Final = "files"
+_GIT: Final = "git"
+_GIT_FILE: Final = "gitfile"
+"""Names in the tree of a nested commit. Stored."""
+_TRAILER: Final = "Nested: "
+"""Begins the line of a snapshot's message that names the nested commit. Stored."""
+_WITH_UNTRACKED: Final = (
+    DiffOption.INCLUDE_UNTRACKED | DiffOption.RECURSE_UNTRACKED_DIRS | DiffOption.INCLUDE_TYPECHANGE
+)
+_EMPTY_FOLDERS: Final = ("objects", "refs")
+"""Git takes no folder for a repository that lacks one of them."""
+_NEW: Final = ".git.vespera"
+"""The git directory while it is written out."""
+_EXECUTABLE: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+_FRESH_NS: Final = 2_000_000_000
+"""File times are coarse: what changed so recently is looked at again."""
+
+_Seen: TypeAlias = "dict[str, list[int | str]]"
+"""Of each file in the tree: what shows that it is the same, then its object and mode."""
+
+
+# --- looking ----------------------------------------------------------------
+
+
+def is_pushed(repo: pygit2.Repository, commit: pygit2.Commit) -> bool:
+    """Tell whether a remote branch is known to have the commit."""
+    for name in repo.branches.remote:
+        tip = repo.branches.remote[name].peel(pygit2.Commit)
+        if tip.id == commit.id or repo.descendant_of(tip.id, commit.id):
+            return True
+    return False
+
+
+def has_own_work(repo: pygit2.Repository) -> bool:
+    """Tell whether a submodule holds anything that its remote has not.
+
+    Edits, a stash, or a commit of HEAD or of a branch.
+    """
+    if repo.status():
+        return True
+    names = [f"refs/heads/{name}" for name in repo.branches.local]
+    if "refs/stash" in repo.references:
+        names.append("refs/stash")
+    if not repo.head_is_unborn:
+        names.append("HEAD")
+    commits = [repo.revparse_single(name).peel(pygit2.Commit) for name in names]
+    return not all(is_pushed(repo, commit) for commit in commits)
+
+
+def nested_commit(repo: pygit2.Repository, snapshot: str) -> str | None:
+    """Return the nested commit of a snapshot; ``None`` where it has none."""
+    message: str = repo[snapshot].peel(pygit2.Commit).message
+    for line in message.splitlines():
+        if line.startswith(_TRAILER):
+            return line.removeprefix(_TRAILER)
+    return None
+
+
+def nested_line(commit: str) -> str:
+    """Return the line of a snapshot's message that names its nested commit."""
+    return _TRAILER + commit
+
+
+def own_parents(repo: pygit2.Repository, snapshot: str) -> list[str]:
+    """Return the parents of a snapshot without the nested commit."""
+    nested = nested_commit(repo, snapshot)
+    parents = [str(parent) for parent in repo[snapshot].peel(pygit2.Commit).parent_ids]
+    return [parent for parent in parents if parent != nested]
+
+
+# --- saving -----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class SavedNested:
+    """What was saved of the repositories inside a worktree."""
+
+    commit: str
+    """The nested commit."""
+    whole: tuple[str, ...] = ()
+    """The paths of those that were saved with all they hold."""
+
+
+class NestedRepositories:
+    """Saves the repositories inside one worktree. Used under the worktree's lock."""
+
+    def __init__(self, repository: ProjectRepository, worktree: Worktree) -> None:
+        self._common = repository.common
+        self._folder = Path(worktree.path)
+        self._base = worktree.base
+        self._notes = repository.admin(worktree.name) / "vespera" / "nested.json"
+
+    def save(
+        self,
+        repo: pygit2.Repository,
+        paths: Collection[str],
+        *,
+        previous: str | None,
+        max_file_bytes: int | None,
+    ) -> SavedNested | None:
+        """Write a nested commit for the repositories at *paths*; no ref is moved.
+
+        The same repositories give the same commit.
+
+        Args:
+            repo: Where to write it.
+            paths: The repositories, relative to the worktree. Those inside of them are found.
+            previous: The nested commit of the latest snapshot. What is known about files since
+                that was written counts only while it is held.
+            max_file_bytes: Larger files are left out; ``None`` takes all of them. A git directory
+                above `MOST_GIT_DIR_BYTES` is always left out.
+
+        Returns:
+            What was saved; ``None`` when there is nothing to save.
+        """
+        if not paths:
+            return None
+        copy = _Copy(repo, self._read_notes(previous), max_file_bytes)
+        whole = [path for path in sorted(paths) if self._copy_repository(copy, path)]
+        if copy.is_empty:
+            return None
+        start = repo[self._base].peel(pygit2.Commit)
+        who = start.committer  # the same each time
+        tree = copy.write_tree()
+        commit = str(repo.create_commit(None, who, who, "repositories inside\n", tree, []))
+        self._write_notes(commit, copy.seen)
+        return SavedNested(commit=commit, whole=tuple(whole))
+
+    def _copy_repository(self, copy: _Copy, path: str) -> bool:
+        """Copy one repository, and those inside of it; return whether all of it was taken."""
+        folder = self._folder / path
+        try:
+            nested = open_repository(folder)
+            files, inner = _list_work_tree(nested, folder)
+        except (OSError, pygit2.GitError, ValueError) as exc:
+            log.warning("the repository %s could not be saved: %s", display_path(str(folder)), exc)
+            return False
+        name = quote_from_bytes(os.fsencode(path), safe="")
+        is_whole = True
+        for file in files:
+            is_whole &= copy.add(f"{name}/{_FILES}/{file}", folder / file)
+        if self._owns(Path(nested.path), folder):
+            is_whole &= self._copy_git_dir(copy, name, Path(nested.path))
+        else:
+            is_whole &= copy.add(f"{name}/{_GIT_FILE}", folder / ".git")
+        for below in inner:
+            is_whole &= self._copy_repository(copy, f"{path}/{below}")
+        return is_whole
+
+    def _owns(self, git_dir: Path, folder: Path) -> bool:
+        """Tell whether a git directory would be gone with the worktree.
+
+        That is one in the folder, or one of a submodule beside our admin directory. A linked
+        worktree of whatever repository has its history there.
+        """
+        if git_dir.joinpath("commondir").exists():
+            return False
+        place = git_dir.resolve()
+        is_beside = place.is_relative_to(self._common)
+        return is_beside or place == folder.resolve() / ".git"
+
+    def _copy_git_dir(self, copy: _Copy, name: str, git_dir: Path) -> bool:
+        files = _list_git_dir(git_dir)
+        if sum(_size(git_dir / file) for file in files) > MOST_GIT_DIR_BYTES:
+            return False
+        for file in files:
+            copy.add(f"{name}/{_GIT}/{file}", git_dir / file, may_be_large=True)
+        return True
+
+    def _read_notes(self, previous: str | None) -> _Seen:
+        try:
+            notes = json.loads(self._notes.read_text("ascii"))
+            seen: _Seen = notes["files"] if notes["commit"] == previous else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return seen
+
+    def _write_notes(self, commit: str, seen: _Seen) -> None:
+        with suppress(OSError):  # it only saves time
+            self._notes.write_text(json.dumps({"commit": commit, "files": seen}), "ascii")
+
+
+def _list_work_tree(repo: pygit2.Repository, folder: Path) -> tuple[list[str], list[str]]:
+    """Return the files of a repository, untracked ones included, and the repositories inside."""
+    paths = set(libgit2.entry_paths(repo.index))
+    for delta in repo.index.diff_to_workdir(_WITH_UNTRACKED).deltas:
+        paths.add(os.fsdecode(delta.new_file.raw_path).rstrip("/"))
+    files, inner = [], []
+    for path in sorted(paths):
+        place = folder / path
+        if place.is_symlink() or not place.is_dir():
+            files.append(path)
+        elif os.path.lexists(place / ".git"):
+            inner.append(path)
+    return files, inner
+
+
+def _list_git_dir(git_dir: Path) -> list[str]:
+    """Return the files of a git directory, in an order in which git may go on meanwhile.
+
+    What names objects comes before the objects, and what git moves to another place comes before
+    that place.
+    """
+    files = [Path(folder, name) for folder, _, names in os.walk(git_dir) for name in names]
+    paths = [file.relative_to(git_dir).as_posix() for file in files if not _is_passing(file.name)]
+    return sorted(paths, key=_order)
+
+
+def _is_passing(name: str) -> bool:
+    return name.endswith(".lock") or name.startswith("tmp_")
+
+
+def _order(path: str) -> tuple[bool, bool, bool, str]:
+    is_object = path.startswith("objects/")
+    is_pack = path.startswith("objects/pack/")
+    return is_object, is_pack, path == "packed-refs", path
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except OSError:
+        return 0
+
+
+class _Copy:
+    """Collects files into a tree, in memory."""
+
+    def __init__(self, repo: pygit2.Repository, known: _Seen, max_file_bytes: int | None) -> None:
+        self._repo = repo
+        self._known = known
+        self._max_file_bytes = max_file_bytes
+        self._index = pygit2.Index()
+        self._now_ns = time.time_ns()
+        self.seen: _Seen = {}
+        """What is known about the files now."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not len(self._index)
+
+    def add(self, path: str, file: Path, *, may_be_large: bool = False) -> bool:
+        """Add *file*; return ``False`` where it is there and cannot be taken."""
+        try:
+            status = file.lstat()
+        except OSError:
+            return not os.path.lexists(file)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            return True  # a pipe or a socket holds nothing
+        limit = None if may_be_large else self._max_file_bytes
+        if limit is not None and status.st_size > limit:
+            return False
+        stamp: list[int | str] = [status.st_mtime_ns, status.st_size, status.st_ino]
+        known = self._known.get(path)
+        if known is not None and known[:3] == stamp:
+            _, _, _, name, mode = known
+        else:
+            try:
+                content, mode = read_file(file)
+            except OSError:
+                return False
+            name = str(self._repo.create_blob(content))
+        if status.st_mtime_ns < self._now_ns - _FRESH_NS:
+            self.seen[path] = [*stamp, name, int(mode)]
+        return libgit2.add_entry(self._index, path, (str(name), int(mode)), None)
+
+    def write_tree(self) -> pygit2.Oid:
+        return self._index.write_tree(self._repo)
+
+
+def nested_objects(repo: pygit2.Repository, commit: str, known: str | None) -> Iterator[str]:
+    """Yield a nested commit and all that it consists of, without what *known* has."""
+    if commit == known:
+        return
+    yield commit
+    tree = repo[commit].peel(pygit2.Tree)
+    before = empty_tree(repo) if known is None else repo[known].peel(pygit2.Tree)
+    yield from new_in_tree(tree, before)
+
+
+# --- bringing back ----------------------------------------------------------
+
+
+def write_out(repo: pygit2.Repository, snapshot: str, folder: Path) -> None:
+    """Write the repositories that were saved beside *snapshot* into the worktree's folder.
+
+    One that is there already is left as it is. Safe to repeat after a kill: a repository's ``.git``
+    comes last, in one step.
+    """
+    commit = nested_commit(repo, snapshot)
+    if commit is None:
+        return
+    for saved in repo[commit].peel(pygit2.Tree):
+        path = os.fsdecode(unquote_to_bytes(str(saved.name)))
+        try:
+            _write_repository(saved.peel(pygit2.Tree), folder, path)
+        except (OSError, pygit2.GitError, ValueError) as exc:
+            # What else there is in the worktree must not be lost because of it.
+            log.warning("the repository %s was not written out: %s", display_path(path), exc)
+
+
+def _write_repository(saved: pygit2.Tree, root: Path, path: str) -> None:
+    folder = _place_inside(root, path)
+    git_dir = folder / ".git"
+    if os.path.lexists(git_dir):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {entry.name: entry for entry in saved}
+    if _FILES in parts:
+        _write_tree(parts[_FILES].peel(pygit2.Tree), folder)
+    if _GIT_FILE in parts:
+        _write_file(parts[_GIT_FILE], git_dir)
+        return
+    new = folder / _NEW
+    shutil.rmtree(new, ignore_errors=True)
+    if _GIT in parts:
+        _write_tree(parts[_GIT].peel(pygit2.Tree), new)
+        for name in _EMPTY_FOLDERS:
+            new.joinpath(name).mkdir(exist_ok=True)
+        _forget_place(new / "config")
+    else:  # its history was too large: it must remain a repository of its own all the same
+        pygit2.init_repository(str(new), bare=True)
+        pygit2.Config(str(new / "config"))["core.bare"] = False
+    new.rename(git_dir)
+
+
+def _place_inside(root: Path, path: str) -> Path:
+    """Return the folder for a saved repository.
+
+    Raises:
+        ValueError: It would not be inside *root*.
+    """
+    parts = PurePosixPath(path).parts
+    place = root.joinpath(*parts)
+    is_plain = bool(parts) and ".." not in parts and not path.startswith("/")
+    if not is_plain or not place.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{path} leads out of the worktree")
+    return place
+
+
+def _write_tree(tree: pygit2.Tree, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for entry in tree:
+        name = os.fsdecode(entry.raw_name or b"")
+        place = folder / name
+        if isinstance(entry, pygit2.Tree):
+            _write_tree(entry, place)
+        else:
+            place.unlink(missing_ok=True)  # a call that was killed may have written it
+            _write_file(entry, place)
+
+
+def _write_file(entry: pygit2.Object, place: Path) -> None:
+    content = entry.peel(pygit2.Blob).data
+    if entry.filemode == FileMode.LINK:
+        place.symlink_to(os.fsdecode(content))
+        return
+    place.write_bytes(content)
+    if entry.filemode == FileMode.BLOB_EXECUTABLE:
+        place.chmod(place.stat().st_mode | _EXECUTABLE)
+
+
+def _forget_place(config: Path) -> None:
+    """Let a submodule's git directory belong to the folder that it stands in."""
+    with suppress(KeyError):
+        del pygit2.Config(str(config))["core.worktree"]
