@@ -95,6 +95,12 @@ PAGES: Final = (
         names=("Work",),
     ),
     Page(
+        name="running",
+        title="Runs",
+        about="Driving the graph with your own functions: what they return, what is reported.",
+        names=("Result", "RunReport", "RunEnding", "RunProgress", "Trouble"),
+    ),
+    Page(
         name="records",
         title="Records",
         about="What the calls return: sessions, tasks, attempts, artifacts, events, causes.",

@@ -137,6 +137,15 @@ if TYPE_CHECKING:
     from vespera_orchestrator.tasks.graph import (
         TaskGraph as TaskGraph,
     )
+    from vespera_orchestrator.work.errand import (
+        Result as Result,
+    )
+    from vespera_orchestrator.work.run_report import (
+        RunEnding as RunEnding,
+        RunProgress as RunProgress,
+        RunReport as RunReport,
+        Trouble as Trouble,
+    )
     from vespera_orchestrator.work.work import (
         Work as Work,
     )
@@ -276,6 +285,13 @@ _HOMES = {
         "Status",
     ),
     "tasks.graph": ("TaskGraph",),
+    "work.errand": ("Result",),
+    "work.run_report": (
+        "RunEnding",
+        "RunProgress",
+        "RunReport",
+        "Trouble",
+    ),
     "work.work": ("Work",),
     "work.worktrees": ("Worktrees",),
     "worktrees.forecast": (

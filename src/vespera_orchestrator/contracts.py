@@ -24,7 +24,7 @@ in and out from here.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import attrs
 
@@ -53,6 +53,7 @@ from vespera_orchestrator._model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -72,6 +73,7 @@ __all__ = [
     "Embedder",
     "Ending",
     "Event",
+    "Executor",
     "Finished",
     "JsonValue",
     "Ledger",
@@ -729,4 +731,18 @@ class Embedder(Protocol):
         Raises:
             Exception: Any error: the search then uses words only, unless you asked for vectors
                 only.
+        """
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Calls functions, here or elsewhere: what `Orchestrator.run` needs of an executor.
+
+    Those of `concurrent.futures` have it, and ``client.get_executor(pure=False)`` of Dask.
+    """
+
+    def submit(self, fn: Callable[[], Any], /) -> Future[Any]:
+        """Call *fn* somewhere, some time; return the future of what it returns.
+
+        It may be called twice, if its worker died in between.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import weakref
@@ -11,7 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias
 
 import attrs
 
@@ -33,10 +34,11 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.agents.context import AgentContext
-from vespera_orchestrator.contracts import ContentStore, Embedder, Store
+from vespera_orchestrator.contracts import ContentStore, Embedder, Executor, Store
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.files import remove_folder
+from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
@@ -51,6 +53,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vespera_orchestrator")
 
+
+Handler: TypeAlias = Callable[["vespera.Work"], object]
+"""Does the work of a task, and returns what came of it; see `Orchestrator.run`."""
 TaskRef = str | Task
 """A task by id, alias or record."""
 
@@ -871,6 +876,119 @@ class Orchestrator:
             )
             return self._completion.submit(holder, submission)
 
+    def run(
+        self,
+        handlers: Handler | Mapping[str, Handler],
+        *,
+        executor: Executor | None = None,
+        max_parallel: int | None = None,
+        worktree: bool | Literal["task", "agent", "subtree"] | None = None,
+        on_recovery: Handler | Literal["retry"] | None = None,
+        progress: bool | Callable[[vespera.RunProgress], object] = False,
+        lease_s: float = lifecycle.LEASE_S,
+        backoff_s: float = 1.0,
+        idle_s: float | None = None,
+    ) -> vespera.RunReport:
+        """Drive the task graph with your own functions, until nothing more can be run.
+
+        Each ready task is claimed, and your function is called with its `Work`. What the function
+        returns is handed in: nothing at all, a text (the work itself), a mapping (outputs for
+        conditions and later tasks), or a `Result`. It may also call ``work.complete`` or
+        ``work.fail`` itself. If it raises, the task is blocked with its partial work kept, and the
+        others go on.
+
+        A parent whose subtasks have ended gets their results brought together, unless one of your
+        functions is named for it by alias, role or type.
+
+        The loop runs in the calling thread. While your functions run on an executor, it renews
+        their leases and saves their worktrees. Other agents may work in the same session; if they
+        hold what comes first, it waits for them. Leases that expire, and workers that die, are
+        noticed, and their tasks taken up again from the last checkpoint.
+
+        Args:
+            handlers: Your functions, by the task's alias, its ``specialist_type`` or its
+                ``task_type``, looked up in this order; ``"*"`` is for any other task. A single
+                function is for all. Recovery tasks only go to ``"recovery"``, their alias, or
+                *on_recovery*.
+            executor: Where your functions run: a thread pool, a process pool, or anything whose
+                ``submit`` returns a ``concurrent.futures.Future``, such as Dask's
+                ``client.get_executor(pure=False)``. It stays yours to shut down. ``None``: one
+                after the other in this thread; renew the lease yourself (``work.heartbeat()``)
+                where one takes longer than *lease_s*. In another process your function gets a
+                `Work` of that process, over the same store.
+            max_parallel: How many tasks at once; by default as many as the executor has workers.
+            worktree: As for `execute_task`.
+            on_recovery: Your function for recovery tasks; or ``"retry"``: try again from the last
+                checkpoint, up to the task's ``max_attempts``. ``None``: leave them to a person.
+                Work that conflicts, or fails the check, is never tried again by itself.
+            progress: ``True`` shows a bar, in a terminal or a notebook. Or a function, called with
+                a `RunProgress` whenever something began or ended.
+            lease_s: Seconds until a task is free again after this process has died.
+            backoff_s: Pause before a task that failed or came back is tried again; doubled each
+                time, up to a minute. A task that comes back three times without even a checkpoint
+                is left alone.
+            idle_s: Return when others have held what comes first for so long. ``None``: wait as
+                long as they do.
+
+        Returns:
+            What was completed, what is blocked and why, and the next step. It is true when every
+            task of the session has ended.
+
+        Raises:
+            InvalidInputError: An argument is wrong, or cannot be sent to the executor's processes.
+                No task was taken.
+            KeyboardInterrupt: Tasks that have not begun are given back. Those that run keep their
+                hold, and hand in their work when they are done.
+        """
+        from vespera_orchestrator.work.run_bar import shown_by
+        from vespera_orchestrator.work.run_request import RunRequest
+        from vespera_orchestrator.work.runner import Runner
+
+        self._require_open()
+        with shown_by(progress) as show:
+            request = RunRequest.read(
+                handlers=handlers,
+                executor=executor,
+                max_parallel=max_parallel,
+                worktree=worktree,
+                on_recovery=on_recovery,
+                progress=show,
+                lease_s=lease_s,
+                backoff_s=backoff_s,
+                idle_s=idle_s,
+            )
+            runner = Runner(
+                self._rooms,
+                self._starter,
+                self._completion,
+                self._files,
+                self._overview,
+                request=request,
+                elsewhere=self._elsewhere(),
+                bring_together=self._bring_together,
+            )
+            return runner.drive()
+
+    def _bring_together(self, parent: Task) -> str:
+        return self.artifacts.text(self.synthesize_results(parent))
+
+    def _elsewhere(self) -> _Elsewhere | None:
+        """Return what opens this home in another process; ``None`` if none can."""
+        embedder = self._scope.embedder
+        content_url = self._content_url
+        is_private = content_url is not None and content_url.startswith("memory:")
+        if self._store.url == "memory:" or is_private:
+            return None
+        return _Elsewhere(
+            home=str(self.home),
+            store_url=self._store.url,
+            content_url=content_url,
+            session_id=self._scope.session_id(),
+            agent=self.agent,
+            embedder=embedder if isinstance(embedder, str) else "none",
+            machine=machine_name(),
+        )
+
     # --- a person decides ---------------------------------------------------
 
     def cancel_task(self, task: TaskRef, reason: str = "", *, subtree: bool = True) -> Task:
@@ -1100,6 +1218,41 @@ class Orchestrator:
             dry_run=dry_run,
             progress=progress or log.debug,
         )
+
+
+@attrs.frozen(kw_only=True)
+class _Elsewhere:
+    """Opens the same home in another process. It is pickled there, with the call to be made."""
+
+    home: str
+    store_url: str = attrs.field(repr=False)
+    content_url: str | None
+    session_id: str
+    agent: str
+    embedder: str
+    machine: str
+
+    def __call__(self) -> Starter:
+        return _opened_here(self, os.getpid())._starter  # noqa: SLF001 - its own class's
+
+
+@functools.lru_cache(maxsize=16)
+def _opened_here(address: _Elsewhere, _pid: int) -> Orchestrator:
+    """Open a home once in each process that is sent calls. A fork opens its own."""
+    if address.content_url is None and address.machine != machine_name():
+        raise InvalidInputError(
+            "content",
+            "what is saved here would stay on this machine; open the home with content='s3://…' "
+            "or another address that every machine reaches",
+        )
+    return Orchestrator.open(
+        home=address.home,
+        store=address.store_url,
+        content=address.content_url,
+        session=address.session_id,
+        agent=address.agent,
+        embedder=address.embedder,
+    )
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import Ending
+from vespera_orchestrator._model import AttemptEnding, Ending
 from vespera_orchestrator.errors import (
     InvalidInputError,
     NothingReadyError,
@@ -19,7 +19,7 @@ from vespera_orchestrator.work.submission import Holder
 from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Claim, Task
+    from vespera_orchestrator._model import Claim, Task, TaskStatus
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.overview import Overview
@@ -100,22 +100,30 @@ class Starter:
         A claim without its worktree is released again: nobody is left holding a task that they
         cannot work on.
         """
-        if request.worktree:
-            self._rooms.worktrees.require()  # before the task is taken
-        self._files.expire()  # saves what a silent agent left, before another works there
-        if request.task is not None:
-            task = self._rooms.scope.task(request.task)
-            self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
-        claim = self._claim(request)
+        claim = self.claim(request)
         try:
-            return self._begin(claim, request)
+            return self.begin(claim, request)
         except WorktreeElsewhereError:
             if request.task is not None:
                 raise
             self._elsewhere.add(claim.task.id)
             return self.start(attrs.evolve(request, task=self._next_startable()))
 
-    def _begin(self, claim: Claim, request: StartRequest) -> Work:
+    def claim(self, request: StartRequest) -> Claim:
+        """Claim the task. Whoever works on it calls `begin`, perhaps in another process."""
+        if request.worktree:
+            self._rooms.worktrees.require()  # before the task is taken
+        self._files.expire()  # saves what a silent agent left, before another works there
+        if request.task is not None:
+            task = self._rooms.scope.task(request.task)
+            self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
+        return self._claim(request)
+
+    def begin(self, claim: Claim, request: StartRequest) -> Work:
+        """Give a claimed task its worktree, in this process or another one than claimed it.
+
+        Begun once more under the same claim, it goes on from the last checkpoint.
+        """
         self._completion.attempts[claim.task.id] = claim.attempt.number
         assignment = self._assign(claim, request.worktree)
         return Work(
@@ -127,6 +135,25 @@ class Starter:
             assignment=assignment,
             lease_s=request.lease_s,
         )
+
+    def status_of(self, claim: Claim) -> TaskStatus | None:
+        """Return the state of a claimed task; ``None`` once another attempt has followed."""
+        task = self._rooms.store.find_task(claim.task.id, None)
+        if task is None or task.attempts != claim.attempt.number:
+            return None
+        return task.status
+
+    def has_ended(self, claim: Claim) -> bool:
+        """Tell whether the claimed attempt can no longer be continued."""
+        last = self._rooms.store.attempts(claim.task.id)[-1]
+        if last.number != claim.attempt.number:
+            return True
+        return last.ending not in {None, AttemptEnding.ABANDONED}
+
+    def with_last_checkpoint(self, claim: Claim) -> Claim:
+        """Return the claim as it should be continued now, after this attempt's own checkpoints."""
+        last = self._rooms.store.last_checkpoint(claim.task.id)
+        return attrs.evolve(claim, resumed_from=last)
 
     def _claim(self, request: StartRequest) -> Claim:
         store, scope = self._rooms.store, self._rooms.scope

@@ -127,6 +127,11 @@ class Work:
         return None if self.worktree is None else Path(self.worktree.path)
 
     @property
+    def is_open(self) -> bool:
+        """Whether you still hold the task, as far as this process knows."""
+        return self._is_open and self._is_held()
+
+    @property
     def handed_in(self) -> HandedIn | None:
         """What an earlier attempt handed in but could not land, or ``None``.
 
