@@ -117,7 +117,10 @@ PAGES: Final = (
         name="progress",
         title="Progress",
         about="What people and agents read: status, briefing, graph, what a child inherits.",
-        names=("Status", "Running", "SessionStatus", "Briefing", "TaskGraph", "AgentContext"),
+        names=(
+            *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
+            "AgentContext",
+        ),
     ),
     Page(
         name="artifacts",

@@ -134,6 +134,9 @@ if TYPE_CHECKING:
         SessionStatus as SessionStatus,
         Status as Status,
     )
+    from vespera_orchestrator.progress.watching import (
+        EventWatch as EventWatch,
+    )
     from vespera_orchestrator.tasks.graph import (
         TaskGraph as TaskGraph,
     )
@@ -284,6 +287,7 @@ _HOMES = {
         "SessionStatus",
         "Status",
     ),
+    "progress.watching": ("EventWatch",),
     "tasks.graph": ("TaskGraph",),
     "work.errand": ("Result",),
     "work.run_report": (

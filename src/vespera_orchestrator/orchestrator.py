@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -20,7 +20,6 @@ import vespera_orchestrator as vespera
 from vespera_orchestrator._model import (
     Artifact,
     Dependency,
-    Event,
     JsonValue,
     NextAction,
     NextStep,
@@ -715,7 +714,9 @@ class Orchestrator:
         self._expire()
         return self._overview.graph(self._scope.session(session_id).id)
 
-    def watch(self, after: int | None = None, *, timeout_s: float | None = None) -> Iterator[Event]:
+    def watch(
+        self, after: int | None = None, *, timeout_s: float | None = None
+    ) -> vespera.EventWatch:
         """Yield events of the current session as they are recorded, by whichever process.
 
         On SQLite they come within 50 milliseconds. The iterator ends when *timeout_s* is over, and
@@ -728,7 +729,7 @@ class Orchestrator:
             timeout_s: Stop after this many seconds without an event; ``None``: continue until you
                 leave the loop.
         """
-        from vespera_orchestrator.progress.watching import watch_events
+        from vespera_orchestrator.progress.watching import EventWatch
 
         if timeout_s is not None and not arguments.is_number(timeout_s):
             raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
@@ -738,7 +739,7 @@ class Orchestrator:
             after = self._store.last_seq()
         else:
             after = arguments.whole_number("after", after, least=0)
-        return watch_events(self._scope, session_id, after, timeout_s)
+        return EventWatch(self._scope, session_id, after, timeout_s)
 
     # --- working ------------------------------------------------------------
 

@@ -12,12 +12,13 @@ Do = Callable[[vespera.Work], object]
 
 def worker(orch: vespera.Orchestrator, do: Do) -> vespera.NextStep | None:
     while True:
+        news = orch.watch(timeout_s=60)  # from here on, so that nothing is missed
         try:
             work = orch.execute_task()
         except vespera.NothingReadyError as nothing:
             if nothing.next_step is None or nothing.next_step.action != "wait":
                 return nothing.next_step
-            next(orch.watch(timeout_s=60), None)  # until something happens
+            next(news, None)
             continue
         with suppress(Exception), work:  # a failure is kept with its task, which is blocked
             do(work)

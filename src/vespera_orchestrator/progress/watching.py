@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Self
 
+from vespera_orchestrator._model import Event
 from vespera_orchestrator.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from vespera_orchestrator._model import Event
     from vespera_orchestrator.home.scope import Scope
 
 LONGEST_WAIT_S: Final = 1.0
 """How long the store waits at a time; until then another thread's ``close`` may go unnoticed."""
 
 
-def watch_events(
-    scope: Scope, session_id: str, after: int, timeout_s: float | None
-) -> Iterator[Event]:
-    """Yield the session's events as they are recorded; see `Orchestrator.watch`.
+class EventWatch(Iterator[Event]):
+    """Yields the session's events as they are recorded; see `Orchestrator.watch`.
 
     Args:
         scope: Gives the store, until it is closed.
@@ -28,21 +26,60 @@ def watch_events(
         after: Start behind this event's ``seq``.
         timeout_s: Stop after this many seconds without an event; ``None`` for never.
     """
-    quiet_since = time.monotonic()
-    try:
-        while True:
-            newest = scope.store.last_seq()
-            while events := scope.store.events(after, session_id=session_id):
-                for event in events:
-                    after = event.seq
-                    yield event
-                quiet_since = time.monotonic()
-            after = max(after, newest)  # events of other sessions need not be read again
-            left_s = LONGEST_WAIT_S
-            if timeout_s is not None:
-                left_s = quiet_since + timeout_s - time.monotonic()
-            if left_s <= 0:
-                return
-            scope.store.wait(after, min(left_s, LONGEST_WAIT_S))
-    except ClosedError:
-        return
+
+    def __init__(self, scope: Scope, session_id: str, after: int, timeout_s: float | None) -> None:
+        self._scope = scope
+        self._session_id = session_id
+        self._after = after
+        self._timeout_s = timeout_s
+        self._unread: deque[Event] = deque()
+        self._quiet_since = time.monotonic()
+
+    def __repr__(self) -> str:
+        return f"<EventWatch of {self._session_id} after event {self._after}>"
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        try:
+            while not self._unread:
+                self._unread.extend(self._read())
+                if not self._unread:
+                    self._wait()
+        except ClosedError:
+            raise StopIteration from None
+        event = self._unread.popleft()
+        self._quiet_since = time.monotonic()
+        return event
+
+    def poll(self) -> list[Event]:
+        """Return the events that were recorded since, without waiting for any."""
+        events = [*self._unread]
+        self._unread.clear()
+        while more := self._read():
+            events += more
+        return events
+
+    def _read(self) -> list[Event]:
+        store = self._scope.store
+        newest = store.last_seq()
+        if newest <= self._after:
+            return []
+        events = store.events(self._after, session_id=self._session_id)
+        # Events of other sessions need not be read again.
+        self._after = events[-1].seq if events else max(self._after, newest)
+        return events
+
+    def _wait(self) -> None:
+        """Wait for an event, for a while.
+
+        Raises:
+            StopIteration: There has been none for too long.
+        """
+        left_s = LONGEST_WAIT_S
+        if self._timeout_s is not None:
+            left_s = self._quiet_since + self._timeout_s - time.monotonic()
+        if left_s <= 0:
+            raise StopIteration
+        self._scope.store.wait(self._after, min(left_s, LONGEST_WAIT_S))

@@ -1,0 +1,1 @@
+"""For hosts: what attaches agents, servers and people to an `Orchestrator`."""

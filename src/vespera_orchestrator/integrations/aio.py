@@ -1,0 +1,505 @@
+"""The façade for asyncio: the same verbs, each to be awaited.
+
+    async with AsyncOrchestrator.open(".") as orch:
+        await orch.plan_task("Task")
+        async with orch.execute_task() as work:
+            await work.complete(summary="done", detailed_work="All of it.")
+
+One instance has one worker thread, which does its calls one after the other: the event loop is
+never blocked, and a call sees what the calls before it have done. Signatures and documentation are
+those of the synchronous verbs, taken from them at run time and by type checkers alike.
+
+A call that is cancelled before its turn does nothing. One that is under way comes to its end in the
+worker, as one transaction, and its answer is dropped; a task that was being started is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from vespera_orchestrator import (
+    Artifacts,
+    Attempt,
+    Checkpoint,
+    ClosedError,
+    Documents,
+    Event,
+    EventWatch,
+    GitOperation,
+    HandedIn,
+    Orchestrator,
+    Task,
+    VesperaError,
+    Work,
+    Worktree,
+    Worktrees,
+)
+
+log = logging.getLogger("vespera_orchestrator")
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_LOOK_S: Final = 0.03
+"""How often `AsyncOrchestrator.watch` looks for new events, in seconds."""
+
+
+class _Worker:
+    """The one thread that does the calls of an instance."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="vespera-aio")
+        self._is_closed = False
+
+    def submit(self, call: Callable[[], _T]) -> Future[_T]:
+        """Do *call* in the worker, with the context variables of the caller.
+
+        Raises:
+            ClosedError: The instance was closed.
+        """
+        if self._is_closed:
+            raise ClosedError
+        context = contextvars.copy_context()
+        return self._pool.submit(context.run, call)
+
+    async def do(self, call: Callable[[], _T], *, undo: Callable[[_T], object] | None = None) -> _T:
+        """Do *call* in the worker and return its answer.
+
+        Args:
+            call: What to do.
+            undo: Done with the answer if the caller was cancelled meanwhile.
+        """
+        future = self.submit(call)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            if not future.cancel() and undo is not None:
+                future.add_done_callback(functools.partial(self._undo, undo))
+            raise
+
+    async def finish(self, call: Callable[[], _T]) -> _T:
+        """Do *call* in the worker, also if the caller is cancelled before its turn."""
+        return await asyncio.shield(asyncio.wrap_future(self.submit(call)))
+
+    def _undo(self, undo: Callable[[_T], object], done: Future[_T]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        with suppress(ClosedError):
+            self.submit(lambda: undo(done.result()))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more calls."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Let the thread end after the calls that are under way."""
+        self._is_closed = True
+        self._pool.shutdown(wait=False)
+
+
+class _Room:
+    """Something whose calls are done by a worker."""
+
+    def __init__(self, worker: _Worker, room: Callable[[], Any]) -> None:
+        self._worker = worker
+        self._room = room
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: the same verbs, to be awaited>"
+
+
+def _verb(
+    function: Callable[Concatenate[Any, _P], _T],
+) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]:
+    """Return the method that does the synchronous one in the worker."""
+
+    @functools.wraps(function)
+    async def call(self: _Room, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        worker, room = self._worker, self._room
+        return await worker.do(lambda: function(room(), *args, **kwargs))
+
+    return call
+
+
+class AsyncWork(_Room):
+    """A task in the hands of one agent; see `Work`. Made by `AsyncOrchestrator.execute_task`.
+
+    Use it as an ``async with`` block. It ends as that of `Work` does. A cancellation is an
+    interruption: the task is released, with its partial work kept.
+    """
+
+    def __init__(self, worker: _Worker, work: Work) -> None:
+        super().__init__(worker, lambda: work)
+        self._work = work
+
+    def __repr__(self) -> str:
+        return repr(self._work).replace("<Work", "<AsyncWork", 1)
+
+    briefing = _verb(Work.briefing)
+    checkpoint = _verb(Work.checkpoint)
+    heartbeat = _verb(Work.heartbeat)
+    save_artifact = _verb(Work.save_artifact)
+    complete = _verb(Work.complete)
+    fail = _verb(Work.fail)
+    release = _verb(Work.release)
+
+    async def handed_in(self) -> HandedIn | None:
+        """See `Work.handed_in`. It reads the store, so it is a method here."""
+        return await self._worker.do(lambda: self._work.handed_in)
+
+    @property
+    def task(self) -> Task:
+        """The task, as it was when the work began."""
+        return self._work.task
+
+    @property
+    def attempt(self) -> Attempt:
+        """This try; its number fences every write."""
+        return self._work.attempt
+
+    @property
+    def resumed_from(self) -> Checkpoint | None:
+        """The last checkpoint of an earlier attempt, or ``None``."""
+        return self._work.resumed_from
+
+    @property
+    def worktree(self) -> Worktree | None:
+        """The worktree, or ``None`` if the task has none."""
+        return self._work.worktree
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of its worktree, or ``None`` without one."""
+        return self._work.path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether you still hold the task, as far as this process knows."""
+        return self._work.is_open
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """See `Work.conflicts`."""
+        return self._work.conflicts
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """See `Work.left_out`."""
+        return self._work.left_out
+
+    @property
+    def operation(self) -> GitOperation | None:
+        """See `Work.operation`."""
+        return self._work.operation
+
+    @property
+    def not_saved(self) -> str:
+        """See `Work.not_saved`."""
+        return self._work.not_saved
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._worker.finish(lambda: self._work.__exit__(kind, exc, trace))
+
+
+class _Starting(Awaitable[AsyncWork]):
+    """A task that is being started: await it, or use it as an ``async with`` block."""
+
+    def __init__(self, worker: _Worker, start: Callable[[], Work]) -> None:
+        self._worker = worker
+        self._start = start
+        self._work: AsyncWork | None = None
+
+    def __repr__(self) -> str:
+        return "<a task to be started: await it, or use it in an async with block>"
+
+    async def _begin(self) -> AsyncWork:
+        work = await self._worker.do(self._start, undo=_release)
+        return AsyncWork(self._worker, work)
+
+    def __await__(self) -> Generator[Any, None, AsyncWork]:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> AsyncWork:
+        self._work = await self._begin()
+        return self._work
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._work is not None  # noqa: S101 - it was entered
+        await self._work.__aexit__(kind, exc, trace)
+
+
+def _release(work: Work) -> None:
+    """Give back a task whose caller was cancelled while it was being started."""
+    try:
+        work.release("interrupted while it was being started")
+    except VesperaError as exc:
+        log.warning("%s could not be given back: %s", work.task.alias, exc)
+
+
+def _starting(
+    function: Callable[Concatenate[Any, _P], Work],
+) -> Callable[Concatenate[Any, _P], _Starting]:
+    """Return the method that starts a task in the worker."""
+
+    @functools.wraps(function)
+    def call(self: _Room, /, *args: _P.args, **kwargs: _P.kwargs) -> _Starting:
+        worker, room = self._worker, self._room
+        return _Starting(worker, lambda: function(room(), *args, **kwargs))
+
+    return call
+
+
+class AsyncArtifacts(_Room):
+    """The full record of the work; see `Artifacts`."""
+
+    save = _verb(Artifacts.save)
+    draft = _verb(Artifacts.draft)
+    draft_file = _verb(Artifacts.draft_file)
+    get = _verb(Artifacts.get)
+    find = _verb(Artifacts.find)
+    read = _verb(Artifacts.read)
+    text = _verb(Artifacts.text)
+    show = _verb(Artifacts.show)
+    list = _verb(Artifacts.list)
+    versions = _verb(Artifacts.versions)
+    diff = _verb(Artifacts.diff)
+    browse = _verb(Artifacts.browse)
+    export = _verb(Artifacts.export)
+    verify = _verb(Artifacts.verify)
+    collect_garbage = _verb(Artifacts.collect_garbage)
+    search = _verb(Artifacts.search)
+    context = _verb(Artifacts.context)
+    context_uses = _verb(Artifacts.context_uses)
+    catch_up = _verb(Artifacts.catch_up)
+    check_index = _verb(Artifacts.check_index)
+    index_status = _verb(Artifacts.index_status)
+    verify_index = _verb(Artifacts.verify_index)
+    rebuild_index = _verb(Artifacts.rebuild_index)
+
+
+class AsyncWorktrees(_Room):
+    """Git worktrees; see `Worktrees`."""
+
+    create = _verb(Worktrees.create)
+    list = _verb(Worktrees.list)
+    find = _verb(Worktrees.find)
+    snapshot = _verb(Worktrees.snapshot)
+    merge = _verb(Worktrees.merge)
+    is_merged = _verb(Worktrees.is_merged)
+    catch_up = _verb(Worktrees.catch_up)
+    forecast = _verb(Worktrees.forecast)
+    remove = _verb(Worktrees.remove)
+    rescue = _verb(Worktrees.rescue)
+    restore = _verb(Worktrees.restore)
+    check = _verb(Worktrees.check)
+    repair = _verb(Worktrees.repair)
+
+
+class AsyncDocuments(_Room):
+    """Project documents that update themselves; see `Documents`."""
+
+    update = _verb(Documents.update)
+    catch_up = _verb(Documents.catch_up)
+    check = _verb(Documents.check)
+    versions = _verb(Documents.versions)
+    read = _verb(Documents.read)
+    restore = _verb(Documents.restore)
+
+
+class _Opening(Awaitable["AsyncOrchestrator"]):
+    """A project that is being opened: await it, or use it as an ``async with`` block."""
+
+    def __init__(self, open_: Callable[[], Orchestrator]) -> None:
+        self._open = open_
+        self._orch: AsyncOrchestrator | None = None
+
+    def __repr__(self) -> str:
+        return "<a project to be opened: await it, or use it in an async with block>"
+
+    async def _begin(self) -> AsyncOrchestrator:
+        worker = _Worker()
+        try:
+            opened = await worker.do(self._open, undo=Orchestrator.close)
+        except BaseException:
+            worker.close()
+            raise
+        return AsyncOrchestrator(opened, worker)
+
+    def __await__(self) -> Generator[Any, None, AsyncOrchestrator]:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> AsyncOrchestrator:
+        self._orch = await self._begin()
+        return self._orch
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._orch is not None  # noqa: S101 - it was entered
+        await self._orch.close()
+
+
+def _opening(open_: Callable[_P, Orchestrator]) -> Callable[_P, _Opening]:
+    @functools.wraps(open_)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _Opening:
+        return _Opening(lambda: open_(*args, **kwargs))
+
+    return call
+
+
+class AsyncOrchestrator(_Room):
+    """Sessions, tasks, artifacts, worktrees and documents of one project; see `Orchestrator`.
+
+    Made by `open`: ``await AsyncOrchestrator.open(…)``, or ``async with`` it.
+    """
+
+    def __init__(self, orch: Orchestrator, worker: _Worker) -> None:
+        super().__init__(worker, lambda: orch)
+        self._orch = orch
+        self.artifacts = AsyncArtifacts(worker, lambda: orch.artifacts)
+        """The full record of the work: save, read, search."""
+        self.worktrees = AsyncWorktrees(worker, lambda: orch.worktrees)
+        """Git worktrees: create, snapshot, merge, forecast, remove, rescue, repair."""
+        self.documents = AsyncDocuments(worker, lambda: orch.documents)
+        """Project documents that update themselves: update, check, versions, restore."""
+
+    def __repr__(self) -> str:
+        return repr(self._orch).replace("<Orchestrator", "<AsyncOrchestrator", 1)
+
+    # --- opening and closing ------------------------------------------------
+
+    open = staticmethod(_opening(Orchestrator.open))
+
+    async def close(self) -> None:
+        """Release every resource, and let the worker end. Idempotent."""
+        with suppress(ClosedError):
+            await self._worker.finish(self._orch.close)
+        self._worker.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds everything."""
+        return self._orch.home
+
+    @property
+    def project(self) -> Path:
+        """The project's folder."""
+        return self._orch.project
+
+    @property
+    def agent(self) -> str:
+        """Who is calling, unless a call says otherwise."""
+        return self._orch.agent
+
+    catch_up = _verb(Orchestrator.catch_up)
+
+    # --- sessions -----------------------------------------------------------
+
+    initialize_session = _verb(Orchestrator.initialize_session)
+    current_session = _verb(Orchestrator.current_session)
+    resume_session = _verb(Orchestrator.resume_session)
+    list_sessions = _verb(Orchestrator.list_sessions)
+    session_status = _verb(Orchestrator.session_status)
+    spawn_agent_with_context = _verb(Orchestrator.spawn_agent_with_context)
+    resume = _verb(Orchestrator.resume)
+
+    # --- planning -----------------------------------------------------------
+
+    plan_task = _verb(Orchestrator.plan_task)
+    plan_tasks = _verb(Orchestrator.plan_tasks)
+    update_task = _verb(Orchestrator.update_task)
+    add_dependency = _verb(Orchestrator.add_dependency)
+    remove_dependency = _verb(Orchestrator.remove_dependency)
+
+    # --- looking ------------------------------------------------------------
+
+    get_task = _verb(Orchestrator.get_task)
+    query_tasks = _verb(Orchestrator.query_tasks)
+    ready_tasks = _verb(Orchestrator.ready_tasks)
+    why = _verb(Orchestrator.why)
+    next_step = _verb(Orchestrator.next_step)
+    get_status = _verb(Orchestrator.get_status)
+    graph = _verb(Orchestrator.graph)
+
+    def watch(
+        self, after: int | None = None, *, timeout_s: float | None = None
+    ) -> AsyncIterator[Event]:
+        """Yield events of the current session as they are recorded; see `Orchestrator.watch`.
+
+        Other calls go on meanwhile.
+        """
+        begun = self._worker.submit(lambda: self._orch.watch(after, timeout_s=timeout_s))
+        return self._watched(begun, timeout_s)
+
+    async def _watched(
+        self, begun: Future[EventWatch], timeout_s: float | None
+    ) -> AsyncIterator[Event]:
+        watch = await asyncio.wrap_future(begun)
+        clock = asyncio.get_running_loop().time
+        quiet_since = clock()
+        while not self._worker.is_closed:
+            for event in await self._worker.do(watch.poll):
+                yield event
+                quiet_since = clock()
+            if timeout_s is not None and clock() - quiet_since >= timeout_s:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    # --- working ------------------------------------------------------------
+
+    execute_task = _starting(Orchestrator.execute_task)
+    complete_task = _verb(Orchestrator.complete_task)
+
+    # --- a person decides ---------------------------------------------------
+
+    cancel_task = _verb(Orchestrator.cancel_task)
+    retry_task = _verb(Orchestrator.retry_task)
+    abandon_task = _verb(Orchestrator.abandon_task)
+    delete_task = _verb(Orchestrator.delete_task)
+
+    # --- bringing together, maintenance -------------------------------------
+
+    synthesize_results = _verb(Orchestrator.synthesize_results)
+    check = _verb(Orchestrator.check)
+    repair = _verb(Orchestrator.repair)
+    backup = _verb(Orchestrator.backup)
+    export = _verb(Orchestrator.export)
+    import_ = _verb(Orchestrator.import_)
+    prune = _verb(Orchestrator.prune)

@@ -1,0 +1,233 @@
+"""The façade for asyncio has the same verbs, never blocks the loop, and survives cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator.integrations import aio
+from vespera_orchestrator.integrations.aio import AsyncOrchestrator
+from vespera_orchestrator.testing import ManualClock
+
+DONE = {"summary": "done", "detailed_work": "All of it."}
+PAIRS = [
+    (vespera.Orchestrator, AsyncOrchestrator),
+    (vespera.Work, aio.AsyncWork),
+    (vespera.Artifacts, aio.AsyncArtifacts),
+    (vespera.Worktrees, aio.AsyncWorktrees),
+    (vespera.Documents, aio.AsyncDocuments),
+]
+LEFT_OUT = {"run": "it drives functions, not coroutines", "open": "its stream would block the loop"}
+
+
+def public(kind):
+    """Return the public methods and properties of a class."""
+    return {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("sync", "asynchronous"), PAIRS, ids=lambda kind: kind.__name__)
+def test_both_surfaces_are_the_same(sync, asynchronous):
+    """Each verb is there, with the signature and the documentation of the synchronous one."""
+    theirs = public(asynchronous)
+    rooms = {"artifacts", "worktrees", "documents"}
+    assert set(public(sync)) - set(theirs) - rooms <= set(LEFT_OUT)
+    assert set(theirs) <= set(public(sync)) | {"resumed_from", "task", "attempt", "worktree"} | {
+        "conflicts",
+        "left_out",
+        "operation",
+        "not_saved",
+    }
+    for name, verb in theirs.items():
+        if inspect.isfunction(verb) and hasattr(verb, "__wrapped__"):
+            assert inspect.signature(verb) == inspect.signature(getattr(sync, name))
+            assert verb.__doc__ == getattr(sync, name).__doc__
+
+
+def test_from_a_goal_to_a_result(tmp_path):
+    """The verbs do what their synchronous namesakes do."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path) as orch:
+            await orch.initialize_session("Goal")
+            await orch.plan_tasks([{"title": "One"}, {"title": "Two", "dependencies": ["one"]}])
+            async with orch.execute_task() as work:
+                await work.checkpoint({"step": 1}, "half")
+                await work.complete(**DONE, outputs={"a": 1})
+            work = await orch.execute_task("two")
+            assert "One" in await work.briefing()
+            assert await work.handed_in() is None
+            await work.complete(**DONE)
+            (artifact,) = await orch.artifacts.list(task="one")
+            assert await orch.artifacts.read(artifact) == b"All of it."
+            return (await orch.get_status()).completed_count
+
+    assert asyncio.run(use()) == 2
+
+
+def test_an_error_is_raised_where_it_is_awaited(tmp_path):
+    """A failing block blocks its task, and the error passes on."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path) as orch:
+            await orch.initialize_session("Goal")
+            await orch.plan_task("One")
+            with pytest.raises(vespera.TaskNotFoundError):
+                await orch.get_task("two")
+            with pytest.raises(ValueError, match="no luck"):
+                async with orch.execute_task("one"):
+                    raise ValueError("no luck")
+            assert (await orch.get_task("one")).status == "blocked"
+        with pytest.raises(vespera.ClosedError):
+            await orch.get_task("one")
+        await orch.close()
+
+    asyncio.run(use())
+
+
+class Gate:
+    """A clock that stops whoever asks for the time until the gate is open."""
+
+    def __init__(self):
+        self.clock = ManualClock()
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self.reached = threading.Event()
+
+    def __call__(self):
+        self.reached.set()
+        assert self.is_open.wait(60)
+        return self.clock()
+
+    async def wait_until_reached(self):
+        """Let the loop turn until the worker stands at the gate."""
+        while not self.reached.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0)
+
+    def shut(self):
+        """Stop the next one."""
+        self.is_open.clear()
+        self.reached.clear()
+
+
+@pytest.fixture
+def gate():
+    """A gate that stands open."""
+    return Gate()
+
+
+def test_the_loop_goes_on_while_a_call_is_under_way(tmp_path, gate):
+    """A slow call stops nobody but those behind it."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path, clock=gate) as orch:
+            await orch.initialize_session("Goal")
+            gate.shut()
+            planning = asyncio.create_task(orch.plan_task("Slow"))
+            await gate.wait_until_reached()
+            assert not planning.done()
+            gate.is_open.set()  # were the loop blocked, nobody would open it
+            assert (await planning).alias == "slow"
+
+    asyncio.run(use())
+
+
+def test_a_call_that_is_cancelled_before_its_turn_does_nothing(tmp_path, gate):
+    """One under way comes to its end; the one behind it never begins."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path, clock=gate) as orch:
+            await orch.initialize_session("Goal")
+            gate.shut()
+            under_way = asyncio.create_task(orch.plan_task("Under way"))
+            behind = asyncio.create_task(orch.plan_task("Behind"))
+            await gate.wait_until_reached()
+            for call in (under_way, behind):
+                call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await behind
+            gate.is_open.set()
+            return [task.alias for task in await orch.query_tasks()]
+
+    assert asyncio.run(use()) == ["under_way"]
+
+
+def test_a_task_whose_start_was_cancelled_is_given_back(tmp_path, gate):
+    """Nobody is left holding a task that nobody works on."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path, clock=gate) as orch:
+            await orch.initialize_session("Goal")
+            await orch.plan_task("One")
+            gate.shut()
+
+            async def start():
+                await orch.execute_task("one")
+
+            starting = asyncio.create_task(start())
+            await gate.wait_until_reached()
+            starting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await starting
+            gate.is_open.set()
+            await orch.current_session()  # the worker's turn after the start
+            return await orch.get_task("one")
+
+    task = asyncio.run(use())
+    assert task.attempts == 1
+    assert task.is_ready
+
+
+def test_a_cancelled_block_releases_its_task(tmp_path):
+    """The checkpoint stays, and the next attempt goes on from it."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path) as orch:
+            await orch.initialize_session("Goal")
+            await orch.plan_task("One")
+            saved = asyncio.Event()
+
+            async def work_on_it():
+                async with orch.execute_task("one") as work:
+                    await work.checkpoint({"step": 1})
+                    saved.set()
+                    await asyncio.Event().wait()
+
+            working = asyncio.create_task(work_on_it())
+            await saved.wait()
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await working
+            again = await orch.execute_task("one")
+            return again.resumed_from.state
+
+    assert asyncio.run(use()) == {"step": 1}
+
+
+def test_events_come_while_other_calls_go_on(tmp_path):
+    """The watch begins with the call, and yields what is recorded after it."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path) as orch:
+            await orch.initialize_session("Goal")
+            await orch.plan_task("Before")
+            events = orch.watch(timeout_s=60)
+            await orch.plan_task("After")
+            return await anext(events)
+
+    event = asyncio.run(use())
+    assert (event.kind, event.data["alias"]) == ("task_planned", "after")
+
+
+def test_a_watch_ends_when_nothing_comes(tmp_path):
+    """With a time limit it ends; what lies behind *after* is yielded first."""
+
+    async def use():
+        async with AsyncOrchestrator.open(tmp_path) as orch:
+            await orch.initialize_session("Goal")
+            return [event.kind async for event in orch.watch(0, timeout_s=0)]
+
+    assert asyncio.run(use()) == ["session_started"]
