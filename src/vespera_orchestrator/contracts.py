@@ -534,6 +534,22 @@ class Store(Protocol):
                 adds one to ``events``.
         """
 
+    def shrink(self, *, rewrite: bool = False) -> int:
+        """Give room that removed rows took back to the disk, in small steps beside other writers.
+
+        A store that uses such room again by itself, or keeps its rows elsewhere, does nothing.
+
+        Args:
+            rewrite: Also write the whole store anew where it cannot shrink otherwise. Others wait
+                for as long as that takes.
+
+        Returns:
+            How many bytes smaller it is.
+
+        Raises:
+            StoreUnavailableError: There is not enough room to write it anew. Nothing was changed.
+        """
+
 
 @runtime_checkable
 class Ledger(Protocol):

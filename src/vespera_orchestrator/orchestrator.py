@@ -1190,6 +1190,7 @@ class Orchestrator:
         keep_events: int = 10_000,
         keep_checkpoints: int = 3,
         dry_run: bool = False,
+        compact: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> vespera.PruneReport:
         """Delete old events and checkpoints to which nothing refers.
@@ -1197,8 +1198,12 @@ class Orchestrator:
         Tasks, attempts, artifacts and their contents stay. Always kept: the last checkpoints of
         each task and those that a recovery names; of each task the last event that tells its state;
         of each session the events that `resume` looks back to; events about artifacts, and events
-        that documents have not followed yet. The file does not shrink; the room is used for new
-        rows.
+        that documents have not followed yet.
+
+        A SQLite file shrinks by what was removed, in small steps beside other writers. That takes
+        hardly any room, so it helps on a full disk, too. The file of a store that an earlier
+        version made stays as large as it is, and uses the room for new rows; *compact* changes
+        that, once.
 
         Args:
             older_than: Only what is older is deleted.
@@ -1206,7 +1211,13 @@ class Orchestrator:
             keep_checkpoints: This many of the newest checkpoints of each task stay, however old; at
                 least 1.
             dry_run: Only say what would be deleted.
+            compact: Write a SQLite file that cannot shrink anew. Others wait meanwhile, and it
+                takes twice as much free room as the store really uses.
             progress: As for `check`.
+
+        Raises:
+            StoreUnavailableError: The disk is full all the same, or has not the room that
+                *compact* takes. What was removed until then stays removed.
         """
         from vespera_orchestrator import maintenance
 
@@ -1217,6 +1228,7 @@ class Orchestrator:
             keep_events=keep_events,
             keep_checkpoints=keep_checkpoints,
             dry_run=dry_run,
+            compact=compact,
             progress=progress or log.debug,
         )
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Ledger
 
-_ROWS_PER_TRANSACTION: Final = 5000
-"""How many rows one transaction removes: other writers wait no longer than that takes."""
+_ROWS_PER_TRANSACTION: Final = 1000
+"""How many rows one transaction removes: others wait no longer, and it takes little room."""
 _NEVER_REMOVED: Final = frozenset(
     {
         EventKind.ARTIFACT_SAVED,
@@ -54,6 +54,8 @@ class PruneReport:
     """How many events of each kind were removed."""
     dry_run: bool
     """Whether nothing was really removed."""
+    given_back_bytes: int = 0
+    """By how much the store's file shrank."""
 
     def __str__(self) -> str:
         verb = "would remove" if self.dry_run else "removed"
@@ -66,7 +68,10 @@ class PruneReport:
             events += f" ({', '.join(kinds)})"
         total = self.checkpoints + self.kept_checkpoints
         checkpoints = f"{self.checkpoints:,} of {total:,} checkpoints"
-        return f"prune: {verb} {events} and {checkpoints}"
+        text = f"prune: {verb} {events} and {checkpoints}"
+        if self.given_back_bytes:
+            text += f", and gave {self.given_back_bytes:,} bytes back to the disk"
+        return text
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +90,7 @@ def prune(
     keep_events: int,
     keep_checkpoints: int,
     dry_run: bool,
+    compact: bool,
     progress: Callable[[str], None],
 ) -> PruneReport:
     """See `Orchestrator.prune`."""
@@ -96,9 +102,13 @@ def prune(
     with rooms.store.ledger() as ledger:
         checkpoints = _select_checkpoints(ledger, before, keep_checkpoints)
         events = _select_events(ledger, before, keep_events, documents_seq)
+    given_back_bytes = 0
     if not dry_run:
-        _remove(rooms, "events", events.keys, progress)
-        _remove(rooms, "checkpoints", checkpoints.keys, progress)
+        # What is bulky goes first, and its room with it: the disk may be full.
+        for table, selection in (("checkpoints", checkpoints), ("events", events)):
+            _remove(rooms, table, selection.keys, progress)
+            progress(f"{table}: giving the room back")
+            given_back_bytes += rooms.store.shrink(rewrite=compact)
     return PruneReport(
         events=len(events.keys),
         checkpoints=len(checkpoints.keys),
@@ -106,6 +116,7 @@ def prune(
         kept_checkpoints=checkpoints.remaining,
         by_kind=events.by_kind,
         dry_run=dry_run,
+        given_back_bytes=given_back_bytes,
     )
 
 

@@ -128,6 +128,10 @@ class SQLiteStore(SQLStore):
         """See `contracts.Store.ledger`."""
         return SQLiteLedger.open(self._database, write=write)
 
+    def shrink(self, *, rewrite: bool = False) -> int:
+        """See `contracts.Store.shrink`."""
+        return self._database.shrink(rewrite=rewrite)
+
     def copy_to(self, file: Path) -> None:
         """Write the whole store as of one moment into the new database *file*.
 

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from vespera_orchestrator._version import __version__
@@ -24,6 +24,7 @@ from vespera_orchestrator.stores.sql import nesting
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
+from vespera_orchestrator.stores.sqlite.reserve import Reserve
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from vespera_orchestrator.stores.sqlite.transaction import Transaction
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PAGES_PER_CHECKPOINT: Final = 1000
+"""How long the log gets before it is written back into the file: SQLite's own default."""
+_PAGES_PER_STEP: Final = 100
+"""How many pages the file shrinks by in one transaction: others wait no longer than that takes."""
 POLL_INTERVAL_S: Final = 0.015
 """How often to look for new events while waiting for them, in seconds."""
 _SHORTEST_PAUSE_S: Final = 0.0003
@@ -85,6 +90,7 @@ class Database:
         self.clock = clock
         self.durability = durability
         self._gate = None if path is None else Gate(path)
+        self._reserve = None if path is None else Reserve(path)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
@@ -157,6 +163,94 @@ class Database:
                 self._refuse_newer(tx)
                 yield tx
                 tx.connection.execute("COMMIT")
+            if self._reserve is not None:
+                self._reserve.fill()
+
+    # maintenance
+
+    @contextmanager
+    def maintain(self) -> Iterator[Transaction]:
+        """Begin a transaction like `write`, which takes little room: the disk may be full.
+
+        SQLite writes changed pages into its log first, and the log back into the file when it has
+        become long. That may make both of them grow. Here the log is written back after each
+        transaction, where the file need not grow for it.
+        """
+        if self._reserve is not None:
+            self._reserve.release_if_full()
+        with self._call():
+            self._usable().execute("PRAGMA wal_autocheckpoint=0")
+            try:
+                with self.write() as tx:
+                    yield tx
+                self._write_log_back()
+            finally:
+                self._usable().execute(f"PRAGMA wal_autocheckpoint={_PAGES_PER_CHECKPOINT}")
+
+    def _write_log_back(self) -> None:
+        if self.path is None or self._reserve is None:
+            return
+        connection = self._usable()
+        growth_bytes = self._used_bytes(connection) - self.path.stat().st_size
+        if growth_bytes > self._reserve.free_bytes():
+            return  # it would fail in the end, and take the little room that there is
+        with suppress(sqlite3.OperationalError):  # a reader needs the log as it is
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+    def _used_bytes(self, connection: sqlite3.Connection) -> int:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(page_bytes)
+
+    def shrink(self, *, rewrite: bool) -> int:
+        """See `contracts.Store.shrink`."""
+        if self.path is None:
+            return 0
+        self._follow_fork()
+        with self._call():
+            before = self._used_bytes(self._usable())
+            if rewrite and not self._can_shrink():
+                self._rewrite()
+            while self._can_shrink() and self._shrink_a_step():
+                pass
+            return before - self._used_bytes(self._usable())
+
+    def _can_shrink(self) -> bool:
+        """Tell whether the file is of the kind that can shrink step by step."""
+        (kind,) = self._usable().execute("PRAGMA auto_vacuum").fetchone()
+        return int(kind) != 0
+
+    def _shrink_a_step(self) -> bool:
+        """Shrink the file a little; return whether there is more to do."""
+        try:
+            with self.maintain() as tx:
+                (unused,) = tx.execute("PRAGMA freelist_count").fetchone()
+                for _ in range(min(unused, _PAGES_PER_STEP)):
+                    tx.execute("PRAGMA incremental_vacuum(1)")
+        except StoreUnavailableError as exc:
+            if not (isinstance(exc.__cause__, sqlite3.Error) and errors.is_full(exc.__cause__)):
+                raise
+            return False
+        return int(unused) > _PAGES_PER_STEP
+
+    def _rewrite(self) -> None:
+        """Write a file of the other kind anew, so that it can shrink step by step from now on."""
+        connection = self._usable()
+        (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        # The new file is written beside the old one, and then into the log.
+        needed = 2 * (self._used_bytes(connection) - unused * page_bytes)
+        free = 0 if self._reserve is None else self._reserve.free_bytes()
+        if free < needed:
+            raise StoreUnavailableError(
+                self.name,
+                f"to write it anew takes {needed:,} bytes of free room, and {free:,} are free; "
+                "without compact=True, prune needs none",
+            )
+        with self._turn():
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            self._patiently(lambda: connection.execute("VACUUM"))
+            self._write_log_back()
 
     def wait(self, after: int, timeout_s: float) -> None:
         """Return when there is an event behind *after*, or after *timeout_s* seconds.
@@ -322,11 +416,15 @@ class Database:
             self._log_ahead(connection)
         connection.execute(f"PRAGMA synchronous={self.durability}")
         connection.execute("PRAGMA foreign_keys=ON")
+        # Some systems' SQLite overwrites what is deleted: then removing costs as much as writing.
+        connection.execute("PRAGMA secure_delete=FAST")
         if version < len(MIGRATIONS):
             self._migrate(connection)
 
     def _log_ahead(self, connection: sqlite3.Connection) -> None:
         with self._turn():
+            # Only a file that is still empty takes it.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             mode = self._patiently(
                 lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             )

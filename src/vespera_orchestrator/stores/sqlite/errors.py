@@ -43,6 +43,11 @@ def is_locked(exc: sqlite3.Error) -> bool:
     return _code(exc) in _LOCKED
 
 
+def is_full(exc: sqlite3.Error) -> bool:
+    """Tell whether the disk is full."""
+    return _code(exc) == sqlite3.SQLITE_FULL
+
+
 def translate(exc: sqlite3.Error, name: str) -> StoreError | InvalidInputError:
     """Return the error of ours that says the same of the store *name*."""
     code = _code(exc)

@@ -29,7 +29,7 @@ class SQLiteLedger(SQLLedger):
     @contextmanager
     def open(cls, database: Database, *, write: bool) -> Iterator[Self]:
         """See `contracts.Store.ledger`."""
-        with database.write() if write else database.read() as tx:
+        with database.maintain() if write else database.read() as tx:
             if write:  # rows may come in any order; one that refers to nothing fails the commit
                 tx.execute("PRAGMA defer_foreign_keys=ON")
             yield cls(database, tx)
