@@ -6,6 +6,15 @@ from typing import Final
 
 CHARS_PER_TOKEN: Final = 4
 """How many characters are counted as one token; English prose and code have between 3 and 5."""
+_LINE_ENDS: Final = "\t\n\v\f\r\x1c\x1d\x1e\x85"
+"""Control characters at which `str.splitlines` ends a line, and the tabulator."""
+_CONTROLS: Final = [
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+]
+_OBEYED: Final = {code: None for code in _CONTROLS if chr(code) not in _LINE_ENDS}
 _TIME_UNITS_S: Final = {"day": 86_400, "hour": 3600, "minute": 60}
 
 
@@ -26,9 +35,39 @@ def clip(text: str, budget_tokens: int) -> str:
     return cut.rstrip() + " …"
 
 
+def beginning(text: str, budget_tokens: int) -> str:
+    """Return the beginning of *text* within the budget, without a mark where it ends.
+
+    It ends after a paragraph if at least half of the budget is used then, else after a line, else
+    after a word.
+    """
+    max_chars = max(0, budget_tokens) * CHARS_PER_TOKEN
+    if len(text) <= max_chars:
+        return text
+    cut = text[:max_chars]
+    for edge in ("\n\n", "\n", " "):
+        end = cut.rfind(edge)
+        if end > len(cut) // 2:
+            return cut[:end].rstrip()
+    return cut.rstrip()
+
+
+def printable(text: str) -> str:
+    """Leave out what a terminal would obey: control characters, and changes of direction."""
+    if text.isprintable():
+        return text
+    return text.translate(_OBEYED)
+
+
+def quoted(text: str) -> str:
+    """Mark every line of *text* as a quotation, so that none of them can pass for one of ours."""
+    lines = printable(text).splitlines()
+    return "\n".join(f"> {line}".rstrip() for line in lines)
+
+
 def one_line(text: str, width: int = 100) -> str:
-    """Put *text* on one line of at most *width* characters."""
-    flat = " ".join(text.split())
+    """Put *text* on one line of at most *width* characters, without what a terminal would obey."""
+    flat = " ".join(printable(text).split())
     if len(flat) <= width:
         return flat
     return flat[: width - 1].rstrip() + "…"

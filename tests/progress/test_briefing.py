@@ -1,4 +1,4 @@
-"""Briefings: at most twelve lines for a person, and for an agent all that it needs to start."""
+"""The way back in: at most twelve lines."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.records import NOW, attempt, checkpoint, status, task, why
+from support.records import NOW, attempt, status, task, why
 from vespera_orchestrator._model import Event, TaskStatus
 from vespera_orchestrator._text import tokens
 from vespera_orchestrator.progress.briefing import (
     BRIEFING_LINES,
     CHANGE_WORDS,
-    WorkFacts,
     briefing,
     change_line,
-    work_briefing,
 )
 from vespera_orchestrator.progress.status import Running
-
-# --- for a person --------------------------------------------------------------
 
 
 def brief(changes=(), total=None, decisions=(), **fields):
@@ -115,77 +111,3 @@ def test_a_change_is_told_in_words(kind):
     )
     expected = f"a {CHANGE_WORDS[kind]}: no key"
     assert change_line(event, task("a")) == change_line(event, None) == expected
-
-
-# --- for an agent ---------------------------------------------------------------
-
-
-def test_an_agent_is_told_what_it_needs():
-    """The task, where to work, what stands in the way, what to go on from and to build on."""
-    facts = WorkFacts(
-        goal="Boil water",
-        task=task(
-            "a",
-            title="Light the fire",
-            description="Use dry wood.",
-            acceptance="it burns for a minute",
-            reason="the match was wet",
-            context={"wood": "birch"},
-        ),
-        attempt=attempt(number=2),
-        resumed_from=checkpoint(state={"logs": 3}, note="wood is stacked"),
-        folder="/trees/a",
-        conflicts=["fire.txt"],
-        behind="water.txt",
-        left_out=["big.bin"],
-        needed=[task("wood", "completed", summary="cut", outputs={"logs": 3})],
-    )
-    assert work_briefing(facts, budget_tokens=1000).splitlines() == [
-        "# Light the fire",
-        "",
-        "Goal of the session: Boil water",
-        "Work in: /trees/a",
-        "Both sides of a conflict are between markers in: fire.txt",
-        "Newer work on the integration branch is not merged here yet: water.txt",
-        "Files that automatic saves leave out, for their size or kind: big.bin",
-        "",
-        "From the attempt before: the match was wet",
-        "",
-        "Use dry wood.",
-        "",
-        "Done when: it burns for a minute",
-        "",
-        "Context: {'wood': 'birch'}",
-        "",
-        "This is attempt 2. Go on from the last checkpoint: wood is stacked",
-        "Its state: {'logs': 3}",
-        "",
-        "Builds on wood (completed): cut; outputs: {'logs': 3}",
-    ]
-
-
-def test_what_is_not_there_takes_no_line():
-    """A plain task has a plain briefing."""
-    facts = WorkFacts(goal="Boil water", task=task("a"), attempt=attempt())
-    assert work_briefing(facts, budget_tokens=1000).splitlines() == [
-        "# a",
-        "",
-        "Goal of the session: Boil water",
-    ]
-
-
-def test_a_recovery_says_its_context_once():
-    """Its description has it already."""
-    recovery = task("r", context={"error": "no key"}, recovers_task_id="t_a")
-    facts = WorkFacts(goal="Boil water", task=recovery, attempt=attempt("r"))
-    assert "Context" not in work_briefing(facts, budget_tokens=1000)
-
-
-@settings(max_examples=60)
-@given(st.integers(0, 300), st.text(max_size=2000))
-def test_a_briefing_keeps_to_its_budget(budget_tokens, text):
-    """However long the texts are."""
-    facts = WorkFacts(
-        goal=text, task=task("a", description=text), attempt=attempt(), conflicts=[text]
-    )
-    assert tokens(work_briefing(facts, budget_tokens=budget_tokens)) <= budget_tokens + 1

@@ -77,6 +77,14 @@ class Surroundings:
 def upstream(store: Store, task: Task, limit: int | None = None) -> dict[str, int]:
     """Return the ids of the tasks that *task* builds on, with how many steps away they are.
 
+    See `upstream_tasks`.
+    """
+    return {other.id: steps for other, steps in upstream_tasks(store, task, limit)}
+
+
+def upstream_tasks(store: Store, task: Task, limit: int | None = None) -> list[tuple[Task, int]]:
+    """Return the tasks that *task* builds on, and how many steps away each is.
+
     The nearest come first. Its subtasks count as well.
 
     Args:
@@ -84,9 +92,10 @@ def upstream(store: Store, task: Task, limit: int | None = None) -> dict[str, in
         task: Where to start.
         limit: Stop looking further once there are this many.
     """
-    steps_to: dict[str, int] = {}
+    known = {task.id}
+    reached: list[tuple[Task, int]] = []
     queue = deque([(task, 1)])
-    while queue and (limit is None or len(steps_to) < limit):
+    while queue and (limit is None or len(reached) < limit):
         current, steps = queue.popleft()
         subtasks = store.tasks(
             TaskQuery(
@@ -98,10 +107,11 @@ def upstream(store: Store, task: Task, limit: int | None = None) -> dict[str, in
         )
         needed = store.situation(current.id).needed.values()
         for other in [*needed, *subtasks]:
-            if other.id not in steps_to and other.id != task.id:
-                steps_to[other.id] = steps
+            if other.id not in known:
+                known.add(other.id)
+                reached.append((other, steps))
                 queue.append((other, steps + 1))
-    return steps_to
+    return reached
 
 
 def _siblings(store: Store, task: Task) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The way back in after a break, and what an agent needs to start."""
+"""The way back in after a break."""
 
 from __future__ import annotations
 
@@ -13,21 +13,11 @@ from vespera_orchestrator.progress.status import Running, Status, elsewhere_line
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import (
-        Attempt,
-        Checkpoint,
-        Event,
-        GitOperation,
-        HandedIn,
-        Task,
-        Why,
-    )
+    from vespera_orchestrator._model import Event, Task, Why
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
 _LINE_WIDTH: Final = 130
-_MAX_IDS: Final = 20
-"""How many artifacts a briefing names."""
 _COUNTED_UP_TO: Final = 1000
 """The store returns no more events at a time; what comes behind them is not counted."""
 
@@ -130,124 +120,3 @@ def _change_lines(changes: Sequence[str], total: int, since: str, room: int) -> 
     if not lines:
         return [f"Nothing has changed since the last look, {since}."]
     return [f"Since the last look, {since}:", *lines]
-
-
-@attrs.frozen(kw_only=True)
-class WorkFacts:
-    """What the briefing of an agent is written from."""
-
-    goal: str
-    """The goal of the session."""
-    task: Task
-    attempt: Attempt
-    resumed_from: Checkpoint | None = None
-    handed_in: HandedIn | None = None
-    """What an earlier attempt handed in and only failed to land."""
-    folder: str | None = None
-    """Where to work."""
-    operation: GitOperation | None = None
-    """The git operation that is under way there."""
-    conflicts: Sequence[str] = ()
-    """Files that still hold both sides of a conflict between markers."""
-    behind: str = ""
-    """What is on the integration branch and not in these files, in words."""
-    left_out: Sequence[str] = ()
-    """Paths that automatic saves leave out."""
-    needed: Sequence[Task] = ()
-    """The tasks it builds on."""
-
-
-def work_briefing(facts: WorkFacts, *, budget_tokens: int) -> str:
-    """Write what an agent needs to start: the task, where to work, what it goes on from."""
-    lines = [
-        f"# {facts.task.title}",
-        "",
-        f"Goal of the session: {one_line(facts.goal, 300)}",
-        *_folder_lines(facts),
-        *_handed_in_lines(facts.handed_in),
-        *_task_lines(facts.task),
-        *_checkpoint_lines(facts),
-    ]
-    for task in facts.needed:
-        lines += _needed_lines(task)
-    return clip("\n".join(lines), budget_tokens)
-
-
-def _folder_lines(facts: WorkFacts) -> list[str]:
-    lines = []
-    if facts.folder:
-        lines.append(f"Work in: {facts.folder}")
-    if facts.conflicts:
-        paths = one_line(", ".join(facts.conflicts), 600)
-        lines.append(f"Both sides of a conflict are between markers in: {paths}")
-    if facts.operation is not None:
-        lines.append(_operation_line(facts.operation))
-    if facts.behind:
-        behind = one_line(facts.behind, 400)
-        lines.append(f"Newer work on the integration branch is not merged here yet: {behind}")
-    if facts.left_out:
-        paths = one_line(", ".join(facts.left_out), 300)
-        lines.append(f"Files that automatic saves leave out, for their size or kind: {paths}")
-    return lines
-
-
-def _handed_in_lines(work: HandedIn | None) -> list[str]:
-    if work is None:
-        return []
-    reason = one_line(work.reason, 400)
-    lines = [
-        "",
-        f"Attempt {work.attempt} handed in the finished work; only its landing failed: {reason}",
-        "Do not do the work again: settle that, look at the files, and complete.",
-    ]
-    if work.summary:
-        lines.append(f"Its summary: {one_line(work.summary, 300)}")
-    if work.outputs:
-        lines.append(f"Its outputs: {one_line(str(dict(work.outputs)), 800)}")
-    if work.artifact_ids:
-        ids = ", ".join(work.artifact_ids[:_MAX_IDS])
-        lines.append(f"What it saved, for orch.artifacts.read(…): {ids}")
-    return lines
-
-
-def _operation_line(operation: GitOperation) -> str:
-    return (
-        f"A git {operation} is under way there, with commits or conflicts that are in no file yet. "
-        f"Nothing lands before it has ended: finish it ({operation.finish}) or give it up "
-        f"({operation.abandon})"
-    )
-
-
-def _task_lines(task: Task) -> list[str]:
-    lines = []
-    if task.reason:
-        lines += ["", f"From the attempt before: {one_line(task.reason, 600)}"]
-    if task.description:
-        lines += ["", task.description]
-    if task.acceptance:
-        lines += ["", f"Done when: {task.acceptance}"]
-    is_recovery = task.recovers_task_id is not None
-    if task.context and not is_recovery:  # the description of a recovery says what is in it
-        lines += ["", f"Context: {one_line(str(dict(task.context)), 800)}"]
-    return lines
-
-
-def _checkpoint_lines(facts: WorkFacts) -> list[str]:
-    checkpoint = facts.resumed_from
-    if checkpoint is None:
-        return []
-    note = checkpoint.note or "(no note)"
-    return [
-        "",
-        f"This is attempt {facts.attempt.number}. Go on from the last checkpoint: {note}",
-        f"Its state: {one_line(str(checkpoint.state), 800)}",
-    ]
-
-
-def _needed_lines(task: Task) -> list[str]:
-    result = task.summary or task.title
-    line = f"Builds on {task.alias} ({task.status}): {result}"
-    if task.outputs:
-        outputs = str(dict(task.outputs))
-        line += f"; outputs: {one_line(outputs, 400)}"
-    return ["", line]

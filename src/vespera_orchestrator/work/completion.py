@@ -68,6 +68,9 @@ MERGE_TRIES: Final = 50
 """How often a landing or a save is prepared again because another process was faster."""
 NOTHING_LANDED: Final = "nothing was changed in its worktree, so nothing was landed"
 """The reason of a completed task that worked in a worktree and left no trace there."""
+CHANGED_PATHS: Final = "changed_paths"
+"""Where the metadata of a record of work names the files that its landing changed."""
+_MAX_CHANGED_PATHS: Final = 500
 _CHECK_MARGIN_S: Final = 60.0
 """How much longer than the check may take the hold lasts."""
 _USUAL_TERMS: Final = LandingTerms()
@@ -465,7 +468,7 @@ class Completion:
             style=terms.style,
             check=terms.check,
         )
-        artifacts = [*drafts, *self._warnings(holder, landing)]
+        artifacts = [*_telling_what_changed(drafts, landing), *self._warnings(holder, landing)]
         landed = attrs.evolve(
             ending,
             landed=landing.commit,
@@ -685,3 +688,15 @@ def _as_text(work: object) -> str | bytes:
         return dump_json(cast("JsonValue", work), "work")
     except InvalidInputError:
         return str(work)
+
+
+def _telling_what_changed(
+    drafts: Sequence[ArtifactDraft], landing: Landing
+) -> Sequence[ArtifactDraft]:
+    """Let the record of the work name every file that its landing changes."""
+    paths = landing.changed_paths[:_MAX_CHANGED_PATHS]
+    if not drafts or not paths:
+        return drafts
+    record, *files = drafts
+    metadata = {**record.metadata, CHANGED_PATHS: list(paths)}
+    return [attrs.evolve(record, metadata=metadata), *files]

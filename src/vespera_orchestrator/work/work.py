@@ -27,7 +27,7 @@ from vespera_orchestrator._model import (
     Worktree,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import one_line, tokens
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     InvalidInputError,
@@ -35,11 +35,11 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     VesperaError,
 )
-from vespera_orchestrator.progress.briefing import WorkFacts, work_briefing
-from vespera_orchestrator.progress.synthesis import MIN_EXCERPT_TOKENS
+from vespera_orchestrator.progress.work_briefing import WorkFacts
 from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.assignment import Assignment
+from vespera_orchestrator.work.briefing import BriefingWriter
 from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
 from vespera_orchestrator.work.submission import Holder, Submission
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
@@ -142,22 +142,25 @@ class Work:
         return handed_in.find(self._rooms.store, self.task)
 
     def briefing(self, budget_tokens: int = 4000) -> str:
-        """Write what an agent needs to start.
+        """Write what an agent needs to start: the specialist's prompt, the most important first.
 
-        It contains the task, the last checkpoint, the results of its dependencies, and related
-        passages. The passages are those of `Artifacts.context`, and the store records which
-        artifact versions the task was given.
+        It has the role, the task and why it is due now; what earlier attempts did; the last
+        checkpoint; the record of every task that this one builds on (direct ones whole, those
+        further away at least by summary and id); what the session has agreed on; the names of
+        files, each once; texts of others that are clearly about the task; and how to hand in. It
+        is cut at paragraphs, says what is missing and how to read it, and is never filled up.
+
+        What others wrote is quoted line by line. The store records which artifact versions the
+        task was given.
 
         Args:
             budget_tokens: About how long it may be; one token is counted as four characters.
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
-        store = self._rooms.store
         left_out = self.left_out
         if self.resumed_from is not None:
             left_out = left_out or self.resumed_from.left_out
         facts = WorkFacts(
-            goal=self._rooms.scope.session(self.task.session_id).goal,
             task=self.task,
             attempt=self.attempt,
             resumed_from=self.resumed_from,
@@ -167,15 +170,9 @@ class Work:
             operation=self.operation,
             behind=self._behind,
             left_out=left_out,
-            needed=list(store.situation(self.task.id).needed.values()),
         )
-        text = work_briefing(facts, budget_tokens=budget_tokens)
-        left = budget_tokens - tokens(text) - 1  # the blank line between the two
-        if left < MIN_EXCERPT_TOKENS:
-            return text
-        query = f"{self.task.title} {self.task.description}"[:1000]
-        context = str(self._artifacts.context(query, task=self.task, budget_tokens=left))
-        return f"{text}\n\n{context}" if context else text
+        writer = BriefingWriter(self._rooms, self._artifacts)
+        return writer.write(facts, budget_tokens)
 
     def _refuse_call(self, call: WrongCall) -> NoReturn:
         """Keep the work that came with a call that does not fit, and say what does.

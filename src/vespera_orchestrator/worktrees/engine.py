@@ -46,11 +46,13 @@ from vespera_orchestrator.worktrees import (
     snapshot,
 )
 from vespera_orchestrator.worktrees.catch_up import catch_up
+from vespera_orchestrator.worktrees.changed_paths import changed_by
 from vespera_orchestrator.worktrees.naming import plain_name
 from vespera_orchestrator.worktrees.ownership import find_place, require_folder
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 from vespera_orchestrator.worktrees.retrying import retrying
+from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
     import builtins
@@ -735,6 +737,19 @@ class WorktreeEngine:
             records += store.worktrees(name=task.worktree, include_removed=True)
         records += reversed(store.worktrees(task_id=task.id, include_removed=True))
         return next((record.landed for record in records if record.landed), None)
+
+    def changed_paths(self, task: Task) -> tuple[str, ...]:
+        """Return the files that the last landing of the task's work changed; empty without one.
+
+        Raises:
+            WorktreeError: The repository cannot be read, or has lost that commit.
+        """
+        commit = self._landed_commit(task)
+        if commit is None:
+            return ()
+        repository = self._repository()
+        with git_errors(f"look at what {task.alias} changed"):
+            return changed_by(repository.open(), commit)
 
     def unresolved(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Return the files that still have the conflict markers which `update` wrote into them.

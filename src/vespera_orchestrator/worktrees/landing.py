@@ -18,6 +18,7 @@ from vespera_orchestrator.errors import (
     MergeConflictError,
 )
 from vespera_orchestrator.worktrees import landing_check, reverts
+from vespera_orchestrator.worktrees.changed_paths import changed_between
 from vespera_orchestrator.worktrees.conflict_markers import refuse_unresolved
 from vespera_orchestrator.worktrees.git_config import read_settings, read_signatures
 from vespera_orchestrator.worktrees.integration import advance, recover_landing, refuse_unsafe
@@ -91,6 +92,13 @@ class Landing:
     def is_empty(self) -> bool:
         """Whether the worktree held no change that had not landed before."""
         return self._mark is None
+
+    @property
+    def changed_paths(self) -> tuple[str, ...]:
+        """The files that `apply` changes on the branch, in order."""
+        if not self.changed:
+            return ()
+        return changed_between(self._repository.open(), self._expected, self.tree)
 
     @property
     def revert_report(self) -> str:

@@ -1,0 +1,201 @@
+"""Collects what the briefing of an agent is written from: the store, the contents, the search.
+
+Anything here may be missing or unreadable. The briefing then says so, and is written all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import (
+    ArtifactKind,
+    ArtifactQuery,
+    TaskStatus,
+)
+from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
+from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.surroundings import upstream_tasks
+from vespera_orchestrator.errors import InvalidInputError, StoreError, VesperaError
+from vespera_orchestrator.progress.work_briefing import (
+    UpstreamTask,
+    WorkFacts,
+    WorkRecord,
+    work_briefing,
+)
+from vespera_orchestrator.work.related import NO_RECORDS, RelatedTexts
+from vespera_orchestrator.work.upstream_files import UpstreamFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.progress.work_briefing import FileNote, RelatedText
+
+log = logging.getLogger("vespera_orchestrator")
+
+_MOST_UPSTREAM: Final = 200
+_READ_AHEAD: Final = 3
+"""How many budgets of text are read, at most, to choose from."""
+
+
+class BriefingWriter:
+    """Writes what an agent reads before it starts."""
+
+    def __init__(self, rooms: Rooms, artifacts: Artifacts) -> None:
+        self._rooms = rooms
+        self._artifacts = artifacts
+
+    def write(self, facts: WorkFacts, budget_tokens: int) -> str:
+        """Write the briefing, and record which artifacts the task was given.
+
+        Args:
+            facts: What the holder of the task knows.
+            budget_tokens: About how long it may be.
+        """
+        collected = _Collection(self._rooms, self._artifacts, facts, budget_tokens).facts()
+        briefing = work_briefing(collected, budget_tokens=budget_tokens)
+        if briefing.sources:
+            self._rooms.store.record_context(
+                facts.task.id, briefing.sources, agent=facts.attempt.agent
+            )
+        return briefing.text
+
+
+class _Collection:
+    """What there is to say about one task."""
+
+    def __init__(
+        self, rooms: Rooms, artifacts: Artifacts, known: WorkFacts, budget_tokens: int
+    ) -> None:
+        self._rooms = rooms
+        self._artifacts = artifacts
+        self._known = known
+        self._task = known.task
+        self._max_chars = budget_tokens * CHARS_PER_TOKEN
+        self._left_to_read = _READ_AHEAD * self._max_chars
+
+    def facts(self) -> WorkFacts:
+        store, task = self._rooms.store, self._task
+        session = self._rooms.scope.session(task.session_id)
+        recovers = self._other(task.recovers_task_id)
+        role, role_problem = self._role()
+        earlier = self._earlier_work(recovers)
+        upstream = self._upstream()
+        return attrs.evolve(
+            self._known,
+            goal=session.goal,
+            role=role,
+            role_problem=role_problem,
+            parent=self._other(task.parent_task_id),
+            recovers=recovers,
+            dependents=store.dependents(task.id),
+            earlier_attempts=[
+                attempt
+                for attempt in store.attempts(task.id)
+                if attempt.number < self._known.attempt.number
+            ],
+            earlier_work=earlier,
+            upstream=upstream,
+            agreed=session.context,
+            files=self._files(upstream),
+            related=self._related(upstream),
+        )
+
+    def _other(self, task_id: str | None) -> Task | None:
+        return None if task_id is None else self._rooms.store.find_task(task_id, None)
+
+    def _role(self) -> tuple[Role | None, str]:
+        specialist = self._task.specialist_type
+        if not specialist:
+            return None, ""
+        try:
+            roles = read_roles(self._rooms.scope.home.path)
+        except (InvalidInputError, StoreError) as exc:
+            log.warning("the project's own roles are left out: %s", exc)
+            return role_named({}, specialist), str(exc)
+        return role_named(roles, specialist), ""
+
+    # what was done before
+
+    def _earlier_work(self, recovers: Task | None) -> list[WorkRecord]:
+        """Return what earlier attempts saved, the newest first; files are in the worktree."""
+        records: list[WorkRecord] = []
+        if self._known.attempt.number > 1:
+            records += self._saved_by(self._task)
+        if recovers is not None:
+            records += self._saved_by(recovers)
+        return records
+
+    def _saved_by(self, task: Task) -> Iterator[WorkRecord]:
+        query = ArtifactQuery(task_ids=(task.id,), newest_first=True)
+        for artifact in self._rooms.store.artifacts(query):
+            if artifact.kind not in {ArtifactKind.FILE, ArtifactKind.SYNTHESIS}:
+                yield self._record(artifact)
+
+    # what it builds on
+
+    def _upstream(self) -> list[UpstreamTask]:
+        tasks = upstream_tasks(self._rooms.store, self._task, _MOST_UPSTREAM)
+        by_task: dict[str, list[Artifact]] = {}
+        task_ids = tuple(task.id for task, _ in tasks)
+        for artifact in self._rooms.store.artifacts(ArtifactQuery(task_ids=task_ids)):
+            by_task.setdefault(str(artifact.task_id), []).append(artifact)
+        entries = []
+        for task, steps in sorted(tasks, key=_nearness):
+            saved = _records_of(task, by_task.get(task.id, ()))
+            entries.append(
+                UpstreamTask(task=task, steps=steps, records=[self._record(each) for each in saved])
+            )
+        return entries
+
+    def _record(self, artifact: Artifact) -> WorkRecord:
+        """Read the beginning of an artifact, as far as the briefing may need it."""
+        if not is_text(artifact.media_type) or self._left_to_read <= 0:
+            return WorkRecord(artifact=artifact)
+        try:
+            with self._artifacts.open(artifact) as stream:
+                content = stream.read(4 * self._max_chars)
+        except VesperaError as exc:
+            return WorkRecord(artifact=artifact, problem=f"it cannot be read here: {exc}")
+        text = content.decode("utf-8", "replace")[: self._max_chars]
+        self._left_to_read -= len(text)
+        is_whole = len(content) >= artifact.size_bytes and len(text) < self._max_chars
+        length = len(text) if is_whole else artifact.size_bytes
+        return WorkRecord(artifact=artifact, text=text, length=length)
+
+    def _files(self, upstream: Sequence[UpstreamTask]) -> list[FileNote]:
+        tasks = [entry.task for entry in upstream]
+        return UpstreamFiles(self._rooms, self._task.session_id).notes(tasks)
+
+    def _related(self, upstream: Sequence[UpstreamTask]) -> list[RelatedText]:
+        known = {self._task.id, *(entry.task.id for entry in upstream)}
+        if self._task.recovers_task_id is not None:
+            known.add(self._task.recovers_task_id)
+        return RelatedTexts(self._rooms, self._artifacts, self._task).outside(known)
+
+
+def _nearness(entry: tuple[Task, int]) -> tuple[int, bool]:
+    task, steps = entry
+    return steps, task.recovers_task_id is not None
+
+
+def _records_of(task: Task, artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """Return what a task achieved, the record of its work first.
+
+    Of a completed task, what went wrong on the way does not count.
+    """
+    is_completed = task.status is TaskStatus.COMPLETED
+    unwanted = NO_RECORDS if is_completed else {ArtifactKind.FILE}
+    records = [artifact for artifact in artifacts if artifact.kind not in unwanted]
+
+    def rank(artifact: Artifact) -> tuple[bool, bool]:
+        is_record = artifact.title == task.title and artifact.attempt == task.attempts
+        return not is_record, artifact.partial
+
+    return sorted(records, key=rank)
