@@ -106,7 +106,7 @@ PAGES: Final = (
         about="What the calls return: sessions, tasks, attempts, artifacts, events, causes.",
         module="_model",
         names=(
-            *("Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
+            *("Record", "Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
             *("ContextUse", "Event", "EventKind"),
             *("Worktree", "GitOperation", "DocumentVersion", "Why", "Cause", "CauseKind"),

@@ -1,27 +1,17 @@
-"""Between records and JSON: whatever goes in comes out, and whatever cannot is refused by name."""
+"""Stored values and times: whatever goes in comes out, whatever cannot is refused by name."""
 
 from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
-import attrs
 import pytest
-from cattrs import ClassValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.records import NOW, artifact, attempt, checkpoint, session, task
-from vespera_orchestrator._codec import (
-    converter,
-    dump_json,
-    dump_time,
-    load_json,
-    load_time,
-    to_plain,
-)
-from vespera_orchestrator._model import Attempt, Dependency, Task
+from support.records import NOW
+from vespera_orchestrator._codec import dump_json, dump_time, load_json, load_time
 from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -131,44 +121,3 @@ def test_no_time_stays_none():
     """A time that is not known is stored as none, and zero is a time."""
     assert dump_time(None) is None
     assert load_time(0) == datetime(1970, 1, 1, tzinfo=UTC)
-
-
-RECORDS = [
-    session(context={"budget": [1, None, {"deep": True}]}),
-    task(dependencies=(Dependency("t_b", "failure"),), outputs={"n": 0.5}, due_at=NOW),
-    attempt(ended_at=NOW, ending="completed"),
-    checkpoint(state=["anything"], progress=0.25),
-    artifact(tags=("one", "two"), metadata={"k": 1}),
-]
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_a_record_comes_back_as_it_was(record):
-    """Also through JSON: times, enums and nested records included."""
-    plain = to_plain(record)
-    again = converter().structure(json.loads(json.dumps(plain)), type(record))
-    assert again == record
-
-
-def test_a_plain_record_has_every_field_by_its_name():
-    """Nothing is renamed, left out or added; times are ISO 8601, enums their words."""
-    plain = to_plain(task("a", "in_progress", due_at=NOW))
-    assert [*plain] == [field.name for field in attrs.fields(Task)]
-    assert (plain["status"], plain["due_at"]) == ("in_progress", "2026-01-01T12:00:00+00:00")
-    assert to_plain([attempt()])[0]["agent"] == "ada"
-
-
-def test_a_field_that_is_not_known_is_refused():
-    """What a newer version wrote is not dropped in silence."""
-    plain = to_plain(attempt()) | {"mood": "good"}
-    with pytest.raises(ClassValidationError) as caught:
-        converter().structure(plain, Attempt)
-    assert [problem.extra_fields for problem in caught.value.exceptions] == [{"mood"}]
-
-
-def test_a_time_without_a_zone_is_taken_as_utc():
-    """Every time that we hold is aware."""
-    read = converter().structure("2026-01-01T12:00:00", datetime)
-    assert (read, read.tzinfo) == (NOW, UTC)
-    east = timezone(timedelta(hours=2))
-    assert converter().structure("2026-01-01T14:00:00+02:00", datetime) == NOW.astimezone(east)

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         Why as Why,
         Worktree as Worktree,
     )
+    from vespera_orchestrator._records import (
+        Record as Record,
+    )
     from vespera_orchestrator.agents.context import (
         AgentContext as AgentContext,
     )
@@ -203,6 +206,7 @@ _HOMES = {
         "Why",
         "Worktree",
     ),
+    "_records": ("Record",),
     "agents.context": ("AgentContext",),
     "artifacts": (
         "ArtifactList",

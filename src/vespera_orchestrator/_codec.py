@@ -1,12 +1,11 @@
-"""Between records and plain data: the one cattrs converter, and the JSON that is stored."""
+"""The JSON and the times that are stored."""
 
 from __future__ import annotations
 
 import json
 import math
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, overload
 
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
@@ -14,11 +13,7 @@ from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cattrs import Converter
-
     from vespera_orchestrator._model import JsonValue
-
-T = TypeVar("T")
 
 
 def dump_json(value: JsonValue, name: str) -> str:
@@ -154,24 +149,3 @@ def load_time(stamp: int) -> datetime:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@lru_cache(maxsize=1)
-def converter() -> Converter:
-    """Return the converter: datetimes as ISO 8601, enums as their words, unknown keys refused."""
-    from cattrs import Converter
-
-    result = Converter(forbid_extra_keys=True)
-    result.register_unstructure_hook(datetime, datetime.isoformat)
-    result.register_structure_hook(datetime, _read_datetime)
-    return result
-
-
-def _read_datetime(value: Any, _: type) -> datetime:
-    at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-
-
-def to_plain(record: object) -> Any:
-    """Turn a record, or a list of records, into dicts, lists and scalars that JSON can hold."""
-    return converter().unstructure(record)

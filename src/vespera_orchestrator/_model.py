@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from vespera_orchestrator._records import JsonForm, Record
+
 JsonValue: TypeAlias = Any
 """Whatever JSON can hold: ``None``, bool, int, finite float, str, list, dict with str keys."""
 
@@ -371,7 +373,7 @@ def utcnow() -> datetime:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Session:
+class Session(Record):
     """A piece of work from goal to end, over days and processes."""
 
     id: str
@@ -391,6 +393,12 @@ class Session:
     updated_at: datetime
     """When anything was last written in this session."""
 
+    json_form = JsonForm(
+        details=("created_at",),
+        rest="orch.session_status({id!r}).session",
+        names=("id", "goal", "updated_at"),
+    )
+
     def __str__(self) -> str:
         return f"session {self.id}: {self.goal or '(no goal given)'}"
 
@@ -403,7 +411,7 @@ def _task_reference(value: object) -> str:
 
 
 @attrs.frozen
-class Dependency:
+class Dependency(Record):
     """An edge: wait until *task* has the outcome *on*."""
 
     task: str = attrs.field(converter=_task_reference)
@@ -411,9 +419,11 @@ class Dependency:
     on: Outcome = attrs.field(default=Outcome.SUCCESS, converter=Outcome)
     """The outcome to wait for; you can also pass a word such as ``"failure"``."""
 
+    json_form = JsonForm(usual={"on": "success"})
+
 
 @attrs.frozen(repr=False, kw_only=True)
-class Task:
+class Task(Record):
     """One unit of work."""
 
     id: str
@@ -490,6 +500,30 @@ class Task:
     acceptance: str = ""
     """How to tell that it is done."""
 
+    json_form = JsonForm(
+        properties=("is_ready",),
+        details=(
+            "session_id",
+            "condition_names",
+            "was_blocked",
+            "blockers",
+            "urgency",
+            "created_at",
+            "updated_at",
+            "ended_at",
+        ),
+        usual={
+            "task_type": "standard",
+            "complexity": "moderate",
+            "priority": 0,
+            "attempts": 0,
+            "failures": 0,
+            "max_attempts": 3,
+        },
+        rest="orch.get_task({id!r})",
+        names=("id", "alias", "title", "status", "summary", "reason"),
+    )
+
     @property
     def is_ready(self) -> bool:
         """Whether it could be started when this record was read."""
@@ -508,7 +542,7 @@ class Task:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Attempt:
+class Attempt(Record):
     """One try at a task, held by one agent until *lease_until*."""
 
     task_id: str
@@ -538,7 +572,7 @@ class Attempt:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Checkpoint:
+class Checkpoint(Record):
     """What an attempt saved on the way."""
 
     id: int
@@ -565,7 +599,7 @@ class Checkpoint:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Artifact:
+class Artifact(Record):
     """The full record of something produced. Its bytes are in the content store under *digest*."""
 
     id: str
@@ -603,6 +637,13 @@ class Artifact:
     created_at: datetime
     """When it was saved."""
 
+    json_form = JsonForm(
+        details=("session_id", "attempt", "digest", "created_at"),
+        usual={"kind": "general", "media_type": "text/markdown", "version": 1},
+        rest="orch.artifacts.get({id!r})",
+        names=("id", "title", "kind", "version", "partial", "superseded"),
+    )
+
     def __str__(self) -> str:
         title = " ".join(self.title.split())
         return f"{self.id} {title} (v{self.version}, {self.media_type}, {self.size_bytes} bytes)"
@@ -624,7 +665,7 @@ class Artifact:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class ContextUse:
+class ContextUse(Record):
     """A task was given a version of an artifact to build on."""
 
     task_id: str
@@ -646,6 +687,8 @@ class ContextUse:
     given_at: datetime
     """When the task was given it."""
 
+    json_form = JsonForm(properties=("outdated",), details=("given_at",))
+
     @property
     def outdated(self) -> bool:
         """Whether there is a later version now."""
@@ -662,7 +705,7 @@ class ContextUse:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Event:
+class Event(Record):
     """A fact recorded, in the past tense."""
 
     seq: int
@@ -680,6 +723,8 @@ class Event:
     data: Mapping[str, JsonValue]
     """Further facts; `EventKind` names the keys of each kind."""
 
+    json_form = JsonForm(details=("session_id",))
+
     def __str__(self) -> str:
         where = f"{self.task_id or ''} {self.agent or ''}"
         return f"{self.seq} {self.at:%H:%M:%S} {self.kind} {where}".rstrip()
@@ -689,7 +734,7 @@ class Event:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Worktree:
+class Worktree(Record):
     """A checkout for one task or agent."""
 
     name: str
@@ -727,12 +772,16 @@ class Worktree:
     project: str = ""
     """The project's folder there; git can fetch from it."""
 
+    json_form = JsonForm(
+        details=("session_id", "base", "created_at", "home_id", "machine", "project")
+    )
+
     def __repr__(self) -> str:
         return f"Worktree({self.name!r}, {self.state!r}, {self.path!r})"
 
 
 @attrs.frozen(kw_only=True)
-class DocumentVersion:
+class DocumentVersion(Record):
     """One state of a project document."""
 
     path: str
@@ -751,7 +800,7 @@ class DocumentVersion:
 
 
 @attrs.frozen(kw_only=True)
-class Cause:
+class Cause(Record):
     """One reason why a task is not ready, with one plain sentence."""
 
     kind: CauseKind
@@ -776,7 +825,7 @@ class Cause:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Why:
+class Why(Record):
     """The one answer to "is it ready?": the smallest set of causes, empty when it is."""
 
     task_id: str
@@ -793,6 +842,8 @@ class Why:
     """The note with which a pending task was handed back; not a cause, but good to know for the
     next attempt.
     """
+
+    json_form = JsonForm(properties=("ready", "needs_person"), rest="orch.why({task_id!r})")
 
     @property
     def ready(self) -> bool:
@@ -825,7 +876,7 @@ class Why:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class NextStep:
+class NextStep(Record):
     """What to do now; never empty."""
 
     action: str
@@ -849,7 +900,7 @@ class NextStep:
 
 
 @attrs.frozen(kw_only=True)
-class RowFix:
+class RowFix(Record):
     """One change of a row that puts something right."""
 
     verb: Literal["change", "put", "remove"]
@@ -863,7 +914,7 @@ class RowFix:
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class Finding(Record):
     """One thing that a check found wrong, or worth knowing."""
 
     severity: Severity
@@ -879,6 +930,8 @@ class Finding:
     fixes: tuple[RowFix, ...] = attrs.field(default=(), repr=False)
     """What `Orchestrator.repair` would change in the store."""
 
+    json_form = JsonForm(details=("fixes",))
+
     def __str__(self) -> str:
         text = f"{self.severity}: {self.sentence}"
         return f"{text}; {self.remedy}" if self.remedy else text
@@ -888,7 +941,7 @@ class Finding:
 
 
 @attrs.frozen(kw_only=True)
-class TaskDraft:
+class TaskDraft(Record):
     """A task to be planned; see `Orchestrator.plan_task`.
 
     References may be ids or aliases, of the session or of the same plan.
@@ -931,7 +984,7 @@ class TaskDraft:
 
 
 @attrs.frozen(kw_only=True)
-class ArtifactDraft:
+class ArtifactDraft(Record):
     """An artifact whose bytes are already in the content store."""
 
     title: str
@@ -957,7 +1010,7 @@ class ArtifactDraft:
 
 
 @attrs.frozen(kw_only=True)
-class Ending:
+class Ending(Record):
     """How a holder ends its attempt, or hands something in and keeps the task."""
 
     action: NextAction | None
@@ -981,7 +1034,7 @@ class Ending:
 
 
 @attrs.frozen(kw_only=True)
-class HandedIn:
+class HandedIn(Record):
     """Work that an earlier attempt handed in as finished, and that only failed to land."""
 
     attempt: int
@@ -997,7 +1050,7 @@ class HandedIn:
 
 
 @attrs.frozen(kw_only=True)
-class Claim:
+class Claim(Record):
     """What a successful claim returns."""
 
     task: Task
@@ -1009,7 +1062,7 @@ class Claim:
 
 
 @attrs.frozen(kw_only=True)
-class Finished:
+class Finished(Record):
     """The result of ending an attempt."""
 
     task: Task
@@ -1023,7 +1076,7 @@ class Finished:
 
 
 @attrs.frozen(kw_only=True)
-class TaskQuery:
+class TaskQuery(Record):
     """Which tasks to return. Fields left at their default do not filter."""
 
     session_id: str | None = None
@@ -1071,7 +1124,7 @@ class TaskQuery:
 
 
 @attrs.frozen(kw_only=True)
-class ArtifactQuery:
+class ArtifactQuery(Record):
     """Which artifacts to return. Fields left at their default do not filter."""
 
     session_id: str | None = None
@@ -1103,7 +1156,7 @@ class ArtifactQuery:
 
 
 @attrs.frozen(kw_only=True)
-class Situation:
+class Situation(Record):
     """A task, and everything that decides whether it is ready, read in one transaction."""
 
     task: Task

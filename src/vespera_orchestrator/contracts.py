@@ -24,7 +24,11 @@ in and out from here.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any, Final, Protocol, runtime_checkable
 
 import attrs
 
@@ -50,14 +54,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Worktree,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from vespera_orchestrator.errors import VesperaError
+from vespera_orchestrator.errors import VesperaError
 
 __all__ = [
     "TABLES",

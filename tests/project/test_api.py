@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator import errors
+from vespera_orchestrator import contracts, errors, testing
 from vespera_orchestrator.contracts import Store
 
 HEAVY = ("lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "psycopg")
@@ -68,16 +68,39 @@ def test_type_checkers_see_the_same_names():
     assert vespera.open == vespera.Orchestrator.open
 
 
-def hinted_things():
-    """Yield every public class and all of its public functions."""
-    for name in vespera.__all__:
-        thing = getattr(vespera, name)
-        yield name, thing
-        for attribute, value in vars(thing).items() if inspect.isclass(thing) else ():
+PUBLIC_MODULES = (vespera, contracts, errors, testing)
+
+
+def public_classes():
+    """Yield every public class, wherever users import it from, with its name."""
+    for module in PUBLIC_MODULES:
+        for name in getattr(module, "__all__", None) or vars(module):
+            thing = getattr(module, name)
+            if inspect.isclass(thing) and thing.__module__.startswith("vespera_orchestrator"):
+                yield f"{module.__name__}.{name}", thing
+
+
+def functions_of(kind):
+    """Yield the public functions of a class, those of its bases included, by name."""
+    for base in kind.__mro__:
+        if not base.__module__.startswith("vespera_orchestrator"):
+            continue
+        for name, value in vars(base).items():
             function = getattr(value, "fget", None) or getattr(value, "func", value)
             function = getattr(function, "__func__", function)
-            if not attribute.startswith("_") and inspect.isfunction(function):
-                yield f"{name}.{attribute}", function
+            is_asked_for = not name.startswith("_") or name in {"__iter__", "__enter__"}
+            if is_asked_for and inspect.isfunction(function):
+                yield name, function
+
+
+def hinted_things():
+    """Yield every public class and all of its public functions."""
+    for name, kind in public_classes():
+        yield name, kind
+        if attrs.has(kind):
+            yield f"{name}.__init__", kind.__init__
+        for function_name, function in functions_of(kind):
+            yield f"{name}.{function_name}", function
 
 
 def test_hints_of_everything_public_resolve():
@@ -93,6 +116,39 @@ def test_hints_of_everything_public_resolve():
     assert unresolved == {}
     assert typing.get_type_hints(vespera.Worktrees.forecast)["return"] is vespera.Forecast
     assert typing.get_type_hints(vespera.open)["store"] == str | Store | None
+
+
+def types_in(hint):
+    """Yield the classes that a hint is made of."""
+    if inspect.isclass(hint):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from types_in(part)
+
+
+def test_every_record_that_a_public_call_returns_travels():
+    """Whatever record a call returns, or holds in a field, has ``to_dict`` and ``to_json``."""
+    returned = {}
+    for name, thing in hinted_things():
+        hints = typing.get_type_hints(thing)
+        hints = hints if inspect.isclass(thing) else {"return": hints.get("return")}
+        for hint in hints.values():
+            returned |= dict.fromkeys(types_in(hint), name)
+    records = {kind: name for kind, name in returned.items() if attrs.has(kind)}
+    public = {kind for _, kind in public_classes() if attrs.has(kind)}
+    lame = {kind for kind in records.keys() | public if not issubclass(kind, vespera.Record)}
+    assert {kind.__name__ for kind in lame if not issubclass(kind, Exception)} == NO_RECORDS
+    for kind in records:
+        names = {field.name for field in attrs.fields(kind)}
+        form = getattr(kind, "json_form", None)
+        if form is not None and kind.__name__ not in NO_RECORDS:
+            spoken_of = {*form.omit, *form.details, *form.usual, *form.names, *form.first}
+            assert spoken_of <= names | {*form.properties}, kind
+            assert all(isinstance(getattr(kind, each), property) for each in form.properties)
+
+
+NO_RECORDS = {"JsonForm", "LeftOut", "Result", "Table", "UnderWay"}
+"""What callers hand in, and classes within these records or contracts that nobody is handed."""
 
 
 @pytest.mark.parametrize("owner", sorted(DESIGNED))

@@ -9,7 +9,7 @@ import attrs
 import pygit2
 import pytest
 
-from vespera_orchestrator._codec import converter, to_plain
+from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.worktrees.admin_note import AdminNote
 from vespera_orchestrator.worktrees.integration import _LandingJournal
 from vespera_orchestrator.worktrees.landed_mark import LandedMark

@@ -10,6 +10,7 @@ from typing import Self
 import attrs
 
 from vespera_orchestrator._model import Artifact, Session, Task
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import (
     ENV_AGENT,
@@ -24,7 +25,7 @@ from vespera_orchestrator.home.scope import Scope
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class AgentContext:
+class AgentContext(Record):
     """What a spawned agent inherits: the session, artifacts for its task, and the environment."""
 
     parent_session: Session
@@ -43,6 +44,8 @@ class AgentContext:
     """Where the bytes of artifacts are, unless in the home."""
     embedder: str | None = None
     """The embedder by name; ``None`` for an object, which cannot be inherited."""
+
+    json_form = JsonForm(omit=("store_url",))  # it may hold a password
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment with which a child process joins the session.

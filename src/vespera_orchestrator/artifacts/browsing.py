@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME, arrange
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
 from vespera_orchestrator.home.files import translate_os_error
@@ -35,7 +36,7 @@ _LOCK_WAIT_S: Final = 60
 
 
 @attrs.frozen(kw_only=True)
-class Exported:
+class Exported(Record):
     """What an export wrote, and where. Can be used as a path."""
 
     path: Path

@@ -7,17 +7,18 @@ with the query: somebody planned that dependency.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
 from vespera_orchestrator._model import ArtifactKind
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import CHARS_PER_TOKEN, clip, one_line, tokens
 from vespera_orchestrator.artifacts.search.ranking import terms
 from vespera_orchestrator.artifacts.surroundings import ANCESTOR, DEPENDENCY, SESSION, SIBLING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact
@@ -51,7 +52,7 @@ _Runs: TypeAlias = frozenset[tuple[str, ...]]
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class ContextPassage:
+class ContextPassage(Record):
     """A slice of an artifact, and why it was chosen."""
 
     text: str
@@ -77,6 +78,8 @@ class ContextPassage:
     score: float
     """Higher is better; compares within one context only."""
 
+    json_form = JsonForm(usual={"version": 1}, rest="orch.artifacts.text({artifact_id!r})")
+
     @property
     def heading(self) -> str:
         """Title, version and place on one line."""
@@ -96,7 +99,7 @@ class ContextPassage:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Context:
+class Context(Record):
     """Passages to read before starting a piece of work, the most useful first.
 
     ``str()`` is the text to read.
@@ -108,6 +111,8 @@ class Context:
     """The best first; those of dependencies come before all others."""
     budget_tokens: int
     """How long it might have been."""
+
+    json_form = JsonForm(properties=("artifact_ids", "tokens"))
 
     @property
     def artifact_ids(self) -> tuple[str, ...]:

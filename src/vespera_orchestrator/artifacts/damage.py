@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.artifacts.versions import versions_of
 from vespera_orchestrator.errors import CorruptContentError
@@ -22,7 +23,7 @@ _MOST_VERSIONS_TRIED: Final = 3
 
 
 @attrs.frozen(kw_only=True)
-class Damage:
+class Damage(Record):
     """A content that is missing, or is not what was saved. Prints as a sentence."""
 
     digest: str
@@ -35,6 +36,8 @@ class Damage:
     """The document versions that refer to it, such as ``docs/changelog.md v3``."""
     intact: tuple[str, ...]
     """What can be had instead, each with the call or command that returns it."""
+
+    json_form = JsonForm(properties=("remedy",))
 
     @property
     def remedy(self) -> str:

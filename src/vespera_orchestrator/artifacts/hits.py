@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
@@ -21,7 +22,7 @@ _REPR_CHARS: Final = 60
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Hit:
+class Hit(Record):
     """An artifact that answers a search, by its best passage."""
 
     text: str
@@ -44,6 +45,8 @@ class Hit:
     """Whether there is a later version; only ever true with ``include_superseded``."""
     mode: SearchMode = "text"
     """How the search was done: ``"hybrid"``, ``"text"`` or ``"vector"``."""
+
+    json_form = JsonForm(usual={"version": 1}, rest="orch.artifacts.text({artifact_id!r})")
 
     @classmethod
     def of(cls, entry: RankedArtifact, record: Artifact, mode: SearchMode) -> Hit:

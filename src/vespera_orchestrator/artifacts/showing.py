@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.artifacts.content.media_types import is_text
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _html_row(cells: Iterable[str], tag: str) -> str:
 
 
 @attrs.frozen(repr=False)
-class Shown:
+class Shown(Record):
     """An artifact with its content, for a person to look at.
 
     Text prints; images, Markdown and other text show in a notebook.
@@ -98,11 +99,18 @@ class Shown:
     content: bytes
     """Only the beginning, if the whole is too large to show."""
 
+    json_form = JsonForm(
+        properties=("text",), omit=("content",), rest="orch.artifacts.text({artifact.id!r})"
+    )
+
+    @property
+    def text(self) -> str | None:
+        """The content as text, or its beginning; ``None`` if it is not text."""
+        return self._text() if is_text(self.artifact.media_type) else None
+
     def __str__(self) -> str:
         about = str(self.artifact)
-        if not is_text(self.artifact.media_type):
-            return about
-        return f"{about}\n\n{self._text()}"
+        return about if self.text is None else f"{about}\n\n{self.text}"
 
     def __repr__(self) -> str:
         return str(self)

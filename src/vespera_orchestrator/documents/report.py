@@ -5,11 +5,12 @@ from __future__ import annotations
 import attrs
 
 from vespera_orchestrator._model import DocumentVersion
+from vespera_orchestrator._records import Record
 from vespera_orchestrator.errors import DocumentError
 
 
 @attrs.frozen(kw_only=True)
-class UpdateReport:
+class UpdateReport(Record):
     """What an update did. ``str()`` gives a line for each thing worth knowing."""
 
     written: tuple[DocumentVersion, ...] = ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._records import Record
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.packing import is_digest
@@ -41,7 +42,7 @@ _STORE_SETTING: Final = re.compile(
 
 
 @attrs.frozen(kw_only=True)
-class BackupReport:
+class BackupReport(Record):
     """What `Orchestrator.backup` wrote."""
 
     path: Path

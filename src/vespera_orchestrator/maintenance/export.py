@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._records import Record
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import (
@@ -47,7 +48,7 @@ _MAX_TEXT_BYTES: Final = 1 << 20
 
 
 @attrs.frozen(kw_only=True)
-class ExportReport:
+class ExportReport(Record):
     """What `Orchestrator.export` wrote, or `Orchestrator.import_` read."""
 
     path: Path

@@ -12,6 +12,7 @@ import attrs
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import EventKind
+from vespera_orchestrator._records import Record
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.maintenance.events import record_event
 from vespera_orchestrator.tasks import lifecycle
@@ -39,7 +40,7 @@ _IN_DOCUMENTS: Final = frozenset(
 
 
 @attrs.frozen(kw_only=True)
-class PruneReport:
+class PruneReport(Record):
     """What `Orchestrator.prune` removed, or with *dry_run* would remove."""
 
     events: int

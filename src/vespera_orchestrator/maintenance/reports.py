@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from vespera_orchestrator._model import Finding, Severity
+from vespera_orchestrator._records import JsonForm, Record
 
 REPAIR: Final = "orch.repair() fixes this"
 _LINES_SHOWN: Final = 20
@@ -38,7 +39,7 @@ def counted_all(numbers: Mapping[str, int]) -> str:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class CheckReport:
+class CheckReport(Record):
     """What `Orchestrator.check` found. True when nothing is wrong: ``if not orch.check(): …``."""
 
     findings: tuple[Finding, ...]
@@ -47,6 +48,8 @@ class CheckReport:
     """How much was checked: rows by table, contents."""
     took_s: float
     """How long the check took, in seconds."""
+
+    json_form = JsonForm(properties=("is_clean", "exit_code"), rest="orch.check()")
 
     @classmethod
     def of(
@@ -126,7 +129,7 @@ def _html_row(finding: Finding) -> str:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class RepairReport:
+class RepairReport(Record):
     """What `Orchestrator.repair` did."""
 
     done: tuple[str, ...]

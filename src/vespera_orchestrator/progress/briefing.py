@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import EventKind, NextStep
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import clip, one_line, tokens
 from vespera_orchestrator.progress.status import Running, Status, elsewhere_lines
 from vespera_orchestrator.tasks.next_step import decision_sentence
@@ -37,7 +38,7 @@ CHANGE_WORDS: Final[dict[str, str]] = {
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Briefing:
+class Briefing(Record):
     """The way back in: where we were, what changed, the next step. At most 12 lines."""
 
     lines: tuple[str, ...]
@@ -46,6 +47,8 @@ class Briefing:
     """What to do now."""
     budget_tokens: int | None = None
     """About how long it may print; ``None`` for all lines."""
+
+    json_form = JsonForm(rest="orch.resume()", first=("next_step",), budget="budget_tokens")
 
     def __repr__(self) -> str:
         return str(self)

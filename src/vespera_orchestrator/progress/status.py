@@ -20,6 +20,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import counts_line
@@ -29,7 +30,7 @@ _BAR_WIDTH: Final = 20
 
 
 @attrs.frozen(kw_only=True)
-class Running:
+class Running(Record):
     """A task that an agent holds."""
 
     task: Task
@@ -72,7 +73,7 @@ class Running:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Status:
+class Status(Record):
     """Where a session, or the subtree of one task, stands. Prints as a page of constant size."""
 
     session: Session
@@ -107,6 +108,24 @@ class Status:
     """About how long it may print; ``None`` for the usual page."""
     draw: Callable[[], str] = attrs.field(eq=False, repr=False)
     """Makes the drawing when it is asked for."""
+
+    json_form = JsonForm(
+        properties=("total", "completed_count", "wanted_count", "percent"),
+        omit=("draw",),
+        details=("planned", "as_of"),
+        rest="orch.get_status(session_id={session.id!r})",
+        rest_of={
+            "blocked": "orch.query_tasks(status='blocked', session_id={session.id!r})",
+            "completed": "orch.query_tasks(status='completed', session_id={session.id!r})",
+            "running": "orch.query_tasks(status='in_progress', session_id={session.id!r})",
+            "ready": "orch.query_tasks(ready=True, session_id={session.id!r})",
+            "outdated": "orch.artifacts.context_uses(outdated=True)",
+            "clashes": "orch.worktrees.forecast()",
+            "chain": "orch.graph().critical_path()",
+        },
+        first=("next_step", "percent", "counts"),
+        budget="budget_tokens",
+    )
 
     @property
     def total(self) -> int:
@@ -296,7 +315,7 @@ def bar(percent: float) -> str:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class SessionStatus:
+class SessionStatus(Record):
     """A session's progress in figures."""
 
     session: Session
@@ -313,6 +332,10 @@ class SessionStatus:
     """Position of the session's last event in the log."""
     next_step: NextStep
     """What to do now."""
+
+    json_form = JsonForm(
+        rest="orch.session_status({session.id!r})", first=("next_step", "percent", "counts")
+    )
 
     def __repr__(self) -> str:
         return str(self)

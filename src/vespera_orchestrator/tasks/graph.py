@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator._codec import dump_json, to_plain
+from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
+from vespera_orchestrator._records import to_plain
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 from vespera_orchestrator.tasks import lifecycle
 

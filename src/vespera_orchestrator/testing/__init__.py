@@ -14,6 +14,8 @@ pytest must be installed when you use the name::
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vespera_orchestrator._model import utcnow
@@ -22,9 +24,6 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.testing.clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
     from vespera_orchestrator.testing.store_contract import StoreContract
 
 __all__ = ["ManualClock", "MemoryStore", "StoreContract"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
-from vespera_orchestrator._codec import to_plain
 from vespera_orchestrator._model import ArtifactKind, Claim, JsonValue, NextAction, TaskStatus
+from vespera_orchestrator._records import to_plain
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import (
     InvalidInputError,

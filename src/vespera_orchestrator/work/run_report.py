@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from vespera_orchestrator._model import NextStep
+from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line
 
 _LISTED: Final = 10
@@ -28,7 +29,7 @@ class RunEnding(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Trouble:
+class Trouble(Record):
     """A task that did not get through, and why."""
 
     alias: str
@@ -41,7 +42,7 @@ class Trouble:
 
 
 @attrs.frozen(kw_only=True)
-class RunProgress:
+class RunProgress(Record):
     """How far a run is; what a *progress* function of `Orchestrator.run` is called with."""
 
     total: int
@@ -67,7 +68,7 @@ class RunProgress:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class RunReport:
+class RunReport(Record):
     """What `Orchestrator.run` did. True when every task of the session has ended."""
 
     ending: RunEnding

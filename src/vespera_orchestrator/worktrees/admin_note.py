@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._codec import converter, to_plain
 from vespera_orchestrator._model import Worktree
+from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.locate import git_common_dir, main_folder

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pygit2
 
+from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.worktrees.conflict_markers import unresolved
 from vespera_orchestrator.worktrees.landed_mark import starting_commit
@@ -39,7 +40,7 @@ _LEFT: Final = "text-align:left"
 
 
 @attrs.frozen(kw_only=True)
-class Clash:
+class Clash(Record):
     """Two lines of work that do not merge cleanly as they are now."""
 
     first: str
@@ -59,7 +60,7 @@ class Clash:
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Forecast:
+class Forecast(Record):
     """What would conflict if all live worktrees were merged as they were last saved."""
 
     branch: str

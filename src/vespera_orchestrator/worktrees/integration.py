@@ -23,7 +23,7 @@ import attrs
 import pygit2
 from pygit2.enums import DiffOption, FileMode
 
-from vespera_orchestrator._codec import converter, to_plain
+from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees import libgit2

@@ -12,6 +12,7 @@ import attrs
 import pygit2
 
 from vespera_orchestrator._model import RefusalKind
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LandingRefusedError,
@@ -42,7 +43,7 @@ STYLES: Final[tuple[str, ...]] = get_args(Style)
 
 
 @attrs.frozen(kw_only=True)
-class Landing:
+class Landing(Record):
     """A merge that is ready: its objects are written, and nothing has moved until `apply`."""
 
     worktree: str
@@ -65,6 +66,8 @@ class Landing:
     _mark: str | None = attrs.field(repr=False)
     _previous_mark: str | None = attrs.field(repr=False)
     _repository: ProjectRepository = attrs.field(repr=False, eq=False)
+
+    json_form = JsonForm(properties=("is_empty",))
 
     def apply(self) -> None:
         """Pin the snapshot and move the integration branch to *commit*.

@@ -14,6 +14,7 @@ import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy
 
+from vespera_orchestrator._records import Record
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.worktrees import nested
 from vespera_orchestrator.worktrees.naming import is_empty_folder
@@ -32,7 +33,7 @@ _WRITE_OUT: Final = (
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class Rescued:
+class Rescued(Record):
     """The last state of a worktree that was removed."""
 
     ref: str

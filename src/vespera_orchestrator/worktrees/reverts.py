@@ -20,6 +20,7 @@ import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.worktrees.paths import display_path
 
@@ -31,7 +32,7 @@ _MOST_BYTES: Final = 2_000_000
 
 
 @attrs.frozen(kw_only=True)
-class Revert:
+class Revert(Record):
     """A change by others that landing a worktree would undo."""
 
     path: str

@@ -15,6 +15,7 @@ import pygit2
 from pygit2.enums import SortMode
 
 from vespera_orchestrator._model import GitOperation
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.errors import RefMovedError
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.left_out import LeftOut, refuse_left_out, shown_path
@@ -60,7 +61,7 @@ _COMMITS_SEARCHED: Final = 2000
 
 
 @attrs.frozen(kw_only=True)
-class Snapshot:
+class Snapshot(Record):
     """A worktree's files at one moment.
 
     The objects are written, but no ref holds them until `pin`.
@@ -101,6 +102,8 @@ class Snapshot:
     Somebody may be naming it just now."""
     _new_objects: tuple[str, ...] = attrs.field(default=(), repr=False, eq=False)
     """What was written for it, besides the commit."""
+
+    json_form = JsonForm(properties=("ref", "operation", "conflicts"))
 
     @property
     def ref(self) -> str:

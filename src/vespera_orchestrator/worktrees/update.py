@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._codec import converter, to_plain
+from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.integration import left_as_they_are
 from vespera_orchestrator.worktrees.refs import LANDED, RESCUE

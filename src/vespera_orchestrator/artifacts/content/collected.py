@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from vespera_orchestrator._records import Record
+
 
 @attrs.frozen(kw_only=True)
-class Collected:
+class Collected(Record):
     """What `Artifacts.collect_garbage` removed, or with *dry_run* would remove.
 
     ``str()`` says it in a sentence.

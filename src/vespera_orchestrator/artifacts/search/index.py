@@ -28,6 +28,7 @@ from vespera_orchestrator._model import (
     FindingKind,
     Severity,
 )
+from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.search import passages, ranking, upkeep
 from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
@@ -77,7 +78,7 @@ _MAX_UTF8_BYTES = 4
 
 
 @attrs.frozen(repr=False, kw_only=True)
-class IndexStatus:
+class IndexStatus(Record):
     """What the search index has."""
 
     passages: int

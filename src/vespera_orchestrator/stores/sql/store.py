@@ -6,8 +6,32 @@ What an operation does is in the functions beside this module. A store provides 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
+from vespera_orchestrator._model import (
+    Artifact,
+    ArtifactDraft,
+    ArtifactQuery,
+    Attempt,
+    Checkpoint,
+    Claim,
+    ContextUse,
+    DocumentVersion,
+    Ending,
+    Event,
+    Finished,
+    JsonValue,
+    Outcome,
+    Session,
+    Situation,
+    Task,
+    TaskDraft,
+    TaskQuery,
+    TaskStatus,
+    Worktree,
+)
+from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.stores.sql import (
     claims,
     events,
@@ -17,35 +41,7 @@ from vespera_orchestrator.stores.sql import (
     records,
     urgency,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    from vespera_orchestrator._model import (
-        Artifact,
-        ArtifactDraft,
-        ArtifactQuery,
-        Attempt,
-        Checkpoint,
-        Claim,
-        ContextUse,
-        DocumentVersion,
-        Ending,
-        Event,
-        Finished,
-        JsonValue,
-        Outcome,
-        Session,
-        Situation,
-        Task,
-        TaskDraft,
-        TaskQuery,
-        TaskStatus,
-        Worktree,
-    )
-    from vespera_orchestrator.errors import VesperaError
-    from vespera_orchestrator.stores.sql.transaction import Transaction
+from vespera_orchestrator.stores.sql.transaction import Transaction
 
 
 class SQLStore(ABC):

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from vespera_orchestrator._codec import dump_time
-from vespera_orchestrator._model import utcnow
+from vespera_orchestrator._model import Attempt, Claim, utcnow
 from vespera_orchestrator.stores.sql import claims, reading, urgency
 from vespera_orchestrator.stores.sql.store import SQLStore
 from vespera_orchestrator.stores.sqlite.database import Database, Durability
 from vespera_orchestrator.stores.sqlite.ledger import SQLiteLedger
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from datetime import datetime
-
-    from vespera_orchestrator._model import Attempt, Claim
     from vespera_orchestrator.stores.sqlite.transaction import Transaction
 
 
