@@ -269,7 +269,7 @@ _NEVER: Final = object()
 """Equal to nothing that a record holds."""
 
 
-_EMPTY: Final = (None, "", [], {})
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 
 
 def _is_empty(value: Any) -> bool:

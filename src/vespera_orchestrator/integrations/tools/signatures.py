@@ -1,0 +1,112 @@
+"""The functions behind the rows of the table, and the schemas of what they take and return."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator._records import Record
+from vespera_orchestrator.integrations.tools import schemas
+from vespera_orchestrator.integrations.tools.schemas import Schema
+from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec, in_tool_names
+
+_TASK_ID: Schema = {"type": "string", "description": "The task that you hold: its id or alias."}
+_ROOMS = {"artifacts": "Artifacts", "worktrees": "Worktrees", "documents": "Documents"}
+_MOST_DESCRIPTION_CHARS = 700
+
+
+def function_of(path: str) -> Callable[..., Any] | None:
+    """Return the function that a row calls, unbound; ``None`` if it does not exist."""
+    room, _, name = path.rpartition(".")
+    owner: Any = vespera.Orchestrator
+    if room == "work":
+        owner = vespera.Work
+    elif room:
+        owner = getattr(vespera, _ROOMS[room])
+    return getattr(owner, name, None)
+
+
+def existing() -> tuple[ToolSpec, ...]:
+    """Return the rows whose call exists."""
+    return tuple(spec for spec in TABLE if function_of(spec.path) is not None)
+
+
+@lru_cache(maxsize=128)
+def parameter_names(path: str) -> tuple[str, ...]:
+    """Return the parameters of a call in their order, without ``self``."""
+    function = function_of(path)
+    if function is None:
+        return ()
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    return ("task_id", *names) if path.startswith("work.") else tuple(names)
+
+
+@lru_cache(maxsize=128)
+def input_schema(spec: ToolSpec) -> Schema:
+    """Return the JSON schema of a tool's arguments."""
+    function = _function(spec)
+    schema = schemas.parameters_of(function, without=spec.without)
+    properties = dict(schema["properties"])
+    required = list(schema.get("required", ()))
+    for name, property_schema in properties.items():
+        text = in_tool_names(property_schema.get("description", ""))
+        properties[name] = {**property_schema, "description": text} if text else property_schema
+    if spec.path.startswith("work."):
+        properties = {"task_id": _TASK_ID, **properties}
+        required = ["task_id", *required]
+    if spec.name == "plan_tasks":
+        properties["specs"] = _specs_schema(properties["specs"])
+    if spec.name == "read_artifact":
+        properties |= _PAGE
+    return schemas.object_schema(properties, required)
+
+
+_PAGE: Schema = {
+    "offset": {"type": "integer", "description": "Start at this character.", "default": 0},
+    "limit": {"type": "integer", "description": "Most characters; as many as fit by default."},
+}
+
+
+def _specs_schema(schema: Schema) -> Schema:
+    """Describe a plan: a list of tasks with the parameters of ``plan_task``, and children."""
+    plan_task = next(spec for spec in TABLE if spec.name == "plan_task")
+    one = input_schema(plan_task)
+    task = {name: dict(property_) for name, property_ in one["properties"].items()}
+    for property_ in task.values():
+        property_.pop("description", None)  # plan_task has it
+    task["children"] = {"type": "array", "items": {"type": "object"}}
+    items = {"type": "object", "properties": task, "required": ["title"]}
+    return {"type": "array", "items": items, "description": schema.get("description", "")}
+
+
+@lru_cache(maxsize=128)
+def output_schema(spec: ToolSpec) -> Schema:
+    """Return the JSON schema of the data in a tool's answer."""
+    if spec.items:
+        properties = {spec.items: {"type": "array"}, "left_out": {"type": "object"}}
+        return {"type": "object", "properties": properties, "required": [spec.items]}
+    hint = typing.get_type_hints(_function(spec)).get("return")
+    if isinstance(hint, type) and issubclass(hint, Record) and hint is not vespera.NextStep:
+        return schemas.result_schema(hint)
+    return {"type": "object"}
+
+
+@lru_cache(maxsize=128)
+def description(spec: ToolSpec) -> str:
+    """Return what a tool is for, from the docstring of its call."""
+    text = in_tool_names(f"{spec.lead} {schemas.description_of(_function(spec))}".strip())
+    if len(text) <= _MOST_DESCRIPTION_CHARS:
+        return text
+    cut = text[:_MOST_DESCRIPTION_CHARS]
+    return cut[: cut.rfind(". ") + 1] or cut
+
+
+def _function(spec: ToolSpec) -> Callable[..., Any]:
+    function = function_of(spec.path)
+    if function is None:
+        raise LookupError(spec.path)
+    return function

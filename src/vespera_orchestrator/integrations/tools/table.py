@@ -1,0 +1,205 @@
+"""The one table of tools: which call of the façade each is, and what it does to the world.
+
+MCP servers, tool loops and the command line all read it. What a tool takes and what it is for come
+from the signature and the docstring of the call. A call that is in neither `TABLE` nor `NO_TOOLS`
+fails a test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+PREFIX: Final = "orchestrator_"
+
+
+class Group(StrEnum):
+    """What a tool is about; you can ask for all tools of a group."""
+
+    SESSIONS = "sessions"
+    PLANNING = "planning"
+    LOOKING = "looking"
+    WORKING = "working"
+    ARTIFACTS = "artifacts"
+    WORKTREES = "worktrees"
+    DOCUMENTS = "documents"
+    MAINTENANCE = "maintenance"
+
+
+@attrs.frozen(kw_only=True)
+class ToolSpec:
+    """A row of the table."""
+
+    name: str
+    """The tool's name, without the prefix."""
+    path: str
+    """The call: ``plan_task``, ``artifacts.search``, or ``work.checkpoint`` for a task in hand."""
+    group: Group
+    is_core: bool = True
+    """Whether a host gets it without asking for it by name or group."""
+    reads_only: bool = False
+    """Whether calling it changes nothing."""
+    destroys: bool = False
+    """Whether it ends or removes something that a second call does not bring back."""
+    is_repeatable: bool = False
+    """Whether a second, equal call changes nothing more."""
+    items: str = ""
+    """The key of the list in the answer, for a call that returns a list."""
+    without: tuple[str, ...] = ()
+    """Parameters that a tool must not offer."""
+    lead: str = ""
+    """A sentence before the description, where an agent needs one."""
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def _rows(group: Group, *rows: Mapping[str, object]) -> tuple[ToolSpec, ...]:
+    return tuple(ToolSpec(group=group, **row) for row in rows)  # type: ignore[arg-type]
+
+
+def _row(name: str, path: str = "", **facts: object) -> Mapping[str, object]:
+    return {"name": name, "path": path or name, **facts}
+
+
+def _look(name: str, path: str = "", **facts: object) -> Mapping[str, object]:
+    return _row(name, path, reads_only=True, is_repeatable=True, **facts)
+
+
+_SESSIONS = _rows(
+    Group.SESSIONS,
+    _row("initialize_session"),
+    _row("resume"),
+    _row("resume_session", is_core=False),
+    _look("list_sessions", items="sessions"),
+    _look("session_status"),
+    _look("spawn_agent_with_context", is_core=False),
+    _row("share_context", is_core=False, is_repeatable=True),
+    _look("shared_context", is_core=False),
+    _row("pause", is_core=False),
+    _row("set_energy", is_core=False, is_repeatable=True),
+    _look("pressure", is_core=False),
+)
+_PLANNING = _rows(
+    Group.PLANNING,
+    _row("plan_task"),
+    _row("plan_tasks", items="tasks"),
+    _row("update_task"),
+    _row("add_dependency", is_core=False),
+    _row("remove_dependency", is_core=False),
+    _row("cancel_task", destroys=True, is_repeatable=True),
+    _row("retry_task"),
+    _row("reopen_task", is_core=False),
+    _row("abandon_task", is_core=False, destroys=True),
+    _row("delete_task", is_core=False, destroys=True, without=("hard",)),
+    _row("snooze_task", is_core=False, is_repeatable=True),
+    _row("correct_task", is_core=False, is_repeatable=True),
+    _row("simplify", is_core=False, items="tasks"),
+    _row("answer", is_core=False),
+    _row("signal", is_core=False),
+)
+_LOOKING = _rows(
+    Group.LOOKING,
+    _look("next_step"),
+    _look("get_status"),
+    _look("query_tasks", items="tasks"),
+    _look("get_task"),
+    _look("ready_tasks", items="tasks", is_core=False),
+    _look("why"),
+    _look("history", items="events", is_core=False),
+)
+_WORKING = _rows(
+    Group.WORKING,
+    _row("execute_task", without=("worktree_path",)),
+    _row("checkpoint", "work.checkpoint"),
+    _row("heartbeat", "work.heartbeat", is_core=False),
+    _row("complete_task", is_repeatable=True),
+    _row("release_task", "work.release"),
+    _row("fail_task", "work.fail"),
+    _row("synthesize_results", is_repeatable=True),
+)
+_ARTIFACTS = _rows(
+    Group.ARTIFACTS,
+    _row("save_artifact", "artifacts.save", is_repeatable=True),
+    _look("search_artifacts", "artifacts.search", items="hits"),
+    _look("read_artifact", "artifacts.text"),
+    _look("list_artifacts", "artifacts.list", items="artifacts"),
+    _look("artifact_versions", "artifacts.versions", items="artifacts", is_core=False),
+    _row("artifact_context", "artifacts.context", is_repeatable=True, is_core=False),
+)
+_WORKTREES = _rows(
+    Group.WORKTREES,
+    _look("list_worktrees", "worktrees.list", items="worktrees", is_core=False),
+    _look("worktree_forecast", "worktrees.forecast", is_core=False),
+    # The check is a command, and a caller over the wire must not choose what runs.
+    _row("merge_worktree", "worktrees.merge", is_repeatable=True, without=("check",)),
+    _row("snapshot_worktree", "worktrees.snapshot", is_repeatable=True, is_core=False),
+    _row("remove_worktree", "worktrees.remove", destroys=True, is_repeatable=True, is_core=False),
+    _look("rescued_worktrees", "worktrees.rescue", items="worktrees", is_core=False),
+)
+_DOCUMENTS = _rows(
+    Group.DOCUMENTS,
+    _row("update_documents", "documents.update", is_repeatable=True, is_core=False),
+    _look("check_documents", "documents.check", items="findings", is_core=False),
+)
+_MAINTENANCE = _rows(
+    Group.MAINTENANCE,
+    _look("check", is_core=False),
+    _row("repair", is_repeatable=True, is_core=False),
+)
+
+TABLE: Final[tuple[ToolSpec, ...]] = (
+    *_SESSIONS,
+    *_PLANNING,
+    *_LOOKING,
+    *_WORKING,
+    *_ARTIFACTS,
+    *_WORKTREES,
+    *_DOCUMENTS,
+    *_MAINTENANCE,
+)
+"""Every tool, in the order in which a host lists them."""
+
+NAMES: Final = {spec.path: spec.name for spec in TABLE}
+"""For each call the name of its tool."""
+_CALL: Final = re.compile(r"\borch\.([a-z_]+(?:\.[a-z_]+)?)\(")
+
+
+def in_tool_names(text: str) -> str:
+    """Write the calls that *text* names as the tools that make them."""
+
+    def tool_call(match: re.Match[str]) -> str:
+        name = NAMES.get(match[1])
+        return match[0] if name is None else f"{PREFIX}{name}("
+
+    return _CALL.sub(tool_call, text)
+
+
+NO_TOOLS: Final[Mapping[str, str]] = {
+    "open": "the host opens the project",
+    "close": "the host closes it",
+    "home": "a property of the host's object",
+    "project": "a property of the host's object",
+    "agent": "a property of the host's object",
+    "artifacts": "a room, whose calls have their own rows",
+    "worktrees": "a room, whose calls have their own rows",
+    "documents": "a room, whose calls have their own rows",
+    "current_session": "session_status says more",
+    "graph": "an object for programs; get_status names the chain",
+    "watch": "an iterator; a person reads it with the command `watch`",
+    "on_event": "takes a callable",
+    "run": "takes callables",
+    "catch_up": "every view catches up when it is looked at",
+    "work": "checkpoint, heartbeat, release_task and fail_task name the task instead",
+    "backup": "a person chooses where a backup goes",
+    "export": "a person chooses where an export goes",
+    "import_": "a person does that to an empty home",
+    "prune": "a person decides what may be forgotten",
+}
+"""Calls of the façade that are no tools, each with the reason."""

@@ -1,0 +1,305 @@
+"""The tools of one project, bound to its `Orchestrator`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator._model import JsonValue
+from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator.errors import InvalidInputError, VesperaError
+from vespera_orchestrator.integrations.tools import answers, signatures
+from vespera_orchestrator.integrations.tools.answers import Answer
+from vespera_orchestrator.integrations.tools.schemas import checked
+from vespera_orchestrator.integrations.tools.table import (
+    PREFIX,
+    Group,
+    ToolSpec,
+    in_tool_names,
+)
+
+BUDGET_TOKENS: Final = 2000
+"""About how long an answer may be; one token is counted as four characters."""
+_BRIEFING_SHARE: Final = 0.75
+_PAGE_SHARE: Final = 0.75
+
+
+@attrs.frozen(kw_only=True)
+class Tool:
+    """One tool: what a model must know of it, and how it is called."""
+
+    spec: ToolSpec = attrs.field(repr=False)
+    """The row of the table that it comes from."""
+    name: str
+    """Its name, such as ``orchestrator_plan_task``."""
+    description: str = attrs.field(repr=False)
+    """What it is for."""
+    parameters: Mapping[str, Any] = attrs.field(repr=False)
+    """The JSON schema of its arguments."""
+    returns: Mapping[str, Any] = attrs.field(repr=False)
+    """The JSON schema of `Answer.data`."""
+    _toolbox: Toolbox = attrs.field(repr=False, eq=False)
+
+    def __call__(self, arguments: Mapping[str, JsonValue] | None = None) -> Answer:
+        """Call it. Refusals are answers too; see `Toolbox.answer`."""
+        return self._toolbox.answer(self.name, {} if arguments is None else arguments)
+
+
+class Toolbox:
+    """The calls of an `Orchestrator` as tools for a language model.
+
+    Safe to use from several threads, as the `Orchestrator` is.
+
+    Args:
+        orch: The open project. It stays yours to close.
+        include: Names of tools or of groups (``"sessions"``, ``"planning"``, ``"looking"``,
+            ``"working"``, ``"artifacts"``, ``"worktrees"``, ``"documents"``, ``"maintenance"``), or
+            ``"all"``; by default those that an agent at work needs.
+        budget_tokens: About how long an answer may be; one token is counted as four characters.
+
+    Raises:
+        InvalidInputError: *include* names something that does not exist.
+    """
+
+    def __init__(
+        self,
+        orch: vespera.Orchestrator,
+        *,
+        include: str | Iterable[str] | None = None,
+        budget_tokens: int = BUDGET_TOKENS,
+    ) -> None:
+        self._orch = orch
+        self._budget_tokens = budget_tokens
+        self._works: dict[str, vespera.Work] = {}
+        tools = [self._tool(spec) for spec in _chosen(include)]
+        self._tools = {tool.name: tool for tool in tools}
+
+    def _tool(self, spec: ToolSpec) -> Tool:
+        return Tool(
+            spec=spec,
+            name=PREFIX + spec.name,
+            description=signatures.description(spec),
+            parameters=signatures.input_schema(spec),
+            returns=signatures.output_schema(spec),
+            toolbox=self,
+        )
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools, always in the same order."""
+        return tuple(self._tools.values())
+
+    # --- the shapes that model interfaces ask for -----------------------------
+
+    def neutral(self) -> list[dict[str, Any]]:
+        """Return each tool with ``name``, ``description`` and ``parameters`` (a JSON schema)."""
+        return [
+            {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            for tool in self.tools
+        ]
+
+    def anthropic(self) -> list[dict[str, Any]]:
+        """Return the tools as the ``tools`` of Anthropic's Messages API."""
+        return [
+            {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+            for tool in self.tools
+        ]
+
+    def openai(self) -> list[dict[str, Any]]:
+        """Return the tools as the ``tools`` of OpenAI's Chat Completions API."""
+        return [{"type": "function", "function": function} for function in self.neutral()]
+
+    def openai_responses(self) -> list[dict[str, Any]]:
+        """Return the tools as the ``tools`` of OpenAI's Responses API."""
+        return [{"type": "function", **function} for function in self.neutral()]
+
+    # --- calling --------------------------------------------------------------
+
+    def answer(self, name: str, arguments: Mapping[str, JsonValue] | str) -> Answer:
+        """Call a tool.
+
+        Whatever the model did wrong is an answer, with what to do instead; so are all errors of
+        the library. Only what is wrong in your own program raises.
+
+        Args:
+            name: The tool, with or without the prefix.
+            arguments: A mapping, or JSON text as OpenAI sends it.
+        """
+        try:
+            tool = self._known(name)
+            values = checked(_read(arguments), dict(tool.parameters), tool.name)
+            return self._call(tool.spec, values)
+        except VesperaError as exc:
+            return answers.refusal(exc, self._budget_tokens)
+
+    def _known(self, name: str) -> Tool:
+        tool = self._tools.get(name) or self._tools.get(PREFIX + name)
+        if tool is None:
+            wanted = PREFIX + name.removeprefix(PREFIX)
+            similar = difflib.get_close_matches(wanted, self._tools, 1) or list(self._tools)
+            raise InvalidInputError("name", f"{name!r} is not a tool; use {', '.join(similar)}")
+        return tool
+
+    def _call(self, spec: ToolSpec, values: dict[str, Any]) -> Answer:
+        if spec.path == "execute_task":
+            return self._execute(values)
+        if spec.path == "artifacts.text":
+            return self._read_artifact(**values)
+        if spec.path == "spawn_agent_with_context":
+            return self._spawn(values)
+        result = self._function(spec, values)(**values)
+        if spec.items:
+            rest = _rest_of_list(spec, values)
+            return answers.list_answer(result, spec.items, self._budget_tokens, rest)
+        return answers.answer_of(result, self._budget_tokens)
+
+    def _function(self, spec: ToolSpec, values: dict[str, Any]) -> Any:
+        if spec.path.startswith("work."):
+            work = self._work(values.pop("task_id"))
+            return getattr(work, spec.path.removeprefix("work."))
+        function: Any = self._orch
+        for name in spec.path.split("."):
+            function = getattr(function, name)
+        return function
+
+    # --- tools that are more than a call --------------------------------------
+
+    def _execute(self, values: dict[str, Any]) -> Answer:
+        work = self._orch.execute_task(**values)
+        self._works[work.task.id] = work
+        briefing = work.briefing(int(self._budget_tokens * _BRIEFING_SHARE))
+        data: dict[str, Any] = {
+            "task": work.task.to_dict(brief=True, budget_tokens=200),
+            "attempt": work.attempt.number,
+            "agent": work.attempt.agent,
+            "lease_until": work.attempt.lease_until.isoformat(timespec="seconds"),
+        }
+        if work.path is not None:
+            data["path"] = str(work.path)
+        if work.conflicts:
+            data["conflicts"] = list(work.conflicts)
+        if work.resumed_from is not None:
+            data["resumed_from"] = work.resumed_from.to_dict(brief=True, budget_tokens=200)
+        text = in_tool_names(briefing)
+        return answers.long_text(text, data, self._budget_tokens)
+
+    def _work(self, task: str) -> vespera.Work:
+        """Return the work on a task that the caller holds."""
+        take_up = getattr(self._orch, "work", None)
+        if take_up is not None:
+            work: vespera.Work = take_up(task)
+            return work
+        held = self._works.get(self._orch.get_task(task).id)
+        if held is None:
+            raise InvalidInputError(
+                "task_id", f"{task!r} was not started here; orch.execute_task({task!r}) starts it"
+            )
+        return held
+
+    def _read_artifact(self, artifact: str, *, offset: int = 0, limit: int | None = None) -> Answer:
+        if offset < 0 or (limit is not None and limit < 1):
+            raise InvalidInputError("offset", "a page starts at 0 or later and has a character")
+        record = self._orch.artifacts.get(artifact)
+        whole = self._orch.artifacts.text(record)
+        most = int(self._budget_tokens * _PAGE_SHARE) * CHARS_PER_TOKEN
+        end = offset + (most if limit is None else min(limit, most))
+        data = record.to_dict(brief=True, budget_tokens=200)
+        data |= {"characters": len(whole), "offset": offset}
+        if end < len(whole):
+            data["left_out"] = {"text": f"{len(whole) - end:,} more characters: offset={end}"}
+        return Answer(text=whole[offset:end], data=data)
+
+    def _spawn(self, values: dict[str, Any]) -> Answer:
+        context = self._orch.spawn_agent_with_context(**values)
+        data = context.to_dict(brief=True, budget_tokens=self._budget_tokens // 2)
+        base: dict[str, str] = {}
+        data["environ"] = context.environ(base)
+        return Answer(text=repr(context), data=data)
+
+    # --- whole turns of a loop ------------------------------------------------
+
+    def anthropic_results(self, content: Iterable[Any]) -> list[dict[str, Any]]:
+        """Answer the ``tool_use`` blocks of a message: the content of your next message.
+
+        Args:
+            content: ``message.content``, as objects of the SDK or as mappings. Blocks of other
+                kinds, and calls of tools that are not ours, are left to you.
+        """
+        results = []
+        for block in content:
+            if _field(block, "type") != "tool_use" or _field(block, "name") not in self._tools:
+                continue
+            answer = self.answer(_field(block, "name"), _field(block, "input"))
+            results.append(
+                {
+                    "type": "tool_result",
+                    "tool_use_id": _field(block, "id"),
+                    "content": str(answer),
+                    "is_error": answer.is_error,
+                }
+            )
+        return results
+
+    def openai_results(self, calls: Iterable[Any] | None) -> list[dict[str, Any]]:
+        """Answer the calls of a message: what to append to your messages, or to your input.
+
+        Args:
+            calls: ``message.tool_calls`` of Chat Completions, or ``response.output`` of the
+                Responses API, as objects of the SDK or as mappings. What is not a call of one of
+                our tools is left to you.
+        """
+        results = []
+        for call in calls or ():
+            function = _field(call, "function") or call
+            if _field(function, "name") not in self._tools:
+                continue
+            answer = self.answer(_field(function, "name"), _field(function, "arguments"))
+            if _field(call, "type") == "function_call":
+                result = {"type": "function_call_output", "call_id": _field(call, "call_id")}
+                result["output"] = str(answer)
+            else:
+                result = {"role": "tool", "tool_call_id": _field(call, "id")}
+                result["content"] = str(answer)
+            results.append(result)
+        return results
+
+
+def _field(thing: Any, name: str) -> Any:
+    """Read a field of an SDK's object, or of a mapping."""
+    return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+
+
+def _read(arguments: Mapping[str, JsonValue] | str) -> JsonValue:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError as exc:
+        raise InvalidInputError("arguments", f"they are not JSON: {exc}") from exc
+
+
+def _rest_of_list(spec: ToolSpec, values: Mapping[str, Any]) -> Any:
+    """Return what says how to get the rest of a list, from how many were listed."""
+    if "offset" not in signatures.parameter_names(spec.path):
+        return lambda _: "the same call with narrower filters"
+    offset = values.get("offset", 0)
+    return lambda listed: f"the same call with offset={offset + listed}"
+
+
+def _chosen(include: str | Iterable[str] | None) -> Sequence[ToolSpec]:
+    """Return the rows that a host asked for, in the order of the table."""
+    rows = signatures.existing()
+    if include is None:
+        return [spec for spec in rows if spec.is_core]
+    words = {include} if isinstance(include, str) else set(include)
+    words = {word.removeprefix(PREFIX) for word in words}
+    known = {*(spec.name for spec in rows), *Group, "all"}
+    for word in sorted(words - known):
+        similar = ", ".join(difflib.get_close_matches(word, known, 3)) or ", ".join(Group)
+        raise InvalidInputError("include", f"{word!r} is no tool and no group; use {similar}")
+    return [spec for spec in rows if words & {spec.name, spec.group, "all"}]
