@@ -65,6 +65,7 @@ def postgres():
 
 
 TABLES = [
+    "looks",
     "events",
     "given",
     "document_versions",

@@ -129,7 +129,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.orchestrator import (
         Orchestrator as Orchestrator,
     )
-    from vespera_orchestrator.progress.briefing import (
+    from vespera_orchestrator.progress.resume import (
         Briefing as Briefing,
     )
     from vespera_orchestrator.progress.status import (
@@ -285,7 +285,7 @@ _HOMES = {
         "RepairReport",
     ),
     "orchestrator": ("Orchestrator",),
-    "progress.briefing": ("Briefing",),
+    "progress.resume": ("Briefing",),
     "progress.status": (
         "Running",
         "SessionStatus",

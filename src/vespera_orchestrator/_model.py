@@ -209,6 +209,12 @@ class EventKind(StrEnum):
     SESSION_STARTED = "session_started"
     """Data: ``goal``."""
     SESSION_RESUMED = "session_resumed"
+    SESSION_PAUSED = "session_paused"
+    """Somebody left off.
+
+    Data: ``note`` and ``next_step``; ``worded``, which of them the library worded itself;
+    ``tasks``, the ids of those that were open.
+    """
     TASK_PLANNED = "task_planned"
     """Data: ``alias``, ``title``."""
     TASK_UPDATED = "task_updated"
@@ -778,6 +784,38 @@ class Worktree(Record):
 
     def __repr__(self) -> str:
         return f"Worktree({self.name!r}, {self.state!r}, {self.path!r})"
+
+
+@attrs.frozen(kw_only=True)
+class Position(Record):
+    """Where the project's checkout and the integration branch are."""
+
+    branch: str | None = None
+    """The branch that is checked out; ``None`` on a detached HEAD, and without git."""
+    head: str | None = None
+    """The commit that is checked out, in hexadecimal."""
+    integration: str | None = None
+    """The newest commit of the integration branch."""
+
+
+@attrs.frozen(kw_only=True)
+class Look(Record):
+    """When an agent or a person last asked where a session stands."""
+
+    session_id: str
+    """The session."""
+    agent: str
+    """Who looked."""
+    seq: int
+    """The last event that there was."""
+    at: datetime
+    """When it was."""
+    branch: str | None = None
+    """The branch that was checked out in the project."""
+    head: str | None = None
+    """The commit that was checked out there."""
+    integration: str | None = None
+    """The newest commit of the integration branch."""
 
 
 @attrs.frozen(kw_only=True)

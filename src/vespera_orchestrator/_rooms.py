@@ -37,6 +37,12 @@ class Rooms:
     open_content: Callable[[], ContentStore] = attrs.field(repr=False)
     """Opens the content store; called once."""
 
+    attempts: dict[str, int] = attrs.field(factory=dict, repr=False)
+    """The attempts that this process has claimed, by task.
+
+    One that was lost stays here: it must stay refused.
+    """
+
     @property
     def store(self) -> Store:
         """The store.

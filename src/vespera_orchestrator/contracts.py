@@ -6,7 +6,7 @@ the bytes of artifacts, and the `Embedder`, which turns passages into vectors.
 **Rules for every store**
 
 * Each writing operation is one transaction. It writes the new state and at least one `Event`. If it
-  raises, it writes nothing at all.
+  raises, it writes nothing at all. Only `Store.note_look` writes no event.
 * An operation that takes *attempt* is fenced: in the transaction that writes, the number is
   compared with the task's latest attempt. A holder that was replaced, cancelled or finished gets a
   `LeaseLostError`. If a lease expired and nobody has taken the task, the holder regains it with its
@@ -45,7 +45,9 @@ from vespera_orchestrator._model import (
     Event,
     Finished,
     JsonValue,
+    Look,
     Outcome,
+    Position,
     Session,
     Situation,
     Task,
@@ -74,7 +76,9 @@ __all__ = [
     "Finished",
     "JsonValue",
     "Ledger",
+    "Look",
     "Outcome",
+    "Position",
     "Session",
     "Situation",
     "Store",
@@ -129,6 +133,18 @@ class Store(Protocol):
         Raises:
             SessionNotFoundError: No session has this id.
         """
+
+    def note_look(self, session_id: str, agent: str, position: Position) -> Look:
+        """Remember that *agent* has seen the session as it is now, in place of its earlier look.
+
+        Looking changes nothing in the session, so it writes no event.
+
+        Raises:
+            SessionNotFoundError: No session has this id.
+        """
+
+    def last_look(self, session_id: str, agent: str) -> Look | None:
+        """Return when *agent* last looked at the session, or ``None``."""
 
     def open_sessions(self) -> int:
         """Return how many sessions have a task that has not ended."""
@@ -644,6 +660,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "worktrees": Table(key=("name",), times=("created_at",), flags=("unlanded",)),
     "document_versions": Table(key=("path", "version"), times=("created_at",)),
     "events": Table(key=("seq",), times=("at",), structures=("data",)),
+    "looks": Table(key=("session_id", "agent"), times=("at",)),
 }
 """The tables that hold the truth. Each refers only to tables before it."""
 

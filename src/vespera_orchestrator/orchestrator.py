@@ -34,7 +34,12 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.contracts import ContentStore, Embedder, Executor, Store
-from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError, StoreUnavailableError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    ReadOnlyError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.identity import machine_name
@@ -413,21 +418,33 @@ class Orchestrator:
         )
 
     def resume(self, *, budget_tokens: int | None = None) -> vespera.Briefing:
-        """Say where you were, what changed since somebody last resumed, and the next step.
+        """Say where you were, what has changed since you last looked, and the next step.
 
-        At most 12 lines.
+        At most 12 lines and 400 tokens. Each agent has a last look of its own in each session, so
+        one that looks takes no news away from another. Without a session, it says how to start.
 
         Args:
             budget_tokens: About how long it may print; one token is counted as four characters. The
-                next step is always included.
+                next step is always included, and the goal is cut last.
         """
-        status = self.get_status(budget_tokens=budget_tokens)
-        briefing = self._overview.briefing(status)
+        from vespera_orchestrator.progress.resume import briefing, no_session
+        from vespera_orchestrator.progress.resume_facts import ResumeReader
+
+        self._require_open()
+        arguments.whole_number("budget_tokens", budget_tokens, least=1)
         try:
-            self._store.resume_session(status.session.id)
+            session = self._scope.session()
+        except SessionNotFoundError:
+            return no_session(self.next_step(), budget_tokens)
+        self._expire()
+        status = self._overview.status(session, budget_tokens=budget_tokens)
+        reader = ResumeReader(self._rooms, status, self.agent)
+        text = briefing(reader.facts())
+        try:
+            reader.note()
         except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access
-            log.warning("the session could not be marked as resumed: %s", exc)
-        return briefing
+            log.warning("it could not be noted what %s has seen: %s", self.agent, exc)
+        return text
 
     # --- planning -----------------------------------------------------------
 

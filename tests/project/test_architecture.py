@@ -73,7 +73,7 @@ def test_the_package_keeps_its_contracts(pristine):
 
 UPWARD = [
     ("home/scope.py", "work.assignment"),
-    ("tasks/lifecycle.py", "progress.briefing"),
+    ("tasks/lifecycle.py", "progress.resume"),
     ("stores/sql/rows.py", "worktrees.repository"),
     ("documents/sections.py", "artifacts.api"),
     ("_model.py", "errors"),

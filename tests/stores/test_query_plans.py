@@ -8,7 +8,15 @@ import psycopg
 import pytest
 
 from support.stores import start_session
-from vespera_orchestrator._model import ArtifactDraft, Ending, NextAction, TaskDraft, new_id
+from vespera_orchestrator._model import (
+    ArtifactDraft,
+    Ending,
+    EventKind,
+    NextAction,
+    Position,
+    TaskDraft,
+    new_id,
+)
 from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.postgres import transaction as postgres_transaction
 from vespera_orchestrator.stores.sqlite import SQLiteStore
@@ -62,13 +70,28 @@ def save_and_complete(store, session_id):
     store.context_uses(task_id=other.id)
 
 
+def look_back(store, session_id):
+    """Ask what somebody who comes back is told."""
+    kinds = (EventKind.TASK_COMPLETED, EventKind.TASK_SKIPPED)
+    store.events(session_id=session_id, kinds=kinds, newest_first=True, limit=100)
+    paused = (EventKind.SESSION_PAUSED,)
+    store.events(session_id=session_id, kinds=paused, newest_first=True, limit=1)
+    store.note_look(session_id, "ada", Position())
+    store.last_look(session_id, "ada")
+    store.worktrees(session_id=session_id)
+    store.running(session_id, 10)
+
+
 def is_lookup(sql):
     """Tell whether a statement reads or changes rows of a large table that it chooses by a
     value.
     """
     words = sql.split()
-    large = {"tasks", "artifacts", "attempts", "dependencies", "given"}
+    large = {"tasks", "artifacts", "attempts", "dependencies", "given", "events", "looks"}
+    large.add("worktrees")
     reads_or_changes = words[0] in {"SELECT", "UPDATE", "DELETE"}
+    if "WHERE TRUE" in sql:
+        return False  # the newest event of all is the end of an index
     return reads_or_changes and "WHERE" in words and bool(large & set(words))
 
 
@@ -82,6 +105,7 @@ def test_sqlite_searches_by_an_index(tmp_path):
     connection = store._database._connection
     connection.set_trace_callback(statements.append)
     save_and_complete(store, session_id)
+    look_back(store, session_id)
     connection.set_trace_callback(None)
     lookups = {sql for sql in statements if is_lookup(sql)}
     assert len(lookups) > 10
@@ -90,6 +114,11 @@ def test_sqlite_searches_by_an_index(tmp_path):
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
         scans = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
         assert set(scans) <= FEW_ROWS, (sql, plan)
+        if "FROM events" in sql and "kind IN" in sql:
+            index = "events_pauses" if "session_paused" in sql else "events_milestones"
+            assert any(index in step for step in plan), (sql, plan)
+        if "FROM worktrees" in sql:
+            assert any("worktrees_in_use" in step for step in plan), (sql, plan)
     store.close()
 
 
@@ -111,6 +140,7 @@ def test_postgres_searches_by_an_index(postgres_url, monkeypatch, generic):
 
     monkeypatch.setattr(postgres_transaction.Transaction, "execute", noting)
     save_and_complete(store, session_id)
+    look_back(store, session_id)
     monkeypatch.undo()
     lookups = {sql: values for sql, values in statements if is_lookup(sql)}
     assert len(lookups) > 10

@@ -27,6 +27,7 @@ ROW_TYPES = {
     "events": rows.EVENT,
     "worktrees": rows.WORKTREE,
     "document_versions": rows.DOCUMENT,
+    "looks": rows.LOOK,
 }
 
 

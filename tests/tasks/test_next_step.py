@@ -5,6 +5,7 @@ do.
 from __future__ import annotations
 
 import ast
+import re
 
 import attrs
 import pytest
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 from support import records
 from support.records import why
 from vespera_orchestrator._model import CauseKind, TaskStatus, utcnow
-from vespera_orchestrator.tasks.next_step import SessionFacts, next_step, resume_step
+from vespera_orchestrator.tasks.next_step import (
+    Holding,
+    LandedWork,
+    SessionFacts,
+    is_heavy,
+    next_step,
+    resume_step,
+)
 
 NOW = utcnow()
 PENDING, RUNNING, BLOCKED = TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED
@@ -29,56 +37,152 @@ def task(alias, status=PENDING, reason=None):
 DECISION = why("a", "a person must decide")
 WAITING = why("a", "waits for b", CauseKind.DEPENDENCY)
 
+
+def holding(alias="a", **fields):
+    """Make a holding of ada's, with a lease of a quarter of an hour."""
+    values = {"agent": "ada", "lease_s": 900}
+    return Holding(task=task(alias, RUNNING), **values | fields)
+
+
+def landed(**fields):
+    """Make the place of work that has landed on integration."""
+    values = {"branch": "integration", "checkout": "main", "folder": "/kettle"}
+    return SessionFacts(counts={COMPLETED: 2}, landed=LandedWork(**values | fields))
+
+
+def ready(of=None, **fields):
+    """Make a session whose best ready task is *of*."""
+    return SessionFacts(counts={PENDING: 1}, ready=of or task("a"), **fields)
+
+
 TABLE = {
     "no tasks": (
         SessionFacts(counts={}),
-        ("plan", "no tasks yet", 'orch.plan_task("…")'),
+        (
+            "plan",
+            "When you know one thing to do, then plan the first one",
+            'orch.plan_task("…")',
+        ),
     ),
     "archived": (
         SessionFacts(counts={}, is_archived=True),
-        ("done", "finished and archived", 'orch.plan_task("…")'),
+        ("done", "archived. Nothing needs you: rest. When you want more", 'orch.plan_task("…")'),
+    ),
+    "held here, and something is ready": (
+        ready(running=1, own=holding("b", is_here=True)),
+        ("execute", "then start 'A'.", "orch.execute_task('a')"),
+    ),
+    "held here": (
+        SessionFacts(counts={RUNNING: 1}, running=1, own=holding("b", is_here=True, note="half")),
+        (
+            "wait",
+            "You hold 'B'. You were at: half. When the work is done, then hand it in.",
+            "orch.complete_task('b', summary=…, detailed_work=…)",
+        ),
+    ),
+    "held by another process of the same name": (
+        ready(running=1, own=holding("b", silent_s=120)),
+        (
+            "execute",
+            "last sign of life 2 minutes ago. When that process has ended, then take it up again.",
+            "orch.execute_task('b', take_over=True)",
+        ),
+    ),
+    "left unfinished": (
+        ready(unfinished=task("b"), unfinished_note="half", uses_worktrees=True),
+        (
+            "execute",
+            "go on with 'B', which you left unfinished. You were at: half.",
+            "orch.execute_task('b', worktree=True)",
+        ),
     ),
     "ready": (
-        SessionFacts(counts={PENDING: 1}, ready=task("a")),
-        ("execute", "Start 'A'.", "orch.execute_task('a')"),
+        ready(),
+        ("execute", "When you have read this, then start 'A'.", "orch.execute_task('a')"),
+    ),
+    "ready after others": (
+        ready(ready_after=["b", "c", "d"]),
+        ("execute", "When b and c are done, and they are, then start", "orch.execute_task('a')"),
+    ),
+    "ready in a worktree": (
+        ready(ready_after=["b"], uses_worktrees=True),
+        ("execute", "When b is done, and it is,", "orch.execute_task('a', worktree=True)"),
+    ),
+    "started without a worktree by choice": (
+        ready(records.task("a", worktree=""), uses_worktrees=True),
+        ("execute", "then start 'a'.", "orch.execute_task('a')"),
+    ),
+    "with a description": (
+        ready(records.task("a", description="Boil 1.5 l water. Then pour.")),
+        ("execute", "It begins: Boil 1.5 l water.", "orch.execute_task('a')"),
+    ),
+    "heavy": (
+        ready(records.task("a", complexity="complex", description="# A\n\n- [x] b\n- [ ] Pour\n")),
+        ("execute", "Ten minutes are enough to begin: Pour", "orch.execute_task('a')"),
+    ),
+    "recovery": (
+        ready(records.task("r", recovers_task_id="t_a"), uses_worktrees=True, report_id="a_9"),
+        (
+            "execute",
+            "When you have read what went wrong, print(orch.artifacts.text('a_9')), then start 'r'",
+            "orch.execute_task('r')",
+        ),
     ),
     "given back": (
-        SessionFacts(counts={PENDING: 1}, ready=task("a", reason="names are unclear")),
+        ready(task("a", reason="names are unclear")),
         ("execute", "handed back with: names are unclear.", "orch.execute_task('a')"),
     ),
     "subtasks ended": (
-        SessionFacts(counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True),
-        ("synthesize", "All subtasks of 'A' have ended", "orch.synthesize_results('a')"),
+        ready(ready_has_subtasks=True),
+        ("synthesize", "All subtasks of 'A' have ended. When", "orch.synthesize_results('a')"),
     ),
     "synthesis made": (
-        SessionFacts(
-            counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True, synthesis_id="a_1"
+        ready(ready_has_subtasks=True, synthesis_id="a_1"),
+        (
+            "execute",
+            "When you have read them, print(orch.artifacts.text('a_1')), then complete",
+            "orch.complete_task('a', summary=…, detailed_work=…)",
         ),
-        ("execute", "in a_1: read it", "orch.complete_task('a', summary=…, detailed_work=…)"),
     ),
     "ready goes before merging": (
         SessionFacts(counts={PENDING: 1, RUNNING: 1}, ready=task("a"), unmerged=[task("b")]),
-        ("execute", "Start 'A'.", "orch.execute_task('a')"),
+        ("execute", "then start 'A'.", "orch.execute_task('a')"),
     ),
     "unmerged": (
         SessionFacts(counts={RUNNING: 2}, unmerged=[task("a", RUNNING), task("b", RUNNING)]),
-        ("merge", "waits to be merged (1 more after it).", "orch.worktrees.merge('a')"),
+        ("merge", "waits to be merged (1 more after it). When", "orch.worktrees.merge('a')"),
     ),
     "unmerged for a reason": (
         SessionFacts(counts={RUNNING: 1}, unmerged=[task("a", RUNNING, "main is dirty")]),
         ("merge", "was not possible: main is dirty", "orch.worktrees.merge('a')"),
     ),
     "running": (
-        SessionFacts(counts={RUNNING: 2}, running=2),
-        ("wait", "2 tasks are being worked on; there is nothing", "orch.get_status()"),
+        SessionFacts(counts={RUNNING: 2}, running=2, holdings=[holding(silent_s=60), holding("b")]),
+        (
+            "wait",
+            "rest. When ada has done a, then ask again; last sign of life 1 minute ago. If ada is",
+            "",
+        ),
     ),
-    "running beside a decision": (
+    "silent for long": (
+        SessionFacts(counts={RUNNING: 1}, running=1, holdings=[holding(silent_s=540)]),
+        (
+            "wait",
+            "last sign of life 9 minutes ago. When ada is gone, then take it over; otherwise it is",
+            "orch.execute_task('a', take_over=True)",
+        ),
+    ),
+    "running, and nobody knows with whom": (
+        SessionFacts(counts={RUNNING: 1}, running=1),
+        ("wait", "One task is being worked on. Nothing needs you: rest.", ""),
+    ),
+    "a decision beside what runs": (
         SessionFacts(counts={RUNNING: 1, BLOCKED: 1}, running=1, decisions=[DECISION]),
-        ("wait", "decide about a: a person must decide.", "orch.get_status()"),
+        ("decide", "then decide: a person must decide", "orch.retry_task('a')"),
     ),
     "decision": (
         SessionFacts(counts={BLOCKED: 1}, decisions=[DECISION], waiting=DECISION),
-        ("decide", "a: a person must decide", "orch.retry_task('a')"),
+        ("decide", "a cannot go on without a person. When", "orch.retry_task('a')"),
     ),
     "nothing can go on": (
         SessionFacts(counts={BLOCKED: 1}, waiting=WAITING),
@@ -88,7 +192,11 @@ TABLE = {
         SessionFacts(
             counts={TaskStatus.FAILED: 1}, unreached=task("a", TaskStatus.FAILED, "enough")
         ),
-        ("done", "not all was reached: a failed (enough).", "orch.retry_task('a')"),
+        (
+            "done",
+            "not all was reached: a failed (enough). When you want it after all, then",
+            "orch.retry_task('a')",
+        ),
     ),
     "cancelled": (
         SessionFacts(counts={TaskStatus.CANCELLED: 1}, unreached=task("a", TaskStatus.CANCELLED)),
@@ -96,11 +204,27 @@ TABLE = {
     ),
     "over": (
         SessionFacts(counts={COMPLETED: 2, TaskStatus.SKIPPED: 1}),
-        ("done", "Everything has ended: 2 completed, 1 skipped.", ""),
+        ("done", "ended: 2 completed, 1 skipped. Nothing needs you: rest.", ""),
     ),
-    "landed": (
-        SessionFacts(counts={COMPLETED: 2}, landed_on="integration"),
-        ("done", "on the branch 'integration': git merge integration", ""),
+    "landed, and missing": (
+        landed(missing=3),
+        (
+            "done",
+            "main lacks 3 commits of it. When you want it there, then run, in /kettle: git merge",
+            "",
+        ),
+    ),
+    "landed, and there": (
+        landed(),
+        ("done", "the branch 'integration', and main has all of it. Nothing needs you: rest.", ""),
+    ),
+    "landed, and checked out": (
+        landed(checkout="integration"),
+        ("done", "the branch 'integration', which is checked out. Nothing needs you", ""),
+    ),
+    "landed beside a detached HEAD": (
+        landed(checkout=None, missing=1),
+        ("done", "the checkout lacks 1 commit of it.", ""),
     ),
 }
 
@@ -118,9 +242,27 @@ def test_a_session_that_was_left_is_pointed_to():
     """Without an active session the step goes back to the last one, by goal or id."""
     session = records.session()
     step = resume_step(session, "no session is active")
-    assert step.sentence == "No session is active, but there is one: Boil water."
+    assert step.sentence == (
+        "No session is active, but there is one. When you want to go on with it, then do: "
+        "Boil water."
+    )
     assert step.call == "orch.resume_session('s_1')"
     assert "s_1" in resume_step(attrs.evolve(session, goal=""), "x").sentence
+
+
+@pytest.mark.parametrize(
+    ("effort", "complexity", "heavy"),
+    [
+        (None, "moderate", False),
+        ("3 hours", "moderate", False),
+        ("half a day or 4 hours", "simple", True),
+        ("1 day", "simple", True),
+        (None, "Complex", True),
+    ],
+)
+def test_heavy_tasks_are_known_by_their_plan(effort, complexity, heavy):
+    """By the estimate, or by the word for their complexity."""
+    assert is_heavy(records.task("a", estimated_effort=effort, complexity=complexity)) is heavy
 
 
 TITLES = st.text(max_size=300)
@@ -128,37 +270,65 @@ TASKS = st.builds(
     records.task, st.sampled_from(["a", "b"]), title=TITLES, reason=st.none() | TITLES
 )
 WHYS = st.builds(why, st.sampled_from(["a", "b"]), TITLES)
+HOLDINGS = st.builds(
+    Holding,
+    task=TASKS,
+    agent=st.just("ada"),
+    silent_s=st.integers(0, 1000),
+    lease_s=st.just(900),
+    note=TITLES,
+    is_here=st.booleans(),
+)
 FACTS = st.builds(
     SessionFacts,
     counts=st.dictionaries(st.sampled_from(TaskStatus), st.integers(0, 3)),
     is_archived=st.booleans(),
+    own=st.none() | HOLDINGS,
+    unfinished=st.none() | TASKS,
+    unfinished_note=TITLES,
     ready=st.none() | TASKS,
+    ready_after=st.lists(st.just("b"), max_size=3),
     ready_has_subtasks=st.booleans(),
+    uses_worktrees=st.booleans(),
+    report_id=st.none() | st.just("a_2"),
     synthesis_id=st.none() | st.just("a_1"),
     unmerged=st.lists(TASKS, max_size=3),
     running=st.integers(0, 3),
+    holdings=st.lists(HOLDINGS, max_size=2),
     decisions=st.lists(WHYS, max_size=2),
     waiting=st.none() | WHYS,
     unreached=st.none() | TASKS,
-    landed_on=st.none() | st.just("integration"),
+    landed=st.none() | st.builds(LandedWork, branch=st.just("main"), missing=st.integers(0, 2)),
 )
+IF_THEN = re.compile(r"\bwhen\b.*\bthen\b|Nothing needs you: rest", re.IGNORECASE | re.DOTALL)
+LEADS_BACK = {"get_status", "next_step", "resume", "session_status"}
 
 
 @given(FACTS)
 def test_there_is_always_one_step(facts):
-    """Whatever is known: a sentence, and a call in Python with … to fill in, or none at the end."""
+    """Whatever is known: a plan in words, and at most one call, which leads on.
+
+    A call is Python with … to fill in. There is none only where nothing needs to be done.
+    """
     step = next_step(facts)
     assert step.sentence.strip()
+    assert re.search(
+        r"\bwhen\b.*\bthen\b|Nothing needs you: rest", step.sentence, re.IGNORECASE | re.DOTALL
+    ) or (step.action == "done")
     if step.call:
-        ast.parse(step.call.replace("…", "0"), mode="eval")
+        tree = ast.parse(step.call.replace("…", "0"), mode="eval")
+        assert isinstance(tree.body, ast.Call)
+        assert tree.body.func.attr not in LEADS_BACK
     else:
-        assert step.action == "done"
+        assert step.action in {"done", "wait"}
 
 
 @given(FACTS)
-def test_what_is_ready_goes_first(facts):
-    """Nothing that waits for somebody else keeps anybody from starting what can be started."""
+def test_what_is_in_hand_goes_first_and_then_what_is_ready(facts):
+    """Nothing that waits for somebody else keeps anybody from what can be done now."""
     step = next_step(facts)
-    if facts.ready is not None and any(facts.counts.values()) and not facts.is_archived:
+    is_elsewhere = facts.own is not None and not facts.own.is_here
+    best = facts.own.task if is_elsewhere else facts.unfinished or facts.ready
+    if best is not None and any(facts.counts.values()) and not facts.is_archived:
         assert step.action in {"execute", "synthesize"}
-        assert step.alias == facts.ready.alias
+        assert step.alias == best.alias

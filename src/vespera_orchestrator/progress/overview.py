@@ -21,28 +21,36 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator._text import ago
-from vespera_orchestrator.errors import SessionNotFoundError
-from vespera_orchestrator.progress.briefing import (
-    BRIEFING_LINES,
-    CHANGE_WORDS,
-    Briefing,
-    briefing,
-    change_line,
-)
+from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
+from vespera_orchestrator.home.locate import git_common_dir
+from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.tasks.next_step import SessionFacts, first_step, next_step, resume_step
+from vespera_orchestrator.tasks.next_step import (
+    Holding,
+    LandedWork,
+    SessionFacts,
+    first_step,
+    next_step,
+    resume_step,
+)
+from vespera_orchestrator.worktrees.peek import read_position
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Event
+    from collections.abc import Sequence
+
+    from vespera_orchestrator._model import Attempt, Checkpoint, Event
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.tasks.graph import TaskGraph
 
 _LISTED: Final = 10
 """Most tasks that a status lists of one kind."""
+_LOOKED_BACK: Final = 50
+"""In how many of the last milestones it is looked for what the caller left unfinished."""
+_REPORTS: Final = frozenset({ArtifactKind.FAILURE, ArtifactKind.CONFLICT, ArtifactKind.REFUSAL})
+"""The kinds of artifacts that tell why a task is blocked."""
 _MAX_UNMERGED: Final = 200
 """Most held tasks among which work that waits to be merged is looked for."""
 
@@ -89,23 +97,102 @@ class Overview:
     ) -> SessionFacts:
         tasks = _all_of(session_id)
         in_progress = counts.get(TaskStatus.IN_PROGRESS, 0)
-        unmerged = self._unmerged(session_id) if in_progress else []
+        rows = self._store.running(session_id, _MAX_UNMERGED) if in_progress else []
+        unmerged = self._unmerged(rows)
         running = in_progress - len(unmerged)
+        recent = self._recent(session_id)
+        unfinished = self._unfinished(recent)
         is_idle = ready is None and not running and not unmerged
         is_over = all(status.is_terminal for status in counts)
         return SessionFacts(
             counts=counts,
             is_archived=not counts and self._has_archived(tasks),
+            own=self._own(session_id) if running else None,
+            unfinished=unfinished,
+            unfinished_note=self._last_note(unfinished),
             ready=ready,
+            ready_after=self._done_before(ready),
             ready_has_subtasks=self._has_subtasks(ready),
+            uses_worktrees=self._uses_worktrees(session_id, recent),
+            report_id=self._report(ready),
             synthesis_id=self._fresh_synthesis(ready),
             unmerged=unmerged,
             running=running,
+            holdings=self._holdings(rows),
             decisions=[why for why in self._blocked(tasks) if why.needs_person],
             waiting=self._first_waiting(tasks) if is_idle else None,
             unreached=self._first_unreached(tasks) if is_over else None,
-            landed_on=self._landed_on(session_id) if is_over else None,
+            landed=self._landed(session_id) if is_over else None,
         )
+
+    def _recent(self, session_id: str) -> list[Event]:
+        return self._store.events(
+            session_id=session_id,
+            kinds=lifecycle.MILESTONES,
+            limit=_LOOKED_BACK,
+            newest_first=True,
+        )
+
+    def _own(self, session_id: str) -> Holding | None:
+        """Return what the caller holds, what another process holds under its name first."""
+        held = [
+            self._holding(task, attempt, self._store.last_checkpoint(task.id))
+            for task, attempt in held_tasks(self._store, session_id, self._scope.agent)
+        ]
+        return min(held, key=lambda holding: holding.is_here, default=None)
+
+    def _holdings(self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]]) -> list[Holding]:
+        return [
+            self._holding(task, attempt, checkpoint)
+            for task, attempt, checkpoint in rows
+            if attempt.ended_at is None
+        ]
+
+    def _holding(self, task: Task, attempt: Attempt, checkpoint: Checkpoint | None) -> Holding:
+        silence = self._rooms.clock() - attempt.last_sign_at
+        lease = attempt.lease_until - attempt.last_sign_at
+        return Holding(
+            task=task,
+            agent=attempt.agent,
+            silent_s=max(0, int(silence.total_seconds())),
+            lease_s=int(lease.total_seconds()),
+            note="" if checkpoint is None else checkpoint.note,
+            is_here=self._rooms.attempts.get(task.id) == attempt.number,
+        )
+
+    def _unfinished(self, recent: Sequence[Event]) -> Task | None:
+        """Return what the caller had in hand last, if it can go on with it now."""
+        tasks = unfinished_tasks(self._store, recent, self._scope.agent)
+        ready = [task for task in tasks if task.is_ready]
+        return ready[0] if ready else None
+
+    def _last_note(self, task: Task | None) -> str:
+        checkpoint = None if task is None else self._store.last_checkpoint(task.id)
+        return "" if checkpoint is None else checkpoint.note
+
+    def _done_before(self, task: Task | None) -> list[str]:
+        """Return the aliases of completed tasks that *task* waited for."""
+        if task is None or not task.dependencies:
+            return []
+        needed = self._store.situation(task.id).needed.values()
+        return [other.alias for other in needed if other.status is TaskStatus.COMPLETED]
+
+    def _uses_worktrees(self, session_id: str, recent: Sequence[Event]) -> bool:
+        """Tell whether the session's tasks work in worktrees, and can do so here."""
+        if git_common_dir(self._scope.home.project) is None:
+            return False
+        is_new = any(event.kind == EventKind.WORKTREE_CREATED for event in recent)
+        return is_new or bool(self._store.worktrees(session_id=session_id))
+
+    def _report(self, task: Task | None) -> str | None:
+        """Return the artifact that tells what a recovery is for."""
+        if task is None or task.recovers_task_id is None:
+            return None
+        query = ArtifactQuery(task_ids=(task.recovers_task_id,), newest_first=True, limit=_LISTED)
+        for artifact in self._store.artifacts(query):
+            if artifact.kind in _REPORTS:
+                return artifact.id
+        return None
 
     def _has_archived(self, tasks: TaskQuery) -> bool:
         all_tasks = attrs.evolve(tasks, include_archived=True)
@@ -137,12 +224,9 @@ class Overview:
             return latest[0].id
         return None
 
-    def _unmerged(self, session_id: str) -> list[Task]:
+    def _unmerged(self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]]) -> list[Task]:
         """Return tasks whose work waits to be merged, in the order in which to merge them."""
-        running = self._store.running(session_id, _MAX_UNMERGED)
-        unmerged = [
-            task for task, attempt, _ in running if attempt.ending == AttemptEnding.HANDED_IN
-        ]
+        unmerged = [task for task, attempt, _ in rows if attempt.ending == AttemptEnding.HANDED_IN]
         forecast = self._rooms.forecast() if len(unmerged) > 1 else None
         if forecast is None:
             return unmerged
@@ -179,12 +263,29 @@ class Overview:
                 return first[0]
         return None
 
-    def _landed_on(self, session_id: str) -> str | None:
-        """Return the integration branch, when work of the session has landed there."""
-        records = self._store.worktrees(session_id=session_id, include_removed=True)
-        if any(record.landed for record in records):
-            return self._scope.home.config.worktrees.integration_branch
-        return None
+    def _landed(self, session_id: str) -> LandedWork | None:
+        """Return where the session's work has landed, if any has, and what the checkout lacks."""
+        project = self._scope.home.project
+        branch = self._scope.home.config.worktrees.integration_branch
+        position = read_position(project, branch)
+        if position.integration is None or not self._has_landed(session_id):
+            return None
+        try:
+            missing = self._rooms.worktrees.missing_in_checkout()
+        except WorktreeError:
+            missing = 0
+        return LandedWork(
+            branch=branch, checkout=position.branch, folder=str(project), missing=missing
+        )
+
+    def _has_landed(self, session_id: str) -> bool:
+        landed = self._store.events(
+            session_id=session_id,
+            kinds=(EventKind.WORKTREE_LANDED,),
+            limit=1,
+            newest_first=True,
+        )
+        return bool(landed)
 
     # --- status ---------------------------------------------------------------
 
@@ -299,38 +400,6 @@ class Overview:
         return TaskGraph(
             self._store.tasks(attrs.evolve(_all_of(session_id), include_archived=True))
         )
-
-    # --- coming back ----------------------------------------------------------
-
-    def briefing(self, status: Status) -> Briefing:
-        """Return where the session was left, and what has changed since it was last resumed."""
-        session_id = status.session.id
-        (last_look,) = self._store.events(
-            session_id=session_id,
-            kinds=(EventKind.SESSION_STARTED, EventKind.SESSION_RESUMED),
-            limit=1,
-            newest_first=True,
-        )
-        changes = self._store.events(
-            last_look.seq,
-            session_id=session_id,
-            kinds=CHANGE_WORDS,
-            newest_first=True,
-        )
-        silent_s = (self._rooms.clock() - last_look.at).total_seconds()
-        return briefing(
-            status,
-            changes=[self._change_line(event) for event in changes[:BRIEFING_LINES]],
-            total=len(changes),
-            since=ago(int(silent_s)),
-            decisions=[why for why in status.blocked if why.needs_person],
-        )
-
-    def _change_line(self, event: Event) -> str:
-        task = None
-        if event.task_id is not None:
-            task = self._store.find_task(event.task_id, None)
-        return change_line(event, task)
 
     # --- bringing together ----------------------------------------------------
 

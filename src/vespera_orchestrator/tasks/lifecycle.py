@@ -145,6 +145,30 @@ STATUS_AFTER_EVENT: Final[Mapping[str, TaskStatus]] = {
 """A task's state after an event of each kind; other kinds change no state."""
 
 
+MILESTONES: Final = (
+    EventKind.TASK_COMPLETED,
+    EventKind.TASK_HANDED_IN,
+    EventKind.TASK_BLOCKED,
+    EventKind.TASK_RECOVERED,
+    EventKind.TASK_REVISED,
+    EventKind.TASK_RELEASED,
+    EventKind.TASK_RETRIED,
+    EventKind.TASK_REOPENED,
+    EventKind.TASK_SKIPPED,
+    EventKind.TASK_CANCELLED,
+    EventKind.TASK_FAILED,
+    EventKind.TASK_DELETED,
+    EventKind.LEASE_EXPIRED,
+    EventKind.WORKTREE_CREATED,
+    EventKind.WORKTREE_LANDED,
+)
+"""Events that tell what became of the work.
+
+The stores have an index of exactly these, so that looking back costs the same however many events
+lie between.
+"""
+
+
 def state_diagram() -> str:
     """Draw `TRANSITIONS` as a Mermaid state diagram."""
     arrows: dict[tuple[TaskStatus, TaskStatus], list[str]] = {}

@@ -1,19 +1,69 @@
-"""The one thing to do now: pure rules over what is known about a session."""
+"""The one thing to do now: pure rules over what is known about a session.
+
+Each step is an if-then plan, "when X, then Y", where X is something that you or the library can see
+(Gollwitzer and Sheeran 2006: such plans are carried out far more often than mere intentions). Each
+names one call. It works, and it leads on: never back to the question that it answers.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import ago, duration, one_line, plural
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _TITLE_WIDTH: Final = 90
+_FIRST_WORDS: Final = 120
+"""So much of a description is enough to begin with."""
+_HEAVY: Final = frozenset({"complex", "difficult", "hard", "heavy", "high", "large"})
+"""Words for a complexity that makes it hard to begin."""
+_HEAVY_HOURS: Final = 4.0
+"""An estimate from which a task is heavy."""
+_SILENT_SHARE: Final = 0.5
+"""The share of its lease after which a silent holder may be gone."""
+_CHECKLIST_ITEM: Final = re.compile(r"^\s*[-*] \[ \]\s+(.+)$", re.MULTILINE)
+
+
+@attrs.frozen(kw_only=True)
+class Holding:
+    """A task that an agent holds."""
+
+    task: Task
+    agent: str
+    silent_s: int = 0
+    """Seconds since its last sign of life."""
+    lease_s: int = 0
+    """Seconds from that sign until its lease expires."""
+    note: str = ""
+    """The note of its last checkpoint."""
+    is_here: bool = False
+    """Whether this very process holds it."""
+
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether the holder has been silent for long."""
+        return self.silent_s > _SILENT_SHARE * self.lease_s
+
+
+@attrs.frozen(kw_only=True)
+class LandedWork:
+    """Where the finished work of a session is, and who lacks it."""
+
+    branch: str
+    """The integration branch."""
+    checkout: str | None = None
+    """The branch that is checked out in the project; ``None`` for a detached HEAD."""
+    folder: str = ""
+    """The project's folder."""
+    missing: int = 0
+    """How many commits of the integration branch that checkout lacks."""
 
 
 @attrs.frozen(kw_only=True)
@@ -24,24 +74,38 @@ class SessionFacts:
     """Tasks by status; archived ones do not count."""
     is_archived: bool = False
     """Whether there were tasks, and all of them are archived."""
+    own: Holding | None = None
+    """A task that the reader holds."""
+    unfinished: Task | None = None
+    """A ready task that the reader had in hand last, with work saved."""
+    unfinished_note: str = ""
+    """The note of its last checkpoint."""
     ready: Task | None = None
     """The best ready task."""
+    ready_after: Sequence[str] = ()
+    """The aliases of completed tasks that it waited for."""
     ready_has_subtasks: bool = False
     """Whether that task is a parent. Its subtasks have ended then, or it would not be ready."""
+    uses_worktrees: bool = False
+    """Whether the session's tasks work in worktrees, so that this one should too."""
+    report_id: str | None = None
+    """For a recovery: the artifact that tells what went wrong."""
     synthesis_id: str | None = None
     """The artifact with the results of these subtasks, if it has been made and is up to date."""
     unmerged: Sequence[Task] = ()
     """Tasks whose work is done and waits to be merged, the first to merge first."""
     running: int = 0
     """How many tasks are in progress; the unmerged ones do not count."""
+    holdings: Sequence[Holding] = ()
+    """The first of them, with who holds them."""
     decisions: Sequence[Why] = ()
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
     """Some task that is blocked or waits, with its causes, when nothing else can go on."""
     unreached: Task | None = None
     """A task that failed or was cancelled, when every task has ended."""
-    landed_on: str | None = None
-    """The branch with the work, when every task has ended and some of it has landed."""
+    landed: LandedWork | None = None
+    """Where the work is, when every task has ended and some of it has landed."""
 
 
 def next_step(facts: SessionFacts) -> NextStep:
@@ -59,18 +123,20 @@ def first_step(problem: str | None = None) -> NextStep:
     Args:
         problem: What is wrong with the session that the environment or a file names, if one does.
     """
-    sentence = "No session is active yet: say what you want to reach."
+    sentence = "No session is active yet."
     if problem is not None:
-        sentence = f"{problem[0].upper()}{problem[1:]}. Say what you want to reach."
+        sentence = f"{problem[0].upper()}{problem[1:]}."
+    sentence += " When you know what you want to reach, then say it."
     return NextStep(action="initialize", sentence=sentence, call='orch.initialize_session("…")')
 
 
 def resume_step(session: Session, problem: str) -> NextStep:
     """Point to *session*, which was left, when no session is active for the reason *problem*."""
     name = one_line(session.goal, _TITLE_WIDTH) or session.id
+    reason = f"{problem[0].upper()}{problem[1:]}"
     return NextStep(
         action="initialize",
-        sentence=f"{problem[0].upper()}{problem[1:]}, but there is one: {name}.",
+        sentence=f"{reason}, but there is one. When you want to go on with it, then do: {name}.",
         call=f"orch.resume_session({session.id!r})",
     )
 
@@ -81,20 +147,64 @@ def resume_step(session: Session, problem: str) -> NextStep:
 def _plan(facts: SessionFacts) -> NextStep | None:
     call = 'orch.plan_task("…")'
     if facts.is_archived:
-        sentence = "Everything is finished and archived. Plan something new, or stop here."
+        sentence = (
+            "Everything is finished and archived. Nothing needs you: rest. "
+            "When you want more, then plan something new."
+        )
         return NextStep(
             action="done",
             sentence=sentence,
             call=call,
         )
     if not any(facts.counts.values()):
-        sentence = "The session has no tasks yet: plan the first one."
+        sentence = (
+            "The session has no tasks yet. When you know one thing to do, then plan the first one: "
+            "the smallest will do."
+        )
         return NextStep(
             action="plan",
             sentence=sentence,
             call=call,
         )
     return None
+
+
+def _take_up_own(facts: SessionFacts) -> NextStep | None:
+    own = facts.own
+    if own is None or own.is_here:
+        return None
+    title = one_line(own.task.title, _TITLE_WIDTH)
+    sentence = (
+        f"{title!r} is held under your name, {own.agent}, by another process: last sign of "
+        f"life {ago(own.silent_s)}.{_was_at(own.note)} When that process has ended, "
+        "then take it up again."
+    )
+    return _step_on(own.task, "execute", sentence, _take_over(own.task))
+
+
+def _hand_in_own(facts: SessionFacts) -> NextStep | None:
+    """Whoever starts several tasks from one process is told first what else can be started."""
+    own = facts.own
+    if own is None:
+        return None
+    title = one_line(own.task.title, _TITLE_WIDTH)
+    sentence = f"You hold {title!r}.{_was_at(own.note)} When the work is done, then hand it in."
+    call = f"orch.complete_task({own.task.alias!r}, summary=…, detailed_work=…)"
+    return _step_on(own.task, "wait", sentence, call)
+
+
+def _was_at(note: str) -> str:
+    return f" You were at: {one_line(note, _FIRST_WORDS)}." if note else ""
+
+
+def _go_on(facts: SessionFacts) -> NextStep | None:
+    task = facts.unfinished
+    if task is None:
+        return None
+    title = one_line(task.title, _TITLE_WIDTH)
+    sentence = f"When you have read this, then go on with {title!r}, which you left unfinished."
+    sentence += _was_at(facts.unfinished_note)
+    return _step_on(task, "execute", sentence, _start_call(task, facts))
 
 
 def _synthesize(facts: SessionFacts) -> NextStep | None:
@@ -105,14 +215,15 @@ def _synthesize(facts: SessionFacts) -> NextStep | None:
     if facts.synthesis_id is None:
         action = "synthesize"
         sentence = (
-            f"All subtasks of {title!r} have ended: bring their results together, then complete it."
+            f"All subtasks of {title!r} have ended. When you have read this, "
+            "then bring their results together."
         )
         call = f"orch.synthesize_results({task.alias!r})"
     else:
         action = "execute"
         sentence = (
-            f"The results of {title!r} are brought together in {facts.synthesis_id}: "
-            "read it, then complete the task."
+            f"The results of {title!r} are brought together. When you have read them, "
+            f"print(orch.artifacts.text({facts.synthesis_id!r})), then complete the task."
         )
         call = f"orch.complete_task({task.alias!r}, summary=…, detailed_work=…)"
     return _step_on(task, action, sentence, call)
@@ -122,11 +233,34 @@ def _start(facts: SessionFacts) -> NextStep | None:
     task = facts.ready
     if task is None:
         return None
-    sentence = f"Start {one_line(task.title, _TITLE_WIDTH)!r}."
+    sentence = f"When {_trigger(facts)}, then start {one_line(task.title, _TITLE_WIDTH)!r}."
+    words = first_words(task.description)
+    if words and is_heavy(task):
+        sentence += f" Ten minutes are enough to begin: {words}"
+    elif words:
+        sentence += f" It begins: {words}"
     note = lifecycle.return_note(task)
     if note:
         sentence += f" It was handed back with: {one_line(note, 200)}."
-    return _step_on(task, "execute", sentence, f"orch.execute_task({task.alias!r})")
+    return _step_on(task, "execute", sentence, _start_call(task, facts))
+
+
+def _trigger(facts: SessionFacts) -> str:
+    """Return what you can see before you start."""
+    if facts.report_id is not None:
+        return f"you have read what went wrong, print(orch.artifacts.text({facts.report_id!r}))"
+    if facts.ready_after:
+        done = " and ".join(facts.ready_after[:2])
+        if len(facts.ready_after) == 1:
+            return f"{done} is done, and it is"
+        return f"{done} are done, and they are"
+    return "you have read this"
+
+
+def _start_call(task: Task, facts: SessionFacts) -> str:
+    is_free = task.worktree is None and task.recovers_task_id is None
+    worktree = ", worktree=True" if facts.uses_worktrees and is_free else ""
+    return f"orch.execute_task({task.alias!r}{worktree})"
 
 
 def _merge(facts: SessionFacts) -> NextStep | None:
@@ -138,46 +272,74 @@ def _merge(facts: SessionFacts) -> NextStep | None:
     sentence = f"The work of {title!r} is done and waits to be merged{more}."
     if task.reason:
         sentence += f" Merging it at once was not possible: {one_line(task.reason, 400)}"
+    sentence += " When you have read this, then merge it."
     return _step_on(task, "merge", sentence, f"orch.worktrees.merge({task.alias!r})")
-
-
-def _wait(facts: SessionFacts) -> NextStep | None:
-    if not facts.running:
-        return None
-    tasks = "One task is" if facts.running == 1 else f"{facts.running} tasks are"
-    sentence = f"{tasks} being worked on; there is nothing you must do."
-    if facts.decisions:
-        first = facts.decisions[0]
-        sentence += (
-            f" In the meantime you could decide about {first.alias}: {decision_sentence(first)}."
-        )
-    return NextStep(
-        action="wait",
-        sentence=sentence,
-        call="orch.get_status()",
-    )
 
 
 def _decide(facts: SessionFacts) -> NextStep | None:
     if not facts.decisions:
         return None
     first = facts.decisions[0]
+    sentence = (
+        f"{first.alias} cannot go on without a person. When you have read why, then decide: "
+        f"{decision_sentence(first)}"
+    )
     return NextStep(
         action="decide",
-        sentence=f"{first.alias}: {decision_sentence(first)}",
+        sentence=sentence,
         call=f"orch.retry_task({first.alias!r})",
         task_id=first.task_id,
         alias=first.alias,
     )
 
 
+def _wait(facts: SessionFacts) -> NextStep | None:
+    if not facts.running:
+        return None
+    tasks = "One task is" if facts.running == 1 else f"{facts.running} tasks are"
+    sentence = f"{tasks} being worked on."
+    if not facts.holdings:
+        return NextStep(action="wait", sentence=f"{sentence} Nothing needs you: rest.", call="")
+    longest = max(facts.holdings, key=lambda holding: holding.silent_s)
+    return _take_over_step(sentence, longest) if longest.may_be_gone else _rest(sentence, longest)
+
+
+def _rest(sentence: str, holding: Holding) -> NextStep:
+    alias, agent = holding.task.alias, holding.agent
+    sentence += (
+        f" Nothing needs you: rest. When {agent} has done {alias}, then ask again; "
+        f"last sign of life {ago(holding.silent_s)}. "
+        f"If {agent} is gone: {_take_over(holding.task)}"
+    )
+    return _step_on(holding.task, "wait", sentence, "")
+
+
+def _take_over_step(sentence: str, holding: Holding) -> NextStep:
+    alias, agent = holding.task.alias, holding.agent
+    left_s = max(0, holding.lease_s - holding.silent_s)
+    sentence += (
+        f" {agent}, who holds {alias}, gave the last sign of life {ago(holding.silent_s)}. "
+        f"When {agent} is gone, then take it over; otherwise it is free in {duration(left_s)}, "
+        "and nothing needs you until then: rest."
+    )
+    return _step_on(holding.task, "wait", sentence, _take_over(holding.task))
+
+
+def _take_over(task: Task) -> str:
+    return f"orch.execute_task({task.alias!r}, take_over=True)"
+
+
 def _explain(facts: SessionFacts) -> NextStep | None:
     why = facts.waiting
     if why is None:
         return None
+    sentence = (
+        f"Nothing can continue without you: {why}. When you have read this, "
+        "then look at what it waits for."
+    )
     return NextStep(
         action="decide",
-        sentence=f"Nothing can continue without you: {why}.",
+        sentence=sentence,
         call=f"orch.why({why.alias!r})",
         task_id=why.task_id,
         alias=why.alias,
@@ -195,12 +357,15 @@ def _reconsider(facts: SessionFacts) -> NextStep | None:
     )
     call = ""
     if task.status is not TaskStatus.CANCELLED:  # somebody wanted it cancelled
+        sentence += " When you want it after all, then try it again."
         call = f"orch.retry_task({task.alias!r})"
     return _step_on(task, "done", sentence, call)
 
 
 def _finish(facts: SessionFacts) -> NextStep:
     sentence = f"Everything has ended: {counts_line(facts.counts)}.{_branch_hint(facts)}"
+    if facts.landed is None or not facts.landed.missing:
+        sentence += " Nothing needs you: rest."
     return NextStep(
         action="done",
         sentence=sentence,
@@ -210,11 +375,14 @@ def _finish(facts: SessionFacts) -> NextStep:
 
 _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _plan,
+    _take_up_own,
+    _go_on,
     _synthesize,
     _start,
     _merge,
-    _wait,
+    _hand_in_own,
     _decide,
+    _wait,
     _explain,
     _reconsider,
 )
@@ -222,6 +390,23 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
 
 
 # --- words -------------------------------------------------------------------
+
+
+def is_heavy(task: Task) -> bool:
+    """Tell whether a task is hard to begin, by its complexity or its estimate."""
+    if task.complexity.lower() in _HEAVY:
+        return True
+    return lifecycle.effort_hours(task.estimated_effort) >= _HEAVY_HOURS
+
+
+def first_words(description: str) -> str:
+    """Return what a description says to do first: its first open item, or its first sentence."""
+    item = _CHECKLIST_ITEM.search(description)
+    if item is not None:
+        return one_line(item[1], _FIRST_WORDS)
+    text = one_line(description, len(description) + 1)
+    sentence = re.match(r".+?[.!?](?=\s|$)", text)
+    return one_line(sentence[0] if sentence else text, _FIRST_WORDS)
 
 
 def _step_on(task: Task, action: str, sentence: str, call: str) -> NextStep:
@@ -235,10 +420,20 @@ def _step_on(task: Task, action: str, sentence: str, call: str) -> NextStep:
 
 
 def _branch_hint(facts: SessionFacts) -> str:
-    branch = facts.landed_on
-    if branch is None:
+    """Say where the work is, and what brings it to where it is missing."""
+    landed = facts.landed
+    if landed is None:
         return ""
-    return f" The work is on the branch {branch!r}: git merge {branch}"
+    if landed.checkout == landed.branch:
+        return f" The work is on the branch {landed.branch!r}, which is checked out."
+    target = landed.checkout or "the checkout"
+    if not landed.missing:
+        return f" The work is on the branch {landed.branch!r}, and {target} has all of it."
+    commits = plural(landed.missing, "commit")
+    return (
+        f" The work is on the branch {landed.branch!r}; {target} lacks {commits} of it. When you "
+        f"want it there, then run, in {landed.folder}: git merge {landed.branch}"
+    )
 
 
 def decision_sentence(why: Why) -> str:

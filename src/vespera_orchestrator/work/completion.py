@@ -92,11 +92,7 @@ class Completion:
         self._files = files
         self.assignments = files.assignments
         """Which worktree each task works in."""
-        self.attempts: dict[str, int] = {}
-        """The attempts that this process has claimed, by task.
-
-        One that was lost stays here: it must stay refused.
-        """
+        self.attempts = rooms.attempts
 
     # handing in
 

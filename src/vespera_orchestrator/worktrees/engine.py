@@ -39,6 +39,8 @@ from vespera_orchestrator.worktrees import (
     forecast,
     health,
     landing,
+    lookback,
+    peek,
     removal,
     repair,
     rescue,
@@ -60,10 +62,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from vespera_orchestrator._model import Finding
+    from vespera_orchestrator._model import Finding, Position
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.worktrees.forecast import Forecast
     from vespera_orchestrator.worktrees.landing import Landing
+    from vespera_orchestrator.worktrees.lookback import Changes
     from vespera_orchestrator.worktrees.rescue import Rescued
     from vespera_orchestrator.worktrees.snapshot import Snapshot
     from vespera_orchestrator.worktrees.terms import Check, LandingTerms, Style, WorktreeRef
@@ -813,6 +816,45 @@ class WorktreeEngine:
         if self._last_forecast is None or self._last_forecast[0] != state:
             self._last_forecast = state, forecast.make_forecast(repository, state)
         return self._last_forecast[1]
+
+    # looking back
+
+    def position(self) -> Position:
+        """Return where the project's checkout and the integration branch are."""
+        branch = self._scope.home.config.worktrees.integration_branch
+        return peek.read_position(self._scope.home.project, branch)
+
+    def missing_in_checkout(self) -> int:
+        """Return how many commits of the integration branch the project's checkout lacks.
+
+        0 without such a branch, and where merging them would change nothing.
+        """
+        repository = self._repository()
+        head = self.position().head
+        if head is None or repository.tip(repository.integration_ref) is None:
+            return 0
+        return landing.count_missing(repository, head)
+
+    def last_saved(self, name: str) -> str | None:
+        """Return the commit with the files that were last saved of this worktree, if it is there.
+
+        After the removal of the worktree it is kept elsewhere, and not returned.
+        """
+        return self._repository().tip(WIP + name)
+
+    def changes_of(self, commit: str) -> Changes:
+        """Return what a commit changed."""
+        return lookback.changes_of(self._repository(), commit)
+
+    def unlanded_changes(self, snapshot: str) -> Changes:
+        """Return what a snapshot has beyond what it shares with the integration branch."""
+        return lookback.unlanded_changes(self._repository(), snapshot)
+
+    def changes_between(self, old: str, new: str) -> tuple[int, Changes]:
+        """Return how many commits *new* has that *old* has not, and the files that differ."""
+        repository = self._repository()
+        commits = lookback.commits_between(repository, old, new)
+        return commits, lookback.changes_between(repository, old, new)
 
     # removing, and bringing back
 

@@ -365,6 +365,23 @@ def _holds_more_than_files(repo: pygit2.Repository, snapshot: str) -> bool:
     return operation_of(repo, snapshot) is not None or nested_commit(repo, snapshot) is not None
 
 
+def count_missing(repository: ProjectRepository, target: str) -> int:
+    """Return how many commits of the integration branch the commit *target* lacks.
+
+    0 where merging them would change nothing, as after a squash or a rebase.
+    """
+    tip = repository.integration_tip()
+    with git_errors(f"compare {repository.integration_branch} with {target[:12]}"):
+        repo = repository.open()
+        source, goal = pygit2.Oid(hex=tip), pygit2.Oid(hex=target)
+        ahead, _ = repo.ahead_behind(source, goal)
+        base = repo.merge_base(source, goal)
+        if not ahead or base is None:
+            return int(ahead)
+        trees = [repo[commit].peel(pygit2.Tree) for commit in (base, goal, source)]
+        return 0 if _would_change_nothing(repo, *trees) else int(ahead)
+
+
 def _would_change_nothing(
     repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
 ) -> bool:

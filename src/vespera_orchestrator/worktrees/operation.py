@@ -23,7 +23,7 @@ from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import run_git
 from vespera_orchestrator.worktrees.nested import own_parents
 from vespera_orchestrator.worktrees.paths import display_path
-from vespera_orchestrator.worktrees.refs import read_text_if_present
+from vespera_orchestrator.worktrees.ref_files import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
 from vespera_orchestrator.worktrees.tree_merge import empty_tree, index_entry, tree_with
 

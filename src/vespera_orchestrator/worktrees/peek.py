@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator._model import Position
 from vespera_orchestrator.home.locate import git_common_dir
+from vespera_orchestrator.worktrees.ref_files import read_ref, read_text_if_present
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,3 +37,23 @@ def may_have_several_snapshots(project: Path, names: Collection[str]) -> bool:
         return True
     packed = common / "packed-refs"
     return packed.exists() and b" refs/vespera/wip/" in packed.read_bytes()
+
+
+def read_position(project: Path, integration_branch: str) -> Position:
+    """Return which commit is checked out in *project*, and where the integration branch is.
+
+    Everything is ``None`` without git, and where its files cannot be read.
+    """
+    try:
+        common = git_common_dir(project)
+        if common is None:
+            return Position()
+        head = (read_text_if_present(common / "HEAD") or "").strip()
+        ref = head.removeprefix("ref:").strip() if head.startswith("ref:") else None
+        return Position(
+            branch=None if ref is None else ref.removeprefix("refs/heads/"),
+            head=(head or None) if ref is None else read_ref(common, ref),
+            integration=read_ref(common, f"refs/heads/{integration_branch}"),
+        )
+    except OSError:
+        return Position()

@@ -17,6 +17,7 @@ from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs
 from vespera_orchestrator.worktrees.gc_guard import RawObject, hold_against_gc, read_new_objects
 from vespera_orchestrator.worktrees.locks import exclusive
+from vespera_orchestrator.worktrees.ref_files import packed_refs, read_ref
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ RESCUE: Final = "refs/vespera/rescue/"
 HISTORY: Final = "refs/vespera/history/"
 """Earlier snapshots of each worktree, see `retention`."""
 
-_MOST_LINKS: Final = 5
-"""Git follows this many symbolic refs."""
 _MOVE_PATIENCE_S: Final = 2.0
 """How long to wait for another git process that holds the lock of a ref."""
 _POLL_S: Final = 0.01
@@ -42,77 +41,6 @@ _ABANDONED_S: Final = 600.0
 _TICK_S: Final = 0.1
 """File times are coarse: a lock made in the same tick as the evidence counts as newer."""
 _DIGEST_CHARS: Final = 24
-
-
-# --- reading ----------------------------------------------------------------
-
-
-def read_ref(common: Path, ref: str) -> str | None:
-    """Return the commit that *ref* names, read from git's own files, or ``None``.
-
-    libgit2 looks for the ref's own file, then into ``packed-refs``, and does not look again: a
-    ref that was packed, and is written as a file of its own between the two looks, is answered
-    with its old value.
-
-    Args:
-        common: The git directory that all worktrees share.
-        ref: The ref's full name.
-    """
-    for _ in range(_MOST_LINKS):
-        loose = read_text_if_present(common / ref)
-        if loose is None:
-            return _read_packed(common, ref)
-        if not loose.startswith("ref:"):
-            return loose.strip()
-        ref = loose.removeprefix("ref:").strip()
-    return None
-
-
-def list_refs(common: Path, prefix: str) -> dict[str, str]:
-    """Return the refs below *prefix*, which ends with a slash, and what they name."""
-    refs: dict[str, str] = {}
-    for name in _ref_names(common, prefix):
-        target = read_ref(common, name)
-        if target is not None:
-            refs[name] = target
-    return refs
-
-
-def read_text_if_present(path: Path) -> str | None:
-    """Return the text of one of git's files; ``None`` where there is no such file."""
-    try:
-        return path.read_text("utf-8", "surrogateescape")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return None
-
-
-def _ref_names(common: Path, prefix: str) -> list[str]:
-    # Loose ones first: a ref that is packed between the two looks is found by the second one.
-    names: set[str] = set()
-    for folder, _, files in os.walk(common / prefix):
-        for name in files:
-            if not name.endswith(".lock"):
-                names.add(Path(folder, name).relative_to(common).as_posix())
-    for _, name in _packed_refs(common):
-        if name.startswith(prefix):
-            names.add(name)
-    return sorted(names)
-
-
-def _read_packed(common: Path, ref: str) -> str | None:
-    for commit, name in _packed_refs(common):
-        if name == ref:
-            return commit
-    # Between the two reads it may have been written as a file of its own.
-    loose = read_text_if_present(common / ref)
-    return None if loose is None or loose.startswith("ref:") else loose.strip()
-
-
-def _packed_refs(common: Path) -> Iterator[tuple[str, str]]:
-    for line in (read_text_if_present(common / "packed-refs") or "").splitlines():
-        if not line.startswith(("#", "^")):
-            commit, _, name = line.partition(" ")
-            yield commit, name
 
 
 # --- moving -----------------------------------------------------------------
@@ -253,7 +181,7 @@ class Refs:
 
         This comes before the ref's own file goes: what is packed may be years old.
         """
-        if all(name != ref for _, name in _packed_refs(self._common)):
+        if all(name != ref for _, name in packed_refs(self._common)):
             return
         packed = self._common / "packed-refs"
         lock = self._common / "packed-refs.lock"

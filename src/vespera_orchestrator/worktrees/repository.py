@@ -23,14 +23,8 @@ from vespera_orchestrator.worktrees.durability import sync_objects
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.packs import gather_packs, has_many_packs
-from vespera_orchestrator.worktrees.refs import (
-    WIP,
-    RefMove,
-    Refs,
-    list_refs,
-    read_ref,
-    read_text_if_present,
-)
+from vespera_orchestrator.worktrees.ref_files import list_refs, read_ref, read_text_if_present
+from vespera_orchestrator.worktrees.refs import WIP, RefMove, Refs
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:

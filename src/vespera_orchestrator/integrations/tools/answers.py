@@ -13,7 +13,7 @@ from vespera_orchestrator._records import LEFT_OUT, Record, plain_list, to_plain
 from vespera_orchestrator._text import CHARS_PER_TOKEN, clip, one_line, tokens
 from vespera_orchestrator.integrations.tools.signatures import parameter_names
 from vespera_orchestrator.integrations.tools.table import NAMES, PREFIX, in_tool_names
-from vespera_orchestrator.progress.briefing import Briefing
+from vespera_orchestrator.progress.resume import Briefing
 
 if TYPE_CHECKING:
     from vespera_orchestrator.errors import VesperaError

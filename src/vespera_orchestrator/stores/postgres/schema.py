@@ -229,4 +229,24 @@ ALTER TABLE worktrees ADD COLUMN project text NOT NULL DEFAULT '';
     "ALTER TABLE tasks ADD COLUMN acceptance text NOT NULL DEFAULT '';",
     # 4: what a checkpoint could not save
     "ALTER TABLE checkpoints ADD COLUMN left_out text NOT NULL DEFAULT '[]';",
+    # 5: who saw what, and the events that tell what became of the work
+    """
+CREATE TABLE looks (
+    session_id text NOT NULL REFERENCES sessions (id),
+    agent text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    at bigint NOT NULL,
+    branch text,
+    head text,
+    integration text,
+    PRIMARY KEY (session_id, agent)
+);
+CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
+    'task_completed', 'task_handed_in', 'task_blocked', 'task_recovered', 'task_revised',
+    'task_released', 'task_retried', 'task_reopened', 'task_skipped', 'task_cancelled',
+    'task_failed', 'task_deleted', 'lease_expired', 'worktree_created', 'worktree_landed'
+);
+CREATE INDEX events_pauses ON events (session_id, seq) WHERE kind IN ('session_paused');
+CREATE INDEX worktrees_in_use ON worktrees (session_id) WHERE state <> 'removed';
+""",
 )

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.stores.sql import rows
-from vespera_orchestrator.stores.sql.dialect import Conditions
+from vespera_orchestrator.stores.sql.dialect import Conditions, quoted
+from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vespera_orchestrator._model import Event, EventKind, JsonValue, Task
+    from vespera_orchestrator._model import Event, JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 _WRITTEN = "at, kind, session_id, task_id, agent, data"
+_INDEXED: Final = {
+    "events_pauses": (EventKind.SESSION_PAUSED,),
+    "events_milestones": lifecycle.MILESTONES,
+}
+"""The kinds of events of which the store has an index by session.
+
+A statement must have the same list, in the same order, for its index to serve it.
+"""
 
 
 def record(
@@ -69,14 +79,28 @@ def events(
     conditions = Conditions(tx.dialect)
     conditions.add(f"seq > {conditions.bind(after)}")
     conditions.equal(session_id=session_id)
+    index = ""
     if kinds is not None:
-        conditions.in_list("kind", json.dumps(list(kinds)))
+        words = {str(kind) for kind in kinds}
+        conditions.in_list("kind", json.dumps(sorted(words)))
+        name = None if session_id is None else _index_of(words)
+        if name is not None:
+            conditions.add(f"kind IN {quoted(_INDEXED[name])}")
+            index = tx.dialect.use_index(name)
     order = "DESC" if newest_first else "ASC"
     sql = f"""
-        SELECT {rows.EVENT.columns} FROM events WHERE {conditions.where}
+        SELECT {rows.EVENT.columns} FROM events {index} WHERE {conditions.where}
         ORDER BY seq {order} LIMIT {conditions.bind(rows.limited(limit))}
     """
     return rows.EVENT.read_all(tx.execute(sql, conditions.values))
+
+
+def _index_of(kinds: set[str]) -> str | None:
+    """Return the index that has all of *kinds*, if one does."""
+    for name, indexed in _INDEXED.items():
+        if kinds <= {str(kind) for kind in indexed}:
+            return name
+    return None
 
 
 def last_seq(tx: Transaction, session_id: str | None) -> int:

@@ -11,6 +11,7 @@ from vespera_orchestrator._model import (
     ArtifactKind,
     ContextUse,
     EventKind,
+    Look,
     TaskStatus,
     WorktreeState,
     new_id,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         ArtifactDraft,
         ArtifactQuery,
         DocumentVersion,
+        Position,
         Session,
         Task,
         Worktree,
@@ -55,6 +57,41 @@ def resume_session(tx: Transaction, session_id: str) -> Session:
     reading.require_session(tx, session_id)
     events.record(tx, EventKind.SESSION_RESUMED, {}, session_id=session_id)
     return _session_now(tx, session_id)
+
+
+def note_look(tx: Transaction, session_id: str, agent: str, position: Position) -> Look:
+    """See `contracts.Store.note_look`."""
+    reading.require_session(tx, session_id)
+    look = Look(
+        session_id=session_id,
+        agent=agent,
+        seq=events.last_seq(tx, None),
+        at=load_time(tx.now),
+        branch=position.branch,
+        head=position.head,
+        integration=position.integration,
+    )
+    _put(tx, "looks", ("session_id", "agent"), rows.LOOK.values(look))
+    return look
+
+
+def last_look(tx: Transaction, session_id: str, agent: str) -> Look | None:
+    """See `contracts.Store.last_look`."""
+    sql = f"""
+        SELECT {rows.LOOK.columns} FROM looks
+        WHERE session_id = {tx.mark}1 AND agent = {tx.mark}2
+    """
+    return rows.LOOK.read_first(tx.execute(sql, (session_id, agent)))
+
+
+def _put(tx: Transaction, table: str, key: tuple[str, ...], columns: dict[str, Any]) -> None:
+    """Insert a row, in place of the one with the same key."""
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    sql = f"""
+        INSERT INTO {table} ({", ".join(columns)}) VALUES ({tx.dialect.slots(len(columns))})
+        ON CONFLICT ({", ".join(key)}) DO UPDATE SET {replaced}
+    """
+    tx.execute(sql, tuple(columns.values()))
 
 
 def _session_now(tx: Transaction, session_id: str) -> Session:
@@ -340,12 +377,7 @@ def _context_use(tx: Transaction, row: Any) -> ContextUse:
 def put_worktree(tx: Transaction, worktree: Worktree, event: str) -> Worktree:
     """See `contracts.Store.put_worktree`."""
     columns = rows.WORKTREE.values(worktree) | {"state": str(worktree.state)}
-    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "name")
-    sql = f"""
-        INSERT INTO worktrees ({", ".join(columns)}) VALUES ({tx.dialect.slots(len(columns))})
-        ON CONFLICT (name) DO UPDATE SET {replaced}
-    """
-    tx.execute(sql, tuple(columns.values()))
+    _put(tx, "worktrees", ("name",), columns)
     data = {
         "worktree": worktree.name,
         "branch": worktree.branch,

@@ -21,6 +21,7 @@ from vespera_orchestrator._model import (
     Dependency,
     DocumentVersion,
     Event,
+    Look,
     Outcome,
     Session,
     Task,
@@ -180,6 +181,7 @@ CHECKPOINT: Final = _CheckpointRows(Checkpoint, "checkpoints", noun="checkpoint"
 ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact")
 EVENT: Final = RowType(Event, "events", noun="event")
 WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
+LOOK: Final = RowType(Look, "looks", noun="look")
 DOCUMENT: Final = RowType(DocumentVersion, "document_versions", noun="document version")
 
 NO_EDGES: Final = "'[]'"

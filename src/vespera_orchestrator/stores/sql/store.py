@@ -22,7 +22,9 @@ from vespera_orchestrator._model import (
     Event,
     Finished,
     JsonValue,
+    Look,
     Outcome,
+    Position,
     Session,
     Situation,
     Task,
@@ -84,6 +86,16 @@ class SQLStore(ABC):
         """See `contracts.Store.resume_session`."""
         with self._write() as tx:
             return records.resume_session(tx, session_id)
+
+    def note_look(self, session_id: str, agent: str, position: Position) -> Look:
+        """See `contracts.Store.note_look`."""
+        with self._write() as tx:
+            return records.note_look(tx, session_id, agent, position)
+
+    def last_look(self, session_id: str, agent: str) -> Look | None:
+        """See `contracts.Store.last_look`."""
+        with self._read_once() as tx:
+            return records.last_look(tx, session_id, agent)
 
     def open_sessions(self) -> int:
         """See `contracts.Store.open_sessions`."""

@@ -231,4 +231,24 @@ ALTER TABLE worktrees ADD COLUMN project TEXT NOT NULL DEFAULT '';
     "ALTER TABLE tasks ADD COLUMN acceptance TEXT NOT NULL DEFAULT '';",
     # 4: what a checkpoint could not save
     "ALTER TABLE checkpoints ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]';",
+    # 5: who saw what, and the events that tell what became of the work
+    """
+CREATE TABLE looks (
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    agent TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    branch TEXT,
+    head TEXT,
+    integration TEXT,
+    PRIMARY KEY (session_id, agent)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
+    'task_completed', 'task_handed_in', 'task_blocked', 'task_recovered', 'task_revised',
+    'task_released', 'task_retried', 'task_reopened', 'task_skipped', 'task_cancelled',
+    'task_failed', 'task_deleted', 'lease_expired', 'worktree_created', 'worktree_landed'
+);
+CREATE INDEX events_pauses ON events (session_id, seq) WHERE kind IN ('session_paused');
+CREATE INDEX worktrees_in_use ON worktrees (session_id) WHERE state <> 'removed';
+""",
 )

@@ -35,6 +35,24 @@ class LogContract(StoreFixtures):
         assert events[1].data == {"alias": "t0", "title": "T0"}
         assert events[1].task_id == store.find_task("t0", session_id).id
 
+    def test_milestones_are_read_like_other_events(self, store, session_id):
+        """Alone and among other kinds, of one session or of all, after a position, in pages."""
+        planned = store.plan(session_id, [draft(f"t{number}") for number in range(4)])
+        for task in planned[:3]:
+            store.cancel(task.id, f"no {task.alias}", subtree=False)
+        second = start_session(store)
+        elsewhere = store.plan(second, [draft("x")])[0]
+        store.cancel(elsewhere.id, "", subtree=False)
+        kinds = [EventKind.TASK_CANCELLED, EventKind.TASK_COMPLETED]
+        cancelled = store.events(session_id=session_id, kinds=kinds)
+        assert [event.data["reason"] for event in cancelled] == ["no t0", "no t1", "no t2"]
+        newest = store.events(session_id=session_id, kinds=kinds, newest_first=True, limit=2)
+        assert newest == cancelled[:0:-1]
+        assert store.events(cancelled[0].seq, session_id=session_id, kinds=kinds) == cancelled[1:]
+        mixed = store.events(session_id=session_id, kinds=[*kinds, EventKind.TASK_PLANNED])
+        assert len(mixed) == 7
+        assert len(store.events(kinds=kinds)) == 4
+
     def test_waiting_for_events(self, store, other, session_id):
         """It returns at once when there is one, when the time is over, and soon when one comes."""
         position = store.last_seq()

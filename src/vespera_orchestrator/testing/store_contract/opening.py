@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vespera_orchestrator._model import EventKind, Session, new_id, utcnow
+from vespera_orchestrator._model import EventKind, Position, Session, new_id, utcnow
 from vespera_orchestrator.contracts import Store
 from vespera_orchestrator.errors import ClosedError, SessionNotFoundError, VesperaError
 from vespera_orchestrator.testing.store_contract.examples import (
@@ -117,6 +117,7 @@ class OpeningContract(StoreFixtures):
         """Going on with it, planning in it and saving to it raise `SessionNotFoundError`."""
         calls = (
             lambda: store.resume_session("s_missing"),
+            lambda: store.note_look("s_missing", "ada", Position()),
             lambda: store.plan("s_missing", [draft("a")]),
             lambda: store.save_artifact(
                 "s_missing", artifact(), task_id=None, attempt=None, agent=None
@@ -135,3 +136,25 @@ class OpeningContract(StoreFixtures):
         assert store.open_sessions() == 2
         store.cancel(task.id, "", subtree=False)
         assert store.open_sessions() == 1
+
+    # --- who has seen what --------------------------------------------------
+
+    def test_each_agent_has_a_last_look_of_its_own(self, store, other, session_id, clock):
+        """One look per agent and session, the latest one, without an event."""
+        second = start_session(store)
+        seq = store.last_seq()
+        position = Position(branch="main", head="a" * 40, integration="b" * 40)
+        assert store.last_look(session_id, "ada") is None
+        look = store.note_look(session_id, "ada", position)
+        assert (look.seq, look.at, look.agent) == (seq, clock.now, "ada")
+        assert (look.branch, look.head, look.integration) == ("main", "a" * 40, "b" * 40)
+        assert other.last_look(session_id, "ada") == look
+        assert other.last_look(session_id, "bob") is None
+        assert other.last_look(second, "ada") is None
+        clock.advance(60)
+        store.plan(session_id, [draft("a")])
+        later = other.note_look(session_id, "ada", Position())
+        assert later.seq > look.seq
+        assert later.branch is later.head is later.integration is None
+        assert store.last_look(session_id, "ada") == later
+        assert store.last_seq() == later.seq

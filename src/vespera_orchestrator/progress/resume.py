@@ -1,0 +1,416 @@
+"""The way back in after a break: where we were, what changed, the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import EventKind, NextStep
+from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
+from vespera_orchestrator.progress.status import Status, elsewhere_lines
+from vespera_orchestrator.tasks.next_step import decision_sentence
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vespera_orchestrator._model import Attempt, Checkpoint, Position, Task
+
+BRIEFING_LINES: Final = 12
+"""A tired person reads this much."""
+BRIEFING_TOKENS: Final = 400
+"""And no more than this on these lines."""
+LISTED_CHANGES: Final = 5
+"""How many changes are told one by one."""
+COUNTED_CHANGES: Final = 100
+"""Further changes are not counted."""
+_LINE_WIDTH: Final = 130
+_GOAL_WIDTH: Final = 500
+_SHORTEST_GOAL: Final = 60
+_STEP_WIDTH: Final = 420
+_FILES_WIDTH: Final = 64
+_NAME_WIDTH: Final = 40
+_MOST_SKIPPED: Final = 2
+"""How many skipped tasks are named."""
+
+CHANGE_WORDS: Final[dict[str, str]] = {
+    EventKind.TASK_COMPLETED: "completed",
+    EventKind.TASK_HANDED_IN: "done, waits to be merged",
+    EventKind.TASK_BLOCKED: "blocked",
+    EventKind.TASK_RECOVERED: "ready again after its recovery",
+    EventKind.TASK_REVISED: "needs revision",
+    EventKind.TASK_RELEASED: "handed back",
+    EventKind.TASK_SKIPPED: "skipped",
+    EventKind.TASK_CANCELLED: "cancelled",
+    EventKind.TASK_FAILED: "given up",
+    EventKind.TASK_RETRIED: "to be tried again",
+    EventKind.TASK_REOPENED: "open again",
+    EventKind.LEASE_EXPIRED: "released: its agent stopped responding",
+}
+"""The events that a briefing reports, with what they did to their task."""
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Briefing(Record):
+    """The way back in: where we were, what changed, the next step.
+
+    At most 12 lines and 400 tokens.
+    """
+
+    lines: tuple[str, ...]
+    """Its text, line by line."""
+    next_step: NextStep
+    """What to do now."""
+    budget_tokens: int | None = None
+    """About how long it may print; ``None`` for the usual 400."""
+
+    json_form = JsonForm(rest="orch.resume()", first=("next_step",), budget="budget_tokens")
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+# --- what it is written from --------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """What became of a task, and when."""
+
+    alias: str
+    """The task."""
+    kind: str
+    """What happened: a key of `CHANGE_WORDS`."""
+    at: datetime
+    """When."""
+    agent: str | None = None
+    """Who did it, if known."""
+    detail: str = ""
+    """Its summary, or the reason."""
+    files: tuple[str, ...] = ()
+    """The files that it changed, with lines: the first few."""
+    file_count: int = 0
+    """How many files it changed."""
+
+
+@attrs.frozen(kw_only=True)
+class OwnTask:
+    """A task that the reader holds, or has let go unfinished."""
+
+    task: Task
+    """The task as it is now."""
+    attempt: Attempt
+    """The reader's attempt."""
+    checkpoint: Checkpoint | None = None
+    """The last one that was saved."""
+    files: tuple[str, ...] = ()
+    """The files with its unfinished work, with lines: the first few."""
+    file_count: int = 0
+    """How many files there are."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the reader's lease still runs."""
+        return self.attempt.ended_at is None
+
+
+@attrs.frozen(kw_only=True)
+class Drift:
+    """What is no longer as it was when the reader last looked."""
+
+    commits: int = 0
+    """New commits of the integration branch, or of the checkout where there is no such branch."""
+    files: tuple[str, ...] = ()
+    """The files that they changed: the first few."""
+    file_count: int = 0
+    """How many files they changed."""
+    replaced: tuple[str, ...] = ()
+    """What the reader's tasks build on and has a later version now, in words."""
+    relied_on: tuple[str, ...] = ()
+    """The aliases of the reader's tasks."""
+
+
+@attrs.frozen(kw_only=True)
+class Whereabouts:
+    """Where the work is."""
+
+    position: Position
+    """What is checked out in the project."""
+    integration_branch: str
+    """Where finished work goes."""
+    missing: int = 0
+    """How many commits of it the project's checkout lacks."""
+    worktrees: tuple[str, ...] = ()
+    """The worktrees in use: the first few."""
+    worktree_count: int = 0
+    """How many worktrees there are."""
+
+
+@attrs.frozen(kw_only=True)
+class ResumeFacts:
+    """What the way back in is written from."""
+
+    status: Status
+    """Where the session stands."""
+    reader: str
+    """Who reads it."""
+    own: Sequence[OwnTask] = ()
+    """The reader's own tasks, the last one first."""
+    last_look: datetime | None = None
+    """When the reader last looked; ``None`` the first time."""
+    changes: Sequence[Change] = ()
+    """The last changes, the oldest first."""
+    new_changes: int = 0
+    """How many there have been since that look."""
+    drift: Drift | None = None
+    """``None`` where nothing tells of it."""
+    skipped: Sequence[Change] = ()
+    """Tasks that were skipped last, the newest first."""
+    skipped_count: int = 0
+    """How many there are."""
+    where: Whereabouts | None = None
+    """``None`` without git."""
+
+
+# --- its lines ----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Line:
+    text: str
+    rank: int
+    """The lines of the lowest rank are left out first, the upper ones before the lower ones."""
+
+
+_GOAL, _NEXT = 100, 100
+_OWN, _DECISION, _NEWS, _PROGRESS, _WHERE, _DRIFT = 90, 80, 75, 70, 65, 60
+_SKIPPED, _RUNNING, _CHANGE, _ELSEWHERE = 55, 50, 40, 30
+"""How much each line matters. What the reader cannot know, and must not miss, is kept longest."""
+
+
+def briefing(facts: ResumeFacts) -> Briefing:
+    """Write the way back in."""
+    status = facts.status
+    budget = status.budget_tokens or BRIEFING_TOKENS
+    step = _step_line(status.next_step)
+    lines = [_goal_line(status.session.goal), *_middle(facts), step]
+    fitting = _fit(lines, budget)
+    return Briefing(
+        lines=tuple(fitting), next_step=status.next_step, budget_tokens=status.budget_tokens
+    )
+
+
+def no_session(step: NextStep, budget_tokens: int | None = None) -> Briefing:
+    """Write the way in where no session is active."""
+    text = f"Next: {step}"
+    if budget_tokens is not None:
+        text = clip(text, budget_tokens)
+    return Briefing(lines=(text,), next_step=step, budget_tokens=budget_tokens)
+
+
+def _goal_line(goal: str) -> _Line:
+    text = one_line(goal, _GOAL_WIDTH) or "(none given)"
+    return _Line(text=f"Goal: {text}", rank=_GOAL)
+
+
+def _step_line(step: NextStep) -> _Line:
+    """Write the step, whose call is never cut."""
+    room = max(_STEP_WIDTH - len(step.call), _NAME_WIDTH)
+    short = attrs.evolve(step, sentence=one_line(step.sentence, room))
+    return _Line(text=f"Next: {short}", rank=_NEXT)
+
+
+def _middle(facts: ResumeFacts) -> list[_Line]:
+    status = facts.status
+    lines = [_Line(text=_shorten(status.line), rank=_PROGRESS)]
+    lines += [_Line(text=_own_line(own, facts), rank=_OWN) for own in facts.own[:2]]
+    lines.append(_Line(text=_news_line(facts), rank=_NEWS))
+    for change in facts.changes:
+        lines.append(_Line(text=_change_line(change, facts), rank=_CHANGE))
+    if lines[-1].rank == _CHANGE:  # what was done last is the best way in
+        lines[-1] = attrs.evolve(lines[-1], rank=_DECISION)
+    lines += _drift_lines(facts.drift)
+    lines += _trouble_lines(status)
+    lines += [
+        _Line(text=_shorten(f"Running: {run.line(status.as_of)}"), rank=_RUNNING)
+        for run in status.running[:2]
+        if run.attempt.agent != facts.reader
+    ]
+    lines += _left_out_lines(status)
+    lines += _skipped_lines(facts)
+    if facts.where is not None:
+        lines.append(_Line(text=_where_line(facts.where), rank=_WHERE))
+    for text in elsewhere_lines(status.elsewhere):
+        lines.append(_Line(text=text, rank=_ELSEWHERE))
+    return lines
+
+
+def _own_line(own: OwnTask, facts: ResumeFacts) -> str:
+    alias = own.task.alias
+    silence = _age(own.attempt.last_sign_at, facts)
+    verb = "You hold" if own.is_held else "You left"
+    ages = [f"last sign of life {silence}"]
+    if own.checkpoint is not None:
+        if own.checkpoint.progress is not None:
+            ages.insert(0, f"{own.checkpoint.progress:.0%}")
+        ages[-1] = f"saved {_age(own.checkpoint.created_at, facts)}"
+    state = ", ".join(ages)
+    note = own.checkpoint.note if own.checkpoint is not None else ""
+    head = f"{verb} {one_line(alias, _NAME_WIDTH)}"
+    return _with_files(head, note, state, own.files, own.file_count)
+
+
+def _news_line(facts: ResumeFacts) -> str:
+    if facts.last_look is None:
+        if not facts.changes:
+            return "You have not looked here before, and nothing has changed yet."
+        return "You have not looked here before. The last changes:"
+    since = _age(facts.last_look, facts)
+    if not facts.new_changes:
+        more = " The last changes:" if facts.changes else ""
+        return f"Nothing has changed since you looked, {since}.{more}"
+    plus = "+" if facts.new_changes >= COUNTED_CHANGES else ""
+    noun = "change" if facts.new_changes == 1 else "changes"
+    return f"Since you looked, {since}: {facts.new_changes}{plus} {noun}, the last:"
+
+
+def _change_line(change: Change, facts: ResumeFacts) -> str:
+    state = _age(change.at, facts)
+    if change.agent:
+        who = "you" if change.agent == facts.reader else change.agent
+        state = f"{who}, {state}"
+    head = f"  {one_line(change.alias, _NAME_WIDTH)} {CHANGE_WORDS[change.kind]}"
+    return _with_files(head, change.detail, state, change.files, change.file_count)
+
+
+def _with_files(head: str, detail: str, state: str, files: Sequence[str], count: int) -> str:
+    """Put a line together: of the words in the middle only as many as there is room for."""
+    listed = _list(files, count, _FILES_WIDTH)
+    end = f" ({state}; {listed})" if listed else f" ({state})"
+    room = _LINE_WIDTH - len(head) - len(end) - 2
+    words = one_line(detail, room) if room > 0 else ""
+    return f"{head}: {words}{end}" if words else f"{head}{end}"
+
+
+def _drift_lines(drift: Drift | None) -> list[_Line]:
+    if drift is None:
+        return []
+    parts = []
+    if drift.commits:
+        commits = plural(drift.commits, "new commit")
+        parts.append(f"{commits}, {plural(drift.file_count, 'file')} changed")
+        listed = _list(drift.files, drift.file_count, _FILES_WIDTH)
+        if listed:
+            parts[-1] += f" ({listed})"
+    elif drift.relied_on:
+        parts.append("the code is as you left it")
+    relied_on = ", ".join(drift.relied_on)
+    if drift.replaced:
+        parts.append(f"look again: {drift.replaced[0]}")
+    elif relied_on:
+        parts.append(f"what {relied_on} builds on is unchanged")
+    if not parts:
+        return []
+    return [_Line(text=_shorten(f"Since then: {'; '.join(parts)}."), rank=_DRIFT)]
+
+
+def _trouble_lines(status: Status) -> list[_Line]:
+    decisions = [why for why in status.blocked if why.needs_person]
+    texts = [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
+    texts += [f"Blocked: {why}" for why in status.blocked if not why.needs_person][:1]
+    texts += [f"Conflict ahead: {clash}" for clash in status.clashes[:1]]
+    return [_Line(text=_shorten(text), rank=_DECISION) for text in texts]
+
+
+def _left_out_lines(status: Status) -> list[_Line]:
+    """Name what the last saves of running tasks left out: it may be lost with its folder."""
+    runs = [run for run in status.running if run.left_out]
+    parts = [f"{', '.join(run.left_out)} ({run.task.alias})" for run in runs]
+    if not parts:
+        return []
+    return [_Line(text=_shorten(f"Left out of the last save: {'; '.join(parts)}"), rank=_DRIFT)]
+
+
+def _skipped_lines(facts: ResumeFacts) -> list[_Line]:
+    named = facts.skipped[:_MOST_SKIPPED]
+    if not named:
+        return []
+    more = facts.skipped_count - len(named)
+    texts = [f"{change.alias} ({one_line(change.detail, 50)})" for change in named]
+    if more > 0:
+        texts.append(f"{more} more")
+    return [_Line(text=_shorten(f"Skipped: {', '.join(texts)}"), rank=_SKIPPED)]
+
+
+def _where_line(where: Whereabouts) -> str:
+    branch = where.position.branch or "no branch (a detached HEAD)"
+    text = f"Where: the project is on {branch}"
+    if where.position.integration is not None and branch != where.integration_branch:
+        if where.missing:
+            commits = plural(where.missing, "commit")
+            text += f", {commits} behind {where.integration_branch}"
+        else:
+            text += f", which has all of {where.integration_branch}"
+    worktrees = _list(where.worktrees, where.worktree_count, _FILES_WIDTH)
+    if worktrees:
+        noun = "worktree" if where.worktree_count == 1 else "worktrees"
+        text += f"; {noun}: {worktrees}"
+    return _shorten(text)
+
+
+def _list(items: Sequence[str], count: int, width: int) -> str:
+    """List as many of the items as fit, and say how many more there are."""
+    text = ""
+    listed = 0
+    for item in items:
+        longer = f"{text}, {item}" if text else item
+        if text and len(longer) > width:
+            break
+        text, listed = longer, listed + 1
+    if count > listed > 0:
+        text += f" and {count - listed} more"
+    return text
+
+
+def _age(at: datetime, facts: ResumeFacts) -> str:
+    return ago(int((facts.status.as_of - at).total_seconds()))
+
+
+def _shorten(text: str, width: int = _LINE_WIDTH) -> str:
+    return one_line(text, width)
+
+
+# --- fitting ------------------------------------------------------------------
+
+
+def _fit(lines: Sequence[_Line], budget_tokens: int) -> list[str]:
+    """Leave out the least important lines; shorten the goal only when nothing else can go."""
+    rest = list(lines)
+    while len(rest) > BRIEFING_LINES or _size(rest) > budget_tokens:
+        least = min(rest, key=lambda line: line.rank)
+        if least.rank == _GOAL:
+            break
+        rest.remove(least)
+    texts = [line.text for line in rest]
+    if _size(rest) > budget_tokens:
+        return _squeeze(texts, budget_tokens)
+    return texts
+
+
+def _size(lines: Sequence[_Line]) -> int:
+    return tokens("\n".join(line.text for line in lines))
+
+
+def _squeeze(texts: list[str], budget_tokens: int) -> list[str]:
+    """Shorten the goal, and then the step, to fit the budget."""
+    goal, step = texts
+    left = budget_tokens - tokens(step) - 1
+    goal = clip(goal, max(left, _SHORTEST_GOAL // 4))
+    if tokens(f"{goal}\n{step}") <= budget_tokens:
+        return [goal, step]
+    return [clip(step, budget_tokens)]

@@ -1,0 +1,281 @@
+"""Reads what somebody who comes back must know: from the store, and from git where there is any.
+
+What it costs does not grow with the session: each question goes to an index, and has a limit.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from vespera_orchestrator._model import (
+    ArtifactKind,
+    EventKind,
+    TaskStatus,
+)
+from vespera_orchestrator.errors import WorktreeError
+from vespera_orchestrator.progress.own_tasks import (
+    LETTING_GO,
+    held_tasks,
+    unfinished_tasks,
+)
+from vespera_orchestrator.progress.resume import (
+    CHANGE_WORDS,
+    COUNTED_CHANGES,
+    LISTED_CHANGES,
+    Change,
+    Drift,
+    OwnTask,
+    ResumeFacts,
+    Whereabouts,
+)
+from vespera_orchestrator.worktrees.peek import read_position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from vespera_orchestrator._model import Event, Look, Task
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.progress.status import Status
+    from vespera_orchestrator.worktrees.lookback import Changes
+
+_T = TypeVar("_T")
+
+_MOST_OWN: Final = 3
+"""How many of the reader's tasks are looked at."""
+_SKIPS_LOOKED_AT: Final = 8
+_NAMED_WORKTREES: Final = 4
+_NAMED_FILES: Final = 3
+
+
+class ResumeReader:
+    """Reads for one person or agent where a session stands, and what has changed.
+
+    Args:
+        rooms: The store, and git.
+        status: Where the session stands.
+        reader: Who reads it.
+    """
+
+    def __init__(self, rooms: Rooms, status: Status, reader: str) -> None:
+        self._rooms = rooms
+        self._store = rooms.store
+        self._status = status
+        self._session_id = status.session.id
+        self._reader = reader
+        self._tasks: dict[str, Task | None] = {}
+        self._recent = self._events(tuple(CHANGE_WORDS), after=0)
+        branch = rooms.config.worktrees.integration_branch
+        self._position = read_position(rooms.scope.home.project, branch)
+
+    def facts(self) -> ResumeFacts:
+        """Return everything that the way back in tells."""
+        last_look = self._store.last_look(self._session_id, self._reader)
+        own = self._own_tasks()
+        changes = self._last_changes(own)
+        return ResumeFacts(
+            status=self._status,
+            reader=self._reader,
+            own=own,
+            last_look=None if last_look is None else last_look.at,
+            changes=changes,
+            new_changes=self._count_new(last_look, own),
+            drift=self._drift(last_look, own),
+            skipped=self._skipped(changes),
+            skipped_count=self._status.counts.get(TaskStatus.SKIPPED, 0),
+            where=self._where(),
+        )
+
+    def note(self) -> None:
+        """Remember that the reader has seen all this."""
+        self._store.note_look(self._session_id, self._reader, self._position)
+
+    # --- the log ----------------------------------------------------------------
+
+    def _events(self, kinds: Sequence[str], after: int) -> list[Event]:
+        return self._store.events(
+            after,
+            session_id=self._session_id,
+            kinds=kinds,
+            limit=COUNTED_CHANGES,
+            newest_first=True,
+        )
+
+    def _count_new(self, last_look: Look | None, own: Sequence[OwnTask]) -> int:
+        seen = 0 if last_look is None else last_look.seq
+        return sum(event.seq > seen for event in self._without_own_end(own))
+
+    def _without_own_end(self, own: Sequence[OwnTask]) -> Iterator[Event]:
+        """Yield the recent events, but not how the reader let a task go: that is told elsewhere."""
+        let_go = {mine.task.id for mine in own if not mine.is_held}
+        for event in self._recent:
+            if event.kind not in LETTING_GO or event.task_id not in let_go:
+                yield event
+
+    def _last_changes(self, own: Sequence[OwnTask]) -> list[Change]:
+        """Return the last change of each of the tasks that changed last, the oldest first."""
+        last: dict[str | None, Event] = {}
+        for event in self._without_own_end(own):
+            if len(last) == LISTED_CHANGES:
+                break
+            last.setdefault(event.task_id, event)
+        changes = [self._change(event, with_files=True) for event in last.values()]
+        return changes[::-1]
+
+    def _skipped(self, changes: Sequence[Change]) -> list[Change]:
+        """Return which tasks were skipped last, unless *changes* tells of it anyway."""
+        told = [change.alias for change in changes if change.kind == EventKind.TASK_SKIPPED]
+        if self._status.counts.get(TaskStatus.SKIPPED, 0) <= len(told):
+            return []
+        events = self._events((EventKind.TASK_SKIPPED,), after=0)[:_SKIPS_LOOKED_AT]
+        skipped = [self._change(event) for event in events if self._is_still_skipped(event)]
+        return [change for change in skipped if change.alias not in told]
+
+    def _is_still_skipped(self, event: Event) -> bool:
+        task = self._task(event.task_id)
+        return task is not None and task.status is TaskStatus.SKIPPED
+
+    def _change(self, event: Event, *, with_files: bool = False) -> Change:
+        task = self._task(event.task_id)
+        data = event.data
+        changes = self._files_of(event) if with_files else None
+        paths, count = self._listed(changes)
+        if with_files and not paths:
+            paths = self._saved_files(event)
+            count = len(paths)
+        return Change(
+            alias=task.alias if task else str(data.get("alias", "")),
+            kind=event.kind,
+            at=event.at,
+            agent=event.agent,
+            detail=str(data.get("summary") or data.get("reason") or ""),
+            files=paths,
+            file_count=count,
+        )
+
+    def _task(self, task_id: str | None) -> Task | None:
+        if task_id is None:
+            return None
+        if task_id not in self._tasks:
+            self._tasks[task_id] = self._store.find_task(task_id, None)
+        return self._tasks[task_id]
+
+    # --- the reader's own work --------------------------------------------------
+
+    def _own_tasks(self) -> list[OwnTask]:
+        """Return what the reader holds, and then what it has let go unfinished."""
+        held = held_tasks(self._store, self._session_id, self._reader)
+        unfinished = unfinished_tasks(self._store, self._recent, self._reader)
+        tasks = [*(task for task, _ in held), *unfinished]
+        return [self._own(task) for task in tasks[:_MOST_OWN]]
+
+    def _own(self, task: Task) -> OwnTask:
+        attempt = self._store.attempts(task.id)[-1]
+        checkpoint = self._store.last_checkpoint(task.id)
+        snapshot = None if checkpoint is None else checkpoint.snapshot
+        paths, count = self._listed(self._unlanded(task, snapshot))
+        return OwnTask(
+            task=task, attempt=attempt, checkpoint=checkpoint, files=paths, file_count=count
+        )
+
+    def _unlanded(self, task: Task, snapshot: str | None) -> Changes | None:
+        """Return what the last save of the task's worktree holds, or else the checkpoint's."""
+        if task.worktree:
+            saved = self._from_git(lambda: self._rooms.worktrees.last_saved(str(task.worktree)))
+            snapshot = saved or snapshot
+        if snapshot is None:
+            return None
+        commit = snapshot
+        return self._from_git(lambda: self._rooms.worktrees.unlanded_changes(commit))
+
+    # --- git --------------------------------------------------------------------
+
+    @property
+    def _uses_git(self) -> bool:
+        """Whether the session's work is in git: otherwise git is not even loaded."""
+        return self._position.integration is not None
+
+    def _from_git(self, ask: Callable[[], _T]) -> _T | None:
+        """Ask git; a repository that cannot answer takes nothing else away."""
+        try:
+            return ask()
+        except (WorktreeError, OSError):
+            return None
+
+    def _files_of(self, event: Event) -> Changes | None:
+        landed = event.data.get("landed")
+        if isinstance(landed, str):
+            return self._from_git(lambda: self._rooms.worktrees.changes_of(landed))
+        task = self._task(event.task_id)
+        if not self._uses_git or task is None or not task.worktree:
+            return None
+        if task.status is TaskStatus.COMPLETED:
+            return None
+        return self._unlanded(task, None)
+
+    def _saved_files(self, event: Event) -> tuple[str, ...]:
+        """Return the paths of the files that were handed in as artifacts."""
+        paths = []
+        for artifact_id in event.data.get("artifacts", ())[:_NAMED_FILES]:
+            artifact = self._store.find_artifact(artifact_id)
+            if artifact is not None and artifact.kind == ArtifactKind.FILE:
+                paths.append(artifact.title)
+        return tuple(paths)
+
+    def _listed(self, changes: Changes | None) -> tuple[tuple[str, ...], int]:
+        if changes is None:
+            return (), 0
+        return tuple(str(file) for file in changes.files), changes.total
+
+    def _drift(self, last_look: Look | None, own: Sequence[OwnTask]) -> Drift | None:
+        replaced = [
+            str(use)
+            for use in self._status.outdated
+            if any(mine.task.id == use.task_id for mine in own)
+        ]
+        drift = Drift(
+            replaced=tuple(replaced), relied_on=tuple(mine.task.alias for mine in own[:2])
+        )
+        old, new = self._moved(last_look)
+        if old is None or new is None or old == new:
+            return drift if last_look is not None else None
+        compared = self._from_git(lambda: self._rooms.worktrees.changes_between(old, new))
+        if compared is None:
+            return None
+        commits, changes = compared
+        paths, count = self._listed(changes)
+        return attrs.evolve(drift, commits=commits, files=paths, file_count=count)
+
+    def _moved(self, last_look: Look | None) -> tuple[str | None, str | None]:
+        """Return where the work was at the last look, and where it is now."""
+        if last_look is None:
+            return None, None
+        if self._position.integration is not None:
+            return last_look.integration or last_look.head, self._position.integration
+        return last_look.head, self._position.head
+
+    def _where(self) -> Whereabouts | None:
+        position = self._position
+        if position.head is None:
+            return None
+        missing = 0
+        if self._uses_git and position.head != position.integration:
+            missing = self._from_git(self._missing) or 0
+        records = self._store.worktrees(session_id=self._session_id)
+        project = self._rooms.scope.home.project
+        names = [
+            f"{record.name} (branch {record.branch}, {os.path.relpath(record.path, project)})"
+            for record in records[:_NAMED_WORKTREES]
+        ]
+        return Whereabouts(
+            position=position,
+            integration_branch=self._rooms.config.worktrees.integration_branch,
+            missing=missing,
+            worktrees=tuple(names),
+            worktree_count=len(records),
+        )
+
+    def _missing(self) -> int:
+        return self._rooms.worktrees.missing_in_checkout()

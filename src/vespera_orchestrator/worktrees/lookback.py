@@ -1,0 +1,118 @@
+"""What changed between two commits, file by file, for whoever comes back to the work."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pygit2
+from pygit2.enums import DeltaStatus
+
+from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.translation import git_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+_LOOKED_INTO: Final = 5
+"""In how many files the lines are looked for; the others are only counted."""
+_MOST_RANGES: Final = 3
+"""How many places of one file are named."""
+_MOST_BYTES: Final = 1_000_000
+"""Larger files are named without their lines."""
+
+
+@attrs.frozen(kw_only=True)
+class FileChange:
+    """A file that was changed, and where."""
+
+    path: str
+    """Its path, as text that can be shown."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """First and last line of each new part, from 1; empty for a removed or a binary file."""
+    first_line: str = ""
+    """The first new line that is not blank."""
+    is_removed: bool = False
+    """Whether the file is gone."""
+
+    def __str__(self) -> str:
+        if self.is_removed:
+            return f"{self.path} (removed)"
+        places = [f"{first}-{last}" if last > first else f"{first}" for first, last in self.ranges]
+        return ":".join([self.path, ",".join(places)]) if places else self.path
+
+
+@attrs.frozen(kw_only=True)
+class Changes:
+    """What differs between two commits."""
+
+    files: tuple[FileChange, ...] = ()
+    """The first few files."""
+    total: int = 0
+    """How many files there are in all."""
+
+
+def changes_between(repository: ProjectRepository, old: str, new: str) -> Changes:
+    """Return what changed from the commit *old* to the commit *new*."""
+    with git_errors(f"compare {old[:12]} with {new[:12]}"):
+        repo = repository.open()
+        return _changes(repo, repo[old].peel(pygit2.Tree), repo[new].peel(pygit2.Tree))
+
+
+def changes_of(repository: ProjectRepository, commit: str) -> Changes:
+    """Return what the commit *commit* changed, compared with its first parent."""
+    with git_errors(f"look into {commit[:12]}"):
+        repo = repository.open()
+        changed = repo[commit].peel(pygit2.Commit)
+        if not changed.parents:
+            return Changes()
+        return _changes(repo, changed.parents[0].tree, changed.tree)
+
+
+def unlanded_changes(repository: ProjectRepository, commit: str) -> Changes:
+    """Return what *commit*, a snapshot, has beyond what it shares with the integration branch."""
+    with git_errors(f"look into {commit[:12]}"):
+        repo = repository.open()
+        base = repo.merge_base(repository.integration_tip(), commit)
+        if base is None:
+            return Changes()
+        before = repo[base].peel(pygit2.Tree)
+        return _changes(repo, before, repo[commit].peel(pygit2.Tree))
+
+
+def commits_between(repository: ProjectRepository, old: str, new: str) -> int:
+    """Return how many commits *new* has and *old* has not."""
+    with git_errors(f"count the commits between {old[:12]} and {new[:12]}"):
+        repo = repository.open()
+        ahead, _ = repo.ahead_behind(pygit2.Oid(hex=new), pygit2.Oid(hex=old))
+        return int(ahead)
+
+
+def _changes(repo: pygit2.Repository, before: pygit2.Tree, after: pygit2.Tree) -> Changes:
+    diff = repo.diff(before, after, context_lines=0)
+    deltas = list(diff.deltas)
+    files = [_change(diff, number, delta) for number, delta in enumerate(deltas[:_LOOKED_INTO])]
+    return Changes(files=tuple(files), total=len(deltas))
+
+
+def _change(diff: pygit2.Diff, number: int, delta: pygit2.DiffDelta) -> FileChange:
+    path = display_path(os.fsdecode(delta.new_file.raw_path))
+    if delta.status == DeltaStatus.DELETED:
+        return FileChange(path=path, is_removed=True)
+    patch = None if delta.new_file.size > _MOST_BYTES else diff[number]
+    if patch is None or patch.delta.is_binary:
+        return FileChange(path=path)
+    ranges = [(hunk.new_start, hunk.new_start + max(hunk.new_lines, 1) - 1) for hunk in patch.hunks]
+    first_line = next(_new_lines(patch), "")
+    return FileChange(path=path, ranges=tuple(ranges[:_MOST_RANGES]), first_line=first_line)
+
+
+def _new_lines(patch: pygit2.Patch) -> Iterator[str]:
+    for hunk in patch.hunks:
+        for line in hunk.lines:
+            text = line.content.strip()
+            if line.origin == "+" and text:
+                yield text

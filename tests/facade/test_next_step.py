@@ -1,0 +1,154 @@
+"""The one next step through the façade: its call works, and leads on."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.git_project import git
+from vespera_orchestrator.testing import ManualClock
+
+
+@pytest.fixture
+def clock():
+    """The time of everybody in a test."""
+    return ManualClock()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A repository with one commit."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "a.txt").write_text("one\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return folder
+
+
+@pytest.fixture
+def open_as(project, clock):
+    """A function that opens the project under a name."""
+    opened = []
+
+    def open_as(agent):
+        orch = vespera.open(project, agent=agent, clock=clock)
+        opened.append(orch)
+        return orch
+
+    yield open_as
+    for orch in opened:
+        orch.close()
+
+
+@pytest.fixture
+def ada(open_as):
+    """Ada, in a session."""
+    orch = open_as("ada")
+    orch.initialize_session("Goal")
+    return orch
+
+
+def take(orch, **words):
+    """Do what the next step says, with something to fill in; return what came of it."""
+    call = orch.next_step().call
+    for name, value in words.items():
+        call = call.replace(f"{name}=…", f"{name}={value!r}")
+    return eval(call.replace("…", "x"), {"orch": orch})
+
+
+def test_a_story_told_by_its_next_steps(ada, open_as, clock, project):
+    """Whoever only ever does what the next step says comes to the end, through a crash."""
+    (project / "b.txt").write_text("mine\n")
+    ada.plan_tasks(
+        [{"title": "Whole", "children": [{"title": "A"}, {"title": "B", "dependencies": ["a"]}]}]
+    )
+    work = ada.execute_task("a", worktree=True)
+    (work.path / "a.txt").write_text("two\n")
+    work.complete(summary="s", detailed_work="d")
+    assert ada.next_step().call == "orch.execute_task('b', worktree=True)"
+    take(ada).checkpoint({"n": 1}, "half")
+    assert ada.next_step().call == "orch.complete_task('b', summary=…, detailed_work=…)"
+    clock.advance(hours=9)  # ada's process was killed meanwhile
+    again = open_as("ada")
+    step = again.next_step()
+    assert step.call == "orch.execute_task('b')"
+    assert "go on with 'B', which you left unfinished. You were at: half." in step.sentence
+    work = take(again)
+    (work.path / "b2.txt").write_text("b\n")
+    take(again, summary="s", detailed_work="d")
+    synthesis = take(again)
+    step = again.next_step()
+    assert f"print(orch.artifacts.text({synthesis.id!r}))" in step.sentence
+    assert take(again, summary="s", detailed_work="d").status == "completed"
+    step = again.next_step()
+    assert step.sentence.endswith(
+        f"main lacks 2 commits of it. When you want it there, then run, in {project}: "
+        "git merge integration"
+    )
+    git(project, "merge", "-q", "integration")
+    assert again.next_step().sentence.endswith("main has all of it. Nothing needs you: rest.")
+
+
+def test_a_squash_into_main_counts_as_merged(ada, project):
+    """What matters is what main has, not how it got there."""
+    ada.plan_task("A")
+    with ada.execute_task("a", worktree=True) as work:
+        (work.path / "a.txt").write_text("two\n")
+        work.complete(summary="s", detailed_work="d")
+    git(project, "merge", "-q", "--squash", "integration")
+    git(project, "commit", "-qm", "all of it")
+    assert "main has all of it" in ada.next_step().sentence
+    git(project, "switch", "-q", "integration")
+    assert "which is checked out" in ada.next_step().sentence
+
+
+def test_a_dead_agents_lease_is_no_dead_end(ada, open_as, clock):
+    """How long it has been silent is told, and what takes the task over, all the time."""
+    ada.plan_task("A")
+    open_as("bob").execute_task("a")
+    for minutes in range(0, 14, 2):
+        step = ada.next_step()
+        assert "orch.execute_task('a', take_over=True)" in str(step)
+        if minutes:
+            assert f"last sign of life {minutes} minutes ago" in str(step)
+        clock.advance(minutes=2)
+    assert take(ada).attempt.agent == "ada"
+    assert ada.next_step().call.startswith("orch.complete_task('a'")
+
+
+def test_a_restarted_process_is_told_of_its_own_task(ada, open_as):
+    """Held by the very agent that asks, in a process that is gone."""
+    ada.plan_tasks([{"title": "A"}, {"title": "B", "priority": 5}])
+    ada.execute_task("a").checkpoint({"n": 3}, "third")
+    again = open_as("ada")
+    step = again.next_step()
+    assert "held under your name, ada, by another process" in step.sentence
+    assert "You were at: third." in step.sentence
+    assert take(again).resumed_from.state == {"n": 3}
+
+
+def test_a_recovery_says_what_to_read(ada):
+    """The report of what went wrong, by the call that prints it."""
+    ada.plan_task("A", "Boil water.")
+    ada.execute_task("a").fail("no gas")
+    step = ada.next_step()
+    assert step.call == "orch.execute_task('recover_a')"
+    (report,) = [found for found in ada.artifacts.list(task="a") if found.kind == "failure"]
+    assert f"print(orch.artifacts.text({report.id!r}))" in step.sentence
+    assert "no gas" in ada.artifacts.text(report)
+
+
+def test_worktrees_are_asked_for_only_where_tasks_use_them(ada, project):
+    """Not before the first one, and not without git."""
+    ada.plan_tasks([{"title": title} for title in "AC"])
+    assert ada.next_step().call == "orch.execute_task('a')"
+    with ada.execute_task("a", worktree=True) as work:
+        work.complete(summary="s", detailed_work="d")
+    assert ada.next_step().call == "orch.execute_task('c', worktree=True)"
+    shutil.rmtree(project / ".git")
+    assert ada.next_step().call == "orch.execute_task('c')"
+    assert take(ada).path is None
