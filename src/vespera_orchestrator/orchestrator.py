@@ -40,7 +40,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
     StoreUnavailableError,
 )
-from vespera_orchestrator.home.config import ENV_STORE
+from vespera_orchestrator.home.config import ENV_SESSION, ENV_STORE
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
@@ -434,7 +434,9 @@ class Orchestrator:
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         try:
             session = self._scope.session()
-        except SessionNotFoundError:
+        except SessionNotFoundError as exc:
+            if exc.named_by == ENV_SESSION:
+                raise  # somebody meant another session: nobody should go on as if it were none
             return no_session(self.next_step(), budget_tokens)
         self._expire()
         status = self._overview.status(session, budget_tokens=budget_tokens)

@@ -18,7 +18,7 @@ from vespera_orchestrator.progress.resume import (
     CHANGE_WORDS,
     Change,
     Drift,
-    OwnTask,
+    InHand,
     ResumeFacts,
     Whereabouts,
     briefing,
@@ -50,16 +50,24 @@ def test_where_we_were_what_changed_what_to_do():
             of={
                 "counts": counts,
                 "planned": counts,
-                "running": (RUN,),
                 "blocked": (why("b", "a person must decide"),),
             },
             reader="eve",
             own=[
-                OwnTask(
+                InHand(
                     task=task("lid"),
                     attempt=attempt("lid", agent="eve", ended_at=NOW),
                     checkpoint=checkpoint("lid", note="half", progress=0.5),
                     files=("lid.py:3-9",),
+                    file_count=1,
+                )
+            ],
+            others=[
+                InHand(
+                    task=RUN.task,
+                    attempt=RUN.attempt,
+                    checkpoint=checkpoint("run", note="begun", progress=0.1),
+                    files=("run.py:3",),
                     file_count=1,
                 )
             ],
@@ -89,19 +97,22 @@ def test_where_we_were_what_changed_what_to_do():
         "  b blocked: no key (you, 2 days ago)",
         "Since then: 2 new commits, 1 file changed (a.py:1); what lid builds on is unchanged.",
         "To decide: b: a person must decide",
-        "Running: run: ada, last sign of life just now",
+        "Running: run: begun (ada, 10%, saved just now; run.py:3)",
         "Skipped: c (no gas), 2 more",
         "Where: the project is on main, 3 commits behind integration; worktree: lid (feature/lid)",
         "Next: Start 'a'.  →  orch.execute_task('a')",
     ]
 
 
-def test_what_one_holds_is_not_told_twice():
-    """The reader's own running task stands once, as its own."""
-    own = OwnTask(task=RUN.task, attempt=RUN.attempt)
-    written = str(briefing(facts(of={"running": (RUN,)}, own=[own])))
+def test_what_nobody_saved_is_told_by_signs_of_life():
+    """Of one's own task, and of others'; and what a save left out, for all of them."""
+    held = InHand(task=RUN.task, attempt=RUN.attempt)
+    saved = checkpoint("run", left_out=("big.bin",))
+    running = (attrs.evolve(RUN, checkpoint=saved),)
+    written = str(briefing(facts(of={"running": running}, own=[held], others=[held])))
     assert "You hold run (last sign of life just now)" in written
-    assert "Running:" not in written
+    assert "Running: run (ada, last sign of life just now)" in written
+    assert "Left out of the last save: big.bin (run)" in written
 
 
 @pytest.mark.parametrize(
@@ -203,13 +214,13 @@ def test_a_tired_person_reads_twelve_lines(goal, changes, count, step, budget):
         facts(
             of={
                 "session": session(goal),
-                "running": (RUN,) * count,
                 "blocked": tuple(why(f"b{number}", "decide") for number in range(count)),
                 "elsewhere": 1,
                 "next_step": attrs.evolve(STEP, sentence=f"Start {step}"),
                 "budget_tokens": budget,
             },
             reader="eve",
+            others=[InHand(task=RUN.task, attempt=RUN.attempt)] * count,
             changes=changes,
         )
     )

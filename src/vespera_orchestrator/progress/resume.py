@@ -99,13 +99,13 @@ class Change:
 
 
 @attrs.frozen(kw_only=True)
-class OwnTask:
-    """A task that the reader holds, or has let go unfinished."""
+class InHand:
+    """A task that somebody holds, or has let go unfinished."""
 
     task: Task
     """The task as it is now."""
     attempt: Attempt
-    """The reader's attempt."""
+    """The attempt of the one who has or had it in hand."""
     checkpoint: Checkpoint | None = None
     """The last one that was saved."""
     files: tuple[str, ...] = ()
@@ -115,7 +115,7 @@ class OwnTask:
 
     @property
     def is_held(self) -> bool:
-        """Whether the reader's lease still runs."""
+        """Whether the lease still runs."""
         return self.attempt.ended_at is None
 
 
@@ -159,8 +159,10 @@ class ResumeFacts:
     """Where the session stands."""
     reader: str
     """Who reads it."""
-    own: Sequence[OwnTask] = ()
+    own: Sequence[InHand] = ()
     """The reader's own tasks, the last one first."""
+    others: Sequence[InHand] = ()
+    """What others have in hand, the longest running first."""
     last_look: datetime | None = None
     """When the reader last looked; ``None`` the first time."""
     changes: Sequence[Change] = ()
@@ -236,11 +238,7 @@ def _middle(facts: ResumeFacts) -> list[_Line]:
         lines[-1] = attrs.evolve(lines[-1], rank=_DECISION)
     lines += _drift_lines(facts.drift)
     lines += _trouble_lines(status)
-    lines += [
-        _Line(text=_shorten(f"Running: {run.line(status.as_of)}"), rank=_RUNNING)
-        for run in status.running[:2]
-        if run.attempt.agent != facts.reader
-    ]
+    lines += [_Line(text=_other_line(other, facts), rank=_RUNNING) for other in facts.others]
     lines += _left_out_lines(status)
     lines += _skipped_lines(facts)
     if facts.where is not None:
@@ -250,19 +248,26 @@ def _middle(facts: ResumeFacts) -> list[_Line]:
     return lines
 
 
-def _own_line(own: OwnTask, facts: ResumeFacts) -> str:
-    alias = own.task.alias
-    silence = _age(own.attempt.last_sign_at, facts)
+def _own_line(own: InHand, facts: ResumeFacts) -> str:
     verb = "You hold" if own.is_held else "You left"
-    ages = [f"last sign of life {silence}"]
-    if own.checkpoint is not None:
-        if own.checkpoint.progress is not None:
-            ages.insert(0, f"{own.checkpoint.progress:.0%}")
-        ages[-1] = f"saved {_age(own.checkpoint.created_at, facts)}"
-    state = ", ".join(ages)
-    note = own.checkpoint.note if own.checkpoint is not None else ""
-    head = f"{verb} {one_line(alias, _NAME_WIDTH)}"
-    return _with_files(head, note, state, own.files, own.file_count)
+    return _in_hand_line(f"{verb} {one_line(own.task.alias, _NAME_WIDTH)}", [], own, facts)
+
+
+def _other_line(other: InHand, facts: ResumeFacts) -> str:
+    head = f"Running: {one_line(other.task.alias, _NAME_WIDTH)}"
+    return _in_hand_line(head, [one_line(other.attempt.agent, _NAME_WIDTH)], other, facts)
+
+
+def _in_hand_line(head: str, details: list[str], one: InHand, facts: ResumeFacts) -> str:
+    saved = one.checkpoint
+    if saved is not None and saved.progress is not None:
+        details.append(f"{saved.progress:.0%}")
+    if saved is None:
+        details.append(f"last sign of life {_age(one.attempt.last_sign_at, facts)}")
+    else:
+        details.append(f"saved {_age(saved.created_at, facts)}")
+    note = "" if saved is None else saved.note
+    return _with_files(head, note, ", ".join(details), one.files, one.file_count)
 
 
 def _news_line(facts: ResumeFacts) -> str:
@@ -282,7 +287,8 @@ def _news_line(facts: ResumeFacts) -> str:
 def _change_line(change: Change, facts: ResumeFacts) -> str:
     state = _age(change.at, facts)
     if change.agent:
-        who = "you" if change.agent == facts.reader else change.agent
+        is_reader = change.agent == facts.reader
+        who = "you" if is_reader else one_line(change.agent, _NAME_WIDTH)
         state = f"{who}, {state}"
     head = f"  {one_line(change.alias, _NAME_WIDTH)} {CHANGE_WORDS[change.kind]}"
     return _with_files(head, change.detail, state, change.files, change.file_count)
@@ -368,7 +374,8 @@ def _list(items: Sequence[str], count: int, width: int) -> str:
     text = ""
     listed = 0
     for item in items:
-        longer = f"{text}, {item}" if text else item
+        name = one_line(item, _LINE_WIDTH // 2)
+        longer = f"{text}, {name}" if text else name
         if text and len(longer) > width:
             break
         text, listed = longer, listed + 1

@@ -27,7 +27,7 @@ from vespera_orchestrator.progress.resume import (
     LISTED_CHANGES,
     Change,
     Drift,
-    OwnTask,
+    InHand,
     ResumeFacts,
     Whereabouts,
 )
@@ -45,6 +45,7 @@ _T = TypeVar("_T")
 
 _MOST_OWN: Final = 3
 """How many of the reader's tasks are looked at."""
+_MOST_OTHERS: Final = 2
 _SKIPS_LOOKED_AT: Final = 8
 _NAMED_WORKTREES: Final = 4
 _NAMED_FILES: Final = 3
@@ -79,6 +80,7 @@ class ResumeReader:
             status=self._status,
             reader=self._reader,
             own=own,
+            others=self._others(),
             last_look=None if last_look is None else last_look.at,
             changes=changes,
             new_changes=self._count_new(last_look, own),
@@ -103,18 +105,18 @@ class ResumeReader:
             newest_first=True,
         )
 
-    def _count_new(self, last_look: Look | None, own: Sequence[OwnTask]) -> int:
+    def _count_new(self, last_look: Look | None, own: Sequence[InHand]) -> int:
         seen = 0 if last_look is None else last_look.seq
         return sum(event.seq > seen for event in self._without_own_end(own))
 
-    def _without_own_end(self, own: Sequence[OwnTask]) -> Iterator[Event]:
+    def _without_own_end(self, own: Sequence[InHand]) -> Iterator[Event]:
         """Yield the recent events, but not how the reader let a task go: that is told elsewhere."""
         let_go = {mine.task.id for mine in own if not mine.is_held}
         for event in self._recent:
             if event.kind not in LETTING_GO or event.task_id not in let_go:
                 yield event
 
-    def _last_changes(self, own: Sequence[OwnTask]) -> list[Change]:
+    def _last_changes(self, own: Sequence[InHand]) -> list[Change]:
         """Return the last change of each of the tasks that changed last, the oldest first."""
         last: dict[str | None, Event] = {}
         for event in self._without_own_end(own):
@@ -164,19 +166,28 @@ class ResumeReader:
 
     # --- the reader's own work --------------------------------------------------
 
-    def _own_tasks(self) -> list[OwnTask]:
+    def _own_tasks(self) -> list[InHand]:
         """Return what the reader holds, and then what it has let go unfinished."""
         held = held_tasks(self._store, self._session_id, self._reader)
         unfinished = unfinished_tasks(self._store, self._recent, self._reader)
         tasks = [*(task for task, _ in held), *unfinished]
-        return [self._own(task) for task in tasks[:_MOST_OWN]]
+        return [self._in_hand(task) for task in tasks[:_MOST_OWN]]
 
-    def _own(self, task: Task) -> OwnTask:
+    def _others(self) -> list[InHand]:
+        """Return what others have in hand; work that is handed in is told by its change."""
+        tasks = [
+            run.task
+            for run in self._status.running
+            if run.attempt.ended_at is None and run.attempt.agent != self._reader
+        ]
+        return [self._in_hand(task) for task in tasks[:_MOST_OTHERS]]
+
+    def _in_hand(self, task: Task) -> InHand:
         attempt = self._store.attempts(task.id)[-1]
         checkpoint = self._store.last_checkpoint(task.id)
         snapshot = None if checkpoint is None else checkpoint.snapshot
         paths, count = self._listed(self._unlanded(task, snapshot))
-        return OwnTask(
+        return InHand(
             task=task, attempt=attempt, checkpoint=checkpoint, files=paths, file_count=count
         )
 
@@ -229,7 +240,7 @@ class ResumeReader:
             return (), 0
         return tuple(str(file) for file in changes.files), changes.total
 
-    def _drift(self, last_look: Look | None, own: Sequence[OwnTask]) -> Drift | None:
+    def _drift(self, last_look: Look | None, own: Sequence[InHand]) -> Drift | None:
         replaced = [
             str(use)
             for use in self._status.outdated
