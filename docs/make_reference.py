@@ -141,7 +141,7 @@ PAGES: Final = (
         name="documents",
         title="Documents",
         about="Project documents that update themselves.",
-        names=("Documents", "UpdateReport"),
+        names=("Documents", "Proposal", "Inclusion", "UpdateReport"),
     ),
     Page(
         name="maintenance",

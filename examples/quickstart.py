@@ -276,14 +276,14 @@ def has_worktrees(project: Path) -> bool:
 
 def are_documents_right(orch: vespera.Orchestrator, task: vespera.Task) -> bool:
     """Tell whether each document mentions the work; one that was there before must be as it was."""
-    for name in ("api_reference.md", "architecture.md", "changelog.md"):
+    for name in ("API_REFERENCE.md", "ARCHITECTURE.md", "CHANGELOG.md"):
         path = f"docs/{name}"
         if git(orch.project, "ls-files", path):
             if git(orch.project, "status", "--porcelain", path):
                 return False
             continue
         text = (orch.project / path).read_text("utf-8")
-        if task.alias not in text and name != "api_reference.md":
+        if task.alias not in text and name == "CHANGELOG.md":
             return False
     return True
 

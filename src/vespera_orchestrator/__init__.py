@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.documents import (
         Documents as Documents,
+        Inclusion as Inclusion,
+        Proposal as Proposal,
         UpdateReport as UpdateReport,
     )
     from vespera_orchestrator.errors import (
@@ -222,6 +224,8 @@ _HOMES = {
     ),
     "documents": (
         "Documents",
+        "Inclusion",
+        "Proposal",
         "UpdateReport",
     ),
     "errors": (

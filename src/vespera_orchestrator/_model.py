@@ -141,6 +141,8 @@ class ArtifactKind(StrEnum):
     """Why a landing was refused."""
     WARNING = "warning"
     """A landing removed work of others."""
+    PROPOSAL = "proposal"
+    """What we would write into a section of a document that a person has edited."""
 
 
 SECONDARY_KINDS = frozenset({ArtifactKind.LATE, ArtifactKind.FAILURE})
@@ -832,6 +834,8 @@ class DocumentVersion(Record):
     """The last event that this version includes."""
     created_at: datetime
     """When it was written."""
+    edited: tuple[str, ...] = ()
+    """The sections that a person has edited; their text is not ours."""
 
 
 # --- answers ----------------------------------------------------------------

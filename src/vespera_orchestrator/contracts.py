@@ -658,7 +658,9 @@ TABLES: Final[Mapping[str, Table]] = {
     ),
     "given": Table(key=("task_id", "artifact_id"), times=("given_at",), flags=("stale",)),
     "worktrees": Table(key=("name",), times=("created_at",), flags=("unlanded",)),
-    "document_versions": Table(key=("path", "version"), times=("created_at",)),
+    "document_versions": Table(
+        key=("path", "version"), times=("created_at",), structures=("edited",)
+    ),
     "events": Table(key=("seq",), times=("at",), structures=("data",)),
     "looks": Table(key=("session_id", "agent"), times=("at",)),
 }

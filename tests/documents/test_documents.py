@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents, engine
 from vespera_orchestrator.documents.project_types import PROJECT_TYPES
+from vespera_orchestrator.documents.proposals import merge
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, section_contents
 from vespera_orchestrator.errors import (
     DocumentUpdateError,
@@ -30,7 +33,7 @@ from vespera_orchestrator.home.scope import Scope
 if TYPE_CHECKING:
     from support.documents import Project
 
-CHANGELOG = "docs/changelog.md"
+CHANGELOG = "docs/CHANGELOG.md"
 
 
 @pytest.mark.parametrize("case", ["untyped", "unknown", "off", "bare"])
@@ -109,7 +112,7 @@ def test_the_same_store_gives_the_same_bytes(make_project):
     (project.home.path / "documents.json").unlink()
     report = project.opened().update()
     assert {p.name: p.read_bytes() for p in project.path("").iterdir()} == before
-    assert "was gone and is written again" in str(report)
+    assert len(report.written) == 3
     assert len(project.documents.versions(CHANGELOG)) == 1
 
 
@@ -145,8 +148,12 @@ def test_several_processes_update_at_once(make_project):
     for child in children:
         assert child.communicate(timeout=60)[1] == ""
         assert child.returncode == 0
-    text = project.text("changelog.md")
-    assert all(f"**{name} {number}**" in text for name in ("left", "right") for number in range(6))
+    text = project.text("CHANGELOG.md")
+    assert all(
+        f"- {name.capitalize()} {number}." in text
+        for name in ("left", "right")
+        for number in range(6)
+    )
     versions = project.documents.versions(CHANGELOG)
     assert [version.version for version in versions] == list(range(1, len(versions) + 1))
     assert project.documents.read(versions[-1]) == text
@@ -193,56 +200,207 @@ def test_text_outside_the_sections_stays_byte_for_byte(make_project):
     section = f"{begin_marker('changelog')}\r\n{end_marker('changelog')}\r\n"
     own = f"\ufeff# Mine\r\n{section}last \u2028 line\x0c without end"
     project.path("").mkdir()
-    project.path("changelog.md").write_bytes(own.encode())
-    project.path("changelog.md").chmod(0o600)
+    project.path("CHANGELOG.md").write_bytes(own.encode())
+    project.path("CHANGELOG.md").chmod(0o600)
     project.complete("Work")
     project.documents.update()
-    text = project.text("changelog.md")
+    text = project.text("CHANGELOG.md")
     assert outside_sections(text) == outside_sections(own)
-    assert "**Work** (`work`)\r\n" in text
+    assert "- Work. <!--" in text
     assert "\n" not in text.replace("\r\n", "")
-    assert project.path("changelog.md").stat().st_mode & 0o777 == 0o600
+    assert project.path("CHANGELOG.md").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_without_markers_is_left_alone(make_project):
     """A person's own file is theirs; `check` gives the lines that would add sections to it."""
     project = make_project()
     project.path("").mkdir()
-    project.path("changelog.md").write_bytes(b"my own\n")
-    done = project.complete("Work", project.draft("N", "## Design\n\nx\n"))
+    project.path("CHANGELOG.md").write_bytes(b"my own\n")
+    project.complete("Work", project.draft("N", "## Design\n\nx\n"))
     report = project.documents.update()
-    assert "docs/changelog.md is your own" in str(report)
-    assert project.text("changelog.md") == "my own\n"
+    assert "docs/CHANGELOG.md is your own" in str(report)
+    assert project.text("CHANGELOG.md") == "my own\n"
     assert project.documents.versions(CHANGELOG) == []
     (finding,) = project.documents.check()
     assert finding.subject == CHANGELOG
     assert f"{begin_marker('changelog')}\n{end_marker('changelog')}" in finding.remedy
-    assert done.task.id not in project.text("architecture.md"), (
-        "no link into a document that has no such place"
-    )
-    project.path("changelog.md").write_text(
+    project.path("CHANGELOG.md").write_text(
         f"my own\n{begin_marker('changelog')}\n{end_marker('changelog')}\n"
     )
     project.documents.update()
-    assert project.text("changelog.md").startswith("my own\n")
-    assert f"changelog.md#{done.task.id}" in project.text("architecture.md")
+    assert project.text("CHANGELOG.md").startswith("my own\n")
+    assert "- Work." in project.text("CHANGELOG.md")
 
 
-def test_an_edit_inside_a_section_is_kept_as_a_version(make_project):
-    """Nothing that somebody wrote is lost, wherever they wrote it."""
+def test_an_edit_inside_a_section_stays(make_project):
+    """What a person wrote is not overwritten; what we would write waits for an answer."""
     project = make_project()
     project.complete("Work")
     project.documents.update()
-    edited = project.text("changelog.md").replace("**Work**", "**Work, done by Ada**")
-    project.path("changelog.md").write_text(edited)
+    edited = project.text("CHANGELOG.md").replace("- Work.", "- Work, done by Ada.")
+    project.path("CHANGELOG.md").write_text(edited)
     (finding,) = project.documents.check()
     assert finding.subject == CHANGELOG
-    assert "edited inside section 'changelog'" in finding.sentence
+    assert "edited inside section 'changelog', and that text stays" in finding.sentence
+    project.complete("More")
     report = project.documents.update()
-    assert [version.path for version in report.kept] == [CHANGELOG]
-    assert f"your edit inside a section is kept as version {report.kept[0].version}" in str(report)
-    assert project.documents.read(report.kept[0]) == edited
-    assert "Ada" not in project.text("changelog.md")
+    assert "docs/CHANGELOG.md, section 'changelog': your edit stays" in str(report)
+    assert project.text("CHANGELOG.md") == edited
+
+    (proposal,) = project.documents.proposals()
+    assert (proposal.path, proposal.section) == (CHANGELOG, "changelog")
+    assert "+- More." in proposal.diff
+    assert "Ada" in proposal.text
+    assert str(proposal.id) in str(proposal)
+    assert project.opened().update().written == ()
+    assert project.documents.proposals() == [proposal], "looking again proposes nothing more"
+
+    version = project.documents.accept(proposal)
+    assert project.documents.proposals() == []
+    assert project.documents.read(version) == project.text("CHANGELOG.md")
+    assert "- Work, done by Ada." in project.text("CHANGELOG.md")
+    assert "- More." in project.text("CHANGELOG.md")
+    assert edited in [
+        project.documents.read(each) for each in project.documents.versions(CHANGELOG)
+    ]
+
+    project.complete("Even more")
+    project.documents.update()
+    (proposal,) = project.documents.proposals()
+    assert "Even more" in proposal.text, "their edit is still theirs"
+    assert "Ada" in proposal.text
+
+
+def test_a_declined_proposal_comes_back_with_news_only(make_project):
+    """Somebody who said no is not asked the same thing twice."""
+    project = make_project()
+    project.complete("Work")
+    project.documents.update()
+    path = project.path("CHANGELOG.md")
+    path.write_text(path.read_text().replace("- Work.", "- Nothing."))
+    project.complete("More")
+    project.documents.update()
+    (proposal,) = project.documents.proposals()
+    project.documents.decline(proposal.id)
+    project.documents.update()
+    assert project.documents.proposals() == []
+    with pytest.raises(InvalidInputError, match="is not open; open: there is none"):
+        project.documents.accept(proposal)
+    project.complete("News")
+    project.documents.update()
+    (proposal,) = project.documents.proposals()
+    assert "- News." in proposal.text
+
+
+def test_a_proposal_goes_with_the_edit(make_project):
+    """Who takes back the edit has nothing to answer, and the section follows the store again."""
+    project = make_project()
+    project.complete("Work")
+    project.documents.update()
+    path = project.path("CHANGELOG.md")
+    ours = path.read_text()
+    path.write_text(ours.replace("- Work.", "- Mine."))
+    project.complete("More")
+    project.documents.update()
+    path.write_text(ours)
+    project.documents.update()
+    assert project.documents.proposals() == []
+    assert "- More." in project.text("CHANGELOG.md")
+
+
+def test_a_proposal_is_not_accepted_over_a_newer_edit(make_project):
+    """What was written since the proposal was read stays."""
+    project = make_project()
+    project.complete("Work")
+    project.documents.update()
+    path = project.path("CHANGELOG.md")
+    path.write_text(path.read_text().replace("- Work.", "- Mine."))
+    project.complete("More")
+    project.documents.update()
+    (proposal,) = project.documents.proposals()
+    path.write_text(path.read_text().replace("- Mine.", "- Mine again."))
+    with pytest.raises(DocumentUpdateError, match="was edited since"):
+        project.documents.accept(proposal)
+    assert "- Mine again." in project.text("CHANGELOG.md")
+
+
+def test_changes_of_the_same_line_are_not_brought_together():
+    """Where both sides changed a line, the proposal is ours alone."""
+    base, theirs, ours = "a\nb\nc", "a\nB\nc", "a\nx\nc\nd"
+    assert merge(base, theirs, ours) is None
+    assert merge(base, "a\nB\nc", "n\na\nb\nc") == "n\na\nB\nc"
+    assert merge(base, "a\nc", "a\nb\nc\nd") == "a\nc\nd"
+
+
+def test_a_deleted_document_stays_deleted(make_project):
+    """It is not wanted; who names it gets it back."""
+    project = make_project()
+    project.complete("Work")
+    project.documents.update()
+    project.path("ARCHITECTURE.md").unlink()
+    project.complete("More")
+    report = project.documents.update()
+    assert not project.path("ARCHITECTURE.md").exists()
+    assert "was deleted and stays so" in str(report)
+    assert project.documents.check() == []
+    assert project.opened().update().written == ()
+    (version,) = project.documents.update(only="architecture.md").written
+    assert version.path == "docs/ARCHITECTURE.md"
+    project.complete("News")
+    project.documents.update()
+    assert project.path("ARCHITECTURE.md").exists()
+
+
+def test_a_dry_run_shows_what_an_update_would_do(make_project):
+    """Nothing is written, and the difference can be read."""
+    project = make_project()
+    project.complete("Work")
+    project.documents.update()
+    project.complete("More")
+    before = project.state()
+    report = project.documents.update(only=["CHANGELOG.md"], dry_run=True)
+    assert "+- More." in str(report)
+    assert report.written == ()
+    assert project.state() == before
+    with pytest.raises(InvalidInputError, match="no document of this project"):
+        project.documents.update(only="PLOT_OUTLINE.md")
+
+
+def test_folder_names_and_selection_can_be_set(make_project):
+    """A changelog in the root, no architecture, and another folder."""
+    settings = DocumentSettings(
+        folder="documentation/made",
+        exclude=["architecture.md"],
+        names={"CHANGELOG.md": "CHANGELOG.md"},
+    )
+    project = make_project(config=Config(documents=settings))
+    project.complete("Work")
+    project.documents.update()
+    folder = project.home.project
+    assert "(documentation/made/API_REFERENCE.md)" in (folder / "CHANGELOG.md").read_text()
+    reference = (folder / "documentation/made/API_REFERENCE.md").read_text()
+    assert "[Changelog](../../CHANGELOG.md)" in reference
+    assert not list(folder.rglob("ARCHITECTURE.md"))
+    assert len(project.documents.versions("changelog.md")) == 1
+
+
+def test_documents_of_earlier_names_are_renamed_with_what_people_wrote(make_project):
+    """A project that was begun with an earlier version of the library keeps its texts."""
+    project = make_project()
+    project.complete("Work")
+    project.documents.update()
+    old, new = project.path("changelog.md"), project.path("CHANGELOG.md")
+    text = new.read_text() + "\nmine\n"
+    new.unlink()
+    (project.home.path / "documents.json").unlink()
+    old.write_text(text)
+    with closing(sqlite3.connect(project.home.database)) as db, db:
+        db.execute("UPDATE document_versions SET path = lower(path)")
+    report = project.opened().update()
+    assert "docs/changelog.md is docs/CHANGELOG.md now" in str(report)
+    assert not old.exists()
+    assert new.read_text() == text
+    assert project.documents.versions("changelog.md")[0].path == "docs/changelog.md"
     assert project.documents.check() == []
 
 
@@ -254,17 +412,17 @@ def test_a_file_saved_while_it_is_updated_is_left_to_the_next_update(make_projec
 
     class SavedMeanwhile(FolderContent):
         def read(self, digest: str) -> bytes:
-            with project.path("changelog.md").open("a") as stream:
+            with project.path("CHANGELOG.md").open("a") as stream:
                 stream.write("a last word\n")
             return super().read(digest)
 
     scope = Scope(project.home, project.store, session_id=project.session.id)
     (error,) = Documents(scope, SavedMeanwhile(project.home.artifacts)).update().errors
     assert "saved by somebody else just now" in str(error)
-    assert "Work" not in project.text("changelog.md")
+    assert "Work" not in project.text("CHANGELOG.md")
     project.documents.update()
-    assert "Work" in project.text("changelog.md")
-    assert project.text("changelog.md").endswith("a last word\n")
+    assert "Work" in project.text("CHANGELOG.md")
+    assert project.text("CHANGELOG.md").endswith("a last word\n")
 
 
 def test_an_older_text_of_ours_is_no_edit(make_project):
@@ -272,18 +430,18 @@ def test_an_older_text_of_ours_is_no_edit(make_project):
     project = make_project()
     project.complete("One")
     project.documents.update()
-    old = project.text("changelog.md")
+    old = project.text("CHANGELOG.md")
     project.complete("Two")
     project.documents.update()
-    new = project.text("changelog.md")
-    project.path("changelog.md").write_bytes(old.replace("\n", "\r\n").encode())
+    new = project.text("CHANGELOG.md")
+    project.path("CHANGELOG.md").write_bytes(old.replace("\n", "\r\n").encode())
     report = project.documents.update()
-    assert report.kept == ()
-    assert project.text("changelog.md").replace("\r\n", "\n") == new
-    project.path("changelog.md").write_bytes(new.replace("\n", "\r\n").encode())
-    before = project.path("changelog.md").stat().st_ino
+    assert report.edited == ()
+    assert project.text("CHANGELOG.md").replace("\r\n", "\n") == new
+    project.path("CHANGELOG.md").write_bytes(new.replace("\n", "\r\n").encode())
+    before = project.path("CHANGELOG.md").stat().st_ino
     project.documents.update()
-    assert project.path("changelog.md").stat().st_ino == before
+    assert project.path("CHANGELOG.md").stat().st_ino == before
 
 
 @pytest.mark.parametrize(
@@ -300,16 +458,16 @@ def test_a_document_that_cannot_be_read_is_left_and_the_others_go_on(make_projec
     """One document's trouble is reported with its remedy, and the others go on."""
     project = make_project()
     project.path("").mkdir()
-    project.path("changelog.md").write_bytes(raw)
+    project.path("CHANGELOG.md").write_bytes(raw)
     project.complete("Work")
     for documents in (project.documents, project.opened()):
         (error,) = documents.update().errors
         assert isinstance(error, DocumentUpdateError)
         assert reason in str(error)
-    assert project.path("changelog.md").read_bytes() == raw
+    assert project.path("CHANGELOG.md").read_bytes() == raw
     assert reason in str(project.documents.check())
-    assert project.path("architecture.md").exists()
-    project.path("changelog.md").unlink()
+    assert project.path("ARCHITECTURE.md").exists()
+    project.path("CHANGELOG.md").unlink()
     assert project.documents.update().errors == ()
 
 
@@ -329,7 +487,7 @@ def test_nothing_is_written_outside_of_the_projects_docs(make_project, tmp_path_
     """A symbolic link is not followed, and what is no regular file is not opened."""
     project = make_project()
     outside = tmp_path_factory.mktemp("outside")
-    (outside / "changelog.md").write_text(
+    (outside / "CHANGELOG.md").write_text(
         f"{begin_marker('changelog')}\n{end_marker('changelog')}\n"
     )
     if what == "folder":
@@ -337,19 +495,19 @@ def test_nothing_is_written_outside_of_the_projects_docs(make_project, tmp_path_
     else:
         project.path("").mkdir()
         make_it = (
-            project.path("changelog.md").symlink_to
+            project.path("CHANGELOG.md").symlink_to
             if what == "file"
-            else lambda _: os.mkfifo(project.path("changelog.md"))
+            else lambda _: os.mkfifo(project.path("CHANGELOG.md"))
         )
-        make_it(outside / "changelog.md")
+        make_it(outside / "CHANGELOG.md")
     project.complete("Work")
     if what == "folder":
         with pytest.raises(DocumentUpdateError, match="symbolic link"):
             project.documents.update()
     else:
         assert [type(error) for error in project.documents.update().errors] == [DocumentUpdateError]
-    assert [path.name for path in outside.iterdir()] == ["changelog.md"]
-    assert "Work" not in (outside / "changelog.md").read_text()
+    assert [path.name for path in outside.iterdir()] == ["CHANGELOG.md"]
+    assert "Work" not in (outside / "CHANGELOG.md").read_text()
     with pytest.raises(InvalidInputError):
         project.documents.restore("../outside.md", 1)
 
@@ -368,7 +526,7 @@ def test_hostile_titles_break_nothing(make_project):
     for name in PROJECT_TYPES["software_development"].documents:
         text = project.text(name)
         assert "<script>" not in text
-        assert "</a>" not in text.replace('"></a>', "")
+        assert "</a>" not in text
         assert "see_also" in section_contents(text)
     assert project.documents.check() == []
 
@@ -382,17 +540,17 @@ def test_every_state_can_be_read_and_put_back(make_project):
     for title in ("One", "Two"):
         project.complete(title)
         project.documents.update()
-    first, second = project.documents.versions("changelog.md")
+    first, second = project.documents.versions("CHANGELOG.md")
     assert "Two" not in project.documents.read(first)
-    assert project.documents.read(second) == project.text("changelog.md")
-    edited = project.text("changelog.md") + "a last word"
-    project.path("changelog.md").write_text(edited)
+    assert project.documents.read(second) == project.text("CHANGELOG.md")
+    edited = project.text("CHANGELOG.md") + "a last word"
+    project.path("CHANGELOG.md").write_text(edited)
 
     restored = project.documents.restore(CHANGELOG, first)
     assert restored.version == 4
-    assert project.text("changelog.md") == project.documents.read(first)
+    assert project.text("CHANGELOG.md") == project.documents.read(first)
     assert (
-        project.documents.read(project.documents.versions(project.path("changelog.md"))[2])
+        project.documents.read(project.documents.versions(project.path("CHANGELOG.md"))[2])
         == edited
     )
     assert project.documents.restore(CHANGELOG, 4) == restored, (
@@ -403,8 +561,8 @@ def test_every_state_can_be_read_and_put_back(make_project):
     assert "can be brought up to date" in str(project.documents.check())
     project.complete("Three")
     report = project.documents.update()
-    assert report.kept == ()
-    assert all(title in project.text("changelog.md") for title in ("One", "Two", "Three"))
+    assert report.edited == ()
+    assert all(title in project.text("CHANGELOG.md") for title in ("One", "Two", "Three"))
 
 
 def test_a_version_that_is_not_there_is_named(make_project):
@@ -417,6 +575,22 @@ def test_a_version_that_is_not_there_is_named(make_project):
         project.documents.restore("docs/nothing.md", 1)
 
 
+def test_what_changed_can_be_read_and_undone(make_project):
+    """From one version to the next, and one step back."""
+    project = make_project()
+    for title in ("One", "Two"):
+        project.complete(title)
+        project.documents.update()
+    assert "+- Two." in project.documents.diff(CHANGELOG)
+    assert project.documents.diff(CHANGELOG, 1, 2) == project.documents.diff("changelog.md")
+    project.documents.undo(CHANGELOG)
+    assert "Two" not in project.text("CHANGELOG.md")
+    project.documents.undo(CHANGELOG)
+    assert "- Two." in project.text("CHANGELOG.md")
+    with pytest.raises(InvalidInputError, match="before the latest"):
+        project.documents.undo("ARCHITECTURE.md")
+
+
 # --- templates ----------------------------------------------------------------------------
 
 
@@ -425,12 +599,15 @@ def test_a_template_of_the_users_own_takes_the_place_of_ours(make_project):
     project = make_project()
     project.complete("Work")
     project.documents.update()
-    entries = "{% for e in entries %}* {{ e.title }}\n{% endfor %}"
+    entries = (
+        "{% for category, changes in releases[0].categories %}"
+        "{% for change in changes %}* {{ change.text }}\n{% endfor %}{% endfor %}"
+    )
     template = f"# Log\n{begin_marker('changelog')}\n{entries}\n{end_marker('changelog')}\n"
     (project.home.templates / "changelog.md.j2").write_text(template)
     report = project.documents.update()
     assert [version.path for version in report.written] == [CHANGELOG]
-    assert section_contents(project.text("changelog.md"))["changelog"] == "* Work"
+    assert section_contents(project.text("CHANGELOG.md"))["changelog"] == "* Work."
     assert "its template has no section 'see_also'" in str(report)
 
 
@@ -457,8 +634,8 @@ def test_a_template_that_does_not_render_names_its_line(make_project, template, 
     assert isinstance(error, TemplateError)
     assert (error.template, error.line) == ("changelog.md.j2", line)
     assert re.search(reason, error.reason)
-    assert project.path("architecture.md").exists()
-    assert not project.path("changelog.md").exists()
+    assert project.path("ARCHITECTURE.md").exists()
+    assert not project.path("CHANGELOG.md").exists()
     own.unlink()
     assert [version.path for version in project.documents.update().written] == [CHANGELOG]
 
@@ -471,7 +648,7 @@ def test_an_artifact_that_cannot_be_read_is_listed_and_told(make_project):
     project.content.path(draft.digest).unlink()
     report = project.documents.update()
     assert "is listed without its content" in str(report)
-    assert "**Work**" in project.text("changelog.md")
+    assert "- Work." in project.text("CHANGELOG.md")
 
 
 # --- children ---------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from vespera_orchestrator.documents.markdown import (
     code,
-    fenced_code,
+    embed,
+    front_matter,
     headed_parts,
     inline,
-    quote,
 )
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, parse_sections
 
@@ -25,10 +25,13 @@ def test_foreign_text_forms_no_marker_and_no_second_line(text):
     for given_text in (text, hostile):
         assert "\n" not in inline(given_text)
         assert "\n" not in code(given_text)
-        assert all(line.startswith(">") for line in quote(given_text).split("\n") if line)
-        body = f"{inline(given_text)}\n{code(given_text)}\n{quote(given_text)}\n"
+        body = f"{inline(given_text)}\n\n{code(given_text)}\n\n{embed(given_text, 4)}\n"
         document = f"{begin_marker('changelog')}\n{body}{end_marker('changelog')}\n"
-        assert [section.name for section in parse_sections(document)] == ["changelog"]
+        behind = f"{begin_marker('api')}\n{end_marker('api')}\n"
+        assert [section.name for section in parse_sections(document + behind)] == [
+            "changelog",
+            "api",
+        ]
 
 
 @pytest.mark.parametrize(
@@ -37,8 +40,9 @@ def test_foreign_text_forms_no_marker_and_no_second_line(text):
         ("two\nlines | and <b>html</b>", r"two lines \| and &lt;b>html&lt;/b>"),
         (
             "*bold* `code` [link](x) snake_case __init__",
-            r"\*bold\* \`code\` \[link\](x) snake_case \_\_init\_\_",
+            r"\*bold\* `code` \[link\](x) snake_case \_\_init\_\_",
         ),
+        ("`a<b` <c>", "`a<b` &lt;c>"),
         ("# heading", r"\# heading"),
         ("1. first", r"1\. first"),
         ("in C #", r"in C \#"),
@@ -52,24 +56,55 @@ def test_a_title_is_shown_literally(text, shown):
     assert inline(text) == shown
 
 
-def test_a_quotation_keeps_code_and_disarms_html():
-    """Code in an excerpt stays as it was written; HTML and link definitions do nothing."""
-    text = "<details>\n[a]: http://x\n```html\n<b>\n```\n  ```\n<i>"
-    assert quote(text).split("\n") == [
-        "> &lt;details>",
-        "> \\[a]: http://x",
-        "> ```html",
-        "> <b>",
-        "> ```",
-        ">   ```",
-        "> &lt;i>",
+def test_an_embedded_text_keeps_code_and_disarms_html():
+    """Code stays as it was written; HTML and link definitions do nothing, and fences end."""
+    text = "<details> `<b>`\n[a]: http://x\n<https://x.org>\n```html\n<b>\n<!-- vespera:end a -->"
+    assert embed(text, 4).split("\n") == [
+        "&lt;details> `<b>`",
+        "\\[a]: http://x",
+        "<https://x.org>",
+        "```html",
+        "<b>",
+        " <!-- vespera:end a -->",
+        "```",
     ]
 
 
-def test_a_long_quotation_is_cut_and_says_so():
+def test_headings_of_an_embedded_text_stand_below_ours():
+    """Whatever level they had, and however they were written."""
+    assert embed("Title\n=====\n\n### Sub\n\nx", 4) == "#### Title\n\n###### Sub\n\nx"
+    assert embed("###### Deep\n\nx", 3) == "### Deep\n\nx"
+
+
+def test_a_text_that_would_swallow_what_follows_is_quoted():
+    """A fence that is left open in a list ends with the quotation."""
+    assert embed("- a\n\n  <!--\n", 4) != ""
+    open_fence = embed("1. a\n\n   ```\n   x", 4)
+    assert parse_sections(f"{open_fence}\n\n{begin_marker('a')}\n{end_marker('a')}\n") != ()
+
+
+def test_a_long_text_is_cut_and_says_so():
     """A document stays readable; the artifact has the rest."""
-    assert quote("line\n" * 100).endswith(">\n> …")
-    assert len(quote("x" * 100_000)) < 5_000
+    assert embed("line\n" * 10_000, 4).endswith("\n\n…")
+    assert len(embed("x\n" * 100_000, 4)) < 25_000
+
+
+def test_front_matter_is_read_and_left_out():
+    """Simple settings decide where a text belongs."""
+    text = '---\ntitle: "A house"\ntags: [place, old]\nkinds:\n  - rule\n---\n\n# Text\n'
+    settings, body = front_matter(text)
+    assert settings == {"title": "A house", "tags": ["place", "old"], "kinds": ["rule"]}
+    assert body == "\n# Text\n"
+    assert front_matter("no\n---\nx: y\n---\n")[0] == {}
+
+
+def test_a_label_heads_what_follows():
+    """A line such as ``Decisions:`` does, without being a heading; a file's name does not."""
+    parts = headed_parts("Some text.\n\nDecisions:\n\n- SQLite\n\n**Status:** done\n")
+    assert [(part.title, part.text) for part in parts] == [
+        ("Decisions", "- SQLite"),
+        ("Status", "done"),
+    ]
 
 
 def test_parts_and_fences_are_found_where_markdown_sees_them():
@@ -80,4 +115,3 @@ def test_parts_and_fences_are_found_where_markdown_sees_them():
         ("B", "two"),
         ("C", "three"),
     ]
-    assert fenced_code(text, frozenset({"python"})) == ["# no heading\nx = 1\n"]

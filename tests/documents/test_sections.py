@@ -70,9 +70,44 @@ def test_damaged_markers_are_found_with_their_line(text, line, problem):
     assert caught.value.line == line
 
 
-def test_an_indented_marker_is_an_example():
+_PAIR = "<!-- vespera:section a -->\ntext\n<!-- vespera:end a -->\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```html\n{_PAIR}```\n",
+        f"~~~~\n```\n{_PAIR}~~~~\n",
+        "    <!-- vespera:section a -->\n",
+        f"<pre>\n{_PAIR}</pre>\n",
+        "text with <!-- vespera:end a --> in it\n",
+        "> <!-- vespera:section a -->\n",
+    ],
+)
+def test_what_markdown_shows_as_it_is_holds_no_marker(text):
     """A document can show what markers look like."""
-    assert (
-        parse_sections(" <!-- vespera:section a -->\ntext with <!-- vespera:end a --> in it\n")
-        == ()
-    )
+    assert parse_sections(text) == ()
+    ours = f"{begin_marker('b')}\n{end_marker('b')}\n"
+    (section,) = parse_sections(f"{text}\n-->\n\n{ours}")
+    assert section.name == "b"
+
+
+@pytest.mark.parametrize("inside", ["```\n", "- x\n  ~~~\n", "<pre>\n", "<!-- \n", "    code\n"])
+def test_what_is_left_open_in_a_section_ends_with_it(inside):
+    """A fence that somebody forgot to close does not swallow the sections behind it."""
+    broken = f"{begin_marker('a')}\n{inside}{end_marker('a')}\n"
+    text = broken + f"{begin_marker('b')}\n{end_marker('b')}\n"
+    assert [section.name for section in parse_sections(text)] == ["a", "b"]
+
+
+def test_front_matter_is_no_markdown():
+    """A file may begin with settings of another tool, and they may hold anything."""
+    text = f'---\ntitle: "x"\nnote: |\n  ```\n---\n{_PAIR}'
+    assert replace_sections(text, {"a": "new"}) == text.replace("text", "\nnew\n")
+
+
+@pytest.mark.parametrize("marker", [" <!-- vespera:section a -->", "- a\n  <!-- vespera:end a -->"])
+def test_an_indented_marker_is_told(marker):
+    """It may have been moved by accident: nobody guesses which."""
+    with pytest.raises(MarkerError, match="is indented"):
+        parse_sections(f"{marker}\n")

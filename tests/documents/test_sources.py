@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from textwrap import dedent
+
 import attrs
 import pytest
 
@@ -9,106 +12,336 @@ from vespera_orchestrator._model import Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents import material
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.documents.sources import SOURCES
-from vespera_orchestrator.documents.sources.citations import find_references
-
-CHANGELOG = "docs/changelog.md"
+from vespera_orchestrator.errors import InvalidInputError
 
 
-def test_software_documents_tell_what_was_done(make_project):
-    """Changelog, API reference and architecture follow from completed tasks."""
+def test_a_changelog_is_sorted_by_version_and_kind(make_project):
+    """As Keep a Changelog has it; what users do not notice is left out."""
     project = make_project()
-    module = project.draft(
-        "src/app/core.py", 'def run(n: int) -> None:\n    """Run it."""\n', "file", "text/x-python"
-    )
-    hidden = project.draft("tests/test_core.py", "def test_run(): ...\n", "file", "text/x-python")
-    notes = project.draft(
-        "Work", "# Work\n\n## Design decisions\n\nSQLite it is.\n\n## Rest\n\nnothing\n"
-    )
-    first = project.complete(
-        "Build the core", module, hidden, notes, summary="It runs.", outputs={"coverage": 0.9}
-    )
-    second = project.complete(
-        "Write snippets", project.draft("Snippets", "```python\ndef extra(): ...\n```\n", "code")
-    )
-    report = project.documents.update()
-    assert [version.path for version in report.written] == [
-        "docs/api_reference.md",
-        CHANGELOG,
-        "docs/architecture.md",
+    for title, summary, options in (
+        ("feat(core): add boiling", "Added `boil()`, which <boils>", {}),
+        ("Look into the log", "nothing there", {}),
+        ("Release 1.0.0", "v1.0.0 is out", {}),
+        ("feat!: drop the old API", "BREAKING: the old API is gone", {}),
+        ("Security: CVE-2026-1", "patched", {}),
+        ("Tidy", "Fixed the lid", {"outputs": {"changelog": "skip"}}),
+        ("Wake up", "", {"outputs": {"category": "deprecated"}}),
+    ):
+        project.complete(title, summary=summary, **options)
+    project.documents.update()
+    lines = section_contents(project.text("CHANGELOG.md"))["changelog"].split("\n")
+    shown = [line.partition(" <!--")[0] for line in lines if line]
+    assert shown == [
+        "## [Unreleased]",
+        "### Deprecated",
+        "- Wake up.",
+        "### Removed",
+        "- **Breaking:** The old API is gone.",
+        "### Security",
+        "- CVE-2026-1: patched.",
+        "## [1.0.0] - 2026-03-01",
+        "### Added",
+        "- Added `boil()`, which &lt;boils>.",
     ]
 
-    changelog = project.text("changelog.md")
-    ids = {artifact.title: artifact.id for artifact in first.artifacts}
-    assert "### 2026-03-01" in changelog
-    assert changelog.index("Write snippets") < changelog.index("Build the core")
-    assert (
-        f'<a id="{first.task.id}"></a>**Build the core** (`build_the_core`): It runs.' in changelog
-    )
-    assert f"src/app/core.py `{ids['src/app/core.py']}`" in changelog
-    assert "`coverage` = `0.9`" in changelog
 
-    api = project.text("api_reference.md")
-    assert "- `def run(n: int) -> None` — Run it." in api
-    assert "test_run" not in api
-    assert "- `def extra()`" in api
-    link = f"[`write_snippets`](changelog.md#{second.task.id})"
-    assert f"artifact `{second.artifacts[0].id}`, task {link}" in api
-
-    architecture = project.text("architecture.md")
-    assert f"- `src/app`: `core.py` (artifact `{ids['src/app/core.py']}`)" in architecture
-    assert "### Design decisions" in architecture
-    assert "> SQLite it is." in architecture
-    assert "nothing" not in architecture
-    assert "[Changelog](changelog.md)" in architecture
-    assert project.documents.check() == []
-
-
-def test_research_documents_collect_literature_methods_and_findings(make_project):
-    """Kind, tags and headings decide where an artifact is quoted; references are collected."""
-    project = make_project("research_project")
-    review = project.draft(
-        "Review",
-        "See https://example.org/a_b. (Smith et al., 2020), doi 10.1000/182.",
-        "literature",
-    )
-    tagged = project.draft("Interviews", "We asked.", tags=("method",))
-    project.complete("Read", review)
-    project.complete("Ask", tagged)
-    done = project.complete(
-        "Conclude", project.draft("Work", "## Key findings\n\nIt holds.\n\n## Aside\n\nno\n")
-    )
+def test_the_work_itself_says_what_kind_of_change_it_is(make_project):
+    """By a line such as a trailer; and a task with subtasks is no change of its own."""
+    project = make_project()
+    work = project.draft("W", "Text.\n\nChangelog: fixed\nBREAKING CHANGE: callers pass a unit\n")
+    project.complete("Units", work, summary="units")
     project.documents.update()
-    literature = project.text("literature_review.md")
-    assert "- <https://example.org/a_b> (artifact `" in literature
-    assert "- DOI `10.1000/182` (artifact `" in literature
-    assert "- Smith et al., 2020 (artifact `" in literature
-    methodology = project.text("methodology.md")
-    assert "> We asked." in methodology
-    assert methodology.count('<a id="t_') == 3
-    findings = project.text("findings.md")
-    assert "> It holds." in findings
-    assert "no" not in section_contents(findings)["findings"].split()
+    text = section_contents(project.text("CHANGELOG.md"))["changelog"]
+    assert "### Fixed" in text
+    assert "- **Breaking:** Callers pass a unit." in text or "Units: units" in text
+
+
+_PACKAGE = {
+    "src/kettle/__init__.py": """
+        '''Kettles that boil.'''
+        from kettle._impl import Kettle, boil
+        from kettle.consts import *
+        __all__ = ["boil", "Kettle", "LIMIT"]
+        """,
+    "src/kettle/_impl.py": """
+        import typing as t
+        from kettle.consts import LIMIT
+
+        @t.overload
+        def boil(ml: int) -> int: ...
+        @t.overload
+        def boil(ml: str) -> str: ...
+        def boil(ml):
+            '''Boil some
+            water.
+
+            Args:
+                ml: How much.
+
+            Raises:
+                ValueError: Too much.
+            '''
+
+        class Kettle:
+            '''A kettle.'''
+
+            size: int = 3
+            '''How large.'''
+
+            def __init__(self, size, *, lid=True): ...
+            @property
+            def hot(self) -> bool: ...
+            @hot.setter
+            def hot(self, value): ...
+            async def wait(self): ...
+            def _secret(self): ...
+        """,
+    "src/kettle/consts.py": """
+        LIMIT: int = 300
+        '''Seconds.'''
+        try:
+            import x
+        except ImportError:
+            def fallback(a): ...
+        """,
+    "tests/test_kettle.py": "def test_it(): ...",
+    "broken.py": "def (",
+}
+
+
+def _write_package(project):
+    for path, text in _PACKAGE.items():
+        project.write(path, dedent(text))
+
+
+def test_the_api_is_what_can_be_imported(make_project):
+    """Re-exports under their short name, each name once, whole docstrings, nothing private."""
+    project = make_project()
+    _write_package(project)
+    project.documents.update()
+    api = section_contents(project.text("API_REFERENCE.md"))["api"]
+    assert "### `kettle`\n\nKettles that boil." in api
+    assert "_impl" not in api
+    assert "test_it" not in api
+    assert api.count("#### `boil`") == 1
+    assert "def boil(ml: int) -> int\ndef boil(ml: str) -> str" in api
+    assert "Boil some water." in api
+    assert "**Parameters**\n\n- `ml`: How much." in api
+    assert "- `ValueError`: Too much." in api
+    assert "- `size: int`: How large." in api
+    assert "def __init__(size, *, lid=True)" in api
+    assert "hot: bool" in api
+    assert api.count("Kettle.hot") == 1
+    assert "async def wait()" in api
+    assert "_secret" not in api
+    assert "- `LIMIT: int = 300`: Seconds." in api
+    assert "### `kettle.consts`" in api
+    assert "def fallback(a)" in api
+    assert "It is not readable as Python, line 1." in api
+    project.home.project.joinpath("src/kettle/consts.py").unlink()
+    project.documents.update()
+    assert "kettle.consts" not in project.text("API_REFERENCE.md"), "what is gone, is gone"
+
+
+def test_the_architecture_is_what_imports_what(make_project):
+    """The real imports, as a table and a drawing."""
+    project = make_project()
+    _write_package(project)
+    project.documents.update()
+    components = section_contents(project.text("ARCHITECTURE.md"))["components"]
     assert (
-        f"artifact `{done.artifacts[0].id}`, task [`conclude`](methodology.md#{done.task.id})"
-        in findings
+        "| `kettle` | Kettles that boil. | 1 | `kettle._impl`, `kettle.consts` |  |" in components
     )
+    assert "| `kettle.consts` |  | 1 |  | `kettle`, `kettle._impl` |" in components
+    assert "```mermaid\nflowchart TD\n" in components
 
 
-def test_creative_documents_collect_world_characters_and_plot(make_project):
-    """A world, its characters and the plot are found by kind, tag or heading."""
-    project = make_project("creative_writing")
+def test_a_drawing_stays_readable(make_project):
+    """Three hundred modules become as many boxes as one can look at."""
+    project = make_project()
+    for number in range(300):
+        package, other = number % 12, (number + 1) % 12
+        text = f"import big.p{other}.sub.m{(number + 1) % 300}\n"
+        project.write(f"big/p{package}/sub/m{number}.py", text)
+    project.documents.update()
+    components = section_contents(project.text("ARCHITECTURE.md"))["components"]
+    drawing = components.partition("```mermaid")[2].partition("```")[0]
+    assert drawing.count("[") == 12
+    assert drawing.count("-->") <= 48
+
+
+def test_decisions_are_numbered_records(make_project):
+    """From headings, lists and records; the later says what it replaces. A name says nothing."""
+    project = make_project()
+    project.write("DESIGN.md", "Something else.")
     project.complete(
-        "Invent",
-        project.draft("Mira", "A pilot.", "character"),
-        project.draft("Notes", "## The world\n\nFlat.\n"),
+        "Begin",
+        project.draft(
+            "Work", "Decisions:\n\n- We use SQLite. No server.\n- **No threads**: wait.\n"
+        ),
+        project.draft("DESIGN.md", "Something else.", "file"),
     )
-    project.complete("Arrange", project.draft("Acts", "Three.", tags=("plot_outline",)))
+    record = "# ADR 3: Use PostgreSQL\n\nStatus: Accepted\n\nSupersedes: 1\n\nWe grow.\n"
+    project.complete("Grow", project.draft("Grow", record, "decision"))
     project.documents.update()
-    assert "> A pilot." in project.text("character_sheets.md")
-    assert "> Flat." in project.text("world_building.md")
-    plot = project.text("plot_outline.md")
-    assert "> Three." in plot
-    assert "**Invent** (`invent`)" in plot
+    decisions = section_contents(project.text("ARCHITECTURE.md"))["decisions"]
+    assert re.findall(r"^### (.*)\n\n\*(.*), 2026", decisions, re.MULTILINE) == [
+        ("3. Use PostgreSQL", "Accepted"),
+        ("2. No threads", "Accepted"),
+        ("1. We use SQLite", "Superseded by 3"),
+    ]
+    assert "Status:" not in decisions
+    assert "Something else" not in project.text("ARCHITECTURE.md")
+
+
+_BIBLIOGRAPHY = r"""
+@article{smith20, author={Smith, Ann and M{\"u}ller, Bob}, title={{DNA} and Life}, year=2020,
+  journal={Nature}, volume=3, number=2, pages={4--5}, doi={https://doi.org/10.1000/ABC}}
+@book{knuth, author={Donald E. Knuth}, title={The Art}, publisher={AW}, year=1968}
+@article{broken, title={
+"""
+
+
+def test_literature_has_one_entry_a_work(make_project):
+    """However it is cited: by key, DOI, or name and year."""
+    project = make_project("research_project")
+    project.write("refs.bib", _BIBLIOGRAPHY)
+    project.write("paper.tex", r"As \cite{smith20,knuth} show.")
+    text = (
+        "The field is young.\n\nSmith and Müller (2020) show it (doi:10.1000/abc).\n\n"
+        "So do [@knuth, p. 3] and Jones et al. (2019).\n"
+    )
+    project.complete("Read", project.draft("Review", text, "literature"))
+    project.documents.update()
+    contents = section_contents(project.text("LITERATURE_REVIEW.md"))
+    works = contents["references"]
+    assert re.findall(r"^### (.*)", works, re.MULTILINE) == [
+        "Jones et al. (2019)",
+        "Knuth (1968)",
+        "Smith and Müller (2020)",
+    ]
+    reference = (
+        "Smith, A. and Müller, B. (2020). *DNA and Life*. Nature, 3(2), 4\u20135. "
+        "[doi:10.1000/abc](https://doi.org/10.1000/abc)"
+    )
+    assert reference in works
+    assert works.count("show it") == 1
+    assert "Cited in `paper.tex`, Review." in works
+    assert "The field is young." in contents["literature"]
+
+
+def test_methods_and_findings_show_what_holds(make_project):
+    """The latest protocol, what deviates, and withdrawn findings below those that hold."""
+    project = make_project("research_project")
+    project.complete("Plan", project.draft("Protocol", "We ask 20.", "protocol"))
+    later = "We ask 40.\n\n## Deviations\n\nTwo were ill.\n"
+    project.complete("Plan more", project.draft("Protocol", later, "protocol"))
+    project.complete("Analyse", project.draft("A", "OR = 1.52", "finding"), outputs={"odds": 1.52})
+    project.complete(
+        "Again",
+        project.draft("B", "OR = 1.31", "finding"),
+        outputs={"odds": 1.31, "supersedes": "analyse"},
+    )
+    project.complete(
+        "Third", project.draft("C", "## Ergebnisse\n\nEs hält.\n"), outputs={"odds": 1.4}
+    )
+    project.documents.update()
+    methods = section_contents(project.text("METHODOLOGY.md"))
+    assert "Version 2, 2026-03-01; earlier: 2026-03-01." in methods["methodology"]
+    assert "40" in methods["methodology"]
+    assert "20." not in methods["methodology"]
+    assert "ill" not in methods["methodology"]
+    assert "Two were ill." in methods["deviations"]
+    findings = section_contents(project.text("FINDINGS.md"))
+    assert "Es hält." in findings["findings"]
+    assert "| `odds` | `1.31` |" in findings["findings"]
+    assert "- `odds`: `1.31` in Again; `1.4` in Third." in findings["findings"]
+    assert "1.52" not in findings["findings"]
+    assert "superseded by: Again" in findings["withdrawn"]
+
+
+def test_every_decision_about_a_section_can_be_explained(make_project):
+    """Why something is there, and why something is not."""
+    project = make_project()
+    project.complete("Add tea", summary="Added tea")
+    project.complete("Look around", summary="nothing")
+    shown, left_out = sorted(
+        project.documents.explain("CHANGELOG.md", "changelog"), key=lambda each: not each.is_shown
+    )
+    assert str(shown).startswith("shown: Add tea (t_")
+    assert "its summary begins with 'added'" in str(shown)
+    assert str(left_out).startswith("left out: Look around (t_")
+    with pytest.raises(InvalidInputError, match="has no 'x'; it has see_also, changelog"):
+        project.documents.explain("CHANGELOG.md", "x")
+
+
+def test_a_synthesis_is_never_quoted(make_project):
+    """It repeats what stands elsewhere."""
+    project = make_project("research_project")
+    synthesis = project.draft("Synthesis", "## Findings\n\nAll of it.\n", "synthesis")
+    project.complete("Parent", synthesis)
+    project.documents.update()
+    assert "All of it" not in project.text("FINDINGS.md")
+
+
+def test_a_story_has_one_sheet_a_character_and_its_chapters_in_order(make_project):
+    """Newest facts first, where each appears, and what contradicts itself."""
+    project = make_project("creative_writing")
+    cast = "# Mara Quill\n\nAge 34.\nEyes: grey\n\nShe keeps the light.\n\n# Ivo Sand\n\nKeeper.\n"
+    project.complete("Cast", project.draft("Cast", cast, "character"))
+    project.write("ch/02.md", "# Chapter Two\n\nIvo slept.\n")
+    first = "---\npov: Mara\nact: I\n---\n# Chapter One\n\nMara, 30 years old, came back.\n"
+    project.write("ch/01.md", first)
+    project.complete("Rework", project.draft("Rework", "# Mara Quill\n\nAge 36.\n", "character"))
+    for title, thread in (("Outline", "Who lit it?"), ("New outline", "Who put it out?")):
+        text = f"{title} text.\n\n## Open threads\n\n- {thread}\n"
+        project.complete(title, project.draft(title, text, "outline"))
+    world = "# Places\n\n## The light\n\nOn a rock.\n\n# Rules\n\nNo one swims.\n"
+    project.complete("World", project.draft("World", world, "world"))
+    project.documents.update()
+    sheets = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
+    assert re.findall(r"^### (.*)", sheets, re.MULTILINE) == ["Ivo Sand", "Mara Quill"]
+    assert "- **Age:** 36; earlier 34 (Cast, 2026-03-01)" in sheets
+    assert "- **Eyes:** grey" in sheets
+    assert "She keeps the light." in sheets
+    assert "- Chapter One (`ch/01.md`): once" in sheets
+    assert "Age: 36 in the latest sheet, but 30 in `ch/01.md`." in sheets
+    plot = section_contents(project.text("PLOT_OUTLINE.md"))
+    assert (
+        "| 1 | Chapter One | I | Mara | 8 | `ch/01.md` |\n| 2 | Chapter Two |" in plot["chapters"]
+    )
+    assert "New outline text." in plot["plot"]
+    assert "\nOutline text." not in plot["plot"]
+    assert plot["threads"] == "- Who put it out?"
+    places = section_contents(project.text("WORLD_BUILDING.md"))["world"]
+    assert places.count("On a rock.") == 1
+    assert re.findall(r"^#+ .*", places, re.MULTILINE) == [
+        "### Places",
+        "#### The light",
+        "### Rules",
+    ]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Findings", "Ergebnisse", "Résultats", "Resultados", "Conclusões", "Выводы", "結果", "发现"],
+)
+def test_headings_are_understood_in_eight_languages(make_project, heading):
+    """People write in their own."""
+    project = make_project("research_project")
+    project.complete("Work", project.draft("W", f"## {heading}\n\nIt holds.\n"))
+    project.documents.update()
+    assert "It holds." in project.text("FINDINGS.md")
+
+
+def test_front_matter_decides_before_headings(make_project):
+    """Whatever the language of the text is."""
+    project = make_project("research_project")
+    text = "---\ntopic: findings\ntitle: Hei\n---\n\nSe pitää.\n"
+    project.complete("Work", project.draft("W", text))
+    project.documents.update()
+    assert "### Hei" in project.text("FINDINGS.md")
+    assert "Se pitää." in project.text("FINDINGS.md")
 
 
 def test_only_completed_work_is_told(make_project):
@@ -121,12 +354,12 @@ def test_only_completed_work_is_told(make_project):
             project.session.id, project.draft("D", text), task_id=task.id, attempt=1, agent="agent"
         )
     project.documents.update()
-    assert "nfinished" not in project.text("architecture.md")
+    assert "nfinished" not in project.text("ARCHITECTURE.md")
     project.store.finish(task.id, 1, Ending(action=NextAction.COMPLETE), agent="agent")
     project.documents.update()
-    design = section_contents(project.text("architecture.md"))["design"]
-    assert "> still unfinished" in design
-    assert "> unfinished" not in design
+    design = section_contents(project.text("ARCHITECTURE.md"))["design"]
+    assert "still unfinished" in design
+    assert "\nunfinished" not in design
 
 
 def test_sessions_of_one_type_share_their_documents(make_project):
@@ -141,7 +374,7 @@ def test_sessions_of_one_type_share_their_documents(make_project):
     project.complete("First again")
     project.begin("creative_writing")
     project.opened(later).update()
-    text = project.text("changelog.md")
+    text = project.text("CHANGELOG.md")
     places = [
         text.index(title)
         for title in ("First again", "Below it", "Second session", "First session")
@@ -184,21 +417,4 @@ def test_a_new_source_is_one_record(make_project, monkeypatch):
     for title in ("One", "Two"):
         project.complete(title)
     project.documents.update()
-    assert section_contents(project.text("changelog.md")) == {"log": "2 done"}
-
-
-@pytest.mark.parametrize(
-    ("text", "references"),
-    [
-        ("See https://example.org/a_(b).", ["<https://example.org/a_(b)>"]),
-        ("(at https://example.org/a)", ["<https://example.org/a>"]),
-        ("https://doi.org/10.1000/182!", ["DOI `10.1000/182`"]),
-        ("doi:10.1000/182, 10.1000/182.", ["DOI `10.1000/182`"]),
-        ("arXiv:2001.00001v2", ["arXiv:2001.00001v2"]),
-        ("(Smith & Wesson, 2020a) and (no, 2020)", ["Smith & Wesson, 2020a"]),
-        ("nothing", []),
-    ],
-)
-def test_references_are_read_without_the_sentence_around_them(text, references):
-    """Stops, brackets and a second mention do not belong to a reference."""
-    assert find_references(text) == references
+    assert section_contents(project.text("CHANGELOG.md")) == {"log": "2 done"}

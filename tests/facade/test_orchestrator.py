@@ -322,7 +322,7 @@ def test_no_repository_serves_for_all_but_worktrees(tmp_path, prepare, missing):
         with orch.execute_task("write") as work:
             assert work.path is None
             work.complete(summary="s", detailed_work="the whole method", artifact_type="method")
-        assert "the whole method" in (tmp_path / "docs" / "methodology.md").read_text()
+        assert "the whole method" in (tmp_path / "docs" / "METHODOLOGY.md").read_text()
         assert orch.artifacts.search("method")[0].title == "Write"
 
 
@@ -337,15 +337,15 @@ def test_documents_follow_and_never_fail_the_work(project, caplog):
         orch.initialize_session("Goal", project_type="software_development")
         orch.plan_tasks([{"title": "one"}, {"title": "two"}])
         orch.complete_task("one", summary="first thing", detailed_work="d")
-        changelog = project / "docs" / "changelog.md"
+        changelog = project / "docs" / "CHANGELOG.md"
         assert "first thing" in changelog.read_text()
         changelog.write_text(changelog.read_text().replace("<!-- vespera:end changelog -->", ""))
         assert (
             orch.complete_task("two", summary="second thing", detailed_work="d").status
             == "completed"
         )
-        assert "changelog.md" in caplog.text
-        assert any("changelog.md" in str(finding) for finding in orch.documents.check())
+        assert "CHANGELOG.md" in caplog.text
+        assert any("CHANGELOG.md" in str(finding) for finding in orch.documents.check())
         assert orch.catch_up()["index"] == 2
 
 

@@ -35,6 +35,9 @@ TEXT = """\
 
 [documents]
 # enabled = true                      # keep docs/ up to date in sessions that have a project type
+# folder = "docs"                     # where they are, relative to the project's folder
+# exclude = ["ARCHITECTURE.md"]       # documents that are not kept
+# names = {"CHANGELOG.md" = "CHANGELOG.md"} # other paths for single documents
 
 [search]
 # embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"

@@ -91,6 +91,12 @@ class Project:
             task.id, claim.attempt.number, ending, agent="agent", artifacts=artifacts
         )
 
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the project itself."""
+        file = self.home.project / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+
     def path(self, name: str) -> Path:
         return self.home.project / "docs" / name
 

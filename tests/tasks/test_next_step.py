@@ -128,6 +128,14 @@ TABLE = {
             "orch.execute_task('r')",
         ),
     ),
+    "proposals": (
+        SessionFacts(counts={PENDING: 1}, ready=task("a"), proposals=2),
+        (
+            "execute",
+            "start 'A'. 2 changes of a document that you edited wait for your answer",
+            "orch.execute_task('a')",
+        ),
+    ),
     "given back": (
         ready(task("a", reason="names are unclear")),
         ("execute", "handed back with: names are unclear.", "orch.execute_task('a')"),

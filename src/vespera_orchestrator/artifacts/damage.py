@@ -33,7 +33,7 @@ class Damage(Record):
     artifacts: tuple[Artifact, ...]
     """The artifacts that refer to it, in any version."""
     documents: tuple[str, ...]
-    """The document versions that refer to it, such as ``docs/changelog.md v3``."""
+    """The document versions that refer to it, such as ``docs/CHANGELOG.md v3``."""
     intact: tuple[str, ...]
     """What can be had instead, each with the call or command that returns it."""
 

@@ -8,7 +8,9 @@ which documents a project has is in `project_types`. jinja2 is loaded when there
 render.
 """
 
+from vespera_orchestrator.documents.completed_work import Inclusion
 from vespera_orchestrator.documents.engine import Documents
+from vespera_orchestrator.documents.proposals import Proposal
 from vespera_orchestrator.documents.report import UpdateReport
 
-__all__ = ["Documents", "UpdateReport"]
+__all__ = ["Documents", "Inclusion", "Proposal", "UpdateReport"]

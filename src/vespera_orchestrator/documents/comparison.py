@@ -19,15 +19,14 @@ from vespera_orchestrator.documents.sections import (
 from vespera_orchestrator.errors import DocumentError, DocumentUpdateError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from vespera_orchestrator.documents.folder import DocumentFolder
     from vespera_orchestrator.documents.versions import DocumentVersions
 
 _UPDATE = "orch.documents.update() does it"
-_KEEP_EDITS_OUTSIDE = (
-    "the next update keeps that text as a version and replaces it; "
-    "move what should stay outside the marker lines"
+_ANSWER = (
+    "orch.documents.proposals() shows what we would write there; "
+    "orch.documents.accept(…) or .decline(…) answers it"
 )
 
 
@@ -35,13 +34,30 @@ _KEEP_EDITS_OUTSIDE = (
 class DocumentFile:
     """A document as it is."""
 
+    name: str
+    """The document's name, such as ``CHANGELOG.md``."""
     path: str
     """Relative to the project's folder."""
     content: bytes | None = None
     """``None`` when there is no file, or it could not be read."""
     text: str = ""
+    former_path: str = ""
+    """Where the file lies, if that is not *path*: it has to be renamed."""
+    is_deleted: bool = False
+    """Whether somebody deleted it after it had been written."""
     error: DocumentError | None = None
     """Why it could not be read."""
+
+
+@attrs.frozen(kw_only=True)
+class EditedSection:
+    """A section that a person has edited, and that would say something else."""
+
+    name: str
+    theirs: str
+    """What it says."""
+    due: str
+    """What it would say if nobody had edited it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,11 +66,13 @@ class Comparison:
 
     file: DocumentFile
     target: str = ""
-    """The text as it should be."""
-    edited: tuple[str, ...] = ()
-    """Sections that were edited by hand, and that have to be replaced."""
+    """The text as it should be. What a person wrote in a section stays in it."""
+    edited: tuple[EditedSection, ...] = ()
+    """Sections that a person has edited."""
     outdated: tuple[str, ...] = ()
-    """Other sections that have to be replaced."""
+    """Sections that have to be replaced."""
+    lost: tuple[str, ...] = ()
+    """Sections whose markers are gone."""
     addable: tuple[str, ...] = ()
     """The sections that it could have, if it is a user's own document and has none."""
     notes: tuple[str, ...] = ()
@@ -67,29 +85,36 @@ class Comparison:
         return self.file.path
 
     @property
+    def edited_names(self) -> tuple[str, ...]:
+        """The names of the sections that a person has edited."""
+        return tuple(section.name for section in self.edited)
+
+    @property
     def needs_writing(self) -> bool:
         """Whether the file has to be replaced."""
-        if self.error is not None or self.addable:
+        if self.error is not None or self.addable or self.file.is_deleted:
             return False
         file = self.file
-        return file.content is None or file.text != self.target
+        if file.content is None or file.former_path:
+            return True
+        return file.text != self.target
 
 
-def read_document(folder: DocumentFolder, path: str) -> DocumentFile:
-    """Read a document as it is."""
+def read_text(path: str, content: bytes) -> str:
+    """Return the text of a document.
+
+    Raises:
+        DocumentUpdateError: It is not UTF-8, or its markers are damaged.
+    """
     try:
-        content = folder.read(path)
-        text = "" if content is None else content.decode()
+        text = content.decode()
         parse_sections(text)
-    except DocumentUpdateError as exc:
-        return DocumentFile(path=path, error=exc)
     except UnicodeDecodeError:
         reason = "is not UTF-8 and was left as it is; save it as UTF-8"
-        return DocumentFile(path=path, error=DocumentUpdateError(path, reason))
+        raise DocumentUpdateError(path, reason) from None
     except MarkerError as exc:
-        reason = f"was left as it is, {exc}"
-        return DocumentFile(path=path, error=DocumentUpdateError(path, reason))
-    return DocumentFile(path=path, content=content, text=text)
+        raise DocumentUpdateError(path, f"was left as it is, {exc}") from exc
+    return text
 
 
 def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Comparison:
@@ -100,40 +125,47 @@ def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Co
         rendered: What its template makes of the material.
         versions: Tells our own earlier texts from edits by hand.
     """
+    if file.is_deleted:
+        note = (
+            f"{file.path} was deleted and stays so; "
+            f"orch.documents.update(only={file.name!r}) writes it again"
+        )
+        return Comparison(file=file, notes=(note,))
     if file.content is None:
-        target = normalize_sections(rendered)
-        return Comparison(file=file, target=target, notes=_gone_notes(file.path, versions))
+        return Comparison(file=file, target=normalize_sections(rendered))
     due, present = section_contents(rendered), section_contents(file.text)
     if not due.keys() & present.keys():
         note = f"{file.path} is your own and was left as it is"
         return Comparison(file=file, addable=tuple(due), notes=(note,))
-    edited, outdated, notes = [], [], []
+    edited, outdated = [], []
     for section, content in present.items():
-        if section not in due:
-            notes.append(
-                f"{file.path}: its template has no section {section!r}; it was left as it is"
-            )
-        elif content == due[section]:
+        if content == due.get(section, content):
             continue
-        elif content and not versions.ever_had(file.path, section, content):
-            edited.append(section)
+        if content and not versions.is_ours(file.path, section, content):
+            edited.append(EditedSection(name=section, theirs=content, due=due[section]))
         else:
             outdated.append(section)
+    changes = {name: due[name] for name in outdated}
     return Comparison(
         file=file,
-        target=replace_sections(file.text, due),
+        target=replace_sections(file.text, changes),
         edited=tuple(edited),
         outdated=tuple(outdated),
-        notes=tuple(notes),
+        lost=tuple(name for name in due if name not in present),
+        notes=tuple(_notes(file, due, present)),
     )
 
 
-def _gone_notes(path: str, versions: DocumentVersions) -> tuple[str, ...]:
-    recorded = versions.of(path)
-    if not recorded:
-        return ()
-    latest = recorded[-1].version
-    return (f"{path} was gone and is written again; version {latest} has its last text",)
+def _notes(file: DocumentFile, due: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    notes = []
+    if file.former_path:
+        notes.append(f"{file.former_path} is {file.path} now")
+    notes += [
+        f"{file.path}: its template has no section {section!r}; it was left as it is"
+        for section in present
+        if section not in due
+    ]
+    return notes
 
 
 # --- findings ---------------------------------------------------------------
@@ -143,25 +175,37 @@ def findings(comparison: Comparison) -> list[Finding]:
     """Return what a check has to say about a document."""
     path = comparison.path
     if comparison.error is not None:
-        return [finding(path, str(comparison.error))]
+        return [finding(path, str(comparison.error), severity=Severity.WARNING)]
+    if comparison.file.is_deleted:
+        return []
     if comparison.file.content is None:
-        return [finding(path, f"{path} does not exist", remedy=_UPDATE)]
+        sentence = f"{path} does not exist"
+        return [finding(path, sentence, remedy=_UPDATE, severity=Severity.WARNING)]
     if comparison.addable:
         return [_unmarked(path, comparison.addable)]
     result = [finding(path, note) for note in comparison.notes]
     if comparison.edited:
-        sentence = f"{path}: somebody edited inside {_list_sections(comparison.edited)}"
-        result.append(finding(path, sentence, remedy=_KEEP_EDITS_OUTSIDE))
+        names = list_sections(comparison.edited_names)
+        sentence = f"{path}: somebody edited inside {names}, and that text stays"
+        result.append(finding(path, sentence, remedy=_ANSWER))
     if comparison.outdated:
-        sentence = f"{path}: {_list_sections(comparison.outdated)} can be brought up to date"
-        result.append(finding(path, sentence, remedy=_UPDATE))
+        names = list_sections(comparison.outdated)
+        sentence = f"{path}: {names} can be brought up to date"
+        result.append(finding(path, sentence, remedy=_UPDATE, severity=Severity.WARNING))
+    if comparison.lost:
+        names = list_sections(comparison.lost)
+        sentence = f"{path}: the markers of {names} are gone"
+        remedy = f"to have it back, add:\n{_marker_lines(comparison.lost)}"
+        result.append(finding(path, sentence, remedy=remedy))
     return result
 
 
-def finding(path: str, sentence: str, *, remedy: str = "") -> Finding:
+def finding(
+    path: str, sentence: str, *, remedy: str = "", severity: Severity = Severity.NOTE
+) -> Finding:
     """Return a finding about a document."""
     return Finding(
-        severity=Severity.NOTE,
+        severity=severity,
         kind=FindingKind.DOCUMENT,
         subject=path,
         sentence=sentence,
@@ -170,15 +214,19 @@ def finding(path: str, sentence: str, *, remedy: str = "") -> Finding:
 
 
 def _unmarked(path: str, sections: Sequence[str]) -> Finding:
-    markers = "\n".join(f"{begin_marker(name)}\n{end_marker(name)}" for name in sections)
     return finding(
         path,
         f"{path} is your own file, without our markers, and was left as it is",
-        remedy=f"for parts that keep themselves up to date, add:\n{markers}",
+        remedy=f"for parts that keep themselves up to date, add:\n{_marker_lines(sections)}",
     )
 
 
-def _list_sections(sections: Sequence[str]) -> str:
+def _marker_lines(sections: Sequence[str]) -> str:
+    return "\n".join(f"{begin_marker(name)}\n{end_marker(name)}" for name in sections)
+
+
+def list_sections(sections: Sequence[str]) -> str:
+    """Name sections in a sentence."""
     noun = "section" if len(sections) == 1 else "sections"
     names = ", ".join(map(repr, sections))
     return f"{noun} {names}"

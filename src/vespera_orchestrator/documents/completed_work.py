@@ -1,8 +1,4 @@
-"""The completed tasks of a project and their artifacts: what every source of a document reads.
-
-Every text in the records here, and in those of the sources, is safe Markdown already (see
-`markdown`), so that a template can put it anywhere.
-"""
+"""The completed tasks of a project and their artifacts: what every source of a document reads."""
 
 from __future__ import annotations
 
@@ -12,50 +8,41 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import attrs
 
 from vespera_orchestrator._model import ArtifactKind, ArtifactQuery, TaskQuery, TaskStatus
-from vespera_orchestrator.documents.markdown import code, inline
+from vespera_orchestrator._records import Record
+from vespera_orchestrator.documents import vocabulary
+from vespera_orchestrator.documents.markdown import front_matter, headed_parts, inline
 from vespera_orchestrator.documents.project_types import find_project_type
 from vespera_orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from vespera_orchestrator._model import Artifact, Session, Task
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents.project_types import ProjectType
+    from vespera_orchestrator.documents.tree import ProjectTree
 
     T = TypeVar("T")
 
-LOGGED_TASKS = 200
-"""The most tasks that a document lists; older ones are counted.
-
-Each change keeps the whole text as a version, so it must not grow forever.
-"""
 MAX_READ_BYTES = 1_000_000
 """Artifacts larger than this are listed, not read."""
 _PROSE_TYPES = frozenset({"text/markdown", "text/plain"})
-_PYTHON_TYPES = frozenset({"text/x-python", "text/x-script.python"})
-_PYTHON_SUFFIXES = (".py", ".pyi")
+_NOT_RESULTS = frozenset(
+    {
+        ArtifactKind.SYNTHESIS,
+        ArtifactKind.FAILURE,
+        ArtifactKind.LATE,
+        ArtifactKind.CONFLICT,
+        ArtifactKind.REFUSAL,
+        ArtifactKind.WARNING,
+        ArtifactKind.PROPOSAL,
+        "briefing",
+    }
+)
+"""What repeats the results of others, or is about the work and not of it: never quoted."""
+_SUPERSEDING = ("supersedes", "replaces", "withdraws", "retracts")
+"""Names of outputs and of front matter that name what no longer holds."""
 _WORD = re.compile(r"[^\W_]+")
-
-
-@attrs.frozen(kw_only=True)
-class ArtifactRef:
-    """An artifact, as a document names it."""
-
-    id: str
-    title: str
-    date: str
-    """The day it was saved, UTC."""
-    task: str
-    """Its task, as a link to the log if there is one; empty for an artifact without a task."""
-
-    @property
-    def credit(self) -> str:
-        """Where something comes from, in one phrase."""
-        origin = f"artifact `{self.id}`"
-        if self.task:
-            origin += f", task {self.task}"
-        return f"{origin}, {self.date}"
 
 
 # --- reading artifacts ------------------------------------------------------
@@ -77,18 +64,28 @@ class ArtifactReader:
 
     def analyse(self, artifact: Artifact, name: str, analysis: Callable[[str], T]) -> T:
         """Return ``analysis(text of the artifact)``, worked out once for each digest and *name*."""
-        key = (artifact.digest, name)
+        notes_before = len(self.notes)
+
+        def read() -> T:
+            return analysis(self._text(artifact))
+
+        result = self.remember((artifact.digest, name), read)
+        if len(self.notes) > notes_before:
+            # What could not be read now may be readable next time.
+            self._analyses.pop((artifact.digest, name), None)
+        return result
+
+    def remember(self, key: tuple[str, str], work_out: Callable[[], T]) -> T:
+        """Return what was worked out for *key* before, or work it out now."""
         if key not in self._analyses:
-            notes_before = len(self.notes)
-            result = analysis(self._text(artifact))
-            if len(self.notes) > notes_before:
-                # What could not be read now may be readable next time.
-                return result
-            self._analyses[key] = result
+            self._analyses[key] = work_out()
         return cast("T", self._analyses[key])
 
-    def _text(self, artifact: Artifact) -> str:
+    def text(self, artifact: Artifact) -> str:
         """Return the text of an artifact; empty if it is not text, too large, or unreadable."""
+        return self.analyse(artifact, "text", str)
+
+    def _text(self, artifact: Artifact) -> str:
         if artifact.size_bytes > MAX_READ_BYTES:
             self.notes.append(
                 f"artifact {artifact.id} is larger than {MAX_READ_BYTES:,} bytes: it is listed, "
@@ -104,34 +101,76 @@ class ArtifactReader:
             return ""
 
 
-def is_python(artifact: Artifact) -> bool:
-    """Tell whether an artifact is Python, by its type or its name."""
-    if artifact.media_type in _PYTHON_TYPES:
-        return True
-    return artifact.title.endswith(_PYTHON_SUFFIXES)
-
-
 def is_prose(artifact: Artifact) -> bool:
     """Tell whether an artifact is text for people."""
-    if is_python(artifact):
-        return False
     media_type, _, _ = artifact.media_type.partition(";")
     return media_type in _PROSE_TYPES
 
 
-def is_labelled(artifact: Artifact, stems: tuple[str, ...]) -> bool:
-    """Tell whether a word of its kind or tags begins with one of *stems*."""
-    labels = (artifact.kind, *artifact.tags)
-    return mentions(labels, stems)
+# --- passages ---------------------------------------------------------------
 
 
-def mentions(texts: Iterable[str], stems: tuple[str, ...]) -> bool:
-    """Tell whether a word of *texts* begins with one of *stems*, in any case."""
-    for text in texts:
-        words = _WORD.findall(text.lower())
-        if any(word.startswith(stems) for word in words):
-            return True
-    return False
+@attrs.frozen(kw_only=True)
+class Passage:
+    """A part of an artifact that is about one topic, or the whole of it."""
+
+    title: str
+    """As it was written."""
+    text: str
+    """Markdown, as it was written."""
+    artifact: Artifact
+    task: Task | None
+    """The task that delivered it."""
+    reason: str
+    """Why it belongs to the topic."""
+
+    @property
+    def date(self) -> str:
+        """The day it was saved, UTC."""
+        return f"{self.artifact.created_at:%Y-%m-%d}"
+
+    @property
+    def name(self) -> str:
+        """The title, as it is compared with others."""
+        return comparable(self.title)
+
+    @property
+    def comment(self) -> str:
+        """A comment that says where it comes from. It is not seen when the document is read."""
+        return provenance(self.artifact.id, self.task)
+
+
+def provenance(artifact_id: str, task: Task | None) -> str:
+    """Return a comment that says where something comes from."""
+    origin = f"artifact {artifact_id}"
+    if task is not None:
+        origin += f", task {task.alias} ({task.id})"
+    return f"<!-- {origin} -->"
+
+
+def comparable(title: str) -> str:
+    """Return a title by which two are compared: its words, without case."""
+    return " ".join(_WORD.findall(title.casefold()))
+
+
+@attrs.frozen(kw_only=True)
+class Inclusion(Record):
+    """Why something is in a section, or is not."""
+
+    topic: str
+    """What it was looked at for."""
+    subject: str
+    """The id of an artifact or a task, or the path of a file."""
+    title: str
+    """Its title, or its path."""
+    is_shown: bool
+    """Whether the section shows it."""
+    reason: str
+    """What decided."""
+
+    def __str__(self) -> str:
+        verdict = "shown" if self.is_shown else "left out"
+        return f"{verdict}: {self.title} ({self.subject}), {self.reason}"
 
 
 # --- the work ---------------------------------------------------------------
@@ -148,8 +187,8 @@ class CompletedWork:
         tasks: The completed tasks.
         artifacts: Theirs, and those of no task.
         reader: Reads artifacts.
-        linked: Whether the document with the log is ours, so that mentions of a task can link
-            there.
+        tree: The files of the project, as they are now.
+        commits: The commits that landed tasks, by the task's id.
     """
 
     def __init__(
@@ -159,23 +198,24 @@ class CompletedWork:
         artifacts: list[Artifact],
         reader: ArtifactReader,
         *,
-        linked: bool,
+        tree: ProjectTree,
+        commits: Mapping[str, str],
     ) -> None:
         self.kind = kind
         self.tasks = tasks
-        self.artifacts = artifacts
+        self.artifacts = [artifact for artifact in artifacts if artifact.kind not in _NOT_RESULTS]
         self.reader = reader
-        self.current_artifacts = _without_replaced_files(artifacts)
-        """The artifacts to read: of each file the latest only."""
-        logged = {task.id for task in tasks[-LOGGED_TASKS:]} if linked else set()
-        self._mentions = {
-            task.id: self._mention(task, is_logged=task.id in logged) for task in tasks
-        }
-        self._refs = {artifact.id: self._make_ref(artifact) for artifact in artifacts}
+        self.tree = tree
+        self.commits = commits
+        self.inclusions: list[Inclusion] = []
+        """What was decided about each artifact and task, and why."""
+        self.by_id = {task.id: task for task in tasks}
+        self.withdrawn = self._withdrawn()
+        """What no longer holds: the id of the task that says so, by the id of the task."""
 
     @classmethod
     def collect(
-        cls, store: Store, kind: ProjectType, reader: ArtifactReader, *, linked: bool
+        cls, store: Store, kind: ProjectType, reader: ArtifactReader, tree: ProjectTree
     ) -> CompletedWork:
         """Read the completed work from the store; arguments as for the class."""
         tasks: list[Task] = []
@@ -186,44 +226,134 @@ class CompletedWork:
             artifacts += _artifacts_of(session, completed, store)
         tasks.sort(key=lambda task: task.ended_at or task.updated_at)
         artifacts.sort(key=lambda artifact: artifact.created_at)
-        return cls(kind, tasks, artifacts, reader, linked=linked)
+        commits = {
+            worktree.task_id: worktree.landed
+            for worktree in store.worktrees(include_removed=True)
+            if worktree.task_id and worktree.landed
+        }
+        return cls(kind, tasks, artifacts, reader, tree=tree, commits=commits)
 
-    def mention(self, task_id: str | None) -> str:
-        """Return the alias of a task, as a link to the log if it is there; empty if unknown."""
-        return self._mentions.get(task_id or "", "")
+    def task_of(self, artifact: Artifact) -> Task | None:
+        """Return the task that delivered an artifact."""
+        return self.by_id.get(artifact.task_id or "")
 
-    def ref(self, artifact: Artifact) -> ArtifactRef:
-        """Return an artifact as documents name it."""
-        return self._refs[artifact.id]
+    def read_file(self, path: str, stamp: str, analysis: Callable[[str], T]) -> T:
+        """Return ``analysis(text of a file)``, worked out once for each state of the file."""
 
-    def _mention(self, task: Task, *, is_logged: bool) -> str:
-        alias = code(task.alias)
-        if not is_logged:
-            return alias
-        return f"[{alias}]({self.kind.log_document}#{task.id})"
+        def read() -> T:
+            return analysis(self.tree.read(path) or "")
 
-    def _make_ref(self, artifact: Artifact) -> ArtifactRef:
-        return ArtifactRef(
-            id=artifact.id,
-            title=title_line(artifact.title),
-            date=f"{artifact.created_at:%Y-%m-%d}",
-            task=self.mention(artifact.task_id),
+        return self.reader.remember((f"{path}@{stamp}", analysis.__name__), read)
+
+    def explain(self, topic: str, subject: str, title: str, reason: str, *, shown: bool) -> None:
+        """Record a decision about what a section shows."""
+        inclusion = Inclusion(
+            topic=topic, subject=subject, title=title, is_shown=shown, reason=reason
         )
+        self.inclusions.append(inclusion)
+
+    def passages(self, topic: str) -> list[Passage]:
+        """Return what artifacts say about a topic, the newest first.
+
+        An artifact's front matter and tags decide first, then its kind, then headings in it, and
+        lines such as ``Decisions:``. A file's name decides nothing.
+        """
+        passages: list[Passage] = []
+        for artifact in self.artifacts:
+            if is_prose(artifact):
+                passages += self._passages_of(artifact, topic)
+        passages.reverse()
+        for passage in passages:
+            self.explain(topic, passage.artifact.id, passage.title, passage.reason, shown=True)
+        return passages
+
+    def _passages_of(self, artifact: Artifact, topic: str) -> list[Passage]:
+        task = self.task_of(artifact)
+        text = self.reader.text(artifact)
+        settings, body = self.reader.remember(
+            (artifact.digest, "front"), lambda: front_matter(text)
+        )
+        reason = self._label(artifact, settings, topic)
+        if reason:
+            title = str(settings.get("title") or artifact.title)
+            whole = Passage(title=title, text=body, artifact=artifact, task=task, reason=reason)
+            return [whole] if body.strip() else []
+        key = (artifact.digest, f"parts about {topic}")
+        parts = self.reader.remember(key, lambda: _parts_about(body, topic))
+        return [
+            Passage(
+                title=title,
+                text=part,
+                artifact=artifact,
+                task=task,
+                reason=f"its heading {heading!r}",
+            )
+            for heading, title, part in parts
+        ]
+
+    def _label(self, artifact: Artifact, settings: Mapping[str, object], topic: str) -> str:
+        """Return what says that a whole artifact is about *topic*; empty if nothing does."""
+        for name in ("topic", "section", "document", "kind", "type", "category", "tags"):
+            value = settings.get(name)
+            texts = value if isinstance(value, list) else [value]
+            if value and vocabulary.mentions(map(str, texts), topic):
+                return f"its front matter, {name}"
+        if vocabulary.mentions(artifact.tags, topic):
+            return "its tags"
+        if artifact.kind != ArtifactKind.FILE and vocabulary.mentions((artifact.kind,), topic):
+            return f"its kind {str(artifact.kind)!r}"
+        return ""
+
+    # --- what no longer holds -----------------------------------------------
+
+    def _withdrawn(self) -> dict[str, str]:
+        """Return which tasks say that what another one found no longer holds."""
+        withdrawn: dict[str, str] = {}
+        for task in self.tasks:
+            for name in self._superseded_names(task):
+                for earlier in self._named(name):
+                    if earlier.id != task.id:
+                        withdrawn[earlier.id] = task.id
+        return withdrawn
+
+    def _superseded_names(self, task: Task) -> Iterable[str]:
+        for key in _SUPERSEDING:
+            value = task.outputs.get(key)
+            names = value if isinstance(value, list) else [value]
+            yield from (str(name) for name in names if name)
+
+    def _named(self, name: str) -> list[Task]:
+        """Return the tasks that *name* means: an id, an alias, a title, or an artifact's id."""
+        owners = {artifact.task_id for artifact in self.artifacts if artifact.id == name}
+        wanted = comparable(name)
+        return [
+            task
+            for task in self.tasks
+            if name in (task.id, task.alias)
+            or comparable(task.title) == wanted
+            or task.id in owners
+        ]
+
+
+def _parts_about(text: str, topic: str) -> list[tuple[str, str, str]]:
+    """Return heading, title and text of each part whose heading is about *topic*.
+
+    A part inside one that is taken already is not taken again.
+    """
+    parts = []
+    taken_to_line = -1
+    for part in headed_parts(text):
+        is_inside = part.start < taken_to_line
+        if is_inside or not part.text or not vocabulary.mentions((part.title,), topic):
+            continue
+        parts.append((part.title, part.title, part.text))
+        taken_to_line = part.end
+    return parts
 
 
 def title_line(title: str) -> str:
     """Return a title as one safe line of Markdown, or a word in its place."""
     return inline(title) or "(untitled)"
-
-
-def _without_replaced_files(artifacts: list[Artifact]) -> list[Artifact]:
-    files = (artifact for artifact in artifacts if artifact.kind == ArtifactKind.FILE)
-    latest_ids = {file.title: file.id for file in files}
-    return [
-        artifact
-        for artifact in artifacts
-        if artifact.kind != ArtifactKind.FILE or latest_ids[artifact.title] == artifact.id
-    ]
 
 
 def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vespera_orchestrator._model import DocumentVersion, Finding, Session
+import attrs
+
+from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.comparison import (
     Comparison,
+    DocumentFile,
     compare,
     finding,
     findings,
-    read_document,
+    read_text,
 )
-from vespera_orchestrator.documents.completed_work import ArtifactReader
-from vespera_orchestrator.documents.folder import FOLDER, DocumentFolder
+from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
+from vespera_orchestrator.documents.layout import Layout, relative_link
 from vespera_orchestrator.documents.material import Material, gather
+from vespera_orchestrator.documents.place import CheckoutPlace, Place, file_stamp
 from vespera_orchestrator.documents.project_types import (
     PROJECT_TYPES,
+    TOPICS,
     ProjectType,
+    document_title,
     find_project_type,
+)
+from vespera_orchestrator.documents.proposals import (
+    Answer,
+    Proposal,
+    Proposals,
+    merge,
+    unified_diff,
 )
 from vespera_orchestrator.documents.rendering import Renderer, template_files
 from vespera_orchestrator.documents.report import UpdateReport
-from vespera_orchestrator.documents.sections import section_contents
-from vespera_orchestrator.documents.state import UpdateState, file_stamp
+from vespera_orchestrator.documents.sections import replace_sections, section_contents
+from vespera_orchestrator.documents.state import UpdateState
 from vespera_orchestrator.documents.versions import DocumentVersions
 from vespera_orchestrator.errors import (
     DocumentError,
@@ -40,7 +53,6 @@ from vespera_orchestrator.home.scope import Scope
 
 if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Store
-    from vespera_orchestrator.documents.comparison import DocumentFile
 
 LOCK_WAIT_S = 1.0
 """How long an update waits for another one before it leaves the work to that one, in seconds."""
@@ -56,6 +68,9 @@ class Documents:
     none, and neither does a home whose ``config.toml`` says ``[documents] enabled = false``. A
     template of the same name in the home's folder ``templates/`` takes the place of a packaged one.
 
+    What a person wrote stays, also inside a section. What we would write there waits as a
+    `Proposal`, which `accept` and `decline` answer.
+
     Several processes may call any of this at any time: one writes, the others wait a moment or
     leave it to the next caller.
     """
@@ -63,9 +78,15 @@ class Documents:
     def __init__(self, scope: Scope, content: ContentStore) -> None:
         self._scope = scope
         self._content = content
-        self._folder = DocumentFolder(scope.home.project)
-        self._versions = DocumentVersions(scope, content)
-        self._state = UpdateState(scope)
+        self._layout = Layout(settings=scope.home.config.documents, project=scope.home.project)
+        former = {
+            self._layout.path(name): self._layout.former_path(name)
+            for kind in PROJECT_TYPES.values()
+            for name in kind.documents
+        }
+        self._versions = DocumentVersions(scope, content, former)
+        self._proposals = Proposals(scope, content)
+        self._state = UpdateState(scope, self._layout)
         self._analyses: dict[tuple[str, str], object] = {}
         """What artifacts say, by digest."""
         self._renderer: tuple[dict[str, Any], Renderer] | None = None
@@ -74,25 +95,39 @@ class Documents:
     def _store(self) -> Store:
         return self._scope.store
 
+    def _place(self) -> Place:
+        """Return where the documents are."""
+        return CheckoutPlace(self._scope.home.project)
+
     # --- updating -----------------------------------------------------------
 
-    def update(self, *, session: str | Session | None = None) -> UpdateReport:
+    def update(
+        self,
+        *,
+        session: str | Session | None = None,
+        only: str | os.PathLike[str] | Iterable[str] | None = None,
+        dry_run: bool = False,
+    ) -> UpdateReport:
         """Bring the documents up to the last event.
 
         Costs a few reads when nothing has changed. Sections are replaced as a whole; everything
-        outside them stays byte for byte. Where somebody edited inside a section, the whole file is
-        kept as a version first. A file without any marker, or with damaged ones, is left as it is.
-        The report says so, and the other documents go on.
+        outside them stays byte for byte. A section that a person has edited stays as well: what we
+        would write there becomes a proposal, see `proposals`. A file without any marker, or with
+        damaged ones, is left as it is. The report says so, and the other documents go on. A
+        document that somebody deleted is not written again, unless *only* names it.
 
         Args:
             session: The session whose project type decides which documents there are; by default
                 the current one.
+            only: One document, or several, by name or path: ``"CHANGELOG.md"``. By default all.
+            dry_run: Write nothing; the report shows how each document would change.
 
         Returns:
             What was done. Safe to repeat, as the same store gives the same text.
 
         Raises:
             SessionNotFoundError: No session is active, or there is none with this id.
+            InvalidInputError: *only* names no document of this project.
             DocumentError: None of the documents could be brought up to date; each has an error,
                 the first is raised.
             StoreError: The store or the home cannot be read or written; safe to repeat.
@@ -101,11 +136,20 @@ class Documents:
         kind = self._project_type(current)
         if kind is None:
             return UpdateReport(notes=(self._why_none(current),))
-        if self._state.is_current(kind):
+        job = _Job(
+            kind=kind,
+            session=current,
+            place=self._place(),
+            names=self._selected(kind, only),
+            is_complete=only is None,
+        )
+        if dry_run:
+            return self._preview(job)
+        if job.is_complete and self._state.is_current(kind, job.place):
             return UpdateReport()
         with self._lock() as locked:
             if locked:
-                return self._update(kind, current)
+                return self._update(job)
         note = "documents: another process is updating them; the next update looks again"
         return UpdateReport(notes=(note,), busy=True)
 
@@ -115,6 +159,15 @@ class Documents:
             return self.update()
         except SessionNotFoundError as exc:
             return UpdateReport(notes=(f"documents: {exc}",))
+
+    def _selected(
+        self, kind: ProjectType, only: str | os.PathLike[str] | Iterable[str] | None
+    ) -> tuple[str, ...]:
+        if only is None:
+            return self._layout.documents(kind)
+        if isinstance(only, str | os.PathLike):
+            only = (os.fspath(only),)
+        return self._layout.select(kind, only)
 
     def _project_type(self, session: Session) -> ProjectType | None:
         """Return the project type whose documents are kept; ``None`` when there are none."""
@@ -147,60 +200,108 @@ class Documents:
         objects = self._scope.home.project / "objects"
         return head.is_file() and objects.is_dir()
 
-    def _update(self, kind: ProjectType, session: Session) -> UpdateReport:
+    def _preview(self, job: _Job) -> UpdateReport:
+        comparisons, notes = self._examine(job)
+        report = UpdateReport(notes=notes)
+        for comparison in comparisons:
+            errors = () if comparison.error is None else (comparison.error,)
+            diffs: tuple[str, ...] = ()
+            if comparison.needs_writing:
+                diffs = (_diff_of(comparison),)
+            report += UpdateReport(
+                notes=comparison.notes,
+                errors=errors,
+                diffs=diffs,
+                edited=_edited_places(comparison),
+            )
+        return report
+
+    def _update(self, job: _Job) -> UpdateReport:
         report = UpdateReport()
         for _ in range(_MAX_ROUNDS):
-            if self._state.is_current(kind):
+            if job.is_complete and self._state.is_current(job.kind, job.place):
                 break
-            report += self._update_once(kind, session)
-            if report.errors:
+            report += self._update_once(job)
+            if report.errors or not job.is_complete:
                 break
-        if len(report.errors) == len(kind.documents):
+        if report.errors and len(report.errors) == len(job.names):
             first, *others = report.errors
             for other in others:
                 first.add_note(str(other))
             raise first
         return report
 
-    def _update_once(self, kind: ProjectType, session: Session) -> UpdateReport:
+    def _update_once(self, job: _Job) -> UpdateReport:
         # Before anything is read: what comes later is for the next round.
         seq = self._store.last_seq()
-        comparisons, notes = self._examine(kind)
+        comparisons, notes = self._examine(job)
         report = UpdateReport(notes=notes)
         for comparison in comparisons:
             try:
-                report += self._bring_up_to_date(comparison, seq, session.id)
+                report += self._bring_up_to_date(job, comparison, seq)
             except DocumentError as exc:
                 report += UpdateReport(errors=(exc,))
-        if not report.errors:
-            self._state.save(kind, seq)
+        kept = [comparison.path for comparison in comparisons if _is_kept(comparison)]
+        self._state.remember_written(kept, job.place)
+        if not report.errors and job.is_complete:
+            self._state.save(job.kind, seq, job.place)
         return report
 
-    def _bring_up_to_date(self, comparison: Comparison, seq: int, session_id: str) -> UpdateReport:
+    def _bring_up_to_date(self, job: _Job, comparison: Comparison, seq: int) -> UpdateReport:
         if comparison.error is not None:
             raise comparison.error
+        self._propose(comparison, job.session.id)
+        report = UpdateReport(notes=comparison.notes, edited=_edited_places(comparison))
         if not comparison.needs_writing:
-            return UpdateReport(notes=comparison.notes)
-        path, content = comparison.path, comparison.file.content
-        if self._folder.read(path) != content:
+            return report
+        path, file = comparison.path, comparison.file
+        source = file.former_path or path
+        if job.place.read(source) != file.content:
             raise DocumentUpdateError(
                 path,
                 "was saved by somebody else just now and left as it is; "
                 "update again to take that in",
             )
-        kept: tuple[DocumentVersion, ...] = ()
-        if comparison.edited and content is not None:
-            kept = (self._versions.keep(path, content, seq, session_id),)
-        version = self._versions.record(path, comparison.target.encode(), seq, session_id)
-        self._folder.write(path, comparison.target)
-        return UpdateReport(written=(version,), kept=kept, notes=comparison.notes)
+        session_id, edited = job.session.id, comparison.edited_names
+        if edited and file.content is not None:
+            self._versions.record(path, file.content, seq, session_id, edited=edited)
+        version = self._versions.record(
+            path, comparison.target.encode(), seq, session_id, edited=edited
+        )
+        texts: dict[str, str | None] = {path: comparison.target}
+        if file.former_path:
+            # First, so that a file system without upper case does not remove the new one.
+            job.place.write({file.former_path: None}, f"Rename {file.former_path}")
+        job.place.write(texts, f"Update {path}")
+        return report + UpdateReport(written=(version,))
+
+    def _propose(self, comparison: Comparison, session_id: str) -> None:
+        """Open a proposal for each edited section, and close those whose edit is gone."""
+        path = comparison.path
+        edited = comparison.edited_names
+        for artifact in self._proposals.open(path):
+            if artifact.metadata.get("section") not in edited:
+                self._proposals.answer(artifact, Answer.MOOT)
+        for section in comparison.edited:
+            base = self._versions.our_last(path, section.name)
+            text = None if base is None else merge(base, section.theirs, section.due)
+            if text == section.theirs:
+                continue  # it has all that we would say
+            self._proposals.make(
+                path,
+                section.name,
+                section.due if text is None else text,
+                due=section.due,
+                session_id=session_id,
+            )
 
     # --- looking ------------------------------------------------------------
 
     def check(self, *, session: str | Session | None = None) -> list[Finding]:
         """Find what is out of date, edited inside a section, without markers, or damaged.
 
-        Changes nothing.
+        Changes nothing. A finding that is a `Severity.WARNING` is one that an update would mend,
+        or a document that it cannot bring up to date; others are good to know.
 
         Returns:
             A finding for each thing, each about one document; empty when all documents are up to
@@ -209,42 +310,114 @@ class Documents:
         Raises:
             SessionNotFoundError: No session is active, or there is none with this id.
         """
-        kind = self._project_type(self._scope.session(session))
+        current = self._scope.session(session)
+        kind = self._project_type(current)
         if kind is None:
             return []
-        comparisons, notes = self._examine(kind)
+        names = self._layout.documents(kind)
+        job = _Job(kind=kind, session=current, place=self._place(), names=names)
+        comparisons, notes = self._examine(job)
         result = []
         for comparison in comparisons:
             result += findings(comparison)
-        result += [finding(FOLDER, note) for note in notes]
+        result += [finding(self._layout.settings.folder, note) for note in notes]
         return result
 
-    def _examine(self, kind: ProjectType) -> tuple[list[Comparison], tuple[str, ...]]:
-        """Compare every document with what it should say; also return notes on the material."""
-        files = {name: self._read(name) for name in kind.documents}
+    def explain(
+        self,
+        path: str | os.PathLike[str],
+        section: str | None = None,
+        *,
+        session: str | Session | None = None,
+    ) -> list[Inclusion]:
+        """Say why something is in a section, and why something else is not.
+
+        Args:
+            path: The document.
+            section: One of its sections; by default all of them.
+            session: The session whose project type decides; by default the current one.
+
+        Returns:
+            One for each artifact, task or module that was looked at for it, in the order in which
+            they were.
+
+        Raises:
+            InvalidInputError: The project keeps no such document, or it has no such section.
+            SessionNotFoundError: No session is active, or there is none with this id.
+        """
+        kind = self._project_type(self._scope.session(session))
+        if kind is None:
+            return []
+        (name,) = self._layout.select(kind, [os.fspath(path)])
+        material = self._gather(kind, self._place())
+        rendered = self._current_renderer(kind).render(name, {**material.variables, "see_also": []})
+        sections = list(section_contents(rendered))
+        if section is not None and section not in sections:
+            known = ", ".join(sections)
+            raise InvalidInputError("section", f"{name} has no {section!r}; it has {known}")
+        chosen = sections if section is None else [section]
+        topics = {topic for each in chosen for topic in TOPICS.get(each, (each,))}
+        return [each for each in material.inclusions if each.topic in topics]
+
+    def _gather(self, kind: ProjectType, place: Place) -> Material:
         reader = ArtifactReader(self._content, self._analyses)
-        linked = _has_log(files[kind.log_document], kind)
-        material = gather(self._store, kind, reader, linked=linked)
-        renderer = self._current_renderer(kind)
-        comparisons = [
-            self._compare(file, name, material, renderer) for name, file in files.items()
-        ]
+        return gather(self._store, kind, reader, place.tree())
+
+    def _examine(self, job: _Job) -> tuple[list[Comparison], tuple[str, ...]]:
+        """Compare the documents with what they should say; also return notes on the material."""
+        files = [self._read(name, job) for name in job.names]
+        material = self._gather(job.kind, job.place)
+        renderer = self._current_renderer(job.kind)
+        comparisons = [self._compare(file, job.kind, material, renderer) for file in files]
         return comparisons, material.notes
 
-    def _read(self, name: str) -> DocumentFile:
-        path = f"{FOLDER}/{name}"
-        return read_document(self._folder, path)
+    def _read(self, name: str, job: _Job) -> DocumentFile:
+        path = self._layout.path(name)
+        file = DocumentFile(name=name, path=path)
+        try:
+            content = job.place.read(path)
+            if content is not None:
+                return attrs.evolve(file, content=content, text=read_text(path, content))
+            former = self._read_former(name, job.place)
+            if former is not None:
+                return attrs.evolve(file, **former)
+        except DocumentUpdateError as exc:
+            return attrs.evolve(file, error=exc)
+        is_deleted = job.is_complete and self._state.was_written(path, job.place)
+        return attrs.evolve(file, is_deleted=is_deleted)
+
+    def _read_former(self, name: str, place: Place) -> dict[str, Any] | None:
+        """Return the document as an earlier version of this library named it, if it is ours."""
+        former = self._layout.former_path(name)
+        if former == self._layout.path(name):
+            return None
+        content = place.read(former)
+        if content is None or not self._store.document_versions(former):
+            return None
+        text = read_text(former, content)
+        if not section_contents(text):
+            return None
+        return {"content": content, "text": text, "former_path": former}
 
     def _compare(
-        self, file: DocumentFile, name: str, material: Material, renderer: Renderer
+        self, file: DocumentFile, kind: ProjectType, material: Material, renderer: Renderer
     ) -> Comparison:
         if file.error is not None:
             return Comparison(file=file, error=file.error)
+        variables = {**material.variables, "see_also": self._see_also(file, kind)}
         try:
-            rendered = renderer.render(name, material.variables)
+            rendered = renderer.render(file.name, variables)
         except DocumentError as exc:
             return Comparison(file=file, error=exc)
         return compare(file, rendered, self._versions)
+
+    def _see_also(self, file: DocumentFile, kind: ProjectType) -> list[tuple[str, str]]:
+        """Return title and link of the other documents."""
+        return [
+            (document_title(name), relative_link(file.path, self._layout.path(name)))
+            for name in self._layout.documents(kind)
+            if name != file.name
+        ]
 
     def _current_renderer(self, kind: ProjectType) -> Renderer:
         # jinja2 would go on with a packaged template after one of the user's own has come to take
@@ -256,16 +429,118 @@ class Documents:
             self._renderer = (stamps, Renderer(overrides))
         return self._renderer[1]
 
+    # --- proposals ----------------------------------------------------------
+
+    def proposals(self) -> list[Proposal]:
+        """Return what we would write where a person has edited, the oldest first.
+
+        A proposal appears when an update meets the edit. It waits until you `accept` or `decline`
+        it, or until the edit is gone.
+        """
+        return [self._proposal(artifact) for artifact in self._proposals.open()]
+
+    def _proposal(self, artifact: Artifact) -> Proposal:
+        path, section = artifact.metadata["document"], artifact.metadata["section"]
+        sections = self._sections_now(str(path))
+        return self._proposals.read(artifact, sections.get(str(section), ""))
+
+    def _sections_now(self, path: str) -> Mapping[str, str]:
+        content = self._place().read(path)
+        if content is None:
+            return {}
+        try:
+            return section_contents(read_text(path, content))
+        except DocumentUpdateError:
+            return {}
+
+    def accept(self, proposal: str | Proposal) -> DocumentVersion:
+        """Write a proposal into its section. The text that was there is kept as a version.
+
+        Args:
+            proposal: One of `proposals`, or its id.
+
+        Returns:
+            The version that records this.
+
+        Raises:
+            InvalidInputError: No proposal with this id is open.
+            DocumentUpdateError: The section is gone or was edited again since you read the
+                proposal, the file cannot be replaced, or another process is updating it; nothing
+                was changed.
+        """
+        with self._writing("accept"):
+            artifact = self._open_proposal(proposal)
+            current = self._proposal(artifact)
+            path = current.path
+            if isinstance(proposal, Proposal) and proposal.theirs != current.theirs:
+                reason = "its section was edited since; read orch.documents.proposals() again"
+                raise DocumentUpdateError(path, reason)
+            place = self._place()
+            content = place.read(path)
+            text = "" if content is None else read_text(path, content)
+            if content is None or current.section not in section_contents(text):
+                raise DocumentUpdateError(path, f"has no section {current.section!r} any more")
+            return self._write_proposal(artifact, current, content)
+
+    def _write_proposal(
+        self, artifact: Artifact, proposal: Proposal, content: bytes
+    ) -> DocumentVersion:
+        path, section, place = proposal.path, proposal.section, self._place()
+        text = content.decode()
+        seq, session_id = self._store.last_seq(), artifact.session_id
+        edited = self._edited_sections(path, text)
+        self._versions.record(path, content, seq, session_id, edited=edited)
+        due = self._content.read(str(artifact.metadata["due"])).decode()
+        others = tuple(name for name in edited if name != section)
+        plain = replace_sections(text, {section: due})
+        version = self._versions.record(path, plain.encode(), seq, session_id, edited=others)
+        target = replace_sections(text, {section: proposal.text})
+        if target != plain:
+            # What we said is known now, and what stays of the edit is still a person's.
+            version = self._versions.record(path, target.encode(), seq, session_id, edited=edited)
+        place.write({path: target}, f"Accept a proposal for {path}")
+        self._proposals.answer(artifact, Answer.ACCEPTED)
+        return version
+
+    def _edited_sections(self, path: str, text: str) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, content in section_contents(text).items()
+            if content and not self._versions.is_ours(path, name, content)
+        )
+
+    def decline(self, proposal: str | Proposal) -> None:
+        """Leave an edited section as it is.
+
+        You hear of it again when there is something else to say.
+
+        Args:
+            proposal: One of `proposals`, or its id.
+
+        Raises:
+            InvalidInputError: No proposal with this id is open.
+        """
+        with self._writing("decline"):
+            self._proposals.answer(self._open_proposal(proposal), Answer.DECLINED)
+
+    def _open_proposal(self, proposal: str | Proposal) -> Artifact:
+        wanted = proposal.id if isinstance(proposal, Proposal) else proposal
+        artifacts = self._proposals.open()
+        for artifact in artifacts:
+            if artifact.id == wanted:
+                return artifact
+        known = ", ".join(artifact.id for artifact in artifacts) or "there is none"
+        raise InvalidInputError("proposal", f"{wanted!r} is not open; open: {known}")
+
     # --- versions -----------------------------------------------------------
 
     def versions(self, path: str | os.PathLike[str]) -> list[DocumentVersion]:
         """Return every recorded state of a document, the oldest first.
 
         Args:
-            path: The document: ``docs/changelog.md``, ``changelog.md``, or the absolute path.
+            path: The document: ``CHANGELOG.md``, ``docs/CHANGELOG.md``, or the absolute path.
         """
-        name = self._folder.name(path)
-        return self._versions.of(name)
+        return self._versions.of(self._layout.resolve(path))
 
     def read(self, version: DocumentVersion) -> str:
         """Return the text of a version, line ends as they were.
@@ -275,6 +550,35 @@ class Documents:
             CorruptContentError: Its bytes are missing or damaged.
         """
         return self._versions.read(version)
+
+    def diff(
+        self,
+        path: str | os.PathLike[str],
+        old: int | DocumentVersion | None = None,
+        new: int | DocumentVersion | None = None,
+    ) -> str:
+        """Return how a document changed from one version to another, as a unified diff.
+
+        Args:
+            path: The document.
+            old: The earlier version, or its number; by default the one before *new*.
+            new: The later one; by default the latest.
+
+        Raises:
+            InvalidInputError: The document has no such version.
+        """
+        name = self._layout.resolve(path)
+        versions = self._versions.of(name)
+        later = self._version_of(name, versions, new, default=-1)
+        before = [version for version in versions if version.version < later.version]
+        if old is None and not before:
+            earlier_text, label = "", "nothing"
+        else:
+            earlier = self._version_of(name, before or versions, old, default=-1)
+            earlier_text, label = self.read(earlier), f"version {earlier.version}"
+        return unified_diff(
+            earlier_text, self.read(later), name, (label, f"version {later.version}")
+        )
 
     def restore(
         self, path: str | os.PathLike[str], version: int | DocumentVersion
@@ -296,36 +600,83 @@ class Documents:
             DocumentUpdateError: The file cannot be replaced, or another process is updating it;
                 nothing was changed.
         """
-        name = self._folder.name(path)
-        number = version.version if isinstance(version, DocumentVersion) else version
-        with self._lock() as locked:
-            if not locked:
-                raise DocumentUpdateError(
-                    name, "another process is updating it; try again in a moment"
-                )
+        name = self._layout.resolve(path)
+        with self._writing(name):
             versions = self._versions.of(name)
-            for candidate in versions:
-                if candidate.version == number:
-                    return self._restore(candidate, versions[-1])
+            wanted = self._version_of(name, versions, version, default=-1)
+            return self._restore(name, wanted, versions[-1])
+
+    def undo(self, path: str | os.PathLike[str]) -> DocumentVersion:
+        """Put back the text that a document had before its latest version.
+
+        To undo several steps, use `restore` with a version's number: doing this twice puts back
+        what was undone.
+
+        Raises:
+            InvalidInputError: There is no version before the latest.
+            DocumentUpdateError: As for `restore`.
+        """
+        name = self._layout.resolve(path)
+        versions = self._versions.of(name)
+        if len(versions) < 2:  # noqa: PLR2004 - the latest, and one before it
+            raise InvalidInputError("path", f"{name} has no version before the latest")
+        return self.restore(name, versions[-2])
+
+    def _version_of(
+        self,
+        name: str,
+        versions: Sequence[DocumentVersion],
+        wanted: int | DocumentVersion | None,
+        *,
+        default: int,
+    ) -> DocumentVersion:
+        if wanted is None and versions:
+            return versions[default]
+        number = wanted.version if isinstance(wanted, DocumentVersion) else wanted
+        for candidate in versions:
+            if candidate.version == number:
+                return candidate
         raise InvalidInputError(
             "version", f"{name} has no version {number}; {_which_there_are(versions)}"
         )
 
-    def _restore(self, version: DocumentVersion, latest: DocumentVersion) -> DocumentVersion:
-        path, seq = version.path, version.event_seq
+    def _restore(
+        self, path: str, version: DocumentVersion, latest: DocumentVersion
+    ) -> DocumentVersion:
+        seq, place = version.event_seq, self._place()
         text = self._versions.read(version)
-        present = self._folder.read(path)
+        present = place.read(path)
         if present == text.encode() and latest.digest == version.digest:
             return latest
         session_id = self._scope.session_id()
         if present is not None:
-            self._versions.keep(path, present, seq, session_id)
-        restored = self._versions.record(path, text.encode(), seq, session_id)
-        self._folder.write(path, text)
-        self._state.accept(self._folder.place(path))
+            self._versions.record(
+                path, present, seq, session_id, edited=self._edited_in(path, present)
+            )
+        restored = self._versions.record(
+            path, text.encode(), seq, session_id, edited=version.edited
+        )
+        place.write({path: text}, f"Restore version {version.version} of {path}")
+        self._state.accept(path, place)
+        self._state.remember_written([path], place)
         return restored
 
+    def _edited_in(self, path: str, content: bytes) -> tuple[str, ...]:
+        try:
+            return self._edited_sections(path, read_text(path, content))
+        except DocumentUpdateError:
+            return ()
+
     # --- one at a time ------------------------------------------------------
+
+    @contextmanager
+    def _writing(self, subject: str) -> Iterator[None]:
+        with self._lock() as locked:
+            if not locked:
+                raise DocumentUpdateError(
+                    subject, "another process is updating it; try again in a moment"
+                )
+            yield
 
     @contextmanager
     def _lock(self) -> Iterator[bool]:
@@ -348,11 +699,33 @@ class Documents:
             lock.release()
 
 
-def _has_log(file: DocumentFile, kind: ProjectType) -> bool:
-    """Tell whether the document with the log is ours, or will be."""
-    if file.error is not None:
+@attrs.frozen(kw_only=True)
+class _Job:
+    """What one update is about."""
+
+    kind: ProjectType
+    session: Session
+    place: Place
+    names: tuple[str, ...]
+    """The documents."""
+    is_complete: bool = True
+    """Whether these are all that the project keeps."""
+
+
+def _is_kept(comparison: Comparison) -> bool:
+    """Tell whether a document is there now, and is ours."""
+    if comparison.error is not None or comparison.addable:
         return False
-    return file.content is None or kind.log_section in section_contents(file.text)
+    return not comparison.file.is_deleted
+
+
+def _edited_places(comparison: Comparison) -> tuple[str, ...]:
+    return tuple(f"{comparison.path}, section {name!r}" for name in comparison.edited_names)
+
+
+def _diff_of(comparison: Comparison) -> str:
+    name = comparison.path
+    return unified_diff(comparison.file.text, comparison.target, name)
 
 
 def _which_there_are(versions: Sequence[DocumentVersion]) -> str:

@@ -1,6 +1,6 @@
 """Markdown that shows text of others without being changed by it, and reading theirs.
 
-Titles, summaries and artifacts come from anybody. What `inline`, `code` and `quote` return can
+Titles, summaries and artifacts come from anybody. What `inline`, `code` and `embed` return can
 stand anywhere in a document: it opens no HTML, no link, no list, no heading, no fence beyond
 itself, and never forms a section marker.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Control characters, and those that turn the direction of reading: a line would show something
@@ -26,28 +26,52 @@ _ENTITY = re.compile(r"&(?=#?\w+;)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _HEADING = re.compile(r" {0,3}(#{1,6})((?:[ \t].*)?)")
 _LINK_DEFINITION = re.compile(r"^(\s*)\[(?=[^\]]+\]:)")
-_HTML = re.compile(r"<(?=[A-Za-z/!?])")
+_HTML = re.compile(r"<(?=[A-Za-z/!?])(?!https?://[^\s<>]*>)")
+"""What opens HTML; an address between angle brackets does not."""
 _BACKTICKS = re.compile(r"`+")
+_CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)")
+_UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
+_LABEL = re.compile(
+    r"(?:[-*+][ \t]+)?(\*\*|__)?([^\s*_:|`<>#\[\]][^*_:|`<>#\[\]]{0,50}?)"
+    r"(?:(?:\1)[:\uff1a]|[:\uff1a](?:\1)?)(?:[ \t]+(\S.*))?"
+)
+"""A line such as ``Decisions:`` or ``**Status:** accepted``."""
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_MARKER = re.compile(r"^(?=<!--[ \t]*vespera:)", re.IGNORECASE)
+_LABEL_WORDS = 4
+_LABEL_LEVEL = 7
+_LOWEST_LEVEL = 6
 
 MAX_INLINE_CHARACTERS = 300
 """The longest text on one line, where the caller does not say another length."""
-_MAX_QUOTE_LINES = 40
-_MAX_QUOTE_CHARACTERS = 4000
+MAX_EMBEDDED_CHARACTERS = 20_000
+"""The longest text that is shown as a whole."""
 
 
 # --- writing ----------------------------------------------------------------
 
 
 def inline(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
-    """Return *text* as one line of Markdown that shows it literally, cut at *limit* characters."""
+    """Return *text* as one line of Markdown that shows it literally, cut at *limit* characters.
+
+    Code spans stay code spans, so that nothing in them has to be escaped.
+    """
     flat = _on_one_line(text)
     if len(flat) > limit:
         beginning = flat[: limit - 1].rstrip()
         flat = f"{beginning}…"
-    escaped = _SPECIAL.sub(r"\\\g<0>", flat)
+    pieces, position = [], 0
+    for span in _CODE_SPAN.finditer(flat):
+        pieces += [_escaped(flat[position : span.start()]), span[0]]
+        position = span.end()
+    pieces.append(_escaped(flat[position:]))
+    return _LINE_START.sub(_escaped_line_start, "".join(pieces))
+
+
+def _escaped(text: str) -> str:
+    escaped = _SPECIAL.sub(r"\\\g<0>", text)
     escaped = _ENTITY.sub("&amp;", escaped)
-    escaped = escaped.replace("<", "&lt;")
-    return _LINE_START.sub(_escaped_line_start, escaped)
+    return escaped.replace("<", "&lt;")
 
 
 def _escaped_line_start(match: re.Match[str]) -> str:
@@ -68,34 +92,97 @@ def code(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
     return f"{ticks}{space}{flat}{space}{ticks}"
 
 
-def quote(text: str) -> str:
-    """Return *text*, itself Markdown, as a block quotation that ends whatever it leaves open.
+def embed(text: str, level: int, limit: int = MAX_EMBEDDED_CHARACTERS) -> str:
+    """Return *text*, itself Markdown, so that it can stand under a heading of ours.
 
-    HTML is shown, not interpreted. A long text is cut, and its last line is an ellipsis then. A
-    blank one gives an empty string.
+    Its highest heading gets *level*. HTML is shown, not interpreted. Whatever it leaves open is
+    closed. A long text is cut, and its last line is an ellipsis then. A blank one gives an empty
+    string.
     """
-    lines = plain_text(text).strip("\n").split("\n")
+    lines = _setext_as_atx(plain_text(text).strip("\n").split("\n"))
     if not any(line.strip() for line in lines):
         return ""
-    safe_lines, size = [], 0
-    for line, role in _line_roles(lines[:_MAX_QUOTE_LINES]):
-        size += len(line)
-        safe = _disarmed(line) if role is _Role.TEXT else line
-        excess = size - _MAX_QUOTE_CHARACTERS
-        if excess > 0:
-            end = max(1, len(safe) - excess)
-            safe_lines.append(safe[:end])
+    shift = level - min((heading.level for heading in _headings(lines)), default=level)
+    safe_lines, size, fence = [], 0, ""
+    for line, role in _line_roles(lines):
+        size += len(line) + 1
+        if size > limit:
             break
-        safe_lines.append(safe)
-    quoted = [f"> {line}".rstrip() for line in safe_lines]
-    if size > _MAX_QUOTE_CHARACTERS or len(lines) > len(safe_lines):
-        quoted += [">", "> …"]
-    return "\n".join(quoted)
+        if role is _Role.OPENS_CODE:
+            fence = line.split(line.lstrip("`~"))[0] if line.lstrip("`~") else line
+        if role is _Role.TEXT:
+            safe_lines.append(_shifted(line, shift))
+        else:
+            safe_lines.append(_MARKER.sub(" ", line).rstrip())
+        if role is _Role.CLOSES_CODE:
+            fence = ""
+    if fence:
+        safe_lines.append(fence)
+    if size > limit:
+        safe_lines += ["", "…"]
+    embedded = "\n".join(safe_lines).strip("\n")
+    return embedded if _ends_by_itself(embedded) else _quoted(safe_lines)
+
+
+def _setext_as_atx(lines: list[str]) -> list[str]:
+    """Return the lines with underlined headings as lines that begin with marks."""
+    changed: list[str] = []
+    for line, role in _line_roles(lines):
+        underline = _UNDERLINE.fullmatch(line) if role is _Role.TEXT else None
+        if underline is None or not changed or not _may_be_underlined(changed[-1]):
+            changed.append(line)
+            continue
+        marks = "#" if underline[1].startswith("=") else "##"
+        changed[-1] = f"{marks} {changed[-1].strip()}"
+    return changed
+
+
+def _may_be_underlined(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith(("#", ">", "-", "*", "+", "|", "`"))
+
+
+def _shifted(line: str, shift: int) -> str:
+    match = _HEADING.fullmatch(line)
+    if match is not None:
+        marks, title = match.groups()
+        level = min(_LOWEST_LEVEL, max(1, len(marks) + shift))
+        line = f"{'#' * level}{title}"
+    return _disarmed(line).rstrip()
 
 
 def _disarmed(line: str) -> str:
-    without_html = _HTML.sub("&lt;", line)
-    return _LINK_DEFINITION.sub(r"\1\\[", without_html)
+    pieces, position = [], 0
+    for span in _CODE_SPAN.finditer(line):
+        pieces += [_HTML.sub("&lt;", line[position : span.start()]), span[0]]
+        position = span.end()
+    pieces.append(_HTML.sub("&lt;", line[position:]))
+    return _LINK_DEFINITION.sub(r"\1\\[", "".join(pieces))
+
+
+def _ends_by_itself(text: str) -> bool:
+    """Tell whether a marker behind *text* is one: nothing in the text swallows it."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark").disable(["inline"])
+    last = parser.parse(f"{text}\n\n<!-- end -->\n")[-1]
+    return bool(last.type == "html_block" and last.level == 0)
+
+
+def _quoted(lines: list[str]) -> str:
+    """Return lines as a block quotation, which ends whatever they leave open."""
+    return "\n".join(f"> {line}".rstrip() for line in lines)
+
+
+def without_double_blank_lines(text: str) -> str:
+    """Return *text* with one blank line where there are several; code stays as it is."""
+    kept: list[str] = []
+    for line, role in _line_roles(text.split("\n")):
+        is_blank = role is _Role.TEXT and not line.strip()
+        if not is_blank:
+            kept.append(line)
+        elif kept and kept[-1] != "":
+            kept.append("")
+    return "\n".join(kept)
 
 
 def _on_one_line(text: str) -> str:
@@ -166,6 +253,8 @@ class HeadedPart:
     """What stands under a heading, down to the next one of the same or a higher level."""
 
     title: str
+    level: int
+    """From 1; a label is below every heading."""
     start: int
     """Its first line, from 0: the heading."""
     end: int
@@ -174,17 +263,94 @@ class HeadedPart:
     """Without the heading."""
 
 
-def headed_parts(text: str) -> list[HeadedPart]:
-    """Return every headed part of *text*, in order; a part also contains its sub-parts."""
-    lines = plain_text(text).split("\n")
+def headed_parts(text: str, *, labels: bool = True) -> list[HeadedPart]:
+    """Return every headed part of *text*, in order; a part also contains its sub-parts.
+
+    Args:
+        text: Markdown.
+        labels: Whether a line such as ``Decisions:`` heads a part as well.
+    """
+    lines = _setext_as_atx(plain_text(text).split("\n"))
     headings = _headings(lines)
+    if labels:
+        outside_lists = [label for label in _labels(lines) if not _is_item(lines[label.line])]
+        headings = sorted([*headings, *outside_lists], key=lambda heading: heading.line)
     parts = []
     for position, heading in enumerate(headings):
         end = _part_end(headings, position, len(lines))
-        body = "\n".join(lines[heading.line + 1 : end])
-        part = HeadedPart(title=heading.title, start=heading.line, end=end, text=body.strip("\n"))
+        body = "\n".join([heading.text, *lines[heading.line + 1 : end]])
+        part = HeadedPart(
+            title=heading.title,
+            level=heading.level,
+            start=heading.line,
+            end=end,
+            text=body.strip("\n"),
+        )
         parts.append(part)
     return parts
+
+
+def without_parts(text: str, is_left_out: Callable[[str], bool]) -> str:
+    """Return *text* without the headed parts whose title *is_left_out* names."""
+    lines = _setext_as_atx(plain_text(text).split("\n"))
+    dropped: set[int] = set()
+    for part in headed_parts(text):
+        if is_left_out(part.title):
+            dropped.update(range(part.start, part.end))
+    return "\n".join(line for number, line in enumerate(lines) if number not in dropped)
+
+
+def labelled_lines(text: str) -> dict[str, str]:
+    """Return what stands behind each label of *text*, such as ``Status: accepted``."""
+    lines = plain_text(text).split("\n")
+    return {label.title: label.text for label in _labels(lines) if label.text}
+
+
+def first_paragraph(text: str) -> str:
+    """Return the first paragraph of *text* that is prose, on one line; empty if there is none."""
+    paragraph: list[str] = []
+    for line, role in _line_roles(plain_text(text).split("\n")):
+        is_prose = role is _Role.TEXT and line.strip() and _HEADING.fullmatch(line) is None
+        if is_prose:
+            paragraph.append(line.strip())
+        elif paragraph:
+            break
+    return " ".join(paragraph)
+
+
+def front_matter(text: str) -> tuple[dict[str, str | list[str]], str]:
+    """Return the simple settings at the beginning of *text*, and the text without them.
+
+    Settings are lines such as ``title: A house`` and ``tags: [a, b]``; others are left out.
+    """
+    unified = plain_text(text)
+    match = _FRONT_MATTER.match(unified)
+    if match is None:
+        return {}, unified
+    settings: dict[str, str | list[str]] = {}
+    key = ""
+    for line in match[1].split("\n"):
+        name, separator, value = line.partition(":")
+        if line.startswith(("  ", "- ")) and line.strip().startswith("- ") and key:
+            listed = settings.setdefault(key, [])
+            if isinstance(listed, list):
+                listed.append(_plain_value(line.strip()[2:]))
+        elif separator and name.strip() and not line.startswith((" ", "#")):
+            key = name.strip().casefold()
+            values = _front_matter_value(value.strip())
+            if values:
+                settings[key] = values
+    return settings, unified[match.end() :]
+
+
+def _front_matter_value(value: str) -> str | list[str]:
+    if value.startswith("[") and value.endswith("]"):
+        return [_plain_value(item) for item in value[1:-1].split(",") if item.strip()]
+    return _plain_value(value)
+
+
+def _plain_value(value: str) -> str:
+    return value.strip().strip("\"'")
 
 
 @attrs.frozen(kw_only=True)
@@ -192,6 +358,8 @@ class _Heading:
     line: int
     level: int
     title: str
+    text: str = ""
+    """What stands on the same line behind a label."""
 
 
 def _headings(lines: list[str]) -> list[_Heading]:
@@ -203,6 +371,24 @@ def _headings(lines: list[str]) -> list[_Heading]:
             heading = _Heading(line=number, level=len(marks), title=_heading_title(text))
             headings.append(heading)
     return headings
+
+
+def _is_item(line: str) -> bool:
+    return line.lstrip().startswith(("- ", "* ", "+ "))
+
+
+def _labels(lines: list[str]) -> list[_Heading]:
+    """Return lines such as ``Decisions:``, which head what follows without being headings."""
+    labels = []
+    for number, (line, role) in enumerate(_line_roles(lines)):
+        match = _LABEL.fullmatch(line) if role is _Role.TEXT else None
+        if match is None or len(match[2].split()) > _LABEL_WORDS:
+            continue
+        label = _Heading(
+            line=number, level=_LABEL_LEVEL, title=match[2].strip(), text=(match[3] or "").strip()
+        )
+        labels.append(label)
+    return labels
 
 
 def _part_end(headings: list[_Heading], position: int, last: int) -> int:
@@ -222,18 +408,3 @@ def _heading_title(text: str) -> str:
     if not without_marks or without_marks[-1] in " \t":
         return without_marks.rstrip()
     return title
-
-
-def fenced_code(text: str, languages: frozenset[str]) -> list[str]:
-    """Return the contents of the code fences whose language is one of *languages*."""
-    fences: list[str] = []
-    is_ours = False
-    for line, role in _line_roles(plain_text(text).split("\n")):
-        if role is _Role.OPENS_CODE:
-            words = line.lstrip("`~").split()
-            is_ours = bool(words) and words[0].lower() in languages
-            if is_ours:
-                fences.append("")
-        elif role is _Role.CODE and is_ours:
-            fences[-1] += f"{line}\n"
-    return fences

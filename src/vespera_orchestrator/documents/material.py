@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator.documents.completed_work import ArtifactReader, CompletedWork
-from vespera_orchestrator.documents.project_types import document_title
+from vespera_orchestrator.documents.completed_work import ArtifactReader, CompletedWork, Inclusion
 from vespera_orchestrator.documents.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.documents.project_types import ProjectType
+    from vespera_orchestrator.documents.tree import ProjectTree
 
 
 @attrs.frozen(kw_only=True)
@@ -25,30 +25,27 @@ class Material:
     """What templates can use, and what is missing from it."""
 
     variables: Mapping[str, object]
-    """By the names that templates use: the fields of every source in `sources`, and ``see_also``.
-
-    ``see_also`` has title and file of each document of the project type.
-    """
+    """By the names that templates use: the fields of every source in `sources`."""
     notes: tuple[str, ...] = ()
     """What could not be taken into account, and why; not for templates."""
+    inclusions: tuple[Inclusion, ...] = ()
+    """What was decided about each artifact and task, and why."""
 
 
-def gather(store: Store, kind: ProjectType, reader: ArtifactReader, *, linked: bool) -> Material:
+def gather(store: Store, kind: ProjectType, reader: ArtifactReader, tree: ProjectTree) -> Material:
     """Collect the material for the documents of *kind* from all sessions of that type.
 
     Args:
         store: Where the work is.
         kind: The type.
         reader: Reads artifacts.
-        linked: Whether the document with the log is ours, so that mentions of a task can link
-            there.
+        tree: The files of the project, as they are now.
     """
-    work = CompletedWork.collect(store, kind, reader, linked=linked)
-    titles = [(document_title(name), name) for name in kind.documents]
-    variables: dict[str, object] = {"see_also": tuple(titles)}
+    work = CompletedWork.collect(store, kind, reader, tree)
+    variables: dict[str, object] = {}
     for source in SOURCES:
         record = source.collect(work)
         variables |= attrs.asdict(record, recurse=False)
     # Several sources may have met the same unreadable artifact.
     notes = dict.fromkeys(reader.notes)
-    return Material(variables=variables, notes=tuple(notes))
+    return Material(variables=variables, notes=tuple(notes), inclusions=tuple(work.inclusions))

@@ -6,13 +6,11 @@ use comes from `sources`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from vespera_orchestrator._model import Session
     from vespera_orchestrator.contracts import Store
 
@@ -23,54 +21,52 @@ class ProjectType:
 
     name: str
     documents: tuple[str, ...]
-    """File names under ``docs/``; the template of ``x.md`` is ``x.md.j2``."""
-    log_document: str
-    """The document that lists every completed task; mentions of tasks link there."""
-    log_section: str
-    """The section of it that does."""
-    topics: Mapping[str, tuple[str, ...]]
-    """Topics by name, each with the beginnings of words that stand for it.
-
-    An artifact belongs to a topic when a word of its kind or tags begins like one of them, a part
-    of it when a word of its heading does.
-    """
+    """File names; the template of ``X.md`` is ``x.md.j2``."""
     has_python_api: bool = False
-    """Whether Python in artifacts is read for its public functions and classes."""
-    cited_topic: str | None = None
-    """The topic whose texts are searched for links and references."""
+    """Whether the Python of the project is read."""
+    has_changelog: bool = False
+    """Whether completed tasks are sorted into versions."""
+    has_research: bool = False
+    """Whether literature, methods and findings are collected."""
+    has_fiction: bool = False
+    """Whether characters, chapters and the world are collected."""
 
 
 _SOFTWARE = ProjectType(
     name="software_development",
-    documents=("api_reference.md", "changelog.md", "architecture.md"),
-    log_document="changelog.md",
-    log_section="changelog",
-    topics={"design": ("architectur", "design", "decision")},
+    documents=("API_REFERENCE.md", "CHANGELOG.md", "ARCHITECTURE.md"),
     has_python_api=True,
+    has_changelog=True,
 )
 _RESEARCH = ProjectType(
     name="research_project",
-    documents=("literature_review.md", "methodology.md", "findings.md"),
-    log_document="methodology.md",
-    log_section="research_log",
-    topics={
-        "literature": ("literature", "source", "reference", "bibliograph"),
-        "methodology": ("method", "protocol", "procedure"),
-        "findings": ("finding", "result", "conclusion", "synthesis"),
-    },
-    cited_topic="literature",
+    documents=("LITERATURE_REVIEW.md", "METHODOLOGY.md", "FINDINGS.md"),
+    has_research=True,
 )
 _WRITING = ProjectType(
     name="creative_writing",
-    documents=("world_building.md", "character_sheets.md", "plot_outline.md"),
-    log_document="plot_outline.md",
-    log_section="writing_log",
-    topics={
-        "world": ("world", "setting", "location"),
-        "characters": ("character",),
-        "plot": ("plot", "outline", "synopsis"),
-    },
+    documents=("WORLD_BUILDING.md", "CHARACTER_SHEETS.md", "PLOT_OUTLINE.md"),
+    has_fiction=True,
 )
+
+TOPICS: Final = {
+    "changelog": ("changelog",),
+    "api": ("api",),
+    "design": ("design",),
+    "decisions": ("decision",),
+    "literature": ("literature",),
+    "references": ("literature",),
+    "methodology": ("methodology",),
+    "deviations": ("deviation",),
+    "findings": ("findings",),
+    "withdrawn": ("findings",),
+    "characters": ("characters",),
+    "plot": ("plot",),
+    "chapters": ("chapters",),
+    "threads": ("thread",),
+    "world": ("place", "rule", "thing", "world"),
+}
+"""What a section of a packaged template is about, in the words of `vocabulary` and the sources."""
 
 PROJECT_TYPES = {kind.name: kind for kind in (_SOFTWARE, _RESEARCH, _WRITING)}
 
@@ -92,8 +88,13 @@ def find_project_type(session: Session, store: Store) -> ProjectType | None:
 
 
 def document_title(document: str) -> str:
-    """Return the title of a document: ``api_reference.md`` is "API reference"."""
-    words = document.removesuffix(".md").replace("_", " ")
+    """Return the title of a document: ``API_REFERENCE.md`` is "API reference"."""
+    words = document.removesuffix(".md").replace("_", " ").lower()
     if words.startswith("api "):
         return words.replace("api", "API", 1)
     return words.capitalize()
+
+
+def template_name(document: str) -> str:
+    """Return the name of the template of a document: ``api_reference.md.j2``."""
+    return f"{document.lower()}.j2"

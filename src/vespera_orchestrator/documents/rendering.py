@@ -6,6 +6,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vespera_orchestrator.documents.markdown import without_double_blank_lines
+from vespera_orchestrator.documents.project_types import template_name
 from vespera_orchestrator.documents.sections import MarkerError, parse_sections
 from vespera_orchestrator.errors import TemplateError
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
 
 _PACKAGED = Path(__file__).parent / "templates"
 """The templates that come with the library."""
-_SUFFIX = ".j2"
-_SHARED_PARTS = "_parts.md"
+_SHARED_PARTS = "_parts.md.j2"
 
 
 def template_files(documents: tuple[str, ...], overrides: Path) -> list[Path]:
@@ -26,9 +27,8 @@ def template_files(documents: tuple[str, ...], overrides: Path) -> list[Path]:
     These are the packaged templates, and whatever lies in *overrides*.
     """
     files = sorted(overrides.iterdir()) if overrides.is_dir() else []
-    for name in (_SHARED_PARTS, *documents):
-        files.append(_PACKAGED / f"{name}{_SUFFIX}")
-    return files
+    names = [_SHARED_PARTS, *map(template_name, documents)]
+    return files + [_PACKAGED / name for name in names]
 
 
 class Renderer:
@@ -49,9 +49,10 @@ class Renderer:
             TemplateError: The template cannot be read, does not render, has no sections, or
                 damaged ones.
         """
-        name = f"{document}{_SUFFIX}"
+        name = template_name(document)
         try:
-            text = self._environment.get_template(name).render(variables)
+            rendered = self._environment.get_template(name).render(variables)
+            text = without_double_blank_lines(rendered)
             sections = parse_sections(text)
         except MarkerError as exc:
             raise TemplateError(name, 0, f"makes a document with damaged markers: {exc}") from exc

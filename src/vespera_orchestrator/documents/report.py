@@ -15,11 +15,13 @@ class UpdateReport(Record):
 
     written: tuple[DocumentVersion, ...] = ()
     """The documents that were changed, as they are now."""
-    kept: tuple[DocumentVersion, ...] = ()
-    """Texts that were edited by hand inside a section.
+    edited: tuple[str, ...] = ()
+    """Sections that a person has edited, as ``path, section 'name'``: their text stays.
 
-    Each was kept as a version before its section was replaced.
+    What we would write there waits in ``orch.documents.proposals()``.
     """
+    diffs: tuple[str, ...] = ()
+    """With ``dry_run``: how each document would change."""
     notes: tuple[str, ...] = ()
     """What was left as it is, and why."""
     errors: tuple[DocumentError, ...] = ()
@@ -31,10 +33,10 @@ class UpdateReport(Record):
     """Whether another process was updating, so that this update was left to the next caller."""
 
     def __str__(self) -> str:
-        lines = [
-            f"{version.path}: your edit inside a section is kept as version {version.version}, "
-            "then the section was replaced"
-            for version in self.kept
+        lines = list(self.diffs)
+        lines += [
+            f"{place}: your edit stays; orch.documents.proposals() shows what we would write"
+            for place in self.edited
         ]
         lines += [f"{v.path}: up to date, version {v.version}" for v in self.written]
         lines += self.notes
@@ -45,7 +47,8 @@ class UpdateReport(Record):
         notes = dict.fromkeys(self.notes + other.notes)
         return UpdateReport(
             written=self.written + other.written,
-            kept=self.kept + other.kept,
+            edited=tuple(dict.fromkeys(self.edited + other.edited)),
+            diffs=self.diffs + other.diffs,
             notes=tuple(notes),
             errors=self.errors + other.errors,
             busy=self.busy or other.busy,

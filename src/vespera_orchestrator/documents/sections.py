@@ -6,8 +6,8 @@ A section begins and ends with a line of its own::
     <!-- vespera:end changelog -->
 
 What lies between is ours, everything else belongs to the people who write the document. All
-functions here are pure: text in, text out. A marker starts in the first column. Indented by a space
-it is plain text, so that a document can show what markers look like.
+functions here are pure: text in, text out. A marker starts in the first column. markdown-it-py
+tells where Markdown shows a text as it is, so a marker in a code block is an example and no marker.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-_MARKER = re.compile(r"<!--[ \t]*vespera:([^\n]*?)[ \t]*(\r?\n|\Z)")
+    from markdown_it.token import Token
+
+_MARKER = re.compile(r"<!--[ \t]*vespera:([^\n]*?)[ \t]*(\r?\n|\Z)", re.IGNORECASE)
 r"""Only \n and \r\n end a line: str.splitlines would also cut at form feeds and U+2028, which are
 the user's own characters."""
 _WORDS = re.compile(r"(section|end)[ \t]+([a-z][a-z0-9_]*)[ \t]*-->")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?=\n|\Z)")
+_VERBATIM_HTML = re.compile(r"\s*<(?:!--|!\[CDATA\[|\?|pre|script|style|textarea)", re.IGNORECASE)
+"""What opens an HTML block whose lines are shown as they are, or not at all."""
+_INDENTATION = " \t"
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -64,9 +70,9 @@ def parse_sections(text: str) -> tuple[Section, ...]:
     """
     sections: dict[str, Section] = {}
     begun: Section | None = None
-    for match in _markers(text):
-        line = text.count("\n", 0, match.start()) + 1
-        kind, name = _marker_words(match, line)
+    for marker in _markers(text):
+        match, line = marker.match, marker.line
+        kind, name = _marker_words(marker)
         if kind == "section":
             _check_beginning(name, line, sections, begun)
             newline = match[2]
@@ -91,27 +97,124 @@ def parse_sections(text: str) -> tuple[Section, ...]:
     return tuple(sections.values())
 
 
-def _markers(text: str) -> Iterator[re.Match[str]]:
+@attrs.frozen(kw_only=True)
+class _Candidate:
+    """A line that looks like a marker."""
+
+    match: re.Match[str]
+    line: int
+    """From 1."""
+    is_indented: bool
+    words: tuple[str, str] | None
+    """Its kind and the section that it names; ``None`` if it cannot be read."""
+
+
+def _markers(text: str) -> Iterator[_Candidate]:
+    candidates = _candidates(text)
+    if not candidates:
+        return
+    inside = _lines_inside_pairs(candidates)
+    shown = _lines_shown_as_they_are(text, inside)
+    for candidate in candidates:
+        is_text_of_section = candidate.is_indented and candidate.line in inside
+        if candidate.line not in shown and not is_text_of_section:
+            yield candidate
+
+
+def _candidates(text: str) -> list[_Candidate]:
+    candidates, line, counted_to = [], 1, 0
     # Whether a marker starts its line is checked here: a pattern that begins with plain text is
     # found ten times as fast.
     for match in _MARKER.finditer(text):
-        start = match.start()
-        before = text[max(0, start - 1) : start]
-        follows_byte_order_mark = before == _BYTE_ORDER_MARK and start == 1
-        if before in ("", "\n") or follows_byte_order_mark:
-            yield match
-
-
-def _marker_words(match: re.Match[str], line: int) -> tuple[str, str]:
-    """Return the kind of a marker and the section that it names."""
-    words = _WORDS.fullmatch(match[1])
-    if words is None:
-        raise MarkerError(
-            line,
-            "this marker cannot be read; correct it, "
-            "or indent it by a space if it is only an example",
+        line_start = text.rfind("\n", 0, match.start()) + 1
+        before = text[line_start : match.start()]
+        if line_start == 0:
+            before = before.removeprefix(_BYTE_ORDER_MARK)
+        if before.strip(_INDENTATION):
+            continue
+        line += text.count("\n", counted_to, match.start())
+        counted_to = match.start()
+        words = _WORDS.fullmatch(match[1])
+        candidate = _Candidate(
+            match=match,
+            line=line,
+            is_indented=bool(before),
+            words=None if words is None else (words[1], words[2]),
         )
-    return words[1], words[2]
+        candidates.append(candidate)
+    return candidates
+
+
+def _lines_shown_as_they_are(text: str, inside: set[int]) -> set[int]:
+    """Return the lines of code blocks and the like, from 1, outside of sections.
+
+    What lies *inside* a section is left out before the text is parsed. So a fence that somebody
+    left open there does not swallow the rest of the document, and a long section costs nothing.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", " ").split("\n")
+    lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
+    kept = [number for number in range(1, len(lines) + 1) if number not in inside]
+    reduced = "\n".join(lines[number - 1] for number in kept)
+    shown: set[int] = set()
+    for token in _block_tokens(reduced):
+        if token.map is not None and _shows_as_it_is(token):
+            shown.update(kept[slice(*token.map)])
+    return shown
+
+
+def _lines_inside_pairs(candidates: Sequence[_Candidate]) -> set[int]:
+    """Return the lines between each end and the nearest beginning of the same section before it."""
+    inside: set[int] = set()
+    begun: dict[str, int] = {}
+    for candidate in candidates:
+        if candidate.words is None or candidate.is_indented:
+            continue
+        kind, name = candidate.words
+        if kind == "section":
+            begun[name] = candidate.line
+        elif name in begun:
+            first = begun.pop(name) + 1
+            inside.update(range(first, candidate.line))
+    return inside
+
+
+def _block_tokens(text: str) -> list[Token]:
+    from markdown_it import MarkdownIt
+
+    front_matter = _FRONT_MATTER.match(text)
+    if front_matter is not None:
+        # Markdown would take its last line for the underline of a heading.
+        text = "\n" * front_matter[0].count("\n") + text[front_matter.end() :]
+    parser = MarkdownIt("commonmark").disable(["inline"])
+    tokens: list[Token] = parser.parse(text)
+    return tokens
+
+
+def _shows_as_it_is(token: Token) -> bool:
+    if token.type in ("fence", "code_block"):
+        return True
+    if token.type != "html_block":
+        return False
+    first, _, rest = token.content.partition("\n")
+    is_own_line = _MARKER.match(first.lstrip(_INDENTATION)) is not None
+    return bool(rest) and not is_own_line and _VERBATIM_HTML.match(first) is not None
+
+
+def _marker_words(candidate: _Candidate) -> tuple[str, str]:
+    """Return the kind of a marker and the section that it names."""
+    if candidate.is_indented:
+        raise MarkerError(
+            candidate.line,
+            "this marker is indented; let it start its line, "
+            "or put it into a code block if it is only an example",
+        )
+    if candidate.words is None:
+        raise MarkerError(
+            candidate.line,
+            "this marker cannot be read; correct it, "
+            "or put it into a code block if it is only an example",
+        )
+    return candidate.words
 
 
 def _check_beginning(

@@ -6,31 +6,74 @@ The file is a cache. Whatever is wrong with it, the documents are examined again
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vespera_orchestrator._model import EventKind, TaskStatus
-from vespera_orchestrator.documents.folder import FOLDER
+import attrs
+
+from vespera_orchestrator._model import ArtifactKind, EventKind, TaskStatus
+from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.documents.rendering import template_files
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vespera_orchestrator._model import Event
+    from vespera_orchestrator.documents.layout import Layout
+    from vespera_orchestrator.documents.place import Place
     from vespera_orchestrator.documents.project_types import ProjectType
     from vespera_orchestrator.home.scope import Scope
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Version of the file; one of another layout is ignored, and written again."""
-_TASK_ENDS = (EventKind.TASK_COMPLETED, EventKind.TASK_DELETED)
-_RELEVANT_KINDS = (*_TASK_ENDS, EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAVED)
-"""Kinds of events that can change what a document says.
-
-``document_updated`` is not among them: an update must not cause the next one.
-"""
+_NEVER_NEWS = frozenset(
+    {
+        EventKind.DOCUMENT_UPDATED,  # an update must not cause the next one
+        EventKind.LEASE_RENEWED,
+        EventKind.LEASE_EXPIRED,
+        EventKind.LEASE_REGAINED,
+        EventKind.CHECKPOINT_SAVED,
+        EventKind.CONTEXT_GIVEN,
+        EventKind.WORKTREE_CREATED,
+        EventKind.WORKTREE_MOVED,
+        EventKind.WORKTREE_REMOVED,
+        EventKind.STORE_PRUNED,
+        EventKind.SESSION_RESUMED,
+    }
+)
+_NEWS_ONCE_COMPLETED = frozenset(
+    {
+        EventKind.TASK_PLANNED,
+        EventKind.TASK_UPDATED,
+        EventKind.TASK_STARTED,
+        EventKind.TASK_CONTINUED,
+        EventKind.TASK_HANDED_IN,
+        EventKind.TASK_RELEASED,
+        EventKind.TASK_BLOCKED,
+        EventKind.TASK_SKIPPED,
+        EventKind.ARTIFACT_SAVED,
+        EventKind.DEPENDENCY_ADDED,
+        EventKind.DEPENDENCY_REMOVED,
+    }
+)
+"""What belongs to a task counts once the task is completed."""
+_RELEVANT_KINDS = tuple(kind for kind in EventKind if kind not in _NEVER_NEWS)
 
 _Entry = dict[str, Any]
 """For one project type: up to which event it is up to date, and the signature then."""
+
+
+@attrs.define(kw_only=True)
+class _State:
+    """What the file says."""
+
+    types: dict[str, _Entry] = attrs.field(factory=dict)
+    """By project type."""
+    written: dict[str, str] = attrs.field(factory=dict)
+    """The place to which each document was written, by its path."""
 
 
 class UpdateState:
@@ -38,17 +81,19 @@ class UpdateState:
 
     Args:
         scope: Knows the home and the store.
+        layout: Knows the paths.
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, layout: Layout) -> None:
         self._scope = scope
+        self._layout = layout
         self._irrelevant_to: dict[str, int] = {}
         """By project type: up to which event the log has nothing that a document would show."""
 
-    def is_current(self, kind: ProjectType) -> bool:
+    def is_current(self, kind: ProjectType, place: Place) -> bool:
         """Tell whether neither the log nor a file has changed since the last update."""
-        entry = self._read().get(kind.name)
-        if entry is None or entry["signature"] != self._signature(kind):
+        entry = self._read().types.get(kind.name)
+        if entry is None or entry["signature"] != self._signature(kind, place):
             return False
         after = max(entry["seq"], self._irrelevant_to.get(kind.name, 0))
         last = self._scope.store.last_seq()
@@ -65,61 +110,85 @@ class UpdateState:
         return any(map(self._is_news, events))
 
     def _is_news(self, event: Event) -> bool:
-        """Tell whether an event can change a document.
-
-        What belongs to a task counts once the task is completed.
-        """
-        if event.kind in _TASK_ENDS or event.task_id is None:
+        """Tell whether an event can change a document."""
+        if event.data.get("kind") == ArtifactKind.PROPOSAL:
+            return False
+        if event.kind not in _NEWS_ONCE_COMPLETED or event.task_id is None:
             return True
         task = self._scope.store.find_task(event.task_id, None)
         return task is None or task.status is TaskStatus.COMPLETED
 
-    def save(self, kind: ProjectType, seq: int) -> None:
+    def save(self, kind: ProjectType, seq: int, place: Place) -> None:
         """Remember that the documents are up to date with event *seq*."""
-        entries = self._read()
-        entries[kind.name] = {"seq": seq, "signature": self._signature(kind)}
-        self._write(entries)
+        state = self._read()
+        signature = self._signature(kind, place)
+        state.types[kind.name] = {"seq": seq, "signature": signature}
+        self._write(state)
 
-    def accept(self, place: Path) -> None:
+    def was_written(self, path: str, place: Place) -> bool:
+        """Tell whether a document was written to *place*: if it is not there, it was deleted."""
+        return self._read().written.get(path) == place.name
+
+    def remember_written(self, paths: Iterable[str], place: Place) -> None:
+        """Remember where documents are, so that a deleted one is not written again."""
+        state = self._read()
+        news = {path: place.name for path in paths if state.written.get(path) != place.name}
+        if news:
+            state.written.update(news)
+            self._write(state)
+
+    def accept(self, path: str, place: Place) -> None:
         """Let a file as it is now count as up to date, until there is news."""
-        entries = self._read()
-        for entry in entries.values():
-            if str(place) in entry["signature"]:
-                entry["signature"][str(place)] = file_stamp(place)
-        self._write(entries)
+        state = self._read()
+        for entry in state.types.values():
+            if path in entry["signature"]:
+                entry["signature"][path] = place.stamp(path)
+        self._write(state)
 
-    def _signature(self, kind: ProjectType) -> dict[str, Any]:
+    def _signature(self, kind: ProjectType, place: Place) -> dict[str, Any]:
         """Return what changes when a document, a template or this package changes.
 
         Reads none of them.
         """
         home = self._scope.home
-        documents = [home.project / FOLDER / name for name in kind.documents]
-        templates = template_files(kind.documents, home.templates)
-        signature: dict[str, Any] = {"store": self._scope.store.url}
-        for path in [*documents, *templates]:
-            signature[str(path)] = file_stamp(path)
+        documents = self._layout.documents(kind)
+        templates = template_files(documents, home.templates)
+        signature: dict[str, Any] = {"store": self._scope.store.url, "place": place.name}
+        for name in documents:
+            path = self._layout.path(name)
+            signature[path] = place.stamp(path)
+        signature["tree"] = self._tree_stamp(documents, place)
+        for file in templates:
+            signature[str(file)] = file_stamp(file)
         signature |= _code_stamps()
         return signature
+
+    def _tree_stamp(self, documents: Iterable[str], place: Place) -> str:
+        """Return what changes when a file changes that documents are made from."""
+        own = {self._layout.path(name) for name in documents}
+        own |= {self._layout.former_path(name) for name in documents}
+        files = [pair for pair in place.tree().files.items() if pair[0] not in own]
+        return hashlib.sha256(repr(files).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def _file(self) -> Path:
         return self._scope.home.path / "documents.json"
 
-    def _read(self) -> dict[str, _Entry]:
+    def _read(self) -> _State:
         try:
             state = json.loads(self._file.read_text("utf-8"))
             if state["layout"] != _LAYOUT:
-                return {}
-            return {
+                return _State()
+            types = {
                 name: {"seq": int(entry["seq"]), "signature": dict(entry["signature"])}
                 for name, entry in state["types"].items()
             }
+            return _State(types=types, written=dict(state["written"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+            return _State()
 
-    def _write(self, entries: dict[str, _Entry]) -> None:
-        text = json.dumps({"layout": _LAYOUT, "types": entries})
+    def _write(self, state: _State) -> None:
+        text = json.dumps({"layout": _LAYOUT, "types": state.types, "written": state.written})
         try:
             write_atomically(self._file, text)
         except OSError as exc:
@@ -134,12 +203,3 @@ def _code_stamps() -> dict[str, Any]:
     """
     package = Path(__file__).parent
     return {str(module): file_stamp(module) for module in package.rglob("*.py")}
-
-
-def file_stamp(path: Path) -> list[int] | None:
-    """Return what changes when a file changes; ``None`` when it does not exist."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return [status.st_mtime_ns, status.st_size, status.st_ino]

@@ -9,6 +9,8 @@ from vespera_orchestrator.documents.sections import MarkerError, section_content
 from vespera_orchestrator.errors import DocumentUpdateError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vespera_orchestrator.contracts import ContentStore
     from vespera_orchestrator.home.scope import Scope
 
@@ -19,15 +21,27 @@ class DocumentVersions:
     Args:
         scope: Knows the store.
         content: Where the texts are.
+        former_paths: Where documents were kept earlier, by the path where they are now.
     """
 
-    def __init__(self, scope: Scope, content: ContentStore) -> None:
+    def __init__(
+        self, scope: Scope, content: ContentStore, former_paths: Mapping[str, str]
+    ) -> None:
         self._scope = scope
         self._content = content
+        self._former_paths = former_paths
+        self._cache: dict[str, dict[str, str]] = {}
+        """The sections of texts, by digest."""
 
     def of(self, path: str) -> list[DocumentVersion]:
-        """Return the versions of a document, the oldest first."""
+        """Return the versions of a document, the oldest first.
+
+        Those that were recorded under a former path come first.
+        """
         versions = self._scope.store.document_versions(path)
+        former = self._former_paths.get(path)
+        if former is not None and former != path:
+            versions = [*self._scope.store.document_versions(former), *versions]
         return sorted(versions, key=lambda version: version.version)
 
     def read(self, version: DocumentVersion) -> str:
@@ -43,52 +57,52 @@ class DocumentVersions:
             reason = f"version {version.version} is not UTF-8"
             raise DocumentUpdateError(version.path, reason) from exc
 
-    def ever_had(self, path: str, section: str, content: str) -> bool:
-        """Tell whether a version has this content in a section.
+    def is_ours(self, path: str, section: str, content: str) -> bool:
+        """Tell whether we wrote this content into a section, and nobody else.
 
-        Older ones count as well: a checkout may have brought an old file back.
+        Older versions count as well: a checkout may have brought an old file back.
         """
         for version in reversed(self.of(path)):
             if self._contents(version).get(section) == content:
-                return True
+                return section not in version.edited
         return False
 
+    def our_last(self, path: str, section: str) -> str | None:
+        """Return what we last wrote into a section; ``None`` if that was nothing."""
+        for version in reversed(self.of(path)):
+            content = self._contents(version).get(section)
+            if content is not None and section not in version.edited:
+                return content
+        return None
+
     def _contents(self, version: DocumentVersion) -> dict[str, str]:
-        try:
-            return section_contents(self.read(version))
-        except (DocumentUpdateError, MarkerError):
-            return {}
+        if version.digest not in self._cache:
+            try:
+                self._cache[version.digest] = section_contents(self.read(version))
+            except (DocumentUpdateError, MarkerError):
+                self._cache[version.digest] = {}
+        return self._cache[version.digest]
 
-    def keep(self, path: str, content: bytes, event_seq: int, session_id: str) -> DocumentVersion:
-        """Record *content* unless some version has it already. The caller holds the lock."""
-        digest, _ = self._content.put(content)
-        versions = self.of(path)
-        for version in versions:
-            if version.digest == digest:
-                return version
-        return self._add(versions, path, digest, event_seq, session_id)
-
-    def record(self, path: str, content: bytes, event_seq: int, session_id: str) -> DocumentVersion:
+    def record(
+        self,
+        path: str,
+        content: bytes,
+        event_seq: int,
+        session_id: str,
+        *,
+        edited: tuple[str, ...] = (),
+    ) -> DocumentVersion:
         """Record *content* unless the latest version has it. The caller holds the lock."""
         digest, _ = self._content.put(content)
         versions = self.of(path)
         if versions and versions[-1].digest == digest:
             return versions[-1]
-        return self._add(versions, path, digest, event_seq, session_id)
-
-    def _add(
-        self,
-        earlier: list[DocumentVersion],
-        path: str,
-        digest: str,
-        event_seq: int,
-        session_id: str,
-    ) -> DocumentVersion:
         version = DocumentVersion(
             path=path,
-            version=earlier[-1].version + 1 if earlier else 1,
+            version=versions[-1].version + 1 if versions else 1,
             digest=digest,
             event_seq=event_seq,
             created_at=utcnow(),
+            edited=edited,
         )
         return self._scope.store.put_document(version, session_id)

@@ -121,6 +121,30 @@ def _command(value: object) -> str | None:
     return 'should be a list of words (["pytest", "-q"]) or a line for the shell'
 
 
+def _inside_project(value: object) -> str | None:
+    if isinstance(value, str) and value:
+        parts = value.split("/")
+        if not value.startswith(("/", "\\")) and ".." not in parts:
+            return None
+    return "should be a path inside the project, relative to its folder"
+
+
+def _words(value: object) -> str | None:
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return None
+    return 'should be a list of names (["ARCHITECTURE.md"])'
+
+
+def _paths_by_name(value: object) -> str | None:
+    if not isinstance(value, dict):
+        return 'should be a table ({"CHANGELOG.md" = "CHANGELOG.md"})'
+    for path in value.values():
+        problem = _inside_project(path)
+        if problem is not None:
+            return problem
+    return None
+
+
 _RELATIVE_SQLITE: Final = re.compile(r"sqlite:///(?=[^/])")
 
 
@@ -212,6 +236,24 @@ class DocumentSettings:
 
     enabled: bool = _setting(True, "keep docs/ up to date in sessions that have a project type")
     """Whether project documents are kept."""
+    folder: str = _setting(
+        "docs", "where they are, relative to the project's folder", check=_inside_project
+    )
+    """The folder of the documents, relative to the project's."""
+    exclude: list[str] = _setting(
+        [],
+        "documents that are not kept",
+        check=_words,
+        example=["ARCHITECTURE.md"],
+    )
+    """Names of documents that are not kept."""
+    names: dict[str, str] = _setting(
+        {},
+        "other paths for single documents",
+        check=_paths_by_name,
+        example={"CHANGELOG.md": "CHANGELOG.md"},
+    )
+    """Other paths for single documents, relative to the project's folder."""
 
 
 @attrs.frozen(kw_only=True)
@@ -381,12 +423,15 @@ def initial_text(project: Path | None) -> str:
 def _comment_line(key: str, setting: _Setting, column: int) -> str:
     line = f"# {key} = {_toml(setting.example)}"
     if setting.comment:
-        line = f"{line:{column}}# {setting.comment}"
+        line = f"{line:{column - 1}} # {setting.comment}"
     return f"{line}\n"
 
 
 def _toml(value: object) -> str:
     import json
 
+    if isinstance(value, dict):
+        pairs = [f"{_toml(key)} = {_toml(item)}" for key, item in value.items()]
+        return f"{{{', '.join(pairs)}}}"
     # JSON's texts, numbers, truth values and lists are TOML's, but for one control character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -123,6 +123,7 @@ class Overview:
             waiting=self._first_waiting(tasks) if is_idle else None,
             unreached=self._first_unreached(tasks) if is_over else None,
             landed=self._landed(session_id) if is_over else None,
+            proposals=self._count_proposals(session_id),
         )
 
     def _recent(self, session_id: str) -> list[Event]:
@@ -193,6 +194,10 @@ class Overview:
             if artifact.kind in _REPORTS:
                 return artifact.id
         return None
+
+    def _count_proposals(self, session_id: str) -> int:
+        query = ArtifactQuery(session_id=session_id, kind=ArtifactKind.PROPOSAL, partial=True)
+        return len(self._store.artifacts(query))
 
     def _has_archived(self, tasks: TaskQuery) -> bool:
         all_tasks = attrs.evolve(tasks, include_archived=True)

@@ -106,6 +106,8 @@ class SessionFacts:
     """A task that failed or was cancelled, when every task has ended."""
     landed: LandedWork | None = None
     """Where the work is, when every task has ended and some of it has landed."""
+    proposals: int = 0
+    """How many changes of documents wait for an answer."""
 
 
 def next_step(facts: SessionFacts) -> NextStep:
@@ -113,8 +115,21 @@ def next_step(facts: SessionFacts) -> NextStep:
     for rule in _RULES:
         step = rule(facts)
         if step is not None:
-            return step
-    return _finish(facts)
+            return _with_proposals(step, facts)
+    return _with_proposals(_finish(facts), facts)
+
+
+def _with_proposals(step: NextStep, facts: SessionFacts) -> NextStep:
+    """Mention what waits for an answer. It is never the step itself: nothing waits for it."""
+    if not facts.proposals:
+        return step
+    changes = "One change" if facts.proposals == 1 else f"{facts.proposals} changes"
+    waits = "waits" if facts.proposals == 1 else "wait"
+    hint = (
+        f"{changes} of a document that you edited {waits} for your answer: "
+        "orch.documents.proposals()."
+    )
+    return attrs.evolve(step, sentence=f"{step.sentence} {hint}")
 
 
 def first_step(problem: str | None = None) -> NextStep:

@@ -672,7 +672,10 @@ class Completion:
         except VesperaError as exc:  # a view may fail without failing the work
             log.warning("the documents are behind: %s", exc)
             return
-        needs_attention = report.errors or report.kept
+        except Exception:  # also where a library stumbles over somebody's text
+            log.exception("the documents are behind")
+            return
+        needs_attention = report.errors or report.edited
         log.log(logging.WARNING if needs_attention else logging.INFO, "%s", report)
 
 

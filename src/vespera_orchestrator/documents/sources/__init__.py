@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from vespera_orchestrator.documents.sources.citations import Citations
+from vespera_orchestrator.documents.sources.architecture import Architecture
+from vespera_orchestrator.documents.sources.changes import Changes
+from vespera_orchestrator.documents.sources.fiction import Fiction
 from vespera_orchestrator.documents.sources.python_api import PythonApi
-from vespera_orchestrator.documents.sources.task_log import TaskLog
-from vespera_orchestrator.documents.sources.topics import Topics
+from vespera_orchestrator.documents.sources.research import Research
 
 if TYPE_CHECKING:
     from typing import Self
@@ -32,5 +33,5 @@ if TYPE_CHECKING:
             """
 
 
-SOURCES: tuple[type[Source], ...] = (TaskLog, PythonApi, Topics, Citations)
+SOURCES: tuple[type[Source], ...] = (Changes, PythonApi, Architecture, Research, Fiction)
 """All of them. No two may have a field of the same name."""

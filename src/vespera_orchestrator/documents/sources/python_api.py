@@ -1,70 +1,79 @@
-"""Public functions and classes, read from the Python that artifacts hold."""
+"""The public Python of the project: what can be imported, and what changed since the last version.
+
+It is read from the project's tree as it is now. A name is public when ``__all__`` lists it, or when
+it is defined without an underscore in a module without ``__all__``. Each is described once, under
+the shortest name by which it can be imported.
+"""
 
 from __future__ import annotations
 
-import ast
-import warnings
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator.documents.completed_work import (
-    ArtifactRef,
-    is_prose,
-    is_python,
-    mentions,
+from vespera_orchestrator.documents.markdown import code
+from vespera_orchestrator.documents.sources.python_code import (
+    Definition,
+    Parameter,
+    PythonFile,
+    read_python,
 )
-from vespera_orchestrator.documents.markdown import code, fenced_code, inline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from vespera_orchestrator._model import Artifact
     from vespera_orchestrator.documents.completed_work import CompletedWork
+    from vespera_orchestrator.documents.tree import ProjectTree, Tag
 
-    Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-_CODE_STEMS = ("api", "code")
-"""An artifact whose kind has a word like these is read for its code fences."""
-_PYTHON_FENCES = frozenset({"python", "py"})
-_SHOWN_DECORATORS = ("property", "cached_property", "classmethod", "staticmethod")
-_SHOWN_SPECIAL_METHODS = ("__init__", "__call__")
-
-
-@attrs.frozen(kw_only=True)
-class Definition:
-    """A public function or class."""
-
-    signature: str
-    """As a code span."""
-    doc: str
-    """The first line of its docstring; may be empty."""
-    members: tuple[Definition, ...] = ()
+_SUFFIXES: Final = (".py", ".pyi")
+_NO_API_FOLDERS: Final = frozenset(
+    {"tests", "test", "testing_data", "docs", "doc", "examples", "example", "benchmarks", "scripts"}
+)
+_NO_API_FILES: Final = frozenset(
+    {"conftest.py", "setup.py", "noxfile.py", "tasks.py", "fabfile.py"}
+)
+_SOURCE_FOLDERS: Final = ("src", "lib", "python")
+_MOST_STEPS: Final = 20
+"""How many modules a name may be imported through."""
 
 
 @attrs.frozen(kw_only=True)
-class PythonSource:
-    """What can be read from Python without running it."""
+class Entry:
+    """A public name, as the reference shows it."""
 
-    doc: str = ""
-    """The first line of the module's docstring."""
-    definitions: tuple[Definition, ...] = ()
-    """In the order they stand."""
-    problem: str = ""
-    """Why nothing could be read from it; empty when it could."""
+    name: str
+    """As it is imported, without the module."""
+    path: str
+    """With the module."""
+    definition: Definition
+    also: tuple[str, ...]
+    """Other names by which it can be imported, as code spans."""
+    change: str
+    """``new`` or ``changed`` since the last version; empty when neither."""
 
 
 @attrs.frozen(kw_only=True)
 class Module:
-    """Python in an artifact."""
+    """A module, and the names that have their home in it."""
 
+    name: str
+    """Its import name."""
     title: str
+    """Its import name, as a code span."""
     doc: str
-    definitions: tuple[Definition, ...]
+    summary: str
+    entries: tuple[Entry, ...]
+    elsewhere: tuple[str, ...]
+    """Public names of it that are described elsewhere, as code spans."""
     problem: str
     """Why nothing could be read from it; empty when it could."""
-    source: ArtifactRef
+
+    @property
+    def anchor(self) -> str:
+        """What links to its heading."""
+        return self.name.replace(".", "").lower()
 
 
 @attrs.frozen(kw_only=True)
@@ -72,174 +81,313 @@ class PythonApi:
     """The public Python of a software project."""
 
     modules: tuple[Module, ...]
-    """By title; of artifacts with the same title the latest."""
+    """By import name."""
+    since: str
+    """The last version, with which this is compared; empty where there is none."""
+    breaking: tuple[str, ...]
+    """What code that used the last version must be changed for, as Markdown."""
 
     @classmethod
     def collect(cls, work: CompletedWork) -> PythonApi:
-        """Read Python files, and Python fences in artifacts that are about code."""
+        """Read the project's tree."""
         if not work.kind.has_python_api:
-            return cls(modules=())
-        modules: dict[str, Module] = {}
-        for artifact in work.current_artifacts:
-            module = _module_of(work, artifact)
-            if module is not None:
-                modules[artifact.title] = module
-        return cls(modules=tuple(modules[title] for title in sorted(modules)))
+            return cls(modules=(), since="", breaking=())
+        package = _Packages.read(work, work.tree)
+        before, tag = _last_version(work)
+        modules = package.modules(before)
+        for module in modules:
+            names = ", ".join(entry.name for entry in module.entries)
+            work.explain("api", module.name, module.name, f"public: {names}", shown=True)
+        breaking = () if before is None else tuple(_breaking(before, package.public()))
+        return cls(modules=modules, since="" if tag is None else tag.name, breaking=breaking)
 
 
-def _module_of(work: CompletedWork, artifact: Artifact) -> Module | None:
-    """Return what an artifact has of the public API; ``None`` if that is nothing."""
-    if is_python(artifact):
-        if not _is_public_module(artifact.title):
-            return None
-        return _module(work, artifact, "python", read_python)
-    if not is_prose(artifact) or not mentions((artifact.kind,), _CODE_STEMS):
+def _last_version(work: CompletedWork) -> tuple[Mapping[str, Definition] | None, Tag | None]:
+    tags = work.tree.tags
+    if not tags:
+        return None, None
+    tree = work.tree.at(tags[-1].commit)
+    if tree is None:
+        return None, None
+    return _Packages.read(work, tree).public(), tags[-1]
+
+
+# --- files and modules ----------------------------------------------------------
+
+
+def import_name(path: str, packages: frozenset[str]) -> str | None:
+    """Return the import name of a file; ``None`` if it belongs to no public API.
+
+    Args:
+        path: The file.
+        packages: The folders that have an ``__init__``.
+    """
+    pure = PurePosixPath(path)
+    if not path.endswith(_SUFFIXES) or pure.name in _NO_API_FILES or _is_test(pure):
         return None
-    module = _module(work, artifact, "fences", _read_fences)
-    return module if module.definitions or module.problem else None
+    parts = list(pure.with_suffix("").parts)
+    if pure.parent.as_posix() in packages:
+        top = len(parts) - 1
+        while top > 0 and "/".join(parts[:top]) in packages:
+            top -= 1
+        parts = parts[top:]
+    elif parts[0] in _SOURCE_FOLDERS and len(parts) > 1:
+        parts = parts[1:]
+    elif _NO_API_FOLDERS.intersection(parts[:-1]):
+        return None
+    if any(part in _NO_API_FOLDERS for part in pure.parts[: len(pure.parts) - len(parts)]):
+        return None
+    if parts[-1] == "__init__":
+        parts.pop()
+    if not parts or not all(part.isidentifier() for part in parts):
+        return None
+    return ".".join(parts)
 
 
-def _module(
-    work: CompletedWork, artifact: Artifact, analysis: str, read: Callable[[str], PythonSource]
-) -> Module:
-    python = work.reader.analyse(artifact, analysis, read)
-    return Module(
-        title=code(artifact.title),
-        doc=python.doc,
-        definitions=python.definitions,
-        problem=python.problem,
-        source=work.ref(artifact),
-    )
-
-
-def _is_public_module(title: str) -> bool:
-    path = PurePosixPath(title.replace("\\", "/"))
-    if path.name == "conftest.py" or "tests" in path.parts:
-        return False
-    if path.name.startswith("test_") or path.stem.endswith("_test"):
-        return False
-    return not path.name.startswith("_") or path.stem == "__init__"
-
-
-# --- reading Python ---------------------------------------------------------
-
-
-def _read_fences(text: str) -> PythonSource:
-    fences = fenced_code(text, _PYTHON_FENCES)
-    return read_python("\n".join(fences))
-
-
-def read_python(source: str) -> PythonSource:
-    """Read public functions and classes from Python, without running it."""
-    try:
-        with warnings.catch_warnings():
-            # An invalid escape in somebody's string does not concern us.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-        definitions = _definitions(tree.body, _exported_names(tree))
-        return PythonSource(doc=_first_doc_line(tree), definitions=tuple(definitions))
-    except SyntaxError as exc:
-        return PythonSource(problem=f"not readable as Python, line {exc.lineno or 0}")
-    except (ValueError, RecursionError, MemoryError):
-        return PythonSource(problem="not readable as Python")
-
-
-def _exported_names(tree: ast.Module) -> frozenset[str] | None:
-    """Return what ``__all__`` lists; ``None`` where there is none, or it is computed."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and _assigns_all(node):
-            try:
-                names = ast.literal_eval(node.value)
-                return frozenset(str(name) for name in names)
-            except (ValueError, TypeError):
-                return None
-    return None
-
-
-def _assigns_all(node: ast.Assign) -> bool:
-    names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return "__all__" in names
-
-
-def _definitions(body: list[ast.stmt], exported: frozenset[str] | None) -> list[Definition]:
-    definitions = []
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            if _is_public(node.name, exported):
-                definitions.append(_function_definition(node))
-        elif isinstance(node, ast.ClassDef) and _is_public(node.name, exported):
-            definitions.append(_class_definition(node))
-    return definitions
-
-
-def _is_public(name: str, exported: frozenset[str] | None) -> bool:
-    if exported is not None:
-        return name in exported
-    return not name.startswith("_")
-
-
-def _function_definition(node: Function) -> Definition:
-    signature = _function_signature(node)
-    return Definition(signature=code(signature), doc=_first_doc_line(node))
-
-
-def _class_definition(node: ast.ClassDef) -> Definition:
-    members = []
-    for member in node.body:
-        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and _is_member(member.name):
-            signature = code(_decorator(member) + _function_signature(member))
-            members.append(Definition(signature=signature, doc=_first_doc_line(member)))
-    return Definition(
-        signature=code(_class_signature(node)),
-        doc=_first_doc_line(node),
-        members=tuple(members),
-    )
-
-
-def _is_member(name: str) -> bool:
-    if name in _SHOWN_SPECIAL_METHODS:
+def _is_test(path: PurePosixPath) -> bool:
+    if "tests" in path.parts[:-1]:
         return True
-    return not name.startswith("_")
+    return path.name.startswith("test_") or path.stem.endswith("_test")
 
 
-def _decorator(node: Function) -> str:
-    """Return the decorator that changes how a method is called, with a space behind it."""
-    decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
-    for name in _SHOWN_DECORATORS:
-        if name in decorators:
-            return f"@{name} "
-    return ""
+def _is_public_module(name: str) -> bool:
+    return not any(part.startswith("_") for part in name.split("."))
 
 
-def _function_signature(node: Function) -> str:
-    keyword = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    name = f"{node.name}{_type_parameters(node)}"
-    parameters = ast.unparse(node.args)
-    signature = f"{keyword} {name}({parameters})"
-    if node.returns is None:
-        return signature
-    return f"{signature} -> {ast.unparse(node.returns)}"
+class _Packages:
+    """The modules of a tree, and what their names lead to."""
+
+    def __init__(self, files: Mapping[str, PythonFile]) -> None:
+        self._files = files
+
+    @classmethod
+    def read(cls, work: CompletedWork, tree: ProjectTree) -> _Packages:
+        """Read every Python file of a tree; one that was read before is not read again."""
+        packages = frozenset(
+            str(PurePosixPath(path).parent) for path in tree.files if path.endswith("/__init__.py")
+        )
+        files: dict[str, PythonFile] = {}
+        for path, stamp in tree.files.items():
+            name = import_name(path, packages)
+            if name is not None and (name not in files or path.endswith(".py")):
+                files[name] = _read(work, tree, path, stamp, name)
+        return cls(files)
+
+    def public(self) -> dict[str, Definition]:
+        """Return each public definition by the name under which it is described."""
+        return {
+            entry.path: entry.definition
+            for module in self.modules(None)
+            for entry in module.entries
+        }
+
+    def modules(self, before: Mapping[str, Definition] | None) -> tuple[Module, ...]:
+        """Return the public modules, each name described once.
+
+        Args:
+            before: The public definitions of the last version.
+        """
+        names = sorted(filter(_is_public_module, self._files))
+        exported = {name: dict(self._public_names(name)) for name in names}
+        homes = _homes(exported)
+        modules = []
+        for name in names:
+            own = {
+                public: origin
+                for public, origin in exported[name].items()
+                if homes[origin][0] == f"{name}.{public}"
+            }
+            entries = tuple(
+                self._entry(name, public, origin, homes[origin], before)
+                for public, origin in own.items()
+            )
+            elsewhere = [
+                code(homes[origin][0])
+                for public, origin in exported[name].items()
+                if public not in own
+            ]
+            module = self._module(name, entries, tuple(elsewhere))
+            if entries or module.doc or module.problem:
+                modules.append(module)
+        return tuple(modules)
+
+    def _module(self, name: str, entries: tuple[Entry, ...], elsewhere: tuple[str, ...]) -> Module:
+        file = self._files[name]
+        return Module(
+            name=name,
+            title=code(name),
+            doc=file.doc,
+            summary=file.summary,
+            entries=entries,
+            elsewhere=elsewhere,
+            problem=file.problem,
+        )
+
+    def _entry(
+        self,
+        module: str,
+        public: str,
+        origin: str,
+        names: list[str],
+        before: Mapping[str, Definition] | None,
+    ) -> Entry:
+        path = f"{module}.{public}"
+        definition = self._definition_at(origin)
+        also = [code(name) for name in names if name != path]
+        return Entry(
+            name=public,
+            path=path,
+            definition=definition,
+            also=tuple(also),
+            change=_change(path, definition, before),
+        )
+
+    def _definition_at(self, origin: str) -> Definition:
+        module, _, name = origin.rpartition(".")
+        return self._files[module].definitions[name]
+
+    # --- names ------------------------------------------------------------------
+
+    def _public_names(self, module: str) -> Iterator[tuple[str, str]]:
+        """Yield each public name of a module, and where it is defined."""
+        file = self._files[module]
+        exports = self._exports(module, _MOST_STEPS)
+        if exports is None:
+            names = [name for name in file.definitions if not name.startswith("_")]
+            names += [name for name in file.imports if self._is_reexported(module, name)]
+            names += self._from_wildcards(module)
+        else:
+            names = list(exports)
+        for name in dict.fromkeys(names):
+            origin = self._origin(module, name, _MOST_STEPS)
+            if origin is not None:
+                yield name, origin
+
+    def _exports(self, module: str, steps: int) -> tuple[str, ...] | None:
+        file = self._files.get(module)
+        if file is None or file.exports is None or not steps:
+            return None
+        names = list(file.exports)
+        for other in file.exported_from:
+            names += self._exports(other, steps - 1) or ()
+        return tuple(names)
+
+    def _is_reexported(self, module: str, name: str) -> bool:
+        """Tell whether an import makes a name public where there is no ``__all__``.
+
+        That is so when it is imported as itself, and when a package brings it out of a private
+        module.
+        """
+        file = self._files[module]
+        if name.startswith("_"):
+            return False
+        if name in file.reexports:
+            return True
+        source, _, _ = file.imports[name].rpartition(".")
+        is_package = any(other.startswith(f"{module}.") for other in self._files)
+        return is_package and source in self._files and not _is_public_module(source)
+
+    def _from_wildcards(self, module: str) -> list[str]:
+        names = []
+        for source in self._files[module].wildcards:
+            if source in self._files and not _is_public_module(source):
+                names += [name for name, _ in self._public_names(source)]
+        return names
+
+    def _origin(self, module: str, name: str, steps: int) -> str | None:
+        """Return where a name of a module is defined, such as ``pkg._impl.boil``."""
+        file = self._files.get(module)
+        if file is None or not steps:
+            return None
+        if name in file.definitions:
+            return f"{module}.{name}"
+        if name in file.imports:
+            source, _, original = file.imports[name].rpartition(".")
+            return self._origin(source, original, steps - 1)
+        for source in file.wildcards:
+            origin = self._origin(source, name, steps - 1)
+            if origin is not None:
+                return origin
+        return None
 
 
-def _class_signature(node: ast.ClassDef) -> str:
-    name = f"class {node.name}{_type_parameters(node)}"
-    arguments = [*node.bases, *node.keywords]
-    if not arguments:
-        return name
-    bases = ", ".join(map(ast.unparse, arguments))
-    return f"{name}({bases})"
+def _read(work: CompletedWork, tree: ProjectTree, path: str, stamp: str, name: str) -> PythonFile:
+    def read() -> PythonFile:
+        source = tree.read(path)
+        if source is None:
+            return PythonFile(problem="not readable as text")
+        is_package = PurePosixPath(path).stem == "__init__"
+        return read_python(source, name, is_package=is_package)
+
+    return work.reader.remember((f"{path}@{stamp}", "python"), read)
 
 
-def _type_parameters(node: ast.stmt) -> str:
-    # Python before 3.12 has none.
-    parameters = getattr(node, "type_params", ())
-    if not parameters:
+def _homes(exported: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return for each definition the names by which it can be imported, the best first.
+
+    The best is the one with the fewest dots; of those, the first.
+    """
+    names: dict[str, list[str]] = {}
+    for module, public_names in exported.items():
+        for name, origin in public_names.items():
+            names.setdefault(origin, []).append(f"{module}.{name}")
+    for paths in names.values():
+        paths.sort(key=lambda path: (path.count("."), path))
+    return names
+
+
+# --- what changed since the last version ------------------------------------------
+
+
+def _change(path: str, definition: Definition, before: Mapping[str, Definition] | None) -> str:
+    if before is None:
         return ""
-    names = ", ".join(map(ast.unparse, parameters))
-    return f"[{names}]"
+    earlier = before.get(path)
+    if earlier is None:
+        return "new"
+    return "changed" if _shape(earlier) != _shape(definition) else ""
 
 
-def _first_doc_line(node: ast.Module | ast.ClassDef | Function) -> str:
-    doc = ast.get_docstring(node) or ""
-    first_line, _, _ = doc.strip().partition("\n")
-    return inline(first_line)
+def _shape(definition: Definition) -> object:
+    """Return what callers depend on, so that a change of words does not count."""
+    members = {member.name: _shape(member) for member in definition.members}
+    return definition.signature, members
+
+
+def _breaking(before: Mapping[str, Definition], now: Mapping[str, Definition]) -> Iterator[str]:
+    for path, earlier in before.items():
+        definition = now.get(path)
+        if definition is None:
+            yield f"{code(path)} is gone."
+            continue
+        yield from _broken(path, earlier, definition)
+
+
+def _broken(path: str, earlier: Definition, now: Definition) -> Iterator[str]:
+    if earlier.kind != now.kind:
+        yield f"{code(path)} is a {now.kind}; it was a {earlier.kind}."
+        return
+    members = {member.name: member for member in now.members}
+    for member in earlier.members:
+        if member.name not in members:
+            yield f"{code(f'{path}.{member.name}')} is gone."
+        else:
+            yield from _broken(f"{path}.{member.name}", member, members[member.name])
+    yield from _broken_parameters(path, earlier.parameters, now.parameters)
+
+
+def _broken_parameters(
+    path: str, before: tuple[Parameter, ...], now: tuple[Parameter, ...]
+) -> Iterator[str]:
+    present = {parameter.name: parameter for parameter in now}
+    earlier = {parameter.name for parameter in before}
+    takes_anything = any(parameter.kind == "variadic keyword" for parameter in now)
+    for parameter in before:
+        if parameter.name in present:
+            if present[parameter.name].is_required and not parameter.is_required:
+                yield f"{code(path)}: {code(parameter.name)} is required now."
+        elif not takes_anything and not parameter.kind.startswith("variadic"):
+            yield f"{code(path)}: the parameter {code(parameter.name)} is gone."
+    for parameter in now:
+        if parameter.is_required and parameter.name not in earlier:
+            yield f"{code(path)}: the new parameter {code(parameter.name)} is required."

@@ -249,4 +249,6 @@ CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
 CREATE INDEX events_pauses ON events (session_id, seq) WHERE kind IN ('session_paused');
 CREATE INDEX worktrees_in_use ON worktrees (session_id) WHERE state <> 'removed';
 """,
+    # 6: sections that a person has edited
+    "ALTER TABLE document_versions ADD COLUMN edited text NOT NULL DEFAULT '[]';",
 )

@@ -174,6 +174,13 @@ class _CheckpointRows(RowType[Checkpoint]):
         return values
 
 
+class _DocumentRows(RowType[DocumentVersion]):
+    def fields(self, row: Row) -> dict[str, Any]:
+        values = super().fields(row)
+        values["edited"] = tuple(values["edited"])
+        return values
+
+
 SESSION: Final = RowType(Session, "sessions", noun="session", derived=("updated_at",))
 TASK: Final = _TaskRows(Task, "tasks", noun="task", joined=("dependencies",), prefix="tasks.")
 ATTEMPT: Final = RowType(Attempt, "attempts", noun="attempt")
@@ -182,7 +189,7 @@ ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact")
 EVENT: Final = RowType(Event, "events", noun="event")
 WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
 LOOK: Final = RowType(Look, "looks", noun="look")
-DOCUMENT: Final = RowType(DocumentVersion, "document_versions", noun="document version")
+DOCUMENT: Final = _DocumentRows(DocumentVersion, "document_versions", noun="document version")
 
 NO_EDGES: Final = "'[]'"
 """Stands for `sql.dialect.Dialect.edges` where nobody looks at a task's own edges."""

@@ -225,6 +225,15 @@ class RecordsContract(StoreFixtures):
         assert store.worktrees(name="two") == [two]
         assert kinds(store)[-1] == EventKind.WORKTREE_REMOVED
 
+    def test_a_document_version_names_what_a_person_edited(self, store, session_id, clock):
+        """The sections come back as they were recorded; by default there are none."""
+        plain = _document("a.md", 1, clock)
+        edited = attrs.evolve(plain, version=2, edited=("changelog", "see_also"))
+        for version in (plain, edited):
+            store.put_document(version, session_id)
+        assert store.document_versions("a.md") == [plain, edited]
+        assert plain.edited == ()
+
     def test_document_versions_are_recorded(self, store, session_id, clock):
         """All of one document, or the latest of each."""
         versions = [

@@ -1,0 +1,154 @@
+"""Where documents are read and written: the project's folder, or a branch."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from vespera_orchestrator.documents.tree import FolderTree
+from vespera_orchestrator.errors import DocumentUpdateError
+from vespera_orchestrator.home.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vespera_orchestrator.documents.tree import ProjectTree
+
+_TURN_OFF = "turn documents off with enabled = false under [documents] in config.toml of the home"
+_FORBIDDEN = frozenset({"..", ".git", ".task_orchestrator"})
+
+
+class Place(Protocol):
+    """Where the documents of a project are."""
+
+    @property
+    def name(self) -> str:
+        """Tells places apart, and names them in a sentence."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a document; ``None`` when it does not exist.
+
+        Raises:
+            DocumentUpdateError: It cannot be read, or is outside of the project.
+        """
+
+    def write(self, texts: Mapping[str, str | None], message: str) -> None:
+        """Replace documents; ``None`` removes one.
+
+        Args:
+            texts: The new texts, by path.
+            message: What to say where a change has a message.
+
+        Raises:
+            DocumentUpdateError: One of them cannot be written.
+        """
+
+    def stamp(self, path: str) -> object:
+        """Return what changes when a document changes, as JSON holds it."""
+
+    def tree(self) -> ProjectTree:
+        """Return the files of the project, as they were when they were first looked at."""
+
+
+class CheckoutPlace:
+    """The project's folder, as it is.
+
+    Args:
+        project: The folder.
+    """
+
+    name = "the project's folder"
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._tree = FolderTree(project)
+
+    def read(self, path: str) -> bytes | None:
+        """See `Place.read`."""
+        try:
+            return self._locate(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise DocumentUpdateError(
+                path, f"cannot be read ({exc.strerror}); make it readable, or {_TURN_OFF}"
+            ) from exc
+
+    def write(self, texts: Mapping[str, str | None], message: str) -> None:  # noqa: ARG002 - a file has no message
+        """See `Place.write`. A document keeps its permissions."""
+        for path, text in texts.items():
+            try:
+                self._write(path, text)
+            except OSError as exc:
+                reason = f"cannot be written ({exc.strerror})"
+                remedy = f"make room or make it writable, or {_TURN_OFF}"
+                raise DocumentUpdateError(path, f"{reason}; {remedy}") from exc
+
+    def _write(self, path: str, text: str | None) -> None:
+        place = self._locate(path)
+        if text is None:
+            place.unlink(missing_ok=True)
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
+        write_atomically(place, text)
+        if mode is not None:
+            place.chmod(mode)
+
+    def stamp(self, path: str) -> object:
+        """See `Place.stamp`."""
+        return file_stamp(self._project / path)
+
+    def tree(self) -> FolderTree:
+        """See `Place.tree`."""
+        return self._tree
+
+    def _locate(self, path: str) -> Path:
+        """Return where a document lies, after checking that it is inside the project.
+
+        Raises:
+            DocumentUpdateError: It is elsewhere, or a link leads out, or it is not a file.
+        """
+        parts = PurePosixPath(path).parts
+        if path.startswith("/") or not parts or _FORBIDDEN.intersection(parts):
+            raise DocumentUpdateError(
+                path, "is not a file of the project; documents are kept nowhere else"
+            )
+        place = self._project
+        for part in parts[:-1]:
+            place /= part
+            mode = _mode(place)
+            if mode is not None:
+                _check_kind(path, place, "folder", is_right=stat.S_ISDIR(mode), mode=mode)
+        place /= parts[-1]
+        mode = _mode(place)
+        if mode is not None:
+            _check_kind(path, place, "regular file", is_right=stat.S_ISREG(mode), mode=mode)
+        return place
+
+
+def file_stamp(path: Path) -> list[int] | None:
+    """Return what changes when a file changes; ``None`` when it does not exist."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return [status.st_mtime_ns, status.st_size, status.st_ino]
+
+
+def _mode(place: Path) -> int | None:
+    try:
+        return place.lstat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _check_kind(path: str, place: Path, kind: str, *, is_right: bool, mode: int) -> None:
+    if is_right:
+        return
+    actual = "a symbolic link" if stat.S_ISLNK(mode) else f"not a {kind}"
+    raise DocumentUpdateError(
+        path,
+        f"{place} is {actual} and was not followed; put a {kind} in its place, or {_TURN_OFF}",
+    )

@@ -1,0 +1,427 @@
+"""The architecture of a software project: what imports what, and the decisions behind it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator.documents.completed_work import comparable, title_line
+from vespera_orchestrator.documents.markdown import (
+    code,
+    embed,
+    first_paragraph,
+    headed_parts,
+    inline,
+    labelled_lines,
+)
+from vespera_orchestrator.documents.sources.python_api import import_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
+
+_MOST_BOXES: Final = 24
+"""A drawing with more cannot be read."""
+_MOST_ARROWS: Final = 48
+_DECISION_LEVEL: Final = 4
+_LONGEST_TITLE: Final = 110
+_ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+(?=\S)")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|(?<=。)|\*{0,2}[:;]\*{0,2}\s+")
+_RECORD_LABELS: Final = frozenset(
+    {"status", "date", "supersedes", "replaces", "superseded by", "estado", "statut", "статус"}
+    | {"ersetzt", "remplace", "заменяет", "状態", "状态"}
+)
+_NUMBER: Final = re.compile(r"\d{1,4}")
+_PROPOSED, _ACCEPTED = "Proposed", "Accepted"
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    """A package, or a module, and what it uses."""
+
+    name: str
+    """As a code span."""
+    summary: str
+    modules: int
+    uses: tuple[str, ...]
+    """Other components, as code spans."""
+    used_by: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """A decision, as a record."""
+
+    number: int
+    """From 1, in the order in which they were made."""
+    title: str
+    text: str
+    date: str
+    status: str
+    """Such as ``Accepted``, or ``Superseded by 4``."""
+    comment: str
+
+
+@attrs.frozen(kw_only=True)
+class DesignNote:
+    """What was written about a part of the design, in its latest state."""
+
+    title: str
+    text: str
+    date: str
+    comment: str
+
+
+@attrs.frozen(kw_only=True)
+class Architecture:
+    """The architecture of a software project."""
+
+    components: tuple[Component, ...]
+    circles: tuple[str, ...]
+    """Components that import each other, as Markdown."""
+    drawing: str
+    """The components and their imports, for Mermaid; empty where there is nothing to draw."""
+    decisions: tuple[Decision, ...]
+    """The latest first."""
+    design_notes: tuple[DesignNote, ...]
+    """The latest first."""
+
+    @classmethod
+    def collect(cls, work: CompletedWork) -> Architecture:
+        """Read the project's tree, and what artifacts say about design."""
+        if not work.kind.has_python_api:
+            return cls(components=(), circles=(), drawing="", decisions=(), design_notes=())
+        graph = _Graph.read(work)
+        return cls(
+            components=tuple(graph.components()),
+            circles=tuple(graph.circles()),
+            drawing=graph.drawing(),
+            decisions=tuple(_decisions(work)),
+            design_notes=tuple(_design_notes(work)),
+        )
+
+
+# --- what imports what ------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Module:
+    summary: str
+    imports: frozenset[str]
+
+
+def read_imports(source: str, module: str, *, is_package: bool) -> _Module:
+    """Return what a Python file imports, wherever in it, and the first line of its docstring."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return _Module(summary="", imports=frozenset())
+    package = module if is_package else module.rpartition(".")[0]
+    imports: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _import_base(node, package)
+            imports.update(f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+    return _Module(
+        summary=inline(first_paragraph(ast.get_docstring(tree) or "")), imports=frozenset(imports)
+    )
+
+
+def _import_base(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    kept = parts[: len(parts) - node.level + 1]
+    return ".".join([*kept, node.module] if node.module else kept)
+
+
+def _read_module(work: CompletedWork, path: str, stamp: str, name: str) -> _Module:
+    def read_module_imports(source: str) -> _Module:
+        is_package = PurePosixPath(path).stem == "__init__"
+        return read_imports(source, name, is_package=is_package)
+
+    return work.read_file(path, stamp, read_module_imports)
+
+
+class _Graph:
+    """The modules of the project, drawn together into as many components as can be read."""
+
+    def __init__(self, modules: Mapping[str, _Module]) -> None:
+        self._modules = modules
+        self._depth = self._readable_depth()
+        self._members: dict[str, list[str]] = {}
+        for name in modules:
+            self._members.setdefault(self._component(name), []).append(name)
+        self._arrows = self._count_arrows()
+
+    @classmethod
+    def read(cls, work: CompletedWork) -> _Graph:
+        """Read every Python file of the tree that belongs to the project itself."""
+        tree = work.tree
+        packages = frozenset(
+            str(PurePosixPath(path).parent) for path in tree.files if path.endswith("/__init__.py")
+        )
+        modules: dict[str, _Module] = {}
+        for path, stamp in tree.files.items():
+            name = import_name(path, packages) if path.endswith(".py") else None
+            if name is not None:
+                modules[name] = _read_module(work, path, stamp, name)
+        return cls(modules)
+
+    def _readable_depth(self) -> int:
+        """Return to how many parts names are cut so that there are few enough components."""
+        deepest = max((name.count(".") + 1 for name in self._modules), default=1)
+        for depth in range(deepest, 1, -1):
+            if len({_cut(name, depth) for name in self._modules}) <= _MOST_BOXES:
+                return depth
+        return 1
+
+    def _component(self, module: str) -> str:
+        return _cut(module, self._depth)
+
+    def _count_arrows(self) -> dict[str, dict[str, int]]:
+        arrows: dict[str, dict[str, int]] = {name: {} for name in self._members}
+        for name, module in self._modules.items():
+            source = self._component(name)
+            for target in set(filter(None, map(self._known, module.imports))):
+                other = self._component(target)
+                if other != source:
+                    arrows[source][other] = arrows[source].get(other, 0) + 1
+        return arrows
+
+    def _known(self, imported: str) -> str | None:
+        """Return the module of the project that an import leads to."""
+        parts = imported.split(".")
+        for end in range(len(parts), 0, -1):
+            name = ".".join(parts[:end])
+            if name in self._modules:
+                return name
+        return None
+
+    def components(self) -> Iterator[Component]:
+        """Yield the components, by name."""
+        for name in sorted(self._members):
+            users = sorted(other for other, targets in self._arrows.items() if name in targets)
+            module = self._modules.get(name)
+            yield Component(
+                name=code(name),
+                summary="" if module is None else module.summary.replace("|", "\\|"),
+                modules=len(self._members[name]),
+                uses=tuple(map(code, sorted(self._arrows[name]))),
+                used_by=tuple(map(code, users)),
+            )
+
+    def circles(self) -> Iterator[str]:
+        """Yield each pair of components that import each other."""
+        for name in sorted(self._arrows):
+            for other in sorted(self._arrows[name]):
+                if name < other and name in self._arrows[other]:
+                    yield f"{code(name)} and {code(other)}"
+
+    def drawing(self) -> str:
+        """Return the components and their imports as Mermaid draws them."""
+        arrows = [(name, other) for name in sorted(self._arrows) for other in self._arrows[name]]
+        if not arrows:
+            return ""
+        if len(arrows) > _MOST_ARROWS:
+            arrows = self._without_shortcuts(arrows)
+        arrows.sort(key=lambda arrow: (-self._arrows[arrow[0]][arrow[1]], arrow))
+        drawn = sorted(arrows[:_MOST_ARROWS])
+        names = sorted({name for arrow in drawn for name in arrow})
+        ids = {name: f"m{number}" for number, name in enumerate(names)}
+        shared = _shared_beginning(names)
+        lines = [f'    {ids[name]}["{name.removeprefix(shared)}"]' for name in names]
+        lines += [f"    {ids[name]} --> {ids[other]}" for name, other in drawn]
+        return "\n".join(["flowchart TD", *lines])
+
+    def _without_shortcuts(self, arrows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Leave out an arrow where two others lead the same way."""
+        return [
+            (name, other)
+            for name, other in arrows
+            if not any(
+                other in self._arrows[middle] and name not in self._arrows[middle]
+                for middle in self._arrows[name]
+                if middle != other
+            )
+        ]
+
+
+def _cut(name: str, depth: int) -> str:
+    return ".".join(name.split(".")[:depth])
+
+
+def _shared_beginning(names: Iterable[str]) -> str:
+    """Return the package that all names begin with, so that a drawing need not repeat it."""
+    tops = {name.partition(".")[0] for name in names}
+    if len(tops) != 1 or any("." not in name for name in names):
+        return ""
+    return f"{tops.pop()}."
+
+
+# --- decisions --------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Draft:
+    title: str
+    text: str
+    passage: Passage
+
+
+def _decisions(work: CompletedWork) -> list[Decision]:
+    drafts = [
+        draft for passage in reversed(work.passages("decision")) for draft in _drafts(passage)
+    ]
+    numbers = {index: index + 1 for index in range(len(drafts))}
+    superseded_by = _superseded(work, drafts)
+    decisions = []
+    for index, draft in enumerate(drafts):
+        status = _status(draft)
+        if index in superseded_by:
+            status = f"Superseded by {numbers[superseded_by[index]]}"
+        decisions.append(
+            Decision(
+                number=numbers[index],
+                title=title_line(draft.title),
+                text=embed(_without_labels(draft.text), _DECISION_LEVEL),
+                date=draft.passage.date,
+                status=status,
+                comment=draft.passage.comment,
+            )
+        )
+    decisions.reverse()
+    return decisions
+
+
+def _drafts(passage: Passage) -> Iterator[_Draft]:
+    """Yield the decisions of a passage: each item of a list, or the whole."""
+    items = _items(passage.text)
+    if items and passage.reason.startswith("its heading"):
+        for item in items:
+            title, rest = _title_and_rest(item)
+            yield _Draft(title=title, text=rest, passage=passage)
+        return
+    parts = headed_parts(passage.text, labels=False)
+    own = parts[0] if parts and parts[0].start == 0 else None
+    if own is not None:
+        title = _after_number(own.title)
+        text = passage.text.split("\n", 1)[1] if "\n" in passage.text else ""
+        yield _Draft(title=title, text=text, passage=passage)
+    elif passage.reason.startswith("its heading"):
+        _, separator, named = passage.title.partition(":")
+        if separator and named.strip():
+            yield _Draft(title=named.strip(), text=passage.text, passage=passage)
+        else:
+            title, rest = _title_and_rest(passage.text)
+            yield _Draft(title=title, text=rest, passage=passage)
+    else:
+        yield _Draft(title=passage.title, text=passage.text, passage=passage)
+
+
+def _items(text: str) -> list[str]:
+    """Return the items of a list that begins a text; empty if it does not begin with one."""
+    items: list[str] = []
+    for line in text.strip("\n").split("\n"):
+        marker = _ITEM.match(line)
+        if marker is not None:
+            items.append(line[marker.end() :])
+        elif not items:
+            return []
+        elif line.strip() and not line.startswith((" ", "\t")):
+            break
+        else:
+            items[-1] += f"\n{line.strip()}"
+    return [item.strip() for item in items]
+
+
+def _title_and_rest(text: str) -> tuple[str, str]:
+    """Return the first sentence of a text as a title, and what stands behind it."""
+    first, separator, _ = text.strip().partition("\n\n")
+    sentence = _SENTENCE_END.search(first)
+    end = len(first) if sentence is None else sentence.start()
+    title = " ".join(first[:end].split()).strip("*_ ").rstrip(".")
+    if len(title) > _LONGEST_TITLE or not title:
+        beginning = " ".join(text.split())[:_LONGEST_TITLE]
+        return f"{beginning.rsplit(' ', 1)[0]}…", text
+    rest_start = len(first) if sentence is None else sentence.end()
+    rest = text.strip()[rest_start:].strip() if separator or sentence else ""
+    return title, rest[:1].upper() + rest[1:]
+
+
+def _after_number(title: str) -> str:
+    return re.sub(r"^(?:ADR[- ]?)?\d{1,4}[.:]?[ \t]+(?:[-\u2013][ \t]+)?", "", title).strip()
+
+
+def _without_labels(text: str) -> str:
+    """Return a text without the lines that say what stands above it already."""
+    kept = []
+    for line in text.split("\n"):
+        labels = labelled_lines(line)
+        if not any(comparable(label) in _RECORD_LABELS for label in labels):
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _status(draft: _Draft) -> str:
+    for label, value in labelled_lines(draft.text).items():
+        if comparable(label) in ("status", "estado", "statut", "статус", "状態", "状态"):
+            return inline(value.rstrip("."))
+    for part in headed_parts(draft.text, labels=False):
+        if comparable(part.title) == "status":
+            return inline(first_paragraph(part.text).rstrip("."))
+    return _ACCEPTED
+
+
+def _superseded(work: CompletedWork, drafts: list[_Draft]) -> dict[int, int]:
+    """Return which decision replaced which, by position: the later by the earlier."""
+    superseded: dict[int, int] = {}
+    for index, draft in enumerate(drafts):
+        for earlier in range(index):
+            if _replaces(work, draft, drafts[earlier], number=earlier + 1):
+                superseded[earlier] = index
+    return superseded
+
+
+def _replaces(work: CompletedWork, draft: _Draft, earlier: _Draft, *, number: int) -> bool:
+    task, other = draft.passage.task, earlier.passage.task
+    if task is not None and other is not None and work.withdrawn.get(other.id) == task.id:
+        return True
+    if comparable(draft.title) == comparable(earlier.title):
+        return True
+    for label, value in labelled_lines(draft.text).items():
+        if comparable(label) not in ("supersedes", "replaces", "ersetzt", "remplace", "заменяет"):
+            continue
+        named = _NUMBER.search(value)
+        if comparable(value) == comparable(earlier.title):
+            return True
+        if named is not None and int(named[0]) == number:
+            return True
+    return False
+
+
+def _design_notes(work: CompletedWork) -> Iterator[DesignNote]:
+    """Yield what was written about the design, of each subject the latest."""
+    shown: set[str] = set()
+    for passage in work.passages("design"):
+        if passage.name in shown:
+            continue
+        shown.add(passage.name)
+        text = embed(passage.text, _DECISION_LEVEL)
+        if text:
+            yield DesignNote(
+                title=title_line(passage.title),
+                text=text,
+                date=passage.date,
+                comment=passage.comment,
+            )

@@ -1,0 +1,305 @@
+"""Works that a project knows: from BibTeX files and CSL-JSON. The only door to bibtexparser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator.documents.markdown import code, inline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DOI: Final = re.compile(r"\b10\.\d{4,9}/[^\s\"'<>`{}|\\]+", re.IGNORECASE)
+_YEAR: Final = re.compile(r"\b(1[5-9]\d\d|20\d\d)\b")
+_SENTENCE_ENDS: Final = ".,;:!?*_~"
+_MOST_AUTHORS: Final = 6
+_CONTAINERS: Final = ("journal", "journaltitle", "booktitle", "container-title", "publisher")
+
+
+@attrs.frozen(kw_only=True)
+class Work:
+    """A book, an article, or whatever else can be cited."""
+
+    keys: frozenset[str]
+    """By which texts cite it."""
+    authors: tuple[tuple[str, str], ...] = ()
+    """Family name and given names of each."""
+    has_more_authors: bool = False
+    """Whether a text names it with "et al.", and nothing says who the others are."""
+    year: str = ""
+    title: str = ""
+    container: str = ""
+    """The journal, the book it is in, or the publisher."""
+    place_in_container: str = ""
+    """Volume, number and pages."""
+    doi: str = ""
+    """In lower case, without the address before it."""
+    url: str = ""
+
+    @property
+    def short_name(self) -> str:
+        """How a text names it: authors and year."""
+        families = [family for family, _ in self.authors]
+        year = self.year or "n.d."
+        if not families:
+            return f"{self.title or self.doi or self.url} ({year})" if self.year else self.title
+        if self.has_more_authors:
+            return f"{families[0]} et al. ({year})"
+        if len(families) == 1:
+            return f"{families[0]} ({year})"
+        if len(families) == 2:  # noqa: PLR2004 - two are named, more are counted
+            return f"{families[0]} and {families[1]} ({year})"
+        return f"{families[0]} et al. ({year})"
+
+    @property
+    def reference(self) -> str:
+        """The full reference, as Markdown."""
+        parts = []
+        if self.authors:
+            parts.append(f"{inline(_listed(self.authors))} ({self.year or 'n.d.'}).")
+        elif self.year:
+            parts.append(f"({self.year}).")
+        if self.title and self.title not in (self.doi, self.url):
+            parts.append(f"*{inline(self.title)}*.")
+        where = ", ".join(filter(None, (self.container, self.place_in_container)))
+        if where:
+            parts.append(f"{inline(where)}.")
+        if self.doi:
+            parts.append(f"[doi:{inline(self.doi)}](https://doi.org/{_quoted(self.doi)})")
+        elif self.url:
+            parts.append(f"<{self.url}>")
+        return " ".join(parts)
+
+
+def _quoted(doi: str) -> str:
+    from urllib.parse import quote
+
+    return quote(doi, safe="/:;.-_")
+
+
+def _listed(authors: tuple[tuple[str, str], ...]) -> str:
+    names = []
+    for family, given in authors[:_MOST_AUTHORS]:
+        initials = " ".join(f"{name[0]}." for name in given.split() if name)
+        names.append(f"{family}, {initials}" if initials else family)
+    if len(authors) > _MOST_AUTHORS:
+        return f"{names[0]} et al."
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def normalized_doi(text: str) -> str:
+    """Return a DOI in one spelling; empty if there is none in *text*."""
+    match = DOI.search(text)
+    if match is None:
+        return ""
+    doi = match[0].rstrip(_SENTENCE_ENDS)
+    for opening, closing in ("()", "[]"):
+        while doi.endswith(closing) and doi.count(closing) > doi.count(opening):
+            doi = doi[:-1].rstrip(_SENTENCE_ENDS)
+    return doi.lower()
+
+
+# --- BibTeX -----------------------------------------------------------------------
+
+
+def read_bibtex(text: str) -> list[Work]:
+    """Return the works of a BibTeX file. What cannot be read in it is left out."""
+    import bibtexparser
+    from bibtexparser import middlewares
+
+    logger = logging.getLogger("bibtexparser")
+    was_disabled = logger.disabled
+    logger.disabled = True
+    try:
+        library = bibtexparser.parse_string(
+            text,
+            append_middleware=[
+                middlewares.LatexDecodingMiddleware(),
+                middlewares.SeparateCoAuthors(),
+                middlewares.SplitNameParts(),
+            ],
+        )
+    except Exception:  # noqa: BLE001 - a file that cannot be read costs only itself
+        return []
+    finally:
+        logger.disabled = was_disabled
+    return [_bibtex_work(entry) for entry in library.entries]
+
+
+def _bibtex_work(entry: Any) -> Work:
+    fields = {field.key.lower(): field.value for field in entry.fields}
+    people = fields.get("author") or fields.get("editor") or []
+    authors = tuple(_family_and_given(person) for person in people if not isinstance(person, str))
+    text = {key: value for key, value in fields.items() if isinstance(value, str)}
+    year = _YEAR.search(text.get("year", "") or text.get("date", ""))
+    return Work(
+        keys=frozenset({entry.key}),
+        authors=authors,
+        year="" if year is None else year[0],
+        title=_flat(text.get("title", "")),
+        container=_flat(_first(text, _CONTAINERS)),
+        place_in_container=_place(
+            text.get("volume", ""), text.get("number", ""), text.get("pages", "")
+        ),
+        doi=normalized_doi(text.get("doi", "") or text.get("url", "")),
+        url=_safe_url(text.get("url", "")),
+    )
+
+
+def _family_and_given(person: Any) -> tuple[str, str]:
+    family = " ".join([*person.von, *person.last])
+    given = " ".join(person.first)
+    return _flat(family), _flat(given)
+
+
+def _first(fields: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((fields[name] for name in names if fields.get(name)), "")
+
+
+def _place(volume: str, number: str, pages: str) -> str:
+    place = _flat(volume)
+    if number:
+        place += f"({_flat(number)})"
+    if pages:
+        shown = _flat(pages).replace("--", "\u2013")
+        place = f"{place}, {shown}" if place else f"pp. {shown}"
+    return place
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.replace("{", "").replace("}", "").split())
+
+
+def _safe_url(url: str) -> str:
+    is_plain = re.fullmatch(r"https?://[^\s<>\"'`]+", url.strip())
+    return url.strip() if is_plain else ""
+
+
+# --- CSL-JSON ---------------------------------------------------------------------
+
+
+def read_csl(text: str) -> list[Work]:
+    """Return the works of a CSL-JSON file; none if it is something else."""
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(items, list):
+        return []
+    return [_csl_work(item) for item in items if _is_csl(item)]
+
+
+def _is_csl(item: object) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("title"), str) and "type" in item
+
+
+def _csl_work(item: dict[str, Any]) -> Work:
+    people = item.get("author") or item.get("editor") or []
+    authors = tuple(_csl_name(person) for person in people if isinstance(person, dict))
+    year = _YEAR.search(json.dumps(item.get("issued", "")))
+    return Work(
+        keys=frozenset({str(item.get("id", ""))} - {""}),
+        authors=authors,
+        year="" if year is None else year[0],
+        title=_flat(item["title"]),
+        container=_flat(str(item.get("container-title") or item.get("publisher") or "")),
+        place_in_container=_place(
+            *(str(item.get(name) or "") for name in ("volume", "issue", "page"))
+        ),
+        doi=normalized_doi(str(item.get("DOI") or "")),
+        url=_safe_url(str(item.get("URL") or "")),
+    )
+
+
+def _csl_name(person: dict[str, Any]) -> tuple[str, str]:
+    particle = person.get("non-dropping-particle") or person.get("dropping-particle") or ""
+    family = f"{particle} {person.get('family') or person.get('literal') or ''}"
+    return _flat(family), _flat(str(person.get("given") or ""))
+
+
+# --- citations --------------------------------------------------------------------
+
+_LATEX: Final = re.compile(r"\\[a-zA-Z]*cite[a-zA-Z]*\*?(?:\[[^\]]*\]){0,2}\{([^}]+)\}")
+_PANDOC: Final = re.compile(r"(?<![\w@])-?@\{?([\w][\w:.#$%&+?<>~/-]*[\w])\}?")
+_ARXIV: Final = re.compile(r"\barXiv:(\d{4}\.\d{4,5})(?:v\d{1,3})?", re.IGNORECASE)
+_URL: Final = re.compile(r"\bhttps?://[^\s\"'<>`\[\]{}|\\^]+")
+_NAME: Final = r"[^\W\d_a-zß-öø-ÿа-я][\w'\u2019-]{1,40}"
+_NARRATIVE: Final = re.compile(
+    rf"(?P<family>(?:(?:von|van|de|du|la) )*{_NAME})"
+    rf"(?: et al\.?| (?:and|&|und|et|y|e) {_NAME})?,? \(?(?P<year>(?:1[5-9]|20)\d\d)[a-z]?\)"
+)
+"""``Smith and Jones (2020)`` and ``(Smith, 2020)``."""
+
+
+@attrs.frozen(kw_only=True)
+class Citation:
+    """A place at which a text cites a work."""
+
+    key: str = ""
+    """By key, as in LaTeX and Pandoc."""
+    doi: str = ""
+    url: str = ""
+    """By address; arXiv counts as one."""
+    author: str = ""
+    """By the first author's family name, and the year."""
+    has_more_authors: bool = False
+    year: str = ""
+
+    @property
+    def name(self) -> str:
+        """What two citations of the same unknown work have in common."""
+        return self.doi or self.key or self.url or f"{self.author.casefold()} {self.year}"
+
+
+def find_citations(text: str) -> list[Citation]:
+    """Return the citations in a text, each once, in order."""
+    return list(dict.fromkeys(_citations(text)))
+
+
+def _citations(text: str) -> Iterator[Citation]:
+    for match in DOI.finditer(text):
+        yield Citation(doi=normalized_doi(match[0]))
+    for match in _LATEX.finditer(text):
+        for key in match[1].split(","):
+            yield Citation(key=key.strip())
+    for match in _PANDOC.finditer(text):
+        yield Citation(key=match[1])
+    for match in _ARXIV.finditer(text):
+        yield Citation(url=f"https://arxiv.org/abs/{match[1]}")
+    for match in _URL.finditer(text):
+        address = match[0].rstrip(_SENTENCE_ENDS + ")")
+        if not DOI.search(address):
+            yield Citation(url=address)
+    for match in _NARRATIVE.finditer(text):
+        yield Citation(
+            author=match["family"],
+            year=match["year"],
+            has_more_authors="et al" in match[0],
+        )
+
+
+def described(citation: Citation) -> Work:
+    """Return what is known of a work that only a citation tells of."""
+    authors = ((citation.author, ""),) if citation.author else ()
+    title = citation.doi or citation.url or citation.key
+    return Work(
+        keys=frozenset({citation.key} - {""}),
+        authors=authors,
+        has_more_authors=citation.has_more_authors,
+        year=citation.year,
+        title="" if authors else title,
+        doi=citation.doi,
+        url=_safe_url(citation.url),
+    )
+
+
+def code_key(work: Work) -> str:
+    """Return the keys by which texts cite a work, as code spans."""
+    return ", ".join(map(code, sorted(work.keys)))

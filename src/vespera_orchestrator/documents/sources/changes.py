@@ -1,0 +1,310 @@
+"""The changes of a software project, by version and kind, as Keep a Changelog orders them.
+
+One completed task is one change. What the work needed and nobody who uses the project would
+notice is left out: reading, planning, recoveries, tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator.documents.completed_work import provenance
+from vespera_orchestrator.documents.markdown import code, inline, labelled_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator.documents.completed_work import CompletedWork
+
+CATEGORIES: Final = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+_INTERNAL: Final = "internal"
+_MAX_CHANGES: Final = 1000
+"""The most changes that are listed; older ones are counted.
+
+Each update keeps the whole text as a version, so it must not grow forever."""
+_MAX_TEXT: Final = 500
+_COMMIT_DIGITS: Final = 9
+_SHORT_SUMMARY: Final = 3
+"""A summary of fewer words is shown behind the title."""
+
+_WORDS: Final[dict[str, str]] = {
+    "Added": "add added adds implement implemented introduce introduced create created creates "
+    "new support supports write wrote build built feature feat enhancement",
+    "Fixed": "fix fixed fixes repair repaired resolve resolved correct corrected bug bugfix "
+    "hotfix prevent prevented",
+    "Removed": "remove removed removes delete deleted drop dropped removal",
+    "Deprecated": "deprecate deprecated deprecates deprecation",
+    "Security": "security cve harden hardened vulnerability",
+    "Changed": "change changed changes update updated improve improved rename renamed replace "
+    "replaced move moved perf performance speed optimize optimized breaking",
+    _INTERNAL: "internal chore ci test tests testing docs documentation style refactor refactored "
+    "research investigation investigate read explore review analyse analyze analysis study survey "
+    "understand look check plan planning discuss evaluate audit triage reproduce synthesis "
+    "synthesise synthesize decision adr design summarise summarize recovery spike none skip false",
+}
+_CATEGORY_OF: Final = {word: category for category, text in _WORDS.items() for word in text.split()}
+_PREFIX: Final = re.compile(r"([A-Za-z]+)(?:\([^)]*\))?(!)?:\s+(?=\S)")
+"""What conventional commits begin with, such as ``feat(api)!:``."""
+_BREAKING: Final = re.compile(r"\s*BREAKING(?:[ -]CHANGE)?!?\s*:\s*", re.IGNORECASE)
+_FIRST_WORD: Final = re.compile(r"\W*([A-Za-z]+)")
+_VERSION: Final = re.compile(r"\bv?(\d+\.\d+(?:\.\d+)?(?:[-.+]?[A-Za-z][\w.+-]*)?)")
+_RELEASE: Final = re.compile(r"\W*(?:release|ship|publish|tag)\b", re.IGNORECASE)
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """One change, as users of the project notice it."""
+
+    text: str
+    """A sentence."""
+    is_breaking: bool
+    commit: str
+    """The commit that brought it, shortened, as a code span; empty if none did."""
+    comment: str
+    """Where it comes from; not seen when the document is read."""
+
+
+@attrs.frozen(kw_only=True)
+class Release:
+    """The changes of one version."""
+
+    version: str
+    """``Unreleased`` for what belongs to no version yet."""
+    date: str
+    """The day it was made; empty for what is unreleased."""
+    categories: tuple[tuple[str, tuple[Change, ...]], ...]
+    """The kinds of changes that there are, in their order, the newest change first."""
+
+
+@attrs.frozen(kw_only=True)
+class Changes:
+    """The changes of a software project."""
+
+    releases: tuple[Release, ...]
+    """The newest first."""
+    older_changes: int
+    """How many more there are."""
+
+    @classmethod
+    def collect(cls, work: CompletedWork) -> Changes:
+        """Sort the completed tasks by version and kind."""
+        if not work.kind.has_changelog:
+            return cls(releases=(), older_changes=0)
+        changelog = _Changelog(work)
+        return cls(releases=tuple(changelog.releases()), older_changes=changelog.older)
+
+
+@attrs.frozen(kw_only=True)
+class _Version:
+    name: str
+    at: datetime
+
+
+class _Changelog:
+    def __init__(self, work: CompletedWork) -> None:
+        self._work = work
+        self._texts = _main_artifacts(work)
+        self._parents = {task.parent_task_id for task in work.tasks if task.parent_task_id}
+        self._release_tasks: dict[str, str] = {}
+        """The version that a task released, by the task's id."""
+        self._versions = self._find_versions()
+        self.older = 0
+
+    def _find_versions(self) -> list[_Version]:
+        """Return the versions, the oldest first: from tags, and from tasks that released one."""
+        versions = {tag.name.removeprefix("v"): tag.at for tag in self._work.tree.tags}
+        for task in self._work.tasks:
+            name = _released_version(task)
+            if name is not None:
+                self._release_tasks[task.id] = name
+                versions.setdefault(name, _ended_at(task))
+        found = [_Version(name=name, at=at) for name, at in versions.items()]
+        return sorted(found, key=lambda version: version.at)
+
+    def releases(self) -> Iterator[Release]:
+        """Yield what is unreleased, then each version, the newest first."""
+        by_version: dict[str, dict[str, list[Change]]] = {}
+        number = 0
+        for task in reversed(self._work.tasks):
+            category, reason = self._category(task)
+            is_shown = category != _INTERNAL
+            self._work.explain("changelog", task.id, task.title, reason, shown=is_shown)
+            if not is_shown:
+                continue
+            number += 1
+            if number > _MAX_CHANGES:
+                self.older += 1
+                continue
+            categories = by_version.setdefault(self._version_of(task), {})
+            categories.setdefault(category, []).append(self._change(task))
+        yield _release("Unreleased", "", by_version.get("", {}))
+        for version in reversed(self._versions):
+            date = f"{version.at:%Y-%m-%d}"
+            yield _release(version.name, date, by_version.get(version.name, {}))
+
+    def _version_of(self, task: Task) -> str:
+        ended_at = _ended_at(task)
+        for version in self._versions:
+            if ended_at <= version.at:
+                return version.name
+        return ""
+
+    # --- one task ---------------------------------------------------------------
+
+    def _category(self, task: Task) -> tuple[str, str]:
+        """Return the kind of change that a task made, and what says so."""
+        if task.id in self._release_tasks:
+            return _INTERNAL, f"it released version {self._release_tasks[task.id]}"
+        if task.recovers_task_id is not None:
+            return _INTERNAL, "it is a recovery"
+        if task.id in self._parents:
+            return _INTERNAL, "its subtasks have the changes"
+        for reason, text in self._clues(task):
+            category = _CATEGORY_OF.get(text.lower())
+            if category is not None:
+                return self._unless_it_breaks(task, category), f"{reason} says {text!r}"
+        return self._category_by_words(task)
+
+    def _unless_it_breaks(self, task: Task, category: str) -> str:
+        """Return *category*; what breaks something is no addition, whatever its prefix says."""
+        _, is_breaking = _change_text(task)
+        if category != "Added" or not is_breaking:
+            return category
+        title, _ = _without_prefix(task.title)
+        verb = _CATEGORY_OF.get(_first_word(title), "Changed")
+        return verb if verb in ("Removed", "Deprecated", "Security") else "Changed"
+
+    def _clues(self, task: Task) -> Iterator[tuple[str, str]]:
+        """Yield what may name the kind of change, the surest first."""
+        for key in ("changelog", "change", "category", "change_type"):
+            value = task.outputs.get(key)
+            if value is not None:
+                yield f"its output {key!r}", str(value)
+        for label, value in self._labels(task).items():
+            if label.lower() in ("changelog", "change type"):
+                yield f"the line {label!r} of its work", value
+        for text in (task.title, task.summary or ""):
+            prefix = _PREFIX.match(text)
+            if prefix is not None:
+                yield "the beginning of its title or summary", prefix[1]
+        yield "its task type", task.task_type
+        artifact = self._texts.get(task.id)
+        if artifact is not None:
+            yield "its artifact type", str(artifact.kind)
+
+    def _category_by_words(self, task: Task) -> tuple[str, str]:
+        summary = _first_word(task.summary or "")
+        category = _CATEGORY_OF.get(summary, _INTERNAL)
+        if category != _INTERNAL:
+            return category, f"its summary begins with {summary!r}"
+        title = _first_word(task.title)
+        category = _CATEGORY_OF.get(title, "Changed")
+        has_landed = task.id in self._work.commits
+        if category == _INTERNAL and has_landed:
+            return "Changed", "its files were landed"
+        if title in _CATEGORY_OF:
+            return category, f"its title begins with {title!r}"
+        return "Changed", "nothing says otherwise"
+
+    def _labels(self, task: Task) -> Mapping[str, str]:
+        artifact = self._texts.get(task.id)
+        if artifact is None:
+            return {}
+        return self._work.reader.analyse(artifact, "labels", labelled_lines)
+
+    def _change(self, task: Task) -> Change:
+        text, is_breaking = _change_text(task)
+        for label, value in self._labels(task).items():
+            if label.upper() in ("BREAKING CHANGE", "BREAKING-CHANGE", "BREAKING"):
+                is_breaking = True
+                text = value if len(text.split()) < _SHORT_SUMMARY else text
+        commit = self._work.commits.get(task.id, "")
+        artifact = self._texts.get(task.id)
+        comment = f"<!-- task {task.alias} ({task.id}) -->"
+        if artifact is not None:
+            comment = provenance(artifact.id, task)
+        return Change(
+            text=_sentence(text),
+            is_breaking=is_breaking,
+            commit=code(commit[:_COMMIT_DIGITS]) if commit else "",
+            comment=comment,
+        )
+
+
+def _release(version: str, date: str, categories: Mapping[str, list[Change]]) -> Release:
+    ordered = [(name, tuple(categories[name])) for name in CATEGORIES if name in categories]
+    return Release(version=version, date=date, categories=tuple(ordered))
+
+
+def _main_artifacts(work: CompletedWork) -> dict[str, Artifact]:
+    """Return the first artifact of each task: the work that it handed in."""
+    main: dict[str, Artifact] = {}
+    for artifact in work.artifacts:
+        if artifact.task_id is not None:
+            main.setdefault(artifact.task_id, artifact)
+    return main
+
+
+def _released_version(task: Task) -> str | None:
+    """Return the version that a task released; ``None`` if it released none."""
+    if task.task_type != "release" and _RELEASE.match(task.title) is None:
+        return None
+    named = task.outputs.get("version")
+    for text in (str(named or ""), task.title, task.summary or ""):
+        match = _VERSION.search(text)
+        if match is not None:
+            return match[1]
+    return None
+
+
+def _ended_at(task: Task) -> datetime:
+    return task.ended_at or task.updated_at
+
+
+def _first_word(text: str) -> str:
+    match = _FIRST_WORD.match(text)
+    return "" if match is None else match[1].lower()
+
+
+def _change_text(task: Task) -> tuple[str, bool]:
+    """Return what a task changed, as it was written, and whether it says that it breaks something.
+
+    Conventional prefixes are left out.
+    """
+    title, title_breaks = _without_prefix(task.title)
+    summary, summary_breaks = _without_prefix(task.summary or "")
+    is_breaking = title_breaks or summary_breaks
+    if not summary.strip():
+        return title, is_breaking
+    is_sentence = len(summary.split()) >= _SHORT_SUMMARY
+    if is_sentence or _CATEGORY_OF.get(_first_word(summary), _INTERNAL) != _INTERNAL:
+        return summary, is_breaking
+    return f"{title}: {summary}", is_breaking
+
+
+def _without_prefix(text: str) -> tuple[str, bool]:
+    is_breaking = False
+    breaking = _BREAKING.match(text)
+    if breaking is not None:
+        return text[breaking.end() :], True
+    prefix = _PREFIX.match(text)
+    if prefix is not None and prefix[1].lower() in _CATEGORY_OF:
+        is_breaking = prefix[2] is not None
+        text = text[prefix.end() :]
+    return text, is_breaking
+
+
+def _sentence(text: str) -> str:
+    """Return a text as one safe line of Markdown that begins and ends like a sentence."""
+    flat = " ".join(text.split())
+    first, _, _ = flat.partition(" ")
+    if first.islower() and first.isalpha():
+        flat = flat[0].upper() + flat[1:]
+    line = inline(flat, limit=_MAX_TEXT) or "(untitled)"
+    return line if line.endswith((".", "!", "?", "…", ":", "。")) else f"{line}."

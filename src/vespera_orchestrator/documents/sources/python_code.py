@@ -1,0 +1,470 @@
+"""The only door to griffe: one Python file becomes a record of what it defines.
+
+The file is read as text and never run. How files make up packages is `python_api`'s business, so a
+file that did not change is not read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator.documents.markdown import code, embed, inline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import griffe
+
+_LONGEST_SIGNATURE: Final = 88
+_LONGEST_VALUE: Final = 80
+_DOC_LEVEL: Final = 6
+_ROLE: Final = re.compile(r":(?:\w+:)?\w+:`~?(?:[^`<>]*<)?([^`<>]+)>?`")
+"""A reference of Sphinx, such as ``:class:`Kettle```."""
+_NO_PROSE: Final = re.compile(r"\s|[-*+#|>`~=.]|\d{1,3}[.)]\s")
+"""How a line begins that is not part of running text."""
+_SHOWN_SPECIAL_METHODS: Final = frozenset({"__init__", "__call__", "__enter__", "__iter__"})
+_AS_ITSELF: Final = re.compile(r"\b(\w+)[ \t]+as[ \t]+\1\b")
+_TYPE_ALIASES: Final = ("TypeVar(", "ParamSpec(", "TypeVarTuple(")
+_LABEL_WORDS: Final = {
+    "property": "property",
+    "cached": "cached",
+    "classmethod": "class method",
+    "staticmethod": "static method",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Parameter:
+    """A parameter of a function, as callers see it."""
+
+    name: str
+    kind: str
+    """E.g. ``keyword-only``."""
+    is_required: bool
+
+
+@attrs.frozen(kw_only=True)
+class Definition:
+    """A function, class, or value that a module or a class defines."""
+
+    name: str
+    kind: str
+    """``function``, ``class``, ``property`` or ``value``."""
+    signature: str
+    """As Python, on one line or several, decorators included."""
+    doc: str
+    """The docstring, as Markdown."""
+    summary: str
+    """The first sentence of it, on one line."""
+    note: str = ""
+    """What kind of method it is; empty for the usual one."""
+    deprecated: str = ""
+    """Why it should not be used any more, or what instead; empty while it should."""
+    parameters: tuple[Parameter, ...] = ()
+    members: tuple[Definition, ...] = ()
+    """Of a class: those that callers use."""
+
+
+@attrs.frozen(kw_only=True)
+class PythonFile:
+    """What one file defines, imports and exports."""
+
+    doc: str = ""
+    """The module's docstring, as Markdown."""
+    summary: str = ""
+    definitions: Mapping[str, Definition] = attrs.field(factory=dict)
+    imports: Mapping[str, str] = attrs.field(factory=dict)
+    """The target of each imported name."""
+    reexports: frozenset[str] = frozenset()
+    """Names that are imported as themselves: ``from x import y as y``."""
+    wildcards: tuple[str, ...] = ()
+    """The modules from which everything is imported."""
+    exports: tuple[str, ...] | None = None
+    """What ``__all__`` lists; ``None`` where there is none."""
+    exported_from: tuple[str, ...] = ()
+    """Modules whose ``__all__`` is part of this one's."""
+    problem: str = ""
+    """Why nothing could be read from it; empty when it could."""
+
+
+def read_python(source: str, module: str, *, is_package: bool) -> PythonFile:
+    """Read a Python file, without running it.
+
+    Args:
+        source: Its text.
+        module: Its import name.
+        is_package: Whether it is the ``__init__`` of a package.
+    """
+    import griffe
+
+    path = Path("__init__.py" if is_package else f"{module.rpartition('.')[2]}.py")
+    parent, _, name = module.rpartition(".")
+    try:
+        with warnings.catch_warnings(), _quiet():
+            # An invalid escape in somebody's string does not concern us.
+            warnings.simplefilter("ignore")
+            tree = griffe.visit(name, filepath=path, code=source, parent=_parent(parent))
+            return _file(tree, source)
+    except SyntaxError as exc:
+        return PythonFile(problem=f"not readable as Python, line {exc.lineno or 0}")
+    except Exception:  # noqa: BLE001 - a file that griffe does not get through costs only itself
+        return PythonFile(problem="not readable as Python")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep griffe from telling the user's terminal about somebody's docstrings."""
+    logger = logging.getLogger("griffe")
+    was_disabled = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
+
+
+def _parent(name: str) -> griffe.Module | None:
+    """Return the packages around a module, so that relative imports are understood."""
+    import griffe
+
+    parent: griffe.Module | None = None
+    for part in filter(None, name.split(".")):
+        package = griffe.Module(part, filepath=Path(part) / "__init__.py", parent=parent)
+        if parent is not None:
+            parent.set_member(part, package)
+        parent = package
+    return parent
+
+
+def _file(module: griffe.Module, source: str) -> PythonFile:
+    definitions, imports = {}, {}
+    wildcards = []
+    for name, member in module.members.items():
+        if not member.is_alias:
+            definition = _definition(member)
+            if definition is not None:
+                definitions[name] = definition
+        elif name.endswith("/*"):
+            wildcards.append(_target(member))
+        else:
+            imports[name] = _target(member)
+    exports, exported_from = _exports(module)
+    doc = _docstring(module)
+    return PythonFile(
+        doc=doc,
+        summary=_summary(module),
+        definitions=definitions,
+        imports=imports,
+        reexports=frozenset(_AS_ITSELF.findall(source)),
+        wildcards=tuple(wildcards),
+        exports=exports,
+        exported_from=exported_from,
+    )
+
+
+def _target(alias: Any) -> str:
+    return str(alias.target_path)
+
+
+def _exports(module: griffe.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the names in ``__all__``, and the modules whose own is part of it."""
+    if module.exports is None:
+        return None, ()
+    names = [item for item in module.exports if isinstance(item, str)]
+    others = [_module_of(item) for item in module.exports if not isinstance(item, str)]
+    return tuple(dict.fromkeys(names)), tuple(filter(None, others))
+
+
+def _module_of(expression: Any) -> str:
+    """Return the module in ``module.__all__``."""
+    try:
+        return str(expression.canonical_path).removesuffix(".__all__")
+    except Exception:  # noqa: BLE001 - griffe cannot resolve it, and neither can we
+        return ""
+
+
+# --- definitions ----------------------------------------------------------------
+
+
+def _definition(member: griffe.Object | griffe.Alias) -> Definition | None:
+    if member.is_function:
+        return _function(member)
+    if member.is_class:
+        return _class(member)
+    if member.is_attribute:
+        return _attribute(member)
+    return None
+
+
+def _function(function: Any) -> Definition:
+    overloads = [_signature(overload) for overload in function.overloads or ()]
+    signature = "\n".join(overloads) if overloads else _signature(function)
+    decorators = [str(decorator.value) for decorator in function.decorators]
+    return Definition(
+        name=function.name,
+        kind="function",
+        signature=_with_decorators(decorators, signature),
+        doc=_docstring(function),
+        summary=_summary(function),
+        note=_note(function),
+        deprecated=_deprecation(function, decorators),
+        parameters=_parameters(function),
+    )
+
+
+def _signature(function: Any) -> str:
+    keyword = "async def" if "async" in function.labels else "def"
+    head = f"{keyword} {function.name}"
+    returns = f" -> {function.returns}" if function.returns is not None else ""
+    parameters = _written_parameters(function)
+    line = f"{head}({', '.join(parameters)}){returns}"
+    if len(line) <= _LONGEST_SIGNATURE:
+        return line
+    indented = "".join(f"    {parameter},\n" for parameter in parameters)
+    return f"{head}(\n{indented}){returns}"
+
+
+def _written_parameters(function: Any) -> list[str]:
+    """Return the parameters as they are written, without ``self``."""
+    written: list[str] = []
+    kinds = [parameter.kind.value for parameter in function.parameters]
+    for position, parameter in enumerate(function.parameters):
+        kind = kinds[position]
+        if kind == "keyword-only" and "variadic positional" not in kinds and "*" not in written:
+            written.append("*")
+        if not _is_bound(function, position, parameter):
+            written.append(_written(parameter, kind))
+        following = kinds[position + 1 : position + 2]
+        if kind == "positional-only" and following != ["positional-only"] and written:
+            written.append("/")
+    return written
+
+
+def _is_bound(function: Any, position: int, parameter: Any) -> bool:
+    is_method = function.parent is not None and function.parent.is_class
+    return position == 0 and is_method and parameter.name in ("self", "cls")
+
+
+def _written(parameter: Any, kind: str) -> str:
+    stars = {"variadic positional": "*", "variadic keyword": "**"}.get(kind, "")
+    text = f"{stars}{parameter.name}"
+    if parameter.annotation is not None:
+        text += f": {parameter.annotation}"
+    if parameter.default is None or stars:
+        return text
+    equals = " = " if parameter.annotation is not None else "="
+    return f"{text}{equals}{_clipped(str(parameter.default))}"
+
+
+def _clipped(value: str) -> str:
+    flat = " ".join(value.split())
+    return flat if len(flat) <= _LONGEST_VALUE else "..."
+
+
+def _parameters(function: Any) -> tuple[Parameter, ...]:
+    parameters = []
+    for position, parameter in enumerate(function.parameters):
+        if _is_bound(function, position, parameter):
+            continue
+        kind = parameter.kind.value
+        is_required = parameter.default is None and not kind.startswith("variadic")
+        parameters.append(Parameter(name=parameter.name, kind=kind, is_required=is_required))
+    return tuple(parameters)
+
+
+def _note(function: Any) -> str:
+    words = [word for label, word in _LABEL_WORDS.items() if label in function.labels]
+    return " ".join(words)
+
+
+def _class(cls: Any) -> Definition:
+    bases = [str(base) for base in cls.bases]
+    head = f"class {cls.name}"
+    if bases:
+        head += f"({', '.join(bases)})"
+    decorators = [str(decorator.value) for decorator in cls.decorators]
+    members = []
+    for name, member in cls.members.items():
+        definition = _definition(member) if _is_member(name, member) else None
+        if definition is not None:
+            members.append(definition)
+    return Definition(
+        name=cls.name,
+        kind="class",
+        signature=_with_decorators(decorators, head),
+        doc=_docstring(cls),
+        summary=_summary(cls),
+        deprecated=_deprecation(cls, decorators),
+        members=tuple(members),
+    )
+
+
+def _is_member(name: str, member: Any) -> bool:
+    if member.is_alias or name in ("__slots__", "__all__", "__match_args__"):
+        return False
+    if name == "__init__":
+        return len(list(member.parameters)) > 1
+    if name in _SHOWN_SPECIAL_METHODS:
+        return True
+    if name.startswith("_"):
+        return False
+    # What a method sets on ``self`` is a detail, unless the class says that it is there.
+    is_from_method = (
+        "instance-attribute" in member.labels and "class-attribute" not in member.labels
+    )
+    return not is_from_method or member.docstring is not None or member.annotation is not None
+
+
+def _attribute(attribute: Any) -> Definition | None:
+    if attribute.name == "__all__":
+        return None
+    is_property = "property" in attribute.labels
+    value = "" if attribute.value is None else str(attribute.value)
+    if value.startswith(_TYPE_ALIASES) or f".{value}".rpartition(".")[2].startswith(_TYPE_ALIASES):
+        return None
+    text = attribute.name
+    if attribute.annotation is not None:
+        text += f": {attribute.annotation}"
+    is_set_later = "instance-attribute" in attribute.labels
+    if value and not is_property and not is_set_later and len(value) <= _LONGEST_VALUE:
+        text += f" = {_clipped(value)}"
+    return Definition(
+        name=attribute.name,
+        kind="property" if is_property else "value",
+        signature=text,
+        doc=_docstring(attribute),
+        summary=_summary(attribute),
+        note=_note(attribute),
+        deprecated=_deprecation(attribute, []),
+    )
+
+
+def _with_decorators(decorators: Iterable[str], signature: str) -> str:
+    shown = [f"@{text}\n" for text in decorators if _is_shown(text)]
+    return "".join(shown) + signature
+
+
+def _is_shown(decorator: str) -> bool:
+    name = decorator.partition("(")[0].rpartition(".")[2]
+    hidden = ("overload", "property", "classmethod", "staticmethod", "cached_property", "setter")
+    return name not in hidden
+
+
+def _deprecation(member: Any, decorators: Iterable[str]) -> str:
+    for text in decorators:
+        name, _, arguments = text.partition("(")
+        if name.rpartition(".")[2] == "deprecated":
+            reason = arguments.rstrip(")").strip().strip("\"'")
+            return inline(reason) or "deprecated"
+    docstring = member.docstring
+    match = None if docstring is None else _DEPRECATED.search(docstring.value)
+    return inline(match[1].strip()) or "deprecated" if match else ""
+
+
+_DEPRECATED: Final = re.compile(
+    r"^(?:\.\. deprecated::|\*{0,2}Deprecated:?\*{0,2}:?)[ \t]*(.*)", re.MULTILINE | re.IGNORECASE
+)
+
+
+# --- docstrings -----------------------------------------------------------------
+
+
+def _summary(member: Any) -> str:
+    """Return the first paragraph of a docstring, on one line."""
+    if member.docstring is None:
+        return ""
+    first, _, _ = _as_markdown(member.docstring.value).strip().partition("\n\n")
+    return inline(first)
+
+
+def _docstring(member: Any) -> str:
+    """Return a docstring, in whichever of the usual styles, as Markdown."""
+    if member.docstring is None:
+        return ""
+    parts = []
+    for section in member.docstring.parse("auto"):
+        text = _section(section)
+        if text:
+            parts.append(text)
+    return "\n\n".join(parts)
+
+
+def _section(section: Any) -> str:
+    kind = section.kind.value
+    if kind == "text":
+        return embed(_as_markdown(section.value), _DOC_LEVEL)
+    if kind == "examples":
+        return "\n\n".join(_example(str(part), text) for part, text in section.value)
+    if kind == "admonition":
+        title = section.title or section.value.kind.capitalize()
+        return f"**{inline(title)}**\n\n{embed(_as_markdown(section.value.contents), _DOC_LEVEL)}"
+    if kind == "deprecated":
+        return ""  # it stands beside the name
+    heading = _HEADINGS.get(kind)
+    if heading is None or not isinstance(section.value, list):
+        return ""
+    lines = [_item(item, kind) for item in section.value]
+    return f"**{heading}**\n\n" + "\n".join(lines)
+
+
+_HEADINGS: Final = {
+    "parameters": "Parameters",
+    "other parameters": "Other parameters",
+    "type parameters": "Type parameters",
+    "attributes": "Attributes",
+    "returns": "Returns",
+    "yields": "Yields",
+    "receives": "Receives",
+    "raises": "Raises",
+    "warns": "Warns",
+}
+
+
+def _item(item: Any, kind: str) -> str:
+    annotation = getattr(item, "annotation", None)
+    name = getattr(item, "name", "") or ""
+    shown = []
+    if name and kind not in ("raises", "warns"):
+        shown.append(code(name))
+    if annotation:
+        type_text = code(str(annotation))
+        shown.append(f"({type_text})" if shown else type_text)
+    description = inline(_as_markdown(item.description or ""), limit=2000)
+    head = " ".join(shown)
+    if not head:
+        return f"- {description}"
+    return f"- {head}: {description}" if description else f"- {head}"
+
+
+def _example(kind: str, text: str) -> str:
+    if "examples" in kind or text.lstrip().startswith(">>>"):
+        return f"```pycon\n{text.strip()}\n```"
+    return embed(_as_markdown(text), _DOC_LEVEL)
+
+
+def _as_markdown(text: str) -> str:
+    """Return a docstring's text with what reStructuredText writes differently as Markdown."""
+    text = _ROLE.sub(r"`\1`", text)
+    text = re.sub(r"(?<=\w)::[ \t]*$", ":", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^\.\. (?:deprecated|versionadded|versionchanged)::.*\n?", "", text, flags=re.MULTILINE
+    )
+    paragraphs = [_unwrapped(paragraph) for paragraph in text.split("\n\n")]
+    return "\n\n".join(paragraphs)
+
+
+def _unwrapped(paragraph: str) -> str:
+    """Return a paragraph on one line; what is no prose stays as it is."""
+    lines = paragraph.split("\n")
+    if paragraph.lstrip().startswith(">>>"):
+        return f"```pycon\n{paragraph}\n```"
+    if any(_NO_PROSE.match(line) for line in lines):
+        return paragraph
+    return " ".join(line.strip() for line in lines)

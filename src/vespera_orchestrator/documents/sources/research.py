@@ -1,0 +1,409 @@
+"""What a research project has read, how it works, and what it found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import ArtifactKind
+from vespera_orchestrator.documents.completed_work import is_prose, title_line
+from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
+from vespera_orchestrator.documents.sources.bibliography import (
+    Citation,
+    Work,
+    described,
+    find_citations,
+    read_bibtex,
+    read_csl,
+)
+from vespera_orchestrator.documents.vocabulary import mentions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from vespera_orchestrator._model import Task
+    from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
+
+_LEVEL: Final = 4
+_PARAGRAPH: Final = re.compile(r"\n[ \t]*\n")
+_MAX_SAID: Final = 3000
+_MAX_VALUE: Final = 60
+_PROSE_SUFFIXES: Final = (".md", ".markdown", ".txt", ".tex")
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """A work, what is said about it, and where it is cited."""
+
+    name: str
+    """Authors and year, or the title."""
+    reference: str
+    said: str
+    """What texts of the project say about it, as Markdown."""
+    cited_in: tuple[str, ...]
+    """Files, as code spans, and tasks."""
+    comment: str
+
+
+@attrs.frozen(kw_only=True)
+class Note:
+    """A text with its earlier states."""
+
+    title: str
+    text: str
+    date: str
+    comment: str
+    earlier: tuple[str, ...]
+    """The days of its earlier states, the latest first."""
+
+
+@attrs.frozen(kw_only=True)
+class FindingNote:
+    """A finding with its evidence."""
+
+    title: str
+    text: str
+    date: str
+    numbers: tuple[tuple[str, str], ...]
+    """Names and values from the outputs of its task, as Markdown."""
+    evidence: tuple[str, ...]
+    """Files that its task delivered, as code spans."""
+    withdrawn_by: str
+    """What says that it no longer holds; empty while it holds."""
+    withdrawn_on: str
+    comment: str
+
+
+@attrs.frozen(kw_only=True)
+class Research:
+    """Literature, methods and findings."""
+
+    readings: tuple[Reading, ...]
+    """By name."""
+    literature_notes: tuple[Note, ...]
+    """What is said about the literature as a whole, the latest first."""
+    methods: tuple[Note, ...]
+    deviations: tuple[Note, ...]
+    findings: tuple[FindingNote, ...]
+    """Those that hold, the latest first."""
+    withdrawn_findings: tuple[FindingNote, ...]
+    contradictions: tuple[str, ...]
+    """Numbers of which findings that hold give different values, as Markdown."""
+
+    @classmethod
+    def collect(cls, work: CompletedWork) -> Research:
+        """Read bibliographies in the tree, and what artifacts say."""
+        if not work.kind.has_research:
+            return cls(
+                readings=(),
+                literature_notes=(),
+                methods=(),
+                deviations=(),
+                findings=(),
+                withdrawn_findings=(),
+                contradictions=(),
+            )
+        literature = _Literature(work)
+        findings = list(_findings(work))
+        holding = tuple(finding for finding in findings if not finding.withdrawn_by)
+        withdrawn = tuple(finding for finding in findings if finding.withdrawn_by)
+        return cls(
+            readings=tuple(literature.readings()),
+            literature_notes=tuple(literature.notes()),
+            methods=tuple(_latest_notes(work.passages("methodology"), apart="deviation")),
+            deviations=tuple(_latest_notes(work.passages("deviation"))),
+            findings=holding,
+            withdrawn_findings=withdrawn,
+            contradictions=tuple(_contradictions(work)),
+        )
+
+
+# --- literature -------------------------------------------------------------------
+
+
+class _Literature:
+    """The works that the project knows or cites, each once."""
+
+    def __init__(self, work: CompletedWork) -> None:
+        self._work = work
+        self._works: list[Work] = []
+        self._by_name: dict[str, int] = {}
+        """The position of each work, by DOI, key, address, and author with year."""
+        self._said: dict[int, list[str]] = {}
+        self._places: dict[int, dict[str, None]] = {}
+        self._comments: dict[int, dict[str, None]] = {}
+        self._passages = work.passages("literature")
+        for known in _bibliography(work):
+            self._add(known)
+        self._read_passages()
+        self._read_files()
+
+    def _add(self, known: Work) -> int:
+        names = list(_names_of(known))
+        for name in names:
+            if name in self._by_name:
+                position = self._by_name[name]
+                self._works[position] = _joined(self._works[position], known)
+                break
+        else:
+            position = len(self._works)
+            self._works.append(known)
+        for name in names:
+            self._by_name.setdefault(name, position)
+        return position
+
+    def _position(self, citation: Citation, *, may_add: bool) -> int | None:
+        for name in _names_in(citation):
+            if name in self._by_name:
+                return self._by_name[name]
+        if not may_add or (citation.key and not citation.doi):
+            return None  # a key without its bibliography says nothing
+        return self._add(described(citation))
+
+    def _read_passages(self) -> None:
+        for passage in self._passages:
+            for paragraph in _paragraphs(passage.text):
+                cited = [
+                    self._position(citation, may_add=True) for citation in find_citations(paragraph)
+                ]
+                for position in dict.fromkeys(cited):
+                    if position is not None:
+                        self._cite(position, paragraph, passage)
+
+    def _cite(self, position: int, paragraph: str, passage: Passage) -> None:
+        said = self._said.setdefault(position, [])
+        if paragraph not in said:
+            said.append(paragraph)
+        self._comments.setdefault(position, {})[passage.comment] = None
+
+    def _read_files(self) -> None:
+        """Find where the known works are cited, in files and in other artifacts."""
+        for path, stamp in self._work.tree.files.items():
+            if path.endswith(_PROSE_SUFFIXES) and not _is_ours(path, self._work):
+                citations = self._work.read_file(path, stamp, find_citations)
+                self._cite_from(citations, code(path))
+        for artifact in self._work.artifacts:
+            if is_prose(artifact) and artifact.kind != ArtifactKind.FILE:
+                citations = self._work.reader.analyse(artifact, "citations", find_citations)
+                self._cite_from(citations, title_line(artifact.title))
+
+    def _cite_from(self, citations: Iterable[Citation], place: str) -> None:
+        for citation in citations:
+            position = self._position(citation, may_add=False)
+            if position is not None:
+                self._places.setdefault(position, {})[place] = None
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield the works, by name."""
+        order = sorted(
+            range(len(self._works)),
+            key=lambda position: self._works[position].short_name.casefold(),
+        )
+        for position in order:
+            known = self._works[position]
+            said = "\n\n".join(self._said.get(position, ()))
+            yield Reading(
+                name=inline(known.short_name),
+                reference=known.reference,
+                said=embed(said, _LEVEL, limit=_MAX_SAID),
+                cited_in=tuple(self._places.get(position, ())),
+                comment="\n".join(self._comments.get(position, ())),
+            )
+
+    def notes(self) -> Iterator[Note]:
+        """Yield what passages say beside what is shown with the works."""
+        shown = {paragraph for said in self._said.values() for paragraph in said}
+        for passage in self._passages:
+            kept = [text for text in _paragraphs(passage.text) if text not in shown]
+            text = embed("\n\n".join(kept), _LEVEL)
+            if any(not line.startswith("#") for line in text.split("\n") if line):
+                yield Note(
+                    title=title_line(passage.title),
+                    text=text,
+                    date=passage.date,
+                    comment=passage.comment,
+                    earlier=(),
+                )
+
+
+def _bibliography(work: CompletedWork) -> Iterator[Work]:
+    readers = ((".bib", read_bibtex), (".json", read_csl))
+    tree = work.tree
+    for path, stamp in tree.files.items():
+        for suffix, read in readers:
+            if path.endswith(suffix):
+                yield from work.read_file(path, stamp, read)
+    for artifact in work.artifacts:
+        for suffix, read in readers:
+            if artifact.title.endswith(suffix) and artifact.title not in tree.files:
+                yield from work.reader.analyse(artifact, "bibliography", read)
+
+
+def _is_ours(path: str, work: CompletedWork) -> bool:
+    name = path.rpartition("/")[2]
+    return name in work.kind.documents
+
+
+def _names_of(known: Work) -> Iterator[str]:
+    if known.doi:
+        yield f"doi {known.doi}"
+    for key in sorted(known.keys):
+        yield f"key {key}"
+    if known.url:
+        yield f"url {known.url}"
+    if known.authors and known.year:
+        yield f"author {known.authors[0][0].casefold()} {known.year}"
+
+
+def _names_in(citation: Citation) -> Iterator[str]:
+    if citation.doi:
+        yield f"doi {citation.doi}"
+    if citation.key:
+        yield f"key {citation.key}"
+    if citation.url:
+        yield f"url {citation.url}"
+    if citation.author:
+        yield f"author {citation.author.casefold()} {citation.year}"
+
+
+def _joined(one: Work, other: Work) -> Work:
+    """Return what both know of the same work."""
+    changes = {
+        name: getattr(other, name)
+        for name in ("authors", "year", "title", "container", "place_in_container", "doi", "url")
+        if not getattr(one, name)
+    }
+    return attrs.evolve(one, keys=one.keys | other.keys, **changes)
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [paragraph.strip("\n") for paragraph in _PARAGRAPH.split(text) if paragraph.strip()]
+
+
+# --- methods ----------------------------------------------------------------------
+
+
+def _latest_notes(passages: list[Passage], apart: str = "") -> Iterator[Note]:
+    """Yield the latest state of each subject, with the days of its earlier ones.
+
+    Args:
+        passages: The newest first.
+        apart: A topic that has a section of its own.
+    """
+    by_name: dict[str, list[Passage]] = {}
+    for passage in passages:
+        by_name.setdefault(passage.name, []).append(passage)
+    for states in by_name.values():
+        latest, *earlier = states
+        kept = _without_own_heading(latest)
+        if apart:
+            kept = without_parts(kept, lambda title: mentions((title,), apart))
+        text = embed(kept, _LEVEL)
+        if text:
+            yield Note(
+                title=title_line(latest.title),
+                text=text,
+                date=latest.date,
+                comment=latest.comment,
+                earlier=tuple(state.date for state in earlier),
+            )
+
+
+def _without_own_heading(passage: Passage) -> str:
+    """Return a text without a first heading that repeats its title."""
+    parts = headed_parts(passage.text, labels=False)
+    is_first = bool(parts) and not passage.text[: passage.text.find(parts[0].title)].strip("# \n")
+    if is_first and parts[0].title.casefold() == passage.title.casefold():
+        return passage.text.strip().partition("\n")[2]
+    return passage.text
+
+
+# --- findings ---------------------------------------------------------------------
+
+
+def _findings(work: CompletedWork) -> Iterator[FindingNote]:
+    """Yield the findings, the latest first; of one subject in one task only the latest."""
+    files = _files_by_task(work)
+    numbered: set[str] = set()
+    passages = work.passages("findings")
+    parts_of = Counter(passage.artifact.id for passage in passages)
+    for passage in passages:
+        task = passage.task
+        text = embed(_without_own_heading(passage), _LEVEL)
+        if not text:
+            continue
+        withdrawing = _withdrawing_task(work, task)
+        numbers: tuple[tuple[str, str], ...] = ()
+        if task is not None and task.id not in numbered:
+            numbered.add(task.id)
+            numbers = tuple(_numbers(task))
+        title = passage.title
+        is_part = passage.reason.startswith("its heading")
+        if is_part and task is not None:
+            is_only = parts_of[passage.artifact.id] == 1
+            title = task.title if is_only else f"{task.title}: {passage.title}"
+        yield FindingNote(
+            title=title_line(title),
+            text=text,
+            date=passage.date,
+            numbers=numbers,
+            evidence=tuple(files.get("" if task is None else task.id, ())),
+            withdrawn_by="" if withdrawing is None else title_line(withdrawing.title),
+            withdrawn_on="" if withdrawing is None else _day(withdrawing),
+            comment=passage.comment,
+        )
+
+
+def _withdrawing_task(work: CompletedWork, task: Task | None) -> Task | None:
+    if task is None or task.id not in work.withdrawn:
+        return None
+    return work.by_id[work.withdrawn[task.id]]
+
+
+def _day(task: Task) -> str:
+    return f"{task.ended_at or task.updated_at:%Y-%m-%d}"
+
+
+def _files_by_task(work: CompletedWork) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for artifact in work.artifacts:
+        if artifact.kind == ArtifactKind.FILE and artifact.task_id is not None:
+            files.setdefault(artifact.task_id, []).append(code(artifact.title))
+    return files
+
+
+def _numbers(task: Task) -> Iterator[tuple[str, str]]:
+    for name, value in sorted(_measured(task.outputs).items()):
+        yield code(name), code(json.dumps(value, ensure_ascii=False))
+
+
+def _measured(outputs: Mapping[str, object], prefix: str = "") -> dict[str, float]:
+    """Return the numbers among the outputs, those in a table of numbers with a dotted name."""
+    numbers: dict[str, float] = {}
+    for name, value in outputs.items():
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, int | float):
+            numbers[f"{prefix}{name}"] = value
+        elif isinstance(value, dict):
+            numbers |= _measured(value, f"{prefix}{name}.")
+    return numbers
+
+
+def _contradictions(work: CompletedWork) -> Iterator[str]:
+    """Yield the numbers of which tasks that hold give different values."""
+    by_name: dict[str, list[tuple[float, Task]]] = {}
+    for task in work.tasks:
+        if task.id not in work.withdrawn:
+            for name, value in _measured(task.outputs).items():
+                by_name.setdefault(name, []).append((value, task))
+    for name, values in sorted(by_name.items()):
+        if len({value for value, _ in values}) > 1:
+            listed = "; ".join(
+                f"{code(json.dumps(value))} in {title_line(task.title)}" for value, task in values
+            )
+            yield f"{code(name)}: {listed}."
