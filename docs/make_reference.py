@@ -108,7 +108,7 @@ PAGES: Final = (
         names=(
             *("Record", "Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
-            *("ContextUse", "Event", "EventKind"),
+            *("ContextUse", "Pause", "Event", "EventKind"),
             *("Worktree", "GitOperation", "DocumentVersion", "Why", "Cause", "CauseKind"),
             *("NextStep", "Finding", "FindingKind", "Severity", "RefusalKind"),
         ),

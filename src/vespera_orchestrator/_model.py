@@ -820,6 +820,38 @@ class Look(Record):
     """The newest commit of the integration branch."""
 
 
+@attrs.frozen(repr=False, kw_only=True)
+class Pause(Record):
+    """What somebody who left off said, and what was saved then."""
+
+    session_id: str
+    """The session."""
+    agent: str
+    """Who left off."""
+    at: datetime
+    """When."""
+    note: str
+    """Where they were, in their own words, or in the library's."""
+    next_step: str
+    """What they meant to do next, likewise."""
+    worded: tuple[str, ...] = ()
+    """Which of the two, ``note`` and ``next_step``, the library worded."""
+    saved: tuple[str, ...] = ()
+    """The aliases of the open tasks that were saved."""
+    not_saved: tuple[str, ...] = ()
+    """What could not be saved, and why."""
+
+    def __str__(self) -> str:
+        saved = f"Saved: {', '.join(self.saved)}." if self.saved else "Nothing was open."
+        text = f"Paused. {saved}"
+        if self.not_saved:
+            text += f" Not saved: {'; '.join(self.not_saved)}."
+        return f"{text} When you come back: print(orch.resume())"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @attrs.frozen(kw_only=True)
 class DocumentVersion(Record):
     """One state of a project document."""

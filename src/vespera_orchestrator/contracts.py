@@ -47,6 +47,7 @@ from vespera_orchestrator._model import (
     JsonValue,
     Look,
     Outcome,
+    Pause,
     Position,
     Session,
     Situation,
@@ -78,6 +79,7 @@ __all__ = [
     "Ledger",
     "Look",
     "Outcome",
+    "Pause",
     "Position",
     "Session",
     "Situation",
@@ -129,6 +131,30 @@ class Store(Protocol):
 
     def resume_session(self, session_id: str) -> Session:
         """Record that somebody resumed the session. Event ``session_resumed``.
+
+        Raises:
+            SessionNotFoundError: No session has this id.
+        """
+
+    def pause_session(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        note: str,
+        next_step: str,
+        worded: Sequence[str] = (),
+        task_ids: Sequence[str] = (),
+    ) -> Pause:
+        """Record that *agent* leaves off, with its words. Event ``session_paused``.
+
+        Args:
+            session_id: The session.
+            agent: Who leaves off.
+            note: Where it was.
+            next_step: What comes next.
+            worded: Which of the two the library worded.
+            task_ids: What it has in hand.
 
         Raises:
             SessionNotFoundError: No session has this id.

@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
     NextAction,
     NextStep,
     Outcome,
+    Pause,
     Session,
     Task,
     TaskDraft,
@@ -447,6 +448,26 @@ class Orchestrator:
         except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access
             log.warning("it could not be noted what %s has seen: %s", self.agent, exc)
         return text
+
+    def pause(self, note: str = "", next_step: str = "") -> Pause:
+        """Leave off: keep your words, and save everything that this process has in hand.
+
+        Nothing is asked. Your words are durable first; whatever ends this call early takes neither
+        them nor what is already saved. The tasks stay yours for as long as their leases run. When
+        you come back, `resume` shows the words again as you wrote them.
+
+        Args:
+            note: Where you are. Without one, it says what is in hand.
+            next_step: What you mean to do next. Without one, it is worked out.
+
+        Raises:
+            SessionNotFoundError: No session is active.
+        """
+        from vespera_orchestrator.work.pausing import pause
+
+        self._require_open()
+        works = self._starter.open_works()
+        return pause(self._rooms, self._overview, works, note=note, next_step=next_step)
 
     # --- planning -----------------------------------------------------------
 

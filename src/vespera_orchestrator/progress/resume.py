@@ -16,7 +16,7 @@ from vespera_orchestrator.tasks.next_step import decision_sentence
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vespera_orchestrator._model import Attempt, Checkpoint, Position, Task
+    from vespera_orchestrator._model import Attempt, Checkpoint, Pause, Position, Task
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
@@ -30,6 +30,8 @@ _LINE_WIDTH: Final = 130
 _GOAL_WIDTH: Final = 500
 _SHORTEST_GOAL: Final = 60
 _STEP_WIDTH: Final = 420
+_WORDS_WIDTH: Final = 300
+"""What somebody wrote at a pause is cut only beyond this."""
 _FILES_WIDTH: Final = 64
 _NAME_WIDTH: Final = 40
 _MOST_SKIPPED: Final = 2
@@ -159,6 +161,8 @@ class ResumeFacts:
     """Where the session stands."""
     reader: str
     """Who reads it."""
+    pause: Pause | None = None
+    """What somebody said who left off, as long as it counts."""
     own: Sequence[InHand] = ()
     """The reader's own tasks, the last one first."""
     others: Sequence[InHand] = ()
@@ -189,7 +193,7 @@ class _Line:
     """The lines of the lowest rank are left out first, the upper ones before the lower ones."""
 
 
-_GOAL, _NEXT = 100, 100
+_GOAL, _NEXT, _WORDS = 100, 100, 95
 _OWN, _DECISION, _NEWS, _PROGRESS, _WHERE, _DRIFT = 90, 80, 75, 70, 65, 60
 _SKIPPED, _RUNNING, _CHANGE, _ELSEWHERE = 55, 50, 40, 30
 """How much each line matters. What the reader cannot know, and must not miss, is kept longest."""
@@ -229,7 +233,7 @@ def _step_line(step: NextStep) -> _Line:
 
 def _middle(facts: ResumeFacts) -> list[_Line]:
     status = facts.status
-    lines = [_Line(text=_shorten(status.line), rank=_PROGRESS)]
+    lines = [_Line(text=_shorten(status.line), rank=_PROGRESS), *_pause_lines(facts)]
     lines += [_Line(text=_own_line(own, facts), rank=_OWN) for own in facts.own[:2]]
     lines.append(_Line(text=_news_line(facts), rank=_NEWS))
     for change in facts.changes:
@@ -245,6 +249,23 @@ def _middle(facts: ResumeFacts) -> list[_Line]:
         lines.append(_Line(text=_where_line(facts.where), rank=_WHERE))
     for text in elsewhere_lines(status.elsewhere):
         lines.append(_Line(text=text, rank=_ELSEWHERE))
+    return lines
+
+
+def _pause_lines(facts: ResumeFacts) -> list[_Line]:
+    """Repeat the words of whoever left off; those of the library only where there are no others."""
+    pause = facts.pause
+    if pause is None:
+        return []
+    who = "you" if pause.agent == facts.reader else one_line(pause.agent, _NAME_WIDTH)
+    head = f"Paused by {who}, {_age(pause.at, facts)}"
+    note = one_line(pause.note, _WORDS_WIDTH)
+    if "note" not in pause.worded:
+        note = f"“{note}”"
+    lines = [_Line(text=f"{head}: {note}", rank=_WORDS)]
+    if "next_step" not in pause.worded:
+        step = one_line(pause.next_step, _WORDS_WIDTH)
+        lines.append(_Line(text=f"Meant to be next: “{step}”", rank=_WORDS))
     return lines
 
 

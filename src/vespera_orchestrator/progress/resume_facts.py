@@ -13,6 +13,7 @@ import attrs
 from vespera_orchestrator._model import (
     ArtifactKind,
     EventKind,
+    Pause,
     TaskStatus,
 )
 from vespera_orchestrator.errors import WorktreeError
@@ -46,6 +47,7 @@ _T = TypeVar("_T")
 _MOST_OWN: Final = 3
 """How many of the reader's tasks are looked at."""
 _MOST_OTHERS: Final = 2
+_PAUSES_LOOKED_AT: Final = 10
 _SKIPS_LOOKED_AT: Final = 8
 _NAMED_WORKTREES: Final = 4
 _NAMED_FILES: Final = 3
@@ -79,6 +81,7 @@ class ResumeReader:
         return ResumeFacts(
             status=self._status,
             reader=self._reader,
+            pause=self._pause(own),
             own=own,
             others=self._others(),
             last_look=None if last_look is None else last_look.at,
@@ -163,6 +166,32 @@ class ResumeReader:
         if task_id not in self._tasks:
             self._tasks[task_id] = self._store.find_task(task_id, None)
         return self._tasks[task_id]
+
+    # --- who left off -----------------------------------------------------------
+
+    def _pause(self, own: Sequence[InHand]) -> Pause | None:
+        """Return the reader's last pause, or else the last one of all, while it counts."""
+        events = self._store.events(
+            session_id=self._session_id,
+            kinds=(EventKind.SESSION_PAUSED,),
+            limit=_PAUSES_LOOKED_AT,
+            newest_first=True,
+        )
+        events.sort(key=lambda event: event.agent != self._reader)
+        for event in events[:1]:
+            if not self._has_gone_on(event, own):
+                return _pause_of(event)
+        return None
+
+    def _has_gone_on(self, pause: Event, own: Sequence[InHand]) -> bool:
+        """Tell whether whoever paused has worked since: then the words are no longer about now."""
+        done = any(
+            event.seq > pause.seq and event.agent == pause.agent and event.kind not in LETTING_GO
+            for event in self._recent
+        )
+        return done or any(
+            mine.attempt.started_at > pause.at and mine.attempt.agent == pause.agent for mine in own
+        )
 
     # --- the reader's own work --------------------------------------------------
 
@@ -290,3 +319,14 @@ class ResumeReader:
 
     def _missing(self) -> int:
         return self._rooms.worktrees.missing_in_checkout()
+
+
+def _pause_of(event: Event) -> Pause:
+    return Pause(
+        session_id=str(event.session_id),
+        agent=str(event.agent),
+        at=event.at,
+        note=str(event.data["note"]),
+        next_step=str(event.data["next_step"]),
+        worded=tuple(event.data["worded"]),
+    )

@@ -93,6 +93,7 @@ class Starter:
         self._overview = overview
         self._elsewhere: set[str] = set()
         """Tasks whose files were found to be on another machine."""
+        self._works: dict[str, Work] = {}
 
     def start(self, request: StartRequest) -> Work:
         """Claim the task, and give the attempt its worktree.
@@ -126,7 +127,7 @@ class Starter:
         """
         self._completion.attempts[claim.task.id] = claim.attempt.number
         assignment = self._assign(claim, request.worktree)
-        return Work(
+        work = Work(
             self._rooms,
             self._artifacts,
             self._completion,
@@ -135,6 +136,18 @@ class Starter:
             assignment=assignment,
             lease_s=request.lease_s,
         )
+        self._register(work)
+        return work
+
+    def _register(self, work: Work) -> None:
+        for task_id, other in list(self._works.items()):
+            if not other.is_open:
+                self._works.pop(task_id, None)
+        self._works[work.task.id] = work
+
+    def open_works(self) -> list[Work]:
+        """Return what this process has begun and still holds, the first one first."""
+        return [work for work in list(self._works.values()) if work.is_open]
 
     def status_of(self, claim: Claim) -> TaskStatus | None:
         """Return the state of a claimed task; ``None`` once another attempt has followed."""

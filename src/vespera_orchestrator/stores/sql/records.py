@@ -12,6 +12,7 @@ from vespera_orchestrator._model import (
     ContextUse,
     EventKind,
     Look,
+    Pause,
     TaskStatus,
     WorktreeState,
     new_id,
@@ -57,6 +58,35 @@ def resume_session(tx: Transaction, session_id: str) -> Session:
     reading.require_session(tx, session_id)
     events.record(tx, EventKind.SESSION_RESUMED, {}, session_id=session_id)
     return _session_now(tx, session_id)
+
+
+def pause_session(
+    tx: Transaction,
+    session_id: str,
+    agent: str,
+    *,
+    note: str,
+    next_step: str,
+    worded: Sequence[str],
+    task_ids: Sequence[str],
+) -> Pause:
+    """See `contracts.Store.pause_session`."""
+    reading.require_session(tx, session_id)
+    data = {
+        "note": note,
+        "next_step": next_step,
+        "worded": list(worded),
+        "tasks": list(task_ids),
+    }
+    events.record(tx, EventKind.SESSION_PAUSED, data, session_id=session_id, agent=agent)
+    return Pause(
+        session_id=session_id,
+        agent=agent,
+        at=load_time(tx.now),
+        note=note,
+        next_step=next_step,
+        worded=tuple(worded),
+    )
 
 
 def note_look(tx: Transaction, session_id: str, agent: str, position: Position) -> Look:

@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
     JsonValue,
     Look,
     Outcome,
+    Pause,
     Position,
     Session,
     Situation,
@@ -86,6 +87,28 @@ class SQLStore(ABC):
         """See `contracts.Store.resume_session`."""
         with self._write() as tx:
             return records.resume_session(tx, session_id)
+
+    def pause_session(
+        self,
+        session_id: str,
+        agent: str,
+        *,
+        note: str,
+        next_step: str,
+        worded: Sequence[str] = (),
+        task_ids: Sequence[str] = (),
+    ) -> Pause:
+        """See `contracts.Store.pause_session`."""
+        with self._write() as tx:
+            return records.pause_session(
+                tx,
+                session_id,
+                agent,
+                note=note,
+                next_step=next_step,
+                worded=worded,
+                task_ids=task_ids,
+            )
 
     def note_look(self, session_id: str, agent: str, position: Position) -> Look:
         """See `contracts.Store.note_look`."""

@@ -137,7 +137,23 @@ class OpeningContract(StoreFixtures):
         store.cancel(task.id, "", subtree=False)
         assert store.open_sessions() == 1
 
-    # --- who has seen what --------------------------------------------------
+    # --- leaving off, and who has seen what ---------------------------------
+
+    def test_a_pause_keeps_the_words(self, store, other, session_id, clock):
+        """As they were said, with who, when, and what was in hand."""
+        words = {"note": "  half\nof it \u2028 é", "next_step": "the loop"}
+        pause = store.pause_session(
+            session_id, "ada", **words, worded=["next_step"], task_ids=["t_1"]
+        )
+        assert (pause.note, pause.next_step) == (words["note"], words["next_step"])
+        assert (pause.session_id, pause.agent, pause.at) == (session_id, "ada", clock.now)
+        assert (pause.worded, pause.saved, pause.not_saved) == (("next_step",), (), ())
+        kinds = [EventKind.SESSION_PAUSED]
+        (event,) = other.events(session_id=session_id, kinds=kinds, newest_first=True)
+        assert event.data == {**words, "worded": ["next_step"], "tasks": ["t_1"]}
+        assert (event.agent, event.at, event.task_id) == ("ada", clock.now, None)
+        with pytest.raises(SessionNotFoundError):
+            store.pause_session("s_missing", "ada", **words)
 
     def test_each_agent_has_a_last_look_of_its_own(self, store, other, session_id, clock):
         """One look per agent and session, the latest one, without an event."""
