@@ -136,6 +136,9 @@ def test_what_is_documented_of_a_call_reaches_the_model():
     assert in_tool_names(calls) == (
         "first orchestrator_why('a'), then orchestrator_merge_worktree('a') or orch.graph()"
     )
+    assert in_tool_names("work.checkpoint({…}), work.path()") == (
+        "orchestrator_checkpoint({…}), work.path()"
+    )
 
 
 def test_a_hint_that_json_cannot_hold_is_no_choice():
@@ -391,7 +394,7 @@ def test_a_refusal_carries_what_explains_it(toolbox, orch):
         orch.execute_task(alias, agent="other")
     nothing = toolbox.answer("execute_task", {})
     assert nothing.data["error"] == "NothingReadyError"
-    assert nothing.data["next_step"]["tool"] == "orchestrator_get_status"
+    assert nothing.data["next_step"]["action"] == "wait"
     work = {"task_id": "spout", "summary": "s", "detailed_work": "d"}
     kept = toolbox.answer("complete_task", work | {"file_paths": ["gone.txt"]})
     assert kept.is_error

@@ -24,6 +24,7 @@ _LONG_TEXT_SHARE: Final = 0.8
 """The same where the text is the answer, such as a briefing or an artifact."""
 _LEAST_DATA_TOKENS: Final = 60
 _LINE_CHARS: Final = 160
+_TRIES: Final = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -63,13 +64,30 @@ def _of_record(record: Record, budget_tokens: int) -> Answer:
         return Answer(text=in_tool_names(text), data=data)
     text = clip(in_tool_names(_line(record)), int(budget_tokens * _TEXT_SHARE))
     room = max(_LEAST_DATA_TOKENS, budget_tokens - tokens(text))
-    data = record.to_dict(brief=True, budget_tokens=room)
+    return Answer(text=text, data=_within(record, room))
+
+
+def _within(record: Record, room_tokens: int) -> dict[str, Any]:
+    """Return a record's data within the room, although names of tools are longer than calls."""
+    budget = room_tokens
+    data = _record_data(record, budget)
+    for _ in range(_TRIES):
+        excess = tokens(to_text(data)) - room_tokens
+        if excess <= 0:
+            break
+        budget -= excess
+        data = _record_data(record, budget)
+    return data
+
+
+def _record_data(record: Record, budget_tokens: int) -> dict[str, Any]:
+    data = record.to_dict(brief=True, budget_tokens=budget_tokens)
     if isinstance(record, Briefing):
-        del data["lines"]  # they are the text
+        data.pop("lines", None)  # they are the text
     step = getattr(record, "next_step", None)
     if isinstance(step, NextStep) and "next_step" in data:
         data["next_step"] = next_step_data(step)
-    return Answer(text=text, data=_with_tool_names(data))
+    return _with_tool_names(data)
 
 
 def _line(record: Record) -> str:

@@ -46,6 +46,17 @@ def parameter_names(path: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=128)
+def callables_of(path: str) -> frozenset[str]:
+    """Return the parameters of a call that no JSON can hold."""
+    function = function_of(path)
+    if function is None:
+        return frozenset()
+    hints = typing.get_type_hints(function)
+    names = [name for name in parameter_names(path) if name in hints]
+    return frozenset(name for name in names if schemas.schema_of(hints[name]) is None)
+
+
+@lru_cache(maxsize=128)
 def input_schema(spec: ToolSpec) -> Schema:
     """Return the JSON schema of a tool's arguments."""
     function = _function(spec)

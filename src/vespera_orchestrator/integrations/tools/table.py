@@ -168,7 +168,7 @@ TABLE: Final[tuple[ToolSpec, ...]] = (
 
 NAMES: Final = {spec.path: spec.name for spec in TABLE}
 """For each call the name of its tool."""
-_CALL: Final = re.compile(r"\borch\.([a-z_]+(?:\.[a-z_]+)?)\(")
+_CALL: Final = re.compile(r"\b(?:orch\.|(?=work\.))([a-z_]+(?:\.[a-z_]+)?)\(")
 
 
 def in_tool_names(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -120,7 +120,13 @@ class Toolbox:
 
     # --- calling --------------------------------------------------------------
 
-    def answer(self, name: str, arguments: Mapping[str, JsonValue] | str) -> Answer:
+    def answer(
+        self,
+        name: str,
+        arguments: Mapping[str, JsonValue] | str,
+        *,
+        progress: Callable[[str], None] | None = None,
+    ) -> Answer:
         """Call a tool.
 
         Whatever the model did wrong is an answer, with what to do instead; so are all errors of
@@ -129,10 +135,13 @@ class Toolbox:
         Args:
             name: The tool, with or without the prefix.
             arguments: A mapping, or JSON text as OpenAI sends it.
+            progress: Called with a few words for each step of a call that takes long.
         """
         try:
             tool = self._known(name)
             values = checked(_read(arguments), dict(tool.parameters), tool.name)
+            if progress and "progress" in signatures.callables_of(tool.spec.path):
+                values["progress"] = progress
             return self._call(tool.spec, values)
         except VesperaError as exc:
             return answers.refusal(exc, self._budget_tokens)
