@@ -135,7 +135,10 @@ PAGES: Final = (
         name="worktrees",
         title="Worktrees",
         about="Create, save, merge, forecast, remove and rescue git worktrees.",
-        names=("Worktrees", "Snapshot", "Landing", "Revert", "Forecast", "Clash", "Rescued"),
+        names=(
+            *("Worktrees", "Snapshot", "Landing", "Revert", "Forecast", "Clash", "Rescued"),
+            "Brought",
+        ),
     ),
     Page(
         name="documents",

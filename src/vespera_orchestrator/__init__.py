@@ -103,6 +103,7 @@ if TYPE_CHECKING:
         RefMovedError as RefMovedError,
         SchemaVersionError as SchemaVersionError,
         SessionNotFoundError as SessionNotFoundError,
+        SetupFailedError as SetupFailedError,
         SourceFileNotFoundError as SourceFileNotFoundError,
         StoreBusyError as StoreBusyError,
         StoreError as StoreError,
@@ -160,6 +161,9 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.work.worktrees import (
         Worktrees as Worktrees,
+    )
+    from vespera_orchestrator.worktrees.admin_note import (
+        Brought as Brought,
     )
     from vespera_orchestrator.worktrees.forecast import (
         Clash as Clash,
@@ -264,6 +268,7 @@ _HOMES = {
         "RefMovedError",
         "SchemaVersionError",
         "SessionNotFoundError",
+        "SetupFailedError",
         "SourceFileNotFoundError",
         "StoreBusyError",
         "StoreError",
@@ -308,6 +313,7 @@ _HOMES = {
     ),
     "work.work": ("Work",),
     "work.worktrees": ("Worktrees",),
+    "worktrees.admin_note": ("Brought",),
     "worktrees.forecast": (
         "Clash",
         "Forecast",

@@ -41,6 +41,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ MergeConflictError
     │  ├─ LandingRefusedError             a failed check, or work of others would be undone
     │  ├─ OperationUnderWayError          the worktree's own rebase, merge … comes first
+    │  ├─ SetupFailedError                the set-up command of a new worktree failed
     │  ├─ UnsavedFilesError               something in the worktree cannot be saved or landed
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
@@ -773,6 +774,33 @@ class OperationUnderWayError(WorktreeError):
         return (
             f"a git {self.operation} is under way in {self.path}, so nothing was landed; "
             f"there, {finish}, or give it up ({self.abandon}), then try again"
+        )
+
+
+@attrs.define(slots=False, repr=False)
+class SetupFailedError(WorktreeError):
+    """The set-up command of a new worktree failed.
+
+    The worktree stays, and the next call tries again.
+    """
+
+    worktree: str
+    """The worktree's name."""
+    command: str
+    """The command, as ``config.toml`` has it."""
+    what: str
+    """How it failed, such as ``ended with 1``."""
+    log: str
+    """The file with everything that it said."""
+    output: str
+    """The last lines of that."""
+
+    def __str__(self) -> str:
+        said = f"; the last it said:\n{self.output}\n" if self.output else "; "
+        return (
+            f"the set-up command {self.command!r} of worktree {self.worktree!r} {self.what}{said}"
+            f"All of it is in {self.log}. Correct [worktrees] setup in config.toml, or what the "
+            "command needs, and start the task again"
         )
 
 

@@ -31,6 +31,9 @@ TEXT = """\
 # merge_style = "squash"              # one commit for each task; "merge": with the worktree's own commits; "fast-forward"
 # check = ["pytest", "-q"]            # run on the merged files before they land; none by default
 # check_timeout_s = 600
+# setup = ["npm", "ci"]               # run in each new worktree first; {index}, {task} and {project} are filled in
+# setup_timeout_s = 600
+# link = ["node_modules"]             # ignored files and folders of the main worktree that new ones get as links
 # undoing = "warn"                    # when work would undo what others landed: "warn" or "refuse"
 
 [documents]

@@ -328,6 +328,14 @@ def temporary(monkeypatch, tmp_path):
     return folder
 
 
+def outside_git(folder):
+    """Yield what is below a folder, its repository left out."""
+    for path in folder.iterdir():
+        if path.name != ".git":
+            yield path
+            yield from path.rglob("*")
+
+
 def test_the_check_sees_the_merged_files_and_nothing_else(orch, temporary):
     """It runs in a folder of its own that has the work of both, outside of every checkout, and is
     gone afterwards.
@@ -338,7 +346,7 @@ def test_the_check_sees_the_merged_files_and_nothing_else(orch, temporary):
         seen.append(
             (
                 folder,
-                {path.name for path in folder.rglob("*") if path.is_file()},
+                {path.name for path in outside_git(folder) if path.is_file()},
                 (folder / "run.sh").stat().st_mode & 0o111,
             )
         )

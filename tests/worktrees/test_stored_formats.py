@@ -10,7 +10,7 @@ import pygit2
 import pytest
 
 from vespera_orchestrator._records import converter, to_plain
-from vespera_orchestrator.worktrees.admin_note import AdminNote
+from vespera_orchestrator.worktrees.admin_note import AdminNote, Brought
 from vespera_orchestrator.worktrees.integration import _LandingJournal
 from vespera_orchestrator.worktrees.landed_mark import LandedMark
 from vespera_orchestrator.worktrees.retention import EarlierSnapshot
@@ -52,6 +52,9 @@ NOTE = {
     "boot": "b",
     "common": "/project/.git",
     "folder_in_git": "../../worktrees/two",
+    "index": 2,
+    "is_furnished": False,
+    "brought": {"copied": [".env"], "linked": ["node_modules"], "left": []},
 }
 NEW_IN_WORKTREE = ("home_id", "machine", "project")
 OLD_WORKTREE = {
@@ -77,7 +80,8 @@ def test_an_older_note_is_read():
     note = converter().structure(OLD_NOTE, AdminNote)
     worktree = {**OLD_WORKTREE, **dict.fromkeys(NEW_IN_WORKTREE, "")}
     new = dict.fromkeys(("boot", "common", "folder_in_git"), "")
-    assert to_plain(note) == {**OLD_NOTE, "worktree": worktree, **new}
+    usual = {"index": 0, "is_furnished": True, "brought": to_plain(Brought())}
+    assert to_plain(note) == {**OLD_NOTE, "worktree": worktree, **new, **usual}
     assert note.earlier_common == Path("/project/.git")
 
 

@@ -145,6 +145,12 @@ def _paths_by_name(value: object) -> str | None:
     return None
 
 
+def _names(value: object) -> str | None:
+    if isinstance(value, list) and all(isinstance(name, str) and name for name in value):
+        return None
+    return 'should be a list of names (["node_modules"])'
+
+
 _RELATIVE_SQLITE: Final = re.compile(r"sqlite:///(?=[^/])")
 
 
@@ -222,6 +228,22 @@ class WorktreeSettings:
     """Command that is run on the merged files before they land."""
     check_timeout_s: int = _setting(600)
     """How long the command may take, in seconds."""
+    setup: str | list[str] | None = _setting(
+        None,
+        "run in each new worktree first; {index}, {task} and {project} are filled in",
+        check=_command,
+        example=["npm", "ci"],
+    )
+    """Command that is run in a new worktree before anybody works there, and before each check."""
+    setup_timeout_s: int = _setting(600)
+    """How long that command may take, in seconds."""
+    link: list[str] | None = _setting(
+        None,
+        "ignored files and folders of the main worktree that new ones get as links",
+        check=_names,
+        example=["node_modules"],
+    )
+    """Ignored files and folders that worktrees get as links to those of the main one."""
     undoing: str = _setting(
         "warn",
         'when work would undo what others landed: "warn" or "refuse"',

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.work.files import WorkFiles
 
 
+_SETUP_MARGIN_S: Final = 60.0
+"""How much longer than the set-up command of a worktree may take, the lease lasts."""
 _LOOKED_THROUGH: Final = 200
 """Among how many ready tasks one is looked for whose files are here."""
 
@@ -126,6 +128,7 @@ class Starter:
         Begun once more under the same claim, it goes on from the last checkpoint.
         """
         self._completion.attempts[claim.task.id] = claim.attempt.number
+        self._renew_for_setup(claim, request)
         assignment = self._assign(claim, request.worktree)
         work = Work(
             self._rooms,
@@ -148,6 +151,15 @@ class Starter:
     def open_works(self) -> list[Work]:
         """Return what this process has begun and still holds, the first one first."""
         return [work for work in list(self._works.values()) if work.is_open]
+
+    def _renew_for_setup(self, claim: Claim, request: StartRequest) -> None:
+        """Let the lease last as long as the set-up command of a new worktree may take."""
+        settings = self._rooms.config.worktrees
+        gets_worktree = request.worktree or claim.task.worktree
+        if settings.setup is None or not gets_worktree:
+            return
+        lease_s = max(request.lease_s, settings.setup_timeout_s + _SETUP_MARGIN_S)
+        self._rooms.store.renew(claim.task.id, claim.attempt.number, lease_s=lease_s)
 
     def status_of(self, claim: Claim) -> TaskStatus | None:
         """Return the state of a claimed task; ``None`` once another attempt has followed."""

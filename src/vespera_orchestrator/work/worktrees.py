@@ -86,6 +86,8 @@ class Worktrees:
             InvalidInputError: *path* or *branch* is taken, or cannot be used.
             GitFailedError: A task that this one depends on has landed, and the integration branch
                 no longer contains its work.
+            SetupFailedError: The set-up command failed. The worktree stays; the next call tries
+                again.
         """
         record = self._engine.create(task, agent=agent, path=path, branch=branch, resume=resume)
         if task is not None and resume is False:
@@ -102,6 +104,18 @@ class Worktrees:
         Removed worktrees are not found.
         """
         return self._engine.find(task_ref_or_name)
+
+    def brought(self, worktree: WorktreeRef) -> worktrees.Brought:
+        """Return which ignored files were brought along from the main worktree.
+
+        ``.worktreeinclude`` at its top names those that are copied, in the syntax of
+        ``.gitignore``; the setting ``link`` names those that are linked. They are never saved or
+        landed.
+
+        Raises:
+            WorktreeNotFoundError: There is no such worktree.
+        """
+        return self._engine.brought(worktree)
 
     # saving
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vespera_orchestrator._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vespera_orchestrator.worktrees.admin_note import Brought as Brought
     from vespera_orchestrator.worktrees.forecast import Forecast as Forecast
     from vespera_orchestrator.worktrees.landing import Landing as Landing
     from vespera_orchestrator.worktrees.rescue import Rescued as Rescued
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_names(
     "vespera_orchestrator.worktrees",
     {
+        "Brought": "admin_note",
         "Forecast": "forecast",
         "Landing": "landing",
         "Rescued": "rescue",

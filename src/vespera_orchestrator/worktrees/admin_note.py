@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Worktree
-from vespera_orchestrator._records import converter, to_plain
+from vespera_orchestrator._records import Record, converter, to_plain
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.locate import git_common_dir, main_folder
@@ -23,10 +23,23 @@ from vespera_orchestrator.worktrees.repository import is_same_place
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
+
 MAKING: Final = "making"
 READY: Final = "ready"
 REMOVING: Final = "removing"
 _NOTE_FILE: Final = "vespera_orchestrator.json"
+
+
+@attrs.frozen(kw_only=True)
+class Brought(Record):
+    """What was brought along from the main worktree, as paths relative to the top."""
+
+    copied: tuple[str, ...] = ()
+    """Files and folders that are copies."""
+    linked: tuple[str, ...] = ()
+    """Links to those of the main worktree."""
+    left: tuple[str, ...] = ()
+    """What was asked for and left where it is, because git would not ignore it there."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +57,12 @@ class AdminNote:
     """Where the shared git directory was when this was written."""
     folder_in_git: str = ""
     """The worktree's folder relative to *common*."""
+    index: int = 0
+    """A number that no other worktree has meanwhile, from 1; 0 in notes of earlier versions."""
+    is_furnished: bool = True
+    """Whether it has what it needs beside what git tracks; see `furnishing`."""
+    brought: Brought = Brought()
+    """Ignored files and folders that were brought along from the main worktree."""
 
     @property
     def earlier_common(self) -> Path:
@@ -119,6 +138,9 @@ def write_note(
     worktree: Worktree,
     *,
     seen_whole: bool = False,
+    index: int | None = None,
+    is_furnished: bool | None = None,
+    brought: Brought | None = None,
 ) -> None:
     """Replace the note in the folder *admin*.
 
@@ -128,9 +150,13 @@ def write_note(
         stage: `MAKING`, `READY` or `REMOVING`.
         worktree: The record.
         seen_whole: Whether the files are known to be whole in this run of the system.
+        index: Its number among the worktrees; ``None``: the one it had.
+        is_furnished: Whether it has what it needs; ``None``: as before.
+        brought: What was brought along; ``None``: as before.
     """
     before = read_note(repository, worktree.name)
     boot = machine.boot_id() if seen_whole or before is None else before.boot
+    earlier = before or AdminNote(stage=stage, home="", worktree=worktree)
     note = AdminNote(
         stage=stage,
         home=str(repository.home.path),
@@ -138,6 +164,9 @@ def write_note(
         boot=boot,
         common=str(repository.common),
         folder_in_git=os.path.relpath(worktree.path, repository.common),
+        index=earlier.index if index is None else index,
+        is_furnished=earlier.is_furnished if is_furnished is None else is_furnished,
+        brought=brought or earlier.brought,
     )
     text = json.dumps(to_plain(note))
     write_atomically(admin / _NOTE_FILE, text, durable=repository.is_durable)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -34,6 +33,7 @@ from vespera_orchestrator.worktrees.admin_note import (
     read_note,
     write_note,
 )
+from vespera_orchestrator.worktrees.furnishing import free_index, is_wanted
 from vespera_orchestrator.worktrees.naming import NameChoice, free_folder, is_below_root
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import SavedState
@@ -45,6 +45,7 @@ from vespera_orchestrator.worktrees.ownership import (
     point_to,
     reconnect,
 )
+from vespera_orchestrator.worktrees.patterns import add_pattern, escape, is_ignored
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.rescue import rescued_name, retire_refs
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -118,7 +119,7 @@ def _make_admin(repository: ProjectRepository, worktree: Worktree) -> bool:
     staged.joinpath("gitdir").write_bytes(os.fsencode(worktree.path) + b"/.git\n")
     staged.joinpath("commondir").write_text("../..\n", "utf-8")
     staged.joinpath("HEAD").write_text(f"ref: refs/heads/{worktree.branch}\n", "utf-8")
-    write_note(repository, staged, MAKING, worktree)
+    write_note(repository, staged, MAKING, worktree, index=free_index(repository))
     repository.sync_files(*staged.iterdir())
     admin = repository.admin(worktree.name)
     for _ in range(_TRIES):
@@ -229,7 +230,9 @@ def fill(repository: ProjectRepository, worktree: Worktree) -> Worktree:
         if note is None:
             _claim_admin(repository, worktree)
         writes_files = is_fresh or (note is not None and note.stage == MAKING)
-        write_note(repository, admin, MAKING if writes_files else READY, worktree)
+        is_furnished = not is_wanted(repository) if writes_files else None
+        stage = MAKING if writes_files else READY
+        write_note(repository, admin, stage, worktree, is_furnished=is_furnished)
         point_to(repository, worktree)
         _restore_refs(repository, worktree)
         _restore_branch(repository, worktree)
@@ -401,11 +404,8 @@ def _hide_from_status(repository: ProjectRepository, folder: Path) -> None:
     path = folder.relative_to(project).as_posix()
     if is_ignored(repo, f"{path}/"):
         return
-    exclude = repository.common / "info" / "exclude"
-    exclude.parent.mkdir(exist_ok=True)
-    pattern = re.sub(r"([\\*?\[ ])", r"\\\1", path)
-    with exclude.open("ab") as stream:
-        stream.write(b"/" + os.fsencode(pattern) + b"/\n")
+    pattern = escape(path)
+    add_pattern(repository.common / "info" / "exclude", f"/{pattern}/")
 
 
 # --- taking down ------------------------------------------------------------
@@ -539,12 +539,4 @@ def _is_plain_submodule(repo: pygit2.Repository, root: Path, path: str) -> bool:
     try:
         return not nested.has_own_work(open_repository(root / path))
     except pygit2.GitError:
-        return False
-
-
-def is_ignored(repo: pygit2.Repository, path: str) -> bool:
-    """Tell whether git ignores *path*; ``False`` for a name that is not UTF-8."""
-    try:
-        return bool(repo.path_is_ignored(path))
-    except ValueError:
         return False

@@ -37,6 +37,7 @@ from vespera_orchestrator.worktrees import (
     checkout,
     conflict_markers,
     forecast,
+    furnishing,
     health,
     landing,
     lookback,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Finding, Position
     from vespera_orchestrator.home.scope import Scope
+    from vespera_orchestrator.worktrees.admin_note import Brought
     from vespera_orchestrator.worktrees.forecast import Forecast
     from vespera_orchestrator.worktrees.landing import Landing
     from vespera_orchestrator.worktrees.lookback import Changes
@@ -357,6 +359,7 @@ class WorktreeEngine:
             revived = self._revive(repository, known)
             if revived is not None:
                 restart.heal_worktree(repository, revived)
+                furnishing.furnish(repository, revived)
                 return revived
         removed = self._removed_unlanded(draft) if resume else None
         if removed is None:
@@ -397,7 +400,9 @@ class WorktreeEngine:
         }
         reserved = checkout.reserve(repository, start, path=path, branch=branch, taken=names)
         worktree = checkout.fill(repository, reserved)
-        return self._scope.store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
+        recorded = self._scope.store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
+        furnishing.furnish(repository, recorded)
+        return recorded
 
     def _removed_unlanded(self, draft: Worktree) -> Worktree | None:
         """Return the owner's last worktree, if it was removed before all its work had landed."""
@@ -510,6 +515,12 @@ class WorktreeEngine:
             machine=machine_name(),
             project=str(self._scope.home.project),
         )
+
+    def brought(self, worktree: WorktreeRef) -> Brought:
+        """See `Worktrees.brought`."""
+        record = self._own(worktree)
+        note = admin_note.read_note(self._repository(), record.name)
+        return admin_note.Brought() if note is None else note.brought
 
     @contextmanager
     def exclusively(self, worktree: Worktree) -> Iterator[None]:

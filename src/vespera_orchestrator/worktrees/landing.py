@@ -196,7 +196,7 @@ def prepare(
         _refuse_reverts(landing, rules)
         if rules.check is not None:
             timeout_s = rules.check_timeout_s
-            landing_check.run(repository, rules.check, landing.tree, timeout_s=timeout_s)
+            landing_check.run(repository, rules.check, landing.commit, timeout_s=timeout_s)
     return landing
 
 

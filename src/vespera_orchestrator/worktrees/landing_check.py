@@ -6,61 +6,62 @@ It runs in a folder of its own that holds the merged files.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
-import signal
-import subprocess
 import tempfile
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
-import pygit2
 from filelock import FileLock, Timeout
-from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
-from vespera_orchestrator.home.config import ENV_HOME
-from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.worktrees.check_repository import make_repository
+from vespera_orchestrator.worktrees.commands import CommandFailure, command_name, run_command
+from vespera_orchestrator.worktrees.furnishing import furnish_check
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import pygit2
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.terms import Check
 
 _PREFIX: Final = "vespera-check-"
 """Begins the names of the folder, and of the note about it."""
-_MOST_OUTPUT_BYTES: Final = 400_000
-"""As much of the end of a command's output is kept."""
-_WRITE_OUT: Final = (
-    CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
-)
 
 
-def run(repository: ProjectRepository, check: Check, tree: str, *, timeout_s: float) -> None:
-    """Run *check* on the files of *tree*, in a temporary folder outside of every checkout.
+def run(repository: ProjectRepository, check: Check, commit: str, *, timeout_s: float) -> None:
+    """Run *check* on the files of *commit*, in a temporary folder outside of every checkout.
+
+    The folder is a git repository of its own, and has what a new worktree has beside what git
+    tracks.
 
     Args:
         repository: The repository.
         check: A callable that gets the folder, and refuses by raising or by returning ``False``;
             or a command: a list of words, or a line for the shell. A command refuses by ending
             with anything but 0.
-        tree: The files, in hexadecimal.
+        commit: What is to land, in hexadecimal.
         timeout_s: Seconds after which a command, and all that it started, is killed. A callable is
             not interrupted.
 
     Raises:
         LandingRefusedError: The check refused; carries its output.
     """
-    with _merged_files(repository, tree) as folder:
+    branch = repository.integration_branch
+    with _merged_files(repository, commit) as (folder, repo):
+        with git_errors(f"bring ignored files to the folder {folder} of a check"):
+            failure = furnish_check(repository, folder, repo)
+        if failure is not None:
+            raise _refused(branch, _name_of(check), failure)
         if callable(check):
-            _call(repository.integration_branch, check, folder)
+            _call(branch, check, folder)
         else:
             _run_command(repository, check, folder, timeout_s)
 
@@ -97,8 +98,10 @@ def sweep(repository: ProjectRepository) -> int:
 
 
 @contextmanager
-def _merged_files(repository: ProjectRepository, tree: str) -> Iterator[Path]:
-    """Write the files of *tree* into a temporary folder, which is removed after the block."""
+def _merged_files(
+    repository: ProjectRepository, commit: str
+) -> Iterator[tuple[Path, pygit2.Repository]]:
+    """Write the files of *commit* into a temporary folder, which is removed after the block."""
     name = f"{_PREFIX}{secrets.token_hex(8)}"
     note = repository.home.locks / f"{name}.json"
     folder = Path(tempfile.gettempdir(), name)
@@ -106,10 +109,8 @@ def _merged_files(repository: ProjectRepository, tree: str) -> Iterator[Path]:
         write_atomically(note, json.dumps({"folder": str(folder)}))
         folder.mkdir(mode=0o700)
         try:
-            repo = repository.open()
-            files = repo[tree].peel(pygit2.Tree)
-            repo.checkout_tree(files, strategy=_WRITE_OUT, directory=str(folder))
-            yield folder
+            repo = make_repository(repository, folder, commit)
+            yield folder, repo
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             note.unlink(missing_ok=True)
@@ -140,90 +141,43 @@ def _folder_of(note: Path) -> Path | None:
 # --- running ----------------------------------------------------------------
 
 
+def _name_of(check: Check) -> str:
+    if callable(check):
+        return str(getattr(check, "__name__", type(check).__name__))
+    return command_name(check)
+
+
 def _call(branch: str, check: Callable[[Path], object], folder: Path) -> None:
-    name = getattr(check, "__name__", type(check).__name__)
+    name = _name_of(check)
     try:
         answer = check(folder)
     except Exception as exc:
-        what = f"raised {type(exc).__name__}: {exc}"
-        raise _refused(branch, name, what, traceback.format_exc()) from exc
+        failure = CommandFailure(
+            what=f"raised {type(exc).__name__}: {exc}", output=traceback.format_exc()
+        )
+        raise _refused(branch, name, failure) from exc
     if answer is False:
-        raise _refused(branch, name, "said no")
+        raise _refused(branch, name, CommandFailure(what="said no"))
 
 
 def _run_command(
     repository: ProjectRepository, check: Sequence[str] | str, folder: Path, timeout_s: float
 ) -> None:
-    branch = repository.integration_branch
-    is_line = isinstance(check, str)
-    name = check if isinstance(check, str) else " ".join(check)
-    words = ["/bin/sh", "-c", name] if is_line else list(check)
     with tempfile.TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(
-                words,
-                cwd=folder,
-                env=_environment(repository),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as exc:
-            what = f"could not be started: {exc.strerror or exc}"
-            raise _refused(branch, name, what) from exc
-        code = _wait(process, timeout_s)
-        if code is None:
-            raise _refused(branch, name, f"took longer than {timeout_s:g} s", _end_of(output))
-        if code:
-            raise _refused(branch, name, f"ended with {code}", _end_of(output))
+        failure = run_command(
+            check, folder=folder, home=repository.home.path, timeout_s=timeout_s, output=output
+        )
+    if failure is not None:
+        raise _refused(repository.integration_branch, command_name(check), failure)
 
 
-def _environment(repository: ProjectRepository) -> dict[str, str]:
-    """Return ours, without what leads to another repository or another home."""
-    environment = without_repository(os.environ)
-    environment[ENV_HOME] = str(repository.home.path)
-    return environment
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-    """Return the code that the process ends with; ``None`` when it was killed for being slow."""
-    try:
-        return process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        return None
-    except BaseException:
-        _kill(process)
-        raise
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        # It has a session of its own: whatever it has started is killed with it.
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-# --- what it said -----------------------------------------------------------
-
-
-def _end_of(output: IO[bytes]) -> str:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _MOST_OUTPUT_BYTES))
-    text = output.read().decode("utf-8", "backslashreplace")
-    if size > _MOST_OUTPUT_BYTES:
-        return f"(only the last {_MOST_OUTPUT_BYTES} of {size} bytes)\n{text}"
-    return text
-
-
-def _refused(branch: str, name: str, what: str, output: str = "") -> LandingRefusedError:
+def _refused(branch: str, name: str, failure: CommandFailure) -> LandingRefusedError:
     report = (
         f"# The check before landing on {branch} refused\n\n"
-        f"`{name}` {what}. Nothing was changed on {branch}, and the work is kept.\n"
+        f"`{name}` {failure.what}. Nothing was changed on {branch}, and the work is kept.\n"
     )
-    if output:
-        lines = [f"    {line}\n" for line in output.splitlines()]
+    if failure.output:
+        lines = [f"    {line}\n" for line in failure.output.splitlines()]
         report += "\n## What it said\n\n" + "".join(lines)
-    reason = f"the check {name!r} {what}"
+    reason = f"the check {name!r} {failure.what}"
     return LandingRefusedError(branch, RefusalKind.CHECK, reason, report)
