@@ -119,7 +119,7 @@ PAGES: Final = (
         about="What people and agents read: status, briefing, graph, what a child inherits.",
         names=(
             *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
-            "AgentContext",
+            *("AgentContext", "Role"),
         ),
     ),
     Page(

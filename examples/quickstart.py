@@ -368,7 +368,7 @@ def main() -> int:
         orch.plan_tasks(PLAN)
         Crew(orch, started_at).work()
 
-        if orch.next_step().action != "synthesize":
+        if orch.next_step().alias != PARENT:
             say(f"\n{orch.get_status()}\n")
             say("Not everything could be done; the next step above says what to do.")
             return 1

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.agents.context import (
         AgentContext as AgentContext,
     )
+    from vespera_orchestrator.agents.roles.role import (
+        Role as Role,
+    )
     from vespera_orchestrator.artifacts import (
         ArtifactList as ArtifactList,
         Artifacts as Artifacts,
@@ -216,6 +219,7 @@ _HOMES = {
     ),
     "_records": ("Record",),
     "agents.context": ("AgentContext",),
+    "agents.roles.role": ("Role",),
     "artifacts": (
         "ArtifactList",
         "Artifacts",

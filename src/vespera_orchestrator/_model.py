@@ -954,8 +954,8 @@ class NextStep(Record):
     """What to do now; never empty."""
 
     action: str
-    """``initialize``, ``plan``, ``execute``, ``merge``, ``wait``, ``decide``, ``synthesize`` or
-    ``done``.
+    """``initialize``, ``plan``, ``execute``, ``delegate``, ``merge``, ``wait``, ``decide``,
+    ``synthesize`` or ``done``.
     """
     sentence: str
     """The step in plain words."""

@@ -47,12 +47,13 @@ from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
-from vespera_orchestrator.tasks import arguments, lifecycle, plans
+from vespera_orchestrator.tasks import arguments, lifecycle, plans, specialists
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
     from vespera_orchestrator.progress.overview import Overview
     from vespera_orchestrator.work.completion import Completion
+    from vespera_orchestrator.work.delegation import Coordination
     from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.work.start import Starter
 
@@ -287,7 +288,20 @@ class Orchestrator:
     def _starter(self) -> Starter:
         from vespera_orchestrator.work.start import Starter
 
-        return Starter(self._rooms, self.artifacts, self._completion, self._files, self._overview)
+        return Starter(
+            self._rooms,
+            self.artifacts,
+            self._completion,
+            self._files,
+            overview=self._overview,
+            coordination=self._coordination,
+        )
+
+    @cached_property
+    def _coordination(self) -> Coordination:
+        from vespera_orchestrator.work.delegation import Coordination
+
+        return Coordination(self._rooms)
 
     @cached_property
     def _overview(self) -> Overview:
@@ -393,7 +407,9 @@ class Orchestrator:
     ) -> AgentContext:
         """Collect what a new agent process inherits.
 
-        You start the process yourself: ``Popen(…, env=context.environ())``.
+        You start the process yourself: ``Popen(…, env=context.environ())``. From now on you
+        coordinate: ``execute_task()`` hands you light tasks only, unless you name one
+        (``coordinator_executes`` in the settings).
 
         Args:
             task: The task that the agent is meant for. It inherits the artifacts of everything the
@@ -403,6 +419,7 @@ class Orchestrator:
         from vespera_orchestrator.artifacts import inheritance
 
         self._require_open()
+        self._coordination.note_spawned(self.agent)
         if task is None:
             meant, name = None, f"{self.agent}-child"
             inherited = inheritance.newest_artifacts(self._store, self._scope.session_id())
@@ -503,9 +520,11 @@ class Orchestrator:
             parent_task_id: The task that this one is a part of. The parent waits for it.
             alias: A short name, unique in the session; by default made from the title:
                 ``"Task D"`` becomes ``task_d``.
-            task_type: Any word.
-            complexity: Any word.
-            specialist_type: Who should do it.
+            task_type: Any word, such as ``research``, ``bugfix``, ``review``.
+            complexity: Any word. ``complex``, ``hard``, ``large`` and the like mean more than one
+                sitting.
+            specialist_type: Who should do it: the name of a role, or any words. By default a role
+                that suits the type and the complexity; see `roles`.
             priority: Higher goes first.
             estimated_effort: Such as ``"2 hours"`` or ``"1 day"``; used for the critical path.
             due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when
@@ -591,7 +610,9 @@ class Orchestrator:
             "acceptance": acceptance,
         }
         changes = {name: value for name, value in spec.items() if value is not None}
-        return self._store.update_task(self._scope.task(task).id, plans.changes(changes))
+        meant = self._scope.task(task)
+        checked = specialists.following(meant, plans.changes(changes))
+        return self._store.update_task(meant.id, checked)
 
     def add_dependency(
         self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS
@@ -615,6 +636,19 @@ class Orchestrator:
         """
         task_id, needed_id = self._scope.task(task).id, self._scope.task(needs).id
         return self._store.remove_dependency(task_id, needed_id)
+
+    def roles(self) -> dict[str, vespera.Role]:
+        """Return the roles that a specialist can have, by name.
+
+        Those of the library, changed and extended by ``roles/project_roles.yaml`` in the home.
+
+        Raises:
+            InvalidInputError: That file cannot be understood. Names the role and the key.
+        """
+        from vespera_orchestrator.agents.roles.role import read_roles
+
+        self._require_open()
+        return read_roles(self.home)
 
     # --- looking ------------------------------------------------------------
 
@@ -1043,6 +1077,7 @@ class Orchestrator:
         meant = self._scope.task(task)
         for cancelled in self._store.cancel(meant.id, reason, subtree=subtree):
             self._files.save_cancelled(cancelled)
+            self._completion.ended(cancelled)
         return self._scope.task(meant)
 
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:
@@ -1062,7 +1097,9 @@ class Orchestrator:
         Raises:
             TransitionError: It has ended already.
         """
-        return self._store.abandon(self._scope.task(task).id, reason)
+        abandoned = self._store.abandon(self._scope.task(task).id, reason)
+        self._completion.ended(abandoned)
+        return abandoned
 
     def delete_task(self, task: TaskRef, *, hard: bool = False) -> Task:
         """Archive an ended task: it no longer appears in lists.
@@ -1081,7 +1118,8 @@ class Orchestrator:
     def synthesize_results(self, parent_task_id: TaskRef, *, budget_tokens: int = 8000) -> Artifact:
         """Gather what the subtasks produced into one artifact.
 
-        It holds outcomes, references, excerpts, and what is missing. The parent is not completed by
+        When the last subtask ends, this happens by itself. The artifact holds outcomes, references,
+        excerpts, and what is missing. The parent is not completed by
         it: read it, add to it, then call `complete_task`. Called again when nothing has changed, it
         returns the same artifact. It refers to the subtasks' artifacts and quotes their beginnings;
         the record of the work stays where it is.

@@ -829,8 +829,8 @@ def test_cancelling_without_the_subtree_leaves_it(orch):
 
 
 def test_a_parent_is_ready_when_all_its_children_have_ended(orch):
-    """A parent waits for its children, however they end, then does its own work; its next step is
-    to synthesise.
+    """A parent waits for its children, however they end, then does its own work: their results are
+    together already.
     """
     family(orch)
     assert str(orch.why("p")) == "p is pending: 2 subtasks have not ended: c1, c2"
@@ -840,7 +840,7 @@ def test_a_parent_is_ready_when_all_its_children_have_ended(orch):
     done(orch, "c1")
     orch.abandon_task("c2")
     assert ready(orch) == ["p"]
-    assert orch.next_step().action == "synthesize"
+    assert "are brought together" in orch.next_step().sentence
     done(orch, "p")
     assert ready(orch) == ["after"]
 

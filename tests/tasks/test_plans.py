@@ -54,7 +54,7 @@ def test_a_draft_names_the_first_mistake_and_its_place():
 def test_what_is_empty_is_the_default():
     """None and an empty word mean the default; an empty description is one."""
     draft = plans.draft({"title": "a", "task_type": "", "complexity": None, "context": None})
-    assert draft == TaskDraft(title="a")
+    assert draft == TaskDraft(title="a", specialist_type="generic")
 
 
 def test_changes_are_named_as_the_store_names_them():

@@ -291,6 +291,26 @@ class SearchSettings:
 
 
 @attrs.frozen(kw_only=True)
+class DelegationSettings:
+    """Section ``[delegation]``."""
+
+    coordinator: str = _setting(
+        "coordinator", "the agent that coordinates; so does whoever spawns agents"
+    )
+    """The name of the agent that coordinates. An agent that spawns others coordinates, too."""
+    coordinator_executes: str = _setting(
+        "light",
+        'what the coordinator is handed when it names no task: "light", "all" or "none"',
+        check=_one_of("light", "all", "none"),
+    )
+    """What ``execute_task()`` hands to the coordinator. What it names it always gets."""
+    synthesize: bool = _setting(
+        True, "bring the results of subtasks together when the last one ends"
+    )
+    """Whether results are brought together when the last subtask of a task ends."""
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings in ``config.toml``. What the file does not name keeps its default."""
 
@@ -308,6 +328,7 @@ class Config:
     worktrees: WorktreeSettings = _section(WorktreeSettings)
     documents: DocumentSettings = _section(DocumentSettings)
     search: SearchSettings = _section(SearchSettings)
+    delegation: DelegationSettings = _section(DelegationSettings)
 
 
 def _sections() -> Iterator[tuple[str, type]]:

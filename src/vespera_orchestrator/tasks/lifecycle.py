@@ -27,7 +27,7 @@ from vespera_orchestrator._model import (
     Why,
 )
 from vespera_orchestrator._text import ago, duration, plural
-from vespera_orchestrator.tasks import conditions
+from vespera_orchestrator.tasks import conditions, specialists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -195,6 +195,7 @@ _UNIT_HOURS: Final = {
     "w": 40.0,
     "week": 40.0,
 }
+_HEAVY_HOURS: Final = 4.0
 _EFFORT = re.compile(
     r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(min|hour|day|week|[mhdw])(?:s|utes?)?(?![a-z])",
     re.IGNORECASE,
@@ -210,6 +211,13 @@ def effort_hours(text: str | None) -> float:
     if not parts:
         return 1.0
     return sum(float(number) * _UNIT_HOURS[unit.lower()] for number, unit in parts)
+
+
+def is_heavy(task: Task) -> bool:
+    """Tell whether a task is more than one sitting: by its complexity, or four hours and more."""
+    if specialists.is_heavy_word(task.complexity):
+        return True
+    return bool(task.estimated_effort) and effort_hours(task.estimated_effort) >= _HEAVY_HOURS
 
 
 # --- dependencies ------------------------------------------------------------
@@ -551,7 +559,7 @@ def recovery_for(task: Task, failure: Failure) -> TaskDraft | None:
         alias=None,
         task_type=RECOVERY,
         complexity=task.complexity,
-        specialist_type=task.specialist_type,
+        specialist_type=specialists.of_recovery(task),
         priority=min(task.priority + 1, MAX_PRIORITY),
         context=_recovery_context(task, failure),
         max_attempts=task.max_attempts,

@@ -10,7 +10,7 @@ import attrs
 
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator.errors import InvalidInputError, PlanError
-from vespera_orchestrator.tasks import arguments
+from vespera_orchestrator.tasks import arguments, specialists
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,7 +82,15 @@ def _read_spec(spec: Mapping[str, Any], place: str) -> tuple[TaskDraft, list[Pla
             checked = checked or None
         if checked is not None:
             fields[parameter.field or name] = checked
-    return TaskDraft(**fields), mistakes
+    return _with_specialist(TaskDraft(**fields)), mistakes
+
+
+def _with_specialist(task: TaskDraft) -> TaskDraft:
+    """Choose a specialist for a task whose caller named none."""
+    if task.specialist_type:
+        return task
+    chosen = specialists.specialist_for(task.task_type, task.complexity)
+    return attrs.evolve(task, specialist_type=chosen)
 
 
 def changes(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +206,8 @@ class _PlanReader:
     def _read_one(self, spec: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(spec, TaskDraft):
             place = f"{place} ({spec.title})"
-            self.drafts.append(attrs.evolve(spec, parent=spec.parent or parent, place=place))
+            draft = attrs.evolve(spec, parent=spec.parent or parent, place=place)
+            self.drafts.append(_with_specialist(draft))
         elif isinstance(spec, Mapping):
             place = f"{place} ({spec.get('title', 'without title')!s})"
             self._read_mapping(spec, parent, place, depth)

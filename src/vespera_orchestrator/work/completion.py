@@ -41,6 +41,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.work import handed_in
+from vespera_orchestrator.work.delegation import Gathering
 from vespera_orchestrator.work.submission import Holder, digest_of
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.terms import UNLANDABLE, LandingTerms, landing_message
@@ -90,6 +91,7 @@ class Completion:
         self._rooms = rooms
         self._artifacts = artifacts
         self._files = files
+        self._gathering = Gathering(rooms, artifacts)
         self.assignments = files.assignments
         """Which worktree each task works in."""
         self.attempts = rooms.attempts
@@ -614,6 +616,7 @@ class Completion:
             raise
         if ending.action is not NextAction.CONTINUE:
             self.attempts.pop(task.id, None)
+        self._gathering.after(finished.task)
         if update_documents and finished.task.status.is_terminal:
             self._update_documents(task)
         return finished.task
@@ -658,6 +661,10 @@ class Completion:
         store = self._rooms.store
         outdated = store.context_uses(task_id=task.id, outdated=True, limit=10)
         return attrs.evolve(lifecycle.why(store.situation(task.id)), outdated=tuple(outdated))
+
+    def ended(self, task: Task) -> None:
+        """Do what follows when a person has ended a task."""
+        self._gathering.after(task)
 
     # documents
 

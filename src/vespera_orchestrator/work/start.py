@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.progress.overview import Overview
     from vespera_orchestrator.work.assignment import Assignment, WorktreeChoice
     from vespera_orchestrator.work.completion import Completion
+    from vespera_orchestrator.work.delegation import Coordination
     from vespera_orchestrator.work.files import WorkFiles
 
 
@@ -86,13 +87,16 @@ class Starter:
         artifacts: Artifacts,
         completion: Completion,
         files: WorkFiles,
+        *,
         overview: Overview,
+        coordination: Coordination,
     ) -> None:
         self._rooms = rooms
         self._artifacts = artifacts
         self._completion = completion
         self._files = files
         self._overview = overview
+        self._coordination = coordination
         self._elsewhere: set[str] = set()
         """Tasks whose files were found to be on another machine."""
         self._works: dict[str, Work] = {}
@@ -182,6 +186,8 @@ class Starter:
 
     def _claim(self, request: StartRequest) -> Claim:
         store, scope = self._rooms.store, self._rooms.scope
+        if request.task is None:
+            request = attrs.evolve(request, task=self._coordination.choose(request.agent))
         if request.task is None and self._elsewhere:
             # Else the best task, which this clone cannot start, would be taken every time.
             request = attrs.evolve(request, task=self._next_startable())

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
@@ -27,7 +28,7 @@ _KEYS: Final = (*_TEXTS, *_LISTS)
 
 
 @attrs.frozen(kw_only=True)
-class Role:
+class Role(Record):
     """Who a specialist is, what it is good at, how it works, and how it reports.
 
     ``str()`` is the text that a briefing shows.
@@ -43,6 +44,8 @@ class Role:
     """How it works, step by step."""
     output_format: str = ""
     """What it hands in."""
+
+    json_form = JsonForm(rest="orch.roles()[{name!r}]", first=("name", "role_definition"))
 
     @property
     def headline(self) -> str:

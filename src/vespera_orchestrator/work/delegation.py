@@ -1,0 +1,122 @@
+"""What the coordinator is handed, and bringing results together when the last subtask ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator._model import NextStep, TaskQuery, TaskStatus
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.errors import NothingReadyError, VesperaError
+from vespera_orchestrator.progress.overview import Overview
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.work.synthesize import synthesize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vespera_orchestrator._model import Task
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts import Artifacts
+
+log = logging.getLogger("vespera_orchestrator")
+
+_LOOKED_THROUGH: Final = 200
+"""Among how many ready tasks a light one is looked for."""
+_SYNTHESIS_TOKENS: Final = 8000
+_OPEN: Final = tuple(status for status in TaskStatus if not status.is_terminal)
+
+
+class Coordination:
+    """Keeps heavy work from the agent that coordinates.
+
+    An agent coordinates if the settings name it, or if it has spawned another one here.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._spawners: set[str] = set()
+
+    def note_spawned(self, agent: str) -> None:
+        """Remember that *agent* has spawned another one."""
+        self._spawners.add(agent)
+
+    def choose(self, agent: str) -> Task | None:
+        """Return the ready task that the coordinator is handed; ``None`` for any other agent.
+
+        Raises:
+            NothingReadyError: Only work for specialists is ready. Its next step delegates it.
+        """
+        settings = self._rooms.config.delegation
+        is_coordinator = agent == settings.coordinator or agent in self._spawners
+        if not is_coordinator or settings.coordinator_executes == "all":
+            return None
+        session_id = self._rooms.scope.session_id()
+        ready = self._rooms.store.ready(session_id, _LOOKED_THROUGH)
+        for task in ready:
+            if self._is_for_coordinator(task):
+                return task
+        if ready:
+            raise self._only_for_specialists(ready)
+        return None
+
+    def _is_for_coordinator(self, task: Task) -> bool:
+        """Tell whether to hand it out: bringing together in any case, light work by choice."""
+        if self._has_subtasks(task):
+            return True
+        is_light = not lifecycle.is_heavy(task)
+        return is_light and self._rooms.config.delegation.coordinator_executes == "light"
+
+    def _has_subtasks(self, task: Task) -> bool:
+        query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
+        return bool(self._rooms.store.tasks(query))
+
+    def _only_for_specialists(self, ready: Sequence[Task]) -> NothingReadyError:
+        first, *others = ready
+        more = f" and {len(others)} more" if others else ""
+        sentence = (
+            f"{one_line(first.title, 90)!r}{more} can start, and you coordinate: "
+            f"hand it to a specialist ({first.specialist_type or 'generic'}). "
+            f"To do it yourself, name it: orch.execute_task({first.alias!r})"
+        )
+        call = f"orch.spawn_agent_with_context({first.alias!r})"
+        step = NextStep(
+            action="delegate",
+            sentence=sentence,
+            call=call,
+            task_id=first.id,
+            alias=first.alias,
+        )
+        return NothingReadyError("", sentence, "start a task", call, step)
+
+
+class Gathering:
+    """Brings the results of subtasks together by itself when the last of them has ended."""
+
+    def __init__(self, rooms: Rooms, artifacts: Artifacts) -> None:
+        self._rooms = rooms
+        self._artifacts = artifacts
+
+    def after(self, task: Task) -> None:
+        """Bring the results of the parent's subtasks together if *task* was the last to end.
+
+        It is a view of the work, and may fail without failing the work. `next_step` names the call
+        that makes it then.
+        """
+        if not task.status.is_terminal or task.parent_task_id is None:
+            return
+        if not self._rooms.config.delegation.synthesize:
+            return
+        try:
+            parent = self._rooms.store.find_task(task.parent_task_id, None)
+            if parent is not None and self._is_due(parent):
+                overview = Overview(self._rooms)
+                synthesize(overview, self._artifacts, parent, _SYNTHESIS_TOKENS)
+        except VesperaError as exc:
+            log.warning("the results below %s are not brought together: %s", task.alias, exc)
+
+    def _is_due(self, parent: Task) -> bool:
+        if parent.status.is_terminal:
+            return False
+        query = TaskQuery(parent_task_id=parent.id, status=_OPEN, limit=1)
+        return not self._rooms.store.tasks(query)
