@@ -300,7 +300,7 @@ def test_a_failure_is_followed_by_a_recovery():
         checkpoint=checkpoint(id=7, note="half way"),
         artifact_ids=("a_1", "a_2"),
         snapshot="c0ffee",
-        context={"worktree": "/wt/a"},
+        context={"worktree": "a"},
     )
     draft = lifecycle.recovery_for(failed, failure)
     assert (draft.title, draft.task_type, draft.recovers_task_id) == (
@@ -313,12 +313,18 @@ def test_a_failure_is_followed_by_a_recovery():
         "error": "no key",
         "attempt": 2,
         "artifact_ids": ["a_1", "a_2"],
-        "worktree": "/wt/a",
+        "worktree": "a",
         "checkpoint_id": 7,
         "checkpoint_note": "half way",
         "snapshot": "c0ffee",
     }
-    for part in ("no key", "half way", "/wt/a", "a_1, a_2", "continues from its last checkpoint"):
+    for part in (
+        "no key",
+        "half way",
+        "in the worktree a,",
+        "a_1, a_2",
+        "continues from its last checkpoint",
+    ):
         assert part in draft.description
 
 

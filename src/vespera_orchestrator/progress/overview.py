@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
+from vespera_orchestrator.progress.startable import first_startable
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import lifecycle
@@ -82,13 +83,13 @@ class Overview:
             if earlier:
                 return resume_step(earlier[0], exc.problem)
             return first_step(exc.problem if exc.named_by else None)
-        ready = self._store.ready(session.id, 1)
+        ready = self._store.ready(session.id, _LISTED)
         return self._next_step(session.id, self._store.count(_all_of(session.id)), ready)
 
     def _next_step(
         self, session_id: str, counts: dict[TaskStatus, int], ready: list[Task]
     ) -> NextStep:
-        best = ready[0] if ready else None
+        best = first_startable(self._store, ready, self._scope.agent)
         facts = self._facts(session_id, counts, best)
         return next_step(facts)
 
@@ -165,7 +166,7 @@ class Overview:
         """Return what the caller had in hand last, if it can go on with it now."""
         tasks = unfinished_tasks(self._store, recent, self._scope.agent)
         ready = [task for task in tasks if task.is_ready]
-        return ready[0] if ready else None
+        return first_startable(self._store, ready, self._scope.agent)
 
     def _last_note(self, task: Task | None) -> str:
         checkpoint = None if task is None else self._store.last_checkpoint(task.id)
@@ -225,7 +226,10 @@ class Overview:
                 limit=1,
             )
         )
-        if latest and latest[0].created_at >= task.updated_at:
+        if not latest:
+            return None
+        is_newer = latest[0].created_at >= task.updated_at
+        if is_newer or latest[0].metadata == self.subtask_results(task).metadata():
             return latest[0].id
         return None
 

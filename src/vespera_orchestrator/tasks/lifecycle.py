@@ -540,7 +540,7 @@ class Failure:
     snapshot: str | None = None
     """Commit with the worktree's last files."""
     context: Mapping[str, JsonValue] = attrs.field(factory=dict)
-    """Further context for the recovery, e.g. a conflict, or the worktree's folder."""
+    """Further context for the recovery, e.g. a conflict, or the worktree's name."""
 
 
 def recovery_for(task: Task, failure: Failure) -> TaskDraft | None:
@@ -587,7 +587,8 @@ def _recovery_description(task: Task, failure: Failure) -> str:
     if failure.checkpoint is not None and failure.checkpoint.note:
         lines.append(f"Its last checkpoint: {failure.checkpoint.note}.")
     if "worktree" in failure.context:
-        lines.append(f"Its files are in {failure.context['worktree']}.")
+        name = failure.context["worktree"]
+        lines.append(f"Its files are in the worktree {name}, where this task works, too.")
     if failure.artifact_ids:
         lines.append(f"Its work so far is kept in: {', '.join(failure.artifact_ids)}.")
     restart = "the blocked one becomes ready again"

@@ -14,6 +14,7 @@ import attrs
 
 from vespera_orchestrator._model import Task, TaskQuery, TaskStatus, WorktreeState
 from vespera_orchestrator.errors import InvalidInputError, WorktreeBusyError, WorktreeError
+from vespera_orchestrator.progress.startable import occupant_of
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Claim, GitOperation, Worktree
@@ -243,22 +244,16 @@ class Assignments:
             return
         raise InvalidInputError(
             "worktree",
-            f"False would leave work behind: {task.alias} has some in {earlier.path} that has not "
-            "landed. Omit worktree to go on there. To go on without it, call "
+            f"False would leave work behind: {task.alias} has some in the worktree {earlier.name} "
+            "that has not landed. Omit worktree to go on there. To go on without it, call "
             f"orch.worktrees.remove({earlier.name!r}) first, which keeps it under a rescue ref",
         )
 
     def _refuse_busy(self, worktree: Worktree, task: Task, agent: str) -> None:
-        """Keep two agents out of one folder.
-
-        One agent may have several tasks there: it does one thing at a time.
-        """
-        for other in self._tasks_in(worktree.name, TaskStatus.IN_PROGRESS):
-            if other.id == task.id:
-                continue
-            attempt = self._rooms.store.situation(other.id).attempt
-            if attempt is not None and attempt.ended_at is None and attempt.agent != agent:
-                raise WorktreeBusyError(worktree.name, other.alias, attempt.agent)
+        """Keep two agents out of one folder."""
+        occupant = occupant_of(self._rooms.store, worktree.name, task, agent)
+        if occupant is not None:
+            raise WorktreeBusyError(worktree.name, occupant.alias, occupant.agent)
 
     def _remember(self, task: Task, worktree: Worktree | None) -> None:
         name = _NO_WORKTREE if worktree is None else worktree.name

@@ -535,7 +535,7 @@ class Completion:
         """Block the task, with a recovery task that carries the report."""
         context: dict[str, JsonValue] = {
             "integration_branch": exc.branch,
-            "worktree": worktree.path,
+            "worktree": worktree.name,
         }
         if isinstance(exc, MergeConflictError):
             kind, heading = ArtifactKind.CONFLICT, "Merge conflict"
@@ -585,7 +585,7 @@ class Completion:
     ) -> Ending:
         if holder.worktree is None:
             return ending
-        context: dict[str, JsonValue] = {**ending.recovery, "worktree": holder.worktree.path}
+        context: dict[str, JsonValue] = {**ending.recovery, "worktree": holder.worktree.name}
         if trouble:
             context["not_saved"] = trouble
         commit = None if snapshot is None else snapshot.commit

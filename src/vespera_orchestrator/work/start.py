@@ -110,10 +110,11 @@ class Starter:
         claim = self.claim(request)
         try:
             return self.begin(claim, request)
-        except WorktreeElsewhereError:
+        except (WorktreeElsewhereError, WorktreeBusyError) as exc:
             if request.task is not None:
                 raise
-            self._elsewhere.add(claim.task.id)
+            if isinstance(exc, WorktreeElsewhereError):
+                self._elsewhere.add(claim.task.id)
             return self.start(attrs.evolve(request, task=self._next_startable()))
 
     def claim(self, request: StartRequest) -> Claim:

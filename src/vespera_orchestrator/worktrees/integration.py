@@ -28,6 +28,7 @@ from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.opening import open_repository
+from vespera_orchestrator.worktrees.operation import operation_in
 from vespera_orchestrator.worktrees.paths import display_path, display_paths
 from vespera_orchestrator.worktrees.refs import RESCUE
 from vespera_orchestrator.worktrees.repository import leads_to, linked_folder
@@ -47,7 +48,8 @@ _PROVING, _WRITING = "proving", "writing"
 _INDEX_PATIENCE_S: Final = 2.0
 """Git holds the index's lock for as long as one command takes."""
 _POLL_S: Final = 0.01
-_BUSY: Final = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
+_DETACH: Final = "git switch --detach"
+_MAKE_ROOM: Final = f"Commit, stash (git stash -u) or move that; or run {_DETACH} there"
 
 
 def advance(repository: ProjectRepository, expected: str, new: str, *, message: str) -> None:
@@ -221,16 +223,15 @@ class _Checkout:
         )
         checkout = cls(repository, journal)
         if len(holders) > 1:
-            checkout.refuse(f"it is checked out in {holders[1][1]} as well")
+            what = f"it is checked out in {holders[1][1]} as well"
+            checkout.refuse(what, f"Run {_DETACH} in one of the two")
         return checkout
 
-    def refuse(self, what: str) -> NoReturn:
+    def refuse(self, what: str, remedy: str = _MAKE_ROOM) -> NoReturn:
         """Raise `DirtyCheckoutError`."""
         branch = self._repository.integration_branch
-        reason = (
-            f"the integration branch {branch!r} is checked out there, and {what}. "
-            f"Commit, stash or move that; or run `git switch --detach` there; then try again"
-        )
+        where = f"the integration branch {branch!r} is checked out there"
+        reason = f"{where}, and {what}. {remedy}; then try again"
         raise DirtyCheckoutError(str(self._folder), reason)
 
     def write_journal(self, stage: str) -> None:
@@ -264,8 +265,8 @@ class _Checkout:
                     os.link(self._proof, self._lock)
                 except FileExistsError:
                     if time.monotonic() > deadline:
-                        remedy = "when none is, delete that file"
-                        self.refuse(f"another git process is at work in it (index.lock); {remedy}")
+                        remedy = f"Wait for it; when none is running, delete {self._lock}"
+                        self.refuse("another git process is at work in it", remedy)
                     time.sleep(_POLL_S)
 
     def release_lock(self) -> None:
@@ -285,17 +286,21 @@ class _Checkout:
     def refuse_unsafe(self) -> None:
         """Raise `DirtyCheckoutError` where something of its owner's would be touched."""
         with git_errors(f"look at the checkout {self._folder}"):
-            for name in _BUSY:
-                if self.git_dir.joinpath(name).exists():
-                    self.refuse(f"something is under way in it ({name})")
+            operation = operation_in(self.git_dir)
+            if operation is not None:
+                ways = f"Finish it ({operation.finish}) or give it up ({operation.abandon})"
+                self.refuse(f"a git {operation} is under way in it", ways)
             if not self.git_dir.joinpath("index").is_file():
-                self.refuse("it has no index")
+                self.refuse("it has no index", "Make one (git reset)")
+            submodules = self._submodules()
+            if submodules:
+                what = f"these submodules would change: {display_paths(submodules)}"
+                self.refuse(what, f"Run {_DETACH} there; you update them when you switch back")
             for what, paths in self._obstacles():
                 if paths:
                     self.refuse(f"{what}: {display_paths(paths)}")
 
     def _obstacles(self) -> Iterator[tuple[str, list[str]]]:
-        yield "these submodules would change", self._submodules()
         yield "these changes are staged", self._staged()
         yield "these files have changes", self._edited()
         yield "these files are in the way", self._switch.in_the_way()

@@ -138,7 +138,7 @@ def find_operation(
         has_conflicts: Whether the agent's index has entries in conflict.
     """
     admin = repository.admin(worktree.name)
-    operation = _operation_in(admin)
+    operation = operation_in(admin)
     if operation is None and has_conflicts:
         operation = GitOperation.STASH_POP
     is_resolved = operation is GitOperation.MERGE and not has_conflicts
@@ -157,7 +157,8 @@ def merged_commits(repository: ProjectRepository, worktree: Worktree) -> list[st
     return text.split()
 
 
-def _operation_in(admin: Path) -> GitOperation | None:
+def operation_in(admin: Path) -> GitOperation | None:
+    """Return the operation whose notes are in the git directory *admin*, or ``None``."""
     for sign, operation in _SIGNS:
         if admin.joinpath(sign).exists():
             return operation

@@ -1,0 +1,55 @@
+"""Which ready tasks an agent can start just now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vespera_orchestrator._model import TaskQuery, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vespera_orchestrator._model import Task
+    from vespera_orchestrator.contracts import Store
+
+
+@attrs.frozen(kw_only=True)
+class Occupant:
+    """Who works in a worktree."""
+
+    alias: str
+    """The task."""
+    agent: str
+
+
+def occupant_of(store: Store, worktree: str, task: Task, agent: str) -> Occupant | None:
+    """Return another agent who works in the worktree of this name, on another task.
+
+    One agent may have several tasks there: it does one thing at a time.
+    """
+    query = TaskQuery(worktree=worktree, status=(TaskStatus.IN_PROGRESS,), limit=None)
+    for other in store.tasks(query):
+        if other.id == task.id:
+            continue
+        attempt = store.situation(other.id).attempt
+        if attempt is not None and attempt.ended_at is None and attempt.agent != agent:
+            return Occupant(alias=other.alias, agent=attempt.agent)
+    return None
+
+
+def first_startable(store: Store, tasks: Iterable[Task], agent: str) -> Task | None:
+    """Return the first of *tasks* whose worktree no other agent works in."""
+    for task in tasks:
+        worktree = _worktree_name(store, task)
+        if not worktree or occupant_of(store, worktree, task, agent) is None:
+            return task
+    return None
+
+
+def _worktree_name(store: Store, task: Task) -> str | None:
+    if task.worktree is None and task.recovers_task_id is not None:
+        recovered = store.find_task(task.recovers_task_id, None)
+        return None if recovered is None else recovered.worktree
+    return task.worktree
