@@ -108,7 +108,7 @@ PAGES: Final = (
         names=(
             *("Record", "Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
-            *("ContextUse", "Pause", "Event", "EventKind"),
+            *("ContextUse", "SharedValue", "Pause", "Event", "EventKind"),
             *("Worktree", "GitOperation", "DocumentVersion", "Why", "Cause", "CauseKind"),
             *("NextStep", "Finding", "FindingKind", "Severity", "RefusalKind"),
         ),
@@ -119,7 +119,7 @@ PAGES: Final = (
         about="What people and agents read: status, briefing, graph, what a child inherits.",
         names=(
             *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
-            *("AgentContext", "Role"),
+            *("AgentContext", "Role", "SharedContext", "ContextConflict"),
         ),
     ),
     Page(

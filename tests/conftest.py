@@ -65,6 +65,7 @@ def postgres():
 
 
 TABLES = [
+    "shared_values",
     "looks",
     "events",
     "given",

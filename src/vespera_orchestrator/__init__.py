@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         RefusalKind as RefusalKind,
         Session as Session,
         Severity as Severity,
+        SharedValue as SharedValue,
         Task as Task,
         TaskDraft as TaskDraft,
         TaskStatus as TaskStatus,
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.agents.roles.role import (
         Role as Role,
+    )
+    from vespera_orchestrator.agents.shared import (
+        ContextConflict as ContextConflict,
+        SharedContext as SharedContext,
     )
     from vespera_orchestrator.artifacts import (
         ArtifactList as ArtifactList,
@@ -211,6 +216,7 @@ _HOMES = {
         "RefusalKind",
         "Session",
         "Severity",
+        "SharedValue",
         "Task",
         "TaskDraft",
         "TaskStatus",
@@ -220,6 +226,10 @@ _HOMES = {
     "_records": ("Record",),
     "agents.context": ("AgentContext",),
     "agents.roles.role": ("Role",),
+    "agents.shared": (
+        "ContextConflict",
+        "SharedContext",
+    ),
     "artifacts": (
         "ArtifactList",
         "Artifacts",

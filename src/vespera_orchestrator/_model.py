@@ -217,6 +217,11 @@ class EventKind(StrEnum):
     Data: ``note`` and ``next_step``; ``worded``, which of them the library worded itself;
     ``tasks``, the ids of those that were open.
     """
+    CONTEXT_SHARED = "context_shared"
+    """An agent shared values with the others.
+
+    Data: ``keys``, and ``conflicts``, those keys whose value another agent set differently.
+    """
     TASK_PLANNED = "task_planned"
     """Data: ``alias``, ``title``."""
     TASK_UPDATED = "task_updated"
@@ -850,6 +855,34 @@ class Pause(Record):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class SharedValue(Record):
+    """A value that an agent shared with the others under a key."""
+
+    id: int
+    """Its number in the store; a later value has a higher one."""
+    session_id: str
+    """The session that it was shared in."""
+    key: str
+    """Its name."""
+    value: JsonValue
+    """Anything JSON can hold."""
+    agent: str
+    """Who shared it."""
+    shared_at: datetime
+    """When."""
+    is_current: bool = True
+    """Whether no later value has taken its place."""
+    disputes: int | None = None
+    """The id of the value of another agent that this one contradicts, until somebody settles it."""
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.value!r} ({self.agent}, {self.shared_at:%Y-%m-%d %H:%M} UTC)"
+
+    def __repr__(self) -> str:
+        return f"SharedValue({self.key!r}, {self.value!r}, by {self.agent!r})"
 
 
 @attrs.frozen(kw_only=True)

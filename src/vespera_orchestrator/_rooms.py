@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from vespera_orchestrator.agents.shared import ContextBoard
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents.engine import Documents
     from vespera_orchestrator.home.config import Config
@@ -56,6 +57,13 @@ class Rooms:
     def config(self) -> Config:
         """The settings of the home."""
         return self.scope.home.config
+
+    @cached_property
+    def shared(self) -> ContextBoard:
+        """What the agents of a session share."""
+        from vespera_orchestrator.agents.shared import ContextBoard
+
+        return ContextBoard(self.scope)
 
     @cached_property
     def content(self) -> ContentStore:

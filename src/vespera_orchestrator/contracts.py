@@ -50,6 +50,7 @@ from vespera_orchestrator._model import (
     Pause,
     Position,
     Session,
+    SharedValue,
     Situation,
     Task,
     TaskDraft,
@@ -82,6 +83,7 @@ __all__ = [
     "Pause",
     "Position",
     "Session",
+    "SharedValue",
     "Situation",
     "Store",
     "Table",
@@ -158,6 +160,42 @@ class Store(Protocol):
 
         Raises:
             SessionNotFoundError: No session has this id.
+        """
+
+    def share_values(
+        self, session_id: str, agent: str, values: Mapping[str, JsonValue], *, seen: int = 0
+    ) -> list[SharedValue]:
+        """Share each of *values* under its key. Event ``context_shared``.
+
+        The value takes the place of the current one, which stays in the history. Where another
+        agent set the current one differently, the new one disputes it. Whoever shares the key again
+        after having seen the dispute, or takes over the other's value, settles it. A value that
+        changes nothing is not written.
+
+        Args:
+            session_id: The session.
+            agent: Who shares.
+            values: By key; anything JSON can hold.
+            seen: The highest id of a value that the agent has read in this session.
+
+        Returns:
+            The current value of each key, in the order of *values*.
+
+        Raises:
+            SessionNotFoundError: No session has this id.
+        """
+
+    def shared_values(
+        self, session_id: str, *, key: str | None = None, history: bool = False
+    ) -> list[SharedValue]:
+        """Return the current values of the session, by key; with *history* earlier ones, too.
+
+        The history of a key comes in the order in which its values were shared.
+
+        Args:
+            session_id: The session.
+            key: Only this one.
+            history: Whether to return values that were replaced, too.
         """
 
     def note_look(self, session_id: str, agent: str, position: Position) -> Look:
@@ -688,6 +726,9 @@ TABLES: Final[Mapping[str, Table]] = {
         key=("path", "version"), times=("created_at",), structures=("edited",)
     ),
     "events": Table(key=("seq",), times=("at",), structures=("data",)),
+    "shared_values": Table(
+        key=("id",), times=("shared_at",), structures=("value",), flags=("is_current",)
+    ),
     "looks": Table(key=("session_id", "agent"), times=("at",)),
 }
 """The tables that hold the truth. Each refers only to tables before it."""

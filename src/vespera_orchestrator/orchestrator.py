@@ -432,8 +432,45 @@ class Orchestrator:
             task=meant,
             agent=agent or name,
             artifacts=inherited,
+            shared=self._rooms.shared.read(),
             content_url=self._content_url,
         )
+
+    def share_context(self, /, **values: JsonValue) -> vespera.SharedContext:
+        """Share values with all agents of the current session, and of the sessions below it.
+
+        ``orch.share_context(database="sqlite", port=8080)``. A later value takes the place of an
+        earlier one; `SharedContext.history` keeps them all, with who and when. Where two agents set
+        one key differently, the later value counts, and the conflict is reported: in the answer, by
+        `shared_context` and `resume`, until somebody who has seen it shares the key again.
+
+        Args:
+            values: By key, anything JSON can hold, up to 8 KB each. Save what is longer as an
+                artifact, and share its id.
+
+        Returns:
+            All that is shared now; ``.conflicts`` names the conflicts.
+
+        Raises:
+            InvalidInputError: A key is no name, a value is too long or cannot be JSON, or there
+                are more than 200 keys. Nothing was shared.
+            SessionNotFoundError: No session is active.
+        """
+        self._require_open()
+        return self._rooms.shared.share(values)
+
+    def shared_context(self) -> vespera.SharedContext:
+        """Return what the agents of the current session share: a mapping from key to value.
+
+        It includes what the session was started with, and what the sessions above it share; nearer
+        values win. Sessions beside it are not included. ``.conflicts`` are the keys that two agents
+        set differently; ``.source(key)`` and ``.history(key)`` say who set a value, and when.
+
+        Raises:
+            SessionNotFoundError: No session is active.
+        """
+        self._require_open()
+        return self._rooms.shared.read()
 
     def resume(self, *, budget_tokens: int | None = None) -> vespera.Briefing:
         """Say where you were, what has changed since you last looked, and the next step.

@@ -28,7 +28,7 @@ DESIGNED = {
         update_task cancel_task delete_task retry_task abandon_task add_dependency
         remove_dependency get_task query_tasks ready_tasks why execute_task complete_task
         synthesize_results get_status watch graph catch_up artifacts check repair backup
-        export import_ prune worktrees documents pause
+        export import_ prune worktrees documents pause share_context shared_context
     """,
     "Work": "briefing path checkpoint heartbeat save_artifact complete fail release",
     "Artifacts": "save get read list search versions rebuild_index verify catch_up",

@@ -28,6 +28,7 @@ ROW_TYPES = {
     "worktrees": rows.WORKTREE,
     "document_versions": rows.DOCUMENT,
     "looks": rows.LOOK,
+    "shared_values": rows.SHARED,
 }
 
 

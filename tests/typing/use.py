@@ -31,6 +31,7 @@ def use() -> None:
         assert_type(orch.get_status(), vespera.Status)
         assert_type(orch.resume(), vespera.Briefing)
         assert_type(orch.pause("note"), vespera.Pause)
+        assert_type(orch.share_context(db="sqlite"), vespera.SharedContext)
         assert_type(orch.artifacts.search("x"), list[vespera.Hit])
         assert_type(orch.artifacts.read("a"), bytes)
         assert_type(orch.artifacts.save("t", Path("file"), tags="x"), vespera.Artifact)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
-from vespera_orchestrator._model import Artifact, Session, Task
+from vespera_orchestrator._model import Artifact, ArtifactQuery, JsonValue, Session, Task
 from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._text import clip, one_line, tokens
+from vespera_orchestrator.agents.shared import ContextConflict, SharedContext, ancestry
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import (
     ENV_AGENT,
@@ -23,11 +26,29 @@ from vespera_orchestrator.home.config import (
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.scope import Scope
 
+if TYPE_CHECKING:
+    from vespera_orchestrator.contracts import Store
+
+_DECISION: Final = "decision"
+"""The kind of artifacts that every agent of a session should know."""
+_MOST_DECISIONS: Final = 20
+
+_FORMAT: Final = 1
+"""The version of the form of `AgentContext` as plain data."""
+_VALUE_WIDTH: Final = 400
+_LINE_WIDTH: Final = 200
+
 
 @attrs.frozen(repr=False, kw_only=True)
 class AgentContext(Record):
-    """What a spawned agent inherits: the session, artifacts for its task, and the environment."""
+    """What a spawned agent inherits: the session, what is shared in it, artifacts for its task.
 
+    Hand it on in one of three forms: `environ` for a child process, `prompt` for a language model,
+    `to_json` for any other program.
+    """
+
+    version: int = _FORMAT
+    """The version of this form; a later one may have more fields."""
     parent_session: Session
     """The session that the agent joins."""
     task: Task | None
@@ -36,8 +57,18 @@ class AgentContext(Record):
     """The name that it works under."""
     inherited_artifacts: tuple[Artifact, ...]
     """Records, not contents: ``orch.artifacts.read(a)`` gives the bytes. Nearest first."""
+    shared_context: Mapping[str, JsonValue] = attrs.field(factory=dict)
+    """What the session shares, and those above it. The child's ``orch.shared_context()`` is live:
+    this is what it was when the agent was spawned.
+    """
+    conflicts: tuple[ContextConflict, ...] = ()
+    """Keys of it that two agents set differently."""
+    decisions: tuple[Artifact, ...] = ()
+    """Artifacts of the kind ``decision`` in the session and those above it, the newest first."""
     home: Path
     """The home's folder."""
+    store: str = ""
+    """Which store it is, in words, without a password."""
     store_url: str = attrs.field(repr=False)
     """The store's address; it may hold a password."""
     content_url: str | None = None
@@ -82,6 +113,58 @@ class AgentContext(Record):
             inherited[ENV_EMBEDDER] = self.embedder
         return inherited
 
+    def prompt(self, budget_tokens: int = 1500) -> str:
+        """Write what the agent inherits as text for a language model.
+
+        The most important comes first: what it is to do, then what is shared, what was decided, and
+        which artifacts there are. Texts of others are quoted as JSON on single lines, so that none
+        of them can pass for an instruction. What does not fit is counted, with the call that
+        returns it.
+
+        Args:
+            budget_tokens: About how long it may be; one token is counted as four characters.
+        """
+        sections = (
+            _Section(lines=self._task_lines()),
+            _Section(
+                title="Shared by everybody in the session:",
+                lines=self._shared_lines(),
+                rest="orch.shared_context()",
+            ),
+            _Section(
+                title="Decided:",
+                lines=[_artifact_line(artifact) for artifact in self.decisions],
+                rest="orch.artifacts.list(kind='decision')",
+            ),
+            _Section(
+                title="Read what your work builds on, with orch.artifacts.text(id):",
+                lines=[_artifact_line(artifact) for artifact in self.inherited_artifacts],
+                rest="orch.artifacts.list()",
+            ),
+        )
+        return _within(sections, budget_tokens)
+
+    def _task_lines(self) -> list[str]:
+        goal = _quoted(self.parent_session.goal)
+        lines = [
+            f"You are {_quoted(self.agent)} in a session with the goal: {goal}",
+            "import vespera_orchestrator as vespera; orch = vespera.open()",
+        ]
+        if self.task is None:
+            lines.append("Your next step: orch.next_step()")
+            return lines
+        call = f"orch.execute_task({self.task.alias!r})"
+        lines.append(f"Your task: {_quoted(self.task.title)}; start it: {call}")
+        if self.task.description:
+            lines.append(f"It says: {_quoted(self.task.description)}")
+        return lines
+
+    def _shared_lines(self) -> list[str]:
+        lines = [f"* in conflict: {one_line(str(each), _VALUE_WIDTH)}" for each in self.conflicts]
+        for key, value in self.shared_context.items():
+            lines.append(f"* {one_line(key)}: {_quoted(value)}")
+        return lines
+
     def __repr__(self) -> str:
         name = repr(self.agent)
         if self.task:
@@ -98,17 +181,75 @@ class AgentContext(Record):
         task: Task | None,
         agent: str,
         artifacts: tuple[Artifact, ...],
+        shared: SharedContext,
         content_url: str | None = None,
     ) -> Self:
         """Collect what a child of this scope inherits."""
+        session = scope.session()
         embedder = scope.embedder if isinstance(scope.embedder, str) else None
         return cls(
-            parent_session=scope.session(),
+            parent_session=session,
             task=task,
             agent=agent,
             inherited_artifacts=artifacts,
+            shared_context=dict(shared),
+            conflicts=shared.conflicts,
+            decisions=_decisions(scope.store, session),
             home=scope.home.path,
+            store=scope.store.identity,
             store_url=scope.store.url,
             content_url=content_url,
             embedder=embedder,
         )
+
+
+def _decisions(store: Store, session: Session) -> tuple[Artifact, ...]:
+    decisions: list[Artifact] = []
+    for each in reversed(ancestry(store, session)):
+        query = ArtifactQuery(
+            session_id=each.id, kind=_DECISION, newest_first=True, limit=_MOST_DECISIONS
+        )
+        decisions += store.artifacts(query)
+    return tuple(decisions[:_MOST_DECISIONS])
+
+
+# --- as text ------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Section:
+    """Lines of a prompt under one title."""
+
+    lines: list[str]
+    title: str = ""
+    rest: str = ""
+    """The call that returns what was left out."""
+
+
+def _within(sections: Iterable[_Section], budget_tokens: int) -> str:
+    """Write the sections one after the other, until the budget is used up."""
+    text = ""
+    for section in sections:
+        if not section.lines:
+            continue
+        head = f"{text}\n{section.title}" if section.title else text
+        longer = head
+        for number, line in enumerate(section.lines):
+            next_line = f"{longer}\n{line}" if longer else line
+            if tokens(next_line) > budget_tokens and longer:
+                left = len(section.lines) - number
+                note = f"\n* {left} more: {section.rest}" if section.rest else ""
+                return clip(f"{longer}{note}", budget_tokens)
+            longer = next_line
+        text = longer
+    return clip(text, budget_tokens)
+
+
+def _artifact_line(artifact: Artifact) -> str:
+    title = one_line(json.dumps(artifact.title, ensure_ascii=False), _LINE_WIDTH)
+    return f"* {artifact.id}: {title} ({one_line(artifact.kind, 40)}, {artifact.size_bytes} bytes)"
+
+
+def _quoted(value: JsonValue) -> str:
+    """Return a value as JSON on one line: text of others, which can form no line of ours."""
+    return one_line(json.dumps(value, ensure_ascii=False), _VALUE_WIDTH)

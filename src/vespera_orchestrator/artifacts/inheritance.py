@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _NEWEST: Final = 50
 """How many artifacts an agent without a task inherits."""
+_MOST_UPSTREAM: Final = 200
+"""How many artifacts an agent with a task inherits, the nearest ones."""
 
 
 def newest_artifacts(store: Store, session_id: str) -> tuple[Artifact, ...]:
@@ -35,4 +37,4 @@ def upstream_artifacts(store: Store, task: Task) -> tuple[Artifact, ...]:
         is_secondary = artifact.kind in SECONDARY_KINDS
         return is_secondary, distance[str(artifact.task_id)]
 
-    return tuple(sorted(artifacts, key=rank))
+    return tuple(sorted(artifacts, key=rank)[:_MOST_UPSTREAM])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import getpass
 import hashlib
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator.contracts import Embedder, Store
     from vespera_orchestrator.home.locate import Home
+
+log = logging.getLogger("vespera_orchestrator")
 
 DEFAULT_AGENT: Final = "main"
 _MAX_SIMILAR: Final = 3
@@ -67,6 +70,8 @@ class Scope:
         """Whether the environment's session must be in this store."""
         self._known_sessions: set[str] = set()
         """Sessions that the store has; none is ever deleted."""
+        self.active_problem = ""
+        """What was wrong with the home's file when it was last read, if anything was."""
         self.embedder: str | Embedder = embedder or home.config.search.embedder
         """The embedder, as it was asked for. It is not loaded here."""
 
@@ -203,10 +208,20 @@ class Scope:
         own = self._active_in_store
         remembered = _read_session_id(own)
         if remembered is not None and self._is_in_store(remembered):
+            if session_id is None or not self._is_another_stores(session_id, own):
+                self._tell_problem(session_id, remembered)
             return remembered
         if session_id is not None and self._is_another_stores(session_id, own):
             return None
         raise SessionNotFoundError(session_id, _ACTIVE_REMEDY, str(chosen_last))
+
+    def _tell_problem(self, session_id: str | None, remembered: str) -> None:
+        """Say once that the file is stale or damaged, and what counts instead."""
+        error = SessionNotFoundError(session_id, _ACTIVE_REMEDY, str(self.home.active_session))
+        problem = f"{error.problem}; {remembered}, the last one chosen here, counts instead"
+        if problem != self.active_problem:
+            log.warning("%s: %s", problem, _ACTIVE_REMEDY)
+        self.active_problem = problem
 
     def _is_another_stores(self, session_id: str, own: Path) -> bool:
         try:

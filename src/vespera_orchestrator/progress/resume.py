@@ -163,6 +163,10 @@ class ResumeFacts:
     """Who reads it."""
     pause: Pause | None = None
     """What somebody said who left off, as long as it counts."""
+    active_problem: str = ""
+    """What is wrong with the file that names the active session, if anything is."""
+    conflicts: Sequence[str] = ()
+    """What agents share, and set differently, in words."""
     own: Sequence[InHand] = ()
     """The reader's own tasks, the last one first."""
     others: Sequence[InHand] = ()
@@ -241,7 +245,7 @@ def _middle(facts: ResumeFacts) -> list[_Line]:
     if lines[-1].rank == _CHANGE:  # what was done last is the best way in
         lines[-1] = attrs.evolve(lines[-1], rank=_DECISION)
     lines += _drift_lines(facts.drift)
-    lines += _trouble_lines(status)
+    lines += _trouble_lines(facts)
     lines += [_Line(text=_other_line(other, facts), rank=_RUNNING) for other in facts.others]
     lines += _left_out_lines(status)
     lines += _skipped_lines(facts)
@@ -346,11 +350,15 @@ def _drift_lines(drift: Drift | None) -> list[_Line]:
     return [_Line(text=_shorten(f"Since then: {'; '.join(parts)}."), rank=_DRIFT)]
 
 
-def _trouble_lines(status: Status) -> list[_Line]:
+def _trouble_lines(facts: ResumeFacts) -> list[_Line]:
+    status = facts.status
     decisions = [why for why in status.blocked if why.needs_person]
     texts = [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
     texts += [f"Blocked: {why}" for why in status.blocked if not why.needs_person][:1]
+    texts += [f"Conflict: {conflict}" for conflict in facts.conflicts[:1]]
     texts += [f"Conflict ahead: {clash}" for clash in status.clashes[:1]]
+    if facts.active_problem:
+        texts.append(f"Note: {facts.active_problem}")
     return [_Line(text=_shorten(text), rank=_DECISION) for text in texts]
 
 

@@ -82,6 +82,8 @@ class ResumeReader:
             status=self._status,
             reader=self._reader,
             pause=self._pause(own),
+            active_problem=self._rooms.scope.active_problem,
+            conflicts=self._conflicts(),
             own=own,
             others=self._others(),
             last_look=None if last_look is None else last_look.at,
@@ -166,6 +168,10 @@ class ResumeReader:
         if task_id not in self._tasks:
             self._tasks[task_id] = self._store.find_task(task_id, None)
         return self._tasks[task_id]
+
+    def _conflicts(self) -> list[str]:
+        shared = self._rooms.shared.read(self._status.session)
+        return [str(conflict) for conflict in shared.conflicts]
 
     # --- who left off -----------------------------------------------------------
 

@@ -449,7 +449,7 @@ def _agreed_section(facts: WorkFacts) -> Section:
     piece = Piece(
         line="Shared by everybody in the session:",
         quote=_values(facts.agreed),
-        rest="orch.current_session().context",
+        rest="orch.shared_context()",
         rank=_AGREED,
         share=0.3,
     )

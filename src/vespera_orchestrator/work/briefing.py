@@ -102,7 +102,7 @@ class _Collection:
             ],
             earlier_work=earlier,
             upstream=upstream,
-            agreed=session.context,
+            agreed=dict(self._rooms.shared.read(session)),
             files=self._files(upstream),
             related=self._related(upstream),
         )

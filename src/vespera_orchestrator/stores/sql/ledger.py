@@ -20,6 +20,7 @@ NUMBER_COLUMNS: Final = {
     "checkpoints": "id",
     "artifacts": "seq",
     "events": "seq",
+    "shared_values": "id",
 }
 """By table, the column that numbers its rows in the order in which they were inserted."""
 _PAGE_ROWS: Final = 5000

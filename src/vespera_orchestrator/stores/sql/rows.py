@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
     Look,
     Outcome,
     Session,
+    SharedValue,
     Task,
     TaskStatus,
     Worktree,
@@ -188,6 +189,7 @@ CHECKPOINT: Final = _CheckpointRows(Checkpoint, "checkpoints", noun="checkpoint"
 ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact")
 EVENT: Final = RowType(Event, "events", noun="event")
 WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
+SHARED: Final = RowType(SharedValue, "shared_values", noun="shared value")
 LOOK: Final = RowType(Look, "looks", noun="look")
 DOCUMENT: Final = _DocumentRows(DocumentVersion, "document_versions", noun="document version")
 

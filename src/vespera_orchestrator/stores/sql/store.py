@@ -27,6 +27,7 @@ from vespera_orchestrator._model import (
     Pause,
     Position,
     Session,
+    SharedValue,
     Situation,
     Task,
     TaskDraft,
@@ -42,6 +43,7 @@ from vespera_orchestrator.stores.sql import (
     planning,
     reading,
     records,
+    sharing,
     urgency,
 )
 from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -109,6 +111,21 @@ class SQLStore(ABC):
                 worded=worded,
                 task_ids=task_ids,
             )
+
+    def share_values(
+        self, session_id: str, agent: str, values: Mapping[str, JsonValue], *, seen: int = 0
+    ) -> list[SharedValue]:
+        """See `contracts.Store.share_values`."""
+        with self._change(session_id=session_id) as tx:
+            reading.require_session(tx, session_id)
+            return sharing.share(tx, session_id, agent, values, seen=seen)
+
+    def shared_values(
+        self, session_id: str, *, key: str | None = None, history: bool = False
+    ) -> list[SharedValue]:
+        """See `contracts.Store.shared_values`."""
+        with self._read_once() as tx:
+            return sharing.shared(tx, session_id, key=key, history=history)
 
     def note_look(self, session_id: str, agent: str, position: Position) -> Look:
         """See `contracts.Store.note_look`."""

@@ -253,4 +253,19 @@ CREATE INDEX worktrees_in_use ON worktrees (session_id) WHERE state <> 'removed'
 """,
     # 6: sections that a person has edited
     "ALTER TABLE document_versions ADD COLUMN edited TEXT NOT NULL DEFAULT '[]';",
+    # 7: what agents share; disputes: the id of another agent's value that this one contradicts
+    """
+CREATE TABLE shared_values (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    shared_at INTEGER NOT NULL,
+    is_current INTEGER NOT NULL,
+    disputes INTEGER
+) STRICT;
+CREATE INDEX shared_current ON shared_values (session_id, key) WHERE is_current = 1;
+CREATE INDEX shared_history ON shared_values (session_id, key, id);
+""",
 )

@@ -137,6 +137,52 @@ class OpeningContract(StoreFixtures):
         store.cancel(task.id, "", subtree=False)
         assert store.open_sessions() == 1
 
+    # --- what agents share --------------------------------------------------
+
+    def test_shared_values_replace_each_other_and_stay_in_the_history(
+        self, store, other, session_id, clock
+    ):
+        """By session and key, with who and when; what changes nothing is not written."""
+        second = start_session(store)
+        values = {"db": {"é": [1, None]}, "port": 80}
+        first = store.share_values(session_id, "ada", values)
+        assert [(value.key, value.value) for value in first] == list(values.items())
+        assert other.shared_values(session_id) == first
+        seq = store.last_seq()
+        assert store.share_values(session_id, "bob", {"port": 80}) == first[1:]
+        assert store.last_seq() == seq
+        clock.advance(60)
+        (port,) = store.share_values(session_id, "ada", {"port": 81})
+        assert (port.value, port.agent, port.shared_at) == (81, "ada", clock.now)
+        assert (port.is_current, port.disputes) == (True, None)
+        assert [value.value for value in other.shared_values(session_id)] == [values["db"], 81]
+        history = other.shared_values(session_id, key="port", history=True)
+        assert [(value.value, value.is_current) for value in history] == [(80, False), (81, True)]
+        assert store.shared_values(second) == []
+        (event,) = store.events(seq, session_id=session_id)
+        assert (event.kind, event.agent) == (EventKind.CONTEXT_SHARED, "ada")
+        assert event.data == {"keys": ["port"], "conflicts": []}
+        with pytest.raises(SessionNotFoundError):
+            store.share_values("s_missing", "ada", values)
+
+    def test_two_agents_that_share_a_key_differently_dispute_it(self, store, session_id):
+        """Until somebody shares the key who has seen it, or one takes over the other's value."""
+        (ada,) = store.share_values(session_id, "ada", {"db": 1})
+        (bob,) = store.share_values(session_id, "bob", {"db": 2})
+        assert bob.disputes == ada.id
+        assert store.events(newest_first=True, limit=1)[0].data["conflicts"] == ["db"]
+        (still,) = store.share_values(session_id, "bob", {"db": 3})
+        assert still.disputes == ada.id
+        (again,) = store.share_values(session_id, "ada", {"db": 1})
+        assert again.disputes == still.id
+        (settled,) = store.share_values(session_id, "bob", {"db": 1})
+        assert (settled.id, settled.disputes) == (again.id, None)
+        (new,) = store.share_values(session_id, "eve", {"db": 4}, seen=settled.id)
+        assert new.disputes == settled.id
+        (decided,) = store.share_values(session_id, "ada", {"db": 5}, seen=new.id)
+        assert decided.disputes is None
+        assert len(store.shared_values(session_id, key="db", history=True)) == 6
+
     # --- leaving off, and who has seen what ---------------------------------
 
     def test_a_pause_keeps_the_words(self, store, other, session_id, clock):

@@ -1,0 +1,262 @@
+"""What agents of a session share with each other: values under keys, with who set them and when.
+
+A session sees what was shared in the sessions above it; what is shared in a session, those above
+and beside it do not see.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import JsonValue, SharedValue
+from vespera_orchestrator._records import Record
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Session
+    from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.home.scope import Scope
+
+log = logging.getLogger("vespera_orchestrator")
+
+MAX_VALUE_BYTES: Final = 8_192
+"""A longer value belongs into an artifact: every agent of the session is given all values."""
+MAX_KEYS: Final = 200
+_MOST_ANCESTORS: Final = 50
+_KEY = re.compile(r"[^\W\d][\w.-]{0,99}")
+_SHOWN_WIDTH: Final = 200
+
+
+def disputed_after(
+    current: SharedValue | None, agent: str, *, is_same: bool, seen: int
+) -> int | None:
+    """Return which value is disputed once *agent* has shared one in place of *current*.
+
+    Two agents that set a key differently contradict each other, unless the second one has seen a
+    dispute and settles it. Sharing the value of the other settles it, too. An agent that did not
+    know of the dispute settles nothing, not even by repeating itself.
+
+    Args:
+        current: The current value.
+        agent: Who shares.
+        is_same: Whether the value is the same.
+        seen: The highest id of a value that the agent has read.
+
+    Returns:
+        The id of the disputed value; ``None`` if there is no dispute.
+    """
+    if current is None:
+        return None
+    is_own = current.agent == agent
+    if is_same:
+        return current.disputes if is_own and seen < current.id else None
+    if current.disputes is not None and seen >= current.id:
+        return None
+    return current.disputes if is_own else current.id
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class ContextConflict(Record):
+    """Two agents set one key differently, and nobody has settled it yet."""
+
+    key: str
+    """The key."""
+    current: SharedValue
+    """The value that counts now: the later one."""
+    disputed: SharedValue
+    """The value of the other agent."""
+
+    def __str__(self) -> str:
+        one, other = self.current, self.disputed
+        return (
+            f"{self.key} is {_shown(one.value)} for {one.agent} and {_shown(other.value)} for "
+            f"{other.agent}; orch.share_context({self.key}=…) settles it"
+        )
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class SharedContext(Mapping[str, JsonValue]):
+    """What agents share in a session, those above it included: a mapping from key to value.
+
+    It shows what was shared when it was read. ``context.conflicts`` are the keys that two agents
+    set differently; ``context.source("key")`` says who set a value and when;
+    ``context.history("key")`` lists all values that the key has had.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, JsonValue],
+        *,
+        sources: Mapping[str, SharedValue],
+        conflicts: tuple[ContextConflict, ...],
+        read_history: Callable[[str], list[SharedValue]],
+    ) -> None:
+        self._values = dict(values)
+        self._sources = dict(sources)
+        self._read_history = read_history
+        self.conflicts = conflicts
+        """The keys that two agents set differently, and nobody has settled."""
+
+    def __getitem__(self, key: str) -> JsonValue:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def version(self) -> int:
+        """Grows whenever something is shared; 0 if nothing ever was."""
+        return max((value.id for value in self._sources.values()), default=0)
+
+    def source(self, key: str) -> SharedValue | None:
+        """Return who shared the value and when; ``None`` if it came with the session's start."""
+        _ = self._values[key]
+        return self._sources.get(key)
+
+    def history(self, key: str) -> list[SharedValue]:
+        """Return every value that was shared under the key, the oldest first."""
+        return self._read_history(key)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values, who shared them, and the conflicts, as plain data."""
+        return {
+            "version": self.version,
+            "values": dict(self._values),
+            "sources": {key: value.to_dict() for key, value in self._sources.items()},
+            "conflicts": [conflict.to_dict() for conflict in self.conflicts],
+        }
+
+    def to_json(self) -> str:
+        """Return the same as `to_dict` as JSON text on one line."""
+        from vespera_orchestrator._records import to_text
+
+        return to_text(self.to_dict())
+
+    def __str__(self) -> str:
+        lines = [str(conflict) for conflict in self.conflicts]
+        lines = [f"Conflict: {line}" for line in lines]
+        for key, value in self._values.items():
+            source = self._sources.get(key)
+            who = "from the start" if source is None else source.agent
+            lines.append(f"{key} = {_shown(value)} ({who})")
+        return "\n".join(lines) or "Nothing is shared yet."
+
+    def __repr__(self) -> str:
+        return f"<SharedContext of {len(self)} keys, {len(self.conflicts)} conflicts>"
+
+
+class ContextBoard:
+    """Reads and writes what is shared, for one process.
+
+    It remembers what the process has read: only who has seen a dispute can settle it.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._seen: dict[str, int] = {}
+
+    def share(self, values: Mapping[str, JsonValue]) -> SharedContext:
+        """Share *values* in the current session, and return all that is shared now.
+
+        Raises:
+            InvalidInputError: A key is no name, a value is too long or cannot be JSON, or there
+                are too many keys. Nothing was shared.
+        """
+        session = self._scope.session()
+        store = self._scope.store
+        _check(values, {value.key for value in store.shared_values(session.id)})
+        seen = self._seen.get(session.id, 0)
+        shared = store.share_values(session.id, self._scope.agent, values, seen=seen)
+        context = self._read(session)
+        disputed = {value.key for value in shared if value.disputes is not None}
+        for conflict in context.conflicts:
+            if conflict.key in disputed:
+                log.warning("%s", conflict)
+        self._note(session.id, context)
+        return context
+
+    def read(self, session: Session | None = None) -> SharedContext:
+        """Return all that is shared in a session, by default the current one, and those above."""
+        session = session or self._scope.session()
+        context = self._read(session)
+        self._note(session.id, context)
+        return context
+
+    def _note(self, session_id: str, context: SharedContext) -> None:
+        self._seen[session_id] = max(context.version, self._seen.get(session_id, 0))
+
+    def _read(self, session: Session) -> SharedContext:
+        values: dict[str, JsonValue] = {}
+        sources: dict[str, SharedValue] = {}
+        line = self._ancestry(session)
+        for each in line:
+            for key, value in each.context.items():
+                values[key] = value
+                sources.pop(key, None)
+            for shared in self._scope.store.shared_values(each.id):
+                values[shared.key] = shared.value
+                sources[shared.key] = shared
+        disputing = [shared for shared in sources.values() if shared.disputes is not None]
+        return SharedContext(
+            values,
+            sources=sources,
+            conflicts=tuple(self._conflict(shared) for shared in disputing),
+            read_history=lambda key: self._history(line, key),
+        )
+
+    def _ancestry(self, session: Session) -> list[Session]:
+        return ancestry(self._scope.store, session)
+
+    def _conflict(self, current: SharedValue) -> ContextConflict:
+        history = self._scope.store.shared_values(current.session_id, key=current.key, history=True)
+        (disputed,) = [value for value in history if value.id == current.disputes]
+        return ContextConflict(key=current.key, current=current, disputed=disputed)
+
+    def _history(self, line: list[Session], key: str) -> list[SharedValue]:
+        store = self._scope.store
+        values = []
+        for session in line:
+            values += store.shared_values(session.id, key=key, history=True)
+        return values
+
+
+def ancestry(store: Store, session: Session) -> list[Session]:
+    """Return the sessions above *session*, the topmost first, and the session itself."""
+    line = [session]
+    while line[0].parent_session_id is not None and len(line) < _MOST_ANCESTORS:
+        parent = store.find_session(line[0].parent_session_id)
+        if parent is None:
+            break
+        line.insert(0, parent)
+    return line
+
+
+def _check(values: Mapping[str, JsonValue], existing: set[str]) -> None:
+    for key, value in values.items():
+        if not _KEY.fullmatch(key):
+            problem = "is not a name: start with a letter; letters, digits, _ . - (at most 100)"
+            raise InvalidInputError("share_context", f"{one_line(repr(key))} {problem}")
+        size = len(dump_json(value, key).encode("utf-8", "surrogatepass"))
+        if size > MAX_VALUE_BYTES:
+            remedy = "save it with orch.artifacts.save(…) and share the artifact's id"
+            raise InvalidInputError(key, f"{size:,} bytes of JSON are too much to share; {remedy}")
+    if len(existing | set(values)) > MAX_KEYS:
+        raise InvalidInputError(
+            "share_context", f"a session shares at most {MAX_KEYS} keys; put related values in one"
+        )
+
+
+def _shown(value: JsonValue) -> str:
+    return one_line(repr(value), _SHOWN_WIDTH)
