@@ -300,6 +300,7 @@ _HOMES = {
         "WorktreeError",
         "WorktreeFolderLostError",
         "WorktreeLockedError",
+        "WorktreeNameTakenError",
         "WorktreeNotFoundError",
     ),
     "maintenance": (

@@ -547,10 +547,18 @@ class Store(Protocol):
     # worktrees and documents
 
     def put_worktree(self, worktree: Worktree, event: str) -> Worktree:
-        """Insert or replace the record with this name.
+        """Insert the record, or replace the earlier one of the same worktree.
 
-        *event* is ``worktree_created``, ``worktree_moved``, ``worktree_landed`` or
-        ``worktree_removed``.
+        A name stands for one worktree over all homes. Of two homes racing for a name, one gets it.
+
+        Args:
+            worktree: The record.
+            event: ``worktree_created``, ``worktree_moved``, ``worktree_landed`` or
+                ``worktree_removed``.
+
+        Raises:
+            WorktreeNameTakenError: The name is that of another home's worktree, or of another
+                task's. A record without a home, of an earlier version, may be replaced by any.
         """
 
     def worktrees(

@@ -12,7 +12,8 @@ They are sorted into branches by what you can do about them::
     ├─ InvalidInputError (ValueError)     an argument is wrong; nothing was written
     ├─ ConflictError                      somebody else was there first
     │  ├─ AliasTakenError
-    │  └─ LeaseLostError                  the attempt was replaced; its work was kept
+    │  ├─ LeaseLostError                  the attempt was replaced; its work was kept
+    │  └─ WorktreeNameTakenError          another home has a worktree of this name
     ├─ PlanError (ValueError)             the plan is wrong; nothing was written
     │  ├─ InvalidPlanError                several mistakes at once
     │  ├─ CycleError
@@ -270,6 +271,17 @@ class LeaseLostError(ConflictError):
         if not self.attempt:
             return f"you do not hold task {self.task_id}: {self.state}{kept}"
         return f"attempt {self.attempt} no longer holds task {self.task_id}: {self.state}{kept}"
+
+
+@attrs.define(slots=False)
+class WorktreeNameTakenError(ConflictError):
+    """Another home, or another task, already has a worktree of this name. Nothing was written."""
+
+    worktree: str
+    """The name."""
+
+    def __str__(self) -> str:
+        return f"another worktree already has the name {self.worktree!r}; choose another name"
 
 
 # --- the plan ---------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.git_project import git
+from vespera_orchestrator.worktrees import checkout, engine
 
 DONE = {"summary": "done", "detailed_work": "all of it"}
 
@@ -67,6 +68,51 @@ def test_each_worktree_says_which_home_made_it(clones):
     assert [record.home_id for record in records] == [one._scope.home.id, two._scope.home.id] * 2
     assert all(record.machine and record.project for record in records)
     assert one.worktrees.list() == two.worktrees.list()
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_two_homes_that_choose_one_name_at_once_get_two(clones, monkeypatch, is_begun):
+    """The slower one chooses again, and its worktree has the files all the same."""
+    one, two = clones
+    one.plan_task("Task")
+    if is_begun:
+        begin_on(one, "task", "by ada")
+        git(two.project, "fetch", "-q", "origin", "refs/vespera/*:refs/vespera/*")
+    fill, contested = checkout.fill, []
+
+    def fill_while_the_other_takes_the_name(repository, worktree):
+        if not contested and repository.home.project == two.project:
+            contested.append(worktree.name)
+            with monkeypatch.context() as patch:
+                patch.setattr(engine, "plain_name", lambda _: worktree.name)
+                assert one.worktrees.create(agent="ada").name == worktree.name
+        return fill(repository, worktree)
+
+    monkeypatch.setattr(checkout, "fill", fill_while_the_other_takes_the_name)
+    work = two.execute_task("task", worktree=True)
+    names = {each.name: each.home_id for each in one.worktrees.list()}
+    assert names[contested[0]] == one._scope.home.id
+    assert names[work.worktree.name] == two._scope.home.id
+    assert (work.path / "task.txt").exists() == is_begun
+    assert one.check().findings == two.check().findings == ()
+    (work.path / "task.txt").write_text("by bob")
+    assert work.complete(**DONE).status == "completed"
+    assert git(two.project, "show", "integration:task.txt") == "by bob"
+    assert two.check().findings == ()
+
+
+def test_a_name_taken_after_a_killed_creation_is_given_up(clones, monkeypatch):
+    """Between the worktree and its record nobody works in it, so it makes way."""
+    one, two = clones
+    one.plan_task("Task")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(two._store), "put_worktree", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            two.worktrees.create("task")
+    assert one.worktrees.create(agent="task").name == "task"
+    assert two.worktrees.create("task").name == "task-2"
+    assert one.check().findings == two.check().findings == ()
+    assert git(two.project, "worktree", "list").count("\n") == 1
 
 
 def test_a_task_whose_files_are_elsewhere_is_refused_until_they_are_brought(clones):

@@ -29,6 +29,7 @@ from vespera_orchestrator.errors import (
     TaskNotFoundError,
     WorktreeElsewhereError,
     WorktreeLockedError,
+    WorktreeNameTakenError,
     WorktreeNotFoundError,
 )
 from vespera_orchestrator.home.identity import machine_name
@@ -392,17 +393,48 @@ class WorktreeEngine:
         path: str | os.PathLike[str] | None,
         branch: str | None,
     ) -> Worktree:
-        others = self._scope.store.worktrees(include_removed=True)
-        names = {
-            record.name
-            for record in others
-            if not (self.is_own(record) and _same_owner(record, start))
-        }
-        reserved = checkout.reserve(repository, start, path=path, branch=branch, taken=names)
-        worktree = checkout.fill(repository, reserved)
-        recorded = self._scope.store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
+        """Make the worktree that *start* describes, under a name that no home has.
+
+        Of two homes that choose one name at the same moment, the second one chooses again.
+        """
+
+        @retrying(WorktreeNameTakenError, times=_TRIES)
+        def make() -> Worktree:
+            nonlocal start
+            taken = self._names_of_others(start)
+            reserved = checkout.reserve(repository, start, path=path, branch=branch, taken=taken)
+            worktree = checkout.fill(repository, reserved)
+            try:
+                return self._scope.store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
+            except WorktreeNameTakenError:
+                start = self._undo_unrecorded(repository, worktree, start)
+                raise
+
+        recorded = make()
         furnishing.furnish(repository, recorded)
         return recorded
+
+    def _names_of_others(self, start: Worktree) -> set[str]:
+        """Return the names that stand for the worktrees of other tasks, agents and homes."""
+        return {
+            record.name
+            for record in self._scope.store.worktrees(include_removed=True)
+            if not (self.is_own(record) and _same_owner(record, start))
+        }
+
+    def _undo_unrecorded(
+        self, repository: ProjectRepository, worktree: Worktree, start: Worktree
+    ) -> Worktree:
+        """Take down a worktree whose name another home has; return what to start again from.
+
+        If it continued an earlier one, what it had of that is kept under its own rescue ref.
+        """
+        if start.rescue_ref is None:
+            removal.discard(repository, worktree)
+            return start
+        removed = removal.remove(repository, worktree)
+        removal.retire(repository, removed)
+        return attrs.evolve(start, rescue_ref=removed.rescue_ref)
 
     def _removed_unlanded(self, draft: Worktree) -> Worktree | None:
         """Return the owner's last worktree, if it was removed before all its work had landed."""
@@ -450,7 +482,10 @@ class WorktreeEngine:
 
         ``None`` when it was being removed, or its folder is gone and all its work has landed.
         """
-        recorded = self.find(known)
+        recorded = self._named(known.name)
+        if recorded is not None and not self.is_own(recorded):
+            self._finish_removal(repository, known, None)
+            return None  # another home took its name before it was recorded
         if self._is_over(repository, known):
             self._finish_removal(repository, known, recorded)
             return None

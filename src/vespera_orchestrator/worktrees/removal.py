@@ -82,6 +82,12 @@ def remove_and_record(
     return removed
 
 
+def discard(repository: ProjectRepository, worktree: Worktree) -> None:
+    """Take down a worktree that nobody ever got: nothing in it needs keeping."""
+    take_down(repository, worktree)
+    delete_merged_branch(repository, worktree, worktree.base)
+
+
 def retire(repository: ProjectRepository, removed: Worktree) -> bool:
     """Remove the snapshot refs of a worktree whose removal is recorded.
 

@@ -25,7 +25,6 @@ from vespera_orchestrator.worktrees.checkout import (
     NAMES_LOCK,
     fill,
     lock_against_prune,
-    take_down,
 )
 from vespera_orchestrator.worktrees.integration import recover_landing
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
@@ -33,6 +32,7 @@ from vespera_orchestrator.worktrees.packs import ROOM_PREFIX
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.removal import (
     delete_merged_branch,
+    discard,
     is_unlanded,
     remove,
     remove_and_record,
@@ -218,7 +218,7 @@ def _repair_stage(
             store.put_worktree(moved, EventKind.WORKTREE_MOVED)
         yield f"Made the worktree {name} whole again at {made.path}."
     elif note.stage == MAKING:
-        _discard(repository, worktree)
+        discard(repository, worktree)
         yield f"Removed the worktree {name}, which was never finished."
     elif in_use and (ending := _ending_of_task(store, worktree)):
         removed = remove_and_record(repository, store, worktree)
@@ -229,12 +229,6 @@ def _repair_stage(
         yield f"Took the worktree {name} at {worktree.path} back into the records."
     elif lock_against_prune(repository, worktree):
         yield f"Locked the worktree {name} against git worktree prune again."
-
-
-def _discard(repository: ProjectRepository, worktree: Worktree) -> None:
-    """Take down a worktree that nobody ever got: nothing in it needs keeping."""
-    take_down(repository, worktree)
-    delete_merged_branch(repository, worktree, worktree.base)
 
 
 # --- records ----------------------------------------------------------------

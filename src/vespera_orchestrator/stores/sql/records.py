@@ -17,6 +17,7 @@ from vespera_orchestrator._model import (
     WorktreeState,
     new_id,
 )
+from vespera_orchestrator.errors import WorktreeNameTakenError
 from vespera_orchestrator.stores.sql import events, reading, rows
 from vespera_orchestrator.stores.sql.dialect import Conditions, quoted
 from vespera_orchestrator.stores.sql.transaction import first_column
@@ -39,6 +40,13 @@ _IS_FILE: Final = f"CASE kind WHEN '{ArtifactKind.FILE}' THEN 1 ELSE 0 END"
 """Files have versions of their own: a file and a text of the same title are two artifacts."""
 _HAS_BEGUN: Final = quoted((TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.COMPLETED))
 """Statuses of a task whose work may build on the artifacts it was given."""
+_IS_SAME_WORKTREE: Final = """
+    worktrees.home_id IN ('', excluded.home_id)
+    AND worktrees.session_id = excluded.session_id
+    AND coalesce(worktrees.task_id, worktrees.agent, '')
+        = coalesce(excluded.task_id, excluded.agent, '')
+"""
+"""Whether a record replaces the one of its name, and is not another home's or another task's."""
 
 
 # --- sessions ---------------------------------------------------------------
@@ -114,14 +122,25 @@ def last_look(tx: Transaction, session_id: str, agent: str) -> Look | None:
     return rows.LOOK.read_first(tx.execute(sql, (session_id, agent)))
 
 
-def _put(tx: Transaction, table: str, key: tuple[str, ...], columns: dict[str, Any]) -> None:
-    """Insert a row, in place of the one with the same key."""
+def _put(
+    tx: Transaction,
+    table: str,
+    key: tuple[str, ...],
+    columns: dict[str, Any],
+    *,
+    where: str = "TRUE",
+) -> bool:
+    """Insert a row, in place of the one with the same key if *where* is true of both.
+
+    Returns:
+        Whether it was written.
+    """
     replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
     sql = f"""
         INSERT INTO {table} ({", ".join(columns)}) VALUES ({tx.dialect.slots(len(columns))})
-        ON CONFLICT ({", ".join(key)}) DO UPDATE SET {replaced}
+        ON CONFLICT ({", ".join(key)}) DO UPDATE SET {replaced} WHERE {where}
     """
-    tx.execute(sql, tuple(columns.values()))
+    return tx.execute(sql, tuple(columns.values())).rowcount > 0
 
 
 def _session_now(tx: Transaction, session_id: str) -> Session:
@@ -407,7 +426,8 @@ def _context_use(tx: Transaction, row: Any) -> ContextUse:
 def put_worktree(tx: Transaction, worktree: Worktree, event: str) -> Worktree:
     """See `contracts.Store.put_worktree`."""
     columns = rows.WORKTREE.values(worktree) | {"state": str(worktree.state)}
-    _put(tx, "worktrees", ("name",), columns)
+    if not _put(tx, "worktrees", ("name",), columns, where=_IS_SAME_WORKTREE):
+        raise WorktreeNameTakenError(worktree.name)
     data = {
         "worktree": worktree.name,
         "branch": worktree.branch,

@@ -15,7 +15,7 @@ from vespera_orchestrator._model import (
     Worktree,
     WorktreeState,
 )
-from vespera_orchestrator.errors import TaskNotFoundError
+from vespera_orchestrator.errors import TaskNotFoundError, WorktreeNameTakenError
 from vespera_orchestrator.testing.store_contract.examples import (
     artifact,
     draft,
@@ -27,6 +27,23 @@ from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
 def _save(store, session_id, record, *, task_id=None, agent="ada"):
     return store.save_artifact(session_id, record, task_id=task_id, attempt=None, agent=agent)
+
+
+def _worktree(session_id, clock, *, task_id, name="wt", home_id="") -> Worktree:
+    return Worktree(
+        name=name,
+        session_id=session_id,
+        task_id=task_id,
+        agent="ada",
+        path="/x",
+        branch="feature/a",
+        base="ab" * 20,
+        state=WorktreeState.ACTIVE,
+        landed=None,
+        rescue_ref=None,
+        created_at=clock.now,
+        home_id=home_id,
+    )
 
 
 def _document(path, version, clock, digest="0" * 64) -> DocumentVersion:
@@ -193,19 +210,7 @@ class RecordsContract(StoreFixtures):
     def test_worktrees_are_recorded(self, store, session_id, clock):
         """One record per name, replaced as it goes along; removed ones only on demand."""
         task = store.plan(session_id, [draft("a")])[0]
-        one = Worktree(
-            name="wt",
-            session_id=session_id,
-            task_id=task.id,
-            agent="ada",
-            path="/x",
-            branch="feature/a",
-            base="ab" * 20,
-            state=WorktreeState.ACTIVE,
-            landed=None,
-            rescue_ref=None,
-            created_at=clock.now,
-        )
+        one = _worktree(session_id, clock, task_id=task.id)
         a_second_later = clock.now + timedelta(seconds=1)
         two = attrs.evolve(one, name="two", task_id=None, created_at=a_second_later)
         assert store.put_worktree(one, EventKind.WORKTREE_CREATED) == one
@@ -233,6 +238,24 @@ class RecordsContract(StoreFixtures):
             store.put_document(version, session_id)
         assert store.document_versions("a.md") == [plain, edited]
         assert plain.edited == ()
+
+    def test_a_worktree_s_name_is_nobody_else_s(self, store, other, session_id, clock):
+        """Neither another home nor another task replaces the record; of the past, anybody does."""
+        one, two = store.plan(session_id, [draft("a"), draft("b")])
+        mine = _worktree(session_id, clock, task_id=one.id, home_id="h_mine")
+        store.put_worktree(mine, EventKind.WORKTREE_CREATED)
+        last_seq = store.last_seq()
+        for changes in ({"home_id": "h_other"}, {"task_id": two.id}, {"task_id": None}):
+            with pytest.raises(WorktreeNameTakenError) as caught:
+                other.put_worktree(attrs.evolve(mine, **changes), EventKind.WORKTREE_CREATED)
+            assert caught.value.worktree == mine.name
+        assert store.worktrees() == [mine]
+        assert store.last_seq() == last_seq
+        nobody_s = _worktree(session_id, clock, task_id=two.id, name="old")
+        store.put_worktree(nobody_s, EventKind.WORKTREE_CREATED)
+        claimed = attrs.evolve(nobody_s, home_id="h_other")
+        assert other.put_worktree(claimed, EventKind.WORKTREE_MOVED) == claimed
+        assert store.worktrees(name="old") == [claimed]
 
     def test_document_versions_are_recorded(self, store, session_id, clock):
         """All of one document, or the latest of each."""
