@@ -14,12 +14,13 @@ import psycopg
 import pytest
 
 from support import VARIABLES
+from support.clones import any_team, team
 from support.git_project import identity, make, project, trees
 from support.postgres_server import GIVEN, Server
 from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.testing import ManualClock
 
-__all__ = ["identity", "make", "project", "trees"]
+__all__ = ["any_team", "identity", "make", "project", "team", "trees"]
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,7 @@ TABLES = [
     "events",
     "given",
     "document_versions",
+    "team_settings",
     "worktrees",
     "artifacts",
     "checkpoints",

@@ -7,6 +7,7 @@ nothing in the store.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -305,6 +306,11 @@ class EventKind(StrEnum):
     """
     WORKTREE_REMOVED = "worktree_removed"
     """Data: ``worktree``, ``branch``, ``landed`` (the commit), ``rescue`` (the ref)."""
+    SETTINGS_AGREED = "settings_agreed"
+    """What the homes of a session have to have in common was set, or changed.
+
+    Data: ``integration_branch``, ``check``, ``undoing``, ``content``, ``machine``, ``project``.
+    """
     DOCUMENT_UPDATED = "document_updated"
     """Data: ``path``, ``version``."""
     STORE_IMPORTED = "store_imported"
@@ -357,6 +363,8 @@ class FindingKind(StrEnum):
     """A document that is out of date or was edited."""
     SESSION = "session"
     """The active session cannot be found."""
+    SETTING = "setting"
+    """A setting of this home that is not what its session has agreed on."""
 
 
 # --- names ------------------------------------------------------------------
@@ -901,6 +909,61 @@ class DocumentVersion(Record):
     """When it was written."""
     edited: tuple[str, ...] = ()
     """The sections that a person has edited; their text is not ours."""
+
+
+@attrs.frozen(kw_only=True)
+class TeamSettings(Record):
+    """What all homes that work in a session have to have in common. The store keeps it."""
+
+    session_id: str
+    """The session."""
+    integration_branch: str
+    """Setting ``integration_branch``, section ``[worktrees]`` of ``config.toml``."""
+    landing_check: str | tuple[str, ...] | None
+    """Setting ``check``, section ``[worktrees]``; ``None`` if work lands without a check."""
+    undoing: str
+    """Setting ``undoing``, section ``[worktrees]``."""
+    content_address: str | None
+    """Setting ``content``, or the argument of that name: where the bytes of artifacts go. ``None``
+    if each home keeps the bytes that it saves.
+    """
+    home_id: str
+    """The home that these are the settings of."""
+    machine: str
+    """The name of its machine."""
+    project: str
+    """The project's folder there."""
+    agreed_at: datetime
+    """Since when they count."""
+
+
+@attrs.frozen(kw_only=True)
+class SettingDifference(Record):
+    """A setting of this home that is not what its session has agreed on."""
+
+    setting: str
+    """Its name in ``config.toml``, with the section: ``worktrees.check``."""
+    here: JsonValue
+    """Its value in this home."""
+    agreed: JsonValue
+    """What the session has agreed on."""
+    is_refused: bool
+    """Whether the work that it is about is refused here, because this home would do less."""
+
+    def __str__(self) -> str:
+        here, agreed = _as_toml(self.here), _as_toml(self.agreed)
+        return f"{self.setting} is {here} here, and should be {agreed}"
+
+    @property
+    def remedy(self) -> str:
+        """What to write where, so that this home does what was agreed."""
+        section, _, key = self.setting.rpartition(".")
+        place = f"in section [{section}]" if section else "before the first section"
+        return f"{key} = {_as_toml(self.agreed)} ({place})"
+
+
+def _as_toml(value: JsonValue) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 # --- answers ----------------------------------------------------------------

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator.errors import WorktreeError
+from vespera_orchestrator._model import WorktreeState
+from vespera_orchestrator.errors import WorktreeElsewhereError, WorktreeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from vespera_orchestrator._model import Task, Worktree
     from vespera_orchestrator.agents.shared import ContextBoard
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents.engine import Documents
+    from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.home.config import Config
     from vespera_orchestrator.home.scope import Scope
+    from vespera_orchestrator.home.team import Team
     from vespera_orchestrator.worktrees.engine import WorktreeEngine
     from vespera_orchestrator.worktrees.forecast import Forecast
 
@@ -37,6 +41,8 @@ class Rooms:
     """Tells the time, aware."""
     open_content: Callable[[], ContentStore] = attrs.field(repr=False)
     """Opens the content store; called once."""
+    is_content_chosen: bool = False
+    """Whether the content store is another one than the home's own folder."""
 
     attempts: dict[str, int] = attrs.field(factory=dict, repr=False)
     """The attempts that this process has claimed, by task.
@@ -71,11 +77,84 @@ class Rooms:
         return self.open_content()
 
     @cached_property
+    def team(self) -> Team:
+        """What this home must have in common with others that work in a session."""
+        from vespera_orchestrator.home.team import Team
+
+        return Team(self.scope, self._shared_content())
+
+    def _shared_content(self) -> str | None:
+        """Return the address of the content store, if another home can open the same one."""
+        if not self.is_content_chosen:
+            return None
+        address = self.content.url
+        return None if address.startswith("memory:") else address
+
+    @cached_property
     def worktrees(self) -> WorktreeEngine:
         """Git, and the records of worktrees."""
         from vespera_orchestrator.worktrees.engine import WorktreeEngine
 
         return WorktreeEngine(self.scope)
+
+    @cached_property
+    def _home_id(self) -> str:
+        return self.scope.home.id
+
+    def is_elsewhere(self, worktree: Worktree) -> bool:
+        """Tell whether another home made the worktree. Does not load git."""
+        return worktree.home_id not in ("", self._home_id)
+
+    def last_worktree(self, task: Task) -> Worktree | None:
+        """Return the worktree that any attempt at the task worked in last, whoever made it.
+
+        That of a recovery is, by default, the one of the task that it recovers. Does not load git.
+        """
+        records: list[Worktree] = []
+        if task.worktree:
+            records += self.store.worktrees(name=task.worktree, include_removed=True)
+        records += reversed(self.store.worktrees(task_id=task.id, include_removed=True))
+        last = _last_used(task, records)
+        if last is not None and self.is_elsewhere(last):
+            return last
+        records = [record for record in records if not self.is_elsewhere(record)]
+        if records:
+            in_use = (record for record in records if record.state != WorktreeState.REMOVED)
+            return next(in_use, records[0])
+        if task.recovers_task_id is None:
+            return None
+        recovered = self.store.find_task(task.recovers_task_id, None)
+        return None if recovered is None else self.last_worktree(recovered)
+
+    def obstacle(self, task: Task, *, lands: bool) -> VesperaError | None:
+        """Return what keeps this home from starting a task that is ready, or ``None``.
+
+        Does not load git unless another home has worked in the task's session.
+
+        Args:
+            task: The task.
+            lands: Whether it would get a worktree, even if it has none yet.
+        """
+        lands = lands or bool(task.worktree)
+        conflict = self.team.conflict(task.session_id, lands=lands)
+        if conflict is not None:
+            return conflict
+        if not (lands or task.attempts or task.recovers_task_id):
+            return None
+        records = self.store.worktrees(session_id=task.session_id, include_removed=True)
+        if not any(map(self.is_elsewhere, records)):
+            return None
+        try:
+            last = self.last_worktree(task)
+            if last is not None:
+                self.worktrees.refuse_missing(task, last)
+            elif lands:
+                self.worktrees.refuse_missing_needed(task)
+        except WorktreeElsewhereError as exc:
+            return exc
+        except WorktreeError:
+            return None  # starting it says what is wrong
+        return None
 
     def find_in_git(self, path: str, digest: str) -> str | None:
         """Return the command by which git prints the file with this content, if git has it.
@@ -111,3 +190,10 @@ class Rooms:
         from vespera_orchestrator.documents.engine import Documents
 
         return Documents(self.scope, self.content)
+
+
+def _last_used(task: Task, records: list[Worktree]) -> Worktree | None:
+    """Return the worktree where the task was last worked on, whichever home made it."""
+    named = (record for record in records if record.name == task.worktree)
+    newest = max(records, key=lambda record: record.created_at, default=None)
+    return next(named, newest)

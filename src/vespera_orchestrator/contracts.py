@@ -56,11 +56,13 @@ from vespera_orchestrator._model import (
     TaskDraft,
     TaskQuery,
     TaskStatus,
+    TeamSettings,
     Worktree,
 )
 from vespera_orchestrator.errors import VesperaError
 
 __all__ = [
+    "COPIED_TABLES",
     "TABLES",
     "Artifact",
     "ArtifactDraft",
@@ -91,6 +93,7 @@ __all__ = [
     "TaskDraft",
     "TaskQuery",
     "TaskStatus",
+    "TeamSettings",
     "Worktree",
 ]
 
@@ -128,8 +131,11 @@ class Store(Protocol):
 
     # sessions
 
-    def start_session(self, session: Session) -> Session:
-        """Record *session* as started. Event ``session_started``."""
+    def start_session(self, session: Session, *, settings: TeamSettings | None = None) -> Session:
+        """Record *session* as started. Event ``session_started``.
+
+        *settings* are agreed on in the same transaction, see `agree_settings`.
+        """
 
     def resume_session(self, session_id: str) -> Session:
         """Record that somebody resumed the session. Event ``session_resumed``.
@@ -218,6 +224,24 @@ class Store(Protocol):
 
     def sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the most recently written first."""
+
+    def team_settings(self, session_id: str) -> TeamSettings | None:
+        """Return what the homes of the session have agreed on; ``None`` before any has worked."""
+
+    def agree_settings(self, settings: TeamSettings, *, replace: bool) -> TeamSettings:
+        """Record what the homes of a session have to have in common. Event ``settings_agreed``.
+
+        Args:
+            settings: The settings. ``agreed_at`` is set by the store.
+            replace: Whether to replace what was agreed on before. Otherwise, of several callers,
+                the first one decides, and nothing is written for the others.
+
+        Returns:
+            What counts now.
+
+        Raises:
+            SessionNotFoundError: No session has this id.
+        """
 
     # planning
 
@@ -706,6 +730,10 @@ class Table:
     """Columns that are JSON text."""
     flags: tuple[str, ...] = ()
     """Columns that are 0 or 1."""
+    is_copied: bool = True
+    """Whether exports and backups contain the table. One that is about the homes which share this
+    very store means nothing in a copy of it.
+    """
 
 
 TABLES: Final[Mapping[str, Table]] = {
@@ -733,6 +761,12 @@ TABLES: Final[Mapping[str, Table]] = {
     "document_versions": Table(
         key=("path", "version"), times=("created_at",), structures=("edited",)
     ),
+    "team_settings": Table(
+        key=("session_id",),
+        times=("agreed_at",),
+        structures=("landing_check",),
+        is_copied=False,
+    ),
     "events": Table(key=("seq",), times=("at",), structures=("data",)),
     "shared_values": Table(
         key=("id",), times=("shared_at",), structures=("value",), flags=("is_current",)
@@ -740,6 +774,9 @@ TABLES: Final[Mapping[str, Table]] = {
     "looks": Table(key=("session_id", "agent"), times=("at",)),
 }
 """The tables that hold the truth. Each refers only to tables before it."""
+
+COPIED_TABLES: Final = tuple(name for name, table in TABLES.items() if table.is_copied)
+"""The tables that exports and backups contain."""
 
 
 @runtime_checkable

@@ -13,7 +13,8 @@ They are sorted into branches by what you can do about them::
     ├─ ConflictError                      somebody else was there first
     │  ├─ AliasTakenError
     │  ├─ LeaseLostError                  the attempt was replaced; its work was kept
-    │  └─ WorktreeNameTakenError          another home has a worktree of this name
+    │  ├─ WorktreeNameTakenError          another home has a worktree of this name
+    │  └─ SettingsConflictError           this home lacks settings that its session agreed on
     ├─ PlanError (ValueError)             the plan is wrong; nothing was written
     │  ├─ InvalidPlanError                several mistakes at once
     │  ├─ CycleError
@@ -282,6 +283,36 @@ class WorktreeNameTakenError(ConflictError):
 
     def __str__(self) -> str:
         return f"another worktree already has the name {self.worktree!r}; choose another name"
+
+
+@attrs.define(slots=False)
+class SettingsConflictError(ConflictError):
+    """This home does not have the settings that the homes of its session have agreed on.
+
+    Its work would pass no check, or not the same one, land on another branch, or be stored where
+    the others cannot read it.
+    """
+
+    session: str
+    """The session."""
+    settings: tuple[str, ...]
+    """The names of the settings that are in the way, e.g. ``worktrees.check``."""
+    problem: str
+    """How they differ, in words."""
+    remedies: tuple[str, ...]
+    """What to write into ``config.toml``: the line, and its place in brackets."""
+    config: str
+    """The ``config.toml`` of this home."""
+    agreed_by: str
+    """Project and machine of the home whose settings were agreed on."""
+
+    def __str__(self) -> str:
+        lines = "; ".join(self.remedies)
+        return (
+            f"this home's settings are not those agreed on in session {self.session} (they are "
+            f"set in {self.agreed_by}): {self.problem}. To follow them, write into {self.config}: "
+            f"{lines}; then open again. To change them for every home: orch.share_settings()"
+        )
 
 
 # --- the plan ---------------------------------------------------------------
@@ -667,6 +698,8 @@ class WorktreeElsewhereError(WorktreeError):
     """Alias of the task that works there, if you asked for one."""
     saved_at: datetime | None = None
     """When the work was last saved."""
+    without: str = ""
+    """The call after which the task can be started without these files."""
 
     def __str__(self) -> str:
         saved = ""
@@ -677,10 +710,7 @@ class WorktreeElsewhereError(WorktreeError):
         problem += f"{self.machine}, at {self.path}{saved}"
         if not self.task:
             return f"{problem}; do this there"
-        return (
-            f"{problem}; to bring them: {self.fetch}; to start over without them: "
-            f"orch.worktrees.create({self.task!r}, resume=False)"
-        )
+        return f"{problem}; to bring them: {self.fetch}; to start without them: {self.without}"
 
 
 @attrs.define(slots=False, repr=False)

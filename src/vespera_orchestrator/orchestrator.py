@@ -7,7 +7,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from vespera_orchestrator._model import (
     Task,
     TaskDraft,
     TaskStatus,
+    TeamSettings,
     Why,
     utcnow,
 )
@@ -40,6 +41,7 @@ from vespera_orchestrator.errors import (
     ReadOnlyError,
     SessionNotFoundError,
     StoreUnavailableError,
+    VesperaError,
 )
 from vespera_orchestrator.home.config import ENV_SESSION, ENV_STORE
 from vespera_orchestrator.home.files import remove_folder
@@ -97,7 +99,12 @@ class Orchestrator:
             from vespera_orchestrator.artifacts.content import caller_content
 
             caller_content(self._chosen_content)
-        self._rooms = Rooms(scope=scope, clock=clock, open_content=self._open_content)
+        self._rooms = Rooms(
+            scope=scope,
+            clock=clock,
+            open_content=self._open_content,
+            is_content_chosen=self._chosen_content is not None,
+        )
         self._resources = ExitStack()
         if owns_store:
             self._resources.callback(scope.store.close)
@@ -195,7 +202,16 @@ class Orchestrator:
         if is_trial:
             remove = weakref.finalize(orch, remove_folder, place.path, os.getpid())
             orch._resources.callback(remove)
+        orch._warn_of_settings()
         return orch
+
+    def _warn_of_settings(self) -> None:
+        """Say at once what will be in the way of the work. Any trouble belongs to a later call."""
+        with suppress(VesperaError):
+            differences = self._rooms.team.differences(self._scope.session_id())
+            if differences:
+                listed = "; ".join(map(str, differences))
+                log.warning("not as agreed on in this session: %s. See orch.check()", listed)
 
     def close(self) -> None:
         """Release every resource. Idempotent.
@@ -366,8 +382,9 @@ class Orchestrator:
             parent_session_id=None if parent is None else parent.id,
             now=self._clock(),
         )
+        settings = self._rooms.team.settings_of_new(draft.id)
         with self._scope.activating(draft.id):
-            return self._store.start_session(draft)
+            return self._store.start_session(draft, settings=settings)
 
     def current_session(self) -> Session:
         """Return the session that calls are about.
@@ -401,6 +418,27 @@ class Orchestrator:
     def session_status(self, session_id: str | Session | None = None) -> vespera.SessionStatus:
         """Return a session's progress in figures."""
         return self._overview.session_status(self.get_status(session_id=session_id))
+
+    def team_settings(self, session_id: str | Session | None = None) -> TeamSettings:
+        """Return the settings that all homes which work in a session have to have in common.
+
+        These are ``integration_branch``, ``check`` and ``undoing`` of ``[worktrees]``, and where
+        the bytes of artifacts go. They are those of the home that started the session, or of the
+        one that called `share_settings` last. A change in the ``config.toml`` of that home counts
+        from its next work on.
+
+        A home that would do less than was agreed is refused with a `SettingsConflictError` before
+        a task is taken, completed or landed. `check` names every difference.
+        """
+        return self._rooms.team.agreed(self._scope.session(session_id).id)
+
+    def share_settings(self, session_id: str | Session | None = None) -> TeamSettings:
+        """Make this home's settings those of every home that works in a session.
+
+        Other homes with other settings are refused from now on, until a person has changed theirs.
+        See `team_settings`.
+        """
+        return self._rooms.team.share(self._scope.session(session_id).id)
 
     def spawn_agent_with_context(
         self, task: TaskRef | None = None, *, agent: str | None = None
@@ -891,6 +929,9 @@ class Orchestrator:
             NothingReadyError: You named no task and none is ready; carries the `NextStep`.
             NotARepositoryError: You asked for a worktree, and there is no git repository with a
                 commit.
+            SettingsConflictError: This home lacks settings that its session has agreed on.
+            WorktreeElsewhereError: The task's files are in a worktree of another home; the error
+                says how to bring them.
             WorktreeBusyError: Another agent works in the worktree that the task shares.
         """
         from vespera_orchestrator.work.start import StartRequest
@@ -970,6 +1011,8 @@ class Orchestrator:
             InvalidInputError: An argument is wrong, and its ``where`` says where in the value; or
                 the name of an argument is.
             SourceFileNotFoundError: A file is missing.
+            SettingsConflictError: This home lacks settings that its session has agreed on. The work
+                is kept as a partial artifact, and the task stays with its holder.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. The work is handed in as with ``merge="later"``.
         """

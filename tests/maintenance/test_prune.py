@@ -16,7 +16,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.homes import rows_of
-from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.contracts import COPIED_TABLES
 from vespera_orchestrator.errors import InvalidInputError, StoreUnavailableError
 from vespera_orchestrator.stores.sqlite.reserve import Reserve
 
@@ -32,7 +32,7 @@ def test_pruning_keeps_all_that_something_refers_to(orch, clock):
     assert report.checkpoints == 4
     assert report.events > 10
     after = rows_of(orch)
-    for table in set(TABLES) - {"events", "checkpoints"}:
+    for table in set(COPIED_TABLES) - {"events", "checkpoints"}:
         assert after[table] == before[table]
     assert {row["task_id"] for row in after["checkpoints"]} == {
         row["task_id"] for row in before["checkpoints"]

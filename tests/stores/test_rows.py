@@ -29,6 +29,7 @@ ROW_TYPES = {
     "document_versions": rows.DOCUMENT,
     "looks": rows.LOOK,
     "shared_values": rows.SHARED,
+    "team_settings": rows.TEAM_SETTINGS,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.contracts import COPIED_TABLES
 
 
 def do_some_of_everything(orch):
@@ -43,9 +43,9 @@ def do_some_of_everything(orch):
 
 
 def rows_of(orch):
-    """Every row of every table."""
+    """Every row of every table that copies of a store contain."""
     with orch._store.ledger() as ledger:
-        return {table: list(ledger.rows(table)) for table in TABLES}
+        return {table: list(ledger.rows(table)) for table in COPIED_TABLES}
 
 
 def content_file(orch, artifact):

@@ -140,6 +140,27 @@ TABLE = {
         ready(task("a", reason="names are unclear")),
         ("execute", "handed back with: names are unclear.", "orch.execute_task('a')"),
     ),
+    "files elsewhere": (
+        SessionFacts(counts={PENDING: 1}, ready=task("a"), obstacle="its files are on laptop"),
+        ("decide", "'A' cannot be started here yet: its files", "orch.get_status()"),
+    ),
+    "subtasks ended, files elsewhere": (
+        SessionFacts(counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True, obstacle="x"),
+        ("decide", "cannot be started here yet: x", "orch.get_status()"),
+    ),
+    "merging here goes before bringing": (
+        SessionFacts(
+            counts={PENDING: 1, RUNNING: 1}, ready=task("a"), obstacle="x", unmerged=[task("b")]
+        ),
+        ("merge", "The work of 'B' is done", "orch.worktrees.merge('b')"),
+    ),
+    "to be merged elsewhere": (
+        SessionFacts(
+            counts={RUNNING: 2},
+            unmerged_elsewhere=[(task("a"), "laptop, /a"), (task("b"), "laptop, /b")],
+        ),
+        ("wait", "(1 more like it), on laptop, /a: call", "orch.get_status()"),
+    ),
     "subtasks ended": (
         ready(ready_has_subtasks=True),
         ("synthesize", "All subtasks of 'A' have ended. When", "orch.synthesize_results('a')"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import shlex
 import subprocess
 
@@ -10,38 +10,16 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.git_project import git
+from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.worktrees import checkout, engine
 
 DONE = {"summary": "done", "detailed_work": "all of it"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def clones(request, tmp_path, identity):  # noqa: ARG001 - git must know who commits
+@pytest.fixture
+def clones(any_team):
     """Two clones with homes of their own, A and B, on one store."""
-    if request.param == "sqlite":
-        store = f"sqlite:///{tmp_path}/shared.db"
-    else:
-        store = request.getfixturevalue("postgres_url")
-    folders = {}
-    for name in ("a", "b"):
-        folders[name] = folder = tmp_path / name / "project"
-        folder.parent.mkdir()
-        if name == "a":
-            folder.mkdir()
-            git(folder, "init", "-q")
-            (folder / "f.txt").write_text("first\n")
-            git(folder, "add", "-A")
-            git(folder, "commit", "-qm", "first")
-        else:
-            git(tmp_path, "clone", "-q", str(folders["a"]), str(folder))
-    with contextlib.ExitStack() as stack:
-        shared = {"store": store, "content": f"file://{tmp_path}/content"}
-        one = stack.enter_context(vespera.open(folders["a"], **shared, agent="ada"))
-        session = one.initialize_session("shared")
-        two = stack.enter_context(
-            vespera.open(folders["b"], **shared, agent="bob", session=session.id)
-        )
-        yield one, two
+    return any_team.open("a", agent="ada"), any_team.open("b", agent="bob")
 
 
 def run(command, folder):
@@ -170,19 +148,39 @@ def test_back_on_the_first_machine_the_old_folder_is_not_taken_for_the_work(clon
     assert git(one.project, "show", "integration:task.txt") == "by bob"
 
 
-def test_landed_elsewhere_is_not_done_again_without_it(clones):
+@pytest.mark.parametrize("has_branch", [False, True])
+def test_landed_elsewhere_is_not_done_again_without_it(clones, has_branch):
     """What landed on another machine is needed here by whoever builds on it."""
     one, two = clones
     one.plan_tasks([{"title": "Task"}, {"title": "Next", "dependencies": ["task"]}])
+    if has_branch:
+        two.plan_task("Own")
+        begin_on(two, "own", "by bob")
     work = one.execute_task("task", worktree=True)
     (work.path / "task.txt").write_text("landed by ada")
     work.complete(**DONE)
+    assert "next" not in two.next_step().call
     with pytest.raises(vespera.WorktreeElsewhereError) as caught:
         two.execute_task("next", worktree=True)
+    assert two.get_task("next").attempts == 0
+    assert caught.value.without in str(caught.value)
     for command in caught.value.fetch.split(" && "):
         run(command, two.project)
     work = two.execute_task("next", worktree=True)
     assert (work.path / "task.txt").read_text() == "landed by ada"
+
+
+def test_what_landed_elsewhere_can_be_done_without(clones):
+    """The error names the call, and it works."""
+    one, two = clones
+    one.plan_tasks([{"title": "Task"}, {"title": "Next", "dependencies": ["task"]}])
+    with one.execute_task("task", worktree=True) as work:
+        (work.path / "task.txt").write_text("landed by ada")
+        work.complete(**DONE)
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("next", worktree=True)
+    eval(caught.value.without, {"orch": two})
+    assert not (two.execute_task("next", worktree=True).path / "task.txt").exists()
 
 
 def test_starting_over_is_possible_and_said(clones):
@@ -192,8 +190,8 @@ def test_starting_over_is_possible_and_said(clones):
     begin_on(one, "task", "by ada")
     with pytest.raises(vespera.WorktreeElsewhereError) as caught:
         two.execute_task("task")
-    call = str(caught.value).rpartition("without them: ")[2]
-    eval(call, {"orch": two})
+    assert str(caught.value).endswith(f"without them: {caught.value.without}")
+    eval(caught.value.without, {"orch": two})
     work = two.execute_task("task")
     assert not (work.path / "task.txt").exists()
 
@@ -271,3 +269,40 @@ def test_a_second_home_makes_its_own_worktree(tmp_path, clones):
             assert again.path != work.path
     assert (work.path / "t.txt").read_text() == "three hours since"
     assert one.check().findings == ()
+
+
+def test_the_next_step_is_one_that_this_home_can_take(clones):
+    """It passes over what is elsewhere; what is only elsewhere, it explains."""
+    one, two = clones
+    one.plan_tasks([{"title": "First", "priority": 9}, {"title": "Second"}])
+    begin_on(one, "first", "by ada")
+    assert one.next_step().alias == "first"
+    step = two.next_step()
+    assert step.alias == "second"
+    eval(step.call, {"orch": two}).complete(**DONE)
+    step = two.next_step()
+    assert (step.action, step.alias) == ("decide", "first")
+    assert "git fetch" in step.sentence
+    assert str(two.get_status().next_step) == str(step)
+    eval(step.call, {"orch": two})
+    run(re.search("to bring them: (git fetch .*?); ", step.sentence)[1], two.project)
+    assert two.next_step().call == "orch.execute_task('first')"
+
+
+def test_what_waits_to_be_merged_elsewhere_is_merged_there(clones):
+    """The other home is told where; it is not told to do it."""
+    one, two = clones
+    one.plan_tasks([{"title": "Task"}, {"title": "Next", "dependencies": ["task"]}])
+    with one.execute_task("task", worktree=True) as work:
+        (work.path / "new.txt").write_text("x")
+        work.complete(**DONE, merge="later")
+    assert one.next_step().call == "orch.worktrees.merge('task')"
+    step = two.next_step()
+    assert step.action == "wait"
+    assert str(work.path) in step.sentence
+    for words in (two.why("next"), two.why("task"), two.get_status().running[0].line(utcnow())):
+        assert str(work.path) in str(words)
+        assert str(work.path) not in str(one.why("next"))
+    eval(step.call, {"orch": two})
+    eval(one.next_step().call, {"orch": one})
+    assert two.get_task("task").status == "completed"

@@ -9,15 +9,20 @@ import os
 import re
 import tempfile
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    ReadOnlyError,
+    StoreUnavailableError,
+)
 from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_config
 from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
-from vespera_orchestrator.home.identity import read_home_id
+from vespera_orchestrator.home.identity import HOME_ID_FILE, read_home_id
 
 HOME_NAME: Final = ".task_orchestrator"
 _WORKTREE_SETTING: Final = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -224,6 +229,9 @@ class Home:
                 write_atomically(config, initial_text(self.project if is_elsewhere else None))
         except OSError as exc:
             raise translate_os_error(exc, self.path) from exc
+        if not (self.path / HOME_ID_FILE).exists():
+            with suppress(ReadOnlyError, StoreUnavailableError):  # whoever needs it tries again
+                read_home_id(self.path)
         return self
 
 

@@ -19,7 +19,7 @@ from vespera_orchestrator._records import Record
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.packing import is_digest
-from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.contracts import COPIED_TABLES, TABLES
 from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, InvalidInputError
 from vespera_orchestrator.home.files import sync_file, sync_folder, translate_os_error
 from vespera_orchestrator.home.identity import HOME_ID_FILE
@@ -145,12 +145,12 @@ def copy_rows(store: Store, file: Path) -> tuple[int, list[str]]:
         store.copy_to(file)
     else:
         _transfer_rows(store, file)
-    with (
-        _opened(file) as copy,
-        copy.ledger() as ledger,
-    ):
-        problems = list(ledger.problems())
-        tasks = ledger.count("tasks")
+    with _opened(file) as copy:
+        with copy.ledger() as ledger:
+            problems = list(ledger.problems())
+            tasks = ledger.count("tasks")
+        if not problems:
+            _remove_uncopied(copy)
     if problems:
         with store.ledger() as ledger:
             known = set(ledger.problems())
@@ -160,6 +160,14 @@ def copy_rows(store: Store, file: Path) -> tuple[int, list[str]]:
     return tasks, problems
 
 
+def _remove_uncopied(copy: Store) -> None:
+    """Remove what a copy of the whole file contains, and no copy of the store should."""
+    with copy.ledger(write=True) as ledger:
+        for name in TABLES.keys() - set(COPIED_TABLES):
+            keys = [{key: row[key] for key in TABLES[name].key} for row in ledger.rows(name)]
+            ledger.remove(name, keys)
+
+
 def _transfer_rows(store: Store, file: Path) -> None:
     """Copy rows from another kind of store, by the columns that both have."""
     with (
@@ -167,7 +175,7 @@ def _transfer_rows(store: Store, file: Path) -> None:
         store.ledger() as source,
         copy.ledger(write=True) as target,
     ):
-        for table in TABLES:
+        for table in COPIED_TABLES:
             rows = source.rows(table)
             target.put(table, rows)
 

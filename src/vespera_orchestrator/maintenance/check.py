@@ -51,6 +51,7 @@ def check(
         findings += artifacts.check_index()
         findings += _check_documents(rooms)
         findings += _check_active_session(rooms)
+        findings += _check_settings(rooms)
     return CheckReport.of(findings, counts, time.monotonic() - started)
 
 
@@ -150,6 +151,22 @@ def _check_documents(rooms: Rooms) -> Iterator[Finding]:
             subject="documents",
             sentence=f"the documents could not be checked: {exc}",
         )
+
+
+def _check_settings(rooms: Rooms) -> Iterator[Finding]:
+    """Compare this home's settings with what the current session has agreed on."""
+    with suppress(StoreError, SessionNotFoundError):
+        for difference in rooms.team.differences(rooms.scope.session_id()):
+            remedy = "orch.share_settings() makes this home's settings those of every home"
+            if difference.is_refused:
+                remedy = f"write into config.toml: {difference.remedy}; or {remedy}"
+            yield Finding(
+                severity=Severity.ERROR if difference.is_refused else Severity.WARNING,
+                kind=FindingKind.SETTING,
+                subject=difference.setting,
+                sentence=f"{difference}, as agreed on in this session",
+                remedy=remedy,
+            )
 
 
 def _check_active_session(rooms: Rooms) -> Iterator[Finding]:

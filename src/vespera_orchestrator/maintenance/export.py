@@ -22,7 +22,7 @@ import attrs
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._version import __version__
-from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.contracts import COPIED_TABLES, TABLES
 from vespera_orchestrator.errors import (
     CorruptContentError,
     InvalidInputError,
@@ -100,7 +100,8 @@ def export(
 ) -> ExportReport:
     """See `Orchestrator.export`."""
     with _new_file(path) as stream, rooms.store.ledger() as ledger:
-        rows = {table: ledger.count(table) for table in TABLES if table in ledger.tables}
+        tables = [table for table in COPIED_TABLES if table in ledger.tables]
+        rows = {table: ledger.count(table) for table in tables}
         writer = _LineWriter(stream)
         writer.write(
             {

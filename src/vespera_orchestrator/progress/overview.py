@@ -41,7 +41,7 @@ from vespera_orchestrator.worktrees.peek import read_position
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vespera_orchestrator._model import Attempt, Checkpoint, Event
+    from vespera_orchestrator._model import Attempt, Cause, Checkpoint, Event
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.tasks.graph import TaskGraph
@@ -89,21 +89,40 @@ class Overview:
     def _next_step(
         self, session_id: str, counts: dict[TaskStatus, int], ready: list[Task]
     ) -> NextStep:
-        best = first_startable(self._store, ready, self._scope.agent)
-        facts = self._facts(session_id, counts, best)
+        facts = self._facts(session_id, counts, ready)
         return next_step(facts)
 
+    def _best_here(self, ready: list[Task], *, lands: bool) -> tuple[Task | None, str]:
+        """Return the first of the *ready* tasks that this agent can start in this home.
+
+        If there is none, return the first that only the home cannot start, and why.
+        """
+        best, reason = None, ""
+        for task in ready:
+            if first_startable(self._store, [task], self._scope.agent) is None:
+                continue
+            obstacle = self._rooms.obstacle(task, lands=lands)
+            if obstacle is None:
+                return task, ""
+            if best is None:
+                best, reason = task, str(obstacle)
+        return best, reason
+
     def _facts(
-        self, session_id: str, counts: dict[TaskStatus, int], ready: Task | None
+        self, session_id: str, counts: dict[TaskStatus, int], candidates: list[Task]
     ) -> SessionFacts:
         tasks = _all_of(session_id)
         in_progress = counts.get(TaskStatus.IN_PROGRESS, 0)
         rows = self._store.running(session_id, _MAX_UNMERGED) if in_progress else []
-        unmerged = self._unmerged(rows)
-        running = in_progress - len(unmerged)
+        all_unmerged = self._unmerged(rows)
+        places = self._places_elsewhere(all_unmerged)
+        unmerged = [task for task in all_unmerged if task.id not in places]
+        running = in_progress - len(all_unmerged)
         recent = self._recent(session_id)
-        unfinished = self._unfinished(recent)
-        is_idle = ready is None and not running and not unmerged
+        uses_worktrees = self._uses_worktrees(session_id, recent)
+        ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
+        unfinished = self._unfinished(recent, lands=uses_worktrees)
+        is_idle = ready is None and not running and not all_unmerged
         is_over = all(status.is_terminal for status in counts)
         return SessionFacts(
             counts=counts,
@@ -113,13 +132,17 @@ class Overview:
             unfinished_note=self._last_note(unfinished),
             ready=ready,
             ready_after=self._done_before(ready),
+            obstacle=obstacle,
             ready_has_subtasks=self._has_subtasks(ready),
-            uses_worktrees=self._uses_worktrees(session_id, recent),
+            uses_worktrees=uses_worktrees,
             report_id=self._report(ready),
             synthesis_id=self._fresh_synthesis(ready),
             unmerged=unmerged,
+            unmerged_elsewhere=[
+                (task, places[task.id]) for task in all_unmerged if task.id in places
+            ],
             running=running,
-            holdings=self._holdings(rows),
+            holdings=self._holdings(rows, lands=uses_worktrees),
             decisions=[why for why in self._blocked(tasks) if why.needs_person],
             waiting=self._first_waiting(tasks) if is_idle else None,
             unreached=self._first_unreached(tasks) if is_over else None,
@@ -143,11 +166,19 @@ class Overview:
         ]
         return min(held, key=lambda holding: holding.is_here, default=None)
 
-    def _holdings(self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]]) -> list[Holding]:
-        return [
+    def _holdings(
+        self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]], *, lands: bool
+    ) -> list[Holding]:
+        """Return what is held, except what this home could not take over from a silent agent."""
+        holdings = [
             self._holding(task, attempt, checkpoint)
             for task, attempt, checkpoint in rows
             if attempt.ended_at is None
+        ]
+        return [
+            holding
+            for holding in holdings
+            if not holding.may_be_gone or self._rooms.obstacle(holding.task, lands=lands) is None
         ]
 
     def _holding(self, task: Task, attempt: Attempt, checkpoint: Checkpoint | None) -> Holding:
@@ -162,11 +193,12 @@ class Overview:
             is_here=self._rooms.attempts.get(task.id) == attempt.number,
         )
 
-    def _unfinished(self, recent: Sequence[Event]) -> Task | None:
-        """Return what the caller had in hand last, if it can go on with it now."""
+    def _unfinished(self, recent: Sequence[Event], *, lands: bool) -> Task | None:
+        """Return what the caller had in hand last, if it can go on with it now, and here."""
         tasks = unfinished_tasks(self._store, recent, self._scope.agent)
         ready = [task for task in tasks if task.is_ready]
-        return first_startable(self._store, ready, self._scope.agent)
+        best, obstacle = self._best_here(ready, lands=lands)
+        return None if obstacle else best
 
     def _last_note(self, task: Task | None) -> str:
         checkpoint = None if task is None else self._store.last_checkpoint(task.id)
@@ -235,7 +267,7 @@ class Overview:
 
     def _unmerged(self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]]) -> list[Task]:
         """Return tasks whose work waits to be merged, in the order in which to merge them."""
-        unmerged = [task for task, attempt, _ in rows if attempt.ending == AttemptEnding.HANDED_IN]
+        unmerged = [task for task, attempt, _ in rows if _waits(attempt)]
         forecast = self._rooms.forecast() if len(unmerged) > 1 else None
         if forecast is None:
             return unmerged
@@ -246,6 +278,20 @@ class Overview:
             if record.name in position
         }
         return sorted(unmerged, key=lambda task: task_position.get(task.id, len(task_position)))
+
+    def _places_elsewhere(self, tasks: list[Task]) -> dict[str, str]:
+        """Return the machine and folder of worktrees that other homes have, by task id."""
+        if not tasks:
+            return {}
+        records = self._store.worktrees(session_id=tasks[0].session_id)
+        elsewhere = {each.name: each for each in records if self._rooms.is_elsewhere(each)}
+        own_task = {each.task_id: each for each in elsewhere.values()}
+        places = {}
+        for task in tasks:
+            record = elsewhere.get(task.worktree or "") or own_task.get(task.id)
+            if record is not None:
+                places[task.id] = f"{record.machine}, {record.path}"
+        return places
 
     def _first_waiting(self, tasks: TaskQuery) -> Why | None:
         task = self._first(tasks, TaskStatus.BLOCKED, TaskStatus.PENDING)
@@ -301,7 +347,12 @@ class Overview:
     def why(self, task: Task) -> Why:
         """Return what keeps the task from being ready."""
         situation = self._store.situation(task.id)
-        return lifecycle.why(situation)
+        why = lifecycle.why(situation)
+        unmerged = [situation.needed[other] for other in situation.unmerged]
+        if situation.attempt is not None and _waits(situation.attempt):
+            unmerged.append(task)
+        places = self._places_elsewhere(unmerged)
+        return attrs.evolve(why, causes=tuple(_placed(cause, places) for cause in why.causes))
 
     def _blocked(self, tasks: TaskQuery) -> list[Why]:
         query = attrs.evolve(tasks, status=(TaskStatus.BLOCKED,), limit=_LISTED)
@@ -369,8 +420,14 @@ class Overview:
         self, session_id: str, tasks: TaskQuery, parent: Task | None
     ) -> tuple[Running, ...]:
         rows = self._store.running(session_id, _LISTED)
+        places = self._places_elsewhere([task for task, attempt, _ in rows if _waits(attempt)])
         running = [
-            Running(task=task, attempt=attempt, checkpoint=checkpoint)
+            Running(
+                task=task,
+                attempt=attempt,
+                checkpoint=checkpoint,
+                place=places.get(task.id, ""),
+            )
             for task, attempt, checkpoint in rows
         ]
         if parent is None:
@@ -429,6 +486,19 @@ class Overview:
             artifacts=results_of(artifacts, subtasks),
             open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
         )
+
+
+def _waits(attempt: Attempt) -> bool:
+    """Tell whether the attempt's work is done and waits to be merged."""
+    return attempt.ending == AttemptEnding.HANDED_IN
+
+
+def _placed(cause: Cause, places: dict[str, str]) -> Cause:
+    """Say where the work is that a task waits for, if it is to be merged in another home."""
+    place = places.get(cause.task_id or "")
+    if place is None:
+        return cause
+    return attrs.evolve(cause, sentence=f"{cause.sentence} (on {place})")
 
 
 def _all_of(session_id: str) -> TaskQuery:

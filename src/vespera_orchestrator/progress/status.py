@@ -39,6 +39,8 @@ class Running(Record):
     """The attempt that holds it."""
     checkpoint: Checkpoint | None
     """The last one that it saved, if any."""
+    place: str = ""
+    """Where its work waits to be merged, if that is in a worktree of another home."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -50,6 +52,8 @@ class Running(Record):
         agent = self.attempt.agent
         if self.attempt.ending == AttemptEnding.HANDED_IN:
             merge = lifecycle.merge_hint(self.task)
+            if self.place:
+                merge += f" (on {self.place})"
             return one_line(f"{self.task.alias}: done by {agent}, {merge}", 400)
         silent_s = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
         progress = self._progress()

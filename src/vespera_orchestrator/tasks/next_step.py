@@ -81,7 +81,9 @@ class SessionFacts:
     unfinished_note: str = ""
     """The note of its last checkpoint."""
     ready: Task | None = None
-    """The best ready task."""
+    """The best ready task, if possible one that can be started here."""
+    obstacle: str = ""
+    """What keeps this home from starting it; empty when nothing does."""
     ready_after: Sequence[str] = ()
     """The aliases of completed tasks that it waited for."""
     ready_has_subtasks: bool = False
@@ -93,7 +95,9 @@ class SessionFacts:
     synthesis_id: str | None = None
     """The artifact with the results of these subtasks, if it has been made and is up to date."""
     unmerged: Sequence[Task] = ()
-    """Tasks whose work is done and waits to be merged, the first to merge first."""
+    """Tasks whose work is done and waits to be merged here, the first to merge first."""
+    unmerged_elsewhere: Sequence[tuple[Task, str]] = ()
+    """Such tasks whose files are in a worktree of another home, and where that is."""
     running: int = 0
     """How many tasks are in progress; the unmerged ones do not count."""
     holdings: Sequence[Holding] = ()
@@ -224,7 +228,7 @@ def _go_on(facts: SessionFacts) -> NextStep | None:
 
 def _synthesize(facts: SessionFacts) -> NextStep | None:
     task = facts.ready
-    if task is None or not facts.ready_has_subtasks:
+    if task is None or facts.obstacle or not facts.ready_has_subtasks:
         return None
     title = one_line(task.title, _TITLE_WIDTH)
     if facts.synthesis_id is None:
@@ -246,7 +250,7 @@ def _synthesize(facts: SessionFacts) -> NextStep | None:
 
 def _start(facts: SessionFacts) -> NextStep | None:
     task = facts.ready
-    if task is None:
+    if task is None or facts.obstacle:
         return None
     sentence = f"When {_trigger(facts)}, then start {one_line(task.title, _TITLE_WIDTH)!r}."
     words = first_words(task.description)
@@ -289,6 +293,27 @@ def _merge(facts: SessionFacts) -> NextStep | None:
         sentence += f" Merging it at once was not possible: {one_line(task.reason, 400)}"
     sentence += " When you have read this, then merge it."
     return _step_on(task, "merge", sentence, f"orch.worktrees.merge({task.alias!r})")
+
+
+def _bring(facts: SessionFacts) -> NextStep | None:
+    """Say what a person must bring or set before the best ready task can be started here."""
+    if facts.ready is None:
+        return None
+    title = one_line(facts.ready.title, _TITLE_WIDTH)
+    sentence = f"{title!r} cannot be started here yet: {facts.obstacle}"
+    return _step_on(facts.ready, "decide", sentence, "orch.get_status()")
+
+
+def _merge_elsewhere(facts: SessionFacts) -> NextStep | None:
+    if not facts.unmerged_elsewhere:
+        return None
+    (task, place), *others = facts.unmerged_elsewhere
+    more = f" ({len(others)} more like it)" if others else ""
+    sentence = (
+        f"The work of {one_line(task.title, _TITLE_WIDTH)!r} is done and waits to be merged{more}, "
+        f"on {place}: call orch.worktrees.merge({task.alias!r}) there."
+    )
+    return _step_on(task, "wait", sentence, "orch.get_status()")
 
 
 def _decide(facts: SessionFacts) -> NextStep | None:
@@ -396,8 +421,10 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _start,
     _merge,
     _hand_in_own,
+    _bring,
     _decide,
     _wait,
+    _merge_elsewhere,
     _explain,
     _reconsider,
 )

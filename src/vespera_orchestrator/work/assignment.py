@@ -82,26 +82,7 @@ class Assignments:
 
     def _remembered(self, task: Task) -> Worktree | None:
         """Return the worktree that any attempt worked in last, the present one or not."""
-        store = self._rooms.store
-        records: list[Worktree] = []
-        if task.worktree:
-            records += store.worktrees(name=task.worktree, include_removed=True)
-        records += reversed(store.worktrees(task_id=task.id, include_removed=True))
-        last = self._last_used(task, records)
-        if last is not None and not self._rooms.worktrees.is_own(last):
-            return last
-        records = [record for record in records if self._rooms.worktrees.is_own(record)]
-        if records:
-            in_use = (record for record in records if record.state != WorktreeState.REMOVED)
-            return next(in_use, records[0])
-        recovered = self._recovered(task)
-        return None if recovered is None else self._remembered(recovered)
-
-    def _last_used(self, task: Task, records: list[Worktree]) -> Worktree | None:
-        """Return the worktree where the task was last worked on, whichever home made it."""
-        named = (record for record in records if record.name == task.worktree)
-        newest = max(records, key=lambda record: record.created_at, default=None)
-        return next(named, newest)
+        return self._rooms.last_worktree(task)
 
     def start_over_here(self, task: Task, worktree: Worktree) -> None:
         """Let the task go on in *worktree*, whatever another home has of it."""
@@ -114,14 +95,14 @@ class Assignments:
         Raises:
             WorktreeElsewhereError: With what brings it here.
         """
-        worktrees = self._rooms.worktrees
-        if worktrees.is_own(worktree):
-            return
-        last = self._rooms.store.last_checkpoint(task.id)
-        snapshot = None if last is None else last.snapshot
-        if not worktrees.has_work_of(worktree, snapshot):
-            saved_at = None if last is None else last.created_at
-            raise worktrees.elsewhere(worktree, task.alias, saved_at)
+        self._rooms.worktrees.refuse_missing(task, worktree)
+
+    def _refuse_conflict(
+        self, task: Task, earlier: Worktree | None, choice: WorktreeChoice
+    ) -> None:
+        """Refuse work in a worktree, from which this home could not land it."""
+        if choice or (earlier is not None and choice is None):
+            self._rooms.team.refuse_conflict(task.session_id, lands=True)
 
     def _recovered(self, task: Task) -> Task | None:
         if task.recovers_task_id is None:
@@ -139,11 +120,15 @@ class Assignments:
 
         Raises:
             InvalidInputError: It is to do without a worktree, and has work in one.
+            SettingsConflictError: Its work could not land from here.
             WorktreeBusyError: Another agent works there.
         """
         earlier = self._remembered(task)
         if earlier is not None:
             self._refuse_elsewhere(task, earlier)
+        self._refuse_conflict(task, earlier, choice)
+        if earlier is None and choice:
+            self._rooms.worktrees.refuse_missing_needed(task)
         if choice is False:
             self._refuse_to_leave(task, earlier)
         elif earlier is not None and choice is None:
@@ -154,6 +139,7 @@ class Assignments:
 
         Raises:
             InvalidInputError: It is to do without a worktree, and has work in one.
+            SettingsConflictError: Its work could not land from here.
             WorktreeBusyError: Another agent works there.
             WorktreeError: No worktree could be made.
         """
@@ -161,6 +147,7 @@ class Assignments:
         earlier = self._remembered(task)
         if earlier is not None:
             self._refuse_elsewhere(task, earlier)
+        self._refuse_conflict(task, earlier, choice)
         if choice is False:
             self._refuse_to_leave(task, earlier)
             self._remember(task, None)
@@ -238,15 +225,21 @@ class Assignments:
     def _refuse_to_leave(self, task: Task, earlier: Worktree | None) -> None:
         if earlier is None or earlier.state == WorktreeState.REMOVED:
             return
+        if self.is_borrowed(task, earlier):
+            return
         if not self._rooms.worktrees.is_own(earlier):
-            raise self._rooms.worktrees.elsewhere(earlier, task.alias)
-        if self.is_borrowed(task, earlier) or not self._holds_work(earlier):
+            place = f"{earlier.path} on {earlier.machine}"
+            first = f"orch.worktrees.create({task.alias!r}, resume=False) first, which leaves it"
+        elif self._holds_work(earlier):
+            place = f"the worktree {earlier.name}"
+            first = f"orch.worktrees.remove({earlier.name!r}) first, which keeps it under a "
+            first += "rescue ref"
+        else:
             return
         raise InvalidInputError(
             "worktree",
-            f"False would leave work behind: {task.alias} has some in the worktree {earlier.name} "
-            "that has not landed. Omit worktree to go on there. To go on without it, call "
-            f"orch.worktrees.remove({earlier.name!r}) first, which keeps it under a rescue ref",
+            f"False would leave work behind: {task.alias} has some in {place} that has not "
+            f"landed. Omit worktree to go on with it. To go on without it, call {first}",
         )
 
     def _refuse_busy(self, worktree: Worktree, task: Task, agent: str) -> None:

@@ -34,6 +34,7 @@ from vespera_orchestrator.errors import (
     MergeConflictError,
     NotReadyError,
     RefMovedError,
+    SettingsConflictError,
     SourceFileNotFoundError,
     TransitionError,
     VesperaError,
@@ -79,6 +80,7 @@ _MISTAKES: Final = (
     InvalidInputError,
     SourceFileNotFoundError,
     NotReadyError,
+    SettingsConflictError,
     *UNLANDABLE,
 )
 """Errors of a call that hands work in wrongly, or too early. The task itself has not failed."""
@@ -168,6 +170,8 @@ class Completion:
         recorded = self._recorded_before(holder, submission)
         if recorded is not None:
             return recorded
+        if submission.is_completion:
+            self._rooms.team.refuse_conflict(holder.task.session_id, lands=False)
         drafts = self._drafts(holder, submission)
         ending = submission.ending
         if not submission.is_completion:
@@ -369,7 +373,7 @@ class Completion:
                 f"orch.worktrees.merge({holder.task.alias!r})"
             )
             raise
-        except WorktreeError as exc:
+        except (WorktreeError, SettingsConflictError) as exc:
             raise self._unlanded(holder, worktree, exc, drafts) from exc.__cause__
         return task
 
@@ -377,7 +381,7 @@ class Completion:
         self,
         holder: Holder,
         worktree: Worktree,
-        exc: WorktreeError,
+        exc: WorktreeError | SettingsConflictError,
         drafts: Sequence[ArtifactDraft],
     ) -> VesperaError:
         """Keep work whose landing could not be decided, and return the error that says where.
@@ -443,6 +447,7 @@ class Completion:
         def renew() -> None:
             self._renew_for_check(holder)
 
+        self._rooms.team.refuse_conflict(holder.task.session_id, lands=True)
         with self._rooms.worktrees.landing_lock(terms.check, while_waiting=renew):
             return land()
 

@@ -35,6 +35,7 @@ from vespera_orchestrator.errors import (
     LeaseLostError,
     NotReadyError,
     RefMovedError,
+    SettingsConflictError,
     StoreError,
     VesperaError,
     WorktreeBusyError,
@@ -232,7 +233,7 @@ class Runner:
                     return True
             except NotReadyError:
                 continue  # somebody else was faster
-            except (WorktreeBusyError, WorktreeElsewhereError) as exc:
+            except (WorktreeBusyError, WorktreeElsewhereError, SettingsConflictError) as exc:
                 self._let_rest(task, str(exc), is_empty=False)
         return False
 

@@ -10,6 +10,7 @@ from vespera_orchestrator._model import AttemptEnding, Ending
 from vespera_orchestrator.errors import (
     InvalidInputError,
     NothingReadyError,
+    SettingsConflictError,
     WorktreeBusyError,
     WorktreeElsewhereError,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _SETUP_MARGIN_S: Final = 60.0
 """How much longer than the set-up command of a worktree may take, the lease lasts."""
 _LOOKED_THROUGH: Final = 200
-"""Among how many ready tasks one is looked for whose files are here."""
+"""Among how many ready tasks one is looked for that can be started here."""
 
 
 @attrs.frozen(kw_only=True)
@@ -97,8 +98,8 @@ class Starter:
         self._files = files
         self._overview = overview
         self._coordination = coordination
-        self._elsewhere: set[str] = set()
-        """Tasks whose files were found to be on another machine."""
+        self._not_here: set[str] = set()
+        """Tasks that this home cannot go on with: their files, or what they need, are elsewhere."""
         self._works: dict[str, Work] = {}
 
     def start(self, request: StartRequest) -> Work:
@@ -110,12 +111,12 @@ class Starter:
         claim = self.claim(request)
         try:
             return self.begin(claim, request)
-        except (WorktreeElsewhereError, WorktreeBusyError) as exc:
+        except (WorktreeElsewhereError, SettingsConflictError, WorktreeBusyError) as exc:
             if request.task is not None:
                 raise
-            if isinstance(exc, WorktreeElsewhereError):
-                self._elsewhere.add(claim.task.id)
-            return self.start(attrs.evolve(request, task=self._next_startable()))
+            if not isinstance(exc, WorktreeBusyError):
+                self._not_here.add(claim.task.id)
+            return self.start(attrs.evolve(request, task=self._next_startable(request.worktree)))
 
     def claim(self, request: StartRequest) -> Claim:
         """Claim the task. Whoever works on it calls `begin`, perhaps in another process."""
@@ -124,7 +125,11 @@ class Starter:
         self._files.expire()  # saves what a silent agent left, before another works there
         if request.task is not None:
             task = self._rooms.scope.task(request.task)
+            self._rooms.team.refuse_conflict(task.session_id, lands=False)
             self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
+        else:
+            session_id = self._rooms.scope.session_id()
+            self._rooms.team.refuse_conflict(session_id, lands=bool(request.worktree))
         return self._claim(request)
 
     def begin(self, claim: Claim, request: StartRequest) -> Work:
@@ -189,9 +194,9 @@ class Starter:
         store, scope = self._rooms.store, self._rooms.scope
         if request.task is None:
             request = attrs.evolve(request, task=self._coordination.choose(request.agent))
-        if request.task is None and self._elsewhere:
-            # Else the best task, which this clone cannot start, would be taken every time.
-            request = attrs.evolve(request, task=self._next_startable())
+        if request.task is None and self._not_here:
+            # Else the best task, which this home cannot start, would be taken every time.
+            request = attrs.evolve(request, task=self._next_startable(request.worktree))
         if request.task is None:
             claim = store.claim(scope.session_id(), request.agent, lease_s=request.lease_s)
             if claim is None:
@@ -208,14 +213,14 @@ class Starter:
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
-    def _next_startable(self) -> Task:
-        """Return the best ready task whose files are here."""
+    def _next_startable(self, choice: WorktreeChoice) -> Task:
+        """Return the best ready task that this home can go on with."""
         session_id = self._rooms.scope.session_id()
-        refused: WorktreeElsewhereError | None = None
+        refused: WorktreeElsewhereError | SettingsConflictError | None = None
         for task in self._rooms.store.ready(session_id, _LOOKED_THROUGH):
             try:
-                self._files.assignments.refuse_unavailable(task, None, self._rooms.scope.agent)
-            except WorktreeElsewhereError as exc:
+                self._files.assignments.refuse_unavailable(task, choice, self._rooms.scope.agent)
+            except (WorktreeElsewhereError, SettingsConflictError) as exc:
                 refused = refused or exc
             except WorktreeBusyError:
                 continue

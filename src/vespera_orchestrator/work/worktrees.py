@@ -190,6 +190,8 @@ class Worktrees:
                 cannot be saved, such as a nested repository. Nothing was changed.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. Nothing was changed.
+            SettingsConflictError: This home has another check or another integration branch than
+                its session has agreed on. Nothing was changed.
             WorktreeNotFoundError: There is no such worktree.
             LeaseLostError: You worked on the task, and were replaced, or the task was taken from
                 you. Nothing was changed.
@@ -206,6 +208,7 @@ class Worktrees:
                 raise self._nothing_to_merge(record, worktree)
             record = self._engine.reopen(record)
         if not tasks:
+            self._rooms.team.refuse_conflict(record.session_id, lands=True)
             return self._engine.land(record, message or self._message(record, owner), terms)
         landings = [self._completion.land_handed_in(task, record, terms) for task in tasks]
         return next((landing for landing in landings if landing.changed), landings[0])

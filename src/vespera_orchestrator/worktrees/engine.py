@@ -207,23 +207,70 @@ class WorktreeEngine:
 
     def _refuse_elsewhere(self, record: Worktree) -> None:
         if not self.is_own(record):
-            raise self.elsewhere(record)
+            raise self._elsewhere(record)
 
-    def elsewhere(
-        self, record: Worktree, task: str = "", saved_at: datetime | None = None
+    def _elsewhere(
+        self,
+        record: Worktree,
+        *,
+        task: Task | None = None,
+        saved_at: datetime | None = None,
+        without: str = "",
     ) -> WorktreeElsewhereError:
-        """Return the error that says where a worktree of another home is."""
+        """Return the error that says where a worktree of another home is.
+
+        Args:
+            record: The worktree.
+            task: The task whose files are needed here, if any are.
+            saved_at: When they were last saved.
+            without: The call after which the work can go on without them.
+        """
         is_here = record.machine == machine_name()
         address = record.project if is_here else f"{record.machine}:{record.project}"
         source = shlex.quote(address)
         ref = shlex.quote(_ref_of_work(record))
         command = f"git fetch {source} +{ref}:{ref}"
         if _is_landed(record):
-            branch = self._repository().integration_branch
-            command = f"git switch {branch} && git pull --no-rebase {source} {branch}"
+            command = self._merge_command(source)
+        alias = "" if task is None else task.alias
         return WorktreeElsewhereError(
-            record.name, record.machine, record.path, command, task, saved_at
+            record.name, record.machine, record.path, command, alias, saved_at, without
         )
+
+    def _merge_command(self, source: str) -> str:
+        """Return the command that brings what has landed in another repository."""
+        repository = self._repository()
+        branch = repository.integration_branch
+        if repository.tip(repository.integration_ref) is None:
+            return f"git fetch {source} {branch}:{branch}"
+        return f"git switch {branch} && git pull --no-rebase {source} {branch}"
+
+    def refuse_missing(self, task: Task, worktree: Worktree) -> None:
+        """Refuse to go on with what another home saved, where this repository does not have it.
+
+        Raises:
+            WorktreeElsewhereError: With what brings it here.
+        """
+        if self.is_own(worktree):
+            return
+        last = self._scope.store.last_checkpoint(task.id)
+        snapshot = None if last is None else last.snapshot
+        if not self.has_work_of(worktree, snapshot):
+            saved_at = None if last is None else last.created_at
+            without = f"orch.worktrees.create({task.alias!r}, resume=False)"
+            raise self._elsewhere(worktree, task=task, saved_at=saved_at, without=without)
+
+    def refuse_missing_needed(self, task: Task) -> None:
+        """Refuse to start without what a task that this one depends on has landed elsewhere.
+
+        Raises:
+            WorktreeElsewhereError: With what brings it here.
+        """
+        for edge in task.dependencies:
+            needed = self._scope.task(edge.task)
+            commit = self._landed_commit(needed)
+            if commit is not None and not self._has_landed_here(commit):
+                self._refuse_landed_elsewhere(task, needed, commit)
 
     def has_work_of(self, record: Worktree, snapshot: str | None) -> bool:
         """Tell whether this repository has what another home's worktree saved.
@@ -266,7 +313,7 @@ class WorktreeEngine:
         draft = self._draft(task, agent, record.session_id)
         saved = self._saved_by_another(record)
         if saved is None:
-            raise self.elsewhere(record)
+            raise self._elsewhere(record)
         with repository.lock(admin_note.owner_of(draft)):
             known = self._known(repository, draft)
         if known is not None:
@@ -450,12 +497,13 @@ class WorktreeEngine:
         """Refuse to start without the landed work of a task that this one depends on."""
         if draft.task_id is None:
             return
-        for edge in self._scope.task(draft.task_id).dependencies:
+        task = self._scope.task(draft.task_id)
+        for edge in task.dependencies:
             needed = self._scope.task(edge.task)
             commit = self._landed_commit(needed)
             if commit is None or landing.holds(repository, draft.base, commit):
                 continue
-            self._refuse_landed_elsewhere(needed, commit)
+            self._refuse_landed_elsewhere(task, needed, commit)
             branch, short = repository.integration_branch, commit[:12]
             reason = (
                 f"it depends on {needed.alias}, "
@@ -465,10 +513,11 @@ class WorktreeEngine:
             )
             raise GitFailedError(f"make a worktree for {draft.name}", reason)
 
-    def _refuse_landed_elsewhere(self, needed: Task, commit: str) -> None:
+    def _refuse_landed_elsewhere(self, task: Task, needed: Task, commit: str) -> None:
         for record in self._scope.store.worktrees(task_id=needed.id, include_removed=True):
             if record.landed == commit and not self.is_own(record):
-                raise self.elsewhere(record, needed.alias)
+                without = f"orch.remove_dependency({task.alias!r}, {needed.alias!r})"
+                raise self._elsewhere(record, task=needed, without=without)
 
     def _known(self, repository: ProjectRepository, draft: Worktree) -> Worktree | None:
         """Return the owner's worktree from the store, or from what an interrupted call noted."""

@@ -266,4 +266,18 @@ CREATE TABLE shared_values (
 CREATE INDEX shared_current ON shared_values (session_id, key) WHERE is_current = 1;
 CREATE INDEX shared_history ON shared_values (session_id, key, id);
 """,
+    # 8: what the homes of a session have agreed on
+    """
+CREATE TABLE team_settings (
+    session_id text COLLATE "C" PRIMARY KEY REFERENCES sessions (id) DEFERRABLE,
+    integration_branch text NOT NULL,
+    landing_check text NOT NULL,
+    undoing text NOT NULL,
+    content_address text,
+    home_id text NOT NULL,
+    machine text NOT NULL,
+    project text NOT NULL,
+    agreed_at bigint NOT NULL
+);
+""",
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from vespera_orchestrator._codec import dump_json, dump_time, load_time
 from vespera_orchestrator._model import (
     Artifact,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         Position,
         Session,
         Task,
+        TeamSettings,
         Worktree,
     )
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -52,12 +55,14 @@ _IS_SAME_WORKTREE: Final = """
 # --- sessions ---------------------------------------------------------------
 
 
-def start_session(tx: Transaction, session: Session) -> Session:
+def start_session(tx: Transaction, session: Session, settings: TeamSettings | None) -> Session:
     """See `contracts.Store.start_session`."""
     columns = rows.SESSION.values(session) | {"created_at": tx.now}
     rows.insert(tx, "sessions", columns)
     data = {"goal": session.goal}
     events.record(tx, EventKind.SESSION_STARTED, data, session_id=session.id)
+    if settings is not None:
+        _put_settings(tx, attrs.evolve(settings, agreed_at=load_time(tx.now)), "NOTHING")
     return _session_now(tx, session.id)
 
 
@@ -146,6 +151,43 @@ def _put(
 def _session_now(tx: Transaction, session_id: str) -> Session:
     """Return the session as it is when this transaction, which records an event, is committed."""
     return reading.session(tx, session_id, updated_at=load_time(tx.now))
+
+
+def team_settings(tx: Transaction, session_id: str) -> TeamSettings | None:
+    """See `contracts.Store.team_settings`."""
+    sql = f"SELECT {rows.TEAM_SETTINGS.columns} FROM team_settings WHERE session_id = {tx.mark}1"
+    return rows.TEAM_SETTINGS.read_first(tx.execute(sql, (session_id,)))
+
+
+def agree_settings(tx: Transaction, settings: TeamSettings, *, replace: bool) -> TeamSettings:
+    """See `contracts.Store.agree_settings`."""
+    reading.require_session(tx, settings.session_id)
+    agreed = attrs.evolve(settings, agreed_at=load_time(tx.now))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in rows.TEAM_SETTINGS.names)
+    action = f"UPDATE SET {changes}" if replace else "NOTHING"
+    if not _put_settings(tx, agreed, action):
+        earlier = team_settings(tx, settings.session_id)
+        return agreed if earlier is None else earlier
+    data = {
+        "integration_branch": agreed.integration_branch,
+        "check": agreed.landing_check,
+        "undoing": agreed.undoing,
+        "content": agreed.content_address,
+        "machine": agreed.machine,
+        "project": agreed.project,
+    }
+    events.record(tx, EventKind.SETTINGS_AGREED, data, session_id=agreed.session_id)
+    return agreed
+
+
+def _put_settings(tx: Transaction, settings: TeamSettings, on_conflict: str) -> bool:
+    """Write the row; return whether it was written."""
+    columns = rows.TEAM_SETTINGS.values(settings)
+    sql = f"""
+        INSERT INTO team_settings ({", ".join(columns)})
+        VALUES ({tx.dialect.slots(len(columns))}) ON CONFLICT (session_id) DO {on_conflict}
+    """
+    return tx.execute(sql, tuple(columns.values())).rowcount > 0
 
 
 # --- artifacts --------------------------------------------------------------

@@ -27,6 +27,7 @@ from vespera_orchestrator._model import (
     SharedValue,
     Task,
     TaskStatus,
+    TeamSettings,
     Worktree,
 )
 from vespera_orchestrator.contracts import TABLES
@@ -182,6 +183,14 @@ class _DocumentRows(RowType[DocumentVersion]):
         return values
 
 
+class _TeamSettingsRows(RowType[TeamSettings]):
+    def fields(self, row: Row) -> dict[str, Any]:
+        values = super().fields(row)
+        if isinstance(values["landing_check"], list):
+            values["landing_check"] = tuple(values["landing_check"])
+        return values
+
+
 SESSION: Final = RowType(Session, "sessions", noun="session", derived=("updated_at",))
 TASK: Final = _TaskRows(Task, "tasks", noun="task", joined=("dependencies",), prefix="tasks.")
 ATTEMPT: Final = RowType(Attempt, "attempts", noun="attempt")
@@ -192,6 +201,9 @@ WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
 SHARED: Final = RowType(SharedValue, "shared_values", noun="shared value")
 LOOK: Final = RowType(Look, "looks", noun="look")
 DOCUMENT: Final = _DocumentRows(DocumentVersion, "document_versions", noun="document version")
+TEAM_SETTINGS: Final = _TeamSettingsRows(
+    TeamSettings, "team_settings", noun="what was agreed on in session"
+)
 
 NO_EDGES: Final = "'[]'"
 """Stands for `sql.dialect.Dialect.edges` where nobody looks at a task's own edges."""

@@ -33,6 +33,7 @@ from vespera_orchestrator._model import (
     TaskDraft,
     TaskQuery,
     TaskStatus,
+    TeamSettings,
     Worktree,
 )
 from vespera_orchestrator.errors import VesperaError
@@ -80,10 +81,10 @@ class SQLStore(ABC):
 
     # --- sessions -----------------------------------------------------------
 
-    def start_session(self, session: Session) -> Session:
+    def start_session(self, session: Session, *, settings: TeamSettings | None = None) -> Session:
         """See `contracts.Store.start_session`."""
         with self._write() as tx:
-            return records.start_session(tx, session)
+            return records.start_session(tx, session, settings)
 
     def resume_session(self, session_id: str) -> Session:
         """See `contracts.Store.resume_session`."""
@@ -151,6 +152,16 @@ class SQLStore(ABC):
         """See `contracts.Store.sessions`."""
         with self._read_once() as tx:
             return reading.sessions(tx, limit=limit, offset=offset)
+
+    def team_settings(self, session_id: str) -> TeamSettings | None:
+        """See `contracts.Store.team_settings`."""
+        with self._read_once() as tx:
+            return records.team_settings(tx, session_id)
+
+    def agree_settings(self, settings: TeamSettings, *, replace: bool) -> TeamSettings:
+        """See `contracts.Store.agree_settings`."""
+        with self._write() as tx:
+            return records.agree_settings(tx, settings, replace=replace)
 
     # --- planning -----------------------------------------------------------
 

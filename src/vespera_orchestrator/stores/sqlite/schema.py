@@ -268,4 +268,18 @@ CREATE TABLE shared_values (
 CREATE INDEX shared_current ON shared_values (session_id, key) WHERE is_current = 1;
 CREATE INDEX shared_history ON shared_values (session_id, key, id);
 """,
+    # 8: what the homes of a session have agreed on
+    """
+CREATE TABLE team_settings (
+    session_id TEXT PRIMARY KEY REFERENCES sessions (id),
+    integration_branch TEXT NOT NULL,
+    landing_check TEXT NOT NULL,
+    undoing TEXT NOT NULL,
+    content_address TEXT,
+    home_id TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    project TEXT NOT NULL,
+    agreed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
 )

@@ -12,10 +12,16 @@ from vespera_orchestrator._model import (
     ArtifactQuery,
     DocumentVersion,
     EventKind,
+    TeamSettings,
     Worktree,
     WorktreeState,
+    new_id,
 )
-from vespera_orchestrator.errors import TaskNotFoundError, WorktreeNameTakenError
+from vespera_orchestrator.errors import (
+    SessionNotFoundError,
+    TaskNotFoundError,
+    WorktreeNameTakenError,
+)
 from vespera_orchestrator.testing.store_contract.examples import (
     artifact,
     draft,
@@ -43,6 +49,18 @@ def _worktree(session_id, clock, *, task_id, name="wt", home_id="") -> Worktree:
         rescue_ref=None,
         created_at=clock.now,
         home_id=home_id,
+    )
+
+
+def _settings(session_id, clock, **changes) -> TeamSettings:
+    usual = {"integration_branch": "integration", "undoing": "warn", "content_address": None}
+    return TeamSettings(
+        session_id=session_id,
+        home_id="h_mine",
+        machine="laptop",
+        project="/p",
+        agreed_at=clock.now,
+        **usual | changes,
     )
 
 
@@ -205,7 +223,7 @@ class RecordsContract(StoreFixtures):
         assert {use.artifact_id for use in uses} == {loose.id, second.id}
         assert {use.attempt for use in uses} == {1}
 
-    # --- worktrees and documents --------------------------------------------
+    # --- worktrees -----------------------------------------------------------
 
     def test_worktrees_are_recorded(self, store, session_id, clock):
         """One record per name, replaced as it goes along; removed ones only on demand."""
@@ -256,6 +274,34 @@ class RecordsContract(StoreFixtures):
         claimed = attrs.evolve(nobody_s, home_id="h_other")
         assert other.put_worktree(claimed, EventKind.WORKTREE_MOVED) == claimed
         assert store.worktrees(name="old") == [claimed]
+
+    # --- what the homes of a session have agreed on --------------------------
+
+    def test_the_first_home_decides_the_settings(self, store, other, session_id, clock):
+        """Others get what counts; replacing is said; another session has settings of its own."""
+        assert store.team_settings(session_id) is None
+        mine = _settings(session_id, clock, landing_check=("pytest", "-q"))
+        theirs = attrs.evolve(mine, home_id="h_other", landing_check=None, content_address="s3://x")
+        assert store.agree_settings(mine, replace=False) == mine
+        clock.advance(hours=1)
+        last_seq = store.last_seq()
+        assert other.agree_settings(theirs, replace=False) == mine
+        assert store.last_seq() == last_seq
+        changed = attrs.evolve(theirs, agreed_at=clock.now)
+        assert other.agree_settings(theirs, replace=True) == changed
+        assert store.team_settings(session_id) == changed
+        agreed = store.events(kinds=[EventKind.SETTINGS_AGREED])
+        assert [event.data["check"] for event in agreed] == [["pytest", "-q"], None]
+        assert [event.session_id for event in agreed] == [session_id] * 2
+        assert store.team_settings(start_session(store)) is None
+        fresh = attrs.evolve(store.find_session(session_id), id=new_id("s"))
+        store.start_session(fresh, settings=attrs.evolve(theirs, session_id=fresh.id))
+        assert kinds(store)[-1] == EventKind.SESSION_STARTED
+        assert other.team_settings(fresh.id).content_address == "s3://x"
+        with pytest.raises(SessionNotFoundError):
+            store.agree_settings(attrs.evolve(mine, session_id="s_missing"), replace=False)
+
+    # --- documents -----------------------------------------------------------
 
     def test_document_versions_are_recorded(self, store, session_id, clock):
         """All of one document, or the latest of each."""
