@@ -112,6 +112,7 @@ PAGES: Final = (
             *("Worktree", "GitOperation", "TeamSettings", "SettingDifference"),
             *("DocumentVersion", "Why", "Cause", "CauseKind"),
             *("NextStep", "Finding", "FindingKind", "Severity", "RefusalKind"),
+            *("Energy", "PressureLevel", "PressureKind"),
         ),
     ),
     Page(
@@ -121,6 +122,7 @@ PAGES: Final = (
         names=(
             *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
             *("AgentContext", "Role", "SharedContext", "ContextConflict"),
+            *("Pressure", "PressureCause"),
         ),
     ),
     Page(

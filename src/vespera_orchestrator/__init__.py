@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ContextUse as ContextUse,
         Dependency as Dependency,
         DocumentVersion as DocumentVersion,
+        Energy as Energy,
         Event as Event,
         EventKind as EventKind,
         Finding as Finding,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         NextStep as NextStep,
         Outcome as Outcome,
         Pause as Pause,
+        PressureKind as PressureKind,
+        PressureLevel as PressureLevel,
         RefusalKind as RefusalKind,
         Session as Session,
         SettingDifference as SettingDifference,
@@ -109,6 +112,7 @@ if TYPE_CHECKING:
         OperationUnderWayError as OperationUnderWayError,
         OutcomeUnknownError as OutcomeUnknownError,
         PlanError as PlanError,
+        PressureLimitError as PressureLimitError,
         ReadOnlyError as ReadOnlyError,
         RefMovedError as RefMovedError,
         SchemaVersionError as SchemaVersionError,
@@ -155,6 +159,10 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.progress.watching import (
         EventWatch as EventWatch,
+    )
+    from vespera_orchestrator.tasks.pressure import (
+        Pressure as Pressure,
+        PressureCause as PressureCause,
     )
     from vespera_orchestrator.tasks.graph import (
         TaskGraph as TaskGraph,
@@ -207,6 +215,7 @@ _HOMES = {
         "ContextUse",
         "Dependency",
         "DocumentVersion",
+        "Energy",
         "Event",
         "EventKind",
         "Finding",
@@ -217,6 +226,8 @@ _HOMES = {
         "NextStep",
         "Outcome",
         "Pause",
+        "PressureKind",
+        "PressureLevel",
         "RefusalKind",
         "Session",
         "SettingDifference",
@@ -284,6 +295,7 @@ _HOMES = {
         "OperationUnderWayError",
         "OutcomeUnknownError",
         "PlanError",
+        "PressureLimitError",
         "ReadOnlyError",
         "RefMovedError",
         "SchemaVersionError",
@@ -326,6 +338,7 @@ _HOMES = {
     ),
     "progress.watching": ("EventWatch",),
     "tasks.graph": ("TaskGraph",),
+    "tasks.pressure": ("Pressure", "PressureCause"),
     "work.errand": ("Result",),
     "work.run_report": (
         "RunEnding",

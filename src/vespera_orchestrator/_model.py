@@ -203,6 +203,47 @@ _ABANDON = {
 }
 
 
+class PressureLevel(StrEnum):
+    """How close to too much it is, the lowest first."""
+
+    STEADY = "steady"
+    STRAINED = "strained"
+    OVERWHELMED = "overwhelmed"
+
+
+class PressureKind(StrEnum):
+    """What adds to the pressure."""
+
+    FAILURES = "failures"
+    """Attempts that were blocked."""
+    RETRIES = "retries"
+    """Tasks that were tried again."""
+    EXPIRED_LEASES = "expired_leases"
+    """Agents that stopped responding."""
+    QUEUE = "queue"
+    """More is planned than is done."""
+    CONFLICTS = "conflicts"
+    """Landings that are not settled."""
+    RUNNING = "running"
+    """More is under way than there is room for."""
+    CHECKPOINTS = "checkpoints"
+    """Running work has not been saved for long."""
+    HOURS = "hours"
+    """Long hours without a break."""
+    UNSEEN = "unseen"
+    """Finished work that nobody has looked at."""
+    ENERGY = "energy"
+    """The person's own word."""
+
+
+class Energy(StrEnum):
+    """How much a person can take on, in their own word."""
+
+    NORMAL = "normal"
+    LOW = "low"
+    """One step at a time, few choices, no haste."""
+
+
 class EventKind(StrEnum):
     """The kinds of events, in the past tense. The value is the text that is stored.
 
@@ -313,6 +354,13 @@ class EventKind(StrEnum):
     """
     DOCUMENT_UPDATED = "document_updated"
     """Data: ``path``, ``version``."""
+    ENERGY_SET = "energy_set"
+    """A person said how much they can take on. Data: ``energy``."""
+    PRESSURE_CHANGED = "pressure_changed"
+    """The level of pressure is another one.
+
+    Data: ``level``, ``before``, ``score``, ``energy``, and ``causes`` (sentences).
+    """
     STORE_IMPORTED = "store_imported"
     """Data: ``rows``, ``exported_at``."""
     STORE_PRUNED = "store_pruned"

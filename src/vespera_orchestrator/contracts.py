@@ -619,6 +619,26 @@ class Store(Protocol):
         nothing.
         """
 
+    def record_event(
+        self,
+        session_id: str,
+        kind: str,
+        data: Mapping[str, JsonValue],
+        *,
+        agent: str | None = None,
+    ) -> None:
+        """Record that something happened in a session which changes no other record.
+
+        Args:
+            session_id: The session.
+            kind: What happened.
+            data: Further facts; anything JSON can hold.
+            agent: Who caused it.
+
+        Raises:
+            SessionNotFoundError: No session has this id.
+        """
+
     def last_seq(self, session_id: str | None = None) -> int:
         """Return the position of the newest event, of the session or of all; 0 if there is none."""
 

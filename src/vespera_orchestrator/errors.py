@@ -23,6 +23,7 @@ They are sorted into branches by what you can do about them::
     ├─ TransitionError                    the task's state forbids this
     │  ├─ NotReadyError                   carries the Why
     │  └─ NothingReadyError               carries the NextStep
+    │     └─ PressureLimitError           enough is under way; retryable
     ├─ StoreError                         the store; nothing was written
     │  ├─ StoreUnavailableError           locked, disk full, I/O error; retryable
     │  ├─ StoreBusyError                  this thread is in the middle of another call
@@ -424,6 +425,27 @@ class NothingReadyError(TransitionError):
     def __str__(self) -> str:
         reason = self.state if self.next_step is None else self.next_step
         return f"nothing is ready to start: {reason}"
+
+
+@attrs.define(slots=False)
+class PressureLimitError(NothingReadyError):
+    """As many tasks are under way as the pressure allows. Nothing was written.
+
+    Go on when one of them has ended, or pass ``despite_pressure=True`` to take one more.
+    """
+
+    retryable: ClassVar[bool] = True
+
+    running: int = 0
+    """How many tasks are held."""
+    limit: int = 0
+    """How many may be, at this level of pressure."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.running} of at most {self.limit} tasks are under way, and it is {self.state}: "
+            "end one first, or pass despite_pressure=True"
+        )
 
 
 # --- the store --------------------------------------------------------------

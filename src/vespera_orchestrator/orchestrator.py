@@ -20,6 +20,7 @@ import vespera_orchestrator as vespera
 from vespera_orchestrator._model import (
     Artifact,
     Dependency,
+    Energy,
     JsonValue,
     NextAction,
     NextStep,
@@ -54,6 +55,7 @@ from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
     from vespera_orchestrator.progress.overview import Overview
+    from vespera_orchestrator.progress.pressure import PressureGauge
     from vespera_orchestrator.work.completion import Completion
     from vespera_orchestrator.work.delegation import Coordination
     from vespera_orchestrator.work.files import WorkFiles
@@ -302,6 +304,7 @@ class Orchestrator:
 
     @cached_property
     def _starter(self) -> Starter:
+        from vespera_orchestrator.work.limits import ClaimLimit
         from vespera_orchestrator.work.start import Starter
 
         return Starter(
@@ -311,7 +314,14 @@ class Orchestrator:
             self._files,
             overview=self._overview,
             coordination=self._coordination,
+            limit=ClaimLimit(self._rooms, self._gauge),
         )
+
+    @cached_property
+    def _gauge(self) -> PressureGauge:
+        from vespera_orchestrator.progress.pressure import PressureGauge
+
+        return PressureGauge(self._rooms)
 
     @cached_property
     def _coordination(self) -> Coordination:
@@ -712,6 +722,36 @@ class Orchestrator:
         task_id, needed_id = self._scope.task(task).id, self._scope.task(needs).id
         return self._store.remove_dependency(task_id, needed_id)
 
+    def pressure(self) -> vespera.Pressure:
+        """Say how close to too much the current session is, why, and what follows.
+
+        It is computed from what happened in the last day: failures, retries, agents that stopped
+        responding, more planned than done, landings that are not settled, too much at once, work
+        that was not saved, long hours, finished work that nobody has looked at, and your own word
+        (`set_energy`). A level that is new is recorded (event ``pressure_changed``). The thresholds
+        are settings.
+
+        Raises:
+            SessionNotFoundError: No session is active.
+        """
+        return self._gauge.update(self._scope.session().id)
+
+    def set_energy(self, energy: Literal["low", "normal"] | Energy) -> vespera.Pressure:
+        """Say how much you can take on. It counts for the rest of the day, or until you say more.
+
+        With ``low``, one step is shown at a time, in few and gentle words, and fewer tasks are
+        handed out at once. ``normal`` takes it back.
+
+        Returns:
+            The pressure as it is now.
+
+        Raises:
+            InvalidInputError: Another word.
+            SessionNotFoundError: No session is active.
+        """
+        word = arguments.energy("energy", energy)
+        return self._gauge.set_energy(self._scope.session().id, word)
+
     def roles(self) -> dict[str, vespera.Role]:
         """Return the roles that a specialist can have, by name.
 
@@ -900,6 +940,7 @@ class Orchestrator:
         worktree: bool | Literal["task", "agent", "subtree"] | None = None,
         lease_s: float = lifecycle.LEASE_S,
         take_over: bool = False,
+        despite_pressure: bool = False,
     ) -> vespera.Work:
         """Start a task: claim it, and get what you need to do it.
 
@@ -919,6 +960,7 @@ class Orchestrator:
             take_over: Do not wait for that: take the named task from its holder, for example from
                 an agent that was killed. If that agent is alive after all, its next call is
                 refused, and its work is kept.
+            despite_pressure: Take the task although as many are under way as the `pressure` allows.
 
         Returns:
             The work. Use it in a ``with`` block: an exception then blocks the task with its partial
@@ -927,6 +969,7 @@ class Orchestrator:
         Raises:
             NotReadyError: The named task cannot start yet; carries the `Why`.
             NothingReadyError: You named no task and none is ready; carries the `NextStep`.
+            PressureLimitError: As many tasks are under way as the `pressure` allows; says why.
             NotARepositoryError: You asked for a worktree, and there is no git repository with a
                 commit.
             SettingsConflictError: This home lacks settings that its session has agreed on.
@@ -942,6 +985,7 @@ class Orchestrator:
             worktree=worktree,
             lease_s=lease_s,
             take_over=take_over,
+            despite_pressure=despite_pressure,
         )
         return self._starter.start(request)
 

@@ -42,6 +42,29 @@ TEXT = """\
 # exclude = ["ARCHITECTURE.md"]       # documents that are not kept
 # names = {"CHANGELOG.md" = "CHANGELOG.md"} # other paths for single documents
 
+[delegation]
+# coordinator = "coordinator"         # the agent that coordinates; so does whoever spawns agents
+# coordinator_executes = "light"      # what the coordinator is handed when it names no task: "light", "all" or "none"
+# synthesize = true                   # bring the results of subtasks together when the last one ends
+
+[pressure]
+# strained_at = 40                    # from this score on it is strained
+# overwhelmed_at = 70                 # from this score on it is overwhelmed
+# calm_margin = 15                    # a level ends this much below
+# hold_minutes = 30                   # and lasts at least this long
+# capacity = 4                        # as many tasks at once as you can follow
+# limit_claims = true                 # hand out fewer tasks at once under pressure
+# checkpoint_minutes = 10             # save running work this often
+# failures = 6                        # so many blocked attempts in a day weigh fully
+# retries = 8                         # so many second and later attempts in a day
+# expired_leases = 4                  # so many silent agents in a day
+# growth = 40                         # so many more tasks planned than ended in a day
+# conflicts = 3                       # so many landings not settled
+# unseen = 20                         # so many finished tasks nobody has seen
+# hours = 8                           # so many hours without a break
+# break_minutes = 45                  # what counts as a break
+# unsaved_minutes = 120               # so long without saving running work
+
 [search]
 # embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"
 """

@@ -105,6 +105,15 @@ def _of_type(kind: type) -> Callable[[object], str | None]:
     return check
 
 
+def _at_least(least: int) -> Callable[[object], str | None]:
+    def check(value: object) -> str | None:
+        if type(value) is int and value >= least:
+            return None
+        return f"should be a whole number, at least {least}"
+
+    return check
+
+
 def _one_of(*words: str) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
         if value in words:
@@ -311,6 +320,44 @@ class DelegationSettings:
 
 
 @attrs.frozen(kw_only=True)
+class PressureSettings:
+    """Section ``[pressure]``. The counts say from where on a cause weighs fully."""
+
+    strained_at: int = _setting(40, "from this score on it is strained", check=_at_least(1))
+    """The score from which it is strained."""
+    overwhelmed_at: int = _setting(70, "from this score on it is overwhelmed", check=_at_least(1))
+    """The score from which it is overwhelmed."""
+    calm_margin: int = _setting(15, "a level ends this much below", check=_at_least(0))
+    """A level ends when the score is this much below where it began."""
+    hold_minutes: int = _setting(30, "and lasts at least this long", check=_at_least(0))
+    """A level lasts at least this long, unless the person says otherwise."""
+    capacity: int = _setting(4, "as many tasks at once as you can follow", check=_at_least(1))
+    """As many tasks at once as somebody can follow. Half as many are handed out when strained."""
+    limit_claims: bool = _setting(True, "hand out fewer tasks at once under pressure")
+    """Whether fewer tasks are handed out at once under pressure."""
+    checkpoint_minutes: int = _setting(10, "save running work this often", check=_at_least(1))
+    """How often running work should be saved; twice and four times as often under pressure."""
+    failures: int = _setting(6, "so many blocked attempts in a day weigh fully", check=_at_least(1))
+    """Blocked attempts in a day."""
+    retries: int = _setting(8, "so many second and later attempts in a day", check=_at_least(1))
+    """Second and later attempts in a day."""
+    expired_leases: int = _setting(4, "so many silent agents in a day", check=_at_least(1))
+    """Agents that stopped responding, in a day."""
+    growth: int = _setting(40, "so many more tasks planned than ended in a day", check=_at_least(1))
+    """How many more tasks were planned than ended, in a day."""
+    conflicts: int = _setting(3, "so many landings not settled", check=_at_least(1))
+    """Landings that are not settled."""
+    unseen: int = _setting(20, "so many finished tasks nobody has seen", check=_at_least(1))
+    """Finished tasks that nobody has looked at."""
+    hours: int = _setting(8, "so many hours without a break", check=_at_least(1))
+    """Hours without a break."""
+    break_minutes: int = _setting(45, "what counts as a break", check=_at_least(1))
+    """How long nothing must happen to count as a break, in minutes."""
+    unsaved_minutes: int = _setting(120, "so long without saving running work", check=_at_least(1))
+    """How long running work has not been saved, in minutes."""
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings in ``config.toml``. What the file does not name keeps its default."""
 
@@ -327,8 +374,9 @@ class Config:
     store: StoreSettings = _section(StoreSettings)
     worktrees: WorktreeSettings = _section(WorktreeSettings)
     documents: DocumentSettings = _section(DocumentSettings)
-    search: SearchSettings = _section(SearchSettings)
     delegation: DelegationSettings = _section(DelegationSettings)
+    pressure: PressureSettings = _section(PressureSettings)
+    search: SearchSettings = _section(SearchSettings)
 
 
 def _sections() -> Iterator[tuple[str, type]]:

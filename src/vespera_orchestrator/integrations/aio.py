@@ -439,6 +439,10 @@ class AsyncOrchestrator(_Room):
     session_status = _verb(Orchestrator.session_status)
     spawn_agent_with_context = _verb(Orchestrator.spawn_agent_with_context)
     resume = _verb(Orchestrator.resume)
+    pause = _verb(Orchestrator.pause)
+
+    pressure = _verb(Orchestrator.pressure)
+    set_energy = _verb(Orchestrator.set_energy)
 
     # --- planning -----------------------------------------------------------
 
@@ -447,6 +451,7 @@ class AsyncOrchestrator(_Room):
     update_task = _verb(Orchestrator.update_task)
     add_dependency = _verb(Orchestrator.add_dependency)
     remove_dependency = _verb(Orchestrator.remove_dependency)
+    roles = _verb(Orchestrator.roles)
 
     # --- looking ------------------------------------------------------------
 

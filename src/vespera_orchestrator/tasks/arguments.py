@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final, overload
 
-from vespera_orchestrator._model import Dependency, NextAction, Outcome, Task, TaskStatus
+from vespera_orchestrator._model import Dependency, Energy, NextAction, Outcome, Task, TaskStatus
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY
 
@@ -224,3 +224,12 @@ def _dependency(name: str, edge: Any) -> Dependency:
             name, f"{edge!r} is not a task; give an id, an alias, a Task or a Dependency"
         )
     return Dependency(_task_reference(name, edge))
+
+
+def energy(name: str, value: object) -> Energy:
+    """Return a person's word for how much they can take on."""
+    try:
+        return Energy(str(value))
+    except ValueError:
+        known = ", ".join(Energy)
+        raise InvalidInputError(name, f"{value!r} is not one of {known}") from None

@@ -34,6 +34,7 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
     LeaseLostError,
     NotReadyError,
+    PressureLimitError,
     RefMovedError,
     SettingsConflictError,
     StoreError,
@@ -233,6 +234,9 @@ class Runner:
                     return True
             except NotReadyError:
                 continue  # somebody else was faster
+            except PressureLimitError as exc:
+                log.info("the run takes no further task for now: %s", exc)
+                return False
             except (WorktreeBusyError, WorktreeElsewhereError, SettingsConflictError) as exc:
                 self._let_rest(task, str(exc), is_empty=False)
         return False
@@ -282,6 +286,7 @@ class Runner:
             task=task,
             agent=agent if self._request.executor is None else f"{agent}-{slot}",
             worktree=self._request.start.worktree if handler is not None else None,
+            despite_pressure=not self._running,  # one at a time always goes on
         )
         claim = self._starter.claim(request)
         errand = Errand(

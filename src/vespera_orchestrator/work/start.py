@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.work.completion import Completion
     from vespera_orchestrator.work.delegation import Coordination
     from vespera_orchestrator.work.files import WorkFiles
+    from vespera_orchestrator.work.limits import ClaimLimit
 
 
 _SETUP_MARGIN_S: Final = 60.0
@@ -46,6 +47,7 @@ class StartRequest:
     worktree: WorktreeChoice
     lease_s: float
     take_over: bool
+    despite_pressure: bool = False
 
     @classmethod
     def read(
@@ -56,6 +58,7 @@ class StartRequest:
         worktree: WorktreeChoice,
         lease_s: float,
         take_over: bool,
+        despite_pressure: bool = False,
     ) -> StartRequest:
         """Check what a caller passed.
 
@@ -76,6 +79,7 @@ class StartRequest:
             worktree=worktree,
             lease_s=lease_s,
             take_over=take_over,
+            despite_pressure=despite_pressure,
         )
 
 
@@ -91,6 +95,7 @@ class Starter:
         *,
         overview: Overview,
         coordination: Coordination,
+        limit: ClaimLimit,
     ) -> None:
         self._rooms = rooms
         self._artifacts = artifacts
@@ -98,6 +103,7 @@ class Starter:
         self._files = files
         self._overview = overview
         self._coordination = coordination
+        self._limit = limit
         self._not_here: set[str] = set()
         """Tasks that this home cannot go on with: their files, or what they need, are elsewhere."""
         self._works: dict[str, Work] = {}
@@ -130,7 +136,14 @@ class Starter:
         else:
             session_id = self._rooms.scope.session_id()
             self._rooms.team.refuse_conflict(session_id, lands=bool(request.worktree))
+        if not request.despite_pressure and not request.take_over:
+            self._limit.refuse_too_many(self._session_id(request))
         return self._claim(request)
+
+    def _session_id(self, request: StartRequest) -> str:
+        if request.task is None:
+            return self._rooms.scope.session_id()
+        return self._rooms.scope.task(request.task).session_id
 
     def begin(self, claim: Claim, request: StartRequest) -> Work:
         """Give a claimed task its worktree, in this process or another one than claimed it.

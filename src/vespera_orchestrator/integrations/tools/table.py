@@ -84,7 +84,7 @@ _SESSIONS = _rows(
     _look("shared_context", is_core=False),
     _row("pause", is_core=False),
     _row("set_energy", is_core=False, is_repeatable=True),
-    _look("pressure", is_core=False),
+    _row("pressure", is_core=False, is_repeatable=True),
 )
 _PLANNING = _rows(
     Group.PLANNING,
@@ -194,6 +194,7 @@ NO_TOOLS: Final[Mapping[str, str]] = {
     "graph": "an object for programs; get_status names the chain",
     "watch": "an iterator; a person reads it with the command `watch`",
     "on_event": "takes a callable",
+    "roles": "the briefing of a task has its role",
     "run": "takes callables",
     "catch_up": "every view catches up when it is looked at",
     "work": "checkpoint, heartbeat, release_task and fail_task name the task instead",

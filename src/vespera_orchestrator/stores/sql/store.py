@@ -474,6 +474,19 @@ class SQLStore(ABC):
                 newest_first=newest_first,
             )
 
+    def record_event(
+        self,
+        session_id: str,
+        kind: str,
+        data: Mapping[str, JsonValue],
+        *,
+        agent: str | None = None,
+    ) -> None:
+        """See `contracts.Store.record_event`."""
+        with self._write() as tx:
+            reading.require_session(tx, session_id)
+            events.record(tx, kind, data, session_id=session_id, agent=agent)
+
     def last_seq(self, session_id: str | None = None) -> int:
         """See `contracts.Store.last_seq`."""
         with self._read_once() as tx:

@@ -8,6 +8,7 @@ import pytest
 
 from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.errors import SessionNotFoundError
 from vespera_orchestrator.testing.store_contract.examples import draft, start_session
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
@@ -52,6 +53,18 @@ class LogContract(StoreFixtures):
         mixed = store.events(session_id=session_id, kinds=[*kinds, EventKind.TASK_PLANNED])
         assert len(mixed) == 7
         assert len(store.events(kinds=kinds)) == 4
+
+    def test_something_that_changes_no_record_is_an_event(self, store, clock, session_id):
+        """With who and when; in a session that exists."""
+        clock.advance(5)
+        store.record_event(session_id, EventKind.ENERGY_SET, {"energy": "low"}, agent="ada")
+        (event,) = store.events(kinds=[EventKind.ENERGY_SET])
+        assert (event.session_id, event.agent, event.task_id) == (session_id, "ada", None)
+        assert (event.data, event.at) == ({"energy": "low"}, clock.now)
+        position = store.last_seq()
+        with pytest.raises(SessionNotFoundError):
+            store.record_event("s_missing", EventKind.ENERGY_SET, {"energy": "low"})
+        assert store.last_seq() == position
 
     def test_waiting_for_events(self, store, other, session_id):
         """It returns at once when there is one, when the time is over, and soon when one comes."""

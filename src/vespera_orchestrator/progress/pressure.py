@@ -1,0 +1,231 @@
+"""Reads from the store what pressure is computed from, and records when its level changes."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator._model import (
+    AttemptEnding,
+    Energy,
+    EventKind,
+    PressureLevel,
+    TaskQuery,
+    TaskStatus,
+)
+from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
+from vespera_orchestrator.home.scope import DEFAULT_AGENT
+from vespera_orchestrator.tasks.pressure import Pressure, PressureFacts, Standing, assess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from vespera_orchestrator._model import Event
+    from vespera_orchestrator._rooms import Rooms
+
+log = logging.getLogger("vespera_orchestrator")
+
+_WINDOW: Final = timedelta(days=1)
+_STEADY_FOR: Final = timedelta(seconds=60)
+"""How long a steady level counts for further claims of this process."""
+_ENERGY_LASTS: Final = timedelta(hours=16)
+"""A person's word counts for the rest of the day; then it may be asked anew."""
+_SEQ_WINDOW: Final = 20_000
+"""No event further back in the log than this is looked at."""
+_MOST: Final = 200
+"""Most events of one kind that are counted."""
+_MOST_ACTS: Final = 500
+_MOST_RUNNING: Final = 50
+_DECISIONS: Final = (
+    EventKind.SESSION_STARTED,
+    EventKind.SESSION_RESUMED,
+    EventKind.SESSION_PAUSED,
+    EventKind.TASK_RETRIED,
+    EventKind.TASK_CANCELLED,
+    EventKind.TASK_FAILED,
+    EventKind.ENERGY_SET,
+)
+"""What only a person does, or whoever coordinates."""
+_WORK: Final = (EventKind.TASK_STARTED, EventKind.CHECKPOINT_SAVED, EventKind.TASK_COMPLETED)
+"""What a person does too, under the name that is the default."""
+_ENDINGS: Final = (
+    EventKind.TASK_COMPLETED,
+    EventKind.TASK_SKIPPED,
+    EventKind.TASK_CANCELLED,
+    EventKind.TASK_FAILED,
+)
+
+
+class PressureGauge:
+    """Says how close to too much a session is."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._steady_at: dict[str, datetime] = {}
+        """When each session was last found to be steady."""
+
+    def was_steady(self, session_id: str) -> bool:
+        """Tell whether the session was found to be steady within the last minute."""
+        found_at = self._steady_at.get(session_id)
+        if found_at is None:
+            return False
+        return timedelta() <= self._rooms.clock() - found_at < _STEADY_FOR
+
+    def read(self, session_id: str) -> Pressure:
+        """Judge it, and write nothing."""
+        pressure, _ = self._read(session_id)
+        return pressure
+
+    def update(self, session_id: str) -> Pressure:
+        """Judge it, and record the level if it is another one than before."""
+        pressure, standing = self._read(session_id)
+        is_same = (pressure.level, pressure.energy) == (standing.level, standing.energy)
+        if not is_same:
+            self._record(session_id, pressure, standing)
+        self._steady_at.pop(session_id, None)
+        if pressure.level is PressureLevel.STEADY:
+            self._steady_at[session_id] = self._rooms.clock()
+        return pressure
+
+    def running(self, session_id: str) -> int:
+        """Return how many tasks are held."""
+        held, _ = _LogReader(self._rooms, session_id, self._rooms.clock()).running()
+        return held
+
+    def set_energy(self, session_id: str, energy: Energy) -> Pressure:
+        """Record the person's word, and judge again."""
+        self._rooms.store.record_event(
+            session_id, EventKind.ENERGY_SET, {"energy": energy}, agent=self._rooms.scope.agent
+        )
+        return self.update(session_id)
+
+    def _record(self, session_id: str, pressure: Pressure, standing: Standing) -> None:
+        data = {
+            "level": pressure.level,
+            "before": standing.level,
+            "score": pressure.score,
+            "energy": pressure.energy,
+            "causes": [cause.sentence for cause in pressure.causes],
+        }
+        try:
+            self._rooms.store.record_event(session_id, EventKind.PRESSURE_CHANGED, data)
+        except (StoreUnavailableError, ReadOnlyError) as exc:  # looking needs no write access
+            log.warning("the pressure could not be recorded: %s", exc)
+
+    def _read(self, session_id: str) -> tuple[Pressure, Standing]:
+        now = self._rooms.clock()
+        reader = _LogReader(self._rooms, session_id, now)
+        standing = reader.standing()
+        facts = reader.facts()
+        settings = self._rooms.config.pressure
+        return assess(facts, settings, standing, now), standing
+
+
+class _LogReader:
+    """Counts what happened in a session, as of one moment."""
+
+    def __init__(self, rooms: Rooms, session_id: str, now: datetime) -> None:
+        self._rooms = rooms
+        self._session_id = session_id
+        self._now = now
+        self._first_seq = max(0, rooms.store.last_seq() - _SEQ_WINDOW)
+
+    def standing(self) -> Standing:
+        """Return the level that was recorded last."""
+        recorded = self._newest((EventKind.PRESSURE_CHANGED,), 1)
+        if not recorded:
+            return Standing()
+        event = recorded[0]
+        return Standing(
+            level=PressureLevel(event.data.get("level", PressureLevel.STEADY)),
+            since=event.at,
+            energy=Energy(event.data.get("energy", Energy.NORMAL)),
+        )
+
+    def facts(self) -> PressureFacts:
+        started = self._recent((EventKind.TASK_STARTED,))
+        planned = self._recent((EventKind.TASK_PLANNED, EventKind.TASK_REOPENED))
+        ended = self._recent(_ENDINGS)
+        running, silent_s = self.running()
+        return PressureFacts(
+            failures=len(self._recent((EventKind.TASK_BLOCKED,))),
+            retries=sum(event.data.get("attempt", 1) > 1 for event in started),
+            expired_leases=len(self._recent((EventKind.LEASE_EXPIRED,))),
+            completed=sum(event.kind == EventKind.TASK_COMPLETED for event in ended),
+            growth=max(0, len(planned) - len(ended)),
+            conflicts=self._conflicts(),
+            running=running,
+            silent_s=silent_s,
+            unbroken_s=self._unbroken_s(),
+            unseen=self._unseen(),
+            energy=self._energy(),
+        )
+
+    def _newest(self, kinds: Iterable[EventKind], limit: int) -> Sequence[Event]:
+        return self._rooms.store.events(
+            self._first_seq,
+            session_id=self._session_id,
+            kinds=kinds,
+            limit=limit,
+            newest_first=True,
+        )
+
+    def _recent(self, kinds: Iterable[EventKind]) -> list[Event]:
+        """Return the events of these kinds within the window, the newest first."""
+        start = self._now - _WINDOW
+        return [event for event in self._newest(kinds, _MOST) if event.at > start]
+
+    def running(self) -> tuple[int, float]:
+        """Return how many tasks are held, and for how long the most silent one has not saved."""
+        rows = self._rooms.store.running(self._session_id, _MOST_RUNNING)
+        held = [attempt for _, attempt, _ in rows if attempt.ending != AttemptEnding.HANDED_IN]
+        silences = [self._now - attempt.last_sign_at for attempt in held]
+        longest = max(silences, default=timedelta())
+        return len(held), max(0.0, longest.total_seconds())
+
+    def _conflicts(self) -> int:
+        """Count open recoveries whose task could not land."""
+        query = TaskQuery(
+            session_id=self._session_id,
+            recoveries=True,
+            status=(TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED),
+            limit=_MOST_RUNNING,
+        )
+        marks = ("conflict_paths", "refused")
+        open_recoveries = self._rooms.store.tasks(query)
+        return sum(any(mark in task.context for mark in marks) for task in open_recoveries)
+
+    def _unbroken_s(self) -> float:
+        """Return how long the person has been at it without a break, until now."""
+        pause = timedelta(minutes=self._rooms.config.pressure.break_minutes)
+        earliest = self._now
+        for event in self._newest((*_DECISIONS, *_WORK), _MOST_ACTS):
+            if event.kind in _WORK and event.agent != DEFAULT_AGENT:
+                continue
+            if earliest - event.at > pause:
+                break
+            earliest = min(earliest, event.at)
+        return (self._now - earliest).total_seconds()
+
+    def _unseen(self) -> int:
+        """Count what was completed since somebody last looked."""
+        looks = self._newest((EventKind.SESSION_STARTED, EventKind.SESSION_RESUMED), 1)
+        last_look = max([self._first_seq, *(event.seq for event in looks)])
+        look = self._rooms.store.last_look(self._session_id, DEFAULT_AGENT)
+        if look is not None:
+            last_look = max(last_look, look.seq)
+        completed = self._rooms.store.events(
+            last_look,
+            session_id=self._session_id,
+            kinds=(EventKind.TASK_COMPLETED,),
+            limit=_MOST,
+        )
+        return len(completed)
+
+    def _energy(self) -> Energy:
+        words = self._newest((EventKind.ENERGY_SET,), 1)
+        if not words or self._now - words[0].at > _ENERGY_LASTS:
+            return Energy.NORMAL
+        return Energy(words[0].data.get("energy", Energy.NORMAL))

@@ -1,0 +1,158 @@
+"""Pressure with the store behind it: what is counted, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import (
+    InvalidInputError,
+    NothingReadyError,
+    PressureKind,
+    PressureLimitError,
+)
+
+
+@pytest.fixture
+def orch(tmp_path, clock):
+    """The façade in a session, with a clock that the test moves."""
+    with vespera.open(tmp_path, clock=clock) as opened:
+        opened.initialize_session("Goal")
+        yield opened
+
+
+def changes(orch):
+    """Return the levels that were recorded, in order."""
+    events = orch._store.events(kinds=["pressure_changed"])
+    return [(event.data["before"], event.data["level"]) for event in events]
+
+
+def fail(orch, count, prefix="task"):
+    """Let tasks fail, one after the other."""
+    for number in range(count):
+        task = orch.plan_task(f"{prefix} {number}", alias=f"{prefix}_{number}")
+        orch.execute_task(task, despite_pressure=True).fail("no")
+
+
+def kinds(pressure):
+    """Return the kinds of causes."""
+    return {cause.kind for cause in pressure.causes}
+
+
+def test_a_new_session_is_steady(orch):
+    """And looking records nothing."""
+    assert orch.pressure().level == "steady"
+    assert changes(orch) == []
+
+
+def test_what_happens_is_counted(orch, clock):
+    """Failures, silent agents, landings, finished work that nobody looked at; a look settles it."""
+    fail(orch, 3)
+    task = orch.plan_task("silent")
+    orch.execute_task(task, agent="gone", lease_s=60)
+    clock.advance(61)
+    orch.get_status()  # ends the lease
+    orch.execute_task(task, agent="ada")
+    for number in range(8):
+        done = orch.plan_task(f"done {number}")
+        orch.complete_task(done, summary="s", detailed_work="d")
+    pressure = orch.pressure()
+    assert kinds(pressure) == {
+        PressureKind.FAILURES,
+        PressureKind.EXPIRED_LEASES,
+        PressureKind.UNSEEN,
+    }
+    orch.resume()
+    assert PressureKind.UNSEEN not in kinds(orch.pressure())
+    clock.advance(25 * 3600)
+    assert kinds(orch.pressure()) == {PressureKind.CHECKPOINTS} or not kinds(orch.pressure())
+
+
+def test_hours_without_a_break(orch, clock):
+    """A break of three quarters of an hour begins a new stretch."""
+    for _ in range(14):
+        clock.advance(40 * 60)
+        orch.complete_task(orch.plan_task("step"), summary="s", detailed_work="d")
+    assert PressureKind.HOURS in kinds(orch.pressure())
+    clock.advance(50 * 60)
+    assert PressureKind.HOURS not in kinds(orch.pressure())
+
+
+def test_the_persons_word_lasts_for_the_day_and_can_be_taken_back(orch, clock):
+    """Each change is an event."""
+    assert orch.set_energy("low").level == "strained"
+    assert orch.pressure().energy == "low"
+    assert orch.set_energy("normal").level == "steady"
+    orch.set_energy("low")
+    clock.advance(17 * 3600)
+    assert orch.pressure().level == "steady"
+    assert changes(orch) == [
+        ("steady", "strained"),
+        ("strained", "steady"),
+        ("steady", "strained"),
+        ("strained", "steady"),
+    ]
+    with pytest.raises(InvalidInputError, match="'tired' is not one of normal, low"):
+        orch.set_energy("tired")
+
+
+def test_fewer_tasks_at_a_time_under_pressure(orch):
+    """Beyond the limit a claim is refused with the reason, unless told otherwise; when one ends,
+    the next may begin.
+    """
+    orch.plan_tasks([{"title": name} for name in ("one", "two", "three", "four")])
+    orch.execute_task("one")
+    orch.set_energy("low")
+    orch.execute_task("two")
+    with pytest.raises(PressureLimitError) as error:
+        orch.execute_task()
+    assert (error.value.running, error.value.limit, error.value.retryable) == (2, 2, True)
+    assert "you said: low energy" in str(error.value)
+    assert isinstance(error.value, NothingReadyError)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    with pytest.raises(PressureLimitError):
+        orch.execute_task("three")
+    assert orch.get_task("three").status == "pending"
+    orch.execute_task("three", despite_pressure=True)
+    orch.execute_task("two", take_over=True)  # that is not one more
+    orch.complete_task("one", summary="s", detailed_work="d")
+    with pytest.raises(PressureLimitError):
+        orch.execute_task()
+    orch.set_energy("normal")
+    assert orch.execute_task().task.alias == "four"
+
+
+def test_a_limit_is_noticed_within_a_minute(orch, clock):
+    """Another process may have raised the level; a steady one is not asked at every claim."""
+    orch.plan_tasks([{"title": name} for name in ("one", "two", "three", "four")])
+    orch.execute_task("one")
+    orch.execute_task("two")
+    orch._store.record_event(orch.current_session().id, "energy_set", {"energy": "low"})
+    clock.advance(60)
+    with pytest.raises(PressureLimitError):
+        orch.execute_task()
+
+
+def test_the_limit_can_be_switched_off(tmp_path):
+    """In the settings."""
+    home = tmp_path / ".task_orchestrator"
+    home.mkdir()
+    (home / "config.toml").write_text("[pressure]\nlimit_claims = false\n")
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Goal")
+        orch.set_energy("low")
+        works = [orch.execute_task(orch.plan_task(f"t{number}")) for number in range(5)]
+        assert len(works) == 5
+
+
+@pytest.mark.parametrize("setting", ["capacity = 0", 'hours = "8"', "strained_at = true"])
+def test_a_threshold_that_makes_no_sense_is_refused_when_it_is_read(tmp_path, setting):
+    """With its name and what is allowed."""
+    home = tmp_path / ".task_orchestrator"
+    home.mkdir()
+    (home / "config.toml").write_text(f"[pressure]\n{setting}\n")
+    name = setting.split()[0]
+    with pytest.raises(InvalidInputError, match=f"pressure.{name} .* whole number, at least 1"):
+        vespera.open(tmp_path)
