@@ -248,8 +248,8 @@ def checks(
         ),
         "the work of the worktrees is on the branch 'integration'": "CODEMAP.md" in landed,
         "the worktrees are gone": not has_worktrees(orch.project),
-        "the documents in docs/ wrote themselves; those that were yours are untouched": (
-            are_documents_right(orch, victim)
+        "the documents landed with the work; those that were yours are untouched": (
+            are_documents_right(orch)
         ),
         "the synthesis names every result and misses none": (
             holds_all(orch.artifacts.text(synthesis), tasks)
@@ -274,16 +274,15 @@ def has_worktrees(project: Path) -> bool:
     return len(git(project, "worktree", "list").splitlines()) > 1
 
 
-def are_documents_right(orch: vespera.Orchestrator, task: vespera.Task) -> bool:
-    """Tell whether each document mentions the work; one that was there before must be as it was."""
+def are_documents_right(orch: vespera.Orchestrator) -> bool:
+    """Tell whether each document landed; one that was there before must be as it was."""
     for name in ("API_REFERENCE.md", "ARCHITECTURE.md", "CHANGELOG.md"):
         path = f"docs/{name}"
+        landed = git(orch.project, "show", f"integration:{path}")
         if git(orch.project, "ls-files", path):
-            if git(orch.project, "status", "--porcelain", path):
+            if landed != git(orch.project, "show", f"HEAD:{path}"):
                 return False
-            continue
-        text = (orch.project / path).read_text("utf-8")
-        if task.alias not in text and name == "CHANGELOG.md":
+        elif "vespera:section" not in landed:
             return False
     return True
 
@@ -321,7 +320,6 @@ def show_page(orch: vespera.Orchestrator, synthesis: vespera.Artifact, drawing: 
     content = f"{synthesis.digest[:2]}/{synthesis.digest[2:]}"
     places = {
         "the clone": orch.project,
-        "the documents": orch.project / "docs",
         "the home: store, artifacts, index": orch.home,
         "the drawing of the graph": drawing,
         "the synthesis": orch.home / "artifacts" / content,

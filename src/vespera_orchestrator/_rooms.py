@@ -188,8 +188,9 @@ class Rooms:
     def documents(self) -> Documents:
         """The documents of the project."""
         from vespera_orchestrator.documents.engine import Documents
+        from vespera_orchestrator.worktrees.branch_files import IntegrationFiles
 
-        return Documents(self.scope, self.content)
+        return Documents(self.scope, self.content, IntegrationFiles(self.scope.home))
 
 
 def _last_used(task: Task, records: list[Worktree]) -> Worktree | None:

@@ -324,12 +324,13 @@ def test_a_proposal_is_not_accepted_over_a_newer_edit(make_project):
     assert "- Mine again." in project.text("CHANGELOG.md")
 
 
-def test_changes_of_the_same_line_are_not_brought_together():
-    """Where both sides changed a line, the proposal is ours alone."""
-    base, theirs, ours = "a\nb\nc", "a\nB\nc", "a\nx\nc\nd"
-    assert merge(base, theirs, ours) is None
-    assert merge(base, "a\nB\nc", "n\na\nb\nc") == "n\na\nB\nc"
-    assert merge(base, "a\nc", "a\nb\nc\nd") == "a\nc\nd"
+def test_both_sides_changes_are_brought_together():
+    """Line by line, then word by word; where both changed a word, the proposal is ours alone."""
+    base = "a\nb b\nc\n"
+    assert merge(base, "a\nB b\nc\n", "n\na\nb b\nc\n") == "n\na\nB b\nc\n"
+    assert merge(base, "a\nc\n", "a\nb b\nc\nd\n") == "a\nc\nd\n"
+    assert merge(base, "a\nB b\nc\n", "a\nb b (x)\nc\n") == "a\nB b (x)\nc\n"
+    assert merge(base, "a\nB b\nc\n", "a\nx b\nc\n") is None
 
 
 def test_a_deleted_document_stays_deleted(make_project):

@@ -43,6 +43,8 @@ class DocumentFile:
     text: str = ""
     former_path: str = ""
     """Where the file lies, if that is not *path*: it has to be renamed."""
+    is_moving: bool = False
+    """Whether the text comes from another place, and is not in this one yet."""
     is_deleted: bool = False
     """Whether somebody deleted it after it had been written."""
     error: DocumentError | None = None
@@ -67,6 +69,8 @@ class Comparison:
     file: DocumentFile
     target: str = ""
     """The text as it should be. What a person wrote in a section stays in it."""
+    rendered: str = ""
+    """What its template makes of the material."""
     edited: tuple[EditedSection, ...] = ()
     """Sections that a person has edited."""
     outdated: tuple[str, ...] = ()
@@ -95,7 +99,7 @@ class Comparison:
         if self.error is not None or self.addable or self.file.is_deleted:
             return False
         file = self.file
-        if file.content is None or file.former_path:
+        if file.content is None or file.former_path or file.is_moving:
             return True
         return file.text != self.target
 
@@ -132,11 +136,11 @@ def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Co
         )
         return Comparison(file=file, notes=(note,))
     if file.content is None:
-        return Comparison(file=file, target=normalize_sections(rendered))
+        return Comparison(file=file, target=normalize_sections(rendered), rendered=rendered)
     due, present = section_contents(rendered), section_contents(file.text)
     if not due.keys() & present.keys():
         note = f"{file.path} is your own and was left as it is"
-        return Comparison(file=file, addable=tuple(due), notes=(note,))
+        return Comparison(file=file, addable=tuple(due), notes=(note,), rendered=rendered)
     edited, outdated = [], []
     for section, content in present.items():
         if content == due.get(section, content):
@@ -149,6 +153,7 @@ def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Co
     return Comparison(
         file=file,
         target=replace_sections(file.text, changes),
+        rendered=rendered,
         edited=tuple(edited),
         outdated=tuple(outdated),
         lost=tuple(name for name in due if name not in present),

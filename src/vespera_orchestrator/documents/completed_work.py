@@ -176,6 +176,15 @@ class Inclusion(Record):
 # --- the work ---------------------------------------------------------------
 
 
+@attrs.frozen(kw_only=True)
+class LandingTask:
+    """A task that is completed when its work has landed, as it will be then."""
+
+    task: Task
+    artifacts: tuple[Artifact, ...]
+    """What it hands in, and the store does not have yet."""
+
+
 class CompletedWork:
     """The completed tasks of all sessions of one project type, and their artifacts.
 
@@ -215,13 +224,25 @@ class CompletedWork:
 
     @classmethod
     def collect(
-        cls, store: Store, kind: ProjectType, reader: ArtifactReader, tree: ProjectTree
+        cls,
+        store: Store,
+        kind: ProjectType,
+        reader: ArtifactReader,
+        tree: ProjectTree,
+        landing: LandingTask | None = None,
     ) -> CompletedWork:
-        """Read the completed work from the store; arguments as for the class."""
+        """Read the completed work from the store; arguments as for the class.
+
+        A task that is *landing* counts as completed.
+        """
         tasks: list[Task] = []
         artifacts: list[Artifact] = []
         for session in _sessions_of(kind, store):
             completed = _completed_tasks(session, store)
+            if landing is not None and landing.task.session_id == session.id:
+                completed = [task for task in completed if task.id != landing.task.id]
+                completed.append(landing.task)
+                artifacts += landing.artifacts
             tasks += completed
             artifacts += _artifacts_of(session, completed, store)
         tasks.sort(key=lambda task: task.ended_at or task.updated_at)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session
+from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Task
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.comparison import (
     Comparison,
@@ -19,10 +19,17 @@ from vespera_orchestrator.documents.comparison import (
     findings,
     read_text,
 )
-from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
+from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion, LandingTask
 from vespera_orchestrator.documents.layout import Layout, relative_link
 from vespera_orchestrator.documents.material import Material, gather
-from vespera_orchestrator.documents.place import CheckoutPlace, Place, file_stamp
+from vespera_orchestrator.documents.place import (
+    Branch,
+    BranchPlace,
+    CheckoutPlace,
+    LandingPlace,
+    Place,
+    file_stamp,
+)
 from vespera_orchestrator.documents.project_types import (
     PROJECT_TYPES,
     TOPICS,
@@ -39,13 +46,20 @@ from vespera_orchestrator.documents.proposals import (
 )
 from vespera_orchestrator.documents.rendering import Renderer, template_files
 from vespera_orchestrator.documents.report import UpdateReport
-from vespera_orchestrator.documents.sections import replace_sections, section_contents
+from vespera_orchestrator.documents.sections import (
+    MarkerError,
+    outside_sections,
+    replace_sections,
+    section_contents,
+)
 from vespera_orchestrator.documents.state import UpdateState
+from vespera_orchestrator.documents.tree import CommittedFiles
 from vespera_orchestrator.documents.versions import DocumentVersions
 from vespera_orchestrator.errors import (
     DocumentError,
     DocumentUpdateError,
     InvalidInputError,
+    RefMovedError,
     SessionNotFoundError,
 )
 from vespera_orchestrator.home.files import translate_os_error
@@ -57,8 +71,8 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 1.0
 """How long an update waits for another one before it leaves the work to that one, in seconds."""
 _LOCK_POLL_S = 0.01
-_MAX_ROUNDS = 3
-"""How often one update looks again for tasks completed meanwhile."""
+_MAX_ROUNDS = 5
+"""How often one update looks again for tasks completed, or work landed, meanwhile."""
 
 
 class Documents:
@@ -75,9 +89,10 @@ class Documents:
     leave it to the next caller.
     """
 
-    def __init__(self, scope: Scope, content: ContentStore) -> None:
+    def __init__(self, scope: Scope, content: ContentStore, branch: Branch | None = None) -> None:
         self._scope = scope
         self._content = content
+        self._branch = branch
         self._layout = Layout(settings=scope.home.config.documents, project=scope.home.project)
         former = {
             self._layout.path(name): self._layout.former_path(name)
@@ -96,8 +111,18 @@ class Documents:
         return self._scope.store
 
     def _place(self) -> Place:
-        """Return where the documents are."""
-        return CheckoutPlace(self._scope.home.project)
+        """Return where the documents are: on the integration branch, once work lands there."""
+        if self._branch is None:
+            return CheckoutPlace(self._scope.home.project)
+        if self._lands():
+            return BranchPlace(self._branch)
+        return CheckoutPlace(self._scope.home.project, self._branch.head_files())
+
+    def _lands(self) -> bool:
+        """Tell whether tasks of this project work in worktrees."""
+        if self._branch is None or not self._store.worktrees(include_removed=True):
+            return False
+        return self._branch.tip() is not None
 
     # --- updating -----------------------------------------------------------
 
@@ -145,6 +170,9 @@ class Documents:
         )
         if dry_run:
             return self._preview(job)
+        if self._branch is not None and job.place.writes_together:
+            self._branch.catch_up()
+            job = attrs.evolve(job, place=self._place())
         if job.is_complete and self._state.is_current(kind, job.place):
             return UpdateReport()
         with self._lock() as locked:
@@ -152,6 +180,48 @@ class Documents:
                 return self._update(job)
         note = "documents: another process is updating them; the next update looks again"
         return UpdateReport(notes=(note,), busy=True)
+
+    def prepare_landing(
+        self, task: Task, artifacts: Iterable[Artifact], files: CommittedFiles
+    ) -> Mapping[str, bytes | None]:
+        """Return the documents that change when work lands, so that they land with it.
+
+        Versions are recorded already: after a crash they are known for ours. Documents that cannot
+        be brought up to date are left out; the update that follows says why.
+
+        Args:
+            task: The task as it will be.
+            artifacts: What it hands in.
+            files: The files as they will be on the branch.
+
+        Returns:
+            The new contents, by path; empty when nothing changes.
+        """
+        session = self._scope.session(task.session_id)
+        kind = self._project_type(session)
+        if kind is None or self._branch is None:
+            return {}
+        place = LandingPlace(self._branch.branch, files)
+        job = _Job(
+            kind=kind,
+            session=session,
+            place=place,
+            names=self._layout.documents(kind),
+            landing=LandingTask(task=task, artifacts=tuple(artifacts)),
+        )
+        with self._lock() as locked:
+            if not locked:
+                return {}
+            comparisons, _ = self._examine(job)
+            seq = self._store.last_seq()
+            changes = []
+            for comparison in comparisons:
+                if comparison.error is None:
+                    _, change = self._prepare(job, comparison, seq)
+                    if change is not None:
+                        changes.append(change)
+        texts = _texts_of(changes)
+        return {path: None if text is None else text.encode() for path, text in texts.items()}
 
     def catch_up(self) -> UpdateReport:
         """Do as `update` for the current session; without one there is nothing to do."""
@@ -221,7 +291,11 @@ class Documents:
         for _ in range(_MAX_ROUNDS):
             if job.is_complete and self._state.is_current(job.kind, job.place):
                 break
-            report += self._update_once(job)
+            try:
+                report += self._update_once(job)
+            except RefMovedError:
+                job = attrs.evolve(job, place=self._place())
+                continue
             if report.errors or not job.is_complete:
                 break
         if report.errors and len(report.errors) == len(job.names):
@@ -236,27 +310,36 @@ class Documents:
         seq = self._store.last_seq()
         comparisons, notes = self._examine(job)
         report = UpdateReport(notes=notes)
+        changes = []
         for comparison in comparisons:
             try:
-                report += self._bring_up_to_date(job, comparison, seq)
+                prepared, change = self._prepare(job, comparison, seq)
+                report += prepared
+                if change is not None:
+                    changes.append(change)
             except DocumentError as exc:
                 report += UpdateReport(errors=(exc,))
+        report += self._write(job, changes)
+        report += self._clear_copies(job, comparisons)
         kept = [comparison.path for comparison in comparisons if _is_kept(comparison)]
         self._state.remember_written(kept, job.place)
         if not report.errors and job.is_complete:
             self._state.save(job.kind, seq, job.place)
         return report
 
-    def _bring_up_to_date(self, job: _Job, comparison: Comparison, seq: int) -> UpdateReport:
+    def _prepare(
+        self, job: _Job, comparison: Comparison, seq: int
+    ) -> tuple[UpdateReport, _Change | None]:
+        """Record what is to be written, so that a crash before it is written loses nothing."""
         if comparison.error is not None:
             raise comparison.error
         self._propose(comparison, job.session.id)
         report = UpdateReport(notes=comparison.notes, edited=_edited_places(comparison))
         if not comparison.needs_writing:
-            return report
+            return report, None
         path, file = comparison.path, comparison.file
         source = file.former_path or path
-        if job.place.read(source) != file.content:
+        if not file.is_moving and job.place.read(source) != file.content:
             raise DocumentUpdateError(
                 path,
                 "was saved by somebody else just now and left as it is; "
@@ -268,12 +351,76 @@ class Documents:
         version = self._versions.record(
             path, comparison.target.encode(), seq, session_id, edited=edited
         )
-        texts: dict[str, str | None] = {path: comparison.target}
-        if file.former_path:
-            # First, so that a file system without upper case does not remove the new one.
-            job.place.write({file.former_path: None}, f"Rename {file.former_path}")
-        job.place.write(texts, f"Update {path}")
-        return report + UpdateReport(written=(version,))
+        change = _Change(version=version, text=comparison.target, former_path=file.former_path)
+        return report, change
+
+    def _write(self, job: _Job, changes: Sequence[_Change]) -> UpdateReport:
+        """Write documents: all in one step where the place can do that, else one by one."""
+        report = UpdateReport()
+        groups = [[change] for change in changes]
+        if job.place.writes_together:
+            groups = [list(changes)] if changes else []
+        for group in groups:
+            try:
+                job.place.write(_texts_of(group), _message(group))
+                report += UpdateReport(written=tuple(change.version for change in group))
+            except DocumentError as exc:
+                report += UpdateReport(errors=(exc,))
+        return report
+
+    # --- moving to the branch -----------------------------------------------
+
+    def _clear_copies(self, job: _Job, comparisons: Iterable[Comparison]) -> UpdateReport:
+        """Take documents out of the project's folder that are on the integration branch now.
+
+        They would be in the way of ``git merge``. A copy goes back to what is checked out, if it
+        holds nothing but what we wrote and what is on the branch.
+        """
+        report = UpdateReport()
+        if not job.place.writes_together or self._branch is None:
+            return report
+        folder = CheckoutPlace(self._scope.home.project)
+        for comparison in comparisons:
+            if self._state.was_written(comparison.path, folder) and comparison.error is None:
+                notes = self._clear_copy(comparison, folder)
+                self._state.remember_written([comparison.path], job.place)
+                report += UpdateReport(notes=notes)
+        return report
+
+    def _clear_copy(self, comparison: Comparison, folder: CheckoutPlace) -> tuple[str, ...]:
+        if self._branch is None:
+            return ()
+        path = comparison.path
+        copy = folder.read(path)
+        head = self._branch.head_files()
+        committed = None if head is None else head.read(path)
+        if copy is None or copy == committed:
+            return ()
+        references = [comparison.rendered, comparison.target, (committed or b"").decode()]
+        is_staged = self._branch.staged(path) != committed
+        if is_staged or not self._holds_only(path, copy, references):
+            return (f"{path} in the project's folder has changes of yours and was left there",)
+        text = None if committed is None else committed.decode()
+        folder.write({path: text}, "")
+        return (f"{path} is on the {self._branch.branch!r} branch now",)
+
+    def _holds_only(self, path: str, copy: bytes, references: Iterable[str]) -> bool:
+        """Tell whether a text has nothing but what we wrote and what a reference has."""
+        try:
+            text = read_text(path, copy)
+            pieces = outside_sections(text)
+            contents = section_contents(text)
+            known = [reference for reference in references if reference]
+            is_outside_known = any(outside_sections(each) == pieces for each in known)
+            known_contents = [section_contents(each) for each in known]
+        except (DocumentUpdateError, MarkerError):
+            return False
+        return is_outside_known and all(
+            not content
+            or self._versions.is_ours(path, name, content)
+            or any(each.get(name) == content for each in known_contents)
+            for name, content in contents.items()
+        )
 
     def _propose(self, comparison: Comparison, session_id: str) -> None:
         """Open a proposal for each edited section, and close those whose edit is gone."""
@@ -359,14 +506,16 @@ class Documents:
         topics = {topic for each in chosen for topic in TOPICS.get(each, (each,))}
         return [each for each in material.inclusions if each.topic in topics]
 
-    def _gather(self, kind: ProjectType, place: Place) -> Material:
+    def _gather(
+        self, kind: ProjectType, place: Place, landing: LandingTask | None = None
+    ) -> Material:
         reader = ArtifactReader(self._content, self._analyses)
-        return gather(self._store, kind, reader, place.tree())
+        return gather(self._store, kind, reader, place.tree(), landing)
 
     def _examine(self, job: _Job) -> tuple[list[Comparison], tuple[str, ...]]:
         """Compare the documents with what they should say; also return notes on the material."""
         files = [self._read(name, job) for name in job.names]
-        material = self._gather(job.kind, job.place)
+        material = self._gather(job.kind, job.place, job.landing)
         renderer = self._current_renderer(job.kind)
         comparisons = [self._compare(file, job.kind, material, renderer) for file in files]
         return comparisons, material.notes
@@ -383,8 +532,26 @@ class Documents:
                 return attrs.evolve(file, **former)
         except DocumentUpdateError as exc:
             return attrs.evolve(file, error=exc)
+        moving = self._text_in_folder(path) if job.place.writes_together else None
+        if moving is not None:
+            return attrs.evolve(file, content=moving.encode(), text=moving, is_moving=True)
         is_deleted = job.is_complete and self._state.was_written(path, job.place)
         return attrs.evolve(file, is_deleted=is_deleted)
+
+    def _text_in_folder(self, path: str) -> str | None:
+        """Return a document of ours that was written to the project's folder, before work landed.
+
+        What a person wrote in it goes along to the branch.
+        """
+        folder = CheckoutPlace(self._scope.home.project)
+        if not self._state.was_written(path, folder):
+            return None
+        try:
+            content = folder.read(path)
+            text = None if content is None else read_text(path, content)
+        except DocumentUpdateError:
+            return None
+        return text if text and section_contents(text) else None
 
     def _read_former(self, name: str, place: Place) -> dict[str, Any] | None:
         """Return the document as an earlier version of this library named it, if it is ours."""
@@ -710,6 +877,33 @@ class _Job:
     """The documents."""
     is_complete: bool = True
     """Whether these are all that the project keeps."""
+    landing: LandingTask | None = None
+    """A task that counts as completed."""
+
+
+@attrs.frozen(kw_only=True)
+class _Change:
+    """A document that is to be written."""
+
+    version: DocumentVersion
+    text: str
+    former_path: str
+
+
+def _texts_of(changes: Iterable[_Change]) -> dict[str, str | None]:
+    texts: dict[str, str | None] = {}
+    for change in changes:
+        if change.former_path:
+            # First, so that a file system without upper case does not remove the new one.
+            texts[change.former_path] = None
+        texts[change.version.path] = change.text
+    return texts
+
+
+def _message(changes: Iterable[_Change]) -> str:
+    paths = [change.version.path for change in changes]
+    listed = "\n".join(f"* {path}" for path in paths)
+    return f"Update the documents\n\n{listed}\n"
 
 
 def _is_kept(comparison: Comparison) -> bool:

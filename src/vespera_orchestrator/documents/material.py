@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.documents.completed_work import LandingTask
     from vespera_orchestrator.documents.project_types import ProjectType
     from vespera_orchestrator.documents.tree import ProjectTree
 
@@ -32,7 +33,13 @@ class Material:
     """What was decided about each artifact and task, and why."""
 
 
-def gather(store: Store, kind: ProjectType, reader: ArtifactReader, tree: ProjectTree) -> Material:
+def gather(
+    store: Store,
+    kind: ProjectType,
+    reader: ArtifactReader,
+    tree: ProjectTree,
+    landing: LandingTask | None = None,
+) -> Material:
     """Collect the material for the documents of *kind* from all sessions of that type.
 
     Args:
@@ -40,8 +47,9 @@ def gather(store: Store, kind: ProjectType, reader: ArtifactReader, tree: Projec
         kind: The type.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
+        landing: A task that counts as completed.
     """
-    work = CompletedWork.collect(store, kind, reader, tree)
+    work = CompletedWork.collect(store, kind, reader, tree, landing)
     variables: dict[str, object] = {}
     for source in SOURCES:
         record = source.collect(work)

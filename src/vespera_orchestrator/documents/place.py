@@ -6,14 +6,14 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
-from vespera_orchestrator.documents.tree import FolderTree
-from vespera_orchestrator.errors import DocumentUpdateError
+from vespera_orchestrator.documents.tree import CommitTree, FolderTree
+from vespera_orchestrator.errors import DocumentUpdateError, RefMovedError, WorktreeError
 from vespera_orchestrator.home.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vespera_orchestrator.documents.tree import ProjectTree
+    from vespera_orchestrator.documents.tree import CommittedFiles, ProjectTree
 
 _TURN_OFF = "turn documents off with enabled = false under [documents] in config.toml of the home"
 _FORBIDDEN = frozenset({"..", ".git", ".task_orchestrator"})
@@ -25,6 +25,10 @@ class Place(Protocol):
     @property
     def name(self) -> str:
         """Tells places apart, and names them in a sentence."""
+
+    @property
+    def writes_together(self) -> bool:
+        """Whether one `write` takes all documents or none."""
 
     def read(self, path: str) -> bytes | None:
         """Return a document; ``None`` when it does not exist.
@@ -42,6 +46,7 @@ class Place(Protocol):
 
         Raises:
             DocumentUpdateError: One of them cannot be written.
+            RefMovedError: Somebody else wrote there meanwhile; nothing was changed, look again.
         """
 
     def stamp(self, path: str) -> object:
@@ -51,18 +56,129 @@ class Place(Protocol):
         """Return the files of the project, as they were when they were first looked at."""
 
 
+class Branch(Protocol):
+    """The branch where finished work goes, for what reads and writes whole files there."""
+
+    @property
+    def branch(self) -> str:
+        """Its name."""
+
+    def tip(self) -> str | None:
+        """Return its head; ``None`` if there is no branch."""
+
+    def files(self) -> CommittedFiles | None:
+        """Return the files on it as they are now; ``None`` if there is no branch."""
+
+    def catch_up(self) -> None:
+        """Fast-forward it to what is checked out, where it is strictly behind."""
+
+    def head_files(self) -> CommittedFiles | None:
+        """Return the files of the commit that is checked out in the project, if there is one."""
+
+    def staged(self, path: str) -> bytes | None:
+        """Return what the project's index has of a file; ``None`` if nothing."""
+
+    def write(self, expected: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """Commit files to it, if it is at *expected*; return its new head."""
+
+
+class BranchPlace:
+    """The integration branch. A change is a commit on it.
+
+    Args:
+        branch: The branch; it exists.
+    """
+
+    writes_together = True
+
+    def __init__(self, branch: Branch) -> None:
+        self._branch = branch
+        self._tip: str | None = None
+        self._files: CommittedFiles | None = None
+        self._read()
+
+    def _read(self) -> None:
+        self._tip = self._branch.tip()
+        self._files = self._branch.files()
+
+    @property
+    def name(self) -> str:
+        """See `Place.name`."""
+        return f"branch {self._branch.branch}"
+
+    def read(self, path: str) -> bytes | None:
+        """See `Place.read`."""
+        try:
+            return None if self._files is None else self._files.read(path)
+        except WorktreeError as exc:
+            raise DocumentUpdateError(path, str(exc)) from exc
+
+    def write(self, texts: Mapping[str, str | None], message: str) -> None:
+        """See `Place.write`."""
+        contents = {path: None if text is None else text.encode() for path, text in texts.items()}
+        path = next(iter(texts), "")
+        try:
+            self._branch.write(self._tip or "", contents, message)
+        except RefMovedError:
+            raise  # look again: nothing is wrong
+        except WorktreeError as exc:
+            raise DocumentUpdateError(path, str(exc)) from exc
+        self._read()
+
+    def stamp(self, path: str) -> object:
+        """See `Place.stamp`."""
+        return None if self._files is None else self._files.blobs.get(path)
+
+    def tree(self) -> ProjectTree:
+        """See `Place.tree`."""
+        return CommitTree(self._files) if self._files is not None else FolderTree(Path("/nowhere"))
+
+
+class LandingPlace:
+    """The files of a landing, before it has landed. Nothing is written here.
+
+    Args:
+        branch: The name of the branch to which it goes.
+        files: The files as they will be there.
+    """
+
+    writes_together = True
+
+    def __init__(self, branch: str, files: CommittedFiles) -> None:
+        self.name = f"branch {branch}"
+        self._files = files
+
+    def read(self, path: str) -> bytes | None:
+        """See `Place.read`."""
+        return self._files.read(path)
+
+    def write(self, texts: Mapping[str, str | None], message: str) -> None:
+        """See `Place.write`."""
+        raise NotImplementedError
+
+    def stamp(self, path: str) -> object:
+        """See `Place.stamp`."""
+        return self._files.blobs.get(path)
+
+    def tree(self) -> ProjectTree:
+        """See `Place.tree`."""
+        return CommitTree(self._files)
+
+
 class CheckoutPlace:
     """The project's folder, as it is.
 
     Args:
         project: The folder.
+        committed: The files of the commit that is checked out there, if it is one.
     """
 
     name = "the project's folder"
+    writes_together = False
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, committed: CommittedFiles | None = None) -> None:
         self._project = project
-        self._tree = FolderTree(project)
+        self._tree = FolderTree(project, committed)
 
     def read(self, path: str) -> bytes | None:
         """See `Place.read`."""

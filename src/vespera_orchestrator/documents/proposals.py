@@ -7,6 +7,7 @@ without a conflict, waits beside it.
 from __future__ import annotations
 
 import difflib
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.home.scope import Scope
 
 _CONTEXT_LINES: Final = 2
+_PIECE: Final = re.compile(r"\S+|\s+")
+_MOST_PIECES: Final = 10_000
+"""More are not compared word by word: it would take seconds."""
 
 
 class Answer(StrEnum):
@@ -185,22 +189,31 @@ def _title(path: str, section: str) -> str:
 
 
 def merge(base: str, theirs: str, ours: str) -> str | None:
-    """Return *base* with the changes of both sides; ``None`` where they touch the same lines."""
-    lines = base.split("\n")
-    their_changes = list(_changes(lines, theirs.split("\n")))
-    our_changes = list(_changes(lines, ours.split("\n")))
+    """Return *base* with the changes of both sides; ``None`` where they touch the same words."""
+    by_line = _merge_pieces(*(text.splitlines(keepends=True) for text in (base, theirs, ours)))
+    if by_line is not None:
+        return by_line
+    pieces = [_PIECE.findall(text) for text in (base, theirs, ours)]
+    if max(map(len, pieces)) > _MOST_PIECES:
+        return None
+    return _merge_pieces(*pieces)
+
+
+def _merge_pieces(base: list[str], theirs: list[str], ours: list[str]) -> str | None:
+    their_changes = list(_changes(base, theirs))
+    our_changes = list(_changes(base, ours))
     if any(_collide(one, other) for one in their_changes for other in our_changes):
         return None
-    merged = list(lines)
+    merged = list(base)
     # From the end, so that the positions before stay right.
     for change in sorted({*their_changes, *our_changes}, reverse=True):
         start, end, replacement = change
         merged[start:end] = replacement
-    return "\n".join(merged)
+    return "".join(merged)
 
 
 _Change = tuple[int, int, tuple[str, ...]]
-"""The lines of the base from, and up to, and what stands there instead."""
+"""The pieces of the base from, and up to, and what stands there instead."""
 
 
 def _changes(base: Sequence[str], changed: Sequence[str]) -> Iterator[_Change]:

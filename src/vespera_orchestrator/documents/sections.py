@@ -286,6 +286,19 @@ def replace_sections(text: str, contents: Mapping[str, str]) -> str:
     return _with_contents(text, changed)
 
 
+def outside_sections(text: str) -> tuple[str, ...]:
+    """Return what lies outside of the sections, piece by piece, normalized.
+
+    Raises:
+        MarkerError: As for `parse_sections`.
+    """
+    pieces, position = [], 0
+    for section in parse_sections(text):
+        pieces.append(normalize(text[position : section.start]))
+        position = section.end
+    return (*pieces, normalize(text[position:]))
+
+
 def normalize_sections(text: str) -> str:
     """Give every section of a new document the shape that `replace_sections` gives it.
 

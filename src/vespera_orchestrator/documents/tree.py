@@ -10,10 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 READ_SUFFIXES = (".py", ".pyi", ".md", ".markdown", ".txt", ".tex", ".bib", ".json")
@@ -25,15 +23,20 @@ _SKIPPED_FOLDERS = frozenset(
 )
 
 
-@attrs.frozen(kw_only=True)
-class Tag:
+class VersionTag(Protocol):
     """A version of the project."""
 
-    name: str
-    """As it is written, such as ``v1.2.0``."""
-    commit: str
-    at: datetime
-    """When its commit was made."""
+    @property
+    def name(self) -> str:
+        """As it is written, such as ``v1.2.0``."""
+
+    @property
+    def commit(self) -> str:
+        """Its commit, in hexadecimal."""
+
+    @property
+    def at(self) -> datetime:
+        """When its commit was made."""
 
 
 class ProjectTree(Protocol):
@@ -50,11 +53,63 @@ class ProjectTree(Protocol):
         """Return the text of a file; ``None`` if it is missing, too large, or not UTF-8."""
 
     @property
-    def tags(self) -> tuple[Tag, ...]:
+    def tags(self) -> tuple[VersionTag, ...]:
         """The versions that this state contains, the oldest first."""
 
     def at(self, commit: str) -> ProjectTree | None:
         """Return the tree of an earlier state; ``None`` where there is none."""
+
+
+class CommittedFiles(Protocol):
+    """The files of a commit, as git keeps them."""
+
+    @property
+    def blobs(self) -> Mapping[str, str]:
+        """The name of each file's content, by path."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file; ``None`` if there is none."""
+
+    def versions(self) -> Sequence[VersionTag]:
+        """Return the versions that the commit contains, the oldest first."""
+
+    def at(self, commit: str) -> CommittedFiles:
+        """Return the files of another commit."""
+
+
+class CommitTree:
+    """The files of a commit.
+
+    Args:
+        files: What git has of them.
+    """
+
+    def __init__(self, files: CommittedFiles) -> None:
+        self._files = files
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """See `ProjectTree.files`."""
+        return {path: blob for path, blob in self._files.blobs.items() if _is_wanted(path)}
+
+    def read(self, path: str) -> str | None:
+        """See `ProjectTree.read`."""
+        content = self._files.read(path) if path in self.files else None
+        if content is None or len(content) > _MAX_BYTES:
+            return None
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return None
+
+    @cached_property
+    def tags(self) -> tuple[VersionTag, ...]:
+        """See `ProjectTree.tags`."""
+        return tuple(self._files.versions())
+
+    def at(self, commit: str) -> CommitTree:
+        """See `ProjectTree.at`."""
+        return CommitTree(self._files.at(commit))
 
 
 class FolderTree:
@@ -62,10 +117,13 @@ class FolderTree:
 
     Args:
         folder: The project's folder.
+        committed: The files of the commit that is checked out there, if it is one: it knows the
+            versions.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, committed: CommittedFiles | None = None) -> None:
         self._folder = folder
+        self._committed = None if committed is None else CommitTree(committed)
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -87,13 +145,18 @@ class FolderTree:
             return None
 
     @property
-    def tags(self) -> tuple[Tag, ...]:
-        """A folder knows no versions."""
-        return ()
+    def tags(self) -> tuple[VersionTag, ...]:
+        """See `ProjectTree.tags`."""
+        return () if self._committed is None else self._committed.tags
 
-    def at(self, commit: str) -> None:  # noqa: ARG002 - a folder knows no earlier state
+    def at(self, commit: str) -> CommitTree | None:
         """See `ProjectTree.at`."""
-        return
+        return None if self._committed is None else self._committed.at(commit)
+
+
+def _is_wanted(path: str) -> bool:
+    *folders, name = path.split("/")
+    return is_read(name, 0) and not any(map(is_skipped, folders))
 
 
 def is_read(name: str, size: int) -> bool:

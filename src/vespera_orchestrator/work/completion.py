@@ -15,6 +15,7 @@ import attrs
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
+    Artifact,
     ArtifactKind,
     ArtifactQuery,
     Ending,
@@ -49,6 +50,7 @@ from vespera_orchestrator.worktrees.terms import UNLANDABLE, LandingTerms, landi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from vespera_orchestrator._model import (
         ArtifactDraft,
@@ -472,6 +474,7 @@ class Completion:
             check=terms.check,
         )
         artifacts = [*_telling_what_changed(drafts, landing), *self._warnings(holder, landing)]
+        landing = self._with_documents(holder.task, ending, artifacts, landing)
         landed = attrs.evolve(
             ending,
             landed=landing.commit,
@@ -673,12 +676,43 @@ class Completion:
 
     # documents
 
-    def _update_documents(self, task: Task) -> None:
+    def _keeps_documents(self, task: Task) -> bool:
         session = self._rooms.scope.session(task.session_id)
         if session.project_type is None and session.parent_session_id is None:
+            return False
+        return self._rooms.config.documents.enabled
+
+    def _with_documents(
+        self, task: Task, ending: Ending, drafts: Sequence[ArtifactDraft], landing: Landing
+    ) -> Landing:
+        """Return a landing that brings the documents along, as they are once the task is done.
+
+        Whatever is wrong with them never keeps the work from landing.
+        """
+        if not landing.changed or not self._keeps_documents(task):
+            return landing
+        now = self._rooms.clock()
+        completed = attrs.evolve(
+            self._rooms.scope.task(task),
+            status=TaskStatus.COMPLETED,
+            summary=ending.summary,
+            outputs=ending.outputs,
+            ended_at=now,
+        )
+        artifacts = [_as_artifact(draft, completed, now) for draft in drafts]
+        try:
+            texts = self._rooms.documents.prepare_landing(completed, artifacts, landing.files())
+            return landing.with_files(texts) if texts else landing
+        except VesperaError as exc:
+            log.warning("the documents do not land with the work: %s", exc)
+        except Exception:  # also where a library stumbles over somebody's text
+            log.exception("the documents do not land with the work")
+        return landing
+
+    def _update_documents(self, task: Task) -> None:
+        if not self._keeps_documents(task):
             return
-        if not self._rooms.config.documents.enabled:
-            return
+        session = self._rooms.scope.session(task.session_id)
         try:
             report = self._rooms.documents.update(session=session.id)
         except VesperaError as exc:  # a view may fail without failing the work
@@ -689,6 +723,29 @@ class Completion:
             return
         needs_attention = report.errors or report.edited
         log.log(logging.WARNING if needs_attention else logging.INFO, "%s", report)
+
+
+def _as_artifact(draft: ArtifactDraft, task: Task, at: datetime) -> Artifact:
+    """Return what a draft becomes when its task is completed."""
+    return Artifact(
+        id=draft.id or new_id("a"),
+        session_id=task.session_id,
+        task_id=task.id,
+        attempt=task.attempts,
+        agent=None,
+        kind=draft.kind,
+        title=draft.title,
+        media_type=draft.media_type,
+        digest=draft.digest,
+        size_bytes=draft.size_bytes,
+        version=1,
+        supersedes_id=None,
+        superseded=False,
+        partial=draft.partial,
+        tags=draft.tags,
+        metadata=draft.metadata,
+        created_at=at,
+    )
 
 
 def _as_text(work: object) -> str | bytes:

@@ -5,8 +5,8 @@ No checkout of an agent's is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, get_args
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Self, get_args
 
 import attrs
 import pygit2
@@ -19,9 +19,9 @@ from vespera_orchestrator.errors import (
     MergeConflictError,
 )
 from vespera_orchestrator.worktrees import landing_check, reverts
+from vespera_orchestrator.worktrees.branch_files import BranchFiles
 from vespera_orchestrator.worktrees.changed_paths import changed_between
 from vespera_orchestrator.worktrees.conflict_markers import refuse_unresolved
-from vespera_orchestrator.worktrees.git_config import read_settings, read_signatures
 from vespera_orchestrator.worktrees.integration import advance, recover_landing, refuse_unsafe
 from vespera_orchestrator.worktrees.landed_mark import LandedMark, merge_base, origin_tree
 from vespera_orchestrator.worktrees.nested import nested_commit, own_parents
@@ -29,12 +29,12 @@ from vespera_orchestrator.worktrees.operation import operation_of
 from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
 from vespera_orchestrator.worktrees.reverts import Revert
-from vespera_orchestrator.worktrees.signing import are_commits_signed, write_signed
 from vespera_orchestrator.worktrees.snapshot import Snapshot, is_snapshot_message
 from vespera_orchestrator.worktrees.terms import Check, Style
 from vespera_orchestrator.worktrees.three_way_merge import ThreeWayMerge
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_merge import FileMerges
+from vespera_orchestrator.worktrees.writing import tree_with, write_commit
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
@@ -66,6 +66,8 @@ class Landing(Record):
     _mark: str | None = attrs.field(repr=False)
     _previous_mark: str | None = attrs.field(repr=False)
     _repository: ProjectRepository = attrs.field(repr=False, eq=False)
+    _keeps_commits: bool = attrs.field(default=False, repr=False)
+    """Whether *commit* may be one that the agent made."""
 
     json_form = JsonForm(properties=("is_empty",))
 
@@ -90,6 +92,40 @@ class Landing(Record):
         # worse, with a false one it would lose work.
         if self._mark is not None:
             self._repository.move(LANDED + self.worktree, self._previous_mark, self._mark)
+
+    def files(self) -> BranchFiles:
+        """Return the files as they will be on the branch."""
+        return BranchFiles(self._repository, self.tree, history=self._expected)
+
+    def with_files(self, files: Mapping[str, bytes | None]) -> Self:
+        """Return a landing that brings more files along, in the same commit.
+
+        A commit that the agent made is not changed: where such a one lands as it is, one more
+        commit follows it.
+
+        Args:
+            files: The new contents, by path; ``None`` removes a file.
+
+        Raises:
+            DirtyCheckoutError: These files are in the way of a checkout of the branch.
+            GitFailedError: Git refused.
+        """
+        with git_errors(f"bring files along to {self.branch}"):
+            repo = self._repository.open()
+            tree = tree_with(repo, self.tree, files)
+            present = repo[self.commit].peel(pygit2.Commit)
+            parents, message = [str(parent) for parent in present.parent_ids], present.message
+            if self._keeps_commits:
+                parents, message = [self.commit], "Update the documents\n"
+            commit = write_commit(repo, tree, parents, message)
+            mark = self._mark
+            if mark is not None:
+                landed = LandedMark(
+                    tree=self.snapshot.tree, snapshot=self.snapshot.commit, seen=commit
+                )
+                mark = landed.write(repo, f"landed from {self.worktree}")
+        refuse_unsafe(self._repository, self._expected, commit)
+        return attrs.evolve(self, commit=commit, tree=tree, mark=mark)
 
     @property
     def is_empty(self) -> bool:
@@ -238,6 +274,7 @@ def _merge(
         mark=new_mark,
         previous_mark=None if mark is None else mark.commit,
         repository=repository,
+        keeps_commits=style == "fast-forward",
     )
 
 
@@ -255,8 +292,6 @@ class _LandingCommits:
     def __init__(self, repo: pygit2.Repository, snapshot: Snapshot, message: str) -> None:
         self._repo = repo
         self._snapshot = snapshot
-        self._signatures = read_signatures(repo)
-        self._is_signed = are_commits_signed(read_settings(repo))
         lines = [line.rstrip() for line in message.strip().splitlines()]
         text = "\n".join(lines) or f"Work of {snapshot.worktree}"
         self._message = f"{text}\n"
@@ -295,13 +330,7 @@ class _LandingCommits:
         return str(tree.id)
 
     def _commit(self, tree: str, parents: list[str]) -> str:
-        if self._is_signed:
-            return write_signed(
-                self._repo, self._signatures, message=self._message, tree=tree, parents=parents
-            )
-        author, committer = self._signatures
-        commit = self._repo.create_commit(None, author, committer, self._message, tree, parents)
-        return str(commit)
+        return write_commit(self._repo, tree, parents, self._message)
 
 
 # --- judging what has landed ------------------------------------------------

@@ -225,6 +225,8 @@ class _Changelog:
                 is_breaking = True
                 text = value if len(text.split()) < _SHORT_SUMMARY else text
         commit = self._work.commits.get(task.id, "")
+        if task is self._work.tasks[-1]:
+            commit = ""  # the document may be part of that very commit
         artifact = self._texts.get(task.id)
         comment = f"<!-- task {task.alias} ({task.id}) -->"
         if artifact is not None:

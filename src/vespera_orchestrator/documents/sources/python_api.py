@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vespera_orchestrator.documents.completed_work import CompletedWork
-    from vespera_orchestrator.documents.tree import ProjectTree, Tag
+    from vespera_orchestrator.documents.tree import ProjectTree, VersionTag
 
 _SUFFIXES: Final = (".py", ".pyi")
 _NO_API_FOLDERS: Final = frozenset(
@@ -102,7 +102,7 @@ class PythonApi:
         return cls(modules=modules, since="" if tag is None else tag.name, breaking=breaking)
 
 
-def _last_version(work: CompletedWork) -> tuple[Mapping[str, Definition] | None, Tag | None]:
+def _last_version(work: CompletedWork) -> tuple[Mapping[str, Definition] | None, VersionTag | None]:
     tags = work.tree.tags
     if not tags:
         return None, None

@@ -1,0 +1,207 @@
+"""The files on the integration branch: read as they are now, and written by a commit of its own.
+
+What lands beside agents' work, such as the documents of a project, goes this way. Loads git only
+once the branch is known to exist.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator.home.locate import git_common_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import pygit2
+
+    from vespera_orchestrator.home.locate import Home
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+_VERSION_TAG: Final = re.compile(r"v?\d+\.\d+(?:\.\d+)?(?:[-.+]?\w[\w.+-]*)?")
+_MAX_DEPTH: Final = 40
+
+
+@attrs.frozen(kw_only=True)
+class VersionTag:
+    """A tag that names a version."""
+
+    name: str
+    commit: str
+    """In hexadecimal."""
+    at: datetime
+    """When its commit was made."""
+
+
+class BranchFiles:
+    """The files of one commit.
+
+    Args:
+        repository: The repository.
+        tree: The commit, or its tree, in hexadecimal.
+        history: The commit whose versions count, where *tree* is none itself.
+    """
+
+    def __init__(self, repository: ProjectRepository, tree: str, history: str = "") -> None:
+        self._repository = repository
+        self.tree = tree
+        self._history = history or tree
+
+    @cached_property
+    def blobs(self) -> Mapping[str, str]:
+        """The name of each file's content, by path. Links and submodules are left out."""
+        import pygit2
+
+        from vespera_orchestrator.worktrees.translation import git_errors
+
+        with git_errors(f"list the files of {self.tree[:12]}"):
+            root = self._repository.open()[self.tree].peel(pygit2.Tree)
+            return dict(sorted(_blobs(root, "")))
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file; ``None`` if there is none."""
+        from vespera_orchestrator.worktrees.translation import git_errors
+
+        blob = self.blobs.get(path)
+        if blob is None:
+            return None
+        with git_errors(f"read {path}"):
+            return bytes(self._repository.open()[blob].data)
+
+    def versions(self) -> tuple[VersionTag, ...]:
+        """Return the tags of versions that this commit contains, the oldest first."""
+        import pygit2
+
+        from vespera_orchestrator.worktrees.repository import has_ancestor
+        from vespera_orchestrator.worktrees.translation import git_errors
+
+        tags = []
+        with git_errors("read the tags"):
+            repo = self._repository.open()
+            for ref in self._repository.refs("refs/tags/"):
+                name = ref.removeprefix("refs/tags/")
+                if _VERSION_TAG.fullmatch(name) is None:
+                    continue
+                commit = repo.references[ref].peel(pygit2.Commit)
+                if has_ancestor(repo, self._history, str(commit.id)):
+                    at = datetime.fromtimestamp(commit.commit_time, UTC)
+                    tags.append(VersionTag(name=name, commit=str(commit.id), at=at))
+        return tuple(sorted(tags, key=lambda tag: (tag.at, tag.name)))
+
+    def at(self, commit: str) -> BranchFiles:
+        """Return the files of another commit."""
+        return BranchFiles(self._repository, commit)
+
+
+def _blobs(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, str]]:
+    from pygit2.enums import FileMode
+
+    for entry in tree:
+        path = f"{prefix}{entry.name}"
+        if entry.filemode == FileMode.TREE:
+            if prefix.count("/") < _MAX_DEPTH:
+                yield from _blobs(entry, f"{path}/")
+        elif entry.filemode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
+            yield path, str(entry.id)
+
+
+class IntegrationFiles:
+    """The integration branch of a project, for what reads and writes whole files there.
+
+    Args:
+        home: The home; its project may be no repository.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @property
+    def branch(self) -> str:
+        """The name of the branch."""
+        return self._home.config.worktrees.integration_branch
+
+    def tip(self) -> str | None:
+        """Return the head of the branch, read from git's own files; ``None`` if there is none."""
+        common = git_common_dir(self._home.project)
+        if common is None or not _has_branch(common, self.branch):
+            return None
+        repository = self._repository()
+        return repository.tip(repository.integration_ref)
+
+    def files(self) -> BranchFiles | None:
+        """Return the files on the branch as they are now; ``None`` if there is no branch."""
+        tip = self.tip()
+        return None if tip is None else BranchFiles(self._repository(), tip)
+
+    def catch_up(self) -> None:
+        """Fast-forward the branch to HEAD where it is strictly behind, as a new worktree does."""
+        self._repository().follow_head()
+
+    def head_files(self) -> BranchFiles | None:
+        """Return the files of the commit that is checked out in the project, if there is one."""
+        common = git_common_dir(self._home.project)
+        if common is None or not common.joinpath("objects").is_dir():
+            return None
+        repository = self._repository()
+        repo = repository.open()
+        return None if repo.head_is_unborn else BranchFiles(repository, repository.head(repo))
+
+    def staged(self, path: str) -> bytes | None:
+        """Return what the project's index has of a file; ``None`` if nothing."""
+        from vespera_orchestrator.worktrees.translation import git_errors
+
+        with git_errors(f"look for {path} in the index"):
+            repo = self._repository().open()
+            if repo.is_bare or path not in repo.index:
+                return None
+            return bytes(repo[repo.index[path].id].data)
+
+    def write(self, expected: str, files: Mapping[str, bytes | None], message: str) -> str:
+        """Commit files to the branch, and bring a checkout of it along.
+
+        Args:
+            expected: The head from which this starts.
+            files: The new contents, by path; ``None`` removes a file.
+            message: The commit's message.
+
+        Returns:
+            The branch's new head.
+
+        Raises:
+            RefMovedError: The branch is not at *expected*. Nothing was changed.
+            DirtyCheckoutError: It is checked out where it cannot be brought along safely. Nothing
+                was changed.
+            GitFailedError: Git refused. Nothing was changed.
+        """
+        from vespera_orchestrator.worktrees.integration import advance, recover_landing
+        from vespera_orchestrator.worktrees.translation import git_errors
+        from vespera_orchestrator.worktrees.writing import tree_with, write_commit
+
+        repository = self._repository()
+        recover_landing(repository)
+        with git_errors(f"write to {self.branch}"):
+            repo = repository.open()
+            tree = tree_with(repo, expected, files)
+            commit = write_commit(repo, tree, [expected], message)
+        advance(repository, expected, commit, message="documents")
+        return commit
+
+    def _repository(self) -> ProjectRepository:
+        from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+        return ProjectRepository.of(self._home)
+
+
+def _has_branch(common: Path, branch: str) -> bool:
+    if common.joinpath("refs", "heads", *branch.split("/")).is_file():
+        return True
+    try:
+        return f" refs/heads/{branch}\n".encode() in common.joinpath("packed-refs").read_bytes()
+    except FileNotFoundError:
+        return False

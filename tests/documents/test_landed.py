@@ -1,0 +1,177 @@
+"""Documents where work lands: on the integration branch, so that nothing is in anybody's way."""
+
+from __future__ import annotations
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.git_project import git, identity, make
+from vespera_orchestrator.documents.sections import section_contents
+from vespera_orchestrator.worktrees.branch_files import IntegrationFiles
+
+__all__ = ["identity", "make"]  # fixtures
+
+
+@pytest.fixture
+def orch(make):
+    """An open home in a repository with one file."""
+    project = make(files={"core.py": 'def existing():\n    """Be there."""\n'})
+    with vespera.open(project.folder) as opened:
+        opened.initialize_session("Goal", project_type="software_development")
+        yield opened
+
+
+def land(orch, title, files, **how):
+    """Complete a task that worked in a worktree."""
+    task = orch.plan_task(title)
+    with orch.execute_task(task, worktree=True) as work:
+        for name, text in files.items():
+            path = work.path / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        return work.complete(summary=how.get("summary", title), detailed_work="It is done.")
+
+
+def shown(orch, name):
+    return git(orch.project, "show", f"integration:docs/{name}")
+
+
+def assert_can_merge(orch):
+    """The user's own checkout is clean, and takes the integration branch."""
+    assert git(orch.project, "status", "--porcelain") == ""
+    git(orch.project, "merge", "-q", "integration")
+    assert git(orch.project, "status", "--porcelain") == ""
+
+
+def test_documents_land_with_the_work(orch):
+    """They are read from the branch and written to it; the checkout stays as it is."""
+    land(orch, "Add shine", {"new.py": "def shiny(): ...\n"})
+    api = section_contents(shown(orch, "API_REFERENCE.md"))["api"]
+    assert "def shiny()" in api
+    assert "Be there." in api
+    assert "- Add shine." in shown(orch, "CHANGELOG.md")
+    assert not (orch.project / "docs").exists()
+    assert orch.documents.check() == []
+    assert orch.documents.update().written == ()
+    assert git(orch.project, "rev-list", "--count", "main..integration") == "1", "one commit"
+    assert_can_merge(orch)
+    land(orch, "Take it back", {"new.py": "def dull(): ...\n"})
+    assert "shiny" not in shown(orch, "API_REFERENCE.md")
+    assert_can_merge(orch)
+
+
+def test_what_completes_without_a_worktree_goes_there_too(orch):
+    """Once work lands, the documents are in one place only."""
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    orch.complete_task(orch.plan_task("Add polish"), summary="Added polish", detailed_work="x")
+    assert "- Added polish." in shown(orch, "CHANGELOG.md")
+    assert git(orch.project, "log", "-1", "--format=%s", "integration") == "Update the documents"
+    assert_can_merge(orch)
+
+
+def test_documents_that_were_made_before_work_landed_move(orch):
+    """Untracked copies of ours would abort the merge; what a person wrote in one comes along."""
+    orch.complete_task(orch.plan_task("Begin"), summary="Began the work", detailed_work="x")
+    docs = orch.project / "docs"
+    assert len(list(docs.iterdir())) == 3
+    with (docs / "CHANGELOG.md").open("a") as stream:
+        stream.write("\nMy own words.\n")
+    land(orch, "Add shine", {"docs/ARCHITECTURE.md": "# Mine\n"})
+    assert "My own words." in shown(orch, "CHANGELOG.md")
+    assert "- Add shine." in shown(orch, "CHANGELOG.md")
+    assert shown(orch, "ARCHITECTURE.md") == "# Mine"
+    assert_can_merge(orch)
+    assert "My own words." in (docs / "CHANGELOG.md").read_text()
+
+
+def test_documents_that_were_committed_are_left_clean(orch):
+    """A copy that we wrote over a committed one goes back to what is committed."""
+    orch.complete_task(orch.plan_task("Begin"), summary="Began the work", detailed_work="x")
+    git(orch.project, "add", "docs")
+    git(orch.project, "commit", "-qm", "docs")
+    orch.complete_task(orch.plan_task("Go on"), summary="Went on and on", detailed_work="x")
+    assert git(orch.project, "status", "--porcelain") == " M docs/CHANGELOG.md"
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    assert "Went on" in shown(orch, "CHANGELOG.md")
+    assert_can_merge(orch)
+
+
+def test_a_copy_with_words_of_a_person_is_left(orch):
+    """What is not on the branch is not taken away."""
+    orch.complete_task(orch.plan_task("Begin"), summary="Began the work", detailed_work="x")
+    git(orch.project, "add", "docs")
+    git(orch.project, "commit", "-qm", "docs")
+    path = orch.project / "docs" / "CHANGELOG.md"
+    path.write_text(path.read_text().replace("- Began the work.", "- Mine."))
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    assert "- Mine." in path.read_text()
+
+
+def test_an_agents_edit_beside_the_sections_merges(orch):
+    """A document is a file like others to whoever works in a worktree."""
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    task = orch.plan_task("Explain")
+    with orch.execute_task(task, worktree=True) as work:
+        path = work.path / "docs" / "ARCHITECTURE.md"
+        path.write_text(path.read_text() + "\n## Why\n\nBecause.\n")
+        work.complete(summary="Explained", detailed_work="x")
+    assert shown(orch, "ARCHITECTURE.md").endswith("Because.")
+    assert_can_merge(orch)
+
+
+def test_a_document_that_lands_deleted_stays_deleted(orch):
+    """Whoever does not want one removes it where they work."""
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    task = orch.plan_task("Tidy")
+    with orch.execute_task(task, worktree=True) as work:
+        (work.path / "docs" / "ARCHITECTURE.md").unlink()
+        work.complete(summary="Tidied", detailed_work="x")
+    land(orch, "Go on", {"new.py": "x = 2\n"})
+    assert "ARCHITECTURE.md" not in git(orch.project, "ls-tree", "-r", "--name-only", "integration")
+
+
+def test_an_edit_inside_a_section_stays_on_the_branch(orch):
+    """Its proposal is accepted by a commit."""
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    task = orch.plan_task("Correct")
+    with orch.execute_task(task, worktree=True) as work:
+        path = work.path / "docs" / "CHANGELOG.md"
+        path.write_text(path.read_text().replace("- Add shine.", "- Added a shine."))
+        work.complete(summary="Corrected the words", detailed_work="x")
+    assert "- Added a shine." in shown(orch, "CHANGELOG.md")
+    assert "Corrected" not in shown(orch, "CHANGELOG.md")
+    (proposal,) = orch.documents.proposals()
+    assert "documents.proposals()" in str(orch.next_step())
+    orch.documents.accept(proposal)
+    assert "- Added a shine." in shown(orch, "CHANGELOG.md")
+    assert "- Corrected the words." in shown(orch, "CHANGELOG.md")
+    assert orch.documents.proposals() == []
+    assert_can_merge(orch)
+
+
+def test_versions_are_tags_and_breaking_changes_are_named(orch):
+    """What changed since the last tag of a version that the branch contains."""
+    git(orch.project, "tag", "v1.0.0")
+    land(orch, "Change", {"core.py": "def existing(a): ...\ndef more(): ...\n"})
+    api = section_contents(shown(orch, "API_REFERENCE.md"))["api"]
+    assert "### Breaking since v1.0.0" in api
+    assert "- `core.existing`: the new parameter `a` is required." in api
+    assert "*New since v1.0.0.*" in api
+    changelog = shown(orch, "CHANGELOG.md")
+    assert changelog.index("- Change.") < changelog.index("## [1.0.0] - ")
+
+
+def test_two_writers_do_not_lose_each_others_commits(orch):
+    """A branch that moved meanwhile is looked at again."""
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    orch.complete_task(orch.plan_task("Add polish"), summary="Added polish", detailed_work="x")
+    files = IntegrationFiles(orch._rooms.scope.home)
+    tip = files.tip()
+    files.write(tip, {"other.txt": b"other\n"}, "Other")
+    with pytest.raises(vespera.RefMovedError):
+        files.write(tip, {"late.txt": b"late\n"}, "Late")
+    assert files.files().read("late.txt") is None
+    assert files.files().read("other.txt") == b"other\n"
+    land(orch, "Go on", {"new.py": "x = 2\n"})
+    assert files.files().read("other.txt") == b"other\n"
+    assert files.files().read("docs/CHANGELOG.md") is not None
