@@ -137,14 +137,36 @@ def find_clone(clones: Path, case: Case) -> Path | None:
     return None
 
 
+def base_with_what_is_there(project: Path, base: str) -> str:
+    """Return *base*, or the same without files that the clone does not have.
+
+    A clone may lack the largest files. No patch touches one of them.
+    """
+    lines = [line for line in git(project, "ls-tree", "-r", "-z", base).split("\0") if line]
+    names = "".join(line.split()[2] + "\n" for line in lines)
+    answers = git(project, "cat-file", "--batch-check", text=names).splitlines()
+    kept = [
+        line
+        for line, answer in zip(lines, answers, strict=True)
+        if not answer.endswith("missing") or line.startswith("160000")
+    ]
+    if len(kept) == len(lines):
+        return base
+    git(project, "read-tree", "--empty")
+    git(project, "update-index", "-z", "--index-info", text="\0".join(kept) + "\0")
+    tree = git(project, "write-tree", "--missing-ok")
+    return git(project, "commit-tree", "-m", "base", tree)
+
+
 def build_features(origin: Path, case: Case, room: Path) -> tuple[Path, dict[int, str]]:
     """Make a repository with the first commit on ``main``, and one commit for each feature."""
     project = room / "features"
     git(room, "clone", "-q", "--shared", "--no-checkout", str(origin), str(project))
-    git(project, "checkout", "-q", "-B", "main", case.base)
+    base = base_with_what_is_there(project, case.base)
+    git(project, "checkout", "-q", "-B", "main", base)
     commits = {}
     for number, patch in sorted(case.patches.items()):
-        git(project, "checkout", "-q", "--detach", case.base)
+        git(project, "checkout", "-q", "--detach", base)
         for words in (("--ignore-whitespace",), ("--3way",)):
             if (
                 not patch
@@ -277,7 +299,8 @@ def _keep_both_sides(file: Path) -> None:
 class Rebuilt:
     """One task of the dataset, with a commit for each feature."""
 
-    case: Case
+    base: str
+    """What the features were built on."""
     project: Path
     commits: dict[int, str]
     clashes: set[tuple[int, int]]
@@ -293,7 +316,7 @@ class Rebuilt:
         result.conflicts += not is_clean
         if (pair in self.clashes) == is_clean:
             result.wrong.append(f"{name}: the forecast says otherwise than git")
-        problem, is_resolved = land_pair(self.project, self.case.base, one, two, room)
+        problem, is_resolved = land_pair(self.project, self.base, one, two, room)
         result.resolved += is_resolved
         if problem:
             result.wrong.append(f"{name}: {problem}")
@@ -306,10 +329,11 @@ def run_case(origin: Path, case: Case, report: dict[tuple[str, int, int], bool])
     with tempfile.TemporaryDirectory(prefix="cooperbench-") as temporary:
         room = Path(temporary).resolve()
         project, commits = build_features(origin, case, room)
-        files = git(project, "ls-tree", "-r", "--name-only", case.base).count("\n") + 1
+        base = git(project, "rev-parse", "main")
+        files = git(project, "ls-tree", "-r", "--name-only", base).count("\n") + 1
         result = Result(task=case.name, files=files)
-        clashes = forecast_all(project, case.base, commits)
-        rebuilt = Rebuilt(case=case, project=project, commits=commits, clashes=clashes)
+        clashes = forecast_all(project, base, commits)
+        rebuilt = Rebuilt(base=base, project=project, commits=commits, clashes=clashes)
         for pair in combinations(sorted(commits), 2):
             place = room / "{}+{}".format(*pair)
             place.mkdir()

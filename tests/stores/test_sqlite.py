@@ -5,10 +5,13 @@ other programs, hostile plans.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import tempfile
 import threading
 
 import pytest
@@ -37,6 +40,7 @@ from vespera_orchestrator.orchestrator import Orchestrator
 from vespera_orchestrator.stores import open_store
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 from vespera_orchestrator.stores.sqlite import errors as _errors
+from vespera_orchestrator.stores.sqlite.looking import LookingCopy
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 HELD_NOW = "SCAN attempts USING INDEX attempts_lease"
@@ -247,6 +251,7 @@ def test_a_forked_child_opens_its_own_connection(path):
     """
     code = """
 import sqlite3
+import tempfile
 store, memory = SQLiteStore.open(argv[0]), SQLiteStore.open(None)
 session = start_session(store)
 readable, writable = os.pipe()
@@ -474,6 +479,71 @@ def test_a_folder_that_cannot_be_written_is_told(public_path):
     assert list(public_path.iterdir()) == []
 
 
+LOOK = (
+    NOBODY
+    + """
+import vespera_orchestrator as vespera
+def make(project):
+    orch = vespera.open(project)
+    orch.initialize_session("Boil water")
+    orch.plan_task("A")
+    orch.artifacts.save("Notes", "hot")
+    return orch
+def look(orch, elsewhere):
+    os.mkdir(elsewhere)
+    looks = [orch.get_status, orch.next_step, orch.resume, orch.query_tasks, orch.check]
+    looks += [orch.list_sessions, orch.session_status, lambda: orch.why("a")]
+    looks += [lambda: orch.artifacts.text(orch.artifacts.list()[0])]
+    looks += [lambda: orch.export(elsewhere + "/all.jsonl"), lambda: orch.backup(elsewhere + "/b")]
+    return [str(look()) for look in looks]
+os.mkdir(argv[1] + "/warm")
+with make(argv[1] + "/warm") as warm:  # what is imported on the way is imported while it can be
+    look(warm, argv[1] + "/first")
+become_nobody()
+orch = vespera.open(argv[0])
+copy = orch._store._database._copy
+looked = look(orch, argv[1] + "/second")
+refused = []
+for write in (lambda: orch.plan_task("B"), lambda: orch.execute_task("a")):
+    try:
+        write()
+    except vespera.ReadOnlyError as exc:
+        refused.append(str(exc))
+orch.close()
+stays = copy is not None and copy.path.exists()
+done(looked=looked, refused=refused, is_copied=copy is not None, stays=stays)
+"""
+)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_home_that_cannot_be_written_can_be_looked_at(public_path, is_closed):
+    """Where SQLite would have to make files, all is read from a copy, which goes when it is closed.
+    Nothing is written, and whoever tries is told that it cannot be.
+    """
+    project, elsewhere = public_path / "project", public_path / "elsewhere"
+    for folder in (project, elsewhere):
+        folder.mkdir()
+        folder.chmod(0o777)
+    orch = Orchestrator.open(project)
+    orch.initialize_session("Boil water")
+    orch.plan_task("A")
+    orch.artifacts.save("Notes", "hot")
+    if is_closed:
+        orch.close()
+    for place in [*project.rglob("*"), project]:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    before = bytes_of(project)
+    said = answer(child(LOOK, project, elsewhere))
+    assert "Boil water" in said["looked"][0]
+    assert "hot" in said["looked"]
+    assert all("cannot be written" in text for text in said["refused"])
+    assert len(said["refused"]) == 2
+    assert (said["is_copied"], said["stays"]) == (is_closed, False)
+    assert bytes_of(project) == before
+    orch.close()
+
+
 def test_a_store_that_cannot_be_written_is_told(public_path):
     """A store in a folder that has become read-only, when it is opened or at the latest when it is
     written.
@@ -613,3 +683,33 @@ def test_a_path_too_long_for_sqlite_is_told(tmp_path):
     folder.mkdir(parents=True)
     with pytest.raises(ReadOnlyError, match="at most 512"):
         SQLiteStore.open(folder / "orchestrator.db")
+
+
+def test_what_is_only_in_the_log_is_copied_too(tmp_path):
+    """After a crash the last changes are nowhere else."""
+    path = tmp_path / "orchestrator.db"
+    store = SQLiteStore.open(path)
+    session_id = start_session(store).id
+    store.plan(session_id, [TaskDraft(title="A", alias="a")])
+    copy = LookingCopy(path)
+    with contextlib.closing(sqlite3.connect(copy.path)) as connection:
+        assert connection.execute("SELECT alias FROM tasks").fetchall() == [("a",)]
+    copy.remove()
+    copy.remove()
+    assert not copy.path.parent.exists()
+    store.close()
+
+
+def test_no_room_for_a_copy_is_told(tmp_path, monkeypatch):
+    """And nothing is left of it."""
+    path = tmp_path / "orchestrator.db"
+    SQLiteStore.open(path).close()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StoreUnavailableError, match="no copy could be made"):
+        LookingCopy(path)
+    assert list(tmp_path.glob("vespera-*")) == []

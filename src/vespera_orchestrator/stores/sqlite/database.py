@@ -15,6 +15,7 @@ from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
+    ReadOnlyError,
     SchemaVersionError,
     StoreBusyError,
     StoreUnavailableError,
@@ -24,6 +25,7 @@ from vespera_orchestrator.stores.sql import nesting
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
+from vespera_orchestrator.stores.sqlite.looking import LookingCopy, is_writable
 from vespera_orchestrator.stores.sqlite.reserve import Reserve
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from vespera_orchestrator.stores.sqlite.transaction import Transaction
@@ -96,6 +98,7 @@ class Database:
         self._pid = os.getpid()
         self._closed = False
         self._inode: int | None = None
+        self._copy: LookingCopy | None = None
         self._current: Transaction | None = None
         self._in_call = False
         self._waiting_since: float | None = None
@@ -132,6 +135,8 @@ class Database:
         if self._connection is not None and self._pid == os.getpid():
             self._connection.close()
         self._connection = None
+        if self._copy is not None:
+            self._copy.remove()
         if self._gate is not None:
             self._gate.close()
 
@@ -159,6 +164,8 @@ class Database:
         with self._call():
             if self._running() is not None:
                 raise StoreBusyError(self.name)
+            if self._copy is not None:
+                raise ReadOnlyError(self.name, "its folder can only be read")
             with self._turn(), self._transaction(writing=True) as tx:
                 self._refuse_newer(tx)
                 yield tx
@@ -268,18 +275,19 @@ class Database:
 
     def copy_to(self, file: Path) -> None:
         """Write the database as of one moment into a new file, while others read and write."""
-        if self.path is None:
-            with self.read() as tx:
-                _copy(tx.connection, file)
-            return
         self._follow_fork()
         with self._lock:
             self._usable()
+            readable = self.path if self._copy is None else self._copy.path
+        if readable is None:
+            with self.read() as tx:
+                _copy(tx.connection, file)
+            return
         # A second connection, so that the threads of this process need not wait either.
         with (
             self.translated(),
             closing(
-                sqlite3.connect(self.path, timeout=errors.LOCK_WAIT_S, isolation_level=None)
+                sqlite3.connect(readable, timeout=errors.LOCK_WAIT_S, isolation_level=None)
             ) as source,
         ):
             source.execute("BEGIN")
@@ -398,7 +406,24 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         if self.path is not None and (kind := network_file_system(self.path.parent)) is not None:
             raise UnsupportedFileSystemError(str(self.path), kind)
-        target = str(self.path) if self.path is not None else ":memory:"
+        try:
+            connection = self._open(self.path)
+        except sqlite3.OperationalError as exc:
+            if self.path is None or not errors.is_not_writable(exc) or is_writable(self.path):
+                raise
+            connection = self._open_copy(self.path)
+        self._inode = None if self.path is None else self.path.stat().st_ino
+        return connection
+
+    def _open_copy(self, path: Path) -> sqlite3.Connection:
+        """Open a database that can only be looked at."""
+        if self._copy is not None:
+            self._copy.remove()
+        self._copy = LookingCopy(path)
+        return self._open(self._copy.path)
+
+    def _open(self, path: Path | None) -> sqlite3.Connection:
+        target = str(path) if path is not None else ":memory:"
         connection = sqlite3.connect(
             target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -407,7 +432,6 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._inode = None if self.path is None else self.path.stat().st_ino
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -43,6 +43,11 @@ def is_locked(exc: sqlite3.Error) -> bool:
     return _code(exc) in _LOCKED
 
 
+def is_not_writable(exc: sqlite3.Error) -> bool:
+    """Tell whether the database, or its folder, cannot be written."""
+    return _code(exc) in _NOT_WRITABLE
+
+
 def is_full(exc: sqlite3.Error) -> bool:
     """Tell whether the disk is full."""
     return _code(exc) == sqlite3.SQLITE_FULL
