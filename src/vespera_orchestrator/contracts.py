@@ -642,6 +642,18 @@ class Store(Protocol):
     def last_seq(self, session_id: str | None = None) -> int:
         """Return the position of the newest event, of the session or of all; 0 if there is none."""
 
+    def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
+        """Call *callback* with the events of each transaction of this object, once it is committed.
+
+        It is called by the thread that wrote, before the writing call returns, and outside of every
+        transaction and lock: it may call the store itself. What it raises is logged. It neither
+        undoes the write nor fails the call. A process that dies after the commit may not have told
+        it. What other processes write comes through `events` and `wait` only.
+
+        Returns:
+            A function that ends it. Idempotent.
+        """
+
     def wait(self, after: int, timeout_s: float) -> None:
         """Wait until an event with ``seq > after`` may exist, or *timeout_s* seconds have passed.
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -929,6 +929,28 @@ class Orchestrator:
         else:
             after = arguments.whole_number("after", after, least=0)
         return EventWatch(self._scope, session_id, after, timeout_s)
+
+    def on_event(self, callback: Callable[[vespera.Event], object]) -> Callable[[], None]:
+        """Call *callback* with every event that this object records, once it is committed.
+
+        It is called in the thread that made the change, before that call returns, in the order of
+        the log, and for all sessions. It may call this object. What it raises is logged, and
+        neither undoes nor fails the change. Events of other processes, and of other objects of this
+        one, come through `watch` only.
+
+        Returns:
+            A function that ends it.
+        """
+        self._require_open()
+
+        def tell(events: Sequence[vespera.Event]) -> None:
+            for event in events:
+                try:
+                    callback(event)
+                except Exception:
+                    log.exception("on_event: %r failed on %s", callback, event)
+
+        return self._store.observe(tell)
 
     # --- working ------------------------------------------------------------
 

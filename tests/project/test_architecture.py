@@ -22,6 +22,7 @@ DOORS = {
     "obstore": "One door to object stores",
     "psycopg": "Only the PostgreSQL store",
     "pyarrow": "Only the search index",
+    "opentelemetry": "Only what observes",
     "pathspec": "Only the search for ignored",
     "pygit2": "Only worktrees",
     "sqlite3": "Only stores",

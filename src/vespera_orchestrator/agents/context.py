@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -84,6 +85,8 @@ class AgentContext(Record):
         ``subprocess.Popen([...], env=context.environ())``; the child calls
         ``vespera_orchestrator.open()`` and is in the session.
 
+        With OpenTelemetry, ``TRACEPARENT`` lets the child continue the current trace.
+
         Variables that tie git to one repository, such as ``GIT_DIR`` in a hook, are left out: with
         them the child's git would work on that repository, whatever folder it runs in.
 
@@ -111,7 +114,7 @@ class AgentContext(Record):
             inherited[ENV_CONTENT] = self.content_url
         if self.embedder is not None:
             inherited[ENV_EMBEDDER] = self.embedder
-        return inherited
+        return inherited | _current_trace()
 
     def prompt(self, budget_tokens: int = 1500) -> str:
         """Write what the agent inherits as text for a language model.
@@ -253,3 +256,17 @@ def _artifact_line(artifact: Artifact) -> str:
 def _quoted(value: JsonValue) -> str:
     """Return a value as JSON on one line: text of others, which can form no line of ours."""
     return one_line(json.dumps(value, ensure_ascii=False), _VALUE_WIDTH)
+
+
+def _current_trace() -> dict[str, str]:
+    """Return the variables with which a child continues the trace that is current, if one is.
+
+    Loads nothing in a program that does not use OpenTelemetry.
+    """
+    if "opentelemetry.trace" not in sys.modules:
+        return {}
+    from opentelemetry import propagate
+
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return {name.upper(): value for name, value in carrier.items()}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -306,6 +307,7 @@ class AsyncWorktrees(_Room):
     create = _verb(Worktrees.create)
     list = _verb(Worktrees.list)
     find = _verb(Worktrees.find)
+    brought = _verb(Worktrees.brought)
     snapshot = _verb(Worktrees.snapshot)
     merge = _verb(Worktrees.merge)
     is_merged = _verb(Worktrees.is_merged)
@@ -327,6 +329,12 @@ class AsyncDocuments(_Room):
     versions = _verb(Documents.versions)
     read = _verb(Documents.read)
     restore = _verb(Documents.restore)
+    explain = _verb(Documents.explain)
+    proposals = _verb(Documents.proposals)
+    accept = _verb(Documents.accept)
+    decline = _verb(Documents.decline)
+    diff = _verb(Documents.diff)
+    undo = _verb(Documents.undo)
 
 
 class _Opening(Awaitable["AsyncOrchestrator"]):
@@ -443,6 +451,11 @@ class AsyncOrchestrator(_Room):
 
     pressure = _verb(Orchestrator.pressure)
     set_energy = _verb(Orchestrator.set_energy)
+    roles = _verb(Orchestrator.roles)
+    team_settings = _verb(Orchestrator.team_settings)
+    share_settings = _verb(Orchestrator.share_settings)
+    share_context = _verb(Orchestrator.share_context)
+    shared_context = _verb(Orchestrator.shared_context)
 
     # --- planning -----------------------------------------------------------
 
@@ -451,7 +464,6 @@ class AsyncOrchestrator(_Room):
     update_task = _verb(Orchestrator.update_task)
     add_dependency = _verb(Orchestrator.add_dependency)
     remove_dependency = _verb(Orchestrator.remove_dependency)
-    roles = _verb(Orchestrator.roles)
 
     # --- looking ------------------------------------------------------------
 
@@ -487,6 +499,20 @@ class AsyncOrchestrator(_Room):
                 return
             await asyncio.sleep(_LOOK_S)
 
+    def on_event(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Call *callback* in the event loop with every event that this object records.
+
+        See `Orchestrator.on_event`. It is called soon after the commit; the call that made the
+        change does not wait for it. Call this in the loop.
+        """
+        loop = asyncio.get_running_loop()
+
+        def tell(event: Event) -> None:
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(callback, event)
+
+        return self._orch.on_event(tell)
+
     # --- working ------------------------------------------------------------
 
     execute_task = _starting(Orchestrator.execute_task)
@@ -508,3 +534,25 @@ class AsyncOrchestrator(_Room):
     export = _verb(Orchestrator.export)
     import_ = _verb(Orchestrator.import_)
     prune = _verb(Orchestrator.prune)
+
+
+_LEFT_OUT: Final = frozenset({"run", "open"})
+"""Verbs that have no counterpart: one drives plain functions, and a stream would block the loop."""
+
+
+def _complete(kind: type[_Room], sync: type) -> None:
+    """Add the verbs that have no line above yet. They work; type checkers do not know them."""
+    for name, function in vars(sync).items():
+        is_verb = inspect.isfunction(function) and not name.startswith("_")
+        if is_verb and name not in _LEFT_OUT and not hasattr(kind, name):
+            setattr(kind, name, _verb(function))
+
+
+for _kind, _sync in (
+    (AsyncOrchestrator, Orchestrator),
+    (AsyncWork, Work),
+    (AsyncArtifacts, Artifacts),
+    (AsyncWorktrees, Worktrees),
+    (AsyncDocuments, Documents),
+):
+    _complete(_kind, _sync)

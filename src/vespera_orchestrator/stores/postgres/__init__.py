@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Attempt, Claim
     from vespera_orchestrator.stores.postgres.transaction import Transaction
+    from vespera_orchestrator.stores.sql.observers import Observer
 
 
 class PostgresStore(SQLStore):
@@ -163,6 +164,10 @@ class PostgresStore(SQLStore):
         return expired
 
     # --- the rest -----------------------------------------------------------
+
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """See `contracts.Store.observe`."""
+        return self._database.observers.add(callback)
 
     def wait(self, after: int, timeout_s: float) -> None:
         """See `contracts.Store.wait`."""

@@ -27,11 +27,13 @@ from vespera_orchestrator.stores.postgres.transaction import (
     SERVER_TIME,
     Transaction,
 )
-from vespera_orchestrator.stores.sql import nesting
+from vespera_orchestrator.stores.sql import nesting, rows
+from vespera_orchestrator.stores.sql.observers import Observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vespera_orchestrator._model import Event
     from vespera_orchestrator.stores.postgres.address import Address
 
 STALLED_S: Final = 120
@@ -89,6 +91,8 @@ class Server:
     def __init__(self, address: Address, clock: Callable[[], int] | None) -> None:
         self.address = address
         self._clock = clock
+        self.observers = Observers()
+        """Whoever is told what this object has written."""
         self._forget()
         self._closed = False
         digest = hashlib.sha256(f"vespera_orchestrator {address.schema}".encode()).digest()
@@ -325,6 +329,7 @@ class Server:
         """
         if self._in_transaction() is not None:
             raise StoreBusyError(self.name)
+        recorded: list[Event] = []
         with (
             self._translated(),
             self._connection() as connection,
@@ -333,9 +338,10 @@ class Server:
             self._begin(tx, session_id, task_id, alone=alone)
             yield tx
             if tx.events:
-                self._commit(tx)
+                recorded = self._commit(tx)
             else:
                 connection.execute("COMMIT")
+        self.observers.tell(recorded)
 
     def _in_transaction(self) -> Transaction | None:
         """Return the transaction that this thread is in."""
@@ -407,19 +413,27 @@ class Server:
 
     # commits
 
-    def _commit(self, tx: Transaction) -> None:
-        """Write what is written last, and commit, under the lock that keeps events in order."""
+    def _commit(self, tx: Transaction) -> list[Event]:
+        """Write what is written last, and commit, under the lock that keeps events in order.
+
+        Returns:
+            The events, if anybody is to be told of them.
+        """
         script, values = self._last_writes(tx)
         if len(tx.events) >= COPY_FROM_ROWS:
             tx.execute_script(script, values)
             tx.copy("events", tx.event_columns, tx.events)
             script, values = "", []
+        is_observed = bool(self.observers)
+        if is_observed:  # nobody else writes events meanwhile, so the last ones are ours
+            columns = rows.EVENT.columns
+            script += f"SELECT {columns} FROM events ORDER BY seq DESC LIMIT {len(tx.events)};"
         script += f"""
             SELECT pg_notify('{self.channel}', '') WHERE NOT pg_try_advisory_xact_lock(%s); COMMIT
         """
         values.append(self.watch_key)
         try:
-            tx.execute_script(script.strip(), values)
+            answers = tx.execute_script(script.strip(), values)
         except psycopg.Error as exc:
             if not tx.connection.closed and not tx.connection.broken:
                 raise
@@ -427,6 +441,11 @@ class Server:
                 raise StoreUnavailableError(
                     self.name, "the connection was lost, and the change with it"
                 ) from exc
+            return []
+        if not is_observed:
+            return []
+        newest_first = answers[-3]  # before the notification and the commit
+        return rows.EVENT.read_all(reversed(newest_first))
 
     def _last_writes(self, tx: Transaction) -> tuple[str, list[Any]]:
         """Return the statements that write tallies, and few events, with their values."""

@@ -110,3 +110,8 @@ def last_seq(tx: Transaction, session_id: str | None) -> int:
     sql = f"SELECT coalesce(max(seq), 0) FROM events WHERE {conditions.where}"
     (seq,) = tx.execute(sql, conditions.values).fetchone()
     return int(seq)
+
+
+def recorded_since(tx: Transaction, after: int) -> list[Event]:
+    """Return every event behind *after*, the oldest first."""
+    return events(tx, after, session_id=None, kinds=None, limit=None, newest_first=False)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import Attempt, Claim, utcnow
 from vespera_orchestrator.stores.sql import claims, reading, urgency
+from vespera_orchestrator.stores.sql.observers import Observer
 from vespera_orchestrator.stores.sql.store import SQLStore
 from vespera_orchestrator.stores.sqlite.database import Database, Durability
 from vespera_orchestrator.stores.sqlite.ledger import SQLiteLedger
@@ -117,6 +118,10 @@ class SQLiteStore(SQLStore):
                 return []
         with self._write() as tx:
             return claims.expire(tx)
+
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """See `contracts.Store.observe`."""
+        return self._database.observers.add(callback)
 
     def wait(self, after: int, timeout_s: float) -> None:
         """See `contracts.Store.wait`."""

@@ -21,7 +21,8 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
     UnsupportedFileSystemError,
 )
-from vespera_orchestrator.stores.sql import nesting
+from vespera_orchestrator.stores.sql import events, nesting
+from vespera_orchestrator.stores.sql.observers import Observers
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
@@ -33,6 +34,8 @@ from vespera_orchestrator.stores.sqlite.transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from vespera_orchestrator._model import Event
 
 T = TypeVar("T")
 
@@ -102,6 +105,8 @@ class Database:
         self._current: Transaction | None = None
         self._in_call = False
         self._waiting_since: float | None = None
+        self.observers = Observers()
+        """Whoever is told what this object has written."""
         _open_databases.add(self)
         with self._lock, self.translated():
             self._connection = self._connect()
@@ -166,12 +171,17 @@ class Database:
                 raise StoreBusyError(self.name)
             if self._copy is not None:
                 raise ReadOnlyError(self.name, "its folder can only be read")
+            recorded: list[Event] = []
             with self._turn(), self._transaction(writing=True) as tx:
                 self._refuse_newer(tx)
+                before = events.last_seq(tx, None) if self.observers else None
                 yield tx
+                if before is not None:  # nobody else writes meanwhile, so all of it is ours
+                    recorded = events.recorded_since(tx, before)
                 tx.connection.execute("COMMIT")
             if self._reserve is not None:
                 self._reserve.fill()
+        self.observers.tell(recorded)
 
     # maintenance
 

@@ -8,7 +8,7 @@ import pytest
 
 from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.contracts import TABLES
-from vespera_orchestrator.errors import SessionNotFoundError
+from vespera_orchestrator.errors import AliasTakenError, SessionNotFoundError
 from vespera_orchestrator.testing.store_contract.examples import draft, start_session
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
@@ -65,6 +65,51 @@ class LogContract(StoreFixtures):
         with pytest.raises(SessionNotFoundError):
             store.record_event("s_missing", EventKind.ENERGY_SET, {"energy": "low"})
         assert store.last_seq() == position
+
+    def test_observers_are_told_after_the_commit(self, store, other, session_id):
+        """Of each transaction of this object, in the order of the log; they may call the store."""
+        told = []
+
+        def look(events):
+            told.append([(event, store.find_task(event.task_id, None)) for event in events])
+
+        stop = store.observe(look)
+        planned = store.plan(session_id, [draft("a"), draft("b")])
+        other.plan(session_id, [draft("theirs")])
+        store.cancel(planned[0].id, "no", subtree=False)
+        stop()
+        stop()
+        store.cancel(planned[1].id, "no", subtree=False)
+        logged = store.events(session_id=session_id, limit=None)
+        own = [event for event in logged if event.task_id in {task.id for task in planned}]
+        if store is not other:
+            assert [event for events in told for event, _ in events] == own[:3]
+            assert [len(events) for events in told] == [2, 1]
+        assert [task.status for _, task in told[-1]] == ["cancelled"]
+
+    def test_an_observer_that_fails_fails_nothing(self, store, session_id):
+        """The write stands, and the others are told."""
+        told = []
+
+        def fail(_):
+            raise RuntimeError("an observer's own mistake")
+
+        stops = [store.observe(fail), store.observe(told.extend)]
+        (task,) = store.plan(session_id, [draft("a")])
+        for stop in stops:
+            stop()
+        assert store.find_task(task.id, None) == task
+        assert [event.task_id for event in told] == [task.id]
+
+    def test_a_write_that_fails_tells_nobody(self, store, session_id):
+        """What was not committed did not happen."""
+        told = []
+        stop = store.observe(told.append)
+        store.plan(session_id, [draft("a")])
+        with pytest.raises(AliasTakenError):
+            store.plan(session_id, [draft("fresh"), draft("a")])
+        stop()
+        assert [[event.data["alias"] for event in events] for events in told] == [["a"]]
 
     def test_waiting_for_events(self, store, other, session_id):
         """It returns at once when there is one, when the time is over, and soon when one comes."""
