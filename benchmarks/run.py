@@ -32,6 +32,7 @@ SUBJECTS = {
         "the PostgreSQL store, one process and eight, beside SQL by hand; needs the extra",
     ),
     "watching": ("watching", "how soon a watcher sees another process's events, and what it costs"),
+    "resume": ("resume", "coming back to a session, and the next step, where more is stored"),
     "import": (
         "startup",
         "importing the package and opening the default store, over a bare interpreter",
