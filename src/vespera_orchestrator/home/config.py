@@ -335,8 +335,10 @@ class PressureSettings:
     """As many tasks at once as somebody can follow. Half as many are handed out when strained."""
     limit_claims: bool = _setting(True, "hand out fewer tasks at once under pressure")
     """Whether fewer tasks are handed out at once under pressure."""
-    checkpoint_minutes: int = _setting(10, "save running work this often", check=_at_least(1))
-    """How often running work should be saved; twice and four times as often under pressure."""
+    checkpoint_minutes: int = _setting(
+        10, "running work saves itself this often; 0: never", check=_at_least(0)
+    )
+    """How often running work saves itself; twice and four times as often under pressure."""
     failures: int = _setting(6, "so many blocked attempts in a day weigh fully", check=_at_least(1))
     """Blocked attempts in a day."""
     retries: int = _setting(8, "so many second and later attempts in a day", check=_at_least(1))

@@ -89,6 +89,10 @@ class PressureGauge:
             self._steady_at[session_id] = self._rooms.clock()
         return pressure
 
+    def last_level(self, session_id: str) -> PressureLevel:
+        """Return the level that was recorded last, without judging anew."""
+        return _LogReader(self._rooms, session_id, self._rooms.clock()).standing().level
+
     def running(self, session_id: str) -> int:
         """Return how many tasks are held."""
         held, _ = _LogReader(self._rooms, session_id, self._rooms.clock()).running()

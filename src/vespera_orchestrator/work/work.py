@@ -40,6 +40,7 @@ from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.assignment import Assignment
 from vespera_orchestrator.work.briefing import BriefingWriter
+from vespera_orchestrator.work.cadence import MOST_STATE_CHARS, Cadence
 from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
 from vespera_orchestrator.work.submission import Holder, Submission
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
@@ -114,6 +115,7 @@ class Work:
             self.left_out = assignment.left_out
             self._behind = assignment.behind
         self._saved_at: datetime | None = None
+        self._cadence = Cadence(rooms, claim.task.session_id)
         self._is_open = True
 
     def __repr__(self) -> str:
@@ -123,7 +125,11 @@ class Work:
 
     @property
     def path(self) -> Path | None:
-        """The folder of its worktree, or ``None`` without one."""
+        """The folder of its worktree, or ``None`` without one.
+
+        Asking for it saves the work if that is due; see `checkpoint`.
+        """
+        self._save_if_due()
         return None if self.worktree is None else Path(self.worktree.path)
 
     @property
@@ -157,6 +163,7 @@ class Work:
             budget_tokens: About how long it may be; one token is counted as four characters.
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
+        self._save_if_due()
         left_out = self.left_out
         if self.resumed_from is not None:
             left_out = left_out or self.resumed_from.left_out
@@ -199,6 +206,11 @@ class Work:
         ``left_out`` and by the event ``checkpoint_saved``. If none could be saved, the state is
         saved without them, and ``not_saved`` says why.
 
+        State, note and files have one number, that of the checkpoint. Work with a worktree also
+        saves itself: when you ask for `path`, a briefing, a heartbeat or an artifact, ten minutes
+        after the last save (five or fewer under pressure; ``checkpoint_minutes`` in
+        ``config.toml``). Such a checkpoint repeats the last state and note.
+
         Args:
             state: Anything JSON can hold.
             note: One line for people.
@@ -215,17 +227,7 @@ class Work:
         share = None if progress is None else float(progress)
 
         def write(snapshot: Snapshot | None) -> Checkpoint:
-            return self._rooms.store.checkpoint(
-                self.task.id,
-                self.attempt.number,
-                state,
-                note=note,
-                progress=share,
-                snapshot=None if snapshot is None else snapshot.commit,
-                left_out=self.left_out,
-                lease_s=self._lease_s,
-                within=None if snapshot is None else snapshot.pin,
-            )
+            return self._record_checkpoint(state, note, share, snapshot)
 
         try:
             return self._write_with_files(write, note)
@@ -233,6 +235,54 @@ class Work:
             content = {"note": note, "progress": progress, "state": state}
             late = self._artifacts.draft(f"{self.task.title}: checkpoint", content)
             raise self._completion.lost(self._holder(), exc, [late]) from None
+
+    def _record_checkpoint(
+        self, state: JsonValue, note: str, progress: float | None, snapshot: Snapshot | None
+    ) -> Checkpoint:
+        return self._rooms.store.checkpoint(
+            self.task.id,
+            self.attempt.number,
+            state,
+            note=note,
+            progress=progress,
+            snapshot=None if snapshot is None else snapshot.commit,
+            left_out=self.left_out,
+            lease_s=self._lease_s,
+            within=None if snapshot is None else snapshot.pin,
+        )
+
+    def _save_if_due(self) -> None:
+        """Save what nobody has saved for a while.
+
+        It only accompanies a call, so a failure is logged, and told by the next save that you ask
+        for.
+        """
+        if self.worktree is None or not self.is_open or not self._cadence.is_due():
+            return
+        try:
+            self._save_again()
+        except VesperaError as exc:
+            log.warning("%s could not be saved by itself: %s", self.task.alias, exc)
+            self._cadence.restart(self._rooms.clock())
+
+    def _save_again(self) -> None:
+        """Save changed files with the state of the last checkpoint; unchanged, renew the lease."""
+        last = self._rooms.store.last_checkpoint(self.task.id)
+        state = {} if last is None else last.state
+        note = "" if last is None else last.note
+        progress = None if last is None else last.progress
+        if len(dump_json(state, "state")) > MOST_STATE_CHARS:
+            self.heartbeat()
+            return
+
+        def write(snapshot: Snapshot | None) -> None:
+            saved = None if last is None else last.snapshot
+            if snapshot is not None and (snapshot.changed or saved not in {None, snapshot.commit}):
+                self._record_checkpoint(state, note, progress, snapshot)
+                return
+            self._rooms.store.renew(self.task.id, self.attempt.number, lease_s=self._lease_s)
+
+        self._write_with_files(write, note or "saved by itself")
 
     def heartbeat(self) -> Attempt:
         """Renew the lease, and save the worktree's files.
@@ -278,6 +328,7 @@ class Work:
                 self.operation = snapshot.operation
             record = write(snapshot)
             self._saved_at = now
+            self._cadence.restart(now)
             return record
 
         return write_once()
@@ -317,6 +368,7 @@ class Work:
         draft = self._artifacts.draft(
             title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata
         )
+        self._save_if_due()
         try:
             return self._rooms.store.save_artifact(
                 self.task.session_id,
