@@ -211,7 +211,7 @@ def _can_mount():
 
 
 @pytest.mark.usefixtures("_can_mount")
-@pytest.mark.parametrize("name", ["save_artifact", "checkpoint in a worktree"])
+@pytest.mark.parametrize("name", ["save_artifact", "export", "checkpoint in a worktree"])
 def test_power_fails_in_an_operation(name):
     """What it acknowledged is there, and it can be done again."""
     report = power_cuts.try_operation(BY_NAME[name], most=2)

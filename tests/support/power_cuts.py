@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -91,6 +92,8 @@ class PowerStage(killing.Stage):
     def _hold(self, promised):
         start_again()
         with vespera.open(self.project) as orch:
+            for worktree in orch.worktrees.list() if self.operation.repository else ():
+                orch.worktrees.snapshot(worktree)  # the first call heals
             for facts in promised:
                 killing.hold(orch, facts)
 
@@ -106,6 +109,8 @@ class PowerStage(killing.Stage):
 def start_again():
     """Let this process count as the first one after the machine was started again."""
     machine.boot_id = lambda: "the next start"
+    started = time.time()
+    machine.started_at = lambda: started
 
 
 def expect_sound(project):

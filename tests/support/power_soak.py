@@ -32,9 +32,9 @@ from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home import machine
 
-_CUTS_PER_PROJECT = 15
+_CUTS_PER_PROJECT = 8
 """Then a new project begins: the old one has so many tasks that looking takes long."""
-_LONGEST_RUN_S = 4.0
+_LONGEST_RUN_S = 2.0
 _PATIENCE_S = 60.0
 """How long to wait for the first acknowledgement."""
 
@@ -102,7 +102,8 @@ class Worker:
         artifact = work.save_artifact("Notes", task.title * 20)
         self.note(artifact=artifact.id, text=task.title * 20)
         (work.path / second).write_text(task.title, "utf-8")
-        work.complete(summary="done", detailed_work=f"# {task.title}\n")
+        task = work.complete(summary="done", detailed_work=f"# {task.title}\n")
+        assert task.status == TaskStatus.COMPLETED, task.reason
         self.note(task=task.id, landed=[first, second])
 
 
@@ -180,7 +181,7 @@ class Soak:
     def _work_until_cut(self, disk, project, notes, round_number, mode):
         known = len(read_notes(notes))
         names = [f"w{number}" for number in range(self._processes)]
-        workers = [_start(project, name, notes / name, f"boot {round_number}") for name in names]
+        workers = [_start(project, name, notes / name, round_number) for name in names]
         deadline = time.monotonic() + _PATIENCE_S
         while len(read_notes(notes)) == known and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -209,10 +210,17 @@ def _begin(project):
         orch.initialize_session("Soak")
 
 
+def start_again(round_number):
+    """Let this process, and those it starts, count as the first ones after this power cut."""
+    started = time.time()
+    machine.boot_id = lambda: f"boot {round_number}"
+    machine.started_at = lambda: started
+
+
 def _start(project, name, notes, boot):
     pid = os.fork()
     if not pid:
-        machine.boot_id = lambda: boot
+        start_again(boot)
         try:
             Worker(project, name, notes).run()
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the parent is told
@@ -244,7 +252,7 @@ def _look_in_child(project, acknowledged, boot_number):
     pid = os.fork()
     if not pid:
         os.close(read)
-        machine.boot_id = lambda: f"boot {boot_number}"
+        start_again(boot_number)
         with os.fdopen(write, "w") as stream:
             try:
                 look(project, acknowledged, lambda text: print(json.dumps(text), file=stream))

@@ -28,7 +28,7 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
     SessionNotFoundError,
 )
-from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.files import sync_folder, translate_os_error
 from vespera_orchestrator.maintenance.backup import content_users
 from vespera_orchestrator.maintenance.reports import counted, counted_all
 
@@ -142,6 +142,7 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.rename(path)
+        sync_folder(path.parent)
     except BaseException as exc:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

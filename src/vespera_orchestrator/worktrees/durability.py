@@ -44,7 +44,21 @@ def sync_objects(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged.
     """
-    needed = _needed(repo, commit, durable)
+    _sync(repo, _needed(repo, commit, durable))
+
+
+def sync_tree(repo: pygit2.Repository, tree: str, known: Iterable[str]) -> None:
+    """Put a tree on disk, with everything that is in it and in none of the *known* commits.
+
+    Raises:
+        KeyError: An object is missing.
+        pygit2.GitError: An object is damaged.
+    """
+    trees = [repo[commit].peel(pygit2.Tree) for commit in known]
+    _sync(repo, set(new_in_tree(repo[tree].peel(pygit2.Tree), trees)))
+
+
+def _sync(repo: pygit2.Repository, needed: set[str]) -> None:
     missing = [name for name in needed if name not in repo]
     if missing:
         raise KeyError(missing[0])

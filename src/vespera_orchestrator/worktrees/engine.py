@@ -964,6 +964,7 @@ class WorktreeEngine:
                 return asked  # a newer worktree of this name is not the one that was meant
             if record.state == WorktreeState.REMOVED:
                 return record
+            restart.heal_worktree(repository, record)  # or it would keep damaged files
             return removal.remove_and_record(
                 repository, self._scope.store, record, with_branch=delete_branch
             )

@@ -245,6 +245,15 @@ class Refs:
         """
         return sorted({*self._locked_refs(), *self._refs_with_evidence(), *others})
 
+    def clear_locks_before(self, moment: float, *others: str) -> None:
+        """Remove the locks that are older than *moment*, on the refs of `maybe_locked`."""
+        names = [*self.maybe_locked(*others), "packed-refs"]
+        for name in names:
+            lock = self._common / f"{name}.lock"
+            modified = _modified(lock)
+            if modified is not None and modified < moment:
+                lock.unlink(missing_ok=True)
+
     def clear_stale_lock(self, ref: str) -> bool:
         """Remove the lock file on *ref* if no living process can be holding it.
 

@@ -19,7 +19,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
-from vespera_orchestrator.worktrees.durability import sync_objects
+from vespera_orchestrator.worktrees.durability import sync_objects, sync_tree
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.packs import gather_packs, has_many_packs
@@ -328,6 +328,16 @@ class ProjectRepository:
         with suppress(*in_the_way), self.lock("packs", patience_s=0):
             gather_packs(self.open())
 
+    def sync_tree(self, tree: str, known: Iterable[str]) -> None:
+        """Put *tree* on disk, unless durability is relaxed.
+
+        Args:
+            tree: The tree.
+            known: Commits that are on disk with all they need; what they have is not looked at.
+        """
+        if self.is_durable:
+            sync_tree(self.open(), tree, known)
+
     def sync_files(self, *files: Path) -> None:
         """Put the bytes of *files* on disk, unless durability is relaxed."""
         if self.is_durable:
@@ -342,6 +352,13 @@ class ProjectRepository:
     def maybe_locked_refs(self) -> list[str]:
         """Return the refs of ours on which a killed process may have left a lock."""
         return self._refs.maybe_locked(self.integration_ref)
+
+    def clear_locks_before(self, moment: float) -> None:
+        """Remove locks on refs of ours that are older than *moment*, when the system was started.
+
+        Whoever held them is gone.
+        """
+        self._refs.clear_locks_before(moment, self.integration_ref)
 
     def clear_stale_lock(self, ref: str) -> bool:
         """Remove the lock on *ref* if no living process can hold it. See `Refs.clear_stale_lock`.

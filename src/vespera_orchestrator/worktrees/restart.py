@@ -28,6 +28,7 @@ from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.tree_merge import changes, empty_tree
 from vespera_orchestrator.worktrees.tree_switch import write_partial_tree
+from vespera_orchestrator.worktrees.update import recover_update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ _File: TypeAlias = "tuple[str, int]"
 
 
 def heal_repository(repository: ProjectRepository) -> None:
-    """Set aside the objects that a power cut damaged, once after each start of the machine."""
+    """Set aside damaged objects and dead locks, once after each start of the machine."""
     now = machine.boot_id()
     file = repository.home.locks / _BOOT_FILE
     if not now or (file.exists() and file.read_text("utf-8") == now):
@@ -57,6 +58,7 @@ def heal_repository(repository: ProjectRepository) -> None:
     if repository.home.locks.is_dir():
         with repository.lock("start of the machine"):
             damaged = set_aside_damaged(repository.common, repository.workshop)
+            repository.clear_locks_before(machine.started_at())
             write_atomically(file, now)
         if damaged:
             log.warning(
@@ -87,13 +89,16 @@ def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> None:
 
 
 def _restore_damaged(repository: ProjectRepository, worktree: Worktree) -> None:
+    recover_update(repository, worktree)
     index_was_damaged = _rebuild_damaged_index(repository, worktree)
     repo = repository.open_worktree(worktree.name)
     folder = Path(worktree.path)
     files = dict(_saved_files(repo, repository.tip(WIP + worktree.name)))
     damaged = {path for path, file in files.items() if _is_cut_short(repo, folder / path, file[0])}
-    if index_was_damaged or damaged:
-        damaged |= {path for path in files if not os.path.lexists(folder / path)}
+    missing = {path for path in files if not os.path.lexists(folder / path)}
+    # That all of them are gone is no wish of anybody's: their names had not come to the disk.
+    if index_was_damaged or damaged or len(missing) == len(files):
+        damaged |= missing
     if not damaged:
         return
     note = "as found after a restart"

@@ -65,6 +65,8 @@ def update_files(
     switch = _tree_switch(repository, worktree, room, journal)
     if blocked := switch.in_the_way():
         return blocked
+    # Whoever takes it back after a power cut must be able to read what was being brought in.
+    repository.sync_tree(new, [old, repository.integration_tip()])
     room.mkdir()
     is_done = False
     try:
