@@ -699,6 +699,52 @@ class Orchestrator:
         checked = specialists.following(meant, plans.changes(changes))
         return self._store.update_task(meant.id, checked)
 
+    def simplify(
+        self,
+        task: TaskRef,
+        *,
+        grain: int = 3,
+        by: Callable[[Task, int], Iterable[str | Mapping[str, Any] | TaskDraft]] | None = None,
+    ) -> list[Task]:
+        """Take a heavy task apart into smaller ones, below it, one after the other.
+
+        The pieces come from the open boxes of its checklist, else from its acceptance points, else
+        from the list in its description. Where it lists nothing, they are a smallest first step of
+        ten minutes, the rest, and a look whether it is done. No language model is asked, and the
+        same task gives the same pieces. Called again, it returns the same tasks; with another
+        grain, it takes those back that nobody has begun.
+
+        `undo_simplify` takes them back in one call.
+
+        Args:
+            task: The task.
+            grain: From 1 (two pieces at most) to 5 (twelve at most).
+            by: Your own way to take it apart. Called with the task and the grain, it returns
+                titles, or tasks as `plan_tasks` takes them.
+
+        Returns:
+            The pieces, the first one first.
+
+        Raises:
+            InvalidInputError: The grain, or what *by* returned, is unusable; nothing was planned.
+            TransitionError: The task has ended, or has subtasks of another kind.
+        """
+        from vespera_orchestrator.work.simplify import Simplifier
+
+        return Simplifier(self._rooms).simplify(self._scope.task(task), grain, by)
+
+    def undo_simplify(self, task: TaskRef) -> Task:
+        """Take back what `simplify` planned below a task, but for pieces that somebody has begun.
+
+        The pieces are removed for good. Safe to repeat.
+
+        Returns:
+            The task as it is now.
+        """
+        from vespera_orchestrator.work.simplify import Simplifier
+
+        return Simplifier(self._rooms).undo(self._scope.task(task))
+
     def add_dependency(
         self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS
     ) -> Task:

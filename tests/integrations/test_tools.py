@@ -173,6 +173,9 @@ def test_no_caller_chooses_a_command():
 # --- honest about what it does ------------------------------------------------------
 
 CALLS = {
+    "set_energy": {"energy": "low"},
+    "simplify": {"task": "handle"},
+    "undo_simplify": {"task": "handle"},
     "initialize_session": {"goal": "Another"},
     "plan_task": {"title": "Whistle"},
     "plan_tasks": {"specs": [{"title": "Whistle", "dependencies": ["lid"]}]},

@@ -464,6 +464,8 @@ class AsyncOrchestrator(_Room):
     update_task = _verb(Orchestrator.update_task)
     add_dependency = _verb(Orchestrator.add_dependency)
     remove_dependency = _verb(Orchestrator.remove_dependency)
+    simplify = _verb(Orchestrator.simplify)
+    undo_simplify = _verb(Orchestrator.undo_simplify)
 
     # --- looking ------------------------------------------------------------
 

@@ -32,6 +32,7 @@ _STEADY_FOR: Final = timedelta(seconds=60)
 """How long a steady level counts for further claims of this process."""
 _ENERGY_LASTS: Final = timedelta(hours=16)
 """A person's word counts for the rest of the day; then it may be asked anew."""
+_JUST: Final = timedelta(hours=1)
 _SEQ_WINDOW: Final = 20_000
 """No event further back in the log than this is looked at."""
 _MOST: Final = 200
@@ -99,10 +100,13 @@ class PressureGauge:
         return held
 
     def set_energy(self, session_id: str, energy: Energy) -> Pressure:
-        """Record the person's word, and judge again."""
-        self._rooms.store.record_event(
-            session_id, EventKind.ENERGY_SET, {"energy": energy}, agent=self._rooms.scope.agent
-        )
+        """Record the person's word, unless it was said just before, and judge again."""
+        reader = _LogReader(self._rooms, session_id, self._rooms.clock())
+        if not reader.has_just_said(energy):
+            agent = self._rooms.scope.agent
+            self._rooms.store.record_event(
+                session_id, EventKind.ENERGY_SET, {"energy": energy}, agent=agent
+            )
         return self.update(session_id)
 
     def _record(self, session_id: str, pressure: Pressure, standing: Standing) -> None:
@@ -227,6 +231,13 @@ class _LogReader:
             limit=_MOST,
         )
         return len(completed)
+
+    def has_just_said(self, energy: Energy) -> bool:
+        """Tell whether the person's last word is the same, and less than an hour old."""
+        words = self._newest((EventKind.ENERGY_SET,), 1)
+        if not words or self._now - words[0].at > _JUST:
+            return False
+        return words[0].data.get("energy") == energy
 
     def _energy(self) -> Energy:
         words = self._newest((EventKind.ENERGY_SET,), 1)

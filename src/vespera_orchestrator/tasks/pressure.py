@@ -308,7 +308,8 @@ def _acts(
     level: PressureLevel, energy: Energy, limit: int | None, checkpoint_s: int
 ) -> Iterable[str]:
     if level is not PressureLevel.STEADY:
-        yield f"running work is saved every {duration(checkpoint_s)}"
+        yield f"running work should be saved every {duration(checkpoint_s)}"
+        yield "a heavy task is better taken in pieces: orch.simplify(…)"
     if limit is not None:
         yield (
             f"at most {plural(limit, 'task')} at a time: execute_task(…, despite_pressure=True) "

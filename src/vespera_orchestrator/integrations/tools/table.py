@@ -100,7 +100,8 @@ _PLANNING = _rows(
     _row("delete_task", is_core=False, destroys=True, without=("hard",)),
     _row("snooze_task", is_core=False, is_repeatable=True),
     _row("correct_task", is_core=False, is_repeatable=True),
-    _row("simplify", is_core=False, items="tasks"),
+    _row("simplify", is_core=False, items="tasks", is_repeatable=True, without=("by",)),
+    _row("undo_simplify", is_core=False, is_repeatable=True),
     _row("answer", is_core=False),
     _row("signal", is_core=False),
 )

@@ -1,0 +1,102 @@
+"""Plans a heavy task as smaller ones, and takes that back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vespera_orchestrator._model import TaskQuery
+from vespera_orchestrator.errors import AliasTakenError, InvalidInputError, TransitionError
+from vespera_orchestrator.tasks import simplifying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from vespera_orchestrator._model import Task, TaskDraft
+    from vespera_orchestrator._rooms import Rooms
+
+
+class Simplifier:
+    """Takes tasks apart in the store."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def simplify(
+        self,
+        task: Task,
+        grain: int,
+        by: Callable[[Task, int], Iterable[str | Mapping[str, Any] | TaskDraft]] | None,
+    ) -> list[Task]:
+        """Plan the pieces of a task below it; see `Orchestrator.simplify`."""
+        if isinstance(grain, bool) or grain not in simplifying.MOST_PIECES:
+            raise InvalidInputError("grain", f"{grain!r} should be a whole number from 1 to 5")
+        if task.status.is_terminal:
+            remedy = "there is nothing left to take apart"
+            raise TransitionError(task.alias, task.status, "be simplified", remedy)
+        children = self._children(task)
+        known = [child for child in children if simplifying.is_piece_of(child, task)]
+        if known and (_has_begun(known) or _grains(known) == {grain}):
+            return known
+        others = [child for child in children if child not in known]
+        if any(not child.status.is_terminal for child in others):
+            call = f"orch.query_tasks(parent_task_id={task.alias!r})"
+            remedy = f"it has subtasks already: {call}; simplify one of these"
+            raise TransitionError(task.alias, task.status, "be simplified", remedy)
+        drafts = simplifying.pieces(task, grain, by)
+        if known:
+            self.undo(task)
+        return self._plan(task, drafts)
+
+    def undo(self, task: Task) -> Task:
+        """Remove the pieces that nobody has begun; see `Orchestrator.undo_simplify`."""
+        store = self._rooms.store
+        pieces = [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
+        for piece in reversed(pieces):  # the last first: none is skipped because of another
+            if piece.attempts:
+                continue
+            if not piece.status.is_terminal:
+                store.cancel(piece.id, "taken back", subtree=True)
+            store.delete(piece.id, hard=True)
+        return self._rooms.scope.task(task)
+
+    def _children(self, task: Task) -> list[Task]:
+        query = TaskQuery(
+            session_id=task.session_id,
+            parent_task_id=task.id,
+            recoveries=False,
+            limit=None,
+        )
+        return self._rooms.store.tasks(query)
+
+    def _plan(self, task: Task, drafts: list[TaskDraft]) -> list[Task]:
+        try:
+            return self._rooms.store.plan(task.session_id, drafts)
+        except AliasTakenError:
+            pieces = [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
+            if pieces:
+                return pieces  # somebody else was faster
+        return self._rooms.store.plan(task.session_id, _with_free_aliases(task, drafts))
+
+
+def _has_begun(pieces: Iterable[Task]) -> bool:
+    return any(piece.attempts for piece in pieces)
+
+
+def _grains(pieces: Iterable[Task]) -> set[int | None]:
+    return {simplifying.grain_of(piece) for piece in pieces}
+
+
+def _with_free_aliases(task: Task, drafts: Iterable[TaskDraft]) -> list[TaskDraft]:
+    """Give the pieces aliases that nobody else has: the task's id is in them."""
+    renamed = {draft.alias: f"{task.id}_{number}" for number, draft in enumerate(drafts, 1)}
+    pieces = []
+    for draft in drafts:
+        dependencies = tuple(
+            attrs.evolve(edge, task=renamed.get(edge.task, edge.task))
+            for edge in draft.dependencies
+        )
+        pieces.append(attrs.evolve(draft, alias=renamed[draft.alias], dependencies=dependencies))
+    return pieces

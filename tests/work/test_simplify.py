@@ -1,0 +1,121 @@
+"""Taking a task apart, with the store behind it, and taking that back."""
+
+from __future__ import annotations
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import InvalidInputError, TransitionError
+
+
+@pytest.fixture
+def orch(tmp_path):
+    """The façade in a session."""
+    with vespera.open(tmp_path) as opened:
+        opened.initialize_session("Goal")
+        yield opened
+
+
+LISTED = "- boil\n- pour\n- drink\n- wash up"
+
+
+def aliases(tasks):
+    """Return the aliases of tasks."""
+    return [task.alias for task in tasks]
+
+
+def test_a_heavy_task_becomes_small_ones_and_is_done_with_them(orch):
+    """One is ready at a time; in the end the results are together for the task itself."""
+    orch.plan_task("Tea", LISTED, complexity="complex")
+    steps = orch.simplify("tea", grain=4)
+    assert aliases(steps) == ["tea_1", "tea_2", "tea_3", "tea_4"]
+    for step in steps:
+        assert aliases(orch.ready_tasks()) == [step.alias]
+        orch.complete_task(step, summary=f"{step.title} done", detailed_work="It went well.")
+    assert aliases(orch.ready_tasks()) == ["tea"]
+    assert len(orch.artifacts.list(kind="synthesis")) == 1
+    assert orch.complete_task("tea", summary="drunk", detailed_work="all").status == "completed"
+
+
+def test_the_same_call_gives_the_same_tasks(orch):
+    """Another grain takes the others back, as long as nobody has begun."""
+    orch.plan_task("Tea", LISTED)
+    steps = orch.simplify("tea", grain=2)
+    assert orch.simplify("tea", grain=2) == steps
+    finer = orch.simplify("tea", grain=3)
+    assert [step.title for step in finer] == ["boil", "pour", "drink", "wash up"]
+    assert len(orch.query_tasks(parent_task_id="tea")) == 4
+    orch.execute_task("tea_1")
+    assert aliases(orch.simplify("tea", grain=1)) == aliases(finer)
+
+
+def test_one_call_takes_it_back(orch):
+    """The task is ready again, as before; what was begun stays."""
+    before = orch.plan_task("Tea", LISTED)
+    orch.simplify("tea")
+    assert orch.undo_simplify("tea").is_ready
+    assert orch.query_tasks(include_archived=True) == [orch.get_task("tea")]
+    assert orch.undo_simplify("tea").is_ready
+    orch.simplify("tea")
+    orch.execute_task("tea_1").release("not today")
+    assert not orch.undo_simplify("tea").is_ready
+    assert aliases(orch.query_tasks(parent_task_id="tea")) == ["tea_1"]
+    assert orch.check().findings == ()
+    assert before.title == "Tea"
+
+
+def test_the_first_piece_waits_for_what_the_task_waits_for(orch):
+    """Subtasks do not do so by themselves."""
+    orch.plan_task("Water")
+    orch.plan_task("Tea", LISTED, dependencies=["water"], condition="water.success")
+    orch.simplify("tea")
+    assert aliases(orch.ready_tasks()) == ["water"]
+    orch.complete_task("water", summary="s", detailed_work="d")
+    assert aliases(orch.ready_tasks()) == ["tea_1"]
+
+
+def test_a_piece_that_is_not_needed_does_not_hold_up_the_next(orch):
+    """It is cancelled, and the others go on."""
+    orch.plan_task("Tea", LISTED)
+    orch.simplify("tea")
+    orch.cancel_task("tea_1", "the water is hot")
+    assert aliases(orch.ready_tasks()) == ["tea_2"]
+
+
+def test_an_alias_that_is_taken_is_no_hindrance(orch):
+    """The pieces get other names."""
+    orch.plan_task("Tea", LISTED)
+    orch.plan_task("Somebody else's", alias="tea_1")
+    steps = orch.simplify("tea")
+    assert [step.title for step in steps] == ["boil", "pour", "drink", "wash up"]
+    assert orch.simplify("tea") == steps
+
+
+@pytest.mark.parametrize("grain", [0, 6, "3", True, 2.5])
+def test_a_grain_is_a_number_from_one_to_five(orch, grain):
+    """Anything else is refused, and nothing is planned."""
+    orch.plan_task("Tea", LISTED)
+    with pytest.raises(InvalidInputError, match=r"grain: .* whole number from 1 to 5"):
+        orch.simplify("tea", grain=grain)
+    assert orch.query_tasks(parent_task_id="tea") == []
+
+
+def test_what_has_ended_or_is_apart_already_is_not_taken_apart(orch):
+    """The error says what to do instead."""
+    orch.plan_tasks([{"title": "Whole", "children": [{"title": "Part"}]}])
+    with pytest.raises(TransitionError, match="has subtasks already"):
+        orch.simplify("whole")
+    orch.complete_task("part", summary="s", detailed_work="d")
+    with pytest.raises(TransitionError, match="nothing left to take apart"):
+        orch.simplify("part")
+
+
+def test_the_hosts_own_way(orch):
+    """A callable decides; an error of its own plans nothing."""
+    orch.plan_task("Tea")
+    steps = orch.simplify("tea", by=lambda task, _: [f"Think of {task.title}", "Drink it"])
+    assert [step.title for step in steps] == ["Think of Tea", "Drink it"]
+    orch.plan_task("Coffee")
+    with pytest.raises(ZeroDivisionError):
+        orch.simplify("coffee", by=lambda *_: [1 / 0])
+    assert orch.query_tasks(parent_task_id="coffee") == []
