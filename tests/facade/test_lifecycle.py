@@ -1538,7 +1538,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=50,
+    max_examples=30,
     stateful_step_count=40,
     deadline=None,
     database=None,
@@ -1569,5 +1569,5 @@ def test_any_history_on_postgresql(new_postgres_url):
 
         address = staticmethod(new_postgres_url)
 
-    few = settings(SETTINGS, max_examples=4)
+    few = settings(SETTINGS, max_examples=3)
     run_state_machine_as_test(seed(4)(OnPostgres), settings=few)

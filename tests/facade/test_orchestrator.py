@@ -77,7 +77,7 @@ def test_a_conflict_blocks_one_task_and_is_recovered(orch, project):
     assert blocked.status == "blocked"
     recovery = orch.get_task("recover_right")
     assert recovery.context["conflict_paths"] == ["story.txt"]
-    assert str(right.path) in recovery.description
+    assert "in the worktree right" in recovery.description
     conflict = next(a for a in orch.artifacts.list(task="right") if a.kind == "conflict")
     assert conflict.id in recovery.context["artifact_ids"]
     assert "LEFT" in orch.artifacts.text(conflict)

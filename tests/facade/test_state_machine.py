@@ -488,7 +488,7 @@ SETTINGS = settings(
 )
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_predicted(part):
     """Whatever is done to tasks in whatever order, each becomes what the model says."""
     run_state_machine_as_test(seed(part)(Predicted), settings=SETTINGS)
@@ -510,4 +510,4 @@ def test_predicted_on_postgresql(new_postgres_url):
 
         address = staticmethod(new_postgres_url)
 
-    run_state_machine_as_test(seed(4)(OnPostgres), settings=settings(SETTINGS, max_examples=5))
+    run_state_machine_as_test(seed(4)(OnPostgres), settings=settings(SETTINGS, max_examples=3))

@@ -91,8 +91,8 @@ def test_an_io_error_at_any_call_is_told_and_harms_nothing(tmp_path):
 
 def test_killed_while_what_was_landed_comes_in_it_is_there_or_not(tmp_path):
     """The worktree is as before or as after, and catching up again finishes it."""
-    [told] = killing(tmp_path, "--most", "14", "catch up")
-    assert told["tried"] == 14
+    [told] = killing(tmp_path, "--most", "6", "catch up")
+    assert told["tried"] == 6
 
 
 @pytest.mark.soak

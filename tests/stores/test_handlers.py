@@ -25,7 +25,7 @@ from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 STORES = Path(sqlite.__file__).parent.parent
 DRIVER = Path(psycopg.__file__).parent
 TRACED = (str(STORES / "sqlite"), str(STORES / "postgres"), str(DRIVER))
-STRIDE = {"sqlite": 1, "postgres": 7}
+STRIDE = {"sqlite": 1, "postgres": 17}
 """Every how many lines; a round trip has many."""
 
 

@@ -353,7 +353,7 @@ def test_nothing_is_lost_when_processes_are_killed(store, url, session_id, kills
 
 
 @pytest.mark.parametrize(
-    "crashes", [2, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
+    "crashes", [1, pytest.param(40, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
 )
 def test_nothing_is_lost_when_the_server_crashes(own_server, crashes):
     """The server stops as in a crash and starts again while workers write.

@@ -654,7 +654,7 @@ print(count)
 """
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
 def test_killed_while_the_checkout_is_brought_along(orch, project, step):
     """After a SIGKILL at any step repair leaves the checkout whole, before or after the landing,
     and the user's own work untouched.

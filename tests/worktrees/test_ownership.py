@@ -190,10 +190,11 @@ def _fields(record):
     return [field.name for field in record.__attrs_attrs__]
 
 
-def test_a_removal_that_was_killed_goes_on(project, trees):
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.soak)])
+def test_a_removal_that_was_killed_goes_on(project, trees, stride):
     """The ``.git`` file goes last, so that at every moment it can be told whose the folder is."""
     worktree = saved_worktree(project, trees)
-    for step in range(1, 200):
+    for step in range(1, 200, stride):
         if not killed_before(step, lambda: trees.remove("work"), (*CALLS, "rmdir", "rename")):
             break
         trees.repair()

@@ -112,7 +112,7 @@ def edit(project, folder, what, name="", content=""):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(edits=st.lists(EDITS, min_size=3, max_size=14))
 def test_what_is_saved_is_what_git_would_save(project, trees, edits):

@@ -96,7 +96,7 @@ def written_by_git(project, tree):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     theirs=st.lists(CHANGES, min_size=1, max_size=6),
@@ -480,7 +480,7 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
     It writes while the worktree catches up again and again, 25 words each time.
     """
     folder, written = Path(trees.create("work").path), 0
-    for seed in range(4):
+    for seed in range(2):
         command = [sys.executable, "-c", BUSY, str(TESTS), str(folder), str(seed)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -498,7 +498,7 @@ def test_nothing_is_lost_beside_a_process_that_writes_all_the_time(project, tree
         written += len(words)
         assert_nothing_lost(project, folder, words)
         assert not left(project.folder)
-    assert written > 40
+    assert written > 20
 
 
 # --- after a kill ---------------------------------------------------------------------------

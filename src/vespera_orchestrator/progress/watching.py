@@ -34,6 +34,7 @@ class EventWatch(Iterator[Event]):
         self._timeout_s = timeout_s
         self._unread: deque[Event] = deque()
         self._quiet_since = time.monotonic()
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<EventWatch of {self._session_id} after event {self._after}>"
@@ -42,6 +43,8 @@ class EventWatch(Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
+        if self._is_closed:
+            raise StopIteration
         try:
             while not self._unread:
                 self._unread.extend(self._read())
@@ -52,6 +55,10 @@ class EventWatch(Iterator[Event]):
         event = self._unread.popleft()
         self._quiet_since = time.monotonic()
         return event
+
+    def close(self) -> None:
+        """End it: it yields nothing more."""
+        self._is_closed = True
 
     def poll(self) -> list[Event]:
         """Return the events that were recorded since, without waiting for any."""

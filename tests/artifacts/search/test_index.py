@@ -824,8 +824,10 @@ def described_things() -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(
     ("texts", "floor", "beyond"),
-    [(described_functions, 0.46, 0.15), (described_things, 0.46, 0.04)],
-    ids=["code", "prose"],
+    [
+        pytest.param(described_functions, 0.46, 0.15, id="code"),
+        pytest.param(described_things, 0.46, 0.04, id="prose", marks=pytest.mark.soak),
+    ],
 )
 def test_search_finds_what_was_asked_for(artifacts, texts, floor, beyond):
     """Texts are found by a line that they lack, better than by BM25, better still with vectors."""

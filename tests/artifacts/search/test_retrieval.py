@@ -504,10 +504,10 @@ def test_many_small_writes_stay_few_files(home):
     """Artifacts indexed one by one are compacted: files stay few, and disk follows the text."""
     orch = home("none")
     sizes = []
-    for number in range(120):
+    for number in range(80):
         orch.artifacts.save(f"Note {number}", f"about subject {number}")
         orch.catch_up()
-        if number in {59, 119}:
+        if number in {39, 79}:
             sizes.append(
                 sum(
                     path.stat().st_size
@@ -519,7 +519,7 @@ def test_many_small_writes_stay_few_files(home):
     stats = lancedb_private.run(opened._table.stats())
     assert stats["fragment_stats"]["num_fragments"] <= upkeep.COMPACT_AFTER_VERSIONS + 1
     assert sizes[1] < 3 * sizes[0]
-    assert len(found(orch, "subject", limit=200)) == 120
+    assert len(found(orch, "subject", limit=200)) == 80
 
 
 def test_what_is_not_indexed_yet_grows_slower_than_the_table():

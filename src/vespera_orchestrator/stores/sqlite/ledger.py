@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.errors import CorruptStoreError
 from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, SQLLedger
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ class SQLiteLedger(SQLLedger):
 
     def problems(self) -> Iterator[str]:
         """See `contracts.Ledger.problems`."""
-        with self._database.translated():
-            lines = self._tx.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})").fetchall()
-            dangling = self._tx.execute("PRAGMA foreign_key_check").fetchall()[:_MAX_PROBLEMS]
+        try:
+            with self._database.translated():
+                lines = self._tx.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})").fetchall()
+                dangling = self._tx.execute("PRAGMA foreign_key_check").fetchall()
+        except CorruptStoreError as exc:  # damaged where even SQLite's own check cannot go on
+            yield f"SQLite says: {exc}"
+            return
         for (line,) in lines:
             if line != "ok":
                 yield f"SQLite says: {line}"
-        for table, row, parent, _ in dangling:
+        for table, row, parent, _ in dangling[:_MAX_PROBLEMS]:
             number = "" if row is None else f" ({row})"
             yield f"a row of {table}{number} refers to a row of {parent} that does not exist"
 
