@@ -663,6 +663,12 @@ class Checkpoint(Record):
     created_at: datetime
     """When it was saved."""
 
+    def __str__(self) -> str:
+        text = f"checkpoint {self.id}"
+        if self.progress is not None:
+            text += f", {self.progress:.0%}"
+        return f"{text}: {self.note}" if self.note else text
+
     def __repr__(self) -> str:
         return f"Checkpoint({self.id}, {self.note!r}, progress={self.progress})"
 

@@ -1057,6 +1057,36 @@ class Orchestrator:
         )
         return self._starter.start(request)
 
+    def work(
+        self, task: TaskRef, *, agent: str | None = None, lease_s: float = lifecycle.LEASE_S
+    ) -> vespera.Work:
+        """Take up again a task that you hold, for example after your process was restarted.
+
+        It is the same attempt: nothing is taken over, and ``resumed_from`` is your last checkpoint.
+        An agent of many short processes begins each of them with this call. The lease is renewed;
+        if it had expired and nobody took the task meanwhile, it is yours again.
+
+        Leaving a ``with`` block of it ends the attempt as always. To go on later, do not use one.
+
+        Args:
+            task: The task.
+            agent: Who holds it; by default this object's agent.
+            lease_s: Seconds until the lease expires without a sign of life.
+
+        Raises:
+            TransitionError: This agent does not hold it; says who does, or what comes next.
+        """
+        from vespera_orchestrator.work.start import StartRequest
+
+        request = StartRequest.read(
+            task=task,
+            agent=agent or self.agent,
+            worktree=None,
+            lease_s=lease_s,
+            take_over=False,
+        )
+        return self._starter.take_up(request)
+
     def _refuse_completion(self, call: WrongCall) -> NoReturn:
         """Keep the work that came with a call that does not fit, and say what does.
 

@@ -27,9 +27,6 @@ from vespera_orchestrator.integrations.tools.table import (
 jsonschema = pytest.importorskip("jsonschema")
 
 PROMISED = {
-    "share_context",
-    "shared_context",
-    "pause",
     "set_energy",
     "pressure",
     "reopen_task",
@@ -40,8 +37,6 @@ PROMISED = {
     "signal",
     "history",
     "on_event",
-    "run",
-    "work",
 }
 """Calls that the design names; each has its row before it exists."""
 
@@ -177,6 +172,7 @@ CALLS = {
     "simplify": {"task": "handle"},
     "undo_simplify": {"task": "handle"},
     "initialize_session": {"goal": "Another"},
+    "share_context": {"values": {"database": "sqlite"}},
     "plan_task": {"title": "Whistle"},
     "plan_tasks": {"specs": [{"title": "Whistle", "dependencies": ["lid"]}]},
     "update_task": {"task": "spout", "priority": 3},
@@ -188,6 +184,7 @@ CALLS = {
     "get_task": {"task": "lid"},
     "why": {"task": "body"},
     "execute_task": {"task_id": "spout"},
+    "work": {"task": "handle"},
     "checkpoint": {"task_id": "handle", "state": {"n": 1}},
     "heartbeat": {"task_id": "handle"},
     "complete_task": {"task_id": "handle", "summary": "s", "detailed_work": "d"},
@@ -216,7 +213,7 @@ def prepare(name, toolbox, orch):
         with orch.execute_task("handle") as work:
             work.fail("it broke")
         return {"task": "handle"}
-    if name in {"checkpoint", "heartbeat", "complete_task", "release_task", "fail_task"}:
+    if name in {"work", "checkpoint", "heartbeat", "complete_task", "release_task", "fail_task"}:
         assert not toolbox.answer("execute_task", {"task_id": "handle"}).is_error
     return arguments_for(name, orch)
 
@@ -346,7 +343,12 @@ def test_work_is_taken_up_by_its_task(toolbox):
     start = toolbox.answer("execute_task", {"task_id": "handle"})
     assert start.text.startswith("# Handle")
     assert start.data["attempt"] == 1
+    held = toolbox.answer("execute_task", {"task_id": "handle"})
+    assert "orchestrator_work('handle')" in held.text
+    same = toolbox.answer("work", {"task": "handle"})
+    assert same.data["attempt"] == 1
     saved = toolbox.answer("checkpoint", {"task_id": "handle", "state": [1], "progress": 0.5})
+    assert saved.text == "checkpoint 1, 50%"
     assert saved.data["state"] == [1]
     assert toolbox.answer("release_task", {"task_id": "handle"}).text == "handle [pending] Handle"
     again = toolbox.answer("execute_task", {"task_id": "handle"})
@@ -373,7 +375,7 @@ MISTAKES = [
     ("plan_task", "[1]", r"arguments: \[1\] should be an object"),
     ("why", {"task": "lidd"}, r"did you mean lid\?"),
     ("execute_task", {"task_id": "body"}, r"cannot start task body yet"),
-    ("checkpoint", {"task_id": "spout", "state": 1}, r"orchestrator_execute_task\('spout'\)"),
+    ("checkpoint", {"task_id": "spout", "state": 1}, r"orchestrator_why\('spout'\)"),
     ("read_artifact", {"artifact": "a_x"}, r"orchestrator_list_artifacts\(\) shows all"),
 ]
 

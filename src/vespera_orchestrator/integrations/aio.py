@@ -518,6 +518,7 @@ class AsyncOrchestrator(_Room):
     # --- working ------------------------------------------------------------
 
     execute_task = _starting(Orchestrator.execute_task)
+    work = _starting(Orchestrator.work)
     complete_task = _verb(Orchestrator.complete_task)
 
     # --- a person decides ---------------------------------------------------

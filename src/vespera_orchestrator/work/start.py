@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import AttemptEnding, Ending
+from vespera_orchestrator._model import AttemptEnding, CauseKind, Claim, Ending, TaskStatus
 from vespera_orchestrator.errors import (
     InvalidInputError,
+    LeaseLostError,
     NothingReadyError,
+    NotReadyError,
     SettingsConflictError,
+    TransitionError,
     WorktreeBusyError,
     WorktreeElsewhereError,
 )
@@ -20,7 +23,7 @@ from vespera_orchestrator.work.submission import Holder
 from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Claim, Task, TaskStatus
+    from vespera_orchestrator._model import Attempt, Cause, Task
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.overview import Overview
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 _SETUP_MARGIN_S: Final = 60.0
 """How much longer than the set-up command of a worktree may take, the lease lasts."""
+_GOES_ON: Final = (None, AttemptEnding.ABANDONED)
+"""How the attempt of somebody who comes back may have ended: a lease that expired is regained."""
 _LOOKED_THROUGH: Final = 200
 """Among how many ready tasks one is looked for that can be started here."""
 
@@ -123,6 +128,44 @@ class Starter:
             if not isinstance(exc, WorktreeBusyError):
                 self._not_here.add(claim.task.id)
             return self.start(attrs.evolve(request, task=self._next_startable(request.worktree)))
+
+    def take_up(self, request: StartRequest) -> Work:
+        """Give back the work on a task that the agent holds, under the same attempt.
+
+        The lease is renewed, also where it had expired and nobody took the task meanwhile.
+
+        Raises:
+            TransitionError: The agent does not hold it.
+        """
+        task = self._rooms.scope.task(request.task)  # type: ignore[arg-type] # it is named
+        store = self._rooms.store
+        attempts = store.attempts(task.id)
+        last = attempts[-1] if attempts else None
+        if last is None or last.agent != request.agent or last.ending not in _GOES_ON:
+            raise self._not_held(task, last, request.agent)
+        try:
+            attempt = store.renew(task.id, last.number, lease_s=request.lease_s)
+        except LeaseLostError:
+            raise self._not_held(task, last, request.agent) from None
+        checkpoint = store.last_checkpoint(task.id)
+        claim = Claim(task=self._rooms.scope.task(task), attempt=attempt, resumed_from=checkpoint)
+        return self.begin(claim, request)
+
+    @staticmethod
+    def _not_held(task: Task, last: Attempt | None, agent: str) -> TransitionError:
+        if task.status is TaskStatus.IN_PROGRESS and last is not None and last.agent != agent:
+            return TransitionError(
+                task.alias,
+                f"held by {last.agent}",
+                f"be taken up again by {agent}",
+                "its holder goes on with it, under the same name",
+            )
+        return TransitionError(
+            task.alias,
+            str(task.status),
+            f"be taken up again by {agent}, who does not hold it",
+            f"orch.why({task.alias!r}) says what comes next",
+        )
 
     def claim(self, request: StartRequest) -> Claim:
         """Claim the task. Whoever works on it calls `begin`, perhaps in another process."""
@@ -216,13 +259,16 @@ class Starter:
                 raise self._nothing_ready()
             return claim
         task = scope.task(request.task)
-        claim = store.claim(
-            task.session_id,
-            request.agent,
-            task_id=task.id,
-            lease_s=request.lease_s,
-            take_over=request.take_over,
-        )
+        try:
+            claim = store.claim(
+                task.session_id,
+                request.agent,
+                task_id=task.id,
+                lease_s=request.lease_s,
+                take_over=request.take_over,
+            )
+        except NotReadyError as exc:
+            raise _telling_the_holder(exc, task, request.agent) from None
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
@@ -258,3 +304,20 @@ class Starter:
             reason = f"no worktree could be made: {exc}"
             self._completion.finish(holder, Ending(action=None, reason=reason))
             raise
+
+
+def _telling_the_holder(exc: NotReadyError, task: Task, agent: str) -> NotReadyError:
+    """Tell an agent that starts what it holds already how to go on, instead of taking it over."""
+    if exc.why is None or not any(_is_held_by(cause, agent) for cause in exc.why.causes):
+        return exc
+    sentence = f"you hold it already, as {agent}; to go on with it: orch.work({task.alias!r})"
+    causes = []
+    for cause in exc.why.causes:
+        is_own = _is_held_by(cause, agent)
+        causes.append(attrs.evolve(cause, sentence=sentence) if is_own else cause)
+    why = attrs.evolve(exc.why, causes=tuple(causes))
+    return NotReadyError(exc.task_id, exc.state, exc.wanted, exc.remedy, why)
+
+
+def _is_held_by(cause: Cause, agent: str) -> bool:
+    return cause.kind is CauseKind.LEASE and cause.agent == agent

@@ -59,7 +59,8 @@ def parameters_of(function: Callable[..., Any], *, without: Collection[str] = ()
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "self" or name in without:
             continue
-        schema = schema_of(hints.get(name, Any))
+        is_open = parameter.kind is inspect.Parameter.VAR_KEYWORD
+        schema = {"type": "object"} if is_open else schema_of(hints.get(name, Any))
         if schema is None:
             continue
         if texts.get(name):

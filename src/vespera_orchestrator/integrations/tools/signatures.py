@@ -14,7 +14,10 @@ from vespera_orchestrator.integrations.tools import schemas
 from vespera_orchestrator.integrations.tools.schemas import Schema
 from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec, in_tool_names
 
-_TASK_ID: Schema = {"type": "string", "description": "The task that you hold: its id or alias."}
+_HELD: dict[str, Schema] = {
+    "task_id": {"type": "string", "description": "The task that you hold: its id or alias."},
+    "agent": {"type": "string", "description": "Who holds it; by default the server's agent."},
+}
 _ROOMS = {"artifacts": "Artifacts", "worktrees": "Worktrees", "documents": "Documents"}
 _MOST_DESCRIPTION_CHARS = 700
 
@@ -42,7 +45,15 @@ def parameter_names(path: str) -> tuple[str, ...]:
     if function is None:
         return ()
     names = [name for name in inspect.signature(function).parameters if name != "self"]
-    return ("task_id", *names) if path.startswith("work.") else tuple(names)
+    return (*_HELD, *names) if path.startswith("work.") else tuple(names)
+
+
+@lru_cache(maxsize=128)
+def open_parameter(path: str) -> str:
+    """Return the name under which a call takes any keyword; empty if it takes none."""
+    parameters = inspect.signature(_required(path)).parameters.values()
+    kind = inspect.Parameter.VAR_KEYWORD
+    return next((parameter.name for parameter in parameters if parameter.kind is kind), "")
 
 
 @lru_cache(maxsize=128)
@@ -67,7 +78,7 @@ def input_schema(spec: ToolSpec) -> Schema:
         text = in_tool_names(property_schema.get("description", ""))
         properties[name] = {**property_schema, "description": text} if text else property_schema
     if spec.path.startswith("work."):
-        properties = {"task_id": _TASK_ID, **properties}
+        properties = {**_HELD, **properties}
         required = ["task_id", *required]
     if spec.name == "plan_tasks":
         properties["specs"] = _specs_schema(properties["specs"])
@@ -109,7 +120,7 @@ def output_schema(spec: ToolSpec) -> Schema:
 @lru_cache(maxsize=128)
 def description(spec: ToolSpec) -> str:
     """Return what a tool is for, from the docstring of its call."""
-    text = in_tool_names(f"{spec.lead} {schemas.description_of(_function(spec))}".strip())
+    text = in_tool_names(schemas.description_of(_function(spec)))
     if len(text) <= _MOST_DESCRIPTION_CHARS:
         return text
     cut = text[:_MOST_DESCRIPTION_CHARS]
@@ -117,7 +128,11 @@ def description(spec: ToolSpec) -> str:
 
 
 def _function(spec: ToolSpec) -> Callable[..., Any]:
-    function = function_of(spec.path)
+    return _required(spec.path)
+
+
+def _required(path: str) -> Callable[..., Any]:
+    function = function_of(path)
     if function is None:
-        raise LookupError(spec.path)
+        raise LookupError(path)
     return function

@@ -51,8 +51,8 @@ class ToolSpec:
     """The key of the list in the answer, for a call that returns a list."""
     without: tuple[str, ...] = ()
     """Parameters that a tool must not offer."""
-    lead: str = ""
-    """A sentence before the description, where an agent needs one."""
+    command: str = ""
+    """The word by which people call it: ``python -m vespera_orchestrator WORD``."""
 
     @property
     def title(self) -> str:
@@ -75,7 +75,7 @@ def _look(name: str, path: str = "", **facts: object) -> Mapping[str, object]:
 _SESSIONS = _rows(
     Group.SESSIONS,
     _row("initialize_session"),
-    _row("resume"),
+    _row("resume", command="resume"),
     _row("resume_session", is_core=False),
     _look("list_sessions", items="sessions"),
     _look("session_status"),
@@ -83,7 +83,7 @@ _SESSIONS = _rows(
     _row("share_context", is_core=False, is_repeatable=True),
     _look("shared_context", is_core=False),
     _row("pause", is_core=False),
-    _row("set_energy", is_core=False, is_repeatable=True),
+    _row("set_energy", is_core=False),
     _row("pressure", is_core=False, is_repeatable=True),
 )
 _PLANNING = _rows(
@@ -107,17 +107,18 @@ _PLANNING = _rows(
 )
 _LOOKING = _rows(
     Group.LOOKING,
-    _look("next_step"),
-    _look("get_status"),
+    _look("next_step", command="next"),
+    _look("get_status", command="status"),
     _look("query_tasks", items="tasks"),
     _look("get_task"),
     _look("ready_tasks", items="tasks", is_core=False),
-    _look("why"),
+    _look("why", command="why"),
     _look("history", items="events", is_core=False),
 )
 _WORKING = _rows(
     Group.WORKING,
     _row("execute_task", without=("worktree_path",)),
+    _row("work"),
     _row("checkpoint", "work.checkpoint"),
     _row("heartbeat", "work.heartbeat", is_core=False),
     _row("complete_task", is_repeatable=True),
@@ -151,7 +152,7 @@ _DOCUMENTS = _rows(
 )
 _MAINTENANCE = _rows(
     Group.MAINTENANCE,
-    _look("check", is_core=False),
+    _look("check", is_core=False, command="check"),
     _row("repair", is_repeatable=True, is_core=False),
 )
 
@@ -191,6 +192,8 @@ NO_TOOLS: Final[Mapping[str, str]] = {
     "artifacts": "a room, whose calls have their own rows",
     "worktrees": "a room, whose calls have their own rows",
     "documents": "a room, whose calls have their own rows",
+    "share_settings": "a person decides what the homes of a team have in common",
+    "team_settings": "a person decides what the homes of a team have in common",
     "current_session": "session_status says more",
     "graph": "an object for programs; get_status names the chain",
     "watch": "an iterator; a person reads it with the command `watch`",
@@ -198,7 +201,6 @@ NO_TOOLS: Final[Mapping[str, str]] = {
     "roles": "the briefing of a task has its role",
     "run": "takes callables",
     "catch_up": "every view catches up when it is looked at",
-    "work": "checkpoint, heartbeat, release_task and fail_task name the task instead",
     "backup": "a person chooses where a backup goes",
     "export": "a person chooses where an export goes",
     "import_": "a person does that to an empty home",

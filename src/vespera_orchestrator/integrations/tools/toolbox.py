@@ -25,6 +25,8 @@ from vespera_orchestrator.integrations.tools.table import (
 
 BUDGET_TOKENS: Final = 2000
 """About how long an answer may be; one token is counted as four characters."""
+_TAKING: Final = ("execute_task", "work")
+"""Calls that return a task in hand."""
 _BRIEFING_SHARE: Final = 0.75
 _PAGE_SHARE: Final = 0.75
 
@@ -75,7 +77,6 @@ class Toolbox:
     ) -> None:
         self._orch = orch
         self._budget_tokens = budget_tokens
-        self._works: dict[str, vespera.Work] = {}
         tools = [self._tool(spec) for spec in _chosen(include)]
         self._tools = {tool.name: tool for tool in tools}
 
@@ -155,13 +156,14 @@ class Toolbox:
         return tool
 
     def _call(self, spec: ToolSpec, values: dict[str, Any]) -> Answer:
-        if spec.path == "execute_task":
-            return self._execute(values)
+        if spec.path in _TAKING:
+            return self._take(spec.path, values)
         if spec.path == "artifacts.text":
             return self._read_artifact(**values)
         if spec.path == "spawn_agent_with_context":
             return self._spawn(values)
-        result = self._function(spec, values)(**values)
+        keywords = values.pop(signatures.open_parameter(spec.path), {})
+        result = self._function(spec, values)(**values, **keywords)
         if spec.items:
             rest = _rest_of_list(spec, values)
             return answers.list_answer(result, spec.items, self._budget_tokens, rest)
@@ -169,7 +171,7 @@ class Toolbox:
 
     def _function(self, spec: ToolSpec, values: dict[str, Any]) -> Any:
         if spec.path.startswith("work."):
-            work = self._work(values.pop("task_id"))
+            work = self._orch.work(values.pop("task_id"), agent=values.pop("agent", None))
             return getattr(work, spec.path.removeprefix("work."))
         function: Any = self._orch
         for name in spec.path.split("."):
@@ -178,9 +180,9 @@ class Toolbox:
 
     # --- tools that are more than a call --------------------------------------
 
-    def _execute(self, values: dict[str, Any]) -> Answer:
-        work = self._orch.execute_task(**values)
-        self._works[work.task.id] = work
+    def _take(self, path: str, values: dict[str, Any]) -> Answer:
+        """Start a task, or take it up again: the briefing is the answer."""
+        work: vespera.Work = getattr(self._orch, path)(**values)
         briefing = work.briefing(int(self._budget_tokens * _BRIEFING_SHARE))
         data: dict[str, Any] = {
             "task": work.task.to_dict(brief=True, budget_tokens=200),
@@ -196,19 +198,6 @@ class Toolbox:
             data["resumed_from"] = work.resumed_from.to_dict(brief=True, budget_tokens=200)
         text = in_tool_names(briefing)
         return answers.long_text(text, data, self._budget_tokens)
-
-    def _work(self, task: str) -> vespera.Work:
-        """Return the work on a task that the caller holds."""
-        take_up = getattr(self._orch, "work", None)
-        if take_up is not None:
-            work: vespera.Work = take_up(task)
-            return work
-        held = self._works.get(self._orch.get_task(task).id)
-        if held is None:
-            raise InvalidInputError(
-                "task_id", f"{task!r} was not started here; orch.execute_task({task!r}) starts it"
-            )
-        return held
 
     def _read_artifact(self, artifact: str, *, offset: int = 0, limit: int | None = None) -> Answer:
         if offset < 0 or (limit is not None and limit < 1):

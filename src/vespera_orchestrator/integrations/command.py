@@ -1,0 +1,237 @@
+"""The command for people and hooks: ``python -m vespera_orchestrator resume | next | status | …``.
+
+It works on the current project, and creates none. The calls that it prints come from the table of
+tools. It loads only what a command needs, because a person waits for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator._records import Record, to_text
+from vespera_orchestrator._text import printable
+from vespera_orchestrator.errors import VesperaError
+from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.orchestrator import Orchestrator
+
+_PROGRAM: Final = "python -m vespera_orchestrator"
+_NO_PROJECT: Final = 1
+_INTERRUPTED: Final = 130
+_COMMANDS: Final = {spec.command: spec for spec in TABLE if spec.command}
+_WATCHED: Final = "watch"
+_FIRST_TOOL: Final = "initialize_session"
+
+
+class _Terminal(NamedTuple):
+    """Where a command prints, and how."""
+
+    out: IO[str]
+    has_colours: bool
+
+    @classmethod
+    def of(cls, out: IO[str]) -> _Terminal:
+        """Use colours only where a person reads, and has not said otherwise."""
+        is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+        return cls(out, out.isatty() and not is_plain)
+
+    def print(self, text: str) -> None:
+        """Print text that others may have written: no terminal obeys anything in it."""
+        for line in text.splitlines():
+            shown = printable(line)
+            self.out.write(f"{self._coloured(shown) if self.has_colours else shown}\n")
+        self.out.flush()
+
+    def _coloured(self, line: str) -> str:
+        for beginning, colour in _COLOURS.items():
+            if line.startswith(beginning):
+                return f"\x1b[{colour}m{line}\x1b[0m"
+        return line
+
+
+_COLOURS: Final = {
+    "Goal:": "1",
+    "Next:": "1;32",
+    "Blocked:": "33",
+    "To decide:": "33",
+    "Conflicts ahead:": "33",
+    "error:": "31",
+    "warning:": "33",
+}
+"""How a line that begins like this is coloured: bold, green, yellow, red."""
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    out: IO[str] | None = None,
+    err: IO[str] | None = None,
+    stdin: IO[str] | None = None,
+) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words after the program; by default those of this process.
+        out: Where to print; by default the standard output.
+        err: Where mistakes are told; by default the standard error.
+        stdin: What a hook reads; by default the standard input.
+
+    Returns:
+        The exit code: 0; 1 when it was refused; 2 when the words are wrong. Those of ``check`` are
+        0, 1 with warnings, 2 with errors; those of ``hook`` are what coding agents expect.
+    """
+    options = _parser().parse_args(arguments)
+    terminal = _Terminal.of(sys.stdout if out is None else out)
+    errors = _Terminal.of(sys.stderr if err is None else err)
+    try:
+        return _run(options, terminal, errors, sys.stdin if stdin is None else stdin)
+    except VesperaError as exc:
+        errors.print(str(exc))
+        return 1
+    except BrokenPipeError:  # whoever read it has seen enough
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for the exit
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[str]) -> int:
+    if options.command == "hook":
+        from vespera_orchestrator.integrations.hooks import run_hook
+
+        answer = run_hook(options.name, stdin, options.project)
+        if answer.out:
+            out.out.write(answer.out + "\n")
+        if answer.err:
+            err.print(answer.err)
+        return answer.exit_code
+    if options.command == "skill":
+        from vespera_orchestrator.integrations.instructions import install_skill
+
+        out.print(install_skill(options.folder))
+        return 0
+    if options.command == "agents-md":
+        from vespera_orchestrator.integrations.instructions import update_agents_file
+
+        out.print(update_agents_file(options.file))
+        return 0
+    if not Home.locate(options.project).path.is_dir() and not _is_first_call(options):
+        err.print(
+            "There is no project here yet. To begin one: "
+            f'{_PROGRAM} tool initialize_session \'{{"goal": "…"}}\'. '
+            f"Or name its folder: {_PROGRAM} --project FOLDER {options.command}"
+        )
+        return _NO_PROJECT
+    with vespera.open(options.project) as orch:
+        return _COMMAND_FUNCTIONS.get(options.command, _call)(orch, options, out, err, stdin)
+
+
+def _is_first_call(options: argparse.Namespace) -> bool:
+    """Tell whether the command may make a project: only who begins a session means to."""
+    name = getattr(options, "name", "")
+    return options.command == "tool" and name.removeprefix(PREFIX) == _FIRST_TOOL
+
+
+def _call(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, err: _Terminal, _: IO[str]
+) -> int:
+    """Make the call of a row of the table, and print what it returns."""
+    spec = _COMMANDS[options.command]
+    function = getattr(orch, spec.path)
+    names = inspect.signature(function).parameters
+    values = {name: value for name, value in vars(options).items() if name in names}
+    if "progress" in names and err.out.isatty():
+        values["progress"] = lambda words: err.print(f"… {words}")
+    result = function(**values)
+    out.print(_shown(result, as_json=options.json))
+    return int(getattr(result, "exit_code", 0))
+
+
+def _shown(record: Record, *, as_json: bool) -> str:
+    return record.to_json() if as_json else str(record)
+
+
+def _watch(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    for event in orch.watch(timeout_s=options.timeout):
+        out.print(_shown(event, as_json=options.json))
+    return 0
+
+
+def _tool(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, stdin: IO[str]
+) -> int:
+    """Call any tool with JSON, for agents that have a shell and no MCP."""
+    from vespera_orchestrator.integrations.tools import Toolbox
+
+    arguments = stdin.read() if options.arguments == "-" else options.arguments
+    answer = Toolbox(orch, include="all").answer(options.name, arguments)
+    out.print(to_text(answer.to_dict()) if options.json else str(answer))
+    return int(answer.is_error)
+
+
+_Command = Callable[["Orchestrator", argparse.Namespace, _Terminal, _Terminal, IO[str]], int]
+_COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {_WATCHED: _watch, "tool": _tool}
+
+
+# --- the words ------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Where the work stands.")
+    parser.add_argument(
+        "--project", default=".", metavar="FOLDER", help="a folder of the project; by default here"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, spec in _COMMANDS.items():
+        _add_arguments(_add(commands, name, _HELP[name]), spec)
+    watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
+    watch.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
+    )
+    tool = _add(commands, "tool", "call any tool, with its arguments as JSON")
+    tool.add_argument("name", help="such as plan_task")
+    tool.add_argument("arguments", nargs="?", default="{}", help="JSON, or - for standard input")
+    hook = commands.add_parser("hook", help="what coding agents call; reads JSON on stdin")
+    hook.add_argument("name", nargs="?", default="", help="such as SessionStart")
+    skill = commands.add_parser("skill", help="print the skill for coding agents, or write it")
+    skill.add_argument("folder", nargs="?", help="such as .claude/skills")
+    agents = commands.add_parser("agents-md", help="keep a block about this in AGENTS.md")
+    agents.add_argument("file", nargs="?", default="AGENTS.md")
+    return parser
+
+
+_HELP: Final = {
+    "resume": "where you were, what changed, the next step",
+    "next": "the one thing to do now",
+    "status": "where the session stands",
+    "why": "what holds a task up",
+    "check": "check the whole home, and change nothing",
+}
+
+
+def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
+    """Offer what the call needs as words, and what it may take as flags."""
+    function = getattr(vespera.Orchestrator, spec.path)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "self":
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            parser.add_argument(name, metavar=name.upper())
+        elif parameter.default is False:
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", dest=name)

@@ -1,0 +1,312 @@
+"""The command for people and hooks: what it prints, where it stays silent, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.git_project import git
+from vespera_orchestrator.documents.sections import section_contents
+from vespera_orchestrator.integrations.command import main
+from vespera_orchestrator.integrations.instructions import (
+    AGENTS_BLOCK,
+    SKILL_NAME,
+    skill_text,
+    update_agents_file,
+)
+from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE
+
+
+class Terminal(io.StringIO):
+    """What a person reads."""
+
+    def isatty(self):
+        """Tell that it is one."""
+        return True
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A project with two tasks."""
+    with vespera.open(tmp_path, durability="normal", embedder="none") as orch:
+        orch.initialize_session("Build a kettle")
+        orch.plan_tasks([{"title": "Lid"}, {"title": "Spout", "dependencies": ["lid"]}])
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder):
+    """Return a function that runs a command there: its exit code, output and mistakes."""
+
+    def command(*words, stdin="", out=None):
+        out, err = out or io.StringIO(), io.StringIO()
+        words = ["--project", str(folder), *words]
+        code = main(words, out=out, err=err, stdin=io.StringIO(stdin))
+        return code, out.getvalue(), err.getvalue()
+
+    return command
+
+
+# --- for people ---------------------------------------------------------------------
+
+
+def test_what_people_ask_for_most(run):
+    """Each prints what the call prints; with --json what it is."""
+    code, out, err = run("resume")
+    assert (code, err) == (0, "")
+    assert out.startswith("Goal: Build a kettle\n")
+    assert "orch.execute_task('lid')" in run("next")[1]
+    assert json.loads(run("next", "--json")[1])["action"] == "execute"
+    assert "2 pending" in run("status")[1]
+    assert json.loads(run("status", "--json")[1])["total"] == 2
+    assert run("why", "spout")[1] == "spout is pending: waits for success of lid (pending)\n"
+    assert run("check")[1].startswith("check: all is well")
+    assert run("watch", "--timeout", "0") == (0, "", "")
+
+
+def test_events_are_printed_as_they_come(folder):
+    """A person watches while an agent works."""
+    with vespera.open(folder) as orch:
+        after = orch._store.last_seq()
+        orch.complete_task("lid", summary="closes", detailed_work="d")
+        events = list(orch.watch(after, timeout_s=0))
+    command = "from vespera_orchestrator.integrations.command import main\n"
+    command += "import vespera_orchestrator as v\nwatch = v.Orchestrator.watch\n"
+    command += f"v.Orchestrator.watch = lambda o, timeout_s: watch(o, {after}, timeout_s=0)\n"
+    command += f"main(['--project', {str(folder)!r}, 'watch', '--json'])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
+    seen = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["seq"] for event in seen] == [event.seq for event in events]
+
+
+def test_completed_tasks_on_demand(run, folder):
+    """Flags of the call are flags of the command."""
+    with vespera.open(folder) as orch:
+        orch.complete_task("lid", summary="closes tightly", detailed_work="d")
+    assert "closes tightly" not in run("status")[1]
+    assert "closes tightly" in run("status", "--include-completed")[1]
+
+
+def test_a_mistake_is_told_in_a_sentence(run, capsys):
+    """On standard error, with the remedy; words that are wrong are 2, as everywhere."""
+    code, out, err = run("why", "lidd")
+    assert (code, out) == (1, "")
+    assert "did you mean lid?" in err
+    with pytest.raises(SystemExit) as caught:
+        run("whyy")
+    assert caught.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def test_colours_are_for_terminals_alone(run, monkeypatch):
+    """Bold and green where a person reads; nothing in a pipe, nor where they are unwanted."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[1;32mNext:" in run("resume", out=Terminal())[1]
+    assert "\x1b" not in run("resume")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in run("resume", out=Terminal())[1]
+
+
+def test_what_others_wrote_reaches_no_control_of_the_terminal(run, folder):
+    """A title with escape sequences is shown without them."""
+    with vespera.open(folder) as orch:
+        orch.initialize_session("clear \x1b[2J \x9b31m\u202e screen")
+    out = run("resume")[1]
+    assert "clear" in out
+    assert not re.search("[\x1b\x9b\u202e]", out)
+
+
+def test_a_look_makes_no_project(tmp_path):
+    """Where there is none, it says so, and how to begin one; only who begins a session means to."""
+    out, err = io.StringIO(), io.StringIO()
+    assert main(["--project", str(tmp_path), "status"], out=out, err=err) == 1
+    assert "There is no project here yet" in err.getvalue()
+    assert list(tmp_path.iterdir()) == []
+    begin = ["--project", str(tmp_path), "tool", "initialize_session", '{"goal": "Kettle"}']
+    assert main(begin, out=out, err=err) == 0
+    assert (tmp_path / ".task_orchestrator").is_dir()
+
+
+def test_it_loads_nothing_heavy(folder):
+    """A person waits for it: what is asked for most needs none of the large libraries."""
+    heavy = ["lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "mcp"]
+    code = (
+        "import sys; from vespera_orchestrator.integrations.command import main\n"
+        f"for words in [['resume'], ['next'], ['status'], ['why', 'lid']]:\n"
+        f"    main(['--project', {str(folder)!r}, *words])\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_it_runs_as_a_module(folder):
+    """As people type it, from any folder of the project, and a reader that leaves is no mistake."""
+    inner = folder / "deep" / "inside"
+    inner.mkdir(parents=True)
+    git(folder, "init", "-q")
+    command = [sys.executable, "-m", "vespera_orchestrator"]
+    done = subprocess.run(
+        [*command, "next"], cwd=inner, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Lid" in done.stdout
+    words = " ".join([*command, "resume", "|", "true"])
+    piped = subprocess.run(words, cwd=inner, shell=True, capture_output=True, check=False)
+    assert piped.stderr == b""
+
+
+# --- for agents with a shell -----------------------------------------------------------
+
+
+def test_an_agent_does_a_task_through_many_processes(run):
+    """Every call is a process of its own: the same attempt from the first to the last."""
+    assert run("tool", "execute_task", '{"task_id": "lid"}')[0] == 0
+    checkpoint = {"task_id": "lid", "state": {"n": 1}, "note": "rim"}
+    assert run("tool", "checkpoint", json.dumps(checkpoint))[1].startswith("checkpoint 1: rim")
+    code, out, _ = run("tool", "work", '{"task": "lid"}', "--json")
+    assert (code, json.loads(out)["data"]["resumed_from"]["note"]) == (0, "rim")
+    work = {"task_id": "lid", "summary": "closes", "detailed_work": "# Lid\n\n“It closes.”"}
+    code, out, _ = run("tool", "complete_task", "-", stdin=json.dumps(work))
+    assert out.startswith("lid [completed] Lid")
+    data = json.loads(run("tool", "get_task", '{"task": "lid"}', "--json")[1])["data"]
+    assert data["attempts"] == 1
+    assert run("tool", "get_task", '{"tusk": 1}')[0] == 1
+
+
+# --- hooks ---------------------------------------------------------------------------
+
+
+def hook(run, folder, event, **facts):
+    """Send an event as Claude Code does."""
+    facts = {"hook_event_name": event, "cwd": str(folder), "session_id": "x"} | facts
+    return run("hook", stdin=json.dumps(facts))
+
+
+def test_a_session_starts_with_where_the_work_stands(run, folder):
+    """It is what `resume` prints, in any spelling of the event, with or without input."""
+    code, out, err = hook(run, folder, "SessionStart", source="compact")
+    assert (code, err) == (0, "")
+    assert out.startswith("Goal: Build a kettle\n")
+    assert run("hook", "session-start")[1].startswith("Goal:")
+
+
+def test_a_hook_is_never_in_the_way(tmp_path, run, folder):
+    """Without a project, or without a session, it is silent; an unknown event is told."""
+    elsewhere = tmp_path.parent / "elsewhere"
+    elsewhere.mkdir()
+    for name in ["SessionStart", "PreCompact", "Stop", "TaskCompleted", "WorktreeRemove"]:
+        assert hook(run, elsewhere, name) == (0, "", "")
+    assert list(elsewhere.iterdir()) == []
+    vespera.open(elsewhere).close()
+    assert "No session is active" in hook(run, elsewhere, "SessionStart")[1]
+    assert hook(run, elsewhere, "Stop") == (0, "", "")
+    assert "PreCompact" in run("hook", "Nothing")[2]
+    assert run("hook", "Stop", stdin="{no json")[0] == 1
+    cursor = json.dumps({"workspace_roots": [str(folder)]})
+    assert run("hook", "sessionStart", stdin=cursor)[1].startswith("Goal:")
+
+
+def test_an_agent_that_stops_is_asked_once_for_what_it_holds(run, folder, monkeypatch):
+    """Only for what it has not saved for a while, and never for what others hold."""
+    with vespera.open(folder) as orch:
+        orch.execute_task("lid")
+    assert hook(run, folder, "Stop") == (0, "", "")
+    monkeypatch.setattr("vespera_orchestrator.integrations.hooks._SAVED_RECENTLY_S", 0)
+    answer = json.loads(hook(run, folder, "Stop", stop_hook_active=False)[1])
+    assert answer["decision"] == "block"
+    assert answer["reason"].startswith("You still hold lid")
+    assert hook(run, folder, "Stop", stop_hook_active=True) == (0, "", "")
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_AGENT", "other")
+    assert hook(run, folder, "SubagentStop") == (0, "", "")
+
+
+def test_a_task_is_done_when_it_is_completed_here(run, folder):
+    """The gate of the agent's own list: it refuses with the reason on standard error."""
+    with vespera.open(folder) as orch:
+        orch.execute_task("lid")
+        code, out, err = hook(run, folder, "TaskCompleted", task_subject="Lid")
+        assert (code, out) == (2, "")
+        assert "complete_task" in err
+        assert hook(run, folder, "TaskCompleted", task_subject="Buy milk")[0] == 0
+        orch.complete_task("lid", summary="closes", detailed_work="d")
+        assert hook(run, folder, "TaskCompleted", task_subject="Lid") == (0, "", "")
+
+
+def test_before_its_memory_is_shortened_an_agents_files_are_saved(run, project):
+    """What is in the worktree of the task that it holds is in its last snapshot."""
+    with vespera.open(project.folder, embedder="none") as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Lid")
+        path = orch.execute_task("lid", worktree=True).path
+        (path / "lid.txt").write_text("half")
+        assert hook(run, project.folder, "PreCompact", trigger="auto") == (0, "", "")
+        assert project.git("show", "refs/vespera/wip/lid:lid.txt") == "half"
+
+
+def test_an_agents_own_worktree_is_ours(run, project):
+    """A folder for a task or for the agent, saved and landed; removed, it is kept."""
+    with vespera.open(project.folder, embedder="none") as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Lid")
+        code, out, err = hook(run, project.folder, "WorktreeCreate", name="lid")
+        assert (code, err) == (0, "")
+        (Path(out.strip()) / "lid.txt").write_text("x")
+        assert [tree.task_id for tree in orch.worktrees.list()] == [orch.get_task("lid").id]
+        own = hook(run, project.folder, "WorktreeCreate", worktree_name="bold-oak")[1].strip()
+        assert Path(own).is_dir()
+        assert hook(run, project.folder, "WorktreeRemove", worktree_path=out.strip())[0] == 0
+        assert not Path(out.strip()).exists()
+        (kept,) = orch.worktrees.rescue()
+        assert project.git("show", f"{kept.ref}:lid.txt") == "x"
+        assert hook(run, project.folder, "WorktreeCreate")[0] == 1
+
+
+# --- instructions ----------------------------------------------------------------------
+
+
+def test_the_skill_names_tools_that_exist(tmp_path, run):
+    """And is written where a coding agent looks for it."""
+    tools = {spec.name for spec in TABLE}
+    commands = {spec.command for spec in TABLE if spec.command} | {"tool"}
+    for text in (skill_text(), AGENTS_BLOCK):
+        assert set(re.findall(r"\btool ([a-z]+(?:_[a-z]+)*) ['-]", text)) <= tools
+        assert set(re.findall(r"vespera_orchestrator ([a-z]+)", text)) <= commands | {"tool"}
+        assert PREFIX not in text
+    code, out, _ = run("skill", str(tmp_path / "skills"))
+    written = tmp_path / "skills" / SKILL_NAME / "SKILL.md"
+    assert (code, out) == (0, f"written: {written}\n")
+    assert written.read_text("utf-8") == skill_text()
+    assert run("skill")[1].startswith("---\nname: vespera-orchestrator\n")
+
+
+def test_the_skill_is_a_skill(tmp_path, run):
+    """By the reference implementation of the format."""
+    skills_ref = pytest.importorskip("skills_ref")
+    run("skill", str(tmp_path))
+    assert skills_ref.validate(tmp_path / SKILL_NAME) == []
+
+
+def test_our_block_in_agents_md_leaves_the_rest_alone(tmp_path, run):
+    """Written once, kept up to date, ten lines; the person's own words stay byte for byte."""
+    file = tmp_path / "AGENTS.md"
+    file.write_text("# Mine\n\nUse tabs.", "utf-8")
+    assert run("agents-md", str(file))[1] == f"written: {file}\n"
+    text = file.read_text("utf-8")
+    assert text.startswith("# Mine\n\nUse tabs.\n")
+    assert section_contents(text) == {"agents": AGENTS_BLOCK.strip()}
+    assert len(AGENTS_BLOCK.splitlines()) == 9
+    assert run("agents-md", str(file))[1] == f"up to date: {file}\n"
+    file.write_text(text.replace("Stuck?", "Lost?") + "More.\n", "utf-8")
+    update_agents_file(str(file))
+    assert file.read_text("utf-8") == text + "More.\n"
+    file.write_text("<!-- vespera:section agents -->\n", "utf-8")
+    assert "never ends" in run("agents-md", str(file))[2]
