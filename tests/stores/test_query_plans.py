@@ -76,6 +76,8 @@ def look_back(store, session_id):
     store.events(session_id=session_id, kinds=kinds, newest_first=True, limit=100)
     paused = (EventKind.SESSION_PAUSED,)
     store.events(session_id=session_id, kinds=paused, newest_first=True, limit=1)
+    moods = (EventKind.ENERGY_SET, EventKind.PRESSURE_CHANGED)
+    store.events(session_id=session_id, kinds=moods, newest_first=True, limit=1)
     store.note_look(session_id, "ada", Position())
     store.last_look(session_id, "ada")
     store.worktrees(session_id=session_id)
@@ -116,6 +118,7 @@ def test_sqlite_searches_by_an_index(tmp_path):
         assert set(scans) <= FEW_ROWS, (sql, plan)
         if "FROM events" in sql and "kind IN" in sql:
             index = "events_pauses" if "session_paused" in sql else "events_milestones"
+            index = "events_moods" if "energy_set" in sql else index
             assert any(index in step for step in plan), (sql, plan)
         if "FROM worktrees" in sql:
             assert any("worktrees_in_use" in step for step in plan), (sql, plan)

@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
+from vespera_orchestrator.progress.pressure import PressureGauge
 from vespera_orchestrator.progress.startable import first_startable
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
@@ -396,6 +397,7 @@ class Overview:
             as_of=self._rooms.clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),
+            gentleness=PressureGauge(self._rooms).gentleness(session.id),
         )
 
     def _other_open_sessions(self, counts: dict[TaskStatus, int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import (
@@ -16,6 +17,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.scope import DEFAULT_AGENT
+from vespera_orchestrator.progress.low_energy import Gentleness
 from vespera_orchestrator.tasks.pressure import Pressure, PressureFacts, Standing, assess
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _DECISIONS: Final = (
 """What only a person does, or whoever coordinates."""
 _WORK: Final = (EventKind.TASK_STARTED, EventKind.CHECKPOINT_SAVED, EventKind.TASK_COMPLETED)
 """What a person does too, under the name that is the default."""
+_MOODS: Final = (EventKind.ENERGY_SET, EventKind.PRESSURE_CHANGED)
+"""The store has an index of these, in this order."""
 _ENDINGS: Final = (
     EventKind.TASK_COMPLETED,
     EventKind.TASK_SKIPPED,
@@ -99,6 +103,11 @@ class PressureGauge:
         held, _ = _LogReader(self._rooms, session_id, self._rooms.clock()).running()
         return held
 
+    def gentleness(self, session_id: str) -> Gentleness | None:
+        """Return what was done today if it is a day with little energy, else ``None``."""
+        reader = _LogReader(self._rooms, session_id, self._rooms.clock())
+        return reader.gentleness()
+
     def set_energy(self, session_id: str, energy: Energy) -> Pressure:
         """Record the person's word, unless it was said just before, and judge again."""
         reader = _LogReader(self._rooms, session_id, self._rooms.clock())
@@ -138,18 +147,30 @@ class _LogReader:
         self._rooms = rooms
         self._session_id = session_id
         self._now = now
-        self._first_seq = max(0, rooms.store.last_seq() - _SEQ_WINDOW)
+
+    @cached_property
+    def _first_seq(self) -> int:
+        return max(0, self._rooms.store.last_seq() - _SEQ_WINDOW)
 
     def standing(self) -> Standing:
         """Return the level that was recorded last."""
-        recorded = self._newest((EventKind.PRESSURE_CHANGED,), 1)
-        if not recorded:
+        event = self._newest_mood(EventKind.PRESSURE_CHANGED)
+        if event is None:
             return Standing()
-        event = recorded[0]
         return Standing(
             level=PressureLevel(event.data.get("level", PressureLevel.STEADY)),
             since=event.at,
             energy=Energy(event.data.get("energy", Energy.NORMAL)),
+        )
+
+    def _newest_mood(self, kind: EventKind) -> Event | None:
+        """Return the newest event of this kind, however far back."""
+        return next((event for event in self._moods if event.kind == kind), None)
+
+    @cached_property
+    def _moods(self) -> Sequence[Event]:
+        return self._rooms.store.events(
+            session_id=self._session_id, kinds=_MOODS, limit=_MOST, newest_first=True
         )
 
     def facts(self) -> PressureFacts:
@@ -232,15 +253,25 @@ class _LogReader:
         )
         return len(completed)
 
+    def gentleness(self) -> Gentleness | None:
+        """Return what was done today if it is a day with little energy, else ``None``."""
+        is_low = self._energy() is Energy.LOW
+        if not is_low and self.standing().level is not PressureLevel.OVERWHELMED:
+            return None
+        return Gentleness(
+            begun=len(self._recent((EventKind.TASK_STARTED,))),
+            completed=len(self._recent((EventKind.TASK_COMPLETED,))),
+        )
+
     def has_just_said(self, energy: Energy) -> bool:
         """Tell whether the person's last word is the same, and less than an hour old."""
-        words = self._newest((EventKind.ENERGY_SET,), 1)
-        if not words or self._now - words[0].at > _JUST:
+        word = self._newest_mood(EventKind.ENERGY_SET)
+        if word is None or self._now - word.at > _JUST:
             return False
-        return words[0].data.get("energy") == energy
+        return word.data.get("energy") == energy
 
     def _energy(self) -> Energy:
-        words = self._newest((EventKind.ENERGY_SET,), 1)
-        if not words or self._now - words[0].at > _ENERGY_LASTS:
+        word = self._newest_mood(EventKind.ENERGY_SET)
+        if word is None or self._now - word.at > _ENERGY_LASTS:
             return Energy.NORMAL
-        return Energy(words[0].data.get("energy", Energy.NORMAL))
+        return Energy(word.data.get("energy", Energy.NORMAL))

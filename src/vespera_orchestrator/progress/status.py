@@ -22,6 +22,8 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
+from vespera_orchestrator.progress import low_energy
+from vespera_orchestrator.progress.low_energy import Gentleness  # noqa: TC001 - hints resolve
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import counts_line
 
@@ -112,6 +114,10 @@ class Status(Record):
     """About how long it may print; ``None`` for the usual page."""
     draw: Callable[[], str] = attrs.field(eq=False, repr=False)
     """Makes the drawing when it is asked for."""
+    gentleness: Gentleness | None = None
+    """What was done today, on a day with little energy: the page is short and gentle then. ``None``
+    on any other day.
+    """
 
     json_form = JsonForm(
         properties=("total", "completed_count", "wanted_count", "percent"),
@@ -233,6 +239,8 @@ class Status(Record):
         return str(self)
 
     def __str__(self) -> str:
+        if self.gentleness is not None:
+            return low_energy.page(self.session, self.next_step, self.ready, self.gentleness)
         head = [self._title(), self.line]
         last = f"Next: {self.next_step}"
         budget = self.budget_tokens

@@ -280,4 +280,9 @@ CREATE TABLE team_settings (
     agreed_at bigint NOT NULL
 );
 """,
+    # 9: the person's word, and levels of pressure
+    """
+CREATE INDEX events_moods ON events (session_id, seq)
+    WHERE kind IN ('energy_set', 'pressure_changed');
+""",
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WRITTEN = "at, kind, session_id, task_id, agent, data"
 _INDEXED: Final = {
     "events_pauses": (EventKind.SESSION_PAUSED,),
+    "events_moods": (EventKind.ENERGY_SET, EventKind.PRESSURE_CHANGED),
     "events_milestones": lifecycle.MILESTONES,
 }
 """The kinds of events of which the store has an index by session.

@@ -282,4 +282,9 @@ CREATE TABLE team_settings (
     agreed_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """,
+    # 9: the person's word, and levels of pressure
+    """
+CREATE INDEX events_moods ON events (session_id, seq)
+    WHERE kind IN ('energy_set', 'pressure_changed');
+""",
 )
