@@ -163,10 +163,10 @@ def build_features(origin: Path, case: Case, room: Path) -> tuple[Path, dict[int
     project = room / "features"
     git(room, "clone", "-q", "--shared", "--no-checkout", str(origin), str(project))
     base = base_with_what_is_there(project, case.base)
-    git(project, "checkout", "-q", "-B", "main", base)
+    git(project, "checkout", "-q", "-f", "-B", "main", base)
     commits = {}
     for number, patch in sorted(case.patches.items()):
-        git(project, "checkout", "-q", "--detach", base)
+        git(project, "checkout", "-q", "-f", "--detach", base)
         for words in (("--ignore-whitespace",), ("--3way",)):
             if (
                 not patch

@@ -870,9 +870,10 @@ class SetupFailedError(WorktreeError):
 
 @attrs.define(slots=False, repr=False)
 class UnsavedFilesError(WorktreeError):
-    """Something in the worktree is not in its snapshots, and would not land. Nothing was landed.
+    """Something in the worktree is not among its saved files, and would not land.
 
-    A nested repository, a submodule's own changes, a file that cannot be read.
+    Nothing was landed. It may be a nested repository, a submodule's own changes, or a file that
+    cannot be read. Repositories are kept apart, if they are not too large.
     """
 
     worktree: str
@@ -880,7 +881,7 @@ class UnsavedFilesError(WorktreeError):
     path: str
     """Its folder."""
     files: tuple[str, ...]
-    """What is not saved, relative to that folder."""
+    """What would not land, relative to that folder."""
     problems: tuple[str, ...]
     """Of each: what it is, and what you can do; commands are for that folder."""
 
@@ -889,7 +890,7 @@ class UnsavedFilesError(WorktreeError):
         more = len(self.problems) - _PATHS_SHOWN
         if more > 0:
             shown += f"; and {more} more"
-        return f"not everything in {self.path} can be saved, so nothing was landed: {shown}"
+        return f"not everything in {self.path} would land, so nothing was landed: {shown}"
 
 
 @attrs.define(slots=False, repr=False)

@@ -116,7 +116,7 @@ def test_where_to_work_and_what_stands_in_the_way():
     assert where[1] == "Both sides of a conflict are between markers in: fire.txt"
     assert "git rebase --abort" in where[2]
     assert where[3] == "Newer work on the integration branch is not merged here yet: water.txt"
-    assert where[4] == "Files that automatic saves leave out, for their size or kind: big.bin"
+    assert where[4] == "Left out of the files that are saved, for size or kind: big.bin"
 
 
 def test_why_it_is_due_now_and_who_waits():

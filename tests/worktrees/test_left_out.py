@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 
@@ -103,7 +104,9 @@ def test_a_nested_repository(orch, work, commits):
     """Its files are in no snapshot. The command of the error makes them files of the project."""
     scaffold(orch.test_project, work, commits=commits)
     error = refused(orch, work, "app")
+    assert "app (kept apart) is a git repository of its own" in str(error)
     assert "rm -rf app/.git" in str(error)
+    shutil.rmtree(work.path)  # what is kept apart comes back, too
     with vespera.open(orch.test_project.folder, agent="next") as other:
         again = other.execute_task("part", take_over=True)
         assert again.left_out == ("app",)

@@ -298,7 +298,7 @@ def _place_section(facts: WorkFacts) -> Section:
         lines.append(f"Newer work on the integration branch is not merged here yet: {behind}")
     if facts.left_out:
         paths = one_line(", ".join(facts.left_out), 300)
-        lines.append(f"Files that automatic saves leave out, for their size or kind: {paths}")
+        lines.append(f"Left out of the files that are saved, for size or kind: {paths}")
     return Section(heading="## Where", pieces=_lines(*lines))
 
 

@@ -74,8 +74,8 @@ class Work:
         worktree: The worktree, or ``None`` if the task has none.
         conflicts: Files in the worktree with both sides of a conflict between markers, for you to
             resolve.
-        left_out: Files that the last save of the worktree left out: untracked files above
-            ``max_file_bytes``, and nested repositories.
+        left_out: What the last save of the worktree left out of its files: untracked files above
+            ``max_file_bytes``, and repositories inside, which are kept apart.
         operation: The git operation (a rebase, a merge and the like) that was under way in the
             worktree when it was last saved, or ``None``. Finish it or give it up before you
             complete the task: ``operation.finish`` and ``operation.abandon`` are the commands.
@@ -342,10 +342,11 @@ class Work:
     def _note_left_out(self, paths: tuple[str, ...]) -> None:
         if paths and paths != self.left_out:
             log.warning(
-                "not saved with %s (untracked and above %d bytes, or not plain files): %s",
+                "left out of the files saved for %s: %s "
+                "(untracked and above %d bytes, a repository of its own, or no plain file)",
                 self.task.alias,
-                self._rooms.config.worktrees.max_file_bytes,
                 ", ".join(paths),
+                self._rooms.config.worktrees.max_file_bytes,
             )
         self.left_out = paths
 

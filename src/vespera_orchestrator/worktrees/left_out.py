@@ -82,7 +82,8 @@ class LeftOut:
 
     def __str__(self) -> str:
         quoted = shlex.quote(self.path)
-        return _PROBLEMS[self.kind].format(path=self.path, quoted=quoted)
+        name = f"{self.path} (kept apart)" if self.is_kept else self.path
+        return _PROBLEMS[self.kind].format(path=name, quoted=quoted)
 
 
 def shown_path(path: str) -> str:
