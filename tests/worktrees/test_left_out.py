@@ -175,6 +175,30 @@ def test_edits_in_a_submodule(orch, work, lib, path):
     assert "n.txt" in landed(orch)
 
 
+def test_files_in_a_submodule_that_was_not_initialised(orch, work):
+    """Git does not see them. They are named, kept, and do not count as done."""
+    orch.test_project.write({"deep/mine.py": "two hours of work\n"}, work.path / "lib")
+    error = refused(orch, work, "lib")
+    assert "git submodule update --init" in str(error)
+    shutil.rmtree(work.path)
+    with vespera.open(orch.test_project.folder, agent="next") as other:
+        again = other.execute_task("part", take_over=True)
+        mine = again.path / "lib" / "deep" / "mine.py"
+        assert mine.read_text() == "two hours of work\n"
+        mine.rename(again.path / "mine.py")
+        run("rm -rf lib/deep && git submodule update -q --init", again.path)
+        assert again.complete(**DONE).status == "completed"
+    assert {"mine.py", "n.txt"} <= set(landed(orch))
+
+
+def test_a_submodule_that_git_cannot_read(orch, work):
+    """It is named, and the rest is saved."""
+    (work.path / "lib" / ".git").write_text("gitdir: /nowhere\n")
+    error = refused(orch, work, "lib")
+    run(str(error).rpartition(": ")[2], work.path)
+    assert work.complete(**DONE).status == "completed"
+
+
 def test_submodules_that_nobody_touched(orch, work):
     """One that is not initialised stays as it is; one that was removed is removed."""
     work.checkpoint({})

@@ -25,6 +25,9 @@ class LeftOutKind(StrEnum):
     NESTED_REPOSITORY = "nested repository"
     SUBMODULE_EDITS = "submodule edits"
     SUBMODULE_COMMIT = "submodule commit"
+    UNINITIALISED = "uninitialised submodule"
+    """The folder of a submodule that has files in it, and no repository."""
+    BROKEN_REPOSITORY = "broken repository"
     UNREADABLE = "unreadable"
     REFUSED = "refused"
     SPECIAL = "special"
@@ -32,7 +35,13 @@ class LeftOutKind(StrEnum):
 
 
 _REPOSITORIES: Final = frozenset(
-    {LeftOutKind.NESTED_REPOSITORY, LeftOutKind.SUBMODULE_EDITS, LeftOutKind.SUBMODULE_COMMIT}
+    {
+        LeftOutKind.NESTED_REPOSITORY,
+        LeftOutKind.SUBMODULE_EDITS,
+        LeftOutKind.SUBMODULE_COMMIT,
+        LeftOutKind.UNINITIALISED,
+        LeftOutKind.BROKEN_REPOSITORY,
+    }
 )
 _HARMLESS: Final = frozenset({LeftOutKind.TOO_LARGE, LeftOutKind.SPECIAL})
 _PROBLEMS: Final = {
@@ -47,6 +56,14 @@ _PROBLEMS: Final = {
     LeftOutKind.SUBMODULE_COMMIT: (
         "the submodule {path} is at a commit that no remote branch has; push it: "
         "git -C {quoted} push origin HEAD:refs/heads/NAME"
+    ),
+    LeftOutKind.UNINITIALISED: (
+        "{path} is the folder of a submodule without a repository in it, where git sees no files; "
+        "move them elsewhere, make the submodule (git submodule update --init), and put them back"
+    ),
+    LeftOutKind.BROKEN_REPOSITORY: (
+        "git cannot read the repository in {path}; mend it, or remove what makes it one: "
+        "rm -rf {quoted}/.git"
     ),
     LeftOutKind.UNREADABLE: (
         "{path} cannot be read; make it readable (chmod u+r {quoted}), or delete it"

@@ -7,7 +7,8 @@ it as its last parent. So it is kept for as long as the snapshot, goes wherever 
 lands.
 
 The tree has a folder for each repository, named after its quoted path, with ``files`` and ``git``
-in it. ``gitfile`` stands there instead of ``git`` where the git directory is somebody else's.
+in it. ``gitfile`` stands there instead of ``git`` where the git directory is somebody else's, and
+``nogit`` where there is none, as in the folder of a submodule that was not initialised.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ MOST_GIT_DIR_BYTES: Final = 100_000_000
 _FILES: Final = "files"
 _GIT: Final = "git"
 _GIT_FILE: Final = "gitfile"
+_NO_GIT: Final = "nogit"
 """Names in the tree of a nested commit. Stored."""
 _TRAILER: Final = "Nested: "
 """Begins the line of a snapshot's message that names the nested commit. Stored."""
@@ -175,13 +177,15 @@ class NestedRepositories:
     def _copy_repository(self, copy: _Copy, path: str) -> bool:
         """Copy one repository, and those inside of it; return whether all of it was taken."""
         folder = self._folder / path
+        name = quote_from_bytes(os.fsencode(path), safe="")
+        if not os.path.lexists(folder / ".git"):
+            return _copy_plain_folder(copy, name, folder)
         try:
             nested = open_repository(folder)
             files, inner = _list_work_tree(nested, folder)
         except (OSError, pygit2.GitError, ValueError) as exc:
             log.warning("the repository %s could not be saved: %s", display_path(str(folder)), exc)
             return False
-        name = quote_from_bytes(os.fsencode(path), safe="")
         is_whole = True
         for file in files:
             is_whole &= copy.add(f"{name}/{_FILES}/{file}", folder / file)
@@ -226,6 +230,18 @@ class NestedRepositories:
             self._notes.write_text(json.dumps({"commit": commit, "files": seen}), "ascii")
 
 
+def _copy_plain_folder(copy: _Copy, name: str, folder: Path) -> bool:
+    is_whole = copy.add_content(f"{name}/{_NO_GIT}", b"")
+    for file in _files_below(folder):
+        is_whole &= copy.add(f"{name}/{_FILES}/{file}", folder / file)
+    return is_whole
+
+
+def _files_below(folder: Path) -> list[str]:
+    files = [Path(above, name) for above, _, names in os.walk(folder) for name in names]
+    return [file.relative_to(folder).as_posix() for file in files]
+
+
 def _list_work_tree(repo: pygit2.Repository, folder: Path) -> tuple[list[str], list[str]]:
     """Return the files of a repository, untracked ones included, and the repositories inside."""
     paths = set(libgit2.entry_paths(repo.index))
@@ -247,12 +263,12 @@ def _list_git_dir(git_dir: Path) -> list[str]:
     What names objects comes before the objects, and what git moves to another place comes before
     that place.
     """
-    files = [Path(folder, name) for folder, _, names in os.walk(git_dir) for name in names]
-    paths = [file.relative_to(git_dir).as_posix() for file in files if not _is_passing(file.name)]
+    paths = [path for path in _files_below(git_dir) if not _is_passing(path)]
     return sorted(paths, key=_order)
 
 
-def _is_passing(name: str) -> bool:
+def _is_passing(path: str) -> bool:
+    name = path.rpartition("/")[2]
     return name.endswith(".lock") or name.startswith("tmp_")
 
 
@@ -310,6 +326,11 @@ class _Copy:
             self.seen[path] = [*stamp, name, int(mode)]
         return libgit2.add_entry(self._index, path, (str(name), int(mode)), None)
 
+    def add_content(self, path: str, content: bytes) -> bool:
+        """Add a file with this content."""
+        file = str(self._repo.create_blob(content)), int(FileMode.BLOB)
+        return libgit2.add_entry(self._index, path, file, None)
+
     def write_tree(self) -> pygit2.Oid:
         return self._index.write_tree(self._repo)
 
@@ -354,6 +375,8 @@ def _write_repository(saved: pygit2.Tree, root: Path, path: str) -> None:
     parts = {entry.name: entry for entry in saved}
     if _FILES in parts:
         _write_tree(parts[_FILES].peel(pygit2.Tree), folder)
+    if _NO_GIT in parts:
+        return
     if _GIT_FILE in parts:
         _write_file(parts[_GIT_FILE], git_dir)
         return

@@ -302,6 +302,7 @@ def take_snapshot(
         reading, tree = _read_files(index, anchor, max_file_bytes, hidden=hidden)
         if not passing:
             reading.look_at_staged_submodules(worktree.base, tree)
+            reading.look_at_uninitialised_submodules()
         reading.leave_out_repositories(repositories)
         beside = _Beside.of(
             repository, worktree, reading, snapshot=previous, max_file_bytes=max_file_bytes

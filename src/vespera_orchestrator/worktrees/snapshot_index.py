@@ -439,7 +439,9 @@ class FolderReading:
         if entry is None or entry.mode != FileMode.COMMIT:
             self._leave_out(path, LeftOutKind.NESTED_REPOSITORY)
             return
-        submodule = open_repository(self._folder / path)
+        submodule = self._open_inside(path)
+        if submodule is None:
+            return
         if submodule.status():
             self._leave_out(path, LeftOutKind.SUBMODULE_EDITS)
         if submodule.head_is_unborn:
@@ -453,6 +455,28 @@ class FolderReading:
         self._touched.add(path)
         libgit2.add_entry(self.index, path, (str(head.id), int(FileMode.COMMIT)), None)
 
+    def _open_inside(self, path: str) -> pygit2.Repository | None:
+        """Open the repository at *path*; leave it out where git cannot read it."""
+        try:
+            return open_repository(self._folder / path)
+        except pygit2.GitError:
+            self._leave_out(path, LeftOutKind.BROKEN_REPOSITORY)
+            return None
+
+    def look_at_uninitialised_submodules(self) -> None:
+        """Leave out what somebody wrote into the folder of a submodule without a repository in it.
+
+        Git does not look there, so neither status nor commit tells of it.
+        """
+        if not libgit2.has_entry(self.index, ".gitmodules"):
+            return
+        for path in self.repo.listall_submodules():
+            folder = self._folder / path
+            if os.path.lexists(folder / ".git") or folder.is_symlink() or not folder.is_dir():
+                continue
+            if any(folder.iterdir()):
+                self._leave_out(path, LeftOutKind.UNINITIALISED)
+
     def look_at_staged_submodules(self, base: str, tree: str) -> None:
         """Leave out what the agent has staged of a submodule, and nobody else has.
 
@@ -464,12 +488,13 @@ class FolderReading:
         for path, (_, file) in changes(before, self.repo[tree]).items():
             if file is None or file[1] != FileMode.COMMIT:
                 continue
-            folder = self._folder / path
-            if not os.path.lexists(folder / ".git"):
+            if not os.path.lexists(self._folder / path / ".git"):
                 continue
-            submodule = open_repository(folder)
-            commit = submodule.get(file[0])
-            if isinstance(commit, pygit2.Commit) and not is_pushed(submodule, commit):
+            submodule = self._open_inside(path)
+            commit = None if submodule is None else submodule.get(file[0])
+            if submodule is None or not isinstance(commit, pygit2.Commit):
+                continue
+            if not is_pushed(submodule, commit):
                 self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)
 
     def leave_out_repositories(self, paths: Iterable[str]) -> None:
