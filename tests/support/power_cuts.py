@@ -21,11 +21,13 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import vespera_orchestrator as vespera
 from support import killing
 from support.forgetful_disk import MODES, ForgetfulDisk
+from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home import machine
 
 HEAD = "| operation | sync points | power cuts | acknowledged and lost | did not go on |\n"
@@ -93,7 +95,8 @@ class PowerStage(killing.Stage):
         start_again()
         with vespera.open(self.project) as orch:
             for worktree in orch.worktrees.list() if self.operation.repository else ():
-                orch.worktrees.snapshot(worktree)  # the first call heals
+                with suppress(VesperaError):  # the first call heals; a removal is half done
+                    orch.worktrees.snapshot(worktree)
             for facts in promised:
                 killing.hold(orch, facts)
 

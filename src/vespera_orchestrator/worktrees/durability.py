@@ -32,19 +32,19 @@ _writers = threading.Lock()
 _depth = 0
 
 
-def sync_objects(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -> None:
-    """Put everything on disk that *commit* needs.
+def sync_objects(repo: pygit2.Repository, commits: Iterable[str], durable: Iterable[str]) -> None:
+    """Put everything on disk that *commits* need, in one pack.
 
     Args:
         repo: The repository.
-        commit: What a ref is about to name.
+        commits: What refs are about to name.
         durable: Commits that are on disk already, with all they need.
 
     Raises:
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged.
     """
-    _sync(repo, _needed(repo, commit, durable))
+    _sync(repo, _needed(repo, commits, durable))
 
 
 def sync_tree(repo: pygit2.Repository, tree: str, known: Iterable[str]) -> None:
@@ -70,9 +70,12 @@ def _sync(repo: pygit2.Repository, needed: set[str]) -> None:
         _loose_file(repo, name).unlink(missing_ok=True)
 
 
-def _needed(repo: pygit2.Repository, commit: str, durable: Iterable[str]) -> set[str]:
-    """Return the objects of *commit* and its ancestors that no durable commit has."""
-    walker = repo.walk(pygit2.Oid(hex=commit), SortMode.NONE)
+def _needed(repo: pygit2.Repository, commits: Iterable[str], durable: Iterable[str]) -> set[str]:
+    """Return the objects of *commits* and their ancestors that no durable commit has."""
+    first, *others = commits
+    walker = repo.walk(pygit2.Oid(hex=first), SortMode.NONE)
+    for commit in others:
+        walker.push(pygit2.Oid(hex=commit))
     for known in durable:
         walker.hide(pygit2.Oid(hex=known))
     needed: set[str] = set()
@@ -89,13 +92,19 @@ def _loose_file(repo: pygit2.Repository, name: str) -> Path:
     return Path(repo.path, "objects", name[:2], name[2:])
 
 
-def sync_ref(common: Path, ref: str) -> None:
-    """Put the name of a ref's file on disk, and those of the folders above it."""
+def sync_ref(common: Path, ref: str, *, with_folders: bool) -> None:
+    """Put the name of a ref's file on disk.
+
+    Args:
+        common: The git directory that all worktrees share.
+        ref: The ref.
+        with_folders: Also put the names of the folders above it there, which may be new.
+    """
     file = common / ref
     for folder in file.parents:
         with suppress(FileNotFoundError):  # an empty folder may have been removed meanwhile
             sync_folder(folder)
-        if folder == common:
+        if folder == common or not with_folders:
             return
 
 

@@ -52,8 +52,17 @@ _DETACH: Final = "git switch --detach"
 _MAKE_ROOM: Final = f"Commit, stash (git stash -u) or move that; or run {_DETACH} there"
 
 
-def advance(repository: ProjectRepository, expected: str, new: str, *, message: str) -> None:
+def advance(
+    repository: ProjectRepository,
+    expected: str,
+    new: str,
+    *,
+    message: str,
+    is_on_disk: bool = False,
+) -> None:
     """Move the integration branch from *expected* to *new*, and bring its checkout along.
+
+    With *is_on_disk*, the caller has put *new* on disk.
 
     Raises:
         RefMovedError: The branch is not at *expected*. Nothing was changed.
@@ -70,6 +79,7 @@ def advance(repository: ProjectRepository, expected: str, new: str, *, message: 
                 new,
                 message=message,
                 while_locked=lambda: _bring_along(repository, expected, new),
+                is_on_disk=is_on_disk,
             )
         finally:
             _recover(repository)

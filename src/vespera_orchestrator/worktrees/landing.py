@@ -84,14 +84,18 @@ class Landing(Record):
             DirtyCheckoutError: The branch is checked out where it cannot be updated safely.
                 Neither it nor the checkout was changed.
         """
-        self.snapshot.pin()
+        landed = self.commit if self.changed else None
+        self.snapshot.put_on_disk(*(name for name in (landed, self._mark) if name is not None))
+        self.snapshot.pin(is_on_disk=True)
         if self.changed:
             message = f"landed {self.worktree}"
-            advance(self._repository, self._expected, self.commit, message=message)
+            advance(self._repository, self._expected, self.commit, message=message, is_on_disk=True)
         # Last, and never before the branch: without the mark a later landing merges a little
         # worse, with a false one it would lose work.
         if self._mark is not None:
-            self._repository.move(LANDED + self.worktree, self._previous_mark, self._mark)
+            self._repository.move(
+                LANDED + self.worktree, self._previous_mark, self._mark, is_on_disk=True
+            )
 
     def files(self) -> BranchFiles:
         """Return the files as they will be on the branch."""

@@ -92,6 +92,8 @@ class Refs:
             durable: Whether a ref that was moved survives a power cut.
         """
         self._durable = durable
+        self._synced_folders: set[Path] = set()
+        """Folders whose names this process has put on disk."""
         self._common = common
         self._locks = locks
         self._workshop = workshop
@@ -143,28 +145,35 @@ class Refs:
         return read_ref(self._common, move.ref) == move.expected
 
     def _move_once(self, move: RefMove) -> None:
+        folder = self._common.joinpath(move.ref).parent
+        may_be_new = folder not in self._synced_folders or not folder.exists()
         with synced_refs(is_wanted=self._durable):
-            self._move_in_transaction(move)
-        if self._durable:
-            sync_ref(self._common, move.ref)
+            is_written = self._move_in_transaction(move)
+        # libgit2 puts what it writes on disk, with its name; new folders above it, it does not.
+        is_done = is_written and not may_be_new
+        if self._durable and not is_done:
+            sync_ref(self._common, move.ref, with_folders=may_be_new)
+            self._synced_folders.add(folder)
 
-    def _move_in_transaction(self, move: RefMove) -> None:
+    def _move_in_transaction(self, move: RefMove) -> bool:
+        """Move the ref; return whether libgit2 has written it."""
         repo = self._open()
         with repo.transaction() as transaction:
             transaction.lock_ref(move.ref)
             current = read_ref(self._common, move.ref)
             if current == move.new:
-                return
+                return False
             if current != move.expected:
                 raise RefMovedError(move.ref, move.expected or "", current or "")
             if move.new is None:
                 self._remove(move.ref)
-                return
+                return False
             objects = _new_objects(repo, move)
             if move.while_locked is not None:
                 move.while_locked()
             transaction.set_target(move.ref, move.new, None, move.message)
         hold_against_gc(self._common, self._open, objects)
+        return True
 
     # removing
 

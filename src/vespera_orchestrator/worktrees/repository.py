@@ -280,18 +280,20 @@ class ProjectRepository:
         message: str = "vespera_orchestrator",
         while_locked: Callable[[], None] | None = None,
         objects: Collection[str] | None = None,
+        is_on_disk: bool = False,
     ) -> None:
         """Move *ref* from *expected* to *new* in one step; ``None`` stands for "does not exist".
 
-        See `RefMove` for the arguments, and `Refs.move`.
+        See `RefMove` for the arguments, and `Refs.move`. With *is_on_disk*, `sync_objects` was
+        called for *new*.
 
         Raises:
             RefMovedError: It is not at *expected*, or objects of *new* were pruned before a ref
                 held them. Nothing was changed; make *new* again.
             GitFailedError: Git refused, e.g. because another program holds the ref's lock.
         """
-        if new is not None:
-            self.sync_objects(new, expected, ref)
+        if new is not None and not is_on_disk:
+            self.sync_objects(new, expected=expected, ref=ref)
         move = RefMove(
             ref=ref,
             expected=expected,
@@ -302,8 +304,13 @@ class ProjectRepository:
         )
         self._refs.move(move)
 
-    def sync_objects(self, commit: str, expected: str | None = None, ref: str = "HEAD") -> None:
-        """Put *commit* on disk with everything it needs, unless durability is relaxed.
+    def sync_objects(self, *commits: str, expected: str | None = None, ref: str = "HEAD") -> None:
+        """Put *commits* on disk with everything they need, unless durability is relaxed.
+
+        Args:
+            commits: What refs are about to name.
+            expected: What one of these refs names now.
+            ref: Its name, for the error.
 
         Raises:
             RefMovedError: An object was pruned or is damaged: make the commit again.
@@ -315,7 +322,7 @@ class ProjectRepository:
             repo = self.open()
             if not repo.head_is_unborn:
                 durable.append(self.head(repo))
-            sync_objects(repo, commit, {name for name in durable if name is not None})
+            sync_objects(repo, commits, {name for name in durable if name is not None})
         except (KeyError, pygit2.GitError) as exc:
             reason = f"a commit whose objects cannot be read ({exc})"
             raise RefMovedError(ref, expected or "", reason) from exc

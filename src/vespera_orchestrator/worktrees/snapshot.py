@@ -144,10 +144,13 @@ class Snapshot(Record):
         self.refuse_under_way()
         refuse_left_out(self._index.worktree, self._left_out)
 
-    def pin(self) -> None:
+    def pin(self, *, is_on_disk: bool = False) -> None:
         """Make the ref name this snapshot, if it still names the previous one.
 
         Quick; does not call the store. Idempotent.
+
+        Args:
+            is_on_disk: `put_on_disk` was called.
 
         Raises:
             RefMovedError: Another snapshot was pinned first, or the worktree was removed.
@@ -159,6 +162,8 @@ class Snapshot(Record):
             if not self.passing:
                 repository.move(self.ref, self.previous, self.previous)
             return
+        if not is_on_disk:
+            self.put_on_disk()
         self._keep_previous()
         repository.move(
             self.ref,
@@ -167,8 +172,21 @@ class Snapshot(Record):
             message=f"snapshot of {self.worktree}",
             while_locked=self._refuse_named,
             objects=self._new_objects,
+            is_on_disk=True,
         )
         self._index.mark(self.commit, passing=self.passing)
+
+    def put_on_disk(self, *commits: str) -> None:
+        """Put on disk what `pin` is going to name, and *commits* together with it.
+
+        Raises:
+            RefMovedError: Objects were pruned in the meantime.
+        """
+        own = (self.commit, self._history[1]) if self.changed else ()
+        names = [name for name in (*own, *commits) if name is not None]
+        if names:
+            repository = self._index.repository
+            repository.sync_objects(*names, expected=self.previous, ref=self.ref)
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._index.is_passing(self.previous):
@@ -181,7 +199,7 @@ class Snapshot(Record):
         if after is None or repository.tip(self.ref) == self.commit:
             return
         try:
-            repository.move(HISTORY + self.worktree, before, after, objects=())
+            repository.move(HISTORY + self.worktree, before, after, objects=(), is_on_disk=True)
         except RefMovedError as exc:
             raise RefMovedError(self.ref, self.previous or "", "another snapshot") from exc
 
