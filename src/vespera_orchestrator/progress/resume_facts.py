@@ -6,6 +6,7 @@ What it costs does not grow with the session: each question goes to an index, an
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -250,10 +251,16 @@ class ResumeReader:
         except (WorktreeError, OSError):
             return None
 
+    @cached_property
+    def _documents(self) -> list[str]:
+        """Paths of the documents that update themselves: they land with the work of any task."""
+        return [version.path for version in self._store.document_versions()]
+
     def _files_of(self, event: Event) -> Changes | None:
         landed = event.data.get("landed")
         if isinstance(landed, str):
-            return self._from_git(lambda: self._rooms.worktrees.changes_of(landed))
+            worktrees, documents = self._rooms.worktrees, self._documents
+            return self._from_git(lambda: worktrees.changes_of(landed, documents=documents))
         task = self._task(event.task_id)
         if not self._uses_git or task is None or not task.worktree:
             return None

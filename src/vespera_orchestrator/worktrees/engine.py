@@ -61,7 +61,7 @@ from vespera_orchestrator.worktrees.translation import git_errors
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
 
     from vespera_orchestrator._model import Finding, Position
@@ -937,9 +937,9 @@ class WorktreeEngine:
         """
         return self._repository().tip(WIP + name)
 
-    def changes_of(self, commit: str) -> Changes:
-        """Return what a commit changed."""
-        return lookback.changes_of(self._repository(), commit)
+    def changes_of(self, commit: str, *, documents: Collection[str] = ()) -> Changes:
+        """Return what a commit changed; *documents* count only where nothing else was."""
+        return lookback.changes_of(self._repository(), commit, documents=documents)
 
     def unlanded_changes(self, snapshot: str) -> Changes:
         """Return what a snapshot has beyond what it shares with the integration branch."""

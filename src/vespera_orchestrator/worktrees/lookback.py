@@ -13,7 +13,7 @@ from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
@@ -62,14 +62,23 @@ def changes_between(repository: ProjectRepository, old: str, new: str) -> Change
         return _changes(repo, repo[old].peel(pygit2.Tree), repo[new].peel(pygit2.Tree))
 
 
-def changes_of(repository: ProjectRepository, commit: str) -> Changes:
-    """Return what the commit *commit* changed, compared with its first parent."""
+def changes_of(
+    repository: ProjectRepository, commit: str, *, documents: Collection[str] = ()
+) -> Changes:
+    """Return what the commit *commit* changed, compared with its first parent.
+
+    Args:
+        repository: The repository.
+        commit: The commit.
+        documents: Paths of documents that update themselves. They count only where nothing else
+            was changed.
+    """
     with git_errors(f"look into {commit[:12]}"):
         repo = repository.open()
         changed = repo[commit].peel(pygit2.Commit)
         if not changed.parents:
             return Changes()
-        return _changes(repo, changed.parents[0].tree, changed.tree)
+        return _changes(repo, changed.parents[0].tree, changed.tree, documents)
 
 
 def unlanded_changes(repository: ProjectRepository, commit: str) -> Changes:
@@ -91,11 +100,23 @@ def commits_between(repository: ProjectRepository, old: str, new: str) -> int:
         return int(ahead)
 
 
-def _changes(repo: pygit2.Repository, before: pygit2.Tree, after: pygit2.Tree) -> Changes:
+def _changes(
+    repo: pygit2.Repository,
+    before: pygit2.Tree,
+    after: pygit2.Tree,
+    documents: Collection[str] = (),
+) -> Changes:
     diff = repo.diff(before, after, context_lines=0)
-    deltas = list(diff.deltas)
-    files = [_change(diff, number, delta) for number, delta in enumerate(deltas[:_LOOKED_INTO])]
-    return Changes(files=tuple(files), total=len(deltas))
+    deltas = list(enumerate(diff.deltas))
+    suffixes = tuple(f"/{path}" for path in documents)  # the project may be a folder further down
+    work = [
+        (number, delta)
+        for number, delta in deltas
+        if not f"/{os.fsdecode(delta.new_file.raw_path)}".endswith(suffixes)
+    ]
+    counted = work or deltas
+    files = [_change(diff, number, delta) for number, delta in counted[:_LOOKED_INTO]]
+    return Changes(files=tuple(files), total=len(counted))
 
 
 def _change(diff: pygit2.Diff, number: int, delta: pygit2.DiffDelta) -> FileChange:
