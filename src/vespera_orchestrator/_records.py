@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
+from vespera_orchestrator._html import fields_html, text_html
 from vespera_orchestrator._text import tokens
 
 if TYPE_CHECKING:
@@ -116,6 +117,15 @@ class Record:
             budget_tokens: As for `to_dict`.
         """
         return to_text(self.to_dict(brief, budget_tokens=budget_tokens))
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: what it prints, and where that is one line, its fields."""
+        text = str(self)
+        if "\n" in text:
+            return text_html(text)
+        has_words = type(self).__str__ is not object.__str__
+        title = text if has_words else type(self).__name__
+        return fields_html(title, self.to_dict(brief=True))
 
 
 def to_text(data: Any) -> str:

@@ -477,6 +477,7 @@ def test_a_notebook_draws_the_graph():
     graph = TaskGraph([task("a"), task("b", "a")])
     assert graph._repr_mimebundle_() == {
         "text/plain": repr(graph),
+        "text/html": graph.to_svg(),
         "text/vnd.mermaid": graph.to_mermaid(),
     }
 

@@ -70,6 +70,9 @@ class Artifacts:
         self._verification = Verification(rooms)
         garbage.note_foreign_store(self._scope, self._content)
 
+    def __repr__(self) -> str:
+        return "<Artifacts: the full record of the work: save, read, search, list>"
+
     # saving
 
     def save(

@@ -106,6 +106,9 @@ class Documents:
         """What artifacts say, by digest."""
         self._renderer: tuple[dict[str, Any], Renderer] | None = None
 
+    def __repr__(self) -> str:
+        return "<Documents: project documents that update themselves: update, check, versions>"
+
     @property
     def _store(self) -> Store:
         return self._scope.store

@@ -12,7 +12,7 @@ from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator._records import to_plain
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import graph_svg, lifecycle
 
 if TYPE_CHECKING:
     import networkx
@@ -217,11 +217,39 @@ class TaskGraph:
         return lifecycle.effort_hours(task.estimated_effort)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Draw itself in notebooks: JupyterLab renders Mermaid by itself, from version 4.1 on."""
+        """Draw itself in notebooks: as SVG, which follows the theme; elsewhere as Mermaid."""
         return {
             "text/plain": repr(self),
+            "text/html": self.to_svg(),
             "text/vnd.mermaid": self.to_mermaid(),
         }
+
+    def to_svg(self, *, limit: int = 150) -> str:
+        """Draw the graph as SVG, in the colour of the text around it.
+
+        Args:
+            limit: Most tasks to draw, as for `to_mermaid`.
+        """
+        drawn, hidden = self._chosen(limit)
+        chosen = {task.id for task in drawn}
+        edges = [
+            graph_svg.Edge(
+                before=before,
+                after=after,
+                words=_edge_words(edge),
+                is_dashed=edge["kind"] != "dependency",
+            )
+            for before, after, edge in self._edges_between(chosen)
+        ]
+        return graph_svg.draw(drawn, edges, hidden=hidden)
+
+    def _chosen(self, limit: int) -> tuple[list[Task], int]:
+        """Return the tasks to draw, open ones first, and how many are left out."""
+        current = [task for task in self._tasks.values() if not task.archived]
+        open_first = sorted(current, key=lambda task: task.status.is_terminal)
+        chosen = {task.id for task in open_first[: max(limit, 0)]}
+        drawn = [task for task in self._tasks.values() if task.id in chosen]
+        return drawn, len(current) - len(drawn)
 
     def to_mermaid(self, *, direction: str = "TD", limit: int = 150) -> str:
         """Draw the graph as Mermaid text.
@@ -233,10 +261,8 @@ class TaskGraph:
         """
         if direction not in {"TD", "TB", "LR", "BT", "RL"}:
             raise InvalidInputError("direction", f"{direction!r} is not one of TD, LR, BT, RL")
-        current = [task for task in self._tasks.values() if not task.archived]
-        open_first = sorted(current, key=lambda task: task.status.is_terminal)
-        chosen = {task.id for task in open_first[: max(limit, 0)]}
-        drawn = [task for task in self._tasks.values() if task.id in chosen]
+        drawn, hidden = self._chosen(limit)
+        chosen = {task.id for task in drawn}
         node = {task.id: f"n{number}" for number, task in enumerate(drawn)}
         lines = [f"flowchart {direction}"]
         lines += [f'    {node[task.id]}["{_label(task)}"]:::{task.status}' for task in drawn]
@@ -245,8 +271,8 @@ class TaskGraph:
             for before, after, edge in self._edges_between(chosen)
         ]
         lines += edges
-        if len(drawn) < len(current):
-            lines.append(f'    more["… and {len(current) - len(drawn)} more tasks"]')
+        if hidden:
+            lines.append(f'    more["… and {hidden} more tasks"]')
         lines += _class_lines({task.status for task in drawn})
         if edges:  # a grey that shows on light ground and on dark
             lines.append("    linkStyle default stroke:#888888")

@@ -49,6 +49,9 @@ class Worktrees:
         self._engine = rooms.worktrees
         self._completion = completion
 
+    def __repr__(self) -> str:
+        return "<Worktrees: git worktrees: create, list, merge, forecast, remove>"
+
     # making and finding
 
     def create(

@@ -1,0 +1,46 @@
+"""How records show themselves in a notebook. Colours are the notebook's own, light or dark.
+
+Texts of others are data: every one is escaped, so that none can form markup.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from vespera_orchestrator._text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_VALUE_WIDTH: Final = 160
+"""How many characters of a value are shown."""
+
+
+def text_html(text: str) -> str:
+    """Return a page of text: the first line stands out, indentation stays."""
+    first, _, rest = text.partition("\n")
+    html = f"<b>{escape(first)}</b>"
+    if rest:
+        html += f'<div style="white-space:pre-wrap">{escape(rest)}</div>'
+    return f"<div>{html}</div>"
+
+
+def fields_html(title: str, fields: Mapping[str, Any]) -> str:
+    """Return a title, and a table with one row a field."""
+    rows = "".join(_row(name, value) for name, value in fields.items())
+    return f"<div><b>{escape(title)}</b><table>{rows}</table></div>"
+
+
+def _row(name: str, value: Any) -> str:
+    words = escape(name.replace("_", " "))
+    return (
+        f'<tr><th scope="row" style="text-align:left">{words}</th>'
+        f'<td style="text-align:left">{escape(_shown(value))}</td></tr>'
+    )
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return one_line(text, _VALUE_WIDTH)
