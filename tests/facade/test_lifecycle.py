@@ -1305,7 +1305,7 @@ class AnyHistory(RuleBasedStateMachine):
         """Start a ready task and fail it."""
         found = self.orch.ready_tasks(limit=1000)
         if found:
-            work = self.orch.execute_task(found[number % len(found)])
+            work = self.orch.execute_task(found[number % len(found)], despite_pressure=True)
             self.works.append(work)
             assert work.fail(f"error {number}").status is TaskStatus.BLOCKED
 
@@ -1323,11 +1323,11 @@ class AnyHistory(RuleBasedStateMachine):
         found = self.orch.ready_tasks(limit=1000)
         if not found:
             with pytest.raises(NothingReadyError) as caught:
-                self.orch.execute_task()
+                self.orch.execute_task(despite_pressure=True)
             assert caught.value.next_step == self.orch.next_step()
             return
         chosen = None if number % 3 == 0 else found[number % len(found)]
-        work = self.orch.execute_task(chosen, agent=agent, lease_s=lease_s)
+        work = self.orch.execute_task(chosen, agent=agent, lease_s=lease_s, despite_pressure=True)
         assert work.task.id == (chosen or found[0]).id
         self.works.append(work)
 

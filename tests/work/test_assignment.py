@@ -713,7 +713,7 @@ class Places:
         if self.orch.get_task(task).status == "blocked":
             return self.recover(task, clash)
         try:
-            work = self.orch.execute_task(task, worktree=how, agent=agent)
+            work = self.orch.execute_task(task, worktree=how, agent=agent, despite_pressure=True)
         except (vespera.NotReadyError, WorktreeBusyError, InvalidInputError):
             return None
         if work.path is not None:
@@ -750,7 +750,9 @@ class Places:
         """A silent holder's task is given back."""
         if self.orch.get_task(task).status == "in_progress":
             with suppress(WorktreeBusyError, GitFailedError):
-                self.orch.execute_task(task, agent="ada", take_over=True).release()
+                self.orch.execute_task(
+                    task, agent="ada", take_over=True, despite_pressure=True
+                ).release()
 
     def remove(self, number):
         """A person removes a worktree."""
@@ -776,7 +778,7 @@ class Places:
         if found is None:
             return
         try:
-            work = self.orch.execute_task(found, agent="ada")
+            work = self.orch.execute_task(found, agent="ada", despite_pressure=True)
         except WorktreeBusyError:
             return
         for name in work.conflicts if solve and work.path is not None else ():
