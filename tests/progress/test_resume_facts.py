@@ -1,0 +1,59 @@
+"""What coming back costs: it does not grow with what is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+import vespera_orchestrator as vespera
+
+FEW_ROWS = {"SCAN attempts USING INDEX attempts_lease", "SCAN tallies", "SCAN waiting"}
+"""Scans of few rows: what is held, counts, and the tasks that wait for one."""
+
+
+@pytest.fixture
+def orch(tmp_path):
+    """A session with more tasks than anybody is told of."""
+    with vespera.open(tmp_path, agent="ada") as opened:
+        opened.initialize_session("Goal")
+        yield opened
+
+
+def come_far(orch, start, count):
+    """Complete some tasks, cancel one, leave some open, and pause."""
+    numbers = range(start, start + count)
+    orch.plan_tasks([{"title": f"T{number}"} for number in numbers])
+    for number in numbers[: count // 2]:
+        orch.complete_task(f"t{number}", summary="s", detailed_work="d")
+    orch.cancel_task(f"t{numbers[-1]}")
+    orch.pause("tired")
+
+
+def statements(orch, call):
+    """Return what a call asks the database, and what it changes."""
+    connection = orch._store._database._connection
+    asked = []
+    connection.set_trace_callback(asked.append)
+    call()
+    connection.set_trace_callback(None)
+    return [sql for sql in asked if sql.split()[0] in {"SELECT", "INSERT", "UPDATE", "WITH"}]
+
+
+@pytest.mark.parametrize("name", ["resume", "next_step"])
+def test_coming_back_asks_as_much_where_more_is_stored(orch, name):
+    """The same number of statements, each answered by an index."""
+    come_far(orch, 0, 20)
+    orch.execute_task("t15").checkpoint({"n": 1}, "half")
+    orch.resume()
+    call = getattr(orch, name)
+    before = statements(orch, call)
+    come_far(orch, 20, 60)
+    orch.resume()
+    after = statements(orch, call)
+    assert len(after) <= len(before)
+    connection = orch._store._database._connection
+    for sql in after:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        scans = {step for step in plan if step.startswith("SCAN") and "json_each" not in step}
+        assert scans <= FEW_ROWS, (sql, plan)
+        if "FROM events" in sql and "kind IN" in sql:
+            assert any("events_milestones" in step or "events_pauses" in step for step in plan), sql
