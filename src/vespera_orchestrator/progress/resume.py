@@ -33,6 +33,7 @@ _STEP_WIDTH: Final = 420
 _WORDS_WIDTH: Final = 300
 """What somebody wrote at a pause is cut only beyond this."""
 _FILES_WIDTH: Final = 64
+_ITEM_WIDTH: Final = 90
 _NAME_WIDTH: Final = 40
 _MOST_SKIPPED: Final = 2
 """How many skipped tasks are named."""
@@ -403,7 +404,7 @@ def _list(items: Sequence[str], count: int, width: int) -> str:
     text = ""
     listed = 0
     for item in items:
-        name = one_line(item, _LINE_WIDTH // 2)
+        name = one_line(item, _ITEM_WIDTH)
         longer = f"{text}, {name}" if text else name
         if text and len(longer) > width:
             break

@@ -17,6 +17,7 @@ from vespera_orchestrator._model import (
     Pause,
     TaskStatus,
 )
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import WorktreeError
 from vespera_orchestrator.progress.own_tasks import (
     LETTING_GO,
@@ -52,6 +53,7 @@ _PAUSES_LOOKED_AT: Final = 10
 _SKIPS_LOOKED_AT: Final = 8
 _NAMED_WORKTREES: Final = 4
 _NAMED_FILES: Final = 3
+_QUOTE_WIDTH: Final = 40
 
 
 class ResumeReader:
@@ -129,7 +131,10 @@ class ResumeReader:
             if len(last) == LISTED_CHANGES:
                 break
             last.setdefault(event.task_id, event)
-        changes = [self._change(event, with_files=True) for event in last.values()]
+        events = list(last.values())
+        changes = [
+            self._change(event, with_files=True, with_quote=event is events[0]) for event in events
+        ]
         return changes[::-1]
 
     def _skipped(self, changes: Sequence[Change]) -> list[Change]:
@@ -145,11 +150,13 @@ class ResumeReader:
         task = self._task(event.task_id)
         return task is not None and task.status is TaskStatus.SKIPPED
 
-    def _change(self, event: Event, *, with_files: bool = False) -> Change:
+    def _change(
+        self, event: Event, *, with_files: bool = False, with_quote: bool = False
+    ) -> Change:
         task = self._task(event.task_id)
         data = event.data
         changes = self._files_of(event) if with_files else None
-        paths, count = self._listed(changes)
+        paths, count = self._listed(changes, with_quote=with_quote)
         if with_files and not paths:
             paths = self._saved_files(event)
             count = len(paths)
@@ -222,7 +229,7 @@ class ResumeReader:
         attempt = self._store.attempts(task.id)[-1]
         checkpoint = self._store.last_checkpoint(task.id)
         snapshot = None if checkpoint is None else checkpoint.snapshot
-        paths, count = self._listed(self._unlanded(task, snapshot))
+        paths, count = self._listed(self._unlanded(task, snapshot), with_quote=True)
         return InHand(
             task=task, attempt=attempt, checkpoint=checkpoint, files=paths, file_count=count
         )
@@ -277,10 +284,17 @@ class ResumeReader:
                 paths.append(artifact.title)
         return tuple(paths)
 
-    def _listed(self, changes: Changes | None) -> tuple[tuple[str, ...], int]:
+    def _listed(
+        self, changes: Changes | None, *, with_quote: bool = False
+    ) -> tuple[tuple[str, ...], int]:
+        """Name the files that were changed; *with_quote*: with the first new line of the first."""
         if changes is None:
             return (), 0
-        return tuple(str(file) for file in changes.files), changes.total
+        names = [str(file) for file in changes.files]
+        line = changes.files[0].first_line if changes.files else ""
+        if with_quote and line:
+            names[0] += f" “{one_line(line, _QUOTE_WIDTH)}”"
+        return tuple(names), changes.total
 
     def _drift(self, last_look: Look | None, own: Sequence[InHand]) -> Drift | None:
         replaced = [
