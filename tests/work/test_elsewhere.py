@@ -306,3 +306,53 @@ def test_what_waits_to_be_merged_elsewhere_is_merged_there(clones):
     eval(step.call, {"orch": two})
     eval(one.next_step().call, {"orch": one})
     assert two.get_task("task").status == "completed"
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+@pytest.mark.parametrize("merge", ["now", "later"])
+def test_work_that_another_home_has_is_not_called_done(clones, is_removed, merge):
+    """Completing by name is refused until it is started here with its files; nothing is lost."""
+    one, two = clones
+    one.plan_task("Task")
+    begin_on(one, "task", "by ada")
+    if is_removed:
+        one.worktrees.remove("task")
+    with pytest.raises(vespera.WorktreeElsewhereError, match="git fetch") as caught:
+        two.complete_task("task", **DONE, merge=merge)
+    assert caught.value.completion_of == two.get_task("task").id
+    assert two.artifacts.read(caught.value.kept_artifact_id) == b"all of it"
+    (note,) = caught.value.__notes__
+    assert two.get_task("task").status == "pending"
+    run(caught.value.fetch, two.project)
+    with pytest.raises(vespera.WorktreeElsewhereError):
+        two.complete_task("task", **DONE, merge=merge)  # its files are not in any worktree here
+    work = eval(re.search(r"here \((.*?\))\)", note)[1], {"orch": two})
+    assert work.complete(**DONE).status == "completed"
+    assert git(two.project, "show", "integration:task.txt") == "by ada"
+    assert one.check().errors == two.check().errors == ()
+
+
+def test_what_has_landed_there_can_be_completed_here(clones):
+    """It is not asked for a second time."""
+    one, two = clones
+    one.plan_task("Task")
+    begin_on(one, "task", "by ada")
+    one.worktrees.merge("task")
+    one.worktrees.remove("task")
+    assert two.complete_task("task", **DONE).status == "completed"
+
+
+def test_one_name_on_two_machines_does_not_land_what_the_other_holds(any_team):
+    """The holder keeps the task, and completes it; what the other one handed in is kept."""
+    one, two = any_team.open("a", agent="main"), any_team.open("b", agent="main")
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    (work.path / "new.txt").write_text("by ada")
+    with pytest.raises(vespera.WorktreeElsewhereError):
+        two.complete_task("task", summary="mine", detailed_work="by bob")
+    assert "take_over" not in two.next_step().call
+    assert str(work.path) not in str(two.resume())
+    task = two.complete_task("task", summary="x", detailed_work="y", next_action="continue")
+    assert task.status == "in_progress"
+    assert work.complete(**DONE).status == "completed"
+    assert git(one.project, "show", "integration:new.txt") == "by ada"

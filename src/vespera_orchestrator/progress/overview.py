@@ -165,7 +165,12 @@ class Overview:
             self._holding(task, attempt, self._store.last_checkpoint(task.id))
             for task, attempt in held_tasks(self._store, session_id, self._scope.agent)
         ]
+        held = [own for own in held if own.is_here or self._is_startable(own.task)]
         return min(held, key=lambda holding: holding.is_here, default=None)
+
+    def _is_startable(self, task: Task) -> bool:
+        """Tell whether this home could go on with a task that it does not hold now."""
+        return self._rooms.obstacle(task, lands=bool(task.worktree)) is None
 
     def _holdings(
         self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]], *, lands: bool

@@ -149,9 +149,9 @@ class Whereabouts:
     missing: int = 0
     """How many commits of it the project's checkout lacks."""
     worktrees: tuple[str, ...] = ()
-    """The worktrees in use: the first few."""
+    """The worktrees of this home in use: the first few."""
     worktree_count: int = 0
-    """How many worktrees there are."""
+    """How many there are."""
 
 
 @attrs.frozen(kw_only=True)

@@ -330,7 +330,8 @@ class ResumeReader:
         missing = 0
         if self._uses_git and position.head != position.integration:
             missing = self._from_git(self._missing) or 0
-        records = self._store.worktrees(session_id=self._session_id)
+        all_records = self._store.worktrees(session_id=self._session_id)
+        records = [each for each in all_records if not self._rooms.is_elsewhere(each)]
         project = self._rooms.scope.home.project
         names = [
             f"{record.name} (branch {record.branch}, {os.path.relpath(record.path, project)})"

@@ -39,6 +39,7 @@ from vespera_orchestrator.errors import (
     SourceFileNotFoundError,
     TransitionError,
     VesperaError,
+    WorktreeElsewhereError,
     WorktreeError,
 )
 from vespera_orchestrator.tasks import lifecycle
@@ -83,6 +84,7 @@ _MISTAKES: Final = (
     SourceFileNotFoundError,
     NotReadyError,
     SettingsConflictError,
+    WorktreeElsewhereError,
     *UNLANDABLE,
 )
 """Errors of a call that hands work in wrongly, or too early. The task itself has not failed."""
@@ -232,6 +234,9 @@ class Completion:
         if holder.worktree is None:
             return None
         record = self._rooms.worktrees.latest(holder.worktree)
+        if self._rooms.is_elsewhere(record):
+            self._refuse_elsewhere(holder, record, drafts)
+            return None
         if record.state != WorktreeState.REMOVED:
             return record
         task = self._rooms.scope.task(holder.task)
@@ -248,6 +253,26 @@ class Completion:
         )
         artifact_id = self._keep(holder, drafts, "not landed")
         error.add_note(f"your work is kept as artifact {artifact_id}")
+        raise error
+
+    def _refuse_elsewhere(
+        self, holder: Holder, worktree: Worktree, drafts: Sequence[ArtifactDraft]
+    ) -> None:
+        """Refuse to call a task done whose files another home has, unless they have landed there.
+
+        Raises:
+            WorktreeElsewhereError: With where they are.
+        """
+        if worktree.state == WorktreeState.REMOVED and not worktree.unlanded:
+            return
+        task = self._rooms.scope.task(holder.task)
+        error = self._rooms.worktrees.elsewhere(task, worktree)
+        error.kept_artifact_id = self._keep(holder, drafts, "not landed")
+        error.add_note(
+            f"{task.alias} is not completed; your work is kept as artifact "
+            f"{error.kept_artifact_id}. Complete it in that home, or bring its files, start it "
+            f"here (orch.execute_task({task.alias!r})), and complete what that returns"
+        )
         raise error
 
     def _submit_recovery(
@@ -396,9 +421,12 @@ class Completion:
             return self.lost(holder, lost, drafts)
         except (WorktreeError, TransitionError) as also:
             log.warning("the files of %s could not be saved: %s", worktree.name, also)
-        artifact_id = self._keep(holder, drafts, "not landed")
+        exc.kept_artifact_id = self._keep(holder, drafts, "not landed")
+        task = self._rooms.scope.task(holder.task)
+        is_held = task.status is TaskStatus.IN_PROGRESS
+        whose = f"the task stays with {holder.agent}" if is_held else "the task was not taken"
         exc.add_note(
-            f"the task stays with {holder.agent}; your work is kept as artifact {artifact_id}. "
+            f"{whose}; your work is kept as artifact {exc.kept_artifact_id}. "
             "Complete the task again once this is settled"
         )
         return exc

@@ -6,6 +6,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -127,10 +128,18 @@ class Work:
     def path(self) -> Path | None:
         """The folder of its worktree, or ``None`` without one.
 
-        Asking for it saves the work if that is due; see `checkpoint`.
+        If the folder was moved, or made again in another place, it is the new one. Asking for it
+        saves the work if that is due; see `checkpoint`.
         """
         self._save_if_due()
+        self._follow_worktree()
         return None if self.worktree is None else Path(self.worktree.path)
+
+    def _follow_worktree(self) -> None:
+        """Notice where the worktree's folder is now."""
+        if self.worktree is not None:
+            with suppress(VesperaError):  # where it was last is the next best answer
+                self.worktree = self._rooms.worktrees.locate(self.worktree)
 
     @property
     def is_open(self) -> bool:
@@ -164,6 +173,7 @@ class Work:
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         self._save_if_due()
+        self._follow_worktree()
         left_out = self.left_out
         if self.resumed_from is not None:
             left_out = left_out or self.resumed_from.left_out
@@ -492,6 +502,7 @@ class Work:
         return self._completion.finish_saving(self._holder(), ending)
 
     def _holder(self) -> Holder:
+        self._follow_worktree()
         return Holder(
             task=self.task,
             attempt=self.attempt.number,

@@ -54,7 +54,7 @@ from vespera_orchestrator.worktrees.changed_paths import changed_by
 from vespera_orchestrator.worktrees.naming import plain_name
 from vespera_orchestrator.worktrees.ownership import find_place, require_folder
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
-from vespera_orchestrator.worktrees.repository import ProjectRepository
+from vespera_orchestrator.worktrees.repository import ProjectRepository, git_file_target
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.translation import git_errors
 
@@ -186,6 +186,20 @@ class WorktreeEngine:
         """Return the record as the store has it now, removed or not."""
         return self._named(worktree.name, include_removed=True) or worktree
 
+    def locate(self, worktree: Worktree) -> Worktree:
+        """Return the record with the folder where it is now, if it was moved or made again.
+
+        Changes nothing. A folder that cannot be found is where it was last.
+        """
+        target = git_file_target(Path(worktree.path))
+        if target is not None and target.name == worktree.name:
+            return worktree
+        latest = self.latest(worktree)
+        if latest.created_at != worktree.created_at:
+            return worktree  # another one has the name by now
+        place = find_place(self._repository(), latest)
+        return attrs.evolve(latest, path=str(place.folder)) if place.is_ours else latest
+
     def is_own(self, worktree: Worktree) -> bool:
         """Tell whether this home made the worktree; only then it is saved, landed or removed."""
         return worktree.home_id in ("", self._home_id)
@@ -256,9 +270,14 @@ class WorktreeEngine:
         last = self._scope.store.last_checkpoint(task.id)
         snapshot = None if last is None else last.snapshot
         if not self.has_work_of(worktree, snapshot):
-            saved_at = None if last is None else last.created_at
-            without = f"orch.worktrees.create({task.alias!r}, resume=False)"
-            raise self._elsewhere(worktree, task=task, saved_at=saved_at, without=without)
+            raise self.elsewhere(task, worktree)
+
+    def elsewhere(self, task: Task, worktree: Worktree) -> WorktreeElsewhereError:
+        """Return the error that says in which other home the files of *task* are."""
+        last = self._scope.store.last_checkpoint(task.id)
+        saved_at = None if last is None else last.created_at
+        without = f"orch.worktrees.create({task.alias!r}, resume=False)"
+        return self._elsewhere(worktree, task=task, saved_at=saved_at, without=without)
 
     def refuse_missing_needed(self, task: Task) -> None:
         """Refuse to start without what a task that this one depends on has landed elsewhere.
