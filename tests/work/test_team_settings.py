@@ -199,3 +199,29 @@ def test_copies_of_a_store_agree_anew(team, tmp_path):
         assert copy.team_settings().landing_check is None
     with vespera.open(team.folder("c"), home=tmp_path / "backup") as kept:
         assert kept.check().findings == ()
+
+
+def test_bytes_that_another_home_keeps_are_not_called_lost(team):
+    """Each home keeps its own; the others warn, and still tell damage from absence."""
+    one = team.open("a", content=None)
+    one.plan_tasks([{"title": "Task"}, {"title": "Other"}])
+    one.complete_task("task", **DONE)
+    two = team.open("b", content=None)
+    (finding,) = two.check().warnings
+    assert "not in this home" in finding.sentence
+    assert two.check().errors == one.check().findings == ()
+    two.complete_task("other", summary="s", detailed_work="bytes of b")
+    (artifact,) = two.artifacts.list(task="other")
+    next(two.home.joinpath("artifacts").rglob(f"{artifact.digest[2:]}*")).write_bytes(b"damaged")
+    (error,) = two.check().errors
+    assert error.subject == artifact.digest
+
+
+def test_bytes_that_the_only_home_has_lost_are_an_error(tmp_path):
+    """Nobody else can have them."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("alone")
+        artifact = orch.artifacts.save("T", "text")
+        next(orch.home.joinpath("artifacts").rglob(f"{artifact.digest[2:]}*")).unlink()
+        (error,) = orch.check().errors
+    assert error.subject == artifact.digest

@@ -42,7 +42,7 @@ def check(
         findings += check_rows(facts)
     counts = dict(facts.counts)
     if contents:
-        findings += _check_contents(rooms.content, facts.digests, progress)
+        findings += _check_contents(rooms, facts.digests, progress)
         findings += _find_orphans(rooms.content, artifacts)
         counts["contents"] = len(facts.digests)
     if can_trust_store:
@@ -69,25 +69,56 @@ def _storage_finding(problem: str) -> Finding:
 
 
 def _check_contents(
-    content: ContentStore, digests: Mapping[str, list[str]], progress: Callable[[str], None]
+    rooms: Rooms, digests: Mapping[str, list[str]], progress: Callable[[str], None]
 ) -> Iterator[Finding]:
+    content = rooms.content
     for number, (digest, users) in enumerate(digests.items()):
         if number % _CONTENTS_PER_PROGRESS == 0:
             progress(f"contents: {number:,} of {len(digests):,}")
         problem = content.verify(digest)
-        if problem is not None:
+        if problem is None:
+            continue
+        if _may_be_elsewhere(rooms, digest):
+            yield _content_elsewhere(digest, users)
+        else:
             yield _damaged_content(digest, users, problem)
 
 
+def _may_be_elsewhere(rooms: Rooms, digest: str) -> bool:
+    """Tell whether the bytes may be in another home that has this store, too.
+
+    That is so where the store is not this home's own, and each home keeps what it saves.
+    """
+    if rooms.is_content_chosen or rooms.store.url == f"sqlite:///{rooms.scope.home.database}":
+        return False
+    content = rooms.content
+    return isinstance(content, FolderContent) and is_digest(digest) and content.is_missing(digest)
+
+
+def _content_elsewhere(digest: str, users: list[str]) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        kind=FindingKind.CONTENT,
+        subject=digest,
+        sentence=f"the content of {_named(users)} is not in this home",
+        remedy=(
+            "if another home with this store saved it, its bytes are there; the same content= in "
+            "all homes lets each read what the others save"
+        ),
+    )
+
+
+def _named(users: list[str]) -> str:
+    more = len(users) - 1
+    return f"{users[0]} and {more} more" if more else users[0]
+
+
 def _damaged_content(digest: str, users: list[str], problem: str) -> Finding:
-    name = users[0]
-    if len(users) > 1:
-        name += f" and {len(users) - 1} more"
     return Finding(
         severity=Severity.ERROR,
         kind=FindingKind.CONTENT,
         subject=digest,
-        sentence=f"the content of {name}: {problem}",
+        sentence=f"the content of {_named(users)}: {problem}",
         remedy=_content_remedy(digest),
     )
 

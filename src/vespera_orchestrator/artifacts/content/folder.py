@@ -230,6 +230,15 @@ class FolderContent:
         prefix = os.path.basename(folder)
         return f"{self._root}/leaving/{prefix}{name}"
 
+    def is_missing(self, digest: str) -> bool:
+        """Tell whether no file has these bytes, sound or damaged."""
+        try:
+            file, _, _ = self._open_stored(digest)
+        except CorruptContentError:
+            return True
+        file.close()
+        return False
+
     # collecting
 
     def collect(
