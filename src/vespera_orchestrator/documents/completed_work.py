@@ -81,6 +81,14 @@ class ArtifactReader:
             self._analyses[key] = work_out()
         return cast("T", self._analyses[key])
 
+    def remember_latest(self, name: str, state: object, work_out: Callable[[], T]) -> T:
+        """Return what was worked out for *name* in this *state*; only the latest is kept."""
+        latest = cast("tuple[object, T] | None", self._analyses.get(("", name)))
+        if latest is None or latest[0] != state:
+            latest = state, work_out()
+            self._analyses["", name] = latest
+        return latest[1]
+
     def text(self, artifact: Artifact) -> str:
         """Return the text of an artifact; empty if it is not text, too large, or unreadable."""
         return self.analyse(artifact, "text", str)

@@ -173,6 +173,11 @@ def _quoted(lines: list[str]) -> str:
     return "\n".join(f"> {line}".rstrip() for line in lines)
 
 
+def markdown_line(text: str) -> str:
+    """Return *text*, itself Markdown, as one line that can follow something else on its line."""
+    return _disarmed(_on_one_line(text))
+
+
 def without_double_blank_lines(text: str) -> str:
     """Return *text* with one blank line where there are several; code stays as it is."""
     kept: list[str] = []

@@ -41,6 +41,8 @@ class Renderer:
     def __init__(self, overrides: Path) -> None:
         self._overrides = overrides
         self._environment = _environment(overrides)
+        self._latest: dict[str, tuple[dict[str, object], str]] = {}
+        """Of each document what its template was given, and the text that it made."""
 
     def render(self, document: str, variables: Mapping[str, object]) -> str:
         """Return the text of *document*, sections and all.
@@ -51,6 +53,11 @@ class Renderer:
         """
         name = template_name(document)
         try:
+            names = self._used_names(name)
+            given = {key: value for key, value in variables.items() if not names or key in names}
+            latest = self._latest.get(name)
+            if latest is not None and latest[0] == given:
+                return latest[1]
             rendered = self._environment.get_template(name).render(variables)
             text = without_double_blank_lines(rendered)
             sections = parse_sections(text)
@@ -67,7 +74,21 @@ class Renderer:
                 "makes a document without a section; put what should be kept up to date between "
                 "marker lines, see the packaged template",
             )
+        self._latest[name] = given, text
         return text
+
+    def _used_names(self, name: str) -> set[str]:
+        """Return the variables that a template names; none where it includes others."""
+        from jinja2 import meta
+
+        loader = self._environment.loader
+        if loader is None:
+            return set()
+        source, _, _ = loader.get_source(self._environment, name)
+        tree = self._environment.parse(source)
+        if set(meta.find_referenced_templates(tree)) - {_SHARED_PARTS}:
+            return set()
+        return meta.find_undeclared_variables(tree)
 
     def _translated(self, name: str, exc: Exception) -> TemplateError:
         from jinja2 import TemplateNotFound, TemplateSyntaxError

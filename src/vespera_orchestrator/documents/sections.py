@@ -12,6 +12,7 @@ tells where Markdown shows a text as it is, so a marker in a code block is an ex
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class Section:
     """How the line of its first marker ends."""
 
 
+@functools.lru_cache(maxsize=16)
 def parse_sections(text: str) -> tuple[Section, ...]:
     """Find the sections of *text*, in order.
 

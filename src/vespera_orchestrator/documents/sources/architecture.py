@@ -85,6 +85,8 @@ class Architecture:
     components: tuple[Component, ...]
     circles: tuple[str, ...]
     """Components that import each other, as Markdown."""
+    shared_package: str
+    """The package in which all components are, as a code span; empty if there is none."""
     drawing: str
     """The components and their imports, for Mermaid; empty where there is nothing to draw."""
     decisions: tuple[Decision, ...]
@@ -96,11 +98,20 @@ class Architecture:
     def collect(cls, work: CompletedWork) -> Architecture:
         """Read the project's tree, and what artifacts say about design."""
         if not work.kind.has_python_api:
-            return cls(components=(), circles=(), drawing="", decisions=(), design_notes=())
-        graph = _Graph.read(work)
+            return cls(
+                components=(),
+                circles=(),
+                shared_package="",
+                drawing="",
+                decisions=(),
+                design_notes=(),
+            )
+        state = tuple(work.tree.files.items())
+        graph = work.reader.remember_latest("the imports", state, lambda: _Graph.read(work))
         return cls(
             components=tuple(graph.components()),
             circles=tuple(graph.circles()),
+            shared_package=code(graph.shared_package) if graph.shared_package else "",
             drawing=graph.drawing(),
             decisions=tuple(_decisions(work)),
             design_notes=tuple(_design_notes(work)),
@@ -163,6 +174,7 @@ class _Graph:
         for name in modules:
             self._members.setdefault(self._component(name), []).append(name)
         self._arrows = self._count_arrows()
+        self._shared = _shared_package(self._members)
 
     @classmethod
     def read(cls, work: CompletedWork) -> _Graph:
@@ -214,19 +226,30 @@ class _Graph:
             users = sorted(other for other, targets in self._arrows.items() if name in targets)
             module = self._modules.get(name)
             yield Component(
-                name=code(name),
+                name=self._shown(name),
                 summary="" if module is None else module.summary.replace("|", "\\|"),
                 modules=len(self._members[name]),
-                uses=tuple(map(code, sorted(self._arrows[name]))),
-                used_by=tuple(map(code, users)),
+                uses=tuple(map(self._shown, sorted(self._arrows[name]))),
+                used_by=tuple(map(self._shown, users)),
             )
+
+    @property
+    def shared_package(self) -> str:
+        """The package in which all components are; empty if there is none."""
+        return self._shared
+
+    def _short(self, name: str) -> str:
+        return name.removeprefix(f"{self._shared}.") if self._shared else name
+
+    def _shown(self, name: str) -> str:
+        return code(self._short(name))
 
     def circles(self) -> Iterator[str]:
         """Yield each pair of components that import each other."""
         for name in sorted(self._arrows):
             for other in sorted(self._arrows[name]):
                 if name < other and name in self._arrows[other]:
-                    yield f"{code(name)} and {code(other)}"
+                    yield f"{self._shown(name)} and {self._shown(other)}"
 
     def drawing(self) -> str:
         """Return the components and their imports as Mermaid draws them."""
@@ -239,8 +262,7 @@ class _Graph:
         drawn = sorted(arrows[:_MOST_ARROWS])
         names = sorted({name for arrow in drawn for name in arrow})
         ids = {name: f"m{number}" for number, name in enumerate(names)}
-        shared = _shared_beginning(names)
-        lines = [f'    {ids[name]}["{name.removeprefix(shared)}"]' for name in names]
+        lines = [f'    {ids[name]}["{self._short(name)}"]' for name in names]
         lines += [f"    {ids[name]} --> {ids[other]}" for name, other in drawn]
         return "\n".join(["flowchart TD", *lines])
 
@@ -261,12 +283,10 @@ def _cut(name: str, depth: int) -> str:
     return ".".join(name.split(".")[:depth])
 
 
-def _shared_beginning(names: Iterable[str]) -> str:
-    """Return the package that all names begin with, so that a drawing need not repeat it."""
+def _shared_package(names: Iterable[str]) -> str:
+    """Return the package in which all names are, so that it need not be repeated."""
     tops = {name.partition(".")[0] for name in names}
-    if len(tops) != 1 or any("." not in name for name in names):
-        return ""
-    return f"{tops.pop()}."
+    return tops.pop() if len(tops) == 1 and len(list(names)) > 1 else ""
 
 
 # --- decisions --------------------------------------------------------------------

@@ -92,12 +92,18 @@ class PythonApi:
         """Read the project's tree."""
         if not work.kind.has_python_api:
             return cls(modules=(), since="", breaking=())
+        state = tuple(work.tree.files.items()), work.tree.tags
+        api = work.reader.remember_latest("the Python API", state, lambda: cls._read(work))
+        for module in api.modules:
+            names = ", ".join(entry.name for entry in module.entries)
+            work.explain("api", module.name, module.name, f"public: {names}", shown=True)
+        return api
+
+    @classmethod
+    def _read(cls, work: CompletedWork) -> PythonApi:
         package = _Packages.read(work, work.tree)
         before, tag = _last_version(work)
         modules = package.modules(before)
-        for module in modules:
-            names = ", ".join(entry.name for entry in module.entries)
-            work.explain("api", module.name, module.name, f"public: {names}", shown=True)
         breaking = () if before is None else tuple(_breaking(before, package.public()))
         return cls(modules=modules, since="" if tag is None else tag.name, breaking=breaking)
 
@@ -159,6 +165,7 @@ class _Packages:
 
     def __init__(self, files: Mapping[str, PythonFile]) -> None:
         self._files = files
+        self._packages = {name.rpartition(".")[0] for name in files}
 
     @classmethod
     def read(cls, work: CompletedWork, tree: ProjectTree) -> _Packages:
@@ -207,7 +214,7 @@ class _Packages:
                 if public not in own
             ]
             module = self._module(name, entries, tuple(elsewhere))
-            if entries or module.doc or module.problem:
+            if entries or elsewhere or module.problem:
                 modules.append(module)
         return tuple(modules)
 
@@ -284,8 +291,7 @@ class _Packages:
         if name in file.reexports:
             return True
         source, _, _ = file.imports[name].rpartition(".")
-        is_package = any(other.startswith(f"{module}.") for other in self._files)
-        return is_package and source in self._files and not _is_public_module(source)
+        return module in self._packages and source in self._files and not _is_public_module(source)
 
     def _from_wildcards(self, module: str) -> list[str]:
         names = []

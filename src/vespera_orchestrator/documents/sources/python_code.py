@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator.documents.markdown import code, embed, inline
+from vespera_orchestrator.documents.markdown import code, embed, inline, markdown_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -175,8 +175,11 @@ def _target(alias: Any) -> str:
 
 def _exports(module: griffe.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Return the names in ``__all__``, and the modules whose own is part of it."""
-    if module.exports is None:
-        return None, ()
+    if not module.exports:
+        # A computed ``__all__`` says nothing that can be read; an empty one hides everything.
+        assigned = module.members.get("__all__")
+        value = None if assigned is None else str(getattr(assigned, "value", ""))
+        return (() if value in ("[]", "()") else None), ()
     names = [item for item in module.exports if isinstance(item, str)]
     others = [_module_of(item) for item in module.exports if not isinstance(item, str)]
     return tuple(dict.fromkeys(names)), tuple(filter(None, others))
@@ -381,7 +384,7 @@ def _summary(member: Any) -> str:
     if member.docstring is None:
         return ""
     first, _, _ = _as_markdown(member.docstring.value).strip().partition("\n\n")
-    return inline(first)
+    return markdown_line(first)
 
 
 def _docstring(member: Any) -> str:
@@ -436,7 +439,7 @@ def _item(item: Any, kind: str) -> str:
     if annotation:
         type_text = code(str(annotation))
         shown.append(f"({type_text})" if shown else type_text)
-    description = inline(_as_markdown(item.description or ""), limit=2000)
+    description = markdown_line(_as_markdown(item.description or ""))
     head = " ".join(shown)
     if not head:
         return f"- {description}"
