@@ -187,7 +187,7 @@ def test_decisions_are_numbered_records(make_project):
     assert re.findall(r"^### (.*)\n\n\*(.*), 2026", decisions, re.MULTILINE) == [
         ("3. Use PostgreSQL", "Accepted"),
         ("2. No threads", "Accepted"),
-        ("1. We use SQLite", "Superseded by 3"),
+        ("1. We use SQLite", "Superseded by [3](#3-use-postgresql)"),
     ]
     assert "Status:" not in decisions
     assert "Something else" not in project.text("ARCHITECTURE.md")

@@ -352,9 +352,13 @@ class CompletedWork:
             yield from (str(name) for name in names if name)
 
     def _named(self, name: str) -> list[Task]:
-        """Return the tasks that *name* means: an id, an alias, a title, or an artifact's id."""
-        owners = {artifact.task_id for artifact in self.artifacts if artifact.id == name}
+        """Return the tasks that *name* means: by id, alias or title, its own or an artifact's."""
         wanted = comparable(name)
+        owners = {
+            artifact.task_id
+            for artifact in self.artifacts
+            if artifact.id == name or comparable(artifact.title) == wanted
+        }
         return [
             task
             for task in self.tasks

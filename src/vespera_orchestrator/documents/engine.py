@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Task
+from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.comparison import (
     Comparison,
@@ -21,6 +21,7 @@ from vespera_orchestrator.documents.comparison import (
 )
 from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion, LandingTask
 from vespera_orchestrator.documents.layout import Layout, relative_link
+from vespera_orchestrator.documents.links import dead_links
 from vespera_orchestrator.documents.material import Material, gather
 from vespera_orchestrator.documents.place import (
     Branch,
@@ -450,6 +451,8 @@ class Documents:
     def check(self, *, session: str | Session | None = None) -> list[Finding]:
         """Find what is out of date, edited inside a section, without markers, or damaged.
 
+        Links of the documents that lead to no file or heading are found as well.
+
         Changes nothing. A finding that is a `Severity.WARNING` is one that an update would mend,
         or a document that it cannot bring up to date; others are good to know.
 
@@ -468,10 +471,26 @@ class Documents:
         job = _Job(kind=kind, session=current, place=self._place(), names=names)
         comparisons, notes = self._examine(job)
         result = []
+        paths = job.place.paths()
         for comparison in comparisons:
             result += findings(comparison)
+            result += self._dead_links(comparison, job.place, paths)
         result += [finding(self._layout.settings.folder, note) for note in notes]
         return result
+
+    def _dead_links(
+        self, comparison: Comparison, place: Place, paths: Iterable[str]
+    ) -> Iterator[Finding]:
+        file = comparison.file
+        if not file.text or comparison.addable:
+            return  # a user's own file is theirs
+
+        def read(path: str) -> str | None:
+            content = place.read(path)
+            return None if content is None else content.decode(errors="replace")
+
+        for link in dead_links(file.text, file.path, paths, read):
+            yield finding(file.path, f"{file.path}, {link}", severity=Severity.WARNING)
 
     def explain(
         self,

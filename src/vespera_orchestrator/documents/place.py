@@ -6,12 +6,12 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
-from vespera_orchestrator.documents.tree import CommitTree, FolderTree
+from vespera_orchestrator.documents.tree import CommitTree, FolderTree, all_paths
 from vespera_orchestrator.errors import DocumentUpdateError, RefMovedError, WorktreeError
 from vespera_orchestrator.home.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from vespera_orchestrator.documents.tree import CommittedFiles, ProjectTree
 
@@ -51,6 +51,9 @@ class Place(Protocol):
 
     def stamp(self, path: str) -> object:
         """Return what changes when a document changes, as JSON holds it."""
+
+    def paths(self) -> Iterable[str]:
+        """Return the paths of all files that a document could link to."""
 
     def tree(self) -> ProjectTree:
         """Return the files of the project, as they were when they were first looked at."""
@@ -125,6 +128,10 @@ class BranchPlace:
             raise DocumentUpdateError(path, str(exc)) from exc
         self._read()
 
+    def paths(self) -> Iterable[str]:
+        """See `Place.paths`."""
+        return () if self._files is None else self._files.blobs
+
     def stamp(self, path: str) -> object:
         """See `Place.stamp`."""
         return None if self._files is None else self._files.blobs.get(path)
@@ -155,6 +162,10 @@ class LandingPlace:
     def write(self, texts: Mapping[str, str | None], message: str) -> None:
         """See `Place.write`."""
         raise NotImplementedError
+
+    def paths(self) -> Iterable[str]:
+        """See `Place.paths`."""
+        return self._files.blobs
 
     def stamp(self, path: str) -> object:
         """See `Place.stamp`."""
@@ -211,6 +222,10 @@ class CheckoutPlace:
         write_atomically(place, text)
         if mode is not None:
             place.chmod(mode)
+
+    def paths(self) -> Iterable[str]:
+        """See `Place.paths`."""
+        return all_paths(self._project)
 
     def stamp(self, path: str) -> object:
         """See `Place.stamp`."""

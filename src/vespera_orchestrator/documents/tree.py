@@ -169,7 +169,14 @@ def is_skipped(folder: str) -> bool:
     return folder.startswith(".") or folder in _SKIPPED_FOLDERS
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+def all_paths(folder: Path) -> list[str]:
+    """Return the paths of all files of a project, whatever they are."""
+    return [path for path, _ in _walk(folder, "", suffixes=("",))]
+
+
+def _walk(
+    folder: Path, prefix: str, suffixes: tuple[str, ...] = READ_SUFFIXES
+) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the files below a folder. A link is not followed, nor another project entered."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -184,8 +191,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
             continue
         if entry.is_dir():
             if not is_skipped(entry.name):
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-        elif entry.name.endswith(READ_SUFFIXES):
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", suffixes)
+        elif entry.name.endswith(suffixes):
             status = entry.stat()
-            if is_read(entry.name, status.st_size):
+            if "" in suffixes or is_read(entry.name, status.st_size):
                 yield f"{prefix}{entry.name}", status

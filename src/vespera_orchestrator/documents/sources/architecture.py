@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator.documents.completed_work import comparable, title_line
+from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import (
     code,
     embed,
@@ -64,7 +65,7 @@ class Decision:
     text: str
     date: str
     status: str
-    """Such as ``Accepted``, or ``Superseded by 4``."""
+    """Such as ``Accepted``, or ``Superseded by`` with a link."""
     comment: str
 
 
@@ -309,7 +310,9 @@ def _decisions(work: CompletedWork) -> list[Decision]:
     for index, draft in enumerate(drafts):
         status = _status(draft)
         if index in superseded_by:
-            status = f"Superseded by {numbers[superseded_by[index]]}"
+            later = superseded_by[index]
+            anchor = anchor_of(f"{numbers[later]}. {drafts[later].title}")
+            status = f"Superseded by [{numbers[later]}](#{anchor})"
         decisions.append(
             Decision(
                 number=numbers[index],

@@ -60,6 +60,8 @@ class Work:
     def reference(self) -> str:
         """The full reference, as Markdown."""
         parts = []
+        if not (self.title or self.doi or self.url):
+            return "*Only cited: no bibliography of the project has it.*"
         if self.authors:
             parts.append(f"{inline(_listed(self.authors))} ({self.year or 'n.d.'}).")
         elif self.year:

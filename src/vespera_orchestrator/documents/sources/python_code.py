@@ -335,7 +335,7 @@ def _attribute(attribute: Any) -> Definition | None:
     text = attribute.name
     if attribute.annotation is not None:
         text += f": {attribute.annotation}"
-    is_set_later = "instance-attribute" in attribute.labels
+    is_set_later = value == attribute.name  # by a parameter of the same name
     if value and not is_property and not is_set_later and len(value) <= _LONGEST_VALUE:
         text += f" = {_clipped(value)}"
     return Definition(
