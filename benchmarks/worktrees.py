@@ -155,6 +155,7 @@ def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[R
                 landed["ours"],
                 "git merge-tree, commit-tree, update-ref, synced",
                 landed["git"],
+                at_most=1.2,
             )
         )
         for number in (scale.pick(10, 4), scale.pick(30, 6)):

@@ -44,9 +44,12 @@ def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    stream = tempfile.NamedTemporaryFile(  # noqa: SIM115 - it is closed before it is moved
+        "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
+    )
+    temporary = stream.name
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+        with stream:
             stream.write(text)
             stream.flush()
             if durable:
@@ -72,11 +75,24 @@ def make_folders(*folders: Path) -> None:
 
 def sync_file(file: Path) -> None:
     """Wait until the bytes of *file* are on disk; its name is the folder's, see `sync_folder`."""
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    handle = _Handle(file)
+    os.fsync(handle.number)
+
+
+class _Handle:
+    """A file or folder, open for as long as somebody has this object.
+
+    Ctrl-C between any two lines leaves none open; with ``try`` and ``finally`` it can.
+    """
+
+    number = -1
+
+    def __init__(self, place: str | Path) -> None:
+        self.number = os.open(place, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
 
 
 def sync_folder(folder: str | Path) -> None:
@@ -86,20 +102,18 @@ def sync_folder(folder: str | Path) -> None:
     folder. Where the system or the file system cannot sync folders, nothing is done.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = _Handle(folder)
     except PermissionError:
         if os.name == "nt":
             # Windows does not open folders; its file systems keep names in order by themselves.
             return
         raise
     try:
-        os.fsync(handle)
+        os.fsync(handle.number)
     except OSError as exc:
         # Some file systems cannot sync folders, and say so.
         if exc.errno not in _CANNOT_SYNC:
             raise
-    finally:
-        os.close(handle)
 
 
 def remove_folder(path: Path, process_id: int) -> None:

@@ -15,13 +15,14 @@ import attrs
 from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.integration import left_as_they_are
+from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.refs import LANDED, RESCUE
 from vespera_orchestrator.worktrees.repository import leads_to
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -75,12 +76,21 @@ def update_files(
         changed = switch.switch()
         if changed is not None:
             return [changed]
+        _sync_names(repository, Path(worktree.path), switch.new)
         move_mark()
         is_done = True
     finally:
         admin = repository.admin(worktree.name)
         _finish(admin, worktree, switch, journal, is_done=is_done)
     return []
+
+
+def _sync_names(repository: ProjectRepository, top: Path, paths: Iterable[str]) -> None:
+    """Put the names of files on disk: one that is missing later would count as deleted."""
+    names = {folder for path in paths for folder in folders_above(path)}
+    for folder in (top, *(top / name for name in sorted(names))):
+        if folder.is_dir():
+            repository.sync_names(folder)
 
 
 def is_half_updated(repository: ProjectRepository, worktree: Worktree) -> bool:

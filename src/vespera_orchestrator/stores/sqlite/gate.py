@@ -32,6 +32,10 @@ class Gate:
         self._path = Path(f"{database}-gate")
         self._handle: int | None = None
 
+    def __del__(self) -> None:
+        # Ctrl-C while the store was being opened: nobody has it who could close it.
+        self.close()
+
     def enter(self) -> None:
         """Wait for our turn; return at once where the file system has no such lock."""
         if fcntl is None:
