@@ -301,13 +301,20 @@ class SettingsConflictError(ConflictError):
     problem: str
     """How they differ, in words."""
     remedies: tuple[str, ...]
-    """What to write into ``config.toml``: the line, and its place in brackets."""
+    """What to write into ``config.toml``: the line, and its place in brackets. Empty where the file
+    is right, and this process opened the home before it was changed.
+    """
     config: str
     """The ``config.toml`` of this home."""
     agreed_by: str
     """Project and machine of the home whose settings were agreed on."""
 
     def __str__(self) -> str:
+        if not self.remedies:
+            return (
+                f"{self.config} has changed since this process opened the home: {self.problem}. "
+                "Open it again"
+            )
         lines = "; ".join(self.remedies)
         return (
             f"this home's settings are not those agreed on in session {self.session} (they are "

@@ -102,10 +102,17 @@ class Team:
             agreed.session_id,
             tuple(each.setting for each in in_the_way),
             "; ".join(map(str, in_the_way)),
-            tuple(each.remedy for each in in_the_way),
+            self._remedies(agreed, in_the_way),
             str(self._config_file),
             agreed_by,
         )
+
+    def _remedies(
+        self, agreed: TeamSettings, in_the_way: tuple[SettingDifference, ...]
+    ) -> tuple[str, ...]:
+        if agreed.home_id == self._home_id and not self._is_config_current():
+            return ()  # the file is right: this process has read an older one
+        return tuple(each.remedy for each in in_the_way)
 
     # agreeing
 

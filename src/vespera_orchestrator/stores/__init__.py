@@ -1,4 +1,7 @@
-"""Where the truth is kept. The only door to sqlite3 and psycopg."""
+"""Where the truth is kept, chosen by its address. The only door to sqlite3 and psycopg.
+
+A new store is a package here, and a line in `open_store`.
+"""
 
 from __future__ import annotations
 

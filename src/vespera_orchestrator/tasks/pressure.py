@@ -3,6 +3,9 @@
 Each cause adds points, from nothing up to its weight. More of a cause never means fewer points. So
 the score can be explained, and the level can only rise with it. A level ends later than it began:
 it does not flicker.
+
+A new cause is a `PressureKind`, a rule and a field of `PressureFacts` here, its count in
+`progress.pressure`, and its threshold in `home.config`.
 """
 
 from __future__ import annotations

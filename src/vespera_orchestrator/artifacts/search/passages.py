@@ -4,6 +4,9 @@ A passage is a slice of an artifact's text, cut where the text has its own seams
 to find it again. What is searched is more than the slice: the artifact's title, and the parts of
 every identifier, because people ask for ``config`` where the code says ``parseConfig``. Queries
 and documents are split in the same way.
+
+Only text comes here: `index` turns everything else away. Whoever changes how text is cut raises
+`state.FORMAT`, so that indexes made before are rebuilt.
 """
 
 from __future__ import annotations

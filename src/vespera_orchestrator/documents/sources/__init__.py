@@ -2,6 +2,7 @@
 
 A source is a record. Its fields are the names that templates use, and its ``collect`` fills them
 from the completed work. A new source is one module here, and its class in `SOURCES`.
+A source that reads files of a new ending also adds it to `tree.READ_SUFFIXES`.
 """
 
 from __future__ import annotations

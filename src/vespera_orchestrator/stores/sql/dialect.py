@@ -2,6 +2,9 @@
 
 A statement of the shared core is written once, as an f-string over these fragments. Values are
 always bound: ``{tx.mark}1`` stands for the first one. Neither database's text is ever rewritten.
+
+The shared core takes ``ON CONFLICT``, ``RETURNING`` and numbered placeholders for granted. A store
+on a database without them keeps `contracts.Store` by itself.
 """
 
 from __future__ import annotations
