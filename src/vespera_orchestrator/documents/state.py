@@ -29,38 +29,22 @@ if TYPE_CHECKING:
 
 _LAYOUT = 2
 """Version of the file; one of another layout is ignored, and written again."""
-_NEVER_NEWS = frozenset(
-    {
-        EventKind.DOCUMENT_UPDATED,  # an update must not cause the next one
-        EventKind.LEASE_RENEWED,
-        EventKind.LEASE_EXPIRED,
-        EventKind.LEASE_REGAINED,
-        EventKind.CHECKPOINT_SAVED,
-        EventKind.CONTEXT_GIVEN,
-        EventKind.WORKTREE_CREATED,
-        EventKind.WORKTREE_MOVED,
-        EventKind.WORKTREE_REMOVED,
-        EventKind.STORE_PRUNED,
-        EventKind.SESSION_RESUMED,
-    }
-)
-_NEWS_ONCE_COMPLETED = frozenset(
-    {
-        EventKind.TASK_PLANNED,
-        EventKind.TASK_UPDATED,
-        EventKind.TASK_STARTED,
-        EventKind.TASK_CONTINUED,
-        EventKind.TASK_HANDED_IN,
-        EventKind.TASK_RELEASED,
-        EventKind.TASK_BLOCKED,
-        EventKind.TASK_SKIPPED,
-        EventKind.ARTIFACT_SAVED,
-        EventKind.DEPENDENCY_ADDED,
-        EventKind.DEPENDENCY_REMOVED,
-    }
-)
+_NEWS_ONCE_COMPLETED = frozenset({EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAVED})
 """What belongs to a task counts once the task is completed."""
-_RELEVANT_KINDS = tuple(kind for kind in EventKind if kind not in _NEVER_NEWS)
+_RELEVANT_KINDS = (
+    EventKind.TASK_COMPLETED,
+    EventKind.TASK_RETRIED,
+    EventKind.TASK_REOPENED,
+    EventKind.TASK_ARCHIVED,
+    EventKind.TASK_DELETED,
+    EventKind.STORE_IMPORTED,
+    EventKind.STORE_REPAIRED,
+    *_NEWS_ONCE_COMPLETED,
+)
+"""Kinds of events that can change what a document says.
+
+``document_updated`` is not among them: an update must not cause the next one.
+"""
 
 _Entry = dict[str, Any]
 """For one project type: up to which event it is up to date, and the signature then."""
