@@ -539,7 +539,7 @@ class Documents:
         files = [self._read(name, job) for name in job.names]
         material = self._gather(job.kind, job.place, job.landing)
         renderer = self._current_renderer(job.kind)
-        comparisons = [self._compare(file, job.kind, material, renderer) for file in files]
+        comparisons = [self._compare(file, job, material, renderer) for file in files]
         return comparisons, material.notes
 
     def _read(self, name: str, job: _Job) -> DocumentFile:
@@ -589,24 +589,27 @@ class Documents:
         return {"content": content, "text": text, "former_path": former}
 
     def _compare(
-        self, file: DocumentFile, kind: ProjectType, material: Material, renderer: Renderer
+        self, file: DocumentFile, job: _Job, material: Material, renderer: Renderer
     ) -> Comparison:
         if file.error is not None:
             return Comparison(file=file, error=file.error)
-        variables = {**material.variables, "see_also": self._see_also(file, kind)}
+        variables = {**material.variables, "see_also": self._see_also(file, job)}
         try:
             rendered = renderer.render(file.name, variables)
         except DocumentError as exc:
             return Comparison(file=file, error=exc)
         return compare(file, rendered, self._versions)
 
-    def _see_also(self, file: DocumentFile, kind: ProjectType) -> list[tuple[str, str]]:
-        """Return title and link of the other documents."""
+    def _see_also(self, file: DocumentFile, job: _Job) -> list[tuple[str, str]]:
+        """Return title and link of the other documents, without those that were deleted."""
         return [
             (document_title(name), relative_link(file.path, self._layout.path(name)))
-            for name in self._layout.documents(kind)
-            if name != file.name
+            for name in self._layout.documents(job.kind)
+            if name != file.name and not self._is_gone(self._layout.path(name), job.place)
         ]
+
+    def _is_gone(self, path: str, place: Place) -> bool:
+        return place.stamp(path) is None and self._state.was_written(path, place)
 
     def _current_renderer(self, kind: ProjectType) -> Renderer:
         # jinja2 would go on with a packaged template after one of the user's own has come to take
