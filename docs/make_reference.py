@@ -122,7 +122,7 @@ PAGES: Final = (
         names=(
             *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
             *("AgentContext", "Role", "SharedContext", "ContextConflict"),
-            *("Pressure", "PressureCause"),
+            *("Pressure", "PressureCause", "UsualTime"),
         ),
     ),
     Page(

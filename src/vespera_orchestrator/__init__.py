@@ -164,6 +164,9 @@ if TYPE_CHECKING:
         Pressure as Pressure,
         PressureCause as PressureCause,
     )
+    from vespera_orchestrator.tasks.durations import (
+        UsualTime as UsualTime,
+    )
     from vespera_orchestrator.tasks.graph import (
         TaskGraph as TaskGraph,
     )
@@ -337,6 +340,7 @@ _HOMES = {
         "Status",
     ),
     "progress.watching": ("EventWatch",),
+    "tasks.durations": ("UsualTime",),
     "tasks.graph": ("TaskGraph",),
     "tasks.pressure": ("Pressure", "PressureCause"),
     "work.errand": ("Result",),

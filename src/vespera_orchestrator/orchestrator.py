@@ -798,6 +798,20 @@ class Orchestrator:
         word = arguments.energy("energy", energy)
         return self._gauge.set_energy(self._scope.session().id, word)
 
+    def usual_time(self, task: TaskRef) -> vespera.UsualTime | None:
+        """Say how long tasks like this one usually took, as a range from your own history.
+
+        Tasks of the same session, type and complexity count, the last eight. The range is the
+        middle half of them: `print` says "like the last eight: 20 to 50 minutes". It promises
+        nothing, and is held against nobody.
+
+        Returns:
+            The range, or ``None`` if fewer than three such tasks have been completed.
+        """
+        from vespera_orchestrator.progress.usual_time import usual_time_of
+
+        return usual_time_of(self._store, self._scope.task(task))
+
     def roles(self) -> dict[str, vespera.Role]:
         """Return the roles that a specialist can have, by name.
 

@@ -464,6 +464,7 @@ class AsyncOrchestrator(_Room):
     update_task = _verb(Orchestrator.update_task)
     add_dependency = _verb(Orchestrator.add_dependency)
     remove_dependency = _verb(Orchestrator.remove_dependency)
+    usual_time = _verb(Orchestrator.usual_time)
     simplify = _verb(Orchestrator.simplify)
     undo_simplify = _verb(Orchestrator.undo_simplify)
 

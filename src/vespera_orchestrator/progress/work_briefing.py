@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Task,
     )
     from vespera_orchestrator.agents.roles.role import Role
+    from vespera_orchestrator.tasks.durations import UsualTime
 
 _MAX_IDS: Final = 20
 """How many artifacts are named in one line."""
@@ -142,6 +143,8 @@ class WorkFacts:
     agreed: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """What the session has agreed on."""
     related: Sequence[RelatedText] = ()
+    usual_time: UsualTime | None = None
+    """How long such tasks took."""
 
 
 def work_briefing(facts: WorkFacts, *, budget_tokens: int) -> Fitted:
@@ -176,6 +179,8 @@ def _head(facts: WorkFacts) -> Section:
         _attempt_line(facts),
         f"Why now: {_why_now(facts)}",
     ]
+    if facts.usual_time is not None:
+        lines.append(f"How long it may take: {facts.usual_time}.")
     if facts.role is not None:
         lines.append(facts.role.headline)
     title = one_line(task.title, 200)

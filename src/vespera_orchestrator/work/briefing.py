@@ -20,6 +20,7 @@ from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.surroundings import upstream_tasks
 from vespera_orchestrator.errors import InvalidInputError, StoreError, VesperaError
+from vespera_orchestrator.progress.usual_time import usual_time_of
 from vespera_orchestrator.progress.work_briefing import (
     UpstreamTask,
     WorkFacts,
@@ -105,6 +106,7 @@ class _Collection:
             agreed=dict(self._rooms.shared.read(session)),
             files=self._files(upstream),
             related=self._related(upstream),
+            usual_time=usual_time_of(store, task),
         )
 
     def _other(self, task_id: str | None) -> Task | None:

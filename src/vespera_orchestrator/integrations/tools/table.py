@@ -199,6 +199,7 @@ NO_TOOLS: Final[Mapping[str, str]] = {
     "watch": "an iterator; a person reads it with the command `watch`",
     "on_event": "takes a callable",
     "roles": "the briefing of a task has its role",
+    "usual_time": "the briefing of a task says it",
     "run": "takes callables",
     "catch_up": "every view catches up when it is looked at",
     "backup": "a person chooses where a backup goes",
