@@ -521,6 +521,14 @@ def document_versions(tx: Transaction, path: str | None) -> list[DocumentVersion
     if path is not None:
         sql = f"{select} WHERE path = {tx.mark}1 ORDER BY version"
         return rows.DOCUMENT.read_all(tx.execute(sql, (path,)))
-    newest = "SELECT max(version) FROM document_versions WHERE path = document.path"
-    sql = f"{select} WHERE version = ({newest}) ORDER BY path"
+    sql = f"""
+        WITH RECURSIVE paths (name) AS (
+            SELECT min(path) FROM document_versions
+            UNION ALL SELECT (SELECT min(path) FROM document_versions WHERE path > name)
+                FROM paths WHERE name IS NOT NULL
+        )
+        SELECT {rows.DOCUMENT.columns} FROM paths JOIN document_versions ON path = name
+        WHERE version = (SELECT max(version) FROM document_versions WHERE path = name)
+        ORDER BY path
+    """  # from path to path: each has far more versions than there are documents
     return rows.DOCUMENT.read_all(tx.execute(sql))
