@@ -45,7 +45,7 @@ def postgres(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Run what takes hours: kills at every system call, crashes, long races, large contents."""
-    session.install("-e", ".", *group("test"))
+    session.install("-e", ".", *group("test"), *group("engines"))
     long = ["-m", "soak", "--timeout", "1800", "-s"]
     session.run("python", "-m", "pytest", *long, *session.posargs)
 
