@@ -65,7 +65,7 @@ def leave_repository(namespace: dict[str, Any]) -> None:
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | IGNORE_EXCEPTION_DETAIL)],
     patterns=["*.md"],
-    excludes=["changelog.d/*", "build/*", "CHANGELOG.md"],
+    excludes=["changelog.d/*", "build/*", "CHANGELOG.md", "tests/documents/golden/*"],
     setup=enter_repository,
     teardown=leave_repository,
 ).pytest()

@@ -128,7 +128,7 @@ def test_the_api_is_what_can_be_imported(make_project):
     assert "Boil some water." in api
     assert "**Parameters**\n\n- `ml`: How much." in api
     assert "- `ValueError`: Too much." in api
-    assert "- `size: int`: How large." in api
+    assert "- `size: int = 3`: How large." in api
     assert "def __init__(size, *, lid=True)" in api
     assert "hot: bool" in api
     assert api.count("Kettle.hot") == 1

@@ -172,7 +172,7 @@ def test_a_killed_agent_loses_nothing(orch, project):
     orch.plan_task("Write")
     killed = subprocess.run([sys.executable, "-c", KILLED], cwd=project, check=False)
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(vespera.NotReadyError, match="main is working on it"):
+    with pytest.raises(vespera.NotReadyError, match="you hold it already, as main"):
         orch.execute_task("write")
     later = vespera.open(project, clock=lambda: datetime.now(UTC) + timedelta(minutes=2))
     with later, later.execute_task("write") as work:

@@ -75,11 +75,11 @@ def make_folders(*folders: Path) -> None:
 
 def sync_file(file: Path) -> None:
     """Wait until the bytes of *file* are on disk; its name is the folder's, see `sync_folder`."""
-    handle = _Handle(file)
+    handle = OpenHandle(file)
     os.fsync(handle.number)
 
 
-class _Handle:
+class OpenHandle:
     """A file or folder, open for as long as somebody has this object.
 
     Ctrl-C between any two lines leaves none open; with ``try`` and ``finally`` it can.
@@ -87,8 +87,8 @@ class _Handle:
 
     number = -1
 
-    def __init__(self, place: str | Path) -> None:
-        self.number = os.open(place, os.O_RDONLY)
+    def __init__(self, place: str | Path, flags: int = os.O_RDONLY, mode: int = 0o777) -> None:
+        self.number = os.open(place, flags, mode)
 
     def __del__(self) -> None:
         if self.number >= 0:
@@ -102,7 +102,7 @@ def sync_folder(folder: str | Path) -> None:
     folder. Where the system or the file system cannot sync folders, nothing is done.
     """
     try:
-        handle = _Handle(folder)
+        handle = OpenHandle(folder)
     except PermissionError:
         if os.name == "nt":
             # Windows does not open folders; its file systems keep names in order by themselves.

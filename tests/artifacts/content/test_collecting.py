@@ -173,8 +173,10 @@ STATES = ["young", "old", "marked", "ripe", "gone", "twice"]
     ("data", "state"),
     [
         *((SMALL, state) for state in STATES),
-        (LARGE, "marked"),
-        *(pytest.param(LARGE, state, marks=pytest.mark.soak) for state in ("ripe", "twice")),
+        *(
+            pytest.param(LARGE, state, marks=pytest.mark.soak)
+            for state in ("marked", "ripe", "twice")
+        ),
     ],
 )
 def test_every_order_of_a_writer_and_a_collector(data, state):

@@ -22,7 +22,7 @@ from vespera_orchestrator.artifacts.content import packing
 from vespera_orchestrator.artifacts.content.collected import Collected
 from vespera_orchestrator.artifacts.content.packing import FRAME_SUFFIX
 from vespera_orchestrator.errors import CorruptContentError
-from vespera_orchestrator.home.files import sync_folder, translate_os_error
+from vespera_orchestrator.home.files import OpenHandle, sync_folder, translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -128,14 +128,13 @@ class FolderContent:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         mode = 0o444  # read-only for whoever opens it later; this handle may write
         try:
-            handle = os.open(temporary, flags, mode)
+            handle = OpenHandle(temporary, flags, mode)
         except FileNotFoundError:
             os.makedirs(f"{self._root}/tmp", exist_ok=True)
-            handle = os.open(temporary, flags, mode)
+            handle = OpenHandle(temporary, flags, mode)
         try:
-            yield temporary, handle
+            yield temporary, handle.number
         finally:
-            os.close(handle)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
 

@@ -458,7 +458,7 @@ class Database:
     def _log_ahead(self, connection: sqlite3.Connection) -> None:
         with self._turn():
             # Only a file that is still empty takes it.
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            self._patiently(lambda: connection.execute("PRAGMA auto_vacuum=INCREMENTAL"))
             mode = self._patiently(
                 lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             )
