@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ def test_quickstart_on_a_repository_of_the_readers_own(tmp_path):
     assert "NO " not in done.stdout
     assert done.stdout.count("  yes  ") == 10
     assert "KILLED (SIGKILL)" in done.stdout
-    assert "3 documents indexed" in done.stdout
+    # Ours land with the work; how many are there by then depends on who was first.
+    assert re.search(r"done: [3-9] documents indexed", done.stdout)
     assert "1 links marked" in done.stdout
     assert done.stderr == ""
 

@@ -14,7 +14,7 @@ import vespera_orchestrator as vespera
 from vespera_orchestrator.home import files
 
 SOURCE = str(Path(vespera.__file__).parent)
-MOST = 25
+MOST = 15
 """How many lines are tried where not all are."""
 
 
