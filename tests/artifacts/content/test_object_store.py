@@ -619,6 +619,7 @@ def race(folder, **least):
     content_race.race(folder / "records", make, contents=60, grace_s=2.5, pause_s=0.4, **least)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("s3")
 def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
     """Nothing recorded is missing while some put, read and forget and others collect."""
