@@ -315,9 +315,9 @@ class CompletedWork:
                 text=part,
                 artifact=artifact,
                 task=task,
-                reason=f"its heading {heading!r}",
+                reason=f"its heading {title!r}",
             )
-            for heading, title, part in parts
+            for title, part in parts
         ]
 
     def _label(self, artifact: Artifact, settings: Mapping[str, object], topic: str) -> str:
@@ -368,8 +368,8 @@ class CompletedWork:
         ]
 
 
-def _parts_about(text: str, topic: str) -> list[tuple[str, str, str]]:
-    """Return heading, title and text of each part whose heading is about *topic*.
+def _parts_about(text: str, topic: str) -> list[tuple[str, str]]:
+    """Return title and text of each part whose heading is about *topic*.
 
     A part inside one that is taken already is not taken again.
     """
@@ -379,7 +379,7 @@ def _parts_about(text: str, topic: str) -> list[tuple[str, str, str]]:
         is_inside = part.start < taken_to_line
         if is_inside or not part.text or not vocabulary.mentions((part.title,), topic):
             continue
-        parts.append((part.title, part.title, part.text))
+        parts.append((part.title, part.text))
         taken_to_line = part.end
     return parts
 

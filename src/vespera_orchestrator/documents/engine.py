@@ -761,12 +761,12 @@ class Documents:
         """
         name = self._layout.resolve(path)
         versions = self._versions.of(name)
-        later = self._version_of(name, versions, new, default=-1)
+        later = self._version_of(name, versions, new)
         before = [version for version in versions if version.version < later.version]
         if old is None and not before:
             earlier_text, label = "", "nothing"
         else:
-            earlier = self._version_of(name, before or versions, old, default=-1)
+            earlier = self._version_of(name, before or versions, old)
             earlier_text, label = self.read(earlier), f"version {earlier.version}"
         return unified_diff(
             earlier_text, self.read(later), name, (label, f"version {later.version}")
@@ -795,7 +795,7 @@ class Documents:
         name = self._layout.resolve(path)
         with self._writing(name):
             versions = self._versions.of(name)
-            wanted = self._version_of(name, versions, version, default=-1)
+            wanted = self._version_of(name, versions, version)
             return self._restore(name, wanted, versions[-1])
 
     def undo(self, path: str | os.PathLike[str]) -> DocumentVersion:
@@ -819,11 +819,10 @@ class Documents:
         name: str,
         versions: Sequence[DocumentVersion],
         wanted: int | DocumentVersion | None,
-        *,
-        default: int,
     ) -> DocumentVersion:
+        """Return a version by its number; the latest if none is wanted."""
         if wanted is None and versions:
-            return versions[default]
+            return versions[-1]
         number = wanted.version if isinstance(wanted, DocumentVersion) else wanted
         for candidate in versions:
             if candidate.version == number:

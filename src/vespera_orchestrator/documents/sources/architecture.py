@@ -39,7 +39,7 @@ _RECORD_LABELS: Final = frozenset(
     | {"ersetzt", "remplace", "заменяет", "状態", "状态"}
 )
 _NUMBER: Final = re.compile(r"\d{1,4}")
-_PROPOSED, _ACCEPTED = "Proposed", "Accepted"
+_ACCEPTED: Final = "Accepted"
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator.documents.markdown import code, inline
+from vespera_orchestrator.documents.markdown import inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -300,8 +300,3 @@ def described(citation: Citation) -> Work:
         doi=citation.doi,
         url=_safe_url(citation.url),
     )
-
-
-def code_key(work: Work) -> str:
-    """Return the keys by which texts cite a work, as code spans."""
-    return ", ".join(map(code, sorted(work.keys)))

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _LEVEL: Final = 4
 _PARAGRAPH: Final = re.compile(r"\n[ \t]*\n")
 _MAX_SAID: Final = 3000
-_MAX_VALUE: Final = 60
 _PROSE_SUFFIXES: Final = (".md", ".markdown", ".txt", ".tex")
 
 
