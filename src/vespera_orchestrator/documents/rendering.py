@@ -43,6 +43,8 @@ class Renderer:
         self._environment = _environment(overrides)
         self._latest: dict[str, tuple[dict[str, object], str]] = {}
         """Of each document what its template was given, and the text that it made."""
+        self._used_names: dict[str, set[str]] = {}
+        """The variables that each template names; none where it includes others."""
 
     def render(self, document: str, variables: Mapping[str, object]) -> str:
         """Return the text of *document*, sections and all.
@@ -53,7 +55,9 @@ class Renderer:
         """
         name = template_name(document)
         try:
-            names = self._used_names(name)
+            if name not in self._used_names:
+                self._used_names[name] = self._find_used_names(name)
+            names = self._used_names[name]
             given = {key: value for key, value in variables.items() if not names or key in names}
             latest = self._latest.get(name)
             if latest is not None and latest[0] == given:
@@ -77,8 +81,7 @@ class Renderer:
         self._latest[name] = given, text
         return text
 
-    def _used_names(self, name: str) -> set[str]:
-        """Return the variables that a template names; none where it includes others."""
+    def _find_used_names(self, name: str) -> set[str]:
         from jinja2 import meta
 
         loader = self._environment.loader
