@@ -652,6 +652,20 @@ def test_an_artifact_that_cannot_be_read_is_listed_and_told(make_project):
     assert "- Work." in project.text("CHANGELOG.md")
 
 
+def test_an_artifact_is_quoted_once_it_can_be_read_again(make_project):
+    """What a process could not read before, it reads when there is news."""
+    project = make_project()
+    draft = project.draft("N", "## Design\n\nA kettle.\n")
+    project.complete("Work", draft)
+    bytes_of_it = project.content.path(draft.digest)
+    away = bytes_of_it.rename(bytes_of_it.with_name("away"))
+    project.documents.update()
+    away.rename(bytes_of_it)
+    project.complete("More")
+    project.documents.update()
+    assert "A kettle." in project.text("ARCHITECTURE.md")
+
+
 # --- children ---------------------------------------------------------------------------------
 
 _CHILD = """

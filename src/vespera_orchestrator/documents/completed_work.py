@@ -298,15 +298,13 @@ class CompletedWork:
 
     def _passages_of(self, artifact: Artifact, topic: str) -> list[Passage]:
         task = self.task_of(artifact)
-        text = self.reader.text(artifact)
-        settings, body = self.reader.remember(
-            (artifact.digest, "front"), lambda: front_matter(text)
-        )
+        settings, body = self.reader.analyse(artifact, "front", front_matter)
+        if not body.strip():
+            return []
         reason = self._label(artifact, settings, topic)
         if reason:
             title = str(settings.get("title") or artifact.title)
-            whole = Passage(title=title, text=body, artifact=artifact, task=task, reason=reason)
-            return [whole] if body.strip() else []
+            return [Passage(title=title, text=body, artifact=artifact, task=task, reason=reason)]
         key = (artifact.digest, f"parts about {topic}")
         parts = self.reader.remember(key, lambda: _parts_about(body, topic))
         return [
