@@ -16,6 +16,7 @@ from vespera_orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Session, Task
     from vespera_orchestrator.contracts import ContentStore, Store
@@ -253,7 +254,7 @@ class CompletedWork:
                 artifacts += landing.artifacts
             tasks += completed
             artifacts += _artifacts_of(session, completed, store)
-        tasks.sort(key=lambda task: task.ended_at or task.updated_at)
+        tasks.sort(key=ended_at)
         artifacts.sort(key=lambda artifact: artifact.created_at)
         commits = {
             worktree.task_id: worktree.landed
@@ -380,6 +381,11 @@ def _parts_about(text: str, topic: str) -> list[tuple[str, str]]:
         parts.append((part.title, part.text))
         taken_to_line = part.end
     return parts
+
+
+def ended_at(task: Task) -> datetime:
+    """Return when a task ended, as documents order and date it."""
+    return task.ended_at or task.updated_at
 
 
 def title_line(title: str) -> str:

@@ -75,7 +75,8 @@ STEMS: Final[dict[str, tuple[str, ...]]] = {
 """The stems by topic. One of up to three letters stands for the whole word."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
-_UNSEPARATED: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+UNSEPARATED: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+"""A character of Chinese or Japanese, which do not separate words."""
 _SHORT: Final = 3
 
 
@@ -89,7 +90,7 @@ class _Topic:
 
     @classmethod
     def of(cls, stems: tuple[str, ...]) -> _Topic:
-        anywhere = tuple(stem for stem in stems if _UNSEPARATED.search(stem))
+        anywhere = tuple(stem for stem in stems if UNSEPARATED.search(stem))
         others = [stem for stem in stems if stem not in anywhere]
         return cls(
             beginnings=tuple(stem for stem in others if len(stem) > _SHORT),

@@ -20,7 +20,7 @@ from vespera_orchestrator.documents.markdown import (
     inline,
     labelled_lines,
 )
-from vespera_orchestrator.documents.sources.python_api import import_name
+from vespera_orchestrator.documents.sources.python_api import import_name, package_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -181,9 +181,7 @@ class _Graph:
     def read(cls, work: CompletedWork) -> _Graph:
         """Read every Python file of the tree that belongs to the project itself."""
         tree = work.tree
-        packages = frozenset(
-            str(PurePosixPath(path).parent) for path in tree.files if path.endswith("/__init__.py")
-        )
+        packages = package_folders(tree.files)
         modules: dict[str, _Module] = {}
         for path, stamp in tree.files.items():
             name = import_name(path, packages) if path.endswith(".py") else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator.documents.completed_work import provenance
+from vespera_orchestrator.documents.completed_work import ended_at, provenance
 from vespera_orchestrator.documents.markdown import code, inline, labelled_lines
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class _Changelog:
             name = _released_version(task)
             if name is not None:
                 self._release_tasks[task.id] = name
-                versions.setdefault(name, _ended_at(task))
+                versions.setdefault(name, ended_at(task))
         found = [_Version(name=name, at=at) for name, at in versions.items()]
         return sorted(found, key=lambda version: version.at)
 
@@ -149,9 +149,9 @@ class _Changelog:
             yield _release(version.name, date, by_version.get(version.name, {}))
 
     def _version_of(self, task: Task) -> str:
-        ended_at = _ended_at(task)
+        moment = ended_at(task)
         for version in self._versions:
-            if ended_at <= version.at:
+            if moment <= version.at:
                 return version.name
         return ""
 
@@ -263,10 +263,6 @@ def _released_version(task: Task) -> str | None:
         if match is not None:
             return match[1]
     return None
-
-
-def _ended_at(task: Task) -> datetime:
-    return task.ended_at or task.updated_at
 
 
 def _first_word(text: str) -> str:

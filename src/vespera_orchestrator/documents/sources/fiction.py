@@ -19,7 +19,7 @@ from vespera_orchestrator.documents.markdown import (
     plain_text,
     without_parts,
 )
-from vespera_orchestrator.documents.vocabulary import mentions
+from vespera_orchestrator.documents.vocabulary import UNSEPARATED, mentions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,11 +227,9 @@ def _setting(
 
 def _count_words(text: str) -> int:
     """Return how many words a text has. Of Chinese and Japanese each character counts as one."""
-    unseparated = re.findall(r"[\u3040-\u30ff\u3400-\u9fff]", text)
-    words = re.findall(
-        r"[^\W_]+(?:['\u2019-][^\W_]+)*", re.sub(r"[\u3040-\u30ff\u3400-\u9fff]", " ", text)
-    )
-    return len(words) + len(unseparated)
+    separated, characters = UNSEPARATED.subn(" ", text)
+    words = re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", separated)
+    return len(words) + characters
 
 
 # --- characters -------------------------------------------------------------------
@@ -350,7 +348,7 @@ def _pattern(name: str) -> re.Pattern[str]:
     words = [re.escape(name)]
     if len(first) > 2 and first[0].isupper():  # noqa: PLR2004 - shorter ones are words as well
         words.append(re.escape(first))
-    if re.search(r"[\u3040-\u30ff\u3400-\u9fff]", name):
+    if UNSEPARATED.search(name):
         return re.compile("|".join(words))
     return re.compile(rf"\b(?:{'|'.join(words)})\b")
 

@@ -22,7 +22,7 @@ from vespera_orchestrator.documents.sources.python_code import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vespera_orchestrator.documents.completed_work import CompletedWork
     from vespera_orchestrator.documents.tree import ProjectTree, VersionTag
@@ -121,12 +121,19 @@ def _last_version(work: CompletedWork) -> tuple[Mapping[str, Definition] | None,
 # --- files and modules ----------------------------------------------------------
 
 
+def package_folders(paths: Iterable[str]) -> frozenset[str]:
+    """Return the folders that have an ``__init__``."""
+    return frozenset(
+        str(PurePosixPath(path).parent) for path in paths if path.endswith("/__init__.py")
+    )
+
+
 def import_name(path: str, packages: frozenset[str]) -> str | None:
     """Return the import name of a file; ``None`` if it belongs to no public API.
 
     Args:
         path: The file.
-        packages: The folders that have an ``__init__``.
+        packages: See `package_folders`.
     """
     pure = PurePosixPath(path)
     if not path.endswith(_SUFFIXES) or pure.name in _NO_API_FILES or _is_test(pure):
@@ -170,9 +177,7 @@ class _Packages:
     @classmethod
     def read(cls, work: CompletedWork, tree: ProjectTree) -> _Packages:
         """Read every Python file of a tree; one that was read before is not read again."""
-        packages = frozenset(
-            str(PurePosixPath(path).parent) for path in tree.files if path.endswith("/__init__.py")
-        )
+        packages = package_folders(tree.files)
         files: dict[str, PythonFile] = {}
         for path, stamp in tree.files.items():
             name = import_name(path, packages)

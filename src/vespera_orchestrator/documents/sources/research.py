@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import ArtifactKind
-from vespera_orchestrator.documents.completed_work import is_prose, title_line
+from vespera_orchestrator.documents.completed_work import ended_at, is_prose, title_line
 from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
 from vespera_orchestrator.documents.sources.bibliography import (
     Citation,
@@ -364,7 +364,7 @@ def _withdrawing_task(work: CompletedWork, task: Task | None) -> Task | None:
 
 
 def _day(task: Task) -> str:
-    return f"{task.ended_at or task.updated_at:%Y-%m-%d}"
+    return f"{ended_at(task):%Y-%m-%d}"
 
 
 def _files_by_task(work: CompletedWork) -> dict[str, list[str]]:
