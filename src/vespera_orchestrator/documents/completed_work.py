@@ -132,6 +132,8 @@ class Passage:
     """The task that delivered it."""
     reason: str
     """Why it belongs to the topic."""
+    is_part: bool = False
+    """Whether it is what stands under one heading, and not the whole."""
 
     @property
     def date(self) -> str:
@@ -315,6 +317,7 @@ class CompletedWork:
                 artifact=artifact,
                 task=task,
                 reason=f"its heading {title!r}",
+                is_part=True,
             )
             for title, part in parts
         ]

@@ -328,7 +328,7 @@ def _decisions(work: CompletedWork) -> list[Decision]:
 def _drafts(passage: Passage) -> Iterator[_Draft]:
     """Yield the decisions of a passage: each item of a list, or the whole."""
     items = _items(passage.text)
-    if items and passage.reason.startswith("its heading"):
+    if items and passage.is_part:
         for item in items:
             title, rest = _title_and_rest(item)
             yield _Draft(title=title, text=rest, passage=passage)
@@ -339,7 +339,7 @@ def _drafts(passage: Passage) -> Iterator[_Draft]:
         title = _after_number(own.title)
         text = passage.text.split("\n", 1)[1] if "\n" in passage.text else ""
         yield _Draft(title=title, text=text, passage=passage)
-    elif passage.reason.startswith("its heading"):
+    elif passage.is_part:
         _, separator, named = passage.title.partition(":")
         if separator and named.strip():
             yield _Draft(title=named.strip(), text=passage.text, passage=passage)

@@ -395,8 +395,7 @@ def _outline(work: CompletedWork) -> Iterator[StoryNote]:
     """Yield the latest outline, and the latest state of each other part of the plot."""
     shown: set[str] = set()
     for passage in work.passages("plot"):
-        is_whole = not passage.reason.startswith("its heading")
-        subject = "the outline" if is_whole else passage.name
+        subject = passage.name if passage.is_part else "the outline"
         if subject not in shown:
             shown.add(subject)
             text = without_parts(passage.text, lambda title: mentions((title,), "thread"))

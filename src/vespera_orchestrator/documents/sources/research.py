@@ -341,8 +341,7 @@ def _findings(work: CompletedWork) -> Iterator[FindingNote]:
             numbered.add(task.id)
             numbers = tuple(_numbers(task))
         title = passage.title
-        is_part = passage.reason.startswith("its heading")
-        if is_part and task is not None:
+        if passage.is_part and task is not None:
             is_only = parts_of[passage.artifact.id] == 1
             title = task.title if is_only else f"{task.title}: {passage.title}"
         yield FindingNote(
