@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -58,16 +59,10 @@ def test_when_a_key_is_in_dispute(current, is_same, seen, disputes):
 @pytest.fixture
 def open_as(tmp_path):
     """A function that opens one home under a name."""
-    opened = []
-
-    def open_as(agent, session=None):
-        orch = vespera.open(tmp_path, agent=agent, session=session)
-        opened.append(orch)
-        return orch
-
-    yield open_as
-    for orch in opened:
-        orch.close()
+    with contextlib.ExitStack() as opened:
+        yield lambda agent, session=None: opened.enter_context(
+            vespera.open(tmp_path, agent=agent, session=session)
+        )
 
 
 @pytest.fixture

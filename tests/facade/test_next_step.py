@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import pytest
 
 import vespera_orchestrator as vespera
-from support.git_project import git
-from vespera_orchestrator.testing import ManualClock
-
-
-@pytest.fixture
-def clock():
-    """The time of everybody in a test."""
-    return ManualClock()
+from support.git_project import git, make_repository
 
 
 @pytest.fixture
 def project(tmp_path):
     """A repository with one commit."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main")
-    (folder / "a.txt").write_text("one\n")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "first")
-    return folder
+    return make_repository(tmp_path / "project", {"a.txt": "one\n"})
 
 
 @pytest.fixture
 def open_as(project, clock):
     """A function that opens the project under a name."""
-    opened = []
-
-    def open_as(agent):
-        orch = vespera.open(project, agent=agent, clock=clock)
-        opened.append(orch)
-        return orch
-
-    yield open_as
-    for orch in opened:
-        orch.close()
+    with contextlib.ExitStack() as opened:
+        yield lambda agent: opened.enter_context(vespera.open(project, agent=agent, clock=clock))
 
 
 @pytest.fixture

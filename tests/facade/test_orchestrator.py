@@ -15,20 +15,14 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from support import ROOT
-from support.git_project import git
+from support.git_project import git, make_repository
 from vespera_orchestrator.tasks import lifecycle
 
 
 @pytest.fixture
 def project(tmp_path):
     """A repository with one commit."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main")
-    (folder / "story.txt").write_text("one\ntwo\nthree\n")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "first")
-    return folder
+    return make_repository(tmp_path / "project", {"story.txt": "one\ntwo\nthree\n"})
 
 
 @pytest.fixture

@@ -8,20 +8,14 @@ import sys
 import pytest
 
 import vespera_orchestrator as vespera
-from support.git_project import git
+from support.git_project import git, make_repository
 from vespera_orchestrator.home.locate import Home, git_common_dir, main_folder
 
 
 @pytest.fixture
 def repository(tmp_path):
     """A repository with one commit."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main")
-    (folder / "a.txt").write_text("a\n")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "first")
-    return folder
+    return make_repository(tmp_path / "project", {"a.txt": "a\n"})
 
 
 # --- the home -----------------------------------------------------------------

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 import vespera_orchestrator as vespera
-from support.git_project import git
+from support.git_project import git, make_repository
 
 
 class Team:
@@ -19,12 +19,7 @@ class Team:
         self.content = f"file://{room}/content"
         self.session = None
         self.opened = contextlib.ExitStack()
-        first = self.folder("a")
-        first.mkdir(parents=True)
-        git(first, "init", "-q", "-b", "main")
-        (first / "f.txt").write_text("first\n")
-        git(first, "add", "-A")
-        git(first, "commit", "-qm", "first")
+        first = make_repository(self.folder("a"), {"f.txt": "first\n"})
         for name in ("b", "c"):
             self.folder(name).parent.mkdir()
             git(room, "clone", "-q", str(first), str(self.folder(name)))

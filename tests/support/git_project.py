@@ -98,6 +98,14 @@ class Project:
         return {block.split("\n")[0].removeprefix("worktree "): block for block in blocks if block}
 
 
+def make_repository(folder, files):
+    """Make a repository with one commit on ``main`` that has these files; return its folder."""
+    project = Project(folder)
+    project.git("init", "-q", "-b", "main")
+    project.commit("first", files)
+    return folder
+
+
 @pytest.fixture
 def identity(monkeypatch, tmp_path):
     """Git knows who commits, and nothing of the machine's own configuration."""

@@ -11,7 +11,7 @@ import subprocess
 
 import vespera_orchestrator as vespera
 from support import TESTS
-from support.git_project import git
+from support.git_project import make_repository
 from vespera_orchestrator.testing import ManualClock
 
 CASES = json.loads((TESTS / "fixtures" / "interrupted.json").read_text("utf-8"))
@@ -26,14 +26,7 @@ class Scene:
         self.case = case
         self.folder = folder
         self.clock = ManualClock()
-        folder.mkdir()
-        git(folder, "init", "-q", "-b", "main")
-        for name in (case["file"], case["other_path"]):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(LINES)
-        git(folder, "add", "-A")
-        git(folder, "commit", "-qm", "first")
+        make_repository(folder, dict.fromkeys((case["file"], case["other_path"]), LINES))
         self.orch = self.open("ada")
         self.orch.initialize_session(
             "A kettle that knows when tea is ready, with every part on the integration branch"
