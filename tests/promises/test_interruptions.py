@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import vespera_orchestrator as vespera
+from support.lines import run_traced
 from vespera_orchestrator.home import files
 
 SOURCE = str(Path(vespera.__file__).parent)
@@ -42,25 +42,6 @@ def open_files():
     return places
 
 
-def run_traced(call, at_line):
-    """Call with a function that is told of every line of ours that runs."""
-
-    def trace(frame, event, _):
-        file = frame.f_code.co_filename
-        if not file.startswith(SOURCE):
-            return None
-        if event == "line":
-            at_line((file.removeprefix(SOURCE), frame.f_lineno))
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-
-
 def leaks_at(line, folder):
     """Interrupt the work where this line first runs; return what stays open."""
     is_over = False
@@ -74,7 +55,7 @@ def leaks_at(line, folder):
     before = open_files()
     # Python swallows what is raised while it disposes of an object.
     with suppress(KeyboardInterrupt):
-        run_traced(lambda: work(folder), interrupt)
+        run_traced(lambda: work(folder), SOURCE, interrupt)
     gc.collect()
     return [place for number, place in open_files().items() if number not in before]
 
@@ -86,7 +67,7 @@ def test_ctrl_c_leaves_no_file_open(tmp_path, most):
     """Wherever it comes."""
     work(tmp_path / "warm")
     lines = {}
-    run_traced(lambda: work(tmp_path / "counted"), lambda line: lines.setdefault(line, None))
+    run_traced(lambda: work(tmp_path / "counted"), SOURCE, lines.setdefault)
     chosen = list(lines)
     assert len(chosen) > 1000
     step = 1 if most is None else len(chosen) // most

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gc
 import itertools
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from support.lines import run_traced
 from support.stores import start_session
 from vespera_orchestrator._model import Ending, NextAction, TaskDraft, TaskQuery
 from vespera_orchestrator.errors import ClosedError, SchemaVersionError, StoreBusyError
@@ -46,21 +46,13 @@ def interrupted(call, handler, line):
     lines = itertools.count()
     has_run = False
 
-    def trace(frame, event, _):
+    def at_line(_):
         nonlocal has_run
-        if not frame.f_code.co_filename.startswith(TRACED):
-            return None
-        if event == "line" and next(lines) == line:
+        if next(lines) == line:
             has_run = True
             handler()
-        return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
+    run_traced(call, TRACED, at_line)
     return has_run
 
 
