@@ -254,6 +254,13 @@ def git(folder, *words):
     subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
 
 
+def make_repository(project):
+    """Make a repository with one commit in a folder that is there."""
+    (project / "README.md").write_text("# Kettle\n", "utf-8")
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "first"]):
+        git(project, *words)
+
+
 def plain(orch):
     """A session with a few tasks, one of them done."""
     orch.initialize_session("Try kills")
@@ -611,19 +618,10 @@ class Stage:
         self.project = self.folder / "project"
         self.project.mkdir(parents=True)
         if operation.repository:
-            self._make_repository()
+            make_repository(self.project)
         if operation.on is not None:
             in_child(self._prepare)
         shutil.copytree(self.folder, self.kept, symlinks=True)
-
-    def _make_repository(self):
-        (self.project / "README.md").write_text("# Kettle\n", "utf-8")
-        for command in (
-            ["init", "-q", "-b", "main"],
-            ["add", "-A"],
-            ["commit", "-qm", "first"],
-        ):
-            git(self.project, *command)
 
     def _prepare(self):
         with vespera.open(self.project) as orch:
@@ -765,6 +763,14 @@ HEAD = "| operation | calls that change files | tried ({how}) | went wrong |\n|-
 ERRORS = {"kill": None, "eio": errno.EIO, "enospc": errno.ENOSPC}
 
 
+def chosen_points(count, most):
+    """Return the numbers below *count*, or *most* of them from end to end."""
+    if not most or count <= most:
+        return range(count)
+    step = (count - 1) / max(most - 1, 1)
+    return sorted({round(number * step) for number in range(most)})
+
+
 def attempt(operation, how, most, report):
     """Try one operation at its points; return what came of it."""
     with tempfile.TemporaryDirectory(prefix="vespera-kill-") as room:
@@ -773,11 +779,6 @@ def attempt(operation, how, most, report):
         wrong = [facts for facts in said if "raised" in facts or "refused" in facts]
         assert said, f"{operation.name} does not begin"
         assert not wrong, f"{operation.name} does not work at all: {wrong}"
-        points = range(1, calls + 1)
-        if most and calls > most:
-            points = sorted(
-                {1, calls, *(1 + round(n * (calls - 1) / (most - 1)) for n in range(most))}
-            )
         told = {
             "operation": operation.name,
             "calls": calls,
@@ -785,7 +786,7 @@ def attempt(operation, how, most, report):
             "refused": 0,
             "problems": [],
         }
-        for point in points:
+        for point in (number + 1 for number in chosen_points(calls, most)):
             counted, hit, said = stage.once(point, ERRORS[how])
             if hit is None and most:  # a shorter run this time: hit its end instead
                 _, hit, said = stage.once(counted, ERRORS[how])
@@ -809,6 +810,20 @@ def make_export():
         grown(orch)
         EXPORT.unlink(missing_ok=True)
         orch.export(EXPORT)
+
+
+def forget_environment():
+    """Let nothing of the caller's environment be heard of."""
+    for name in list(os.environ):
+        if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_")):
+            del os.environ[name]
+
+
+def put_on_page(page, name, table):
+    """Put a table between the marks of this name on *page*."""
+    before, begin, rest = page.read_text("utf-8").partition(f"<!-- {name}:begin -->\n")
+    _, end, after = rest.partition(f"<!-- {name}:end -->")
+    page.write_text(f"{before}{begin}{table}{end}{after}", "utf-8")
 
 
 def main():
@@ -838,12 +853,7 @@ def main():
     )
     chosen = parser.parse_args()
     assert CALLS, f"the system calls of {MACHINE} are not known here"
-    for name in [
-        name
-        for name in os.environ
-        if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_"))
-    ]:
-        del os.environ[name]
+    forget_environment()
     unknown = set(chosen.names) - {operation.name for operation in OPERATIONS}
     assert not unknown, f"no such operation: {unknown}"
 
@@ -867,15 +877,11 @@ def main():
     finally:
         EXPORT.unlink(missing_ok=True)
     if chosen.page:
-        before, begin, rest = chosen.page.read_text("utf-8").partition("<!-- table:begin -->\n")
-        _, end, after = rest.partition("<!-- table:end -->")
         rows = "".join(
             f"| {one['operation']} | {one['calls']} | {one['tried']} | {len(one['problems'])} |\n"
             for one in told
         )
-        chosen.page.write_text(
-            f"{before}{begin}{HEAD.format(how=chosen.how)}\n{rows}{end}{after}", "utf-8"
-        )
+        put_on_page(chosen.page, "table", f"{HEAD.format(how=chosen.how)}\n{rows}")
     if chosen.json:
         chosen.json.write_text(json.dumps(told, indent=1), "utf-8")
     return 1 if any(one["problems"] for one in told) else 0

@@ -32,7 +32,6 @@ from vespera_orchestrator.home import machine
 
 HEAD = "| operation | sync points | power cuts | acknowledged and lost | did not go on |\n"
 RULE = "|---|---|---|---|---|\n"
-BEGIN, END = "<!-- power:begin -->\n", "<!-- power:end -->"
 _MOST_S = 120
 """A process that takes longer hangs."""
 
@@ -47,7 +46,7 @@ class PowerStage(killing.Stage):
         self.project = self.folder / "project"
         self.project.mkdir(parents=True)
         if operation.repository:
-            self._make_repository()
+            killing.make_repository(self.project)
         if operation.on is not None:
             killing.in_child(self._prepare)
 
@@ -109,10 +108,14 @@ class PowerStage(killing.Stage):
             expect_sound(self.project)
 
 
-def start_again():
-    """Let this process count as the first one after the machine was started again."""
-    machine.boot_id = lambda: "the next start"
+def start_again(boot="the next start"):
+    """Let this process, and those it starts, count as the first ones after a start of the machine.
+
+    Args:
+        boot: What tells this start of the machine from others.
+    """
     started = time.time()
+    machine.boot_id = lambda: boot
     machine.started_at = lambda: started
 
 
@@ -157,7 +160,7 @@ def cut_everywhere(stage, said, most):
         "stuck": [],
     }
     tried = set()
-    for point in chosen_points(len(points), most):
+    for point in killing.chosen_points(len(points), most):
         promised = sum(facts["point"] <= point for facts in said)
         for mode in MODES:
             report["cuts"] += 1
@@ -172,27 +175,11 @@ def cut_everywhere(stage, said, most):
     return report
 
 
-def chosen_points(count, most):
-    """Return all sync points, or *most* of them, spread over all."""
-    if not most or count <= most:
-        return range(count)
-    step = (count - 1) / max(most - 1, 1)
-    return sorted({round(number * step) for number in range(most)})
-
-
 def table_row(report):
     """Return the line of the table."""
     lost, stuck = len(report["lost"]), len(report["stuck"])
     numbers = f"{report['points']} | {report['cuts']} | {lost} | {stuck}"
     return f"| {report['operation']} | {numbers} |\n"
-
-
-def put_on_page(page, reports):
-    """Put the table between its marks on *page*."""
-    before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    rows = "".join(table_row(report) for report in reports)
-    page.write_text(f"{before}{BEGIN}{HEAD}{RULE}{rows}{END}{after}", "utf-8")
 
 
 def main():
@@ -205,9 +192,7 @@ def main():
     parser.add_argument("--json", type=Path, help="append what came of each to this file")
     parser.add_argument("--page", type=Path, help="also put the table between the marks here")
     chosen = parser.parse_args()
-    for name in list(os.environ):
-        if name.startswith(("VESPERA_ORCHESTRATOR_", "MCP_ORCHESTRATOR_")):
-            del os.environ[name]
+    killing.forget_environment()
     killing.in_child(killing.make_export)
     reports = []
     for operation in killing.OPERATIONS:
@@ -222,7 +207,8 @@ def main():
                 stream.write(json.dumps(report) + "\n")
     killing.EXPORT.unlink(missing_ok=True)
     if chosen.page:
-        put_on_page(chosen.page, reports)
+        rows = "".join(table_row(report) for report in reports)
+        killing.put_on_page(chosen.page, "power", f"{HEAD}{RULE}{rows}")
     return int(any(report["lost"] or report["stuck"] for report in reports))
 
 

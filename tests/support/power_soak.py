@@ -27,10 +27,9 @@ import attrs
 import vespera_orchestrator as vespera
 from support import killing
 from support.forgetful_disk import MODES, ForgetfulDisk
-from support.power_cuts import expect_sound
+from support.power_cuts import expect_sound, start_again
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator.errors import VesperaError
-from vespera_orchestrator.home import machine
 
 _CUTS_PER_PROJECT = 8
 """Then a new project begins: the old one has so many tasks that looking takes long."""
@@ -201,26 +200,17 @@ class Soak:
 
 def _begin(project):
     project.mkdir(parents=True)
-    (project / "README.md").write_text("# Kettle\n", "utf-8")
-    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "first"]):
-        killing.git(project, *words)
+    killing.make_repository(project)
     killing.git(project, "config", "user.name", "Ada")
     killing.git(project, "config", "user.email", "ada@example.org")
     with vespera.open(project) as orch:
         orch.initialize_session("Soak")
 
 
-def start_again(round_number):
-    """Let this process, and those it starts, count as the first ones after this power cut."""
-    started = time.time()
-    machine.boot_id = lambda: f"boot {round_number}"
-    machine.started_at = lambda: started
-
-
-def _start(project, name, notes, boot):
+def _start(project, name, notes, boot_number):
     pid = os.fork()
     if not pid:
-        start_again(boot)
+        start_again(f"boot {boot_number}")
         try:
             Worker(project, name, notes).run()
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the parent is told
@@ -252,7 +242,7 @@ def _look_in_child(project, acknowledged, boot_number):
     pid = os.fork()
     if not pid:
         os.close(read)
-        start_again(boot_number)
+        start_again(f"boot {boot_number}")
         with os.fdopen(write, "w") as stream:
             try:
                 look(project, acknowledged, lambda text: print(json.dumps(text), file=stream))
