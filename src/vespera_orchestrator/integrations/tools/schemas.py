@@ -18,7 +18,7 @@ from os import PathLike
 from pathlib import PurePath
 from typing import Any, Final, Literal, Union
 
-from vespera_orchestrator._model import Dependency, JsonValue
+from vespera_orchestrator._model import Dependency, JsonValue, Outcome
 from vespera_orchestrator._records import Record, field_names
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
@@ -33,7 +33,7 @@ _DEPENDENCY: Final[Schema] = {
         "task": {"type": "string"},
         "on": {
             "type": "string",
-            "enum": ["success", "failure", "done", "skipped", "cancelled", "blocked"],
+            "enum": [outcome.value for outcome in Outcome],
         },
     },
     "required": ["task"],
