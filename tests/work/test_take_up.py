@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 import vespera_orchestrator as vespera
@@ -10,16 +12,10 @@ import vespera_orchestrator as vespera
 @pytest.fixture
 def process(tmp_path, clock):
     """Return a function that opens the project as another process does."""
-    opened = []
-
-    def start(agent="main"):
-        orch = vespera.open(tmp_path, agent=agent, clock=clock, embedder="none")
-        opened.append(orch)
-        return orch
-
-    yield start
-    for orch in opened:
-        orch.close()
+    with contextlib.ExitStack() as opened:
+        yield lambda agent="main": opened.enter_context(
+            vespera.open(tmp_path, agent=agent, clock=clock, embedder="none")
+        )
 
 
 def kinds(orch):
