@@ -61,16 +61,12 @@ def _fill(folder: Path, size: int) -> None:
         session = orch.initialize_session("A very long session")
         orch.plan_task("T0")
         store = orch._store  # noqa: SLF001 - rows are put in below the calls
-        (pattern,) = _table(store, "tasks")
+        with store.ledger() as ledger:
+            (pattern,) = ledger.rows("tasks")
         with store.ledger(write=True) as ledger:
             ledger.put("tasks", _tasks(pattern, size))
             ledger.put("events", _events(session.id, size))
     say(f"{size:,} tasks put in, {time.perf_counter() - begun:.0f} s")
-
-
-def _table(store: object, name: str) -> list[dict[str, object]]:
-    with store.ledger() as ledger:  # type: ignore[attr-defined]
-        return list(ledger.rows(name))
 
 
 def _tasks(pattern: dict[str, object], size: int) -> Iterator[dict[str, object]]:

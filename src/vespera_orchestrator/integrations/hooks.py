@@ -156,8 +156,8 @@ def _worktree_create(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer
     try:
         task = orch.get_task(name)
     except NotFoundError:
-        return HookAnswer(out=orch.worktrees.create(agent=name).path)
-    if task.status.is_terminal:
+        task = None
+    if task is None or task.status.is_terminal:
         return HookAnswer(out=orch.worktrees.create(agent=name).path)
     return HookAnswer(out=orch.worktrees.create(task).path)
 
