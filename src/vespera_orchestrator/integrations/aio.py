@@ -20,9 +20,10 @@ import contextvars
 import functools
 import inspect
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -49,6 +50,7 @@ log = logging.getLogger("vespera_orchestrator")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Block = TypeVar("_Block", bound=AbstractAsyncContextManager[Any])
 
 _LOOK_S: Final = 0.03
 """How often `AsyncOrchestrator.watch` looks for new events, in seconds."""
@@ -130,6 +132,33 @@ def _verb(
         return await worker.do(lambda: function(room(), *args, **kwargs))
 
     return call
+
+
+class _Beginning(Awaitable[_Block]):
+    """Something that is beginning: await it, or use it as an ``async with`` block."""
+
+    def __init__(self) -> None:
+        self._block: _Block | None = None
+
+    @abstractmethod
+    async def _begin(self) -> _Block:
+        """Begin it, and return what the block is entered with."""
+
+    def __await__(self) -> Generator[Any, None, _Block]:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> _Block:
+        self._block = await self._begin()
+        return self._block
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._block is not None  # noqa: S101 - it was entered
+        await self._block.__aexit__(kind, exc, trace)
 
 
 class AsyncWork(_Room):
@@ -220,13 +249,13 @@ class AsyncWork(_Room):
         await self._worker.finish(lambda: self._work.__exit__(kind, exc, trace))
 
 
-class _Starting(Awaitable[AsyncWork]):
-    """A task that is being started: await it, or use it as an ``async with`` block."""
+class _Starting(_Beginning[AsyncWork]):
+    """A task that is being started."""
 
     def __init__(self, worker: _Worker, start: Callable[[], Work]) -> None:
+        super().__init__()
         self._worker = worker
         self._start = start
-        self._work: AsyncWork | None = None
 
     def __repr__(self) -> str:
         return "<a task to be started: await it, or use it in an async with block>"
@@ -234,22 +263,6 @@ class _Starting(Awaitable[AsyncWork]):
     async def _begin(self) -> AsyncWork:
         work = await self._worker.do(self._start, undo=_release)
         return AsyncWork(self._worker, work)
-
-    def __await__(self) -> Generator[Any, None, AsyncWork]:
-        return self._begin().__await__()
-
-    async def __aenter__(self) -> AsyncWork:
-        self._work = await self._begin()
-        return self._work
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._work is not None  # noqa: S101 - it was entered
-        await self._work.__aexit__(kind, exc, trace)
 
 
 def _release(work: Work) -> None:
@@ -337,12 +350,12 @@ class AsyncDocuments(_Room):
     undo = _verb(Documents.undo)
 
 
-class _Opening(Awaitable["AsyncOrchestrator"]):
-    """A project that is being opened: await it, or use it as an ``async with`` block."""
+class _Opening(_Beginning["AsyncOrchestrator"]):
+    """A project that is being opened."""
 
     def __init__(self, open_: Callable[[], Orchestrator]) -> None:
+        super().__init__()
         self._open = open_
-        self._orch: AsyncOrchestrator | None = None
 
     def __repr__(self) -> str:
         return "<a project to be opened: await it, or use it in an async with block>"
@@ -355,22 +368,6 @@ class _Opening(Awaitable["AsyncOrchestrator"]):
             worker.close()
             raise
         return AsyncOrchestrator(opened, worker)
-
-    def __await__(self) -> Generator[Any, None, AsyncOrchestrator]:
-        return self._begin().__await__()
-
-    async def __aenter__(self) -> AsyncOrchestrator:
-        self._orch = await self._begin()
-        return self._orch
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._orch is not None  # noqa: S101 - it was entered
-        await self._orch.close()
 
 
 def _opening(open_: Callable[_P, Orchestrator]) -> Callable[_P, _Opening]:
