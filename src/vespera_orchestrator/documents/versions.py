@@ -9,7 +9,7 @@ from vespera_orchestrator.documents.sections import MarkerError, section_content
 from vespera_orchestrator.errors import DocumentUpdateError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from vespera_orchestrator.contracts import ContentStore
     from vespera_orchestrator.home.scope import Scope
@@ -44,6 +44,19 @@ class DocumentVersions:
             versions = [*self._scope.store.document_versions(former), *versions]
         return sorted(versions, key=lambda version: version.version)
 
+    def _latest(self, path: str) -> DocumentVersion | None:
+        """Return the latest version of a document; ``None`` before there is one."""
+        names = (self._former_paths.get(path, path), path)
+        latest = [each for each in self._scope.store.document_versions() if each.path in names]
+        return max(latest, key=lambda each: (each.version, names.index(each.path)), default=None)
+
+    def _newest_first(self, path: str) -> Iterator[DocumentVersion]:
+        """Yield the versions of a document. The many older ones are read when they are wanted."""
+        latest = self._latest(path)
+        if latest is not None:
+            yield latest
+            yield from reversed(self.of(path)[:-1])
+
     def read(self, version: DocumentVersion) -> str:
         """Return the text of a version, line ends as they were.
 
@@ -62,14 +75,14 @@ class DocumentVersions:
 
         Older versions count as well: a checkout may have brought an old file back.
         """
-        for version in reversed(self.of(path)):
+        for version in self._newest_first(path):
             if self._contents(version).get(section) == content:
                 return section not in version.edited
         return False
 
     def our_last(self, path: str, section: str) -> str | None:
         """Return what we last wrote into a section; ``None`` if that was nothing."""
-        for version in reversed(self.of(path)):
+        for version in self._newest_first(path):
             content = self._contents(version).get(section)
             if content is not None and section not in version.edited:
                 return content
@@ -94,12 +107,12 @@ class DocumentVersions:
     ) -> DocumentVersion:
         """Record *content* unless the latest version has it. The caller holds the lock."""
         digest, _ = self._content.put(content)
-        versions = self.of(path)
-        if versions and versions[-1].digest == digest:
-            return versions[-1]
+        latest = self._latest(path)
+        if latest is not None and latest.digest == digest:
+            return latest
         version = DocumentVersion(
             path=path,
-            version=versions[-1].version + 1 if versions else 1,
+            version=1 if latest is None else latest.version + 1,
             digest=digest,
             event_seq=event_seq,
             created_at=utcnow(),
