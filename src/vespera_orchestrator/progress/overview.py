@@ -25,7 +25,7 @@ from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
-from vespera_orchestrator.progress.startable import first_startable
+from vespera_orchestrator.progress.startable import first_startable, has_subtasks
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import lifecycle
@@ -134,7 +134,7 @@ class Overview:
             ready=ready,
             ready_after=self._done_before(ready),
             obstacle=obstacle,
-            ready_has_subtasks=self._has_subtasks(ready),
+            ready_has_subtasks=ready is not None and has_subtasks(self._store, ready),
             uses_worktrees=uses_worktrees,
             report_id=self._report(ready),
             synthesis_id=self._fresh_synthesis(ready),
@@ -241,16 +241,6 @@ class Overview:
     def _has_archived(self, tasks: TaskQuery) -> bool:
         all_tasks = attrs.evolve(tasks, include_archived=True)
         return bool(self._store.count(all_tasks))
-
-    def _has_subtasks(self, task: Task | None) -> bool:
-        if task is None:
-            return False
-        query = TaskQuery(
-            parent_task_id=task.id,
-            limit=1,
-            include_archived=True,
-        )
-        return bool(self._store.tasks(query))
 
     def _fresh_synthesis(self, task: Task | None) -> str | None:
         """Return the id of the task's synthesis, unless something was added since."""

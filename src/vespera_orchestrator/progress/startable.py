@@ -1,4 +1,4 @@
-"""Which ready tasks an agent can start just now."""
+"""Whether an agent can start a ready task just now, and what for."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def first_startable(store: Store, tasks: Iterable[Task], agent: str) -> Task | N
         if not worktree or occupant_of(store, worktree, task, agent) is None:
             return task
     return None
+
+
+def has_subtasks(store: Store, task: Task) -> bool:
+    """Tell whether a task has subtasks: then its own work is to bring their results together."""
+    query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
+    return bool(store.tasks(query))
 
 
 def _worktree_name(store: Store, task: Task) -> str | None:

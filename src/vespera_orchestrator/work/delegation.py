@@ -9,6 +9,7 @@ from vespera_orchestrator._model import NextStep, TaskQuery, TaskStatus
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import NothingReadyError, VesperaError
 from vespera_orchestrator.progress.overview import Overview
+from vespera_orchestrator.progress.startable import has_subtasks
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.work.synthesize import synthesize
 
@@ -62,14 +63,10 @@ class Coordination:
 
     def _is_for_coordinator(self, task: Task) -> bool:
         """Tell whether to hand it out: bringing together in any case, light work by choice."""
-        if self._has_subtasks(task):
+        if has_subtasks(self._rooms.store, task):
             return True
         is_light = not lifecycle.is_heavy(task)
         return is_light and self._rooms.config.delegation.coordinator_executes == "light"
-
-    def _has_subtasks(self, task: Task) -> bool:
-        query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
-        return bool(self._rooms.store.tasks(query))
 
     def _only_for_specialists(self, ready: Sequence[Task]) -> NothingReadyError:
         first, *others = ready

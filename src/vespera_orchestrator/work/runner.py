@@ -42,6 +42,7 @@ from vespera_orchestrator.errors import (
     WorktreeBusyError,
     WorktreeElsewhereError,
 )
+from vespera_orchestrator.progress.startable import has_subtasks
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.work.completion import MERGE_TRIES
 from vespera_orchestrator.work.errand import Errand, Handler, Outcome, Result
@@ -269,14 +270,10 @@ class Runner:
             handler = handlers.for_task(task)
             is_ours = handler is None and handlers.on_recovery == "retry"
             return is_ours and "integration_branch" not in task.context, handler
-        if self._has_subtasks(task):
+        if has_subtasks(self._rooms.store, task):
             handler = handlers.for_parent(task)
             return handler is None, handler
         return False, handlers.for_task(task)
-
-    def _has_subtasks(self, task: Task) -> bool:
-        query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
-        return bool(self._rooms.store.tasks(query))
 
     def _start(self, task: Task, handler: Handler | None) -> bool:
         slot = self._free_slot()
