@@ -85,13 +85,10 @@ class Overview:
                 return resume_step(earlier[0], exc.problem)
             return first_step(exc.problem if exc.named_by else None)
         ready = self._store.ready(session.id, _LISTED)
-        return self._next_step(session.id, self._store.count(_all_of(session.id)), ready)
-
-    def _next_step(
-        self, session_id: str, counts: dict[TaskStatus, int], ready: list[Task]
-    ) -> NextStep:
-        facts = self._facts(session_id, counts, ready)
-        return next_step(facts)
+        everything = _all_of(session.id)
+        counts = self._store.count(everything)
+        blocked = self._blocked(everything, counts)
+        return next_step(self._facts(session.id, counts, ready, blocked))
 
     def _best_here(self, ready: list[Task], *, lands: bool) -> tuple[Task | None, str]:
         """Return the first of the *ready* tasks that this agent can start in this home.
@@ -110,7 +107,11 @@ class Overview:
         return best, reason
 
     def _facts(
-        self, session_id: str, counts: dict[TaskStatus, int], candidates: list[Task]
+        self,
+        session_id: str,
+        counts: dict[TaskStatus, int],
+        candidates: list[Task],
+        blocked: list[Why],
     ) -> SessionFacts:
         tasks = _all_of(session_id)
         in_progress = counts.get(TaskStatus.IN_PROGRESS, 0)
@@ -123,6 +124,7 @@ class Overview:
         uses_worktrees = self._uses_worktrees(session_id, recent)
         ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
         unfinished = self._unfinished(recent, lands=uses_worktrees)
+        is_parent = ready is not None and has_subtasks(self._store, ready)
         is_idle = ready is None and not running and not all_unmerged
         is_over = all(status.is_terminal for status in counts)
         return SessionFacts(
@@ -134,17 +136,17 @@ class Overview:
             ready=ready,
             ready_after=self._done_before(ready),
             obstacle=obstacle,
-            ready_has_subtasks=ready is not None and has_subtasks(self._store, ready),
+            ready_has_subtasks=is_parent,
             uses_worktrees=uses_worktrees,
             report_id=self._report(ready),
-            synthesis_id=self._fresh_synthesis(ready),
+            synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
             unmerged=unmerged,
             unmerged_elsewhere=[
                 (task, places[task.id]) for task in all_unmerged if task.id in places
             ],
             running=running,
             holdings=self._holdings(rows, lands=uses_worktrees),
-            decisions=[why for why in self._blocked(tasks) if why.needs_person],
+            decisions=[why for why in blocked if why.needs_person],
             waiting=self._first_waiting(tasks) if is_idle else None,
             unreached=self._first_unreached(tasks) if is_over else None,
             landed=self._landed(session_id) if is_over else None,
@@ -350,7 +352,10 @@ class Overview:
         places = self._places_elsewhere(unmerged)
         return attrs.evolve(why, causes=tuple(_placed(cause, places) for cause in why.causes))
 
-    def _blocked(self, tasks: TaskQuery) -> list[Why]:
+    def _blocked(self, tasks: TaskQuery, counts: dict[TaskStatus, int]) -> list[Why]:
+        """Return why the first blocked ones of *tasks* wait; *counts* are theirs by status."""
+        if not counts.get(TaskStatus.BLOCKED):
+            return []
         query = attrs.evolve(tasks, status=(TaskStatus.BLOCKED,), limit=_LISTED)
         blocked = self._store.tasks(query)
         return [self.why(task) for task in blocked]
@@ -366,10 +371,13 @@ class Overview:
         """Return where the session, or the subtree of *parent*, stands."""
         store = self._store
         everything = _all_of(session.id)
-        tasks = everything
+        all_counts = store.count(everything)
+        all_blocked = self._blocked(everything, all_counts)
+        tasks, counts, blocked = everything, all_counts, all_blocked
         if parent is not None:
             tasks = attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
-        all_counts = store.count(everything)
+            counts = store.count(tasks)
+            blocked = self._blocked(tasks, counts)
         completed: list[Task] = []
         if include_completed:
             completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
@@ -378,16 +386,16 @@ class Overview:
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
-            counts=all_counts if parent is None else store.count(tasks),
+            counts=counts,
             planned=store.count(attrs.evolve(tasks, recoveries=False)),
             elsewhere=self._other_open_sessions(all_counts),
             ready=self._ready_below(ready, parent),
             running=self._running_below(session.id, tasks, parent),
-            blocked=tuple(self._blocked(tasks)),
+            blocked=tuple(blocked),
             completed=tuple(completed),
             chain=tuple(store.longest_chain(session.id, _LISTED)),
             clashes=self._clashes(session.id),
-            next_step=self._next_step(session.id, all_counts, ready),
+            next_step=next_step(self._facts(session.id, all_counts, ready, all_blocked)),
             outdated=tuple(outdated),
             as_of=self._rooms.clock(),
             budget_tokens=budget_tokens,
