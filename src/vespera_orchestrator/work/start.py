@@ -174,19 +174,15 @@ class Starter:
         self._files.expire()  # saves what a silent agent left, before another works there
         if request.task is not None:
             task = self._rooms.scope.task(request.task)
-            self._rooms.team.refuse_conflict(task.session_id, lands=False)
+            session_id = task.session_id
+            self._rooms.team.refuse_conflict(session_id, lands=False)
             self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
         else:
             session_id = self._rooms.scope.session_id()
             self._rooms.team.refuse_conflict(session_id, lands=bool(request.worktree))
         if not request.despite_pressure and not request.take_over:
-            self._limit.refuse_too_many(self._session_id(request))
+            self._limit.refuse_too_many(session_id)
         return self._claim(request)
-
-    def _session_id(self, request: StartRequest) -> str:
-        if request.task is None:
-            return self._rooms.scope.session_id()
-        return self._rooms.scope.task(request.task).session_id
 
     def begin(self, claim: Claim, request: StartRequest) -> Work:
         """Give a claimed task its worktree, in this process or another one than claimed it.
