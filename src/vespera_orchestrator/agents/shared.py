@@ -200,7 +200,7 @@ class ContextBoard:
     def _read(self, session: Session) -> SharedContext:
         values: dict[str, JsonValue] = {}
         sources: dict[str, SharedValue] = {}
-        line = self._ancestry(session)
+        line = ancestry(self._scope.store, session)
         for each in line:
             for key, value in each.context.items():
                 values[key] = value
@@ -215,9 +215,6 @@ class ContextBoard:
             conflicts=tuple(self._conflict(shared) for shared in disputing),
             read_history=lambda key: self._history(line, key),
         )
-
-    def _ancestry(self, session: Session) -> list[Session]:
-        return ancestry(self._scope.store, session)
 
     def _conflict(self, current: SharedValue) -> ContextConflict:
         history = self._scope.store.shared_values(current.session_id, key=current.key, history=True)

@@ -44,18 +44,18 @@ class Piece:
     def print(self, room: int) -> str:
         """Return the piece with at most *room* tokens of quotation; with 0 only the line."""
         if not self.quote or room <= 0:
-            return f"{self.line} {self._hint(self.quote)}".rstrip()
+            return f"{self.line} {self._hint()}".rstrip()
         part = quoted(self.quote) if self.is_whole else ""
         if not part or tokens(part) > room:
             part = self._cut(room)
         if not part:
-            return f"{self.line} {self._hint(self.quote)}".rstrip()
+            return f"{self.line} {self._hint()}".rstrip()
         return f"{self.line}\n{part}"
 
     def _cut(self, room: int) -> str:
         """Return the quotation, cut, with a line of ours that says what is missing."""
         for share in (1.0, 0.9, 0.8, 0.65, 0.5):
-            part = beginning(self.quote, int(room * share) - tokens(self._hint(self.quote)))
+            part = beginning(self.quote, int(room * share) - tokens(self._hint()))
             missing = self._missing(part)
             text = f"{quoted(part)}\n{missing}".rstrip()
             if part.strip() and tokens(text) <= room:
@@ -69,8 +69,8 @@ class Piece:
         way = f": {self.rest}" if self.rest else ""
         return f"[{count:,} more characters{way}]"
 
-    def _hint(self, quote: str) -> str:
-        return f"[to read: {self.rest}]" if quote and self.rest else ""
+    def _hint(self) -> str:
+        return f"[to read: {self.rest}]" if self.quote and self.rest else ""
 
 
 @attrs.frozen(kw_only=True)

@@ -418,8 +418,8 @@ def _age(at: datetime, facts: ResumeFacts) -> str:
     return ago(int((facts.status.as_of - at).total_seconds()))
 
 
-def _shorten(text: str, width: int = _LINE_WIDTH) -> str:
-    return one_line(text, width)
+def _shorten(text: str) -> str:
+    return one_line(text, _LINE_WIDTH)
 
 
 # --- fitting ------------------------------------------------------------------

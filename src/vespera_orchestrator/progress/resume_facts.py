@@ -72,7 +72,7 @@ class ResumeReader:
         self._session_id = status.session.id
         self._reader = reader
         self._tasks: dict[str, Task | None] = {}
-        self._recent = self._events(tuple(CHANGE_WORDS), after=0)
+        self._recent = self._events(tuple(CHANGE_WORDS))
         branch = rooms.config.worktrees.integration_branch
         self._position = read_position(rooms.scope.home.project, branch)
 
@@ -104,9 +104,8 @@ class ResumeReader:
 
     # --- the log ----------------------------------------------------------------
 
-    def _events(self, kinds: Sequence[str], after: int) -> list[Event]:
+    def _events(self, kinds: Sequence[str]) -> list[Event]:
         return self._store.events(
-            after,
             session_id=self._session_id,
             kinds=kinds,
             limit=COUNTED_CHANGES,
@@ -142,7 +141,7 @@ class ResumeReader:
         told = [change.alias for change in changes if change.kind == EventKind.TASK_SKIPPED]
         if self._status.counts.get(TaskStatus.SKIPPED, 0) <= len(told):
             return []
-        events = self._events((EventKind.TASK_SKIPPED,), after=0)[:_SKIPS_LOOKED_AT]
+        events = self._events((EventKind.TASK_SKIPPED,))[:_SKIPS_LOOKED_AT]
         skipped = [self._change(event) for event in events if self._is_still_skipped(event)]
         return [change for change in skipped if change.alias not in told]
 
