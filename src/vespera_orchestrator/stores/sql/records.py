@@ -62,7 +62,7 @@ def start_session(tx: Transaction, session: Session, settings: TeamSettings | No
     data = {"goal": session.goal}
     events.record(tx, EventKind.SESSION_STARTED, data, session_id=session.id)
     if settings is not None:
-        _put_settings(tx, attrs.evolve(settings, agreed_at=load_time(tx.now)), "NOTHING")
+        _put_settings(tx, attrs.evolve(settings, agreed_at=load_time(tx.now)), replace=False)
     return _session_now(tx, session.id)
 
 
@@ -163,9 +163,7 @@ def agree_settings(tx: Transaction, settings: TeamSettings, *, replace: bool) ->
     """See `contracts.Store.agree_settings`."""
     reading.require_session(tx, settings.session_id)
     agreed = attrs.evolve(settings, agreed_at=load_time(tx.now))
-    changes = ", ".join(f"{name} = excluded.{name}" for name in rows.TEAM_SETTINGS.names)
-    action = f"UPDATE SET {changes}" if replace else "NOTHING"
-    if not _put_settings(tx, agreed, action):
+    if not _put_settings(tx, agreed, replace=replace):
         earlier = team_settings(tx, settings.session_id)
         return agreed if earlier is None else earlier
     data = {
@@ -180,14 +178,11 @@ def agree_settings(tx: Transaction, settings: TeamSettings, *, replace: bool) ->
     return agreed
 
 
-def _put_settings(tx: Transaction, settings: TeamSettings, on_conflict: str) -> bool:
+def _put_settings(tx: Transaction, settings: TeamSettings, *, replace: bool) -> bool:
     """Write the row; return whether it was written."""
     columns = rows.TEAM_SETTINGS.values(settings)
-    sql = f"""
-        INSERT INTO team_settings ({", ".join(columns)})
-        VALUES ({tx.dialect.slots(len(columns))}) ON CONFLICT (session_id) DO {on_conflict}
-    """
-    return tx.execute(sql, tuple(columns.values())).rowcount > 0
+    where = "TRUE" if replace else "FALSE"
+    return _put(tx, "team_settings", ("session_id",), columns, where=where)
 
 
 # --- artifacts --------------------------------------------------------------
