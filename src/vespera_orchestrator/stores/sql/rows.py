@@ -62,6 +62,7 @@ class RowType(Generic[R]):
         noun: str,
         derived: tuple[str, ...] = (),
         joined: tuple[str, ...] = (),
+        tuples: tuple[str, ...] = (),
         prefix: str = "",
     ) -> None:
         """Take the columns from the fields of *record*.
@@ -72,6 +73,7 @@ class RowType(Generic[R]):
             noun: What to call such a record in an error.
             derived: Fields that the caller of `read` provides.
             joined: Fields that the caller selects behind `columns`.
+            tuples: Fields that are stored as a JSON list and read as a tuple.
             prefix: Stands before each column in `columns`, for statements that join tables.
         """
         self.record = record
@@ -87,6 +89,7 @@ class RowType(Generic[R]):
         self._times = self._among(meaning.times)
         self._structures = self._among(meaning.structures)
         self._flags = self._among(meaning.flags)
+        self._tuples = tuples
         self._values = attrgetter(*self.names)
 
     def _among(self, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,6 +120,8 @@ class RowType(Generic[R]):
                 values[name] = {}
             else:
                 values[name] = load_json(text, f"{self.noun} {row[0]}")
+        for name in self._tuples:
+            values[name] = tuple(values[name])
         for name in self._flags:
             values[name] = bool(values[name])
         return values
@@ -158,28 +163,9 @@ class _TaskRows(RowType[Task]):
 
 
 class _ArtifactRows(RowType[Artifact]):
-    def fields(self, row: Row) -> dict[str, Any]:
-        values = super().fields(row)
-        values["tags"] = tuple(values["tags"])
-        return values
-
     def values(self, record: Artifact) -> dict[str, Any]:
         values = super().values(record)
         values["kind"] = str(record.kind)
-        return values
-
-
-class _CheckpointRows(RowType[Checkpoint]):
-    def fields(self, row: Row) -> dict[str, Any]:
-        values = super().fields(row)
-        values["left_out"] = tuple(values["left_out"])
-        return values
-
-
-class _DocumentRows(RowType[DocumentVersion]):
-    def fields(self, row: Row) -> dict[str, Any]:
-        values = super().fields(row)
-        values["edited"] = tuple(values["edited"])
         return values
 
 
@@ -194,13 +180,15 @@ class _TeamSettingsRows(RowType[TeamSettings]):
 SESSION: Final = RowType(Session, "sessions", noun="session", derived=("updated_at",))
 TASK: Final = _TaskRows(Task, "tasks", noun="task", joined=("dependencies",), prefix="tasks.")
 ATTEMPT: Final = RowType(Attempt, "attempts", noun="attempt")
-CHECKPOINT: Final = _CheckpointRows(Checkpoint, "checkpoints", noun="checkpoint")
-ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact")
+CHECKPOINT: Final = RowType(Checkpoint, "checkpoints", noun="checkpoint", tuples=("left_out",))
+ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact", tuples=("tags",))
 EVENT: Final = RowType(Event, "events", noun="event")
 WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
 SHARED: Final = RowType(SharedValue, "shared_values", noun="shared value")
 LOOK: Final = RowType(Look, "looks", noun="look")
-DOCUMENT: Final = _DocumentRows(DocumentVersion, "document_versions", noun="document version")
+DOCUMENT: Final = RowType(
+    DocumentVersion, "document_versions", noun="document version", tuples=("edited",)
+)
 TEAM_SETTINGS: Final = _TeamSettingsRows(
     TeamSettings, "team_settings", noun="what was agreed on in session"
 )
