@@ -97,13 +97,9 @@ class Rooms:
 
         return WorktreeEngine(self.scope)
 
-    @cached_property
-    def _home_id(self) -> str:
-        return self.scope.home.id
-
     def is_elsewhere(self, worktree: Worktree) -> bool:
         """Tell whether another home made the worktree. Does not load git."""
-        return worktree.home_id not in ("", self._home_id)
+        return worktree.home_id not in ("", self.scope.home.id)
 
     def last_worktree(self, task: Task) -> Worktree | None:
         """Return the worktree that any attempt at the task worked in last, whoever made it.

@@ -10,6 +10,7 @@ import re
 import tempfile
 import tomllib
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +102,7 @@ class Home:
     follows_environment: bool = True
     """Whether the environment is about this home, and so are its store and its session."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """What tells this home from every other, copies included; see `identity`."""
         return read_home_id(self.path)

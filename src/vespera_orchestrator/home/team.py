@@ -12,7 +12,6 @@ less than was agreed, it is refused until a person has given it the same setting
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -110,7 +109,7 @@ class Team:
     def _remedies(
         self, agreed: TeamSettings, in_the_way: tuple[SettingDifference, ...]
     ) -> tuple[str, ...]:
-        if agreed.home_id == self._home_id and not self._is_config_current():
+        if agreed.home_id == self._scope.home.id and not self._is_config_current():
             return ()  # the file is right: this process has read an older one
         return tuple(each.remedy for each in in_the_way)
 
@@ -131,7 +130,7 @@ class Team:
     def _expected(self, session_id: str) -> TeamSettings | None:
         """Return what would count if this home began to work now; ``None`` before any has."""
         agreed = None if self._is_alone else self._store.team_settings(session_id)
-        if agreed is None or agreed.home_id != self._home_id:
+        if agreed is None or agreed.home_id != self._scope.home.id:
             return agreed
         return self._decided_anew(agreed)
 
@@ -140,7 +139,7 @@ class Team:
         agreed = self._store.team_settings(session_id)
         if agreed is None:
             return self._store.agree_settings(self._own(session_id), replace=False)
-        if agreed.home_id != self._home_id:
+        if agreed.home_id != self._scope.home.id:
             return agreed
         wanted = self._decided_anew(agreed)
         return agreed if wanted == agreed else self._store.agree_settings(wanted, replace=True)
@@ -171,10 +170,6 @@ class Team:
     def _config_file(self) -> Path:
         return self._scope.home.path / "config.toml"
 
-    @cached_property
-    def _home_id(self) -> str:
-        return self._scope.home.id
-
     def _own(self, session_id: str) -> TeamSettings:
         worktrees = self._scope.home.config.worktrees
         check = worktrees.check
@@ -184,7 +179,7 @@ class Team:
             landing_check=tuple(check) if isinstance(check, list) else check,
             undoing=worktrees.undoing,
             content_address=self._content,
-            home_id=self._home_id,
+            home_id=self._scope.home.id,
             machine=machine_name(),
             project=str(self._scope.home.project),
             agreed_at=utcnow(),

@@ -11,7 +11,6 @@ import re
 import shlex
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
@@ -202,11 +201,7 @@ class WorktreeEngine:
 
     def is_own(self, worktree: Worktree) -> bool:
         """Tell whether this home made the worktree; only then it is saved, landed or removed."""
-        return worktree.home_id in ("", self._home_id)
-
-    @cached_property
-    def _home_id(self) -> str:
-        return self._scope.home.id
+        return worktree.home_id in ("", self._scope.home.id)
 
     def _own(self, ref: WorktreeRef, *, include_removed: bool = False) -> Worktree:
         """Return the record of a worktree that this home made.
@@ -614,7 +609,7 @@ class WorktreeEngine:
             landed=None,
             rescue_ref=None,
             created_at=utcnow(),
-            home_id=self._home_id,
+            home_id=self._scope.home.id,
             machine=machine_name(),
             project=str(self._scope.home.project),
         )
