@@ -217,9 +217,10 @@ def test_bytes_that_another_home_keeps_are_not_called_lost(team):
     assert error.subject == artifact.digest
 
 
-def test_bytes_that_the_only_home_has_lost_are_an_error(tmp_path):
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_bytes_that_the_only_home_has_lost_are_an_error(tmp_path, durability):
     """Nobody else can have them."""
-    with vespera.open(tmp_path) as orch:
+    with vespera.open(tmp_path, durability=durability) as orch:
         orch.initialize_session("alone")
         artifact = orch.artifacts.save("T", "text")
         next(orch.home.joinpath("artifacts").rglob(f"{artifact.digest[2:]}*")).unlink()

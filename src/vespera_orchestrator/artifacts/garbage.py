@@ -27,7 +27,7 @@ def note_foreign_store(scope: Scope, content: ContentStore) -> None:
     home = scope.home
     if not isinstance(content, FolderContent) or content.folder != home.artifacts:
         return
-    if _is_own_database(home, scope.store) or scope.store.url.startswith("memory:"):
+    if home.is_own_store(scope.store.url) or scope.store.url.startswith("memory:"):
         return
     with suppress(OSError):
         home.shared.touch()
@@ -75,9 +75,4 @@ def _is_own_folder(home: Home, store: Store, content: FolderContent) -> bool:
     """Return whether only the home's own database refers to the contents."""
     if content.folder != home.artifacts or home.shared.exists():
         return False
-    return _is_own_database(home, store)
-
-
-def _is_own_database(home: Home, store: Store) -> bool:
-    address = store.url.partition("?")[0]
-    return address == f"sqlite:///{home.database}"
+    return home.is_own_store(store.url)

@@ -112,6 +112,10 @@ class Home:
         """The default store."""
         return self.path / "orchestrator.db"
 
+    def is_own_store(self, address: str) -> bool:
+        """Tell whether a store's address is that of the default one, whatever its options."""
+        return address.partition("?")[0] == f"sqlite:///{self.database}"
+
     @property
     def artifacts(self) -> Path:
         """Content by digest."""

@@ -89,7 +89,7 @@ def _may_be_elsewhere(rooms: Rooms, digest: str) -> bool:
 
     That is so where the store is not this home's own, and each home keeps what it saves.
     """
-    if rooms.is_content_chosen or rooms.store.url == f"sqlite:///{rooms.scope.home.database}":
+    if rooms.is_content_chosen or rooms.scope.home.is_own_store(rooms.store.url):
         return False
     content = rooms.content
     return isinstance(content, FolderContent) and is_digest(digest) and content.is_missing(digest)
