@@ -153,6 +153,10 @@ def test_the_home_that_decides_changes_its_mind_in_its_file(any_team):
     after.execute_task("task", worktree=True)
     with pytest.raises(vespera.SettingsConflictError):
         before.execute_task("other", worktree=True)
+    (finding,) = before.check().findings
+    assert finding.subject == "worktrees.check"
+    assert finding.remedy.endswith("open it again")  # the file has the line already
+    assert after.check().findings == ()
     assert after.team_settings().landing_check == ("test", "-e", "f.txt")
     any_team.configure("a", "")
     last = any_team.open("a")

@@ -62,6 +62,14 @@ class Team:
         agreed = self._expected(session_id)
         return () if agreed is None else tuple(_differences(self._own(session_id), agreed))
 
+    def is_outdated(self, session_id: str) -> bool:
+        """Tell whether this home decides, and its file has changed since this process read it.
+
+        Opening the home again is then all that there is to do.
+        """
+        agreed = self._expected(session_id)
+        return agreed is not None and self._is_outdated(agreed)
+
     def conflict(self, session_id: str, *, lands: bool) -> SettingsConflictError | None:
         """Return what `refuse_conflict` would raise, and write nothing."""
         agreed = self._expected(session_id)
@@ -109,8 +117,8 @@ class Team:
     def _remedies(
         self, agreed: TeamSettings, in_the_way: tuple[SettingDifference, ...]
     ) -> tuple[str, ...]:
-        if agreed.home_id == self._scope.home.id and not self._is_config_current():
-            return ()  # the file is right: this process has read an older one
+        if self._is_outdated(agreed):
+            return ()  # the file is right
         return tuple(each.remedy for each in in_the_way)
 
     # agreeing
@@ -184,6 +192,9 @@ class Team:
             project=str(self._scope.home.project),
             agreed_at=utcnow(),
         )
+
+    def _is_outdated(self, agreed: TeamSettings) -> bool:
+        return agreed.home_id == self._scope.home.id and not self._is_config_current()
 
     def _is_config_current(self) -> bool:
         """Tell whether ``config.toml`` still says what this process has read.

@@ -22,6 +22,7 @@ from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from vespera_orchestrator._model import SettingDifference
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.contracts import ContentStore
@@ -187,17 +188,24 @@ def _check_documents(rooms: Rooms) -> Iterator[Finding]:
 def _check_settings(rooms: Rooms) -> Iterator[Finding]:
     """Compare this home's settings with what the current session has agreed on."""
     with suppress(StoreError, SessionNotFoundError):
-        for difference in rooms.team.differences(rooms.scope.session_id()):
-            remedy = "orch.share_settings() makes this home's settings those of every home"
-            if difference.is_refused:
-                remedy = f"write into config.toml: {difference.remedy}; or {remedy}"
+        session_id = rooms.scope.session_id()
+        for difference in rooms.team.differences(session_id):
             yield Finding(
                 severity=Severity.ERROR if difference.is_refused else Severity.WARNING,
                 kind=FindingKind.SETTING,
                 subject=difference.setting,
                 sentence=f"{difference}, as agreed on in this session",
-                remedy=remedy,
+                remedy=_setting_remedy(rooms, session_id, difference),
             )
+
+
+def _setting_remedy(rooms: Rooms, session_id: str, difference: SettingDifference) -> str:
+    if rooms.team.is_outdated(session_id):
+        return "config.toml has changed since this process opened the home; open it again"
+    remedy = "orch.share_settings() makes this home's settings those of every home"
+    if difference.is_refused:
+        return f"write into config.toml: {difference.remedy}; or {remedy}"
+    return remedy
 
 
 def _check_active_session(rooms: Rooms) -> Iterator[Finding]:
