@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -21,8 +20,8 @@ import attrs
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption, FileMode
 
-from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees.git_command import find_git, run_git
 from vespera_orchestrator.worktrees.git_config import excludes_file
 from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind, shown_path
 from vespera_orchestrator.worktrees.nested import is_pushed
@@ -183,15 +182,13 @@ class SnapshotIndex:
         Returns:
             ``False`` without git, or where git failed.
         """
-        git = shutil.which("git")
-        if git is None:
+        if find_git() is None:
             return False
         folder = self.worktree.path
         place = (f"--git-dir={self._admin}", f"--work-tree={folder}")
         rewrite = ("update-index", "--no-split-index", "--force-write-index")
-        command = [git, *place, *_PLAIN_INDEX, *rewrite]
-        environment = {**without_repository(os.environ), "GIT_INDEX_FILE": str(self._index)}
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+        environment = {"GIT_INDEX_FILE": str(self._index)}
+        run = run_git(*place, *_PLAIN_INDEX, *rewrite, cwd=folder, environment=environment)
         return run.returncode == 0
 
     # remembering
