@@ -20,6 +20,7 @@ from vespera_orchestrator.home.files import make_folders
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, read_notes, write_note
 from vespera_orchestrator.worktrees.commands import command_name, run_command
 from vespera_orchestrator.worktrees.ignored_files import Destination, bring, is_any_wanted
+from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def furnish_check(
     destination = Destination(
         folder=folder,
         exclude=Path(repo.path, "info", "exclude"),
-        open_repository=lambda: _reopened(repo),
+        open_repository=lambda: open_repository(repo.path),
     )
     bring(repository, destination)
     if repository.home.config.worktrees.setup is None:
@@ -107,12 +108,6 @@ def furnish_check(
         return None
     what = f"could not begin: the set-up command {_command(repository)!r} {failure.what}"
     return attrs.evolve(failure, what=what)
-
-
-def _reopened(repo: pygit2.Repository) -> pygit2.Repository:
-    from vespera_orchestrator.worktrees.opening import open_repository
-
-    return open_repository(repo.path)
 
 
 def _command(repository: ProjectRepository) -> str:
