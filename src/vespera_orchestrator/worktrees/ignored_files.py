@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.admin_note import Brought
 from vespera_orchestrator.worktrees.git_command import find_git, run_git
+from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.patterns import add_pattern, escape, is_ignored
 from vespera_orchestrator.worktrees.repository import linked_folder
 
@@ -232,11 +234,8 @@ def _is_on_the_way(folder: str, beginning: str) -> bool:
 def _tracked(index: pygit2.Index) -> set[str]:
     """Return every path in the index, and every folder above one."""
     tracked: set[str] = set()
-    for entry in index:
-        path = entry.path
-        while path and path not in tracked:
-            tracked.add(path)
-            path = path.rpartition("/")[0]
+    for path in libgit2.entry_paths(index):
+        tracked.update((path, *folders_above(path)))
     return tracked
 
 
