@@ -305,7 +305,7 @@ def _make_ignored(destination: Destination, wishes: Sequence[_Wish]) -> set[_Wis
     another ``.gitignore`` than the main worktree.
     """
     ignored = destination.ignored(wishes)
-    for wish in wishes:
-        if wish not in ignored and "\n" not in wish.path:
-            add_pattern(destination.exclude, f"/{escape(wish.path)}")
-    return destination.ignored(wishes)
+    paths = [wish.path for wish in wishes if wish not in ignored and "\n" not in wish.path]
+    for path in paths:
+        add_pattern(destination.exclude, f"/{escape(path)}")
+    return destination.ignored(wishes) if paths else ignored
