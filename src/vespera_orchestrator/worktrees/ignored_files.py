@@ -96,22 +96,24 @@ def bring(repository: ProjectRepository, destination: Destination) -> Brought:
         return Brought()
     folder = destination.folder
     tracked = _tracked(destination.open_repository().index)
-    wishes = [wish for wish in _Search(repository, main).wishes() if wish.path not in tracked]
-    wishes = [wish for wish in wishes if _has_plain_parents(folder, wish.path)]
+    wishes = [
+        wish
+        for wish in _Search(repository, main).wishes()
+        if wish.path not in tracked and _has_plain_parents(folder, wish.path)
+    ]
     for wish in wishes:
         _place(main / wish.path, folder / wish.path, is_link=wish.is_link)
     ignored = _make_ignored(destination, wishes)
-    for wish in wishes:
-        if wish not in ignored:
-            _remove(folder / wish.path)
     kept = [wish for wish in wishes if wish in ignored]
-    if repository.is_durable:
-        files = [folder / wish.path for wish in kept]
-        repository.sync_files(*(file for file in files if _is_plain_file(file)))
+    left = [wish for wish in wishes if wish not in ignored]
+    for wish in left:
+        _remove(folder / wish.path)
+    files = [folder / wish.path for wish in kept]
+    repository.sync_files(*filter(_is_plain_file, files))
     return Brought(
         copied=tuple(wish.path for wish in kept if not wish.is_link),
         linked=tuple(wish.path for wish in kept if wish.is_link),
-        left=tuple(wish.path for wish in wishes if wish not in ignored),
+        left=tuple(wish.path for wish in left),
     )
 
 
