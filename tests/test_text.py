@@ -11,6 +11,7 @@ from vespera_orchestrator._text import (
     ago,
     clip,
     duration,
+    named_error,
     one_line,
     plural,
     printable,
@@ -88,3 +89,16 @@ def test_a_length_of_time_is_told_in_its_largest_unit(seconds, words, past):
 def test_a_number_has_its_noun():
     """One is singular; none and many are plural."""
     assert [plural(count, "task") for count in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+
+
+class MuteError(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self):
+        raise KeyError("no words")
+
+
+def test_an_error_is_named_whatever_its_text_does():
+    """The class stands before the text, and stands there without one, too."""
+    assert named_error(ValueError("too hot")) == "ValueError: too hot"
+    assert named_error(MuteError()) == "MuteError: (its text could not be read: KeyError)"

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
-from vespera_orchestrator._html import fields_html, text_html
 from vespera_orchestrator._text import tokens
 
 if TYPE_CHECKING:
@@ -120,6 +119,8 @@ class Record:
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: what it prints, and where that is one line, its fields."""
+        from vespera_orchestrator._html import fields_html, text_html
+
         text = str(self)
         if "\n" in text:
             return text_html(text)

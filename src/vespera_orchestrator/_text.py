@@ -73,6 +73,15 @@ def one_line(text: str, width: int = 100) -> str:
     return flat[: width - 1].rstrip() + "…"
 
 
+def named_error(exc: BaseException) -> str:
+    """Return the class and the text of an error, whatever its own ``__str__`` does."""
+    try:
+        message = str(exc)
+    except Exception as failure:  # noqa: BLE001 - it may do anything
+        message = f"(its text could not be read: {type(failure).__name__})"
+    return f"{type(exc).__name__}: {message}"
+
+
 def plural(count: int, noun: str) -> str:
     """Write a number with its noun: ``1 task``, ``2 tasks``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -11,7 +11,7 @@ import attrs
 
 from vespera_orchestrator._model import ArtifactKind, Claim, JsonValue, NextAction, TaskStatus
 from vespera_orchestrator._records import to_plain
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import named_error, one_line
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LeaseLostError,
@@ -142,7 +142,7 @@ class Errand:
         except LeaseLostError as exc:
             return Outcome(status=None, reason=str(exc))
         except Exception as exc:  # noqa: BLE001 - the function is the caller's
-            reason = f"{type(exc).__name__}: {_text_of(exc)}"
+            reason = named_error(exc)
             return Outcome(status=starter.status_of(self.claim), reason=reason)
 
     def _perform(self, starter: Starter) -> Outcome:
@@ -163,10 +163,3 @@ def _hand_in(value: object, work: Work) -> TaskStatus:
     except (InvalidInputError, SourceFileNotFoundError) as exc:
         work.fail(exc)
         raise
-
-
-def _text_of(exc: Exception) -> str:
-    try:
-        return str(exc)
-    except Exception:  # noqa: BLE001 - an exception's own __str__ may do anything
-        return "(its text could not be read)"

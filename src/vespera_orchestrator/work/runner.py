@@ -29,7 +29,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import named_error, one_line
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LeaseLostError,
@@ -557,4 +557,4 @@ class Runner:
 
 
 def _words(exc: BaseException) -> str:
-    return one_line(f"{type(exc).__name__}: {exc}", 300)
+    return one_line(named_error(exc), 300)

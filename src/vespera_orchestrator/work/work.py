@@ -28,7 +28,7 @@ from vespera_orchestrator._model import (
     Worktree,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import named_error, one_line
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     InvalidInputError,
@@ -558,12 +558,7 @@ def _error_texts(error: str | BaseException) -> tuple[str, str]:
     """Return an error on one line and in full, as text that any file can hold."""
     if not isinstance(error, BaseException):
         return _printable(str(error)), _printable(str(error))
-    try:
-        message = str(error)
-    except Exception as exc:  # noqa: BLE001 - an exception's own __str__ may do anything
-        message = f"(its text could not be read: {type(exc).__name__})"
-    line = f"{type(error).__name__}: {message}"
-    return _printable(line), _printable("".join(traceback.format_exception(error)))
+    return _printable(named_error(error)), _printable("".join(traceback.format_exception(error)))
 
 
 def _printable(text: str) -> str:
