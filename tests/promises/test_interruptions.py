@@ -14,7 +14,7 @@ from support.lines import run_traced
 from vespera_orchestrator.home import files
 
 SOURCE = str(Path(vespera.__file__).parent)
-MOST = 15
+MOST = 8
 """How many lines are tried where not all are."""
 
 

@@ -847,7 +847,7 @@ def live_through(steps):
         lives.close()
 
 
-@settings(PATIENT, max_examples=20)
+@settings(PATIENT, max_examples=12)
 @given(steps=st.lists(st.one_of(ATTEMPTS, ATTEMPTS, BETWEEN), min_size=5, max_size=16))
 def test_done_means_landed_whatever_happens(steps):
     """No task is completed whose saved work has not landed.

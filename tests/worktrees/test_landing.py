@@ -565,10 +565,11 @@ IN_THE_WAY = {
 
 
 @pytest.mark.parametrize("what", IN_THE_WAY)
-def test_nothing_of_the_users_is_touched(orch, project, what):
+def test_nothing_of_the_users_is_touched(orch, project, monkeypatch, what):
     """Whatever is in the way: refused with its name and the remedy, nothing changed, also when it
     came after the merge was prepared.
     """
+    monkeypatch.setattr(integration, "_INDEX_PATIENCE_S", 0.1)
     worktree = orch.worktrees.create("one")
     write(
         worktree.path,
@@ -654,7 +655,7 @@ print(count)
 """
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.soak)])
 def test_killed_while_the_checkout_is_brought_along(orch, project, step):
     """After a SIGKILL at any step repair leaves the checkout whole, before or after the landing,
     and the user's own work untouched.

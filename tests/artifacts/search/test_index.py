@@ -574,7 +574,7 @@ def test_processes_write_and_search_at_once(tmp_path):
     artifacts.save("First", "pangolin")
     context = multiprocessing.get_context("spawn")
     children = [
-        context.Process(target=save_and_catch_up, args=(tmp_path, name, 25))
+        context.Process(target=save_and_catch_up, args=(tmp_path, name, 15))
         for name in ("left", "right")
     ]
     for child in children:
@@ -584,7 +584,7 @@ def test_processes_write_and_search_at_once(tmp_path):
         assert "First" in found
         assert len(found) == len(set(found))
     assert [child.exitcode for child in children] == [0, 0]
-    assert len(titles(artifacts, "pangolin", limit=100)) == len(rows(artifacts)) == 51
+    assert len(titles(artifacts, "pangolin", limit=100)) == len(rows(artifacts)) == 31
 
 
 KILLED = """
@@ -835,7 +835,7 @@ def test_search_finds_what_was_asked_for(artifacts, texts, floor, beyond):
     assert len(described) > 150
     saved = [artifacts.save(f"{i} {module}", body) for i, (_, body, module) in enumerate(described)]
     place = {artifact.id: i for i, artifact in enumerate(saved)}
-    questions = [question for question, _, _ in described[:200]]
+    questions = [question for question, _, _ in described[:120]]
     plain = mrr(naive_bm25([f"{module}\n{body}" for _, body, module in described], questions))
     text, hybrid = (
         mrr([[place[hit.artifact_id] for hit in artifacts.search(q, mode=mode)] for q in questions])
