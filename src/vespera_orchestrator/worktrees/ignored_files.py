@@ -94,27 +94,31 @@ def bring(repository: ProjectRepository, destination: Destination) -> Brought:
     main = _main_folder(repository)
     if main is None:
         return Brought()
-    folder = destination.folder
-    tracked = _tracked(destination.open_repository().index)
-    wishes = [
-        wish
-        for wish in _Search(repository, main).wishes()
-        if wish.path not in tracked and _has_plain_parents(folder, wish.path)
-    ]
+    wishes = _wishes(repository, main, destination)
     for wish in wishes:
-        _place(main / wish.path, folder / wish.path, is_link=wish.is_link)
+        _place(main / wish.path, destination.folder / wish.path, is_link=wish.is_link)
     ignored = _make_ignored(destination, wishes)
     kept = [wish for wish in wishes if wish in ignored]
     left = [wish for wish in wishes if wish not in ignored]
     for wish in left:
-        _remove(folder / wish.path)
-    files = [folder / wish.path for wish in kept]
+        _remove(destination.folder / wish.path)
+    files = [destination.folder / wish.path for wish in kept]
     repository.sync_files(*filter(_is_plain_file, files))
     return Brought(
         copied=tuple(wish.path for wish in kept if not wish.is_link),
         linked=tuple(wish.path for wish in kept if wish.is_link),
         left=tuple(wish.path for wish in left),
     )
+
+
+def _wishes(repository: ProjectRepository, main: Path, destination: Destination) -> list[_Wish]:
+    """Return what is asked for and can be put there without touching what git tracks."""
+    tracked = _tracked(destination.open_repository().index)
+    return [
+        wish
+        for wish in _Search(repository, main).wishes()
+        if wish.path not in tracked and _has_plain_parents(destination.folder, wish.path)
+    ]
 
 
 def _main_folder(repository: ProjectRepository) -> Path | None:

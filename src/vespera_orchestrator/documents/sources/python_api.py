@@ -135,26 +135,32 @@ def import_name(path: str, packages: frozenset[str]) -> str | None:
         path: The file.
         packages: See `package_folders`.
     """
-    pure = PurePosixPath(path)
-    if not path.endswith(_SUFFIXES) or pure.name in _NO_API_FILES or _is_test(pure):
+    file = PurePosixPath(path)
+    if not path.endswith(_SUFFIXES) or file.name in _NO_API_FILES or _is_test(file):
         return None
-    parts = list(pure.with_suffix("").parts)
-    if pure.parent.as_posix() in packages:
-        top = len(parts) - 1
-        while top > 0 and "/".join(parts[:top]) in packages:
-            top -= 1
-        parts = parts[top:]
-    elif parts[0] in _SOURCE_FOLDERS and len(parts) > 1:
-        parts = parts[1:]
-    elif _NO_API_FOLDERS.intersection(parts[:-1]):
+    top = _import_root(file, packages)
+    if _NO_API_FOLDERS.intersection(file.parts[:-1][:top]):
         return None
-    if any(part in _NO_API_FOLDERS for part in pure.parts[: len(pure.parts) - len(parts)]):
-        return None
+    parts = list(file.with_suffix("").parts[top or 0 :])
     if parts[-1] == "__init__":
         parts.pop()
     if not parts or not all(part.isidentifier() for part in parts):
         return None
     return ".".join(parts)
+
+
+def _import_root(file: PurePosixPath, packages: frozenset[str]) -> int | None:
+    """Return how many folders above a file its import name leaves out.
+
+    ``None`` means none, and that no package or source folder says so.
+    """
+    folders = file.parts[:-1]
+    if file.parent.as_posix() in packages:
+        top = len(folders)
+        while top > 0 and "/".join(folders[:top]) in packages:
+            top -= 1
+        return top
+    return 1 if folders and folders[0] in _SOURCE_FOLDERS else None
 
 
 def _is_test(path: PurePosixPath) -> bool:
