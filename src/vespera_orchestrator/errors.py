@@ -902,7 +902,7 @@ class UnsavedFilesError(WorktreeError):
 
 @attrs.define(slots=False, repr=False)
 class RefMovedError(WorktreeError):
-    """Another process moved a ref between our reading and writing it.
+    """A ref was not moved: another process was faster, or pruned an object that it needs.
 
     Nothing was changed; it is safe to retry.
     """
@@ -913,10 +913,14 @@ class RefMovedError(WorktreeError):
     """The ref."""
     expected: str
     """Where it was, in hexadecimal; empty if it did not exist."""
-    found: str
-    """Where it is now."""
+    found: str = ""
+    """Where it is now, in hexadecimal; empty if it does not exist."""
+    reason: str = ""
+    """Why it was not moved, if it is still where it was expected."""
 
     def __str__(self) -> str:
+        if self.reason:
+            return f"{self.ref} was not moved: {self.reason}; it is safe to try again"
         before = self.expected[:12] or "nothing"
         now = self.found[:12] or "nothing"
         return f"{self.ref} moved from {before} to {now} in the meantime; it is safe to try again"

@@ -1,8 +1,8 @@
-"""The project's repository: locks between processes."""
+"""The project's repository: locks between processes, and git tidying up beside us."""
 
 import pytest
 
-from vespera_orchestrator.errors import WorktreeLockedError
+from vespera_orchestrator.errors import RefMovedError, WorktreeLockedError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 
@@ -35,3 +35,40 @@ def test_a_lock_is_free_again_after_the_block(repository):
         raise KeyError
     with repository.lock("landing", patience_s=0):
         pass
+
+
+# --- beside git gc ------------------------------------------------------------------
+
+PRUNED = "1" * 40
+"""A commit that a ref named a moment ago, and that git has taken away since."""
+
+
+def new_commit(project):
+    """Write a commit that no ref names yet."""
+    return project.git("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-m", "new")
+
+
+def test_another_snapshot_that_is_pruned_is_no_obstacle(project, repository, monkeypatch):
+    """What other refs named only saves work: a ref is moved also when one of them is gone."""
+    monkeypatch.setattr(repository, "refs", lambda _: {"refs/vespera/wip/other": PRUNED})
+    commit = new_commit(project)
+    repository.move("refs/heads/work", None, commit)
+    assert project.git("rev-parse", "work") == commit
+
+
+def test_pruned_in_the_moment_it_is_used(project, repository, monkeypatch):
+    """Then the refs are read again."""
+    answers = iter([{PRUNED}, {project.git("rev-parse", "HEAD")}])
+    monkeypatch.setattr(repository, "_durable", lambda _: next(answers))
+    commit = new_commit(project)
+    repository.move("refs/heads/work", None, commit)
+    assert project.git("rev-parse", "work") == commit
+
+
+def test_a_commit_that_is_gone_itself_is_told(project, repository):
+    """The ref does not move, and the error says why and that it may be tried again."""
+    with pytest.raises(RefMovedError, match="heads/work was not moved: an object") as raised:
+        repository.move("refs/heads/work", None, PRUNED)
+    assert PRUNED in str(raised.value)
+    assert raised.value.retryable
+    assert project.git("branch", "--list", "work") == ""

@@ -305,7 +305,7 @@ def _restore_branch(repository: ProjectRepository, worktree: Worktree) -> None:
     try:
         repository.move(ref, None, start, message=message)
     except RefMovedError as exc:
-        reason = "another program made it just now; try again"
+        reason = exc.reason or "another program made it just now; try again"
         raise GitFailedError(f"make the branch {worktree.branch}", reason) from exc
 
 

@@ -291,8 +291,8 @@ def _new_objects(repo: pygit2.Repository, move: RefMove) -> dict[str, RawObject 
     try:
         return read_new_objects(repo, str(move.new), move.expected, move.objects)
     except (KeyError, pygit2.GitError) as exc:
-        pruned = "a commit whose objects were pruned in the meantime"
-        raise RefMovedError(move.ref, move.expected or "", pruned) from exc
+        pruned = "objects of its new commit were pruned in the meantime"
+        raise RefMovedError(move.ref, move.expected or "", reason=pruned) from exc
 
 
 def _digest(ref: str) -> str:

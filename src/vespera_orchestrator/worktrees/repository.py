@@ -25,6 +25,7 @@ from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.packs import gather_packs, has_many_packs
 from vespera_orchestrator.worktrees.ref_files import list_refs, read_ref, read_text_if_present
 from vespera_orchestrator.worktrees.refs import WIP, RefMove, Refs
+from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _NO_REPOSITORY: Final = (
 _NO_COMMIT: Final = "it has no commit yet; make one: git add -A && git commit -m 'first commit'"
 _NEAR: Final = 2
 """A home so many folders up from git's directory lies in the project, or beside it."""
+_TRIES_BESIDE_GC: Final = 5
 _HEAD_FILES: Final = ("HEAD", "rebase-merge/head-name", "rebase-apply/head-name")
 """Files in a git directory that name the branch which is checked out, or being rebased."""
 
@@ -317,17 +319,25 @@ class ProjectRepository:
         """
         if not self.is_durable:
             return
-        durable = [expected, self.tip(self.integration_ref), *self.refs(WIP).values()]
         try:
-            repo = self.open()
-            if not repo.head_is_unborn:
-                durable.append(self.head(repo))
-            sync_objects(repo, commits, {name for name in durable if name is not None})
+            for attempt in retrying(KeyError, times=_TRIES_BESIDE_GC):
+                with attempt:
+                    sync_objects(self.open(), commits, self._durable(expected))
         except (KeyError, pygit2.GitError) as exc:
-            reason = f"a commit whose objects cannot be read ({exc})"
-            raise RefMovedError(ref, expected or "", reason) from exc
+            reason = f"an object of its new commit cannot be read ({exc})"
+            raise RefMovedError(ref, expected or "", reason=reason) from exc
         if has_many_packs(self.common):
             self._gather_packs()
+
+    def _durable(self, expected: str | None) -> set[str]:
+        """Return commits that are on disk with all they need.
+
+        Each may be pruned before it is read, where its ref has moved on and git tidies up.
+        """
+        repo = self.open()
+        head = None if repo.head_is_unborn else self.head(repo)
+        durable = (expected, head, self.tip(self.integration_ref), *self.refs(WIP).values())
+        return {name for name in durable if name is not None and name in repo}
 
     def _gather_packs(self) -> None:
         # It only saves time later: whatever is in the way, the next one tries again.

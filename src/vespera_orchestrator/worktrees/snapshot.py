@@ -190,8 +190,8 @@ class Snapshot(Record):
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._index.is_passing(self.previous):
-            now = "the same one, which somebody has used since"
-            raise RefMovedError(self.ref, self.previous or "", now)
+            reason = "somebody has used the snapshot that this one was to replace"
+            raise RefMovedError(self.ref, self.previous or "", reason=reason)
 
     def _keep_previous(self) -> None:
         """Hang the previous snapshot on the history, before the ref drops it."""
@@ -201,7 +201,8 @@ class Snapshot(Record):
         try:
             repository.move(HISTORY + self.worktree, before, after, objects=(), is_on_disk=True)
         except RefMovedError as exc:
-            raise RefMovedError(self.ref, self.previous or "", "another snapshot") from exc
+            reason = "another snapshot was added to its history"
+            raise RefMovedError(self.ref, self.previous or "", reason=reason) from exc
 
     def __str__(self) -> str:
         text = f"{self.worktree} {self.commit[:12]}"
