@@ -39,6 +39,7 @@ from vespera_orchestrator.worktrees.removal import (
     retire,
 )
 from vespera_orchestrator.worktrees.rescue import rescue_ref
+from vespera_orchestrator.worktrees.restart import heal_worktree
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
@@ -193,6 +194,7 @@ def _repair_place(
 def _repair_files(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
     if SnapshotIndex(repository, worktree).clean_up():
         yield f"Removed what a killed process left of a snapshot of the worktree {worktree.name}."
+    yield from heal_worktree(repository, worktree)
     report = recover_update(repository, worktree)
     if report:
         yield report

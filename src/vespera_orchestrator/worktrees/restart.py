@@ -17,18 +17,20 @@ import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
+from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees.admin_note import read_note, write_note
+from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_note
 from vespera_orchestrator.worktrees.checkout import drop_damaged_index
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
+from vespera_orchestrator.worktrees.torn import is_part_of
 from vespera_orchestrator.worktrees.tree_merge import changes, empty_tree
 from vespera_orchestrator.worktrees.tree_switch import write_partial_tree
-from vespera_orchestrator.worktrees.update import recover_update
+from vespera_orchestrator.worktrees.update import recovered_after_restart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,54 +70,85 @@ def heal_repository(repository: ProjectRepository) -> None:
             )
 
 
-def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> None:
+def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> list[str]:
     """Restore files that a power cut damaged, once after each start of the machine.
 
     Call it under the worktree's lock. What is there is saved before.
+
+    Returns:
+        Sentences that say what was done.
     """
     now = machine.boot_id()
     note = read_note(repository, worktree.name)
     if note is None or not now or note.boot == now:
-        return
+        return []
     place = find_place(repository, worktree)
     if place.state is not FolderState.OURS:
-        return
+        return []
     worktree = reconnect(repository, worktree, place)
     admin = repository.admin(worktree.name)
-    if note.boot:
-        _restore_damaged(repository, worktree)
+    # Before that nobody has worked there; later all of it is kept elsewhere.
+    is_in_use = bool(note.boot) and note.stage == READY
+    reports = list(_heal(repository, worktree)) if is_in_use else []
     noted = attrs.evolve(note.worktree, path=worktree.path)
     write_note(repository, admin, note.stage, noted)
+    return reports
 
 
-def _restore_damaged(repository: ProjectRepository, worktree: Worktree) -> None:
-    recover_update(repository, worktree)
-    index_was_damaged = _rebuild_damaged_index(repository, worktree)
+def _heal(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
+    SnapshotIndex(repository, worktree).discard()  # only a cache
+    with recovered_after_restart(repository, worktree) as taken_back:
+        index_was_damaged = _rebuild_damaged_index(repository, worktree)
+        last = repository.tip(WIP + worktree.name)
+        saved = last if taken_back is None else taken_back.commit
+        number = _restore_damaged(repository, worktree, saved, any_missing=index_was_damaged)
+        if taken_back is not None:
+            # The last snapshot may hold what was taken back. Files are compared with that.
+            _save(repository, worktree, "what was half brought in is taken back after a restart")
+    if taken_back is not None:
+        log.warning("%s", taken_back.report)
+        yield taken_back.report
+    if number:
+        restored = f"{plural(number, 'file')} of {worktree.name}"
+        report = f"Restored {restored} as last saved: damaged, as after a power cut."
+        log.warning("%s", report)
+        yield report
+
+
+def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> None:
+    snapshot = take_snapshot(repository, worktree, note=note, max_file_bytes=None, midway=True)
+    snapshot.pin()
+
+
+def _restore_damaged(
+    repository: ProjectRepository, worktree: Worktree, saved: str | None, *, any_missing: bool
+) -> int:
+    """Restore what is damaged from the snapshot *saved*; return how many files.
+
+    Args:
+        repository: The repository.
+        worktree: The worktree.
+        saved: The snapshot; ``None`` for what the worktree started from.
+        any_missing: Whether every missing file counts as damaged.
+    """
     repo = repository.open_worktree(worktree.name)
     folder = Path(worktree.path)
-    files = dict(_saved_files(repo, repository.tip(WIP + worktree.name)))
+    files = dict(_saved_files(repo, saved))
     damaged = {path for path, file in files.items() if _is_cut_short(repo, folder / path, file[0])}
     missing = {path for path in files if not os.path.lexists(folder / path)}
     # That all of them are gone is no wish of anybody's: their names had not come to the disk.
-    if index_was_damaged or damaged or len(missing) == len(files):
+    if any_missing or damaged or len(missing) == len(files):
         damaged |= missing
-    if not damaged:
-        return
-    note = "as found after a restart"
-    take_snapshot(repository, worktree, note=note, max_file_bytes=None).pin()
-    part = repo[write_partial_tree(repo, {path: files[path] for path in damaged})]
-    repo.checkout_tree(part, strategy=_OVERWRITE)
-    log.warning(
-        "%d files of %s were damaged, as after a power cut; they are as they were last saved",
-        len(damaged),
-        worktree.name,
-    )
+    if damaged:
+        _save(repository, worktree, "as found after a restart")
+        part = repo[write_partial_tree(repo, {path: files[path] for path in damaged})]
+        repo.checkout_tree(part, strategy=_OVERWRITE)
+    return len(damaged)
 
 
 def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:
     """Make the agent's index anew from HEAD where it cannot be read; ours is only a cache."""
     index = repository.admin(worktree.name) / "index"
-    SnapshotIndex(repository, worktree).discard()
     if not drop_damaged_index(repository, worktree) and index.exists():
         return False
     repo = repository.open_worktree(worktree.name)
@@ -133,11 +166,10 @@ def _saved_files(repo: pygit2.Repository, snapshot: str | None) -> Iterator[tupl
 
 
 def _is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
-    """Tell whether a file holds only a beginning of what was saved, or nothing but NULs."""
+    """Tell whether a file holds only parts of what was saved."""
     if file.is_symlink() or not file.is_file():
         return False
     _, size = repo.odb.read_header(pygit2.Oid(hex=saved))
     if file.stat().st_size >= size:
         return False
-    content = file.read_bytes()
-    return not content.strip(b"\0") or repo[saved].data.startswith(content)
+    return is_part_of(file.read_bytes(), repo[saved].data)

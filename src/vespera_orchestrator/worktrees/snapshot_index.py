@@ -133,7 +133,8 @@ class SnapshotIndex:
                 raise
         return FolderReading(self._open(), self.worktree, max_file_bytes, seen, None)
 
-    def _open(self) -> pygit2.Repository:
+    def git_dir(self) -> Path:
+        """Return the git directory, made if it is not there, with the places as they are now."""
         git_dir = self._folder
         if not git_dir.joinpath("gitdir").exists():
             git_dir.mkdir(exist_ok=True)
@@ -143,7 +144,10 @@ class SnapshotIndex:
         # They are other ones after the project or the folder was moved or copied.
         self._put("commondir", os.fsencode(self.repository.common) + b"\n")
         self._put("gitdir", os.fsencode(self.worktree.path) + b"/.git\n")
-        return open_repository(git_dir)
+        return git_dir
+
+    def _open(self) -> pygit2.Repository:
+        return open_repository(self.git_dir())
 
     def _put(self, name: str, content: bytes) -> None:
         file = self._folder / name

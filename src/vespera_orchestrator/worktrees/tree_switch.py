@@ -7,7 +7,8 @@ made one meanwhile. What is not what the old tree says goes back to its place; w
 by now, it is kept in a commit. A path never holds half a file.
 
 The room stays until git is known to have everything in it. So whoever comes after a kill can take
-back what was done.
+back what was done. After a power cut, files and names are missing that were there; then it goes by
+what the files hold.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.opening import open_repository
+from vespera_orchestrator.worktrees.paths import folders_above
+from vespera_orchestrator.worktrees.torn import is_part_of
 from vespera_orchestrator.worktrees.tree_merge import changes, entry_at, index_entry
 
 if TYPE_CHECKING:
@@ -86,9 +89,9 @@ class TreeSwitch:
         self._room = room
         self._may_be_there = may_be_there
         self._repo = open_repository(git_dir)
-        before = self._repo[old].peel(pygit2.Tree)
+        self._old_tree = self._repo[old].peel(pygit2.Tree)
         self._tree = self._repo[new].peel(pygit2.Tree)
-        changed = sorted(changes(before, self._tree).items())
+        changed = sorted(changes(self._old_tree, self._tree).items())
         self.old: dict[str, File] = {path: sides[0] for path, sides in changed}
         """The files before, of the paths that differ."""
         self.new: dict[str, File] = {path: sides[1] for path, sides in changed}
@@ -159,35 +162,45 @@ class TreeSwitch:
         """Write the new files into the room, as git would write them at their places."""
         for name in ("new", "out", "back"):
             self._room.joinpath(name).mkdir(parents=True)
-        git_dir = self._make_git_dir(work_tree=self._room / "new")
         files = {change.path: change.new for change in self._changes if change.new is not None}
+        self._write_out(files, self._tree, self._room / "new", git_dir=self._room / "git")
+
+    def sync_new_files(self) -> None:
+        """Put the bytes of the new files on disk, so that none is empty after a power cut."""
+        for change in self._changes:
+            if change.new is not None and change.new[1] != FileMode.LINK:
+                self._repository.sync_files(self._room / "new" / change.path)
+
+    def sync_names(self) -> None:
+        """Put the names of what was switched on disk: one that is missing would count as deleted.
+
+        Also those of the folders above, which may be new.
+        """
+        names = {folder for path in self.new for folder in folders_above(path)}
+        for folder in (self._folder, *(self._folder / name for name in sorted(names))):
+            if folder.is_dir():
+                self._repository.sync_names(folder)
+
+    def _write_out(
+        self, files: Mapping[str, tuple[str, int]], tree: pygit2.Tree, place: Path, *, git_dir: Path
+    ) -> None:
+        """Write *files* of *tree* into the folder *place*, as git would."""
+        self._make_git_dir(git_dir, work_tree=place)
         # First what .gitattributes say, unchanged ones too: libgit2 reads those on the disk, and
         # misses the ones that it is just writing.
-        attributes = self._attributes(files)
+        attributes = _attributes(files, tree)
         others = {path: file for path, file in files.items() if path not in attributes}
         for part in (attributes, others):
             repo = open_repository(git_dir)
             repo.checkout_tree(repo[write_partial_tree(repo, part)], strategy=_WRITE_OUT)
 
-    def _make_git_dir(self, *, work_tree: Path) -> Path:
-        git_dir = self._room / "git"
+    def _make_git_dir(self, git_dir: Path, *, work_tree: Path) -> None:
         git_dir.mkdir()
         git_dir.joinpath("HEAD").write_text("ref: refs/heads/nothing\n", "utf-8")
         git_dir.joinpath("commondir").write_bytes(os.fsencode(self._repository.common) + b"\n")
         git_dir.joinpath("gitdir").write_bytes(os.fsencode(work_tree) + b"/.git\n")
         with suppress(FileNotFoundError):
             shutil.copyfile(self._git_dir / "config.worktree", git_dir / "config.worktree")
-        return git_dir
-
-    def _attributes(self, files: Iterable[str]) -> dict[str, tuple[str, int]]:
-        folders = {folder for path in files for folder in PurePosixPath(path).parents}
-        attributes: dict[str, tuple[str, int]] = {}
-        for folder in folders:
-            path = str(folder / ".gitattributes")
-            file = entry_at(self._tree, path)
-            if file is not None:
-                attributes[path] = file
-        return attributes
 
     def switch(self) -> str | None:
         """Bring every path from old to new, up to one that is not what the old tree says.
@@ -275,6 +288,90 @@ class TreeSwitch:
             place.unlink()
         return True
 
+    # back, after a power cut
+
+    def take_back_after_restart(self) -> list[str]:
+        """Make every path what it was after a power cut: files and names may be missing, or torn.
+
+        So a path goes by what it holds. Where that is the new file, a part of the new or of the old
+        one, or nothing, it gets the old file again. Parts of files stay in the room for `clear`.
+
+        Returns:
+            The paths where something else stands, which is somebody's work and left.
+        """
+        whole = self._room / "whole"
+        shutil.rmtree(whole, ignore_errors=True)
+        for folder in (whole / "old", whole / "new", self._room / "torn"):
+            folder.mkdir(parents=True, exist_ok=True)
+        sides = (("old", self._old_tree, self.old), ("new", self._tree, self.new))
+        for side, tree, files in sides:
+            on_disk = {path: _on_disk(file) for path, file in files.items()}
+            written = {path: file for path, file in on_disk.items() if file is not None}
+            self._write_out(written, tree, whole / side, git_dir=whole / f"{side}.git")
+        backwards = reversed(self._changes)
+        left = [change for change in backwards if not self._restore(change)]
+        return [change.path for change in left]
+
+    def _restore(self, change: _Change) -> bool:
+        edits = [place for place in self._moved_away(change) if not self._drop(place, change)]
+        with self._parent(change.path) as (parent, name):
+            if parent is not None and _is_file(name, parent):
+                if self._holds(self._folder / change.path, change.path, change.old):
+                    return True
+                if not self._take_away_part(change, parent, name):
+                    return False
+            elif parent is not None:
+                with suppress(OSError):  # an empty folder is nobody's work
+                    os.rmdir(name, dir_fd=parent)
+        if edits:
+            return self._give_back(edits[0], change.path)
+        if change.old is not None:
+            return self._give_back(self._room / "whole" / "old" / change.path, change.path)
+        self._remove_empty_folders(change.path)
+        return True
+
+    def _moved_away(self, change: _Change) -> list[Path]:
+        places = [self._room / folder / change.number for folder in ("back", "out")]
+        return [place for place in places if os.path.lexists(place)]
+
+    def _take_away_part(self, change: _Change, folder: int, name: str) -> bool:
+        """Move what we half wrote into the room, unless it is somebody's work."""
+        if not self._is_ours(self._folder / change.path, change):
+            return False
+        place = self._room / "torn" / change.number
+        if not _move(name, folder, place) or self._drop(place, change):
+            return True
+        self._give_back(place, change.path)  # somebody has changed it this moment
+        return False
+
+    def _drop(self, place: Path, change: _Change) -> bool:
+        """Remove what is in git; put a part of that where `clear` finds it, and nobody else."""
+        if not self._is_ours(place, change):
+            return False
+        if self._is_in_git(place, change):
+            place.unlink()
+        else:
+            place.replace(self._room / "torn" / change.number)
+        return True
+
+    def _is_in_git(self, place: Path, change: _Change) -> bool:
+        sides = (change.old, change.new)
+        return any(self._holds(place, change.path, side) for side in sides)
+
+    def _is_ours(self, place: Path, change: _Change) -> bool:
+        """Tell whether a file is one that we wrote or moved, or what a power cut left of one."""
+        if self._is_in_git(place, change):
+            return True
+        if not stat.S_ISREG(place.lstat().st_mode):
+            return False
+        content = place.read_bytes()
+        for side in ("old", "new"):
+            whole = self._room / "whole" / side / change.path
+            is_regular = whole.is_file() and not whole.is_symlink()
+            if is_regular and is_part_of(content, whole.read_bytes()):
+                return True
+        return False
+
     # after
 
     def clear(self, rescue_prefix: str, commit: str) -> list[str]:
@@ -295,7 +392,7 @@ class TreeSwitch:
         for change in self._changes:
             if change.number in self._verified:
                 continue
-            for folder, file in (("out", change.old), ("back", change.new)):
+            for folder, file in (("torn", None), ("out", change.old), ("back", change.new)):
                 place = self._room / folder / change.number
                 if os.path.lexists(place) and not self._holds(place, change.path, file):
                     unknown[change.path] = place
@@ -403,6 +500,18 @@ def _ordered_changes(old: Mapping[str, File], new: Mapping[str, File]) -> list[_
     # Removals first: a file may become a folder, or the other way round.
     ordered.sort(key=lambda change: (change.new is not None, change.old is None))
     return ordered
+
+
+def _attributes(files: Iterable[str], tree: pygit2.Tree) -> dict[str, tuple[str, int]]:
+    """Return the .gitattributes of *tree* that say how to write *files*."""
+    folders = {folder for path in files for folder in PurePosixPath(path).parents}
+    attributes: dict[str, tuple[str, int]] = {}
+    for folder in folders:
+        path = str(folder / ".gitattributes")
+        file = entry_at(tree, path)
+        if file is not None:
+            attributes[path] = file
+    return attributes
 
 
 def _on_disk(file: File) -> File:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,14 +16,14 @@ import attrs
 from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.integration import left_as_they_are
-from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.refs import LANDED, RESCUE
 from vespera_orchestrator.worktrees.repository import leads_to
+from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -72,25 +73,18 @@ def update_files(
     is_done = False
     try:
         write_atomically(room / _JOURNAL, json.dumps(to_plain(journal)))
+        repository.sync_names(room.parent)
         switch.prepare()
         changed = switch.switch()
         if changed is not None:
             return [changed]
-        _sync_names(repository, Path(worktree.path), switch.new)
+        switch.sync_names()
         move_mark()
         is_done = True
     finally:
         admin = repository.admin(worktree.name)
         _finish(admin, worktree, switch, journal, is_done=is_done)
     return []
-
-
-def _sync_names(repository: ProjectRepository, top: Path, paths: Iterable[str]) -> None:
-    """Put the names of files on disk: one that is missing later would count as deleted."""
-    names = {folder for path in paths for folder in folders_above(path)}
-    for folder in (top, *(top / name for name in sorted(names))):
-        if folder.is_dir():
-            repository.sync_names(folder)
 
 
 def is_half_updated(repository: ProjectRepository, worktree: Worktree) -> bool:
@@ -107,19 +101,66 @@ def recover_update(repository: ProjectRepository, worktree: Worktree) -> str | N
         A sentence that says what was done; ``None`` where there was nothing to do.
     """
     with git_errors(f"bring the worktree {worktree.name} into order"):
+        journal = _interrupted(repository, worktree)
+        if journal is None:
+            return None
         room = _room(repository, worktree)
-        if not room.exists():
-            return None
-        try:
-            text = room.joinpath(_JOURNAL).read_text("utf-8")
-        except FileNotFoundError:  # killed before it began, or after it had ended
-            shutil.rmtree(room)
-            return None
-        journal = converter().structure(json.loads(text), _UpdateJournal)
         is_done = repository.tip(LANDED + worktree.name) != journal.mark
         switch = _tree_switch(repository, worktree, room, journal)
         admin = repository.admin(worktree.name)
         return _finish(admin, worktree, switch, journal, is_done=is_done)
+
+
+@contextmanager
+def recovered_after_restart(
+    repository: ProjectRepository, worktree: Worktree
+) -> Iterator[RestoredUpdate | None]:
+    """Take back what was half brought in when power failed. Under the worktree's lock.
+
+    Files may be torn, or missing. Until the block has ended, all of this is done again after the
+    next power cut.
+
+    Yields:
+        What was done; ``None`` where there was nothing to take back.
+    """
+    doing = f"bring the worktree {worktree.name} into order"
+    with git_errors(doing):
+        journal = _interrupted(repository, worktree)
+        if journal is not None and repository.tip(LANDED + worktree.name) != journal.mark:
+            recover_update(repository, worktree)  # all was done but the clearing
+            journal = None
+    if journal is None:
+        yield None
+        return
+    with git_errors(doing):
+        switch = _tree_switch(repository, worktree, _room(repository, worktree), journal)
+        report = _report(worktree, switch.take_back_after_restart())
+    yield RestoredUpdate(commit=journal.old, report=report)
+    with git_errors(doing):
+        switch.clear(RESCUE + worktree.name, journal.old)
+
+
+@attrs.frozen(kw_only=True)
+class RestoredUpdate:
+    """What was taken back after a power cut."""
+
+    commit: str
+    """The snapshot whose files the worktree has again."""
+    report: str
+    """A sentence that says so."""
+
+
+def _interrupted(repository: ProjectRepository, worktree: Worktree) -> _UpdateJournal | None:
+    """Return what was being brought in when the process died, if it had come to that."""
+    room = _room(repository, worktree)
+    if not room.exists():
+        return None
+    try:
+        text = room.joinpath(_JOURNAL).read_text("utf-8")
+    except FileNotFoundError:  # killed before it began, or after it had ended
+        shutil.rmtree(room)
+        return None
+    return converter().structure(json.loads(text), _UpdateJournal)
 
 
 def _finish(
@@ -132,11 +173,14 @@ def _finish(
 ) -> str | None:
     report = None
     if not is_done and leads_to(Path(worktree.path), admin):
-        changed = switch.take_back()
-        report = f"Undid what was half written into the worktree {worktree.name}."
-        report += left_as_they_are(changed)
+        report = _report(worktree, switch.take_back())
     switch.clear(RESCUE + worktree.name, journal.old)
     return report
+
+
+def _report(worktree: Worktree, changed: list[str]) -> str:
+    report = f"Undid what was half written into the worktree {worktree.name}."
+    return report + left_as_they_are(changed)
 
 
 def _room(repository: ProjectRepository, worktree: Worktree) -> Path:
@@ -149,10 +193,9 @@ def _tree_switch(
     repository: ProjectRepository, worktree: Worktree, room: Path, journal: _UpdateJournal
 ) -> TreeSwitch:
     # Line ends and modes are judged with what the snapshots know of the files.
-    git_dir = repository.admin(worktree.name) / "vespera"
     return TreeSwitch(
         repository,
-        git_dir,
+        SnapshotIndex(repository, worktree).git_dir(),
         Path(worktree.path),
         room,
         old=journal.old,
