@@ -52,3 +52,16 @@ def test_a_check_names_dead_links(make_project):
     assert "the link 'ARCHITECTUR.md' leads nowhere; did you mean 'ARCHITECTURE.md'?" in str(
         finding
     )
+
+
+def test_a_file_is_parsed_once_however_often_it_is_linked():
+    """A page of a thousand links to one file takes as long as a page of one."""
+    reads = []
+
+    def read(path):
+        reads.append(path)
+        return "# Start\n"
+
+    text = "\n".join(f"[{number}](guide.md#start)" for number in range(50))
+    assert list(dead_links(text, "index.md", ["guide.md"], read)) == []
+    assert reads == ["guide.md"]

@@ -45,6 +45,38 @@ def test_a_changelog_is_sorted_by_version_and_kind(make_project):
     ]
 
 
+def test_a_change_is_told_once_and_by_its_verb(make_project):
+    """Also behind the name of a part; what only developers notice is left out."""
+    project = make_project()
+    for title in (
+        "kettle: fix the lid",
+        "Update the manual",
+        "Update the manual",
+        "Bump actions/checkout from 4 to 5",
+        "Fix typo",
+        "[pre-commit.ci] autoupdate",
+    ):
+        project.complete(title, summary=title)
+    project.documents.update()
+    lines = section_contents(project.text("CHANGELOG.md"))["changelog"].split("\n")
+    shown = [line.partition(" <!--")[0] for line in lines if line]
+    assert shown == [
+        "## [Unreleased]",
+        "### Changed",
+        "- Update the manual.",
+        "### Fixed",
+        "- kettle: fix the lid.",
+    ]
+
+
+def test_a_text_that_repeats_its_title_is_about_nothing(make_project):
+    """A label in a title, such as the name of a part, is no heading."""
+    project = make_project()
+    project.complete("architecture: faster", project.draft("W", "architecture: faster\n"))
+    project.documents.update()
+    assert "Nothing is written about the design" in project.text("ARCHITECTURE.md")
+
+
 def test_the_work_itself_says_what_kind_of_change_it_is(make_project):
     """By a line such as a trailer; and a task with subtasks is no change of its own."""
     project = make_project()
@@ -167,6 +199,61 @@ def test_a_drawing_stays_readable(make_project):
     drawing = components.partition("```mermaid")[2].partition("```")[0]
     assert drawing.count("[") == 12
     assert drawing.count("-->") <= 48
+
+
+def test_large_packages_are_opened_in_a_drawing(make_project):
+    """A package of many parts is no single box; its own modules are one if they are too many."""
+    project = make_project()
+    for number in range(30):
+        project.write(f"big/m{number}.py", "import big.core.a\n")
+    for part in ("core", "shell"):
+        project.write(f"big/{part}/a.py", "import big.core.b\n")
+        project.write(f"big/{part}/b.py", "")
+    project.documents.update()
+    components = section_contents(project.text("ARCHITECTURE.md"))["components"]
+    rows = [line.split(" | ") for line in components.split("\n") if line.startswith("| `")]
+    assert [(row[0], row[2]) for row in rows] == [
+        ("| `big`", "30"),
+        ("| `core.a`", "1"),
+        ("| `core.b`", "1"),
+        ("| `shell.a`", "1"),
+        ("| `shell.b`", "1"),
+    ]
+
+
+def test_circles_are_those_of_modules(make_project):
+    """What only seems to be one, as modules are drawn together, is not named."""
+    project = make_project()
+    project.write("big/a/one.py", "import big.b.one\n")
+    project.write("big/b/one.py", "")
+    project.write("big/b/two.py", "import big.a.two\n")
+    project.write("big/a/two.py", "")
+    project.documents.update()
+    assert "each other" not in project.text("ARCHITECTURE.md")
+    project.write("big/b/one.py", "import big.b.two\n")
+    project.write("big/a/two.py", "import big.a.one\n")
+    project.documents.update()
+    said = "through others: `a.one`, `a.two`, `b.one` and `b.two`."
+    assert said in project.text("ARCHITECTURE.md")
+
+
+def test_a_package_that_presents_its_api_is_not_listed_twice(make_project):
+    """Modules that only serve it are named with what they define."""
+    project = make_project()
+    names = [f"name{number}" for number in range(12)]
+    functions = "".join(f"def {name}(): 'What it does.'\n" for name in names)
+    project.write(
+        "big/__init__.py", f"from big.core import {', '.join(names)}\n__all__ = {names}\n"
+    )
+    project.write("big/core.py", f"'The core.'\n{functions}def inner(): 'Not shown.'\n")
+    project.write("big/extra.py", "__all__ = ['more']\ndef more(): 'More.'\n")
+    project.documents.update()
+    api = section_contents(project.text("API_REFERENCE.md"))["api"]
+    main, _, further = api.partition("### Further modules")
+    assert main.count("What it does.") == 12
+    assert "More." in main
+    assert "Not shown" not in api
+    assert "- `big.core`: The core. Names: `inner`." in further
 
 
 def test_decisions_are_numbered_records(make_project):
@@ -417,3 +504,74 @@ def test_a_new_source_is_one_record(make_project, monkeypatch):
         project.complete(title)
     project.documents.update()
     assert section_contents(project.text("CHANGELOG.md")) == {"log": "2 done"}
+
+
+def test_every_character_has_one_sheet(make_project):
+    """Also those of a list, and under a shorter name; a text may call them by a part of it."""
+    project = make_project("creative_writing")
+    cast = """
+        # Characters
+
+        ## Dr. Adaeze Okafor (physician)
+
+        Age: 55
+
+        ## Ilse Varga
+
+        She counts.
+
+        ## Tomas Varga
+
+        He limps.
+
+        ## Minor characters
+
+        - **Pell**: a clerk
+        """
+    project.complete("Cast", project.draft("Cast", dedent(cast), "character"))
+    project.complete("Pell", project.draft("Character: Pell", "He forges.\n", "character"))
+    project.complete("Tomas", project.draft("More", "# Tomas\n\nHe jokes.\n", "character"))
+    check = "# Continuity\n\n## Ilse Varga\n\nHer coat is grey.\n\n## Other\n\nNot here.\n"
+    project.complete("Check", project.draft("Continuity", check))
+    text = "---\npov: Ilse\n---\n# Chapter 1\n\nOkafor looked at Tomas. Varga, said Pell.\n"
+    project.write("chapters/01.md", text)
+    project.documents.update()
+    sheets = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
+    assert re.findall(r"^### (.*)", sheets, re.MULTILINE) == [
+        "Dr. Adaeze Okafor",
+        "Ilse Varga",
+        "Pell",
+        "Tomas Varga",
+    ]
+    okafor, ilse, pell, tomas = sheets.split("### ")[1:]
+    assert "(`chapters/01.md`): once\n" in okafor
+    assert "(`chapters/01.md`): tells it\n" in ilse, "Varga may be either of them"
+    assert "She counts.\n\nHer coat is grey." in ilse
+    assert "Not here" not in sheets
+    assert "He forges.\n\nA clerk" in pell
+    assert "He jokes.\n\nHe limps." in tomas
+
+
+def test_what_is_known_of_a_place_stands_together(make_project):
+    """A later text adds to it; one of the same title takes its place."""
+    project = make_project("creative_writing")
+    world = "# Places\n\n## The Weir\n\nWhere the ice broke.\n"
+    project.complete("Map", project.draft("World", world, "world"))
+    project.complete("Look", project.draft("Weir", "# Weir\n\nIt is dry now.\n", "location"))
+    check = "# Continuity\n\n## The Weir\n\nThe rail is gone.\n"
+    project.complete("Check", project.draft("Continuity", check))
+    project.complete("Draft", project.draft("D", "# The Weir\n\nHe fell.\n", "draft"))
+    project.documents.update()
+    shown = section_contents(project.text("WORLD_BUILDING.md"))["world"]
+    paragraphs = [line for line in shown.split("\n") if line and not line.startswith("<!--")]
+    assert paragraphs == [
+        "### Places",
+        "#### Weir",
+        "It is dry now.",
+        "Where the ice broke.",
+        "The rail is gone.",
+    ]
+    new = world.replace("the ice broke", "the bridge is")
+    project.complete("Map again", project.draft("World", new, "world"))
+    project.documents.update()
+    assert "ice broke" not in project.text("WORLD_BUILDING.md")

@@ -10,12 +10,17 @@ import attrs
 from vespera_orchestrator._model import ArtifactKind, ArtifactQuery, TaskQuery, TaskStatus
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.documents import vocabulary
-from vespera_orchestrator.documents.markdown import front_matter, headed_parts, inline
+from vespera_orchestrator.documents.markdown import (
+    HeadedPart,
+    front_matter,
+    headed_parts,
+    inline,
+)
 from vespera_orchestrator.documents.project_types import find_project_type
 from vespera_orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Session, Task
@@ -43,6 +48,10 @@ _NOT_RESULTS = frozenset(
 """What repeats the results of others, or is about the work and not of it: never quoted."""
 _SUPERSEDING = ("supersedes", "replaces", "withdraws", "retracts")
 """Names of outputs and of front matter that name what no longer holds."""
+_ARTICLES = frozenset(
+    {"the", "a", "an", "der", "die", "das", "le", "la", "les"}
+    | {"el", "los", "las", "o", "os", "il", "lo", "gli"}
+)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -162,6 +171,30 @@ def provenance(artifact_id: str, task: Task | None) -> str:
 def comparable(title: str) -> str:
     """Return a title by which two are compared: its words, without case."""
     return " ".join(_WORD.findall(title.casefold()))
+
+
+def subject_name(title: str) -> str:
+    """Return the name of a subject, by which two texts about it are brought together."""
+    words = comparable(title).split()
+    while len(words) > 1 and words[0] in _ARTICLES:
+        words.pop(0)
+    return " ".join(words)
+
+
+def without_older_states(passages: Iterable[Passage]) -> list[Passage]:
+    """Return passages without those that a later text of the same title replaces.
+
+    Args:
+        passages: The newest first.
+    """
+    artifacts: dict[str, str] = {}
+    kept = []
+    for passage in passages:
+        artifact = passage.artifact
+        latest = artifacts.setdefault(comparable(artifact.title), artifact.id)
+        if latest == artifact.id:
+            kept.append(passage)
+    return kept
 
 
 @attrs.frozen(kw_only=True)
@@ -299,10 +332,39 @@ class CompletedWork:
             self.explain(topic, passage.artifact.id, passage.title, passage.reason, shown=True)
         return passages
 
+    def passages_headed(self, names: Container[str], topic: str) -> list[Passage]:
+        """Return what stands under headings that are names of known subjects, the newest first.
+
+        Args:
+            names: The subjects, as `subject_name` returns them.
+            topic: What they belong to.
+        """
+        passages: list[Passage] = []
+        for artifact in self.artifacts:
+            if not is_prose(artifact) or artifact.kind == ArtifactKind.FILE:
+                continue
+            parts = self.reader.analyse(artifact, "headed parts", _plain_parts)
+            passages += [
+                Passage(
+                    title=part.title,
+                    text=part.text,
+                    artifact=artifact,
+                    task=self.task_of(artifact),
+                    reason=f"its heading {part.title!r}, which names something that is known",
+                    is_part=True,
+                )
+                for part in parts
+                if part.text and subject_name(part.title) in names
+            ]
+        passages.reverse()
+        for passage in passages:
+            self.explain(topic, passage.artifact.id, passage.title, passage.reason, shown=True)
+        return passages
+
     def _passages_of(self, artifact: Artifact, topic: str) -> list[Passage]:
         task = self.task_of(artifact)
         settings, body = self.reader.analyse(artifact, "front", front_matter)
-        if not body.strip():
+        if not body.strip() or _repeats_title(body, task):
             return []
         reason = self._label(artifact, settings, topic)
         if reason:
@@ -368,6 +430,15 @@ class CompletedWork:
             or comparable(task.title) == wanted
             or task.id in owners
         ]
+
+
+def _plain_parts(text: str) -> list[HeadedPart]:
+    return headed_parts(front_matter(text)[1], labels=False)
+
+
+def _repeats_title(text: str, task: Task | None) -> bool:
+    """Tell whether a text says no more than its task's title, so that it is not about anything."""
+    return task is not None and comparable(text) == comparable(task.title)
 
 
 def _parts_about(text: str, topic: str) -> list[tuple[str, str]]:

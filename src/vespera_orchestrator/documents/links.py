@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import posixpath
 import re
@@ -51,7 +52,13 @@ def dead_links(
     """
     known = set(paths) | {path}
     folders = {posixpath.dirname(each) for each in known}
-    for line, target in _links(text):
+    tokens = _tokens(text)
+
+    @functools.cache
+    def anchors_in(place: str) -> frozenset[str]:
+        return frozenset(_anchors(tokens if place == path else _tokens(read(place) or "")))
+
+    for line, target in _links(tokens):
         if _SCHEME.match(target):
             continue
         file, _, anchor = unquote(target).partition("#")
@@ -60,8 +67,7 @@ def dead_links(
             nearest = _nearest_file(place, known, path)
             yield DeadLink(line=line, target=target, nearest=nearest)
         elif anchor and place.endswith((".md", ".markdown")):
-            other = text if place == path else read(place) or ""
-            anchors = set(_anchors(other))
+            anchors = anchors_in(place)
             if anchor not in anchors:
                 close = difflib.get_close_matches(anchor, anchors, n=1)
                 yield DeadLink(
@@ -84,8 +90,8 @@ def _tokens(text: str) -> list[Token]:
     return tokens
 
 
-def _links(text: str) -> Iterator[tuple[int, str]]:
-    for token in _tokens(text):
+def _links(tokens: Iterable[Token]) -> Iterator[tuple[int, str]]:
+    for token in tokens:
         line = token.map[0] + 1 if token.map else 0
         for child in token.children or ():
             target = child.attrGet("href") if child.type == "link_open" else None
@@ -98,10 +104,9 @@ def anchor_of(heading: str) -> str:
     return _NO_SLUG.sub("", heading.strip().lower()).replace(" ", "-")
 
 
-def _anchors(text: str) -> Iterator[str]:
+def _anchors(tokens: Iterable[Token]) -> Iterator[str]:
     """Yield what links to the headings of a text, as code hosts name it."""
     seen: dict[str, int] = {}
-    tokens = _tokens(text)
     for heading, inline in itertools.pairwise(tokens):
         if heading.type != "heading_open":
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _MOST_BOXES: Final = 24
 """A drawing with more cannot be read."""
 _MOST_ARROWS: Final = 48
+_MOST_IN_CIRCLE: Final = 6
+_MOST_LISTED: Final = 8
+"""The most components that one row names; more are counted."""
 _DECISION_LEVEL: Final = 4
 _LONGEST_TITLE: Final = 110
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+(?=\S)")
@@ -51,7 +55,7 @@ class Component:
     summary: str
     modules: int
     uses: tuple[str, ...]
-    """Other components, as code spans."""
+    """Other components, as code spans, or how many there are."""
     used_by: tuple[str, ...]
 
 
@@ -85,7 +89,7 @@ class Architecture:
 
     components: tuple[Component, ...]
     circles: tuple[str, ...]
-    """Components that import each other, as Markdown."""
+    """Modules that import each other, also through others, as Markdown."""
     shared_package: str
     """The package in which all components are, as a code span; empty if there is none."""
     drawing: str
@@ -170,10 +174,10 @@ class _Graph:
 
     def __init__(self, modules: Mapping[str, _Module]) -> None:
         self._modules = modules
-        self._depth = self._readable_depth()
+        self._component_of = _components_of(modules)
         self._members: dict[str, list[str]] = {}
         for name in modules:
-            self._members.setdefault(self._component(name), []).append(name)
+            self._members.setdefault(self._component_of[name], []).append(name)
         self._arrows = self._count_arrows()
         self._shared = _shared_package(self._members)
 
@@ -189,23 +193,12 @@ class _Graph:
                 modules[name] = _read_module(work, path, stamp, name)
         return cls(modules)
 
-    def _readable_depth(self) -> int:
-        """Return to how many parts names are cut so that there are few enough components."""
-        deepest = max((name.count(".") + 1 for name in self._modules), default=1)
-        for depth in range(deepest, 1, -1):
-            if len({_cut(name, depth) for name in self._modules}) <= _MOST_BOXES:
-                return depth
-        return 1
-
-    def _component(self, module: str) -> str:
-        return _cut(module, self._depth)
-
     def _count_arrows(self) -> dict[str, dict[str, int]]:
         arrows: dict[str, dict[str, int]] = {name: {} for name in self._members}
         for name, module in self._modules.items():
-            source = self._component(name)
+            source = self._component_of[name]
             for target in set(filter(None, map(self._known, module.imports))):
-                other = self._component(target)
+                other = self._component_of[target]
                 if other != source:
                     arrows[source][other] = arrows[source].get(other, 0) + 1
         return arrows
@@ -228,9 +221,14 @@ class _Graph:
                 name=self._shown(name),
                 summary="" if module is None else module.summary.replace("|", "\\|"),
                 modules=len(self._members[name]),
-                uses=tuple(map(self._shown, sorted(self._arrows[name]))),
-                used_by=tuple(map(self._shown, users)),
+                uses=self._listed(sorted(self._arrows[name])),
+                used_by=self._listed(users),
             )
+
+    def _listed(self, names: list[str]) -> tuple[str, ...]:
+        if len(names) > _MOST_LISTED:
+            return (f"{len(names)} of them",)
+        return tuple(map(self._shown, names))
 
     @property
     def shared_package(self) -> str:
@@ -244,11 +242,18 @@ class _Graph:
         return code(self._short(name))
 
     def circles(self) -> Iterator[str]:
-        """Yield each pair of components that import each other."""
-        for name in sorted(self._arrows):
-            for other in sorted(self._arrows[name]):
-                if name < other and name in self._arrows[other]:
-                    yield f"{self._shown(name)} and {self._shown(other)}"
+        """Yield each group of modules of which every one imports every other, or leads to it."""
+        for circle in _circles(self._imports_of()):
+            names = [self._shown(name) for name in circle[:_MOST_IN_CIRCLE]]
+            if len(circle) > _MOST_IN_CIRCLE:
+                names.append(f"{len(circle) - _MOST_IN_CIRCLE} more")
+            yield f"{', '.join(names[:-1])} and {names[-1]}"
+
+    def _imports_of(self) -> dict[str, set[str]]:
+        return {
+            name: set(filter(None, map(self._known, module.imports))) - {name}
+            for name, module in self._modules.items()
+        }
 
     def drawing(self) -> str:
         """Return the components and their imports as Mermaid draws them."""
@@ -276,6 +281,83 @@ class _Graph:
                 if middle != other
             )
         ]
+
+
+def _components_of(modules: Iterable[str]) -> dict[str, str]:
+    """Return the component of each module: a package with all that is in it, or a module alone.
+
+    The largest packages are opened first, as long as the parts can still be told apart in a
+    drawing. What lies directly in an open package is one component, if there is too much of it.
+    """
+    names = sorted(modules)
+    component_of = {name: name.partition(".")[0] for name in names}
+    opened: set[str] = set()
+    while True:
+        sizes = Counter(component_of.values())
+        closed = [name for name in sizes if sizes[name] > 1 and name not in opened]
+        if not closed:
+            return component_of
+        package = max(closed, key=lambda name: (sizes[name], name))
+        opened.add(package)
+        for keeps_modules_apart in (True, False):
+            parts = _opened(package, names, component_of, keeps_modules_apart=keeps_modules_apart)
+            if _count(component_of, parts) <= _MOST_BOXES:
+                component_of |= parts
+                break
+
+
+def _count(component_of: Mapping[str, str], parts: Mapping[str, str]) -> int:
+    return len(set({**component_of, **parts}.values()))
+
+
+def _opened(
+    package: str,
+    names: Iterable[str],
+    component_of: Mapping[str, str],
+    *,
+    keeps_modules_apart: bool,
+) -> dict[str, str]:
+    """Return the components of the modules of a package once it is opened."""
+    inside = [name for name in names if component_of[name] == package]
+    depth = package.count(".") + 2
+    parts = {name: _cut(name, depth) for name in inside}
+    if keeps_modules_apart:
+        return parts
+    sizes = Counter(parts.values())
+    return {name: part if sizes[part] > 1 else package for name, part in parts.items()}
+
+
+def _circles(imports: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """Yield the groups of modules that lead to each other, by name."""
+    left = {name: set(targets) for name, targets in imports.items()}
+    while True:
+        # Who imports nobody that is left is in no circle, nor is who nobody imports.
+        imported = {target for targets in left.values() for target in targets}
+        ends = [name for name, targets in left.items() if not targets or name not in imported]
+        if not ends:
+            break
+        for name in ends:
+            del left[name]
+        for targets in left.values():
+            targets.intersection_update(left)
+    reached = {name: _reached_from(name, left) for name in left}
+    placed: set[str] = set()
+    for name in sorted(left):
+        circle = sorted(other for other in reached[name] if name in reached[other])
+        if name not in placed and len(circle) > 1:
+            placed.update(circle)
+            yield circle
+
+
+def _reached_from(name: str, imports: Mapping[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for target in imports[waiting.pop()]:
+            if target not in reached:
+                reached.add(target)
+                waiting.append(target)
+    return reached
 
 
 def _cut(name: str, depth: int) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator.documents.completed_work import ended_at, provenance
+from vespera_orchestrator.documents.completed_work import comparable, ended_at, provenance
 from vespera_orchestrator.documents.markdown import code, inline, labelled_lines
 
 if TYPE_CHECKING:
@@ -46,11 +46,21 @@ _WORDS: Final[dict[str, str]] = {
     _INTERNAL: "internal chore ci test tests testing docs documentation style refactor refactored "
     "research investigation investigate read explore review analyse analyze analysis study survey "
     "understand look check plan planning discuss evaluate audit triage reproduce synthesis "
-    "synthesise synthesize decision adr design summarise summarize recovery spike none skip false",
+    "synthesise synthesize decision adr design summarise summarize recovery spike none skip false "
+    "lint linter typo typos whitespace grammar wording merge wip bump dev deps dependabot tox nox "
+    "mypy pyright ruff precommit benchmark benchmarks reformat format formatting",
 }
 _CATEGORY_OF: Final = {word: category for category, text in _WORDS.items() for word in text.split()}
+_NOT_NOTICED: Final = re.compile(
+    r"\b(?:pre-commit|dependabot|github[- ]actions?|codeql|typos?|ci|changelog|readme"
+    r"|docstrings?)\b",
+    re.IGNORECASE,
+)
+"""What concerns those who work on the project, whatever verb stands before it."""
 _PREFIX: Final = re.compile(r"([A-Za-z]+)(?:\([^)]*\))?(!)?:\s+(?=\S)")
 """What conventional commits begin with, such as ``feat(api)!:``."""
+_SCOPE: Final = re.compile(r"[\w./, -]{1,40}:\s+(?=\S)")
+"""The part of the project that a title names first, such as ``kettle:``."""
 _BREAKING: Final = re.compile(r"\s*BREAKING(?:[ -]CHANGE)?!?\s*:\s*", re.IGNORECASE)
 _FIRST_WORD: Final = re.compile(r"\W*([A-Za-z]+)")
 _VERSION: Final = re.compile(r"\bv?(\d+\.\d+(?:\.\d+)?(?:[-.+]?[A-Za-z][\w.+-]*)?)")
@@ -134,19 +144,32 @@ class _Changelog:
         for task in reversed(self._work.tasks):
             category, reason = self._category(task)
             is_shown = category != _INTERNAL
+            categories = by_version.setdefault(self._version_of(task), {}) if is_shown else {}
+            change = self._change(task) if is_shown and number < _MAX_CHANGES else None
+            listed = categories.get(category, [])
+            if change is not None and any(change.text == other.text for other in listed):
+                is_shown, reason = False, "another change says the same"
             self._work.explain("changelog", task.id, task.title, reason, shown=is_shown)
             if not is_shown:
                 continue
             number += 1
-            if number > _MAX_CHANGES:
+            if change is None:
                 self.older += 1
-                continue
-            categories = by_version.setdefault(self._version_of(task), {})
-            categories.setdefault(category, []).append(self._change(task))
+            else:
+                categories.setdefault(category, []).append(change)
         yield _release("Unreleased", "", by_version.get("", {}))
-        for version in reversed(self._versions):
+        for version in reversed(self._versions[self._first_shown() :]):
             date = f"{version.at:%Y-%m-%d}"
             yield _release(version.name, date, by_version.get(version.name, {}))
+
+    def _first_shown(self) -> int:
+        """Return the position of the version on which the first task built.
+
+        What came before it was made before the project kept its tasks here.
+        """
+        begun = min(map(ended_at, self._work.tasks), default=None)
+        earlier = [version for version in self._versions if begun is None or version.at < begun]
+        return max(len(earlier) - 1, 0)
 
     def _version_of(self, task: Task) -> str:
         moment = ended_at(task)
@@ -199,11 +222,14 @@ class _Changelog:
             yield "its artifact type", str(artifact.kind)
 
     def _category_by_words(self, task: Task) -> tuple[str, str]:
-        summary = _first_word(task.summary or "")
+        unnoticed = _NOT_NOTICED.search(task.title)
+        if unnoticed is not None and _says_no_more(task):
+            return _INTERNAL, f"its title names {unnoticed[0]!r}"
+        summary = _verb(task.summary or "")
         category = _CATEGORY_OF.get(summary, _INTERNAL)
         if category != _INTERNAL:
             return category, f"its summary begins with {summary!r}"
-        title = _first_word(task.title)
+        title = _verb(task.title)
         category = _CATEGORY_OF.get(title, "Changed")
         has_landed = task.id in self._work.commits
         if category == _INTERNAL and has_landed:
@@ -270,6 +296,21 @@ def _first_word(text: str) -> str:
     return "" if match is None else match[1].lower()
 
 
+def _verb(text: str) -> str:
+    """Return the word that says what was done: the first, or the first behind a scope."""
+    first = _first_word(text)
+    scope = _SCOPE.match(text)
+    if scope is None or first in _CATEGORY_OF:
+        return first
+    return _first_word(text[scope.end() :])
+
+
+def _says_no_more(task: Task) -> bool:
+    """Tell whether the summary of a task says no more than its title."""
+    summary = comparable(task.summary or "")
+    return not summary or summary == comparable(task.title)
+
+
 def _change_text(task: Task) -> tuple[str, bool]:
     """Return what a task changed, as it was written, and whether it says that it breaks something.
 
@@ -278,7 +319,7 @@ def _change_text(task: Task) -> tuple[str, bool]:
     title, title_breaks = _without_prefix(task.title)
     summary, summary_breaks = _without_prefix(task.summary or "")
     is_breaking = title_breaks or summary_breaks
-    if not summary.strip():
+    if not summary.strip() or _says_no_more(task):
         return title, is_breaking
     is_sentence = len(summary.split()) >= _SHORT_SUMMARY
     if is_sentence or _CATEGORY_OF.get(_first_word(summary), _INTERNAL) != _INTERNAL:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._model import ArtifactKind
-from vespera_orchestrator.documents.completed_work import comparable, is_prose, title_line
+from vespera_orchestrator.documents.completed_work import (
+    comparable,
+    is_prose,
+    subject_name,
+    title_line,
+    without_older_states,
+)
 from vespera_orchestrator.documents.markdown import (
     code,
     embed,
@@ -22,7 +29,7 @@ from vespera_orchestrator.documents.markdown import (
 from vespera_orchestrator.documents.vocabulary import UNSEPARATED, mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
 
@@ -43,6 +50,16 @@ _CHAPTER_FOLDERS: Final = frozenset(
 )
 _PROSE_SUFFIXES: Final = (".md", ".markdown", ".txt")
 _NOT_CHAPTERS: Final = frozenset({"readme", "license", "contributing", "notes", "todo"})
+_EPITHET: Final = re.compile(r"[ \t]*\([^)]*\)[ \t]*$|[ \t]+[\u2013\u2014-][ \t].*$|,[ \t].*$")
+"""What may stand behind a name in a heading."""
+_HONORIFICS: Final = frozenset(
+    {"the", "old", "young", "mrs", "miss", "doctor", "prof", "professor", "captain", "lady"}
+    | {"lord", "sir", "madam", "king", "queen", "prince", "princess", "father", "mother"}
+    | {"brother", "sister", "saint", "count", "countess", "aunt", "uncle", "herr", "frau"}
+    | {"doktor", "der", "die", "das", "von", "van", "monsieur", "madame", "mme", "les"}
+    | {"se\u00f1or", "se\u00f1ora", "don", "do\u00f1a", "del", "della"}
+)
+"""What a name begins with and no text calls somebody by alone."""
 _VIEWPOINT: Final = ("pov", "point of view", "viewpoint", "perspektive", "point de vue", "视角")
 
 
@@ -246,30 +263,81 @@ class _Sheet:
 
 
 def _characters(work: CompletedWork, chapters: list[_ChapterText]) -> Iterator[Character]:
-    by_name: dict[str, list[_Sheet]] = {}
-    for passage in work.passages("characters"):
-        for sheet in _sheets(passage):
-            by_name.setdefault(comparable(sheet.name), []).append(sheet)
+    by_name = _sheets_by_name(work)
+    callings = _callings([sheets[0].name for sheets in by_name.values()])
     for name in sorted(by_name):
-        yield _character(by_name[name], chapters)
+        sheets = by_name[name]
+        yield _character(sheets, chapters, _pattern(callings[sheets[0].name]))
+
+
+def _sheets_by_name(work: CompletedWork) -> dict[str, list[_Sheet]]:
+    """Return the sheets of each character, the latest first."""
+    by_name: dict[str, list[_Sheet]] = {}
+    passages = work.passages("characters")
+    for passage in without_older_states(passages):
+        for sheet in _sheets(passage):
+            by_name.setdefault(subject_name(sheet.name), []).append(sheet)
+    _join_short_names(by_name)
+    for sheets in by_name.values():
+        fullest = max((sheet.name for sheet in sheets), key=lambda name: len(name.split()))
+        sheets.sort(key=lambda sheet: sheet.passage.artifact.created_at, reverse=True)
+        sheets[0] = attrs.evolve(sheets[0], name=fullest)
+    shown = {passage.artifact.id for passage in passages}
+    for passage in work.passages_headed(by_name, "characters"):
+        if passage.artifact.id not in shown and not _is_draft(str(passage.artifact.kind)):
+            sheet = _sheet(passage.title, passage.text, passage)
+            by_name[subject_name(sheet.name)].append(sheet)
+    return by_name
+
+
+def _join_short_names(by_name: dict[str, list[_Sheet]]) -> None:
+    """Bring the sheets of "Mara" to those of "Mara Quill", if there is only one Mara."""
+    for name in [name for name in by_name if " " not in name]:
+        longer = [other for other in by_name if other != name and name in other.split()]
+        if len(longer) == 1:
+            by_name[longer[0]] += by_name.pop(name)
 
 
 def _sheets(passage: Passage) -> Iterator[_Sheet]:
     """Yield the sheets of a passage: a heading each, or an item of a list each, or one in all."""
     parts = headed_parts(passage.text, labels=False)
-    named = [part for part in parts if not mentions((part.title,), "characters")]
-    if named:
-        highest = min(part.level for part in named)
-        for part in named:
-            if part.level == highest:
-                yield _sheet(part.title, part.text, passage)
-        return
-    items = [match for line in passage.text.split("\n") if (match := _NAMED_ITEM.fullmatch(line))]
-    if items and mentions((passage.title,), "characters"):
-        for item in items:
-            yield _sheet(item[1].strip(), item[2], passage)
-    else:
-        yield _sheet(passage.title, passage.text, passage)
+    named = [part for part in parts if _name_in(part.title)]
+    lists = [part.text for part in parts if not _name_in(part.title)]
+    if not parts and mentions((passage.title,), "characters"):
+        lists = [passage.text]
+    items = [match for text in lists for match in _named_items(text)]
+    highest = min((part.level for part in named), default=0)
+    for part in named:
+        if part.level == highest:
+            yield _sheet(_name_in(part.title), part.text, passage)
+    for item in items:
+        yield _sheet(item[1].strip(), item[2][:1].upper() + item[2][1:], passage)
+    name = _name_in(passage.title)
+    if not named and not items and (name or not passage.is_part):
+        yield _sheet(name or passage.title, passage.text, passage)
+
+
+def _named_items(text: str) -> Iterator[re.Match[str]]:
+    """Yield the items before the first heading that begin with a name."""
+    for line in text.split("\n"):
+        if line.startswith("#"):
+            return
+        match = _NAMED_ITEM.fullmatch(line)
+        if match is not None:
+            yield match
+
+
+def _name_in(title: str) -> str:
+    """Return the name that a heading consists of; empty if it is a heading for several.
+
+    ``Character: Mara Quill (keeper)`` is about Mara Quill.
+    """
+    before, separator, after = title.partition(":")
+    if separator and mentions((before,), "characters"):
+        title = after
+    elif mentions((title,), "characters"):
+        return ""
+    return _EPITHET.sub("", title).strip("*_ ")
 
 
 def _sheet(name: str, text: str, passage: Passage) -> _Sheet:
@@ -301,26 +369,32 @@ def _attribute_in(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _character(sheets: list[_Sheet], chapters: list[_ChapterText]) -> Character:
+def _character(
+    sheets: list[_Sheet], chapters: list[_ChapterText], pattern: re.Pattern[str]
+) -> Character:
     """Bring the sheets of one character together; the latest is the first."""
     name = sheets[0].name
     attributes = list(_attributes(sheets))
-    mentioned = [chapter for chapter in chapters if _count_mentions(name, chapter.text)]
+    mentioned = [
+        chapter
+        for chapter in chapters
+        if pattern.search(chapter.text) or pattern.search(chapter.chapter.viewpoint)
+    ]
     return Character(
         name=title_line(name),
-        text=embed(_joined_text(sheets), _LEVEL),
+        text=embed(_paragraphs_once(sheet.text for sheet in sheets), _LEVEL),
         attributes=tuple(attributes),
-        appearances=tuple(_appearance(name, chapter) for chapter in mentioned),
-        contradictions=tuple(_contradictions(name, attributes, mentioned)),
+        appearances=tuple(_appearance(pattern, chapter) for chapter in mentioned),
+        contradictions=tuple(_contradictions(pattern, attributes, mentioned)),
         comment="\n".join(dict.fromkeys(sheet.passage.comment for sheet in sheets)),
     )
 
 
-def _joined_text(sheets: list[_Sheet]) -> str:
-    """Return every paragraph of the sheets once, those of the latest first."""
+def _paragraphs_once(texts: Iterable[str]) -> str:
+    """Return every paragraph of some texts once, in order."""
     paragraphs: dict[str, str] = {}
-    for sheet in sheets:
-        for paragraph in re.split(r"\n[ \t]*\n", sheet.text):
+    for text in texts:
+        for paragraph in re.split(r"\n[ \t]*\n", text):
             if comparable(paragraph):
                 paragraphs.setdefault(comparable(paragraph), paragraph.strip("\n"))
     return "\n\n".join(paragraphs.values())
@@ -342,41 +416,62 @@ def _attributes(sheets: list[_Sheet]) -> Iterator[Attribute]:
         yield Attribute(name=inline(name), value=inline(latest), earlier=earlier)
 
 
-def _pattern(name: str) -> re.Pattern[str]:
-    """Return what finds a character in a text: by the whole name, or by the first part of it."""
-    first, _, _ = name.partition(" ")
-    words = [re.escape(name)]
-    if len(first) > 2 and first[0].isupper():  # noqa: PLR2004 - shorter ones are words as well
-        words.append(re.escape(first))
-    if UNSEPARATED.search(name):
-        return re.compile("|".join(words))
-    return re.compile(rf"\b(?:{'|'.join(words)})\b")
+def _callings(names: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return what each character may be called in a text.
+
+    That is the whole name, and each part of it that no other character shares and that is no
+    title: "Dr. Adaeze Okafor" is also "Adaeze" and "Okafor".
+    """
+    words = Counter(word for name in names for word in set(comparable(name).split()))
+    return {
+        name: (
+            name,
+            *(
+                word
+                for word in re.findall(r"[\w'\u2019-]+", name)
+                if words[comparable(word)] == 1 and _may_stand_alone(word)
+            ),
+        )
+        for name in names
+    }
 
 
-def _count_mentions(name: str, text: str) -> int:
-    return len(_pattern(name).findall(text))
+def _may_stand_alone(word: str) -> bool:
+    is_name = word[0].isupper() or UNSEPARATED.search(word) is not None
+    return is_name and len(word) > 2 and word.casefold() not in _HONORIFICS  # noqa: PLR2004 - shorter ones are words as well
 
 
-def _appearance(name: str, chapter: _ChapterText) -> str:
-    times = _count_mentions(name, chapter.text)
+def _pattern(callings: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what finds a character in a text."""
+    escaped = "|".join(map(re.escape, callings))
+    if UNSEPARATED.search(callings[0]):
+        return re.compile(escaped)
+    return re.compile(rf"\b(?:{escaped})\b")
+
+
+def _appearance(pattern: re.Pattern[str], chapter: _ChapterText) -> str:
+    times = len(pattern.findall(chapter.text))
     place = f" ({chapter.chapter.place})" if chapter.chapter.place else ""
-    count = "once" if times == 1 else f"{times} times"
-    return f"{chapter.chapter.title}{place}: {count}"
+    facts = []
+    if times:
+        facts.append("once" if times == 1 else f"{times} times")
+    if pattern.search(chapter.chapter.viewpoint):
+        facts.append("tells it")
+    return f"{chapter.chapter.title}{place}: {', '.join(facts)}"
 
 
 def _contradictions(
-    name: str, attributes: list[Attribute], chapters: list[_ChapterText]
+    pattern: re.Pattern[str], attributes: list[Attribute], chapters: list[_ChapterText]
 ) -> Iterator[str]:
     for attribute in attributes:
         if attribute.earlier:
             others = "; ".join(attribute.earlier)
             yield f"{attribute.name}: {attribute.value} in the latest sheet, but {others}."
         if attribute.name.casefold() == "age":
-            yield from _other_ages(name, attribute.value, chapters)
+            yield from _other_ages(pattern, attribute.value, chapters)
 
 
-def _other_ages(name: str, age: str, chapters: list[_ChapterText]) -> Iterator[str]:
-    pattern = _pattern(name)
+def _other_ages(pattern: re.Pattern[str], age: str, chapters: list[_ChapterText]) -> Iterator[str]:
     for chapter in chapters:
         for sentence in _SENTENCE.findall(chapter.text):
             match = _AGE.search(sentence)
@@ -417,20 +512,31 @@ class _World:
     """What is written about places, rules, things, and the world; each text in one of them."""
 
     def __init__(self, work: CompletedWork) -> None:
-        self._passages = {topic: work.passages(topic) for topic in _WORLD_TOPICS}
+        self._work = work
+        passages = {topic: work.passages(topic) for topic in _WORLD_TOPICS}
+        self._passages = {topic: without_older_states(states) for topic, states in passages.items()}
+        self._shown = {passage.artifact.id for states in passages.values() for passage in states}
 
     def notes(self, topic: str) -> Iterator[StoryNote]:
-        """Yield what is written about one of them, of each subject the latest, by name."""
-        notes: dict[str, StoryNote] = {}
+        """Yield what is written about one of them, together for each subject, by name."""
+        states: dict[str, list[tuple[str, str, Passage]]] = {}
         for passage in self._passages[topic]:
             if topic == "world" and self._is_elsewhere(passage):
                 continue
             for title, text in _named_parts(passage, topic):
-                note = _note(title, text, passage)
-                if note.text:
-                    notes.setdefault(comparable(title), note)
-        for name in sorted(notes):
-            yield notes[name]
+                states.setdefault(subject_name(title), []).append((title, text, passage))
+        self._fit_facts(topic, states)
+        for name in sorted(states):
+            note = _joined_note(states[name])
+            if note.text:
+                yield note
+
+    def _fit_facts(self, topic: str, states: dict[str, list[tuple[str, str, Passage]]]) -> None:
+        """Put what stands elsewhere under the name of a subject to the subject."""
+        for passage in self._work.passages_headed(states.keys() - {""}, topic):
+            if passage.artifact.id not in self._shown and not _is_draft(str(passage.artifact.kind)):
+                fact = passage.title, passage.text, passage
+                states[subject_name(passage.title)].append(fact)
 
     def _is_elsewhere(self, passage: Passage) -> bool:
         return any(
@@ -460,6 +566,14 @@ def _named_parts(passage: Passage, topic: str) -> Iterator[tuple[str, str]]:
     for part in named:
         if part.level == highest:
             yield part.title, part.text
+
+
+def _joined_note(states: list[tuple[str, str, Passage]]) -> StoryNote:
+    """Return what several texts say about one subject: every paragraph once, the latest first."""
+    title, _, passage = states[0]
+    note = _note(title, _paragraphs_once(text for _, text, _ in states), passage)
+    comments = dict.fromkeys(passage.comment for _, _, passage in states)
+    return attrs.evolve(note, comment="\n".join(comments))
 
 
 def _note(title: str, text: str, passage: Passage) -> StoryNote:

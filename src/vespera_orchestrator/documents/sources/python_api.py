@@ -7,6 +7,7 @@ the shortest name by which it can be imported.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,9 @@ _NO_API_FILES: Final = frozenset(
 _SOURCE_FOLDERS: Final = ("src", "lib", "python")
 _MOST_STEPS: Final = 20
 """How many modules a name may be imported through."""
+_PRESENTED: Final = 10
+"""A package that brings so many names out of its modules presents its API that way."""
+_BRIEF: Final = "as its package presents its API and this module has no __all__"
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +73,10 @@ class Module:
     """Public names of it that are described elsewhere, as code spans."""
     problem: str
     """Why nothing could be read from it; empty when it could."""
+    is_brief: bool
+    """Whether only its names are listed: its package presents its API elsewhere."""
+    names: tuple[str, ...]
+    """The names of its entries, as code spans."""
 
     @property
     def anchor(self) -> str:
@@ -96,7 +104,10 @@ class PythonApi:
         api = work.reader.remember_latest("the Python API", state, lambda: cls._read(work))
         for module in api.modules:
             names = ", ".join(entry.name for entry in module.entries)
-            work.explain("api", module.name, module.name, f"public: {names}", shown=True)
+            reason = f"public: {names}"
+            if module.is_brief:
+                reason = f"only its names are listed, {_BRIEF}: {names}"
+            work.explain("api", module.name, module.name, reason, shown=True)
         return api
 
     @classmethod
@@ -164,9 +175,14 @@ def _import_root(file: PurePosixPath, packages: frozenset[str]) -> int | None:
 
 
 def _is_test(path: PurePosixPath) -> bool:
-    if "tests" in path.parts[:-1]:
+    if any(_is_test_folder(folder) for folder in path.parts[:-1]):
         return True
     return path.name.startswith("test_") or path.stem.endswith("_test")
+
+
+def _is_test_folder(name: str) -> bool:
+    words = name.split("_")
+    return "tests" in words or words[-1] == "test"
 
 
 def _is_public_module(name: str) -> bool:
@@ -196,6 +212,7 @@ class _Packages:
         return {
             entry.path: entry.definition
             for module in self.modules(None)
+            if not module.is_brief
             for entry in module.entries
         }
 
@@ -239,7 +256,31 @@ class _Packages:
             entries=entries,
             elsewhere=elsewhere,
             problem=file.problem,
+            is_brief=self._is_brief(name),
+            names=tuple(code(entry.name) for entry in entries),
         )
+
+    def _is_brief(self, name: str) -> bool:
+        """Tell whether a module only serves those that present the API of its package."""
+        top, _, rest = name.partition(".")
+        file = self._files[name]
+        presents_itself = file.exports is not None or bool(file.reexports)
+        if not rest or presents_itself or top not in self._files:
+            return False
+        parent, _, own_name = name.rpartition(".")
+        package = self._files.get(parent)
+        if package is not None:
+            is_brought_out = package.imports.get(own_name) == name
+            if is_brought_out or own_name in (package.exports or ()):
+                return False
+        brought_out = [
+            public for public in self._surface(top) if public not in self._files[top].definitions
+        ]
+        return len(brought_out) >= _PRESENTED
+
+    @functools.cache  # noqa: B019 - it lives as long as one reading of the tree
+    def _surface(self, package: str) -> tuple[str, ...]:
+        return tuple(name for name, _ in self._public_names(package))
 
     def _entry(
         self,
@@ -293,14 +334,14 @@ class _Packages:
     def _is_reexported(self, module: str, name: str) -> bool:
         """Tell whether an import makes a name public where there is no ``__all__``.
 
-        That is so when it is imported as itself, and when a package brings it out of a private
-        module.
+        That is so when it is imported as itself. Where nothing is, a package also brings out what
+        it imports from its private modules.
         """
         file = self._files[module]
         if name.startswith("_"):
             return False
-        if name in file.reexports:
-            return True
+        if file.reexports:
+            return name in file.reexports
         source, _, _ = file.imports[name].rpartition(".")
         return module in self._packages and source in self._files and not _is_public_module(source)
 
@@ -372,12 +413,19 @@ def _shape(definition: Definition) -> object:
 
 
 def _breaking(before: Mapping[str, Definition], now: Mapping[str, Definition]) -> Iterator[str]:
+    modules = {path.rpartition(".")[0] for path in now}
+    gone: dict[str, None] = {}
     for path, earlier in before.items():
         definition = now.get(path)
-        if definition is None:
+        module = path.rpartition(".")[0]
+        if definition is None and module not in modules:
+            gone[module] = None
+        elif definition is None:
             yield f"{code(path)} is gone."
-            continue
-        yield from _broken(path, earlier, definition)
+        else:
+            yield from _broken(path, earlier, definition)
+    for module in gone:
+        yield f"{code(module)} is gone, with everything in it."
 
 
 def _broken(path: str, earlier: Definition, now: Definition) -> Iterator[str]:

@@ -6,16 +6,19 @@ file that did not change is not read again.
 
 from __future__ import annotations
 
+import ast
 import logging
 import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from vespera_orchestrator.documents.markdown import code, embed, inline, markdown_line
+from vespera_orchestrator.documents.sources.docstrings import as_markdown, deprecation_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,13 +27,13 @@ if TYPE_CHECKING:
 
 _LONGEST_SIGNATURE: Final = 88
 _LONGEST_VALUE: Final = 80
+_MOST_OVERLOADS: Final = 4
+_SHOWN_OVERLOADS: Final = 3
 _DOC_LEVEL: Final = 6
-_ROLE: Final = re.compile(r":(?:\w+:)?\w+:`~?(?:[^`<>]*<)?([^`<>]+)>?`")
-"""A reference of Sphinx, such as ``:class:`Kettle```."""
-_NO_PROSE: Final = re.compile(r"\s|[-*+#|>`~=.]|\d{1,3}[.)]\s")
-"""How a line begins that is not part of running text."""
 _SHOWN_SPECIAL_METHODS: Final = frozenset({"__init__", "__call__", "__enter__", "__iter__"})
 _AS_ITSELF: Final = re.compile(r"\b(\w+)[ \t]+as[ \t]+\1\b")
+_FIELD: Final = re.compile(r"(?:\w+\.)?(?:field|ib|Field)\(")
+"""How a field is declared in dataclasses, attrs and pydantic."""
 _TYPE_ALIASES: Final = ("TypeVar(", "ParamSpec(", "TypeVarTuple(")
 _LABEL_WORDS: Final = {
     "property": "property",
@@ -208,6 +211,9 @@ def _definition(member: griffe.Object | griffe.Alias) -> Definition | None:
 
 def _function(function: Any) -> Definition:
     overloads = [_signature(overload) for overload in function.overloads or ()]
+    if len(overloads) > _MOST_OVERLOADS:
+        rest = len(overloads) - _SHOWN_OVERLOADS
+        overloads = [*overloads[:_SHOWN_OVERLOADS], f"# and {rest} more overloads"]
     signature = "\n".join(overloads) if overloads else _signature(function)
     decorators = [str(decorator.value) for decorator in function.decorators]
     return Definition(
@@ -293,20 +299,33 @@ def _class(cls: Any) -> Definition:
     if bases:
         head += f"({', '.join(bases)})"
     decorators = [str(decorator.value) for decorator in cls.decorators]
+    described = _described_attributes(cls)
     members = []
     for name, member in cls.members.items():
         definition = _definition(member) if _is_member(name, member) else None
         if definition is not None:
-            members.append(definition)
+            summary = definition.summary or described.get(name, "")
+            members.append(attrs.evolve(definition, summary=summary))
+    shown = {member.name for member in members}
     return Definition(
         name=cls.name,
         kind="class",
         signature=_with_decorators(decorators, head),
-        doc=_docstring(cls),
+        doc=_docstring(cls, without=shown),
         summary=_summary(cls),
         deprecated=_deprecation(cls, decorators),
         members=tuple(members),
     )
+
+
+def _described_attributes(cls: Any) -> dict[str, str]:
+    """Return what the docstring of a class says of its attributes."""
+    return {
+        item.name: markdown_line(as_markdown(item.description or ""))
+        for section in _sections(cls)
+        if section.kind.value == "attributes"
+        for item in section.value
+    }
 
 
 def _is_member(name: str, member: Any) -> bool:
@@ -315,7 +334,7 @@ def _is_member(name: str, member: Any) -> bool:
     if name == "__init__":
         return len(list(member.parameters)) > 1
     if name in _SHOWN_SPECIAL_METHODS:
-        return True
+        return member.docstring is not None
     if name.startswith("_"):
         return False
     # What a method sets on ``self`` is a detail, unless the class says that it is there.
@@ -329,7 +348,7 @@ def _attribute(attribute: Any) -> Definition | None:
     if attribute.name == "__all__":
         return None
     is_property = "property" in attribute.labels
-    value = "" if attribute.value is None else str(attribute.value)
+    value = "" if attribute.value is None else _default_of_field(str(attribute.value))
     if value.startswith(_TYPE_ALIASES) or f".{value}".rpartition(".")[2].startswith(_TYPE_ALIASES):
         return None
     text = attribute.name
@@ -347,6 +366,22 @@ def _attribute(attribute: Any) -> Definition | None:
         note=_note(attribute),
         deprecated=_deprecation(attribute, []),
     )
+
+
+def _default_of_field(value: str) -> str:
+    """Return the default that ``field(default=…)`` gives a field; another value as it is."""
+    if _FIELD.match(value) is None:
+        return value
+    try:
+        call = ast.parse(value, mode="eval").body
+    except SyntaxError:
+        return ""
+    for keyword in getattr(call, "keywords", ()):
+        if keyword.arg == "default":
+            return ast.unparse(keyword.value)
+        if keyword.arg in ("factory", "default_factory"):
+            return f"{ast.unparse(keyword.value)}()"
+    return ""
 
 
 def _with_decorators(decorators: Iterable[str], signature: str) -> str:
@@ -367,13 +402,9 @@ def _deprecation(member: Any, decorators: Iterable[str]) -> str:
             reason = arguments.rstrip(")").strip().strip("\"'")
             return inline(reason) or "deprecated"
     docstring = member.docstring
-    match = None if docstring is None else _DEPRECATED.search(docstring.value)
-    return inline(match[1].strip()) or "deprecated" if match else ""
-
-
-_DEPRECATED: Final = re.compile(
-    r"^(?:\.\. deprecated::|\*{0,2}Deprecated:?\*{0,2}:?)[ \t]*(.*)", re.MULTILINE | re.IGNORECASE
-)
+    if docstring is None:
+        return ""
+    return deprecation_in(docstring.value, lambda text: markdown_line(text.strip())) or ""
 
 
 # --- docstrings -----------------------------------------------------------------
@@ -383,38 +414,68 @@ def _summary(member: Any) -> str:
     """Return the first paragraph of a docstring, on one line."""
     if member.docstring is None:
         return ""
-    first, _, _ = _as_markdown(member.docstring.value).strip().partition("\n\n")
+    first, _, _ = as_markdown(member.docstring.value).strip().partition("\n\n")
     return markdown_line(first)
 
 
-def _docstring(member: Any) -> str:
-    """Return a docstring, in whichever of the usual styles, as Markdown."""
+def _sections(member: Any) -> list[Any]:
+    """Return the sections of a docstring, in whichever of the usual styles it is."""
     if member.docstring is None:
-        return ""
+        return []
+    # griffe takes each line of "Returns:" for a value of its own unless told otherwise.
+    options: Any = {
+        "google": {"returns_multiple_items": False, "returns_named_value": False, "warnings": False}
+    }
+    sections = list(member.docstring.parse("auto", default="google", per_style_options=options))
+    for section in sections:
+        if section.kind.value == "attributes":
+            _forget_borrowed_types(section.value, member.docstring.value)
+    return sections
+
+
+def _forget_borrowed_types(items: Iterable[Any], text: str) -> None:
+    """Take away types that the text does not name: griffe repeats that of the item before."""
+    for item in items:
+        if re.search(rf"\b{re.escape(item.name)} [(:]", text) is None:
+            item.annotation = None
+
+
+def _docstring(member: Any, without: Iterable[str] = ()) -> str:
+    """Return a docstring as Markdown.
+
+    Args:
+        member: What it documents.
+        without: Attributes that are described elsewhere.
+    """
+    left_out = frozenset(without)
     parts = []
-    for section in member.docstring.parse("auto"):
-        text = _section(section)
+    for section in _sections(member):
+        text = _section(section, left_out)
         if text:
             parts.append(text)
     return "\n\n".join(parts)
 
 
-def _section(section: Any) -> str:
+def _section(section: Any, left_out: frozenset[str]) -> str:
     kind = section.kind.value
     if kind == "text":
-        return embed(_as_markdown(section.value), _DOC_LEVEL)
+        return embed(as_markdown(section.value), _DOC_LEVEL)
     if kind == "examples":
         return "\n\n".join(_example(str(part), text) for part, text in section.value)
     if kind == "admonition":
         title = section.title or section.value.kind.capitalize()
-        return f"**{inline(title)}**\n\n{embed(_as_markdown(section.value.contents), _DOC_LEVEL)}"
+        return f"**{inline(title)}**\n\n{embed(as_markdown(section.value.contents), _DOC_LEVEL)}"
     if kind == "deprecated":
         return ""  # it stands beside the name
     heading = _HEADINGS.get(kind)
     if heading is None or not isinstance(section.value, list):
         return ""
-    lines = [_item(item, kind) for item in section.value]
-    return f"**{heading}**\n\n" + "\n".join(lines)
+    lines = [_item(item, kind) for item in section.value if not _is_in(item, left_out)]
+    return f"**{heading}**\n\n" + "\n".join(lines) if lines else ""
+
+
+def _is_in(item: Any, names: frozenset[str]) -> bool:
+    return getattr(item, "name", None) in names
 
 
 _HEADINGS: Final = {
@@ -439,7 +500,7 @@ def _item(item: Any, kind: str) -> str:
     if annotation:
         type_text = code(str(annotation))
         shown.append(f"({type_text})" if shown else type_text)
-    description = markdown_line(_as_markdown(item.description or ""))
+    description = markdown_line(as_markdown(item.description or ""))
     head = " ".join(shown)
     if not head:
         return f"- {description}"
@@ -448,26 +509,5 @@ def _item(item: Any, kind: str) -> str:
 
 def _example(kind: str, text: str) -> str:
     if "examples" in kind or text.lstrip().startswith(">>>"):
-        return f"```pycon\n{text.strip()}\n```"
-    return embed(_as_markdown(text), _DOC_LEVEL)
-
-
-def _as_markdown(text: str) -> str:
-    """Return a docstring's text with what reStructuredText writes differently as Markdown."""
-    text = _ROLE.sub(r"`\1`", text)
-    text = re.sub(r"(?<=\w)::[ \t]*$", ":", text, flags=re.MULTILINE)
-    text = re.sub(
-        r"^\.\. (?:deprecated|versionadded|versionchanged)::.*\n?", "", text, flags=re.MULTILINE
-    )
-    paragraphs = [_unwrapped(paragraph) for paragraph in text.split("\n\n")]
-    return "\n\n".join(paragraphs)
-
-
-def _unwrapped(paragraph: str) -> str:
-    """Return a paragraph on one line; what is no prose stays as it is."""
-    lines = paragraph.split("\n")
-    if paragraph.lstrip().startswith(">>>"):
-        return f"```pycon\n{paragraph}\n```"
-    if any(_NO_PROSE.match(line) for line in lines):
-        return paragraph
-    return " ".join(line.strip() for line in lines)
+        return f"```pycon\n{dedent(text).strip()}\n```"
+    return embed(as_markdown(text), _DOC_LEVEL)
