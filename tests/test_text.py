@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from vespera_orchestrator._text import (
     ago,
     clip,
     duration,
+    fitting_length,
     named_error,
     one_line,
     plural,
@@ -59,7 +62,10 @@ def test_one_line_is_one_line(text, width):
     assert line == whole or (line.endswith("…") and whole.startswith(line[:-1]))
 
 
-@given(st.text())
+ENGLISH = string.ascii_letters + string.punctuation + " \n\u2014\u2026\u2019"
+
+
+@given(st.text(alphabet=ENGLISH.replace("/", "")))
 def test_tokens_are_counted_up(text):
     """A part of a token counts as one: a text never takes more than is said."""
     assert len(text) <= tokens(text) * CHARS_PER_TOKEN
@@ -102,3 +108,30 @@ def test_an_error_is_named_whatever_its_text_does():
     """The class stands before the text, and stands there without one, too."""
     assert named_error(ValueError("too hot")) == "ValueError: too hot"
     assert named_error(MuteError()) == "MuteError: (its text could not be read: KeyError)"
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [
+        pytest.param("The kettle is off as soon as the water boils. " * 10, 115, 120, id="English"),
+        pytest.param("水壶烧开时会自动关闭并且记录一次事件" * 10, 180, 220, id="Chinese"),
+        pytest.param(
+            "Чайник выключается сам, как только вода закипает. " * 10, 170, 200, id="Russian"
+        ),
+        pytest.param("8fa3c1d0 " * 50, 250, 350, id="numbers"),
+        pytest.param("c3RvcCB0aGUga2V0dGxlIHdoZW4gaXQgYm9pbHM" * 10, 300, 330, id="base64"),
+        pytest.param("🔥💧" * 20, 70, 80, id="emoji"),
+    ],
+)
+def test_tokens_are_counted_by_script(text, least, most):
+    """Common tokenizers take between the two."""
+    assert least <= tokens(text) <= most
+
+
+@given(st.text(max_size=300), st.integers(0, 100))
+def test_what_fits_is_within_the_budget_and_one_more_is_not(text, budget_tokens):
+    """Also where one character takes more than one token."""
+    length = fitting_length(text, budget_tokens)
+    assert tokens(text[:length]) <= budget_tokens
+    if length < len(text):
+        assert tokens(text[: length + 1]) > budget_tokens

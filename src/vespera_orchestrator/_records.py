@@ -91,8 +91,8 @@ class Record:
         Args:
             brief: Leave out what is empty or usual, and shorten long texts and lists. What was
                 shortened is named under ``left_out``, with the call that returns it.
-            budget_tokens: About how long it may be as JSON; one token is counted as four
-                characters. If the whole is longer, you get the brief form, shortened as far as
+            budget_tokens: About how long it may be as JSON; a token is about four letters, or one
+                digit. If the whole is longer, you get the brief form, shortened as far as
                 necessary. A budget below 50 may be exceeded.
         """
         data: dict[str, Any] = to_plain(self)

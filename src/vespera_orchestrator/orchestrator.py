@@ -527,8 +527,8 @@ class Orchestrator:
         one that looks takes no news away from another. Without a session, it says how to start.
 
         Args:
-            budget_tokens: About how long it may print; one token is counted as four characters. The
-                next step is always included, and the goal is cut last.
+            budget_tokens: About how long it may print; a token is about four letters, or one
+                digit. The next step is always included, and the goal is cut last.
         """
         from vespera_orchestrator.progress.resume import briefing, no_session
         from vespera_orchestrator.progress.resume_facts import ResumeReader
@@ -946,7 +946,7 @@ class Orchestrator:
             session_id: The session; by default the current one.
             parent_task_id: Count and list only this task and what is below it. The next step
                 remains that of the session.
-            budget_tokens: About how long it may print; one token is counted as four characters.
+            budget_tokens: About how long it may print; a token is about four letters, or one digit.
                 Whatever is left out is replaced by the call that returns it.
         """
         self._require_open()

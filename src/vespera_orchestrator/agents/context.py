@@ -125,7 +125,7 @@ class AgentContext(Record):
         returns it.
 
         Args:
-            budget_tokens: About how long it may be; one token is counted as four characters.
+            budget_tokens: About how long it may be; a token is about four letters, or one digit.
         """
         sections = (
             _Section(lines=self._task_lines()),

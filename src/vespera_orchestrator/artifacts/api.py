@@ -587,7 +587,7 @@ class Artifacts:
             task: Who it is for.
             session: Where to start without a task; by default the current session, and ``"*"``
                 for the whole home.
-            budget_tokens: About how long it may be; one token is counted as four characters.
+            budget_tokens: About how long it may be; a token is about four letters, or one digit.
 
         Raises:
             InvalidInputError: An argument cannot be used.

@@ -14,7 +14,7 @@ import attrs
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import JsonForm, Record
-from vespera_orchestrator._text import CHARS_PER_TOKEN, clip, one_line, tokens
+from vespera_orchestrator._text import clip, fitting_length, one_line, tokens
 from vespera_orchestrator.artifacts.search.ranking import terms
 from vespera_orchestrator.artifacts.surroundings import ANCESTOR, DEPENDENCY, SESSION, SIBLING
 
@@ -44,7 +44,7 @@ _WHOLE_SHARE: Final = 1 / 3
 _SHINGLE_WORDS: Final = 5
 _SAME_SHARE: Final = 0.8
 """Passages are the same if this share of the shorter one's five-word runs is in the other."""
-_BLANK_LINE_CHARS: Final = 4
+_BLANK_LINES_TOKENS: Final = 1
 """Blank lines before and after a heading."""
 
 _Runs: TypeAlias = frozenset[tuple[str, ...]]
@@ -122,7 +122,7 @@ class Context(Record):
 
     @property
     def tokens(self) -> int:
-        """About how long it is; one token is counted as four characters."""
+        """About how long it is; a token is about four letters, or one digit."""
         return tokens(str(self))
 
     def __iter__(self) -> Iterator[ContextPassage]:
@@ -244,14 +244,13 @@ def _slices(material: Material, budget_tokens: int) -> dict[str, list[_Slice]]:
     A dependency is read from its beginning if it is short, or if no search found it. Everything
     else is read by its best passages.
     """
-    budget_chars = budget_tokens * CHARS_PER_TOKEN
-    opening_chars = int(budget_chars * _WHOLE_SHARE)
+    opening_tokens = int(budget_tokens * _WHOLE_SHARE)
     matches = {entry.passage.artifact_id: entry for entry in material.ranked}
     slices = {}
     for artifact_id, text in material.openings.items():
-        if len(text) <= opening_chars or artifact_id not in matches:
-            opening = _Slice(start=0, text=text[:opening_chars])
-            slices[artifact_id] = [opening]
+        length = fitting_length(text, opening_tokens)
+        if length == len(text) or artifact_id not in matches:
+            slices[artifact_id] = [_Slice(start=0, text=text[:length])]
     for artifact_id, entry in matches.items():
         if artifact_id in material.records and artifact_id not in slices:
             slices[artifact_id] = _best_slices(entry)
@@ -277,9 +276,9 @@ def choose(passages: Iterable[ContextPassage], budget_tokens: int) -> list[Conte
     """
     chosen: list[ContextPassage] = []
     chosen_runs: list[_Runs] = []
-    free_chars = budget_tokens * CHARS_PER_TOKEN
+    free_tokens = budget_tokens
     for passage in passages:
-        fitting = _fitted(passage, free_chars)
+        fitting = _fitted(passage, free_tokens)
         if fitting is None:
             continue
         runs = _word_runs(passage.text)
@@ -287,30 +286,30 @@ def choose(passages: Iterable[ContextPassage], budget_tokens: int) -> list[Conte
             continue
         chosen.append(fitting)
         chosen_runs.append(runs)
-        free_chars -= _heading_chars(fitting) + len(fitting.text)
+        free_tokens -= _heading_tokens(fitting) + tokens(fitting.text)
     return chosen
 
 
-def _fitted(passage: ContextPassage, free_chars: int) -> ContextPassage | None:
+def _fitted(passage: ContextPassage, free_tokens: int) -> ContextPassage | None:
     """Return the passage, cut if necessary, or ``None`` if it is blank or there is no room."""
     text = passage.text
-    room = free_chars - _heading_chars(passage)
+    room = free_tokens - _heading_tokens(passage)
     if not text.strip():
         return None
-    if len(text) <= room:
+    if tokens(text) <= room:
         return passage
-    if room < _SHORTEST_TOKENS * CHARS_PER_TOKEN:
+    if room < _SHORTEST_TOKENS:
         return None
     return _cut(passage, room)
 
 
-def _heading_chars(passage: ContextPassage) -> int:
-    return len(passage.heading) + _BLANK_LINE_CHARS
+def _heading_tokens(passage: ContextPassage) -> int:
+    return tokens(passage.heading) + _BLANK_LINES_TOKENS
 
 
 def _cut(passage: ContextPassage, room: int) -> ContextPassage:
     """Keep the beginning, up to a line or a word. That cannot make the heading longer."""
-    clipped = clip(passage.text, room // CHARS_PER_TOKEN)
+    clipped = clip(passage.text, room)
     text = clipped.removesuffix(" …")
     end = passage.start + len(text)
     return attrs.evolve(passage, text=text, end=end)

@@ -81,7 +81,7 @@ def register_tools(
         server: The host's own server.
         orch: The open project. It stays the host's to close.
         include: Names of tools or groups, or ``"all"``; as for `Toolbox`.
-        budget_tokens: About how long an answer may be; one token is counted as four characters.
+        budget_tokens: About how long an answer may be; a token is about four letters, or one digit.
 
     Returns:
         The names of the tools.

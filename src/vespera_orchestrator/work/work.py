@@ -169,7 +169,7 @@ class Work:
         task was given.
 
         Args:
-            budget_tokens: About how long it may be; one token is counted as four characters.
+            budget_tokens: About how long it may be; a token is about four letters, or one digit.
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         self._save_if_due()

@@ -10,7 +10,7 @@ import attrs
 
 from vespera_orchestrator._model import JsonValue, NextStep, Task, TaskStatus
 from vespera_orchestrator._records import LEFT_OUT, Record, plain_list, to_plain, to_text
-from vespera_orchestrator._text import CHARS_PER_TOKEN, clip, one_line, tokens
+from vespera_orchestrator._text import clip, one_line, tokens
 from vespera_orchestrator.integrations.tools.signatures import parameter_names
 from vespera_orchestrator.integrations.tools.table import NAMES, PREFIX, in_tool_names
 from vespera_orchestrator.progress.resume import Briefing
@@ -160,9 +160,9 @@ def list_answer(
 
 def _first_lines(lines: Iterable[str], budget_tokens: int) -> str:
     lines = list(lines)
-    room = budget_tokens * CHARS_PER_TOKEN
+    room = budget_tokens
     for count, line in enumerate(lines):
-        room -= len(line) + 1
+        room -= tokens(f"{line}\n")
         if room < 0 and count:
             return "\n".join([*lines[:count], f"… and {len(lines) - count} more"])
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import attrs
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator._model import JsonValue
-from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator._text import fitting_length
 from vespera_orchestrator.errors import InvalidInputError, VesperaError
 from vespera_orchestrator.integrations.tools import answers, signatures
 from vespera_orchestrator.integrations.tools.answers import Answer
@@ -24,7 +24,7 @@ from vespera_orchestrator.integrations.tools.table import (
 )
 
 BUDGET_TOKENS: Final = 2000
-"""About how long an answer may be; one token is counted as four characters."""
+"""About how long an answer may be; a token is about four letters, or one digit."""
 _TAKING: Final = ("execute_task", "work")
 """Calls that return a task in hand."""
 _BRIEFING_SHARE: Final = 0.75
@@ -62,7 +62,7 @@ class Toolbox:
         include: Names of tools or of groups (``"sessions"``, ``"planning"``, ``"looking"``,
             ``"working"``, ``"artifacts"``, ``"worktrees"``, ``"documents"``, ``"maintenance"``), or
             ``"all"``; by default those that an agent at work needs.
-        budget_tokens: About how long an answer may be; one token is counted as four characters.
+        budget_tokens: About how long an answer may be; a token is about four letters, or one digit.
 
     Raises:
         InvalidInputError: *include* names something that does not exist.
@@ -204,7 +204,7 @@ class Toolbox:
             raise InvalidInputError("offset", "a page starts at 0 or later and has a character")
         record = self._orch.artifacts.get(artifact)
         whole = self._orch.artifacts.text(record)
-        most = int(self._budget_tokens * _PAGE_SHARE) * CHARS_PER_TOKEN
+        most = fitting_length(whole[offset:], int(self._budget_tokens * _PAGE_SHARE))
         end = offset + (most if limit is None else min(limit, most))
         data = record.to_dict(brief=True, budget_tokens=200)
         data |= {"characters": len(whole), "offset": offset}
