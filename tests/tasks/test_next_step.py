@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from support import records
 from support.records import why
 from vespera_orchestrator._model import CauseKind, TaskStatus, utcnow
+from vespera_orchestrator.tasks.lifecycle import is_heavy
 from vespera_orchestrator.tasks.next_step import (
     Holding,
     LandedWork,
     SessionFacts,
-    is_heavy,
     next_step,
     resume_step,
 )
@@ -142,11 +142,11 @@ TABLE = {
     ),
     "files elsewhere": (
         SessionFacts(counts={PENDING: 1}, ready=task("a"), obstacle="its files are on laptop"),
-        ("decide", "'A' cannot be started here yet: its files", "orch.get_status()"),
+        ("decide", "'A' cannot be started here yet: its files", "orch.worktrees.list()"),
     ),
     "subtasks ended, files elsewhere": (
         SessionFacts(counts={PENDING: 1}, ready=task("a"), ready_has_subtasks=True, obstacle="x"),
-        ("decide", "cannot be started here yet: x", "orch.get_status()"),
+        ("decide", "cannot be started here yet: x", "orch.worktrees.list()"),
     ),
     "merging here goes before bringing": (
         SessionFacts(
@@ -159,7 +159,7 @@ TABLE = {
             counts={RUNNING: 2},
             unmerged_elsewhere=[(task("a"), "laptop, /a"), (task("b"), "laptop, /b")],
         ),
-        ("wait", "(1 more like it), on laptop, /a: call", "orch.get_status()"),
+        ("wait", "(1 more like it), on laptop, /a: call", "orch.worktrees.list()"),
     ),
     "subtasks ended": (
         ready(ready_has_subtasks=True),
@@ -285,6 +285,7 @@ def test_a_session_that_was_left_is_pointed_to():
         (None, "moderate", False),
         ("3 hours", "moderate", False),
         ("half a day or 4 hours", "simple", True),
+        (None, "big", True),
         ("1 day", "simple", True),
         (None, "Complex", True),
     ],
@@ -325,6 +326,8 @@ FACTS = st.builds(
     running=st.integers(0, 3),
     holdings=st.lists(HOLDINGS, max_size=2),
     decisions=st.lists(WHYS, max_size=2),
+    obstacle=st.sampled_from(["", "its files are on laptop"]),
+    unmerged_elsewhere=st.lists(st.tuples(TASKS, st.just("laptop, /a")), max_size=1),
     waiting=st.none() | WHYS,
     unreached=st.none() | TASKS,
     landed=st.none() | st.builds(LandedWork, branch=st.just("main"), missing=st.integers(0, 2)),
@@ -357,7 +360,8 @@ def test_what_is_in_hand_goes_first_and_then_what_is_ready(facts):
     """Nothing that waits for somebody else keeps anybody from what can be done now."""
     step = next_step(facts)
     is_elsewhere = facts.own is not None and not facts.own.is_here
-    best = facts.own.task if is_elsewhere else facts.unfinished or facts.ready
+    ready = None if facts.obstacle else facts.ready
+    best = facts.own.task if is_elsewhere else facts.unfinished or ready
     if best is not None and any(facts.counts.values()) and not facts.is_archived:
         assert step.action in {"execute", "synthesize"}
         assert step.alias == best.alias

@@ -21,7 +21,11 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
+from vespera_orchestrator.errors import (
+    SessionNotFoundError,
+    SettingsConflictError,
+    WorktreeError,
+)
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
@@ -30,6 +34,8 @@ from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.tasks.next_step import (
+    FILES_CALL,
+    SETTINGS_CALL,
     Holding,
     LandedWork,
     SessionFacts,
@@ -45,10 +51,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Attempt, Cause, Checkpoint, Event
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.tasks.graph import TaskGraph
 
 _LISTED: Final = 10
 """Most tasks that a status lists of one kind."""
+_NAMED_BEFORE: Final = 2
+"""How many tasks a step names that were completed before it."""
 _LOOKED_BACK: Final = 50
 """In how many of the last milestones it is looked for what the caller left unfinished."""
 _REPORTS: Final = frozenset({ArtifactKind.FAILURE, ArtifactKind.CONFLICT, ArtifactKind.REFUSAL})
@@ -90,20 +99,22 @@ class Overview:
         blocked = self._blocked(everything, counts)
         return next_step(self._facts(session.id, counts, ready, blocked))
 
-    def _best_here(self, ready: list[Task], *, lands: bool) -> tuple[Task | None, str]:
+    def _best_here(
+        self, ready: list[Task], *, lands: bool
+    ) -> tuple[Task | None, VesperaError | None]:
         """Return the first of the *ready* tasks that this agent can start in this home.
 
         If there is none, return the first that only the home cannot start, and why.
         """
-        best, reason = None, ""
+        best, reason = None, None
         for task in ready:
             if first_startable(self._store, [task], self._scope.agent) is None:
                 continue
             obstacle = self._rooms.obstacle(task, lands=lands)
             if obstacle is None:
-                return task, ""
+                return task, None
             if best is None:
-                best, reason = task, str(obstacle)
+                best, reason = task, obstacle
         return best, reason
 
     def _facts(
@@ -123,6 +134,7 @@ class Overview:
         recent = self._recent(session_id)
         uses_worktrees = self._uses_worktrees(session_id, recent)
         ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
+        is_setting = isinstance(obstacle, SettingsConflictError)
         unfinished = self._unfinished(recent, lands=uses_worktrees)
         is_parent = ready is not None and has_subtasks(self._store, ready)
         is_idle = ready is None and not running and not all_unmerged
@@ -135,7 +147,8 @@ class Overview:
             unfinished_note=self._last_note(unfinished),
             ready=ready,
             ready_after=self._done_before(ready),
-            obstacle=obstacle,
+            obstacle="" if obstacle is None else str(obstacle),
+            obstacle_call=SETTINGS_CALL if is_setting else FILES_CALL,
             ready_has_subtasks=is_parent,
             uses_worktrees=uses_worktrees,
             report_id=self._report(ready),
@@ -213,11 +226,16 @@ class Overview:
         return "" if checkpoint is None else checkpoint.note
 
     def _done_before(self, task: Task | None) -> list[str]:
-        """Return the aliases of completed tasks that *task* waited for."""
-        if task is None or not task.dependencies:
-            return []
-        needed = self._store.situation(task.id).needed.values()
-        return [other.alias for other in needed if other.status is TaskStatus.COMPLETED]
+        """Return the aliases of the first completed tasks that *task* waited for."""
+        aliases: list[str] = []
+        edges = () if task is None else task.dependencies[:_LISTED]
+        for edge in edges:
+            other = self._store.find_task(edge.task, None)
+            if other is not None and other.status is TaskStatus.COMPLETED:
+                aliases.append(other.alias)
+            if len(aliases) == _NAMED_BEFORE:
+                break
+        return aliases
 
     def _uses_worktrees(self, session_id: str, recent: Sequence[Event]) -> bool:
         """Tell whether the session's tasks work in worktrees, and can do so here."""

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _TITLE_WIDTH: Final = 90
 _FIRST_WORDS: Final = 120
 """So much of a description is enough to begin with."""
-_HEAVY: Final = frozenset({"complex", "difficult", "hard", "heavy", "high", "large"})
-"""Words for a complexity that makes it hard to begin."""
-_HEAVY_HOURS: Final = 4.0
-"""An estimate from which a task is heavy."""
+FILES_CALL: Final = "orch.worktrees.list()"
+"""Shows the worktrees of every home, with their machines and folders."""
+SETTINGS_CALL: Final = "orch.team_settings()"
+"""Shows the settings that the homes of a session have agreed on."""
 _SILENT_SHARE: Final = 0.5
 """The share of its lease after which a silent holder may be gone."""
 _CHECKLIST_ITEM: Final = re.compile(r"^\s*[-*] \[ \]\s+(.+)$", re.MULTILINE)
@@ -84,6 +84,8 @@ class SessionFacts:
     """The best ready task, if possible one that can be started here."""
     obstacle: str = ""
     """What keeps this home from starting it; empty when nothing does."""
+    obstacle_call: str = FILES_CALL
+    """The call that shows more about it."""
     ready_after: Sequence[str] = ()
     """The aliases of completed tasks that it waited for."""
     ready_has_subtasks: bool = False
@@ -254,7 +256,7 @@ def _start(facts: SessionFacts) -> NextStep | None:
         return None
     sentence = f"When {_trigger(facts)}, then start {one_line(task.title, _TITLE_WIDTH)!r}."
     words = first_words(task.description)
-    if words and is_heavy(task):
+    if words and lifecycle.is_heavy(task):
         sentence += f" Ten minutes are enough to begin: {words}"
     elif words:
         sentence += f" It begins: {words}"
@@ -300,8 +302,11 @@ def _bring(facts: SessionFacts) -> NextStep | None:
     if facts.ready is None:
         return None
     title = one_line(facts.ready.title, _TITLE_WIDTH)
-    sentence = f"{title!r} cannot be started here yet: {facts.obstacle}"
-    return _step_on(facts.ready, "decide", sentence, "orch.get_status()")
+    sentence = (
+        "When you can, then settle what is in the way: "
+        f"{title!r} cannot be started here yet: {facts.obstacle}"
+    )
+    return _step_on(facts.ready, "decide", sentence, facts.obstacle_call)
 
 
 def _merge_elsewhere(facts: SessionFacts) -> NextStep | None:
@@ -311,9 +316,10 @@ def _merge_elsewhere(facts: SessionFacts) -> NextStep | None:
     more = f" ({len(others)} more like it)" if others else ""
     sentence = (
         f"The work of {one_line(task.title, _TITLE_WIDTH)!r} is done and waits to be merged{more}, "
-        f"on {place}: call orch.worktrees.merge({task.alias!r}) there."
+        f"on {place}: call orch.worktrees.merge({task.alias!r}) there. Here, nothing else can be "
+        "done. Nothing needs you: rest."
     )
-    return _step_on(task, "wait", sentence, "orch.get_status()")
+    return _step_on(task, "wait", sentence, FILES_CALL)
 
 
 def _decide(facts: SessionFacts) -> NextStep | None:
@@ -432,13 +438,6 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
 
 
 # --- words -------------------------------------------------------------------
-
-
-def is_heavy(task: Task) -> bool:
-    """Tell whether a task is hard to begin, by its complexity or its estimate."""
-    if task.complexity.lower() in _HEAVY:
-        return True
-    return lifecycle.effort_hours(task.estimated_effort) >= _HEAVY_HOURS
 
 
 def first_words(description: str) -> str:
