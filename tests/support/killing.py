@@ -254,6 +254,12 @@ def git(folder, *words):
     subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
 
 
+def status_of(folder):
+    """Return what git says of the tracked files in *folder*; empty where it finds no change."""
+    command = ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def make_repository(project):
     """Make a repository with one commit in a folder that is there."""
     (project / "README.md").write_text("# Kettle\n", "utf-8")
@@ -460,6 +466,19 @@ def _land(orch, work, ack):
     tell(ack, orch, "part")
 
 
+def _checked_out(orch):
+    """The same, where what lands also comes into the project's own checkout."""
+    orch.home.joinpath("config.toml").write_text('[worktrees]\nintegration_branch = "main"\n')
+    with vespera.open(orch.project) as configured:
+        landed(configured)
+
+
+def _land_in_checkout(orch, work, ack):
+    _land(orch, work, ack)
+    ack(path=str(orch.project / "more.txt"), holds="more")
+    ack(unchanged=str(orch.project))
+
+
 def _two_lines(orch):
     """Land one task's work, and leave another's in its worktree, both in the same file."""
     landed(orch)
@@ -586,6 +605,13 @@ OPERATIONS = [
         repository=True,
     ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
+    Operation(
+        "land in a checkout",
+        _land_in_checkout,
+        on=_checked_out,
+        begin=_take_and_go_on,
+        repository=True,
+    ),
     Operation(
         "remove a worktree",
         lambda orch, _, __: orch.worktrees.remove("part"),
@@ -722,6 +748,8 @@ def hold(orch, facts):
         assert Path(facts["path"]).exists(), facts["path"]
     if "holds" in facts:
         assert Path(facts["path"]).read_text("utf-8").count(facts["holds"]) == 1, facts
+    if "unchanged" in facts:
+        assert status_of(facts["unchanged"]) == "", facts
 
 
 def go_on(orch):

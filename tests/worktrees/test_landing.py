@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.config import read_config
 from vespera_orchestrator.worktrees import integration
 
@@ -803,6 +805,40 @@ def test_what_was_changed_since_a_landing_died_is_left(orch, project, monkeypatc
     assert project.joinpath("long.txt").read_text() == "somebody's own\n"
     assert not project.joinpath("n").exists()
     assert not list(project.joinpath(".git").glob("vespera-*"))
+    assert_sound(project)
+
+
+def test_power_fails_while_the_checkout_is_brought_along(orch, project, monkeypatch):
+    """Files that came are cut short or gone, and so is what lay ready to undo it: the checkout is
+    as before, but for what somebody wrote there.
+    """
+    worktree = orch.worktrees.create("one")
+    new = {"a.txt": "changed and long\n", "n/n.txt": "new\n", "m.txt": "m\n", "src/b.py": None}
+    write(worktree.path, {**new, "long.txt": "changed too\n"})
+    git(project, "switch", "-q", "integration")
+    landing = orch.worktrees._engine.prepare_landing("one", message="m")
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(integration._Checkout, "write_index", fail)
+        patch.setattr(integration, "_recover", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            landing.apply()
+    for place in project.joinpath(".git").glob("vespera-*"):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    project.joinpath("n/n.txt").write_text("ne")
+    project.joinpath("a.txt").write_text("")
+    project.joinpath("long.txt").unlink()
+    project.joinpath("m.txt").write_text("m, and mine\n")
+    monkeypatch.setattr(machine, "started_at", lambda: time.time() + 1)
+    [said] = orch.worktrees.repair()
+    assert said.endswith("Left as they are, because somebody has changed them since: m.txt.")
+    assert git(project, "status", "--porcelain").splitlines() == ["?? m.txt"]
+    assert project.joinpath("m.txt").read_text() == "m, and mine\n"
+    assert not list(project.joinpath(".git").glob("vespera-*"))
+    assert not project.joinpath(".git", "index.lock").exists()
     assert_sound(project)
 
 

@@ -49,6 +49,29 @@ def test_locks_from_before_the_start_are_gone(project, trees, start_again):
     assert young.exists()
 
 
+def test_locks_of_git_in_a_worktree_are_gone_after_the_start(project, trees, start_again):
+    """They keep the agent from every git command."""
+    worktree = trees.create("work")
+    lock = project.folder / ".git" / "worktrees" / "work" / "index.lock"
+    lock.touch()
+    os.utime(lock, (time.time() - 3600,) * 2)
+    start_again()
+    project.open().snapshot("work")
+    project.git("add", "-A", cwd=worktree.path)
+
+
+def test_a_lock_where_the_index_is_missing_is_in_nobodys_way(project, trees):
+    """The lock may be that of a kill, or of the agent's git."""
+    worktree = trees.create("work")
+    project.write({"new.txt": "new"}, worktree.path)
+    trees.snapshot("work")
+    admin = project.folder / ".git" / "worktrees" / "work"
+    admin.joinpath("index").rename(admin / "index.lock")
+    assert project.open().create("work").path == worktree.path
+    admin.joinpath("index.lock").unlink()
+    assert project.git("status", "--porcelain", cwd=worktree.path) == "?? new.txt"
+
+
 def test_a_folder_in_which_all_files_are_missing_gets_them_back(project, trees, start_again):
     """Their names had not come to the disk. That is no wish to delete the project."""
     worktree = trees.create("work")

@@ -16,6 +16,7 @@ import secrets
 import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -344,11 +345,8 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
         repo.checkout_tree(head, strategy=CheckoutStrategy.FORCE)
         return
     if not has_index:
-        index = repo.index
-        index.read_tree(head)
-        if state is not None:
-            state.write_conflicts(index)
-        index.write()
+        write_first_index(admin, head, state)
+        repo = repository.open_worktree(worktree.name)
     if is_ours:
         # The index stays the agent's: what was untracked at the snapshot is untracked again.
         tree = head if snapshot is None else repo[snapshot].peel(pygit2.Tree)
@@ -357,6 +355,24 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
         _add_ignored(repo, head, tree)
         if snapshot is not None:
             nested.write_out(repo, snapshot, Path(worktree.path))
+
+
+def write_first_index(admin: Path, head: pygit2.Tree, state: SavedState | None = None) -> None:
+    """Write an index where there is none, with the conflicts of *state*.
+
+    Whoever makes one at the same moment is as welcome, and its lock is not needed: one that a kill
+    left there would be in the way for ever.
+    """
+    beside = admin / "vespera-index"
+    beside.unlink(missing_ok=True)
+    index = pygit2.Index(str(beside))
+    index.read_tree(head)
+    if state is not None:
+        state.write_conflicts(index)
+    index.write()
+    with suppress(FileExistsError):
+        os.link(beside, admin / "index")
+    beside.unlink()
 
 
 def drop_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:

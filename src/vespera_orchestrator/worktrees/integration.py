@@ -3,8 +3,8 @@
 A checkout is only brought along where nothing of its owner's is touched. The order is: lock the
 branch, lock the checkout's index as git does, prove that nothing is in the way, write a journal,
 then files (see `tree_switch`), index, branch. Whoever comes by after a kill finds the journal. If
-the branch is where it was to go, everything was written; if it is where it was, the files are
-taken back.
+the branch is where it was to go, everything was written, and is on disk; if it is where it was, the
+files are taken back.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pygit2.enums import DiffOption, FileMode
 
 from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
+from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.opening import open_repository
@@ -135,7 +136,8 @@ def _recover(repository: ProjectRepository) -> str | None:
         checkout = _Checkout(repository, journal)
         has_moved = repository.tip(journal.ref) != journal.old
         if journal.stage == _WRITING and not has_moved and checkout.git_dir.exists():
-            report = checkout.undo()
+            was_restarted = path.stat().st_mtime < machine.started_at()
+            report = checkout.undo(was_restarted=was_restarted)
         checkout.clear()
         checkout.release_lock()
         path.unlink()
@@ -285,6 +287,12 @@ class _Checkout:
             self._lock.unlink()
         self._proof.unlink(missing_ok=True)
 
+    def _clear_dead_lock(self) -> None:
+        # Ours is no more known by its second name, where that was lost.
+        with suppress(FileNotFoundError):
+            if self._lock.stat().st_mtime < machine.started_at():
+                self._lock.unlink()
+
     def _is_ours(self) -> bool:
         try:
             return self._lock.samefile(self._proof)
@@ -346,12 +354,17 @@ class _Checkout:
     # writing
 
     def write_files(self) -> None:
-        """Write what is different, where nobody has changed it since it was proven free."""
+        """Write what is different, where nobody has changed it since it was proven free.
+
+        It is on disk then: nobody comes back to the owner's files after a power cut.
+        """
         with git_errors(f"update the checkout {self._folder}"):
             self._switch.prepare()
+            self._switch.sync_new_files()
             changed = self._switch.switch()
             if changed is not None:
                 self.refuse(f"these files have changes: {display_path(changed)}")
+            self._switch.sync_names()
 
     def write_index(self, files: Mapping[str, File]) -> None:
         """Replace the index by one in which the changed paths are *files*."""
@@ -368,16 +381,26 @@ class _Checkout:
                     if file is not None:
                         _add_to_index(index, path, file, self._folder / path)
                 index.write()
+                self._repository.sync_files(copy)
                 copy.replace(self.git_dir / "index")
+                self._repository.sync_names(self.git_dir)
             finally:
                 copy.unlink(missing_ok=True)
 
     # after a kill
 
-    def undo(self) -> str:
-        """Take back what was written, and say so."""
+    def undo(self, *, was_restarted: bool) -> str:
+        """Take back what was written, and say so.
+
+        Args:
+            was_restarted: Whether the machine was started again since. Files may be missing then,
+                and nobody holds the index's lock.
+        """
+        if was_restarted:
+            self._clear_dead_lock()
         self.take_lock()
-        changed = self._switch.take_back()
+        switch = self._switch
+        changed = switch.take_back_after_restart() if was_restarted else switch.take_back()
         self.write_index(self.old)
         report = f"Undid what an unfinished landing had written into {self._folder}."
         return report + left_as_they_are(changed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,7 +22,7 @@ from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_note
-from vespera_orchestrator.worktrees.checkout import drop_damaged_index
+from vespera_orchestrator.worktrees.checkout import drop_damaged_index, write_first_index
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.refs import WIP
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("vespera_orchestrator")
 
 _BOOT_FILE: Final = "boot-id"
+_GIT_LOCKS: Final = ("index.lock", "HEAD.lock")
+"""Of a worktree; they make every git command fail there."""
 _PLAIN_FILES: Final = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 _OVERWRITE: Final = (
     CheckoutStrategy.FORCE
@@ -96,6 +99,7 @@ def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> list[str
 
 
 def _heal(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
+    _clear_dead_locks(repository.admin(worktree.name))
     SnapshotIndex(repository, worktree).discard()  # only a cache
     with recovered_after_restart(repository, worktree) as taken_back:
         index_was_damaged = _rebuild_damaged_index(repository, worktree)
@@ -113,6 +117,15 @@ def _heal(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
         report = f"Restored {restored} as last saved: damaged, as after a power cut."
         log.warning("%s", report)
         yield report
+
+
+def _clear_dead_locks(admin: Path) -> None:
+    """Remove the locks of git processes that were at work when the machine went down."""
+    for name in _GIT_LOCKS:
+        lock = admin / name
+        with suppress(FileNotFoundError):
+            if lock.stat().st_mtime < machine.started_at():
+                lock.unlink()
 
 
 def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> None:
@@ -152,8 +165,7 @@ def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) ->
     if not drop_damaged_index(repository, worktree) and index.exists():
         return False
     repo = repository.open_worktree(worktree.name)
-    repo.index.read_tree(repo.head.peel(pygit2.Tree))
-    repo.index.write()
+    write_first_index(index.parent, repo.head.peel(pygit2.Tree))
     return True
 
 
