@@ -109,7 +109,7 @@ PAGES: Final = (
             *("Record", "Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
             *("ContextUse", "SharedValue", "Pause", "Event", "EventKind"),
-            *("Worktree", "GitOperation", "TeamSettings", "SettingDifference"),
+            *("Worktree", "GitOperation", "TeamSettings", "HomePlace", "SettingDifference"),
             *("DocumentVersion", "Why", "Cause", "CauseKind"),
             *("NextStep", "Finding", "FindingKind", "Severity", "RefusalKind"),
             *("Energy", "PressureLevel", "PressureKind"),

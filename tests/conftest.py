@@ -80,6 +80,7 @@ TABLES = [
     "tasks",
     "tallies",
     "sessions",
+    "homes",
 ]
 
 

@@ -711,9 +711,13 @@ class Artifact(Record):
     """Whatever you want to keep with it."""
     created_at: datetime
     """When it was saved."""
+    home_id: str = ""
+    """The home whose own folder has the bytes; empty where they went to a content store that other
+    homes can reach, or an earlier version saved them.
+    """
 
     json_form = JsonForm(
-        details=("session_id", "attempt", "digest", "created_at"),
+        details=("session_id", "attempt", "digest", "created_at", "home_id"),
         usual={"kind": "general", "media_type": "text/markdown", "version": 1},
         rest="orch.artifacts.get({id!r})",
         names=("id", "title", "kind", "version", "partial", "superseded"),
@@ -992,6 +996,21 @@ class TeamSettings(Record):
 
 
 @attrs.frozen(kw_only=True)
+class HomePlace(Record):
+    """Where a home is that works with the store, so that others can say where its files are."""
+
+    id: str
+    """The home's id."""
+    machine: str
+    """The name of its machine."""
+    path: str
+    """The home's folder there."""
+
+    def __str__(self) -> str:
+        return f"{self.path} on {self.machine}"
+
+
+@attrs.frozen(kw_only=True)
 class SettingDifference(Record):
     """A setting of this home that is not what its session has agreed on."""
 
@@ -1231,6 +1250,8 @@ class ArtifactDraft(Record):
     """The id it gets if it becomes a record; ``None`` for a new one. A commit's message names it
     before it is saved.
     """
+    home_id: str = ""
+    """The home whose own folder has the bytes; see `Artifact.home_id`."""
 
 
 @attrs.frozen(kw_only=True)

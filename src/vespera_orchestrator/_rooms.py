@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator._model import WorktreeState
+from vespera_orchestrator._model import HomePlace, WorktreeState
 from vespera_orchestrator.errors import WorktreeElsewhereError, WorktreeError
+from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +90,22 @@ class Rooms:
             return None
         address = self.content.url
         return None if address.startswith("memory:") else address
+
+    @cached_property
+    def keeper(self) -> str:
+        """The id of this home, if only its own folder has the bytes that it saves.
+
+        Empty where they go to a content store that other homes can open. The store then knows
+        where the home is, so that others can say where its bytes are.
+        """
+        if self.is_content_chosen or self.store.url == "memory:":
+            return ""
+        home = HomePlace(
+            id=self.scope.home.id, machine=machine_name(), path=str(self.scope.home.path)
+        )
+        if self.store.find_home(home.id) != home:
+            self.store.note_home(home)
+        return home.id
 
     @cached_property
     def worktrees(self) -> WorktreeEngine:

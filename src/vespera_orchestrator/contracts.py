@@ -44,6 +44,7 @@ from vespera_orchestrator._model import (
     Ending,
     Event,
     Finished,
+    HomePlace,
     JsonValue,
     Look,
     Outcome,
@@ -242,6 +243,14 @@ class Store(Protocol):
         Raises:
             SessionNotFoundError: No session has this id.
         """
+
+    # homes
+
+    def note_home(self, home: HomePlace) -> None:
+        """Record where a home is, in place of what was recorded of it before. No event."""
+
+    def find_home(self, home_id: str) -> HomePlace | None:
+        """Return where the home was last; ``None`` if it was never recorded."""
 
     # planning
 
@@ -769,6 +778,7 @@ class Table:
 
 
 TABLES: Final[Mapping[str, Table]] = {
+    "homes": Table(key=("id",)),
     "sessions": Table(key=("id",), times=("created_at",), structures=("context",)),
     "tasks": Table(
         key=("id",),

@@ -34,6 +34,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ CorruptStoreError               the database file is damaged
     │  ├─ CorruptRecordError              one row cannot be read
     │  ├─ CorruptContentError             an artifact's bytes are missing or changed
+    │  │  └─ ContentElsewhereError        another home has them
     │  └─ ContentAccessError              the object store refuses: no bucket, no rights
     ├─ WorktreeError                      git worktrees, snapshots, merges
     │  ├─ NotARepositoryError
@@ -618,6 +619,13 @@ class CorruptContentError(StoreError):
     """Which artifact it is, if that is known."""
     intact: tuple[str, ...] = ()
     """What is still intact, each with the call or command that gets it."""
+    is_missing: bool = False
+    """Whether there are no bytes at all, so that another home may have them."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in a few words, without what you can do about it."""
+        return f"its bytes cannot be read here: {self.reason}"
 
     def __str__(self) -> str:
         artifact = f"{self.about}: " if self.about else ""
@@ -628,6 +636,43 @@ class CorruptContentError(StoreError):
         if self.intact:
             remedy = f"intact: {'; '.join(self.intact)}"
         return f"{artifact}content {self.digest[:12]}… at {self.path}: {self.reason}; {remedy}"
+
+
+@attrs.define(slots=False, repr=False)
+class ContentElsewhereError(CorruptContentError):
+    """The bytes of an artifact are in another home. Nothing is lost, and they can be brought here.
+
+    A home without a content store that others can reach keeps the bytes that it saves in its own
+    folder. The records are in the store that all homes share.
+    """
+
+    machine: str = ""
+    """The name of the machine that has them; empty if they are in a content store."""
+    place: str = ""
+    """The home's folder there, or the address of the content store."""
+    fetch: str = ""
+    """How to bring these bytes into this home."""
+
+    @property
+    def where(self) -> str:
+        """Where the bytes are, in words."""
+        if not self.machine:
+            return f"in the content store {self.place}"
+        return f"in another home, {self.place} on {self.machine}"
+
+    @property
+    def problem(self) -> str:
+        """See `CorruptContentError.problem`."""
+        return f"its bytes are {self.where}"
+
+    def __str__(self) -> str:
+        artifact = self.about or f"content {self.digest[:12]}…"
+        text = f"{artifact}: {self.problem}; to bring them: {self.fetch}"
+        if self.machine:
+            text += "; the same content= in both homes lets each read what the other saves"
+        if self.intact:
+            text += f"; intact here: {'; '.join(self.intact)}"
+        return text
 
 
 @attrs.define(slots=False, repr=False)

@@ -281,8 +281,13 @@ class Orchestrator:
     def _open_content(self) -> ContentStore:
         from vespera_orchestrator.artifacts.content import open_chosen
 
-        folder = self._scope.home.artifacts
-        return open_chosen(self._chosen_content, folder, user=self._store.identity)
+        home, store = self._scope.home, self._store
+        return open_chosen(
+            self._chosen_content,
+            home.artifacts,
+            user=store.identity,
+            is_owner=home.is_own_store(store.url),
+        )
 
     @property
     def _content_url(self) -> str | None:

@@ -30,6 +30,7 @@ ROW_TYPES = {
     "looks": rows.LOOK,
     "shared_values": rows.SHARED,
     "team_settings": rows.TEAM_SETTINGS,
+    "homes": rows.HOME,
 }
 
 

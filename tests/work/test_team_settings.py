@@ -206,14 +206,15 @@ def test_copies_of_a_store_agree_anew(team, tmp_path):
 
 
 def test_bytes_that_another_home_keeps_are_not_called_lost(team):
-    """Each home keeps its own; the others warn, and still tell damage from absence."""
+    """Each home keeps its own; the others say where, and still tell damage from absence."""
     one = team.open("a", content=None)
     one.plan_tasks([{"title": "Task"}, {"title": "Other"}])
     one.complete_task("task", **DONE)
     two = team.open("b", content=None)
-    (finding,) = two.check().warnings
-    assert "not in this home" in finding.sentence
-    assert two.check().errors == one.check().findings == ()
+    (finding,) = two.check().findings
+    assert finding.severity == "note"
+    assert f"is in another home, {one.home} on" in finding.sentence
+    assert one.check().findings == ()
     two.complete_task("other", summary="s", detailed_work="bytes of b")
     (artifact,) = two.artifacts.list(task="other")
     next(two.home.joinpath("artifacts").rglob(f"{artifact.digest[2:]}*")).write_bytes(b"damaged")

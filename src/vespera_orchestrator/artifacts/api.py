@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
+import attrs
+
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
@@ -27,11 +29,12 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
+from vespera_orchestrator._text import tokens
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected
 from vespera_orchestrator.artifacts.content.media_types import is_text
-from vespera_orchestrator.artifacts.context import Context, candidates, choose
+from vespera_orchestrator.artifacts.context import Context, candidates, choose, unread_lines
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
@@ -64,6 +67,7 @@ class Artifacts:
     """
 
     def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
         self._scope = rooms.scope
         self._content = rooms.content
         self._index = ArtifactIndex(self._scope, self._content)
@@ -157,7 +161,8 @@ class Artifacts:
             metadata=metadata,
             partial=partial,
         )
-        return drafting.draft(description, content, self._content)
+        draft = drafting.draft(description, content, self._content)
+        return attrs.evolve(draft, home_id=self._rooms.keeper)
 
     def draft_file(self, path: str | os.PathLike[str], *, root: Path) -> ArtifactDraft:
         """Store a file as it is now, without recording it.
@@ -176,7 +181,8 @@ class Artifacts:
                 leads out of *root*, or is being written to.
         """
         self._scope.require_open()
-        return drafting.draft_file(path, root, self._content)
+        draft = drafting.draft_file(path, root, self._content)
+        return attrs.evolve(draft, home_id=self._rooms.keeper)
 
     # reading
 
@@ -221,6 +227,7 @@ class Artifacts:
 
         Raises:
             ArtifactNotFoundError: No artifact has this id.
+            ContentElsewhereError: Another home has the bytes; says which, and how to bring them.
             CorruptContentError: The bytes are missing, or are not the saved ones; says what can
                 be had instead.
         """
@@ -467,8 +474,9 @@ class Artifacts:
             dry_run: Only count what would be removed or marked.
             sole_user: Confirm that no other store refers to these contents. Without it, a folder
                 is collected only if it is the home's own, and only by the home's own database:
-                nobody can tell who else relies on any other folder. An object store knows who
-                puts contents there, and is collected only if that is a single store.
+                nobody can tell who else relies on any other folder. A folder in which another store
+                has left its name is not collected at all. An object store knows who puts contents
+                there, and is collected only if that is a single store.
 
         Raises:
             InvalidInputError: *older_than_s* is less than an hour; or others may rely on the
@@ -596,13 +604,18 @@ class Artifacts:
         input_checks.check_budget(budget_tokens)
         store = self._scope.store
         surroundings = self._surroundings(task, session)
-        reader = MaterialReader(store, self._content, self._index)
+        reader = MaterialReader(store, self._content, self._index, self._verification)
         material = reader.read(query, surroundings, budget_tokens)
+        free_tokens = budget_tokens
+        if material.unread:
+            unread_text = unread_lines(material.unread, budget_tokens)
+            free_tokens -= tokens(f"\n\n{unread_text}")
         passages = candidates(material, surroundings, now=utcnow(), budget_tokens=budget_tokens)
         context = Context(
             query=query,
-            passages=tuple(choose(passages, budget_tokens)),
+            passages=tuple(choose(passages, free_tokens)),
             budget_tokens=budget_tokens,
+            unread=material.unread,
         )
         owner = surroundings.task
         if owner is not None and context.passages:

@@ -17,6 +17,7 @@ from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import clip, fitting_length, one_line, tokens
 from vespera_orchestrator.artifacts.search.ranking import terms
 from vespera_orchestrator.artifacts.surroundings import ANCESTOR, DEPENDENCY, SESSION, SIBLING
+from vespera_orchestrator.errors import CorruptContentError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Artifact
     from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
     from vespera_orchestrator.artifacts.surroundings import Surroundings
+    from vespera_orchestrator.errors import StoreError
 
 _BONUS: Final = {DEPENDENCY: 1.2, SIBLING: 0.3, SESSION: 0.15, ANCESTOR: 0.05, "": 0.0}
 """Added to the relevance, which is 0 to 1: direct dependencies come before everything else."""
@@ -41,6 +43,8 @@ _SHORTEST_TOKENS: Final = 40
 """Less than two lines say nothing."""
 _WHOLE_SHARE: Final = 1 / 3
 """An artifact of a dependency is included whole if it takes at most this share of the budget."""
+_UNREAD_SHARE: Final = 1 / 4
+"""How much of the budget may say what cannot be read."""
 _SHINGLE_WORDS: Final = 5
 _SAME_SHARE: Final = 0.8
 """Passages are the same if this share of the shorter one's five-word runs is in the other."""
@@ -98,6 +102,45 @@ class ContextPassage(Record):
         return f"ContextPassage{fields!r}"
 
 
+@attrs.frozen(kw_only=True)
+class UnreadArtifact(Record):
+    """An artifact that the task builds on, and whose bytes cannot be read in this home."""
+
+    artifact_id: str
+    """The artifact, as a version."""
+    title: str
+    """Its title."""
+    problem: str
+    """Why it cannot be read: for example, which other home has its bytes."""
+
+    json_form = JsonForm(rest="orch.artifacts.text({artifact_id!r})")
+
+    @classmethod
+    def of(cls, artifact: Artifact, error: StoreError) -> UnreadArtifact:
+        """Note why reading the artifact failed."""
+        problem = error.problem if isinstance(error, CorruptContentError) else str(error)
+        return cls(artifact_id=artifact.id, title=artifact.title, problem=problem)
+
+    def __str__(self) -> str:
+        title = one_line(self.title, 80)
+        return f"- {title} ({self.artifact_id}): {one_line(self.problem, 200)}"
+
+
+def unread_lines(unread: Sequence[UnreadArtifact], budget_tokens: int) -> str:
+    """Word what cannot be read, in at most a quarter of the budget. Empty if there is nothing."""
+    if not unread:
+        return ""
+    text = "## Not readable here; orch.artifacts.text(id) says how to get it"
+    if tokens(text) > budget_tokens * _UNREAD_SHARE:
+        return ""
+    for number, each in enumerate(unread):
+        line = f"\n{each}"
+        if tokens(text + line) > budget_tokens * _UNREAD_SHARE:
+            return f"{text}\n- and {len(unread) - number} more"
+        text += line
+    return text
+
+
 @attrs.frozen(repr=False, kw_only=True)
 class Context(Record):
     """Passages to read before starting a piece of work, the most useful first.
@@ -111,6 +154,8 @@ class Context(Record):
     """The best first; those of dependencies come before all others."""
     budget_tokens: int
     """How long it might have been."""
+    unread: tuple[UnreadArtifact, ...] = ()
+    """What the task builds on, and cannot be read in this home."""
 
     json_form = JsonForm(properties=("artifact_ids", "tokens"))
 
@@ -133,7 +178,8 @@ class Context(Record):
 
     def __str__(self) -> str:
         texts = [str(passage) for passage in self.passages]
-        return "\n\n".join(texts)
+        texts.append(unread_lines(self.unread, self.budget_tokens))
+        return "\n\n".join(filter(None, texts))
 
     def __repr__(self) -> str:
         size = f"{len(self)} passages, {self.tokens} tokens"
@@ -154,6 +200,8 @@ class Material:
     """The artifacts it found, and those of the dependencies, by id."""
     openings: Mapping[str, str]
     """How the texts of the dependencies begin, by artifact id."""
+    unread: tuple[UnreadArtifact, ...] = ()
+    """Texts of the dependencies that cannot be read."""
 
     def relevance(self) -> dict[str, float]:
         """Return how well each artifact answers the query, from 0 to 1."""

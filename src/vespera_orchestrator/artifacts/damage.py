@@ -11,12 +11,14 @@ from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.artifacts.versions import versions_of
-from vespera_orchestrator.errors import CorruptContentError
+from vespera_orchestrator.artifacts.whereabouts import Whereabouts
+from vespera_orchestrator.errors import ContentElsewhereError, CorruptContentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.contracts import ContentStore
 
 _MOST_VERSIONS_TRIED: Final = 3
 """How many other versions are checked to find a sound one."""
@@ -36,12 +38,16 @@ class Damage(Record):
     """The document versions that refer to it, such as ``docs/CHANGELOG.md v3``."""
     intact: tuple[str, ...]
     """What can be had instead, each with the call or command that returns it."""
+    fetch: str = ""
+    """How to bring the bytes here, if another home has them."""
 
     json_form = JsonForm(properties=("remedy",))
 
     @property
     def remedy(self) -> str:
         """What you can do about it."""
+        if self.fetch:
+            return f"to bring them: {self.fetch}"
         if not is_digest(self.digest):
             return "save the content again for a sound new version, or restore the store"
         prefix, rest = self.digest[:2], self.digest[2:]
@@ -64,6 +70,15 @@ class Damage(Record):
         return text in str(self)
 
 
+def missing_here(content: ContentStore, digest: str) -> CorruptContentError | None:
+    """Return the error of reading a content that is missing; ``None`` if there is one."""
+    try:
+        with content.open(digest):
+            return None
+    except CorruptContentError as exc:
+        return exc if exc.is_missing else None
+
+
 def _described(artifact: Artifact) -> str:
     name = f"artifact {artifact.id} {artifact.title!r} v{artifact.version}"
     if artifact.task_id:
@@ -81,6 +96,7 @@ class Verification:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._content = rooms.content
+        self._whereabouts = Whereabouts(rooms=rooms)
 
     def verify(self, progress: Callable[[int, int], object] | None) -> list[Damage]:
         """Check every content that a record refers to."""
@@ -102,11 +118,16 @@ class Verification:
         except CorruptContentError as exc:
             name = f"artifact {artifact.id} {artifact.title!r} v{artifact.version}"
             intact = tuple(self._intact(artifact))
-            raise attrs.evolve(exc, about=name, intact=intact) from exc
+            error = self._whereabouts.explain(artifact, exc)
+            raise attrs.evolve(error, about=name, intact=intact) from exc
 
     def _damage(self, digest: str, problem: str) -> Damage:
         query = ArtifactQuery(digest=digest, include_superseded=True)
         artifacts = self._rooms.store.artifacts(query)
+        fetch = ""
+        error = self._elsewhere(digest, artifacts)
+        if error is not None:
+            problem, fetch = error.problem, error.fetch
         intact: dict[str, None] = {}
         for artifact in artifacts:
             intact.update(dict.fromkeys(self._intact(artifact)))
@@ -116,7 +137,18 @@ class Verification:
             artifacts=tuple(artifacts),
             documents=tuple(self._documents_with(digest)),
             intact=tuple(intact),
+            fetch=fetch,
         )
+
+    def _elsewhere(
+        self, digest: str, artifacts: Sequence[Artifact]
+    ) -> ContentElsewhereError | None:
+        """Return where another home has the bytes, if they are missing here."""
+        missing = missing_here(self._content, digest)
+        if missing is None or not artifacts:
+            return None
+        error = self._whereabouts.explain(artifacts[0], missing)
+        return error if isinstance(error, ContentElsewhereError) else None
 
     def _documents_with(self, digest: str) -> Iterator[str]:
         store = self._rooms.store

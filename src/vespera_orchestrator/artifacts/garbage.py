@@ -10,6 +10,8 @@ from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks.arguments import is_number
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vespera_orchestrator.artifacts.content import Collected
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.home.locate import Home
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_GRACE_S: Final = 3600.0
 _LONGEST_GRACE_S: Final = 3.2e9
+_MOST_NAMED_USERS: Final = 3
 
 
 def note_foreign_store(scope: Scope, content: ContentStore) -> None:
@@ -40,6 +43,7 @@ def collect(
     _check_grace_time(older_than_s)
     store = scope.store
     if isinstance(content, FolderContent):
+        _refuse_other_users(scope.home, store, content)
         if not sole_user and not _is_own_folder(scope.home, store, content):
             raise InvalidInputError(
                 "sole_user",
@@ -61,6 +65,33 @@ def collect(
         "content",
         f"{content.url} is not collected from here; {type(content).__name__} may know how",
     )
+
+
+def _refuse_other_users(home: Home, store: Store, content: FolderContent) -> None:
+    """Refuse to collect where another store is known to put contents, whatever the caller says.
+
+    Raises:
+        InvalidInputError: Names the stores, and what to delete if they are gone.
+    """
+    others = content.other_users(store.identity)
+    names = [f"{marker}: {identity}" for marker, identity in others.items()]
+    remedy = "if one of these is gone for good, delete that file"
+    owner = content.folder.parent / home.database.name
+    if content.folder != home.artifacts and _is_artifacts_of(owner, store, content):
+        names.append(str(owner))
+        remedy = "if one of these is gone for good, delete that file; otherwise collect from there"
+    if names:
+        raise InvalidInputError(
+            "content",
+            f"other stores put their contents into {content.folder} too, and contents to which "
+            f"only they refer would be lost ({'; '.join(names[:_MOST_NAMED_USERS])}); {remedy}",
+        )
+
+
+def _is_artifacts_of(database: Path, store: Store, content: FolderContent) -> bool:
+    """Tell whether the folder is that of the home with this database, which is not the store."""
+    is_the_store = store.url.partition("?")[0] == f"sqlite:///{database}"
+    return content.folder.name == "artifacts" and database.exists() and not is_the_store
 
 
 def _check_grace_time(older_than_s: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.artifacts.content.media_types import is_text
-from vespera_orchestrator.artifacts.context import Material
+from vespera_orchestrator.artifacts.context import Material, UnreadArtifact
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vespera_orchestrator._model import Artifact
+    from vespera_orchestrator.artifacts.damage import Verification
     from vespera_orchestrator.artifacts.search.index import ArtifactIndex
     from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
     from vespera_orchestrator.artifacts.surroundings import Surroundings
@@ -40,12 +41,21 @@ class MaterialReader:
         store: Has the records.
         content: Has the bytes.
         index: Searches the texts.
+        verification: Says what is wrong with bytes that cannot be read.
     """
 
-    def __init__(self, store: Store, content: ContentStore, index: ArtifactIndex) -> None:
+    def __init__(
+        self,
+        store: Store,
+        content: ContentStore,
+        index: ArtifactIndex,
+        verification: Verification,
+    ) -> None:
         self._store = store
         self._content = content
         self._index = index
+        self._verification = verification
+        self._unread: list[UnreadArtifact] = []
 
     def read(self, query: str, surroundings: Surroundings, budget_tokens: int) -> Material:
         """Return what a search finds, and the beginnings of what the task builds on."""
@@ -59,7 +69,9 @@ class MaterialReader:
             text = self._opening(artifact, budget_tokens)
             if text:
                 openings[artifact.id] = text
-        return Material(ranked=ranked, records=records, openings=openings)
+        return Material(
+            ranked=ranked, records=records, openings=openings, unread=tuple(self._unread)
+        )
 
     def _search(self, query: str, surroundings: Surroundings) -> list[RankedArtifact]:
         """Search the sessions around, and then the dependencies, where a poor match counts too."""
@@ -107,14 +119,18 @@ class MaterialReader:
     def _opening(self, artifact: Artifact, budget_tokens: int) -> str:
         """Return as much of the beginning as may be needed.
 
-        Empty if the content is not text, or cannot be read.
+        Empty if the content is not text, or cannot be read, which is noted.
         """
         if not is_text(artifact.media_type):
             return ""
         max_chars = CHARS_PER_TOKEN * budget_tokens + 1
         try:
-            with self._content.open(artifact.digest) as stream:
+            with (
+                self._verification.explaining(artifact),
+                self._content.open(artifact.digest) as stream,
+            ):
                 beginning = stream.read(_MAX_BYTES_PER_CHAR * max_chars)
-        except StoreError:
+        except StoreError as exc:
+            self._unread.append(UnreadArtifact.of(artifact, exc))
             return ""
         return beginning.decode("utf-8", "replace")[:max_chars]

@@ -10,6 +10,8 @@ from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import Finding, FindingKind, Severity
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.packing import is_digest
+from vespera_orchestrator.artifacts.damage import missing_here
+from vespera_orchestrator.artifacts.whereabouts import Whereabouts
 from vespera_orchestrator.errors import (
     InvalidInputError,
     SessionNotFoundError,
@@ -20,9 +22,9 @@ from vespera_orchestrator.maintenance.reports import CheckReport
 from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from vespera_orchestrator._model import SettingDifference
+    from vespera_orchestrator._model import HomePlace, SettingDifference
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.contracts import ContentStore
@@ -43,7 +45,7 @@ def check(
         findings += check_rows(facts)
     counts = dict(facts.counts)
     if contents:
-        findings += _check_contents(rooms, facts.digests, progress)
+        findings += _check_contents(rooms, facts, progress)
         findings += _find_orphans(rooms.content, artifacts)
         counts["contents"] = len(facts.digests)
     if can_trust_store:
@@ -70,30 +72,51 @@ def _storage_finding(problem: str) -> Finding:
 
 
 def _check_contents(
-    rooms: Rooms, digests: Mapping[str, list[str]], progress: Callable[[str], None]
+    rooms: Rooms, facts: Facts, progress: Callable[[str], None]
 ) -> Iterator[Finding]:
-    content = rooms.content
+    content, digests = rooms.content, facts.digests
+    whereabouts = Whereabouts(rooms=rooms)
+    kept_by: dict[HomePlace, list[str]] = {}
     for number, (digest, users) in enumerate(digests.items()):
         if number % _CONTENTS_PER_PROGRESS == 0:
             progress(f"contents: {number:,} of {len(digests):,}")
         problem = content.verify(digest)
         if problem is None:
             continue
-        if _may_be_elsewhere(rooms, digest):
+        if missing_here(content, digest) is None:
+            yield _damaged_content(digest, users, problem)
+            continue
+        keepers = facts.keepers[digest]
+        home = whereabouts.other_home(keepers)
+        if rooms.scope.home.id in keepers or (home is None and not _may_be_elsewhere(rooms)):
+            yield _damaged_content(digest, users, problem)
+        elif home is None:
             yield _content_elsewhere(digest, users)
         else:
-            yield _damaged_content(digest, users, problem)
+            kept_by.setdefault(home, []).extend(users)
+    for home, users in kept_by.items():
+        yield _kept_by_another(home, users)
 
 
-def _may_be_elsewhere(rooms: Rooms, digest: str) -> bool:
-    """Tell whether the bytes may be in another home that has this store, too.
+def _may_be_elsewhere(rooms: Rooms) -> bool:
+    """Tell whether missing bytes may be in another home that has this store, too.
 
     That is so where the store is not this home's own, and each home keeps what it saves.
     """
-    if rooms.is_content_chosen or rooms.scope.home.is_own_store(rooms.store.url):
-        return False
-    content = rooms.content
-    return isinstance(content, FolderContent) and is_digest(digest) and content.is_missing(digest)
+    return not rooms.is_content_chosen and not rooms.scope.home.is_own_store(rooms.store.url)
+
+
+def _kept_by_another(home: HomePlace, users: list[str]) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        kind=FindingKind.CONTENT,
+        subject=home.id,
+        sentence=f"the content of {_named(users)} is in another home, {home}",
+        remedy=(
+            "orch.artifacts.read(…) says how to bring one here; the same content= in all homes "
+            "lets each read what the others save"
+        ),
+    )
 
 
 def _content_elsewhere(digest: str, users: list[str]) -> Finding:

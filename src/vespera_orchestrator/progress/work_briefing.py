@@ -143,6 +143,8 @@ class WorkFacts:
     agreed: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """What the session has agreed on."""
     related: Sequence[RelatedText] = ()
+    unread: Mapping[str, int] = attrs.field(factory=dict)
+    """Where further texts are that cannot be read here, and how many."""
     usual_time: UsualTime | None = None
     """How long such tasks took."""
 
@@ -361,7 +363,7 @@ def _record_piece(record: WorkRecord, task: Task) -> Piece:
     artifact = record.artifact
     line = f"- {_record_name(artifact, task)}"
     if record.problem:
-        return Piece(line=f"{line}: {one_line(record.problem, 200)}")
+        return Piece(line=f"{line}: {one_line(record.problem, 500)}")
     if not record.text:
         size = f"{artifact.media_type}, {artifact.size_bytes:,} bytes"
         return Piece(line=f"{line}: {size}, orch.artifacts.read({artifact.id!r})")
@@ -480,6 +482,9 @@ def _related_section(facts: WorkFacts) -> Section:
         )
         for each in facts.related
     ]
+    for where, number in facts.unread.items():
+        texts = "text was" if number == 1 else "texts were"
+        pieces += _lines(f"{number} more {texts} not looked at: the bytes are {where}")
     return Section(heading="## Also about this", pieces=pieces)
 
 

@@ -19,7 +19,12 @@ from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.surroundings import upstream_tasks
-from vespera_orchestrator.errors import InvalidInputError, StoreError, VesperaError
+from vespera_orchestrator.errors import (
+    ContentElsewhereError,
+    InvalidInputError,
+    StoreError,
+    VesperaError,
+)
 from vespera_orchestrator.progress.usual_time import usual_time_of
 from vespera_orchestrator.progress.work_briefing import (
     UpstreamTask,
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Artifact, Task
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
-    from vespera_orchestrator.progress.work_briefing import FileNote, RelatedText
+    from vespera_orchestrator.progress.work_briefing import FileNote
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -88,6 +93,8 @@ class _Collection:
         role, role_problem = self._role()
         earlier = self._earlier_work(recovers)
         upstream = self._upstream()
+        texts = RelatedTexts(self._rooms, self._artifacts, task)
+        related = texts.outside(self._known_tasks(upstream))
         return attrs.evolve(
             self._known,
             goal=session.goal,
@@ -105,7 +112,8 @@ class _Collection:
             upstream=upstream,
             agreed=dict(self._rooms.shared.read(session)),
             files=self._files(upstream),
-            related=self._related(upstream),
+            related=related,
+            unread=texts.unread,
             usual_time=usual_time_of(store, task),
         )
 
@@ -163,6 +171,10 @@ class _Collection:
         try:
             with self._artifacts.open(artifact) as stream:
                 content = stream.read(4 * self._max_chars)
+        except ContentElsewhereError as exc:
+            return WorkRecord(
+                artifact=artifact, problem=f"{exc.problem}; to bring them: {exc.fetch}"
+            )
         except VesperaError as exc:
             return WorkRecord(artifact=artifact, problem=f"it cannot be read here: {exc}")
         text = content.decode("utf-8", "replace")[: self._max_chars]
@@ -175,11 +187,11 @@ class _Collection:
         tasks = [entry.task for entry in upstream]
         return UpstreamFiles(self._rooms, self._task.session_id).notes(tasks)
 
-    def _related(self, upstream: Sequence[UpstreamTask]) -> list[RelatedText]:
+    def _known_tasks(self, upstream: Sequence[UpstreamTask]) -> set[str]:
         known = {self._task.id, *(entry.task.id for entry in upstream)}
         if self._task.recovers_task_id is not None:
             known.add(self._task.recovers_task_id)
-        return RelatedTexts(self._rooms, self._artifacts, self._task).outside(known)
+        return known
 
 
 def _nearness(entry: tuple[Task, int]) -> tuple[int, bool]:

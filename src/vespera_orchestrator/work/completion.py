@@ -773,6 +773,7 @@ def _as_artifact(draft: ArtifactDraft, task: Task, at: datetime) -> Artifact:
         tags=draft.tags,
         metadata=draft.metadata,
         created_at=at,
+        home_id=draft.home_id,
     )
 
 

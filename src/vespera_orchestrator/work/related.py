@@ -15,6 +15,7 @@ from vespera_orchestrator.artifacts.relatedness import Topic
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
+    ContentElsewhereError,
     MissingDependencyError,
     ReadOnlyError,
     VesperaError,
@@ -50,6 +51,8 @@ class RelatedTexts:
         self._artifacts = artifacts
         self._task = task
         self._topic = Topic(task)
+        self.unread: dict[str, int] = {}
+        """Where texts are that could not be compared, and how many."""
 
     def outside(self, known: Iterable[str]) -> list[RelatedText]:
         """Return texts of other tasks than the *known* ones, those of this session first."""
@@ -87,6 +90,9 @@ class RelatedTexts:
         try:
             with self._artifacts.open(record) as stream:
                 return stream.read(_COMPARED_CHARS).decode("utf-8", "replace")
+        except ContentElsewhereError as exc:
+            self.unread[exc.where] = self.unread.get(exc.where, 0) + 1
+            return ""
         except VesperaError as exc:
             log.info("%s is left out of the briefing: %s", record.id, exc)
             return ""

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._text import clip
-from vespera_orchestrator.errors import InvalidInputError, TransitionError
+from vespera_orchestrator.errors import (
+    CorruptContentError,
+    InvalidInputError,
+    TransitionError,
+)
 from vespera_orchestrator.progress.synthesis import synthesis
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ def synthesize(
             return clip(artifacts.text(artifact), tokens)
         except InvalidInputError:  # not text
             return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
+        except CorruptContentError as exc:
+            return f"({exc.problem}; orch.artifacts.text({artifact.id!r}) says what you can do)"
 
     return artifacts.save(
         f"Synthesis: {parent.title}",

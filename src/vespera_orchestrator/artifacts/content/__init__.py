@@ -59,22 +59,28 @@ def caller_content(content: object) -> ContentStore:
     return content
 
 
-def open_chosen(chosen: str | ContentStore | None, folder: Path, *, user: str) -> ContentStore:
+def open_chosen(
+    chosen: str | ContentStore | None, folder: Path, *, user: str, is_owner: bool
+) -> ContentStore:
     """Open what the caller chose: an address, an object of theirs, or by default *folder*.
 
     Args:
         chosen: See `open_content`; or an object, which is returned as it is.
         folder: Where the bytes are by default.
         user: The identity of the store whose records refer to the contents
-            (`contracts.Store.identity`). An object store that several homes share keeps it, so that
-            one does not collect what another refers to.
+            (`contracts.Store.identity`). A folder or an object store that several homes share
+            keeps it, so that one does not collect what another refers to.
+        is_owner: Whether that is the store that *folder* belongs to. There, nobody need say so.
     """
     from vespera_orchestrator.artifacts.content.folder import FolderContent
 
     content: ContentStore | str | None = chosen
     if content is None or isinstance(content, str):
         content = open_content(content, folder)
-    if not isinstance(content, FolderContent):
+    if isinstance(content, FolderContent):
+        if content.folder != folder or not is_owner:
+            content.used_by(user)
+    else:
         from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 
         if isinstance(content, ObjectContent):

@@ -22,7 +22,12 @@ from vespera_orchestrator.artifacts.content import packing
 from vespera_orchestrator.artifacts.content.collected import Collected
 from vespera_orchestrator.artifacts.content.packing import FRAME_SUFFIX
 from vespera_orchestrator.errors import CorruptContentError
-from vespera_orchestrator.home.files import OpenHandle, sync_folder, translate_os_error
+from vespera_orchestrator.home.files import (
+    OpenHandle,
+    sync_folder,
+    translate_os_error,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 
 _PREFIX_NAME = re.compile(r"[0-9a-f]{2}")
 _CONTENT_NAME = re.compile(r"([0-9a-f]{62})(\.zst)?")
+_USERS = "users"
+"""The folder with a file for each store that puts contents here, if several may."""
+_MARKER_NAME = re.compile(r"[0-9a-f]{64}")
 _FRAME_OR_NOT = (False, True)
 """The two ways a content may be stored, the plain one first."""
 
@@ -53,11 +61,52 @@ class FolderContent:
         self._root = os.fspath(folder)
         self._durable_prefixes: set[str] = set()
         """Prefix folders whose names are known to survive a power cut."""
+        self._users: set[str] = set()
+        self._is_announced = False
 
     @property
     def url(self) -> str:
         """The folder as a ``file://`` address."""
         return self.folder.absolute().as_uri()
+
+    # who else puts contents here
+
+    def used_by(self, identity: str) -> None:
+        """Say which store (`contracts.Store.identity`) puts contents here.
+
+        A file in ``users/`` names it from the first put on, or from now on if there are contents.
+        """
+        self._users.add(identity)
+        if os.path.isdir(self._root):
+            with contextlib.suppress(OSError):  # it may be for reading only
+                self._announce_users()
+
+    def _announce_users(self) -> None:
+        """Leave the name of every user before their first content; see `other_users`."""
+        for identity in self._users:
+            marker = self._marker(identity)
+            if not marker.exists():
+                os.makedirs(marker.parent, exist_ok=True)
+                write_atomically(marker, f"{identity}\n")
+        self._is_announced = True
+
+    def _marker(self, identity: str) -> Path:
+        name = hashlib.sha256(identity.encode()).hexdigest()
+        return self.folder / _USERS / name
+
+    def other_users(self, identity: str) -> dict[Path, str]:
+        """Return the stores that put contents here, besides *identity*, and the file that says so.
+
+        Whoever collects must not take for garbage what only they refer to.
+        """
+        own = self._marker(identity)
+        with self._translate_errors():
+            try:
+                markers = [Path(entry) for entry in os.scandir(own.parent) if entry.is_file()]
+            except FileNotFoundError:
+                return {}
+            others = [marker for marker in sorted(markers) if _is_marker_of_another(marker, own)]
+            return {marker: marker.read_text("utf-8", "replace").strip() for marker in others}
 
     # writing
 
@@ -70,6 +119,8 @@ class FolderContent:
             ReadOnlyError: The folder cannot be written.
         """
         with self._translate_errors():
+            if self._users and not self._is_announced:
+                self._announce_users()
             if not isinstance(content, bytes):
                 return self._put_stream(content)
             digest = hashlib.sha256(content).hexdigest()
@@ -214,7 +265,8 @@ class FolderContent:
                 return builtins.open(place, "rb", buffering=0), place, packed
             except FileNotFoundError:
                 continue
-        raise CorruptContentError(digest, stored[0][0], "the file is missing")
+        place, _ = stored[0]
+        raise CorruptContentError(digest, place, "the file is missing", is_missing=True)
 
     def _place(self, digest: str, *, packed: bool) -> str:
         packing.check_digest(digest, self._root)
@@ -228,15 +280,6 @@ class FolderContent:
         folder, name = os.path.split(place)
         prefix = os.path.basename(folder)
         return f"{self._root}/leaving/{prefix}{name}"
-
-    def is_missing(self, digest: str) -> bool:
-        """Tell whether no file has these bytes, sound or damaged."""
-        try:
-            file, _, _ = self._open_stored(digest)
-        except CorruptContentError:
-            return True
-        file.close()
-        return False
 
     # collecting
 
@@ -371,6 +414,10 @@ class FolderContent:
             yield
         except OSError as exc:
             raise translate_os_error(exc, self.folder) from exc
+
+
+def _is_marker_of_another(marker: Path, own: Path) -> bool:
+    return marker != own and _MARKER_NAME.fullmatch(marker.name) is not None
 
 
 def _size_if_older(place: str, limit_ns: int) -> int | None:

@@ -263,7 +263,7 @@ class ObjectContent:
             tried = number
             number = self._first_unmarked(digest, number)
         place = self._bucket.address(_copy_key(digest, 0, packed=False))
-        raise CorruptContentError(digest, place, "the object is missing")
+        raise CorruptContentError(digest, place, "the object is missing", is_missing=True)
 
     # collecting
 

@@ -28,7 +28,7 @@ def read_artifacts(facts: Facts) -> Iterator[Finding]:
     for row in facts.rows("artifacts"):
         artifact = ArtifactFacts.from_row(row)
         facts.artifacts[artifact.id] = artifact
-        facts.use_content(row["digest"], artifact.name)
+        facts.use_content(row["digest"], artifact.name, home_id=row["home_id"])
         error = json_error("artifacts", row)
         if error is not None:
             yield error

@@ -173,6 +173,8 @@ class Facts:
     artifacts: dict[str, ArtifactFacts] = attrs.field(factory=dict)
     digests: dict[str, list[str]] = attrs.field(factory=dict)
     """Every content that a row refers to, and what refers to it, in words."""
+    keepers: dict[str, set[str]] = attrs.field(factory=dict)
+    """The homes that keep each content in their own folder; an empty name stands for others."""
     states_in_log: dict[str, str] = attrs.field(factory=dict)
     """The last status of each task that the event log tells."""
     artifacts_in_log: set[str] = attrs.field(factory=set)
@@ -204,10 +206,10 @@ class Facts:
         errors, self._table_errors = self._table_errors, []
         return errors
 
-    def use_content(self, digest: str, user: str) -> None:
-        """Note that *user*, in words, refers to the content."""
-        users = self.digests.setdefault(digest, [])
-        users.append(user)
+    def use_content(self, digest: str, user: str, *, home_id: str = "") -> None:
+        """Note that *user*, in words, refers to the content, and which home has it, if known."""
+        self.digests.setdefault(digest, []).append(user)
+        self.keepers.setdefault(digest, set()).add(home_id)
 
 
 # --- findings and fixes -----------------------------------------------------------

@@ -285,4 +285,13 @@ CREATE TABLE team_settings (
 CREATE INDEX events_moods ON events (session_id, seq)
     WHERE kind IN ('energy_set', 'pressure_changed');
 """,
+    # 10: which home has the bytes of an artifact, and where that home is
+    """
+CREATE TABLE homes (
+    id text COLLATE "C" PRIMARY KEY,
+    machine text NOT NULL,
+    path text NOT NULL
+);
+ALTER TABLE artifacts ADD COLUMN home_id text NOT NULL DEFAULT '';
+""",
 )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ArtifactDraft,
         ArtifactQuery,
         DocumentVersion,
+        HomePlace,
         Position,
         Session,
         Task,
@@ -185,6 +186,17 @@ def _put_settings(tx: Transaction, settings: TeamSettings, *, replace: bool) -> 
     return _put(tx, "team_settings", ("session_id",), columns, where=where)
 
 
+def note_home(tx: Transaction, home: HomePlace) -> None:
+    """See `contracts.Store.note_home`."""
+    _put(tx, "homes", ("id",), rows.HOME.values(home))
+
+
+def find_home(tx: Transaction, home_id: str) -> HomePlace | None:
+    """See `contracts.Store.find_home`."""
+    sql = f"SELECT {rows.HOME.columns} FROM homes WHERE id = {tx.mark}1"
+    return rows.HOME.read_first(tx.execute(sql, (home_id,)))
+
+
 # --- artifacts --------------------------------------------------------------
 
 
@@ -222,6 +234,7 @@ def save_artifact(
         "tags": dump_json(draft.tags, "tags"),
         "metadata": dump_json(dict(draft.metadata), "metadata"),
         "created_at": tx.now,
+        "home_id": draft.home_id,
     }
     rows.insert(tx, "artifacts", columns)
     artifact = rows.ARTIFACT.read([columns[name] for name in rows.ARTIFACT.names])

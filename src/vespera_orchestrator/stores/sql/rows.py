@@ -21,6 +21,7 @@ from vespera_orchestrator._model import (
     Dependency,
     DocumentVersion,
     Event,
+    HomePlace,
     Look,
     Outcome,
     Session,
@@ -192,6 +193,8 @@ DOCUMENT: Final = RowType(
 TEAM_SETTINGS: Final = _TeamSettingsRows(
     TeamSettings, "team_settings", noun="what was agreed on in session"
 )
+
+HOME: Final = RowType(HomePlace, "homes", noun="home")
 
 NO_EDGES: Final = "'[]'"
 """Stands for `sql.dialect.Dialect.edges` where nobody looks at a task's own edges."""

@@ -21,6 +21,7 @@ from vespera_orchestrator._model import (
     Ending,
     Event,
     Finished,
+    HomePlace,
     JsonValue,
     Look,
     Outcome,
@@ -162,6 +163,16 @@ class SQLStore(ABC):
         """See `contracts.Store.agree_settings`."""
         with self._write() as tx:
             return records.agree_settings(tx, settings, replace=replace)
+
+    def note_home(self, home: HomePlace) -> None:
+        """See `contracts.Store.note_home`."""
+        with self._write() as tx:
+            records.note_home(tx, home)
+
+    def find_home(self, home_id: str) -> HomePlace | None:
+        """See `contracts.Store.find_home`."""
+        with self._read_once() as tx:
+            return records.find_home(tx, home_id)
 
     # --- planning -----------------------------------------------------------
 

@@ -287,4 +287,13 @@ CREATE TABLE team_settings (
 CREATE INDEX events_moods ON events (session_id, seq)
     WHERE kind IN ('energy_set', 'pressure_changed');
 """,
+    # 10: which home has the bytes of an artifact, and where that home is
+    """
+CREATE TABLE homes (
+    id TEXT PRIMARY KEY,
+    machine TEXT NOT NULL,
+    path TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE artifacts ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
+""",
 )

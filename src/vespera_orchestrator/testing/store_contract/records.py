@@ -12,6 +12,7 @@ from vespera_orchestrator._model import (
     ArtifactQuery,
     DocumentVersion,
     EventKind,
+    HomePlace,
     TeamSettings,
     Worktree,
     WorktreeState,
@@ -274,6 +275,23 @@ class RecordsContract(StoreFixtures):
         claimed = attrs.evolve(nobody_s, home_id="h_other")
         assert other.put_worktree(claimed, EventKind.WORKTREE_MOVED) == claimed
         assert store.worktrees(name="old") == [claimed]
+
+    # --- homes ---------------------------------------------------------------
+
+    def test_an_artifact_names_the_home_that_has_its_bytes(self, store, other, session_id):
+        """The home comes back as it was noted last; one that nobody noted is not there."""
+        saved = _save(store, session_id, artifact("T", "1", home_id="h_one"))
+        assert other.find_artifact(saved.id).home_id == saved.home_id == "h_one"
+        assert _save(store, session_id, artifact("T", "2")).home_id == ""
+        assert store.find_home("h_one") is None
+        first = HomePlace(id="h_one", machine="desk", path="/a/.task_orchestrator")
+        last_seq = store.last_seq()
+        store.note_home(first)
+        assert other.find_home("h_one") == first
+        moved = attrs.evolve(first, path="/b/.task_orchestrator")
+        other.note_home(moved)
+        assert store.find_home("h_one") == moved
+        assert store.last_seq() == last_seq
 
     # --- what the homes of a session have agreed on --------------------------
 

@@ -1,0 +1,176 @@
+"""Bytes that another home keeps: it is named, they can be brought, and nobody collects them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import ContentElsewhereError, InvalidInputError
+from vespera_orchestrator.artifacts.context import UnreadArtifact, unread_lines
+from vespera_orchestrator.artifacts.garbage import _SHORTEST_GRACE_S
+
+TEXT = "# Measured\n\nThe thermistor reads 93 at pin 4.\n"
+NOTHING = "Nothing was done here.\n"
+
+
+@pytest.fixture
+def homes(tmp_path):
+    """Two homes on one store, each with its own contents; A has completed what B builds on."""
+    store = f"sqlite:///{tmp_path}/store.db"
+    for name in ("a", "b"):
+        tmp_path.joinpath(name).mkdir()
+    with vespera.open(tmp_path / "a", store=store, agent="ada") as one:
+        session = one.initialize_session("Measure")
+        one.plan_tasks(
+            [
+                {"title": "Measure the thermistor"},
+                {"title": "Write about the thermistor", "dependencies": ["measure_the_thermistor"]},
+                {"title": "Calibrate the thermistor"},
+            ]
+        )
+        one.complete_task("measure_the_thermistor", summary="measured", detailed_work=TEXT)
+        with vespera.open(tmp_path / "b", store=store, agent="bob", session=session.id) as two:
+            yield one, two
+
+
+def record(orch):
+    """Return the record of A's work."""
+    (artifact,) = orch.artifacts.list(task="measure_the_thermistor")
+    return artifact
+
+
+def test_the_error_names_the_home_and_its_command_brings_the_bytes(homes):
+    """It works also for a content that is stored compressed."""
+    one, two = homes
+    long = one.artifacts.save("Long", TEXT * 1000)
+    for artifact, text in ((record(two), TEXT), (long, TEXT * 1000)):
+        with pytest.raises(ContentElsewhereError) as caught:
+            two.artifacts.read(artifact.id)
+        error = caught.value
+        assert f"{artifact.title!r} v1: its bytes are in another home, {one.home} on" in str(error)
+        assert error.place == str(one.home)
+        subprocess.run(["bash", "-c", error.fetch], check=True)
+        assert two.artifacts.text(artifact.id) == text
+    assert two.check().findings == ()
+
+
+def test_what_builds_on_them_says_where_they_are(homes):
+    """A context, a briefing and a verification name the home; nothing passes over them silently."""
+    one, two = homes
+    where = f"in another home, {one.home} on"
+    context = two.artifacts.context("the thermistor", task="write_about_the_thermistor")
+    (unread,) = context.unread
+    assert unread.artifact_id == record(two).id
+    assert where in unread.problem
+    assert where in str(context)
+    assert context.tokens <= context.budget_tokens
+    (damage,) = two.artifacts.verify()
+    assert where in damage.problem
+    assert damage.remedy.startswith("to bring them: mkdir -p")
+    with two.execute_task("write_about_the_thermistor") as work:
+        briefing = work.briefing()
+    assert where in briefing
+    assert f"cp {one.home}/artifacts/" in briefing
+    with two.execute_task("calibrate_the_thermistor") as work:
+        assert f"1 more text was not looked at: the bytes are {where}" in work.briefing()
+
+
+def test_a_home_that_was_moved_is_named_at_its_new_place(homes, tmp_path):
+    """What it saves next tells the store where it is."""
+    one, two = homes
+    one.close()
+    moved = (tmp_path / "a").rename(tmp_path / "moved")
+    with vespera.open(moved, store=two._store.url, session=two.current_session().id) as again:
+        again.artifacts.save("Note", NOTHING)
+        with pytest.raises(ContentElsewhereError) as caught:
+            two.artifacts.read(record(two).id)
+        assert caught.value.place == str(again.home)
+
+
+def test_bytes_that_this_home_has_lost_are_lost_unless_another_saved_them_too(homes):
+    """`check` calls it an error in the home that has lost them; reading names who has them."""
+    one, two = homes
+    lost = two.artifacts.save("Note", NOTHING)
+    file = two._rooms.content.path(lost.digest)
+    file.unlink()
+    (error,) = two.check().errors
+    assert error.subject == lost.digest
+    with pytest.raises(vespera.CorruptContentError) as caught:
+        two.artifacts.read(lost)
+    assert not isinstance(caught.value, ContentElsewhereError)
+    one.artifacts.save("The same", NOTHING)
+    with pytest.raises(ContentElsewhereError, match="in another home"):
+        two.artifacts.read(lost)
+
+
+def test_what_cannot_be_read_takes_a_quarter_of_the_budget():
+    """The rest is counted; where there is no room for a line, nothing is said."""
+    unread = [
+        UnreadArtifact(artifact_id=f"a_{number}", title="T", problem="elsewhere")
+        for number in range(100)
+    ]
+    text = unread_lines(unread, 400)
+    assert len(text) < 4 * 110
+    assert text.endswith("more")
+    assert unread_lines(unread, 20) == unread_lines([], 400) == ""
+
+
+# --- one folder for several stores ----------------------------------------------------
+
+
+def age(folder):
+    """Make every file old enough to be collected."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            os.utime(file, (1, 1))
+
+
+def test_a_shared_folder_is_not_collected_while_another_store_puts_contents_there(tmp_path):
+    """Even if the caller says that there is no other; what the error names helps."""
+    content = f"file://{tmp_path}/content"
+    saved = {}
+    for name in ("a", "b"):
+        tmp_path.joinpath(name).mkdir()
+        with vespera.open(tmp_path / name, content=content) as orch:
+            orch.initialize_session(name)
+            saved[name] = orch.artifacts.save("Note", f"word of {name}")
+    age(tmp_path / "content")
+    with vespera.open(tmp_path / "a", content=content) as orch:
+        with pytest.raises(InvalidInputError, match=r"/b/.*if one of these is gone") as caught:
+            orch.artifacts.collect_garbage(older_than_s=_SHORTEST_GRACE_S, sole_user=True)
+        assert orch.check().findings == ()
+        (marker,) = (
+            file
+            for file in tmp_path.joinpath("content", "users").iterdir()
+            if str(file) in str(caught.value)
+        )
+        marker.unlink()
+        collected = orch.artifacts.collect_garbage(older_than_s=_SHORTEST_GRACE_S, sole_user=True)
+        assert collected.contents == 1
+        assert orch.artifacts.text(saved["a"]) == "word of a"
+
+
+@pytest.mark.parametrize("collector", ["owner", "guest"])
+def test_a_home_s_own_folder_that_another_store_uses_too_is_not_collected(tmp_path, collector):
+    """Neither by the home itself, which finds the other's name, nor by the other."""
+    for name in ("owner", "guest"):
+        tmp_path.joinpath(name).mkdir()
+    content = {"owner": None, "guest": f"file://{tmp_path}/owner/.task_orchestrator/artifacts"}
+    for name, address in content.items():
+        with vespera.open(tmp_path / name, content=address) as orch:
+            orch.initialize_session(name)
+            orch.artifacts.save("Note", f"word of {name}")
+    age(tmp_path / "owner" / ".task_orchestrator" / "artifacts")
+    other = "guest" if collector == "owner" else "owner"
+    with (
+        vespera.open(tmp_path / collector, content=content[collector]) as orch,
+        pytest.raises(InvalidInputError, match=f"/{other}/"),
+    ):
+        orch.artifacts.collect_garbage(older_than_s=_SHORTEST_GRACE_S, sole_user=True)
+    for name, address in content.items():
+        with vespera.open(tmp_path / name, content=address) as orch:
+            (note,) = orch.artifacts.list()
+            assert orch.artifacts.text(note) == f"word of {name}"
