@@ -156,6 +156,12 @@ PAGES: Final = (
         names=("CheckReport", "RepairReport", "BackupReport", "ExportReport", "PruneReport"),
     ),
     Page(
+        name="trust",
+        title="Trust",
+        about="Allowing a home that came from somebody else what it asks for.",
+        names=("trust", "Consent"),
+    ),
+    Page(
         name="errors",
         title="Errors",
         about="Every error the library raises on purpose, sorted by what you can do about it.",

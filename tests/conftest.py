@@ -24,8 +24,9 @@ __all__ = ["any_team", "identity", "make", "project", "team", "trees"]
 
 
 @pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch):
-    """No test hears of the session, home or agent of whoever runs it."""
+def _bare_environment(monkeypatch, tmp_path_factory):
+    """No test hears of the session, home or agent of whoever runs it, nor of what they trust."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "of-a-person"))
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 

@@ -132,6 +132,7 @@ if TYPE_CHECKING:
         UnsavedFilesError as UnsavedFilesError,
         UnsupportedFileSystemError as UnsupportedFileSystemError,
         UnsupportedRepositoryError as UnsupportedRepositoryError,
+        UntrustedHomeError as UntrustedHomeError,
         VesperaError as VesperaError,
         WorktreeBusyError as WorktreeBusyError,
         WorktreeElsewhereError as WorktreeElsewhereError,
@@ -140,6 +141,10 @@ if TYPE_CHECKING:
         WorktreeLockedError as WorktreeLockedError,
         WorktreeNameTakenError as WorktreeNameTakenError,
         WorktreeNotFoundError as WorktreeNotFoundError,
+    )
+    from vespera_orchestrator.home.consent import (
+        Consent as Consent,
+        trust as trust,
     )
     from vespera_orchestrator.maintenance import (
         BackupReport as BackupReport,
@@ -320,6 +325,7 @@ _HOMES = {
         "UnsavedFilesError",
         "UnsupportedFileSystemError",
         "UnsupportedRepositoryError",
+        "UntrustedHomeError",
         "VesperaError",
         "WorktreeBusyError",
         "WorktreeElsewhereError",
@@ -329,6 +335,7 @@ _HOMES = {
         "WorktreeNameTakenError",
         "WorktreeNotFoundError",
     ),
+    "home.consent": ("Consent", "trust"),
     "maintenance": (
         "BackupReport",
         "CheckReport",

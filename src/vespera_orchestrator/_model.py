@@ -412,7 +412,7 @@ class FindingKind(StrEnum):
     SESSION = "session"
     """The active session cannot be found."""
     SETTING = "setting"
-    """A setting of this home that is not what its session has agreed on."""
+    """A setting of this home that does not count, or is not what its session has agreed on."""
 
 
 # --- names ------------------------------------------------------------------

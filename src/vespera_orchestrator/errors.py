@@ -31,6 +31,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ ReadOnlyError                   the home cannot be written
     │  ├─ SchemaVersionError              made by a newer version
     │  ├─ UnsupportedFileSystemError      the home is on a network file system
+    │  ├─ UntrustedHomeError              the home asks for what nobody has allowed
     │  ├─ CorruptStoreError               the database file is damaged
     │  ├─ CorruptRecordError              one row cannot be read
     │  ├─ CorruptContentError             an artifact's bytes are missing or changed
@@ -573,6 +574,24 @@ class UnsupportedFileSystemError(StoreError):
             "share a SQLite database; put the home on a local disk: vespera.open(home=…), or the "
             "environment variable VESPERA_ORCHESTRATOR_HOME"
         )
+
+
+@attrs.define(slots=False, repr=False)
+class UntrustedHomeError(StoreError):
+    """The home came from somebody else, and leads to where nobody has allowed it to lead.
+
+    Nothing was read from there or written there.
+    """
+
+    home: str
+    """The home's folder."""
+    problem: str
+    """What it asks for."""
+    remedy: str
+    """What you can do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.home} is not trusted: {self.problem}; {self.remedy}"
 
 
 @attrs.define(slots=False, repr=False)

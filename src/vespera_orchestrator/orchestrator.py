@@ -45,6 +45,7 @@ from vespera_orchestrator.errors import (
     VesperaError,
 )
 from vespera_orchestrator.home.config import ENV_SESSION, ENV_STORE
+from vespera_orchestrator.home.consent import refuse_elsewhere, withheld_warning
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
@@ -165,6 +166,8 @@ class Orchestrator:
         Raises:
             ReadOnlyError: The home cannot be made or written.
             UnsupportedFileSystemError: The home is on a network file system.
+            UntrustedHomeError: The home came from somebody else, and keeps its records elsewhere;
+                or something in it is a link.
             SchemaVersionError: The store was made by a newer version.
             CorruptStoreError: The store is damaged.
             StoreUnavailableError: The store is locked, the disk is full, or the server cannot be
@@ -173,6 +176,8 @@ class Orchestrator:
             InvalidInputError: An argument or ``config.toml`` is wrong.
         """
         place = Home.locate(path, home)
+        if store is None and place.config.store.url is None:
+            refuse_elsewhere(place)
         chosen = place.config.store.url if store is None else store
         address = chosen if isinstance(chosen, str) else None
         in_address = durability_in(address)
@@ -209,6 +214,9 @@ class Orchestrator:
 
     def _warn_of_settings(self) -> None:
         """Say at once what will be in the way of the work. Any trouble belongs to a later call."""
+        withheld = withheld_warning(self._scope.home)
+        if withheld:
+            log.warning("%s", withheld)
         with suppress(VesperaError):
             differences = self._rooms.team.differences(self._scope.session_id())
             if differences:
@@ -828,7 +836,7 @@ class Orchestrator:
         from vespera_orchestrator.agents.roles.role import read_roles
 
         self._require_open()
-        return read_roles(self.home)
+        return read_roles(self._scope.home.instructing)
 
     # --- looking ------------------------------------------------------------
 

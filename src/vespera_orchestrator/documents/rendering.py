@@ -10,6 +10,7 @@ from vespera_orchestrator.documents.markdown import without_double_blank_lines
 from vespera_orchestrator.documents.project_types import template_name
 from vespera_orchestrator.documents.sections import MarkerError, parse_sections
 from vespera_orchestrator.errors import TemplateError
+from vespera_orchestrator.home.links import refuse_links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +22,14 @@ _PACKAGED = Path(__file__).parent / "templates"
 _SHARED_PARTS = "_parts.md.j2"
 
 
-def template_files(documents: tuple[str, ...], overrides: Path) -> list[Path]:
+def template_files(documents: tuple[str, ...], overrides: Path | None) -> list[Path]:
     """Return every file that may decide how *documents* look.
 
     These are the packaged templates, and whatever lies in *overrides*.
     """
-    files = sorted(overrides.iterdir()) if overrides.is_dir() else []
+    files = []
+    if overrides is not None and overrides.is_dir():
+        files = sorted(overrides.iterdir())
     names = [_SHARED_PARTS, *map(template_name, documents)]
     return files + [_PACKAGED / name for name in names]
 
@@ -38,7 +41,9 @@ class Renderer:
     material already is.
     """
 
-    def __init__(self, overrides: Path) -> None:
+    def __init__(self, overrides: Path | None) -> None:
+        if overrides is not None:
+            refuse_links(overrides)
         self._overrides = overrides
         self._environment = _environment(overrides)
         self._latest: dict[str, tuple[dict[str, object], str]] = {}
@@ -114,11 +119,11 @@ class Renderer:
         return name, 0
 
 
-def _environment(overrides: Path) -> SandboxedEnvironment:
+def _environment(overrides: Path | None) -> SandboxedEnvironment:
     from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    own = FileSystemLoader(overrides)
+    own = FileSystemLoader([] if overrides is None else overrides)
     packaged = PackageLoader("vespera_orchestrator.documents")
     return SandboxedEnvironment(
         loader=ChoiceLoader([own, packaged]),

@@ -137,7 +137,7 @@ class UpdateState:
         home = self._scope.home
         documents = self._layout.documents(kind)
         templates = template_files(documents, home.templates)
-        signature: dict[str, Any] = {"store": self._scope.store.url, "place": place.name}
+        signature: dict[str, Any] = {"store": self._scope.store.identity, "place": place.name}
         for name in documents:
             path = self._layout.path(name)
             signature[path] = place.stamp(path)

@@ -19,7 +19,7 @@ from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
 from vespera_orchestrator.home.files import translate_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ENV_SESSION: Final = "MCP_ORCHESTRATOR_SESSION"
@@ -55,6 +55,8 @@ class _Setting:
     """Turns a text in the file into the value, given the folder of the file."""
     from_variable: Callable[[str], object]
     """Turns the text of the environment variable into a value, which is checked next."""
+    power: str
+    """What the setting makes this program do outside of the home; empty if nothing. See `trust`."""
 
 
 def _setting(
@@ -65,6 +67,7 @@ def _setting(
     example: object = None,
     variable: str | None = None,
     from_file: Callable[[str, Path], str] = lambda value, _: value,
+    power: str = "",
 ) -> Any:
     """Declare a setting; by default its values are of the type of *default*."""
     setting = _Setting(
@@ -74,6 +77,7 @@ def _setting(
         variable=variable,
         from_file=from_file,
         from_variable=_FROM_TEXT.get(type(default), str),
+        power=power,
     )
     return attrs.field(default=default, metadata={_Setting: setting})
 
@@ -98,20 +102,41 @@ _FROM_TEXT: Final[dict[type, Callable[[str], object]]] = {
 
 def _of_type(kind: type) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
-        if type(value) is kind:
-            return None
-        return f"should be of type {kind.__name__}"
+        if type(value) is not kind:
+            return f"should be of type {kind.__name__}"
+        return _unprintable(value)
 
     return check
+
+
+def _path(value: object) -> str | None:
+    if isinstance(value, str) and "\0" not in value:
+        return None
+    return "should be the path of a folder"
+
+
+def _unprintable(value: object) -> str | None:
+    """Return what is wrong with a text that no name, path or address can be."""
+    if isinstance(value, str) and not value.isprintable():
+        return "should have no control characters"
+    return None
+
+
+_MOST: Final = 2**53
+"""The largest whole number that JSON and every database keep exactly."""
 
 
 def _at_least(least: int) -> Callable[[object], str | None]:
     def check(value: object) -> str | None:
-        if type(value) is int and value >= least:
+        if type(value) is int and least <= value <= _MOST:
             return None
         return f"should be a whole number, at least {least}"
 
     return check
+
+
+def _amount(least: int) -> Callable[[object], str | None]:
+    return lambda value: _of_type(int)(value) or _at_least(least)(value)
 
 
 def _one_of(*words: str) -> Callable[[object], str | None]:
@@ -132,8 +157,9 @@ def _command(value: object) -> str | None:
 
 def _inside_project(value: object) -> str | None:
     if isinstance(value, str) and value:
-        parts = value.split("/")
-        if not value.startswith(("/", "\\")) and ".." not in parts:
+        parts = value.replace("\\", "/").split("/")
+        is_inside = not value.startswith(("/", "\\")) and ".." not in parts
+        if is_inside and value.isprintable():
             return None
     return "should be a path inside the project, relative to its folder"
 
@@ -187,6 +213,7 @@ class StoreSettings:
         example="postgresql://host/database",
         variable=ENV_STORE,
         from_file=_relative_to_home,
+        power="keeps the records there",
     )
     """Address of the store, where it is not the home's own; see `Orchestrator.open`."""
     durability: str | None = _setting(
@@ -205,6 +232,7 @@ class WorktreeSettings:
     root: str = _setting(
         "../worktrees",
         "relative to the project's folder; {project}, {session} and {agent} are filled in",
+        power="makes worktrees there",
     )
     """Where worktrees go."""
     branch_prefix: str = _setting(
@@ -214,12 +242,15 @@ class WorktreeSettings:
     integration_branch: str = _setting("integration", "where finished work goes")
     """The branch where finished work goes."""
     max_file_bytes: int = _setting(
-        50_000_000, "larger untracked files are left out of snapshots, and named"
+        50_000_000,
+        "larger untracked files are left out of snapshots, and named",
+        check=_amount(0),
     )
     """Size up to which untracked files are saved."""
     heartbeat_save_s: int = _setting(
         0,
         "a heartbeat this soon after a save only renews the lease; 0: each one saves",
+        check=_amount(0),
     )
     """Minimum seconds between a save and the next heartbeat save."""
     merge_style: str = _setting(
@@ -233,24 +264,27 @@ class WorktreeSettings:
         "run on the merged files before they land; none by default",
         check=_command,
         example=["pytest", "-q"],
+        power="runs this command",
     )
     """Command that is run on the merged files before they land."""
-    check_timeout_s: int = _setting(600)
+    check_timeout_s: int = _setting(600, check=_amount(1))
     """How long the command may take, in seconds."""
     setup: str | list[str] | None = _setting(
         None,
         "run in each new worktree first; {index}, {task} and {project} are filled in",
         check=_command,
         example=["npm", "ci"],
+        power="runs this command",
     )
     """Command that is run in a new worktree before anybody works there, and before each check."""
-    setup_timeout_s: int = _setting(600)
+    setup_timeout_s: int = _setting(600, check=_amount(1))
     """How long that command may take, in seconds."""
     link: list[str] | None = _setting(
         None,
         "ignored files and folders of the main worktree that new ones get as links",
         check=_names,
         example=["node_modules"],
+        power="links these files into worktrees",
     )
     """Ignored files and folders that worktrees get as links to those of the main one."""
     undoing: str = _setting(
@@ -268,7 +302,10 @@ class DocumentSettings:
     enabled: bool = _setting(True, "keep docs/ up to date in sessions that have a project type")
     """Whether project documents are kept."""
     folder: str = _setting(
-        "docs", "where they are, relative to the project's folder", check=_inside_project
+        "docs",
+        "where they are, relative to the project's folder",
+        check=_inside_project,
+        power="writes documents there",
     )
     """The folder of the documents, relative to the project's."""
     exclude: list[str] = _setting(
@@ -283,6 +320,7 @@ class DocumentSettings:
         "other paths for single documents",
         check=_paths_by_name,
         example={"CHANGELOG.md": "CHANGELOG.md"},
+        power="writes documents there",
     )
     """Other paths for single documents, relative to the project's folder."""
 
@@ -295,6 +333,7 @@ class SearchSettings:
         "auto",
         '"none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"',
         variable=ENV_EMBEDDER,
+        power="loads or calls this model",
     )
     """What makes the vectors; see `Orchestrator.open`."""
 
@@ -363,7 +402,7 @@ class PressureSettings:
 class Config:
     """The settings in ``config.toml``. What the file does not name keeps its default."""
 
-    project: str | None = _setting(None, check=_of_type(str))
+    project: str | None = _setting(None, check=_path, power="makes that folder the project")
     """The project's folder, where the home is elsewhere."""
     content: str | None = _setting(
         None,
@@ -371,6 +410,7 @@ class Config:
         check=_of_type(str),
         example="s3://bucket/folder",
         variable=ENV_CONTENT,
+        power="sends the bytes of artifacts there",
     )
     """Address of the content store, where it is not the folder ``artifacts/`` of the home."""
     store: StoreSettings = _section(StoreSettings)
@@ -402,15 +442,60 @@ def _dotted(section: str, key: str) -> str:
 # --- reading -----------------------------------------------------------------
 
 
-def read_config(path: Path, *, with_environment: bool = True) -> Config:
-    """Return the settings in the file at *path*, under those of the environment.
+@attrs.frozen(kw_only=True)
+class FileSettings:
+    """What a ``config.toml`` says, checked, before anybody has decided what of it counts."""
 
-    Args:
-        path: The file; it need not exist.
-        with_environment: Whether the environment is about this home, see `locate.Home.locate`.
+    values: Mapping[str, Mapping[str, Any]]
+    """The values that the file sets, by section and key."""
+
+    def powers(self) -> dict[str, tuple[object, str]]:
+        """Return the settings that reach beyond the home: value and effect, by dotted name."""
+        powers = {}
+        for name, kind in _sections():
+            for key, setting in _settings(kind):
+                value = self.values[name].get(key)
+                default = getattr(attrs.fields(kind), key).default
+                if setting.power and value is not None and value != default:
+                    powers[_dotted(name, key)] = value, setting.power
+        return powers
+
+    def config(self, *, with_environment: bool = True, is_trusted: bool = True) -> Config:
+        """Return the settings that count, those of the environment first.
+
+        Args:
+            with_environment: Whether the environment is about this home, see `locate.Home.locate`.
+            is_trusted: Whether the settings count that reach beyond the home.
+
+        Raises:
+            InvalidInputError: A variable is wrong.
+        """
+        withheld = {} if is_trusted else self.powers()
+        chosen = {}
+        for name, kind in _sections():
+            of_file = self.values[name].items()
+            chosen[name] = {
+                key: value for key, value in of_file if _dotted(name, key) not in withheld
+            }
+            if with_environment:
+                chosen[name] |= _environment_values(kind)
+        sections = {name: kind(**chosen[name]) for name, kind in _sections() if name}
+        return Config(**chosen[""], **sections)
+
+
+def read_config(path: Path, *, with_environment: bool = True) -> Config:
+    """Return all settings in the file at *path*, under those of the environment.
+
+    For a home that is trusted; see `FileSettings.config`.
+    """
+    return read_settings(path).config(with_environment=with_environment)
+
+
+def read_settings(path: Path) -> FileSettings:
+    """Return the settings in the file at *path*; it need not exist.
 
     Raises:
-        InvalidInputError: With the file or variable, the setting, and what is allowed.
+        InvalidInputError: With the file, the setting, and what is allowed.
         StoreUnavailableError: The file cannot be read.
     """
     tables = _read_tables(path)
@@ -418,11 +503,7 @@ def read_config(path: Path, *, with_environment: bool = True) -> Config:
     values = {
         name: _section_values(path, name, kind, tables.get(name, {})) for name, kind in _sections()
     }
-    if with_environment:
-        for name, kind in _sections():
-            values[name] |= _environment_values(kind)
-    sections = {name: kind(**values[name]) for name, kind in _sections() if name}
-    return Config(**values[""], **sections)
+    return FileSettings(values=values)
 
 
 def _read_tables(path: Path) -> dict[str, dict[str, Any]]:

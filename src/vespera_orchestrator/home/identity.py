@@ -13,7 +13,7 @@ import platform
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -30,13 +30,18 @@ def machine_name() -> str:
 
 
 @attrs.frozen(kw_only=True)
-class _HomeId:
+class HomeId:
     """What the file says: the id, and where the home was when it was written."""
 
     id: str
     path: str
     inode: int
     machine: str
+
+
+def find_home_id(home: Path) -> HomeId | None:
+    """Return what the home in this folder notes about itself, and write nothing."""
+    return _read(home / HOME_ID_FILE)
 
 
 def read_home_id(home: Path) -> str:
@@ -49,7 +54,7 @@ def read_home_id(home: Path) -> str:
     """
     file = home / HOME_ID_FILE
     try:
-        here = _HomeId(
+        here = HomeId(
             id=new_id("h"), path=str(home), inode=home.stat().st_ino, machine=_machine_id()
         )
         noted = _read(file)
@@ -66,7 +71,7 @@ def read_home_id(home: Path) -> str:
     return noted.id
 
 
-def _is_same(noted: _HomeId, here: _HomeId) -> bool:
+def _is_same(noted: HomeId, here: HomeId) -> bool:
     """Tell whether the home is the one that was noted, and not a copy of it."""
     if noted.inode == here.inode:
         return True  # it was moved, or a container sees it at another place
@@ -78,7 +83,7 @@ def _is_same(noted: _HomeId, here: _HomeId) -> bool:
     return original is None or original.id != noted.id
 
 
-def _id_of_copy(noted: _HomeId, here: _HomeId) -> str:
+def _id_of_copy(noted: HomeId, here: HomeId) -> str:
     """Return the same new id to every process that finds the copy."""
     text = f"{noted.id} {here.machine} {here.inode} {here.path}"
     return "h_" + hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
@@ -93,14 +98,18 @@ def _machine_id() -> str:
     return hashlib.sha256(f"vespera {text or platform.node()}".encode()).hexdigest()[:12]
 
 
-def _read(file: Path) -> _HomeId | None:
+def _read(file: Path) -> HomeId | None:
     try:
-        return _HomeId(**json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        fields: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        noted = HomeId(**fields)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None  # absent, or damaged
+    texts = [fields[name] for name in ("id", "path", "machine")]
+    is_sound = all(isinstance(text, str) and text.isprintable() for text in texts)
+    return noted if is_sound and type(fields["inode"]) is int else None
 
 
-def _make(file: Path, home_id: _HomeId) -> str:
+def _make(file: Path, home_id: HomeId) -> str:
     """Write a first id; where another process was faster, return that one's."""
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     _write(temporary, home_id)
@@ -124,5 +133,5 @@ def _make(file: Path, home_id: _HomeId) -> str:
     return home_id.id
 
 
-def _write(file: Path, home_id: _HomeId) -> None:
+def _write(file: Path, home_id: HomeId) -> None:
     write_atomically(file, json.dumps(attrs.asdict(home_id)) + "\n")

@@ -21,9 +21,17 @@ from vespera_orchestrator.errors import (
     ReadOnlyError,
     StoreUnavailableError,
 )
-from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_config
+from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_settings
 from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
 from vespera_orchestrator.home.identity import HOME_ID_FILE, read_home_id
+from vespera_orchestrator.home.links import refuse_links
+from vespera_orchestrator.home.trust import (
+    Power,
+    is_trusted,
+    mark_as_foreign,
+    powers_of_files,
+    powers_of_settings,
+)
 
 HOME_NAME: Final = ".task_orchestrator"
 _WORKTREE_SETTING: Final = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -101,6 +109,15 @@ class Home:
     config: Config
     follows_environment: bool = True
     """Whether the environment is about this home, and so are its store and its session."""
+    powers: tuple[Power, ...] = ()
+    """What the home asks for beyond its own folder; see `trust`."""
+    is_trusted: bool = True
+    """Whether it may have that. Otherwise `config` is without it."""
+
+    @property
+    def withheld(self) -> tuple[Power, ...]:
+        """What the home asks for and does not get."""
+        return () if self.is_trusted else self.powers
 
     @cached_property
     def id(self) -> str:
@@ -132,9 +149,14 @@ class Home:
         return self.path / "index.lance"
 
     @property
-    def templates(self) -> Path:
-        """Document templates of the user's own."""
-        return self.path / "templates"
+    def templates(self) -> Path | None:
+        """Document templates of the user's own; ``None`` where they are not trusted."""
+        return self.path / "templates" if self.is_trusted else None
+
+    @property
+    def instructing(self) -> Path | None:
+        """The folder, where what it says may instruct agents; ``None`` where it may not."""
+        return self.path if self.is_trusted else None
 
     @property
     def locks(self) -> Path:
@@ -180,8 +202,11 @@ class Home:
             if not is_named or _is_home_for(inherited, start, found):
                 folder = inherited
         is_inherited = inherited is None or folder == inherited
-        config = read_config(folder / "config.toml", with_environment=is_inherited)
         is_chosen = home is not None or folder == inherited
+        settings = read_settings(folder / "config.toml")
+        powers = powers_of_settings(settings.powers()) + powers_of_files(folder)
+        trusted = is_trusted(folder, powers, is_named=is_chosen)
+        config = settings.config(with_environment=is_inherited, is_trusted=trusted)
         if config.project:
             project = (folder / config.project).resolve()
         elif is_chosen and folder.name == HOME_NAME:
@@ -191,6 +216,8 @@ class Home:
             project=project,
             config=config,
             follows_environment=is_inherited,
+            powers=powers,
+            is_trusted=trusted,
         )
 
     def temporary(self) -> Home:
@@ -204,6 +231,18 @@ class Home:
             raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
         config = attrs.evolve(self.config, content=None)
         return attrs.evolve(self, path=folder.resolve(), config=config)
+
+    def read_config(self) -> Config:
+        """Return the settings as they are in the file now, as far as the home may have them.
+
+        Raises:
+            InvalidInputError: A setting is wrong.
+            StoreUnavailableError: The file cannot be read.
+        """
+        settings = read_settings(self.path / "config.toml")
+        return settings.config(
+            with_environment=self.follows_environment, is_trusted=self.is_trusted
+        )
 
     def with_durability(self, word: str | None) -> Home:
         """Return the home with this durability instead of the configured one.
@@ -222,9 +261,17 @@ class Home:
         """Make the folder and its fixed files where they are missing.
 
         Several processes may do so at once.
+
+        Raises:
+            UntrustedHomeError: Something in it is a link.
+            ReadOnlyError: It cannot be made.
+            StoreUnavailableError: The disk is full, or fails.
         """
+        refuse_links(self.path)
         try:
-            make_folders(self.path, self.artifacts, self.templates, self.locks)
+            make_folders(self.path, self.artifacts, self.path / "templates", self.locks)
+            if not self.is_trusted:
+                mark_as_foreign(self.path)
             ignore = self.path / ".gitignore"
             if not ignore.exists():
                 write_atomically(ignore, "*\n")

@@ -21,7 +21,7 @@ from vespera_orchestrator.errors import (
     TaskNotFoundError,
 )
 from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
-from vespera_orchestrator.home.files import make_folders, replacing, translate_os_error
+from vespera_orchestrator.home.files import OpenHandle, make_folders, replacing, translate_os_error
 from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
@@ -287,8 +287,8 @@ def _default_agent(store: Store) -> str:
 def _read_session_id(path: Path) -> str | None:
     """Return the id that a file holds; ``None`` where it cannot be read, or holds no id."""
     try:
-        with path.open("rb") as stream:
-            text = stream.read(_LONGEST_SESSION_ID).decode().strip()
+        handle = OpenHandle(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        text = os.read(handle.number, _LONGEST_SESSION_ID).decode().strip()
     except (OSError, UnicodeDecodeError):
         return None
     return text if text.isprintable() and text else None

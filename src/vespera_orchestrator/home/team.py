@@ -18,7 +18,6 @@ import attrs
 
 from vespera_orchestrator._model import SettingDifference, TeamSettings, utcnow
 from vespera_orchestrator.errors import SettingsConflictError
-from vespera_orchestrator.home.config import read_config
 from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
@@ -202,7 +201,7 @@ class Team:
         A process that was started before the file was changed must not undo the change.
         """
         home = self._scope.home
-        config = read_config(self._config_file, with_environment=home.follows_environment)
+        config = home.read_config()
         return _landing_settings(config.worktrees) == _landing_settings(home.config.worktrees)
 
 

@@ -123,6 +123,9 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
 
         out.print(update_agents_file(options.file))
         return 0
+    if options.command == "trust":
+        out.print(str(vespera.trust(options.project)))
+        return 0
     if not Home.locate(options.project).path.is_dir() and not _is_first_call(options):
         err.print(
             "There is no project here yet. To begin one: "
@@ -205,6 +208,8 @@ def _parser() -> argparse.ArgumentParser:
     hook.add_argument("name", nargs="?", default="", help="such as SessionStart")
     skill = commands.add_parser("skill", help="print the skill for coding agents, or write it")
     skill.add_argument("folder", nargs="?", help="such as .claude/skills")
+    trust = "allow the home here what it asks for: commands, addresses, folders, instructions"
+    commands.add_parser("trust", help=trust, description=trust)
     agents = commands.add_parser("agents-md", help="keep a block about this in AGENTS.md")
     agents.add_argument("file", nargs="?", default="AGENTS.md")
     return parser

@@ -18,6 +18,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     VesperaError,
 )
+from vespera_orchestrator.home.consent import allowing_call
 from vespera_orchestrator.maintenance.reports import CheckReport
 from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
@@ -209,7 +210,16 @@ def _check_documents(rooms: Rooms) -> Iterator[Finding]:
 
 
 def _check_settings(rooms: Rooms) -> Iterator[Finding]:
-    """Compare this home's settings with what the current session has agreed on."""
+    """Compare this home's settings with what a person allowed, and what the session agreed on."""
+    home = rooms.scope.home
+    for power in home.withheld:
+        yield Finding(
+            severity=Severity.WARNING,
+            kind=FindingKind.SETTING,
+            subject=power.name,
+            sentence=f"{power} does not count: the home came from somebody else",
+            remedy=allowing_call(home),
+        )
     with suppress(StoreError, SessionNotFoundError):
         session_id = rooms.scope.session_id()
         for difference in rooms.team.differences(session_id):

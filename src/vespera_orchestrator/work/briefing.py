@@ -125,7 +125,7 @@ class _Collection:
         if not specialist:
             return None, ""
         try:
-            roles = read_roles(self._rooms.scope.home.path)
+            roles = read_roles(self._rooms.scope.home.instructing)
         except (InvalidInputError, StoreError) as exc:
             log.warning("the project's own roles are left out: %s", exc)
             return role_named({}, specialist), str(exc)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _LANDING: Final = "landing"
 """The lock under which the branch moves."""
+_TOKEN: Final = re.compile("[0-9a-f]{16}")
 _PROVING, _WRITING = "proving", "writing"
 """Stages in the journal."""
 _INDEX_PATIENCE_S: Final = 2.0
@@ -180,11 +182,12 @@ def _read_journal(repository: ProjectRepository, path: Path) -> _LandingJournal 
 def _relocated(repository: ProjectRepository, journal: _LandingJournal) -> _LandingJournal:
     """Return the journal with the places as they are now.
 
-    It may have been moved or copied with the project, and the original is not ours to touch.
+    It may have been moved or copied with the project, and the original is not ours to touch. It
+    may have come with a stranger's repository: no path in it is believed.
     """
+    if not _TOKEN.fullmatch(journal.token):
+        raise ValueError("its token is none of ours")
     git_dir = Path(journal.git_dir)
-    if git_dir == repository.common or git_dir.parent == repository.common / "worktrees":
-        return journal
     here, folder = repository.common, repository.home.project
     if git_dir.parent.name == "worktrees":
         here = repository.admin(git_dir.name)

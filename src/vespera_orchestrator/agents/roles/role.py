@@ -69,21 +69,22 @@ class Role(Record):
         return "\n".join(lines)
 
 
-def read_roles(home: Path) -> dict[str, Role]:
+def read_roles(home: Path | None) -> dict[str, Role]:
     """Return all roles by name: those of the library, changed and extended by the project's own.
 
     A role of the project replaces only what it says. So a project can give the coder another
     ``output_format``, and keep the rest.
 
     Args:
-        home: The home's folder. Its file need not exist.
+        home: The home's folder. Its file need not exist. ``None`` for the library's roles alone.
 
     Raises:
         InvalidInputError: The file cannot be understood. Names the role and the key.
         StoreError: The file cannot be read.
     """
     roles: dict[str, Role] = {}
-    for path in (_PACKAGED_FILE, home / PROJECT_FILE):
+    files = [_PACKAGED_FILE] if home is None else [_PACKAGED_FILE, home / PROJECT_FILE]
+    for path in files:
         for name, fields in _read_file(path).items():
             known = roles.get(name) or Role(name=name)
             roles[name] = attrs.evolve(known, **fields)
