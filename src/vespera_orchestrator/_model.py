@@ -326,7 +326,7 @@ class EventKind(StrEnum):
     LEASE_RENEWED = "lease_renewed"
     """Data: ``attempt``, and ``clock_set_back`` where that was the cause."""
     LEASE_EXPIRED = "lease_expired"
-    """Data: ``attempt``."""
+    """Data: ``attempt``; and ``process_ended`` if it ended with its process, before its time."""
     LEASE_REGAINED = "lease_regained"
     """The holder renewed an expired lease before another agent took the task. Data: ``attempt``."""
     CHECKPOINT_SAVED = "checkpoint_saved"
@@ -634,6 +634,11 @@ class Attempt(Record):
     """
     error: str | None = None
     """What went wrong."""
+    process: str = ""
+    """The processes that this attempt ends with, where it does: those of `Orchestrator.run`.
+
+    Once all of them have ended, nobody needs to wait for the lease.
+    """
 
     def __repr__(self) -> str:
         state = self.ending or "running"

@@ -346,6 +346,7 @@ class Store(Protocol):
         task_id: str | None = None,
         lease_s: float,
         take_over: bool = False,
+        process: str = "",
     ) -> Claim | None:
         """Give *agent* the task, or the best ready one. Event ``task_started``.
 
@@ -359,6 +360,8 @@ class Store(Protocol):
             lease_s: Seconds until the claim expires unless it is renewed.
             take_over: First end the lease of the named task's holder, as if it had expired.
                 Event ``lease_expired``.
+            process: The processes that the attempt ends with, as `expire` asks about them; empty
+                if it may outlive any process.
 
         Returns:
             The claim; ``None`` if no task was named and nothing is ready.
@@ -373,11 +376,13 @@ class Store(Protocol):
         attempt: int,
         *,
         lease_s: float,
+        process: str | None = None,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
         """Extend the lease to *lease_s* seconds from now. Event ``lease_renewed``. Fenced.
 
-        Regains a lease that has expired. *within* as for `checkpoint`.
+        Regains a lease that has expired. *process* replaces what the claim said; ``None`` leaves
+        it. *within* as for `checkpoint`.
         """
 
     def checkpoint(
@@ -455,11 +460,16 @@ class Store(Protocol):
             TransitionError: The task has already ended in another way.
         """
 
-    def expire(self) -> list[Attempt]:
+    def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """End every attempt whose lease has expired. Event ``lease_expired`` for each.
 
         Their tasks are pending again. If there are none, this costs one indexed read. Any caller
         may do it: there is no background process.
+
+        Args:
+            is_gone: Tells whether the processes that an attempt ends with have ended for certain.
+                Such an attempt is ended at once. It is asked outside any transaction, and what it
+                was asked about is compared again in the transaction that writes.
         """
 
     def attempts(self, task_id: str) -> list[Attempt]:

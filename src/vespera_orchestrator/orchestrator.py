@@ -1247,7 +1247,8 @@ class Orchestrator:
                 Work that conflicts, or fails the check, is never tried again by itself.
             progress: ``True`` shows a bar, in a terminal or a notebook. Or a function, called with
                 a `RunProgress` whenever something began or ended.
-            lease_s: Seconds until a task is free again after this process has died.
+            lease_s: Seconds until a task is free again after this process has died; whoever can see
+                on this machine that it has died need not wait for that.
             backoff_s: Pause before a task that failed or came back is tried again; doubled each
                 time, up to a minute. A task that comes back three times without even a checkpoint
                 is left alone.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from vespera_orchestrator import Result
 
@@ -19,3 +21,11 @@ def save_and_die(work):
         work.checkpoint({"step": 1}, "half done")
         os.kill(os.getpid(), signal.SIGKILL)
     return {"resumed": work.resumed_from.state}
+
+
+def wait_for_go(work):
+    """Save a checkpoint, and go on when the file that ``GO`` names is there."""
+    work.checkpoint({"step": 1})
+    while not Path(os.environ["GO"]).exists():
+        time.sleep(0.01)
+    return {"pid": os.getpid()}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import runpy
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -419,6 +422,78 @@ def test_an_expired_lease_is_taken_up(tmp_path, clock):
         report = run(timed, lambda work: {"from": work.resumed_from.state})
         assert report.completed == ("left_behind",)
         assert timed.get_task("left_behind").outputs == {"from": {"step": 1}}
+
+
+# --- a run that was killed ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("executor", ["None", "ThreadPoolExecutor(2)"])
+def test_what_a_killed_run_held_is_ready_at_once(tmp_path, orch, executor):
+    """Nobody waits for its leases: the next step says so, and the next run goes on."""
+    orch.plan_tasks([{"title": "One"}, {"title": "Two"}])
+    killed = run_in_process(tmp_path, executor)
+    held = [task.alias for task in orch.query_tasks(status="in_progress")]
+    assert held[0] == "one"
+    killed.kill()
+    killed.wait()
+    assert orch.next_step().action == "execute"
+    report = run(orch, lambda work: {"from": work.resumed_from and work.resumed_from.state})
+    assert report.completed == ("one", "two")
+    assert orch.get_task("one").outputs == {"from": {"step": 1}}
+    assert orch.get_task("one").attempts == 2
+
+
+def test_what_a_living_run_holds_is_left_alone(tmp_path, orch):
+    """So is what its workers still do when their run was killed."""
+    orch.plan_task("One")
+    pool = "ProcessPoolExecutor(1, mp_context=get_context('fork'))"
+    killed = run_in_process(tmp_path, pool)
+    assert orch.next_step().action == "wait"
+    (worker,) = children_of(killed.pid)
+    killed.kill()
+    killed.wait()
+    assert orch.next_step().action == "wait"
+    (tmp_path / "go").touch()
+    for _ in orch.watch(0, timeout_s=60):
+        if orch.get_task("one").status == "completed":
+            break
+    assert orch.get_task("one").attempts == 1
+    assert orch.get_task("one").outputs == {"pid": worker}
+
+
+def test_work_of_a_killed_run_that_was_taken_up_is_not_taken_away(tmp_path, orch):
+    """`Orchestrator.work` makes it the work of an agent, who may come back in any process."""
+    orch.plan_task("One")
+    killed = run_in_process(tmp_path, "None")
+    killed.kill()
+    killed.wait()
+    orch.work("one").checkpoint({"step": 2})
+    assert orch.next_step().action == "wait"
+    assert orch.get_task("one").attempts == 1
+
+
+def run_in_process(folder, executor):
+    """Run the graph in another process, until it is in the middle of a task."""
+    script = f"""
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+import vespera_orchestrator as vespera
+from support import run_handlers
+with vespera.open({str(folder)!r}) as orch:
+    orch.run(run_handlers.wait_for_go, executor={executor})
+"""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GO": str(folder / "go")}
+    process = subprocess.Popen([sys.executable, "-c", script], env=environ)
+    with vespera.open(folder) as orch:
+        for event in orch.watch(0, timeout_s=60):
+            if event.kind == "checkpoint_saved":
+                return process
+    raise AssertionError("it did not begin")
+
+
+def children_of(parent):
+    """Return the ids of a process's children."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 # --- interruption -----------------------------------------------------------------

@@ -137,6 +137,7 @@ class Errand:
             if self.starter is None:
                 if starter.has_ended(self.claim):  # an engine called this once more
                     return Outcome(status=starter.status_of(self.claim))
+                starter.join(self.claim, self.request)
                 self.claim = starter.with_last_checkpoint(self.claim)
             return self._perform(starter)
         except LeaseLostError as exc:

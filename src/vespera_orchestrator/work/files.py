@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import WorktreeState
 from vespera_orchestrator.errors import WorktreeError
+from vespera_orchestrator.home import machine
 from vespera_orchestrator.work.assignment import Assignments
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ class WorkFiles:
         """Which worktree each task works in."""
 
     def expire(self) -> None:
-        """End expired leases, and save what their holders left in their worktrees."""
-        for attempt in self._rooms.store.expire():
+        """End expired leases, and save what their holders left in their worktrees.
+
+        What ends with a process of this machine that is gone has expired, too.
+        """
+        for attempt in self._rooms.store.expire(is_gone=machine.have_ended):
             self._save_left_behind(attempt)
 
     def _save_left_behind(self, attempt: Attempt) -> None:

@@ -10,6 +10,7 @@ import attrs
 
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home import machine
 from vespera_orchestrator.tasks import arguments, lifecycle
 from vespera_orchestrator.work.errand import Handler
 from vespera_orchestrator.work.start import StartRequest
@@ -126,6 +127,7 @@ class RunRequest:
         start = StartRequest.read(
             task=None, agent="run", worktree=worktree, lease_s=lease_s, take_over=False
         )
+        start = attrs.evolve(start, process=machine.process_mark())
         most = arguments.whole_number("max_parallel", max_parallel, least=1)
         if executor is None and (most or 1) > 1:
             advice = "pass executor=ThreadPoolExecutor(…) to do several tasks at once"

@@ -17,6 +17,7 @@ from vespera_orchestrator.errors import (
     WorktreeBusyError,
     WorktreeElsewhereError,
 )
+from vespera_orchestrator.home import machine
 from vespera_orchestrator.tasks import arguments, lifecycle
 from vespera_orchestrator.work.assignment import CHOICES
 from vespera_orchestrator.work.submission import Holder
@@ -53,6 +54,8 @@ class StartRequest:
     lease_s: float
     take_over: bool
     despite_pressure: bool = False
+    process: str = ""
+    """The processes that the attempt ends with; empty if the agent may come back in another one."""
 
     @classmethod
     def read(
@@ -144,7 +147,7 @@ class Starter:
         if last is None or last.agent != request.agent or last.ending not in _GOES_ON:
             raise self._not_held(task, last, request.agent)
         try:
-            attempt = store.renew(task.id, last.number, lease_s=request.lease_s)
+            attempt = store.renew(task.id, last.number, lease_s=request.lease_s, process="")
         except LeaseLostError:
             raise self._not_held(task, last, request.agent) from None
         checkpoint = store.last_checkpoint(task.id)
@@ -230,6 +233,19 @@ class Starter:
             return None
         return task.status
 
+    def join(self, claim: Claim, request: StartRequest) -> None:
+        """Note that this process does the work, beside the one that claimed the task.
+
+        Whoever sees the other one end must not take the task from this one.
+        """
+        own = machine.process_mark()
+        if not request.process or own in request.process.split():
+            return
+        both = f"{request.process} {own}" if own else ""
+        self._rooms.store.renew(
+            claim.task.id, claim.attempt.number, lease_s=request.lease_s, process=both
+        )
+
     def has_ended(self, claim: Claim) -> bool:
         """Tell whether the claimed attempt can no longer be continued."""
         last = self._rooms.store.attempts(claim.task.id)[-1]
@@ -250,7 +266,10 @@ class Starter:
             # Else the best task, which this home cannot start, would be taken every time.
             request = attrs.evolve(request, task=self._next_startable(request.worktree))
         if request.task is None:
-            claim = store.claim(scope.session_id(), request.agent, lease_s=request.lease_s)
+            session_id = scope.session_id()
+            claim = store.claim(
+                session_id, request.agent, lease_s=request.lease_s, process=request.process
+            )
             if claim is None:
                 raise self._nothing_ready()
             return claim
@@ -262,6 +281,7 @@ class Starter:
                 task_id=task.id,
                 lease_s=request.lease_s,
                 take_over=request.take_over,
+                process=request.process,
             )
         except NotReadyError as exc:
             raise _telling_the_holder(exc, task, request.agent) from None

@@ -13,7 +13,6 @@ from vespera_orchestrator.stores.postgres.ledger import PostgresLedger
 from vespera_orchestrator.stores.postgres.server import Server
 from vespera_orchestrator.stores.sql import claims, reading
 from vespera_orchestrator.stores.sql.store import SQLStore
-from vespera_orchestrator.stores.sql.transaction import first_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,22 +114,27 @@ class PostgresStore(SQLStore):
         task_id: str | None = None,
         lease_s: float,
         take_over: bool = False,
+        process: str = "",
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
         if task_id is None:
-            return self._claim_best(session_id, agent, lease_s)
+            return self._claim_best(session_id, agent, lease_s, process)
         if take_over:
             with self._change(task_id=task_id) as tx:
                 claims.expire(tx, task_id)
-                return claims.claim(tx, reading.task(tx, task_id), agent, lease_s)
+                task = reading.task(tx, task_id)
+                return claims.claim(tx, task, agent, lease_s, process=process)
         self.expire()
         with self._write() as tx:
-            return claims.claim(tx, reading.task(tx, task_id), agent, lease_s)
+            task = reading.task(tx, task_id)
+            return claims.claim(tx, task, agent, lease_s, process=process)
 
-    def _claim_best(self, session_id: str, agent: str, lease_s: float) -> Claim | None:
+    def _claim_best(
+        self, session_id: str, agent: str, lease_s: float, process: str
+    ) -> Claim | None:
         def take(**options: bool) -> TakenBest:
             with self._write() as tx:
-                return take_best(tx, session_id, agent, lease_s, **options)
+                return take_best(tx, session_id, agent, lease_s, process, **options)
 
         best = take()
         for in_any_case in (False, True):
@@ -145,22 +149,22 @@ class PostgresStore(SQLStore):
             best = take(in_any_case=True, wait=True)
         return best.claim
 
-    def expire(self) -> list[Attempt]:
+    def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
         now = self._database.time
+        is_due = f"(lease_until < {now} OR {claims.from_the_future(now)})"
         sql = f"""
-            SELECT DISTINCT session_id FROM attempts JOIN tasks ON tasks.id = task_id
-            WHERE attempts.ended_at IS NULL AND (
-                lease_until < {now} OR {claims.from_the_future(now)}
-            )
-            ORDER BY session_id
+            SELECT DISTINCT session_id, process, {is_due}
+            FROM attempts JOIN tasks ON tasks.id = task_id
+            WHERE attempts.ended_at IS NULL AND ({is_due} OR process <> '')
         """
         with self._read_once() as tx:
-            session_ids = first_column(tx.execute(sql).fetchall())
+            rows = tx.execute(sql).fetchall()
+        gone = claims.gone_among({process for _, process, _ in rows}, is_gone)
         expired: list[Attempt] = []
-        for session_id in session_ids:
+        for session_id in sorted({row[0] for row in rows if row[2] or row[1] in gone}):
             with self._change(session_id=session_id) as tx:
-                expired += claims.expire(tx)
+                expired += claims.expire(tx, gone=gone)
         return expired
 
     # --- the rest -----------------------------------------------------------

@@ -31,8 +31,9 @@ _TAKE_BEST: Final = f"""
         SET status = '{TaskStatus.IN_PROGRESS}', attempts = attempts + 1, updated_at = $1
         FROM best WHERE tasks.seq = best.seq RETURNING tasks.*
     ), attempt AS (
-        INSERT INTO attempts (task_id, number, agent, started_at, lease_until, last_sign_at)
-        SELECT id, attempts, $3, $1, $1 + $4, $1 FROM started
+        INSERT INTO attempts
+            (task_id, number, agent, started_at, lease_until, last_sign_at, process)
+        SELECT id, attempts, $3, $1, $1 + $4, $1, $6 FROM started
     )
     SELECT expired, unweighed, {rows.TASK.columns}, {POSTGRES.edges}
     FROM due LEFT JOIN started AS tasks ON true
@@ -41,7 +42,8 @@ _TAKE_BEST: Final = f"""
 attempt.
 
 If expired leases or tasks that were not weighed come first, it only reports that. ``$1``: now;
-``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case.
+``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case;
+``$6``: the processes that the attempt ends with.
 """
 _TAKE_BEST_UNLOCKED: Final = _TAKE_BEST.format(skip_locked="SKIP LOCKED")
 _WAIT_FOR_BEST: Final = _TAKE_BEST.format(skip_locked="")
@@ -63,6 +65,7 @@ def take_best(
     session_id: str,
     agent: str,
     lease_s: float,
+    process: str,
     *,
     in_any_case: bool = False,
     wait: bool = False,
@@ -74,13 +77,15 @@ def take_best(
         session_id: The session.
         agent: Who claims it.
         lease_s: How long the claim holds, in seconds.
+        process: The processes that the attempt ends with.
         in_any_case: Take a task whatever else should be done first.
         wait: Wait until the best task is unlocked, instead of taking the next one.
     """
     sql = _WAIT_FOR_BEST if wait else _TAKE_BEST_UNLOCKED
-    values = (tx.now, session_id, agent, claims.lease_length(lease_s), int(in_any_case))
+    length = claims.lease_length(lease_s)
+    values = (tx.now, session_id, agent, length, int(in_any_case), process)
     expired, unweighed, *row = tx.execute(sql, values).fetchone()
     task_id, *_ = row
     if task_id is None:
         return TakenBest(expired=expired, unweighed=unweighed)
-    return TakenBest(claim=claims.started(tx, rows.TASK.read(row), agent, lease_s))
+    return TakenBest(claim=claims.started(tx, rows.TASK.read(row), agent, lease_s, process))

@@ -294,4 +294,6 @@ CREATE TABLE homes (
 );
 ALTER TABLE artifacts ADD COLUMN home_id text NOT NULL DEFAULT '';
 """,
+    # 11: the processes that an attempt ends with
+    "ALTER TABLE attempts ADD COLUMN process text NOT NULL DEFAULT '';",
 )

@@ -23,7 +23,7 @@ from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from vespera_orchestrator._model import Checkpoint, JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -36,7 +36,14 @@ def lease_length(lease_s: float) -> int:
     return timedelta(seconds=lease_s) // _MICROSECOND
 
 
-def claim(tx: Transaction, task: Task, agent: str, lease_s: float, purpose: str = "start") -> Claim:
+def claim(
+    tx: Transaction,
+    task: Task,
+    agent: str,
+    lease_s: float,
+    purpose: str = "start",
+    process: str = "",
+) -> Claim:
     """Give *agent* the task, which must be ready; *purpose* says in an error what for."""
     if not task.is_ready:
         why = lifecycle.why(reading.situation(tx, task.id))
@@ -55,15 +62,16 @@ def claim(tx: Transaction, task: Task, agent: str, lease_s: float, purpose: str 
         "started_at": tx.now,
         "lease_until": tx.now + lease_length(lease_s),
         "last_sign_at": tx.now,
+        "process": process,
     }
     rows.insert(tx, "attempts", columns)
     claimed = attrs.evolve(
         task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=load_time(tx.now)
     )
-    return started(tx, claimed, agent, lease_s)
+    return started(tx, claimed, agent, lease_s, process)
 
 
-def started(tx: Transaction, task: Task, agent: str, lease_s: float) -> Claim:
+def started(tx: Transaction, task: Task, agent: str, lease_s: float, process: str) -> Claim:
     """Record that the task's latest attempt was started just now, and return the claim."""
     started_at = load_time(tx.now)
     attempt = Attempt(
@@ -73,6 +81,7 @@ def started(tx: Transaction, task: Task, agent: str, lease_s: float) -> Claim:
         started_at=started_at,
         lease_until=load_time(tx.now + lease_length(lease_s)),
         last_sign_at=started_at,
+        process=process,
     )
     data = {"attempt": attempt.number}
     events.record_for(tx, task, EventKind.TASK_STARTED, data, agent=agent)
@@ -133,11 +142,14 @@ def renew(
     attempt: int,
     *,
     lease_s: float,
+    process: str | None,
     within: Callable[[], None] | None,
 ) -> Attempt:
     """See `contracts.Store.renew`."""
     task = require_hold(tx, reading.task(tx, task_id), attempt)
     _extend(tx, task, lease_s)
+    if process is not None:
+        _set_process(tx, task, process)
     holder = reading.attempt(tx, task)
     assert holder is not None  # noqa: S101 - the fence has just seen it
     data = {"attempt": attempt}
@@ -154,6 +166,13 @@ def _extend(tx: Transaction, task: Task, lease_s: float) -> None:
     """
     lease_until = tx.now + lease_length(lease_s)
     tx.execute(sql, (lease_until, tx.now, task.id, task.attempts))
+
+
+def _set_process(tx: Transaction, task: Task, process: str) -> None:
+    sql = f"""
+        UPDATE attempts SET process = {tx.mark}1 WHERE task_id = {tx.mark}2 AND number = {tx.mark}3
+    """
+    tx.execute(sql, (process, task.id, task.attempts))
 
 
 def checkpoint(
@@ -207,14 +226,33 @@ def from_the_future(mark: str) -> str:
     return f"last_sign_at > {mark} + {CLOCK_STEP}"
 
 
-def has_due(tx: Transaction) -> bool:
-    """Tell whether `expire` has anything to do."""
+@attrs.frozen(kw_only=True)
+class Due:
+    """What `expire` may have to do."""
+
+    is_due: bool
+    """Whether a lease has expired, or is from the future."""
+    processes: frozenset[str]
+    """The processes that running attempts end with."""
+
+
+def due(tx: Transaction) -> Due:
+    """Return what `expire` may have to do."""
+    is_due = f"(lease_until < {tx.mark}1 OR {from_the_future(f'{tx.mark}1')})"
     sql = f"""
-        SELECT 1 FROM attempts
-        WHERE ended_at IS NULL AND (lease_until < {tx.mark}1 OR {from_the_future(f"{tx.mark}1")})
-        LIMIT 1
+        SELECT process, {is_due} FROM attempts
+        WHERE ended_at IS NULL AND ({is_due} OR process <> '')
     """
-    return tx.execute(sql, (tx.now,)).fetchone() is not None
+    found = tx.execute(sql, (tx.now,)).fetchall()
+    processes = frozenset(process for process, _ in found if process)
+    return Due(is_due=any(is_late for _, is_late in found), processes=processes)
+
+
+def gone_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
+    """Return those of the processes that have ended for certain."""
+    if is_gone is None:
+        return frozenset()
+    return frozenset(process for process in processes if process and is_gone(process))
 
 
 def _follow_clock(tx: Transaction) -> None:
@@ -239,44 +277,64 @@ def _follow_clock(tx: Transaction) -> None:
         events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=agent)
 
 
-def expired(tx: Transaction) -> list[Attempt]:
+def expired(tx: Transaction, gone: Collection[str] = ()) -> list[Attempt]:
     """Return the attempts whose lease is over: of the locked session, or of all where none is.
+
+    So is the lease of an attempt that ends with processes which are *gone*.
 
     Where rows are locked one by one, their tasks are locked first and looked at again: a holder
     may have renewed in between.
     """
     if tx.writing and tx.dialect.lock_row:
-        return _expired_in_locked_session(tx)
+        return _expired_in_locked_session(tx, gone)
     sql = f"""
         SELECT {rows.ATTEMPT.columns} FROM attempts
         WHERE ended_at IS NULL AND lease_until < {tx.mark}1
     """
-    return rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
+    attempts = rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
+    if gone:
+        sql = f"""
+            SELECT {rows.ATTEMPT.columns} FROM attempts
+            WHERE ended_at IS NULL AND lease_until >= {tx.mark}1
+                AND process {tx.dialect.in_list(2)}
+        """
+        values = (tx.now, json.dumps(sorted(gone)))
+        attempts += rows.ATTEMPT.read_all(tx.execute(sql, values))
+    return attempts
 
 
-def _expired_in_locked_session(tx: Transaction) -> list[Attempt]:
+def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[Attempt]:
+    gone_list = json.dumps(sorted(gone))
+    is_over = f"(lease_until < {tx.mark}2 OR process {tx.dialect.in_list(3)})"
     sql = f"""
         SELECT tasks.id FROM attempts JOIN tasks ON tasks.id = task_id
-        WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL
-            AND lease_until < {tx.mark}2
+        WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL AND {is_over}
         ORDER BY tasks.id {tx.dialect.lock_task}
     """
-    task_ids = first_column(tx.execute(sql, (tx.locked_session, tx.now)).fetchall())
+    values = (tx.locked_session, tx.now, gone_list)
+    task_ids = first_column(tx.execute(sql, values).fetchall())
     if not task_ids:
         return []
     sql = f"""
         SELECT {rows.ATTEMPT.columns} FROM attempts
-        WHERE task_id {tx.dialect.in_list(1)} AND ended_at IS NULL
-            AND lease_until < {tx.mark}2
+        WHERE task_id {tx.dialect.in_list(1)} AND ended_at IS NULL AND {is_over}
         ORDER BY lease_until
     """
-    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now)))
+    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now, gone_list)))
 
 
-def expire(tx: Transaction, taken_over: str | None = None) -> list[Attempt]:
-    """End every expired lease, and that of the task *taken_over* in any case."""
+def expire(
+    tx: Transaction, taken_over: str | None = None, *, gone: Collection[str] = ()
+) -> list[Attempt]:
+    """End every expired lease, and that of the task *taken_over* in any case.
+
+    Args:
+        tx: The transaction.
+        taken_over: A task.
+        gone: Processes that have ended; what ends with them is over, too.
+    """
     _follow_clock(tx)
-    attempts = expired(tx)
+    attempts = expired(tx, gone)
     if taken_over is not None:
         expired_ids = {attempt.task_id for attempt in attempts}
         holder = _holder(tx, taken_over) if taken_over not in expired_ids else None
@@ -285,9 +343,12 @@ def expire(tx: Transaction, taken_over: str | None = None) -> list[Attempt]:
     for attempt in attempts:
         task = reading.task(tx, attempt.task_id)
         error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
+        data: dict[str, JsonValue] = {"attempt": attempt.number}
+        if attempt.process in gone:
+            error = "its process has ended"
+            data["process_ended"] = True
         end_attempt(tx, task, AttemptEnding.ABANDONED, error)
         set_columns(tx, task.id, status=str(TaskStatus.PENDING))
-        data = {"attempt": attempt.number}
         events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
         recount(tx, task.id)
     return attempts

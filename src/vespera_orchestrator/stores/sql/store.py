@@ -276,11 +276,12 @@ class SQLStore(ABC):
         task_id: str | None = None,
         lease_s: float,
         take_over: bool = False,
+        process: str = "",
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
 
     @abstractmethod
-    def expire(self) -> list[Attempt]:
+    def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
 
     def renew(
@@ -289,11 +290,14 @@ class SQLStore(ABC):
         attempt: int,
         *,
         lease_s: float,
+        process: str | None = None,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
         """See `contracts.Store.renew`."""
         with self._write() as tx:
-            return claims.renew(tx, task_id, attempt, lease_s=lease_s, within=within)
+            return claims.renew(
+                tx, task_id, attempt, lease_s=lease_s, process=process, within=within
+            )
 
     def checkpoint(
         self,

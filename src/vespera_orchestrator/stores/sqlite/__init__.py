@@ -101,23 +101,27 @@ class SQLiteStore(SQLStore):
         task_id: str | None = None,
         lease_s: float,
         take_over: bool = False,
+        process: str = "",
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
         with self._write() as tx:
             claims.expire(tx, task_id if take_over else None)
             if task_id is not None:
-                return claims.claim(tx, reading.task(tx, task_id), agent, lease_s)
+                task = reading.task(tx, task_id)
+                return claims.claim(tx, task, agent, lease_s, process=process)
             urgency.weigh(tx, session_id)
             best = reading.ready(tx, session_id, 1)
-            return claims.claim(tx, best[0], agent, lease_s) if best else None
+            return claims.claim(tx, best[0], agent, lease_s, process=process) if best else None
 
-    def expire(self) -> list[Attempt]:
+    def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
         with self._read() as tx:
-            if not claims.has_due(tx):
-                return []
+            due = claims.due(tx)
+        gone = claims.gone_among(due.processes, is_gone)
+        if not (due.is_due or gone):
+            return []
         with self._write() as tx:
-            return claims.expire(tx)
+            return claims.expire(tx, gone=gone)
 
     def observe(self, callback: Observer) -> Callable[[], None]:
         """See `contracts.Store.observe`."""

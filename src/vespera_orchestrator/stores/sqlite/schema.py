@@ -296,4 +296,6 @@ CREATE TABLE homes (
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE artifacts ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
 """,
+    # 11: the processes that an attempt ends with
+    "ALTER TABLE attempts ADD COLUMN process TEXT NOT NULL DEFAULT '';",
 )

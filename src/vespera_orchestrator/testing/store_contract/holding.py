@@ -49,6 +49,58 @@ class HoldingContract(StoreFixtures):
         assert [each.number for each in store.expire()] == [1]
         assert status_of(store, task.id) == "pending"
 
+    # --- processes ---
+
+    def test_what_ends_with_a_process_ends_when_it_is_gone(self, store, session_id):
+        """It is ready at once; what may outlive its process keeps its lease."""
+        tasks = store.plan(session_id, [draft("a"), draft("b"), draft("c")])
+        for process, task in zip(("p1", "p2", ""), tasks, strict=True):
+            claim = store.claim(session_id, "run", task_id=task.id, lease_s=60, process=process)
+            assert claim.attempt.process == process
+            assert store.attempts(task.id) == [claim.attempt]
+        asked = []
+        assert store.expire(is_gone=lambda process: asked.append(process)) == []
+        assert sorted(asked) == ["p1", "p2"]
+        assert store.expire() == []
+        (gone,) = store.expire(is_gone=lambda process: process == "p1")
+        assert (gone.task_id, gone.process) == (tasks[0].id, "p1")
+        states = [status_of(store, task.id) for task in tasks]
+        assert states == ["pending", "in_progress", "in_progress"]
+        (ending,) = [event for event in store.events() if event.kind == EventKind.LEASE_EXPIRED]
+        assert ending.data == {"attempt": 1, "process_ended": True}
+        assert store.claim(session_id, "run", lease_s=60).attempt.number == 2
+
+    def test_the_best_task_can_be_claimed_for_a_process(self, store, session_id):
+        """Also without a name, and with *take_over*."""
+        store.plan(session_id, [draft("a")])
+        claim = store.claim(session_id, "run", lease_s=60, process="p1")
+        assert claim.attempt.process == "p1"
+        again = {"task_id": claim.task.id, "lease_s": 60, "take_over": True}
+        assert store.claim(session_id, "run", process="p2", **again).attempt.process == "p2"
+        assert store.claim(session_id, "run", **again).attempt.process == ""
+
+    def test_whoever_takes_work_up_keeps_it_when_its_process_is_gone(self, store, session_id):
+        """A renewal says which processes the attempt ends with from then on, or leaves it."""
+        (task,) = store.plan(session_id, [draft("a")])
+        store.claim(session_id, "run", lease_s=60, process="p1")
+        assert store.renew(task.id, 1, lease_s=60).process == "p1"
+        assert store.renew(task.id, 1, lease_s=60, process="p1 p2").process == "p1 p2"
+        assert store.expire(is_gone=lambda process: process == "p1") == []
+        assert store.renew(task.id, 1, lease_s=60, process="").process == ""
+        assert store.expire(is_gone=lambda _: True) == []
+
+    def test_a_process_is_compared_again_when_its_attempt_is_ended(self, store, session_id):
+        """If somebody took the work up while the caller asked about its process, it is theirs."""
+        (task,) = store.plan(session_id, [draft("a")])
+        store.claim(session_id, "run", lease_s=60, process="p1")
+
+        def is_gone(_):
+            store.renew(task.id, 1, lease_s=60, process="")
+            return True
+
+        assert store.expire(is_gone=is_gone) == []
+        assert status_of(store, task.id) == "in_progress"
+
     # --- claims -------------------------------------------------------------
 
     def test_a_claim_holds_the_task(self, store, session_id, clock):
