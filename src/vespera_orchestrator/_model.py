@@ -101,6 +101,8 @@ class CauseKind(StrEnum):
     """It is blocked, and its recovery task comes first."""
     PERSON = "person"
     """It is blocked, and a person must decide what comes next."""
+    MOMENT = "moment"
+    """It rests until a date or a time; the record says until when."""
     ENDED = "ended"
     """It has ended already."""
 
@@ -268,6 +270,12 @@ class EventKind(StrEnum):
     """Data: ``alias``, ``title``."""
     TASK_UPDATED = "task_updated"
     """Data: the changed fields with their new values."""
+    TASK_SNOOZED = "task_snoozed"
+    """Somebody let it rest. Data: ``until``, a time or ``None``; ``due_at`` and ``due_day`` if the
+    due date moved with it.
+    """
+    TASK_WOKEN = "task_woken"
+    """Its *not_before* has come. Data: ``not_before``."""
     TASK_STARTED = "task_started"
     """Data: ``attempt``."""
     TASK_CONTINUED = "task_continued"
@@ -518,7 +526,7 @@ class Task(Record):
     estimated_effort: str | None
     """As you wrote it, e.g. ``"2 hours"``."""
     due_at: datetime | None
-    """When it should be done."""
+    """When it should be done; where a day was named, see *due_day*, noon of it."""
     parent_task_id: str | None
     """The task it is part of, which waits for it."""
     dependencies: tuple[Dependency, ...]
@@ -568,6 +576,14 @@ class Task(Record):
     """
     acceptance: str = ""
     """How to tell that it is done."""
+    due_day: str | None = None
+    """The day on which it should be done, such as ``2026-12-24``, where no time was named."""
+    not_before: datetime | None = None
+    """It is not ready before."""
+    zone: str | None = None
+    """The time zone in which its dates were meant."""
+    asleep: bool = False
+    """Whether it rests until *not_before*. The first call after that moment wakes it."""
 
     json_form = JsonForm(
         properties=("is_ready",),
@@ -577,6 +593,7 @@ class Task(Record):
             "was_blocked",
             "blockers",
             "urgency",
+            "zone",
             "created_at",
             "updated_at",
             "ended_at",
@@ -588,6 +605,7 @@ class Task(Record):
             "attempts": 0,
             "failures": 0,
             "max_attempts": 3,
+            "asleep": False,
         },
         rest="orch.get_task({id!r})",
         names=("id", "alias", "title", "status", "summary", "reason"),
@@ -1066,7 +1084,7 @@ class Cause(Record):
     agent: str | None = None
     """Who holds the task."""
     until: datetime | None = None
-    """When that lease expires."""
+    """When that lease expires, or the rest of the task ends."""
 
     def __str__(self) -> str:
         return self.sentence
@@ -1220,7 +1238,13 @@ class TaskDraft(Record):
     estimated_effort: str | None = None
     """As you write it, e.g. ``"2 hours"``."""
     due_at: datetime | None = None
-    """When it should be done."""
+    """When it should be done; of a day, noon."""
+    due_day: str | None = None
+    """The day on which it should be done, in ISO format, where no time is named."""
+    not_before: datetime | None = None
+    """It is not ready before."""
+    zone: str | None = None
+    """The time zone in which its dates are meant."""
     context: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """Values for the agent that does it; anything JSON can hold."""
     max_attempts: int = 3
@@ -1325,6 +1349,15 @@ class Finished(Record):
     """Whether this completion was recorded earlier, so that nothing was written now."""
 
 
+class Agenda(StrEnum):
+    """Open tasks to look at by the calendar."""
+
+    DUE = "due"
+    """Those with a due date, the first to be done first."""
+    ASLEEP = "asleep"
+    """Those that rest, the first to wake first."""
+
+
 @attrs.frozen(kw_only=True)
 class TaskQuery(Record):
     """Which tasks to return. Fields left at their default do not filter."""
@@ -1367,6 +1400,8 @@ class TaskQuery(Record):
     """Last changed before this time."""
     include_archived: bool = False
     """Archived tasks too."""
+    agenda: Agenda | None = None
+    """Only open tasks of this kind, in its order instead of the one in which they were planned."""
     limit: int | None = 100
     """``None``: all."""
     offset: int = 0

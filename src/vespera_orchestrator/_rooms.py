@@ -13,7 +13,7 @@ from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from vespera_orchestrator._model import Task, Worktree
     from vespera_orchestrator.agents.shared import ContextBoard
@@ -64,6 +64,17 @@ class Rooms:
     def config(self) -> Config:
         """The settings of the home."""
         return self.scope.home.config
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The time zone in which a person means dates.
+
+        Raises:
+            InvalidInputError: The setting names no zone.
+        """
+        from vespera_orchestrator.home.timezone import person_zone
+
+        return person_zone(self.config.person.timezone)
 
     @cached_property
     def shared(self) -> ContextBoard:

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, runtime_checkable
 
@@ -285,7 +286,28 @@ class Store(Protocol):
         Args:
             task_id: The task.
             changes: Any of ``title description acceptance task_type complexity specialist_type
-                priority estimated_effort due_at context worktree``.
+                priority estimated_effort due_at due_day not_before zone context worktree``.
+        """
+
+    def snooze(
+        self, task_id: str, until: datetime | None, *, zone: str, subtree: bool
+    ) -> list[Task]:
+        """Let a task rest until a moment. Event ``task_snoozed`` for each.
+
+        A due date before that moment moves to it: to its day, where it is a day. A task that rests
+        until that very moment already stays as it is.
+
+        Args:
+            task_id: The task.
+            until: When it may be ready again; ``None`` wakes it now.
+            zone: The time zone in which *until* is meant.
+            subtree: Every open task below it, too.
+
+        Returns:
+            The tasks that rest now, or that were woken.
+
+        Raises:
+            TransitionError: It has ended, or an agent holds it.
         """
 
     def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
@@ -318,9 +340,12 @@ class Store(Protocol):
     def ready(self, session_id: str, limit: int) -> list[Task]:
         """Return tasks that can start now, best first.
 
-        They are ordered by priority, then by the hours of the longest chain of work that starts
-        with them, then by the order in which they were planned. The store may weigh newly planned
-        tasks now: the first caller after planning pays for it.
+        They are ordered by priority. Then come those that their due dates press, or the due dates
+        of what waits for them, the first due first: from a day before the work should begin. Then
+        they are ordered by the hours of the longest chain of work that starts with them, then by
+        the order in which they were planned. The store may weigh newly planned tasks now: the
+        first caller after planning pays for it. Tasks whose *not_before* has come since the last
+        `expire` or `claim` may be missing.
         """
 
     def situation(self, task_id: str) -> Situation:
@@ -461,15 +486,20 @@ class Store(Protocol):
         """
 
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
-        """End every attempt whose lease has expired. Event ``lease_expired`` for each.
+        """Let happen what is due by the clock.
 
-        Their tasks are pending again. If there are none, this costs one indexed read. Any caller
-        may do it: there is no background process.
+        Ends every attempt whose lease has expired: its task is pending again, event
+        ``lease_expired``. Wakes every task whose *not_before* has come, event ``task_woken``. Lets
+        due dates press that are near, see `ready`. If there is nothing to do, this costs one
+        indexed read. Any caller may do it: there is no background process.
 
         Args:
             is_gone: Tells whether the processes that an attempt ends with have ended for certain.
                 Such an attempt is ended at once. It is asked outside any transaction, and what it
                 was asked about is compared again in the transaction that writes.
+
+        Returns:
+            The attempts that were ended.
         """
 
     def attempts(self, task_id: str) -> list[Attempt]:
@@ -792,9 +822,18 @@ TABLES: Final[Mapping[str, Table]] = {
     "sessions": Table(key=("id",), times=("created_at",), structures=("context",)),
     "tasks": Table(
         key=("id",),
-        times=("due_at", "created_at", "updated_at", "ended_at"),
+        times=(
+            "due_at",
+            "due_until",
+            "not_before",
+            "needed_by",
+            "press_at",
+            "created_at",
+            "updated_at",
+            "ended_at",
+        ),
         structures=("condition_names", "context", "outputs"),
-        flags=("was_blocked", "weighed", "archived"),
+        flags=("was_blocked", "weighed", "archived", "asleep"),
     ),
     "dependencies": Table(key=("task_id", "needs_id"), flags=("governed", "met")),
     "attempts": Table(

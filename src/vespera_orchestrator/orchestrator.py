@@ -8,7 +8,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +50,9 @@ from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
+from vespera_orchestrator.home.timezone import zone_name
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
-from vespera_orchestrator.tasks import arguments, lifecycle, plans, specialists
+from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans, specialists
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
@@ -601,6 +602,8 @@ class Orchestrator:
         priority: int = 0,
         estimated_effort: str | None = None,
         due_date: datetime | date | str | None = None,
+        not_before: datetime | date | str | None = None,
+        max_attempts: int = 3,
         context: Mapping[str, JsonValue] | None = None,
         acceptance: str = "",
     ) -> Task:
@@ -625,8 +628,15 @@ class Orchestrator:
                 that suits the type and the complexity; see `roles`.
             priority: Higher goes first.
             estimated_effort: Such as ``"2 hours"`` or ``"1 day"``; used for the critical path.
-            due_date: When it should be done: a datetime, a date, or either in ISO format; UTC when
-                no zone is given.
+            due_date: When it should be done: a datetime, a date, or either in ISO format. A date is
+                that day in your time zone (``timezone``, section ``[person]`` of ``config.toml``;
+                by default that of the machine), and a time without a zone is meant there. When the
+                date is near, the task goes first among those of its priority, and so does what it
+                waits for.
+            not_before: The task rests until then: it is not ready before. A date means the
+                beginning of that day. See `snooze_task`.
+            max_attempts: After so many failures no further recovery task is made, and a person
+                decides.
             context: Whatever else an agent should know; anything JSON can hold.
             acceptance: How to tell that it is done, such as ``"the tests pass on both stores"``.
                 Its agent reads it in the briefing.
@@ -651,10 +661,16 @@ class Orchestrator:
             "priority": priority,
             "estimated_effort": estimated_effort,
             "due_date": due_date,
+            "not_before": not_before,
+            "max_attempts": max_attempts,
             "context": context,
             "acceptance": acceptance,
         }
-        return self._store.plan(self._scope.session_id(), [plans.draft(spec)])[0]
+        draft = plans.draft(spec, zone=self._zone)
+        return self._store.plan(self._scope.session_id(), [draft])[0]
+
+    def _zone(self) -> tzinfo:
+        return self._rooms.zone
 
     def plan_tasks(self, specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> list[Task]:
         """Plan several tasks at once, all or none.
@@ -673,7 +689,7 @@ class Orchestrator:
             PlanError: Or one of its branches, with the place in the plan. Nothing was planned.
             InvalidPlanError: Several mistakes, each with its place.
         """
-        drafts, mistakes = plans.plan(specs)
+        drafts, mistakes = plans.plan(specs, zone=self._zone)
         return self._store.plan(self._scope.session_id(), drafts, mistakes=mistakes)
 
     def update_task(
@@ -688,6 +704,7 @@ class Orchestrator:
         priority: int | None = None,
         estimated_effort: str | None = None,
         due_date: datetime | date | str | None = None,
+        not_before: datetime | date | str | None = None,
         context: Mapping[str, JsonValue] | None = None,
         acceptance: str | None = None,
     ) -> Task:
@@ -704,13 +721,47 @@ class Orchestrator:
             "priority": priority,
             "estimated_effort": estimated_effort,
             "due_date": due_date,
+            "not_before": not_before,
             "context": context,
             "acceptance": acceptance,
         }
         changes = {name: value for name, value in spec.items() if value is not None}
         meant = self._scope.task(task)
-        checked = specialists.following(meant, plans.changes(changes))
+        checked = specialists.following(meant, plans.changes(changes, zone=self._zone))
         return self._store.update_task(meant.id, checked)
+
+    def snooze_task(
+        self,
+        task: TaskRef,
+        until: datetime | date | timedelta | str | None = "tomorrow",
+        *,
+        subtree: bool = True,
+    ) -> Task:
+        """Let a task rest until another day: it is not ready, not handed out, and not mentioned.
+
+        It wakes by itself. A due date before that day moves there. Nothing is lost, and nothing is
+        held against anybody.
+
+        Args:
+            task: The task.
+            until: ``"tomorrow"``, a weekday such as ``"monday"``, ``"next week"``, a length such as
+                ``"3 days"`` or a `timedelta`, a date (the beginning of that day in your time zone),
+                or a datetime. ``None`` wakes it now.
+            subtree: Everything below it that has not ended, too.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            InvalidInputError: The moment cannot be understood, or is over.
+            TransitionError: The task has ended, or an agent holds it.
+        """
+        self._expire()
+        meant = self._scope.task(task)
+        moment = dates.snooze_until("until", until, now=self._clock(), zone=self._zone)
+        zone = zone_name(self._zone())
+        self._store.snooze(meant.id, moment, zone=zone, subtree=subtree)
+        return self._scope.task(meant)
 
     def simplify(
         self,

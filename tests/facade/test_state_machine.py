@@ -92,7 +92,8 @@ class Model:
             answers.append(status in TRUE_AFTER[fact] if status in ENDED else None)
         if False in answers:
             return "never"
-        return "waiting" if None in answers or self.has_open_children(alias) else "ready"
+        waits = None in answers or self.has_open_children(alias)
+        return "waiting" if waits or task["rests_until"] is not None else "ready"
 
     def ready(self):
         """The tasks that can be started now."""
@@ -121,6 +122,14 @@ class Model:
         self.tasks[alias]["status"] = status
         self.settle()
 
+    def snooze(self, alias, until):
+        """Let a task rest with all below it, but for what is held, or wake it now."""
+        below = [alias]
+        for name in below:
+            below += self.children(name)
+        for name in set(below) & set(self.named("pending", "blocked")):
+            self.tasks[name]["rests_until"] = until
+
     def add(self, alias, needs=None, condition=None, parent=None, recovers=None):
         """Plan a task."""
         self.tasks[alias] = {
@@ -133,6 +142,7 @@ class Model:
             "was_blocked": False,
             "recovers": recovers,
             "until": None,
+            "rests_until": None,
         }
         self.settle()
 
@@ -227,6 +237,9 @@ class Model:
         for alias in self.named("in_progress"):
             if self.tasks[alias]["until"] < now:
                 self.tasks[alias]["status"] = "pending"
+        for task in self.tasks.values():
+            if task["rests_until"] is not None and task["rests_until"] <= now:
+                task["rests_until"] = None
         self.settle()
 
 
@@ -417,6 +430,19 @@ class Predicted(RuleBasedStateMachine):
         self.model.lapse(self.now)
 
     # deciding
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=some, seconds=st.none() | st.sampled_from([30, 61, 601]))
+    def snooze(self, number, seconds):
+        """Let a task rest, or wake it; what is held, or has ended, does not rest."""
+        alias = list(self.model.tasks)[number % len(self.model.tasks)]
+        until = None if seconds is None else self.now + timedelta(seconds=seconds)
+        if self.model.tasks[alias]["status"] in ("in_progress", *ENDED):
+            with pytest.raises(TransitionError):
+                self.orch.snooze_task(alias, until)
+        else:
+            self.orch.snooze_task(alias, until)
+            self.model.snooze(alias, until)
 
     @precondition(lambda self: self.model.tasks)
     @rule(number=some, subtree=st.booleans())

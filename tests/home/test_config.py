@@ -65,6 +65,9 @@ TEXT = """\
 # break_minutes = 45                  # what counts as a break
 # unsaved_minutes = 120               # so long without saving running work
 
+[person]
+# timezone = "Europe/Berlin"          # where you are: a date is a day there
+
 [search]
 # embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"
 """

@@ -178,6 +178,7 @@ CALLS = {
     "update_task": {"task": "spout", "priority": 3},
     "add_dependency": {"task": "spout", "needs": "handle"},
     "remove_dependency": {"task": "spout", "needs": "lid"},
+    "snooze_task": {"task": "spout"},
     "cancel_task": {"task": "spout"},
     "abandon_task": {"task": "spout"},
     "delete_task": {"task": "lid"},

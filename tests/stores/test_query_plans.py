@@ -4,32 +4,42 @@ stored.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 
 from support.stores import start_session
 from vespera_orchestrator._model import (
+    Agenda,
     ArtifactDraft,
     Ending,
     EventKind,
     NextAction,
     Position,
     TaskDraft,
+    TaskQuery,
     new_id,
 )
 from vespera_orchestrator.stores.postgres import PostgresStore
 from vespera_orchestrator.stores.postgres import transaction as postgres_transaction
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
-FEW_ROWS = {"SCAN needed", "SCAN attempts USING INDEX attempts_lease"}
-"""Scans of few rows: those of a subquery, and the attempts that are held now."""
+FEW_ROWS = {
+    "SCAN needed",
+    "SCAN CONSTANT ROW",
+    "SCAN attempts USING INDEX attempts_lease",
+}
+"""Scans of few rows: those of a subquery, none at all, and the attempts that are held now."""
 ROWS = 2000
 """So many artifacts and tasks are stored that a planner with a choice prefers an index."""
 
 
 def fill(store, session_id):
     """Store many tasks, and many artifacts with and without a task."""
-    drafts = [TaskDraft(title=f"T{number}") for number in range(ROWS)]
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    dates = ({}, {"not_before": later, "due_at": later})
+    drafts = [TaskDraft(title=f"T{number}", **dates[number % 2]) for number in range(ROWS)]
     tasks = store.plan(session_id, drafts)
     artifacts = []
     for number in range(ROWS):
@@ -82,6 +92,9 @@ def look_back(store, session_id):
     store.last_look(session_id, "ada")
     store.worktrees(session_id=session_id)
     store.running(session_id, 10)
+    for kind in Agenda:
+        store.tasks(TaskQuery(session_id=session_id, agenda=kind, limit=10))
+    store.expire()
 
 
 def is_lookup(sql):
@@ -164,5 +177,6 @@ def postgres_plan(tx, name, sql, values):
     """Return the steps of a statement's plan, prepared as the store prepares it."""
     tx.execute(f"PREPARE {name} AS {sql}")
     literals = ", ".join(psycopg.sql.Literal(value).as_string() for value in values)
-    rows = tx.execute(f"EXPLAIN EXECUTE {name}({literals})").fetchall()
+    call = f"{name}({literals})" if values else name
+    rows = tx.execute(f"EXPLAIN EXECUTE {call}").fetchall()
     return [step for (step,) in rows]

@@ -399,6 +399,19 @@ class PressureSettings:
 
 
 @attrs.frozen(kw_only=True)
+class PersonSettings:
+    """Section ``[person]``."""
+
+    timezone: str | None = _setting(
+        None,
+        "where you are: a date is a day there",
+        check=_of_type(str),
+        example="Europe/Berlin",
+    )
+    """The time zone in which dates are meant; by default that of the machine."""
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings in ``config.toml``. What the file does not name keeps its default."""
 
@@ -418,6 +431,7 @@ class Config:
     documents: DocumentSettings = _section(DocumentSettings)
     delegation: DelegationSettings = _section(DelegationSettings)
     pressure: PressureSettings = _section(PressureSettings)
+    person: PersonSettings = _section(PersonSettings)
     search: SearchSettings = _section(SearchSettings)
 
 

@@ -459,6 +459,7 @@ class AsyncOrchestrator(_Room):
     plan_task = _verb(Orchestrator.plan_task)
     plan_tasks = _verb(Orchestrator.plan_tasks)
     update_task = _verb(Orchestrator.update_task)
+    snooze_task = _verb(Orchestrator.snooze_task)
     add_dependency = _verb(Orchestrator.add_dependency)
     remove_dependency = _verb(Orchestrator.remove_dependency)
     usual_time = _verb(Orchestrator.usual_time)

@@ -185,7 +185,7 @@ def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     values = {name: value for name, value in row.items() if name != "table"}
     columns = TABLES[table]
     for name in columns.times:
-        if row[name] is not None:
+        if row.get(name) is not None:
             time = datetime.fromisoformat(row[name])
             values[name] = dump_time(time)
     for name in columns.structures:
@@ -193,6 +193,8 @@ def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
             continue  # an earlier version exported it
         if row[name] is not None or name != _OPTIONAL_STRUCTURE:
             values[name] = dump_json(row[name], name)
+    if table == "tasks" and "due_until" not in row:  # an earlier version exported it
+        values |= dict.fromkeys(("due_until", "needed_by", "press_at"), values["due_at"])
     return values
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import (
+    Agenda,
     ArtifactKind,
     ArtifactQuery,
     AttemptEnding,
@@ -32,7 +33,7 @@ from vespera_orchestrator.progress.pressure import PressureGauge
 from vespera_orchestrator.progress.startable import first_startable, has_subtasks
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import dates, lifecycle
 from vespera_orchestrator.tasks.next_step import (
     FILES_CALL,
     SETTINGS_CALL,
@@ -161,6 +162,8 @@ class Overview:
             holdings=self._holdings(rows, lands=uses_worktrees),
             decisions=[why for why in blocked if why.needs_person],
             waiting=self._first_waiting(tasks) if is_idle else None,
+            resting=self._first_resting(session_id) if is_idle else None,
+            now=self._rooms.clock(),
             unreached=self._first_unreached(tasks) if is_over else None,
             landed=self._landed(session_id) if is_over else None,
             proposals=self._count_proposals(session_id),
@@ -309,6 +312,20 @@ class Overview:
                 places[task.id] = f"{record.machine}, {record.path}"
         return places
 
+    def _first_resting(self, session_id: str) -> Task | None:
+        query = TaskQuery(session_id=session_id, agenda=Agenda.ASLEEP, limit=1)
+        return next(iter(self._store.tasks(query)), None)
+
+    def _near_dates(self, tasks: TaskQuery) -> tuple[Task, ...]:
+        """Return those of *tasks* whose due date is worth a word, the first one first."""
+        query = attrs.evolve(tasks, agenda=Agenda.DUE, limit=_LISTED)
+        now = self._rooms.clock()
+        return tuple(
+            task
+            for task in self._store.tasks(query)
+            if dates.is_near(task, now) and not task.asleep
+        )
+
     def _first_waiting(self, tasks: TaskQuery) -> Why | None:
         task = self._first(tasks, TaskStatus.BLOCKED, TaskStatus.PENDING)
         if task is None:
@@ -411,6 +428,7 @@ class Overview:
             running=self._running_below(session.id, tasks, parent),
             blocked=tuple(blocked),
             completed=tuple(completed),
+            dated=self._near_dates(tasks),
             chain=tuple(store.longest_chain(session.id, _LISTED)),
             clashes=self._clashes(session.id),
             next_step=next_step(self._facts(session.id, all_counts, ready, all_blocked)),

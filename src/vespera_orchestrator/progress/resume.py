@@ -11,6 +11,7 @@ from vespera_orchestrator._model import EventKind, NextStep
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.progress.status import Status, elsewhere_lines
+from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ class _Line:
 
 _GOAL, _NEXT, _WORDS = 100, 100, 95
 _OWN, _DECISION, _NEWS, _PROGRESS, _WHERE, _DRIFT = 90, 80, 75, 70, 65, 60
+_DATES = 72
 _SKIPPED, _RUNNING, _CHANGE, _ELSEWHERE = 55, 50, 40, 30
 """How much each line matters. What the reader cannot know, and must not miss, is kept longest."""
 
@@ -246,6 +248,7 @@ def _middle(facts: ResumeFacts) -> list[_Line]:
     if lines[-1].rank == _CHANGE:  # what was done last is the best way in
         lines[-1] = attrs.evolve(lines[-1], rank=_DECISION)
     lines += _drift_lines(facts.drift)
+    lines += _date_lines(status)
     lines += _trouble_lines(facts)
     lines += [_Line(text=_other_line(other, facts), rank=_RUNNING) for other in facts.others]
     lines += _left_out_lines(status)
@@ -349,6 +352,14 @@ def _drift_lines(drift: Drift | None) -> list[_Line]:
     if not parts:
         return []
     return [_Line(text=_shorten(f"Since then: {'; '.join(parts)}."), rank=_DRIFT)]
+
+
+def _date_lines(status: Status) -> list[_Line]:
+    named = [f"{task.alias} {dates.due_words(task, status.as_of)}" for task in status.dated]
+    if not named:
+        return []
+    more = f"; {len(named) - 1} more: orch.get_status()" if len(named) > 1 else ""
+    return [_Line(text=_shorten(f"Dates: {named[0]}{more}"), rank=_DATES)]
 
 
 def _trouble_lines(facts: ResumeFacts) -> list[_Line]:

@@ -24,7 +24,7 @@ from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.progress import low_energy
 from vespera_orchestrator.progress.low_energy import Gentleness  # noqa: TC001 - hints resolve
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import dates, lifecycle
 from vespera_orchestrator.tasks.next_step import counts_line
 
 _BAR_WIDTH: Final = 20
@@ -100,6 +100,8 @@ class Status(Record):
     """Blocked tasks with their causes, at most ten."""
     completed: tuple[Task, ...]
     """Completed tasks; empty unless asked for."""
+    dated: tuple[Task, ...] = ()
+    """Open tasks whose due date is over or within two days, the first one first, at most ten."""
     chain: tuple[Task, ...]
     """The first tasks, at most ten, of the longest chain of open work, by estimated effort."""
     clashes: tuple[str, ...]
@@ -132,6 +134,7 @@ class Status(Record):
             "outdated": "orch.artifacts.context_uses(outdated=True)",
             "clashes": "orch.worktrees.forecast()",
             "chain": "orch.graph().critical_path()",
+            "dated": "orch.get_status(session_id={session.id!r}).dated",
         },
         first=("next_step", "percent", "counts"),
         budget="budget_tokens",
@@ -187,6 +190,7 @@ class Status(Record):
         sections = [
             self._task_section("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
             self._task_section("Running", running, TaskStatus.IN_PROGRESS),
+            self._dates_section(),
             self._completed_section(),
             _Section(
                 title="Conflicts ahead",
@@ -218,6 +222,14 @@ class Status(Record):
             lines=lines,
             total=self.counts.get(status, 0),
             rest_call=self._query_call(status),
+        )
+
+    def _dates_section(self) -> _Section:
+        return _Section(
+            title="Dates",
+            lines=[f"{task.alias} {dates.due_words(task, self.as_of)}" for task in self.dated],
+            total=len(self.dated),
+            rest_call="orch.get_status().dated",
         )
 
     def _completed_section(self) -> _Section:

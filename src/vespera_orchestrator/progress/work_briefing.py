@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.agents.roles.role import Role
     from vespera_orchestrator.tasks.durations import UsualTime
+from vespera_orchestrator.tasks import dates
 
 _MAX_IDS: Final = 20
 """How many artifacts are named in one line."""
@@ -181,12 +182,25 @@ def _head(facts: WorkFacts) -> Section:
         _attempt_line(facts),
         f"Why now: {_why_now(facts)}",
     ]
-    if facts.usual_time is not None:
-        lines.append(f"How long it may take: {facts.usual_time}.")
+    lines += [_length_line(facts), _date_line(facts)]
     if facts.role is not None:
         lines.append(facts.role.headline)
     title = one_line(task.title, 200)
     return Section(heading=f"# {title}", pieces=_lines(*lines))
+
+
+def _length_line(facts: WorkFacts) -> str:
+    """Say how long it may take, the estimate beside how long the last such tasks took."""
+    estimate = one_line(facts.task.estimated_effort or "", 60)
+    known = [f"estimated {estimate}"] if estimate else []
+    if facts.usual_time is not None:
+        known.append(str(facts.usual_time))
+    return f"How long it may take: {'; '.join(known)}." if known else ""
+
+
+def _date_line(facts: WorkFacts) -> str:
+    words = dates.due_words(facts.task, facts.attempt.started_at)
+    return f"It {words}." if words else ""
 
 
 def _attempt_line(facts: WorkFacts) -> str:

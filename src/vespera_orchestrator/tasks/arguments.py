@@ -13,7 +13,7 @@ from typing import Any, Final, overload
 
 from vespera_orchestrator._model import Dependency, Energy, NextAction, Outcome, Task, TaskStatus
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY
+from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY, read_hours
 
 _STATUS_SYNONYMS: Final = {
     **dict.fromkeys(("done", "finished", "complete", "success"), TaskStatus.COMPLETED),
@@ -78,6 +78,13 @@ def priority(name: str, value: object) -> int:
     return value
 
 
+def max_attempts(name: str, value: object) -> int | None:
+    """Return after how many failures a person decides; ``None`` for the default."""
+    if value is None:
+        return None
+    return whole_number(name, value, least=1)  # type: ignore[call-overload,no-any-return] # checked
+
+
 def mapping(name: str, value: object) -> dict[str, Any]:
     """Return a copy of a mapping; ``None`` is an empty one."""
     if value is None:
@@ -131,6 +138,15 @@ def _iso_time(name: str, value: str) -> datetime:
             name,
             f"{value!r} is not a date in ISO format, such as 2026-12-24 or 2026-12-24T18:00",
         ) from None
+
+
+def effort(name: str, value: object) -> str | None:
+    """Return an estimate that can be read, see `lifecycle.read_hours`; an empty text is none."""
+    estimate = text(name, value)
+    if estimate and estimate.strip() and read_hours(estimate) is None:
+        problem = f"{value!r} is not an estimate; write for example '30 min', '2 hours' or '1 day'"
+        raise InvalidInputError(name, problem)
+    return estimate
 
 
 # --- words of the library ----------------------------------------------------

@@ -1,8 +1,8 @@
 """A task's life, decided by pure functions. The stores carry the decisions out in transactions.
 
 What keeps a task from being ready is counted once, in ``Task.blockers``: unmet dependencies that no
-condition governs, plus one for a condition that is not decided, plus children that have not ended.
-`why` names the same causes, so every view agrees.
+condition governs, plus one for a condition that is not decided, plus children that have not ended,
+plus one while it rests until its *not_before*. `why` names the same causes, so every view agrees.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import ago, duration, plural
 from vespera_orchestrator.tasks import conditions, specialists
+from vespera_orchestrator.tasks.dates import rest_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -196,6 +197,10 @@ _UNIT_HOURS: Final = {
     "week": 40.0,
 }
 _HEAVY_HOURS: Final = 4.0
+_RANGE: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?\s{0,3}(?:-|\u2013|to)\s{0,3}(?=\d)")
+"""The shorter end of a range."""
+_BETWEEN: Final = re.compile(r"\b(?:about|and|ca)\b|[\s,.~+]", re.IGNORECASE)
+"""What may stand beside the parts of an estimate."""
 _EFFORT = re.compile(
     r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(min|hour|day|week|[mhdw])(?:s|utes?)?(?![a-z])",
     re.IGNORECASE,
@@ -211,6 +216,16 @@ def effort_hours(text: str | None) -> float:
     if not parts:
         return 1.0
     return sum(float(number) * _UNIT_HOURS[unit.lower()] for number, unit in parts)
+
+
+def read_hours(text: str) -> float | None:
+    """Read an estimate that says nothing else; ``None`` if there is a word we cannot read.
+
+    Of a range, such as ``"2-3 hours"``, the longer end counts.
+    """
+    rest = _EFFORT.sub(" ", _RANGE.sub("", text))
+    is_estimate = _EFFORT.search(text) is not None and not _BETWEEN.sub("", rest)
+    return effort_hours(text) if is_estimate else None
 
 
 def is_heavy(task: Task) -> bool:
@@ -272,10 +287,13 @@ class Readiness:
             return True
         return self.condition is None and self.condition_final
 
+    asleep: bool = False
+    """Whether it rests until its *not_before*."""
+
     @property
     def blockers(self) -> int:
         """How many causes there are, children apart."""
-        count = len(self.waiting_for) + len(self.never)
+        count = len(self.waiting_for) + len(self.never) + int(self.asleep)
         if self.condition is not True:
             count += 1
         return count
@@ -306,6 +324,7 @@ def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
         never=tuple(never),
         condition=truth,
         condition_final=is_final,
+        asleep=task.asleep,
     )
 
 
@@ -399,6 +418,7 @@ def _causes(situation: Situation) -> list[Cause]:
             return [_merge_cause(task)]
         return [_lease_cause(task, attempt, situation.as_of)]
     return [
+        *_moment_causes(situation),
         *_dependency_causes(situation),
         *_condition_causes(situation),
         *_child_causes(situation),
@@ -466,6 +486,18 @@ def _decision_sentence(task: Task, recovery: Task | None) -> str:
         f"a person must decide {cause}: orch.retry_task({task.alias!r}), "
         f"orch.abandon_task({task.alias!r}), or plan a replacement ({reason})"
     )
+
+
+def _moment_causes(situation: Situation) -> list[Cause]:
+    task = situation.task
+    if not task.asleep or task.not_before is None or task.not_before <= situation.as_of:
+        return []
+    sentence = (
+        f"it rests until {rest_words(task, situation.as_of)}; "
+        f"to start it now: orch.snooze_task({task.alias!r}, None)"
+    )
+    cause = _cause_in(task, CauseKind.MOMENT, sentence)
+    return [attrs.evolve(cause, until=task.not_before)]
 
 
 def _dependency_causes(situation: Situation) -> list[Cause]:

@@ -14,10 +14,11 @@ import attrs
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
 from vespera_orchestrator._text import ago, duration, one_line, plural
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import dates, lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
 _TITLE_WIDTH: Final = 90
 _FIRST_WORDS: Final = 120
@@ -108,6 +109,10 @@ class SessionFacts:
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
     """Some task that is blocked or waits, with its causes, when nothing else can go on."""
+    resting: Task | None = None
+    """The task that wakes first of those that rest, when nothing else can go on."""
+    now: datetime | None = None
+    """When the facts were read."""
     unreached: Task | None = None
     """A task that failed or was cancelled, when every task has ended."""
     landed: LandedWork | None = None
@@ -263,7 +268,16 @@ def _start(facts: SessionFacts) -> NextStep | None:
     note = lifecycle.return_note(task)
     if note:
         sentence += f" It was handed back with: {one_line(note, 200)}."
+    sentence += _date_hint(task, facts)
     return _step_on(task, "execute", sentence, _start_call(task, facts))
+
+
+def _date_hint(task: Task, facts: SessionFacts) -> str:
+    """Say when the task is meant to be done, and how to say another day."""
+    if facts.now is None or not dates.is_near(task, facts.now):
+        return ""
+    words = dates.due_words(task, facts.now)
+    return f" It {words}: orch.snooze_task({task.alias!r}, 'tomorrow')."
 
 
 def _trigger(facts: SessionFacts) -> str:
@@ -375,6 +389,18 @@ def _take_over(task: Task) -> str:
     return f"orch.execute_task({task.alias!r}, take_over=True)"
 
 
+def _rest_until(facts: SessionFacts) -> NextStep | None:
+    task = facts.resting
+    if task is None or facts.now is None:
+        return None
+    sentence = (
+        f"Nothing to do until {dates.rest_words(task, facts.now)}: then "
+        f"{one_line(task.title, _TITLE_WIDTH)!r} wakes by itself. Nothing needs you: rest. "
+        f"To start it now: orch.snooze_task({task.alias!r}, None)"
+    )
+    return _step_on(task, "wait", sentence, "")
+
+
 def _explain(facts: SessionFacts) -> NextStep | None:
     why = facts.waiting
     if why is None:
@@ -431,6 +457,7 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _decide,
     _wait,
     _merge_elsewhere,
+    _rest_until,
     _explain,
     _reconsider,
 )

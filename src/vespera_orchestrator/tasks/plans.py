@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator.errors import InvalidInputError, PlanError
-from vespera_orchestrator.tasks import arguments, specialists
+from vespera_orchestrator.tasks import arguments, dates, specialists
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,10 +29,14 @@ _MAX_TASKS: Final = 200_000
 class _Parameter:
     """How a parameter of `Orchestrator.plan_task` becomes a field of the draft."""
 
-    check: Callable[[str, Any], Any]
+    check: Callable[..., Any]
     """Takes the name and the value; returns ``None`` where the draft's default holds."""
     field: str | None = None
     """The field of the draft, where it has another name than the parameter."""
+    by_zone: bool = False
+    """Whether the check also takes what returns the person's time zone, and returns several fields
+    by name.
+    """
     empty_is_default: bool = False
     """Whether an empty text means the draft's default, too."""
 
@@ -48,41 +53,65 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "complexity": _Parameter(arguments.text, empty_is_default=True),
     "specialist_type": _Parameter(arguments.text),
     "priority": _Parameter(arguments.priority),
-    "estimated_effort": _Parameter(arguments.text),
-    "due_date": _Parameter(arguments.moment, "due_at"),
+    "estimated_effort": _Parameter(arguments.effort),
+    "due_date": _Parameter(dates.due_fields, by_zone=True),
+    "not_before": _Parameter(dates.start_fields, by_zone=True),
+    "max_attempts": _Parameter(arguments.max_attempts),
     "context": _Parameter(arguments.mapping),
 }
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")
 
 
-def draft(spec: Mapping[str, Any], place: str = "") -> TaskDraft:
+Zone: TypeAlias = Callable[[], tzinfo]
+"""Returns the time zone in which a person means dates; asked only when there is one."""
+
+
+def _utc() -> tzinfo:
+    return UTC
+
+
+def draft(spec: Mapping[str, Any], place: str = "", *, zone: Zone = _utc) -> TaskDraft:
     """Make a draft from the parameters of `Orchestrator.plan_task`.
+
+    Args:
+        spec: The parameters.
+        place: Where in a plan it stands.
+        zone: Returns the time zone in which dates are meant.
 
     Raises:
         PlanError: With *place*.
     """
-    result, mistakes = _read_spec(spec, place)
+    result, mistakes = _read_spec(spec, place, zone)
     if mistakes:
         raise mistakes[0]
     return result
 
 
-def _read_spec(spec: Mapping[str, Any], place: str) -> tuple[TaskDraft, list[PlanError]]:
+def _read_spec(
+    spec: Mapping[str, Any], place: str, zone: Zone
+) -> tuple[TaskDraft, list[PlanError]]:
     """Make a draft from what is right in *spec*, and return what is wrong with the rest."""
     fields: dict[str, Any] = {"title": "?", "place": place}
     mistakes = []
     for name, value in {"title": None, **spec}.items():
-        parameter = _PARAMETERS[name]
         try:
-            checked = parameter.check(name, value)
+            checked = _checked(name, value, zone)
         except InvalidInputError as exc:
             mistakes.append(PlanError(str(exc), place))
             continue
-        if parameter.empty_is_default:
-            checked = checked or None
-        if checked is not None:
-            fields[parameter.field or name] = checked
+        is_default = _PARAMETERS[name].empty_is_default and not any(checked.values())
+        if not is_default:
+            fields |= {field: part for field, part in checked.items() if part is not None}
     return _with_specialist(TaskDraft(**fields)), mistakes
+
+
+def _checked(name: str, value: Any, zone: Zone) -> dict[str, Any]:
+    """Return the fields of the draft that a parameter stands for."""
+    parameter = _PARAMETERS[name]
+    if parameter.by_zone:
+        fields: dict[str, Any] = parameter.check(name, value, zone)
+        return fields
+    return {parameter.field or name: parameter.check(name, value)}
 
 
 def _with_specialist(task: TaskDraft) -> TaskDraft:
@@ -93,12 +122,11 @@ def _with_specialist(task: TaskDraft) -> TaskDraft:
     return attrs.evolve(task, specialist_type=chosen)
 
 
-def changes(values: Mapping[str, Any]) -> dict[str, Any]:
+def changes(values: Mapping[str, Any], *, zone: Zone = _utc) -> dict[str, Any]:
     """Check what `Orchestrator.update_task` changes, and name it as the store does."""
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in values.items():
-        parameter = _PARAMETERS[name]
-        result[parameter.field or name] = parameter.check(name, value)
+        result |= _checked(name, value, zone)
     return result
 
 
@@ -157,20 +185,21 @@ def new_session(
 
 
 def plan(
-    specs: str | Iterable[Mapping[str, Any] | TaskDraft],
+    specs: str | Iterable[Mapping[str, Any] | TaskDraft], *, zone: Zone = _utc
 ) -> tuple[list[TaskDraft], list[VesperaError]]:
     """Read a plan.
 
     Args:
         specs: Mappings with the parameters of `Orchestrator.plan_task` and ``children``, drafts, or
             YAML or JSON text of such mappings.
+        zone: Returns the time zone in which dates are meant.
 
     Returns:
         The drafts, each followed by its children, and what is wrong with them. A draft with a
         mistake is in the list too, as far as it could be read: so what refers to it is not reported
         as well.
     """
-    reader = _PlanReader()
+    reader = _PlanReader(zone)
     reader.read(_from_text(specs) if isinstance(specs, str) else specs, None, "task", 1)
     if not reader.drafts and not reader.mistakes:
         reader.mistakes.append(PlanError("the plan is empty; give at least one task with a title"))
@@ -183,7 +212,8 @@ def draft_reference(number: int) -> str:
 
 
 class _PlanReader:
-    def __init__(self) -> None:
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
         self.drafts: list[TaskDraft] = []
         self.mistakes: list[VesperaError] = []
 
@@ -224,7 +254,7 @@ class _PlanReader:
                 self._refuse(f"unknown key {key!r}; known are {known}", place)
         if parent is not None:
             values.setdefault("parent_task_id", parent)
-        result, mistakes = _read_spec(values, place)
+        result, mistakes = _read_spec(values, place, self._zone)
         self.mistakes += mistakes
         self.drafts.append(result)
         own = draft_reference(len(self.drafts) - 1)

@@ -50,6 +50,7 @@ class TaskFacts:
     was_blocked: bool
     blockers: int
     archived: bool
+    asleep: bool
     has_end_time: bool
     updated_at: int
     condition: str | None
@@ -108,6 +109,7 @@ class TaskFacts:
             status=TaskStatus(row["status"]),
             was_blocked=bool(row["was_blocked"]),
             archived=bool(row["archived"]),
+            asleep=bool(row["asleep"]),
             has_end_time=row["ended_at"] is not None,
             condition_names=condition_names,
             governed=frozenset(condition_names.values()) if condition_names else _NO_TASKS,

@@ -11,7 +11,7 @@ from vespera_orchestrator.stores.postgres.address import Address
 from vespera_orchestrator.stores.postgres.claims import TakenBest, take_best
 from vespera_orchestrator.stores.postgres.ledger import PostgresLedger
 from vespera_orchestrator.stores.postgres.server import Server
-from vespera_orchestrator.stores.sql import claims, reading
+from vespera_orchestrator.stores.sql import claims, reading, timing
 from vespera_orchestrator.stores.sql.store import SQLStore
 
 if TYPE_CHECKING:
@@ -152,11 +152,14 @@ class PostgresStore(SQLStore):
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
         now = self._database.time
-        is_due = f"(lease_until < {now} OR {claims.from_the_future(now)})"
+        is_due = f"(lease_until < {now} OR {timing.from_the_future(now)})"
         sql = f"""
-            SELECT DISTINCT session_id, process, {is_due}
+            SELECT session_id, process, {is_due}
             FROM attempts JOIN tasks ON tasks.id = task_id
             WHERE attempts.ended_at IS NULL AND ({is_due} OR process <> '')
+            UNION SELECT session_id, '', true FROM tasks WHERE asleep = 1 AND not_before <= {now}
+            UNION SELECT session_id, '', true FROM tasks
+                WHERE press_at IS NOT NULL AND press_at <= {now}
         """
         with self._read_once() as tx:
             rows = tx.execute(sql).fetchall()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Claim, TaskStatus
-from vespera_orchestrator.stores.sql import claims, rows
+from vespera_orchestrator.stores.sql import claims, reading, rows, timing
 from vespera_orchestrator.stores.sql.dialect import POSTGRES
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ _TAKE_BEST: Final = f"""
         SELECT
             EXISTS (
                 SELECT 1 FROM attempts WHERE ended_at IS NULL
-                    AND (lease_until < $1 OR {claims.from_the_future("$1")})
-            ) AS expired,
+                    AND (lease_until < $1 OR {timing.from_the_future("$1")})
+            ) OR {timing.dates_due("$1")} AS expired,
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
         SELECT seq FROM tasks
         WHERE session_id = $2 AND status = '{TaskStatus.PENDING}' AND blockers = 0
             AND ($5 = 1 OR NOT (SELECT expired OR unweighed FROM due))
-        ORDER BY priority DESC, urgency DESC, tasks.seq LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
+        ORDER BY {reading.BEST_FIRST} LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
     ), started AS (
         UPDATE tasks
         SET status = '{TaskStatus.IN_PROGRESS}', attempts = attempts + 1, updated_at = $1
@@ -41,9 +41,10 @@ _TAKE_BEST: Final = f"""
 """Finds the best ready task that no other process has locked, locks and holds it, and opens the
 attempt.
 
-If expired leases or tasks that were not weighed come first, it only reports that. ``$1``: now;
-``$4``: the length of the lease, both in microseconds; ``$5``: 1 to take a task in any case;
-``$6``: the processes that the attempt ends with.
+If something comes first, such as leases that have expired, dates that have come, or tasks that
+were not weighed, it only reports that. ``$1``: now; ``$4``: the length of the lease, both in
+microseconds; ``$5``: 1 to take a task in any case; ``$6``: the processes that the attempt ends
+with.
 """
 _TAKE_BEST_UNLOCKED: Final = _TAKE_BEST.format(skip_locked="SKIP LOCKED")
 _WAIT_FOR_BEST: Final = _TAKE_BEST.format(skip_locked="")
@@ -54,7 +55,7 @@ class TakenBest:
     """What came of trying to take the best ready task."""
 
     expired: bool = False
-    """Some lease has expired, which must be ended first."""
+    """Something must be done first: a lease has expired, or a date has come."""
     unweighed: bool = False
     """Some task was not weighed, which must be done first."""
     claim: Claim | None = None

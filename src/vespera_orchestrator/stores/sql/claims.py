@@ -17,8 +17,9 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError
-from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql.timing import from_the_future
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
 
@@ -45,6 +46,9 @@ def claim(
     process: str = "",
 ) -> Claim:
     """Give *agent* the task, which must be ready; *purpose* says in an error what for."""
+    if task.asleep:
+        timing.follow_clock(tx)
+        task = reading.task(tx, task.id)
     if not task.is_ready:
         why = lifecycle.why(reading.situation(tx, task.id))
         raise NotReadyError(task.alias, task.status, purpose, why=why)
@@ -217,21 +221,12 @@ def checkpoint(
 # --- expired leases ---------------------------------------------------------
 
 
-CLOCK_STEP: Final = 1_000_000
-"""How far a clock may be set back, in microseconds, before it makes a difference."""
-
-
-def from_the_future(mark: str) -> str:
-    """Return the test for leases that were renewed later than now: the clock was set back."""
-    return f"last_sign_at > {mark} + {CLOCK_STEP}"
-
-
 @attrs.frozen(kw_only=True)
 class Due:
     """What `expire` may have to do."""
 
     is_due: bool
-    """Whether a lease has expired, or is from the future."""
+    """Whether a lease has expired, or is from the future, or a date has come."""
     processes: frozenset[str]
     """The processes that running attempts end with."""
 
@@ -245,7 +240,8 @@ def due(tx: Transaction) -> Due:
     """
     found = tx.execute(sql, (tx.now,)).fetchall()
     processes = frozenset(process for process, _ in found if process)
-    return Due(is_due=any(is_late for _, is_late in found), processes=processes)
+    is_late = any(is_late for _, is_late in found)
+    return Due(is_due=is_late or timing.has_due(tx), processes=processes)
 
 
 def gone_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
@@ -326,13 +322,14 @@ def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[A
 def expire(
     tx: Transaction, taken_over: str | None = None, *, gone: Collection[str] = ()
 ) -> list[Attempt]:
-    """End every expired lease, and that of the task *taken_over* in any case.
+    """End every expired lease, and that of the task *taken_over* in any case; wake tasks.
 
     Args:
         tx: The transaction.
         taken_over: A task.
         gone: Processes that have ended; what ends with them is over, too.
     """
+    timing.follow_clock(tx)
     _follow_clock(tx)
     attempts = expired(tx, gone)
     if taken_over is not None:

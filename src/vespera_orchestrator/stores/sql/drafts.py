@@ -183,6 +183,7 @@ class Drafts:
         with self._mistakes:
             condition_names = self._bind_condition(draft, edges)
         planned_at = load_time(self._tx.now)
+        asleep = draft.not_before is not None and draft.not_before > planned_at
         copied: dict[str, Any] = dict(zip(_COPIED, _copied_values(draft), strict=True))
         return Task(
             **copied,
@@ -202,6 +203,7 @@ class Drafts:
             blockers=0,
             urgency=0.0,
             archived=False,
+            asleep=asleep,
             created_at=planned_at,
             updated_at=planned_at,
             ended_at=None,

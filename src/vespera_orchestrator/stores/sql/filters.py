@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._codec import dump_time
-from vespera_orchestrator._model import TaskQuery, TaskStatus
-from vespera_orchestrator.stores.sql.dialect import Conditions
+from vespera_orchestrator._model import Agenda, TaskQuery, TaskStatus
+from vespera_orchestrator.stores.sql.dialect import OPEN, Conditions
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vespera_orchestrator.stores.sql.dialect import Dialect
+
+
+_AGENDA: Final = {
+    Agenda.DUE: f"tasks.due_until IS NOT NULL AND tasks.status IN {OPEN}",
+    Agenda.ASLEEP: f"tasks.asleep = 1 AND tasks.status IN {OPEN}",
+}
+_ORDER: Final[Mapping[Agenda | None, str]] = {
+    Agenda.DUE: "tasks.due_until, tasks.seq",
+    Agenda.ASLEEP: "tasks.not_before, tasks.seq",
+}
 
 
 def tallied_only(query: TaskQuery) -> bool:
@@ -49,6 +61,10 @@ class TaskFilter:
         self._by_times(query)
         self._by_state(query)
         self._by_text(query)
+        if query.agenda is not None:
+            self.conditions.add(_AGENDA[query.agenda])
+        self.order = _ORDER.get(query.agenda, "tasks.seq")
+        """Follows ORDER BY."""
 
     @property
     def source(self) -> str:

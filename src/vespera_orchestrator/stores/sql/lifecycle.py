@@ -26,9 +26,7 @@ from vespera_orchestrator.stores.sql.consequences import (
     set_columns,
 )
 from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
-from vespera_orchestrator.stores.sql.dialect import OPEN
 from vespera_orchestrator.stores.sql.drafts import reopening
-from vespera_orchestrator.stores.sql.filters import subtree
 from vespera_orchestrator.stores.sql.planning import plan
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks.lifecycle import (
@@ -264,21 +262,11 @@ def cancel(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) -
         return []
     if next_status(Verb.CANCEL, task.status) is None:
         raise TransitionError(task.alias, task.status, "be cancelled", "it has ended already")
-    task_ids = _open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
+    task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
     for each in task_ids:
         _cancel(tx, reading.task(tx, each), reason)
     changed = reading.tasks_by_id(tx, task_ids)
     return [each for each in changed if each.status is TaskStatus.CANCELLED]
-
-
-def _open_subtree_ids(tx: Transaction, task_id: str) -> list[str]:
-    """Return the task and all below it that have not ended, the last planned first."""
-    sql = f"""
-        {subtree(f"{tx.mark}1")}
-        SELECT tasks.id FROM tasks JOIN below ON tasks.id = below.id
-        WHERE status IN {OPEN} ORDER BY seq DESC
-    """
-    return first_column(tx.execute(sql, (task_id,)).fetchall())
 
 
 def abandon(tx: Transaction, task_id: str, reason: str) -> Task:

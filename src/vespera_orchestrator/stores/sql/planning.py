@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator._codec import dump_json, dump_time
+from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, TaskStatus
 from vespera_orchestrator.errors import (
     ConditionError,
     TransitionError,
     UnknownDependencyError,
 )
-from vespera_orchestrator.stores.sql import cycles, events, reading, rows
+from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import follow_ends, recount, set_columns, skip
 from vespera_orchestrator.stores.sql.drafts import Drafts
 from vespera_orchestrator.stores.sql.urgency import urgencies
@@ -49,6 +50,7 @@ def plan(
     hours = urgencies(tasks, {parent: task.urgency for parent, task in parents_before.items()})
     counted = _with_counts(tasks, readiness, children, hours)
     _insert_tasks(tx, counted, needed)
+    _follow_due_dates(tx, tasks, list(parents_before))
     if parents_before:
         _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
         cycles.refuse_circles_through(tx, counted)
@@ -59,6 +61,15 @@ def plan(
         skip(tx, task, lifecycle.skip_reason(task, readiness[task.id], needed))
     follow_ends(tx, _read_again(tx, impossible))
     return _read_again(tx, counted)
+
+
+def _follow_due_dates(tx: Transaction, tasks: Sequence[Task], parents: Sequence[str]) -> None:
+    """Let the due dates of new tasks, and of those they are put under, count upward."""
+    dated = [task.id for task in tasks if task.due_at is not None]
+    if parents and timing.have_due_dates(tx, parents):
+        dated += [task.id for task in tasks if task.parent_task_id in parents]
+    if dated:
+        timing.follow_due_dates(tx, dated)
 
 
 def _with_counts(
@@ -130,23 +141,27 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
         hours = lifecycle.effort_hours(columns["estimated_effort"])
         urgency = task.urgency + hours - before
         columns |= {"effort_hours": hours, "urgency": urgency, "weighed": 0}
+    date_columns = timing.date_columns(task, changes, tx.now)
+    columns |= date_columns
     if not columns:
         return task
     set_columns(tx, task_id, **columns)
-    event_data = dict(changes)
-    if "due_at" in event_data:
-        event_data["due_at"] = str(event_data["due_at"])
+    if date_columns or "effort_hours" in columns:
+        timing.follow_due_dates(tx, [task_id])
+    event_data = {name: _plain(value) for name, value in changes.items()}
     events.record_for(tx, task, EventKind.TASK_UPDATED, event_data)
     return reading.task(tx, task_id)
 
 
 def _changed_columns(changes: Mapping[str, JsonValue]) -> dict[str, Any]:
     columns = {name: value for name, value in changes.items() if name in rows.DESCRIPTIVE}
-    if "due_at" in changes:
-        columns["due_at"] = dump_time(changes["due_at"])
     if "context" in changes:
         columns["context"] = dump_json(changes["context"], "context")
     return columns
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    return str(value) if isinstance(value, datetime) else value
 
 
 def add_dependency(tx: Transaction, task_id: str, needs: str, on: Outcome) -> Task:
@@ -172,6 +187,8 @@ def add_dependency(tx: Transaction, task_id: str, needs: str, on: Outcome) -> Ta
     set_columns(tx, task_id, weighed=0)
     data = {"needs": needs, "on": str(on)}
     events.record_for(tx, task, EventKind.DEPENDENCY_ADDED, data)
+    if timing.have_due_dates(tx, [task_id]):
+        timing.follow_due_dates(tx, [needs])
     recount(tx, task_id)
     return reading.task(tx, task_id)
 

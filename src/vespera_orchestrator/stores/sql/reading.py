@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -12,7 +12,7 @@ from vespera_orchestrator._model import AttemptEnding, Situation, TaskStatus, is
 from vespera_orchestrator.errors import SessionNotFoundError, TaskNotFoundError
 from vespera_orchestrator.stores.sql import rows
 from vespera_orchestrator.stores.sql.dialect import OPEN, Conditions
-from vespera_orchestrator.stores.sql.filters import TaskFilter, tallied_only
+from vespera_orchestrator.stores.sql.filters import TaskFilter, subtree, tallied_only
 from vespera_orchestrator.stores.sql.transaction import first_column
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def tasks(tx: Transaction, query: TaskQuery) -> list[Task]:
     chosen = TaskFilter(tx.dialect, query)
     bind = chosen.conditions.bind
     sql = f"""
-        {chosen.prefix} {select_tasks(tx)} FROM {chosen.source} ORDER BY tasks.seq
+        {chosen.prefix} {select_tasks(tx)} FROM {chosen.source} ORDER BY {chosen.order}
         LIMIT {bind(rows.limited(query.limit))} OFFSET {bind(query.offset)}
     """
     return rows.TASK.read_all(tx.execute(sql, chosen.conditions.values))
@@ -170,12 +170,16 @@ def _tally(tx: Transaction, query: TaskQuery) -> dict[TaskStatus, int]:
     return {TaskStatus(status): number for status, number in counts}
 
 
+BEST_FIRST: Final = "priority DESC, pressed_by, urgency DESC, tasks.seq"
+"""The order of ready tasks, which is that of their index."""
+
+
 def ready(tx: Transaction, session_id: str, limit: int) -> list[Task]:
     """Return the best tasks that can be started now, as they were last weighed."""
     sql = f"""
         {select_tasks(tx)} FROM tasks
         WHERE session_id = {tx.mark}1 AND status = '{TaskStatus.PENDING}' AND blockers = 0
-        ORDER BY priority DESC, urgency DESC, seq LIMIT {tx.mark}2
+        ORDER BY {BEST_FIRST} LIMIT {tx.mark}2
     """
     return rows.TASK.read_all(tx.execute(sql, (session_id, limit)))
 
@@ -189,6 +193,16 @@ def aliases(tx: Transaction, session_id: str) -> list[str]:
 def dependent_ids(tx: Transaction, task_id: str) -> list[str]:
     """Return the ids of the tasks that wait, or waited, for this one."""
     sql = f"SELECT task_id FROM dependencies WHERE needs_id = {tx.mark}1"
+    return first_column(tx.execute(sql, (task_id,)).fetchall())
+
+
+def open_subtree_ids(tx: Transaction, task_id: str) -> list[str]:
+    """Return the task and all below it that have not ended, the last planned first."""
+    sql = f"""
+        {subtree(f"{tx.mark}1")}
+        SELECT tasks.id FROM tasks JOIN below ON tasks.id = below.id
+        WHERE status IN {OPEN} ORDER BY seq DESC
+    """
     return first_column(tx.execute(sql, (task_id,)).fetchall())
 
 

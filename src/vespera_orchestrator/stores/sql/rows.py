@@ -33,7 +33,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptRecordError
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import dates, lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -199,6 +199,9 @@ HOME: Final = RowType(HomePlace, "homes", noun="home")
 NO_EDGES: Final = "'[]'"
 """Stands for `sql.dialect.Dialect.edges` where nobody looks at a task's own edges."""
 
+NOT_PRESSED: Final = 2**63 - 1
+"""Stands in ``pressed_by`` of a task whose due date is not near: behind all that are."""
+
 DESCRIPTIVE: Final = frozenset(
     {
         "title",
@@ -235,6 +238,8 @@ def new_task_row(task: Task, *, weighed: bool) -> dict[str, Any]:
     has_condition = task.condition is not None
     columns["condition_version"] = lifecycle.CONDITION_VERSION if has_condition else None
     columns["weighed"] = int(weighed)
+    columns["due_until"] = dump_time(dates.due_until(task))
+    columns |= {"needed_by": None, "press_at": None, "pressed_by": NOT_PRESSED}
     return columns
 
 

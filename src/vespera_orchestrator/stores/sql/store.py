@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 
 from vespera_orchestrator._model import (
     Artifact,
@@ -46,6 +47,7 @@ from vespera_orchestrator.stores.sql import (
     reading,
     records,
     sharing,
+    timing,
     urgency,
 )
 from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -186,8 +188,15 @@ class SQLStore(ABC):
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
         """See `contracts.Store.update_task`."""
-        with self._write() as tx:
+        with self._change(task_id=task_id) as tx:
             return planning.update_task(tx, task_id, changes)
+
+    def snooze(
+        self, task_id: str, until: datetime | None, *, zone: str, subtree: bool
+    ) -> list[Task]:
+        """See `contracts.Store.snooze`."""
+        with self._change(task_id=task_id) as tx:
+            return timing.snooze(tx, task_id, until, zone=zone, whole_subtree=subtree)
 
     def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
         """See `contracts.Store.add_dependency`."""

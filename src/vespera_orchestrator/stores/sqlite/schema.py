@@ -298,4 +298,28 @@ ALTER TABLE artifacts ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
 """,
     # 11: the processes that an attempt ends with
     "ALTER TABLE attempts ADD COLUMN process TEXT NOT NULL DEFAULT '';",
+    # 12: dates; due_until: when the due date is over; needed_by: when the task should be done, so
+    # that the due dates of all that waits for it hold, too; press_at: from when on it goes first;
+    # pressed_by: from then on the same as needed_by, and before that a number behind all others
+    """
+ALTER TABLE tasks ADD COLUMN due_day TEXT;
+ALTER TABLE tasks ADD COLUMN not_before INTEGER;
+ALTER TABLE tasks ADD COLUMN zone TEXT;
+ALTER TABLE tasks ADD COLUMN asleep INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN due_until INTEGER;
+ALTER TABLE tasks ADD COLUMN needed_by INTEGER;
+ALTER TABLE tasks ADD COLUMN press_at INTEGER;
+ALTER TABLE tasks ADD COLUMN pressed_by INTEGER NOT NULL DEFAULT 9223372036854775807;
+UPDATE tasks SET due_until = due_at, needed_by = due_at,
+    press_at = due_at - 86400000000 - CAST(effort_hours * 10800000000 AS INTEGER)
+WHERE due_at IS NOT NULL;
+DROP INDEX tasks_ready;
+CREATE INDEX tasks_ready ON tasks (session_id, priority DESC, pressed_by, urgency DESC, seq)
+    WHERE status = 'pending' AND blockers = 0;
+CREATE INDEX tasks_due ON tasks (session_id, due_until, seq)
+    WHERE due_until IS NOT NULL AND status IN ('pending', 'in_progress', 'blocked');
+CREATE INDEX tasks_asleep ON tasks (session_id, not_before, seq) WHERE asleep = 1;
+CREATE INDEX tasks_wake ON tasks (not_before) WHERE asleep = 1;
+CREATE INDEX tasks_press ON tasks (press_at) WHERE press_at IS NOT NULL;
+""",
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from vespera_orchestrator.testing.store_contract.atomicity import AtomicityContract
 from vespera_orchestrator.testing.store_contract.concurrency import ConcurrencyContract
+from vespera_orchestrator.testing.store_contract.dates import DatesContract
 from vespera_orchestrator.testing.store_contract.deciding import DecidingContract
 from vespera_orchestrator.testing.store_contract.ending import EndingContract
 from vespera_orchestrator.testing.store_contract.holding import HoldingContract
@@ -24,6 +25,7 @@ class StoreContract(
     PlanningContract,
     ReadingContract,
     HoldingContract,
+    DatesContract,
     EndingContract,
     DecidingContract,
     RecordsContract,

@@ -1,0 +1,245 @@
+"""What happens by the clock alone: tasks wake, and due dates press.
+
+Nothing polls. A task that rests counts one blocker more, so the index of ready tasks stays what it
+is; the first call after its moment counts that one down. A due date that is not near yet stands
+behind all others in the order of ready tasks, and is put in its place in the same way. So each
+task is touched once, whatever the number of those that rest.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator._codec import dump_time, load_time
+from vespera_orchestrator._model import EventKind, TaskStatus
+from vespera_orchestrator.errors import TransitionError
+from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql.consequences import set_columns
+from vespera_orchestrator.stores.sql.dialect import OPEN
+from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks import dates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from vespera_orchestrator._model import JsonValue, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_MAX_LEVELS: Final = 100
+"""How many levels upward a due date is followed."""
+_DATE_FIELDS: Final = frozenset({"due_at", "due_day", "not_before", "zone"})
+
+
+CLOCK_STEP: Final = 1_000_000
+"""How far a clock may be set back, in microseconds, before it makes a difference."""
+
+
+def from_the_future(mark: str) -> str:
+    """Return the test for leases that were renewed later than now: the clock was set back."""
+    return f"last_sign_at > {mark} + {CLOCK_STEP}"
+
+
+def dates_due(mark: str) -> str:
+    """Return the test whether a date has come. *mark* is the placeholder of the time now."""
+    return f"""(
+        EXISTS (SELECT 1 FROM tasks WHERE asleep = 1 AND not_before <= {mark})
+        OR EXISTS (SELECT 1 FROM tasks WHERE press_at IS NOT NULL AND press_at <= {mark})
+    )"""
+
+
+def has_due(tx: Transaction) -> bool:
+    """Tell whether a date has come: a task wakes, or a due date is near."""
+    (due,) = tx.execute(f"SELECT {dates_due(f'{tx.mark}1')}", (tx.now,)).fetchone()
+    return bool(due)
+
+
+# --- waking -------------------------------------------------------------------
+
+
+def follow_clock(tx: Transaction) -> None:
+    """Wake the tasks whose moment has come, and let near due dates press.
+
+    Of the locked session, or of all where none is.
+    """
+    _wake(tx)
+    _press(tx)
+
+
+def _wake(tx: Transaction) -> None:
+    sql = f"""
+        UPDATE tasks SET asleep = 0, blockers = blockers - 1
+        WHERE asleep = 1 AND not_before <= {tx.mark}1 {_in_session(tx)}
+        RETURNING id, status
+    """
+    woken = tx.execute(sql, _with_session(tx)).fetchall()
+    pending = [task_id for task_id, status in woken if status == TaskStatus.PENDING]
+    for task in reading.tasks_by_id(tx, pending, edges=False):
+        data = {"not_before": str(task.not_before)}
+        events.record_for(tx, task, EventKind.TASK_WOKEN, data)
+
+
+def _press(tx: Transaction) -> None:
+    sql = f"""
+        UPDATE tasks SET pressed_by = needed_by, press_at = NULL
+        WHERE press_at IS NOT NULL AND press_at <= {tx.mark}1 {_in_session(tx)}
+    """
+    tx.execute(sql, _with_session(tx))
+
+
+def _in_session(tx: Transaction) -> str:
+    return "" if tx.locked_session is None else f"AND session_id = {tx.mark}2"
+
+
+def _with_session(tx: Transaction) -> tuple[object, ...]:
+    return (tx.now,) if tx.locked_session is None else (tx.now, tx.locked_session)
+
+
+# --- due dates, and those that follow from them -------------------------------
+
+
+def follow_due_dates(tx: Transaction, task_ids: Iterable[str]) -> None:
+    """Work out again by when these tasks should be done, and all that they wait for.
+
+    It goes upward, level by level, as far as something changes.
+    """
+    level = list(task_ids)
+    for _ in range(_MAX_LEVELS):
+        changed = _recount_level(tx, level) if level else []
+        if not changed:
+            return
+        sql = f"""
+            SELECT needs_id FROM dependencies WHERE task_id {tx.dialect.in_list(1)}
+            UNION SELECT id FROM tasks WHERE parent_task_id {tx.dialect.in_list(1)}
+            UNION SELECT id FROM tasks WHERE recovers_task_id {tx.dialect.in_list(1)}
+        """
+        level = first_column(tx.execute(sql, (json.dumps(changed),)).fetchall())
+
+
+def have_due_dates(tx: Transaction, task_ids: Sequence[str]) -> bool:
+    """Tell whether one of these tasks should be done by some time."""
+    sql = f"""
+        SELECT 1 FROM tasks WHERE id {tx.dialect.in_list(1)} AND needed_by IS NOT NULL LIMIT 1
+    """
+    return tx.execute(sql, (json.dumps(task_ids),)).fetchone() is not None
+
+
+def _recount_level(tx: Transaction, task_ids: Sequence[str]) -> list[str]:
+    """Work out by when each of these tasks should be done; return those that have changed."""
+    sql = f"""
+        SELECT id, due_until, needed_by, effort_hours FROM tasks
+        WHERE id {tx.dialect.in_list(1)} AND status IN {OPEN}
+    """
+    found = tx.execute(sql, (json.dumps(task_ids),)).fetchall()
+    latest = _latest_ends(tx, task_ids)
+    changed = []
+    for task_id, due_until, before, effort_hours in found:
+        needed_by = _earliest(due_until, latest.get(task_id))
+        if needed_by != before:
+            changed.append((task_id, needed_by, *_press_columns(tx, needed_by, effort_hours)))
+    sql = f"""
+        UPDATE tasks SET needed_by = {tx.mark}2, press_at = {tx.mark}3, pressed_by = {tx.mark}4
+        WHERE id = {tx.mark}1
+    """
+    tx.executemany(sql, changed)
+    return [task_id for task_id, *_ in changed]
+
+
+def _latest_ends(tx: Transaction, task_ids: Sequence[str]) -> dict[str, int]:
+    """Return by when each task must have ended for the sake of those that wait for it."""
+    listed = tx.dialect.in_list(1)
+    is_open = f"waiting.needed_by IS NOT NULL AND waiting.status IN {OPEN}"
+    sql = f"""
+        SELECT needs_id, waiting.needed_by, waiting.effort_hours
+            FROM dependencies JOIN tasks AS waiting ON waiting.id = dependencies.task_id
+            WHERE needs_id {listed} AND {is_open}
+        UNION ALL SELECT part.id, waiting.needed_by, waiting.effort_hours
+            FROM tasks AS part JOIN tasks AS waiting
+                ON waiting.id = coalesce(part.recovers_task_id, part.parent_task_id)
+            WHERE part.id {listed} AND {is_open}
+    """
+    ends: dict[str, int] = {}
+    for task_id, needed_by, effort_hours in tx.execute(sql, (json.dumps(task_ids),)).fetchall():
+        begins = load_time(needed_by) - dates.calendar_time(effort_hours)
+        end = dump_time(begins)
+        ends[task_id] = min(end, ends.get(task_id, end))
+    return ends
+
+
+def _earliest(*moments: int | None) -> int | None:
+    known = [moment for moment in moments if moment is not None]
+    return min(known, default=None)
+
+
+def _press_columns(
+    tx: Transaction, needed_by: int | None, effort_hours: float
+) -> tuple[int | None, int]:
+    """Return ``press_at`` and ``pressed_by``."""
+    if needed_by is None:
+        return None, rows.NOT_PRESSED
+    press_at = dump_time(dates.pressing_from(load_time(needed_by), effort_hours))
+    if press_at <= tx.now:
+        return None, needed_by
+    return press_at, rows.NOT_PRESSED
+
+
+# --- what people change --------------------------------------------------------
+
+
+def date_columns(task: Task, changes: Mapping[str, JsonValue], now: int) -> dict[str, Any]:
+    """Return the columns that follow from changed dates of a task.
+
+    Args:
+        task: The task as it was.
+        changes: Any of ``due_at due_day not_before zone``.
+        now: The time now, in microseconds.
+    """
+    names = _DATE_FIELDS & changes.keys()
+    if not names:
+        return {}
+    changed = attrs.evolve(task, **{name: changes[name] for name in names})
+    not_before = dump_time(changed.not_before)
+    columns: dict[str, Any] = {
+        "due_at": dump_time(changed.due_at),
+        "due_day": changed.due_day,
+        "due_until": dump_time(dates.due_until(changed)),
+        "not_before": not_before,
+        "zone": changed.zone,
+    }
+    asleep = int(not_before is not None and not_before > now)
+    if asleep != task.asleep:
+        columns |= {"asleep": asleep, "blockers": task.blockers + asleep - task.asleep}
+    return columns
+
+
+def snooze(
+    tx: Transaction, task_id: str, until: datetime | None, *, zone: str, whole_subtree: bool
+) -> list[Task]:
+    """See `contracts.Store.snooze`."""
+    task = reading.task(tx, task_id)
+    if task.status.is_terminal or task.status is TaskStatus.IN_PROGRESS:
+        remedy = "it has ended" if task.status.is_terminal else "release it first"
+        raise TransitionError(task.alias, task.status, "rest", remedy)
+    task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
+    resting = [reading.task(tx, each) for each in task_ids]
+    resting = [each for each in resting if each.status is not TaskStatus.IN_PROGRESS]
+    for each in resting:
+        if each.not_before != until:
+            _snooze_one(tx, each, until, zone)
+    follow_due_dates(tx, [each.id for each in resting])
+    return reading.tasks_by_id(tx, [each.id for each in resting])
+
+
+def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) -> None:
+    changes: dict[str, JsonValue] = {"not_before": until, "zone": zone}
+    data: dict[str, JsonValue] = {"until": None if until is None else str(until)}
+    due_until = dates.due_until(task)
+    if until is not None and due_until is not None and due_until <= until:
+        moved = dates.moved_due(task, until, zone)
+        changes |= moved
+        data |= {"due_at": str(moved["due_at"]), "due_day": moved["due_day"]}
+    set_columns(tx, task.id, **date_columns(task, changes, tx.now))
+    events.record_for(tx, task, EventKind.TASK_SNOOZED, data)

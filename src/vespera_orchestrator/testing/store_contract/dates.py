@@ -1,0 +1,172 @@
+"""Tasks that rest until a moment, and due dates that press."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskQuery, TaskStatus
+from vespera_orchestrator.errors import NotReadyError, TransitionError
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.testing.store_contract.examples import (
+    completion,
+    draft,
+    everything,
+    failure,
+    kinds,
+    ready_aliases,
+)
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def agenda(store, session_id, kind) -> list[str]:
+    """Return the aliases of open tasks by the calendar."""
+    query = TaskQuery(session_id=session_id, agenda=kind)
+    return [task.alias for task in store.tasks(query)]
+
+
+class DatesContract(StoreFixtures):
+    """Tasks that rest until a moment, and due dates that press."""
+
+    def test_a_task_rests_until_its_moment(self, store, session_id, clock):
+        """It is not ready before, and says until when; the first call after that wakes it."""
+        moment = clock.now + HOUR
+        task = store.plan(session_id, [draft("a", not_before=moment)])[0]
+        assert (task.asleep, task.blockers, task.not_before) == (True, 1, moment)
+        assert store.claim(session_id, "ada", lease_s=60) is None
+        (cause,) = lifecycle.why(store.situation(task.id)).causes
+        assert (cause.kind, cause.until) == (CauseKind.MOMENT, moment)
+        with pytest.raises(NotReadyError):
+            store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+        clock.advance(hours=1)
+        assert store.claim(session_id, "ada", lease_s=60).task.alias == "a"
+
+    @pytest.mark.parametrize("how", ["expire", "named claim", "completion"])
+    def test_whoever_comes_first_after_it_wakes_a_task(self, store, session_id, clock, how):
+        """It is woken once, with one event, and nothing has to look for it meanwhile."""
+        moment = clock.now + HOUR
+        task = store.plan(session_id, [draft("a", not_before=moment)])[0]
+        clock.advance(hours=1)
+        if how == "expire":
+            assert store.expire() == []
+            assert ready_aliases(store, session_id) == ["a"]
+        elif how == "named claim":
+            store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+        else:
+            store.finish(task.id, None, completion(), agent="ada")
+        store.expire()
+        assert kinds(store).count(EventKind.TASK_WOKEN) == 1
+        now = store.find_task(task.id, None)
+        assert (now.asleep, now.blockers) == (False, 0)
+
+    def test_a_moment_that_is_over_lets_nobody_rest(self, store, session_id, clock):
+        """Such a task is ready at once."""
+        past = clock.now - HOUR
+        task = store.plan(session_id, [draft("a", not_before=past)])[0]
+        assert task.is_ready
+
+    def test_a_rest_counts_beside_dependencies(self, store, session_id, clock):
+        """In whatever order both end, the task is ready after the second."""
+        moment = clock.now + HOUR
+        store.plan(session_id, [draft("a"), draft("b", "a", not_before=moment)])
+        clock.advance(hours=2)
+        store.expire()
+        assert ready_aliases(store, session_id) == ["a"]
+        first = store.claim(session_id, "ada", lease_s=60)
+        store.finish(first.task.id, 1, completion(), agent="ada")
+        assert ready_aliases(store, session_id) == ["b"]
+
+    def test_snoozing_and_waking(self, store, session_id, clock):
+        """A task rests and is woken by hand; each is an event, and a subtree rests together."""
+        drafts = [draft("top"), draft("part", parent="top"), draft("other")]
+        top, _part, _other = store.plan(session_id, drafts)
+        resting = store.snooze(top.id, clock.now + DAY, zone="UTC", subtree=True)
+        assert {task.alias for task in resting} == {"top", "part"}
+        assert ready_aliases(store, session_id) == ["other"]
+        assert set(agenda(store, session_id, Agenda.ASLEEP)) == {"top", "part"}
+        store.snooze(top.id, None, zone="UTC", subtree=True)
+        assert agenda(store, session_id, Agenda.ASLEEP) == []
+        assert set(ready_aliases(store, session_id)) == {"other", "part"}
+        assert kinds(store).count(EventKind.TASK_SNOOZED) == 4
+
+    def test_a_due_date_moves_with_the_rest(self, store, session_id, clock):
+        """A task cannot be meant for a day before the one on which it wakes."""
+        dated = draft("a", due_at=clock.now + HOUR)
+        task = store.plan(session_id, [dated])[0]
+        (resting,) = store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=False)
+        assert resting.due_at == clock.now + DAY
+        by_day = draft("b", due_at=clock.now, due_day="2026-01-01", zone="UTC")
+        task = store.plan(session_id, [by_day])[0]
+        (resting,) = store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=False)
+        assert resting.due_day == "2026-01-02"
+
+    def test_what_is_held_or_has_ended_does_not_rest(self, store, session_id, clock):
+        """It is refused, and nothing is written."""
+        store.plan(session_id, [draft("a")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        before = everything(store)
+        with pytest.raises(TransitionError):
+            store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=True)
+        store.cancel(task.id, "", subtree=False)
+        with pytest.raises(TransitionError):
+            store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=True)
+        assert everything(store)["tasks"][0].asleep is before["tasks"][0].asleep
+
+    def test_changed_dates_are_kept_and_cleared(self, store, session_id, clock):
+        """A moment can be set, moved and taken away; the count of blockers follows."""
+        task = store.plan(session_id, [draft("a")])[0]
+        changed = store.update_task(task.id, {"not_before": clock.now + DAY, "zone": "UTC"})
+        assert (changed.asleep, changed.blockers) == (True, 1)
+        cleared = store.update_task(task.id, {"not_before": None})
+        assert (cleared.asleep, cleared.blockers, cleared.not_before) == (False, 0, None)
+        dated = store.update_task(task.id, {"due_at": clock.now + DAY, "due_day": None})
+        assert dated.due_at == clock.now + DAY
+        assert store.update_task(task.id, {"due_at": None, "due_day": None}).due_at is None
+
+    def test_a_blocked_task_that_rests_waits_for_both(self, store, session_id, clock):
+        """Its recovery is done, and it still rests."""
+        store.plan(session_id, [draft("a")])
+        claim = store.claim(session_id, "ada", lease_s=60)
+        done = store.finish(claim.task.id, 1, failure(), agent="ada")
+        store.snooze(claim.task.id, clock.now + DAY, zone="UTC", subtree=False)
+        store.finish(done.recovery.id, None, completion(), agent="ada")
+        assert store.find_task(claim.task.id, None).status is TaskStatus.PENDING
+        assert ready_aliases(store, session_id) == []
+        clock.advance(hours=25)
+        store.expire()
+        assert ready_aliases(store, session_id) == ["a"]
+
+    def test_a_near_due_date_goes_first(self, store, session_id, clock):
+        """Far away it changes nothing; a day before the work should begin, it does by itself."""
+        far = draft("far", due_at=clock.now + 10 * DAY)
+        long = draft("long", estimated_effort="2 days")
+        store.plan(session_id, [long, far, draft("urgent", priority=1)])
+        assert ready_aliases(store, session_id) == ["urgent", "long", "far"]
+        clock.advance(days=9)
+        store.expire()
+        assert ready_aliases(store, session_id) == ["urgent", "far", "long"]
+        sooner = store.plan(session_id, [draft("sooner", due_at=clock.now + HOUR)])[0]
+        store.expire()
+        assert ready_aliases(store, session_id) == ["urgent", "sooner", "far", "long"]
+        assert agenda(store, session_id, Agenda.DUE) == ["sooner", "far"]
+        store.update_task(sooner.id, {"due_at": None, "due_day": None})
+        assert ready_aliases(store, session_id) == ["urgent", "far", "long", "sooner"]
+
+    def test_a_due_date_presses_what_it_waits_for(self, store, session_id, clock):
+        """However the tasks were planned, and through parents, too."""
+        chain = [draft("one"), draft("two", "one"), draft("end", "two")]
+        drafts = [draft("big", estimated_effort="1 week"), *chain]
+        *_, end = store.plan(session_id, drafts)
+        assert ready_aliases(store, session_id) == ["big", "one"]
+        due = clock.now + DAY
+        store.update_task(end.id, {"due_at": due, "due_day": None})
+        assert ready_aliases(store, session_id) == ["one", "big"]
+        store.update_task(end.id, {"due_at": None, "due_day": None})
+        assert ready_aliases(store, session_id) == ["big", "one"]
+        top = store.plan(session_id, [draft("top", due_at=due)])[0]
+        store.plan(session_id, [draft("part", parent=top.id)])
+        assert ready_aliases(store, session_id) == ["part", "big", "one"]

@@ -1,0 +1,125 @@
+"""Dates through the façade: what rests, what is meant for today, and what people are told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from vespera_orchestrator._model import CauseKind
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    InvalidPlanError,
+    NothingReadyError,
+    NotReadyError,
+    PlanError,
+)
+from vespera_orchestrator.orchestrator import Orchestrator
+from vespera_orchestrator.testing import ManualClock
+
+
+@pytest.fixture
+def clock():
+    """A Wednesday morning."""
+    return ManualClock(datetime(2026, 6, 10, 8, tzinfo=UTC))
+
+
+@pytest.fixture
+def orch(tmp_path, clock):
+    """A session of somebody in Berlin."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text('[person]\ntimezone = "Europe/Berlin"\n')
+    with Orchestrator.open(tmp_path, store="memory:", home=home, clock=clock) as orch:
+        orch.initialize_session("a quiet week")
+        yield orch
+
+
+def test_a_day_is_a_day_where_the_person_is(orch, clock):
+    """It is over when the night begins there, and told kindly from then on."""
+    task = orch.plan_task("Buy milk", due_date="2026-06-10")
+    assert (task.due_day, task.zone) == ("2026-06-10", "Europe/Berlin")
+    assert "buy_milk is meant for today" in str(orch.get_status())
+    clock.advance(hours=13, minutes=59)
+    assert "is meant for today" in str(orch.next_step())
+    clock.advance(minutes=2)
+    words = "was meant for yesterday; today would be fine, or say when"
+    for text in (orch.next_step(), orch.get_status(), orch.resume()):
+        assert words in str(text)
+    with orch.execute_task("buy_milk") as work:
+        assert words in str(work.briefing())
+        assert "overdue" not in str(work.briefing())
+
+
+def test_a_snoozed_task_is_not_mentioned_until_it_wakes(orch, clock):
+    """And then it is meant for that day."""
+    orch.plan_task("Write to Ada", due_date="2026-06-09")
+    task = orch.snooze_task("write_to_ada", "friday")
+    assert (task.due_day, task.is_ready) == ("2026-06-12", False)
+    step = orch.next_step()
+    assert step.action == "wait"
+    assert "until Friday" in step.sentence
+    assert "write_to_ada" not in str(orch.get_status()).split("Next:")[0]
+    with pytest.raises(NothingReadyError, match="until Friday"):
+        orch.execute_task()
+    clock.advance(days=2)
+    assert "is meant for today" in str(orch.next_step())
+    assert orch.execute_task().task.alias == "write_to_ada"
+
+
+def test_why_says_until_when_and_how_to_start_now(orch):
+    """The call that it names works."""
+    orch.plan_task("A", not_before="2026-06-15T09:00")
+    why = orch.why("a")
+    (cause,) = why.causes
+    assert cause.kind is CauseKind.MOMENT
+    assert "until Monday, 09:00" in str(why)
+    with pytest.raises(NotReadyError, match="until Monday"):
+        orch.execute_task("a")
+    orch.snooze_task("a", None)
+    assert orch.why("a").ready
+
+
+def test_a_rest_is_tomorrow_unless_another_day_is_named(orch, clock):
+    """Tomorrow begins at midnight where the person is; the past is refused."""
+    orch.plan_task("A")
+    assert orch.snooze_task("a").not_before == datetime(2026, 6, 10, 22, tzinfo=UTC)
+    assert orch.snooze_task("a", timedelta(hours=1)).not_before == clock.now + timedelta(hours=1)
+    with pytest.raises(InvalidInputError, match="until"):
+        orch.snooze_task("a", "2026-06-09")
+
+
+def test_plans_as_text_have_dates_too(orch):
+    """A day in YAML is a day; each mistake has its place."""
+    text = """
+    - {title: A, due_date: 2026-12-24, not_before: 2026-12-01, max_attempts: 1}
+    - {title: B, due_date: 2026-12-24T18:00, estimated_effort: 2-3 hours}
+    """
+    a, b = orch.plan_tasks(text)
+    assert (a.due_day, a.max_attempts, a.asleep) == ("2026-12-24", 1, True)
+    assert b.due_at == datetime(2026, 12, 24, 17, tzinfo=UTC)
+    bad = [{"title": "C", "due_date": "soon", "estimated_effort": "a while", "max_attempts": 0}]
+    with pytest.raises(InvalidPlanError) as caught:
+        orch.plan_tasks(bad)
+    assert len(caught.value.mistakes) == 3
+    with pytest.raises(PlanError, match="estimate"):
+        orch.plan_task("D", estimated_effort="a few moons")
+
+
+def test_an_estimate_stands_beside_how_long_it_usually_takes(orch, clock):
+    """So a person can see which of the two to believe."""
+    for number in range(3):
+        with orch.execute_task(orch.plan_task(f"Old {number}")) as work:
+            clock.advance(minutes=40)
+            work.complete(summary="s", detailed_work="d")
+    orch.plan_task("New", estimated_effort="10 min")
+    briefing = str(orch.execute_task("new").briefing())
+    assert "estimated 10 min; like the last three: about 40 minutes" in briefing
+
+
+def test_nothing_is_found_wrong_with_tasks_that_rest(orch):
+    """Neither by a check, nor in the counts."""
+    orch.plan_task("A", not_before="2026-06-15")
+    orch.plan_task("B", dependencies=["a"], due_date="2026-06-20")
+    orch.snooze_task("b", "3 days")
+    assert not orch.check().errors
