@@ -56,6 +56,8 @@ from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans, speci
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
+    import threading
+
     from vespera_orchestrator.progress.overview import Overview
     from vespera_orchestrator.progress.pressure import PressureGauge
     from vespera_orchestrator.work.completion import Completion
@@ -1263,6 +1265,7 @@ class Orchestrator:
         lease_s: float = lifecycle.LEASE_S,
         backoff_s: float = 1.0,
         idle_s: float | None = None,
+        stop: threading.Event | None = None,
     ) -> vespera.RunReport:
         """Drive the task graph with your own functions, until nothing more can be run.
 
@@ -1305,6 +1308,8 @@ class Orchestrator:
                 is left alone.
             idle_s: Return when others have held what comes first for so long. ``None``: wait as
                 long as they do.
+            stop: Set it, from anywhere, to take no further task: the run returns when what is under
+                way has ended.
 
         Returns:
             What was completed, what is blocked and why, and the next step. It is true when every
@@ -1332,6 +1337,7 @@ class Orchestrator:
                 lease_s=lease_s,
                 backoff_s=backoff_s,
                 idle_s=idle_s,
+                stop=stop,
             )
             runner = Runner(
                 self._rooms,

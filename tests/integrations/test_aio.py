@@ -21,7 +21,7 @@ PAIRS = [
     (vespera.Worktrees, aio.AsyncWorktrees),
     (vespera.Documents, aio.AsyncDocuments),
 ]
-LEFT_OUT = {"run": "it drives functions, not coroutines", "open": "its stream would block the loop"}
+LEFT_OUT = {"open": "its stream would block the loop"}
 
 
 def public(kind):
@@ -234,3 +234,139 @@ def test_a_watch_ends_when_nothing_comes(tmp_path):
             return [event.kind async for event in orch.watch(0, timeout_s=0)]
 
     assert asyncio.run(use()) == ["session_started"]
+
+
+# --- running a graph ------------------------------------------------------------------
+
+
+def run(folder, use):
+    """Plan three tasks in a new project, and do something with it."""
+
+    async def main():
+        async with AsyncOrchestrator.open(folder) as orch:
+            await orch.initialize_session("Run")
+            await orch.plan_tasks([{"title": "One"}, {"title": "Two"}, {"title": "Three"}])
+            return await use(orch)
+
+    return asyncio.run(main())
+
+
+def test_coroutines_run_side_by_side_in_the_callers_loop(tmp_path):
+    """Each waits for the others, so none would come to its end alone."""
+    loops, here = set(), set()
+
+    async def use(orch):
+        all_here = asyncio.Event()
+
+        async def do(work):
+            loops.add(asyncio.get_running_loop())
+            here.add(work.task.alias)
+            await work.checkpoint({"here": True})
+            if len(here) == 3:
+                all_here.set()
+            await all_here.wait()
+            return {"together": len(here)}
+
+        seen = []
+        report = await orch.run(do, max_parallel=3, progress=seen.append)
+        return report, seen, asyncio.get_running_loop()
+
+    report, seen, loop = run(tmp_path, use)
+    assert report
+    assert sorted(report.completed) == ["one", "three", "two"]
+    assert loops == {loop}
+    assert seen[-1].completed == 3
+
+
+def test_coroutines_and_plain_functions(tmp_path):
+    """By alias, as in the synchronous façade; a plain one is called in a thread. So is a failure
+    blocked, and everything else goes on.
+    """
+
+    class Do:
+        async def __call__(self, work):
+            return f"# {work.task.title} by an object"
+
+    def plain(work):
+        assert isinstance(work, vespera.Work)
+        return {"thread": threading.current_thread() is threading.main_thread()}
+
+    async def fail(work):
+        raise RuntimeError(work.task.title)
+
+    async def use(orch):
+        report = await orch.run({"one": Do(), "two": plain, "three": fail})
+        return report, await orch.get_task("one"), await orch.get_task("two")
+
+    report, one, two = run(tmp_path, use)
+    assert sorted(report.completed) == ["one", "two"]
+    assert [trouble.reason for trouble in report.blocked] == ["RuntimeError: Three"]
+    assert one.summary == "One by an object"
+    assert two.outputs == {"thread": False}
+
+
+def test_a_cancelled_run_gives_its_tasks_back(tmp_path):
+    """Its coroutines come to their end first, and can still save; no further task is taken."""
+    began = []
+
+    async def use(orch):
+        both_began = asyncio.Event()
+
+        async def do(work):
+            began.append(work.task.alias)
+            if len(began) == 2:
+                both_began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await work.checkpoint({"saved": "at the end"})
+
+        running = asyncio.create_task(orch.run(do, max_parallel=2))
+        await both_began.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        async with orch.execute_task("one") as again:
+            return await orch.get_status(), again.resumed_from
+
+    status, resumed_from = run(tmp_path, use)
+    assert began == ["one", "two"]
+    assert len(status.running) == 1  # the one that was started again
+    assert resumed_from.state == {"saved": "at the end"}
+
+
+def test_a_coroutine_that_is_cancelled_alone_gives_back_its_task(tmp_path):
+    """The run goes on with the others, and tries it again."""
+    tries = []
+
+    async def use(orch):
+        async def do(work):
+            tries.append(work.task.alias)
+            if tries.count("one") == 1 and work.task.alias == "one":
+                raise asyncio.CancelledError
+            return "done"
+
+        return await orch.run(do, backoff_s=0)
+
+    assert sorted(run(tmp_path, use).completed) == ["one", "three", "two"]
+    assert sorted(tries) == ["one", "one", "three", "two"]
+
+
+def test_a_run_refuses_what_is_wrong(tmp_path):
+    """Before a task is taken; and the synchronous façade names this one for coroutines."""
+
+    async def do(_):
+        raise AssertionError
+
+    async def use(orch):
+        with pytest.raises(vespera.InvalidInputError, match="max_parallel"):
+            await orch.run(do, max_parallel=0)
+        with pytest.raises(vespera.InvalidInputError, match="handlers"):
+            await orch.run(7)
+        return await orch.query_tasks(status="pending")
+
+    assert len(run(tmp_path, use)) == 3
+    with vespera.open(tmp_path) as orch:
+        for options in ({"handlers": do}, {"handlers": len, "on_recovery": do}):
+            with pytest.raises(vespera.InvalidInputError, match=r"AsyncOrchestrator\.run"):
+                orch.run(**options)

@@ -16,6 +16,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support import ROOT
+from support.notebooks import RUN
 from vespera_orchestrator.integrations import notebook
 
 DONE = {"summary": "done", "detailed_work": "All of it."}
@@ -150,24 +151,6 @@ def test_the_board_ends_when_nothing_happens(orch, monkeypatch):
     monkeypatch.setattr(notebook, "_display", lambda status: screen.update(status) or screen)
     assert notebook.board(orch, timeout_s=0).action == "execute"
     assert len(screen.shown) == 1
-
-
-RUN = """
-import ast, json, sys
-import pathlib
-cells = json.loads(pathlib.Path(sys.argv[1]).read_text("utf-8"))["cells"]
-cells = [cell for cell in cells if cell["cell_type"] == "code"]
-space = {}
-for cell in cells:
-    tree = ast.parse("".join(cell["source"]))
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), space)
-    if last is not None:
-        value = eval(compile(ast.Expression(last.value), "cell", "eval"), space)
-        assert " object at 0x" not in repr(value), repr(value)
-        if value is not None:
-            print(repr(value))
-"""
 
 
 def test_the_tour_runs(tmp_path):

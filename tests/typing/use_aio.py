@@ -8,6 +8,16 @@ import vespera_orchestrator as vespera
 from vespera_orchestrator.integrations.aio import AsyncOrchestrator, AsyncWork
 
 
+async def write(work: AsyncWork) -> str:
+    """Write something."""
+    return work.task.title
+
+
+def count(work: vespera.Work) -> dict[str, int]:
+    """Count something."""
+    return {"titles": len(work.task.title)}
+
+
 async def use() -> None:
     """Use what most callers use."""
     async with AsyncOrchestrator.open(".", agent="ada") as orch:
@@ -21,6 +31,8 @@ async def use() -> None:
         assert_type(await orch.execute_task(), AsyncWork)
         assert_type(await orch.artifacts.search("x"), list[vespera.Hit])
         assert_type(await orch.worktrees.list(), list[vespera.Worktree])
+        assert_type(await orch.run(write, max_parallel=2), vespera.RunReport)
+        await orch.run({"writer": write, "*": count}, on_recovery="retry", progress=True)
         async for event in orch.watch():
             assert_type(event, vespera.Event)
     other = await AsyncOrchestrator.open()

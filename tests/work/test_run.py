@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -521,6 +522,25 @@ def test_an_interruption_gives_back_what_has_not_begun(orch):
         may_end.set()
     assert "handing in their work when they are done: running" in caught.value.__notes__[0]
     assert orch.get_task("running").status == "completed"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_stops_when_it_is_asked_to(orch, workers):
+    """What is under way comes to its end; no further task is taken."""
+    orch.plan_tasks([{"title": "One"}, {"title": "Two"}])
+    stop = threading.Event()
+
+    def do(_):
+        stop.set()
+        return "done"
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers else None
+        report = run(orch, do, executor=pool, stop=stop)
+    assert report.ending is RunEnding.STOPPED
+    assert report.completed == ("one",)
+    assert "stopped, as you asked" in str(report)
+    assert orch.get_task("two").attempts == 0
 
 
 def test_an_interruption_in_this_thread_releases_the_task(orch):

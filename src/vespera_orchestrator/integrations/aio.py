@@ -20,13 +20,15 @@ import contextvars
 import functools
 import inspect
 import logging
+import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
 from vespera_orchestrator import (
     Artifacts,
@@ -39,12 +41,17 @@ from vespera_orchestrator import (
     GitOperation,
     HandedIn,
     Orchestrator,
+    RunProgress,
+    RunReport,
     Task,
     VesperaError,
     Work,
     Worktree,
     Worktrees,
 )
+from vespera_orchestrator.tasks.arguments import whole_number
+from vespera_orchestrator.tasks.lifecycle import LEASE_S
+from vespera_orchestrator.work.errand import Handler
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -286,6 +293,85 @@ def _starting(
     return call
 
 
+# --- running a graph ------------------------------------------------------------
+
+
+AsyncHandler: TypeAlias = Callable[[AsyncWork], Awaitable[object]] | Handler
+"""A caller's function: a coroutine function with `AsyncWork`, or a plain one with `Work`."""
+_PARALLEL: Final = 8
+"""How many tasks `AsyncOrchestrator.run` does at once, unless you say otherwise."""
+
+
+class _Ending(Enum):
+    """How a coroutine ended without a result."""
+
+    CANCELLED = "cancelled"
+
+
+class _Calls:
+    """The coroutines of a run: they are called from its threads, and run in the caller's loop."""
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.stop = threading.Event()
+        """Set when no further task is to be taken."""
+
+    def in_threads(self, handlers: Any) -> Any:
+        """Return functions that the threads of a run can call."""
+        if isinstance(handlers, Mapping):
+            return {word: self.in_threads(handler) for word, handler in handlers.items()}
+        if not callable(handlers) or not _is_coroutine_function(handlers):
+            return handlers
+
+        def call(work: Work) -> object:
+            doing = self._do(handlers, work)
+            result = asyncio.run_coroutine_threadsafe(doing, self._loop).result()
+            if result is not _Ending.CANCELLED:
+                return result
+            if work.is_open:
+                work.release("its coroutine was cancelled")
+            return None
+
+        return call
+
+    async def _do(self, handler: Callable[[AsyncWork], Awaitable[object]], work: Work) -> object:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - it is running
+        if self.stop.is_set():
+            return _Ending.CANCELLED
+        self._tasks.add(task)
+        try:
+            return await handler(AsyncWork(self._worker, work))
+        except asyncio.CancelledError:
+            return _Ending.CANCELLED
+        finally:
+            self._tasks.discard(task)
+
+    async def drive(self, run: Callable[[], RunReport]) -> RunReport:
+        """Do *run* in a thread of its own. If the caller is cancelled, wait until it has ended."""
+        context = contextvars.copy_context()
+        with ThreadPoolExecutor(1, thread_name_prefix="vespera-run") as pool:
+            driving = self._loop.run_in_executor(pool, context.run, run)
+            try:
+                return await asyncio.shield(driving)
+            except asyncio.CancelledError:
+                self.stop.set()
+                while not driving.done():
+                    for task in self._tasks:
+                        task.cancel()
+                    with suppress(asyncio.CancelledError):  # once is enough
+                        await asyncio.wait({driving})
+                driving.exception()
+                raise
+
+
+def _is_coroutine_function(handler: object) -> bool:
+    call = getattr(handler, "__call__", None)  # noqa: B004 - of an object that can be called
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
 class AsyncArtifacts(_Room):
     """The full record of the work; see `Artifacts`."""
 
@@ -520,6 +606,61 @@ class AsyncOrchestrator(_Room):
     work = _starting(Orchestrator.work)
     complete_task = _verb(Orchestrator.complete_task)
 
+    async def run(
+        self,
+        handlers: AsyncHandler | Mapping[str, AsyncHandler],
+        *,
+        max_parallel: int = _PARALLEL,
+        worktree: bool | Literal["task", "agent", "subtree"] | None = None,
+        on_recovery: AsyncHandler | Literal["retry"] | None = None,
+        progress: bool | Callable[[RunProgress], object] = False,
+        lease_s: float = LEASE_S,
+        backoff_s: float = 1.0,
+        idle_s: float | None = None,
+    ) -> RunReport:
+        """Drive the task graph with your own coroutine functions; see `Orchestrator.run`.
+
+        A coroutine function gets an `AsyncWork` and runs in this loop, beside the others. Any other
+        function gets a `Work` and is called in a thread. What they return is handed in.
+
+        If this call is cancelled, so are your coroutines. When they have ended, their tasks are
+        given back, with their checkpoints and files; plain functions come to their end first.
+
+        Args:
+            handlers: As for `Orchestrator.run`.
+            max_parallel: How many tasks at once.
+            worktree: As for `Orchestrator.run`; so are the others.
+            on_recovery: Your function for recovery tasks, or ``"retry"``.
+            progress: ``True`` shows a bar. Or a function, called in this loop.
+            lease_s: Seconds until a task is free again after this process has died.
+            backoff_s: Pause before a task that failed or came back is tried again.
+            idle_s: Return when others have held what comes first for so long.
+        """
+        calls = _Calls(self._worker)
+        loop = asyncio.get_running_loop()
+
+        def tell(state: RunProgress) -> None:
+            if callable(progress):
+                loop.call_soon_threadsafe(progress, state)
+
+        def drive() -> RunReport:
+            with ThreadPoolExecutor(max_parallel, thread_name_prefix="vespera-run") as pool:
+                return self._orch.run(
+                    calls.in_threads(handlers),
+                    executor=pool,
+                    max_parallel=max_parallel,
+                    worktree=worktree,
+                    on_recovery=calls.in_threads(on_recovery),
+                    progress=tell if callable(progress) else progress,
+                    lease_s=lease_s,
+                    backoff_s=backoff_s,
+                    idle_s=idle_s,
+                    stop=calls.stop,
+                )
+
+        whole_number("max_parallel", max_parallel, least=1)
+        return await calls.drive(drive)
+
     # --- a person decides ---------------------------------------------------
 
     cancel_task = _verb(Orchestrator.cancel_task)
@@ -538,8 +679,8 @@ class AsyncOrchestrator(_Room):
     prune = _verb(Orchestrator.prune)
 
 
-_LEFT_OUT: Final = frozenset({"run", "open"})
-"""Verbs that have no counterpart: one drives plain functions, and a stream would block the loop."""
+_LEFT_OUT: Final = frozenset({"open"})
+"""A verb that has no counterpart: reading a stream would block the loop."""
 
 
 def _complete(kind: type[_Room], sync: type) -> None:

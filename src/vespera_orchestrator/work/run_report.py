@@ -24,6 +24,8 @@ class RunEnding(StrEnum):
     """What is left needs a person, another agent or another function."""
     OUT_OF_PATIENCE = "out_of_patience"
     """Other agents held what comes first for longer than ``idle_s``."""
+    STOPPED = "stopped"
+    """You asked it to stop. What was under way has ended."""
     BROKEN = "broken"
     """The executor takes no more calls: a worker was killed, or it was shut down."""
 
@@ -131,5 +133,6 @@ _ENDINGS: Final = {
     RunEnding.DONE: "every task has ended",
     RunEnding.WAITING: "nothing more can be run now",
     RunEnding.OUT_OF_PATIENCE: "others still hold what comes first",
+    RunEnding.STOPPED: "stopped, as you asked",
     RunEnding.BROKEN: "the executor takes no more calls",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -16,6 +17,8 @@ from vespera_orchestrator.work.errand import Handler
 from vespera_orchestrator.work.start import StartRequest
 
 if TYPE_CHECKING:
+    import threading
+
     from vespera_orchestrator._model import Task
     from vespera_orchestrator.contracts import Executor
     from vespera_orchestrator.work.assignment import WorktreeChoice
@@ -52,9 +55,11 @@ class Handlers:
             if not isinstance(word, str) or not callable(handler):
                 problem = f"{word!r}: {handler!r} should be a word and a function"
                 raise InvalidInputError("handlers", one_line(problem, 300))
+            _refuse_coroutine("handlers", handler)
         if not (on_recovery is None or on_recovery == "retry" or callable(on_recovery)):
             problem = f"{on_recovery!r} should be a function, 'retry' or None"
             raise InvalidInputError("on_recovery", one_line(problem, 300))
+        _refuse_coroutine("on_recovery", on_recovery)
         return cls(by_word=dict(words), on_recovery=on_recovery)
 
     def for_task(self, task: Task) -> Handler | None:
@@ -97,6 +102,12 @@ class RunRequest:
     backoff_s: float
     idle_s: float | None
     progress: Callable[[RunProgress], object] | None
+    stop: threading.Event | None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the caller wants no further task to be taken."""
+        return self.stop is not None and self.stop.is_set()
 
     @classmethod
     def read(
@@ -111,6 +122,7 @@ class RunRequest:
         idle_s: float | None,
         progress: Callable[[RunProgress], object] | None,
         on_recovery: object,
+        stop: threading.Event | None,
     ) -> RunRequest:
         """Check what a caller passed.
 
@@ -140,7 +152,18 @@ class RunRequest:
             backoff_s=backoff_s,
             idle_s=idle_s,
             progress=progress,
+            stop=stop,
         )
+
+
+def _refuse_coroutine(argument: str, handler: object) -> None:
+    """Refuse a function whose call would begin nothing, and look like a result."""
+    functions = (handler, getattr(handler, "__call__", None))  # noqa: B004 - of an object
+    if any(inspect.iscoroutinefunction(function) for function in functions):
+        name = getattr(handler, "__qualname__", repr(handler))
+        advice = "use AsyncOrchestrator.run of vespera_orchestrator.integrations.aio"
+        problem = f"{name} is a coroutine function; {advice}"
+        raise InvalidInputError(argument, one_line(problem, 300))
 
 
 def _workers_of(executor: object) -> int:

@@ -169,7 +169,7 @@ class Runner:
         idle_since: float | None = None
         while True:
             seq = self._rooms.store.last_seq()
-            if not self._broken:
+            if self._takes_tasks:
                 self._patiently(self._fill)
             if self._running:
                 idle_since = None
@@ -177,6 +177,8 @@ class Runner:
                 continue
             if self._broken:
                 return RunEnding.BROKEN
+            if self._request.is_stopped:
+                return RunEnding.STOPPED
             until = self._next_try_at()
             if until is None and not self._others_work():
                 return RunEnding.DONE if self._is_over() else RunEnding.WAITING
@@ -188,6 +190,8 @@ class Runner:
                 if left_s <= 0:
                     return RunEnding.OUT_OF_PATIENCE
                 wait_s = min(wait_s, left_s)
+            if self._request.stop is not None:
+                wait_s = min(wait_s, _SLOWEST_LOOK_S)
             self._rooms.store.wait(seq, wait_s)
 
     def _wait_for_own(self) -> None:
@@ -195,7 +199,7 @@ class Runner:
         now = time.monotonic()
         due = min(running.beat_at for running in self._running.values())
         wait_s = max(0.0, due - now)
-        if len(self._running) < self._request.max_parallel and not self._broken:
+        if len(self._running) < self._request.max_parallel and self._takes_tasks:
             wait_s = min(wait_s, self._look_s)
             self._look_s = min(2 * self._look_s, _SLOWEST_LOOK_S)
         done, _ = wait(self._running, wait_s, FIRST_COMPLETED)
@@ -219,11 +223,15 @@ class Runner:
 
     # --- taking tasks ---------------------------------------------------------
 
+    @property
+    def _takes_tasks(self) -> bool:
+        return not self._broken and not self._request.is_stopped
+
     def _fill(self) -> None:
         """Start ready tasks as long as there are idle workers."""
         self._renew_leases()  # first: after a long pause our own would expire, too
         self._files.expire()  # what a silent or dead agent held is ready again
-        while not self._broken and len(self._running) < self._request.max_parallel:
+        while self._takes_tasks and len(self._running) < self._request.max_parallel:
             if not self._start_one():
                 return
 
