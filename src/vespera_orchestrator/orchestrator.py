@@ -680,8 +680,9 @@ class Orchestrator:
         Args:
             specs: For each task a mapping with the parameters of `plan_task`, at least ``title``;
                 ``children`` may hold further mappings. References are by alias, in any order; a
-                dependency may also be a mapping with ``task`` and ``on``. Instead of mappings you
-                can pass `TaskDraft` records, or the whole plan as YAML or JSON text: a list, or a
+                dependency may also be a mapping with ``task`` and ``on``. A reference means a task
+                of this plan before one that was there already. Instead of mappings you can pass
+                `TaskDraft` records, or the whole plan as JSON or YAML 1.2 text: a list, or a
                 mapping with the key ``tasks``.
 
         Returns:

@@ -715,9 +715,9 @@ def test_a_plan_as_text(orch):
         == planned[1].id
     )
     wrong = {
-        "[1,": "neither YAML",
+        "[1,": "neither JSON nor YAML",
         "- {title: a, title: b}": "appears twice",
-        "a: &x [*x]": "recursive",
+        "a: &x [*x]": "stands inside",
         "": "empty",
     }
     for text, said in wrong.items():

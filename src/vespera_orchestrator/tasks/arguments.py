@@ -35,6 +35,8 @@ def text(name: str, value: object) -> str | None:
 
 def title(name: str, value: object) -> str:
     """Return a title without the space around it."""
+    if is_number(value):
+        raise InvalidInputError(name, f"{value!r} is a number; a title in quotes is a text")
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError(name, f"{value!r} is not a title; say in a few words what to do")
     return value.strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -12,6 +12,7 @@ import attrs
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 from vespera_orchestrator.tasks import arguments, dates, specialists
+from vespera_orchestrator.tasks.plan_text import at_line, line_of, tasks_in
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,16 +89,23 @@ def draft(spec: Mapping[str, Any], place: str = "", *, zone: Zone = _utc) -> Tas
 
 
 def _read_spec(
-    spec: Mapping[str, Any], place: str, zone: Zone
+    spec: Mapping[str, Any],
+    place: str,
+    zone: Zone,
+    written: Mapping[str, Any] | None = None,
 ) -> tuple[TaskDraft, list[PlanError]]:
-    """Make a draft from what is right in *spec*, and return what is wrong with the rest."""
-    fields: dict[str, Any] = {"title": "?", "place": place}
+    """Make a draft from what is right in *spec*, and return what is wrong with the rest.
+
+    *written* is the mapping as it stands in a text, which knows its lines.
+    """
+    written = spec if written is None else written
+    fields: dict[str, Any] = {"title": "?", "place": at_line(place, line_of(written))}
     mistakes = []
     for name, value in {"title": None, **spec}.items():
         try:
             checked = _checked(name, value, zone)
         except InvalidInputError as exc:
-            mistakes.append(PlanError(str(exc), place))
+            mistakes.append(PlanError(str(exc), at_line(place, line_of(written, name))))
             continue
         is_default = _PARAMETERS[name].empty_is_default and not any(checked.values())
         if not is_default:
@@ -200,7 +208,7 @@ def plan(
         as well.
     """
     reader = _PlanReader(zone)
-    reader.read(_from_text(specs) if isinstance(specs, str) else specs, None, "task", 1)
+    reader.read(tasks_in(specs) if isinstance(specs, str) else specs, None, "task", 1)
     if not reader.drafts and not reader.mistakes:
         reader.mistakes.append(PlanError("the plan is empty; give at least one task with a title"))
     return reader.drafts, reader.mistakes
@@ -209,6 +217,11 @@ def plan(
 def draft_reference(number: int) -> str:
     """Return how a plan refers to its own draft of this number; no alias looks like that."""
     return f"#{number}"
+
+
+def _similar_key(key: object) -> str:
+    similar = difflib.get_close_matches(str(key), _SPEC_KEYS, 1)
+    return f", did you mean {similar[0]!r}?" if similar else ""
 
 
 class _PlanReader:
@@ -251,53 +264,12 @@ class _PlanReader:
         for key in spec:
             if key not in _SPEC_KEYS:
                 known = ", ".join(sorted(_SPEC_KEYS))
-                self._refuse(f"unknown key {key!r}; known are {known}", place)
+                problem = f"unknown key {key!r}{_similar_key(key)}; known are {known}"
+                self._refuse(problem, at_line(place, line_of(spec, key)))
         if parent is not None:
             values.setdefault("parent_task_id", parent)
-        result, mistakes = _read_spec(values, place, self._zone)
+        result, mistakes = _read_spec(values, place, self._zone, spec)
         self.mistakes += mistakes
         self.drafts.append(result)
         own = draft_reference(len(self.drafts) - 1)
         self.read(spec.get("children") or (), own, f"{place}, child", depth + 1)
-
-
-# --- YAML --------------------------------------------------------------------
-
-
-def _from_text(text: str) -> Any:
-    """Read YAML, of which JSON is a part. ``on:`` is a word, and no key may be repeated."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """The safe loader without YAML 1.1's yes, no, on and off."""
-
-    bool_tag = "tag:yaml.org,2002:bool"
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != bool_tag]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    Loader.add_implicit_resolver(bool_tag, re.compile(r"true|false|True|False"), list("tTfF"))
-    Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-    try:
-        content = yaml.load(text, Loader) or ()  # noqa: S506 - a SafeLoader
-    except PlanError:
-        raise
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        reason = " ".join(str(exc).split())
-        raise PlanError(f"the text is neither YAML nor JSON: {reason}") from exc
-    if isinstance(content, Mapping) and set(content) == {"tasks"}:
-        return content["tasks"]
-    return content
-
-
-def _mapping_without_repeats(loader: Any, node: Any) -> dict[Any, Any]:
-    result = {}
-    place = f"line {node.start_mark.line + 1}"
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool | None):
-            raise PlanError("a key is not a plain word", place)
-        if key in result:
-            raise PlanError(f"the key {key!r} appears twice in one task", place)
-        result[key] = loader.construct_object(value_node, deep=True)
-    return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +38,7 @@ from vespera_orchestrator.tasks.aliases import is_alias, slug
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from vespera_orchestrator.errors import VesperaError
@@ -98,6 +99,7 @@ class Drafts:
             TransitionError: The parent has ended.
         """
         self._names.read_ahead(self._drafts)
+        self._names.local = _local_names(self._drafts, self._ids)
         aliases = self._aliases()
         tasks = [
             self._task(task_id, alias, draft)
@@ -181,7 +183,7 @@ class Drafts:
         with self._mistakes:
             parent = self._parent(task_id, draft)
         with self._mistakes:
-            condition_names = self._bind_condition(draft, edges)
+            condition_names = self._bind_condition(task_id, draft, edges)
         planned_at = load_time(self._tx.now)
         asleep = draft.not_before is not None and draft.not_before > planned_at
         copied: dict[str, Any] = dict(zip(_COPIED, _copied_values(draft), strict=True))
@@ -213,7 +215,7 @@ class Drafts:
         edges: dict[str, Dependency] = {}
         for edge in draft.dependencies:
             with self._mistakes:
-                needed = self._task_id(edge.task, draft, "dependency")
+                needed = self._task_id(edge.task, task_id, draft, "dependency")
                 if needed == task_id:
                     raise CycleError(
                         "a task cannot wait for itself", draft.place, path=(edge.task, edge.task)
@@ -230,7 +232,7 @@ class Drafts:
     def _parent(self, task_id: str, draft: TaskDraft) -> str | None:
         if draft.parent is None:
             return None
-        parent = self._task_id(draft.parent, draft, "parent")
+        parent = self._task_id(draft.parent, task_id, draft, "parent")
         if parent == task_id:
             raise CycleError(
                 "a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent)
@@ -242,8 +244,8 @@ class Drafts:
             raise TransitionError(task.alias, task.status, "take a subtask", remedy)
         return parent
 
-    def _task_id(self, reference: str, draft: TaskDraft, role: str) -> str:
-        task_id = self._names.task_id(reference)
+    def _task_id(self, reference: str, own_id: str, draft: TaskDraft, role: str) -> str:
+        task_id = self._names.task_id(reference, own_id)
         if task_id is not None:
             return task_id
         similar = difflib.get_close_matches(reference, self._names.all_aliases(), 3)
@@ -253,7 +255,9 @@ class Drafts:
         problem = f"{role} {reference!r} is not a task of this session; {hint}"
         raise UnknownDependencyError(problem, draft.place, reference)
 
-    def _bind_condition(self, draft: TaskDraft, edges: tuple[Dependency, ...]) -> dict[str, str]:
+    def _bind_condition(
+        self, own_id: str, draft: TaskDraft, edges: tuple[Dependency, ...]
+    ) -> dict[str, str]:
         """Return, for each name in the draft's condition, the id of the dependency it means."""
         if draft.condition is None:
             return {}
@@ -265,7 +269,7 @@ class Drafts:
         has_misspelt_edge = len(edges) < len(draft.dependencies)
         names: dict[str, str] = {}
         for reference in condition.references():
-            task_id = self._names.task_id(reference.name)
+            task_id = self._names.task_id(reference.name, own_id)
             if task_id in needed:
                 names[reference.name] = str(task_id)
             elif not has_misspelt_edge:  # otherwise that mistake has been reported already
@@ -278,6 +282,27 @@ class Drafts:
                     allowed or ("none: give dependencies= as well",),
                 )
         return names
+
+
+def _local_names(drafts: Sequence[TaskDraft], ids: Sequence[str]) -> dict[str, str]:
+    """Return what the drafts would be called if they were alone in the session, with their ids."""
+    names: dict[str, str] = {}
+    for draft, task_id in zip(drafts, ids, strict=True):
+        if draft.alias is not None:
+            names.setdefault(draft.alias, task_id)
+    counts: Counter[str] = Counter()
+    for draft, task_id in zip(drafts, ids, strict=True):
+        if draft.alias is None and draft.recovers_task_id is None:
+            names[_free_name(slug(draft.title), names, counts)] = task_id
+    return names
+
+
+def _free_name(base: str, names: Mapping[str, str], counts: Counter[str]) -> str:
+    name = base
+    while name in names:
+        counts[base] += 1
+        name = f"{base}_{counts[base] + 1}"
+    return name
 
 
 class _Mistakes(list["VesperaError"]):
@@ -298,11 +323,13 @@ class _Mistakes(list["VesperaError"]):
 
 
 class _Names:
-    """What the names in a plan mean: aliases of the plan itself, then those of its session."""
+    """What the names in a plan mean: its own tasks, then those of its session."""
 
     def __init__(self, tx: Transaction, session_id: str) -> None:
         self._tx = tx
         self._session_id = session_id
+        self.local: dict[str, str] = {}
+        """Alias to id, as the plan's tasks would be called if they were alone in the session."""
         self.of_plan: dict[str, str] = {}
         """Alias to id, for the tasks of this plan, and ``#0``, ``#1`` … whatever their alias."""
         self.existing: dict[str, Task] = {}
@@ -327,10 +354,20 @@ class _Names:
         self._owners = dict.fromkeys(aliases)
         self._read_owners(aliases)
 
-    def task_id(self, reference: str) -> str | None:
-        """Return the id of the task that *reference*, an id or alias, means."""
-        if reference in self.of_plan:
+    def task_id(self, reference: str, own_id: str) -> str | None:
+        """Return the id of the task that *reference*, an id or alias, means to the task *own_id*.
+
+        A plan means its own tasks first, whatever alias they got: planned a second time, it must
+        not wait for the tasks of the first time. Nobody means itself, though.
+        """
+        local = self.local.get(reference)
+        if local is not None and (local != own_id or self._existing_id(reference) is None):
+            return local
+        if reference in self.of_plan and self.of_plan[reference] != own_id:
             return self.of_plan[reference]
+        return self._existing_id(reference)
+
+    def _existing_id(self, reference: str) -> str | None:
         if reference not in self._meanings:
             self._meanings[reference] = None
             self._read("id" if is_id(reference) else "alias", [reference])

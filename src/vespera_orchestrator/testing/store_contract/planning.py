@@ -209,6 +209,30 @@ class PlanningContract(StoreFixtures):
         with pytest.raises(UnknownDependencyError):
             store.add_dependency(ours.id, theirs.id, Outcome.SUCCESS)
 
+    def test_a_plan_means_its_own_tasks_first(self, store, session_id):
+        """The same plan a second time depends on its own tasks, by the names that it uses."""
+        plan = [
+            TaskDraft(title="Build"),
+            TaskDraft(title="Test"),
+            TaskDraft(title="Test", dependencies=(Dependency("build"), Dependency("test"))),
+            draft("ship", "test_2", condition="test_2.success"),
+        ]
+        store.plan(session_id, plan[:3])
+        build, test, again, ship = store.plan(session_id, plan)
+        assert aliases([build, test, again]) == ["build_2", "test_3", "test_4"]
+        assert again.dependencies == (Dependency(build.id), Dependency(test.id))
+        assert ship.dependencies == (Dependency(again.id),)
+        assert ship.condition_names == {"test_2": again.id}
+
+    def test_a_task_does_not_mean_itself(self, store, session_id):
+        """Where a task of its own title was planned before, the name means that one."""
+        [first] = store.plan(session_id, [TaskDraft(title="Build")])
+        drafts = [TaskDraft(title="Build", dependencies=(Dependency("build"),))]
+        [second] = store.plan(session_id, drafts)
+        assert second.dependencies == (Dependency(first.id),)
+        with pytest.raises(CycleError):
+            store.plan(session_id, [draft("new", "new")])
+
     def test_circles_in_one_plan_are_refused_with_their_path(self, store, session_id):
         """Dependencies alone, through a parent, to itself: each with the aliases along it."""
         for drafts, path in (
