@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading  # noqa: TC003 - tools read the hints at run time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -56,8 +57,6 @@ from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans, speci
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
-    import threading
-
     from vespera_orchestrator.progress.overview import Overview
     from vespera_orchestrator.progress.pressure import PressureGauge
     from vespera_orchestrator.work.completion import Completion
