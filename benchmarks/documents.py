@@ -1,4 +1,4 @@
-"""An update of the documents that has nothing to change."""
+"""An update of the documents that has nothing to change, and one completion after many."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator import Orchestrator
 
 LONGEST_S = 0.010
+LONGEST_COMPLETION_S = 0.050
+_OFF = "[documents]\nenabled = false\n"
 _WORK = """\
 # {name}
 
@@ -33,8 +35,66 @@ def {name}(text: str) -> str:
 
 
 def rows(scale: Scale) -> list[Row]:
+    return [*_quiet_rows(scale), _completion_row(scale)]
+
+
+def _completion_row(scale: Scale) -> Row:
+    """Complete a task after many others, with documents and without."""
+    tasks = scale.pick(10_000, 20)
+    folders = {name: scale.folder / name for name in ("with", "without")}
+    for folder in folders.values():
+        _fill(folder, tasks)
+    (folders["with"] / ".task_orchestrator" / "config.toml").write_text("")
+    with vespera.open(folders["with"]) as ours, vespera.open(folders["without"]) as others:
+        ours.documents.update()
+        repeat = scale.pick(20, 2)
+        costs = alternate(
+            scale.pick(5, 2),
+            ours=_completions(ours, repeat),
+            without=_completions(others, repeat),
+        )
+    row = Row.of(
+        f"complete a task after {tasks:,} others, documents included",
+        costs["ours"],
+        "the same without documents",
+        costs["without"],
+    )
+    return _judged(row, LONGEST_COMPLETION_S)
+
+
+def _fill(folder: Path, tasks: int) -> None:
+    home = folder / ".task_orchestrator"
+    home.mkdir(parents=True)
+    (home / "config.toml").write_text(_OFF)
+    with vespera.open(folder, durability="normal") as orch:
+        orch.initialize_session("measure", project_type="software_development")
+        for number in range(tasks):
+            _complete(orch, number)
+
+
+def _complete(orch: Orchestrator, number: int) -> None:
+    task = orch.plan_task(f"Reader {number}")
+    work = _WORK.format(name=f"read_{number}")
+    orch.complete_task(task, summary=f"Added reader {number}", detailed_work=work)
+
+
+def _completions(orch: Orchestrator, repeat: int) -> Callable[[], Cost]:
+    numbers = iter(range(1_000_000, 2_000_000))
+
+    def side() -> Cost:
+        with metered() as meter:
+            for _ in range(repeat):
+                _complete(orch, next(numbers))
+        return meter.per(repeat)
+
+    return side
+
+
+def _quiet_rows(scale: Scale) -> list[Row]:
     tasks = scale.pick(60, 6)
-    with vespera.open(scale.folder) as orch:
+    folder = scale.folder / "quiet"
+    folder.mkdir()
+    with vespera.open(folder) as orch:
         orch.initialize_session("measure", project_type="software_development")
         for number in range(tasks):
             task = orch.plan_task(f"Reader {number}")
@@ -43,7 +103,7 @@ def rows(scale: Scale) -> list[Row]:
             )
         waiting = orch.plan_task("Later")
         orch.documents.update()
-        files = sorted((scale.folder / "docs").glob("*.md"))
+        files = sorted((folder / "docs").glob("*.md"))
         repeat = scale.pick(20, 3)
         costs = alternate(
             scale.pick(9, 2),
@@ -102,11 +162,14 @@ def _by_hand(files: Sequence[Path], repeat: int) -> Cost:
 
 
 def _row(what: str, ours: Sequence[Cost], against: str, floor: Sequence[Cost]) -> Row:
-    row = Row.of(what, ours, against, floor)
+    return _judged(Row.of(what, ours, against, floor), LONGEST_S)
+
+
+def _judged(row: Row, longest_s: float) -> Row:
     reached = row.figures["wall_s"]
     return attrs.evolve(
         row,
-        target=f"≤ {LONGEST_S * 1000:.0f} ms",
-        met=reached <= LONGEST_S,
+        target=f"≤ {longest_s * 1000:.0f} ms",
+        met=reached <= longest_s,
         reached=f"{reached * 1000:.1f} ms",
     )

@@ -54,7 +54,7 @@ SUBJECTS = {
         "retrieval",
         "whether the right text is found, against BM25, either half alone, and LanceDB's hybrid",
     ),
-    "documents": ("documents", "a document update that changes nothing"),
+    "documents": ("documents", "document updates: nothing to change, one completion after many"),
 }
 """For each name the module, and what it measures."""
 

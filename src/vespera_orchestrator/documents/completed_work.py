@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
-from vespera_orchestrator._model import ArtifactKind, ArtifactQuery, TaskQuery, TaskStatus
+from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.documents import vocabulary
 from vespera_orchestrator.documents.markdown import (
@@ -16,15 +16,14 @@ from vespera_orchestrator.documents.markdown import (
     headed_parts,
     inline,
 )
-from vespera_orchestrator.documents.project_types import find_project_type
 from vespera_orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
-    from datetime import datetime
 
-    from vespera_orchestrator._model import Artifact, Session, Task
-    from vespera_orchestrator.contracts import ContentStore, Store
+    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.documents.collection import Collected
     from vespera_orchestrator.documents.project_types import ProjectType
     from vespera_orchestrator.documents.tree import ProjectTree
 
@@ -98,6 +97,12 @@ class ArtifactReader:
             latest = state, work_out()
             self._analyses["", name] = latest
         return latest[1]
+
+    def memory(self, name: str) -> dict[str, tuple[object, object, Any]]:
+        """Return what was worked out under *name*: by id, what it was worked out from, and it."""
+        return cast(
+            "dict[str, tuple[object, object, Any]]", self._analyses.setdefault(("", name), {})
+        )
 
     def text(self, artifact: Artifact) -> str:
         """Return the text of an artifact; empty if it is not text, too large, or unreadable."""
@@ -220,15 +225,6 @@ class Inclusion(Record):
 # --- the work ---------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
-class LandingTask:
-    """A task that is completed when its work has landed, as it will be then."""
-
-    task: Task
-    artifacts: tuple[Artifact, ...]
-    """What it hands in, and the store does not have yet."""
-
-
 class CompletedWork:
     """The completed tasks of all sessions of one project type, and their artifacts.
 
@@ -237,66 +233,29 @@ class CompletedWork:
 
     Args:
         kind: The project type.
-        tasks: The completed tasks.
-        artifacts: Theirs, and those of no task.
+        collected: What the store has.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
-        commits: The commits that landed tasks, by the task's id.
     """
 
     def __init__(
         self,
         kind: ProjectType,
-        tasks: list[Task],
-        artifacts: list[Artifact],
+        collected: Collected,
         reader: ArtifactReader,
-        *,
         tree: ProjectTree,
-        commits: Mapping[str, str],
     ) -> None:
         self.kind = kind
-        self.tasks = tasks
-        self.artifacts = [artifact for artifact in artifacts if artifact.kind not in _NOT_RESULTS]
+        self.tasks = collected.tasks
+        self.artifacts = [each for each in collected.artifacts if each.kind not in _NOT_RESULTS]
         self.reader = reader
         self.tree = tree
-        self.commits = commits
+        self.commits = collected.commits
         self.inclusions: list[Inclusion] = []
         """What was decided about each artifact and task, and why."""
-        self.by_id = {task.id: task for task in tasks}
+        self.by_id = {task.id: task for task in self.tasks}
         self.withdrawn = self._withdrawn()
         """What no longer holds: the id of the task that says so, by the id of the task."""
-
-    @classmethod
-    def collect(
-        cls,
-        store: Store,
-        kind: ProjectType,
-        reader: ArtifactReader,
-        tree: ProjectTree,
-        landing: LandingTask | None = None,
-    ) -> CompletedWork:
-        """Read the completed work from the store; arguments as for the class.
-
-        A task that is *landing* counts as completed.
-        """
-        tasks: list[Task] = []
-        artifacts: list[Artifact] = []
-        for session in _sessions_of(kind, store):
-            completed = _completed_tasks(session, store)
-            if landing is not None and landing.task.session_id == session.id:
-                completed = [task for task in completed if task.id != landing.task.id]
-                completed.append(landing.task)
-                artifacts += landing.artifacts
-            tasks += completed
-            artifacts += _artifacts_of(session, completed, store)
-        tasks.sort(key=ended_at)
-        artifacts.sort(key=lambda artifact: artifact.created_at)
-        commits = {
-            worktree.task_id: worktree.landed
-            for worktree in store.worktrees(include_removed=True)
-            if worktree.task_id and worktree.landed
-        }
-        return cls(kind, tasks, artifacts, reader, tree=tree, commits=commits)
 
     def task_of(self, artifact: Artifact) -> Task | None:
         """Return the task that delivered an artifact."""
@@ -315,6 +274,10 @@ class CompletedWork:
         inclusion = Inclusion(
             topic=topic, subject=subject, title=title, is_shown=shown, reason=reason
         )
+        self.record(inclusion)
+
+    def record(self, inclusion: Inclusion) -> None:
+        """Record a decision that was made before."""
         self.inclusions.append(inclusion)
 
     def passages(self, topic: str) -> list[Passage]:
@@ -324,12 +287,26 @@ class CompletedWork:
         lines such as ``Decisions:``. A file's name decides nothing.
         """
         passages: list[Passage] = []
+        memory = self.reader.memory(f"passages about {topic}")
         for artifact in self.artifacts:
-            if is_prose(artifact):
-                passages += self._passages_of(artifact, topic)
+            task = self.by_id.get(artifact.task_id or "")
+            latest = memory.get(artifact.id)
+            if latest is None or latest[0] is not artifact or latest[1] is not task:
+                latest = artifact, task, self._remembered_passages(artifact, topic, memory)
+            passages += latest[2]
         passages.reverse()
         for passage in passages:
             self.explain(topic, passage.artifact.id, passage.title, passage.reason, shown=True)
+        return passages
+
+    def _remembered_passages(
+        self, artifact: Artifact, topic: str, memory: dict[str, tuple[object, object, Any]]
+    ) -> list[Passage]:
+        notes_before = len(self.reader.notes)
+        passages = self._passages_of(artifact, topic) if is_prose(artifact) else []
+        if len(self.reader.notes) == notes_before:
+            # What could not be read now may be readable next time.
+            memory[artifact.id] = artifact, self.task_of(artifact), passages
         return passages
 
     def passages_headed(self, names: Container[str], topic: str) -> list[Passage]:
@@ -403,6 +380,8 @@ class CompletedWork:
         """Return which tasks say that what another one found no longer holds."""
         withdrawn: dict[str, str] = {}
         for task in self.tasks:
+            if not task.outputs:
+                continue
             for name in self._superseded_names(task):
                 for earlier in self._named(name):
                     if earlier.id != task.id:
@@ -457,36 +436,6 @@ def _parts_about(text: str, topic: str) -> list[tuple[str, str]]:
     return parts
 
 
-def ended_at(task: Task) -> datetime:
-    """Return when a task ended, as documents order and date it."""
-    return task.ended_at or task.updated_at
-
-
 def title_line(title: str) -> str:
     """Return a title as one safe line of Markdown, or a word in its place."""
     return inline(title) or "(untitled)"
-
-
-def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:
-    sessions = [
-        session
-        for session in store.sessions(limit=None)
-        if find_project_type(session, store) is kind
-    ]
-    sessions.sort(key=lambda session: (session.created_at, session.id))
-    return sessions
-
-
-def _completed_tasks(session: Session, store: Store) -> list[Task]:
-    query = TaskQuery(
-        session_id=session.id, status=(TaskStatus.COMPLETED,), include_archived=True, limit=None
-    )
-    return store.tasks(query)
-
-
-def _artifacts_of(session: Session, completed: list[Task], store: Store) -> list[Artifact]:
-    owners = {None, *(task.id for task in completed)}
-    artifacts = store.artifacts(ArtifactQuery(session_id=session.id))
-    return [
-        artifact for artifact in artifacts if not artifact.partial and artifact.task_id in owners
-    ]

@@ -11,6 +11,7 @@ import attrs
 
 from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
 from vespera_orchestrator.contracts import ContentStore
+from vespera_orchestrator.documents.collection import Collection, LandingTask
 from vespera_orchestrator.documents.comparison import (
     Comparison,
     DocumentFile,
@@ -19,7 +20,7 @@ from vespera_orchestrator.documents.comparison import (
     findings,
     read_text,
 )
-from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion, LandingTask
+from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
 from vespera_orchestrator.documents.layout import Layout, relative_link
 from vespera_orchestrator.documents.links import dead_links
 from vespera_orchestrator.documents.material import Material, gather
@@ -105,6 +106,8 @@ class Documents:
         self._state = UpdateState(scope, self._layout)
         self._analyses: dict[tuple[str, str], object] = {}
         """What artifacts say, by digest."""
+        self._collections: dict[str, Collection] = {}
+        """What the store has, by project type."""
         self._renderer: tuple[dict[str, Any], Renderer] | None = None
 
     def __repr__(self) -> str:
@@ -532,7 +535,10 @@ class Documents:
         self, kind: ProjectType, place: Place, landing: LandingTask | None = None
     ) -> Material:
         reader = ArtifactReader(self._content, self._analyses)
-        return gather(self._store, kind, reader, place.tree(), landing)
+        if kind.name not in self._collections:
+            self._collections[kind.name] = Collection(self._store, kind)
+        collected = self._collections[kind.name].collect(landing)
+        return gather(kind, collected, reader, place.tree())
 
     def _examine(self, job: _Job) -> tuple[list[Comparison], tuple[str, ...]]:
         """Compare the documents with what they should say; also return notes on the material."""

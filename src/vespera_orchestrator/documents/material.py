@@ -15,8 +15,7 @@ from vespera_orchestrator.documents.sources import SOURCES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vespera_orchestrator.contracts import Store
-    from vespera_orchestrator.documents.completed_work import LandingTask
+    from vespera_orchestrator.documents.collection import Collected
     from vespera_orchestrator.documents.project_types import ProjectType
     from vespera_orchestrator.documents.tree import ProjectTree
 
@@ -34,22 +33,17 @@ class Material:
 
 
 def gather(
-    store: Store,
-    kind: ProjectType,
-    reader: ArtifactReader,
-    tree: ProjectTree,
-    landing: LandingTask | None = None,
+    kind: ProjectType, collected: Collected, reader: ArtifactReader, tree: ProjectTree
 ) -> Material:
     """Collect the material for the documents of *kind* from all sessions of that type.
 
     Args:
-        store: Where the work is.
         kind: The type.
+        collected: What the store has.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
-        landing: A task that counts as completed.
     """
-    work = CompletedWork.collect(store, kind, reader, tree, landing)
+    work = CompletedWork(kind, collected, reader, tree)
     variables: dict[str, object] = {}
     for source in SOURCES:
         record = source.collect(work)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from vespera_orchestrator.documents.completed_work import comparable, ended_at, provenance
+from vespera_orchestrator.documents.collection import ended_at
+from vespera_orchestrator.documents.completed_work import Inclusion, comparable, provenance
 from vespera_orchestrator.documents.markdown import code, inline, labelled_lines
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.documents.completed_work import CompletedWork
 
 CATEGORIES: Final = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+_TOPIC: Final = "changelog"
 _INTERNAL: Final = "internal"
 _MAX_CHANGES: Final = 1000
 """The most changes that are listed; older ones are counted.
@@ -116,6 +118,16 @@ class _Version:
     at: datetime
 
 
+@attrs.define(kw_only=True)
+class _Facts:
+    """What one task changed."""
+
+    category: str
+    inclusion: Inclusion
+    change: Change | None = None
+    """Worked out when it is listed."""
+
+
 class _Changelog:
     def __init__(self, work: CompletedWork) -> None:
         self._work = work
@@ -129,8 +141,12 @@ class _Changelog:
     def _find_versions(self) -> list[_Version]:
         """Return the versions, the oldest first: from tags, and from tasks that released one."""
         versions = {tag.name.removeprefix("v"): tag.at for tag in self._work.tree.tags}
+        memory = self._work.reader.memory("released versions")
         for task in self._work.tasks:
-            name = _released_version(task)
+            latest = memory.get(task.id)
+            if latest is None or latest[0] is not task:
+                latest = memory[task.id] = task, None, _released_version(task)
+            name = latest[2]
             if name is not None:
                 self._release_tasks[task.id] = name
                 versions.setdefault(name, ended_at(task))
@@ -140,23 +156,29 @@ class _Changelog:
     def releases(self) -> Iterator[Release]:
         """Yield what is unreleased, then each version, the newest first."""
         by_version: dict[str, dict[str, list[Change]]] = {}
+        texts: set[tuple[str, str, str]] = set()
         number = 0
         for task in reversed(self._work.tasks):
-            category, reason = self._category(task)
-            is_shown = category != _INTERNAL
-            categories = by_version.setdefault(self._version_of(task), {}) if is_shown else {}
-            change = self._change(task) if is_shown and number < _MAX_CHANGES else None
-            listed = categories.get(category, [])
-            if change is not None and any(change.text == other.text for other in listed):
-                is_shown, reason = False, "another change says the same"
-            self._work.explain("changelog", task.id, task.title, reason, shown=is_shown)
-            if not is_shown:
+            facts = self._facts(task)
+            if facts.category == _INTERNAL:
+                self._work.record(facts.inclusion)
                 continue
-            number += 1
-            if change is None:
+            if number >= _MAX_CHANGES:
+                self._work.record(facts.inclusion)
                 self.older += 1
-            else:
-                categories.setdefault(category, []).append(change)
+                continue
+            name = self._version_of(task)
+            change = facts.change = facts.change or self._change(task)
+            place = name, facts.category, change.text
+            if place in texts:
+                reason = "another change says the same"
+                self._work.explain(_TOPIC, task.id, task.title, reason, shown=False)
+                continue
+            self._work.record(facts.inclusion)
+            texts.add(place)
+            number += 1
+            categories = by_version.setdefault(name, {})
+            categories.setdefault(facts.category, []).append(change)
         yield _release("Unreleased", "", by_version.get("", {}))
         for version in reversed(self._versions[self._first_shown() :]):
             date = f"{version.at:%Y-%m-%d}"
@@ -179,6 +201,34 @@ class _Changelog:
         return ""
 
     # --- one task ---------------------------------------------------------------
+
+    def _facts(self, task: Task) -> _Facts:
+        """Return what a task changed, worked out once for each of its states."""
+        artifact = self._texts.get(task.id)
+        surroundings = (
+            task.id in self._parents,
+            self._work.commits.get(task.id),
+            task is self._work.tasks[-1],
+        )
+        memory = self._work.reader.memory(_TOPIC)
+        latest = memory.get(task.id)
+        if latest is not None and latest[0] is task and latest[1] is artifact:
+            known, facts = latest[2]
+            if known == surroundings:
+                return cast("_Facts", facts)
+        notes_before = len(self._work.reader.notes)
+        category, reason = self._category(task)
+        inclusion = Inclusion(
+            topic=_TOPIC,
+            subject=task.id,
+            title=task.title,
+            is_shown=category != _INTERNAL,
+            reason=reason,
+        )
+        facts = _Facts(category=category, inclusion=inclusion)
+        if len(self._work.reader.notes) == notes_before:
+            memory[task.id] = task, artifact, (surroundings, facts)
+        return facts
 
     def _category(self, task: Task) -> tuple[str, str]:
         """Return the kind of change that a task made, and what says so."""

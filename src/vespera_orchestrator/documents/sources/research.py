@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import ArtifactKind
-from vespera_orchestrator.documents.completed_work import ended_at, is_prose, title_line
+from vespera_orchestrator.documents.collection import ended_at
+from vespera_orchestrator.documents.completed_work import is_prose, title_line
 from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
 from vespera_orchestrator.documents.sources.bibliography import (
     Citation,

@@ -1,0 +1,292 @@
+"""What the store has for the documents of one project type, followed event by event.
+
+The first look reads everything. From then on only what events name is read again: a completion
+after ten thousand others costs as much as one after ten. Nothing is kept beyond the process, so
+there is nothing that a crash could leave wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import (
+    ArtifactQuery,
+    EventKind,
+    TaskQuery,
+    TaskStatus,
+)
+from vespera_orchestrator.documents.project_types import find_project_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from vespera_orchestrator._model import Artifact, Event, Session, Task
+    from vespera_orchestrator.contracts import Store
+    from vespera_orchestrator.documents.project_types import ProjectType
+
+_MOST_EVENTS: Final = 2_000
+"""After more, everything is read again: that is faster then."""
+_MOST_TASKS: Final = 200
+_CONCERNS_NO_DOCUMENT: Final = frozenset(
+    {
+        EventKind.SESSION_STARTED,  # the list of sessions is read at every look
+        EventKind.SESSION_RESUMED,
+        EventKind.SESSION_PAUSED,
+        EventKind.CONTEXT_SHARED,
+        EventKind.SETTINGS_AGREED,
+        EventKind.DOCUMENT_UPDATED,
+        EventKind.ENERGY_SET,
+        EventKind.PRESSURE_CHANGED,
+        EventKind.WORKTREE_CREATED,
+        EventKind.WORKTREE_MOVED,
+        EventKind.WORKTREE_REMOVED,
+        EventKind.WORKTREE_LANDED,
+    }
+)
+"""Kinds of events that change nothing here when they name no task.
+
+Of any other kind that names none, also one that is added later, everything is read again.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class LandingTask:
+    """A task that is completed when its work has landed, as it will be then."""
+
+    task: Task
+    artifacts: tuple[Artifact, ...]
+    """What it hands in, and the store does not have yet."""
+
+
+@attrs.frozen(kw_only=True)
+class Collected:
+    """The completed tasks of all sessions of one project type, and their artifacts."""
+
+    tasks: tuple[Task, ...]
+    """By the time of their end."""
+    artifacts: tuple[Artifact, ...]
+    """Those of the tasks, and those of no task, by the time they were saved."""
+    commits: Mapping[str, str]
+    """The commits that landed tasks, by the task's id."""
+
+
+class Collection:
+    """Follows the store. May be used by several threads.
+
+    Args:
+        store: What it follows.
+        kind: The project type.
+    """
+
+    def __init__(self, store: Store, kind: ProjectType) -> None:
+        self._store = store
+        self._kind = kind
+        self._lock = threading.Lock()
+        self._latest: Event | None = None
+        """The last event that was taken into account; ``None`` before the first look."""
+        self._sessions: tuple[str, ...] = ()
+        self._tasks: dict[str, Task] = {}
+        self._artifacts: dict[str, tuple[Artifact, ...]] = {}
+        """By task."""
+        self._free: dict[str, Artifact] = {}
+        """Artifacts of no task, by id."""
+        self._commits: dict[str, str] = {}
+        self._worktree_tasks: dict[str, str] = {}
+        """The task of each worktree, by the worktree's name."""
+        self._collected: Collected | None = None
+
+    def collect(self, landing: LandingTask | None = None) -> Collected:
+        """Return what is in the store now.
+
+        Args:
+            landing: A task that counts as completed.
+        """
+        with self._lock:
+            self._follow()
+            if landing is not None and landing.task.session_id in self._sessions:
+                return self._with_landing(landing)
+            if self._collected is None:
+                self._collected = _collected(
+                    self._tasks, self._artifacts, self._free.values(), self._commits
+                )
+            return self._collected
+
+    # --- following the log ------------------------------------------------------
+
+    def _follow(self) -> None:
+        # The log is read before the rows. What is written between them is read now and again at the
+        # next look, which changes nothing.
+        sessions = tuple(session.id for session in _sessions_of(self._kind, self._store))
+        events = self._news()
+        is_known = self._latest is not None and sessions == self._sessions
+        if events is None or not is_known or not self._take_in(events):
+            latest = self._store.events(newest_first=True, limit=1)
+            self._read_everything(sessions)
+            self._latest = latest[0] if latest else None
+        elif events:
+            self._latest = events[-1]
+
+    def _news(self) -> list[Event] | None:
+        """Return the events since the last look; ``None`` if they do not tell what changed."""
+        if self._latest is None:
+            return None
+        events = self._store.events(self._latest.seq - 1, limit=_MOST_EVENTS)
+        # A store that was put back to an earlier state, or replaced, has another event there.
+        if not events or events[0] != self._latest or len(events) == _MOST_EVENTS:
+            return None
+        return events[1:]
+
+    def _take_in(self, events: Sequence[Event]) -> bool:
+        """Read what events name; ``False`` if they do not tell what changed."""
+        tasks: set[str] = set()
+        for event in events:
+            if event.kind in (EventKind.STORE_IMPORTED, EventKind.STORE_REPAIRED):
+                return False
+            if event.task_id is not None:
+                tasks.add(event.task_id)
+            elif event.kind == EventKind.ARTIFACT_SAVED:
+                self._read_free_artifact(event)
+            elif event.kind not in _CONCERNS_NO_DOCUMENT:
+                return False
+        if len(tasks) > _MOST_TASKS:
+            return False
+        for task_id in sorted(tasks):
+            self._read_task(task_id)
+        worktrees = {str(event.data.get("worktree") or "") for event in events}
+        for name in sorted(worktrees - {""}):
+            self._read_worktree(name)
+        return True
+
+    def _read_free_artifact(self, event: Event) -> None:
+        for name in ("artifact", "supersedes"):
+            artifact_id = str(event.data.get(name) or "")
+            artifact = self._store.find_artifact(artifact_id) if artifact_id else None
+            if artifact is not None and self._is_shown(artifact):
+                self._free[artifact_id] = artifact
+                self._collected = None
+            elif self._free.pop(artifact_id, None) is not None:
+                self._collected = None
+
+    def _is_shown(self, artifact: Artifact) -> bool:
+        is_current = not artifact.superseded and not artifact.partial
+        return is_current and artifact.session_id in self._sessions
+
+    def _read_task(self, task_id: str) -> None:
+        task = self._store.find_task(task_id, None)
+        is_completed = (
+            task is not None
+            and task.status is TaskStatus.COMPLETED
+            and task.session_id in self._sessions
+        )
+        if task is None or not is_completed:
+            if self._tasks.pop(task_id, None) is not None:
+                self._artifacts.pop(task_id, None)
+                self._collected = None
+            self._commits.pop(task_id, None)
+            return
+        self._tasks[task_id] = task
+        query = ArtifactQuery(task_ids=(task_id,))
+        self._artifacts[task_id] = tuple(filter(self._is_shown, self._store.artifacts(query)))
+        self._read_commit(task_id)
+        self._collected = None
+
+    def _read_worktree(self, name: str) -> None:
+        """Read a worktree again. Its name may have been that of another task's."""
+        former = self._worktree_tasks.pop(name, None)
+        if former is not None:
+            self._read_commit(former)
+        for worktree in self._store.worktrees(name=name, include_removed=True):
+            if worktree.task_id is not None:
+                self._worktree_tasks[name] = worktree.task_id
+                self._read_commit(worktree.task_id)
+
+    def _read_commit(self, task_id: str) -> None:
+        self._commits.pop(task_id, None)
+        self._collected = None
+        if task_id not in self._tasks:
+            return
+        for worktree in self._store.worktrees(task_id=task_id, include_removed=True):
+            if worktree.landed:
+                self._commits[task_id] = worktree.landed
+
+    # --- reading everything -----------------------------------------------------
+
+    def _read_everything(self, sessions: tuple[str, ...]) -> None:
+        self._sessions = sessions
+        self._tasks, self._artifacts, self._free = {}, {}, {}
+        self._collected = None
+        for session_id in sessions:
+            query = TaskQuery(
+                session_id=session_id,
+                status=(TaskStatus.COMPLETED,),
+                include_archived=True,
+                limit=None,
+            )
+            self._tasks |= {task.id: task for task in self._store.tasks(query)}
+            self._read_artifacts(session_id)
+        self._commits, self._worktree_tasks = {}, {}
+        for worktree in self._store.worktrees(include_removed=True):
+            if worktree.task_id is None:
+                continue
+            self._worktree_tasks[worktree.name] = worktree.task_id
+            if worktree.landed and worktree.task_id in self._tasks:
+                self._commits[worktree.task_id] = worktree.landed
+
+    def _read_artifacts(self, session_id: str) -> None:
+        by_task: dict[str, list[Artifact]] = {}
+        for artifact in self._store.artifacts(ArtifactQuery(session_id=session_id)):
+            if not self._is_shown(artifact):
+                continue
+            if artifact.task_id is None:
+                self._free[artifact.id] = artifact
+            elif artifact.task_id in self._tasks:
+                by_task.setdefault(artifact.task_id, []).append(artifact)
+        self._artifacts |= {task_id: tuple(listed) for task_id, listed in by_task.items()}
+
+    def _with_landing(self, landing: LandingTask) -> Collected:
+        task = landing.task
+        query = ArtifactQuery(task_ids=(task.id,))
+        stored = filter(self._is_shown, self._store.artifacts(query))
+        return _collected(
+            {**self._tasks, task.id: task},
+            {**self._artifacts, task.id: (*stored, *landing.artifacts)},
+            self._free.values(),
+            self._commits,
+        )
+
+
+def ended_at(task: Task) -> datetime:
+    """Return when a task ended, as documents order and date it."""
+    return task.ended_at or task.updated_at
+
+
+def _collected(
+    tasks: Mapping[str, Task],
+    artifacts: Mapping[str, tuple[Artifact, ...]],
+    free: Iterable[Artifact],
+    commits: Mapping[str, str],
+) -> Collected:
+    """Put tasks and artifacts in order; what is of the same moment is ordered by id.
+
+    The artifacts of a task stay in the order in which it saved them.
+    """
+    ordered_tasks = sorted(tasks.values(), key=lambda task: (ended_at(task), task.id))
+    groups = [artifacts[task_id] for task_id in sorted(artifacts)]
+    listed = [artifact for group in groups for artifact in group]
+    listed += sorted(free, key=lambda artifact: artifact.id)
+    listed.sort(key=lambda artifact: artifact.created_at)
+    return Collected(tasks=tuple(ordered_tasks), artifacts=tuple(listed), commits=dict(commits))
+
+
+def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:
+    sessions = [
+        session
+        for session in store.sessions(limit=None)
+        if find_project_type(session, store) is kind
+    ]
+    sessions.sort(key=lambda session: (session.created_at, session.id))
+    return sessions
