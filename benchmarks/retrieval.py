@@ -208,7 +208,7 @@ def _reciprocal_ranks(orch: Orchestrator, asked: Sequence[str]) -> Iterator[list
         vector = index.embedder.query(question)
         query = table.query().nearest_to(vector).distance_type("cosine").column("vector")
         query = query.nearest_to_text(
-            MatchQuery(passages.searchable_text(question), "words")
+            MatchQuery(passages.searched_words(question), "words")
         ).rerank(RRFReranker())
         hits = await query.limit(200).select(["artifact_id", "words"]).to_list()
         return list(dict.fromkeys(hit["artifact_id"] for hit in hits))[:10]

@@ -428,6 +428,7 @@ class FindingKind(StrEnum):
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32, lower case: no i, l, o, u to be misread."""
 _ID = re.compile(rf"[sta]_[{_ALPHABET}]{{12}}")
+_ID_IN_TEXT = re.compile(rf"(?<!\w)[ta]_[{_ALPHABET}]{{12}}(?!\w)")
 
 
 def new_id(prefix: str) -> str:
@@ -439,6 +440,11 @@ def new_id(prefix: str) -> str:
 def is_id(text: str) -> bool:
     """Tell whether *text* has the form of an id made by `new_id`."""
     return _ID.fullmatch(text) is not None
+
+
+def find_ids(text: str) -> list[str]:
+    """Return the ids of artifacts and tasks that stand in *text*, each once, in order."""
+    return list(dict.fromkeys(_ID_IN_TEXT.findall(text)))
 
 
 def utcnow() -> datetime:

@@ -239,6 +239,28 @@ def test_sessions_and_tasks_bound_a_search(artifacts, scope):
     )
 
 
+def test_an_id_finds_what_it_names(artifacts, scope):
+    """Of an artifact or of a task, alone or among words, in any session."""
+    task = scope.task("build")
+    for number in range(5):
+        artifacts.save(f"Kettle {number}", f"The kettle {number} boils")
+    first = artifacts.save("Notes", "water", task=task)
+    second = artifacts.save("Notes", "hot water", task=task, kind="log")
+    assert [hit.artifact_id for hit in artifacts.search(first.id)] == [first.id]
+    assert artifacts.search(first.id)[0].superseded
+    (hit,) = artifacts.search(f"see {second.id}!", limit=1)
+    assert (hit.artifact_id, hit.text, hit.start, hit.end) == (second.id, "hot water", 0, 9)
+    assert [hit.artifact_id for hit in artifacts.search(task.id)] == [second.id]
+    hits = artifacts.search(f"kettle {second.id}")
+    assert hits[0].artifact_id == second.id
+    assert len(hits) == 6
+    assert hits[0].score > hits[1].score
+    assert artifacts.search(second.id, kind="general") == []
+    assert artifacts.search("a_000000000000") == []
+    about = artifacts.save("About", f"It says in {first.id} that water boils")
+    assert [hit.artifact_id for hit in artifacts.search(first.id)] == [first.id, about.id]
+
+
 def test_without_a_session_all_of_the_home_is_searched(artifacts, scope, monkeypatch):
     """Reading needs no session."""
     saved = artifacts.save("Mine", "okapi")

@@ -38,8 +38,9 @@ from vespera_orchestrator.artifacts.context import Context, candidates, choose, 
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
+from vespera_orchestrator.artifacts.named import first_of_all, named_hits
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
-from vespera_orchestrator.artifacts.search.passages import quoted_phrases
+from vespera_orchestrator.artifacts.search.passages import has_words, quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS, Selection
 from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, bytes_to_show
@@ -512,7 +513,7 @@ class Artifacts:
         `Orchestrator.open`) texts that say it in other words are found as well. Words in double
         quotes must stand together, except for endings and words such as "the"; if they do so
         nowhere, they count singly. *query* may contain any other character; none has a special
-        meaning.
+        meaning. The id of an artifact or of a task finds what it names, in any session.
 
         Everything saved before the call is found, by whatever process. There is one exception: if
         another process is updating the index and takes more than two seconds, the newest
@@ -559,16 +560,26 @@ class Artifacts:
             phrases=quoted_phrases(query),
             limit=limit,
         )
-        if not any(character.isalnum() for character in query):
+        if not has_words(query):
             return []
         answer = self._index.search(query, search_filter, mode=mode)
-        return hits_of(
+        hits = hits_of(
             answer.ranked,
             self._scope.store,
             mode=answer.mode,
             limit=limit,
             include_superseded=include_superseded,
         )
+        named = self._named(query, search_filter, session)
+        return first_of_all(query, named, hits)[:limit]
+
+    def _named(
+        self, query: str, search_filter: SearchFilter, session: str | Session | None
+    ) -> builtins.list[Hit]:
+        """Return what *query* names by an id, in any session unless one was asked for."""
+        if session is None:
+            search_filter = attrs.evolve(search_filter, session_ids=None)
+        return named_hits(query, search_filter, self._scope.store, self._content)
 
     def context(
         self,

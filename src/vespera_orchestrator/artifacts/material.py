@@ -9,6 +9,7 @@ from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Material, UnreadArtifact
+from vespera_orchestrator.artifacts.search.passages import has_words
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
@@ -75,7 +76,7 @@ class MaterialReader:
 
     def _search(self, query: str, surroundings: Surroundings) -> list[RankedArtifact]:
         """Search the sessions around, and then the dependencies, where a poor match counts too."""
-        if not any(character.isalnum() for character in query):
+        if not has_words(query):
             return []
         filters = [SearchFilter(session_ids=surroundings.session_ids, limit=_MOST_HITS)]
         if surroundings.dependencies:

@@ -118,6 +118,32 @@ def test_identifiers_are_taken_apart():
     assert terms("parseConfigs running_late") == ["pars", "config", "run", "lat"]
 
 
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("水", "Japanese"),
+        ("库", "Chinese"),
+        ("数据库", "Chinese"),
+        ("データベース", "Japanese"),
+        ("데이터베이스", "Korean"),
+        ("ต้มน้ำ", "Thai"),
+        ("កំសៀវ", "Khmer"),
+        ("🔥", "Emoji"),
+        ("→", "Arrow"),
+    ],
+)
+def test_scripts_without_spaces_are_searched(artifacts, query, title):
+    """By what a reader takes for a word, also if that is a single character."""
+    artifacts.save("Chinese", "# 错误处理\n\n数据库连接失败时系统会重试三次。")
+    artifacts.save("Japanese", "データベース接続に失敗した場合、三回リトライします。水を沸かす。")
+    artifacts.save("Korean", "데이터베이스연결에 실패하면 세 번 다시 시도한다.")
+    artifacts.save("Thai", "กาต้มน้ำจะปิดเองเมื่อน้ำเดือด")
+    artifacts.save("Khmer", "កំសៀវបិទដោយខ្លួនឯងនៅពេលទឹកពុះ")
+    artifacts.save("Emoji", "The kettle is hot 🔥")
+    artifacts.save("Arrow", "hot → cold")
+    assert titles(artifacts, query, mode="text")[0] == title
+
+
 # --- ranking ----------------------------------------------------------------
 
 

@@ -563,7 +563,7 @@ class ArtifactIndex:
             _, vector_matches = _search_widely(table, None, vector, filters)
             return SearchResult(ranked=tuple(ranking.rank_by_cosine(vector_matches)), mode=mode)
         vector = None if mode == "text" else self._vectors.of_query(state, query)
-        words = passages.searchable_text(query)
+        words = passages.searched_words(query)
         text_matches, vector_matches = _search_with_phrases(table, words, vector, filters)
         ranked = ranking.rank(
             query,

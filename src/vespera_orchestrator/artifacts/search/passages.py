@@ -102,8 +102,15 @@ def _block_end(text: str, start: int) -> int:
 WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r'"([^"]{1,1000})"')
 _IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_UNSPACED_RUN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]{2,}")
-"""A run of Chinese, Japanese or Korean characters: no spaces set its words apart."""
+_UNSPACED_RUN = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
+)
+"""A run of Thai, Lao, Burmese, Khmer, Chinese, Japanese or Korean characters.
+
+No spaces set their words apart.
+"""
+_SYMBOL = re.compile(r"[\u2190-\u2bff\U0001f000-\U0001faff]")
+"""Emoji, arrows and other pictures, which are no words to a tokenizer."""
 
 
 @lru_cache(maxsize=100_000)
@@ -140,14 +147,45 @@ def quoted_phrases(query: str) -> tuple[str, ...]:
     return tuple(phrases)
 
 
-def searchable_text(text: str, title: str = "") -> str:
-    """Return *text*, and behind it what else should find it: the title, the parts of identifiers.
+def has_words(query: str) -> bool:
+    """Tell whether there is anything in *query* that can be found."""
+    return any(character.isalnum() for character in query) or _SYMBOL.search(query) is not None
 
-    *text* stays the beginning, unchanged, so that phrases are found as they were written and the
-    passage can be cut off again.
+
+def searchable_text(text: str, title: str = "") -> str:
+    """Return *text*, and behind it what else should find it.
+
+    That is the title, the parts of identifiers, and where no spaces set words apart, every
+    character. *text* stays the beginning, unchanged, so that phrases are found as they were
+    written and the passage can be cut off again.
     """
-    parts: list[str] = []
-    for word in WORD.findall(f"{text} {title}"):
-        parts += identifier_parts(word)
-    pieces = (text, title, " ".join(parts))
+    whole = f"{text} {title}"
+    characters = dict.fromkeys("".join(_unspaced_runs(whole)))
+    pieces = (text, title, " ".join(_parts(whole)), " ".join(characters))
     return "\n".join(filter(None, pieces))
+
+
+def searched_words(query: str) -> str:
+    """Return *query*, and behind it the parts of its words, as `searchable_text` splits them."""
+    pieces = (query, " ".join(_parts(query)))
+    return "\n".join(filter(None, pieces))
+
+
+def _parts(text: str) -> list[str]:
+    """Return the parts of identifiers, pairs of neighbours, and names for symbols."""
+    parts: list[str] = []
+    for word in WORD.findall(text):
+        if _UNSPACED_RUN.search(word) is None:
+            parts += identifier_parts(word)
+    for run in _unspaced_runs(text):
+        parts += map("".join, pairwise(run))
+    parts += [f"u{ord(symbol):x}" for symbol in _SYMBOL.findall(text)]
+    return parts
+
+
+def _unspaced_runs(text: str) -> list[str]:
+    """Return the runs without marks such as those of tones: a tokenizer would part words there."""
+    if text.isascii():
+        return []
+    runs = _UNSPACED_RUN.findall(text)
+    return ["".join(filter(str.isalnum, run)) for run in runs]
