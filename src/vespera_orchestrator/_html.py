@@ -27,6 +27,14 @@ def text_html(text: str) -> str:
     return f"<div>{html}</div>"
 
 
+def step_html(sentence: str, call: str) -> str:
+    """Return one step: what to do, and below it the call, ready to be copied."""
+    html = escape(sentence)
+    if call:
+        html += f"<pre>{escape(call)}</pre>"
+    return f"<div>{html}</div>"
+
+
 def fields_html(title: str, fields: Mapping[str, Any]) -> str:
     """Return a title, and a table with one row a field."""
     rows = "".join(_row(name, value) for name, value in fields.items())

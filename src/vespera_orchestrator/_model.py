@@ -1170,6 +1170,11 @@ class NextStep(Record):
     def __repr__(self) -> str:
         return str(self)
 
+    def _repr_html_(self) -> str:
+        from vespera_orchestrator._html import step_html
+
+        return step_html(self.sentence, self.call)
+
 
 @attrs.frozen(kw_only=True)
 class RowFix(Record):

@@ -540,6 +540,8 @@ class Orchestrator:
 
         At most 12 lines and 400 tokens. Each agent has a last look of its own in each session, so
         one that looks takes no news away from another. Without a session, it says how to start.
+        With little energy (`set_energy`) it is shorter still: your own words, and one step. The
+        news wait until you look with more.
 
         Args:
             budget_tokens: About how long it may print; a token is about four letters, or one
@@ -560,6 +562,8 @@ class Orchestrator:
         status = self._overview.status(session, budget_tokens=budget_tokens)
         reader = ResumeReader(self._rooms, status, self.agent)
         text = briefing(reader.facts())
+        if status.gentleness is not None:
+            return text  # the news are still new when all of it is shown again
         try:
             reader.note()
         except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access
@@ -851,8 +855,9 @@ class Orchestrator:
     def set_energy(self, energy: Literal["low", "normal"] | Energy) -> vespera.Pressure:
         """Say how much you can take on. It counts for the rest of the day, or until you say more.
 
-        With ``low``, one step is shown at a time, in few and gentle words, and fewer tasks are
-        handed out at once. ``normal`` takes it back.
+        With ``low``, you see one step at a time, in few and gentle words, and fewer tasks are
+        handed out at once. ``normal`` takes it back. Your word is your own: what others see does
+        not change.
 
         Returns:
             The pressure as it is now.

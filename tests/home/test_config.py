@@ -68,6 +68,11 @@ TEXT = """\
 [person]
 # timezone = "Europe/Berlin"          # where you are: a date is a day there
 
+[low_energy]
+# people = ["main"]                   # who always sees one step at a time, by agent name
+# when_overwhelmed = true             # everybody does while it is overwhelmed
+# days_away = 0                       # whoever comes back after so many days does at first; 0: nobody
+
 [search]
 # embedder = "auto"                   # "none", or e.g. "sentence-transformers:all-MiniLM-L6-v2", "ollama:nomic-embed-text"
 """

@@ -48,12 +48,13 @@ def test_a_heavy_task_can_be_made_smaller():
     lines = page(step, ready=(heavy, *(task(f"b{number}") for number in range(9))))
     assert len(choices(lines)) == 3
     assert "orch.simplify('a')" in choices(lines)[1]
+    assert choices(lines)[2] == "  not today  →  orch.snooze_task('a')"
 
 
 @pytest.mark.parametrize("action", ["wait", "done"])
 def test_where_nothing_needs_you_it_says_so(action):
     """Rather than nothing at all."""
-    step = NextStep(action=action, sentence="Wait.", call="orch.get_status()")
+    step = NextStep(action=action, sentence="Wait.", call="")
     assert page(step, session=session("")) == ["Nothing needs you now. Rest."]
 
 
@@ -87,3 +88,150 @@ def test_the_page_comes_and_goes_with_the_persons_word(tmp_path):
         assert UNKIND.search(str(orch.pressure())) is None
         orch.set_energy("normal")
         assert "completed (100 %)" in str(orch.get_status())
+
+
+def low(tmp_path, clock, **options):
+    """Open a home where somebody has said that it is a day with little energy."""
+    orch = vespera.open(tmp_path, clock=clock, **options)
+    orch.initialize_session("Tea")
+    orch.set_energy("low")
+    return orch
+
+
+def everything(orch):
+    """Return all that a person reads."""
+    step, status = orch.next_step(), orch.get_status()
+    return [str(orch.resume()), str(step), str(status), step._repr_html_(), status._repr_html_()]
+
+
+def give_up_trying(orch):
+    """Let a task be blocked for good."""
+    orch.plan_task("Boil")
+    for _ in range(2):
+        orch.execute_task("boil").fail("the fuse blew")
+        orch.complete_task(orch.ready_tasks()[0], summary="s", detailed_work="d")
+    orch.execute_task("boil").fail("the fuse blew")
+
+
+def hold(orch):
+    """Hold a task, and leave a note."""
+    orch.plan_task("Boil")
+    orch.execute_task("boil").checkpoint({}, "water is in")
+
+
+def leave(orch):
+    """Hold a task that expired."""
+    hold(orch)
+    orch._clock.advance(9 * 3600)
+
+
+def somebody_works(orch):
+    """Let somebody else hold the only task, and fall silent."""
+    orch.plan_task("Boil")
+    orch.execute_task("boil", agent="ada")
+    orch._clock.advance(800)
+
+
+def recover(orch):
+    """Let a task need its recovery."""
+    orch.plan_task("Boil")
+    orch.execute_task("boil").fail("the fuse blew")
+
+
+def end_badly(orch):
+    """Give everything up."""
+    give_up_trying(orch)
+    orch.abandon_task("boil", "no fuse")
+
+
+def subtasks_ended(orch):
+    """Let the parts of a task end."""
+    orch.plan_tasks([{"title": "Tea"}, {"title": "Boil", "parent_task_id": "tea"}])
+    orch.complete_task("boil", summary="hot", detailed_work="It boils.")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [give_up_trying, hold, leave, somebody_works, recover, end_badly, subtasks_ended],
+    ids=lambda begin: begin.__name__,
+)
+def test_no_word_is_unkind_anywhere(tmp_path, clock, begin):
+    """Wherever the work stands, and wherever it is read; the task's own words apart."""
+    with low(tmp_path, clock) as orch:
+        begin(orch)
+        for text in everything(orch):
+            own_words = text.replace("the fuse blew", "").replace("no fuse", "")
+            assert UNKIND.search(own_words) is None, text
+            assert len(text.splitlines()) <= 9
+
+
+def test_the_step_is_the_same_one(tmp_path, clock):
+    """Only its words are others: the call works as before."""
+    with low(tmp_path, clock) as orch:
+        leave(orch)
+        gentle = orch.next_step()
+        assert gentle.sentence.startswith("'Boil' is where you left it. You were at: water is in.")
+        orch.set_energy("normal")
+        assert orch.next_step().call == gentle.call
+
+
+def test_the_way_back_has_your_words_and_keeps_the_news(tmp_path, clock):
+    """What was written at a pause stands there verbatim. Later the news are still new."""
+    with low(tmp_path, clock) as orch:
+        hold(orch)
+        orch.plan_task("Pour")
+        orch.pause("the lid is hot", "find the cloth")
+        lines = [
+            "Goal: Tea",
+            "Paused by you, just now: “the lid is hot”",
+            "Meant to be next: “find the cloth”",
+            "You hold boil: the lid is hot (saved just now)",
+            "Today: 1 thing begun. That counts.",
+            "One thing, if you like:",
+            f"  {orch.next_step()}",
+            "Everything else is kept: orch.set_energy('normal') shows it.",
+        ]
+        assert str(orch.resume()).splitlines() == lines
+        assert "You are in the middle of 'Boil'. You were at: the lid is hot." in lines[6]
+        orch.set_energy("normal")
+        assert "You have not looked here before" in str(orch.resume())
+
+
+def test_each_person_has_a_word_of_their_own(tmp_path, clock):
+    """Others see everything; the pressure is that of all, and says whose word it is."""
+    with (
+        low(tmp_path, clock) as orch,
+        vespera.open(tmp_path, clock=clock, agent="eve") as eve,
+    ):
+        orch.plan_task("Boil")
+        assert "One thing, if you like" in str(orch.get_status())
+        assert "0 of 1 completed" in str(eve.get_status())
+        assert "main said: low energy" in str(eve.pressure())
+        assert "set_energy" not in str(eve.pressure())
+        eve.set_energy("normal")
+        assert eve.pressure().energy == "low"
+        orch.set_energy("normal")
+        assert eve.pressure().level == "steady"
+
+
+def test_settings_say_who_sees_one_step(tmp_path, clock):
+    """By name, by the level, or after days away; the person's own word goes before them."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Tea")
+        orch.plan_task("Boil")
+    text = '[low_energy]\npeople = ["main"]\ndays_away = 7\nwhen_overwhelmed = false\n'
+    (tmp_path / ".task_orchestrator" / "config.toml").write_text(text)
+    with (
+        vespera.open(tmp_path, clock=clock) as orch,
+        vespera.open(tmp_path, clock=clock, agent="eve") as eve,
+    ):
+        assert orch.get_status().gentleness is not None
+        orch.set_energy("normal")
+        assert orch.get_status().gentleness is None
+        eve.resume()
+        assert eve.get_status().gentleness is None
+        clock.advance(8 * 86_400)
+        assert eve.get_status().gentleness is not None
+        with eve.execute_task("boil") as work:
+            work.complete(summary="s", detailed_work="d")
+        assert eve.get_status().gentleness is None

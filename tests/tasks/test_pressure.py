@@ -19,7 +19,9 @@ from vespera_orchestrator.tasks.pressure import PressureFacts, Standing, assess
 STEADY, STRAINED, OVERWHELMED = PressureLevel
 SETTINGS = PressureSettings()
 ORDER = list(PressureLevel)
-COUNTED = [field.name for field in attrs.fields(PressureFacts) if field.name != "energy"]
+COUNTED = [
+    field.name for field in attrs.fields(PressureFacts) if not field.name.startswith("energy")
+]
 NEW = Standing()
 CAUSES = [name for name in COUNTED if name != "completed"]
 

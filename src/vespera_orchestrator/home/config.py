@@ -412,6 +412,25 @@ class PersonSettings:
 
 
 @attrs.frozen(kw_only=True)
+class LowEnergySettings:
+    """Section ``[low_energy]``: who sees one step at a time. Your own word goes before it."""
+
+    people: list[str] | None = _setting(
+        None,
+        "who always sees one step at a time, by agent name",
+        check=_names,
+        example=["main"],
+    )
+    """Who always sees one step at a time, until they say ``normal``."""
+    when_overwhelmed: bool = _setting(True, "everybody does while it is overwhelmed")
+    """Whether everybody sees one step at a time while it is overwhelmed."""
+    days_away: int = _setting(
+        0, "whoever comes back after so many days does at first; 0: nobody", check=_at_least(0)
+    )
+    """After how many days away somebody sees one step first; 0 for never."""
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings in ``config.toml``. What the file does not name keeps its default."""
 
@@ -432,6 +451,7 @@ class Config:
     delegation: DelegationSettings = _section(DelegationSettings)
     pressure: PressureSettings = _section(PressureSettings)
     person: PersonSettings = _section(PersonSettings)
+    low_energy: LowEnergySettings = _section(LowEnergySettings)
     search: SearchSettings = _section(SearchSettings)
 
 

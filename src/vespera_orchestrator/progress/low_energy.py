@@ -1,4 +1,4 @@
-"""The page for a day with little energy: one step, at most three choices, and gentle words."""
+"""The pages for a day with little energy: one step, at most three choices, and gentle words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import NextStep, Session, Task
 
-_NOTHING_TO_DO: Final = frozenset({"wait", "done"})
-"""Next steps that ask nothing of a person."""
+_RESTFUL: Final = frozenset({"wait", "done"})
+"""Steps of these kinds without a call ask nothing of a person."""
 _GOAL_WIDTH: Final = 80
+_ALL_OF_IT: Final = "Everything else is kept: orch.set_energy('normal') shows it."
 
 
 @attrs.frozen(kw_only=True)
@@ -25,13 +26,15 @@ class Gentleness(Record):
     """What a page for a day with little energy knows beside the status."""
 
     begun: int = 0
-    """How many tasks were begun today. Beginning counts."""
+    """How many tasks the reader began today. Beginning counts."""
     completed: int = 0
-    """How many were completed today."""
+    """How many the reader completed today."""
+    others_completed: int = 0
+    """How many others completed today."""
 
 
 def page(session: Session, step: NextStep, ready: Sequence[Task], gentleness: Gentleness) -> str:
-    """Write the page.
+    """Write the status.
 
     Args:
         session: What it is about.
@@ -39,11 +42,23 @@ def page(session: Session, step: NextStep, ready: Sequence[Task], gentleness: Ge
         ready: The best ready tasks; the first may be the one that the step starts.
         gentleness: What has been done today.
     """
-    lines = [_today(gentleness), *_step_lines(step), *_choices(step, ready)]
     goal = one_line(session.goal, _GOAL_WIDTH)
-    if goal:
-        lines.insert(0, goal)
+    lines = [goal, _today(gentleness), *_step_lines(step), *_choices(step, ready)]
     return "\n".join(line for line in lines if line)
+
+
+def way_back(goal: str, words: Sequence[str], step: NextStep, gentleness: Gentleness) -> list[str]:
+    """Write the way back in.
+
+    Args:
+        goal: The session's.
+        words: The lines that somebody left at a pause, and what the reader has in hand.
+        step: The one thing to do now.
+        gentleness: What has been done today.
+    """
+    goal_line = f"Goal: {one_line(goal, _GOAL_WIDTH)}" if goal else ""
+    lines = [goal_line, *words, _today(gentleness), *_step_lines(step), _ALL_OF_IT]
+    return [line for line in lines if line]
 
 
 def _today(gentleness: Gentleness) -> str:
@@ -52,22 +67,32 @@ def _today(gentleness: Gentleness) -> str:
         parts.append(f"{plural(gentleness.begun, 'thing')} begun")
     if gentleness.completed:
         parts.append(f"{gentleness.completed} done")
-    return f"Today: {', '.join(parts)}. That counts." if parts else ""
+    text = f"Today: {', '.join(parts)}. That counts." if parts else ""
+    if gentleness.others_completed:
+        text += f" Others have done {plural(gentleness.others_completed, 'thing')}."
+    return text.strip()
+
+
+def _is_restful(step: NextStep) -> bool:
+    return step.action in _RESTFUL and not step.call
 
 
 def _step_lines(step: NextStep) -> list[str]:
-    if step.action in _NOTHING_TO_DO:
+    if _is_restful(step):
         return ["Nothing needs you now. Rest."]
     return ["One thing, if you like:", f"  {step}"]
 
 
 def _choices(step: NextStep, ready: Sequence[Task]) -> list[str]:
     """Offer what else there is: with the step itself, three choices at most."""
-    if step.action in _NOTHING_TO_DO:
+    if _is_restful(step):
         return []
     choices = []
     task = next((task for task in ready if task.id == step.task_id), None)
     if task is not None and is_heavy(task):
         choices.append(f"  a smaller piece of it  →  orch.simplify({task.alias!r})")
-    choices.append("  not today: everything is kept  →  orch.pause()")
+    if task is not None:
+        choices.append(f"  not today  →  orch.snooze_task({task.alias!r})")
+    else:
+        choices.append("  not today: everything is kept  →  orch.pause()")
     return ["Or:", *choices]

@@ -34,6 +34,7 @@ from vespera_orchestrator.progress.startable import first_startable, has_subtask
 from vespera_orchestrator.progress.status import Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import dates, lifecycle
+from vespera_orchestrator.tasks.gentle_step import gently
 from vespera_orchestrator.tasks.next_step import (
     FILES_CALL,
     SETTINGS_CALL,
@@ -98,7 +99,17 @@ class Overview:
         everything = _all_of(session.id)
         counts = self._store.count(everything)
         blocked = self._blocked(everything, counts)
-        return next_step(self._facts(session.id, counts, ready, blocked))
+        facts = self._facts(session.id, counts, ready, blocked)
+        is_gentle = PressureGauge(self._rooms).is_gentle(session.id)
+        return self._worded(facts, is_gentle=is_gentle)
+
+    def _worded(self, facts: SessionFacts, *, is_gentle: bool) -> NextStep:
+        if not is_gentle:
+            return next_step(facts)
+        kind_facts = attrs.evolve(facts, proposals=0)
+        if facts.own is not None:  # whoever has something in hand is not asked to begin more
+            kind_facts = attrs.evolve(kind_facts, ready=None, unfinished=None, unmerged=())
+        return gently(next_step(kind_facts), kind_facts)
 
     def _best_here(
         self, ready: list[Task], *, lands: bool
@@ -418,6 +429,8 @@ class Overview:
             completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
         ready = store.ready(session.id, _LISTED)
         outdated = store.context_uses(session_id=session.id, outdated=True, limit=_LISTED)
+        gentleness = PressureGauge(self._rooms).gentleness(session.id)
+        facts = self._facts(session.id, all_counts, ready, all_blocked)
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
@@ -431,12 +444,12 @@ class Overview:
             dated=self._near_dates(tasks),
             chain=tuple(store.longest_chain(session.id, _LISTED)),
             clashes=self._clashes(session.id),
-            next_step=next_step(self._facts(session.id, all_counts, ready, all_blocked)),
+            next_step=self._worded(facts, is_gentle=gentleness is not None),
             outdated=tuple(outdated),
             as_of=self._rooms.clock(),
             budget_tokens=budget_tokens,
             draw=lambda: self.graph(session.id).to_mermaid(),
-            gentleness=PressureGauge(self._rooms).gentleness(session.id),
+            gentleness=gentleness,
         )
 
     def _other_open_sessions(self, counts: dict[TaskStatus, int]) -> int:

@@ -103,10 +103,14 @@ class PressureGauge:
         held, _ = _LogReader(self._rooms, session_id, self._rooms.clock()).running()
         return held
 
+    def is_gentle(self, session_id: str) -> bool:
+        """Tell whether the caller sees one step at a time, in gentle words."""
+        return _LogReader(self._rooms, session_id, self._rooms.clock()).is_gentle()
+
     def gentleness(self, session_id: str) -> Gentleness | None:
-        """Return what was done today if it is a day with little energy, else ``None``."""
+        """Return what was done today if the caller sees one step at a time, else ``None``."""
         reader = _LogReader(self._rooms, session_id, self._rooms.clock())
-        return reader.gentleness()
+        return reader.gentleness() if reader.is_gentle() else None
 
     def set_energy(self, session_id: str, energy: Energy) -> Pressure:
         """Record the person's word, unless it was said just before, and judge again."""
@@ -147,6 +151,7 @@ class _LogReader:
         self._rooms = rooms
         self._session_id = session_id
         self._now = now
+        self._reader = rooms.scope.agent
 
     @cached_property
     def _first_seq(self) -> int:
@@ -178,6 +183,7 @@ class _LogReader:
         planned = self._recent((EventKind.TASK_PLANNED, EventKind.TASK_REOPENED))
         ended = self._recent(_ENDINGS)
         running, silent_s = self.running()
+        whose = self._low_energy()
         return PressureFacts(
             failures=len(self._recent((EventKind.TASK_BLOCKED,))),
             retries=sum(event.data.get("attempt", 1) > 1 for event in started),
@@ -189,7 +195,8 @@ class _LogReader:
             silent_s=silent_s,
             unbroken_s=self._unbroken_s(),
             unseen=self._unseen(),
-            energy=self._energy(),
+            energy=Energy.NORMAL if whose is None else Energy.LOW,
+            energy_of="" if whose in {None, self._reader} else str(whose),
         )
 
     def _newest(self, kinds: Iterable[EventKind], limit: int) -> Sequence[Event]:
@@ -253,25 +260,67 @@ class _LogReader:
         )
         return len(completed)
 
-    def gentleness(self) -> Gentleness | None:
-        """Return what was done today if it is a day with little energy, else ``None``."""
-        is_low = self._energy() is Energy.LOW
-        if not is_low and self.standing().level is not PressureLevel.OVERWHELMED:
-            return None
+    def is_gentle(self) -> bool:
+        """Tell whether the caller sees one step at a time: by their own word, or the settings."""
+        settings = self._rooms.config.low_energy
+        standing = self.standing()
+        word = self._words.get(self._reader)
+        is_overwhelmed = standing.level is PressureLevel.OVERWHELMED
+        if word is not None and _energy_of(word) is Energy.LOW:
+            return True
+        # What was said before it became too much is no answer to that.
+        if word is not None and not (
+            is_overwhelmed and standing.since and word.at < standing.since
+        ):
+            return False
+        if self._reader in (settings.people or ()):
+            return True
+        if is_overwhelmed:
+            return settings.when_overwhelmed
+        return bool(settings.days_away) and self._has_been_away(settings.days_away)
+
+    def _has_been_away(self, days: int) -> bool:
+        """Tell whether the caller was here before, but has done nothing and not looked for long."""
+        acts = self._newest((*_DECISIONS, *_WORK), _MOST_ACTS)
+        last = [event.at for event in acts if event.agent == self._reader][:1]
+        look = self._rooms.store.last_look(self._session_id, self._reader)
+        if look is not None:
+            last.append(look.at)
+        return bool(last) and self._now - max(last) >= timedelta(days=days)
+
+    def gentleness(self) -> Gentleness:
+        """Return what was done in the last day, by the caller and by others."""
+        begun = self._recent((EventKind.TASK_STARTED,))
+        completed = self._recent((EventKind.TASK_COMPLETED,))
+        own = sum(event.agent == self._reader for event in completed)
         return Gentleness(
-            begun=len(self._recent((EventKind.TASK_STARTED,))),
-            completed=len(self._recent((EventKind.TASK_COMPLETED,))),
+            begun=sum(event.agent == self._reader for event in begun),
+            completed=own,
+            others_completed=len(completed) - own,
         )
 
     def has_just_said(self, energy: Energy) -> bool:
-        """Tell whether the person's last word is the same, and less than an hour old."""
-        word = self._newest_mood(EventKind.ENERGY_SET)
+        """Tell whether the caller's last word is the same, and less than an hour old."""
+        word = self._words.get(self._reader)
         if word is None or self._now - word.at > _JUST:
             return False
-        return word.data.get("energy") == energy
+        return _energy_of(word) is energy
 
-    def _energy(self) -> Energy:
-        word = self._newest_mood(EventKind.ENERGY_SET)
-        if word is None or self._now - word.at > _ENERGY_LASTS:
-            return Energy.NORMAL
-        return Energy(word.data.get("energy", Energy.NORMAL))
+    @cached_property
+    def _words(self) -> dict[str, Event]:
+        """The last word of each person, while it counts."""
+        words: dict[str, Event] = {}
+        for event in self._moods:
+            is_new = self._now - event.at <= _ENERGY_LASTS
+            if event.kind == EventKind.ENERGY_SET and is_new:
+                words.setdefault(str(event.agent), event)
+        return words
+
+    def _low_energy(self) -> str | None:
+        """Return whose energy is low: the caller's if it is, else somebody else's."""
+        low = [who for who, word in self._words.items() if _energy_of(word) is Energy.LOW]
+        return min(low, key=lambda who: who != self._reader, default=None)
+
+
+def _energy_of(word: Event) -> Energy:
+    return Energy(word.data.get("energy", Energy.NORMAL))

@@ -10,6 +10,7 @@ import attrs
 from vespera_orchestrator._model import EventKind, NextStep
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
+from vespera_orchestrator.progress.low_energy import way_back
 from vespera_orchestrator.progress.status import Status, elsewhere_lines
 from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.next_step import decision_sentence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vespera_orchestrator._model import Attempt, Checkpoint, Pause, Position, Task
+    from vespera_orchestrator.progress.low_energy import Gentleness
 
 BRIEFING_LINES: Final = 12
 """A tired person reads this much."""
@@ -210,9 +212,14 @@ def briefing(facts: ResumeFacts) -> Briefing:
     """Write the way back in."""
     status = facts.status
     budget = status.budget_tokens or BRIEFING_TOKENS
-    step = _step_line(status.next_step)
-    lines = [_goal_line(status.session.goal), *_middle(facts), step]
-    fitting = _fit(lines, budget)
+    if status.gentleness is None:
+        step = _step_line(status.next_step)
+        lines = [_goal_line(status.session.goal), *_middle(facts), step]
+        fitting = _fit(lines, budget)
+    else:
+        fitting = _gentle(facts, status.gentleness)
+        if tokens("\n".join(fitting)) > budget:
+            fitting = [clip(str(status.next_step), budget)]
     return Briefing(
         lines=tuple(fitting), next_step=status.next_step, budget_tokens=status.budget_tokens
     )
@@ -224,6 +231,14 @@ def no_session(step: NextStep, budget_tokens: int | None = None) -> Briefing:
     if budget_tokens is not None:
         text = clip(text, budget_tokens)
     return Briefing(lines=(text,), next_step=step, budget_tokens=budget_tokens)
+
+
+def _gentle(facts: ResumeFacts, gentleness: Gentleness) -> list[str]:
+    """Write the way back in for somebody with little energy: it reports nothing but good."""
+    words = [line.text for line in _pause_lines(facts)]
+    words += [_own_line(own, facts) for own in facts.own[:1]]
+    status = facts.status
+    return way_back(status.session.goal, words, status.next_step, gentleness)
 
 
 def _goal_line(goal: str) -> _Line:

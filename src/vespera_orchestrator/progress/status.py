@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from vespera_orchestrator._html import text_html
 from vespera_orchestrator._model import (
     Attempt,
     AttemptEnding,
@@ -281,6 +282,8 @@ class Status(Record):
         return body
 
     def _repr_html_(self) -> str:
+        if self.gentleness is not None:
+            return text_html(str(self))
         title = html.escape(self._title())
         counts = html.escape(counts_line(self.counts))
         rows = "".join(section.to_html() for section in self._sections())

@@ -17,7 +17,7 @@ import attrs
 
 from vespera_orchestrator._model import Energy, PressureKind, PressureLevel
 from vespera_orchestrator._records import JsonForm, Record
-from vespera_orchestrator._text import duration, plural
+from vespera_orchestrator._text import duration, one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,7 +55,9 @@ class PressureFacts:
     unseen: int = 0
     """Tasks that were completed since somebody last looked."""
     energy: Energy = Energy.NORMAL
-    """The person's own word."""
+    """A person's own word; low if anybody's is."""
+    energy_of: str = ""
+    """Whose it is; empty for the reader's own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -144,7 +146,7 @@ def assess(
         level=level,
         score=score,
         causes=tuple(causes),
-        acts=tuple(_acts(level, facts.energy, limit, checkpoint_s)),
+        acts=tuple(_acts(level, facts, limit, checkpoint_s)),
         energy=facts.energy,
         max_parallel=limit,
         checkpoint_s=checkpoint_s,
@@ -161,8 +163,9 @@ def _causes(facts: PressureFacts, settings: PressureSettings) -> Iterable[Pressu
         if points > 0:
             yield PressureCause(kind=kind, points=points, sentence=rule.sentence(facts))
     if facts.energy is Energy.LOW:
+        who = one_line(facts.energy_of) or "you"
         yield PressureCause(
-            kind=PressureKind.ENERGY, points=_LOW_ENERGY_POINTS, sentence="you said: low energy"
+            kind=PressureKind.ENERGY, points=_LOW_ENERGY_POINTS, sentence=f"{who} said: low energy"
         )
 
 
@@ -308,7 +311,7 @@ def checkpoint_interval_s(level: PressureLevel, settings: PressureSettings) -> i
 
 
 def _acts(
-    level: PressureLevel, energy: Energy, limit: int | None, checkpoint_s: int
+    level: PressureLevel, facts: PressureFacts, limit: int | None, checkpoint_s: int
 ) -> Iterable[str]:
     if level is not PressureLevel.STEADY:
         yield f"running work should be saved every {duration(checkpoint_s)}"
@@ -318,7 +321,7 @@ def _acts(
             f"at most {plural(limit, 'task')} at a time: execute_task(…, despite_pressure=True) "
             "takes one more"
         )
-    if energy is Energy.LOW:
+    if facts.energy is Energy.LOW and not facts.energy_of:
         yield "one step is shown at a time: orch.set_energy('normal') shows all again"
     elif level is PressureLevel.OVERWHELMED:
         yield "one step is shown at a time, until it is calmer"

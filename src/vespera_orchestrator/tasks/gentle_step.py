@@ -1,0 +1,118 @@
+"""The same next step in kind words, for a person with little energy. Pure.
+
+What to do and the call stay as they are. Only the sentence changes: it invites, it says that ten
+minutes are enough, and it leaves out what went wrong. A task's own words are never changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.tasks.next_step import first_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vespera_orchestrator._model import NextStep, Task
+    from vespera_orchestrator.tasks.next_step import SessionFacts
+
+REST: Final = "Nothing needs you: rest."
+_TITLE_WIDTH: Final = 90
+_NOTE_WIDTH: Final = 120
+_ENOUGH: Final = "Ten minutes are enough."
+
+
+def gently(step: NextStep, facts: SessionFacts) -> NextStep:
+    """Say *step* in kind words.
+
+    Args:
+        step: The step that `next_step.next_step` chose.
+        facts: What it was chosen from.
+    """
+    wording = _WORDINGS.get(step.action)
+    return step if wording is None else wording(step, facts)
+
+
+def _execute(step: NextStep, facts: SessionFacts) -> NextStep:
+    own, unfinished, ready = facts.own, facts.unfinished, facts.ready
+    if own is not None and own.task.id == step.task_id:
+        return _go_on(step, own.task, own.note)
+    if unfinished is not None and unfinished.id == step.task_id:
+        return _go_on(step, unfinished, facts.unfinished_note)
+    if ready is None or facts.synthesis_id is not None:
+        return step
+    words = first_words(ready.description)
+    begins = f" It begins: {words}" if words else ""
+    return _saying(step, f"When you like, then begin {_title(ready)}.{begins} {_ENOUGH}")
+
+
+def _go_on(step: NextStep, task: Task, note: str) -> NextStep:
+    return _saying(
+        step, f"{_title(task)} is where you left it.{_was_at(note)} When you like, then go on."
+    )
+
+
+def _wait(step: NextStep, facts: SessionFacts) -> NextStep:
+    own, resting = facts.own, facts.resting
+    if resting is not None and resting.id == step.task_id:
+        return step
+    if own is None or own.task.id != step.task_id:
+        return attrs.evolve(step, sentence=f"Others are at work. {REST}", call="")
+    return _saying(
+        step,
+        f"You are in the middle of {_title(own.task)}.{_was_at(own.note)} When you like, then go "
+        "on; when it is done, then hand it in.",
+    )
+
+
+def _decide(step: NextStep, facts: SessionFacts) -> NextStep:
+    is_obstacle = facts.ready is not None and facts.ready.id == step.task_id
+    if is_obstacle and facts.obstacle:
+        return step
+    return _saying(
+        step, f"{step.alias} rests until you choose. It can stay so. When you like, then choose."
+    )
+
+
+def _merge(step: NextStep, facts: SessionFacts) -> NextStep:
+    task = facts.unmerged[0]
+    return _saying(step, f"The work of {_title(task)} is done. When you like, then bring it in.")
+
+
+def _synthesize(step: NextStep, facts: SessionFacts) -> NextStep:
+    title = _title(facts.ready)
+    return _saying(
+        step, f"All pieces of {title} have ended. When you like, then bring them together."
+    )
+
+
+def _done(step: NextStep, facts: SessionFacts) -> NextStep:
+    if facts.landed is not None and facts.landed.missing:
+        return step
+    return attrs.evolve(step, sentence=f"Everything has come to an end. {REST}", call="")
+
+
+_WORDINGS: Final[dict[str, Callable[[NextStep, SessionFacts], NextStep]]] = {
+    "execute": _execute,
+    "wait": _wait,
+    "decide": _decide,
+    "merge": _merge,
+    "synthesize": _synthesize,
+    "done": _done,
+}
+"""By `NextStep.action`. The words for planning are kind as they are."""
+
+
+def _saying(step: NextStep, sentence: str) -> NextStep:
+    return attrs.evolve(step, sentence=sentence)
+
+
+def _title(task: Task | None) -> str:
+    return "" if task is None else repr(one_line(task.title, _TITLE_WIDTH))
+
+
+def _was_at(note: str) -> str:
+    return f" You were at: {one_line(note, _NOTE_WIDTH)}." if note else ""
