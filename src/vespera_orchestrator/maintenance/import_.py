@@ -30,6 +30,10 @@ _OPTIONAL_STRUCTURE: Final = "condition_names"
 """The one structure that may be absent; any other is there, if only as JSON's null."""
 
 
+_HOME_OF_EXPORT: Final = "h_exported"
+"""Stands for a home that the export does not name."""
+
+
 class _Line(NamedTuple):
     """A line of an export."""
 
@@ -116,9 +120,21 @@ def _refuse_foreign(path: Path, head: Mapping[str, JsonValue]) -> None:
     if "vespera_orchestrator" not in head or "format" not in head:
         raise _bad_file(path, " is not an export of a vespera_orchestrator home")
     if head["format"] != FORMAT:
-        number = head["format"]
+        number = str(head["format"])[:20]
         problem = f" has format {number!r}, this version reads {FORMAT}: upgrade, or export again"
         raise _bad_file(path, problem)
+    if not _is_head(head):
+        raise _bad_file(path, ", line 1: not what an export begins with")
+
+
+def _is_head(head: Mapping[str, JsonValue]) -> bool:
+    rows, active = head.get("rows"), head.get("active_session")
+    has_counts = isinstance(rows, dict) and all(
+        table in TABLES and type(number) is int for table, number in rows.items()
+    )
+    is_named = active is None or isinstance(active, str)
+    has_schema = type(head.get("schema")) is int and isinstance(head.get("exported_at"), str)
+    return has_counts and is_named and has_schema and type(head.get("contents")) is bool
 
 
 def _lines(path: Path) -> Iterator[_Line]:
@@ -132,7 +148,9 @@ def _lines(path: Path) -> Iterator[_Line]:
                 yield _Line(number, values, raw)
     except OSError as exc:
         raise _bad_file(path, f" cannot be read: {exc.strerror or exc}") from exc
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
+        if isinstance(exc, InvalidInputError):
+            raise
         raise _bad_file(path, f", line {number + 1}: not JSON ({exc})") from exc
 
 
@@ -146,7 +164,10 @@ def _take_contents(content: ContentStore, path: Path) -> set[str]:
         values = line.values
         if "content" not in values:
             continue
-        pieces.append(_bytes_of(values))
+        try:
+            pieces.append(_bytes_of(values))
+        except (KeyError, ValueError, TypeError, AttributeError) as exc:
+            raise _bad_file(path, f", line {line.number}: not a content ({exc})") from exc
         if values.get("piece", 1) != values.get("of", 1):
             continue
         data, pieces = b"".join(pieces), []
@@ -172,12 +193,24 @@ def _put_rows(ledger: Ledger, path: Path, expected: Mapping[str, int]) -> None:
         if table not in TABLES:
             raise _bad_file(path, f" has rows of {table!r}, unknown to this version: upgrade")
         try:
-            ledger.put(table, [_stored(table, line.values)])
-        except (KeyError, ValueError, TypeError) as exc:
+            row = _made_anew(table, _stored(table, line.values))
+            ledger.put(table, [row])
+        except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise _bad_file(path, f": a row of {table} cannot be used ({exc})") from exc
     counts = {table: ledger.count(table) for table in expected}
     if counts != dict(expected):
         raise _bad_file(path, f" should hold {dict(expected)}, but holds {counts}")
+
+
+def _made_anew(table: str, row: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the row without what is true of the exporting home only.
+
+    A worktree stays where it is, and belongs to the home that made it. A record that names no home
+    would count as one of this home's.
+    """
+    if table == "worktrees" and not row.get("home_id"):
+        row["home_id"] = _HOME_OF_EXPORT
+    return row
 
 
 def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

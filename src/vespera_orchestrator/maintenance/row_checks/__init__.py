@@ -49,6 +49,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     artifacts.read_context_uses,
     artifacts.read_documents,
     artifacts.read_worktrees,
+    artifacts.read_the_rest,
     log.read_events,
     log.states_match_the_log,
     log.artifacts_are_in_the_log,

@@ -19,6 +19,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import StoreError
 from vespera_orchestrator.maintenance.reports import REPAIR
+from vespera_orchestrator.maintenance.row_checks.shapes import shape_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -192,7 +193,11 @@ class Facts:
             for number, row in enumerate(self.ledger.rows(table), 1):
                 if number % _ROWS_PER_PROGRESS == 0:
                     self.progress(f"rows of {table}: {number:,}")
-                yield row
+                problem = shape_problem(table, row)
+                if problem is None:
+                    yield row
+                else:
+                    self._table_errors.append(unreadable(table, row, problem))
         except StoreError as exc:
             error = unfixable(
                 kind=FindingKind.STORAGE,
@@ -251,14 +256,14 @@ def json_error(table: str, row: Row) -> Finding | None:
     return None
 
 
-def unreadable(table: str, row: Row, exc: Exception) -> Finding:
+def unreadable(table: str, row: Row, problem: Exception | str) -> Finding:
     """Return the finding about a row that no store of ours wrote."""
     key = key_of(table, row)
     subject = " ".join(str(value) for value in key.values())
     return unfixable(
         kind=FindingKind.ROW,
         subject=subject,
-        sentence=f"the row {subject!r} of {table} cannot be read: {exc}",
+        sentence=f"the row {subject!r} of {table} cannot be read: {problem}",
         remedy=f"this library never writes such a row: {RESTORE}, or correct the row by hand",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -61,10 +62,18 @@ class SQLLedger:
 
     def put(self, table: str, rows: Iterable[Mapping[str, JsonValue]]) -> None:
         """See `contracts.Ledger.put`."""
+        known = self._columns(table)
         for row in rows:
+            foreign = sorted(set(row) - known)
+            if foreign:
+                raise InvalidInputError(table, f"has no column {foreign[0][:80]!r}")
             slots = self._tx.dialect.slots(len(row))
             sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({slots})"
             self._tx.execute(sql, tuple(row.values()))
+
+    def _columns(self, table: str) -> set[str]:
+        description = self._tx.execute(f"SELECT * FROM {table} LIMIT 0").description
+        return {column[0] for column in description}
 
     def change(
         self, table: str, key: Mapping[str, JsonValue], values: Mapping[str, JsonValue]

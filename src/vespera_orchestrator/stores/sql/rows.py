@@ -7,6 +7,7 @@ so that a new column of plain text or numbers needs nothing here.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
@@ -91,6 +92,10 @@ class RowType(Generic[R]):
         self._structures = self._among(meaning.structures)
         self._flags = self._among(meaning.flags)
         self._tuples = tuples
+        types = attrs.fields_dict(record)
+        self._mappings = [
+            name for name in self._structures if str(types[name].type).startswith("Mapping")
+        ]
         self._values = attrgetter(*self.names)
 
     def _among(self, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,18 +119,33 @@ class RowType(Generic[R]):
         values = dict(zip(self.selected, row, strict=True))
         for name in self._times:
             if values[name] is not None:
-                values[name] = load_time(values[name])
+                try:
+                    values[name] = load_time(values[name])
+                except (OverflowError, TypeError) as exc:
+                    raise self._damaged(row, name, "no time") from exc
         for name in self._structures:
             text = values[name]
             if text is None or text == "{}":
                 values[name] = {}
             else:
                 values[name] = load_json(text, f"{self.noun} {row[0]}")
-        for name in self._tuples:
-            values[name] = tuple(values[name])
+        self._read_shapes(row, values)
         for name in self._flags:
             values[name] = bool(values[name])
         return values
+
+    def _read_shapes(self, row: Row, values: dict[str, Any]) -> None:
+        for name in self._mappings:
+            if type(values[name]) is not dict:
+                raise self._damaged(row, name, "not a mapping")
+        for name in self._tuples:
+            is_list = isinstance(values[name], list)
+            if not is_list or not all(isinstance(item, str) for item in values[name]):
+                raise self._damaged(row, name, "not a list of texts")
+            values[name] = tuple(values[name])
+
+    def _damaged(self, row: Row, name: str, problem: str) -> CorruptRecordError:
+        return CorruptRecordError(f"{self.noun} {row[0]}", f"{name} is {problem}")
 
     def values(self, record: R) -> dict[str, Any]:
         """Return what to store of a record, by column."""
@@ -170,6 +190,18 @@ class _ArtifactRows(RowType[Artifact]):
         return values
 
 
+_WORKTREE_NAME: Final = re.compile(r"[\w-]{1,255}")
+"""It is part of paths and refs, and leads out of no folder."""
+
+
+class _WorktreeRows(RowType[Worktree]):
+    def fields(self, row: Row) -> dict[str, Any]:
+        values = super().fields(row)
+        if not _WORKTREE_NAME.fullmatch(values["name"]):
+            raise self._damaged(row, "name", "no name of a worktree")
+        return values
+
+
 class _TeamSettingsRows(RowType[TeamSettings]):
     def fields(self, row: Row) -> dict[str, Any]:
         values = super().fields(row)
@@ -184,7 +216,7 @@ ATTEMPT: Final = RowType(Attempt, "attempts", noun="attempt")
 CHECKPOINT: Final = RowType(Checkpoint, "checkpoints", noun="checkpoint", tuples=("left_out",))
 ARTIFACT: Final = _ArtifactRows(Artifact, "artifacts", noun="artifact", tuples=("tags",))
 EVENT: Final = RowType(Event, "events", noun="event")
-WORKTREE: Final = RowType(Worktree, "worktrees", noun="worktree")
+WORKTREE: Final = _WorktreeRows(Worktree, "worktrees", noun="worktree")
 SHARED: Final = RowType(SharedValue, "shared_values", noun="shared value")
 LOOK: Final = RowType(Look, "looks", noun="look")
 DOCUMENT: Final = RowType(
@@ -224,10 +256,10 @@ _decode: Final = json.JSONDecoder().decode
 
 
 def _read_edges(text: str) -> tuple[Dependency, ...]:
-    edges = sorted(_decode(text))
     try:
+        edges = sorted(_decode(text))
         return tuple([Dependency(needs, _OUTCOMES[on]) for _, needs, on in edges])
-    except KeyError as exc:
+    except (KeyError, TypeError, ValueError) as exc:
         raise CorruptRecordError(f"one of the dependencies {text}", f"no outcome {exc}") from exc
 
 

@@ -450,6 +450,8 @@ class Database:
             self._log_ahead(connection)
         connection.execute(f"PRAGMA synchronous={self.durability}")
         connection.execute("PRAGMA foreign_keys=ON")
+        # A file from somebody else may have triggers of its own: they get no dangerous function.
+        connection.execute("PRAGMA trusted_schema=OFF")
         # Some systems' SQLite overwrites what is deleted: then removing costs as much as writing.
         connection.execute("PRAGMA secure_delete=FAST")
         if version < len(MIGRATIONS):

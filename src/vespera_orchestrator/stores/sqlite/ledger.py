@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from functools import cached_property
+import sqlite3
+from contextlib import closing, contextmanager
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptStoreError
 from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, SQLLedger
+from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
     from vespera_orchestrator.stores.sqlite.transaction import Transaction
 
 _MAX_PROBLEMS: Final = 100
+
+
+_OBJECTS: Final = "SELECT name, type FROM sqlite_schema"
+"""The kind of each object of the schema by its name."""
+
+
+@cache
+def _own_objects() -> dict[str, str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for migration in MIGRATIONS:
+            connection.executescript(migration)
+        return dict(connection.execute(_OBJECTS))
 
 
 class SQLiteLedger(SQLLedger):
@@ -57,12 +71,27 @@ class SQLiteLedger(SQLLedger):
         except CorruptStoreError as exc:  # damaged where even SQLite's own check cannot go on
             yield f"SQLite says: {exc}"
             return
+        yield from self._foreign_objects()
         for (line,) in lines:
             if line != "ok":
                 yield f"SQLite says: {line}"
         for table, row, parent, _ in dangling[:_MAX_PROBLEMS]:
             number = "" if row is None else f" ({row})"
             yield f"a row of {table}{number} refers to a row of {parent} that does not exist"
+
+    def _foreign_objects(self) -> Iterator[str]:
+        """Yield what is in the schema and never came from us, and what is missing from it."""
+        present, expected = self._objects(), _own_objects()
+        for name, kind in present.items():
+            if kind in ("trigger", "view") and expected.get(name) != kind:
+                remedy = f"look at it, and remove it: DROP {kind.upper()} {name}"
+                yield f"the {kind} {name!r} was not made by this library; {remedy}"
+        for name, kind in expected.items():
+            if present.get(name) != kind:
+                yield f"the {kind} {name!r} is missing"
+
+    def _objects(self) -> dict[str, str]:
+        return dict(self._tx.execute(_OBJECTS))
 
     def _select(self, sql: str, *values: int) -> list[dict[str, Any]]:
         # Translated here, and not at the end of the block: the caller may want to go on with the

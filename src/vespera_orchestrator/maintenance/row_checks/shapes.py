@@ -1,0 +1,96 @@
+"""The shape of a row: what each column may hold, whatever the other rows say.
+
+A row that a program of ours wrote has it. One from an edited export, or of a database that
+somebody else prepared, may hold a path that leads out of the project, or a list where a mapping
+should be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from vespera_orchestrator._codec import load_time
+from vespera_orchestrator.contracts import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|")
+_WORKTREE: Final = re.compile(r"[\w-]{1,255}")
+_ID: Final = re.compile(r"[\w.:-]{1,200}")
+_RESCUE_REF: Final = re.compile(r"refs/vespera/[\w/.-]+")
+
+
+def shape_problem(table: str, row: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the values of a row, on their own; ``None`` if nothing is."""
+    meaning = TABLES.get(table)
+    if meaning is None:
+        return None
+    for name in meaning.times:
+        if row[name] is not None and not _is_time(row[name]):
+            return f"{name} is no time"
+    for name in meaning.structures:
+        problem = _structure_problem(f"{table}.{name}", row[name])
+        if problem is not None:
+            return f"{name} {problem}"
+    for name, check in _CHECKS.get(table, {}).items():
+        value = row.get(name)
+        if value is not None and not (isinstance(value, str) and check(value)):
+            return f"{name} is {str(value)[:80]!r}, which this library never writes"
+    return None
+
+
+def _is_time(stamp: object) -> bool:
+    if type(stamp) is not int:
+        return False
+    try:
+        load_time(stamp)
+    except OverflowError:
+        return False
+    return True
+
+
+def _structure_problem(column: str, text: str | None) -> str | None:
+    try:
+        value = {} if text is None else json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None  # the rules for each table report that
+    if column in _LISTS:
+        is_right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if is_right else "is not a list of texts"
+    if column in _ANYTHING or isinstance(value, dict):
+        return None
+    return "is not a mapping"
+
+
+_LISTS: Final = ("checkpoints.left_out", "artifacts.tags", "document_versions.edited")
+_ANYTHING: Final = ("checkpoints.state", "shared_values.value", "team_settings.landing_check")
+
+
+def _is_inside(path: str) -> bool:
+    """Tell whether a path stays in the project, and out of git's own folder."""
+    parts = path.replace("\\", "/").split("/")
+    is_plain = bool(path) and path.isprintable() and not path.startswith(("/", "\\"))
+    return is_plain and ".." not in parts and ".git" not in [part.casefold() for part in parts]
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[str], object]:
+    return pattern.fullmatch
+
+
+_CHECKS: Final[dict[str, dict[str, Callable[[str], object]]]] = {
+    "sessions": {"id": _matches(_ID), "parent_session_id": _matches(_ID)},
+    "tasks": {"id": _matches(_ID), "worktree": _matches(_WORKTREE)},
+    "artifacts": {"id": _matches(_ID)},
+    "worktrees": {
+        "name": _matches(_WORKTREE),
+        "base": _matches(_COMMIT),
+        "landed": _matches(_COMMIT),
+        "rescue_ref": _matches(_RESCUE_REF),
+        "branch": lambda branch: branch.isprintable() and not branch.startswith("-"),
+    },
+    "document_versions": {"path": _is_inside},
+}
+"""What a text may be that becomes a path, a ref or the name of a file."""

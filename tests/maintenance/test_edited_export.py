@@ -1,0 +1,150 @@
+"""An export that somebody has edited is taken in whole and sound, or refused as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator.errors import InvalidInputError, VesperaError
+
+VALUES = [
+    None, "", "zz", "../../x", "/etc", "refs/heads/main", "\x1b[2J", "a\0b", "\ud800", "x" * 5000,
+    -1, 0, 2**62, 2**70, 1e300, True, [], {}, [1], {"a": 1}, [["a"]], "[1]", "9999-99-99",
+    "9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00", "completed", "in_progress",
+]  # fmt: skip
+LEFT_OUT = object()
+
+
+@cache
+def exported_lines():
+    """Return the lines of an export with a row in most tables, without the last one."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "x.jsonl")
+        with vespera.open(Path(folder), durability="normal") as orch:
+            orch.initialize_session("x", project_type="software_development", context={"k": 1})
+            specs = [
+                {"title": "A"},
+                {"title": "B", "dependencies": ["a"], "condition": "a.success"},
+            ]
+            orch.plan_tasks(specs)
+            work = orch.execute_task("a")
+            work.checkpoint({"s": 1}, "n")
+            work.complete(summary="s", detailed_work="d", outputs={"x": 1})
+            work = orch.execute_task("b")
+            work.briefing()
+            work.fail("no")
+            orch.share_context(port=1)
+            orch.resume()
+            orch.pause("later")
+            orch.export(file)
+        return tuple(json.loads(line) for line in file.read_bytes().splitlines()[:-1])
+
+
+def write_export(file, lines):
+    """Write lines as an export whose digest is right."""
+    text = [json.dumps(line, ensure_ascii=True).encode() + b"\n" for line in lines]
+    end = {"end": True, "lines": len(text), "sha256": hashlib.sha256(b"".join(text)).hexdigest()}
+    file.write_bytes(b"".join([*text, json.dumps(end).encode() + b"\n"]))
+
+
+def take_in(lines):
+    """Take an export into a new home, and look at all that it brought."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_export(Path(folder, "x.jsonl"), lines)
+        with vespera.open(folder, durability="normal") as orch:
+            try:
+                orch.import_(Path(folder, "x.jsonl"))
+            except VesperaError:
+                assert orch.list_sessions() == []
+                return
+            assert orch.check().errors == ()
+            for look in (orch.resume, orch.next_step, orch.get_status, orch.artifacts.list):
+                str(look())
+            for task in orch.query_tasks(limit=None):
+                str(orch.why(task))
+            orch.plan_task("one more")
+
+
+@st.composite
+def edits(draw):
+    """Return the lines after one edit of one field, or one more field."""
+    lines = [dict(line) for line in exported_lines()]
+    line = draw(st.sampled_from(lines))
+    name = draw(st.sampled_from([*line, "x) VALUES (1); --"]))
+    value = draw(st.sampled_from([*VALUES, LEFT_OUT]))
+    if value is LEFT_OUT:
+        line.pop(name, None)
+    else:
+        line[name] = value
+    return lines
+
+
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=25, **QUIET)
+@given(edits())
+def test_an_edited_export_is_sound_or_refused(lines):
+    """No other error comes out, and nothing that is taken in breaks a later call."""
+    take_in(lines)
+
+
+@pytest.mark.soak
+@settings(max_examples=3000, **QUIET)
+@given(edits())
+def test_edited_exports_at_length(lines):
+    """The same, for long."""
+    take_in(lines)
+
+
+def test_an_unedited_export_is_taken_in():
+    """What the edits start from is sound."""
+    take_in(exported_lines())
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value"),
+    [
+        ("document_versions", "path", "../../.ssh/authorized_keys"),
+        ("document_versions", "path", ".git/hooks/pre-commit"),
+        ("tasks", "worktree", "../../x"),
+        ("events", "data", []),
+        ("sessions", "id) SELECT 1 --", 1),
+    ],
+)
+def test_what_becomes_a_path_or_a_statement_is_looked_at(tmp_path, table, name, value):
+    """A crafted row is refused by name."""
+    lines = [dict(line) for line in exported_lines()]
+    row = next((line for line in lines if line.get("table") == table), None)
+    assert row is not None
+    row[name] = value
+    write_export(tmp_path / "x.jsonl", lines)
+    with vespera.open(tmp_path) as orch, pytest.raises(InvalidInputError, match=table):
+        orch.import_(tmp_path / "x.jsonl")
+
+
+def test_check_names_what_somebody_put_into_the_database(tmp_path):
+    """A trigger changes what is written; a view may stand in the place of a table."""
+    vespera.open(tmp_path).close()
+    file = tmp_path / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        trigger = "CREATE TRIGGER evil AFTER INSERT ON events BEGIN DELETE FROM checkpoints; END"
+        database.execute(trigger)
+        database.execute("DROP TABLE given")
+        database.execute("CREATE VIEW given AS SELECT 1 AS task_id")
+        database.commit()
+    with vespera.open(tmp_path) as orch:
+        sentences = " ".join(finding.sentence for finding in orch.check().errors)
+    assert "the trigger 'evil' was not made by this library" in sentences
+    assert "the view 'given' was not made by this library" in sentences
+    assert "the table 'given' is missing" in sentences
