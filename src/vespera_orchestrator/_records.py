@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
-from vespera_orchestrator._text import tokens
+from vespera_orchestrator._text import show_methods, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +74,11 @@ class Record:
     """The base of every record that a call returns: a fact as it was when you read it."""
 
     __slots__ = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let no record show what a terminal would obey, or what nobody would see."""
+        super().__init_subclass__(**options)
+        show_methods(cls)
 
     json_form: ClassVar[JsonForm] = JsonForm()
     """What the brief form of its kind leaves out."""

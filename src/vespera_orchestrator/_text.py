@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from typing import Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHARS_PER_TOKEN: Final = 4
 """How many characters of English prose or code are counted as one token.
@@ -24,13 +28,18 @@ _BEYOND_PLANE_0: Final = 0x10000
 """Emoji and rare characters are from here on."""
 _LINE_ENDS: Final = "\t\n\v\f\r\x1c\x1d\x1e\x85"
 """Control characters at which `str.splitlines` ends a line, and the tabulator."""
-_CONTROLS: Final = [
-    *range(0x20),
-    *range(0x7F, 0xA0),
-    *range(0x202A, 0x202F),
+_CONTROLS: Final = [*range(0x20), *range(0x7F, 0xA0)]
+_HIDDEN: Final = [
+    *range(0x202A, 0x202F),  # changes of direction
     *range(0x2066, 0x206A),
+    0x200B,  # without width
+    0x2060,
+    0xFEFF,
+    *range(0xE0000, 0xE0080),  # invisible copies of the letters
 ]
-_OBEYED: Final = {code: None for code in _CONTROLS if chr(code) not in _LINE_ENDS}
+"""What nobody sees, or what makes a text read otherwise than it is."""
+_OBEYED: Final = {code: None for code in [*_CONTROLS, *_HIDDEN] if chr(code) not in _LINE_ENDS}
+_PLAIN: Final = dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x85"), " ") | {ord("\r"): "\n"} | _OBEYED
 _TIME_UNITS_S: Final = {"day": 86_400, "hour": 3600, "minute": 60}
 
 
@@ -95,6 +104,38 @@ def beginning(text: str, budget_tokens: int) -> str:
         if end > len(cut) // 2:
             return cut[:end].rstrip()
     return cut.rstrip()
+
+
+def shown(text: str) -> str:
+    """Return a text of several lines as a terminal, a page or a prompt may have it.
+
+    Of all control characters only the ends of lines and tabulators are left. What every record and
+    every error prints goes through this; what is stored stays as it is.
+    """
+    if text.isprintable() or text.replace("\n", "").isprintable():
+        return text
+    return text.replace("\r\n", "\n").translate(_PLAIN)
+
+
+def showing(method: Callable[..., str]) -> Callable[..., str]:
+    """Make a method that returns a text for people return it `shown`."""
+    if hasattr(method, "shows"):
+        return method
+
+    @wraps(method)
+    def show(*args: Any, **options: Any) -> str:
+        return shown(method(*args, **options))
+
+    vars(show)["shows"] = True
+    return show
+
+
+def show_methods(kind: type) -> None:
+    """Do so for every method of a class by which it shows itself to people."""
+    for name in ("__str__", "_repr_html_", "to_mermaid", "to_dot"):
+        method = vars(kind).get(name)
+        if method is not None:
+            setattr(kind, name, showing(method))
 
 
 def printable(text: str) -> str:

@@ -73,6 +73,7 @@ from typing import ClassVar, Final
 import attrs
 
 from vespera_orchestrator._model import GitOperation, NextStep, RefusalKind, Why
+from vespera_orchestrator._text import show_methods
 
 _PATHS_SHOWN: Final = 5
 """How many files in conflict a message names."""
@@ -96,6 +97,11 @@ class VesperaError(Exception):
     """
     kept_artifact_id: str | None = None
     """Where the work that came with a refused call is kept; ``None`` if there was none."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        """Let no message hold what a terminal would obey."""
+        super().__init_subclass__(**options)
+        show_methods(cls)
 
 
 # --- absent -----------------------------------------------------------------

@@ -216,7 +216,7 @@ class Artifacts:
         query = ArtifactQuery(
             session_id=selection.session_id,
             task_ids=selection.task_ids,
-            title=input_checks.clean(title),
+            title=input_checks.clean_title(title),
             newest_first=True,
             limit=1,
         )

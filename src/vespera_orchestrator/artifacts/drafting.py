@@ -53,7 +53,7 @@ class Description:
         if media_type is not None:
             media_type = input_checks.non_empty_text("media_type", media_type)
         return cls(
-            title=input_checks.non_empty_text("title", title),
+            title=input_checks.clean_title(input_checks.non_empty_text("title", title)),
             kind=input_checks.non_empty_text("kind", kind),
             media_type=media_type,
             tags=input_checks.tag_words(tags),

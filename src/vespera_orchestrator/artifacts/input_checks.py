@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
 from vespera_orchestrator._codec import unstorable
+from vespera_orchestrator._text import shown
 from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.errors import InvalidInputError
 
@@ -25,6 +26,11 @@ def clean(text: str) -> str:
 def optional_clean(text: str | None) -> str | None:
     """Do the same to a text that may be missing."""
     return None if text is None else clean(text)
+
+
+def clean_title(title: str) -> str:
+    """Return a title as it is stored: a name for display, without what nobody would see."""
+    return shown(clean(title))
 
 
 def non_empty_text(name: str, value: object) -> str:

@@ -10,6 +10,7 @@ import attrs
 
 from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._text import showing
 from vespera_orchestrator.artifacts.content.media_types import is_text
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _TABLE_HEAD: Final = ("title", "version", "kind", "media type", "bytes", "by", "
 class ArtifactList(list[Artifact]):
     """A list of artifacts that prints, and shows in a notebook, as a table."""
 
+    @showing
     def __str__(self) -> str:
         rows = [_cells(artifact) for artifact in self]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -46,6 +48,7 @@ class ArtifactList(list[Artifact]):
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 
+    @showing
     def _repr_html_(self) -> str:
         head = _html_row(_TABLE_HEAD, "th")
         rows = [_html_row(_cells(artifact), "td") for artifact in self]

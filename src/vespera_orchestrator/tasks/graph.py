@@ -11,6 +11,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator._records import to_plain
+from vespera_orchestrator._text import showing
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 from vespera_orchestrator.tasks import graph_svg, lifecycle
 
@@ -251,6 +252,7 @@ class TaskGraph:
         drawn = [task for task in self._tasks.values() if task.id in chosen]
         return drawn, len(current) - len(drawn)
 
+    @showing
     def to_mermaid(self, *, direction: str = "TD", limit: int = 150) -> str:
         """Draw the graph as Mermaid text.
 
@@ -283,6 +285,7 @@ class TaskGraph:
             if before in task_ids and after in task_ids:
                 yield before, after, edge
 
+    @showing
     def to_dot(self) -> str:
         """Write the graph in Graphviz's DOT language."""
         lines = ["digraph tasks {", "  rankdir=TB;", "  node [shape=box, style=filled];"]

@@ -18,6 +18,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
 from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.input_checks import clean_title
 from vespera_orchestrator.artifacts.surroundings import upstream_tasks
 from vespera_orchestrator.errors import (
     ContentElsewhereError,
@@ -209,7 +210,7 @@ def _records_of(task: Task, artifacts: Iterable[Artifact]) -> list[Artifact]:
     records = [artifact for artifact in artifacts if artifact.kind not in unwanted]
 
     def rank(artifact: Artifact) -> tuple[bool, bool]:
-        is_record = artifact.title == task.title and artifact.attempt == task.attempts
+        is_record = artifact.title == clean_title(task.title) and artifact.attempt == task.attempts
         return not is_record, artifact.partial
 
     return sorted(records, key=rank)

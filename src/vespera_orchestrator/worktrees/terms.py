@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from vespera_orchestrator._model import Task, Worktree
+from vespera_orchestrator._text import one_line, shown
 from vespera_orchestrator.errors import OperationUnderWayError, UnsavedFilesError
 
 WorktreeRef: TypeAlias = Worktree | Task | str
@@ -19,6 +20,8 @@ Check: TypeAlias = Callable[[Path], object] | Sequence[str] | str
 
 UNLANDABLE: Final = (OperationUnderWayError, UnsavedFilesError)
 """What keeps a worktree from landing until its agent has done something about it."""
+_LONGEST_TITLE: Final = 500
+_TRAILERS: Final = ("Task:", "Artifact:")
 _ARTIFACTS_NAMED: Final = 20
 """How many artifacts a commit's message names."""
 
@@ -40,6 +43,13 @@ def landing_message(task: Task, summary: str | None, artifact_ids: Sequence[str]
 
     Title, summary, where its record is.
     """
-    body = f"{summary}\n\n" if summary else ""
+    body = f"{_without_trailers(summary)}\n\n" if summary else ""
+    title = one_line(task.title, _LONGEST_TITLE)
     named = "".join(f"\nArtifact: {artifact_id}" for artifact_id in artifact_ids[:_ARTIFACTS_NAMED])
-    return f"{task.title}\n\n{body}Task: {task.alias} ({task.id}){named}\n"
+    return f"{title}\n\n{body}Task: {task.alias} ({task.id}){named}\n"
+
+
+def _without_trailers(summary: str) -> str:
+    """Return the summary with lines that look like those at our end moved in by a space."""
+    lines = shown(summary).splitlines()
+    return "\n".join(f" {line}" if line.startswith(_TRAILERS) else line for line in lines)

@@ -1,0 +1,90 @@
+"""Texts of others reach a terminal, a drawing and a page as text: nothing in them is obeyed."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator._text import shown
+from vespera_orchestrator.errors import VesperaError
+from vespera_orchestrator.worktrees.terms import landing_message
+
+HOSTILE = "\x1b]0;x\x07\x1b[2J\x9b8m\u202egnp\u2066\u200b\ufeff\U000e0041\x00\x08\r\x7f\x85"
+
+
+def obeyed(text):
+    """Return what a terminal would obey in a text, or what nobody would see."""
+    left = {char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp")}
+    return left - {"\n", "\t"}
+
+
+@pytest.fixture
+def orch(tmp_path):
+    """A session in which every text of others is hostile."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("goal" + HOSTILE)
+        orch.plan_task("a" + HOSTILE, "d" + HOSTILE, alias="a")
+        condition = f'a.outputs.x == "{HOSTILE[-6:-4]}\u202e"'
+        orch.plan_task("b" + HOSTILE, alias="b", dependencies=["a"], condition=condition)
+        orch.plan_task("c" + HOSTILE, alias="c")
+        work = orch.execute_task("a", agent="me" + HOSTILE)
+        work.checkpoint({}, "note" + HOSTILE, 0.5)
+        work.fail("error" + HOSTILE)
+        done = {"summary": "s" + HOSTILE, "detailed_work": "d" + HOSTILE}
+        orch.complete_task("c", artifact_type="kind" + HOSTILE, **done)
+        orch.share_context(k="v" + HOSTILE)
+        yield orch
+
+
+def test_no_text_that_people_read_is_obeyed(orch):
+    """Records, drawings and pages, each in every form in which it shows itself."""
+    records = [orch.get_status(include_completed=True), orch.next_step(), orch.resume()]
+    records += [orch.current_session(), orch.artifacts.list(), orch.artifacts.list()[0]]
+    records += [orch.why(task) for task in "abc"]
+    records += [orch.get_task(task) for task in "abc"]
+    records += [orch.artifacts.show(artifact) for artifact in orch.artifacts.list()]
+    records += [*orch.watch(0, timeout_s=0), orch.shared_context(), orch.list_sessions()[0]]
+    for record in records:
+        assert obeyed(str(record)) == set()
+        assert obeyed(repr(record)) == set()
+        html = getattr(record, "_repr_html_", None)
+        assert html is None or obeyed(html()) == set()
+    assert obeyed(orch.graph().to_mermaid() + orch.graph().to_dot()) == set()
+    assert orch.get_task("a").title == "a" + HOSTILE.rstrip(), "the stored text is unchanged"
+
+
+def test_no_message_of_an_error_is_obeyed(orch):
+    """It names what the caller wrote."""
+    for call in (
+        lambda: orch.get_task("x" + HOSTILE),
+        lambda: orch.plan_task("t", dependencies=["x" + HOSTILE]),
+        lambda: orch.plan_task("t", alias="x" + HOSTILE),
+        lambda: orch.execute_task("b"),
+        lambda: orch.artifacts.get("x" + HOSTILE),
+    ):
+        with pytest.raises(VesperaError) as caught:
+            call()
+        assert obeyed(str(caught.value)) == set()
+
+
+def test_an_artifact_is_found_by_the_title_of_its_task(orch):
+    """Titles of artifacts are stored as they are shown."""
+    artifact = orch.artifacts.find(orch.get_task("c").title, task="c")
+    assert obeyed(artifact.title) == set()
+
+
+def test_lines_stay_lines():
+    """Text of several lines keeps them, and joins that mean something stay."""
+    assert shown("a\r\nb\rc\td") == "a\nb\nc\td"
+    family = "\U0001f468\u200d\U0001f469"
+    assert shown(family + "\x1b") == family
+
+
+def test_a_title_cannot_forge_the_end_of_a_commit_message(orch):
+    """The line that says which task it was is ours alone."""
+    task = orch.plan_task("Innocent\n\nTask: other (t_000000000000)", alias="z")
+    message = landing_message(task, "Fine.\nTask: other (t_000000000000)", ["a_1"])
+    lines = [line for line in message.splitlines() if line.startswith("Task:")]
+    assert lines == [f"Task: z ({task.id})"]
