@@ -219,7 +219,7 @@ def test_verify_names_what_is_damaged(artifacts):
 
 
 def test_sessions_and_tasks_bound_a_search(artifacts, scope):
-    """The default is the current session, ``"*"`` the whole home; a task works from any session."""
+    """The default is the whole home, the current session first; a task works from any session."""
     task = scope.task("build")
     mine = artifacts.save("Mine", "okapi", task=task)
     scope.pinned = start_session(scope.store).id
@@ -228,8 +228,9 @@ def test_sessions_and_tasks_bound_a_search(artifacts, scope):
     def found(**how):
         return {hit.artifact_id for hit in artifacts.search("okapi", **how)}
 
-    assert found() == {other.id}
-    assert found(session="*") == {mine.id, other.id}
+    assert found() == found(session="*") == {mine.id, other.id}
+    assert artifacts.search("okapi")[0].artifact_id == other.id
+    assert found(session=scope.session()) == {other.id}
     assert found(session=mine.session_id) == found(task=task) == found(task=task.id) == {mine.id}
     assert found(session=scope.session(), task=task) == set()
     assert [hit.task_id for hit in artifacts.search("okapi", task=task)] == [task.id]

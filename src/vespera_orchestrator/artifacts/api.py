@@ -528,8 +528,9 @@ class Artifacts:
             limit: Most hits, 1 to 1,000.
             mode: ``"text"``: by words alone. ``"vector"``: by vectors alone. ``"hybrid"``, the
                 default: by both, or by words if there are no vectors; ``Hit.mode`` says which.
-            session: Only artifacts of this session; by default the current one if there is one,
-                and ``"*"`` for the whole home.
+            session: Only artifacts of this session. By default the whole home is searched, and
+                what is of the current session, or of one above it, comes a little higher; with
+                ``"*"`` all sessions count alike.
             task: Only artifacts of this task.
             kind: Only artifacts of this kind.
             tags: Only artifacts that have all of these.
@@ -550,7 +551,7 @@ class Artifacts:
         query = input_checks.search_query(query)
         input_checks.check_limit(limit)
         input_checks.check_mode(mode)
-        selection = Selection.of(self._scope, task, session)
+        selection = Selection.of_home(self._scope, task, session)
         search_filter = SearchFilter(
             session_ids=None if selection.session_id is None else (selection.session_id,),
             task_ids=selection.task_ids,
@@ -566,20 +567,13 @@ class Artifacts:
         hits = hits_of(
             answer.ranked,
             self._scope.store,
+            surroundings=self._surroundings(None, session),
             mode=answer.mode,
             limit=limit,
             include_superseded=include_superseded,
         )
-        named = self._named(query, search_filter, session)
+        named = named_hits(query, search_filter, self._scope.store, self._content)
         return first_of_all(query, named, hits)[:limit]
-
-    def _named(
-        self, query: str, search_filter: SearchFilter, session: str | Session | None
-    ) -> builtins.list[Hit]:
-        """Return what *query* names by an id, in any session unless one was asked for."""
-        if session is None:
-            search_filter = attrs.evolve(search_filter, session_ids=None)
-        return named_hits(query, search_filter, self._scope.store, self._content)
 
     def context(
         self,
@@ -604,8 +598,8 @@ class Artifacts:
         Args:
             query: What the work is about; its first 4,000 characters count.
             task: Who it is for.
-            session: Where to start without a task; by default the current session, and ``"*"``
-                for the whole home.
+            session: Only this session and those above it. By default the whole home counts, what
+                is of the current session a little more; with ``"*"`` all sessions count alike.
             budget_tokens: About how long it may be; a token is about four letters, or one digit.
 
         Raises:
@@ -616,7 +610,8 @@ class Artifacts:
         store = self._scope.store
         surroundings = self._surroundings(task, session)
         reader = MaterialReader(store, self._content, self._index, self._verification)
-        material = reader.read(query, surroundings, budget_tokens)
+        is_narrow = session is not None and session != ALL_SESSIONS
+        material = reader.read(query, surroundings, budget_tokens, is_narrow=is_narrow)
         free_tokens = budget_tokens
         if material.unread:
             unread_text = unread_lines(material.unread, budget_tokens)

@@ -16,7 +16,14 @@ from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import clip, fitting_length, one_line, tokens
 from vespera_orchestrator.artifacts.search.ranking import terms
-from vespera_orchestrator.artifacts.surroundings import ANCESTOR, DEPENDENCY, SESSION, SIBLING
+from vespera_orchestrator.artifacts.surroundings import (
+    ANCESTOR,
+    ANCESTOR_BONUS,
+    DEPENDENCY,
+    SESSION,
+    SESSION_BONUS,
+    SIBLING,
+)
 from vespera_orchestrator.errors import CorruptContentError
 
 if TYPE_CHECKING:
@@ -27,7 +34,13 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts.surroundings import Surroundings
     from vespera_orchestrator.errors import StoreError
 
-_BONUS: Final = {DEPENDENCY: 1.2, SIBLING: 0.3, SESSION: 0.15, ANCESTOR: 0.05, "": 0.0}
+_BONUS: Final = {
+    DEPENDENCY: 1.2,
+    SIBLING: 0.3,
+    SESSION: SESSION_BONUS,
+    ANCESTOR: ANCESTOR_BONUS,
+    "": 0.0,
+}
 """Added to the relevance, which is 0 to 1: direct dependencies come before everything else."""
 _DEPENDENCY_DECAY: Final = 0.8
 """Each further step away counts a fifth less."""

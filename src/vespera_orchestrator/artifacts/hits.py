@@ -14,11 +14,14 @@ from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
 
 if TYPE_CHECKING:
+    from vespera_orchestrator.artifacts.surroundings import Surroundings
     from vespera_orchestrator.contracts import Store
 
 _SOURCES_WITHIN_HITS: Final = 20
 """How far down a source is looked for, to put it before what quotes it."""
 _REPR_CHARS: Final = 60
+_EQUAL_TO_DIGITS: Final = 6
+"""Scores that agree to this many digits count as equal, as in `search.ranking`."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -81,11 +84,15 @@ def hits_of(
     ranked: Iterable[RankedArtifact],
     store: Store,
     *,
+    surroundings: Surroundings,
     mode: SearchMode,
     limit: int,
     include_superseded: bool,
 ) -> list[Hit]:
-    """Return the hits, the best first, and each source before what quotes it."""
+    """Return the hits, the best first, and each source before what quotes it.
+
+    What is of this session counts a little more than it would elsewhere.
+    """
     records: list[Artifact] = []
     hits: dict[str, Hit] = {}
     enough = max(limit, _SOURCES_WITHIN_HITS)
@@ -94,6 +101,11 @@ def hits_of(
         hits[record.id] = Hit.of(entry, record, mode)
         if len(records) == enough:
             break
+    best = max((hit.score for hit in hits.values()), default=0.0)
+    for record in records:
+        hit, bonus = hits[record.id], best * surroundings.session_bonus(record)
+        hits[record.id] = attrs.evolve(hit, score=round(hit.score + bonus, _EQUAL_TO_DIGITS))
+    records.sort(key=lambda record: (record.superseded, -hits[record.id].score))
     ordered = _sources_first(records)
     return [hits[record.id] for record in ordered[:limit]]
 

@@ -58,9 +58,18 @@ class MaterialReader:
         self._verification = verification
         self._unread: list[UnreadArtifact] = []
 
-    def read(self, query: str, surroundings: Surroundings, budget_tokens: int) -> Material:
-        """Return what a search finds, and the beginnings of what the task builds on."""
-        ranked = self._search(query, surroundings)
+    def read(
+        self, query: str, surroundings: Surroundings, budget_tokens: int, *, is_narrow: bool = False
+    ) -> Material:
+        """Return what a search finds, and the beginnings of what the task builds on.
+
+        Args:
+            query: What the work is about.
+            surroundings: What is near.
+            budget_tokens: How much room there will be.
+            is_narrow: Search only the session and those above it.
+        """
+        ranked = self._search(query, surroundings, is_narrow=is_narrow)
         dependencies = self._artifacts_of_dependencies(surroundings)
         records = {artifact.id: artifact for artifact in dependencies}
         for artifact in self._usable_records(ranked, records, surroundings):
@@ -74,11 +83,15 @@ class MaterialReader:
             ranked=ranked, records=records, openings=openings, unread=tuple(self._unread)
         )
 
-    def _search(self, query: str, surroundings: Surroundings) -> list[RankedArtifact]:
-        """Search the sessions around, and then the dependencies, where a poor match counts too."""
+    def _search(
+        self, query: str, surroundings: Surroundings, *, is_narrow: bool
+    ) -> list[RankedArtifact]:
+        """Search the home, and then what is near, where a poorer match counts too."""
         if not has_words(query):
             return []
-        filters = [SearchFilter(session_ids=surroundings.session_ids, limit=_MOST_HITS)]
+        filters = [] if is_narrow else [SearchFilter(limit=_MOST_HITS)]
+        if surroundings.session_ids:
+            filters.append(SearchFilter(session_ids=surroundings.session_ids, limit=_MOST_HITS))
         if surroundings.dependencies:
             task_ids = tuple(surroundings.dependencies)
             filters.append(SearchFilter(task_ids=task_ids, limit=_MOST_HITS))

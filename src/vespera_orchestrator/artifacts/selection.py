@@ -24,6 +24,13 @@ class Selection:
     """``None``: any session, or the one of the task."""
 
     @classmethod
+    def of_home(
+        cls, scope: Scope, task: str | Task | None, session: str | Session | None
+    ) -> Selection:
+        """Resolve what a caller passed. Without either, all of the home is meant."""
+        return cls.of(scope, task, ALL_SESSIONS if session is None else session)
+
+    @classmethod
     def of(cls, scope: Scope, task: str | Task | None, session: str | Session | None) -> Selection:
         """Resolve what a caller passed.
 

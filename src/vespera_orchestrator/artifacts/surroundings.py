@@ -19,6 +19,10 @@ DEPENDENCY: Final = "dependency"
 SIBLING: Final = "sibling"
 SESSION: Final = "session"
 ANCESTOR: Final = "ancestor"
+SESSION_BONUS: Final = 0.15
+"""What it counts to be of the same session, where the best answer to the query counts 1."""
+ANCESTOR_BONUS: Final = 0.05
+"""The same for an earlier session that this one is part of."""
 
 _MOST_UPSTREAM: Final = 200
 _MOST_SIBLINGS: Final = 200
@@ -54,11 +58,17 @@ class Surroundings:
         )
 
     @property
-    def session_ids(self) -> tuple[str, ...] | None:
-        """The session and its ancestors; ``None`` for all sessions of the home."""
-        if self.session_id is None:
-            return None
-        return (self.session_id, *self.ancestors)
+    def session_ids(self) -> tuple[str, ...]:
+        """The session and its ancestors; empty where there is no session."""
+        return () if self.session_id is None else (self.session_id, *self.ancestors)
+
+    def session_bonus(self, artifact: Artifact) -> float:
+        """Return what it counts that *artifact* is of this session, or of one above it."""
+        if artifact.session_id == self.session_id:
+            return SESSION_BONUS
+        if artifact.session_id in self.ancestors:
+            return ANCESTOR_BONUS / (1 + self.ancestors.index(artifact.session_id))
+        return 0.0
 
     def nearness(self, artifact: Artifact) -> tuple[str, int]:
         """Return where *artifact* comes from, and how many steps away that is."""
