@@ -1064,7 +1064,8 @@ class TemplateError(DocumentError):
     """What is wrong."""
 
     def __str__(self) -> str:
-        return f"template {self.template}, line {self.line}: {self.reason}"
+        place = f", line {self.line}" if self.line else ""
+        return f"template {self.template}{place}: {self.reason}"
 
 
 # --- use --------------------------------------------------------------------

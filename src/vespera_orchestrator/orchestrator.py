@@ -391,8 +391,9 @@ class Orchestrator:
 
         Args:
             goal: What you want to reach, in a sentence.
-            project_type: ``software_development``, ``research_project`` or ``creative_writing``:
-                keep its documents under ``docs/`` of the project up to date. ``None``: keep none.
+            project_type: ``software_development``, ``research_project``, ``creative_writing``, or
+                a type of the home's own: keep its documents under ``docs/`` of the project up to
+                date. ``None``: keep none.
             context: Whatever later agents should know; anything JSON can hold.
             parent_session: The session that this one is part of.
 
@@ -406,10 +407,17 @@ class Orchestrator:
             context=context,
             parent_session_id=None if parent is None else parent.id,
             now=self._clock(),
+            project_types=self._project_types(project_type),
         )
         settings = self._rooms.team.settings_of_new(draft.id)
         with self._scope.activating(draft.id):
             return self._store.start_session(draft, settings=settings)
+
+    def _project_types(self, wanted: str | None) -> tuple[str, ...]:
+        """Return the known types; the home's own are read only if one of them may be wanted."""
+        if wanted is None or wanted in plans.PROJECT_TYPES:
+            return plans.PROJECT_TYPES
+        return self.documents.project_types()
 
     def current_session(self) -> Session:
         """Return the session that calls are about.

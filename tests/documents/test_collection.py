@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.documents import Project
 from vespera_orchestrator._model import Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents.collection import Collection, LandingTask
-from vespera_orchestrator.documents.project_types import PROJECT_TYPES
+from vespera_orchestrator.documents.project_types import packaged_types
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
-_SOFTWARE = PROJECT_TYPES["software_development"]
+_SOFTWARE = packaged_types()["software_development"]
 
 
 class _History:

@@ -18,7 +18,7 @@ from support.documents import outside_sections
 from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents, engine
-from vespera_orchestrator.documents.project_types import PROJECT_TYPES
+from vespera_orchestrator.documents.project_types import packaged_types
 from vespera_orchestrator.documents.proposals import merge
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, section_contents
 from vespera_orchestrator.errors import (
@@ -476,7 +476,7 @@ def test_an_update_that_can_do_nothing_at_all_raises(make_project):
     """Where no document can be brought up to date, the caller is told by an error."""
     project = make_project()
     project.path("").mkdir()
-    for name in PROJECT_TYPES["software_development"].documents:
+    for name in packaged_types()["software_development"].documents:
         project.path(name).write_text(end_marker("x"))
     with pytest.raises(DocumentUpdateError, match="does not begin before") as caught:
         project.documents.update()
@@ -524,7 +524,7 @@ def test_hostile_titles_break_nothing(make_project):
     )
     project.complete("Harmless")
     project.documents.update()
-    for name in PROJECT_TYPES["software_development"].documents:
+    for name in packaged_types()["software_development"].documents:
         text = project.text(name)
         assert "<script>" not in text
         assert "</a>" not in text

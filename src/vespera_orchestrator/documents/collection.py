@@ -18,7 +18,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator.documents.project_types import find_project_type
+from vespera_orchestrator.documents.project_types import find_type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -286,7 +286,7 @@ def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:
     sessions = [
         session
         for session in store.sessions(limit=None)
-        if find_project_type(session, store) is kind
+        if find_type_name(session, store) == kind.name
     ]
     sessions.sort(key=lambda session: (session.created_at, session.id))
     return sessions

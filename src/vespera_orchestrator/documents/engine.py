@@ -33,11 +33,11 @@ from vespera_orchestrator.documents.place import (
     file_stamp,
 )
 from vespera_orchestrator.documents.project_types import (
-    PROJECT_TYPES,
     TOPICS,
     ProjectType,
+    ProjectTypes,
     document_title,
-    find_project_type,
+    packaged_names,
 )
 from vespera_orchestrator.documents.proposals import (
     Answer,
@@ -95,13 +95,11 @@ class Documents:
         self._scope = scope
         self._content = content
         self._branch = branch
-        self._layout = Layout(settings=scope.home.config.documents, project=scope.home.project)
-        former = {
-            self._layout.path(name): self._layout.former_path(name)
-            for kind in PROJECT_TYPES.values()
-            for name in kind.documents
-        }
-        self._versions = DocumentVersions(scope, content, former)
+        self._types = ProjectTypes(scope.home.templates)
+        self._layout = Layout(
+            settings=scope.home.config.documents, project=scope.home.project, types=self._types
+        )
+        self._versions = DocumentVersions(scope, content, self._former_path)
         self._proposals = Proposals(scope, content)
         self._state = UpdateState(scope, self._layout)
         self._analyses: dict[tuple[str, str], object] = {}
@@ -112,6 +110,23 @@ class Documents:
 
     def __repr__(self) -> str:
         return "<Documents: project documents that update themselves: update, check, versions>"
+
+    def project_types(self) -> tuple[str, ...]:
+        """Return the types of projects that have documents, for `initialize_session`.
+
+        Those are the library's, and the home's own in ``templates/project_types.yaml``.
+
+        Raises:
+            TemplateError: The home's own file cannot be understood.
+        """
+        return tuple(self._types.all())
+
+    def _former_path(self, path: str) -> str | None:
+        """Return where earlier versions of this library kept the document at *path*."""
+        for name in packaged_names():
+            if self._layout.path(name) == path:
+                return self._layout.former_path(name)
+        return None
 
     @property
     def _store(self) -> Store:
@@ -252,7 +267,7 @@ class Documents:
             return None
         if self._is_bare_repository():
             return None
-        return find_project_type(session, self._store)
+        return self._types.of(session, self._store)
 
     def _why_none(self, session: Session) -> str:
         """Say why no documents are kept."""
@@ -265,7 +280,7 @@ class Documents:
         elif session.project_type is None:
             reason = f"session {session.id} has no project type"
         else:
-            types = ", ".join(PROJECT_TYPES)
+            types = ", ".join(self._types.all())
             reason = f"project type {session.project_type!r} has none; those that have: {types}"
         return f"documents: none are kept, {reason}"
 
@@ -467,7 +482,10 @@ class Documents:
             SessionNotFoundError: No session is active, or there is none with this id.
         """
         current = self._scope.session(session)
-        kind = self._project_type(current)
+        try:
+            kind = self._project_type(current)
+        except DocumentError as exc:
+            return [finding(self._layout.settings.folder, str(exc), severity=Severity.WARNING)]
         if kind is None:
             return []
         names = self._layout.documents(kind)

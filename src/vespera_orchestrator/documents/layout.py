@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator.documents.project_types import PROJECT_TYPES, ProjectType
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
+    from vespera_orchestrator.documents.project_types import ProjectType, ProjectTypes
     from vespera_orchestrator.home.config import DocumentSettings
 
 
@@ -24,6 +24,7 @@ class Layout:
 
     settings: DocumentSettings
     project: Path
+    types: ProjectTypes
 
     def documents(self, kind: ProjectType) -> tuple[str, ...]:
         """Return the names of the documents of *kind* that are kept."""
@@ -51,13 +52,18 @@ class Layout:
         if relative.is_absolute():
             relative = self._within_project(relative)
         text = relative.as_posix()
-        for name in _all_names():
+        for name in self.all_names():
             usual = self.path(name)
             if text.casefold() in (name.casefold(), usual.casefold(), self.former_path(name)):
                 return usual
         if "/" not in text:
             return posixpath.join(self.settings.folder, text)
         return text
+
+    def all_names(self) -> list[str]:
+        """Return the names of the documents of every type."""
+        kinds = self.types.all().values()
+        return list(dict.fromkeys(name for kind in kinds for name in kind.documents))
 
     def _within_project(self, path: Path) -> Path:
         resolved = path.parent.resolve() / path.name
@@ -88,7 +94,3 @@ class Layout:
 def relative_link(from_path: str, to_path: str) -> str:
     """Return the link from one document to another."""
     return posixpath.relpath(to_path, posixpath.dirname(from_path) or ".")
-
-
-def _all_names() -> list[str]:
-    return [name for kind in PROJECT_TYPES.values() for name in kind.documents]

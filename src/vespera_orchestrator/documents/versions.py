@@ -9,7 +9,7 @@ from vespera_orchestrator.documents.sections import MarkerError, section_content
 from vespera_orchestrator.errors import DocumentUpdateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from vespera_orchestrator.contracts import ContentStore
     from vespera_orchestrator.home.scope import Scope
@@ -21,15 +21,15 @@ class DocumentVersions:
     Args:
         scope: Knows the store.
         content: Where the texts are.
-        former_paths: Where documents were kept earlier, by the path where they are now.
+        former_path: Returns where the document at a path was kept earlier.
     """
 
     def __init__(
-        self, scope: Scope, content: ContentStore, former_paths: Mapping[str, str]
+        self, scope: Scope, content: ContentStore, former_path: Callable[[str], str | None]
     ) -> None:
         self._scope = scope
         self._content = content
-        self._former_paths = former_paths
+        self._former_path = former_path
         self._cache: dict[str, dict[str, str]] = {}
         """The sections of texts, by digest."""
 
@@ -39,14 +39,14 @@ class DocumentVersions:
         Those that were recorded under a former path come first.
         """
         versions = self._scope.store.document_versions(path)
-        former = self._former_paths.get(path)
+        former = self._former_path(path)
         if former is not None and former != path:
             versions = [*self._scope.store.document_versions(former), *versions]
         return sorted(versions, key=lambda version: version.version)
 
     def _latest(self, path: str) -> DocumentVersion | None:
         """Return the latest version of a document; ``None`` before there is one."""
-        names = (self._former_paths.get(path, path), path)
+        names = (self._former_path(path) or path, path)
         latest = [each for each in self._scope.store.document_versions() if each.path in names]
         return max(latest, key=lambda each: (each.version, names.index(each.path)), default=None)
 

@@ -167,14 +167,15 @@ def new_session(
     context: Mapping[str, JsonValue] | None,
     parent_session_id: str | None,
     now: datetime,
+    project_types: Iterable[str] = PROJECT_TYPES,
 ) -> Session:
     """Make the record of a session that begins now, from the parameters of `initialize_session`.
 
     Raises:
         InvalidInputError: Names the parameter.
     """
-    if project_type is not None and project_type not in PROJECT_TYPES:
-        known = ", ".join(PROJECT_TYPES)
+    if project_type is not None and project_type not in project_types:
+        known = ", ".join(project_types)
         raise InvalidInputError("project_type", f"{project_type!r} is not one of {known}")
     if not isinstance(goal, str):
         raise InvalidInputError("goal", f"{goal!r} should be a sentence")
