@@ -106,7 +106,16 @@ PAGES: Final = (
         about="What the calls return: sessions, tasks, attempts, artifacts, events, causes.",
         module="_model",
         names=(
-            *("Record", "Session", "Task", "TaskStatus", "Dependency", "Outcome", "TaskDraft"),
+            *(
+                "Record",
+                "Session",
+                "Task",
+                "TaskStatus",
+                "Reopening",
+                "Dependency",
+                "Outcome",
+                "TaskDraft",
+            ),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
             *("ContextUse", "SharedValue", "Pause", "Event", "EventKind"),
             *("Worktree", "GitOperation", "TeamSettings", "HomePlace", "SettingDifference"),

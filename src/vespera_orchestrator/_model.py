@@ -314,10 +314,14 @@ class EventKind(StrEnum):
     TASK_RETRIED = "task_retried"
     """A person asked for another try, so it is pending again. Data: ``reason``."""
     TASK_REOPENED = "task_reopened"
-    """It was skipped, and is pending again because a task before it is tried again.
+    """It was completed, and a person opened it again. Or it was skipped, and is pending again
+    because a task before it is tried again.
 
-    Data: ``reason``.
+    Data: ``reason``; of a completed one also ``summary``, ``outputs``, and the ids of the tasks
+    that wait again (``waiting``) and that built on it (``outdated``).
     """
+    TASK_CORRECTED = "task_corrected"
+    """Its summary was mended. Data: ``summary``, and ``before``."""
     TASK_SKIPPED = "task_skipped"
     """Data: ``reason``."""
     TASK_CANCELLED = "task_cancelled"
@@ -841,6 +845,48 @@ class Event(Record):
         return f"Event({self.seq}, {self.kind!r}, {self.task_id!r})"
 
 
+@attrs.frozen(kw_only=True)
+class Reopening(Record):
+    """A completed task that was opened again, and what that means for others."""
+
+    task: Task
+    """The task, pending again."""
+    waiting: tuple[Task, ...]
+    """Tasks that have not begun, and wait for it again."""
+    outdated: tuple[Task, ...]
+    """Tasks that have built on it, directly or through others, and are not stopped."""
+
+    @property
+    def id(self) -> str:
+        """The id of the task."""
+        return self.task.id
+
+    @property
+    def alias(self) -> str:
+        """The alias of the task."""
+        return self.task.alias
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status of the task."""
+        return self.task.status
+
+    def __str__(self) -> str:
+        lines = [f"{self.alias} is open again"]
+        if self.waiting:
+            lines.append(f"waiting for it again: {_aliases(self.waiting)}")
+        if self.outdated:
+            lines.append(f"built on what it was: {_aliases(self.outdated)}")
+            done = [task.alias for task in self.outdated if task.status is TaskStatus.COMPLETED]
+            if done:
+                lines.append(f"to do one of them again, too: orch.reopen_task({done[0]!r}, …)")
+        return "\n".join(lines)
+
+
+def _aliases(tasks: tuple[Task, ...]) -> str:
+    return ", ".join(task.alias for task in tasks)
+
+
 @attrs.frozen(repr=False, kw_only=True)
 class Worktree(Record):
     """A checkout for one task or agent."""
@@ -1111,8 +1157,8 @@ class Why(Record):
     outdated: tuple[ContextUse, ...] = ()
     """Artifacts it was given that have changed since; not a cause, but worth a look."""
     note: str = ""
-    """The note with which a pending task was handed back; not a cause, but good to know for the
-    next attempt.
+    """The note with which a pending task was handed back, or what a task that has begun was built
+    on and is done again; not a cause, but good to know.
     """
 
     json_form = JsonForm(properties=("ready", "needs_person"), rest="orch.why({task_id!r})")
@@ -1128,7 +1174,8 @@ class Why(Record):
         return any(cause.kind is CauseKind.PERSON for cause in self.causes)
 
     def __str__(self) -> str:
-        return "; ".join([self._state(), *self._changes()])
+        note = [self.note] if self.note and self.status is not TaskStatus.PENDING else []
+        return "; ".join([self._state(), *note, *self._changes()])
 
     def _state(self) -> str:
         if self.ready:

@@ -51,6 +51,7 @@ from vespera_orchestrator._model import (
     Outcome,
     Pause,
     Position,
+    Reopening,
     Session,
     SharedValue,
     Situation,
@@ -86,6 +87,7 @@ __all__ = [
     "Outcome",
     "Pause",
     "Position",
+    "Reopening",
     "Session",
     "SharedValue",
     "Situation",
@@ -538,6 +540,25 @@ class Store(Protocol):
 
         Its failure count is 0 again, and its open recovery is cancelled. Dependents that were
         skipped because of it are pending again. Those that have started keep what they did.
+        """
+
+    def reopen(self, task_id: str, reason: str) -> Reopening:
+        """Make a completed task pending again. Event ``task_reopened``.
+
+        Attempts, artifacts, the worktree's record, summary and outputs stay. Dependents that have
+        not begun wait for it again. Those that were skipped because it had succeeded are pending
+        again, too. Those that run or are completed stay as they are, and are named, and so is what
+        was built on them.
+
+        Raises:
+            TransitionError: It is not completed, or what it is a part of is.
+        """
+
+    def correct(self, task_id: str, summary: str) -> Task:
+        """Replace the summary of a task. Event ``task_corrected``.
+
+        Raises:
+            TransitionError: It has no summary.
         """
 
     def delete(self, task_id: str, *, hard: bool) -> Task:

@@ -27,6 +27,7 @@ from vespera_orchestrator._model import (
     NextStep,
     Outcome,
     Pause,
+    Reopening,
     Session,
     Task,
     TaskDraft,
@@ -1403,13 +1404,54 @@ class Orchestrator:
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:
         """Make a blocked, failed, cancelled or skipped task pending again.
 
-        Tasks that were skipped because of it are pending again, too.
+        Tasks that were skipped because of it are pending again, too. A completed task needs a
+        reason to be done again: with one, this is `reopen_task`.
 
         Raises:
-            TransitionError: It is completed, running or pending; or what it waits for still makes
-                it impossible.
+            TransitionError: It is completed and you gave no reason; it is running or pending; or
+                what it waits for still makes it impossible.
         """
-        return self._store.retry(self._scope.task(task).id, reason)
+        meant = self._scope.task(task)
+        if reason and meant.status is TaskStatus.COMPLETED:
+            return self.reopen_task(meant, reason).task
+        return self._store.retry(meant.id, reason)
+
+    def reopen_task(self, task: TaskRef, reason: str) -> Reopening:
+        """Open a completed task again, because it turned out to be wrong or not enough.
+
+        Its attempts, artifacts and landed work stay. The next attempt starts from them, and reads
+        the reason. Tasks that depend on it and have not begun wait for it again. Those that have
+        built on it are named, and go on: say for each whether to reopen it, too.
+
+        Args:
+            task: The task.
+            reason: What is wrong with it.
+
+        Returns:
+            The task, what waits again, and what is outdated. Prints as a few lines.
+
+        Raises:
+            TransitionError: It is not completed, or what it is a part of is completed.
+            InvalidInputError: You gave no reason.
+        """
+        words = arguments.text("reason", reason)
+        if not words or not words.strip():
+            raise InvalidInputError("reason", "say what is wrong; the next attempt reads it")
+        return self._store.reopen(self._scope.task(task).id, words.strip())
+
+    def correct_task(self, task: TaskRef, *, summary: str) -> Task:
+        """Mend the summary of a task, for example when it claims what is not so.
+
+        The earlier one stays in the history. The record of the work is in the artifacts, and is
+        not touched.
+
+        Raises:
+            TransitionError: It has no summary yet.
+        """
+        words = arguments.text("summary", summary)
+        if not words or not words.strip():
+            raise InvalidInputError("summary", "say in a line what was done")
+        return self._store.correct(self._scope.task(task).id, words.strip())
 
     def abandon_task(self, task: TaskRef, reason: str = "") -> Task:
         """Give a task up: it is failed. Work done so far is kept.

@@ -182,6 +182,8 @@ CALLS = {
     "cancel_task": {"task": "spout"},
     "abandon_task": {"task": "spout"},
     "delete_task": {"task": "lid"},
+    "reopen_task": {"task": "lid", "reason": "it leaks"},
+    "correct_task": {"task": "lid", "summary": "It closes, and leaks a little"},
     "get_task": {"task": "lid"},
     "why": {"task": "body"},
     "execute_task": {"task_id": "spout"},

@@ -35,10 +35,10 @@ def test_a_verb_leads_to_one_state_or_nowhere():
         assert next_status(verb, status) is expected
 
 
-def test_completed_is_for_ever():
-    """Nothing leads out of it; out of every other end there is a way back by a person."""
-    for verb in Verb:
-        assert next_status(verb, TaskStatus.COMPLETED) is None
+def test_out_of_every_end_a_person_leads_back():
+    """Only reopening leads out of completed; out of every other end, a retry."""
+    ways = [verb for verb in Verb if next_status(verb, TaskStatus.COMPLETED) is not None]
+    assert ways == [Verb.REOPEN]
     for status in (TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED):
         assert next_status(Verb.RETRY, status) is TaskStatus.PENDING
 

@@ -665,6 +665,8 @@ class AsyncOrchestrator(_Room):
 
     cancel_task = _verb(Orchestrator.cancel_task)
     retry_task = _verb(Orchestrator.retry_task)
+    reopen_task = _verb(Orchestrator.reopen_task)
+    correct_task = _verb(Orchestrator.correct_task)
     abandon_task = _verb(Orchestrator.abandon_task)
     delete_task = _verb(Orchestrator.delete_task)
 

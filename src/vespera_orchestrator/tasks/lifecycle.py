@@ -67,6 +67,7 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     ABANDON = "abandon"
     RETRY = "retry"
+    RESTORE = "restore"
     REOPEN = "reopen"
 
 
@@ -106,7 +107,8 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     Verb.CANCEL: Transition("cancel_task", _OPEN, TaskStatus.CANCELLED),
     Verb.ABANDON: Transition("abandon_task", _OPEN, TaskStatus.FAILED),
     Verb.RETRY: Transition("retry_task", _RETRYABLE, TaskStatus.PENDING),
-    Verb.REOPEN: Transition(
+    Verb.REOPEN: Transition("reopen_task", (TaskStatus.COMPLETED,), TaskStatus.PENDING),
+    Verb.RESTORE: Transition(
         "what it waits for is retried", (TaskStatus.SKIPPED,), TaskStatus.PENDING
     ),
 }
@@ -363,13 +365,41 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
     )
 
 
+_HAVE_BUILT: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED})
+"""Statuses of tasks that may have built on what they depend on."""
+
 # --- the one answer ----------------------------------------------------------
 
 
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
     task = situation.task
-    return _why(task, _causes(situation), note=return_note(task))
+    return _why(task, _causes(situation), note=return_note(task) or _outdated_note(situation))
+
+
+def _outdated_note(situation: Situation) -> str:
+    """Name what a task that has begun was built on and is done again, or was since."""
+    task = situation.task
+    if task.status not in _HAVE_BUILT:
+        return ""
+    built_on = [
+        situation.needed[edge.task] for edge in task.dependencies if edge.on is Outcome.SUCCESS
+    ]
+    again = [other.alias for other in built_on if other.attempts and not other.status.is_terminal]
+    if again:
+        return f"what it builds on was reopened and is not done again yet: {', '.join(again)}"
+    newer = [other.alias for other in built_on if _ended_after(other, situation)]
+    return f"what it builds on was done again since: {', '.join(newer)}" if newer else ""
+
+
+def _ended_after(other: Task, situation: Situation) -> bool:
+    """Tell whether a task ended after the one that builds on it was done, or begun."""
+    built_at = situation.task.ended_at
+    if situation.attempt is not None:
+        built_at = situation.attempt.started_at
+    if other.status is not TaskStatus.COMPLETED or other.ended_at is None or built_at is None:
+        return False
+    return other.ended_at > built_at
 
 
 def why_not_complete(situation: Situation) -> Why:

@@ -62,7 +62,7 @@ _copied_values: Final = attrgetter(*_COPIED)
 def reopening(alias: str, status: str) -> str:
     """Say what can be done about a task that has ended, or is blocked."""
     if status == TaskStatus.COMPLETED:
-        return "it is done: plan a further task instead"
+        return f"it is done: orch.reopen_task({alias!r}, 'why') opens it again"
     return f"orch.retry_task({alias!r}) makes it pending again"
 
 

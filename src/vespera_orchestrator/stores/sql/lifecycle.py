@@ -14,6 +14,7 @@ from vespera_orchestrator._model import (
     EventKind,
     Finished,
     NextAction,
+    Reopening,
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
@@ -40,7 +41,7 @@ from vespera_orchestrator.tasks.lifecycle import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vespera_orchestrator._model import Artifact, ArtifactDraft, Ending, JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -57,6 +58,10 @@ _ATTEMPT_ENDING: Final = {
     None: AttemptEnding.RELEASED,
 }
 
+
+_HAVE_BUILT: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.IN_PROGRESS})
+"""Statuses of dependents that may have built on what they depend on."""
+_WAITS_AGAIN: Final = frozenset({TaskStatus.PENDING, TaskStatus.BLOCKED, TaskStatus.SKIPPED})
 
 # --- endings ----------------------------------------------------------------
 
@@ -303,21 +308,93 @@ def retry(tx: Transaction, task_id: str, reason: str) -> Task:
     """See `contracts.Store.retry`."""
     task = reading.task(tx, task_id)
     if next_status(Verb.RETRY, task.status) is None:
-        remedy = "only a blocked or ended task can, and a completed one cannot"
+        remedy = "only a blocked or ended task can"
+        if task.status is TaskStatus.COMPLETED:
+            remedy = reopening(task.alias, task.status)
         raise _cannot_retry(task, remedy)
     _refuse_second_recovery(tx, task)
     parent = _completed_parent(tx, task)
     if parent is not None:
-        remedy = f"{parent.alias}, of which it is a part, is completed: plan a further task instead"
+        remedy = f"{parent.alias}, of which it is a part, is completed: reopen that first"
         raise _cannot_retry(task, remedy)
     _cancel_recovery(tx, task)
-    _reopen(tx, task, reason)
+    _try_again(tx, task, reason)
     _refuse_circle(tx, task)
     retried = reading.task(tx, task_id)
     if retried.status is TaskStatus.SKIPPED:  # what it waits for has not changed
         remedy = f"it would be skipped again ({retried.reason}); retry what it waits for instead"
         raise _cannot_retry(task, remedy)
     return retried
+
+
+def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
+    """See `contracts.Store.reopen`."""
+    task = reading.task(tx, task_id)
+    if next_status(Verb.REOPEN, task.status) is None:
+        remedy = "only a completed one can"
+        if task.status.is_terminal or task.status is TaskStatus.BLOCKED:
+            remedy += f"; {reopening(task.alias, task.status)}"
+        raise TransitionError(task.alias, task.status, "be reopened", remedy)
+    if task.recovers_task_id is not None:
+        remedy = "a recovery is done once; reopen what it recovered, if that is completed"
+        raise TransitionError(task.alias, task.status, "be reopened", remedy)
+    parent = _completed_parent(tx, task)
+    if parent is not None:
+        remedy = f"it is a part of {parent.alias}: {reopening(parent.alias, parent.status)}"
+        raise TransitionError(task.alias, task.status, "be reopened", remedy)
+    waiting, outdated = _affected_by_reopening(tx, task)
+    data: dict[str, JsonValue] = {
+        "summary": task.summary,
+        "outputs": dict(task.outputs),
+        "waiting": waiting,
+        "outdated": outdated,
+    }
+    _make_pending(tx, task, EventKind.TASK_REOPENED, reason, data)
+    set_columns(tx, task.id, reason=reason or None)
+    _restore_dependents(tx, task, reason)
+    _refuse_circle_through(tx, task)
+    return Reopening(
+        task=reading.task(tx, task_id),
+        waiting=tuple(reading.tasks_by_id(tx, waiting)),
+        outdated=tuple(reading.tasks_by_id(tx, outdated)),
+    )
+
+
+def _affected_by_reopening(tx: Transaction, task: Task) -> tuple[list[str], list[str]]:
+    """Return the ids of the dependents that wait again, and of all that was built on the task."""
+    waiting: list[str] = []
+    outdated: dict[str, None] = {}
+    queue = deque([task.id])
+    while queue:
+        needed = queue.popleft()
+        for dependent in reading.tasks_by_id(tx, reading.dependent_ids(tx, needed)):
+            if dependent.status in _HAVE_BUILT and dependent.id not in outdated:
+                outdated[dependent.id] = None
+                queue.append(dependent.id)
+            elif needed == task.id and dependent.status in _WAITS_AGAIN:
+                waiting.append(dependent.id)
+    return waiting, list(outdated)
+
+
+def _refuse_circle_through(tx: Transaction, task: Task) -> None:
+    """Refuse an open task that waits for itself: edges may have been added while it was done."""
+    path = find_path(tx, task.id, task.id)
+    if path:
+        raise cycle_error(path, remedy="plan a further task instead")
+
+
+def correct(tx: Transaction, task_id: str, summary: str) -> Task:
+    """See `contracts.Store.correct`."""
+    task = reading.task(tx, task_id)
+    if task.summary is None:
+        remedy = "it has no summary yet"
+        raise TransitionError(task.alias, task.status, "be corrected", remedy)
+    if summary == task.summary:
+        return task
+    set_columns(tx, task_id, summary=summary)
+    data: dict[str, JsonValue] = {"summary": summary, "before": task.summary}
+    events.record_for(tx, task, EventKind.TASK_CORRECTED, data)
+    return reading.task(tx, task_id)
 
 
 def _cannot_retry(task: Task, remedy: str) -> TransitionError:
@@ -362,9 +439,14 @@ def _retry_call(task: Task) -> str:
     return f"orch.retry_task({task.alias!r})"
 
 
-def _reopen(tx: Transaction, task: Task, reason: str) -> None:
+def _try_again(tx: Transaction, task: Task, reason: str) -> None:
     """Make the task pending again, and all that was skipped because of it, downward."""
     _make_pending(tx, task, EventKind.TASK_RETRIED, reason)
+    _restore_dependents(tx, task, reason)
+
+
+def _restore_dependents(tx: Transaction, task: Task, reason: str) -> None:
+    """Count what waits for an open task, and restore what was skipped because of it, downward."""
     queue = deque(_recount_dependents(tx, task.id))
     while queue:
         skipped = reading.task(tx, queue.popleft())
@@ -387,7 +469,13 @@ def _stays_skipped(tx: Transaction, task: Task) -> bool:
     )
 
 
-def _make_pending(tx: Transaction, task: Task, kind: EventKind, reason: str) -> None:
+def _make_pending(
+    tx: Transaction,
+    task: Task,
+    kind: EventKind,
+    reason: str,
+    data: Mapping[str, JsonValue] | None = None,
+) -> None:
     set_columns(
         tx,
         task.id,
@@ -398,7 +486,7 @@ def _make_pending(tx: Transaction, task: Task, kind: EventKind, reason: str) -> 
         archived=0,
     )
     claims.revoke(tx, task)
-    events.record_for(tx, task, kind, {"reason": reason})
+    events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
     if task.status.is_terminal and task.parent_task_id is not None:
         add_blockers(tx, task.parent_task_id, 1)
 

@@ -28,6 +28,7 @@ from vespera_orchestrator._model import (
     Outcome,
     Pause,
     Position,
+    Reopening,
     Session,
     SharedValue,
     Situation,
@@ -368,6 +369,16 @@ class SQLStore(ABC):
         """See `contracts.Store.retry`."""
         with self._change(task_id=task_id) as tx:
             return lifecycle.retry(tx, task_id, reason)
+
+    def reopen(self, task_id: str, reason: str) -> Reopening:
+        """See `contracts.Store.reopen`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.reopen(tx, task_id, reason)
+
+    def correct(self, task_id: str, summary: str) -> Task:
+        """See `contracts.Store.correct`."""
+        with self._change(task_id=task_id) as tx:
+            return lifecycle.correct(tx, task_id, summary)
 
     def delete(self, task_id: str, *, hard: bool) -> Task:
         """See `contracts.Store.delete`."""

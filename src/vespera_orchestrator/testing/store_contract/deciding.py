@@ -23,6 +23,7 @@ from vespera_orchestrator.testing.store_contract.examples import (
     everything,
     failure,
     kinds,
+    ready_aliases,
     statuses,
 )
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
@@ -58,6 +59,63 @@ class DecidingContract(StoreFixtures):
         store.finish(free.id, None, completion(), agent="ada")
         with pytest.raises(TransitionError):
             store.cancel(free.id, "", subtree=False)
+
+    def test_reopening(self, store, session_id):
+        """What was completed is open again; what has not begun waits, what built on it is named."""
+        names = ["a", "b", "c", "d", "e", "f"]
+        needs = [(), ("a",), ("b",), ("a",), (("a", "failure"),), (("a", "done"),)]
+        plan = [draft(name, *need) for name, need in zip(names, needs, strict=True)]
+        a, b, c, d, e, f = store.plan(session_id, plan)
+        for task in (a, b, c):
+            store.finish(task.id, None, completion(n=1), agent="ada")
+        store.claim(session_id, "bob", task_id=f.id, lease_s=60)
+        assert statuses(store, session_id)["e"] == "skipped"
+        reopened = store.reopen(a.id, "n is wrong")
+        assert (reopened.task.status, reopened.task.reason) == (TaskStatus.PENDING, "n is wrong")
+        assert (reopened.task.outputs, reopened.task.summary) == ({"n": 1}, "done")
+        assert [task.id for task in reopened.waiting] == [d.id, e.id]
+        assert sorted(task.id for task in reopened.outdated) == sorted([b.id, c.id, f.id])
+        assert [task.blockers for task in store.tasks(ALL_TASKS)] == [0, 1, 0, 1, 1, 1]
+        event = store.events(limit=None)[-2]
+        assert (event.kind, event.task_id) == (EventKind.TASK_REOPENED, a.id)
+        assert event.data["waiting"] == [d.id, e.id]
+        assert ready_aliases(store, session_id) == ["a"]
+        assert store.claim(session_id, "eve", task_id=a.id, lease_s=60).attempt.number == 2
+        store.finish(a.id, 2, completion(n=2), agent="eve")
+        assert statuses(store, session_id)["e"] == "skipped"
+        assert ready_aliases(store, session_id) == ["d"]
+
+    def test_what_cannot_be_reopened(self, store, session_id):
+        """What is not completed, and a part of what is; nothing is written."""
+        top, part = store.plan(session_id, [draft("top"), draft("part", parent="top")])
+        store.finish(part.id, None, completion(), agent="ada")
+        with pytest.raises(TransitionError):
+            store.reopen(top.id, "no")
+        store.finish(top.id, None, completion(), agent="ada")
+        before = everything(store)
+        with pytest.raises(TransitionError, match=r"reopen_task\(.top"):
+            store.reopen(part.id, "no")
+        assert everything(store) == before
+        store.reopen(top.id, "more to do")
+        store.reopen(part.id, "this")
+        assert store.find_task(top.id, None).blockers == 1
+        assert ready_aliases(store, session_id) == ["part"]
+
+    def test_correcting(self, store, session_id):
+        """A summary is replaced; the earlier one stays in the log."""
+        [a] = store.plan(session_id, [draft("a")])
+        with pytest.raises(TransitionError):
+            store.correct(a.id, "nothing yet")
+        store.finish(a.id, None, completion(), agent="ada")
+        assert store.correct(a.id, "half done").summary == "half done"
+        before = everything(store)
+        assert store.correct(a.id, "half done") == store.find_task(a.id, None)
+        assert everything(store) == before
+        last = store.events(limit=None)[-1]
+        assert (last.kind, last.data) == (
+            EventKind.TASK_CORRECTED,
+            {"summary": "half done", "before": "done"},
+        )
 
     def test_retrying(self, store, session_id):
         """What was given up is pending again, and so is what was skipped because of it.
