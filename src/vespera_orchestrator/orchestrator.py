@@ -1208,6 +1208,7 @@ class Orchestrator:
         next_action: Literal["complete", "continue", "needs_revision", "blocked"]
         | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
+        agent: str | None = None,
     ) -> Task:
         """Hand in work on a task.
 
@@ -1236,6 +1237,8 @@ class Orchestrator:
             merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. Until then
                 the task stays in progress, held by nobody, and what depends on it waits; `why` and
                 `next_step` say so. Without a worktree there is nothing to merge.
+            agent: Who holds it, if you call for several agents; by default whom this object has
+                started it for, else this object's agent.
 
         Returns:
             The task as it is now.
@@ -1254,7 +1257,7 @@ class Orchestrator:
         """
         from vespera_orchestrator.work.submission import Submission
 
-        holder = self._completion.holder_of(self._scope.task(task_id))
+        holder = self._completion.holder_of(self._scope.task(task_id), agent)
         with self._completion.keeping(holder, detailed_work):
             submission = Submission.read(
                 summary=summary,

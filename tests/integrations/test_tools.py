@@ -341,6 +341,22 @@ def test_a_long_artifact_is_read_in_pages(toolbox, orch):
     assert toolbox.answer("read_artifact", {"artifact": artifact.id, "limit": 0}).is_error
 
 
+def test_several_agents_work_through_servers_that_come_and_go(tmp_path):
+    """Whoever is named completes what it holds, through any server; nobody else does."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Lid")
+        orch.execute_task("lid", agent="ada")
+    work = {"task_id": "lid", "summary": "closes", "detailed_work": "# Lid"}
+    with vespera.open(tmp_path) as orch:
+        toolbox = Toolbox(orch)
+        refused = toolbox.answer("complete_task", {**work, "agent": "ben"})
+        assert refused.is_error
+        assert "ada holds it" in refused.text
+        assert not toolbox.answer("complete_task", {**work, "agent": "ada"}).is_error
+        assert orch.get_task("lid").attempts == 1
+
+
 def test_work_is_taken_up_by_its_task(toolbox):
     """The briefing comes with the task; checkpoints and the end name the task."""
     start = toolbox.answer("execute_task", {"task_id": "handle"})

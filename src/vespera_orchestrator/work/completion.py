@@ -42,7 +42,7 @@ from vespera_orchestrator.errors import (
     WorktreeElsewhereError,
     WorktreeError,
 )
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import arguments, lifecycle
 from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.delegation import Gathering
 from vespera_orchestrator.work.submission import Holder, digest_of
@@ -104,12 +104,18 @@ class Completion:
 
     # handing in
 
-    def holder_of(self, task: Task) -> Holder:
-        """Return who acts when a caller names a task, and does not come with its `Work`."""
+    def holder_of(self, task: Task, agent: str | None = None) -> Holder:
+        """Return who acts when a caller names a task, and does not come with its `Work`.
+
+        An *agent* that is named may come from a process that has ended: the store compares it with
+        the agent that holds the task.
+        """
+        if agent is not None:
+            agent = arguments.agent_name("agent", agent)
         return Holder(
             task=task,
-            attempt=self.attempts.get(task.id),
-            agent=self._rooms.scope.agent,
+            attempt=self.attempts.get(task.id) if agent is None else None,
+            agent=agent or self._rooms.scope.agent,
             worktree=self.assignments.worktree_of(task),
         )
 
