@@ -131,7 +131,7 @@ PAGES: Final = (
         names=(
             *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
             *("AgentContext", "Role", "SharedContext", "ContextConflict"),
-            *("Pressure", "PressureCause", "UsualTime"),
+            *("Digest", "Pressure", "PressureCause", "UsualTime"),
         ),
     ),
     Page(

@@ -157,6 +157,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.orchestrator import (
         Orchestrator as Orchestrator,
     )
+    from vespera_orchestrator.progress.digest import (
+        Digest as Digest,
+    )
     from vespera_orchestrator.progress.resume import (
         Briefing as Briefing,
     )
@@ -346,6 +349,7 @@ _HOMES = {
         "RepairReport",
     ),
     "orchestrator": ("Orchestrator",),
+    "progress.digest": ("Digest",),
     "progress.resume": ("Briefing",),
     "progress.status": (
         "Running",

@@ -579,6 +579,22 @@ class Orchestrator:
             log.warning("it could not be noted what %s has seen: %s", self.agent, exc)
         return text
 
+    def digest(self) -> vespera.Digest:
+        """Tell the news, at most three times a day, and never in the middle of a task of yours.
+
+        Call it as often as you like, for example from a shell prompt: nothing polls, and each piece
+        of news is told once. In between it says that nothing needs you. What `resume` has shown is
+        not told again. The hours are a setting, ``digest_hours`` in the section ``[person]``.
+
+        Raises:
+            SessionNotFoundError: No session is active.
+        """
+        from vespera_orchestrator.progress.digest import DigestReader
+
+        session = self._scope.session()
+        self._expire()
+        return DigestReader(self._rooms, self._overview, session).read()
+
     def pause(self, note: str = "", next_step: str = "") -> Pause:
         """Leave off: keep your words, and save everything that this process has in hand.
 

@@ -67,6 +67,7 @@ TEXT = """\
 
 [person]
 # timezone = "Europe/Berlin"          # where you are: a date is a day there
+# digest_hours = [9, 13, 18]          # from these hours on, there is one digest each; three at most
 
 [low_energy]
 # people = ["main"]                   # who always sees one step at a time, by agent name

@@ -34,6 +34,9 @@ _HEADING: Final = (
 )
 
 
+_MOST_DIGESTS: Final = 3
+_LAST_HOUR: Final = 23
+
 # ruff: noqa: RUF009 - `_setting` and `_section` are attrs.field
 
 # --- how a setting is declared -----------------------------------------------
@@ -162,6 +165,14 @@ def _inside_project(value: object) -> str | None:
         if is_inside and value.isprintable():
             return None
     return "should be a path inside the project, relative to its folder"
+
+
+def _hours(value: object) -> str | None:
+    hours = value if isinstance(value, list) else []
+    are_hours = all(type(hour) is int and 0 <= hour <= _LAST_HOUR for hour in hours)
+    if are_hours and 1 <= len(hours) <= _MOST_DIGESTS:
+        return None
+    return "should be a list of one to three full hours from 0 to 23 ([9, 13, 18])"
 
 
 def _words(value: object) -> str | None:
@@ -409,6 +420,10 @@ class PersonSettings:
         example="Europe/Berlin",
     )
     """The time zone in which dates are meant; by default that of the machine."""
+    digest_hours: list[int] = _setting(
+        [9, 13, 18], "from these hours on, there is one digest each; three at most", check=_hours
+    )
+    """The hours from which on there is one digest each, at most three."""
 
 
 @attrs.frozen(kw_only=True)

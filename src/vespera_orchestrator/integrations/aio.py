@@ -532,6 +532,7 @@ class AsyncOrchestrator(_Room):
     resume = _verb(Orchestrator.resume)
     pause = _verb(Orchestrator.pause)
 
+    digest = _verb(Orchestrator.digest)
     pressure = _verb(Orchestrator.pressure)
     set_energy = _verb(Orchestrator.set_energy)
     roles = _verb(Orchestrator.roles)

@@ -220,6 +220,7 @@ _HELP: Final = {
     "next": "the one thing to do now",
     "status": "where the session stands",
     "why": "what holds a task up",
+    "digest": "what is new, at most three times a day",
     "energy": "say how much you can take on: low, or normal",
     "check": "check the whole home, and change nothing",
 }

@@ -82,6 +82,7 @@ _SESSIONS = _rows(
     _look("spawn_agent_with_context", is_core=False),
     _row("share_context", is_core=False, is_repeatable=True),
     _look("shared_context", is_core=False),
+    _row("digest", is_core=False, command="digest"),
     _row("pause", is_core=False),
     _row("set_energy", is_core=False, command="energy"),
     _row("pressure", is_core=False, is_repeatable=True),
