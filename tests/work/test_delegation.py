@@ -97,6 +97,25 @@ def test_results_are_brought_together_when_the_last_subtask_ends(opened, end):
     assert orch.synthesize_results("whole") == synthesis
 
 
+def test_results_are_brought_together_when_the_last_subtask_is_skipped(opened):
+    """Because of a task somewhere else, even over several others."""
+    orch = opened()
+    orch.plan_tasks(
+        [
+            {"title": "Whole", "children": [{"title": "One"}, {"title": "Two"}]},
+            {"title": "Far"},
+            {"title": "Near", "dependencies": ["far"]},
+        ]
+    )
+    orch.add_dependency("two", "near")
+    orch.complete_task("one", summary="first", detailed_work="The first part.")
+    orch.cancel_task("far", "not needed")
+    assert orch.get_task("two").status == "skipped"
+    (synthesis,) = orch.artifacts.list(kind="synthesis")
+    assert synthesis.task_id == orch.get_task("whole").id
+    assert "What was skipped" in orch.artifacts.text(synthesis)
+
+
 def test_bringing_together_can_be_left_to_the_caller(opened):
     """By a setting."""
     orch = opened("synthesize = false")

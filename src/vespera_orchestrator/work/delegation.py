@@ -25,6 +25,8 @@ log = logging.getLogger("vespera_orchestrator")
 _LOOKED_THROUGH: Final = 200
 """Among how many ready tasks a light one is looked for."""
 _SYNTHESIS_TOKENS: Final = 8000
+_MOST_FOLLOWED: Final = 200
+"""Among how many skipped tasks parents are looked for."""
 _OPEN: Final = tuple(status for status in TaskStatus if not status.is_terminal)
 
 
@@ -95,22 +97,38 @@ class Gathering:
         self._artifacts = artifacts
 
     def after(self, task: Task) -> None:
-        """Bring the results of the parent's subtasks together if *task* was the last to end.
+        """Bring results together below each parent whose last subtask has ended with *task*.
 
         It is a view of the work, and may fail without failing the work. `next_step` names the call
         that makes it then.
         """
-        if not task.status.is_terminal or task.parent_task_id is None:
-            return
-        if not self._rooms.config.delegation.synthesize:
+        if not task.status.is_terminal or not self._rooms.config.delegation.synthesize:
             return
         try:
-            parent = self._rooms.store.find_task(task.parent_task_id, None)
-            if parent is not None and self._is_due(parent):
-                overview = Overview(self._rooms)
-                synthesize(overview, self._artifacts, parent, _SYNTHESIS_TOKENS)
+            for parent_id in self._parents_of_ended(task):
+                self._bring_together(parent_id)
         except VesperaError as exc:
             log.warning("the results below %s are not brought together: %s", task.alias, exc)
+
+    def _bring_together(self, parent_id: str) -> None:
+        parent = self._rooms.store.find_task(parent_id, None)
+        if parent is not None and self._is_due(parent):
+            overview = Overview(self._rooms)
+            synthesize(overview, self._artifacts, parent, _SYNTHESIS_TOKENS)
+
+    def _parents_of_ended(self, task: Task) -> list[str]:
+        """Return the parents of *task*, and of what was skipped because it was not reached."""
+        ended, waiting = {task.id: task}, [task]
+        while waiting and len(ended) < _MOST_FOLLOWED:
+            current = waiting.pop()
+            if current.status is TaskStatus.COMPLETED:
+                continue  # what its completion skips is nearly always below the same parent
+            for other in self._rooms.store.dependents(current.id):
+                if other.status is TaskStatus.SKIPPED and other.id not in ended:
+                    ended[other.id] = other
+                    waiting.append(other)
+        parents = [each.parent_task_id for each in ended.values() if each.parent_task_id]
+        return list(dict.fromkeys(parents))
 
     def _is_due(self, parent: Task) -> bool:
         if parent.status.is_terminal:
