@@ -67,6 +67,8 @@ def postgres():
 
 
 TABLES = [
+    "effects",
+    "signals",
     "shared_values",
     "looks",
     "events",

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.errors import (
         AliasTakenError as AliasTakenError,
+        AnswerNeededError as AnswerNeededError,
         ArtifactIndexError as ArtifactIndexError,
         ArtifactNotFoundError as ArtifactNotFoundError,
         ClosedError as ClosedError,
@@ -283,6 +284,7 @@ _HOMES = {
     ),
     "errors": (
         "AliasTakenError",
+        "AnswerNeededError",
         "ArtifactIndexError",
         "ArtifactNotFoundError",
         "ClosedError",

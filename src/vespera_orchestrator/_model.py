@@ -101,6 +101,10 @@ class CauseKind(StrEnum):
     """It is blocked, and its recovery task comes first."""
     PERSON = "person"
     """It is blocked, and a person must decide what comes next."""
+    ANSWER = "answer"
+    """It waits for a person's answer."""
+    SIGNAL = "signal"
+    """It waits for something that the host reports."""
     MOMENT = "moment"
     """It rests until a date or a time; the record says until when."""
     ENDED = "ended"
@@ -274,6 +278,23 @@ class EventKind(StrEnum):
     """Somebody let it rest. Data: ``until``, a time or ``None``; ``due_at`` and ``due_day`` if the
     due date moved with it.
     """
+    TASK_ANSWERED = "task_answered"
+    """A person answered it. Data: ``outputs``."""
+    SIGNAL_RECEIVED = "signal_received"
+    """The host reported something. Data: ``name``, ``payload``, and ``tasks``, the ids of those
+    that waited for it.
+    """
+    QUESTION_ASKED = "question_asked"
+    """Its holder needs an answer to go on. Data: ``attempt``, ``question`` (the id of the task that
+    asks it).
+    """
+    EFFECT_BEGUN = "effect_begun"
+    """Its holder is about to do something that must not happen twice.
+
+    Data: ``attempt``, ``key``.
+    """
+    EFFECT_RECORDED = "effect_recorded"
+    """It has happened. Data: ``attempt``, ``key``."""
     TASK_WOKEN = "task_woken"
     """Its *not_before* has come. Data: ``not_before``."""
     TASK_STARTED = "task_started"
@@ -594,6 +615,12 @@ class Task(Record):
     """The time zone in which its dates were meant."""
     asleep: bool = False
     """Whether it rests until *not_before*. The first call after that moment wakes it."""
+    question: str | None = None
+    """What a person is asked; the answer completes the task."""
+    signal: str | None = None
+    """The name of what the host reports; that completes the task."""
+    answered: bool = False
+    """Whether the answer, or the signal, has come."""
 
     json_form = JsonForm(
         properties=("is_ready",),
@@ -616,6 +643,7 @@ class Task(Record):
             "failures": 0,
             "max_attempts": 3,
             "asleep": False,
+            "answered": False,
         },
         rest="orch.get_task({id!r})",
         names=("id", "alias", "title", "status", "summary", "reason"),
@@ -1303,6 +1331,10 @@ class TaskDraft(Record):
     """It is not ready before."""
     zone: str | None = None
     """The time zone in which its dates are meant."""
+    question: str | None = None
+    """What a person is asked; the answer completes the task."""
+    signal: str | None = None
+    """The name of what the host reports; that completes the task."""
     context: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """Values for the agent that does it; anything JSON can hold."""
     max_attempts: int = 3
@@ -1394,6 +1426,28 @@ class Claim(Record):
 
 
 @attrs.frozen(kw_only=True)
+class Effect(Record):
+    """Something that a task does to the world, and that must not happen twice."""
+
+    task_id: str
+    """The task."""
+    key: str
+    """What it is, unique in the task."""
+    attempt: int
+    """The attempt that began it last."""
+    is_done: bool
+    """Whether it has happened for certain. Otherwise it was begun, and nobody recorded its end."""
+    result: JsonValue
+    """What came of it."""
+    begun_at: datetime
+    """When it was begun last."""
+    recorded_at: datetime | None = None
+    """When it was recorded."""
+    question_id: str | None = None
+    """The task that asks a person whether it has happened."""
+
+
+@attrs.frozen(kw_only=True)
 class Finished(Record):
     """The result of ending an attempt."""
 
@@ -1414,6 +1468,8 @@ class Agenda(StrEnum):
     """Those with a due date, the first to be done first."""
     ASLEEP = "asleep"
     """Those that rest, the first to wake first."""
+    QUESTIONS = "questions"
+    """Those that a person can answer now."""
 
 
 @attrs.frozen(kw_only=True)

@@ -42,6 +42,7 @@ from vespera_orchestrator._model import (
     Claim,
     ContextUse,
     DocumentVersion,
+    Effect,
     Ending,
     Event,
     Finished,
@@ -76,6 +77,7 @@ __all__ = [
     "ContentStore",
     "ContextUse",
     "DocumentVersion",
+    "Effect",
     "Embedder",
     "Ending",
     "Event",
@@ -561,6 +563,89 @@ class Store(Protocol):
             TransitionError: It has no summary.
         """
 
+    # the world
+
+    def answer(self, task_id: str, outputs: Mapping[str, JsonValue], *, agent: str) -> Task:
+        """Answer a task. Event ``task_answered``.
+
+        The answer is the task's outputs. It is completed at once, or as soon as what it waits for
+        besides has ended. Any pending task can be answered. The same answer once more changes
+        nothing; another one replaces it as long as the task is pending.
+
+        Raises:
+            TransitionError: It is held or blocked, has open subtasks, or has ended in another way.
+        """
+
+    def signal(
+        self,
+        session_id: str,
+        name: str,
+        payload: Mapping[str, JsonValue],
+        *,
+        agent: str,
+        key: str | None = None,
+    ) -> list[Task]:
+        """Record that something happened. Event ``signal_received``.
+
+        It answers every pending task of the session that waits for *name*. If none does, it is kept
+        for the first one that is planned: so nothing is lost if it comes early.
+
+        Args:
+            session_id: The session.
+            name: What happened.
+            payload: The outputs of the tasks that waited.
+            agent: Who reports it.
+            key: Names this one report: the same key once more changes nothing.
+
+        Returns:
+            The tasks that waited for it.
+        """
+
+    def ask(
+        self, task_id: str, attempt: int, question: str, *, agent: str, effect: str | None = None
+    ) -> Task:
+        """Give the task back until a person has answered. Event ``question_asked``. Fenced.
+
+        In one transaction, a task with the question is planned beside it, the task waits for its
+        end, and the attempt ends as released.
+
+        Args:
+            task_id: The task.
+            attempt: The attempt.
+            question: What to ask.
+            agent: Who asks.
+            effect: The key of the effect that the question is about.
+
+        Returns:
+            The task that asks.
+        """
+
+    # effects
+
+    def begin_effect(self, task_id: str, attempt: int, key: str, *, again: bool = False) -> Effect:
+        """Record that something is about to happen. Event ``effect_begun``. Fenced.
+
+        Args:
+            task_id: The task.
+            attempt: The attempt.
+            key: What is about to happen.
+            again: It is known that an effect which was begun earlier has not happened.
+
+        Returns:
+            The effect as it was, if it was begun before and *again* is false: nothing is written.
+            Otherwise the new one.
+        """
+
+    def record_effect(self, task_id: str, attempt: int, key: str, result: JsonValue) -> Effect:
+        """Record that an effect has happened. Event ``effect_recorded``.
+
+        Not fenced: what happened is a fact, whoever holds the task by now. What was recorded first
+        stays.
+        """
+
+    def find_effect(self, task_id: str, key: str) -> Effect | None:
+        """Return the effect of this key, or ``None`` if it was never begun."""
+
     def delete(self, task_id: str, *, hard: bool) -> Task:
         """Archive a task that has ended; with *hard* remove it.
 
@@ -853,8 +938,8 @@ TABLES: Final[Mapping[str, Table]] = {
             "updated_at",
             "ended_at",
         ),
-        structures=("condition_names", "context", "outputs"),
-        flags=("was_blocked", "weighed", "archived", "asleep"),
+        structures=("condition_names", "context", "outputs", "answer"),
+        flags=("was_blocked", "weighed", "archived", "asleep", "answered"),
     ),
     "dependencies": Table(key=("task_id", "needs_id"), flags=("governed", "met")),
     "attempts": Table(
@@ -882,6 +967,15 @@ TABLES: Final[Mapping[str, Table]] = {
     "events": Table(key=("seq",), times=("at",), structures=("data",)),
     "shared_values": Table(
         key=("id",), times=("shared_at",), structures=("value",), flags=("is_current",)
+    ),
+    "signals": Table(
+        key=("id",), times=("received_at",), structures=("payload",), flags=("taken",)
+    ),
+    "effects": Table(
+        key=("task_id", "key"),
+        times=("begun_at", "recorded_at"),
+        structures=("result",),
+        flags=("is_done",),
     ),
     "looks": Table(key=("session_id", "agent"), times=("at",)),
 }

@@ -22,6 +22,7 @@ They are sorted into branches by what you can do about them::
     │  └─ ConditionError                  with the column and what is allowed there
     ├─ TransitionError                    the task's state forbids this
     │  ├─ NotReadyError                   carries the Why
+    │  ├─ AnswerNeededError               a person was asked; the task waits for the answer
     │  └─ NothingReadyError               carries the NextStep
     │     └─ PressureLimitError           enough is under way; retryable
     ├─ StoreError                         the store; nothing was written
@@ -428,6 +429,17 @@ class NotReadyError(TransitionError):
         yet = "" if self.state in {"completed", "failed", "cancelled", "skipped"} else " yet"
         reason = self.state if self.why is None else self.why
         return f"cannot {self.wanted} task {self.task_id}{yet}: {reason}"
+
+
+@attrs.define(slots=False, repr=False)
+class AnswerNeededError(TransitionError):
+    """A person was asked, and the task waits for the answer. You no longer hold it."""
+
+    question: str = ""
+    """Alias of the task that asks."""
+
+    def __str__(self) -> str:
+        return f"cannot {self.wanted} task {self.task_id} yet: {self.remedy}"
 
 
 @attrs.define(slots=False, repr=False)

@@ -634,6 +634,8 @@ class Orchestrator:
         due_date: datetime | date | str | None = None,
         not_before: datetime | date | str | None = None,
         max_attempts: int = 3,
+        question: str | None = None,
+        signal: str | None = None,
         context: Mapping[str, JsonValue] | None = None,
         acceptance: str = "",
     ) -> Task:
@@ -667,6 +669,10 @@ class Orchestrator:
                 beginning of that day. See `snooze_task`.
             max_attempts: After so many failures no further recovery task is made, and a person
                 decides.
+            question: What a person is asked. The answer completes the task, see `answer`; nobody
+                is handed it. A task that needs the answer depends on this one.
+            signal: The name of something that the host reports, which completes the task in the
+                same way, see `signal`.
             context: Whatever else an agent should know; anything JSON can hold.
             acceptance: How to tell that it is done, such as ``"the tests pass on both stores"``.
                 Its agent reads it in the briefing.
@@ -693,6 +699,8 @@ class Orchestrator:
             "due_date": due_date,
             "not_before": not_before,
             "max_attempts": max_attempts,
+            "question": question,
+            "signal": signal,
             "context": context,
             "acceptance": acceptance,
         }
@@ -1403,6 +1411,66 @@ class Orchestrator:
             embedder=embedder if isinstance(embedder, str) else "none",
             machine=machine_name(),
         )
+
+    # --- the world ----------------------------------------------------------
+
+    def answer(self, /, task: TaskRef, answer: JsonValue = None, **values: JsonValue) -> Task:
+        """Answer a task that waits for a person. The answer becomes its outputs.
+
+        It is completed at once; if it waits for other tasks, too, then when these have ended.
+        Conditions read the answer: ``answer("gate", approved=True)`` decides
+        ``gate.outputs.approved``. Any other task that nobody has begun can be answered as well.
+
+        The same answer once more changes nothing. Another one replaces it until the task is
+        completed.
+
+        Args:
+            task: The task.
+            answer: A mapping is the outputs themselves; any other value is the output ``answer``.
+            values: Further outputs.
+
+        Raises:
+            TransitionError: Somebody works on the task, it has subtasks that have not ended, or it
+                has ended in another way.
+            InvalidInputError: JSON cannot hold the answer.
+        """
+        self._expire()
+        meant = self._scope.task(task)
+        outputs = arguments.as_outputs(answer, "answer", values)
+        answered = self._store.answer(meant.id, outputs, agent=self.agent)
+        if answered.status.is_terminal:
+            self._completion.ended(answered)
+        return self._scope.task(meant)
+
+    def signal(self, name: str, payload: JsonValue = None, *, key: str | None = None) -> list[Task]:
+        """Report that something has happened outside: a build is green, a letter has come.
+
+        It completes every task of the session that waits for it, with *payload* as the outputs. If
+        none waits yet, it is kept for the first task that is planned to: nothing is lost by coming
+        early.
+
+        Args:
+            name: What happened, as the tasks name it (``plan_task(…, signal=name)``).
+            payload: A mapping is the outputs themselves; any other value is the output
+                ``payload``.
+            key: Names this one report, such as the id of a delivery. Reported again under the same
+                key, it changes nothing.
+
+        Returns:
+            The tasks that waited for it.
+
+        Raises:
+            InvalidInputError: The name is empty, or JSON cannot hold the payload.
+        """
+        self._expire()
+        checked = arguments.words("name", name, "is not a name; give a short text").strip()
+        outputs = arguments.as_outputs(payload, "payload", {})
+        session_id = self._scope.session_id()
+        tasks = self._store.signal(session_id, checked, outputs, agent=self.agent, key=key)
+        for task in tasks:
+            if task.status.is_terminal:
+                self._completion.ended(task)
+        return tasks
 
     # --- a person decides ---------------------------------------------------
 

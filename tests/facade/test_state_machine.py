@@ -92,8 +92,20 @@ class Model:
             answers.append(status in TRUE_AFTER[fact] if status in ENDED else None)
         if False in answers:
             return "never"
-        waits = None in answers or self.has_open_children(alias)
+        waits = None in answers or self.has_open_children(alias) or task["asks"]
         return "waiting" if waits or task["rests_until"] is not None else "ready"
+
+    def fate(self, alias):
+        """How a pending task ends by itself, if it does."""
+        verdict = self.verdict(alias)
+        if verdict == "never":
+            return "skipped"
+        return "completed" if verdict == "ready" and self.tasks[alias]["answered"] else None
+
+    def answer(self, alias):
+        """Answer a task, which completes it as soon as it waits for nothing else."""
+        self.tasks[alias] |= {"asks": False, "answered": True, "asked": self.tasks[alias]["asks"]}
+        self.settle()
 
     def ready(self):
         """The tasks that can be started now."""
@@ -113,9 +125,9 @@ class Model:
 
     def settle(self):
         """Skip what can never become ready, until nothing changes any more."""
-        while dead := [alias for alias in self.named("pending") if self.verdict(alias) == "never"]:
-            for alias in dead:
-                self.tasks[alias]["status"] = "skipped"
+        while over := [alias for alias in self.named("pending") if self.fate(alias)]:
+            for alias in over:
+                self.tasks[alias]["status"] = self.fate(alias)
 
     def become(self, alias, status):
         """Let one task change, and all that follows from it."""
@@ -130,7 +142,7 @@ class Model:
         for name in set(below) & set(self.named("pending", "blocked")):
             self.tasks[name]["rests_until"] = until
 
-    def add(self, alias, needs=None, condition=None, parent=None, recovers=None):
+    def add(self, alias, needs=None, condition=None, parent=None, *, recovers=None, asks=False):
         """Plan a task."""
         self.tasks[alias] = {
             "status": "pending",
@@ -143,6 +155,9 @@ class Model:
             "recovers": recovers,
             "until": None,
             "rests_until": None,
+            "asks": asks,
+            "asks_ever": asks,
+            "answered": False,
         }
         self.settle()
 
@@ -207,7 +222,9 @@ class Model:
         for name in self.recoveries(alias):
             self.give_up(name, "cancelled")
         for name in [alias, *self.skipped_after(alias)]:
-            self.tasks[name] |= {"status": "pending", "failures": 0}
+            task = self.tasks[name]
+            asks = task["asks"] or task.get("asked", False)
+            task |= {"status": "pending", "failures": 0, "answered": False, "asks": asks}
         self.settle()
 
     def skipped_after(self, alias):
@@ -327,10 +344,18 @@ class Predicted(RuleBasedStateMachine):
                 f"not {condition[1]}.failed" if fact == "not_failed" else f"{condition[1]}.{fact}"
             )
         dependencies = [self.orch.get_task(name).on(on) for name, on in edges.items()]
+        asks = self.planned % 5 == 0
+        if above is not None and self.model.tasks[above]["asks_ever"]:
+            above = None
         self.orch.plan_task(
-            alias, alias=alias, dependencies=dependencies, condition=text, parent_task_id=above
+            alias,
+            alias=alias,
+            dependencies=dependencies,
+            condition=text,
+            parent_task_id=above,
+            question="What now?" if asks else None,
         )
-        self.model.add(alias, edges, condition, above)
+        self.model.add(alias, edges, condition, above, asks=asks)
 
     # working
 
@@ -443,6 +468,23 @@ class Predicted(RuleBasedStateMachine):
         else:
             self.orch.snooze_task(alias, until)
             self.model.snooze(alias, until)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=some, likely=st.booleans())
+    def answer(self, number, likely):
+        """Answer a task, also before it can be; what runs, or has ended, is not answered."""
+        asking = [alias for alias, task in self.model.tasks.items() if task["asks"]]
+        named = (likely and asking) or list(self.model.tasks)
+        alias = named[number % len(named)]
+        task = self.model.tasks[alias]
+        may = task["status"] == "pending" and not self.model.has_open_children(alias)
+        if may or task["answered"]:
+            self.orch.answer(alias, "go on")
+        else:
+            with pytest.raises(TransitionError):
+                self.orch.answer(alias, "go on")
+        if may and not task["answered"]:
+            self.model.answer(alias)
 
     @precondition(lambda self: self.model.tasks)
     @rule(number=some, subtree=st.booleans())

@@ -179,6 +179,8 @@ CALLS = {
     "add_dependency": {"task": "spout", "needs": "handle"},
     "remove_dependency": {"task": "spout", "needs": "lid"},
     "snooze_task": {"task": "spout"},
+    "answer": {"task": "handle", "values": {"approved": True}},
+    "signal": {"name": "tea"},
     "cancel_task": {"task": "spout"},
     "abandon_task": {"task": "spout"},
     "delete_task": {"task": "lid"},

@@ -189,6 +189,8 @@ class AsyncWork(_Room):
     complete = _verb(Work.complete)
     fail = _verb(Work.fail)
     release = _verb(Work.release)
+    once = _verb(Work.once)
+    ask = _verb(Work.ask)
 
     async def handed_in(self) -> HandedIn | None:
         """See `Work.handed_in`. It reads the store, so it is a method here."""
@@ -664,6 +666,8 @@ class AsyncOrchestrator(_Room):
 
     # --- a person decides ---------------------------------------------------
 
+    answer = _verb(Orchestrator.answer)
+    signal = _verb(Orchestrator.signal)
     cancel_task = _verb(Orchestrator.cancel_task)
     retry_task = _verb(Orchestrator.retry_task)
     reopen_task = _verb(Orchestrator.reopen_task)

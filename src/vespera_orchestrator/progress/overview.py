@@ -173,7 +173,8 @@ class Overview:
             holdings=self._holdings(rows, lands=uses_worktrees),
             decisions=[why for why in blocked if why.needs_person],
             waiting=self._first_waiting(tasks) if is_idle else None,
-            resting=self._first_resting(session_id) if is_idle else None,
+            question=self._first_by(session_id, Agenda.QUESTIONS),
+            resting=self._first_by(session_id, Agenda.ASLEEP) if is_idle else None,
             now=self._rooms.clock(),
             unreached=self._first_unreached(tasks) if is_over else None,
             landed=self._landed(session_id) if is_over else None,
@@ -323,8 +324,8 @@ class Overview:
                 places[task.id] = f"{record.machine}, {record.path}"
         return places
 
-    def _first_resting(self, session_id: str) -> Task | None:
-        query = TaskQuery(session_id=session_id, agenda=Agenda.ASLEEP, limit=1)
+    def _first_by(self, session_id: str, agenda: Agenda) -> Task | None:
+        query = TaskQuery(session_id=session_id, agenda=agenda, limit=1)
         return next(iter(self._store.tasks(query)), None)
 
     def _near_dates(self, tasks: TaskQuery) -> tuple[Task, ...]:
@@ -336,6 +337,10 @@ class Overview:
             for task in self._store.tasks(query)
             if dates.is_near(task, now) and not task.asleep
         )
+
+    def _questions(self, tasks: TaskQuery) -> tuple[Task, ...]:
+        query = attrs.evolve(tasks, agenda=Agenda.QUESTIONS, limit=_LISTED)
+        return tuple(self._store.tasks(query))
 
     def _first_waiting(self, tasks: TaskQuery) -> Why | None:
         task = self._first(tasks, TaskStatus.BLOCKED, TaskStatus.PENDING)
@@ -442,6 +447,7 @@ class Overview:
             blocked=tuple(blocked),
             completed=tuple(completed),
             dated=self._near_dates(tasks),
+            questions=self._questions(tasks),
             chain=tuple(store.longest_chain(session.id, _LISTED)),
             clashes=self._clashes(session.id),
             next_step=self._worded(facts, is_gentle=gentleness is not None),

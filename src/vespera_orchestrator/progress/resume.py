@@ -380,7 +380,8 @@ def _date_lines(status: Status) -> list[_Line]:
 def _trouble_lines(facts: ResumeFacts) -> list[_Line]:
     status = facts.status
     decisions = [why for why in status.blocked if why.needs_person]
-    texts = [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
+    texts = [f"Question: {task.alias}: {task.question}" for task in status.questions[:1]]
+    texts += [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
     texts += [f"Blocked: {why}" for why in status.blocked if not why.needs_person][:1]
     texts += [f"Conflict: {conflict}" for conflict in facts.conflicts[:1]]
     texts += [f"Conflict ahead: {clash}" for clash in status.clashes[:1]]

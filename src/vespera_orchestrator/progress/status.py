@@ -103,6 +103,8 @@ class Status(Record):
     """Completed tasks; empty unless asked for."""
     dated: tuple[Task, ...] = ()
     """Open tasks whose due date is over or within two days, the first one first, at most ten."""
+    questions: tuple[Task, ...] = ()
+    """Tasks that wait for your answer, at most ten."""
     chain: tuple[Task, ...]
     """The first tasks, at most ten, of the longest chain of open work, by estimated effort."""
     clashes: tuple[str, ...]
@@ -135,6 +137,7 @@ class Status(Record):
             "outdated": "orch.artifacts.context_uses(outdated=True)",
             "clashes": "orch.worktrees.forecast()",
             "chain": "orch.graph().critical_path()",
+            "questions": "orch.get_status(session_id={session.id!r}).questions",
             "dated": "orch.get_status(session_id={session.id!r}).dated",
         },
         first=("next_step", "percent", "counts"),
@@ -191,6 +194,7 @@ class Status(Record):
         sections = [
             self._task_section("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
             self._task_section("Running", running, TaskStatus.IN_PROGRESS),
+            self._questions_section(),
             self._dates_section(),
             self._completed_section(),
             _Section(
@@ -223,6 +227,14 @@ class Status(Record):
             lines=lines,
             total=self.counts.get(status, 0),
             rest_call=self._query_call(status),
+        )
+
+    def _questions_section(self) -> _Section:
+        return _Section(
+            title="Questions for you",
+            lines=[f"{task.alias}: {task.question}" for task in self.questions],
+            total=len(self.questions),
+            rest_call="orch.get_status().questions",
         )
 
     def _dates_section(self) -> _Section:

@@ -80,6 +80,34 @@ def priority(name: str, value: object) -> int:
     return value
 
 
+def words(name: str, value: object, problem: str) -> str:
+    """Return a text that is not empty; *problem* says what is wrong with another value."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(name, f"{value!r} {problem}")
+    return value
+
+
+def signal_name(name: str, value: object) -> str | None:
+    """Return the name of a signal, or ``None``."""
+    if value is None:
+        return None
+    return words(name, value, "is not the name of a signal; give a short text").strip()
+
+
+def as_outputs(value: Any, key: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what came from outside as outputs of a task.
+
+    Args:
+        value: A mapping is the outputs themselves; another value is the output *key*.
+        key: The name for such a value.
+        values: Further outputs.
+    """
+    if value is None:
+        return dict(values)
+    own = dict(value) if isinstance(value, Mapping) else {key: value}
+    return {**own, **values}
+
+
 def max_attempts(name: str, value: object) -> int | None:
     """Return after how many failures a person decides; ``None`` for the default."""
     if value is None:

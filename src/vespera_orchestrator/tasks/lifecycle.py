@@ -291,11 +291,13 @@ class Readiness:
 
     asleep: bool = False
     """Whether it rests until its *not_before*."""
+    is_open_question: bool = False
+    """Whether it waits for an answer or a signal."""
 
     @property
     def blockers(self) -> int:
         """How many causes there are, children apart."""
-        count = len(self.waiting_for) + len(self.never) + int(self.asleep)
+        count = len(self.waiting_for) + len(self.never) + self.asleep + self.is_open_question
         if self.condition is not True:
             count += 1
         return count
@@ -327,7 +329,13 @@ def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
         condition=truth,
         condition_final=is_final,
         asleep=task.asleep,
+        is_open_question=is_open_question(task),
     )
+
+
+def is_open_question(task: Task) -> bool:
+    """Tell whether the task waits for an answer or a signal that has not come."""
+    return (task.question is not None or task.signal is not None) and not task.answered
 
 
 def _condition_state(task: Task, needed: Mapping[str, Task]) -> tuple[bool | None, bool]:
@@ -449,6 +457,7 @@ def _causes(situation: Situation) -> list[Cause]:
         return [_lease_cause(task, attempt, situation.as_of)]
     return [
         *_moment_causes(situation),
+        *_world_causes(task),
         *_dependency_causes(situation),
         *_condition_causes(situation),
         *_child_causes(situation),
@@ -528,6 +537,19 @@ def _moment_causes(situation: Situation) -> list[Cause]:
     )
     cause = _cause_in(task, CauseKind.MOMENT, sentence)
     return [attrs.evolve(cause, until=task.not_before)]
+
+
+def _world_causes(task: Task) -> list[Cause]:
+    if not is_open_question(task):
+        return []
+    if task.question is not None:
+        sentence = (
+            f"it waits for a person's answer: {_short(task.question) or task.title} "
+            f"orch.answer({task.alias!r}, …)"
+        )
+        return [_cause_in(task, CauseKind.ANSWER, sentence)]
+    sentence = f"it waits for the signal {task.signal!r}: orch.signal({task.signal!r}, …)"
+    return [_cause_in(task, CauseKind.SIGNAL, sentence, (str(task.signal),))]
 
 
 def _dependency_causes(situation: Situation) -> list[Cause]:

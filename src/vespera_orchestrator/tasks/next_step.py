@@ -109,6 +109,8 @@ class SessionFacts:
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
     """Some task that is blocked or waits, with its causes, when nothing else can go on."""
+    question: Task | None = None
+    """A task that asks a person, and waits for nothing else."""
     resting: Task | None = None
     """The task that wakes first of those that rest, when nothing else can go on."""
     now: datetime | None = None
@@ -389,6 +391,17 @@ def _take_over(task: Task) -> str:
     return f"orch.execute_task({task.alias!r}, take_over=True)"
 
 
+def _answer(facts: SessionFacts) -> NextStep | None:
+    task = facts.question
+    if task is None:
+        return None
+    sentence = (
+        f"A question waits for you: {one_line(task.question or task.title, 400)} "
+        "When you know the answer, then say it."
+    )
+    return _step_on(task, "decide", sentence, f"orch.answer({task.alias!r}, …)")
+
+
 def _rest_until(facts: SessionFacts) -> NextStep | None:
     task = facts.resting
     if task is None or facts.now is None:
@@ -455,6 +468,7 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _hand_in_own,
     _bring,
     _decide,
+    _answer,
     _wait,
     _merge_elsewhere,
     _rest_until,

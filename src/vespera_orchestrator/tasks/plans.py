@@ -58,6 +58,8 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "due_date": _Parameter(dates.due_fields, by_zone=True),
     "not_before": _Parameter(dates.start_fields, by_zone=True),
     "max_attempts": _Parameter(arguments.max_attempts),
+    "question": _Parameter(arguments.text),
+    "signal": _Parameter(arguments.signal_name),
     "context": _Parameter(arguments.mapping),
 }
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")

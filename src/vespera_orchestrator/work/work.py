@@ -30,6 +30,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator._text import named_error, one_line
 from vespera_orchestrator.errors import (
+    AnswerNeededError,
     DirtyCheckoutError,
     InvalidInputError,
     LeaseLostError,
@@ -43,6 +44,7 @@ from vespera_orchestrator.work.assignment import Assignment
 from vespera_orchestrator.work.briefing import BriefingWriter
 from vespera_orchestrator.work.cadence import MOST_STATE_CHARS, Cadence
 from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
+from vespera_orchestrator.work.effects import Effects
 from vespera_orchestrator.work.submission import Holder, Submission
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 from vespera_orchestrator.worktrees.retrying import retrying
@@ -118,6 +120,7 @@ class Work:
         self._saved_at: datetime | None = None
         self._cadence = Cadence(rooms, claim.task.session_id)
         self._is_open = True
+        self._effects = Effects(rooms, self.task, self.attempt)
 
     def __repr__(self) -> str:
         state = "" if self._is_open else ", over"
@@ -390,6 +393,62 @@ class Work:
             )
         except LeaseLostError as exc:
             raise self._completion.lost(self._holder(), exc, [draft]) from None
+
+    # the world
+
+    def once(
+        self, key: str, do: Callable[[], JsonValue], *, probe: Callable[[], JsonValue] | None = None
+    ) -> JsonValue:
+        """Do something to the world that must not happen twice: send, pay, publish.
+
+        What comes of it is recorded. Every later call with this key, by whichever attempt at the
+        task, returns that and does nothing.
+
+        If the process dies between the deed and its record, or *do* raises, nobody here knows
+        whether it has happened. Then the next call asks *probe*. Without one it asks a person
+        instead of repeating it: the task waits for the answer, and goes on from it.
+
+        Args:
+            key: What it is, unique in the task, such as ``"mail to Ada"``.
+            do: Does it, and returns what to remember: anything JSON can hold.
+            probe: Looks whether it has happened. Returns what *do* would have returned, or ``True``
+                if there is nothing to remember; ``None`` if it has not happened, and may be done.
+
+        Returns:
+            What *do* or *probe* returned, now or earlier.
+
+        Raises:
+            AnswerNeededError: A person was asked. You no longer hold the task.
+            LeaseLostError: Another attempt has taken the task. If *do* was called, what came of it
+                is recorded all the same.
+            InvalidInputError: JSON cannot hold what *do* returned. That it has happened is
+                recorded.
+            Exception: Whatever *do* or *probe* raises.
+        """
+        try:
+            return self._effects.once(key, do, probe)
+        except AnswerNeededError:
+            self._is_open = False
+            raise
+
+    def ask(self, question: str) -> Task:
+        """Ask a person, and give the task back until the answer has come.
+
+        The next attempt finds the answer in its briefing, among the outputs of what it builds on.
+        Save what you have with `checkpoint` before.
+
+        Args:
+            question: What to ask.
+
+        Returns:
+            The task that asks; ``orch.answer(…)`` completes it.
+
+        Raises:
+            LeaseLostError: Another attempt has taken the task.
+        """
+        asking = self._effects.ask(question)
+        self._is_open = False
+        return asking
 
     # ending
 

@@ -52,6 +52,9 @@ class TaskFacts:
     blockers: int
     archived: bool
     asleep: bool
+    question: str | None
+    signal: str | None
+    answered: bool
     has_end_time: bool
     updated_at: int
     condition: str | None
@@ -111,6 +114,7 @@ class TaskFacts:
             was_blocked=bool(row["was_blocked"]),
             archived=bool(row["archived"]),
             asleep=bool(row["asleep"]),
+            answered=bool(row["answered"]),
             has_end_time=row["ended_at"] is not None,
             condition_names=condition_names,
             governed=frozenset(condition_names.values()) if condition_names else _NO_TASKS,
@@ -129,6 +133,8 @@ _SAME_COLUMNS: Final = (
     "blockers",
     "updated_at",
     "condition",
+    "question",
+    "signal",
 )
 """The columns that `TaskFacts` takes over as they are."""
 

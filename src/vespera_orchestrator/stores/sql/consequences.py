@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._model import EventKind, Outcome, TaskStatus
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.stores.sql import events, reading
 from vespera_orchestrator.stores.sql.dialect import quoted
 from vespera_orchestrator.stores.sql.transaction import first_column
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vespera_orchestrator._model import Dependency, Situation, Task
-from vespera_orchestrator.stores.sql.transaction import Transaction
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_SUMMARY_WIDTH: Final = 200
+"""Longest summary made of an answer, in characters."""
 
 
 def set_columns(tx: Transaction, task_id: str, *, touch: bool = True, **columns: Any) -> None:
@@ -135,11 +139,14 @@ def _count_down_at_once(tx: Transaction, task_id: str, met: str, never: str) -> 
 
 
 def _affected(tx: Transaction, never: str) -> str:
-    """Select the dependents whose condition, or an edge that will never be met, decides now."""
+    """Select the dependents that may end now.
+
+    A condition decides, or an edge that will never be met, or an answer that came before.
+    """
     return f"""
         SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
         WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
-            AND (governed = 1 OR (met = 0 AND on_outcome IN {never}))
+            AND (governed = 1 OR answered = 1 OR (met = 0 AND on_outcome IN {never}))
         ORDER BY tasks.seq
     """
 
@@ -147,14 +154,18 @@ def _affected(tx: Transaction, never: str) -> str:
 def recount(tx: Transaction, task_id: str) -> None:
     """Count the task's blockers from scratch.
 
-    It is skipped when it can never become ready, and what follows from that is carried downward.
+    Where it ends by that, see `_recount_one`, what follows is carried downward.
     """
     if _recount_one(tx, task_id):
         follow_ends(tx, [reading.task(tx, task_id)])
 
 
 def _recount_one(tx: Transaction, task_id: str) -> bool:
-    """Count the task's blockers from scratch; return whether it was skipped."""
+    """Count the task's blockers from scratch; return whether it has ended by that.
+
+    It is skipped when it can never become ready, and completed when all it waited for was its
+    answer, and that has come.
+    """
     situation = reading.situation(tx, task_id)
     task = situation.task
     readiness = lifecycle.readiness(task, situation.needed)
@@ -166,10 +177,24 @@ def _recount_one(tx: Transaction, task_id: str) -> bool:
         tx.execute(sql, (task_id, edge.task, int(_is_met(edge, situation))))
     blockers = readiness.blockers + situation.open_children_count
     set_columns(tx, task_id, touch=False, blockers=blockers)
-    if task.status is not TaskStatus.PENDING or not readiness.impossible:
+    if task.status is not TaskStatus.PENDING:
+        return False
+    if task.answered and not blockers:
+        _complete_answered(tx, task)
+        return True
+    if not readiness.impossible:
         return False
     skip(tx, task, lifecycle.skip_reason(task, readiness, situation.needed))
     return True
+
+
+def _complete_answered(tx: Transaction, task: Task) -> None:
+    sql = f"SELECT answer FROM tasks WHERE id = {tx.mark}1"
+    (outputs,) = tx.execute(sql, (task.id,)).fetchone()
+    summary = one_line(f"answered: {outputs}", _SUMMARY_WIDTH)
+    end_task(tx, task, TaskStatus.COMPLETED, outputs=outputs, summary=summary)
+    data = {"attempt": task.attempts, "artifacts": [], "summary": summary}
+    events.record_for(tx, task, EventKind.TASK_COMPLETED, data)
 
 
 def _is_met(edge: Dependency, situation: Situation) -> bool:

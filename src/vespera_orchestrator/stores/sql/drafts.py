@@ -80,6 +80,7 @@ class Drafts:
         self._session_id = session_id
         self._drafts = drafts
         self._ids = [new_id("t") for _ in drafts]
+        self._draft_of = dict(zip(self._ids, drafts, strict=True))
         self._names = _Names(tx, session_id)
         self._names.of_plan = {f"#{number}": task_id for number, task_id in enumerate(self._ids)}
         self._mistakes = _Mistakes(mistakes)
@@ -239,10 +240,21 @@ class Drafts:
             )
         task = self.existing.get(parent)
         is_recovery = draft.recovers_task_id is not None
+        self._refuse_parts_of_questions(parent, task, draft)
         if task is not None and task.status.is_terminal and not is_recovery:
             remedy = reopening(task.alias, task.status)
             raise TransitionError(task.alias, task.status, "take a subtask", remedy)
         return parent
+
+    def _refuse_parts_of_questions(
+        self, parent_id: str, parent: Task | None, draft: TaskDraft
+    ) -> None:
+        """Refuse subtasks of what is completed by an answer or a signal: it has no work."""
+        above: Task | TaskDraft | None = parent
+        above = self._draft_of.get(parent_id, above)
+        if above is not None and (above.question is not None or above.signal is not None):
+            problem = f"{draft.parent!r} waits for an answer or a signal, and has no subtasks"
+            raise PlanError(problem, draft.place)
 
     def _task_id(self, reference: str, own_id: str, draft: TaskDraft, role: str) -> str:
         task_id = self._names.task_id(reference, own_id)

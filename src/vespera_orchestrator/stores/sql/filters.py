@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _AGENDA: Final = {
     Agenda.DUE: f"tasks.due_until IS NOT NULL AND tasks.status IN {OPEN}",
+    Agenda.QUESTIONS: "tasks.question IS NOT NULL AND tasks.answered = 0 AND tasks.blockers = 1"
+    f" AND tasks.asleep = 0 AND tasks.status = '{TaskStatus.PENDING}'",
     Agenda.ASLEEP: f"tasks.asleep = 1 AND tasks.status IN {OPEN}",
 }
 _ORDER: Final[Mapping[Agenda | None, str]] = {

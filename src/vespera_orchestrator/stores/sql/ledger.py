@@ -22,6 +22,7 @@ NUMBER_COLUMNS: Final = {
     "artifacts": "seq",
     "events": "seq",
     "shared_values": "id",
+    "signals": "id",
 }
 """By table, the column that numbers its rows in the order in which they were inserted."""
 _PAGE_ROWS: Final = 5000

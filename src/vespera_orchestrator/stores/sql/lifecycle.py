@@ -484,6 +484,8 @@ def _make_pending(
         failures=0,
         ended_at=None,
         archived=0,
+        answered=0,
+        answer=None,
     )
     claims.revoke(tx, task)
     events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
@@ -531,7 +533,7 @@ def _delete_for_good(tx: Transaction, task: Task) -> None:
             f"archive it instead: orch.delete_task({task.alias!r})"
         )
         raise TransitionError(task.alias, task.status, "be removed for good", remedy)
-    for table in ("dependencies", "checkpoints", "attempts", "given"):
+    for table in ("dependencies", "checkpoints", "attempts", "given", "effects"):
         tx.execute(f"DELETE FROM {table} WHERE task_id = {tx.mark}1", (task.id,))
     tx.execute(f"DELETE FROM tasks WHERE id = {tx.mark}1", (task.id,))
     data = {"alias": task.alias, "title": task.title}

@@ -15,7 +15,7 @@ from vespera_orchestrator.errors import (
     TransitionError,
     UnknownDependencyError,
 )
-from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing
+from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import follow_ends, recount, set_columns, skip
 from vespera_orchestrator.stores.sql.drafts import Drafts
 from vespera_orchestrator.stores.sql.urgency import urgencies
@@ -55,8 +55,9 @@ def plan(
         _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
         cycles.refuse_circles_through(tx, counted)
     impossible = [task for task in counted if readiness[task.id].impossible]
+    is_answered = waiting.take_earlier_signals(tx, counted)
     if not impossible:
-        return counted
+        return _read_again(tx, counted) if is_answered else counted
     for task in impossible:
         skip(tx, task, lifecycle.skip_reason(task, readiness[task.id], needed))
     follow_ends(tx, _read_again(tx, impossible))

@@ -21,6 +21,7 @@ from vespera_orchestrator._model import (
     Checkpoint,
     Dependency,
     DocumentVersion,
+    Effect,
     Event,
     HomePlace,
     Look,
@@ -222,6 +223,7 @@ LOOK: Final = RowType(Look, "looks", noun="look")
 DOCUMENT: Final = RowType(
     DocumentVersion, "document_versions", noun="document version", tuples=("edited",)
 )
+EFFECT: Final = RowType(Effect, "effects", noun="effect")
 TEAM_SETTINGS: Final = _TeamSettingsRows(
     TeamSettings, "team_settings", noun="what was agreed on in session"
 )
@@ -271,6 +273,7 @@ def new_task_row(task: Task, *, weighed: bool) -> dict[str, Any]:
     columns["condition_version"] = lifecycle.CONDITION_VERSION if has_condition else None
     columns["weighed"] = int(weighed)
     columns["due_until"] = dump_time(dates.due_until(task))
+    columns["answer"] = None
     columns |= {"needed_by": None, "press_at": None, "pressed_by": NOT_PRESSED}
     return columns
 

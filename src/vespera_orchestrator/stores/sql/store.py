@@ -19,6 +19,7 @@ from vespera_orchestrator._model import (
     Claim,
     ContextUse,
     DocumentVersion,
+    Effect,
     Ending,
     Event,
     Finished,
@@ -42,6 +43,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.stores.sql import (
     claims,
+    effects,
     events,
     lifecycle,
     planning,
@@ -50,6 +52,7 @@ from vespera_orchestrator.stores.sql import (
     sharing,
     timing,
     urgency,
+    waiting,
 )
 from vespera_orchestrator.stores.sql.transaction import Transaction
 
@@ -379,6 +382,49 @@ class SQLStore(ABC):
         """See `contracts.Store.correct`."""
         with self._change(task_id=task_id) as tx:
             return lifecycle.correct(tx, task_id, summary)
+
+    # --- the world ----------------------------------------------------------
+
+    def answer(self, task_id: str, outputs: Mapping[str, JsonValue], *, agent: str) -> Task:
+        """See `contracts.Store.answer`."""
+        with self._change(task_id=task_id) as tx:
+            return waiting.answer(tx, task_id, outputs, agent=agent)
+
+    def signal(
+        self,
+        session_id: str,
+        name: str,
+        payload: Mapping[str, JsonValue],
+        *,
+        agent: str,
+        key: str | None = None,
+    ) -> list[Task]:
+        """See `contracts.Store.signal`."""
+        with self._change(session_id=session_id) as tx:
+            reading.require_session(tx, session_id)
+            return waiting.signal(tx, session_id, name, payload, agent=agent, key=key)
+
+    def ask(
+        self, task_id: str, attempt: int, question: str, *, agent: str, effect: str | None = None
+    ) -> Task:
+        """See `contracts.Store.ask`."""
+        with self._change(task_id=task_id) as tx:
+            return effects.ask(tx, task_id, attempt, question, agent=agent, effect=effect)
+
+    def begin_effect(self, task_id: str, attempt: int, key: str, *, again: bool = False) -> Effect:
+        """See `contracts.Store.begin_effect`."""
+        with self._write() as tx:
+            return effects.begin(tx, task_id, attempt, key, again=again)
+
+    def record_effect(self, task_id: str, attempt: int, key: str, result: JsonValue) -> Effect:
+        """See `contracts.Store.record_effect`."""
+        with self._write() as tx:
+            return effects.record(tx, task_id, attempt, key, result)
+
+    def find_effect(self, task_id: str, key: str) -> Effect | None:
+        """See `contracts.Store.find_effect`."""
+        with self._read_once() as tx:
+            return effects.find(tx, task_id, key)
 
     def delete(self, task_id: str, *, hard: bool) -> Task:
         """See `contracts.Store.delete`."""

@@ -17,7 +17,7 @@ from vespera_orchestrator._codec import dump_time, load_time
 from vespera_orchestrator._model import EventKind, TaskStatus
 from vespera_orchestrator.errors import TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows
-from vespera_orchestrator.stores.sql.consequences import set_columns
+from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.dialect import OPEN
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import dates
@@ -80,6 +80,8 @@ def _wake(tx: Transaction) -> None:
     for task in reading.tasks_by_id(tx, pending, edges=False):
         data = {"not_before": str(task.not_before)}
         events.record_for(tx, task, EventKind.TASK_WOKEN, data)
+        if task.answered:
+            recount(tx, task.id)
 
 
 def _press(tx: Transaction) -> None:

@@ -322,4 +322,38 @@ CREATE INDEX tasks_asleep ON tasks (session_id, not_before, seq) WHERE asleep = 
 CREATE INDEX tasks_wake ON tasks (not_before) WHERE asleep = 1;
 CREATE INDEX tasks_press ON tasks (press_at) WHERE press_at IS NOT NULL;
 """,
+    # 13: what tasks wait for from outside, and what must not happen twice
+    """
+ALTER TABLE tasks ADD COLUMN question TEXT;
+ALTER TABLE tasks ADD COLUMN signal TEXT;
+ALTER TABLE tasks ADD COLUMN answered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN answer TEXT;
+CREATE INDEX tasks_questions ON tasks (session_id, seq)
+    WHERE question IS NOT NULL AND answered = 0;
+CREATE INDEX tasks_signal ON tasks (session_id, signal)
+    WHERE signal IS NOT NULL AND answered = 0;
+CREATE TABLE signals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    name TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    key TEXT,
+    agent TEXT NOT NULL,
+    taken INTEGER NOT NULL,
+    received_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX signals_waiting ON signals (session_id, name, id) WHERE taken = 0;
+CREATE UNIQUE INDEX signals_key ON signals (session_id, name, key) WHERE key IS NOT NULL;
+CREATE TABLE effects (
+    task_id TEXT NOT NULL REFERENCES tasks (id),
+    key TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    is_done INTEGER NOT NULL,
+    result TEXT NOT NULL,
+    begun_at INTEGER NOT NULL,
+    recorded_at INTEGER,
+    question_id TEXT,
+    PRIMARY KEY (task_id, key)
+) STRICT, WITHOUT ROWID;
+""",
 )

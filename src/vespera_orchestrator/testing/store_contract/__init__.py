@@ -16,6 +16,7 @@ from vespera_orchestrator.testing.store_contract.opening import OpeningContract
 from vespera_orchestrator.testing.store_contract.planning import PlanningContract
 from vespera_orchestrator.testing.store_contract.reading import ReadingContract
 from vespera_orchestrator.testing.store_contract.records import RecordsContract
+from vespera_orchestrator.testing.store_contract.world import WorldContract
 
 __all__ = ["StoreContract"]
 
@@ -26,6 +27,7 @@ class StoreContract(
     ReadingContract,
     HoldingContract,
     DatesContract,
+    WorldContract,
     EndingContract,
     DecidingContract,
     RecordsContract,

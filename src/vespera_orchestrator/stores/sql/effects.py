@@ -1,0 +1,99 @@
+"""What a task does to the world, recorded before and after it happens.
+
+An effect that was begun and never recorded may have happened or not: its process died in between.
+Whoever comes next is told so, and asks the world or a person, instead of repeating it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import (
+    AttemptEnding,
+    Dependency,
+    EventKind,
+    Outcome,
+    TaskDraft,
+    TaskStatus,
+)
+from vespera_orchestrator.stores.sql import claims, events, planning, reading, rows
+from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Effect, JsonValue, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+
+def find(tx: Transaction, task_id: str, key: str) -> Effect | None:
+    """See `contracts.Store.find_effect`."""
+    sql = f"""
+        SELECT {rows.EFFECT.columns} FROM effects WHERE task_id = {tx.mark}1 AND key = {tx.mark}2
+    """
+    return rows.EFFECT.read_first(tx.execute(sql, (task_id, key)))
+
+
+def begin(tx: Transaction, task_id: str, attempt: int, key: str, *, again: bool) -> Effect:
+    """See `contracts.Store.begin_effect`."""
+    task = claims.require_hold(tx, reading.task(tx, task_id), attempt)
+    before = find(tx, task_id, key)
+    if before is not None and (before.is_done or not again):
+        return before
+    sql = f"""
+        INSERT INTO effects (task_id, key, attempt, is_done, result, begun_at)
+        VALUES ({tx.mark}1, {tx.mark}2, {tx.mark}3, 0, 'null', {tx.mark}4)
+        ON CONFLICT (task_id, key) DO UPDATE
+            SET attempt = excluded.attempt, begun_at = excluded.begun_at, question_id = NULL
+    """
+    tx.execute(sql, (task_id, key, attempt, tx.now))
+    events.record_for(tx, task, EventKind.EFFECT_BEGUN, {"attempt": attempt, "key": key})
+    return _known(tx, task_id, key)
+
+
+def record(tx: Transaction, task_id: str, attempt: int, key: str, result: JsonValue) -> Effect:
+    """See `contracts.Store.record_effect`."""
+    task = reading.task(tx, task_id)
+    sql = f"""
+        UPDATE effects SET is_done = 1, result = {tx.mark}3, recorded_at = {tx.mark}4
+        WHERE task_id = {tx.mark}1 AND key = {tx.mark}2 AND is_done = 0
+    """
+    text = dump_json(result, "result")
+    if tx.execute(sql, (task_id, key, text, tx.now)).rowcount:
+        events.record_for(tx, task, EventKind.EFFECT_RECORDED, {"attempt": attempt, "key": key})
+    return _known(tx, task_id, key)
+
+
+def _known(tx: Transaction, task_id: str, key: str) -> Effect:
+    effect = find(tx, task_id, key)
+    assert effect is not None  # noqa: S101 - it was begun
+    return effect
+
+
+def ask(
+    tx: Transaction, task_id: str, attempt: int, question: str, *, agent: str, effect: str | None
+) -> Task:
+    """See `contracts.Store.ask`."""
+    task = claims.require_hold(tx, reading.task(tx, task_id), attempt)
+    draft = TaskDraft(
+        title=f"Question: {task.title}",
+        question=question,
+        parent=task.parent_task_id,
+        priority=task.priority,
+    )
+    asking = planning.plan(tx, task.session_id, [draft])[0]
+    claims.end_attempt(tx, task, AttemptEnding.RELEASED, "waits for an answer")
+    reason = f"asked {asking.alias}"
+    set_columns(tx, task_id, status=str(TaskStatus.PENDING), reason=reason)
+    data = {"attempt": attempt, "artifacts": [], "reason": reason}
+    events.record_for(tx, task, EventKind.TASK_RELEASED, data, agent=agent)
+    planning.add_dependency(tx, task_id, Dependency(asking.id).task, Outcome.DONE)
+    asked = {"attempt": attempt, "question": asking.id}
+    events.record_for(tx, task, EventKind.QUESTION_ASKED, asked, agent=agent)
+    if effect is not None:
+        sql = f"""
+            UPDATE effects SET question_id = {tx.mark}3
+            WHERE task_id = {tx.mark}1 AND key = {tx.mark}2
+        """
+        tx.execute(sql, (task_id, effect, asking.id))
+    recount(tx, task_id)
+    return asking

@@ -1,0 +1,123 @@
+"""Tasks that the world completes: by a person's answer, or by something that the host reports.
+
+Such a task counts one blocker until its answer has come, so it is never handed out. An answer that
+comes before all else is ready is kept with the task, and completes it in the transaction that
+counts its last blocker down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import EventKind, TaskStatus
+from vespera_orchestrator.errors import TransitionError
+from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql.transaction import first_column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vespera_orchestrator._model import JsonValue, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+
+def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, agent: str) -> Task:
+    """See `contracts.Store.answer`."""
+    task = reading.task(tx, task_id)
+    text = dump_json(dict(outputs), "answer")
+    if task.answered and text == _answer_of(tx, task):
+        return task
+    if task.status is not TaskStatus.PENDING:
+        remedy = f"orch.why({task.alias!r}) says where it stands"
+        raise TransitionError(task.alias, task.status, "be answered", remedy)
+    if reading.has_open_children(tx, task.id):
+        remedy = "its subtasks come first; answer one of these, or plan a task with a question"
+        raise TransitionError(task.alias, task.status, "be answered", remedy)
+    data = {"outputs": dict(outputs)}
+    events.record_for(tx, task, EventKind.TASK_ANSWERED, data, agent=agent)
+    _keep(tx, task, text)
+    return reading.task(tx, task_id)
+
+
+def _answer_of(tx: Transaction, task: Task) -> str | None:
+    sql = f"SELECT answer FROM tasks WHERE id = {tx.mark}1"
+    (text,) = tx.execute(sql, (task.id,)).fetchone()
+    return None if text is None else str(text)
+
+
+def _keep(tx: Transaction, task: Task, outputs: str) -> None:
+    """Keep the answer with the task, which it may complete."""
+    set_columns(tx, task.id, answered=1, answer=outputs)
+    recount(tx, task.id)
+
+
+def signal(
+    tx: Transaction,
+    session_id: str,
+    name: str,
+    payload: Mapping[str, JsonValue],
+    *,
+    agent: str,
+    key: str | None,
+) -> list[Task]:
+    """See `contracts.Store.signal`."""
+    if key is not None and _is_known(tx, session_id, name, key):
+        return []
+    text = dump_json(dict(payload), "payload")
+    task_ids = _waiting_for(tx, session_id, name)
+    columns = {
+        "session_id": session_id,
+        "name": name,
+        "payload": text,
+        "key": key,
+        "agent": agent,
+        "taken": int(bool(task_ids)),
+        "received_at": tx.now,
+    }
+    rows.insert(tx, "signals", columns)
+    data = {"name": name, "payload": dict(payload), "tasks": task_ids}
+    events.record(tx, EventKind.SIGNAL_RECEIVED, data, session_id=session_id, agent=agent)
+    for task_id in task_ids:
+        _keep(tx, reading.task(tx, task_id), text)
+    return reading.tasks_by_id(tx, task_ids)
+
+
+def _is_known(tx: Transaction, session_id: str, name: str, key: str) -> bool:
+    sql = f"""
+        SELECT 1 FROM signals
+        WHERE session_id = {tx.mark}1 AND name = {tx.mark}2 AND key = {tx.mark}3
+    """
+    return tx.execute(sql, (session_id, name, key)).fetchone() is not None
+
+
+def _waiting_for(tx: Transaction, session_id: str, name: str) -> list[str]:
+    sql = f"""
+        SELECT id FROM tasks
+        WHERE session_id = {tx.mark}1 AND signal = {tx.mark}2 AND signal IS NOT NULL
+            AND answered = 0 AND status = '{TaskStatus.PENDING}'
+        ORDER BY seq
+    """
+    return first_column(tx.execute(sql, (session_id, name)).fetchall())
+
+
+def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
+    """Answer new tasks by signals that came before anybody waited; return whether any was."""
+    is_answered = False
+    for task in tasks:
+        if task.signal is None:
+            continue
+        sql = f"""
+            SELECT id, payload FROM signals
+            WHERE session_id = {tx.mark}1 AND name = {tx.mark}2 AND taken = 0
+            ORDER BY id LIMIT 1
+        """
+        earliest = tx.execute(sql, (task.session_id, task.signal)).fetchone()
+        if earliest is None:
+            continue
+        sql = f"UPDATE signals SET taken = 1 WHERE id = {tx.mark}1"
+        tx.execute(sql, (earliest[0],))
+        _keep(tx, task, earliest[1])
+        is_answered = True
+    return is_answered

@@ -1,0 +1,174 @@
+"""What tasks wait for from outside, and what they do to the world."""
+
+from __future__ import annotations
+
+import pytest
+
+from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskQuery, TaskStatus
+from vespera_orchestrator.errors import LeaseLostError, NotReadyError, PlanError, TransitionError
+from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.testing.store_contract.examples import (
+    completion,
+    draft,
+    everything,
+    kinds,
+    ready_aliases,
+    status_of,
+)
+from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
+
+YES = {"approved": True}
+
+
+def questions(store, session_id) -> list[str]:
+    """Return the aliases of the tasks that a person can answer now."""
+    query = TaskQuery(session_id=session_id, agenda=Agenda.QUESTIONS)
+    return [task.alias for task in store.tasks(query)]
+
+
+class WorldContract(StoreFixtures):
+    """What tasks wait for from outside, and what they do to the world."""
+
+    # --- answers ---
+
+    def test_an_answer_completes_what_asks(self, store, session_id):
+        """Its outputs are the answer, and conditions read them."""
+        gate = draft("gate", question="May we?")
+        ship = draft("ship", "gate", condition="gate.outputs.approved")
+        stop = draft("stop", "gate", condition="not gate.outputs.approved")
+        task, _, stopped = store.plan(session_id, [gate, ship, stop])
+        assert questions(store, session_id) == ["gate"]
+        (cause,) = lifecycle.why(store.situation(task.id)).causes
+        assert cause.kind is CauseKind.ANSWER
+        assert store.claim(session_id, "ada", lease_s=60) is None
+        with pytest.raises(NotReadyError):
+            store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+        done = store.answer(task.id, YES, agent="eve")
+        assert (done.status, done.outputs) == (TaskStatus.COMPLETED, YES)
+        assert ready_aliases(store, session_id) == ["ship"]
+        assert status_of(store, stopped.id) == "skipped"
+        assert questions(store, session_id) == []
+
+    def test_an_early_answer_waits_with_its_task(self, store, session_id):
+        """It completes the task in the moment in which the last thing before it ends."""
+        drafts = [draft("build"), draft("gate", "build", question="May we?"), draft("x", "gate")]
+        build, gate, _ = store.plan(session_id, drafts)
+        assert questions(store, session_id) == []
+        early = store.answer(gate.id, YES, agent="eve")
+        assert (early.status, early.answered) == (TaskStatus.PENDING, True)
+        store.answer(gate.id, {"approved": False}, agent="eve")
+        store.answer(gate.id, YES, agent="eve")
+        assert ready_aliases(store, session_id) == ["build"]
+        store.finish(build.id, None, completion(), agent="ada")
+        assert store.find_task(gate.id, None).outputs == YES
+        assert ready_aliases(store, session_id) == ["x"]
+
+    def test_the_same_answer_twice_is_one(self, store, session_id):
+        """Another one after the end is refused, and so is one to what is held."""
+        task, other = store.plan(session_id, [draft("gate", question="May we?"), draft("other")])
+        store.answer(task.id, YES, agent="eve")
+        before = everything(store)
+        assert store.answer(task.id, YES, agent="eve").status is TaskStatus.COMPLETED
+        with pytest.raises(TransitionError):
+            store.answer(task.id, {"approved": False}, agent="eve")
+        assert everything(store) == before
+        store.claim(session_id, "ada", task_id=other.id, lease_s=60)
+        with pytest.raises(TransitionError):
+            store.answer(other.id, YES, agent="eve")
+
+    def test_a_question_tried_again_is_asked_again(self, store, session_id):
+        """Cancelled, or answered by mistake early and cancelled: it has no answer any more."""
+        drafts = [draft("a"), draft("gate", "a", question="May we?")]
+        _, gate = store.plan(session_id, drafts)
+        store.answer(gate.id, YES, agent="eve")
+        store.cancel(gate.id, "", subtree=False)
+        again = store.retry(gate.id, "")
+        assert (again.answered, again.blockers) == (False, 2)
+
+    def test_a_question_has_no_subtasks(self, store, session_id):
+        """It has no work of its own; in the same plan and later."""
+        gate = draft("gate", question="May we?")
+        with pytest.raises(PlanError):
+            store.plan(session_id, [gate, draft("part", parent="gate")])
+        store.plan(session_id, [gate])
+        with pytest.raises(PlanError):
+            store.plan(session_id, [draft("part", parent="gate")])
+        top, _ = store.plan(session_id, [draft("top"), draft("part", parent="top")])
+        with pytest.raises(TransitionError):
+            store.answer(top.id, YES, agent="eve")
+
+    # --- signals ---
+
+    def test_a_signal_completes_all_that_wait_for_it(self, store, session_id):
+        """With its payload as their outputs; others of another name go on waiting."""
+        drafts = [draft(name, signal="green") for name in "ab"]
+        store.plan(session_id, [*drafts, draft("c", signal="red")])
+        done = store.signal(session_id, "green", {"build": 7}, agent="ci")
+        assert [(task.alias, task.outputs) for task in done] == [
+            ("a", {"build": 7}),
+            ("b", {"build": 7}),
+        ]
+        (waiting,) = store.tasks(TaskQuery(session_id=session_id, status=(TaskStatus.PENDING,)))
+        (cause,) = lifecycle.why(store.situation(waiting.id)).causes
+        assert (cause.kind, cause.names) == (CauseKind.SIGNAL, ("red",))
+
+    def test_an_early_signal_is_kept_for_the_first_that_waits(self, store, session_id):
+        """Nothing is lost by coming early, and each is used once."""
+        assert store.signal(session_id, "green", {"build": 1}, agent="ci") == []
+        store.signal(session_id, "green", {"build": 2}, agent="ci")
+        first, second, third = store.plan(
+            session_id, [draft(name, signal="green") for name in "abc"]
+        )
+        assert (first.outputs, second.outputs) == ({"build": 1}, {"build": 2})
+        assert third.status is TaskStatus.PENDING
+
+    def test_a_signal_under_the_same_key_is_one(self, store, session_id):
+        """However often it is delivered."""
+        store.plan(session_id, [draft("a", signal="green")])
+        for _ in range(2):
+            store.signal(session_id, "green", {}, agent="ci", key="delivery 1")
+        assert kinds(store).count(EventKind.SIGNAL_RECEIVED) == 1
+        later = store.plan(session_id, [draft("b", signal="green")])[0]
+        assert later.status is TaskStatus.PENDING
+
+    # --- questions on the way ---
+
+    def test_asking_gives_the_task_back_until_the_answer(self, store, session_id):
+        """The task waits for the end of the question, however that ends; the asker has let go."""
+        store.plan(session_id, [draft("a")])
+        claim = store.claim(session_id, "ada", lease_s=60)
+        asking = store.ask(claim.task.id, 1, "Which one?", agent="ada")
+        assert questions(store, session_id) == [asking.alias]
+        assert ready_aliases(store, session_id) == []
+        with pytest.raises(LeaseLostError):
+            store.renew(claim.task.id, 1, lease_s=60)
+        store.cancel(asking.id, "never mind", subtree=False)
+        assert ready_aliases(store, session_id) == ["a"]
+
+    # --- effects ---
+
+    def test_an_effect_is_begun_once_and_recorded_once(self, store, session_id):
+        """Begun again, it is returned as it was; what was recorded first stays."""
+        store.plan(session_id, [draft("a")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        assert store.find_effect(task.id, "mail") is None
+        begun = store.begin_effect(task.id, 1, "mail")
+        assert (begun.is_done, begun.attempt) == (False, 1)
+        before = everything(store)
+        assert store.begin_effect(task.id, 1, "mail") == begun
+        assert everything(store) == before
+        done = store.record_effect(task.id, 1, "mail", {"id": 5})
+        assert (done.is_done, done.result) == (True, {"id": 5})
+        assert store.record_effect(task.id, 1, "mail", None) == done
+        assert store.begin_effect(task.id, 1, "mail", again=True) == done
+
+    def test_only_the_holder_begins_an_effect(self, store, session_id):
+        """And whoever was replaced still records what it has done."""
+        store.plan(session_id, [draft("a")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        store.begin_effect(task.id, 1, "mail")
+        store.claim(session_id, "bob", task_id=task.id, lease_s=60, take_over=True)
+        with pytest.raises(LeaseLostError):
+            store.begin_effect(task.id, 1, "letter")
+        assert store.begin_effect(task.id, 2, "mail").attempt == 1
+        assert store.record_effect(task.id, 1, "mail", "sent").result == "sent"

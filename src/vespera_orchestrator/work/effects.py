@@ -1,0 +1,121 @@
+"""Effects on the world that happen once: intent before, result after, and a question in doubt.
+
+The intent is in the store before anything happens. So a process that dies at any point leaves one
+of three traces: no intent (nothing has happened), an intent alone (nobody knows), or the result.
+Only the second one is in doubt, and only there the world or a person is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator._model import TaskStatus
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.errors import AnswerNeededError, InvalidInputError, LeaseLostError
+from vespera_orchestrator.tasks import arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vespera_orchestrator._model import Attempt, Effect, JsonValue, Task
+    from vespera_orchestrator._rooms import Rooms
+
+_KEY_WIDTH: Final = 200
+"""So much of a key is shown to a person."""
+
+
+class Effects:
+    """The effects of one attempt at a task."""
+
+    def __init__(self, rooms: Rooms, task: Task, attempt: Attempt) -> None:
+        self._rooms = rooms
+        self._task = task
+        self._attempt = attempt
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """Threads of one holder wait for each other: what one of them has begun is in no doubt."""
+
+    def once(
+        self, key: str, do: Callable[[], JsonValue], probe: Callable[[], JsonValue] | None
+    ) -> JsonValue:
+        """See `Work.once`."""
+        arguments.words("key", key, "does not name an effect; give a short text")
+        with self._locks[key]:
+            store, task, number = self._rooms.store, self._task, self._attempt.number
+            known = store.find_effect(task.id, key)
+            if known is not None and known.is_done:
+                return known.result
+            if known is not None:
+                result = self._settle(known, probe)
+                if result is not None:
+                    return self._record(key, result)
+            begun = store.begin_effect(task.id, number, key, again=known is not None)
+            if begun.is_done:
+                return begun.result
+            return self._record(key, do())
+
+    def _settle(self, known: Effect, probe: Callable[[], JsonValue] | None) -> JsonValue:
+        """Return what came of an effect in doubt; ``None`` if it has not happened.
+
+        Raises:
+            AnswerNeededError: Only a person can tell.
+        """
+        if probe is not None:
+            return probe()
+        answer = self._answer(known)
+        if answer is None:
+            raise self._ask_about(known)
+        return answer.get("result", True) if answer["happened"] else None
+
+    def _answer(self, known: Effect) -> dict[str, JsonValue] | None:
+        """Return what a person has said about the effect, if it can be understood."""
+        if known.question_id is None:
+            return None
+        asking = self._rooms.store.find_task(known.question_id, None)
+        if asking is None or asking.status is not TaskStatus.COMPLETED:
+            return None
+        outputs = dict(asking.outputs)
+        return outputs if isinstance(outputs.get("happened"), bool) else None
+
+    def _ask_about(self, known: Effect) -> AnswerNeededError:
+        key = one_line(known.key, _KEY_WIDTH)
+        asking = self.ask(
+            f"Has {key!r} happened? Attempt {known.attempt} began it on "
+            f"{known.begun_at:%Y-%m-%d %H:%M:%S} UTC and did not record its end. "
+            "Look, and answer happened=True (and result=…, if it returned anything) or "
+            "happened=False.",
+            effect=known.key,
+        )
+        remedy = (
+            f"nobody knows whether {key!r} has happened. Look, then say it: "
+            f"orch.answer({asking.alias!r}, happened=True)"
+        )
+        return AnswerNeededError(
+            self._task.alias, "pending", f"do {key!r} for", remedy, question=asking.alias
+        )
+
+    def ask(self, question: str, *, effect: str | None = None) -> Task:
+        """Ask a person, and give the task back until the answer has come."""
+        arguments.words("question", question, "asks nothing; write a sentence")
+        return self._rooms.store.ask(
+            self._task.id,
+            self._attempt.number,
+            question,
+            agent=self._attempt.agent,
+            effect=effect,
+        )
+
+    def _record(self, key: str, result: JsonValue) -> JsonValue:
+        """Record what came of an effect, whoever holds the task by now."""
+        store, task, number = self._rooms.store, self._task, self._attempt.number
+        try:
+            recorded = store.record_effect(task.id, number, key, result)
+        except InvalidInputError:
+            store.record_effect(task.id, number, key, None)
+            raise
+        current = store.find_task(task.id, None)
+        if current is None or current.attempts != number:
+            reason = f"another attempt followed it; that {key!r} has happened is recorded"
+            raise LeaseLostError(task.alias, number, reason)
+        return recorded.result

@@ -1,0 +1,155 @@
+"""Effects that happen once: results come back, doubts are settled, and kills at every step repeat
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from vespera_orchestrator.errors import AnswerNeededError, InvalidInputError, LeaseLostError
+from vespera_orchestrator.orchestrator import Orchestrator
+
+CHILD = """
+import os, signal, sys
+import vespera_orchestrator as vespera
+from vespera_orchestrator.work.effects import Effects
+
+folder, step = sys.argv[1:]
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+def send():
+    if step == "before the effect":
+        die()
+    with open(folder + "/sent", "a") as file:
+        file.write("letter\\n")
+    if step == "after the effect":
+        die()
+    return "sent"
+orch = vespera.open(folder)
+work = orch.execute_task("write")
+if step == "before the intent":
+    orch._store.begin_effect = lambda *_, **__: die()
+work.once("letter", send)
+die()
+"""
+STEPS = ["before the intent", "before the effect", "after the effect", "after the record"]
+
+
+@pytest.fixture
+def orch(tmp_path):
+    """A session with one task."""
+    with Orchestrator.open(tmp_path) as orch:
+        orch.initialize_session("once")
+        orch.plan_task("Write")
+        yield orch
+
+
+def letters(orch):
+    """How many letters were sent."""
+    sent = orch.project / "sent"
+    return len(sent.read_text().splitlines()) if sent.exists() else 0
+
+
+def send(orch):
+    """Send one more letter."""
+    with (orch.project / "sent").open("a") as file:
+        file.write("letter\n")
+    return "sent"
+
+
+def killed(orch, step):
+    """Let another process die at a step of an effect, and take the task over."""
+    command = [sys.executable, "-c", CHILD, str(orch.project), step]
+    done = subprocess.run(command, env=dict(os.environ), check=False)
+    assert done.returncode == -signal.SIGKILL
+    return orch.execute_task("write", take_over=True)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_probe_settles_what_a_kill_left_open(orch, step):
+    """Whenever the process dies, the letter is sent exactly once."""
+    work = killed(orch, step)
+    result = work.once(
+        "letter", lambda: send(orch), probe=lambda: "sent" if letters(orch) else None
+    )
+    assert (result, letters(orch)) == ("sent", 1)
+    assert work.once("letter", lambda: send(orch)) == "sent"
+    assert letters(orch) == 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_without_a_probe_a_person_is_asked_only_in_doubt(orch, step):
+    """The task waits for the answer, and goes on from it; the letter is sent exactly once."""
+    work = killed(orch, step)
+    try:
+        result = work.once("letter", lambda: send(orch))
+    except AnswerNeededError as error:
+        assert step in {"before the effect", "after the effect"}
+        question = error.question
+        assert question in str(orch.next_step())
+        assert not orch.why("write").ready
+        orch.answer(question, happened=letters(orch) > 0, result="sent")
+        result = orch.execute_task("write").once("letter", lambda: send(orch))
+    assert (result, letters(orch)) == ("sent", 1)
+    assert not orch.check().errors
+
+
+def test_an_answer_that_settles_nothing_is_asked_again(orch):
+    """A cancelled question, and one that was answered with other words."""
+    for settle in (orch.cancel_task, lambda question: orch.answer(question, "maybe")):
+        work = killed(orch, "after the effect") if not letters(orch) else orch.execute_task("write")
+        with pytest.raises(AnswerNeededError) as caught:
+            work.once("letter", lambda: send(orch))
+        settle(caught.value.question)
+    with pytest.raises(AnswerNeededError):
+        orch.execute_task("write").once("letter", lambda: send(orch))
+    assert letters(orch) == 1
+
+
+def test_an_effect_that_raises_is_in_doubt(orch):
+    """A timeout says nothing about what has happened."""
+
+    def time_out():
+        send(orch)
+        raise TimeoutError
+
+    work = orch.execute_task("write")
+    with pytest.raises(TimeoutError):
+        work.once("letter", time_out)
+    assert work.once("letter", time_out, probe=lambda: True) is True
+    assert letters(orch) == 1
+
+
+def test_a_holder_that_was_replaced_records_what_it_did(orch):
+    """Its successor gets the result, and it learns that it was replaced."""
+
+    def send_slowly():
+        orch.execute_task("write", take_over=True)
+        return send(orch)
+
+    with pytest.raises(LeaseLostError, match="is recorded"):
+        orch.execute_task("write").once("letter", send_slowly)
+    assert orch.work("write").once("letter", lambda: send(orch)) == "sent"
+    assert letters(orch) == 1
+
+
+def test_a_result_that_cannot_be_stored_does_not_repeat_the_effect(orch):
+    """The caller is told, and the effect counts as done."""
+    work = orch.execute_task("write")
+    with pytest.raises(InvalidInputError):
+        work.once("letter", lambda: {send(orch)})
+    assert work.once("letter", lambda: send(orch)) is None
+    assert letters(orch) == 1
+
+
+@pytest.mark.parametrize("key", ["", " ", 5])
+def test_an_effect_has_a_name(orch, key):
+    """Nothing happens without one."""
+    with pytest.raises(InvalidInputError):
+        orch.execute_task("write").once(key, lambda: send(orch))
+    assert not letters(orch)
