@@ -61,6 +61,13 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def judges(session: nox.Session) -> None:
+    """Show the documents to published checkers of changelogs and of Markdown."""
+    session.install(".", *group("test"), "python-kacl>=0.4", "pymarkdownlnt>=0.9")
+    session.run("pytest", "tests/documents/test_judges.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and the direction of imports."""
     session.install("-e", ".", *group("lint"))

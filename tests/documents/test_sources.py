@@ -42,6 +42,8 @@ def test_a_changelog_is_sorted_by_version_and_kind(make_project):
         "## [1.0.0] - 2026-03-01",
         "### Added",
         "- Added `boil()`, which &lt;boils>.",
+        "[Unreleased]: #unreleased",
+        "[1.0.0]: #100---2026-03-01",
     ]
 
 
@@ -66,6 +68,7 @@ def test_a_change_is_told_once_and_by_its_verb(make_project):
         "- Update the manual.",
         "### Fixed",
         "- kettle: fix the lid.",
+        "[Unreleased]: #unreleased",
     ]
 
 

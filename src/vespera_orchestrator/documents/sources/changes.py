@@ -14,6 +14,7 @@ import attrs
 
 from vespera_orchestrator.documents.collection import ended_at
 from vespera_orchestrator.documents.completed_work import Inclusion, comparable, provenance
+from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import code, inline, labelled_lines
 
 if TYPE_CHECKING:
@@ -92,6 +93,11 @@ class Release:
     """The day it was made; empty for what is unreleased."""
     categories: tuple[tuple[str, tuple[Change, ...]], ...]
     """The kinds of changes that there are, in their order, the newest change first."""
+
+    @property
+    def anchor(self) -> str:
+        """What links to its heading."""
+        return anchor_of(f"[{self.version}] - {self.date}" if self.date else self.version)
 
 
 @attrs.frozen(kw_only=True)
