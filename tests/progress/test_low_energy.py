@@ -183,7 +183,7 @@ def test_the_way_back_has_your_words_and_keeps_the_news(tmp_path, clock):
         orch.pause("the lid is hot", "find the cloth")
         lines = [
             "Goal: Tea",
-            "Paused by you, just now: “the lid is hot”",
+            "Paused by you: “the lid is hot”",
             "Meant to be next: “find the cloth”",
             "You hold boil: the lid is hot (saved just now)",
             "Today: 1 thing begun. That counts.",
@@ -195,6 +195,17 @@ def test_the_way_back_has_your_words_and_keeps_the_news(tmp_path, clock):
         assert "You are in the middle of 'Boil'. You were at: the lid is hot." in lines[6]
         orch.set_energy("normal")
         assert "You have not looked here before" in str(orch.resume())
+
+
+def test_how_long_somebody_was_away_is_no_matter(tmp_path, clock):
+    """The first words of the description come last, as they were written."""
+    with low(tmp_path, clock) as orch:
+        orch.plan_task("Boil", "Fill it")
+        orch.pause("the lid is hot")
+        clock.advance(300 * 86_400)
+        orch.set_energy("low")
+        assert "days ago" not in str(orch.resume())
+        assert orch.next_step().sentence.endswith("Ten minutes are enough. It begins: Fill it")
 
 
 def test_each_person_has_a_word_of_their_own(tmp_path, clock):

@@ -235,7 +235,7 @@ def no_session(step: NextStep, budget_tokens: int | None = None) -> Briefing:
 
 def _gentle(facts: ResumeFacts, gentleness: Gentleness) -> list[str]:
     """Write the way back in for somebody with little energy: it reports nothing but good."""
-    words = [line.text for line in _pause_lines(facts)]
+    words = [line.text for line in _pause_lines(facts, has_age=False)]
     words += [_own_line(own, facts) for own in facts.own[:1]]
     status = facts.status
     return way_back(status.session.goal, words, status.next_step, gentleness)
@@ -275,13 +275,15 @@ def _middle(facts: ResumeFacts) -> list[_Line]:
     return lines
 
 
-def _pause_lines(facts: ResumeFacts) -> list[_Line]:
+def _pause_lines(facts: ResumeFacts, *, has_age: bool = True) -> list[_Line]:
     """Repeat the words of whoever left off; those of the library only where there are no others."""
     pause = facts.pause
     if pause is None:
         return []
     who = "you" if pause.agent == facts.reader else one_line(pause.agent, _NAME_WIDTH)
-    head = f"Paused by {who}, {_age(pause.at, facts)}"
+    head = f"Paused by {who}"
+    if has_age:
+        head += f", {_age(pause.at, facts)}"
     note = one_line(pause.note, _WORDS_WIDTH)
     if "note" not in pause.worded:
         note = f"“{note}”"

@@ -46,7 +46,7 @@ def _execute(step: NextStep, facts: SessionFacts) -> NextStep:
         return step
     words = first_words(ready.description)
     begins = f" It begins: {words}" if words else ""
-    return _saying(step, f"When you like, then begin {_title(ready)}.{begins} {_ENOUGH}")
+    return _saying(step, f"When you like, then begin {_title(ready)}. {_ENOUGH}{begins}")
 
 
 def _go_on(step: NextStep, task: Task, note: str) -> NextStep:
