@@ -85,9 +85,13 @@ def _is_another_store(named: str | Store, store: Store) -> bool:
 class Orchestrator:
     """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 
-    Safe to use from several threads. Wherever a task is asked for, you can pass its id, its alias
-    or its `Task` record. Nothing runs in the background: when you call, expired leases are noticed,
-    and views such as the search index catch up.
+    Safe to use from several threads. They share one session: where one starts or resumes another,
+    it is the session of all. Give each client of a server an object of its own, with
+    ``vespera.open(session=…)``.
+
+    Wherever a task is asked for, you can pass its id, its alias or its `Task` record. Nothing runs
+    in the background: when you call, expired leases are noticed, and views such as the search index
+    catch up.
     """
 
     def __init__(

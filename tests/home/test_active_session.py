@@ -7,7 +7,7 @@ import os
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
+from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError, SessionNotFoundError
 from vespera_orchestrator.home.files import write_atomically
 
 
@@ -30,6 +30,8 @@ def test_a_session_that_cannot_become_active_is_not_begun(orch):
     for _ in range(2):
         with pytest.raises(ReadOnlyError, match="a folder is where a file should be: move it away"):
             orch.initialize_session("Goal")
+    with pytest.raises(SessionNotFoundError, match="a folder is where that file should be: move"):
+        orch.current_session()
     assert orch.list_sessions() == []
     assert leftovers(orch.home) == []
     obstacle.rename(orch.home / "aside")

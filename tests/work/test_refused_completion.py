@@ -38,6 +38,34 @@ MISTAKES = {
 }
 
 
+ON_THE_WAY = {
+    "state of a foreign type": ("checkpoint", {"state": {"text": TEXT, "loss": object()}}, ".loss"),
+    "progress above one": ("checkpoint", {"state": TEXT, "progress": 50}, "progress: "),
+    "note that is no text": ("checkpoint", {"state": TEXT, "note": 5}, "note: "),
+    "title that is no text": ("save_artifact", {"title": None, "content": TEXT}, "title: "),
+    "kind that says nothing": (
+        "save_artifact",
+        {"title": "Notes", "content": TEXT, "kind": " "},
+        "kind: ",
+    ),
+    "tags that are none": (
+        "save_artifact",
+        {"title": "Notes", "content": TEXT, "tags": [5]},
+        "tags: ",
+    ),
+    "metadata that JSON cannot hold": (
+        "save_artifact",
+        {"title": "Notes", "content": TEXT, "metadata": {"by": object()}},
+        "metadata.by: ",
+    ),
+    "content of a foreign type": (
+        "save_artifact",
+        {"title": "Notes", "content": {"text": TEXT, "loss": object()}},
+        ".loss",
+    ),
+}
+
+
 @pytest.fixture(params=["memory:", None, "postgres"], ids=["memory", "sqlite", "postgres"])
 def orch(request, tmp_path):
     """The façade on each store, in a session with one task."""
@@ -45,6 +73,15 @@ def orch(request, tmp_path):
     if store == "postgres":
         store = request.getfixturevalue("empty_postgres_url")
     with vespera.open(tmp_path, store=store, agent="main") as opened:
+        opened.initialize_session("Goal")
+        opened.plan_task("Train")
+        yield opened
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The façade on the default store, in a session with one task."""
+    with vespera.open(tmp_path, agent="main") as opened:
         opened.initialize_session("Goal")
         opened.plan_task("Train")
         yield opened
@@ -296,3 +333,39 @@ def test_the_marks_on_an_error_survive_pickling(orch):
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value)
     assert copy.completion_of == caught.value.completion_of
+
+
+@pytest.mark.parametrize("mistake", ON_THE_WAY)
+def test_a_mistake_on_the_way_keeps_what_the_call_brings(project, mistake):
+    """It becomes a partial artifact, the error names it, and leaving the block is no failure."""
+    call, arguments, said = ON_THE_WAY[mistake]
+    with (
+        pytest.raises(InvalidInputError) as caught,
+        project.execute_task("train") as work,
+    ):
+        getattr(work, call)(**arguments)
+    assert said in str(caught.value)
+    assert caught.value.kept_artifact_id in str(caught.value)
+    artifact = project.artifacts.get(caught.value.kept_artifact_id)
+    assert (artifact.partial, artifact.kind) == (True, "late")
+    title = "Train: checkpoint" if call == "checkpoint" else arguments["title"] or "Train"
+    assert artifact.title == f"{title} (not accepted, by main)"
+    assert TEXT in project.artifacts.text(artifact)
+    task = project.get_task("train")
+    assert (task.status, task.failures) == ("pending", 0)
+    assert project.check()
+
+
+def test_a_file_that_a_wrong_call_names_stays_where_it_is(project, tmp_path):
+    """Neither a path nor a stream is copied."""
+    file = tmp_path / "notes.md"
+    file.write_text(TEXT)
+    with project.execute_task("train") as work:
+        with (
+            pytest.raises(InvalidInputError, match="kind: "),
+            file.open("rb") as stream,
+        ):
+            work.save_artifact("Notes", stream, kind=" ")
+        with pytest.raises(InvalidInputError, match="kind: "):
+            work.save_artifact("Notes", file, kind=" ")
+    assert project.artifacts.list() == []

@@ -141,8 +141,6 @@ def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavail
         return ReadOnlyError(name, "a file is where a folder should be: move it away")
     if exc.errno == errno.EISDIR:
         return ReadOnlyError(str(path), "a folder is where a file should be: move it away")
-    if exc.errno == errno.EISDIR:
-        return ReadOnlyError(str(path), "a folder is where a file should be: move it away")
     if exc.errno in _FORBIDDEN:
         return ReadOnlyError(str(path), reason)
     if exc.errno in _FULL:

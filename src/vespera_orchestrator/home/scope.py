@@ -42,6 +42,7 @@ _CHOOSE: Final = (
 )
 _ENVIRONMENT_REMEDY: Final = f"unset the variable to work in the active session; {_CHOOSE}"
 _ACTIVE_REMEDY: Final = f"both of these rewrite the file: {_CHOOSE}"
+_FOLDER_REMEDY: Final = f"a folder is where that file should be: move it away; then {_CHOOSE}"
 
 
 class Scope:
@@ -213,7 +214,8 @@ class Scope:
             return remembered
         if session_id is not None and self._is_another_stores(session_id, own):
             return None
-        raise SessionNotFoundError(session_id, _ACTIVE_REMEDY, str(chosen_last))
+        remedy = _FOLDER_REMEDY if chosen_last.is_dir() else _ACTIVE_REMEDY
+        raise SessionNotFoundError(session_id, remedy, str(chosen_last))
 
     def _tell_problem(self, session_id: str | None, remembered: str) -> None:
         """Say once that the file is stale or damaged, and what counts instead."""

@@ -7,6 +7,7 @@ in which its work lands; whatever cannot land blocks the task, with one recovery
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -142,6 +143,27 @@ class Completion:
             elif kept_id is not None and not getattr(exc, "kept_artifact_id", None):
                 exc.add_note(f"your work is kept as artifact {kept_id}")
             raise
+
+    @contextmanager
+    def keeping_mistaken(self, holder: Holder, work: object, *, title: object) -> Iterator[None]:
+        """Keep what a call on the way brings, when one of its arguments is wrong.
+
+        Whatever else goes wrong there, the caller still has it, and can make the same call again.
+        A file or a stream stays where it is. Of what is empty, nothing is kept.
+
+        Args:
+            holder: Who makes the call.
+            work: What it brings.
+            title: What to call it.
+        """
+        try:
+            yield
+        except InvalidInputError:
+            is_elsewhere = isinstance(work, os.PathLike) or hasattr(work, "read")
+            if is_elsewhere or work in ({}, [], "", b""):
+                work = None
+            with self.keeping(holder, work, title=title):
+                raise
 
     def _keep_refused(
         self, holder: Holder, title: str, work: object, exc: BaseException

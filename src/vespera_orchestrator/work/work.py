@@ -232,11 +232,17 @@ class Work:
         Raises:
             LeaseLostError: Another attempt has taken the task. The state is kept as an artifact,
                 and no ref was moved.
-            InvalidInputError: An argument is wrong; or the name of one is, and the state is kept as
-                an artifact.
+            InvalidInputError: An argument, or the name of one, is wrong. The state is kept as a
+                partial artifact, and you keep the task: correct the call and make it again.
         """
+        title = f"{self.task.title}: checkpoint"
+        with self._completion.keeping_mistaken(self._holder(), state, title=title):
+            return self._checkpoint(state, note, progress)
+
+    def _checkpoint(self, state: JsonValue, note: str, progress: float | None) -> Checkpoint:
         if progress is not None and not (arguments.is_number(progress) and 0 <= progress <= 1):
             raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
+        arguments.text("note", note)
         share = None if progress is None else float(progress)
 
         def write(snapshot: Snapshot | None) -> Checkpoint:
@@ -378,10 +384,13 @@ class Work:
 
         Raises:
             LeaseLostError: Another attempt has taken the task; the artifact is kept all the same.
+            InvalidInputError: An argument, or the name of one, is wrong. The content is kept as a
+                partial artifact, and you keep the task: correct the call and make it again.
         """
-        draft = self._artifacts.draft(
-            title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata
-        )
+        with self._completion.keeping_mistaken(self._holder(), content, title=title):
+            draft = self._artifacts.draft(
+                title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata
+            )
         self._save_if_due()
         try:
             return self._rooms.store.save_artifact(
