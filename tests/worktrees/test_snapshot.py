@@ -23,7 +23,7 @@ from vespera_orchestrator.errors import (
     UnsupportedRepositoryError,
 )
 from vespera_orchestrator.home.config import Config, WorktreeSettings
-from vespera_orchestrator.worktrees import retention
+from vespera_orchestrator.worktrees import durability, retention
 from vespera_orchestrator.worktrees.retention import EarlierSnapshot
 
 
@@ -301,6 +301,24 @@ def test_many_named_snapshots_stay_reachable(project, trees, monkeypatch):
         str(number) for number in range(20)
     ]
     project.assert_sound()
+
+
+def test_a_save_looks_at_no_earlier_snapshot_again(project, trees, monkeypatch):
+    """What is in the history is on disk, however long it is: only two new commits are read."""
+    worktree = trees.create(agent="ada")
+    place = Path(worktree.path)
+    looked_at = []
+    look = durability.new_in_tree
+    monkeypatch.setattr(
+        durability, "new_in_tree", lambda tree, known: looked_at.append(tree) or look(tree, known)
+    )
+    counts = []
+    for number in range(6):
+        looked_at.clear()
+        project.write({"a.txt": f"{number}"}, place)
+        trees.snapshot(worktree)
+        counts.append(len(looked_at))
+    assert counts[1:] == [2] * 5  # the snapshot, and the commit that names the one before
 
 
 def test_a_heartbeat_that_a_checkpoint_names_meanwhile_is_kept(project, trees):

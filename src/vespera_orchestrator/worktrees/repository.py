@@ -306,13 +306,21 @@ class ProjectRepository:
         )
         self._refs.move(move)
 
-    def sync_objects(self, *commits: str, expected: str | None = None, ref: str = "HEAD") -> None:
+    def sync_objects(
+        self,
+        *commits: str,
+        expected: str | None = None,
+        ref: str = "HEAD",
+        on_disk: Iterable[str | None] = (),
+    ) -> None:
         """Put *commits* on disk with everything they need, unless durability is relaxed.
 
         Args:
             commits: What refs are about to name.
             expected: What one of these refs names now.
             ref: Its name, for the error.
+            on_disk: Further commits that refs name, and that are on disk therefore. They are not
+                looked at again, which matters for a long history.
 
         Raises:
             RefMovedError: An object was pruned or is damaged: make the commit again.
@@ -322,21 +330,21 @@ class ProjectRepository:
         try:
             for attempt in retrying(KeyError, times=_TRIES_BESIDE_GC):
                 with attempt:
-                    sync_objects(self.open(), commits, self._durable(expected))
+                    sync_objects(self.open(), commits, self._durable(expected, *on_disk))
         except (KeyError, pygit2.GitError) as exc:
             reason = f"an object of its new commit cannot be read ({exc})"
             raise RefMovedError(ref, expected or "", reason=reason) from exc
         if has_many_packs(self.common):
             self._gather_packs()
 
-    def _durable(self, expected: str | None) -> set[str]:
+    def _durable(self, *on_disk: str | None) -> set[str]:
         """Return commits that are on disk with all they need.
 
         Each may be pruned before it is read, where its ref has moved on and git tidies up.
         """
         repo = self.open()
         head = None if repo.head_is_unborn else self.head(repo)
-        durable = (expected, head, self.tip(self.integration_ref), *self.refs(WIP).values())
+        durable = (*on_disk, head, self.tip(self.integration_ref), *self.refs(WIP).values())
         return {name for name in durable if name is not None and name in repo}
 
     def _gather_packs(self) -> None:

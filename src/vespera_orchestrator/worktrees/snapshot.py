@@ -185,8 +185,8 @@ class Snapshot(Record):
         own = (self.commit, self._history[1]) if self.changed else ()
         names = [name for name in (*own, *commits) if name is not None]
         if names:
-            repository = self._index.repository
-            repository.sync_objects(*names, expected=self.previous, ref=self.ref)
+            repository, (history, _) = self._index.repository, self._history
+            repository.sync_objects(*names, expected=self.previous, ref=self.ref, on_disk=[history])
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._index.is_passing(self.previous):
