@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
+import importlib.util
 import json
 import os
 import platform
@@ -37,8 +38,10 @@ from pathlib import Path
 import vespera_orchestrator as vespera
 import vespera_orchestrator.orchestrator
 import vespera_orchestrator.worktrees.engine  # loaded once, before the first fork
-from vespera_orchestrator.errors import NotReadyError, VesperaError
+from vespera_orchestrator.errors import NotReadyError, UnsavedFilesError, VesperaError
 from vespera_orchestrator.worktrees import packs
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 # --- the system calls, see the kernel's tables ------------------------------------
 
@@ -260,6 +263,14 @@ def status_of(folder):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def text_beside(project, snapshot, file):
+    """Return what the repositories beside a snapshot hold: its last parent has them."""
+    command = ["git", "-C", str(project), "log", "-1", "--format=%P", snapshot]
+    parents = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    command = ["git", "-C", str(project), "show", f"{parents[-1]}:{file}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def make_repository(project):
     """Make a repository with one commit in a folder that is there."""
     (project / "README.md").write_text("# Kettle\n", "utf-8")
@@ -328,10 +339,35 @@ def tell(ack, orch, *aliases):
 class Operation:
     """What is done, on what, and what is acknowledged."""
 
-    def __init__(self, name, act, *, on=plain, begin=None, repository=False, heals=False):
+    def __init__(
+        self,
+        name,
+        act,
+        *,
+        on=plain,
+        begin=None,
+        repository=False,
+        heals=False,
+        unpack=None,
+        tidy=None,
+    ):
         self.name, self.act, self.on, self.repository, self.heals = name, act, on, repository, heals
         self.begin = begin or (lambda _: None)
         """What the child does before it counts."""
+        self.unpack = unpack
+        """Puts a project into a folder, and returns where; by default it is a new one."""
+        self.tidy = tidy or (lambda _: None)
+        """What somebody has to do afterwards, and `check` asks for."""
+
+    def make_project(self, folder):
+        """Return the project that it is done on."""
+        if self.unpack is not None:
+            return self.unpack(folder)
+        project = folder / "project"
+        project.mkdir(parents=True)
+        if self.repository:
+            make_repository(project)
+        return project
 
 
 def _take(alias, **given):
@@ -479,6 +515,75 @@ def _land_in_checkout(orch, work, ack):
     ack(unchanged=str(orch.project))
 
 
+def make_nested(folder):
+    """Make a repository inside a worktree, with a commit and an edit."""
+    app = Path(folder, "app")
+    app.mkdir()
+    make_repository(app)
+    (app / "README.md").write_text("# Kettle\nnested\n", "utf-8")
+    (app / "new.txt").write_text("new\n", "utf-8")
+
+
+def _nested(orch):
+    """A worktree with a repository inside."""
+    landed(orch)
+    make_nested(orch.worktrees.find("part").path)
+
+
+def _nested_removed(orch):
+    _nested(orch)
+    orch.worktrees.remove("part")
+
+
+def _tell_nested(ack, snapshot):
+    ack(beside=snapshot, file="app/files/README.md", text="# Kettle\nnested\n")
+    ack(beside=snapshot, file="app/files/new.txt", text="new\n")
+
+
+def _checkpoint_nested(_, work, ack):
+    saved = work.checkpoint({"n": 1}, "half", 0.5)
+    ack(checkpoint=saved.id, of=work.task.id)
+    _tell_nested(ack, saved.snapshot)
+
+
+def _complete_nested(orch, work, ack):
+    """It does not land: what was handed in is kept, and so is the repository."""
+    try:
+        work.complete(summary="done", detailed_work="what was done")
+    except UnsavedFilesError:
+        [kept] = orch.artifacts.list(task="part", limit=1)
+        assert orch.artifacts.text(kept) == "what was done"
+        ack(artifact=kept.id)
+        _tell_nested(ack, "refs/vespera/wip/part")
+        tell(ack, orch, "part")
+
+
+def _nested_again(orch, _, ack):
+    work = orch.execute_task("part")
+    ack(path=str(work.path / "app" / "README.md"), holds="nested")
+    ack(sound=str(work.path / "app"))
+    tell(ack, orch, "part")
+
+
+def _older(folder):
+    """Put a home in place that an earlier release made; return its project."""
+    spec = importlib.util.spec_from_file_location("make_home", FIXTURES / "make_home.py")
+    make_home = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_home)
+    record = json.loads((FIXTURES / "home-of-schema-1.json").read_text("utf-8"))
+    make_home.unpack(FIXTURES / "home-of-schema-1.tar.xz", folder, record["made_at"])
+    config = folder / "lantern" / ".task_orchestrator" / "config.toml"
+    config.write_text(config.read_text("utf-8").replace('"normal"', '"full"'), "utf-8")
+    return folder / "lantern"
+
+
+def _open_older(orch, _, ack):
+    for session in orch.list_sessions():
+        ack(session=session.id)
+    for artifact in orch.artifacts.list():
+        ack(artifact=artifact.id)
+
+
 def _two_lines(orch):
     """Land one task's work, and leave another's in its worktree, both in the same file."""
     landed(orch)
@@ -606,6 +711,32 @@ OPERATIONS = [
     ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation(
+        "checkpoint with a nested repository",
+        _checkpoint_nested,
+        on=_nested,
+        begin=_take("part"),
+        repository=True,
+    ),
+    Operation(
+        "complete with a nested repository",
+        _complete_nested,
+        on=_nested,
+        begin=_take("part"),
+        repository=True,
+    ),
+    Operation(
+        "remove a worktree with a nested repository",
+        lambda orch, _, __: orch.worktrees.remove("part"),
+        on=_nested,
+        repository=True,
+    ),
+    Operation(
+        "make one with a nested repository again",
+        _nested_again,
+        on=_nested_removed,
+        repository=True,
+    ),
+    Operation(
         "land in a checkout",
         _land_in_checkout,
         on=_checked_out,
@@ -620,6 +751,13 @@ OPERATIONS = [
     ),
     Operation("make a removed worktree again", _again, on=_removed, repository=True),
     Operation("catch up", _catch_up, on=_two_lines, repository=True),
+    Operation(
+        "open an older home",
+        _open_older,
+        on=None,
+        unpack=_older,
+        tidy=lambda orch: orch.documents.update(),
+    ),
     Operation("search", _find),
     Operation(
         "prune",
@@ -641,10 +779,7 @@ class Stage:
     def __init__(self, operation, room):
         self.operation, self.room = operation, room
         self.folder, self.kept = room / "place", room / "as it was"
-        self.project = self.folder / "project"
-        self.project.mkdir(parents=True)
-        if operation.repository:
-            make_repository(self.project)
+        self.project = operation.make_project(self.folder)
         if operation.on is not None:
             in_child(self._prepare)
         shutil.copytree(self.folder, self.kept, symlinks=True)
@@ -702,6 +837,7 @@ class Stage:
             if self.operation.heals:  # what it had not come to yet, the next call does
                 left = orch.repair().left
                 assert left, str(left)
+            self.operation.tidy(orch)
             expect_clean(orch)
             for facts in said:
                 hold(orch, facts)
@@ -748,8 +884,18 @@ def hold(orch, facts):
         assert Path(facts["path"]).exists(), facts["path"]
     if "holds" in facts:
         assert Path(facts["path"]).read_text("utf-8").count(facts["holds"]) == 1, facts
+    hold_in_git(orch, facts)
+
+
+def hold_in_git(orch, facts):
+    """The same of what git has."""
     if "unchanged" in facts:
         assert status_of(facts["unchanged"]) == "", facts
+    if "beside" in facts:
+        assert text_beside(orch.project, facts["beside"], facts["file"]) == facts["text"], facts
+    if "sound" in facts:
+        git(facts["sound"], "fsck", "--no-dangling")
+        assert status_of(facts["sound"]).split() == ["M", "README.md"], facts
 
 
 def go_on(orch):

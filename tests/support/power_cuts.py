@@ -43,10 +43,7 @@ class PowerStage(killing.Stage):
         self.operation = operation
         self.disk = disk
         self.folder = disk.folder / "place"
-        self.project = self.folder / "project"
-        self.project.mkdir(parents=True)
-        if operation.repository:
-            killing.make_repository(self.project)
+        self.project = operation.make_project(self.folder)
         if operation.on is not None:
             killing.in_child(self._prepare)
 

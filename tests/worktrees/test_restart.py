@@ -102,6 +102,31 @@ def test_the_machine_says_when_it_was_started():
     assert 0 <= machine.started_at() < time.time()
 
 
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "NULs"])
+def test_a_repository_inside_is_restored(project, trees, start_again, how):
+    """Its files, its index and what names its commits; what was changed there since stays."""
+    app = Path(trees.create("work").path, "app")
+    app.mkdir()
+    project.git("init", "-q", cwd=app)
+    project.commit("inside", {"a.txt": "a\n" * 20, "b.txt": "b\n" * 20, "c.txt": "c\n"}, app)
+    commit = project.git("rev-parse", "HEAD", cwd=app)
+    project.write({"a.txt": "edited\n" * 20}, app)
+    trees.snapshot("work")
+    project.write({"c.txt": "c\nnew since\n"}, app)
+    damage(app / "b.txt", "cut")
+    for name in ("a.txt", ".git/index", ".git/HEAD", ".git/refs/heads/main"):
+        damage(app / name, how)
+    start_again()
+    project.open().snapshot("work")
+    assert files_of(app) == {
+        b"a.txt": (False, b"edited\n" * 20),
+        b"b.txt": (False, b"b\n" * 20),
+        b"c.txt": (False, b"c\nnew since\n"),
+    }
+    assert project.git("rev-parse", "HEAD", cwd=app) == commit
+    assert project.git("status", "--porcelain", cwd=app) == " M a.txt\n M c.txt"
+
+
 # --- power fails in the middle of catching up -------------------------------------------
 
 

@@ -32,11 +32,12 @@ from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.gc_guard import new_in_tree
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.torn import is_cut_short
 from vespera_orchestrator.worktrees.tree_merge import empty_tree
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -391,6 +392,75 @@ def _write_repository(saved: pygit2.Tree, root: Path, path: str) -> None:
         pygit2.init_repository(str(new), bare=True)
         pygit2.Config(str(new / "config"))["core.bare"] = False
     new.rename(git_dir)
+
+
+def damaged_files(
+    repo: pygit2.Repository, snapshot: str, folder: Path, *, any_missing: bool
+) -> dict[Path, pygit2.Object]:
+    """Return the files of repositories inside the worktree that a power cut has damaged.
+
+    Args:
+        repo: The repository that has the snapshot.
+        snapshot: What was last saved.
+        folder: The worktree's folder.
+        any_missing: Whether every missing file counts as damaged, and not only those of a
+            repository in which others are.
+
+    Returns:
+        What each of them held.
+    """
+    damaged: dict[Path, pygit2.Object] = {}
+    commit = nested_commit(repo, snapshot)
+    if commit is None:
+        return damaged
+    for saved in repo[commit].peel(pygit2.Tree):
+        path = os.fsdecode(unquote_to_bytes(str(saved.name)))
+        with suppress(ValueError, OSError):
+            place = _place_inside(folder, path)
+            files = dict(_saved_files(saved.peel(pygit2.Tree), place))
+            damaged |= _damaged_of(repo, files, any_missing=any_missing)
+    return damaged
+
+
+def _saved_files(saved: pygit2.Tree, folder: Path) -> Iterator[tuple[Path, pygit2.Object]]:
+    git_dir = folder / ".git"
+    for part in saved:
+        if part.name == _FILES:
+            yield from _entries(part.peel(pygit2.Tree), folder)
+        elif part.name == _GIT_FILE:
+            yield git_dir, part
+        elif part.name == _GIT and not git_dir.is_file():  # else it is beside the worktree's
+            yield from _entries(part.peel(pygit2.Tree), git_dir)
+
+
+def _entries(tree: pygit2.Tree, folder: Path) -> Iterator[tuple[Path, pygit2.Object]]:
+    for entry in tree:
+        place = folder / os.fsdecode(entry.raw_name or b"")
+        if isinstance(entry, pygit2.Tree):
+            yield from _entries(entry, place)
+        else:
+            yield place, entry
+
+
+def _damaged_of(
+    repo: pygit2.Repository, files: Mapping[Path, pygit2.Object], *, any_missing: bool
+) -> dict[Path, pygit2.Object]:
+    damaged = {place for place, entry in files.items() if is_cut_short(repo, place, str(entry.id))}
+    if damaged or any_missing:
+        damaged |= {place for place in files if not os.path.lexists(place)}
+    return {place: files[place] for place in damaged}
+
+
+def write_files(files: Mapping[Path, pygit2.Object]) -> None:
+    """Write files of `damaged_files` again."""
+    for place, entry in files.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        _write_file(entry, place)
+        if place.name == "config" and place.parent.name == ".git":
+            _forget_place(place)
+            for name in _EMPTY_FOLDERS:
+                place.with_name(name).mkdir(exist_ok=True)
 
 
 def _place_inside(root: Path, path: str) -> Path:

@@ -21,6 +21,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.worktrees import nested
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_note
 from vespera_orchestrator.worktrees.checkout import drop_damaged_index, write_first_index
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
@@ -28,7 +29,7 @@ from vespera_orchestrator.worktrees.ownership import FolderState, find_place, re
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
-from vespera_orchestrator.worktrees.torn import is_part_of
+from vespera_orchestrator.worktrees.torn import is_cut_short
 from vespera_orchestrator.worktrees.tree_merge import changes, empty_tree
 from vespera_orchestrator.worktrees.tree_switch import write_partial_tree
 from vespera_orchestrator.worktrees.update import recovered_after_restart
@@ -147,16 +148,21 @@ def _restore_damaged(
     repo = repository.open_worktree(worktree.name)
     folder = Path(worktree.path)
     files = dict(_saved_files(repo, saved))
-    damaged = {path for path, file in files.items() if _is_cut_short(repo, folder / path, file[0])}
+    damaged = {path for path, file in files.items() if is_cut_short(repo, folder / path, file[0])}
     missing = {path for path in files if not os.path.lexists(folder / path)}
     # That all of them are gone is no wish of anybody's: their names had not come to the disk.
-    if any_missing or damaged or len(missing) == len(files):
+    any_missing = any_missing or len(missing) == len(files)
+    if any_missing or damaged:
         damaged |= missing
-    if damaged:
+    inside: dict[Path, pygit2.Object] = {}
+    if saved is not None:
+        inside = nested.damaged_files(repo, saved, folder, any_missing=any_missing)
+    if damaged or inside:
         _save(repository, worktree, "as found after a restart")
         part = repo[write_partial_tree(repo, {path: files[path] for path in damaged})]
         repo.checkout_tree(part, strategy=_OVERWRITE)
-    return len(damaged)
+        nested.write_files(inside)
+    return len(damaged) + len(inside)
 
 
 def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) -> bool:
@@ -175,13 +181,3 @@ def _saved_files(repo: pygit2.Repository, snapshot: str | None) -> Iterator[tupl
     for path, (_, file) in changes(empty_tree(repo), commit.peel(pygit2.Tree)).items():
         if file is not None and file[1] in _PLAIN_FILES:
             yield path, file
-
-
-def _is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
-    """Tell whether a file holds only parts of what was saved."""
-    if file.is_symlink() or not file.is_file():
-        return False
-    _, size = repo.odb.read_header(pygit2.Oid(hex=saved))
-    if file.stat().st_size >= size:
-        return False
-    return is_part_of(file.read_bytes(), repo[saved].data)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from typing import TYPE_CHECKING, Final
+
+import pygit2
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PAGE: Final = 4096
 """Systems write files to disk in pieces of this size, in any order."""
@@ -21,3 +27,21 @@ def is_part_of(content: bytes, whole: bytes) -> bool:
         if not whole.startswith(piece.rstrip(b"\0"), start):
             return False
     return True
+
+
+def is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
+    """Tell whether a file holds only parts of what was saved of it, as the object *saved*."""
+    if file.is_symlink() or not file.is_file():
+        return False
+    _, size = repo.odb.read_header(pygit2.Oid(hex=saved))
+    present = file.stat().st_size
+    if present > size or (present == size > 0 and not _ends_with_nul(file)):
+        return False
+    content, whole = file.read_bytes(), repo[saved].data
+    return content != whole and is_part_of(content, whole)
+
+
+def _ends_with_nul(file: Path) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() == b"\0"
