@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 import vespera_orchestrator as vespera
+from support.kind_words import UNKIND
 from support.records import STEP, session, status, task
 from vespera_orchestrator._model import NextStep
 from vespera_orchestrator.progress.low_energy import Gentleness
-
-UNKIND = re.compile(
-    r"\b(overdue|failed to|fail(ed|ure)?|should have|must|late|behind|urgent|asap|still not|only|"
-    r"hurry|wrong|error|missed|lazy|immediately|at once|deadline)\b",
-    re.IGNORECASE,
-)
 
 
 def page(step=STEP, **fields):
