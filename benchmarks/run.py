@@ -37,6 +37,7 @@ SUBJECTS = {
         "startup",
         "importing the package and opening the default store, over a bare interpreter",
     ),
+    "hosts": ("hosts", "calls through asyncio and MCP beside plain calls; run() beside a loop"),
     "graph": ("graph", "whole-graph analysis, against networkx alone"),
     "worktrees": (
         "worktrees",

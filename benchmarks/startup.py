@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 
 _IMPORT = "import vespera_orchestrator as vespera"
 _OPEN = f"{_IMPORT}; vespera.open().close()"
+_MCP = "import vespera_orchestrator.integrations.mcp"
+_COMMAND = (
+    "import runpy, sys; sys.argv = ['vespera', 'status']; "
+    "runpy.run_module('vespera_orchestrator', run_name='__main__')"
+)
 _OPEN_NEW = f"import tempfile; {_IMPORT}; vespera.open(tempfile.mkdtemp(dir='.')).close()"
+_BEGIN = f"{_IMPORT}; vespera.open().initialize_session('Start')"
 MAX_IMPORT_S = 0.040
 MAX_OPEN_S = 0.120
+MAX_COMMAND_S = 0.2
 
 
 def rows(scale: Scale) -> list[Row]:
@@ -34,7 +41,7 @@ def rows(scale: Scale) -> list[Row]:
     empty.mkdir()
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env["PYTHONPYCACHEPREFIX"] = str(scale.folder / "compiled")
-    _run(_OPEN, existing, env)  # makes the home, and the compiled files
+    _run(_BEGIN, existing, env)  # makes the home, and the compiled files
     costs = alternate(
         scale.pick(25, 3),
         bare=_python("pass", existing, env),
@@ -42,12 +49,17 @@ def rows(scale: Scale) -> list[Row]:
         names=_python(f"{_IMPORT}; vespera.Orchestrator", existing, env),
         open=_python(_OPEN, existing, env),
         new=_python(_OPEN_NEW, empty, env),
+        mcp=_python(_MCP, existing, env),
+        sdk=_python("import mcp.server.mcpserver, mcp_types", existing, env),
+        command=_python(_COMMAND, existing, env),
     )
     return [
         _row("import", costs["load"], costs["bare"], MAX_IMPORT_S),
         _row("import, and use Orchestrator", costs["names"], costs["bare"], None),
         _row("import, and open the default store", costs["open"], costs["bare"], MAX_OPEN_S),
         _row("import, and make a new home with its store", costs["new"], costs["bare"], None),
+        Row.of("import the tools for an MCP server", costs["mcp"], "MCP's SDK", costs["sdk"]),
+        _row("the command `status`", costs["command"], costs["bare"], MAX_COMMAND_S),
     ]
 
 
@@ -62,7 +74,7 @@ def _python(code: str, folder: Path, env: Mapping[str, str]) -> Callable[[], Cos
 
 def _run(code: str, folder: Path, env: Mapping[str, str]) -> None:
     command = [sys.executable, "-c", code]
-    subprocess.run(command, cwd=folder, env=env, check=True)
+    subprocess.run(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, check=True)
 
 
 def _row(what: str, ours: Sequence[Cost], bare: Sequence[Cost], max_s: float | None) -> Row:
