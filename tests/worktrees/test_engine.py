@@ -697,6 +697,12 @@ def test_repair_takes_away_only_what_is_ours(project, trees):
     assert len(project.listed()) == 3
 
 
+MAINTENANCE = [
+    *("maintenance", "run", "--quiet"),
+    *("--task=loose-objects", "--task=incremental-repack"),
+]
+
+
 def work_side_by_side(project, processes, rounds, beside):
     """Let processes do whole cycles on one repository while git commands run beside them, and check
     that all of it landed.
@@ -740,6 +746,11 @@ def test_processes_work_side_by_side(project):
     work_side_by_side(project, 4, 4, [["pack-refs", "--all"]])
 
 
+def test_a_few_work_while_git_throws_away(project):
+    """The short form of the crowd below: git packs and prunes all the time, and nothing is lost."""
+    work_side_by_side(project, 2, 2, [["gc", "-q", "--prune=now"], MAINTENANCE])
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
@@ -748,8 +759,9 @@ def test_processes_work_side_by_side(project):
         [["pack-refs", "--all"]],
         [["gc", "-q"], ["pack-refs", "--all"], ["worktree", "prune"]],
         [["gc", "-q", "--prune=now"]],
+        [MAINTENANCE],
     ],
-    ids=["pack-refs", "gc", "gc --prune=now"],
+    ids=["pack-refs", "gc", "gc --prune=now", "maintenance"],
 )
 def test_a_crowd_works_while_git_tidies_up(project, beside):
     """Eight processes, and git tidying up beside them, with its harshest option too: all land,
