@@ -33,6 +33,7 @@ _NEWS_ONCE_COMPLETED = frozenset({EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAV
 """What belongs to a task counts once the task is completed."""
 _RELEVANT_KINDS = (
     EventKind.TASK_COMPLETED,
+    EventKind.TASK_CORRECTED,
     EventKind.TASK_RETRIED,
     EventKind.TASK_REOPENED,
     EventKind.TASK_ARCHIVED,
