@@ -1468,6 +1468,8 @@ class Agenda(StrEnum):
     """Those with a due date, the first to be done first."""
     ASLEEP = "asleep"
     """Those that rest, the first to wake first."""
+    READY = "ready"
+    """Those that can be started now, the best first."""
     QUESTIONS = "questions"
     """Those that a person can answer now."""
 

@@ -31,6 +31,7 @@ from vespera_orchestrator._model import (
     Session,
     Task,
     TaskDraft,
+    TaskQuery,
     TaskStatus,
     TeamSettings,
     Why,
@@ -1131,6 +1132,10 @@ class Orchestrator:
         lease_s: float = lifecycle.LEASE_S,
         take_over: bool = False,
         despite_pressure: bool = False,
+        specialist_type: str | None = None,
+        task_type: str | None = None,
+        parent_task_id: TaskRef | None = None,
+        alias_prefix: str | None = None,
     ) -> vespera.Work:
         """Start a task: claim it, and get what you need to do it.
 
@@ -1151,6 +1156,10 @@ class Orchestrator:
                 an agent that was killed. If that agent is alive after all, its next call is
                 refused, and its work is kept.
             despite_pressure: Take the task although as many are under way as the `pressure` allows.
+            specialist_type: Without *task_id*: take the best ready task for this specialist.
+            task_type: The same for tasks of this type.
+            parent_task_id: The same for tasks anywhere below this one, and this one itself.
+            alias_prefix: The same for tasks whose alias begins like this.
 
         Returns:
             The work. Use it in a ``with`` block: an exception then blocks the task with its partial
@@ -1176,8 +1185,27 @@ class Orchestrator:
             lease_s=lease_s,
             take_over=take_over,
             despite_pressure=despite_pressure,
+            wanted=self._wanted(
+                task_id,
+                specialist_type=specialist_type,
+                task_type=task_type,
+                parent_task_id=parent_task_id,
+                alias_prefix=alias_prefix,
+            ),
         )
         return self._starter.start(request)
+
+    def _wanted(
+        self, task: TaskRef | None, *, parent_task_id: TaskRef | None, **filters: str | None
+    ) -> TaskQuery | None:
+        """Return which tasks may be taken; ``None`` for any."""
+        if parent_task_id is None and not any(filters.values()):
+            return None
+        if task is not None:
+            problem = "name the task, or say which kind you want, but not both"
+            raise InvalidInputError("task_id", problem)
+        parent = None if parent_task_id is None else self._scope.task(parent_task_id).id
+        return plans.task_query(parent_task_id=parent, include_children=True, **filters)
 
     def work(
         self, task: TaskRef, *, agent: str | None = None, lease_s: float = lifecycle.LEASE_S

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import AttemptEnding, CauseKind, Claim, Ending, TaskStatus
+from vespera_orchestrator._model import Agenda, AttemptEnding, CauseKind, Claim, Ending, TaskStatus
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LeaseLostError,
@@ -24,7 +24,7 @@ from vespera_orchestrator.work.submission import Holder
 from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Attempt, Cause, Task
+    from vespera_orchestrator._model import Attempt, Cause, Task, TaskQuery
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.overview import Overview
@@ -56,6 +56,8 @@ class StartRequest:
     despite_pressure: bool = False
     process: str = ""
     """The processes that the attempt ends with; empty if the agent may come back in another one."""
+    wanted: TaskQuery | None = None
+    """Which tasks may be taken where none is named; ``None`` for any."""
 
     @classmethod
     def read(
@@ -67,6 +69,7 @@ class StartRequest:
         lease_s: float,
         take_over: bool,
         despite_pressure: bool = False,
+        wanted: TaskQuery | None = None,
     ) -> StartRequest:
         """Check what a caller passed.
 
@@ -88,6 +91,7 @@ class StartRequest:
             lease_s=lease_s,
             take_over=take_over,
             despite_pressure=despite_pressure,
+            wanted=wanted,
         )
 
 
@@ -130,7 +134,7 @@ class Starter:
                 raise
             if not isinstance(exc, WorktreeBusyError):
                 self._not_here.add(claim.task.id)
-            return self.start(attrs.evolve(request, task=self._next_startable(request.worktree)))
+            return self.start(attrs.evolve(request, task=self._next_startable(request)))
 
     def take_up(self, request: StartRequest) -> Work:
         """Give back the work on a task that the agent holds, under the same attempt.
@@ -260,11 +264,13 @@ class Starter:
 
     def _claim(self, request: StartRequest) -> Claim:
         store, scope = self._rooms.store, self._rooms.scope
+        if request.task is None and request.wanted is not None:
+            return self._claim_wanted(request)
         if request.task is None:
             request = attrs.evolve(request, task=self._coordination.choose(request.agent))
         if request.task is None and self._not_here:
             # Else the best task, which this home cannot start, would be taken every time.
-            request = attrs.evolve(request, task=self._next_startable(request.worktree))
+            request = attrs.evolve(request, task=self._next_startable(request))
         if request.task is None:
             session_id = scope.session_id()
             claim = store.claim(
@@ -288,11 +294,31 @@ class Starter:
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
-    def _next_startable(self, choice: WorktreeChoice) -> Task:
+    def _claim_wanted(self, request: StartRequest) -> Claim:
+        """Claim the best ready task of those that are wanted; another one if somebody is faster."""
+        while True:
+            task = self._next_startable(request)
+            try:
+                return self._claim(attrs.evolve(request, task=task))
+            except NotReadyError:
+                continue  # somebody else has it now, so it is not among the ready ones again
+
+    def _candidates(self, request: StartRequest) -> list[Task]:
+        """Return ready tasks that the request allows, the best first."""
+        store, session_id = self._rooms.store, self._rooms.scope.session_id()
+        best = store.ready(session_id, _LOOKED_THROUGH)  # weighs what was planned since
+        if request.wanted is None:
+            return best
+        query = attrs.evolve(
+            request.wanted, session_id=session_id, agenda=Agenda.READY, limit=_LOOKED_THROUGH
+        )
+        return store.tasks(query)
+
+    def _next_startable(self, request: StartRequest) -> Task:
         """Return the best ready task that this home can go on with."""
-        session_id = self._rooms.scope.session_id()
+        choice = request.worktree
         refused: WorktreeElsewhereError | SettingsConflictError | None = None
-        for task in self._rooms.store.ready(session_id, _LOOKED_THROUGH):
+        for task in self._candidates(request):
             try:
                 self._files.assignments.refuse_unavailable(task, choice, self._rooms.scope.agent)
             except (WorktreeElsewhereError, SettingsConflictError) as exc:

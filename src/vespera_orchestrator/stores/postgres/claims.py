@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Claim, TaskStatus
-from vespera_orchestrator.stores.sql import claims, reading, rows, timing
+from vespera_orchestrator.stores.sql import claims, rows, timing
 from vespera_orchestrator.stores.sql.dialect import POSTGRES
+from vespera_orchestrator.stores.sql.filters import BEST_FIRST
 
 if TYPE_CHECKING:
     from vespera_orchestrator.stores.postgres.transaction import Transaction
@@ -25,7 +26,7 @@ _TAKE_BEST: Final = f"""
         SELECT seq FROM tasks
         WHERE session_id = $2 AND status = '{TaskStatus.PENDING}' AND blockers = 0
             AND ($5 = 1 OR NOT (SELECT expired OR unweighed FROM due))
-        ORDER BY {reading.BEST_FIRST} LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
+        ORDER BY {BEST_FIRST} LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
     ), started AS (
         UPDATE tasks
         SET status = '{TaskStatus.IN_PROGRESS}', attempts = attempts + 1, updated_at = $1

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 _AGENDA: Final = {
     Agenda.DUE: f"tasks.due_until IS NOT NULL AND tasks.status IN {OPEN}",
+    Agenda.READY: f"tasks.status = '{TaskStatus.PENDING}' AND tasks.blockers = 0",
     Agenda.QUESTIONS: "tasks.question IS NOT NULL AND tasks.answered = 0 AND tasks.blockers = 1"
     f" AND tasks.asleep = 0 AND tasks.status = '{TaskStatus.PENDING}'",
     Agenda.ASLEEP: f"tasks.asleep = 1 AND tasks.status IN {OPEN}",
 }
+BEST_FIRST: Final = "priority DESC, pressed_by, urgency DESC, tasks.seq"
+"""The order of ready tasks, which is that of their index."""
 _ORDER: Final[Mapping[Agenda | None, str]] = {
+    Agenda.READY: BEST_FIRST,
     Agenda.DUE: "tasks.due_until, tasks.seq",
     Agenda.ASLEEP: "tasks.not_before, tasks.seq",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -12,7 +12,7 @@ from vespera_orchestrator._model import AttemptEnding, Situation, TaskStatus, is
 from vespera_orchestrator.errors import SessionNotFoundError, TaskNotFoundError
 from vespera_orchestrator.stores.sql import rows
 from vespera_orchestrator.stores.sql.dialect import OPEN, Conditions
-from vespera_orchestrator.stores.sql.filters import TaskFilter, subtree, tallied_only
+from vespera_orchestrator.stores.sql.filters import BEST_FIRST, TaskFilter, subtree, tallied_only
 from vespera_orchestrator.stores.sql.transaction import first_column
 
 if TYPE_CHECKING:
@@ -168,10 +168,6 @@ def _tally(tx: Transaction, query: TaskQuery) -> dict[TaskStatus, int]:
     """
     counts = tx.execute(sql, conditions.values)
     return {TaskStatus(status): number for status, number in counts}
-
-
-BEST_FIRST: Final = "priority DESC, pressed_by, urgency DESC, tasks.seq"
-"""The order of ready tasks, which is that of their index."""
 
 
 def ready(tx: Transaction, session_id: str, limit: int) -> list[Task]:
