@@ -341,7 +341,7 @@ class Store(Protocol):
     def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         """Return how many tasks of each status match *query*, without its limit and offset."""
 
-    def ready(self, session_id: str, limit: int) -> list[Task]:
+    def ready(self, session_id: str, limit: int, *, below: str | None = None) -> list[Task]:
         """Return tasks that can start now, best first.
 
         They are ordered by priority. Then come those that their due dates press, or the due dates
@@ -349,7 +349,8 @@ class Store(Protocol):
         they are ordered by the hours of the longest chain of work that starts with them, then by
         the order in which they were planned. The store may weigh newly planned tasks now: the
         first caller after planning pays for it. Tasks whose *not_before* has come since the last
-        `expire` or `claim` may be missing.
+        `expire` or `claim` may be missing. With *below*, only that task and what is below it
+        counts; so for `running` and `longest_chain`.
         """
 
     def situation(self, task_id: str) -> Situation:
@@ -509,10 +510,12 @@ class Store(Protocol):
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task, the first one first."""
 
-    def running(self, session_id: str, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+    def running(
+        self, session_id: str, limit: int, *, below: str | None = None
+    ) -> list[tuple[Task, Attempt, Checkpoint | None]]:
         """Return tasks in progress with attempt and last checkpoint, the longest running first."""
 
-    def longest_chain(self, session_id: str, limit: int) -> list[Task]:
+    def longest_chain(self, session_id: str, limit: int, *, below: str | None = None) -> list[Task]:
         """Return the first tasks of the longest chain of open work by estimated effort.
 
         Each waits for the one before it. The chain is as the store knows it without looking at the

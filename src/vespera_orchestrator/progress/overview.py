@@ -31,7 +31,7 @@ from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
 from vespera_orchestrator.progress.startable import first_startable, has_subtasks
-from vespera_orchestrator.progress.status import Running, SessionStatus, Status
+from vespera_orchestrator.progress.status import Drawing, Running, SessionStatus, Status
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import dates, lifecycle
 from vespera_orchestrator.tasks.gentle_step import gently
@@ -433,6 +433,7 @@ class Overview:
         if include_completed:
             completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
         ready = store.ready(session.id, _LISTED)
+        below = None if parent is None else parent.id
         outdated = store.context_uses(session_id=session.id, outdated=True, limit=_LISTED)
         gentleness = PressureGauge(self._rooms).gentleness(session.id)
         facts = self._facts(session.id, all_counts, ready, all_blocked)
@@ -442,19 +443,19 @@ class Overview:
             counts=counts,
             planned=store.count(attrs.evolve(tasks, recoveries=False)),
             elsewhere=self._other_open_sessions(all_counts),
-            ready=self._ready_below(ready, parent),
-            running=self._running_below(session.id, tasks, parent),
+            ready=tuple(ready if below is None else store.ready(session.id, _LISTED, below=below)),
+            running=self._running(session.id, below),
             blocked=tuple(blocked),
             completed=tuple(completed),
             dated=self._near_dates(tasks),
             questions=self._questions(tasks),
-            chain=tuple(store.longest_chain(session.id, _LISTED)),
+            chain=tuple(store.longest_chain(session.id, _LISTED, below=below)),
             clashes=self._clashes(session.id),
             next_step=self._worded(facts, is_gentle=gentleness is not None),
             outdated=tuple(outdated),
             as_of=self._rooms.clock(),
             budget_tokens=budget_tokens,
-            draw=lambda: self.graph(session.id).to_mermaid(),
+            draw=Drawing(lambda: self.graph(session.id).to_mermaid()),
             gentleness=gentleness,
         )
 
@@ -464,22 +465,8 @@ class Overview:
             count -= 1
         return max(0, count)
 
-    def _ready_below(self, ready: list[Task], parent: Task | None) -> tuple[Task, ...]:
-        if parent is None:
-            return tuple(ready)
-        return tuple(task for task in ready if self._is_below(task, parent))
-
-    def _is_below(self, task: Task, parent: Task) -> bool:
-        current: Task | None = task
-        while current is not None and current.id != parent.id:
-            above = current.parent_task_id
-            current = None if above is None else self._store.find_task(above, None)
-        return current is not None
-
-    def _running_below(
-        self, session_id: str, tasks: TaskQuery, parent: Task | None
-    ) -> tuple[Running, ...]:
-        rows = self._store.running(session_id, _LISTED)
+    def _running(self, session_id: str, below: str | None) -> tuple[Running, ...]:
+        rows = self._store.running(session_id, _LISTED, below=below)
         places = self._places_elsewhere([task for task, attempt, _ in rows if _waits(attempt)])
         running = [
             Running(
@@ -490,11 +477,7 @@ class Overview:
             )
             for task, attempt, checkpoint in rows
         ]
-        if parent is None:
-            return tuple(running)
-        in_progress = self._store.tasks(attrs.evolve(tasks, status=(TaskStatus.IN_PROGRESS,)))
-        below = {task.id for task in in_progress}
-        return tuple(run for run in running if run.task.id in below)
+        return tuple(running)
 
     def _clashes(self, session_id: str) -> tuple[str, ...]:
         """Say which worktrees of the session would conflict as they were last saved."""

@@ -79,6 +79,31 @@ class Running(Record):
         return words
 
 
+@attrs.frozen
+class Drawing:
+    """Draws the graph when it is called. Where it is pickled, it is drawn then."""
+
+    source: Callable[[], str]
+    """Reads the graph and draws it."""
+
+    def __call__(self) -> str:
+        """Draw the graph as it is now."""
+        return self.source()
+
+    def __reduce__(self) -> tuple[type[_Drawn], tuple[str]]:
+        return _Drawn, (self.source(),)
+
+
+@attrs.frozen
+class _Drawn:
+    """A drawing that was made before."""
+
+    text: str
+
+    def __call__(self) -> str:
+        return self.text
+
+
 @attrs.frozen(repr=False, kw_only=True)
 class Status(Record):
     """Where a session, or the subtree of one task, stands. Prints as a page of constant size."""

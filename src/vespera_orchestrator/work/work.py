@@ -549,9 +549,9 @@ class Work:
         lines += ["", "```", text, "```", ""]
         last = self._rooms.store.last_checkpoint(self.task.id)
         if last is not None:
-            state = dump_json(last.state, "state")
-            lines += [f"Last checkpoint: {last.note or '(no note)'}", ""]
-            lines += ["```json", state, "```", ""]
+            words = last.note or "(no note)"
+            lines += [f"Last checkpoint: {last.id} of attempt {last.attempt}: {words}"]
+            lines += ["Its state is what the next attempt starts from: `work.resumed_from`.", ""]
         return self._artifacts.draft(
             f"{self.task.title}: attempt {number} did not succeed",
             "\n".join(lines),

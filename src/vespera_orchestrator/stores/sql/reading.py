@@ -170,14 +170,30 @@ def _tally(tx: Transaction, query: TaskQuery) -> dict[TaskStatus, int]:
     return {TaskStatus(status): number for status, number in counts}
 
 
-def ready(tx: Transaction, session_id: str, limit: int) -> list[Task]:
+def ready(tx: Transaction, session_id: str, limit: int, below: str | None = None) -> list[Task]:
     """Return the best tasks that can be started now, as they were last weighed."""
+    prefix, only_below, values = _only_below(tx, below, session_id, limit)
     sql = f"""
-        {select_tasks(tx)} FROM tasks
+        {prefix} {select_tasks(tx)} FROM tasks
         WHERE session_id = {tx.mark}1 AND status = '{TaskStatus.PENDING}' AND blockers = 0
+            {only_below}
         ORDER BY {BEST_FIRST} LIMIT {tx.mark}2
     """
-    return rows.TASK.read_all(tx.execute(sql, (session_id, limit)))
+    return rows.TASK.read_all(tx.execute(sql, values))
+
+
+def _only_below(
+    tx: Transaction, below: str | None, *values: object
+) -> tuple[str, str, tuple[object, ...]]:
+    """Return what narrows a statement to a task and what is below it.
+
+    Returns:
+        What stands before the SELECT, a further condition, and the values of the placeholders.
+    """
+    if below is None:
+        return "", "", values
+    prefix = subtree(f"{tx.mark}{len(values) + 1}")
+    return prefix, "AND tasks.id IN (SELECT id FROM below)", (*values, below)
 
 
 def aliases(tx: Transaction, session_id: str) -> list[str]:
@@ -202,22 +218,25 @@ def open_subtree_ids(tx: Transaction, task_id: str) -> list[str]:
     return first_column(tx.execute(sql, (task_id,)).fetchall())
 
 
-def longest_chain(tx: Transaction, session_id: str, limit: int) -> list[Task]:
+def longest_chain(
+    tx: Transaction, session_id: str, limit: int, below: str | None = None
+) -> list[Task]:
     """Return the first tasks of the longest chain of open work, as they were last weighed."""
-    best = f"status IN {OPEN} ORDER BY urgency DESC, seq LIMIT 1"
-    first = f"SELECT id FROM tasks WHERE session_id = {tx.mark}1 AND {best}"
+    prefix, only_below, values = _only_below(tx, below, session_id)
+    best = f"status IN {OPEN} {only_below} ORDER BY urgency DESC, seq LIMIT 1"
+    first = f"{prefix} SELECT id FROM tasks WHERE session_id = {tx.mark}1 AND {best}"
     following = f"""
-        SELECT id FROM (
+        {prefix} SELECT tasks.id FROM (
             SELECT task_id AS id FROM dependencies WHERE needs_id = {tx.mark}1
             UNION SELECT parent_task_id FROM tasks
                 WHERE id = {tx.mark}1 AND parent_task_id IS NOT NULL
-        ) AS waiting JOIN tasks USING (id) WHERE {best}
+        ) AS waiting JOIN tasks ON tasks.id = waiting.id WHERE {best}
     """
     ids: list[str] = []
-    row = tx.execute(first, (session_id,)).fetchone()
+    row = tx.execute(first, values).fetchone()
     while row is not None and len(ids) < limit:
         ids.append(row[0])
-        row = tx.execute(following, (row[0],)).fetchone()
+        row = tx.execute(following, (row[0], *values[1:])).fetchone()
     by_id = {record.id: record for record in tasks_by_id(tx, ids)}
     return [by_id[task_id] for task_id in ids]
 
@@ -319,16 +338,17 @@ def last_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:
 
 
 def running(
-    tx: Transaction, session_id: str, limit: int
+    tx: Transaction, session_id: str, limit: int, below: str | None = None
 ) -> list[tuple[Task, Attempt, Checkpoint | None]]:
     """See `contracts.Store.running`."""
+    prefix, only_below, values = _only_below(tx, below, session_id, limit)
     sql = f"""
-        {select_tasks(tx)} FROM tasks
-        WHERE session_id = {tx.mark}1 AND status = '{TaskStatus.IN_PROGRESS}'
+        {prefix} {select_tasks(tx)} FROM tasks
+        WHERE session_id = {tx.mark}1 AND status = '{TaskStatus.IN_PROGRESS}' {only_below}
         ORDER BY updated_at, seq LIMIT {tx.mark}2
     """
     answers = []
-    for record in rows.TASK.read_all(tx.execute(sql, (session_id, limit)).fetchall()):
+    for record in rows.TASK.read_all(tx.execute(sql, values).fetchall()):
         holder = attempt(tx, record)
         if holder is not None:
             answers.append((record, holder, last_checkpoint(tx, record.id)))

@@ -229,17 +229,17 @@ class SQLStore(ABC):
         with self._read_once() as tx:
             return reading.count(tx, query)
 
-    def ready(self, session_id: str, limit: int) -> list[Task]:
+    def ready(self, session_id: str, limit: int, *, below: str | None = None) -> list[Task]:
         """See `contracts.Store.ready`."""
         self._weigh(session_id)
         with self._read_once() as tx:
-            return reading.ready(tx, session_id, limit)
+            return reading.ready(tx, session_id, limit, below)
 
-    def longest_chain(self, session_id: str, limit: int) -> list[Task]:
+    def longest_chain(self, session_id: str, limit: int, *, below: str | None = None) -> list[Task]:
         """See `contracts.Store.longest_chain`."""
         self._weigh(session_id)
         with self._read() as tx:
-            return reading.longest_chain(tx, session_id, limit)
+            return reading.longest_chain(tx, session_id, limit, below)
 
     def _weigh(self, session_id: str) -> None:
         with self._read_once() as tx:
@@ -273,10 +273,12 @@ class SQLStore(ABC):
         with self._read_once() as tx:
             return reading.last_checkpoint(tx, task_id)
 
-    def running(self, session_id: str, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+    def running(
+        self, session_id: str, limit: int, *, below: str | None = None
+    ) -> list[tuple[Task, Attempt, Checkpoint | None]]:
         """See `contracts.Store.running`."""
         with self._read() as tx:
-            return reading.running(tx, session_id, limit)
+            return reading.running(tx, session_id, limit, below)
 
     # --- holding ------------------------------------------------------------
 

@@ -37,6 +37,24 @@ class ReadingContract(StoreFixtures):
             with pytest.raises(TaskNotFoundError):
                 call("t_missing")
 
+    def test_looking_below_a_task(self, store, session_id):
+        """What is ready, runs, and takes longest below a task: narrowed before it is cut."""
+        urgent = [draft(f"u{n}", parent="other", priority=5) for n in range(4)]
+        mine = [draft("p0", parent="mine"), draft("p1", "p0", parent="mid")]
+        mine += [draft("p2", parent="mine")]
+        drafts = [draft("other"), *urgent, draft("mine"), draft("mid", parent="mine"), *mine]
+        planned = {task.alias: task.id for task in store.plan(session_id, drafts)}
+        for name in ("u0", "u1", "p2"):
+            store.claim(session_id, "ada", task_id=planned[name], lease_s=60)
+        below = planned["mine"]
+        assert aliases(store.ready(session_id, 1)) == ["u2"]
+        assert aliases(store.ready(session_id, 1, below=below)) == ["p0"]
+        assert [task.alias for task, *_ in store.running(session_id, 1, below=below)] == ["p2"]
+        chain = ["p0", "p1", "mid", "mine"]
+        assert aliases(store.longest_chain(session_id, 9, below=below)) == chain
+        assert aliases(store.longest_chain(session_id, 9, below=planned["p1"])) == ["p1"]
+        assert store.ready(session_id, 9, below=planned["p1"]) == []
+
     def test_queries_filter(self, store, session_id, clock):
         """Each field of a query leaves out what it does not describe, in the order planned.
 
