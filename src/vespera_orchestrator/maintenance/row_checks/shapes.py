@@ -60,13 +60,20 @@ def _structure_problem(column: str, text: str | None) -> str | None:
     if column in _LISTS:
         is_right = isinstance(value, list) and all(isinstance(item, str) for item in value)
         return None if is_right else "is not a list of texts"
-    if column in _ANYTHING or isinstance(value, dict):
+    if column not in _MAPPINGS or isinstance(value, dict):
         return None
     return "is not a mapping"
 
 
 _LISTS: Final = ("checkpoints.left_out", "artifacts.tags", "document_versions.edited")
-_ANYTHING: Final = ("checkpoints.state", "shared_values.value", "team_settings.landing_check")
+_MAPPINGS: Final = (
+    "sessions.context",
+    "tasks.condition_names",
+    "tasks.context",
+    "tasks.outputs",
+    "artifacts.metadata",
+    "events.data",
+)
 
 
 def _is_inside(path: str) -> bool:
