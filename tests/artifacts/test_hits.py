@@ -9,6 +9,7 @@ import pytest
 from support.records import artifact
 from vespera_orchestrator.artifacts.hits import hits_of
 from vespera_orchestrator.artifacts.search.ranking import PassageMatch, RankedArtifact
+from vespera_orchestrator.artifacts.surroundings import Surroundings
 
 
 def ids(records, *, limit=10, include_superseded=False):
@@ -20,7 +21,14 @@ def ids(records, *, limit=10, include_superseded=False):
         )
         ranked.append(RankedArtifact(passage=passage, score=1.0))
     store = SimpleNamespace(find_artifact={record.id: record for record in records}.get)
-    hits = hits_of(ranked, store, mode="text", limit=limit, include_superseded=include_superseded)
+    hits = hits_of(
+        ranked,
+        store,
+        surroundings=Surroundings.of(store, None, None),
+        mode="text",
+        limit=limit,
+        include_superseded=include_superseded,
+    )
     assert all((hit.start, hit.end, hit.text) == (3, 7, "text") for hit in hits)
     return [hit.artifact_id for hit in hits]
 
@@ -57,4 +65,4 @@ def test_superseded_versions_are_left_out_unless_requested():
     """The index may not know yet that there is a later version."""
     records = [artifact(id="a", superseded=True), artifact(id="b")]
     assert ids(records) == ["b"]
-    assert ids(records, include_superseded=True) == ["a", "b"]
+    assert ids(records, include_superseded=True) == ["b", "a"]

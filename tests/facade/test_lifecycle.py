@@ -726,7 +726,7 @@ def test_an_exception_in_the_block_blocks_the_task_and_propagates(orch):
     assert (task.status, task.reason) == ("blocked", "ZeroDivisionError: by nothing")
     (report,) = orch._store.artifacts(ArtifactQuery(task_ids=(task.id,), kind="failure"))
     assert b"Traceback" in orch.artifacts.read(report)
-    assert b'"n":1' in orch.artifacts.read(report)
+    assert b"Last checkpoint: " in orch.artifacts.read(report)
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
@@ -934,7 +934,7 @@ def test_what_cannot_be_retried(orch, state):
         orch.execute_task("a")
     if state == "completed":
         done(orch, "a")
-    with pytest.raises(TransitionError, match="a completed one cannot"):
+    with pytest.raises(TransitionError, match="cannot be tried again"):
         orch.retry_task("a")
 
 
@@ -1031,7 +1031,7 @@ def test_updating_changes_what_is_written_about_a_task(orch):
         estimated_effort="1 day",
     )
     assert (task.title, task.description, task.priority, task.context) == ("A", "new", 5, {"k": 1})
-    assert task.due_at == datetime(2026, 12, 24, tzinfo=UTC)
+    assert task.due_at == datetime(2026, 12, 24, 12, tzinfo=UTC)
     event = orch._store.events(limit=None)[-1]
     assert (event.kind, event.data["priority"]) == ("task_updated", 5)
     seq = orch._store.last_seq()

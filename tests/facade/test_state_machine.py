@@ -474,7 +474,8 @@ class Predicted(RuleBasedStateMachine):
     def answer(self, number, likely):
         """Answer a task, also before it can be; what runs, or has ended, is not answered."""
         asking = [alias for alias, task in self.model.tasks.items() if task["asks"]]
-        named = (likely and asking) or list(self.model.tasks)
+        own = [alias for alias, task in self.model.tasks.items() if task["recovers"] is None]
+        named = (likely and asking) or own
         alias = named[number % len(named)]
         task = self.model.tasks[alias]
         may = task["status"] == "pending" and not self.model.has_open_children(alias)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore, Ledger
 
-_OPTIONAL_STRUCTURE: Final = "condition_names"
-"""The one structure that may be absent; any other is there, if only as JSON's null."""
+_OPTIONAL_STRUCTURES: Final = frozenset({"condition_names", "answer"})
+"""Structures that may be absent; any other is there, if only as JSON's null."""
 
 
 _HOME_OF_EXPORT: Final = "h_exported"
@@ -59,8 +59,9 @@ def import_(rooms: Rooms, path: Path, *, progress: Callable[[str], None]) -> Exp
         data = {"rows": head["rows"], "exported_at": head["exported_at"]}
         record_event(ledger, rooms, EventKind.STORE_IMPORTED, data)
     missing = _missing_contents(rooms, digests) if head["contents"] else []
-    if head.get("active_session"):
-        with rooms.scope.activating(str(head["active_session"])):
+    active = str(head.get("active_session"))
+    if rooms.store.find_session(active) is not None:
+        with rooms.scope.activating(active):
             pass  # it came with the rows
     return ExportReport(
         path=path, rows=head["rows"], contents=len(digests), problems=tuple(missing)
@@ -224,7 +225,7 @@ def _stored(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     for name in columns.structures:
         if name not in row:
             continue  # an earlier version exported it
-        if row[name] is not None or name != _OPTIONAL_STRUCTURE:
+        if row[name] is not None or name not in _OPTIONAL_STRUCTURES:
             values[name] = dump_json(row[name], name)
     if table == "tasks" and "due_until" not in row:  # an earlier version exported it
         values |= dict.fromkeys(("due_until", "needed_by", "press_at"), values["due_at"])
