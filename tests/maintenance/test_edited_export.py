@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator._model import FindingKind
 from vespera_orchestrator.errors import InvalidInputError, SessionNotFoundError, VesperaError
 
 VALUES = [
@@ -67,7 +68,9 @@ def take_in(lines):
             except VesperaError:
                 assert orch.list_sessions() == []
                 return
-            assert orch.check().errors == ()
+            # Contents that an edit left out are told, and missing.
+            kinds = {finding.kind for finding in orch.check().errors}
+            assert kinds <= {FindingKind.CONTENT}
             try:
                 orch.current_session()
             except SessionNotFoundError:
@@ -99,7 +102,7 @@ def edits(draw):
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=25, **QUIET)
+@settings(max_examples=25, derandomize=True, **QUIET)
 @given(edits())
 def test_an_edited_export_is_sound_or_refused(lines):
     """No other error comes out, and nothing that is taken in breaks a later call."""
