@@ -926,15 +926,24 @@ def test_a_skipped_task_cannot_be_retried_while_its_cause_stands(orch):
     assert (orch._store.last_seq(), orch.get_task("b").status) == (seq, "skipped")
 
 
-@pytest.mark.parametrize("state", ["pending", "in_progress", "completed"])
-def test_what_cannot_be_retried(orch, state):
-    """Only an ended or blocked task can be tried again, and no completed one."""
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("pending", "only a blocked or ended task can"),
+        ("in_progress", "only a blocked or ended task can"),
+        ("completed", r"it is done: orch\.reopen_task\('a', 'why'\) opens it again"),
+    ],
+)
+def test_what_cannot_be_retried(orch, state, reason):
+    """Only an ended or blocked task can be tried again; a completed one is opened again."""
     orch.plan_task("A")
     if state == "in_progress":
         orch.execute_task("a")
     if state == "completed":
         done(orch, "a")
-    with pytest.raises(TransitionError, match="cannot be tried again"):
+    with pytest.raises(
+        TransitionError, match=f"task a is {state}: cannot be tried again; {reason}"
+    ):
         orch.retry_task("a")
 
 
