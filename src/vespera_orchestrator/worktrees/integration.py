@@ -32,7 +32,7 @@ from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import operation_in
 from vespera_orchestrator.worktrees.paths import display_path, display_paths
-from vespera_orchestrator.worktrees.refs import RESCUE
+from vespera_orchestrator.worktrees.refs import RESCUE, unlink_if_older
 from vespera_orchestrator.worktrees.repository import leads_to, linked_folder
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
@@ -290,12 +290,6 @@ class _Checkout:
             self._lock.unlink()
         self._proof.unlink(missing_ok=True)
 
-    def _clear_dead_lock(self) -> None:
-        # Ours is no more known by its second name, where that was lost.
-        with suppress(FileNotFoundError):
-            if self._lock.stat().st_mtime < machine.started_at():
-                self._lock.unlink()
-
     def _is_ours(self) -> bool:
         try:
             return self._lock.samefile(self._proof)
@@ -400,7 +394,8 @@ class _Checkout:
                 and nobody holds the index's lock.
         """
         if was_restarted:
-            self._clear_dead_lock()
+            # Ours is no more known by its second name, where that was lost.
+            unlink_if_older(self._lock, machine.started_at())
         self.take_lock()
         switch = self._switch
         changed = switch.take_back_after_restart() if was_restarted else switch.take_back()

@@ -258,10 +258,7 @@ class Refs:
         """Remove the locks that are older than *moment*, on the refs of `maybe_locked`."""
         names = [*self.maybe_locked(*others), "packed-refs"]
         for name in names:
-            lock = self._common / f"{name}.lock"
-            modified = _modified(lock)
-            if modified is not None and modified < moment:
-                lock.unlink(missing_ok=True)
+            unlink_if_older(self._common / f"{name}.lock", moment)
 
     def clear_stale_lock(self, ref: str) -> bool:
         """Remove the lock file on *ref* if no living process can be holding it.
@@ -340,10 +337,19 @@ def _unlink_if_newer(path: Path, since: float) -> bool:
 
 
 def _unlink_if_abandoned(path: Path) -> bool:
-    modified = _modified(path)
-    if modified is None or modified > time.time() - _ABANDONED_S:
+    return unlink_if_older(path, time.time() - _ABANDONED_S)
+
+
+def unlink_if_older(lock: Path, moment: float) -> bool:
+    """Remove a lock file that was last written before *moment*.
+
+    Returns:
+        Whether there was one.
+    """
+    modified = _modified(lock)
+    if modified is None or modified >= moment:
         return False
-    path.unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
     return True
 
 

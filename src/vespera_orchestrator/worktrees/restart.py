@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -26,7 +25,7 @@ from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_no
 from vespera_orchestrator.worktrees.checkout import drop_damaged_index, write_first_index
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
-from vespera_orchestrator.worktrees.refs import WIP
+from vespera_orchestrator.worktrees.refs import WIP, unlink_if_older
 from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.torn import is_cut_short
@@ -44,7 +43,7 @@ log = logging.getLogger("vespera_orchestrator")
 
 _BOOT_FILE: Final = "boot-id"
 _GIT_LOCKS: Final = ("index.lock", "HEAD.lock")
-"""Of a worktree; they make every git command fail there."""
+"""Of a worktree; those of processes that the machine took down make every git command fail."""
 _PLAIN_FILES: Final = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 _OVERWRITE: Final = (
     CheckoutStrategy.FORCE
@@ -100,7 +99,8 @@ def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> list[str
 
 
 def _heal(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
-    _clear_dead_locks(repository.admin(worktree.name))
+    for name in _GIT_LOCKS:
+        unlink_if_older(repository.admin(worktree.name) / name, machine.started_at())
     SnapshotIndex(repository, worktree).discard()  # only a cache
     with recovered_after_restart(repository, worktree) as taken_back:
         index_was_damaged = _rebuild_damaged_index(repository, worktree)
@@ -118,15 +118,6 @@ def _heal(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
         report = f"Restored {restored} as last saved: damaged, as after a power cut."
         log.warning("%s", report)
         yield report
-
-
-def _clear_dead_locks(admin: Path) -> None:
-    """Remove the locks of git processes that were at work when the machine went down."""
-    for name in _GIT_LOCKS:
-        lock = admin / name
-        with suppress(FileNotFoundError):
-            if lock.stat().st_mtime < machine.started_at():
-                lock.unlink()
 
 
 def _save(repository: ProjectRepository, worktree: Worktree, note: str) -> None:
