@@ -28,11 +28,10 @@ import attrs
 import pygit2
 from pygit2.enums import DiffOption, FileMode
 
-from vespera_orchestrator.worktrees import libgit2
+from vespera_orchestrator.worktrees import libgit2, torn
 from vespera_orchestrator.worktrees.gc_guard import new_in_tree
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path
-from vespera_orchestrator.worktrees.torn import is_cut_short
 from vespera_orchestrator.worktrees.tree_merge import empty_tree
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
@@ -418,7 +417,9 @@ def damaged_files(
         with suppress(ValueError, OSError):
             place = _place_inside(folder, path)
             files = dict(_saved_files(saved.peel(pygit2.Tree), place))
-            damaged |= _damaged_of(repo, files, any_missing=any_missing)
+            names = {file: str(entry.id) for file, entry in files.items()}
+            for file in torn.damaged_files(repo, names, any_missing=any_missing):
+                damaged[file] = files[file]
     return damaged
 
 
@@ -440,15 +441,6 @@ def _entries(tree: pygit2.Tree, folder: Path) -> Iterator[tuple[Path, pygit2.Obj
             yield from _entries(entry, place)
         else:
             yield place, entry
-
-
-def _damaged_of(
-    repo: pygit2.Repository, files: Mapping[Path, pygit2.Object], *, any_missing: bool
-) -> dict[Path, pygit2.Object]:
-    damaged = {place for place, entry in files.items() if is_cut_short(repo, place, str(entry.id))}
-    if damaged or any_missing:
-        damaged |= {place for place in files if not os.path.lexists(place)}
-    return {place: files[place] for place in damaged}
 
 
 def write_files(files: Mapping[Path, pygit2.Object]) -> None:

@@ -20,7 +20,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.worktrees import nested
+from vespera_orchestrator.worktrees import nested, torn
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_note
 from vespera_orchestrator.worktrees.checkout import drop_damaged_index, write_first_index
 from vespera_orchestrator.worktrees.durability import set_aside_damaged
@@ -28,7 +28,6 @@ from vespera_orchestrator.worktrees.ownership import FolderState, find_place, re
 from vespera_orchestrator.worktrees.refs import WIP, unlink_if_older
 from vespera_orchestrator.worktrees.snapshot import take_snapshot
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
-from vespera_orchestrator.worktrees.torn import is_cut_short
 from vespera_orchestrator.worktrees.tree_merge import changes, empty_tree
 from vespera_orchestrator.worktrees.tree_switch import write_partial_tree
 from vespera_orchestrator.worktrees.update import recovered_after_restart
@@ -139,18 +138,17 @@ def _restore_damaged(
     repo = repository.open_worktree(worktree.name)
     folder = Path(worktree.path)
     files = dict(_saved_files(repo, saved))
-    damaged = {path for path, file in files.items() if is_cut_short(repo, folder / path, file[0])}
-    missing = {path for path in files if not os.path.lexists(folder / path)}
     # That all of them are gone is no wish of anybody's: their names had not come to the disk.
-    any_missing = any_missing or len(missing) == len(files)
-    if any_missing or damaged:
-        damaged |= missing
+    any_missing = any_missing or not any(os.path.lexists(folder / path) for path in files)
+    names = {folder / path: file[0] for path, file in files.items()}
+    damaged = torn.damaged_files(repo, names, any_missing=any_missing)
     inside: dict[Path, pygit2.Object] = {}
     if saved is not None:
         inside = nested.damaged_files(repo, saved, folder, any_missing=any_missing)
     if damaged or inside:
         _save(repository, worktree, "as found after a restart")
-        part = repo[write_partial_tree(repo, {path: files[path] for path in damaged})]
+        again = {path: file for path, file in files.items() if folder / path in damaged}
+        part = repo[write_partial_tree(repo, again)]
         repo.checkout_tree(part, strategy=_OVERWRITE)
         nested.write_files(inside)
     return len(damaged) + len(inside)

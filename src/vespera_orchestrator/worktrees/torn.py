@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pygit2
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _PAGE: Final = 4096
@@ -29,7 +30,22 @@ def is_part_of(content: bytes, whole: bytes) -> bool:
     return True
 
 
-def is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
+def damaged_files(
+    repo: pygit2.Repository, saved: Mapping[Path, str], *, any_missing: bool
+) -> set[Path]:
+    """Return the files that a power cut has damaged.
+
+    Args:
+        repo: The repository.
+        saved: For each file the object that holds what was saved of it.
+        any_missing: Whether every missing file counts as damaged, and not only where others are.
+    """
+    missing = {file for file in saved if not os.path.lexists(file)}
+    damaged = {file for file, name in saved.items() if _is_cut_short(repo, file, name)}
+    return damaged | missing if damaged or any_missing else damaged
+
+
+def _is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
     """Tell whether a file holds only parts of what was saved of it, as the object *saved*."""
     if file.is_symlink() or not file.is_file():
         return False
