@@ -162,8 +162,15 @@ class TreeSwitch:
         """Write the new files into the room, as git would write them at their places."""
         for name in ("new", "out", "back"):
             self._room.joinpath(name).mkdir(parents=True)
+        self._write_new(self._room / "new", git_dir=self._room / "git")
+
+    def _write_new(self, place: Path, *, git_dir: Path) -> None:
         files = {change.path: change.new for change in self._changes if change.new is not None}
-        self._write_out(files, self._tree, self._room / "new", git_dir=self._room / "git")
+        self._write_out(files, self._tree, place, git_dir=git_dir)
+
+    def _write_old(self, place: Path, *, git_dir: Path) -> None:
+        files = {change.path: change.old for change in self._changes if change.old is not None}
+        self._write_out(files, self._old_tree, place, git_dir=git_dir)
 
     def sync_new_files(self) -> None:
         """Put the bytes of the new files on disk, so that none is empty after a power cut."""
@@ -303,11 +310,8 @@ class TreeSwitch:
         shutil.rmtree(whole, ignore_errors=True)
         for folder in (whole / "old", whole / "new", self._room / "torn"):
             folder.mkdir(parents=True, exist_ok=True)
-        sides = (("old", self._old_tree, self.old), ("new", self._tree, self.new))
-        for side, tree, files in sides:
-            on_disk = {path: _on_disk(file) for path, file in files.items()}
-            written = {path: file for path, file in on_disk.items() if file is not None}
-            self._write_out(written, tree, whole / side, git_dir=whole / f"{side}.git")
+        self._write_old(whole / "old", git_dir=whole / "old.git")
+        self._write_new(whole / "new", git_dir=whole / "new.git")
         backwards = reversed(self._changes)
         left = [change for change in backwards if not self._restore(change)]
         return [change.path for change in left]
@@ -336,7 +340,8 @@ class TreeSwitch:
 
     def _take_away_part(self, change: _Change, folder: int, name: str) -> bool:
         """Move what we half wrote into the room, unless it is somebody's work."""
-        if not self._is_ours(self._folder / change.path, change):
+        file = self._folder / change.path
+        if not self._is_in_git(file, change) and not self._is_part(file, change):
             return False
         place = self._room / "torn" / change.number
         if not _move(name, folder, place) or self._drop(place, change):
@@ -346,22 +351,20 @@ class TreeSwitch:
 
     def _drop(self, place: Path, change: _Change) -> bool:
         """Remove what is in git; put a part of that where `clear` finds it, and nobody else."""
-        if not self._is_ours(place, change):
-            return False
         if self._is_in_git(place, change):
             place.unlink()
-        else:
+        elif self._is_part(place, change):
             place.replace(self._room / "torn" / change.number)
+        else:
+            return False
         return True
 
     def _is_in_git(self, place: Path, change: _Change) -> bool:
         sides = (change.old, change.new)
         return any(self._holds(place, change.path, side) for side in sides)
 
-    def _is_ours(self, place: Path, change: _Change) -> bool:
-        """Tell whether a file is one that we wrote or moved, or what a power cut left of one."""
-        if self._is_in_git(place, change):
-            return True
+    def _is_part(self, place: Path, change: _Change) -> bool:
+        """Tell whether a file may be what a power cut left of one that we wrote or moved."""
         if not stat.S_ISREG(place.lstat().st_mode):
             return False
         content = place.read_bytes()
