@@ -38,7 +38,7 @@ from vespera_orchestrator.artifacts.context import Context, candidates, choose, 
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
-from vespera_orchestrator.artifacts.named import first_of_all, named_hits
+from vespera_orchestrator.artifacts.named import named_first
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
 from vespera_orchestrator.artifacts.search.passages import has_words, quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
@@ -572,8 +572,7 @@ class Artifacts:
             limit=limit,
             include_superseded=include_superseded,
         )
-        named = named_hits(query, search_filter, self._scope.store, self._content)
-        return first_of_all(query, named, hits)[:limit]
+        return named_first(query, hits, search_filter, self._scope.store, self._content)
 
     def context(
         self,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from vespera_orchestrator._model import ArtifactQuery, find_ids
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.hits import Hit
@@ -24,38 +22,40 @@ _MOST_BYTES: Final = 4 * PASSAGE_CHARACTERS[1]
 """No character takes more than four bytes in UTF-8."""
 
 
-def named_hits(query: str, filters: SearchFilter, store: Store, content: ContentStore) -> list[Hit]:
-    """Return the artifacts whose ids stand in *query*, and those of tasks whose ids do.
+def named_first(
+    query: str, hits: Sequence[Hit], filters: SearchFilter, store: Store, content: ContentStore
+) -> list[Hit]:
+    """Put the artifacts whose ids stand in *query*, and those of tasks whose ids do, before *hits*.
 
-    Each is represented by its beginning. An old version is found by its own id.
+    Each is represented by its beginning. An old version is found by its own id. Where *query* has
+    nothing but ids, other hits count only if one of these stands in them: no text is about the
+    letters of an id.
 
     Args:
         query: What somebody looks for; an id may stand anywhere in it.
-        filters: Which artifacts may be found.
+        hits: What else was found for it.
+        filters: Which artifacts may be found, and how many.
         store: Has the records.
         content: Has the texts.
     """
-    records: dict[str, Artifact] = {}
-    for name in find_ids(query)[:_MOST_IDS]:
-        for record in _records(name, store):
-            if _passes(record, filters, is_named=record.id == name):
-                records.setdefault(record.id, record)
-    return [_by_its_beginning(record, content) for record in records.values()]
-
-
-def first_of_all(query: str, named: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
-    """Put the *named* ones before the other *hits*, with scores to match.
-
-    Where *query* has nothing but ids, others count only if one of these stands in them: no text
-    is about the letters of an id.
-    """
-    named_ids = {hit.artifact_id for hit in named}
-    others = [hit for hit in hits if hit.artifact_id not in named_ids]
     ids = find_ids(query)
+    named = _named_records(ids, filters, store)
+    others = [hit for hit in hits if hit.artifact_id not in named]
     if ids and not has_words(_without(query, ids)):
         others = [hit for hit in others if any(name in hit.text for name in ids)]
     score = 1 + max((hit.score for hit in others), default=0.0)
-    return [*(attrs.evolve(hit, score=score) for hit in named), *others]
+    chosen = list(named.values())[: filters.limit]  # not one text more is read than is returned
+    first = [_by_its_beginning(record, content, score) for record in chosen]
+    return [*first, *others][: filters.limit]
+
+
+def _named_records(ids: Sequence[str], filters: SearchFilter, store: Store) -> dict[str, Artifact]:
+    records: dict[str, Artifact] = {}
+    for name in ids[:_MOST_IDS]:
+        for record in _records(name, store):
+            if _passes(record, filters):
+                records.setdefault(record.id, record)
+    return records
 
 
 def _without(query: str, ids: Iterable[str]) -> str:
@@ -71,26 +71,24 @@ def _records(name: str, store: Store) -> Iterator[Artifact]:
     yield from store.artifacts(ArtifactQuery(task_ids=(name,), newest_first=True))
 
 
-def _passes(record: Artifact, filters: SearchFilter, *, is_named: bool) -> bool:
+def _passes(record: Artifact, filters: SearchFilter) -> bool:
     if filters.session_ids is not None and record.session_id not in filters.session_ids:
         return False
     if filters.task_ids is not None and record.task_id not in filters.task_ids:
         return False
     if filters.kind is not None and record.kind != filters.kind:
         return False
-    if not set(filters.tags) <= set(record.tags):
-        return False
-    return is_named or filters.include_superseded or not record.superseded
+    return set(filters.tags) <= set(record.tags)
 
 
-def _by_its_beginning(record: Artifact, content: ContentStore) -> Hit:
+def _by_its_beginning(record: Artifact, content: ContentStore, score: float) -> Hit:
     text = _beginning(record, content)
     return Hit(
         text=text,
         artifact_id=record.id,
         title=record.title,
         task_id=record.task_id,
-        score=1.0,
+        score=score,
         start=0,
         end=len(text),
         version=record.version,
