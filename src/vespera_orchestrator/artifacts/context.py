@@ -16,14 +16,7 @@ from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import clip, fitting_length, one_line, tokens
 from vespera_orchestrator.artifacts.search.ranking import terms
-from vespera_orchestrator.artifacts.surroundings import (
-    ANCESTOR,
-    ANCESTOR_BONUS,
-    DEPENDENCY,
-    SESSION,
-    SESSION_BONUS,
-    SIBLING,
-)
+from vespera_orchestrator.artifacts.surroundings import DEPENDENCY, SIBLING
 from vespera_orchestrator.errors import CorruptContentError
 
 if TYPE_CHECKING:
@@ -34,14 +27,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts.surroundings import Surroundings
     from vespera_orchestrator.errors import StoreError
 
-_BONUS: Final = {
-    DEPENDENCY: 1.2,
-    SIBLING: 0.3,
-    SESSION: SESSION_BONUS,
-    ANCESTOR: ANCESTOR_BONUS,
-    "": 0.0,
-}
+_DEPENDENCY_BONUS: Final = 1.2
 """Added to the relevance, which is 0 to 1: direct dependencies come before everything else."""
+_SIBLING_BONUS: Final = 0.3
+"""The same for what a sibling saved; see also `Surroundings.session_bonus`."""
 _DEPENDENCY_DECAY: Final = 0.8
 """Each further step away counts a fifth less."""
 _NEWNESS_BONUS: Final = 0.1
@@ -245,7 +234,8 @@ class _Scoring:
     ) -> Iterator[ContextPassage]:
         """Yield slices of one artifact, the best first, with their scores."""
         nearness, steps = self.surroundings.nearness(artifact)
-        score = relevance + _nearness_bonus(nearness, steps) + self._newness_bonus(artifact)
+        bonus = self._nearness_bonus(artifact, nearness, steps)
+        score = relevance + bonus + self._newness_bonus(artifact)
         if artifact.kind in _SETBACK_KINDS:
             score *= _SETBACK_FACTOR
         for part in slices:
@@ -262,19 +252,19 @@ class _Scoring:
             )
             score *= _FURTHER_PASSAGE_FACTOR
 
+    def _nearness_bonus(self, artifact: Artifact, nearness: str, steps: int) -> float:
+        if nearness == DEPENDENCY:
+            return float(_DEPENDENCY_BONUS * _DEPENDENCY_DECAY ** (steps - 1))
+        if nearness == SIBLING:
+            return _SIBLING_BONUS
+        return self.surroundings.session_bonus(artifact)
+
     def _newness_bonus(self, artifact: Artifact) -> float:
         age = self.now - artifact.created_at
         age_s = max(0.0, age.total_seconds())
         half_lives = age_s / _NEWNESS_HALF_LIFE_S
         share: float = 0.5**half_lives
         return _NEWNESS_BONUS * share
-
-
-def _nearness_bonus(nearness: str, steps: int) -> float:
-    bonus = _BONUS[nearness]
-    if nearness == DEPENDENCY:
-        return float(bonus * _DEPENDENCY_DECAY ** (steps - 1))
-    return bonus / steps
 
 
 def candidates(

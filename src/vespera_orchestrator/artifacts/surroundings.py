@@ -19,11 +19,11 @@ DEPENDENCY: Final = "dependency"
 SIBLING: Final = "sibling"
 SESSION: Final = "session"
 ANCESTOR: Final = "ancestor"
-SESSION_BONUS: Final = 0.15
-"""What it counts to be of the same session, where the best answer to the query counts 1."""
-ANCESTOR_BONUS: Final = 0.05
-"""The same for an earlier session that this one is part of."""
 
+_SESSION_BONUS: Final = 0.15
+"""What it counts to be of the same session, where the best answer to the query counts 1."""
+_ANCESTOR_BONUS: Final = 0.05
+"""The same for an earlier session that this one is part of."""
 _MOST_UPSTREAM: Final = 200
 _MOST_SIBLINGS: Final = 200
 _MOST_ANCESTORS: Final = 10
@@ -65,9 +65,9 @@ class Surroundings:
     def session_bonus(self, artifact: Artifact) -> float:
         """Return what it counts that *artifact* is of this session, or of one above it."""
         if artifact.session_id == self.session_id:
-            return SESSION_BONUS
+            return _SESSION_BONUS
         if artifact.session_id in self.ancestors:
-            return ANCESTOR_BONUS / (1 + self.ancestors.index(artifact.session_id))
+            return _ANCESTOR_BONUS / (1 + self.ancestors.index(artifact.session_id))
         return 0.0
 
     def nearness(self, artifact: Artifact) -> tuple[str, int]:
