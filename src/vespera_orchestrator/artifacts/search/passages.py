@@ -21,7 +21,7 @@ import attrs
 from vespera_orchestrator.artifacts.content.media_types import without_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PASSAGE_CHARACTERS = (600, 1200)
 """Shortest and longest length to aim for in a passage.
@@ -160,24 +160,25 @@ def searchable_text(text: str, title: str = "") -> str:
     written and the passage can be cut off again.
     """
     whole = f"{text} {title}"
-    characters = dict.fromkeys("".join(_unspaced_runs(whole)))
-    pieces = (text, title, " ".join(_parts(whole)), " ".join(characters))
+    runs = _unspaced_runs(whole)
+    characters = dict.fromkeys("".join(runs))
+    pieces = (text, title, " ".join(_parts(whole, runs)), " ".join(characters))
     return "\n".join(filter(None, pieces))
 
 
 def searched_words(query: str) -> str:
     """Return *query*, and behind it the parts of its words, as `searchable_text` splits them."""
-    pieces = (query, " ".join(_parts(query)))
+    pieces = (query, " ".join(_parts(query, _unspaced_runs(query))))
     return "\n".join(filter(None, pieces))
 
 
-def _parts(text: str) -> list[str]:
-    """Return the parts of identifiers, pairs of neighbours, and names for symbols."""
+def _parts(text: str, runs: Iterable[str]) -> list[str]:
+    """Return the parts of identifiers, pairs of neighbours in *runs*, and names for symbols."""
     parts: list[str] = []
     for word in WORD.findall(text):
-        if _UNSPACED_RUN.search(word) is None:
+        if word.isascii() or _UNSPACED_RUN.search(word) is None:
             parts += identifier_parts(word)
-    for run in _unspaced_runs(text):
+    for run in runs:
         parts += map("".join, pairwise(run))
     parts += [f"u{ord(symbol):x}" for symbol in _SYMBOL.findall(text)]
     return parts
