@@ -15,7 +15,7 @@ import attrs
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import clip, fitting_length, one_line, tokens
-from vespera_orchestrator.artifacts.search.ranking import terms
+from vespera_orchestrator.artifacts.search.ranking import EQUAL_TO_DIGITS, terms
 from vespera_orchestrator.artifacts.surroundings import DEPENDENCY, SIBLING
 from vespera_orchestrator.errors import CorruptContentError
 
@@ -248,7 +248,7 @@ class _Scoring:
                 start=part.start,
                 end=part.start + len(part.text),
                 nearness=nearness,
-                score=round(score, 6),
+                score=round(score, EQUAL_TO_DIGITS),
             )
             score *= _FURTHER_PASSAGE_FACTOR
 

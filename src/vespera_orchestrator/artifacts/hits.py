@@ -11,7 +11,7 @@ from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts.search.index import SearchMode
-from vespera_orchestrator.artifacts.search.ranking import RankedArtifact
+from vespera_orchestrator.artifacts.search.ranking import EQUAL_TO_DIGITS, RankedArtifact
 
 if TYPE_CHECKING:
     from vespera_orchestrator.artifacts.surroundings import Surroundings
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _SOURCES_WITHIN_HITS: Final = 20
 """How far down a source is looked for, to put it before what quotes it."""
 _REPR_CHARS: Final = 60
-_EQUAL_TO_DIGITS: Final = 6
-"""Scores that agree to this many digits count as equal, as in `search.ranking`."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -104,7 +102,7 @@ def hits_of(
     best = max((hit.score for hit in hits.values()), default=0.0)
     for record in records:
         hit, bonus = hits[record.id], best * surroundings.session_bonus(record)
-        hits[record.id] = attrs.evolve(hit, score=round(hit.score + bonus, _EQUAL_TO_DIGITS))
+        hits[record.id] = attrs.evolve(hit, score=round(hit.score + bonus, EQUAL_TO_DIGITS))
     records.sort(key=lambda record: (record.superseded, -hits[record.id].score))
     ordered = _sources_first(records)
     return [hits[record.id] for record in ordered[:limit]]

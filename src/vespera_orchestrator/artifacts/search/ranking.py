@@ -37,7 +37,7 @@ _CANDIDATES = 60
 _OPENING_WORDS = 16
 """A word counts half when this many others stand before it."""
 _CHARACTERS_PER_WORD = 6
-_EQUAL_TO_DIGITS = 6
+EQUAL_TO_DIGITS = 6
 """Scores that agree to this many digits count as equal."""
 _MIN_STEM_CHARACTERS = 3
 
@@ -195,7 +195,7 @@ def _superseded_last(ranked: Iterable[RankedArtifact]) -> list[RankedArtifact]:
 
 def _sort_key(entry: RankedArtifact) -> tuple[bool, float, str, str, str]:
     passage = entry.passage
-    score = round(entry.score, _EQUAL_TO_DIGITS)
+    score = round(entry.score, EQUAL_TO_DIGITS)
     return passage.superseded, -score, passage.title, passage.text, passage.artifact_id
 
 
