@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks.arguments import is_number
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vespera_orchestrator.artifacts.content import Collected
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.home.locate import Home
@@ -76,9 +76,9 @@ def _refuse_other_users(home: Home, store: Store, content: FolderContent) -> Non
     others = content.other_users(store.identity)
     names = [f"{marker}: {identity}" for marker, identity in others.items()]
     remedy = "if one of these is gone for good, delete that file"
-    owner = content.folder.parent / home.database.name
+    owner = attrs.evolve(home, path=content.folder.parent)
     if content.folder != home.artifacts and _is_artifacts_of(owner, store, content):
-        names.append(str(owner))
+        names.append(str(owner.database))
         remedy = "if one of these is gone for good, delete that file; otherwise collect from there"
     if names:
         raise InvalidInputError(
@@ -88,10 +88,10 @@ def _refuse_other_users(home: Home, store: Store, content: FolderContent) -> Non
         )
 
 
-def _is_artifacts_of(database: Path, store: Store, content: FolderContent) -> bool:
-    """Tell whether the folder is that of the home with this database, which is not the store."""
-    is_the_store = store.url.partition("?")[0] == f"sqlite:///{database}"
-    return content.folder.name == "artifacts" and database.exists() and not is_the_store
+def _is_artifacts_of(home: Home, store: Store, content: FolderContent) -> bool:
+    """Tell whether the folder is that of a home whose own database is not the store."""
+    is_there = content.folder == home.artifacts and home.database.exists()
+    return is_there and not home.is_own_store(store.url)
 
 
 def _check_grace_time(older_than_s: float) -> None:
