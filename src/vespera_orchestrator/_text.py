@@ -76,7 +76,9 @@ def _character_weight(character: str) -> float:
 def fitting_length(text: str, budget_tokens: int) -> int:
     """Return how many characters of the beginning of *text* fit into the budget."""
     longest = min(len(text), max(0, budget_tokens) * CHARS_PER_TOKEN)
-    return bisect_right(range(longest + 1), budget_tokens, key=lambda end: tokens(text[:end])) - 1
+    if tokens(text[:longest]) <= budget_tokens:
+        return longest
+    return bisect_right(range(longest), budget_tokens, key=lambda end: tokens(text[:end])) - 1
 
 
 def clip(text: str, budget_tokens: int) -> str:

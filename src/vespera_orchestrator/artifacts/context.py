@@ -299,8 +299,8 @@ def _slices(material: Material, budget_tokens: int) -> dict[str, list[_Slice]]:
     matches = {entry.passage.artifact_id: entry for entry in material.ranked}
     slices = {}
     for artifact_id, text in material.openings.items():
-        length = fitting_length(text, opening_tokens)
-        if length == len(text) or artifact_id not in matches:
+        if artifact_id not in matches or tokens(text) <= opening_tokens:
+            length = fitting_length(text, opening_tokens)
             slices[artifact_id] = [_Slice(start=0, text=text[:length])]
     for artifact_id, entry in matches.items():
         if artifact_id in material.records and artifact_id not in slices:
