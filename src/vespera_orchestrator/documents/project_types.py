@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _FILE: Final = "project_types.yaml"
 _PACKAGED: Final = Path(__file__).with_name(_FILE)
 _MAX_BYTES: Final = 100_000
-_MOST_EXTENDED: Final = 20
 _KEYS: Final = ("extends", "documents", "shows")
 _SHOWS: Final = ("code", "changes", "research", "story")
 _DOCUMENT: Final = re.compile(r"[\w-][\w .-]{0,80}\.md")
