@@ -283,10 +283,9 @@ def _collected(
 
 
 def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:
+    by_id = {session.id: session for session in store.sessions(limit=None)}
     sessions = [
-        session
-        for session in store.sessions(limit=None)
-        if find_type_name(session, store) == kind.name
+        session for session in by_id.values() if find_type_name(session, by_id.get) == kind.name
     ]
     sessions.sort(key=lambda session: (session.created_at, session.id))
     return sessions

@@ -20,6 +20,8 @@ from vespera_orchestrator.errors import TemplateError
 from vespera_orchestrator.home.links import refuse_links
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vespera_orchestrator._model import Session
     from vespera_orchestrator.contracts import Store
 
@@ -112,7 +114,7 @@ class ProjectTypes:
 
     def of(self, session: Session, store: Store) -> ProjectType | None:
         """Return the type of the session's project; ``None`` if it has none that is known."""
-        name = find_type_name(session, store)
+        name = find_type_name(session, store.find_session)
         return None if name is None else self.all().get(name)
 
 
@@ -128,17 +130,21 @@ def packaged_names() -> tuple[str, ...]:
     return tuple(name for kind in packaged_types().values() for name in kind.documents)
 
 
-def find_type_name(session: Session, store: Store) -> str | None:
+def find_type_name(session: Session, find_session: Callable[[str], Session | None]) -> str | None:
     """Return the name of the type of the session's project.
 
     It is the session's own, or that of the nearest session above it that has one.
+
+    Args:
+        session: The session.
+        find_session: Returns the session of an id; ``None`` if there is none.
     """
     visited = set()
     nearest: Session | None = session
     while nearest is not None and nearest.project_type is None and nearest.id not in visited:
         visited.add(nearest.id)
         parent_id = nearest.parent_session_id
-        nearest = store.find_session(parent_id) if parent_id else None
+        nearest = find_session(parent_id) if parent_id else None
     return None if nearest is None else nearest.project_type
 
 
