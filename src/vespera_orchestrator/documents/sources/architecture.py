@@ -112,14 +112,22 @@ class Architecture:
                 design_notes=(),
             )
         state = tuple(work.tree.files.items())
-        graph = work.reader.remember_latest("the imports", state, lambda: _Graph.read(work))
+        from_tree = work.reader.remember_latest("the imports", state, lambda: cls._of_imports(work))
+        return attrs.evolve(
+            from_tree, decisions=tuple(_decisions(work)), design_notes=tuple(_design_notes(work))
+        )
+
+    @classmethod
+    def _of_imports(cls, work: CompletedWork) -> Architecture:
+        """Return what the project's tree says, without what artifacts say."""
+        graph = _Graph.read(work)
         return cls(
             components=tuple(graph.components()),
             circles=tuple(graph.circles()),
             shared_package=code(graph.shared_package) if graph.shared_package else "",
             drawing=graph.drawing(),
-            decisions=tuple(_decisions(work)),
-            design_notes=tuple(_design_notes(work)),
+            decisions=(),
+            design_notes=(),
         )
 
 
@@ -179,7 +187,8 @@ class _Graph:
         for name in modules:
             self._members.setdefault(self._component_of[name], []).append(name)
         self._arrows = self._count_arrows()
-        self._shared = _shared_package(self._members)
+        self.shared_package = _shared_package(self._members)
+        """The package in which all components are; empty if there is none."""
 
     @classmethod
     def read(cls, work: CompletedWork) -> _Graph:
@@ -230,13 +239,8 @@ class _Graph:
             return (f"{len(names)} of them",)
         return tuple(map(self._shown, names))
 
-    @property
-    def shared_package(self) -> str:
-        """The package in which all components are; empty if there is none."""
-        return self._shared
-
     def _short(self, name: str) -> str:
-        return name.removeprefix(f"{self._shared}.") if self._shared else name
+        return name.removeprefix(f"{self.shared_package}.") if self.shared_package else name
 
     def _shown(self, name: str) -> str:
         return code(self._short(name))
