@@ -29,9 +29,11 @@ from vespera_orchestrator.documents.markdown import (
 from vespera_orchestrator.documents.vocabulary import UNSEPARATED, mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
+    from vespera_orchestrator._model import Artifact
     from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
+    from vespera_orchestrator.documents.markdown import HeadedPart
 
 _LEVEL: Final = 4
 _WORLD_TOPICS: Final = ("place", "rule", "thing", "world")
@@ -178,20 +180,20 @@ def _chapter_texts(work: CompletedWork) -> list[_ChapterText]:
             work.explain("chapters", path, path, "it is a chapter's file", shown=True)
     texts.sort(key=lambda text: text.order)
     for artifact in work.artifacts:
-        is_draft = artifact.kind != ArtifactKind.FILE and _is_draft(str(artifact.kind))
+        is_draft = artifact.kind != ArtifactKind.FILE and _is_draft(artifact)
         if is_draft and is_prose(artifact) and artifact.task_id not in drafted.values():
             text = work.reader.text(artifact)
             texts.append(_chapter_text("", text, title=artifact.title))
     return texts
 
 
-def _is_draft(kind: str) -> bool:
-    return mentions((kind,), "chapter")
+def _is_draft(artifact: Artifact) -> bool:
+    return mentions((str(artifact.kind),), "chapter")
 
 
 def _drafted_files(work: CompletedWork) -> dict[str, str]:
     """Return the files that tasks with a draft handed in, with the task's id."""
-    drafting = {artifact.task_id for artifact in work.artifacts if _is_draft(str(artifact.kind))}
+    drafting = {artifact.task_id for artifact in work.artifacts if _is_draft(artifact)}
     return {
         artifact.title: str(artifact.task_id)
         for artifact in work.artifacts
@@ -283,11 +285,26 @@ def _sheets_by_name(work: CompletedWork) -> dict[str, list[_Sheet]]:
         sheets.sort(key=lambda sheet: sheet.passage.artifact.created_at, reverse=True)
         sheets[0] = attrs.evolve(sheets[0], name=fullest)
     shown = {passage.artifact.id for passage in passages}
-    for passage in work.passages_headed(by_name, "characters"):
-        if passage.artifact.id not in shown and not _is_draft(str(passage.artifact.kind)):
-            sheet = _sheet(passage.title, passage.text, passage)
-            by_name[subject_name(sheet.name)].append(sheet)
+    for passage in _facts_elsewhere(work, by_name, "characters", shown):
+        sheet = _sheet(passage.title, passage.text, passage)
+        by_name[subject_name(sheet.name)].append(sheet)
     return by_name
+
+
+def _facts_elsewhere(
+    work: CompletedWork, names: Container[str], topic: str, shown: Container[str]
+) -> Iterator[Passage]:
+    """Yield what stands under the name of a known subject in texts that are about something else.
+
+    Args:
+        work: The work.
+        names: The subjects, as `subject_name` returns them.
+        topic: What they belong to.
+        shown: The ids of the artifacts that are about the topic itself.
+    """
+    for passage in work.passages_headed(names, topic):
+        if passage.artifact.id not in shown and not _is_draft(passage.artifact):
+            yield passage
 
 
 def _join_short_names(by_name: dict[str, list[_Sheet]]) -> None:
@@ -306,10 +323,8 @@ def _sheets(passage: Passage) -> Iterator[_Sheet]:
     if not parts and mentions((passage.title,), "characters"):
         lists = [passage.text]
     items = [match for text in lists for match in _named_items(text)]
-    highest = min((part.level for part in named), default=0)
-    for part in named:
-        if part.level == highest:
-            yield _sheet(_name_in(part.title), part.text, passage)
+    for part in _highest(named):
+        yield _sheet(_name_in(part.title), part.text, passage)
     for item in items:
         yield _sheet(item[1].strip(), item[2][:1].upper() + item[2][1:], passage)
     name = _name_in(passage.title)
@@ -533,10 +548,10 @@ class _World:
 
     def _fit_facts(self, topic: str, states: dict[str, list[tuple[str, str, Passage]]]) -> None:
         """Put what stands elsewhere under the name of a subject to the subject."""
-        for passage in self._work.passages_headed(states.keys() - {""}, topic):
-            if passage.artifact.id not in self._shown and not _is_draft(str(passage.artifact.kind)):
-                fact = passage.title, passage.text, passage
-                states[subject_name(passage.title)].append(fact)
+        names = states.keys() - {""}
+        for passage in _facts_elsewhere(self._work, names, topic, self._shown):
+            fact = passage.title, passage.text, passage
+            states[subject_name(passage.title)].append(fact)
 
     def _is_elsewhere(self, passage: Passage) -> bool:
         return any(
@@ -562,10 +577,14 @@ def _named_parts(passage: Passage, topic: str) -> Iterator[tuple[str, str]]:
     if not named:
         yield "" if mentions((passage.title,), topic) else passage.title, text
         return
-    highest = min(part.level for part in named)
-    for part in named:
-        if part.level == highest:
-            yield part.title, part.text
+    for part in _highest(named):
+        yield part.title, part.text
+
+
+def _highest(parts: list[HeadedPart]) -> list[HeadedPart]:
+    """Return the parts whose headings are those of the highest level."""
+    level = min((part.level for part in parts), default=0)
+    return [part for part in parts if part.level == level]
 
 
 def _joined_note(states: list[tuple[str, str, Passage]]) -> StoryNote:
