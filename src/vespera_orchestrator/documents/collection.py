@@ -171,6 +171,9 @@ class Collection:
             elif self._free.pop(artifact_id, None) is not None:
                 self._collected = None
 
+    def _shown_artifacts(self, query: ArtifactQuery) -> list[Artifact]:
+        return list(filter(self._is_shown, self._store.artifacts(query)))
+
     def _is_shown(self, artifact: Artifact) -> bool:
         is_current = not artifact.superseded and not artifact.partial
         return is_current and artifact.session_id in self._sessions
@@ -190,7 +193,7 @@ class Collection:
             return
         self._tasks[task_id] = task
         query = ArtifactQuery(task_ids=(task_id,))
-        self._artifacts[task_id] = tuple(filter(self._is_shown, self._store.artifacts(query)))
+        self._artifacts[task_id] = tuple(self._shown_artifacts(query))
         self._read_commit(task_id)
         self._collected = None
 
@@ -238,9 +241,7 @@ class Collection:
 
     def _read_artifacts(self, session_id: str) -> None:
         by_task: dict[str, list[Artifact]] = {}
-        for artifact in self._store.artifacts(ArtifactQuery(session_id=session_id)):
-            if not self._is_shown(artifact):
-                continue
+        for artifact in self._shown_artifacts(ArtifactQuery(session_id=session_id)):
             if artifact.task_id is None:
                 self._free[artifact.id] = artifact
             elif artifact.task_id in self._tasks:
@@ -249,8 +250,7 @@ class Collection:
 
     def _with_landing(self, landing: LandingTask) -> Collected:
         task = landing.task
-        query = ArtifactQuery(task_ids=(task.id,))
-        stored = filter(self._is_shown, self._store.artifacts(query))
+        stored = self._shown_artifacts(ArtifactQuery(task_ids=(task.id,)))
         return _collected(
             {**self._tasks, task.id: task},
             {**self._artifacts, task.id: (*stored, *landing.artifacts)},

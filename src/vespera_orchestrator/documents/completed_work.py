@@ -294,6 +294,15 @@ class CompletedWork:
             if latest is None or latest[0] is not artifact or latest[1] is not task:
                 latest = artifact, task, self._remembered_passages(artifact, topic, memory)
             passages += latest[2]
+        return self._shown(passages, topic)
+
+    def _shown(self, passages: list[Passage], topic: str) -> list[Passage]:
+        """Record that passages are shown, and return them the newest first.
+
+        Args:
+            passages: The oldest first.
+            topic: What they are shown for.
+        """
         passages.reverse()
         for passage in passages:
             self.explain(topic, passage.artifact.id, passage.title, passage.reason, shown=True)
@@ -333,10 +342,7 @@ class CompletedWork:
                 for part in parts
                 if part.text and subject_name(part.title) in names
             ]
-        passages.reverse()
-        for passage in passages:
-            self.explain(topic, passage.artifact.id, passage.title, passage.reason, shown=True)
-        return passages
+        return self._shown(passages, topic)
 
     def _passages_of(self, artifact: Artifact, topic: str) -> list[Passage]:
         task = self.task_of(artifact)
