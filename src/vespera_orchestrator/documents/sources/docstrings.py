@@ -35,6 +35,9 @@ _ADMONITIONS: Final = frozenset(
     | {"seealso", "admonition", "topic", "rubric"}
 )
 _SHOWN_ELSEWHERE: Final = frozenset({"deprecated"})
+_DEPRECATED_LABEL: Final = re.compile(
+    r"[ \t]*\*{0,2}Deprecated(?::\*{0,2}|\*{0,2}:)[ \t]*(.*)", re.IGNORECASE
+)
 
 
 def as_markdown(text: str) -> str:
@@ -53,26 +56,23 @@ def _pieces(lines: list[str]) -> Iterator[str]:
     position = 0
     while position < len(lines):
         line = lines[position]
+        position += 1
         directive = _DIRECTIVE.fullmatch(line)
-        is_comment = directive is None and _COMMENT.fullmatch(line) is not None
-        ends_in_literal = _LITERAL_END.search(line) is not None
-        if directive is None and not is_comment:
-            position += 1
+        is_text = directive is None and _COMMENT.fullmatch(line) is None
+        ends_in_literal = is_text and _LITERAL_END.search(line) is not None
+        if is_text:
             paragraph.append(_LITERAL_END.sub(":", line))
-            if line.strip() and not ends_in_literal:
-                continue
-            yield from _paragraph(paragraph)
-            paragraph = []
-            if not ends_in_literal:
-                continue
-            body, position = _body(lines, position, _indentation(line))
-            yield _fenced(body)
+        if is_text and line.strip() and not ends_in_literal:
             continue
         yield from _paragraph(paragraph)
         paragraph = []
-        body, position = _body(lines, position + 1, _indentation(line))
+        if is_text and not ends_in_literal:
+            continue  # an empty line
+        body, position = _body(lines, position, _indentation(line))
         if directive is not None:
             yield _directive(directive[2], directive[3] or "", body)
+        elif ends_in_literal:
+            yield _fenced(body)
     yield from _paragraph(paragraph)
 
 
@@ -189,8 +189,3 @@ def _rest_of_paragraph(lines: list[str], position: int) -> Iterator[str]:
         if not line.strip():
             return
         yield line.strip()
-
-
-_DEPRECATED_LABEL: Final = re.compile(
-    r"[ \t]*\*{0,2}Deprecated(?::\*{0,2}|\*{0,2}:)[ \t]*(.*)", re.IGNORECASE
-)
