@@ -299,7 +299,8 @@ def _class(cls: Any) -> Definition:
     if bases:
         head += f"({', '.join(bases)})"
     decorators = [str(decorator.value) for decorator in cls.decorators]
-    described = _described_attributes(cls)
+    sections = _sections(cls)
+    described = _described_attributes(sections)
     members = []
     for name, member in cls.members.items():
         definition = _definition(member) if _is_member(name, member) else None
@@ -311,18 +312,18 @@ def _class(cls: Any) -> Definition:
         name=cls.name,
         kind="class",
         signature=_with_decorators(decorators, head),
-        doc=_docstring(cls, without=shown),
+        doc=_as_text(sections, without=shown),
         summary=_summary(cls),
         deprecated=_deprecation(cls, decorators),
         members=tuple(members),
     )
 
 
-def _described_attributes(cls: Any) -> dict[str, str]:
+def _described_attributes(sections: Iterable[Any]) -> dict[str, str]:
     """Return what the docstring of a class says of its attributes."""
     return {
         item.name: markdown_line(as_markdown(item.description or ""))
-        for section in _sections(cls)
+        for section in sections
         if section.kind.value == "attributes"
         for item in section.value
     }
@@ -440,20 +441,21 @@ def _forget_borrowed_types(items: Iterable[Any], text: str) -> None:
             item.annotation = None
 
 
-def _docstring(member: Any, without: Iterable[str] = ()) -> str:
-    """Return a docstring as Markdown.
+def _docstring(member: Any) -> str:
+    """Return a docstring as Markdown."""
+    return _as_text(_sections(member), without=())
+
+
+def _as_text(sections: Iterable[Any], *, without: Iterable[str]) -> str:
+    """Return the sections of a docstring as Markdown.
 
     Args:
-        member: What it documents.
+        sections: See `_sections`.
         without: Attributes that are described elsewhere.
     """
     left_out = frozenset(without)
-    parts = []
-    for section in _sections(member):
-        text = _section(section, left_out)
-        if text:
-            parts.append(text)
-    return "\n\n".join(parts)
+    parts = [_section(section, left_out) for section in sections]
+    return "\n\n".join(filter(None, parts))
 
 
 def _section(section: Any, left_out: frozenset[str]) -> str:
