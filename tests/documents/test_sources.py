@@ -15,6 +15,13 @@ from vespera_orchestrator.documents.sources import SOURCES
 from vespera_orchestrator.errors import InvalidInputError
 
 
+def _changelog_lines(project) -> list[str]:
+    """Update the documents, and return what the changelog shows: no empty lines, no comments."""
+    project.documents.update()
+    lines = section_contents(project.text("CHANGELOG.md"))["changelog"].split("\n")
+    return [line.partition(" <!--")[0] for line in lines if line]
+
+
 def test_a_changelog_is_sorted_by_version_and_kind(make_project):
     """As Keep a Changelog has it; what users do not notice is left out."""
     project = make_project()
@@ -28,10 +35,7 @@ def test_a_changelog_is_sorted_by_version_and_kind(make_project):
         ("Wake up", "", {"outputs": {"category": "deprecated"}}),
     ):
         project.complete(title, summary=summary, **options)
-    project.documents.update()
-    lines = section_contents(project.text("CHANGELOG.md"))["changelog"].split("\n")
-    shown = [line.partition(" <!--")[0] for line in lines if line]
-    assert shown == [
+    assert _changelog_lines(project) == [
         "## [Unreleased]",
         "### Deprecated",
         "- Wake up.",
@@ -59,10 +63,7 @@ def test_a_change_is_told_once_and_by_its_verb(make_project):
         "[pre-commit.ci] autoupdate",
     ):
         project.complete(title, summary=title)
-    project.documents.update()
-    lines = section_contents(project.text("CHANGELOG.md"))["changelog"].split("\n")
-    shown = [line.partition(" <!--")[0] for line in lines if line]
-    assert shown == [
+    assert _changelog_lines(project) == [
         "## [Unreleased]",
         "### Changed",
         "- Update the manual.",
