@@ -97,10 +97,7 @@ def _quiet_rows(scale: Scale) -> list[Row]:
     with vespera.open(folder) as orch:
         orch.initialize_session("measure", project_type="software_development")
         for number in range(tasks):
-            task = orch.plan_task(f"Reader {number}")
-            orch.complete_task(
-                task, summary=f"reader {number}", detailed_work=_WORK.format(name=f"read_{number}")
-            )
+            _complete(orch, number)
         waiting = orch.plan_task("Later")
         orch.documents.update()
         files = sorted((folder / "docs").glob("*.md"))
