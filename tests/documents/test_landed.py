@@ -6,6 +6,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.git_project import git, identity, make
+from vespera_orchestrator.documents.place import LandingPlace
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.worktrees.branch_files import IntegrationFiles
 
@@ -175,3 +176,14 @@ def test_two_writers_do_not_lose_each_others_commits(orch):
     land(orch, "Go on", {"new.py": "x = 2\n"})
     assert files.files().read("other.txt") == b"other\n"
     assert files.files().read("docs/CHANGELOG.md") is not None
+
+
+def test_a_landing_refuses_to_be_written_by_itself(orch):
+    """Its documents go with the work, in one commit."""
+    land(orch, "Add shine", {"new.py": "x = 1\n"})
+    files = IntegrationFiles(orch._rooms.scope.home)
+    place = LandingPlace("integration", files.files())
+    tip = files.tip()
+    with pytest.raises(vespera.DocumentUpdateError, match="by the landing, and not before"):
+        place.write({"docs/CHANGELOG.md": "Ours\n"}, "Update")
+    assert files.tip() == tip

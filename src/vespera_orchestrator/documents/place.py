@@ -159,9 +159,10 @@ class LandingPlace:
         """See `Place.read`."""
         return self._files.read(path)
 
-    def write(self, texts: Mapping[str, str | None], message: str) -> None:
-        """See `Place.write`."""
-        raise NotImplementedError
+    def write(self, texts: Mapping[str, str | None], message: str) -> None:  # noqa: ARG002 - it is never used
+        """Refuse: what changes here lands together with the work."""
+        reason = f"is written to {self.name} by the landing, and not before"
+        raise DocumentUpdateError(next(iter(texts), ""), reason)
 
     def paths(self) -> Iterable[str]:
         """See `Place.paths`."""
