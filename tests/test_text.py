@@ -13,6 +13,7 @@ from vespera_orchestrator._text import (
     ago,
     clip,
     duration,
+    fits,
     fitting_length,
     named_error,
     one_line,
@@ -131,6 +132,7 @@ def test_tokens_are_counted_by_script(text, least, most):
 @given(st.text(max_size=300), st.integers(0, 100))
 def test_what_fits_is_within_the_budget_and_one_more_is_not(text, budget_tokens):
     """Also where one character takes more than one token."""
+    assert fits(text, budget_tokens) == (tokens(text) <= budget_tokens)
     length = fitting_length(text, budget_tokens)
     assert tokens(text[:length]) <= budget_tokens
     if length < len(text):

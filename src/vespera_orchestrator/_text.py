@@ -73,6 +73,11 @@ def _character_weight(character: str) -> float:
     return 2.0 if code >= _BEYOND_PLANE_0 else 1.0
 
 
+def fits(text: str, budget_tokens: int) -> bool:
+    """Tell whether *text* takes at most the budget; a text that is far too long is not counted."""
+    return len(text) <= budget_tokens * CHARS_PER_TOKEN and tokens(text) <= budget_tokens
+
+
 def fitting_length(text: str, budget_tokens: int) -> int:
     """Return how many characters of the beginning of *text* fit into the budget."""
     longest = min(len(text), max(0, budget_tokens) * CHARS_PER_TOKEN)
@@ -83,7 +88,7 @@ def fitting_length(text: str, budget_tokens: int) -> int:
 
 def clip(text: str, budget_tokens: int) -> str:
     """Cut *text* to about *budget_tokens*, at a line or a word, and end it with an ellipsis."""
-    if tokens(text) <= budget_tokens:
+    if fits(text, budget_tokens):
         return text
     cut = text[: max(0, fitting_length(text, budget_tokens) - 2)]
     edge = max(cut.rfind("\n"), cut.rfind(" "))
@@ -98,7 +103,7 @@ def beginning(text: str, budget_tokens: int) -> str:
     It ends after a paragraph if at least half of the budget is used then, else after a line, else
     after a word.
     """
-    if tokens(text) <= budget_tokens:
+    if fits(text, budget_tokens):
         return text
     cut = text[: fitting_length(text, budget_tokens)]
     for edge in ("\n\n", "\n", " "):
