@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 
 import pytest
 
 import vespera_orchestrator as vespera
+from support.git_project import git
 from vespera_orchestrator.errors import InvalidInputError, UntrustedHomeError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.integrations.command import main
 
 DONE = {"summary": "s", "detailed_work": "d"}
-
-
-def git(folder, *words):
-    """Run git as Ada."""
-    name = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    subprocess.run(["git", *name, *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -175,6 +169,27 @@ def test_a_home_of_ones_own_that_is_added_to_git_asks(tmp_path, identity, versio
     assert Home.locate(tmp_path).is_trusted
     git(tmp_path, "add", "-f", ".task_orchestrator/config.toml")
     assert not Home.locate(tmp_path).is_trusted
+
+
+def test_paths_in_another_file_of_a_split_index_count(tmp_path, identity):  # noqa: ARG001
+    """The index itself then names only what was added since."""
+    git(tmp_path, "init", "-q")
+    write_home(tmp_path, {"config.toml": '[worktrees]\ncheck = "true"\n'})
+    git(tmp_path, "add", "-f", ".task_orchestrator/config.toml")
+    git(tmp_path, "update-index", "--split-index")
+    index = (tmp_path / ".git" / "index").read_bytes()
+    assert b"task_orchestrator" not in index
+    assert not Home.locate(tmp_path).is_trusted
+
+
+def test_git_is_not_asked_for_what_its_index_says(tmp_path, identity, monkeypatch):  # noqa: ARG001
+    """A name with the word for a split index in it does not make it one."""
+    git(tmp_path, "init", "-q")
+    write_home(tmp_path, {"config.toml": '[worktrees]\ncheck = "true"\n'})
+    (tmp_path / "links.py").write_text("")
+    git(tmp_path, "add", "links.py")
+    monkeypatch.setenv("PATH", "")  # without git, a home that it may track is not one's own
+    assert Home.locate(tmp_path).is_trusted
 
 
 # --- an archive -------------------------------------------------------------

@@ -53,6 +53,11 @@ Archives keep the time of writing. So a file that was unpacked is usually older 
 _GIT_PATIENCE_S: Final = 20
 _INDEX_HEADER: Final = re.compile(rb"DIRC\0\0\0[\x02\x03]")
 """Versions of git's index in which every path is written out."""
+_SPLIT_INDEX: Final = re.compile(rb"link[\x00-\x1f]")
+"""What an index says where other paths are in another file; the length of that part follows.
+
+It has four bytes. So a path with this word in it is not taken for it, unless it ends there.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -205,7 +210,7 @@ def _is_tracked(repository: Path, home: Path) -> bool:
     index = repository / ".git" / "index"
     with suppress(OSError):
         content = index.read_bytes()
-        is_spelled_out = _INDEX_HEADER.match(content) and b"link" not in content
+        is_spelled_out = _INDEX_HEADER.match(content) and not _SPLIT_INDEX.search(content)
         if is_spelled_out and os.fsencode(home.name).lower() not in content.lower():
             return False
     return _git_tracks(repository, home)
