@@ -80,7 +80,7 @@ def refuse_elsewhere(home: Home) -> None:
         UntrustedHomeError: With the call that allows it.
     """
     for power in home.withheld:
-        if power.name.startswith("store.url "):
+        if power.setting == "store.url":
             problem = f"it keeps its records elsewhere ({power.name})"
             remedy = f"{allowing_call(home)}; or name the store yourself, with store="
             raise UntrustedHomeError(str(home.path), problem, remedy)

@@ -65,9 +65,11 @@ class Power:
     """Something that a home wants to do beyond its own folder."""
 
     name: str
-    """The setting, or the folder in the home."""
+    """The setting with its value, or the folder in the home."""
     value: str
     """What the setting says, on one line; a digest of the folder."""
+    setting: str = ""
+    """The dotted name of the setting; empty for a folder."""
     effect: str
     """What follows from it, as the rest of a sentence."""
 
@@ -81,7 +83,8 @@ def powers_of_settings(settings: Mapping[str, tuple[object, str]]) -> tuple[Powe
     for name, (value, effect) in settings.items():
         text = json.dumps(value, ensure_ascii=False, sort_keys=True)
         shown = one_line(text, _LONGEST_VALUE)
-        powers.append(Power(name=f"{name} = {shown}", value=text, effect=f"({effect})"))
+        power = Power(name=f"{name} = {shown}", value=text, setting=name, effect=f"({effect})")
+        powers.append(power)
     return tuple(powers)
 
 
