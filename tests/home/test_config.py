@@ -12,7 +12,7 @@ import pytest
 
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home import config as settings
-from vespera_orchestrator.home.config import Config, initial_text, read_config
+from vespera_orchestrator.home.config import Config, initial_text, read_settings
 
 TEXT = """\
 # Settings of this home. Every line is optional; a comment shows the default, or an example.
@@ -123,25 +123,25 @@ def test_a_setting_of_a_new_class_is_known_at_once(tmp_path, monkeypatch):
     assert initial_text(None) == TEXT + "# width = 3                           # how many\n"
     path = tmp_path / "config.toml"
     path.write_text("[search]\nwidth = 5\n")
-    assert read_config(path).search.width == 5
+    assert read_settings(path).config().search.width == 5
     path.write_text("[search]\nwidth = 'x'\n")
     with pytest.raises(InvalidInputError, match=r"search.width = 'x' should be of type int"):
-        read_config(path)
+        read_settings(path).config()
 
 
 def test_the_project_of_a_home_elsewhere_is_written_first(tmp_path):
     """A path is a TOML text, whatever is in it."""
     path = tmp_path / "config.toml"
     path.write_text(initial_text(tmp_path / 'a "b" \x7f ü'))
-    assert read_config(path) == Config(project=str(tmp_path / 'a "b" \x7f ü'))
+    assert read_settings(path).config() == Config(project=str(tmp_path / 'a "b" \x7f ü'))
 
 
 def test_a_file_of_comments_and_a_missing_one_are_the_defaults(tmp_path):
     """Nothing that is only a comment counts."""
     path = tmp_path / "config.toml"
-    assert read_config(path) == Config()
+    assert read_settings(path).config() == Config()
     path.write_text(initial_text(None))
-    assert read_config(path) == Config()
+    assert read_settings(path).config() == Config()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_mistake_is_named_with_what_is_allowed(tmp_path, text, problem):
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
-        read_config(path)
+        read_settings(path).config()
     assert caught.value.name == str(path)
     assert problem in caught.value.problem
 
@@ -178,8 +178,8 @@ def test_the_environment_goes_before_the_file(tmp_path, monkeypatch):
     path.write_text('content = "file:///a"\n[search]\nembedder = "none"\n')
     monkeypatch.setenv(settings.ENV_CONTENT, "file:///b")
     monkeypatch.setenv(settings.ENV_EMBEDDER, " ")
-    assert read_config(path).content == "file:///b"
-    assert read_config(path).search.embedder == "none"
+    assert read_settings(path).config().content == "file:///b"
+    assert read_settings(path).config().search.embedder == "none"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_variable_is_converted_and_checked(tmp_path, monkeypatch, variable, te
     path = tmp_path / "config.toml"
     if isinstance(expected, str) and " " in expected:
         with pytest.raises(InvalidInputError) as caught:
-            read_config(path)
+            read_settings(path).config()
         assert (caught.value.name, caught.value.problem) == (variable, expected)
     else:
-        assert getattr(read_config(path), variable.lower()) == expected
+        assert getattr(read_settings(path).config(), variable.lower()) == expected

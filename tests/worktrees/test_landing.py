@@ -20,7 +20,7 @@ import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home import machine
-from vespera_orchestrator.home.config import read_config
+from vespera_orchestrator.home.config import read_settings
 from vespera_orchestrator.worktrees import integration
 
 pytestmark = pytest.mark.usefixtures("identity")
@@ -226,7 +226,7 @@ def test_config_chooses_and_nonsense_is_refused(orch, project):
     ):
         config.write_text(f"[worktrees]\n{line}\n")
         with pytest.raises(InvalidInputError, match=said):
-            read_config(config)
+            read_settings(config).config()
 
 
 # --- merged later -----------------------------------------------------------

@@ -532,14 +532,6 @@ class FileSettings:
         return Config(**chosen[""], **sections)
 
 
-def read_config(path: Path, *, with_environment: bool = True) -> Config:
-    """Return all settings in the file at *path*, under those of the environment.
-
-    For a home that is trusted; see `FileSettings.config`.
-    """
-    return read_settings(path).config(with_environment=with_environment)
-
-
 def read_settings(path: Path) -> FileSettings:
     """Return the settings in the file at *path*; it need not exist.
 
