@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
-from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.files import stays_inside, translate_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -159,11 +159,8 @@ def _command(value: object) -> str | None:
 
 
 def _inside_project(value: object) -> str | None:
-    if isinstance(value, str) and value:
-        parts = value.replace("\\", "/").split("/")
-        is_inside = not value.startswith(("/", "\\")) and ".." not in parts
-        if is_inside and value.isprintable():
-            return None
+    if isinstance(value, str) and stays_inside(value):
+        return None
     return "should be a path inside the project, relative to its folder"
 
 

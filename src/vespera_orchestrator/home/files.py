@@ -64,6 +64,17 @@ def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
         sync_folder(path.parent)
 
 
+def stays_inside(path: str) -> bool:
+    """Tell whether a relative path leads to something below where it starts, on every system."""
+    is_relative = bool(path) and not path.startswith(("/", "\\"))
+    return is_relative and path.isprintable() and ".." not in parts_of(path)
+
+
+def parts_of(path: str) -> list[str]:
+    """Return the names in a path, which may be written for any system."""
+    return path.replace("\\", "/").split("/")
+
+
 def make_folders(*folders: Path) -> None:
     """Create missing folders and those above them, durably."""
     for folder in folders:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.home.files import parts_of, stays_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +54,8 @@ def _is_time(stamp: object) -> bool:
 
 
 def _structure_problem(column: str, text: str | None) -> str | None:
+    if column not in _LISTS and column not in _MAPPINGS:
+        return None
     try:
         value = {} if text is None else json.loads(text)
     except (ValueError, TypeError, RecursionError):
@@ -60,9 +63,7 @@ def _structure_problem(column: str, text: str | None) -> str | None:
     if column in _LISTS:
         is_right = isinstance(value, list) and all(isinstance(item, str) for item in value)
         return None if is_right else "is not a list of texts"
-    if column not in _MAPPINGS or isinstance(value, dict):
-        return None
-    return "is not a mapping"
+    return None if isinstance(value, dict) else "is not a mapping"
 
 
 _LISTS: Final = ("checkpoints.left_out", "artifacts.tags", "document_versions.edited")
@@ -78,24 +79,18 @@ _MAPPINGS: Final = (
 
 def _is_inside(path: str) -> bool:
     """Tell whether a path stays in the project, and out of git's own folder."""
-    parts = path.replace("\\", "/").split("/")
-    is_plain = bool(path) and path.isprintable() and not path.startswith(("/", "\\"))
-    return is_plain and ".." not in parts and ".git" not in [part.casefold() for part in parts]
-
-
-def _matches(pattern: re.Pattern[str]) -> Callable[[str], object]:
-    return pattern.fullmatch
+    return stays_inside(path) and ".git" not in parts_of(path.casefold())
 
 
 _CHECKS: Final[dict[str, dict[str, Callable[[str], object]]]] = {
-    "sessions": {"id": _matches(_ID), "parent_session_id": _matches(_ID)},
-    "tasks": {"id": _matches(_ID), "worktree": _matches(_WORKTREE)},
-    "artifacts": {"id": _matches(_ID)},
+    "sessions": {"id": _ID.fullmatch, "parent_session_id": _ID.fullmatch},
+    "tasks": {"id": _ID.fullmatch, "worktree": _WORKTREE.fullmatch},
+    "artifacts": {"id": _ID.fullmatch},
     "worktrees": {
-        "name": _matches(_WORKTREE),
-        "base": _matches(_COMMIT),
-        "landed": _matches(_COMMIT),
-        "rescue_ref": _matches(_RESCUE_REF),
+        "name": _WORKTREE.fullmatch,
+        "base": _COMMIT.fullmatch,
+        "landed": _COMMIT.fullmatch,
+        "rescue_ref": _RESCUE_REF.fullmatch,
         "branch": lambda branch: branch.isprintable() and not branch.startswith("-"),
     },
     "document_versions": {"path": _is_inside},
