@@ -77,10 +77,7 @@ def take_in(lines):
             except SessionNotFoundError:
                 return  # the export names no active session, or one that it does not bring
             for look in (orch.resume, orch.next_step, orch.get_status, orch.artifacts.list):
-                with contextlib.suppress(
-                    SessionNotFoundError
-                ):  # an export may name no active session
-                    str(look())
+                str(look())
             for task in orch.query_tasks(limit=None):
                 str(orch.why(task))
             orch.plan_task("one more")
