@@ -55,13 +55,12 @@ def plan(
         _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
         cycles.refuse_circles_through(tx, counted)
     impossible = [task for task in counted if readiness[task.id].impossible]
-    is_answered = waiting.take_earlier_signals(tx, counted)
-    if not impossible:
-        return _read_again(tx, counted) if is_answered else counted
     for task in impossible:
         skip(tx, task, lifecycle.skip_reason(task, readiness[task.id], needed))
-    follow_ends(tx, _read_again(tx, impossible))
-    return _read_again(tx, counted)
+    if impossible:
+        follow_ends(tx, _read_again(tx, impossible))
+    is_answered = waiting.take_earlier_signals(tx, counted)
+    return _read_again(tx, counted) if impossible or is_answered else counted
 
 
 def _follow_due_dates(tx: Transaction, tasks: Sequence[Task], parents: Sequence[str]) -> None:

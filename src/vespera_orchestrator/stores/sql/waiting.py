@@ -103,7 +103,10 @@ def _waiting_for(tx: Transaction, session_id: str, name: str) -> list[str]:
 
 
 def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
-    """Answer new tasks by signals that came before anybody waited; return whether any was."""
+    """Answer new tasks by signals that came before anybody waited; return whether any was.
+
+    A task that was skipped at once takes none: the signal is kept for one that waits.
+    """
     is_answered = False
     for task in tasks:
         if task.signal is None:
@@ -111,9 +114,12 @@ def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
         sql = f"""
             SELECT id, payload FROM signals
             WHERE session_id = {tx.mark}1 AND name = {tx.mark}2 AND taken = 0
+                AND EXISTS (
+                    SELECT 1 FROM tasks WHERE id = {tx.mark}3 AND status = '{TaskStatus.PENDING}'
+                )
             ORDER BY id LIMIT 1
         """
-        earliest = tx.execute(sql, (task.session_id, task.signal)).fetchone()
+        earliest = tx.execute(sql, (task.session_id, task.signal, task.id)).fetchone()
         if earliest is None:
             continue
         sql = f"UPDATE signals SET taken = 1 WHERE id = {tx.mark}1"

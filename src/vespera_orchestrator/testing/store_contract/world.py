@@ -122,6 +122,28 @@ class WorldContract(StoreFixtures):
         assert (first.outputs, second.outputs) == ({"build": 1}, {"build": 2})
         assert third.status is TaskStatus.PENDING
 
+    def test_an_early_signal_is_not_spent_on_what_is_skipped(self, store, session_id):
+        """It goes to a task that waits; what is skipped at once is skipped once."""
+        (gone,) = store.plan(session_id, [draft("gone")])
+        store.cancel(gone.id, "", subtree=False)
+        store.signal(session_id, "green", {"build": 1}, agent="ci")
+        (skipped,) = store.plan(session_id, [draft("a", "gone", signal="green")])
+        assert (skipped.status, skipped.answered) == (TaskStatus.SKIPPED, False)
+        assert kinds(store, skipped.id).count(EventKind.TASK_SKIPPED) == 1
+        (waiting,) = store.plan(session_id, [draft("b", signal="green")])
+        assert waiting.outputs == {"build": 1}
+
+    def test_what_an_early_signal_rules_out_is_skipped_once(self, store, session_id):
+        """Of two reasons to skip a task of the same plan, one is recorded."""
+        (gone,) = store.plan(session_id, [draft("gone")])
+        store.cancel(gone.id, "", subtree=False)
+        store.signal(session_id, "green", {}, agent="ci")
+        gate = draft("gate", signal="green")
+        plan = [gate, draft("never", "gone", ("gate", "failure"))]
+        done, never = store.plan(session_id, plan)
+        assert (done.status, never.status) == (TaskStatus.COMPLETED, TaskStatus.SKIPPED)
+        assert kinds(store, never.id).count(EventKind.TASK_SKIPPED) == 1
+
     def test_a_signal_under_the_same_key_is_one(self, store, session_id):
         """However often it is delivered."""
         store.plan(session_id, [draft("a", signal="green")])
