@@ -152,14 +152,13 @@ class PostgresStore(SQLStore):
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
         now = self._database.time
-        is_due = f"(lease_until < {now} OR {timing.from_the_future(now)})"
+        is_due = claims.lease_is_due(now)
         sql = f"""
             SELECT session_id, process, {is_due}
             FROM attempts JOIN tasks ON tasks.id = task_id
             WHERE attempts.ended_at IS NULL AND ({is_due} OR process <> '')
-            UNION SELECT session_id, '', true FROM tasks WHERE asleep = 1 AND not_before <= {now}
-            UNION SELECT session_id, '', true FROM tasks
-                WHERE press_at IS NOT NULL AND press_at <= {now}
+            UNION SELECT session_id, '', true FROM tasks WHERE {timing.wakes(now)}
+            UNION SELECT session_id, '', true FROM tasks WHERE {timing.begins_to_press(now)}
         """
         with self._read_once() as tx:
             rows = tx.execute(sql).fetchall()

@@ -18,8 +18,7 @@ _TAKE_BEST: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT
             EXISTS (
-                SELECT 1 FROM attempts WHERE ended_at IS NULL
-                    AND (lease_until < $1 OR {timing.from_the_future("$1")})
+                SELECT 1 FROM attempts WHERE ended_at IS NULL AND {claims.lease_is_due("$1")}
             ) OR {timing.dates_due("$1")} AS expired,
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (

@@ -19,7 +19,6 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
-from vespera_orchestrator.stores.sql.timing import from_the_future
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
 
@@ -221,6 +220,24 @@ def checkpoint(
 # --- expired leases ---------------------------------------------------------
 
 
+_CLOCK_STEP: Final = 1_000_000
+"""How far a clock may be set back, in microseconds, before it makes a difference."""
+
+
+def lease_is_due(mark: str) -> str:
+    """Return the test for leases that have expired, or are from the future.
+
+    Args:
+        mark: The placeholder of the time now.
+    """
+    return f"(lease_until < {mark} OR {_from_the_future(mark)})"
+
+
+def _from_the_future(mark: str) -> str:
+    """Return the test for leases that were renewed later than now: the clock was set back."""
+    return f"last_sign_at > {mark} + {_CLOCK_STEP}"
+
+
 @attrs.frozen(kw_only=True)
 class Due:
     """What `expire` may have to do."""
@@ -233,7 +250,7 @@ class Due:
 
 def due(tx: Transaction) -> Due:
     """Return what `expire` may have to do."""
-    is_due = f"(lease_until < {tx.mark}1 OR {from_the_future(f'{tx.mark}1')})"
+    is_due = lease_is_due(f"{tx.mark}1")
     sql = f"""
         SELECT process, {is_due} FROM attempts
         WHERE ended_at IS NULL AND ({is_due} OR process <> '')
@@ -255,7 +272,7 @@ def _follow_clock(tx: Transaction) -> None:
     """Let each lease last no longer from now on than its length, if the clock was set back."""
     sql = f"""
         SELECT task_id, number, agent FROM attempts
-        WHERE ended_at IS NULL AND {from_the_future(f"{tx.mark}1")}
+        WHERE ended_at IS NULL AND {_from_the_future(f"{tx.mark}1")}
     """
     for task_id, number, agent in tx.execute(sql, (tx.now,)).fetchall():
         task = reading.task(tx, task_id)
@@ -265,7 +282,7 @@ def _follow_clock(tx: Transaction) -> None:
             UPDATE attempts SET lease_until = {tx.mark}1 + lease_until - last_sign_at,
                 last_sign_at = {tx.mark}1
             WHERE task_id = {tx.mark}2 AND number = {tx.mark}3 AND ended_at IS NULL
-                AND {from_the_future(f"{tx.mark}1")}
+                AND {_from_the_future(f"{tx.mark}1")}
         """
         if not tx.execute(sql, (tx.now, task_id, number)).rowcount:
             continue  # its holder was faster

@@ -34,20 +34,21 @@ _MAX_LEVELS: Final = 100
 _DATE_FIELDS: Final = frozenset({"due_at", "due_day", "not_before", "zone"})
 
 
-CLOCK_STEP: Final = 1_000_000
-"""How far a clock may be set back, in microseconds, before it makes a difference."""
+def wakes(mark: str) -> str:
+    """Return the test for tasks whose rest is over. *mark* is the placeholder of the time now."""
+    return f"asleep = 1 AND not_before <= {mark}"
 
 
-def from_the_future(mark: str) -> str:
-    """Return the test for leases that were renewed later than now: the clock was set back."""
-    return f"last_sign_at > {mark} + {CLOCK_STEP}"
+def begins_to_press(mark: str) -> str:
+    """Return the test for tasks whose due date is near now. *mark* as for `wakes`."""
+    return f"press_at IS NOT NULL AND press_at <= {mark}"
 
 
 def dates_due(mark: str) -> str:
-    """Return the test whether a date has come. *mark* is the placeholder of the time now."""
+    """Return the test whether a date has come. *mark* as for `wakes`."""
     return f"""(
-        EXISTS (SELECT 1 FROM tasks WHERE asleep = 1 AND not_before <= {mark})
-        OR EXISTS (SELECT 1 FROM tasks WHERE press_at IS NOT NULL AND press_at <= {mark})
+        EXISTS (SELECT 1 FROM tasks WHERE {wakes(mark)})
+        OR EXISTS (SELECT 1 FROM tasks WHERE {begins_to_press(mark)})
     )"""
 
 
@@ -72,7 +73,7 @@ def follow_clock(tx: Transaction) -> None:
 def _wake(tx: Transaction) -> None:
     sql = f"""
         UPDATE tasks SET asleep = 0, blockers = blockers - 1
-        WHERE asleep = 1 AND not_before <= {tx.mark}1 {_in_session(tx)}
+        WHERE {wakes(f"{tx.mark}1")} {_in_session(tx)}
         RETURNING id, status
     """
     woken = tx.execute(sql, _with_session(tx)).fetchall()
@@ -87,7 +88,7 @@ def _wake(tx: Transaction) -> None:
 def _press(tx: Transaction) -> None:
     sql = f"""
         UPDATE tasks SET pressed_by = needed_by, press_at = NULL
-        WHERE press_at IS NOT NULL AND press_at <= {tx.mark}1 {_in_session(tx)}
+        WHERE {begins_to_press(f"{tx.mark}1")} {_in_session(tx)}
     """
     tx.execute(sql, _with_session(tx))
 
