@@ -189,8 +189,7 @@ def _recount_one(tx: Transaction, task_id: str) -> bool:
 
 
 def _complete_answered(tx: Transaction, task: Task) -> None:
-    sql = f"SELECT answer FROM tasks WHERE id = {tx.mark}1"
-    (outputs,) = tx.execute(sql, (task.id,)).fetchone()
+    outputs = reading.answer_of(tx, task)
     summary = one_line(f"answered: {outputs}", _SUMMARY_WIDTH)
     end_task(tx, task, TaskStatus.COMPLETED, outputs=outputs, summary=summary)
     data = {"attempt": task.attempts, "artifacts": [], "summary": summary}

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
     AttemptEnding,
-    Dependency,
     EventKind,
     Outcome,
     TaskDraft,
     TaskStatus,
 )
 from vespera_orchestrator.stores.sql import claims, events, planning, reading, rows
-from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql.consequences import set_columns
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Effect, JsonValue, Task
@@ -86,7 +85,7 @@ def ask(
     set_columns(tx, task_id, status=str(TaskStatus.PENDING), reason=reason)
     data = {"attempt": attempt, "artifacts": [], "reason": reason}
     events.record_for(tx, task, EventKind.TASK_RELEASED, data, agent=agent)
-    planning.add_dependency(tx, task_id, Dependency(asking.id).task, Outcome.DONE)
+    planning.add_dependency(tx, task_id, asking.id, Outcome.DONE)
     asked = {"attempt": attempt, "question": asking.id}
     events.record_for(tx, task, EventKind.QUESTION_ASKED, asked, agent=agent)
     if effect is not None:
@@ -95,5 +94,4 @@ def ask(
             WHERE task_id = {tx.mark}1 AND key = {tx.mark}2
         """
         tx.execute(sql, (task_id, effect, asking.id))
-    recount(tx, task_id)
     return asking

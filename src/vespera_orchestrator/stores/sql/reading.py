@@ -121,6 +121,13 @@ def task(tx: Transaction, task_id: str) -> Task:
     return rows.TASK.read(row)
 
 
+def answer_of(tx: Transaction, task: Task) -> str | None:
+    """Return the answer that is kept with the task, as JSON; ``None`` if it has none."""
+    sql = f"SELECT answer FROM tasks WHERE id = {tx.mark}1"
+    (text,) = tx.execute(sql, (task.id,)).fetchone()
+    return None if text is None else str(text)
+
+
 def tasks_by_id(tx: Transaction, ids: Iterable[str], *, edges: bool = True) -> list[Task]:
     """Return the tasks with these ids; without *edges* their own dependencies are left out."""
     chosen = list(ids)

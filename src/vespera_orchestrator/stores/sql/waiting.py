@@ -27,7 +27,7 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     """See `contracts.Store.answer`."""
     task = reading.task(tx, task_id)
     text = dump_json(dict(outputs), "answer")
-    if task.answered and text == _answer_of(tx, task):
+    if task.answered and text == reading.answer_of(tx, task):
         return task
     if task.status is not TaskStatus.PENDING:
         remedy = f"orch.why({task.alias!r}) says where it stands"
@@ -37,20 +37,14 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
         raise TransitionError(task.alias, task.status, "be answered", remedy)
     data = {"outputs": dict(outputs)}
     events.record_for(tx, task, EventKind.TASK_ANSWERED, data, agent=agent)
-    _keep(tx, task, text)
+    _keep(tx, task_id, text)
     return reading.task(tx, task_id)
 
 
-def _answer_of(tx: Transaction, task: Task) -> str | None:
-    sql = f"SELECT answer FROM tasks WHERE id = {tx.mark}1"
-    (text,) = tx.execute(sql, (task.id,)).fetchone()
-    return None if text is None else str(text)
-
-
-def _keep(tx: Transaction, task: Task, outputs: str) -> None:
+def _keep(tx: Transaction, task_id: str, outputs: str) -> None:
     """Keep the answer with the task, which it may complete."""
-    set_columns(tx, task.id, answered=1, answer=outputs)
-    recount(tx, task.id)
+    set_columns(tx, task_id, answered=1, answer=outputs)
+    recount(tx, task_id)
 
 
 def signal(
@@ -80,7 +74,7 @@ def signal(
     data = {"name": name, "payload": dict(payload), "tasks": task_ids}
     events.record(tx, EventKind.SIGNAL_RECEIVED, data, session_id=session_id, agent=agent)
     for task_id in task_ids:
-        _keep(tx, reading.task(tx, task_id), text)
+        _keep(tx, task_id, text)
     return reading.tasks_by_id(tx, task_ids)
 
 
@@ -124,6 +118,6 @@ def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
             continue
         sql = f"UPDATE signals SET taken = 1 WHERE id = {tx.mark}1"
         tx.execute(sql, (earliest[0],))
-        _keep(tx, task, earliest[1])
+        _keep(tx, task.id, earliest[1])
         is_answered = True
     return is_answered
