@@ -9,7 +9,7 @@ import attrs
 from vespera_orchestrator._model import Claim, TaskStatus
 from vespera_orchestrator.stores.sql import claims, rows, timing
 from vespera_orchestrator.stores.sql.dialect import POSTGRES
-from vespera_orchestrator.stores.sql.filters import BEST_FIRST
+from vespera_orchestrator.stores.sql.filters import BEST_FIRST, IS_READY
 
 if TYPE_CHECKING:
     from vespera_orchestrator.stores.postgres.transaction import Transaction
@@ -23,7 +23,7 @@ _TAKE_BEST: Final = f"""
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
         SELECT seq FROM tasks
-        WHERE session_id = $2 AND status = '{TaskStatus.PENDING}' AND blockers = 0
+        WHERE session_id = $2 AND {IS_READY}
             AND ($5 = 1 OR NOT (SELECT expired OR unweighed FROM due))
         ORDER BY {BEST_FIRST} LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
     ), started AS (

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from vespera_orchestrator.stores.sql.dialect import Dialect
 
 
+IS_READY: Final = f"tasks.status = '{TaskStatus.PENDING}' AND tasks.blockers = 0"
+"""The test for tasks that can be started now, which is that of their index."""
+BEST_FIRST: Final = "priority DESC, pressed_by, urgency DESC, tasks.seq"
+"""The order of ready tasks, which is that of their index."""
 _AGENDA: Final = {
     Agenda.DUE: f"tasks.due_until IS NOT NULL AND tasks.status IN {OPEN}",
-    Agenda.READY: f"tasks.status = '{TaskStatus.PENDING}' AND tasks.blockers = 0",
+    Agenda.READY: IS_READY,
     Agenda.QUESTIONS: "tasks.question IS NOT NULL AND tasks.answered = 0 AND tasks.blockers = 1"
     f" AND tasks.asleep = 0 AND tasks.status = '{TaskStatus.PENDING}'",
     Agenda.ASLEEP: f"tasks.asleep = 1 AND tasks.status IN {OPEN}",
 }
-BEST_FIRST: Final = "priority DESC, pressed_by, urgency DESC, tasks.seq"
-"""The order of ready tasks, which is that of their index."""
 _ORDER: Final[Mapping[Agenda | None, str]] = {
     Agenda.READY: BEST_FIRST,
     Agenda.DUE: "tasks.due_until, tasks.seq",
@@ -116,8 +118,7 @@ class TaskFilter:
             conditions.add(f"tasks.task_type {sign} {conditions.bind(lifecycle.RECOVERY)}")
         if query.ready is not None:
             negation = "" if query.ready else "NOT "
-            ready = f"tasks.status = '{TaskStatus.PENDING}' AND tasks.blockers = 0"
-            conditions.add(f"{negation}({ready})")
+            conditions.add(f"{negation}({IS_READY})")
         if not query.include_archived:
             conditions.add("tasks.archived = 0")
 

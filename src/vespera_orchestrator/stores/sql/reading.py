@@ -12,7 +12,13 @@ from vespera_orchestrator._model import AttemptEnding, Situation, TaskStatus, is
 from vespera_orchestrator.errors import SessionNotFoundError, TaskNotFoundError
 from vespera_orchestrator.stores.sql import rows
 from vespera_orchestrator.stores.sql.dialect import OPEN, Conditions
-from vespera_orchestrator.stores.sql.filters import BEST_FIRST, TaskFilter, subtree, tallied_only
+from vespera_orchestrator.stores.sql.filters import (
+    BEST_FIRST,
+    IS_READY,
+    TaskFilter,
+    subtree,
+    tallied_only,
+)
 from vespera_orchestrator.stores.sql.transaction import first_column
 
 if TYPE_CHECKING:
@@ -182,8 +188,7 @@ def ready(tx: Transaction, session_id: str, limit: int, below: str | None = None
     prefix, only_below, values = _only_below(tx, below, session_id, limit)
     sql = f"""
         {prefix} {select_tasks(tx)} FROM tasks
-        WHERE session_id = {tx.mark}1 AND status = '{TaskStatus.PENDING}' AND blockers = 0
-            {only_below}
+        WHERE session_id = {tx.mark}1 AND {IS_READY} {only_below}
         ORDER BY {BEST_FIRST} LIMIT {tx.mark}2
     """
     return rows.TASK.read_all(tx.execute(sql, values))
