@@ -334,14 +334,14 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
         remedy = "only a completed one can"
         if task.status.is_terminal or task.status is TaskStatus.BLOCKED:
             remedy += f"; {reopening(task.alias, task.status)}"
-        raise TransitionError(task.alias, task.status, "be reopened", remedy)
+        raise _cannot_reopen(task, remedy)
     if task.recovers_task_id is not None:
         remedy = "a recovery is done once; reopen what it recovered, if that is completed"
-        raise TransitionError(task.alias, task.status, "be reopened", remedy)
+        raise _cannot_reopen(task, remedy)
     parent = _completed_parent(tx, task)
     if parent is not None:
         remedy = f"it is a part of {parent.alias}: {reopening(parent.alias, parent.status)}"
-        raise TransitionError(task.alias, task.status, "be reopened", remedy)
+        raise _cannot_reopen(task, remedy)
     waiting, outdated = _affected_by_reopening(tx, task)
     data: dict[str, JsonValue] = {
         "summary": task.summary,
@@ -399,6 +399,10 @@ def correct(tx: Transaction, task_id: str, summary: str) -> Task:
 
 def _cannot_retry(task: Task, remedy: str) -> TransitionError:
     return TransitionError(task.alias, task.status, "be tried again", remedy)
+
+
+def _cannot_reopen(task: Task, remedy: str) -> TransitionError:
+    return TransitionError(task.alias, task.status, "be reopened", remedy)
 
 
 def _completed_parent(tx: Transaction, task: Task) -> Task | None:
