@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskQuery, TaskStatus
+from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskStatus
 from vespera_orchestrator.errors import NotReadyError, TransitionError
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
+    agenda,
     completion,
     draft,
     everything,
@@ -21,12 +22,6 @@ from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-
-def agenda(store, session_id, kind) -> list[str]:
-    """Return the aliases of open tasks by the calendar."""
-    query = TaskQuery(session_id=session_id, agenda=kind)
-    return [task.alias for task in store.tasks(query)]
 
 
 class DatesContract(StoreFixtures):

@@ -95,6 +95,11 @@ def ready_aliases(store, session_id) -> list[str]:
     return aliases(store.ready(session_id, 99))
 
 
+def agenda(store, session_id, kind) -> list[str]:
+    """Return the aliases of the open tasks of one agenda, in its order."""
+    return aliases(store.tasks(TaskQuery(session_id=session_id, agenda=kind)))
+
+
 def kinds(store, task_id=None) -> list[str]:
     """Return the kinds of all events, or of one task's."""
     events = store.events(limit=None)

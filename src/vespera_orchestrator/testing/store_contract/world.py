@@ -8,6 +8,7 @@ from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskQuery,
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, PlanError, TransitionError
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
+    agenda,
     completion,
     draft,
     everything,
@@ -22,8 +23,7 @@ YES = {"approved": True}
 
 def questions(store, session_id) -> list[str]:
     """Return the aliases of the tasks that a person can answer now."""
-    query = TaskQuery(session_id=session_id, agenda=Agenda.QUESTIONS)
-    return [task.alias for task in store.tasks(query)]
+    return agenda(store, session_id, Agenda.QUESTIONS)
 
 
 class WorldContract(StoreFixtures):
