@@ -98,7 +98,7 @@ def test_a_rest_is_named_in_a_persons_words(words, until):
     assert rest == datetime.fromisoformat(until)
 
 
-@pytest.mark.parametrize("words", ["yesterday", "2026-06-10", "0 days"])
+@pytest.mark.parametrize("words", ["yesterday", "2026-06-10", "0 days", "", " "])
 def test_a_rest_is_in_the_future(words):
     """A moment that is over, and a word that means none, are refused."""
     with pytest.raises(InvalidInputError):

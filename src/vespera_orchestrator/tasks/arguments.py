@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, Final, overload
 
 from vespera_orchestrator._model import Dependency, Energy, NextAction, Outcome, Task, TaskStatus
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY, read_hours
 
 _STATUS_SYNONYMS: Final = {
@@ -37,16 +38,12 @@ def title(name: str, value: object) -> str:
     """Return a title without the space around it."""
     if is_number(value):
         raise InvalidInputError(name, f"{value!r} is a number; a title in quotes is a text")
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(name, f"{value!r} is not a title; say in a few words what to do")
-    return value.strip()
+    return words(name, value, "is not a title; say in a few words what to do").strip()
 
 
 def agent_name(name: str, value: object) -> str:
     """Return the name of an agent."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(name, f"{value!r} is not a name; give one")
-    return value
+    return words(name, value, "is not a name; give one")
 
 
 def is_number(value: object) -> bool:
@@ -141,33 +138,7 @@ def moment(name: str, value: object) -> datetime | None:
 
     A date means its midnight. A time without a zone is in UTC.
     """
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = _iso_time(name, value)
-    if not isinstance(value, date):
-        raise InvalidInputError(
-            name,
-            f"{value!r} is not a date; give a datetime, a date, or a text such as 2026-12-24",
-        )
-    if not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise InvalidInputError(name, f"{value} is outside the calendar once in UTC") from None
-
-
-def _iso_time(name: str, value: str) -> datetime:
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        raise InvalidInputError(
-            name,
-            f"{value!r} is not a date in ISO format, such as 2026-12-24 or 2026-12-24T18:00",
-        ) from None
+    return None if value is None else dates.start_in_utc(name, value, lambda: UTC)
 
 
 def effort(name: str, value: object) -> str | None:

@@ -43,7 +43,7 @@ _MONTHS: Final = (
     "December",
 )
 _DAYS_OF_WEEK: Final = 7
-_LENGTH: Final = re.compile(r"(\d{1,4})\s*(minute|min|hour|h|day|d|week|w)s?", re.IGNORECASE)
+_LENGTH: Final = re.compile(r"(\d{1,4})\s*(minute|min|hour|h|day|d|week|w)s?")
 _LENGTHS: Final = {
     "m": timedelta(minutes=1),
     "h": timedelta(hours=1),
@@ -73,9 +73,10 @@ def due_fields(name: str, value: object, zone: Callable[[], tzinfo]) -> dict[str
     Raises:
         InvalidInputError: It is none of these.
     """
-    moment = _date_or_time(name, value)
-    if moment is None:
+    value = _trimmed(value)
+    if value is None:
         return {"due_at": None, "due_day": None}
+    moment = _date_or_time(name, value)
     if isinstance(moment, datetime):
         return {"due_at": _in_utc(name, moment, zone), "due_day": None, "zone": zone_name(zone())}
     # Noon is the same day in nearly every zone, so that whoever reads only the moment is right.
@@ -89,12 +90,18 @@ def start_fields(name: str, value: object, zone: Callable[[], tzinfo]) -> dict[s
 
     A day begins at its midnight in the person's zone. The arguments are those of `due_fields`.
     """
-    moment = _date_or_time(name, value)
-    if moment is None:
+    value = _trimmed(value)
+    if value is None:
         return {"not_before": None}
+    return {"not_before": start_in_utc(name, value, zone), "zone": zone_name(zone())}
+
+
+def start_in_utc(name: str, value: object, zone: Callable[[], tzinfo]) -> datetime:
+    """Return a moment, or when a day begins, in UTC. The arguments are those of `due_fields`."""
+    moment = _date_or_time(name, value)
     if not isinstance(moment, datetime):
         moment = datetime.combine(moment, time(), zone())
-    return {"not_before": _in_utc(name, moment, zone), "zone": zone_name(zone())}
+    return _in_utc(name, moment, zone)
 
 
 def snooze_until(
@@ -118,7 +125,7 @@ def snooze_until(
         value = _in_words(value, now, zone)
     if isinstance(value, timedelta):
         value = now + value
-    until: datetime = start_fields(name, value, zone)["not_before"]
+    until = start_in_utc(name, value, zone)
     if until <= now:
         problem = f"{until:%Y-%m-%d %H:%M} UTC is over; name a later day, or None to start now"
         raise InvalidInputError(name, problem)
@@ -130,7 +137,7 @@ def _in_words(text: str, now: datetime, zone: Callable[[], tzinfo]) -> object:
     words = " ".join(text.lower().split())
     length = _LENGTH.fullmatch(words)
     if length is not None:
-        return _LENGTHS[length[2][0].lower()] * int(length[1])
+        return _LENGTHS[length[2][0]] * int(length[1])
     today = now.astimezone(zone()).date()
     if words == "tomorrow":
         return today + timedelta(days=1)
@@ -138,16 +145,19 @@ def _in_words(text: str, now: datetime, zone: Callable[[], tzinfo]) -> object:
         words = "monday"
     names = [day.lower() for day in _WEEKDAYS]
     if words not in names:
-        return text
+        return text.strip()
     ahead = (names.index(words) - today.weekday()) % _DAYS_OF_WEEK
     return today + timedelta(days=ahead or _DAYS_OF_WEEK)
 
 
-def _date_or_time(name: str, value: object) -> date | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
+def _trimmed(value: object) -> object:
+    """Return a text without the space around it, and ``None`` for an empty one."""
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _date_or_time(name: str, value: object) -> date:
     if isinstance(value, str):
-        return _from_iso(name, value.strip())
+        return _from_iso(name, value)
     if isinstance(value, date):
         return value
     raise InvalidInputError(
