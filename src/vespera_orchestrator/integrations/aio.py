@@ -52,6 +52,7 @@ from vespera_orchestrator import (
 from vespera_orchestrator.tasks.arguments import whole_number
 from vespera_orchestrator.tasks.lifecycle import LEASE_S
 from vespera_orchestrator.work.errand import Handler
+from vespera_orchestrator.work.run_request import is_coroutine_function
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -324,7 +325,7 @@ class _Calls:
         """Return functions that the threads of a run can call."""
         if isinstance(handlers, Mapping):
             return {word: self.in_threads(handler) for word, handler in handlers.items()}
-        if not callable(handlers) or not _is_coroutine_function(handlers):
+        if not callable(handlers) or not is_coroutine_function(handlers):
             return handlers
 
         def call(work: Work) -> object:
@@ -367,11 +368,6 @@ class _Calls:
                         await asyncio.wait({driving})
                 driving.exception()
                 raise
-
-
-def _is_coroutine_function(handler: object) -> bool:
-    call = getattr(handler, "__call__", None)  # noqa: B004 - of an object that can be called
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
 class AsyncArtifacts(_Room):

@@ -19,7 +19,7 @@ from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.progress.own_tasks import held_tasks
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.tasks.gentle_step import REST
+from vespera_orchestrator.tasks.next_step import REST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._text import one_line
-from vespera_orchestrator.tasks.next_step import first_words
+from vespera_orchestrator.tasks.next_step import REST, first_words, was_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import NextStep, Task
     from vespera_orchestrator.tasks.next_step import SessionFacts
 
-REST: Final = "Nothing needs you: rest."
 _TITLE_WIDTH: Final = 90
-_NOTE_WIDTH: Final = 120
 _ENOUGH: Final = "Ten minutes are enough."
 
 
@@ -51,7 +49,7 @@ def _execute(step: NextStep, facts: SessionFacts) -> NextStep:
 
 def _go_on(step: NextStep, task: Task, note: str) -> NextStep:
     return _saying(
-        step, f"{_title(task)} is where you left it.{_was_at(note)} When you like, then go on."
+        step, f"{_title(task)} is where you left it.{was_at(note)} When you like, then go on."
     )
 
 
@@ -63,7 +61,7 @@ def _wait(step: NextStep, facts: SessionFacts) -> NextStep:
         return attrs.evolve(step, sentence=f"Others are at work. {REST}", call="")
     return _saying(
         step,
-        f"You are in the middle of {_title(own.task)}.{_was_at(own.note)} When you like, then go "
+        f"You are in the middle of {_title(own.task)}.{was_at(own.note)} When you like, then go "
         "on; when it is done, then hand it in.",
     )
 
@@ -112,7 +110,3 @@ def _saying(step: NextStep, sentence: str) -> NextStep:
 
 def _title(task: Task | None) -> str:
     return "" if task is None else repr(one_line(task.title, _TITLE_WIDTH))
-
-
-def _was_at(note: str) -> str:
-    return f" You were at: {one_line(note, _NOTE_WIDTH)}." if note else ""

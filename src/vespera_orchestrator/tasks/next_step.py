@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _TITLE_WIDTH: Final = 90
+REST: Final = "Nothing needs you: rest."
 _FIRST_WORDS: Final = 120
 """So much of a description is enough to begin with."""
 FILES_CALL: Final = "orch.worktrees.list()"
@@ -176,7 +177,7 @@ def _plan(facts: SessionFacts) -> NextStep | None:
     call = 'orch.plan_task("…")'
     if facts.is_archived:
         sentence = (
-            "Everything is finished and archived. Nothing needs you: rest. "
+            f"Everything is finished and archived. {REST} "
             "When you want more, then plan something new."
         )
         return NextStep(
@@ -204,7 +205,7 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
     title = one_line(own.task.title, _TITLE_WIDTH)
     sentence = (
         f"{title!r} is held under your name, {own.agent}, by another process: last sign of "
-        f"life {ago(own.silent_s)}.{_was_at(own.note)} When that process has ended, "
+        f"life {ago(own.silent_s)}.{was_at(own.note)} When that process has ended, "
         "then take it up again."
     )
     return _step_on(own.task, "execute", sentence, _take_over(own.task))
@@ -216,12 +217,13 @@ def _hand_in_own(facts: SessionFacts) -> NextStep | None:
     if own is None:
         return None
     title = one_line(own.task.title, _TITLE_WIDTH)
-    sentence = f"You hold {title!r}.{_was_at(own.note)} When the work is done, then hand it in."
+    sentence = f"You hold {title!r}.{was_at(own.note)} When the work is done, then hand it in."
     call = f"orch.complete_task({own.task.alias!r}, summary=…, detailed_work=…)"
     return _step_on(own.task, "wait", sentence, call)
 
 
-def _was_at(note: str) -> str:
+def was_at(note: str) -> str:
+    """Return a sentence with the note of the last checkpoint, if there is one."""
     return f" You were at: {one_line(note, _FIRST_WORDS)}." if note else ""
 
 
@@ -231,7 +233,7 @@ def _go_on(facts: SessionFacts) -> NextStep | None:
         return None
     title = one_line(task.title, _TITLE_WIDTH)
     sentence = f"When you have read this, then go on with {title!r}, which you left unfinished."
-    sentence += _was_at(facts.unfinished_note)
+    sentence += was_at(facts.unfinished_note)
     return _step_on(task, "execute", sentence, _start_call(task, facts))
 
 
@@ -333,7 +335,7 @@ def _merge_elsewhere(facts: SessionFacts) -> NextStep | None:
     sentence = (
         f"The work of {one_line(task.title, _TITLE_WIDTH)!r} is done and waits to be merged{more}, "
         f"on {place}: call orch.worktrees.merge({task.alias!r}) there. Here, nothing else can be "
-        "done. Nothing needs you: rest."
+        f"done. {REST}"
     )
     return _step_on(task, "wait", sentence, FILES_CALL)
 
@@ -361,7 +363,7 @@ def _wait(facts: SessionFacts) -> NextStep | None:
     tasks = "One task is" if facts.running == 1 else f"{facts.running} tasks are"
     sentence = f"{tasks} being worked on."
     if not facts.holdings:
-        return NextStep(action="wait", sentence=f"{sentence} Nothing needs you: rest.", call="")
+        return NextStep(action="wait", sentence=f"{sentence} {REST}", call="")
     longest = max(facts.holdings, key=lambda holding: holding.silent_s)
     return _take_over_step(sentence, longest) if longest.may_be_gone else _rest(sentence, longest)
 
@@ -369,7 +371,7 @@ def _wait(facts: SessionFacts) -> NextStep | None:
 def _rest(sentence: str, holding: Holding) -> NextStep:
     alias, agent = holding.task.alias, holding.agent
     sentence += (
-        f" Nothing needs you: rest. When {agent} has done {alias}, then ask again; "
+        f" {REST} When {agent} has done {alias}, then ask again; "
         f"last sign of life {ago(holding.silent_s)}. "
         f"If {agent} is gone: {_take_over(holding.task)}"
     )
@@ -408,7 +410,7 @@ def _rest_until(facts: SessionFacts) -> NextStep | None:
         return None
     sentence = (
         f"Nothing to do until {dates.rest_words(task, facts.now)}: then "
-        f"{one_line(task.title, _TITLE_WIDTH)!r} wakes by itself. Nothing needs you: rest. "
+        f"{one_line(task.title, _TITLE_WIDTH)!r} wakes by itself. {REST} "
         f"To start it now: orch.snooze_task({task.alias!r}, None)"
     )
     return _step_on(task, "wait", sentence, "")
@@ -450,7 +452,7 @@ def _reconsider(facts: SessionFacts) -> NextStep | None:
 def _finish(facts: SessionFacts) -> NextStep:
     sentence = f"Everything has ended: {counts_line(facts.counts)}.{_branch_hint(facts)}"
     if facts.landed is None or not facts.landed.missing:
-        sentence += " Nothing needs you: rest."
+        sentence += f" {REST}"
     return NextStep(
         action="done",
         sentence=sentence,
