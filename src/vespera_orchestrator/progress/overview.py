@@ -146,25 +146,14 @@ class Overview:
         recent = self._recent(session_id)
         uses_worktrees = self._uses_worktrees(session_id, recent)
         ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
-        is_setting = isinstance(obstacle, SettingsConflictError)
         unfinished = self._unfinished(recent, lands=uses_worktrees)
-        is_parent = ready is not None and has_subtasks(self._store, ready)
-        is_idle = ready is None and not running and not all_unmerged
-        is_over = all(status.is_terminal for status in counts)
-        return SessionFacts(
+        facts = SessionFacts(
             counts=counts,
             is_archived=not counts and self._has_archived(tasks),
             own=self._own(session_id) if running else None,
             unfinished=unfinished,
             unfinished_note=self._last_note(unfinished),
-            ready=ready,
-            ready_after=self._done_before(ready),
-            obstacle="" if obstacle is None else str(obstacle),
-            obstacle_call=SETTINGS_CALL if is_setting else FILES_CALL,
-            ready_has_subtasks=is_parent,
             uses_worktrees=uses_worktrees,
-            report_id=self._report(ready),
-            synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
             unmerged=unmerged,
             unmerged_elsewhere=[
                 (task, places[task.id]) for task in all_unmerged if task.id in places
@@ -172,13 +161,44 @@ class Overview:
             running=running,
             holdings=self._holdings(rows, lands=uses_worktrees),
             decisions=[why for why in blocked if why.needs_person],
-            waiting=self._first_waiting(tasks) if is_idle else None,
-            question=self._first_by(session_id, Agenda.QUESTIONS),
-            resting=self._first_by(session_id, Agenda.ASLEEP) if is_idle else None,
             now=self._rooms.clock(),
+            proposals=self._count_proposals(session_id),
+        )
+        if ready is not None:
+            return self._with_ready(facts, ready, obstacle)
+        is_idle = not running and not all_unmerged
+        return self._without_ready(facts, session_id, is_idle=is_idle)
+
+    def _with_ready(
+        self, facts: SessionFacts, ready: Task, obstacle: VesperaError | None
+    ) -> SessionFacts:
+        """Add what is known about the best ready task."""
+        is_setting = isinstance(obstacle, SettingsConflictError)
+        is_parent = has_subtasks(self._store, ready)
+        return attrs.evolve(
+            facts,
+            ready=ready,
+            ready_after=self._done_before(ready),
+            obstacle="" if obstacle is None else str(obstacle),
+            obstacle_call=SETTINGS_CALL if is_setting else FILES_CALL,
+            ready_has_subtasks=is_parent,
+            report_id=self._report(ready),
+            synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
+        )
+
+    def _without_ready(
+        self, facts: SessionFacts, session_id: str, *, is_idle: bool
+    ) -> SessionFacts:
+        """Add what matters only where nothing is ready; *is_idle*: and nothing is under way."""
+        tasks = _all_of(session_id)
+        is_over = all(status.is_terminal for status in facts.counts)
+        return attrs.evolve(
+            facts,
+            question=self._first_by(session_id, Agenda.QUESTIONS),
+            waiting=self._first_waiting(tasks) if is_idle else None,
+            resting=self._first_by(session_id, Agenda.ASLEEP) if is_idle else None,
             unreached=self._first_unreached(tasks) if is_over else None,
             landed=self._landed(session_id) if is_over else None,
-            proposals=self._count_proposals(session_id),
         )
 
     def _recent(self, session_id: str) -> list[Event]:
@@ -240,11 +260,10 @@ class Overview:
         checkpoint = None if task is None else self._store.last_checkpoint(task.id)
         return "" if checkpoint is None else checkpoint.note
 
-    def _done_before(self, task: Task | None) -> list[str]:
+    def _done_before(self, task: Task) -> list[str]:
         """Return the aliases of the first completed tasks that *task* waited for."""
         aliases: list[str] = []
-        edges = () if task is None else task.dependencies[:_LISTED]
-        for edge in edges:
+        for edge in task.dependencies[:_LISTED]:
             other = self._store.find_task(edge.task, None)
             if other is not None and other.status is TaskStatus.COMPLETED:
                 aliases.append(other.alias)
@@ -259,9 +278,9 @@ class Overview:
         is_new = any(event.kind == EventKind.WORKTREE_CREATED for event in recent)
         return is_new or bool(self._store.worktrees(session_id=session_id))
 
-    def _report(self, task: Task | None) -> str | None:
+    def _report(self, task: Task) -> str | None:
         """Return the artifact that tells what a recovery is for."""
-        if task is None or task.recovers_task_id is None:
+        if task.recovers_task_id is None:
             return None
         query = ArtifactQuery(task_ids=(task.recovers_task_id,), newest_first=True, limit=_LISTED)
         for artifact in self._store.artifacts(query):
@@ -277,10 +296,8 @@ class Overview:
         all_tasks = attrs.evolve(tasks, include_archived=True)
         return bool(self._store.count(all_tasks))
 
-    def _fresh_synthesis(self, task: Task | None) -> str | None:
+    def _fresh_synthesis(self, task: Task) -> str | None:
         """Return the id of the task's synthesis, unless something was added since."""
-        if task is None:
-            return None
         latest = self._store.artifacts(
             ArtifactQuery(
                 task_ids=(task.id,),
