@@ -336,7 +336,10 @@ class Store(Protocol):
         """Return the task with this id, or with this alias in the session, or ``None``."""
 
     def tasks(self, query: TaskQuery) -> list[Task]:
-        """Return the tasks that match *query*, in the order in which they were planned."""
+        """Return the tasks that match *query*, in the order in which they were planned.
+
+        With an *agenda* they come in its order; ready tasks of a session as `ready` orders them.
+        """
 
     def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         """Return how many tasks of each status match *query*, without its limit and offset."""

@@ -306,9 +306,8 @@ class Starter:
     def _candidates(self, request: StartRequest) -> list[Task]:
         """Return ready tasks that the request allows, the best first."""
         store, session_id = self._rooms.store, self._rooms.scope.session_id()
-        best = store.ready(session_id, _LOOKED_THROUGH)  # weighs what was planned since
         if request.wanted is None:
-            return best
+            return store.ready(session_id, _LOOKED_THROUGH)
         query = attrs.evolve(
             request.wanted, session_id=session_id, agenda=Agenda.READY, limit=_LOOKED_THROUGH
         )

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 
 from vespera_orchestrator._model import (
+    Agenda,
     Artifact,
     ArtifactDraft,
     ArtifactQuery,
@@ -221,6 +222,8 @@ class SQLStore(ABC):
 
     def tasks(self, query: TaskQuery) -> list[Task]:
         """See `contracts.Store.tasks`."""
+        if query.agenda is Agenda.READY and query.session_id is not None:
+            self._weigh(query.session_id)
         with self._read_once() as tx:
             return reading.tasks(tx, query)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vespera_orchestrator._model import CauseKind, TaskDraft, TaskQuery, TaskStatus
+from vespera_orchestrator._model import Agenda, CauseKind, TaskDraft, TaskQuery, TaskStatus
 from vespera_orchestrator.errors import TaskNotFoundError
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
@@ -150,6 +150,13 @@ class ReadingContract(StoreFixtures):
         assert aliases(store.longest_chain(session_id, 2)) == ["c1", "c2"]
         store.plan(session_id, [draft("more", "b", estimated_effort="3 weeks")])
         assert ready_aliases(store, session_id) == ["first", "b", "c1", "a", "never"]
+
+    def test_ready_tasks_on_the_agenda_come_best_first(self, store, session_id):
+        """Whoever asks first after planning need not ask for ready tasks before."""
+        store.plan(session_id, [draft("a"), draft("b")])
+        store.plan(session_id, [draft("more", "b", estimated_effort="1 week")])
+        query = TaskQuery(session_id=session_id, agenda=Agenda.READY)
+        assert aliases(store.tasks(query)) == ["b", "a"]
 
     def test_a_situation_holds_all_that_bears_on_readiness(self, store, session_id, clock):
         """What it depends on, its open children, its holder, its open recovery, and the time."""
