@@ -252,23 +252,21 @@ class Traced:
 
 
 def git(folder, *words):
-    """Run git."""
+    """Run git, and return what it writes."""
     who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+    command = ["git", "-C", str(folder), *who, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def status_of(folder):
     """Return what git says of the tracked files in *folder*; empty where it finds no change."""
-    command = ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return git(folder, "status", "--porcelain", "--untracked-files=no")
 
 
 def text_beside(project, snapshot, file):
     """Return what the repositories beside a snapshot hold: its last parent has them."""
-    command = ["git", "-C", str(project), "log", "-1", "--format=%P", snapshot]
-    parents = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    command = ["git", "-C", str(project), "show", f"{parents[-1]}:{file}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    parents = git(project, "log", "-1", "--format=%P", snapshot).split()
+    return git(project, "show", f"{parents[-1]}:{file}")
 
 
 def make_repository(project):
