@@ -384,13 +384,18 @@ def _write_repository(saved: pygit2.Tree, root: Path, path: str) -> None:
     shutil.rmtree(new, ignore_errors=True)
     if _GIT in parts:
         _write_tree(parts[_GIT].peel(pygit2.Tree), new)
-        for name in _EMPTY_FOLDERS:
-            new.joinpath(name).mkdir(exist_ok=True)
-        _forget_place(new / "config")
+        _complete(new)
     else:  # its history was too large: it must remain a repository of its own all the same
         pygit2.init_repository(str(new), bare=True)
         pygit2.Config(str(new / "config"))["core.bare"] = False
     new.rename(git_dir)
+
+
+def _complete(git_dir: Path) -> None:
+    """Make a git directory whose files were written one that git can use here."""
+    for name in _EMPTY_FOLDERS:
+        git_dir.joinpath(name).mkdir(exist_ok=True)
+    _forget_place(git_dir / "config")
 
 
 def damaged_files(
@@ -450,9 +455,7 @@ def write_files(files: Mapping[Path, pygit2.Object]) -> None:
         place.unlink(missing_ok=True)
         _write_file(entry, place)
         if place.name == "config" and place.parent.name == ".git":
-            _forget_place(place)
-            for name in _EMPTY_FOLDERS:
-                place.with_name(name).mkdir(exist_ok=True)
+            _complete(place.parent)
 
 
 def _place_inside(root: Path, path: str) -> Path:
