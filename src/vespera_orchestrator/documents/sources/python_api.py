@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import code
 from vespera_orchestrator.documents.sources.python_code import (
     Definition,
@@ -81,7 +82,7 @@ class Module:
     @property
     def anchor(self) -> str:
         """What links to its heading."""
-        return self.name.replace(".", "").lower()
+        return anchor_of(self.name)
 
 
 @attrs.frozen(kw_only=True)
