@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -130,6 +130,8 @@ class _Facts:
 
     category: str
     inclusion: Inclusion
+    surroundings: tuple[object, ...]
+    """What this was worked out from, beside the task and its artifact."""
     change: Change | None = None
     """Worked out when it is listed."""
 
@@ -219,9 +221,9 @@ class _Changelog:
         memory = self._work.reader.memory(_TOPIC)
         latest = memory.get(task.id)
         if latest is not None and latest[0] is task and latest[1] is artifact:
-            known, facts = latest[2]
-            if known == surroundings:
-                return cast("_Facts", facts)
+            known: _Facts = latest[2]
+            if known.surroundings == surroundings:
+                return known
         notes_before = len(self._work.reader.notes)
         category, reason = self._category(task)
         inclusion = Inclusion(
@@ -231,9 +233,9 @@ class _Changelog:
             is_shown=category != _INTERNAL,
             reason=reason,
         )
-        facts = _Facts(category=category, inclusion=inclusion)
+        facts = _Facts(category=category, inclusion=inclusion, surroundings=surroundings)
         if len(self._work.reader.notes) == notes_before:
-            memory[task.id] = task, artifact, (surroundings, facts)
+            memory[task.id] = task, artifact, facts
         return facts
 
     def _category(self, task: Task) -> tuple[str, str]:
