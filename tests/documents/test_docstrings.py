@@ -107,3 +107,19 @@ def test_many_overloads_are_counted():
     kettle = _class(f"import typing as t\nclass Kettle:\n{overloads}\n    def pour(self, *a): ...")
     assert kettle.members[0].signature.count("def pour") == 3
     assert kettle.members[0].signature.endswith("# and 6 more overloads")
+
+
+def test_an_example_that_prints_a_fence_stays_whole():
+    """What stands in an example does not end it."""
+    kettle = _class("""
+        class Kettle:
+            '''A kettle.
+
+            Examples:
+                >>> print(kettle)
+                ```
+                hot
+                ```
+            '''
+        """)
+    assert kettle.doc.endswith("````pycon\n>>> print(kettle)\n```\nhot\n```\n````")

@@ -72,7 +72,7 @@ def _pieces(lines: list[str]) -> Iterator[str]:
         if directive is not None:
             yield _directive(directive[2], directive[3] or "", body)
         elif ends_in_literal:
-            yield _fenced(body)
+            yield fenced(body)
     yield from _paragraph(paragraph)
 
 
@@ -97,7 +97,7 @@ def _directive(name: str, argument: str, body: str) -> str:
         return ""
     body = _without_options(body)
     if name in _CODE:
-        return _fenced(body, argument)
+        return fenced(body, argument)
     text = as_markdown(body)
     if name in _VERSIONS:
         head = f"*{_VERSIONS[name]} {argument}*" if argument else f"*{_VERSIONS[name]}*"
@@ -123,7 +123,13 @@ def _without_options(body: str) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def _fenced(body: str, language: str = "") -> str:
+def fenced(body: str, language: str = "") -> str:
+    """Return code as Markdown, fenced by more backticks than stand in it.
+
+    Args:
+        body: The code; with prompts it is a session of Python.
+        language: What the text says that it is; worked out where it says nothing that can be used.
+    """
     if not body.strip():
         return ""
     if _PROMPT in body:
@@ -154,7 +160,7 @@ def _paragraph(lines: list[str]) -> Iterator[str]:
         return
     text = "\n".join(lines)
     if text.lstrip().startswith(_PROMPT):
-        yield _fenced(dedent(text))
+        yield fenced(dedent(text))
     elif any(_NO_PROSE.match(line) for line in lines):
         yield text
     else:

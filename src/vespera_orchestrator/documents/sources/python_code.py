@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator.documents.markdown import code, embed, inline, markdown_line
-from vespera_orchestrator.documents.sources.docstrings import as_markdown, deprecation_in
+from vespera_orchestrator.documents.sources.docstrings import as_markdown, deprecation_in, fenced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -511,5 +511,5 @@ def _item(item: Any, kind: str) -> str:
 
 def _example(kind: str, text: str) -> str:
     if "examples" in kind or text.lstrip().startswith(">>>"):
-        return f"```pycon\n{dedent(text).strip()}\n```"
+        return fenced(dedent(text).strip())
     return embed(as_markdown(text), _DOC_LEVEL)
