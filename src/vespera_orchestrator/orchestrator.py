@@ -1469,9 +1469,7 @@ class Orchestrator:
         self._expire()
         meant = self._scope.task(task)
         outputs = arguments.as_outputs(answer, "answer", values)
-        answered = self._store.answer(meant.id, outputs, agent=self.agent)
-        if answered.status.is_terminal:
-            self._completion.ended(answered)
+        self._completion.ended(self._store.answer(meant.id, outputs, agent=self.agent))
         return self._scope.task(meant)
 
     def signal(self, name: str, payload: JsonValue = None, *, key: str | None = None) -> list[Task]:
@@ -1500,8 +1498,7 @@ class Orchestrator:
         session_id = self._scope.session_id()
         tasks = self._store.signal(session_id, checked, outputs, agent=self.agent, key=key)
         for task in tasks:
-            if task.status.is_terminal:
-                self._completion.ended(task)
+            self._completion.ended(task)
         return tasks
 
     # --- a person decides ---------------------------------------------------
@@ -1553,10 +1550,10 @@ class Orchestrator:
             TransitionError: It is not completed, or what it is a part of is completed.
             InvalidInputError: You gave no reason.
         """
-        words = arguments.text("reason", reason)
-        if not words or not words.strip():
-            raise InvalidInputError("reason", "say what is wrong; the next attempt reads it")
-        return self._store.reopen(self._scope.task(task).id, words.strip())
+        words = arguments.needed_text(
+            "reason", reason, "say what is wrong; the next attempt reads it"
+        )
+        return self._store.reopen(self._scope.task(task).id, words)
 
     def correct_task(self, task: TaskRef, *, summary: str) -> Task:
         """Mend the summary of a task, for example when it claims what is not so.
@@ -1567,10 +1564,8 @@ class Orchestrator:
         Raises:
             TransitionError: It has no summary yet.
         """
-        words = arguments.text("summary", summary)
-        if not words or not words.strip():
-            raise InvalidInputError("summary", "say in a line what was done")
-        return self._store.correct(self._scope.task(task).id, words.strip())
+        words = arguments.needed_text("summary", summary, "say in a line what was done")
+        return self._store.correct(self._scope.task(task).id, words)
 
     def abandon_task(self, task: TaskRef, reason: str = "") -> Task:
         """Give a task up: it is failed. Work done so far is kept.

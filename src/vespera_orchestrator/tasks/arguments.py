@@ -34,6 +34,14 @@ def text(name: str, value: object) -> str | None:
     return value
 
 
+def needed_text(name: str, value: object, advice: str) -> str:
+    """Return a text without the space around it; *advice* says what to write where it is empty."""
+    trimmed = (text(name, value) or "").strip()
+    if not trimmed:
+        raise InvalidInputError(name, advice)
+    return trimmed
+
+
 def title(name: str, value: object) -> str:
     """Return a title without the space around it."""
     if is_number(value):

@@ -727,7 +727,7 @@ class Completion:
         return attrs.evolve(lifecycle.why(store.situation(task.id)), outdated=tuple(outdated))
 
     def ended(self, task: Task) -> None:
-        """Do what follows when a person has ended a task."""
+        """Do what follows if a person, or the world outside, has ended the task."""
         self._gathering.after(task)
 
     # documents
