@@ -24,7 +24,7 @@ from vespera_orchestrator.tasks.next_step import REST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vespera_orchestrator._model import Event, Session
+    from vespera_orchestrator._model import Event, Look, Session
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.progress.overview import Overview
 
@@ -98,9 +98,10 @@ class DigestReader:
             return self._quiet(
                 f"You are in the middle of {title!r}. The news wait until it is done."
             )
-        if not self._is_due():
+        told = self._store.last_look(self._session.id, self._name)
+        if told is not None and told.at >= self._begun:
             return self._quiet(f"{REST} The next news: at {self._next_at:%H:%M}.")
-        events = self._news()
+        events = self._news(told)
         if not events:
             return self._quiet(f"Nothing new. {REST}")
         digest = self._digest(events)
@@ -112,13 +113,9 @@ class DigestReader:
         """Under which name it is kept up to where the reader was told the news."""
         return f"digest:{self._reader}"
 
-    def _is_due(self) -> bool:
-        told = self._store.last_look(self._session.id, self._name)
-        return told is None or told.at < self._begun
-
-    def _news(self) -> list[Event]:
+    def _news(self, told: Look | None) -> list[Event]:
         """Return what others did since the reader was told, or looked: the newest last."""
-        looks = [self._store.last_look(self._session.id, who) for who in (self._name, self._reader)]
+        looks = [told, self._store.last_look(self._session.id, self._reader)]
         seen = max((look.seq for look in looks if look is not None), default=0)
         events = self._store.events(
             seen, session_id=self._session.id, kinds=_NEWS, limit=_MOST_COUNTED, newest_first=True
@@ -153,9 +150,9 @@ class DigestReader:
     def _choices(self, stuck: Sequence[Event]) -> list[str]:
         """Name the tasks that wait for a person, each once."""
         ids = dict.fromkeys(str(event.task_id) for event in stuck)
-        whys = [self._store.situation(task_id) for task_id in list(ids)[-_MOST_NAMED:]]
-        explained = [lifecycle.why(situation) for situation in whys]
-        return [why.alias for why in explained if why.needs_person]
+        situations = [self._store.situation(task_id) for task_id in list(ids)[-_MOST_NAMED:]]
+        whys = [lifecycle.why(situation) for situation in situations]
+        return [why.alias for why in whys if why.needs_person]
 
     def _quiet(self, line: str) -> Digest:
         return Digest(has_news=False, lines=(line,), next_step=self._step, next_at=self._next_at)
