@@ -15,6 +15,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.progress.fitting import Fitted, Piece, Section, fit
+from vespera_orchestrator.tasks import dates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.agents.roles.role import Role
     from vespera_orchestrator.tasks.durations import UsualTime
-from vespera_orchestrator.tasks import dates
 
 _MAX_IDS: Final = 20
 """How many artifacts are named in one line."""

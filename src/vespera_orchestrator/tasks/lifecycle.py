@@ -281,6 +281,10 @@ class Readiness:
     """True also without a condition; ``None`` while undecided."""
     condition_final: bool
     """Whether what the condition reads has ended, so that it stays as it is."""
+    asleep: bool = False
+    """Whether it rests until its *not_before*."""
+    is_open_question: bool = False
+    """Whether it waits for an answer or a signal."""
 
     @property
     def impossible(self) -> bool:
@@ -288,11 +292,6 @@ class Readiness:
         if self.never or self.condition is False:
             return True
         return self.condition is None and self.condition_final
-
-    asleep: bool = False
-    """Whether it rests until its *not_before*."""
-    is_open_question: bool = False
-    """Whether it waits for an answer or a signal."""
 
     @property
     def blockers(self) -> int:
@@ -373,10 +372,10 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
     )
 
 
+# --- the one answer ----------------------------------------------------------
+
 _HAVE_BUILT: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED})
 """Statuses of tasks that may have built on what they depend on."""
-
-# --- the one answer ----------------------------------------------------------
 
 
 def why(situation: Situation) -> Why:
