@@ -41,12 +41,16 @@ def test_a_copy_is_another_home(home, tmp_path):
     assert read_home_id(home) == ids[0]
 
 
+def lose(home):
+    """Take a home away, and keep its inode so that no folder made later gets it."""
+    home.rename(home.with_name("lost"))
+
+
 def test_restored_in_its_place_it_is_the_same(home, tmp_path):
     """From a copy, such as a backup, after the original was lost."""
     first = read_home_id(home)
     shutil.copytree(home, tmp_path / "backup")
-    shutil.rmtree(home)
-    (tmp_path / "takes the inode").mkdir()
+    lose(home)
     shutil.copytree(tmp_path / "backup", home)
     assert read_home_id(home) == first
 
@@ -55,8 +59,7 @@ def test_moved_to_another_disk_it_is_the_same(home, tmp_path):
     """It is not where it was, and nothing else is there."""
     first = read_home_id(home)
     shutil.copytree(home, tmp_path / "elsewhere")
-    shutil.rmtree(home)
-    (tmp_path / "takes the inode").mkdir()
+    lose(home)
     assert read_home_id(tmp_path / "elsewhere") == first
 
 
@@ -64,8 +67,7 @@ def test_on_another_machine_it_is_another(home, tmp_path, monkeypatch):
     """Also at the same path."""
     first = read_home_id(home)
     shutil.copytree(home, tmp_path / "copy")
-    shutil.rmtree(home)
-    (tmp_path / "takes the inode").mkdir()
+    lose(home)
     shutil.copytree(tmp_path / "copy", home)
     monkeypatch.setattr(identity, "_machine_id", lambda: "another")
     assert read_home_id(home) != first
