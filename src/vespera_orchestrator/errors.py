@@ -51,6 +51,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ UnsavedFilesError               something in the worktree cannot be saved or landed
     │  ├─ RefMovedError                   another process was faster; retryable
     │  ├─ GitFailedError
+    │  │  ├─ UnreadableObjectError        a git object is missing or damaged
     │  │  └─ WorktreeFolderLostError      its folder is gone, or another stands in its place
     │  └─ UnsupportedRepositoryError
     ├─ ArtifactIndexError                 the search index; the artifacts are unharmed
@@ -748,6 +749,15 @@ class GitFailedError(WorktreeError):
 
     def __str__(self) -> str:
         return f"cannot {self.doing}: {self.reason}"
+
+
+@attrs.define(slots=False, repr=False)
+class UnreadableObjectError(GitFailedError):
+    """A git object is missing or damaged. Nothing was changed.
+
+    A ``git gc`` that moves objects takes moments, and was waited for. So it was deleted, or the
+    disk has lost it: ``git fsck`` tells what else is missing.
+    """
 
 
 @attrs.define(slots=False, repr=False)

@@ -702,6 +702,12 @@ MAINTENANCE = [
     *("--task=loose-objects", "--task=incremental-repack"),
 ]
 
+THROWING_AWAY = [
+    ["gc", "-q", "--prune=now"],
+    ["repack", "-q", "-a", "-d"],
+    ["prune", "--expire=now"],
+]
+
 
 def work_side_by_side(project, processes, rounds, beside):
     """Let processes do whole cycles on one repository while git commands run beside them, and check
@@ -748,7 +754,7 @@ def test_processes_work_side_by_side(project):
 
 def test_a_few_work_while_git_throws_away(project):
     """The short form of the crowd below: git packs and prunes all the time, and nothing is lost."""
-    work_side_by_side(project, 2, 2, [["gc", "-q", "--prune=now"], MAINTENANCE])
+    work_side_by_side(project, 2, 2, [*THROWING_AWAY, MAINTENANCE])
 
 
 @pytest.mark.soak
@@ -758,10 +764,11 @@ def test_a_few_work_while_git_throws_away(project):
     [
         [["pack-refs", "--all"]],
         [["gc", "-q"], ["pack-refs", "--all"], ["worktree", "prune"]],
-        [["gc", "-q", "--prune=now"]],
+        [THROWING_AWAY[0]],
+        THROWING_AWAY[1:],
         [MAINTENANCE],
     ],
-    ids=["pack-refs", "gc", "gc --prune=now", "maintenance"],
+    ids=["pack-refs", "gc", "gc --prune=now", "repack and prune", "maintenance"],
 )
 def test_a_crowd_works_while_git_tidies_up(project, beside):
     """Eight processes, and git tidying up beside them, with its harshest option too: all land,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import os
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import pygit2
 import pytest
 
-from vespera_orchestrator.worktrees import packs
+from vespera_orchestrator.worktrees import durability, packs
+from vespera_orchestrator.worktrees.refs import Refs
 
 
 @pytest.fixture
@@ -63,13 +68,26 @@ def test_many_become_one(project, repo, folder):
     assert list(folder.parent.glob(f"{packs.ROOM_PREFIX}*")) == []
 
 
-def test_one_pack_that_has_all_the_others_have_stays(repo, folder, monkeypatch):
-    """The new pack may be one that was there; it is not taken away with the others."""
-    names = write_packs(repo, packs.MANY)
-    whole = packs.write_pack(repo, names)
-    monkeypatch.setattr(packs, "write_pack", lambda *_: whole)
-    packs.gather_packs(repo)
-    assert packs_in(folder) == [whole]
+def test_the_same_objects_make_another_pack_each_time(repo, folder):
+    """A pack that was there may be about to be deleted by a ``git gc`` that has seen it."""
+    (name,) = write_packs(repo, 1)
+    again = packs.write_pack(repo, [name], keep=True)
+    assert len(packs_in(folder)) == 2
+    assert folder.joinpath(f"{again}.keep").exists()
+    packs.release_pack(Path(repo.path), again)
+    assert not list(folder.glob("*.keep"))
+
+
+def test_what_a_killed_process_kept_is_released(trees, repo, folder):
+    """Only what is ours, and old enough that nobody can be moving a ref just now."""
+    (name,) = write_packs(repo, 1)
+    ours, young, theirs = (packs.write_pack(repo, [name], keep=True) for _ in range(3))
+    folder.joinpath(f"{theirs}.keep").write_text("mine")
+    for pack in (ours, theirs):
+        os.utime(folder / f"{pack}.keep", (time.time() - 7200,) * 2)
+    (said,) = trees.repair()
+    assert ours in said
+    assert {note.stem for note in folder.glob("*.keep")} == {young, theirs}
 
 
 def test_who_reads_meanwhile_reads_on(project, repo):
@@ -158,3 +176,88 @@ def test_saving_keeps_the_number_small(project, trees):
     assert 0 < count <= packs.MANY
     assert project.git("show", "refs/vespera/wip/work:new.txt") == str(packs.MANY * 2 - 1)
     project.assert_sound()
+
+
+# --- git that deletes what no ref names ---------------------------------------------
+
+
+class Tidying:
+    """What ``git repack -a -d`` and ``git prune --expire=now`` do, in two halves.
+
+    The first half looks what there is and what refs name; the second deletes the rest of what the
+    first one saw. Between the two, others go on.
+    """
+
+    def __init__(self, project):
+        self._project = project
+        self._folder = project.folder / ".git" / "objects" / "pack"
+        self._packs = None
+        self._is_named = set()
+
+    @property
+    def is_half_done(self):
+        return self._packs is not None
+
+    def begin(self):
+        kept = {note.stem for note in self._folder.glob("*.keep")}
+        self._packs = {path.stem for path in self._folder.glob("*.idx")} - kept
+        everything = ["--all", "--reflog", "--indexed-objects"]
+        listed = self._project.git("rev-list", "--objects", *everything)
+        self._is_named = {line.split()[0] for line in listed.splitlines()}
+        new = self._project.git("pack-objects", "-q", *everything, str(self._folder / "pack"))
+        self._packs.discard(f"pack-{new}")
+
+    def finish(self):
+        for name in self._packs:
+            for suffix in (".idx", ".pack", ".rev"):
+                self._folder.joinpath(name + suffix).unlink(missing_ok=True)
+        for loose in self._folder.parent.glob("[0-9a-f][0-9a-f]/*"):
+            if loose.parent.name + loose.name not in self._is_named:
+                loose.unlink()
+        self._packs = None
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_whatever_git_deletes_in_the_middle_is_written_again(project, trees, monkeypatch, length):
+    """It begins at any moment of a save, a landing or a removal, and ends some moments later."""
+    tidying = Tidying(project)
+    moments = 0
+    begin = 0
+
+    def moment():
+        nonlocal moments
+        moments += 1
+        if moments == begin:
+            tidying.begin()
+        elif tidying.is_half_done and moments == begin + length:
+            tidying.finish()
+
+    def noticing(function):
+        @functools.wraps(function)
+        def call(*arguments, **named):
+            moment()
+            try:
+                return function(*arguments, **named)
+            finally:
+                moment()
+
+        return call
+
+    monkeypatch.setattr(durability, "write_pack", noticing(durability.write_pack))
+    monkeypatch.setattr(Refs, "move", noticing(Refs.move))
+    for number in itertools.count(1):
+        name = f"w{number}"
+        begin = 0
+        worktree = trees.create(agent=name)
+        moments, begin = 0, number
+        project.write({f"{name}.txt": name, "same.txt": "the same each time"}, worktree.path)
+        trees.snapshot(worktree)
+        trees.merge(worktree, message=name)
+        trees.remove(worktree)
+        if tidying.is_half_done:
+            tidying.finish()
+        assert project.git("show", f"integration:{name}.txt") == name
+        project.assert_sound()
+        if moments < begin:
+            break
+    assert number > 10

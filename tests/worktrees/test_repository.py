@@ -59,7 +59,7 @@ def test_another_snapshot_that_is_pruned_is_no_obstacle(project, repository, mon
 def test_pruned_in_the_moment_it_is_used(project, repository, monkeypatch):
     """Then the refs are read again."""
     answers = iter([{PRUNED}, {project.git("rev-parse", "HEAD")}])
-    monkeypatch.setattr(repository, "_durable", lambda *_: next(answers))
+    monkeypatch.setattr(repository, "_named_commits", lambda *_: next(answers))
     commit = new_commit(project)
     repository.move("refs/heads/work", None, commit)
     assert project.git("rev-parse", "work") == commit

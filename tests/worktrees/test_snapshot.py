@@ -371,21 +371,17 @@ def test_objects_pruned_before_a_ref_held_them_are_written_again(project, trees)
     project.assert_sound()
 
 
-def test_a_gc_that_read_the_refs_before_deletes_nothing_of_it(project, trees):
-    """While ``git gc`` runs, what is saved goes into a pack too: it may delete every loose object
-    that no ref held before.
-    """
+def test_a_prune_that_read_the_refs_before_deletes_nothing_of_it(project, trees):
+    """What is saved is in a pack: a ``git prune`` deletes every loose object that no ref held."""
     folder = Path(trees.create("work").path)
     git_dir = project.folder / ".git"
-    git_dir.joinpath("gc.pid").write_text("1 somewhere")
     loose = set(git_dir.joinpath("objects").glob("??/*"))
     for number in range(3):
         project.write({"n.txt": f"precious {number}", "deep/er/m.txt": "too"}, folder)
         saved = trees.snapshot("work")
         for path in set(git_dir.joinpath("objects").glob("??/*")) - loose:
-            path.unlink()  # as gc would
+            path.unlink()  # as git would
         assert project.git("show", f"{saved.commit}:n.txt") == f"precious {number}"
-    git_dir.joinpath("gc.pid").unlink()
     project.assert_sound()
 
 

@@ -1,9 +1,10 @@
-"""Git objects and refs that survive a power cut.
+"""Git objects and refs that survive a power cut, and a ``git gc`` beside us.
 
 Git and libgit2 leave new objects to the system, which writes them when it likes: after a power cut
-they are empty files, and refs to them are broken. Here they are put on disk before a ref names
-them. All new objects of a move go into one pack, so that a snapshot costs three waits for the disk
-instead of two for each object.
+they are empty files, and refs to them are broken. And what no ref names yet may be deleted by a
+``git gc``. Here objects are put on disk before a ref names them, and kept until it does. All new
+objects of a move go into one pack, so that a snapshot costs three waits for the disk instead of two
+for each object.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import hashlib
 import threading
 import zlib
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import pygit2
-from pygit2.enums import Option, SortMode
+from pygit2.enums import FileMode, Option, SortMode
 
 from vespera_orchestrator.home.files import sync_folder
-from vespera_orchestrator.worktrees.gc_guard import new_in_tree
 from vespera_orchestrator.worktrees.packs import write_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
@@ -32,19 +34,42 @@ _writers = threading.Lock()
 _depth = 0
 
 
-def sync_objects(repo: pygit2.Repository, commits: Iterable[str], durable: Iterable[str]) -> None:
-    """Put everything on disk that *commits* need, in one pack.
+def hold_objects(
+    repo: pygit2.Repository,
+    commits: Collection[str],
+    known: Iterable[str],
+    *,
+    expected: str | None = None,
+    durable: bool = True,
+) -> str | None:
+    """Write what *commits* need into one pack, which git leaves alone until it is released.
+
+    A ``git gc --prune=now``, ``git prune`` or ``git repack -a -d`` deletes what no ref held when
+    it read the refs, however young it is. It does not touch a pack that was kept when it looked,
+    or was not there; and the next one sees the ref.
 
     Args:
         repo: The repository.
         commits: What refs are about to name.
-        durable: Commits that are on disk already, with all they need.
+        known: Commits that refs name, and that are on disk with all they need.
+        expected: What a ref names until it names one of *commits*.
+        durable: Whether the pack is on disk when this returns.
+
+    Returns:
+        The pack, for `release_pack`; ``None`` where nothing is new.
 
     Raises:
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged.
     """
-    _sync(repo, _needed(repo, commits, durable))
+    new = _NewObjects.of(repo, commits, known, expected)
+    loose = _loose(repo, new.inherited | new.own)
+    names = new.own.union(loose)
+    if not names:
+        return None
+    pack = write_pack(repo, sorted(names), durable=durable, keep=True)
+    _drop_loose(repo, loose)
+    return pack
 
 
 def sync_tree(repo: pygit2.Repository, tree: str, known: Iterable[str]) -> None:
@@ -55,37 +80,93 @@ def sync_tree(repo: pygit2.Repository, tree: str, known: Iterable[str]) -> None:
         pygit2.GitError: An object is damaged.
     """
     trees = [repo[commit].peel(pygit2.Tree) for commit in known]
-    _sync(repo, set(new_in_tree(repo[tree].peel(pygit2.Tree), trees)))
+    loose = _loose(repo, set(new_in_tree(repo[tree].peel(pygit2.Tree), trees)))
+    if loose:
+        write_pack(repo, loose)
+        _drop_loose(repo, loose)
 
 
-def _sync(repo: pygit2.Repository, needed: set[str]) -> None:
-    missing = [name for name in needed if name not in repo]
-    if missing:
-        raise KeyError(missing[0])
-    loose = [name for name in needed if _loose_file(repo, name).exists()]
-    if not loose:
-        return
-    write_pack(repo, loose)
-    for name in loose:  # they are not on disk, and would be found empty after a power cut
-        _loose_file(repo, name).unlink(missing_ok=True)
+@attrs.frozen(kw_only=True)
+class _NewObjects:
+    """What commits need and no known commit has."""
+
+    own: set[str]
+    """The commits themselves, what was written beside them, and what is new in their trees."""
+    inherited: set[str]
+    """The same of their ancestors, which others have made."""
+
+    @classmethod
+    def of(
+        cls,
+        repo: pygit2.Repository,
+        commits: Collection[str],
+        known: Iterable[str],
+        expected: str | None,
+    ) -> _NewObjects:
+        """Walk from *commits* to what is known. See `hold_objects` for the arguments."""
+        held = [] if expected is None else [repo[expected].peel(pygit2.Tree)]
+        # The first parent is the work's; the others hold what was saved beside it.
+        ours = {*commits}
+        for name in commits:
+            ours.update(str(parent) for parent in repo[name].parent_ids[1:])
+        objects: dict[bool, set[str]] = {True: set(), False: set()}
+        for commit in islice(_walk(repo, commits, known), _MOST_COMMITS):
+            before = [parent.tree for parent in commit.parents]
+            names = objects[str(commit.id) in ours]
+            names.add(str(commit.id))
+            names.update(new_in_tree(commit.tree, [*before, *held]))
+        return cls(own=objects[True], inherited=objects[False])
 
 
-def _needed(repo: pygit2.Repository, commits: Iterable[str], durable: Iterable[str]) -> set[str]:
-    """Return the objects of *commits* and their ancestors that no durable commit has."""
-    first, *others = commits
-    walker = repo.walk(pygit2.Oid(hex=first), SortMode.NONE)
-    for commit in others:
+def _walk(repo: pygit2.Repository, commits: Iterable[str], known: Iterable[str]) -> pygit2.Walker:
+    walker = repo.walk(None, SortMode.NONE)
+    for commit in commits:
         walker.push(pygit2.Oid(hex=commit))
-    for known in durable:
-        walker.hide(pygit2.Oid(hex=known))
-    needed: set[str] = set()
-    for number, ancestor in enumerate(walker):
-        if number == _MOST_COMMITS:
-            break
-        needed.add(str(ancestor.id))
-        before = [parent.tree for parent in ancestor.parents]
-        needed.update(new_in_tree(ancestor.tree, before))
-    return needed
+    for commit in known:
+        walker.hide(pygit2.Oid(hex=commit))
+    return walker
+
+
+def new_in_tree(tree: pygit2.Tree, known: Sequence[pygit2.Tree]) -> Iterator[str]:
+    """Yield the blobs and trees of *tree*, itself included, that no *known* tree has in that place.
+
+    Folders that one of them has are not looked into: what a merge took whole from one side costs
+    nothing.
+    """
+    if any(tree.id == other.id for other in known):
+        return
+    yield str(tree.id)
+    listings = [{entry.name: entry for entry in other} for other in known]
+    for entry in tree:
+        peers = [listing[entry.name] for listing in listings if entry.name in listing]
+        if any(peer.id == entry.id for peer in peers):
+            continue
+        if isinstance(entry, pygit2.Tree):
+            folders = [peer for peer in peers if isinstance(peer, pygit2.Tree)]
+            yield from new_in_tree(entry, folders)
+        elif entry.filemode != FileMode.COMMIT:
+            yield str(entry.id)
+
+
+def _loose(repo: pygit2.Repository, names: Iterable[str]) -> list[str]:
+    """Return the objects that are files of their own.
+
+    Raises:
+        KeyError: One of *names* is missing.
+    """
+    loose: list[str] = []
+    for name in names:
+        if _loose_file(repo, name).exists():
+            loose.append(name)
+        elif name not in repo:
+            raise KeyError(name)
+    return loose
+
+
+def _drop_loose(repo: pygit2.Repository, names: Iterable[str]) -> None:
+    """Delete files of objects that are in a pack: after a power cut they would be found empty."""
+    for name in names:
+        _loose_file(repo, name).unlink(missing_ok=True)
 
 
 def _loose_file(repo: pygit2.Repository, name: str) -> Path:

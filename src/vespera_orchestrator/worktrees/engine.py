@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +25,7 @@ from vespera_orchestrator.errors import (
     OperationUnderWayError,
     RefMovedError,
     TaskNotFoundError,
+    UnreadableObjectError,
     WorktreeElsewhereError,
     WorktreeLockedError,
     WorktreeNameTakenError,
@@ -85,10 +85,6 @@ _CHECKS_AHEAD: Final = 30
 """How many checks of full length may be waiting ahead of one landing."""
 _PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between tries while ``git gc`` moves objects, in seconds."""
-_OBJECT_MISSING: Final = re.compile(
-    "object not found|no match for id|cannot be peeled|can not be successfully peeled"
-    "|invalid object specified|^'?[0-9a-f]{40}'?$"
-)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -105,9 +101,7 @@ def _retry_while_git_collects(method: Callable[_P, _T]) -> Callable[_P, _T]:
         for pause_s in _PAUSES_S:
             try:
                 return method(*args, **kwargs)
-            except GitFailedError as exc:
-                if _OBJECT_MISSING.search(exc.reason) is None:
-                    raise
+            except UnreadableObjectError:
                 time.sleep(pause_s)
         return method(*args, **kwargs)
 

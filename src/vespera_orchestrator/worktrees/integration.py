@@ -61,11 +61,11 @@ def advance(
     new: str,
     *,
     message: str,
-    is_on_disk: bool = False,
+    is_held: bool = False,
 ) -> None:
     """Move the integration branch from *expected* to *new*, and bring its checkout along.
 
-    With *is_on_disk*, the caller has put *new* on disk.
+    With *is_held*, the caller is within `ProjectRepository.holding` for *new*.
 
     Raises:
         RefMovedError: The branch is not at *expected*. Nothing was changed.
@@ -82,7 +82,7 @@ def advance(
                 new,
                 message=message,
                 while_locked=lambda: _bring_along(repository, expected, new),
-                is_on_disk=is_on_disk,
+                is_held=is_held,
             )
         finally:
             _recover(repository)

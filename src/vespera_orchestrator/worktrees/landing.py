@@ -85,16 +85,19 @@ class Landing(Record):
                 Neither it nor the checkout was changed.
         """
         landed = self.commit if self.changed else None
-        self.snapshot.put_on_disk(*(name for name in (landed, self._mark) if name is not None))
-        self.snapshot.pin(is_on_disk=True)
+        with self.snapshot.held(*(name for name in (landed, self._mark) if name is not None)):
+            self._move_refs()
+
+    def _move_refs(self) -> None:
+        self.snapshot.pin_held()
         if self.changed:
             message = f"landed {self.worktree}"
-            advance(self._repository, self._expected, self.commit, message=message, is_on_disk=True)
+            advance(self._repository, self._expected, self.commit, message=message, is_held=True)
         # Last, and never before the branch: without the mark a later landing merges a little
         # worse, with a false one it would lose work.
         if self._mark is not None:
             self._repository.move(
-                LANDED + self.worktree, self._previous_mark, self._mark, is_on_disk=True
+                LANDED + self.worktree, self._previous_mark, self._mark, is_held=True
             )
 
     def files(self) -> BranchFiles:

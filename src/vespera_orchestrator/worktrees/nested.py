@@ -29,10 +29,8 @@ import pygit2
 from pygit2.enums import DiffOption, FileMode
 
 from vespera_orchestrator.worktrees import libgit2, torn
-from vespera_orchestrator.worktrees.gc_guard import new_in_tree
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path
-from vespera_orchestrator.worktrees.tree_merge import empty_tree
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
@@ -333,16 +331,6 @@ class _Copy:
 
     def write_tree(self) -> pygit2.Oid:
         return self._index.write_tree(self._repo)
-
-
-def nested_objects(repo: pygit2.Repository, commit: str, known: str | None) -> Iterator[str]:
-    """Yield a nested commit and all that it consists of, without what *known* has."""
-    if commit == known:
-        return
-    yield commit
-    tree = repo[commit].peel(pygit2.Tree)
-    before = empty_tree(repo) if known is None else repo[known].peel(pygit2.Tree)
-    yield from new_in_tree(tree, before)
 
 
 # --- bringing back ----------------------------------------------------------

@@ -218,19 +218,6 @@ def write_state(
     return str(repo.create_commit(None, who, who, message, tree, parents))
 
 
-def state_objects(repo: pygit2.Repository, state: str) -> tuple[str, ...]:
-    """Return the state commit, and all that it consists of."""
-    tree = repo[state].peel(pygit2.Tree)
-    return (state, str(tree.id), *_objects_below(tree))
-
-
-def _objects_below(tree: pygit2.Tree) -> Iterator[str]:
-    for entry in tree:
-        yield str(entry.id)
-        if isinstance(entry, pygit2.Tree):
-            yield from _objects_below(entry)
-
-
 def _text_blob(repo: pygit2.Repository, text: str) -> tuple[str, int]:
     return str(repo.create_blob(os.fsencode(text))), int(FileMode.BLOB)
 

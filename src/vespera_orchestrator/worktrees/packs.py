@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,9 @@ _SMALL_BYTES: Final = 2_000_000
 """Packs up to this size are always put together, larger ones with their like."""
 _LARGE_BYTES: Final = 64_000_000
 """Larger packs are left as they are."""
+_KEEP_NOTE: Final = "vespera_orchestrator: a ref is about to name these objects\n"
+_ABANDONED_S: Final = 3600.0
+"""A pack is kept for moments; one that is kept for longer than this was left behind."""
 _SPECIAL: Final = (".keep", ".promisor", ".bitmap", ".mtimes", ".rev")
 """Files beside a pack that somebody else made, or wants to be left alone."""
 _INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
@@ -67,15 +71,19 @@ class _Pack:
             yield content[position : position + _NAME_BYTES].hex()
 
 
-def write_pack(repo: pygit2.Repository, names: Iterable[str]) -> str:
+def write_pack(
+    repo: pygit2.Repository, names: Iterable[str], *, durable: bool = True, keep: bool = False
+) -> str:
     """Write objects into a pack of their own, and return its name.
 
-    The pack is on disk when this returns. Until then it is in a folder of its own, so that a power
-    cut leaves no damaged one among those that git reads.
+    Until it is complete, and on disk, it is in a folder of its own, so that a power cut leaves no
+    damaged one among those that git reads.
 
     Args:
         repo: The repository.
         names: The objects, in hexadecimal.
+        durable: Whether the pack is on disk when this returns.
+        keep: Whether git leaves it alone until `release_pack`, whatever refs name.
 
     Raises:
         KeyError: An object is missing.
@@ -87,15 +95,45 @@ def write_pack(repo: pygit2.Repository, names: Iterable[str]) -> str:
     try:
         _pack_into(repo, names, room)
         (index,) = room.glob("*.idx")
-        sync_file(index.with_suffix(".pack"))
-        sync_file(index)
+        data = index.with_suffix(".pack")
+        if durable:
+            sync_file(data)
+            sync_file(index)
         folder = objects / "pack"
         folder.mkdir(exist_ok=True)
-        _move_into(folder, index)
-        sync_folder(folder)
+        # Never the name of a pack that was there: a `git gc` that is running may have seen that
+        # one, and be about to delete it.
+        name = f"pack-{secrets.token_hex(_NAME_BYTES)}"
+        if keep:
+            folder.joinpath(f"{name}.keep").write_text(_KEEP_NOTE, "utf-8")
+        data.replace(folder / f"{name}.pack")
+        index.replace(folder / f"{name}.idx")
+        if durable:
+            sync_folder(folder)
     finally:
         shutil.rmtree(room, ignore_errors=True)
-    return index.stem
+    return name
+
+
+def release_pack(common: Path, name: str) -> None:
+    """Let git treat a pack that was written with *keep* like any other."""
+    common.joinpath("objects", "pack", f"{name}.keep").unlink(missing_ok=True)
+
+
+def release_abandoned_packs(common: Path) -> list[str]:
+    """Release the packs of processes that were killed while they moved a ref; return their names.
+
+    That takes moments. Whoever slept in the middle of it finds out that objects are gone before it
+    moves the ref, and writes them again.
+    """
+    released: list[str] = []
+    for note in common.joinpath("objects", "pack").glob("pack-*.keep"):
+        with suppress(FileNotFoundError):
+            is_old = time.time() - note.stat().st_mtime > _ABANDONED_S
+            if is_old and note.read_text("utf-8", "replace") == _KEEP_NOTE:
+                note.unlink()
+                released.append(note.stem)
+    return released
 
 
 def _pack_into(repo: pygit2.Repository, names: Iterable[str], room: Path) -> None:
@@ -104,15 +142,6 @@ def _pack_into(repo: pygit2.Repository, names: Iterable[str], room: Path) -> Non
             builder.add(pygit2.Oid(hex=name))
 
     repo.pack(str(room), pack_delegate=add_all, n_threads=1)
-
-
-def _move_into(folder: Path, index: Path) -> None:
-    """Move a pack among the others. A pack is named by its bytes: one of that name is the same."""
-    if folder.joinpath(index.name).exists():
-        return
-    data = index.with_suffix(".pack")
-    data.replace(folder / data.name)
-    index.replace(folder / index.name)
 
 
 def has_many_packs(common: Path) -> bool:
@@ -141,11 +170,10 @@ def gather_packs(repo: pygit2.Repository) -> int:
     if len(packs) < MANY:
         return 0
     names = dict.fromkeys(name for pack in packs for name in pack.object_names())
-    new = write_pack(repo, names)
+    write_pack(repo, names)
     for pack in packs:
-        if pack.index.stem != new:
-            pack.index.unlink(missing_ok=True)  # first, as git does: no index without its pack
-            pack.data.unlink(missing_ok=True)
+        pack.index.unlink(missing_ok=True)  # first, as git does: no index without its pack
+        pack.data.unlink(missing_ok=True)
     sync_folder(folder)
     return len(packs)
 

@@ -15,13 +15,12 @@ import pygit2
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs
-from vespera_orchestrator.worktrees.gc_guard import RawObject, hold_against_gc, read_new_objects
 from vespera_orchestrator.worktrees.locks import exclusive
 from vespera_orchestrator.worktrees.ref_files import packed_refs, read_ref
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
 WIP: Final = "refs/vespera/wip/"
@@ -59,10 +58,6 @@ class RefMove:
     """For its log."""
     while_locked: Callable[[], None] | None = None
     """Called while the ref is locked and at *expected*; if it raises, the ref does not move."""
-    objects: Collection[str] | None = None
-    """The trees and blobs that were written for *new*.
-
-    By default they are found by comparing its files."""
 
 
 class Refs:
@@ -168,11 +163,9 @@ class Refs:
             if move.new is None:
                 self._remove(move.ref)
                 return False
-            objects = _new_objects(repo, move)
             if move.while_locked is not None:
                 move.while_locked()
             transaction.set_target(move.ref, move.new, None, move.message)
-        hold_against_gc(self._common, self._open, objects)
         return True
 
     # removing
@@ -282,14 +275,6 @@ class Refs:
     def _refs_with_evidence(self) -> Iterator[str]:
         for evidence in self._locks.glob("moving-*"):
             yield evidence.read_text("utf-8")
-
-
-def _new_objects(repo: pygit2.Repository, move: RefMove) -> dict[str, RawObject | None]:
-    try:
-        return read_new_objects(repo, str(move.new), move.expected, move.objects)
-    except (KeyError, pygit2.GitError) as exc:
-        pruned = "objects of its new commit were pruned in the meantime"
-        raise RefMovedError(move.ref, move.expected or "", reason=pruned) from exc
 
 
 def _digest(ref: str) -> str:

@@ -28,7 +28,7 @@ from vespera_orchestrator.worktrees.checkout import (
 )
 from vespera_orchestrator.worktrees.integration import recover_landing
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
-from vespera_orchestrator.worktrees.packs import ROOM_PREFIX
+from vespera_orchestrator.worktrees.packs import ROOM_PREFIX, release_abandoned_packs
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.removal import (
     delete_merged_branch,
@@ -154,6 +154,8 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
             if path.stat().st_mtime < before:
                 shutil.rmtree(path, ignore_errors=True)
                 yield f"Removed {path}, a pack that was never finished."
+    for pack in release_abandoned_packs(repository.common):
+        yield f"Let git tidy up {pack}, which a killed process had kept from it."
 
 
 # --- worktrees that have a note ---------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -19,14 +19,19 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
-from vespera_orchestrator.worktrees.durability import sync_objects, sync_tree
+from vespera_orchestrator.worktrees.durability import hold_objects, sync_tree
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
 from vespera_orchestrator.worktrees.opening import open_repository
-from vespera_orchestrator.worktrees.packs import gather_packs, has_many_packs
+from vespera_orchestrator.worktrees.packs import (
+    gather_packs,
+    has_many_packs,
+    release_abandoned_packs,
+    release_pack,
+)
 from vespera_orchestrator.worktrees.ref_files import list_refs, read_ref, read_text_if_present
 from vespera_orchestrator.worktrees.refs import WIP, RefMove, Refs
 from vespera_orchestrator.worktrees.retrying import retrying
-from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.translation import OBJECT_ERRORS, git_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -281,76 +286,91 @@ class ProjectRepository:
         *,
         message: str = "vespera_orchestrator",
         while_locked: Callable[[], None] | None = None,
-        objects: Collection[str] | None = None,
-        is_on_disk: bool = False,
+        is_held: bool = False,
     ) -> None:
         """Move *ref* from *expected* to *new* in one step; ``None`` stands for "does not exist".
 
-        See `RefMove` for the arguments, and `Refs.move`. With *is_on_disk*, `sync_objects` was
-        called for *new*.
+        See `RefMove` for the arguments, and `Refs.move`. With *is_held*, the caller is within
+        `holding` for *new*.
 
         Raises:
             RefMovedError: It is not at *expected*, or objects of *new* were pruned before a ref
                 held them. Nothing was changed; make *new* again.
             GitFailedError: Git refused, e.g. because another program holds the ref's lock.
         """
-        if new is not None and not is_on_disk:
-            self.sync_objects(new, expected=expected, ref=ref)
         move = RefMove(
-            ref=ref,
-            expected=expected,
-            new=new,
-            message=message,
-            while_locked=while_locked,
-            objects=objects,
+            ref=ref, expected=expected, new=new, message=message, while_locked=while_locked
         )
-        self._refs.move(move)
+        commits = [] if new is None or is_held else [new]
+        with self.holding(commits, expected=expected, ref=ref):
+            self._refs.move(move)
 
-    def sync_objects(
+    @contextmanager
+    def holding(
         self,
-        *commits: str,
-        expected: str | None = None,
-        ref: str = "HEAD",
-        on_disk: Iterable[str | None] = (),
-    ) -> None:
-        """Put *commits* on disk with everything they need, unless durability is relaxed.
+        commits: Collection[str],
+        *,
+        expected: str | None,
+        ref: str,
+        known: Iterable[str | None] = (),
+    ) -> Iterator[None]:
+        """Keep everything that *commits* need until the block ends, and put it on disk.
 
         Args:
-            commits: What refs are about to name.
+            commits: What refs are going to name within the block.
             expected: What one of these refs names now.
             ref: Its name, for the error.
-            on_disk: Further commits that refs name, and that are on disk therefore. They are not
+            known: Further commits that refs name, and that are on disk therefore. They are not
                 looked at again, which matters for a long history.
 
         Raises:
             RefMovedError: An object was pruned or is damaged: make the commit again.
         """
-        if not self.is_durable:
-            return
+        pack = self._hold(commits, expected, ref, known) if commits else None
         try:
-            for attempt in retrying(KeyError, times=_TRIES_BESIDE_GC):
-                with attempt:
-                    sync_objects(self.open(), commits, self._durable(expected, *on_disk))
-        except (KeyError, pygit2.GitError) as exc:
-            reason = f"an object of its new commit cannot be read ({exc})"
-            raise RefMovedError(ref, expected or "", reason=reason) from exc
-        if has_many_packs(self.common):
+            yield
+        finally:
+            if pack is not None:
+                release_pack(self.common, pack)
+        if pack is not None and has_many_packs(self.common):
             self._gather_packs()
 
-    def _durable(self, *on_disk: str | None) -> set[str]:
-        """Return commits that are on disk with all they need.
+    def _hold(
+        self,
+        commits: Collection[str],
+        expected: str | None,
+        ref: str,
+        known: Iterable[str | None],
+    ) -> str | None:
+        @retrying(OBJECT_ERRORS, times=_TRIES_BESIDE_GC)
+        def hold() -> str | None:
+            named = self._named_commits(expected, *known)
+            return hold_objects(
+                self.open(), commits, named, expected=expected, durable=self.is_durable
+            )
+
+        with git_errors(f"put on disk what {ref} is to name"):
+            try:
+                return hold()
+            except (KeyError, pygit2.GitError) as exc:
+                reason = f"an object of its new commit cannot be read ({exc})"
+                raise RefMovedError(ref, expected or "", reason=reason) from exc
+
+    def _named_commits(self, *others: str | None) -> set[str]:
+        """Return commits that refs name, and that are on disk with all they need.
 
         Each may be pruned before it is read, where its ref has moved on and git tidies up.
         """
         repo = self.open()
         head = None if repo.head_is_unborn else self.head(repo)
-        durable = (*on_disk, head, self.tip(self.integration_ref), *self.refs(WIP).values())
-        return {name for name in durable if name is not None and name in repo}
+        named = (*others, head, self.tip(self.integration_ref), *self.refs(WIP).values())
+        return {name for name in named if name is not None and name in repo}
 
     def _gather_packs(self) -> None:
         # It only saves time later: whatever is in the way, the next one tries again.
         in_the_way = (WorktreeError, OSError, ValueError, KeyError, pygit2.GitError)
         with suppress(*in_the_way), self.lock("packs", patience_s=0):
+            release_abandoned_packs(self.common)
             gather_packs(self.open())
 
     def sync_tree(self, tree: str, known: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -24,14 +25,12 @@ from vespera_orchestrator.worktrees.nested import (
     SavedNested,
     nested_commit,
     nested_line,
-    nested_objects,
 )
 from vespera_orchestrator.worktrees.operation import (
     UnderWay,
     find_operation,
     merged_commits,
     operation_line,
-    state_objects,
     write_state,
 )
 from vespera_orchestrator.worktrees.ownership import require_folder
@@ -48,7 +47,8 @@ from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -100,8 +100,6 @@ class Snapshot(Record):
     """Whether the history says of the previous snapshot that it was a passing one.
 
     Somebody may be naming it just now."""
-    _new_objects: tuple[str, ...] = attrs.field(default=(), repr=False, eq=False)
-    """What was written for it, besides the commit."""
 
     json_form = JsonForm(properties=("ref", "operation", "conflicts"))
 
@@ -144,26 +142,26 @@ class Snapshot(Record):
         self.refuse_under_way()
         refuse_left_out(self._index.worktree, self._left_out)
 
-    def pin(self, *, is_on_disk: bool = False) -> None:
+    def pin(self) -> None:
         """Make the ref name this snapshot, if it still names the previous one.
 
         Quick; does not call the store. Idempotent.
-
-        Args:
-            is_on_disk: `put_on_disk` was called.
 
         Raises:
             RefMovedError: Another snapshot was pinned first, or the worktree was removed.
                 Nothing was changed.
         """
+        with self.held():
+            self.pin_held()
+
+    def pin_held(self) -> None:
+        """Do what `pin` does, within the block of `held`."""
         repository = self._index.repository
         if not self.changed:
             # One that is going to be named must not have been superseded as a passing one.
             if not self.passing:
                 repository.move(self.ref, self.previous, self.previous)
             return
-        if not is_on_disk:
-            self.put_on_disk()
         self._keep_previous()
         repository.move(
             self.ref,
@@ -171,22 +169,20 @@ class Snapshot(Record):
             self.commit,
             message=f"snapshot of {self.worktree}",
             while_locked=self._refuse_named,
-            objects=self._new_objects,
-            is_on_disk=True,
+            is_held=True,
         )
         self._index.mark(self.commit, passing=self.passing)
 
-    def put_on_disk(self, *commits: str) -> None:
-        """Put on disk what `pin` is going to name, and *commits* together with it.
+    def held(self, *commits: str) -> AbstractContextManager[None]:
+        """Put on disk what `pin` is going to name, with *commits*, and keep it within the block.
 
         Raises:
             RefMovedError: Objects were pruned in the meantime.
         """
         own = (self.commit, self._history[1]) if self.changed else ()
         names = [name for name in (*own, *commits) if name is not None]
-        if names:
-            repository, (history, _) = self._index.repository, self._history
-            repository.sync_objects(*names, expected=self.previous, ref=self.ref, on_disk=[history])
+        repository, (history, _) = self._index.repository, self._history
+        return repository.holding(names, expected=self.previous, ref=self.ref, known=[history])
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._index.is_passing(self.previous):
@@ -199,7 +195,7 @@ class Snapshot(Record):
         if after is None or repository.tip(self.ref) == self.commit:
             return
         try:
-            repository.move(HISTORY + self.worktree, before, after, objects=(), is_on_disk=True)
+            repository.move(HISTORY + self.worktree, before, after, is_held=True)
         except RefMovedError as exc:
             reason = "another snapshot was added to its history"
             raise RefMovedError(self.ref, self.previous or "", reason=reason) from exc
@@ -269,13 +265,6 @@ class _Beside:
             for item in left_out
         )
 
-    def new_objects(self, repo: pygit2.Repository) -> Iterator[str]:
-        """Yield what was written."""
-        if self.state is not None:
-            yield from state_objects(repo, self.state)
-        if self.nested is not None:
-            yield from nested_objects(repo, self.nested.commit, self.previous)
-
 
 def take_snapshot(
     repository: ProjectRepository,
@@ -344,9 +333,7 @@ def take_snapshot(
                 index.mark(anchor, passing=False)
             return snapshot
         message = _message(worktree, note, snapshot.skipped, beside)
-        return _write_commit(
-            snapshot, index, reading, message=message, parents=parents, beside=beside
-        )
+        return _write_commit(snapshot, index, reading, message=message, parents=parents)
 
 
 def _write_commit(
@@ -356,7 +343,6 @@ def _write_commit(
     *,
     message: str,
     parents: list[str],
-    beside: _Beside,
 ) -> Snapshot:
     """Write the commit of a *snapshot* that differs from the previous one."""
     repo, tree = reading.repo, snapshot.tree
@@ -371,7 +357,6 @@ def _write_commit(
         changed=True,
         history=history,
         over_passing=over_passing,
-        new_objects=(*reading.new_objects(tree), *beside.new_objects(repo)),
     )
 
 

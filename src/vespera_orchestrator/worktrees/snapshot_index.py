@@ -26,7 +26,6 @@ from vespera_orchestrator.worktrees.git_config import excludes_file
 from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind, shown_path
 from vespera_orchestrator.worktrees.nested import is_pushed
 from vespera_orchestrator.worktrees.opening import open_repository
-from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.tree_merge import changes, tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
@@ -310,19 +309,6 @@ class FolderReading:
         if self._basis is None or self._touched:
             return False
         return self._basis.commit == commit
-
-    def new_objects(self, tree: str) -> tuple[str, ...]:
-        """Return the trees and blobs that stand for what changed in *tree*, itself included."""
-        root, index = self.repo[tree], self.index
-        folders: set[str] = set()
-        for path in self._touched:
-            folders.update(folders_above(path))
-        known_folders = [folder for folder in folders if folder in root]
-        entries = [index[path] for path in self._touched if path in index]
-        trees = [str(root[folder].id) for folder in known_folders]
-        # A submodule's commit is in its own repository.
-        blobs = [str(entry.id) for entry in entries if entry.mode != FileMode.COMMIT]
-        return (tree, *trees, *blobs)
 
     def write_tree(self) -> str:
         """Write the files as a tree."""

@@ -11,6 +11,7 @@ import pygit2
 
 from vespera_orchestrator.errors import (
     GitFailedError,
+    UnreadableObjectError,
     UnsupportedRepositoryError,
     VesperaError,
     WorktreeError,
@@ -54,6 +55,16 @@ _SPARSE_INDEX: Final = UnsupportedFeature(
 )
 _REFUSED_BY_LIBGIT2: Final = (SHA256, REFTABLE, _SPLIT_INDEX, _SPARSE_INDEX)
 
+OBJECT_ERRORS: Final = (KeyError, pygit2.GitError, OSError)
+"""What pygit2 raises where an object cannot be read, or not be written just now."""
+_UNREADABLE_OBJECT: Final = re.compile(
+    "object not found|no match for id|cannot be peeled|can not be successfully peeled"
+    "|invalid object specified|unable to read tree|invalid packfile|^'?[0-9a-f]{40}'?$"
+    "|/objects/.*: No such file or directory",
+    re.IGNORECASE,
+)
+"""What libgit2 says then; it has no codes for it."""
+
 
 @contextmanager
 def git_errors(doing: str) -> Iterator[None]:
@@ -85,4 +96,6 @@ def _translate(doing: str, exc: Exception) -> WorktreeError:
         trust = f"git config --global --add safe.directory {folder}"
         reason = f"{folder} belongs to another user; if you trust it: {trust}"
         return GitFailedError(doing, reason)
+    if _UNREADABLE_OBJECT.search(text):
+        return UnreadableObjectError(doing, text)
     return GitFailedError(doing, text or type(exc).__name__)
