@@ -1,4 +1,4 @@
-"""Runs the code in README.md and docs/ as it stands.
+"""Runs the code in README.md and docs/ as it stands, and hands tests out to several processes.
 
 Each page runs from top to bottom, in a git repository of its own.
 """
@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser
+from xdist.scheduler import LoadScopeScheduling
 
 from support import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 # How long one example takes says more of the machine than of the code; the whole test has its own
 # limit.
@@ -69,3 +72,19 @@ pytest_collect_file = Sybil(
     setup=enter_repository,
     teardown=leave_repository,
 ).pytest()
+
+
+class PagesStayWhole(LoadScopeScheduling):
+    """Hands out whole pages, whose examples build on one another, and single tests otherwise.
+
+    A test stays together with its parameters, which share what is costly to set up.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        return file if file.endswith(".md") else f"{file}::{test.partition('[')[0]}"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Give the processes of ``pytest -n`` new work as soon as they have done the last."""
+    return PagesStayWhole(config, log)

@@ -129,9 +129,9 @@ def scene(make):
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_killed_here_and_there(scene, action):
-    """Three places spread over each action; all of them in the long run."""
+    """Two places in each action; all of them in the long run."""
     total = scene.points(action)
-    for point in (total // 5, total // 2, total - total // 6):
+    for point in (total // 3, total - total // 6):
         scene.kill(action, point)
         scene.judge(action, (action, point))
 

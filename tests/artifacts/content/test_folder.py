@@ -482,7 +482,7 @@ def race(folder, **least):
 
 def test_collecting_never_takes_what_a_writer_has_just_put(tmp_path):
     """Nothing recorded is missing while some put, read and forget and others collect."""
-    race(tmp_path, puts=40, takings=5)
+    race(tmp_path, puts=20, takings=3)
 
 
 @pytest.mark.soak
