@@ -7,7 +7,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, overload
 
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _own_problem(value: object) -> str:
         keys = (key for key in value if not isinstance(key, str | int | float | None))
         return next((f"the key {_shown(key)} is not a text" for key in keys), "")
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{value!r} is not a finite number"
+        return f"{show_value(value)} is not a finite number"
     if value is None or isinstance(value, str | int | float | list | tuple):
         return ""
     return f"{_shown(value)} is not one of its kinds{_conversion(value)}"

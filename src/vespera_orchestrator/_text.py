@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from bisect import bisect_right
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -164,6 +165,25 @@ def one_line(text: str, width: int = 100) -> str:
     if len(flat) <= width:
         return flat
     return flat[: width - 1].rstrip() + "…"
+
+
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 100
+_REPR.maxlong = 60
+_REPR.maxlevel = 3
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 8
+
+
+def show_value(value: object) -> str:
+    """Return any value as a message names it: clipped, quickly, and whatever the value is.
+
+    A number may have too many digits for Python to write, a list may hold itself, and somebody's
+    own ``__repr__`` may raise.
+    """
+    try:
+        return _REPR.repr(value)
+    except Exception:  # noqa: BLE001 - it may do anything
+        return f"<a value of type {type(value).__name__}>"
 
 
 def named_error(exc: BaseException) -> str:

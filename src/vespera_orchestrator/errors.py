@@ -75,7 +75,7 @@ from typing import ClassVar, Final
 import attrs
 
 from vespera_orchestrator._model import GitOperation, NextStep, RefusalKind, Why
-from vespera_orchestrator._text import show_methods
+from vespera_orchestrator._text import show_methods, show_value
 
 _PATHS_SHOWN: Final = 5
 """How many files in conflict a message names."""
@@ -129,7 +129,7 @@ class SessionNotFoundError(NotFoundError):
         """What is wrong, without the remedy."""
         if self.session is not None:
             source = f" (named by {self.named_by})" if self.named_by else ""
-            return f"there is no session {self.session[:80]!r} in this store{source}"
+            return f"there is no session {show_value(self.session)} in this store{source}"
         if self.named_by is not None:
             return f"no session is active: {self.named_by} is damaged and names none"
         return "no session is active"
@@ -151,7 +151,7 @@ class TaskNotFoundError(NotFoundError):
         hint = "orch.query_tasks() lists the tasks"
         if self.similar:
             hint = f"did you mean {', '.join(self.similar)}?"
-        return f"there is no task {self.task!r} in this session; {hint}"
+        return f"there is no task {show_value(self.task)} in this session; {hint}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -166,11 +166,12 @@ class ArtifactNotFoundError(NotFoundError):
     def __str__(self) -> str:
         if self.version is not None:
             versions = f"orch.artifacts.versions({self.artifact!r}) lists its versions"
-            return f"artifact {self.artifact!r} has no version {self.version}; {versions}"
+            wanted = f"artifact {show_value(self.artifact)} has no version"
+            return f"{wanted} {show_value(self.version)}; {versions}"
         remedy = (
             "orch.artifacts.list() shows all, orch.artifacts.find(title) finds one by its title"
         )
-        return f"there is no artifact with the id {self.artifact!r}; {remedy}"
+        return f"there is no artifact with the id {show_value(self.artifact)}; {remedy}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -185,7 +186,8 @@ class WorktreeNotFoundError(NotFoundError):
     def __str__(self) -> str:
         if self.since:
             return f"worktree {self.worktree!r} no longer exists: {self.since}"
-        return f"there is no worktree {self.worktree!r}; orch.worktrees.list() shows all of them"
+        name = show_value(self.worktree)
+        return f"there is no worktree {name}; orch.worktrees.list() shows all of them"
 
 
 @attrs.define(slots=False, repr=False)
@@ -204,7 +206,7 @@ class SourceFileNotFoundError(NotFoundError):
 
     def __str__(self) -> str:
         problem = (
-            f"file {self.path!r} cannot be saved: {self.reason} "
+            f"file {show_value(self.path)} cannot be saved: {self.reason} "
             f"(relative paths start at {self.looked_in})"
         )
         written = "nothing was written" if self.kept_artifact_id is None else _kept(self)

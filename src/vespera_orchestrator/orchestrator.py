@@ -1639,7 +1639,7 @@ class Orchestrator:
 
         self._require_open()
         return maintenance.check(
-            self._rooms, self.artifacts, contents=contents, progress=progress or log.debug
+            self._rooms, self.artifacts, contents=contents, progress=_told(progress)
         )
 
     def repair(self, *, progress: Callable[[str], None] | None = None) -> vespera.RepairReport:
@@ -1654,7 +1654,7 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.repair(self._rooms, self.artifacts, progress=progress or log.debug)
+        return maintenance.repair(self._rooms, self.artifacts, progress=_told(progress))
 
     def backup(
         self,
@@ -1686,7 +1686,7 @@ class Orchestrator:
 
         self._require_open()
         return maintenance.back_up(
-            self._rooms, _absolute(path), link=link, progress=progress or log.debug
+            self._rooms, _absolute(path), link=link, progress=_told(progress)
         )
 
     def export(
@@ -1713,7 +1713,7 @@ class Orchestrator:
 
         self._require_open()
         return maintenance.export(
-            self._rooms, _absolute(path), contents=contents, progress=progress or log.debug
+            self._rooms, _absolute(path), contents=contents, progress=_told(progress)
         )
 
     def import_(
@@ -1735,7 +1735,7 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
-        return maintenance.import_(self._rooms, _absolute(path), progress=progress or log.debug)
+        return maintenance.import_(self._rooms, _absolute(path), progress=_told(progress))
 
     def prune(
         self,
@@ -1783,7 +1783,7 @@ class Orchestrator:
             keep_checkpoints=keep_checkpoints,
             dry_run=dry_run,
             compact=compact,
-            progress=progress or log.debug,
+            progress=_told(progress),
         )
 
 
@@ -1822,5 +1822,11 @@ def _opened_here(address: _Elsewhere, _pid: int) -> Orchestrator:
     )
 
 
+def _told(progress: Callable[[str], None] | None) -> Callable[[str], None]:
+    """Return who is told of what is begun."""
+    told: Callable[[str], None] = arguments.callback("progress", progress) or log.debug
+    return told
+
+
 def _absolute(path: str | os.PathLike[str]) -> Path:
-    return Path(path).expanduser().absolute()
+    return arguments.path("path", path).absolute()

@@ -345,8 +345,10 @@ class Predicted(RuleBasedStateMachine):
             )
         dependencies = [self.orch.get_task(name).on(on) for name, on in edges.items()]
         asks = self.planned % 5 == 0
-        if above is not None and self.model.tasks[above]["asks_ever"]:
-            above = None
+        if above is not None:
+            over = self.model.tasks[above]
+            if over["asks_ever"] or (over["answered"] and over["status"] == "pending"):
+                above = None
         self.orch.plan_task(
             alias,
             alias=alias,

@@ -412,6 +412,7 @@ def test_a_home_that_cannot_be_written_or_read_is_named(public_path, path, mode,
         check=False,
     )
     target.chmod(0o755)
+    assert done.stdout, done.stderr
     kind, text = json.loads(done.stdout)
     assert kind == "ReadOnlyError", done.stderr
     assert str(target) in text

@@ -713,3 +713,12 @@ def test_no_room_for_a_copy_is_told(tmp_path, monkeypatch):
     with pytest.raises(StoreUnavailableError, match="no copy could be made"):
         LookingCopy(path)
     assert list(tmp_path.glob("vespera-*")) == []
+
+
+def test_a_copy_to_look_at_that_has_no_place_is_told(tmp_path, monkeypatch):
+    """Where no temporary file can be made, the error is ours and names the folder."""
+    path = tmp_path / "store.db"
+    SQLiteStore.open(path).close()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StoreUnavailableError, match="gone"):
+        LookingCopy(path)

@@ -51,7 +51,7 @@ from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     InvalidInputError,
 )
-from vespera_orchestrator.tasks.arguments import moment, whole_number
+from vespera_orchestrator.tasks.arguments import callback, moment, text, whole_number
 
 _DAY_S: Final = 86_400.0
 _CATCH_UP_WAIT_S: Final = 60.0
@@ -198,6 +198,7 @@ class Artifacts:
             ArtifactNotFoundError: No artifact has this id, or it has no such version.
         """
         record = self._scope.artifact(artifact)
+        whole_number("version", version, least=1)
         if version is None or version == record.version:
             return record
         for other in versions_of(self._scope.store, record):
@@ -216,7 +217,7 @@ class Artifacts:
         query = ArtifactQuery(
             session_id=selection.session_id,
             task_ids=selection.task_ids,
-            title=input_checks.clean_title(title),
+            title=input_checks.clean_title(input_checks.non_empty_text("title", title)),
             newest_first=True,
             limit=1,
         )
@@ -326,11 +327,11 @@ class Artifacts:
         query = ArtifactQuery(
             session_id=selection.session_id,
             task_ids=selection.task_ids,
-            kind=kind,
-            title=input_checks.optional_clean(title),
+            kind=text("kind", kind),
+            title=input_checks.optional_clean(text("title", title)),
             tags=input_checks.tag_words(tags),
-            agent=agent,
-            partial=partial,
+            agent=text("agent", agent),
+            partial=None if partial is None else bool(partial),
             created_after=moment("created_after", created_after),
             created_before=moment("created_before", created_before),
             include_superseded=include_superseded,
@@ -456,7 +457,7 @@ class Artifacts:
         Returns:
             One `Damage` for each content that is missing or damaged.
         """
-        return self._verification.verify(progress)
+        return self._verification.verify(callback("progress", progress))
 
     def collect_garbage(
         self, *, older_than_s: float = _DAY_S, dry_run: bool = False, sole_user: bool = False

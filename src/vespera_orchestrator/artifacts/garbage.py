@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks.arguments import is_number
@@ -96,10 +97,8 @@ def _is_artifacts_of(home: Home, store: Store, content: FolderContent) -> bool:
 
 def _check_grace_time(older_than_s: float) -> None:
     if not is_number(older_than_s) or not _SHORTEST_GRACE_S <= older_than_s < _LONGEST_GRACE_S:
-        raise InvalidInputError(
-            "older_than_s",
-            f"{older_than_s!r} should be {_SHORTEST_GRACE_S:.0f} seconds or more, up to a century",
-        )
+        length = f"{_SHORTEST_GRACE_S:.0f} seconds or more, up to a century"
+        raise InvalidInputError("older_than_s", f"{show_value(older_than_s)} should be {length}")
 
 
 def _is_own_folder(home: Home, store: Store, content: FolderContent) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
 from vespera_orchestrator._codec import unstorable
-from vespera_orchestrator._text import shown
+from vespera_orchestrator._text import show_value, shown
 from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.errors import InvalidInputError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import JsonValue
 
 _MOST_HITS: Final = 1000
+_MOST_TOKENS: Final = 10**9
 _MOST_QUERY_CHARS: Final = 4000
 
 
@@ -40,7 +41,7 @@ def non_empty_text(name: str, value: object) -> str:
         InvalidInputError: It is not a text, or it is empty.
     """
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(name, f"{value!r} should be a text that is not empty")
+        raise InvalidInputError(name, f"{show_value(value)} should be a text that is not empty")
     return clean(value)
 
 
@@ -51,7 +52,7 @@ def tag_words(tags: str | Iterable[str]) -> tuple[str, ...]:
         InvalidInputError: They are not texts.
     """
     if not isinstance(tags, Iterable):
-        raise InvalidInputError("tags", f"{tags!r} should be words")
+        raise InvalidInputError("tags", f"{show_value(tags)} should be words")
     words = [tags] if isinstance(tags, str) else tags
     checked = [non_empty_text("tags", word) for word in words]
     return tuple(dict.fromkeys(checked))
@@ -66,7 +67,7 @@ def json_mapping(name: str, value: object) -> Mapping[str, JsonValue]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InvalidInputError(name, f"{value!r} should be a mapping")
+        raise InvalidInputError(name, f"{show_value(value)} should be a mapping")
     copy: Mapping[str, JsonValue] = json.loads(clean(json_text(name, dict(value))))
     return copy
 
@@ -90,7 +91,7 @@ def search_query(query: object) -> str:
         InvalidInputError: It is not a text.
     """
     if not isinstance(query, str):
-        raise InvalidInputError("query", f"{query!r} should be a text")
+        raise InvalidInputError("query", f"{show_value(query)} should be a text")
     return clean(query[:_MOST_QUERY_CHARS])
 
 
@@ -102,7 +103,7 @@ def check_limit(limit: object) -> None:
     """
     if not isinstance(limit, int) or not 1 <= limit <= _MOST_HITS:
         raise InvalidInputError(
-            "limit", f"{limit!r} should be a whole number from 1 to {_MOST_HITS}"
+            "limit", f"{show_value(limit)} should be a whole number from 1 to {_MOST_HITS}"
         )
 
 
@@ -115,7 +116,9 @@ def check_mode(mode: object) -> None:
     modes = get_args(SearchMode)
     if mode is not None and mode not in modes:
         known = ", ".join(repr(word) for word in modes)
-        raise InvalidInputError("mode", f"{mode!r} is not a search mode; use one of {known}")
+        raise InvalidInputError(
+            "mode", f"{show_value(mode)} is not a search mode; use one of {known}"
+        )
 
 
 def check_budget(budget_tokens: object) -> None:
@@ -124,7 +127,6 @@ def check_budget(budget_tokens: object) -> None:
     Raises:
         InvalidInputError: It is not.
     """
-    if type(budget_tokens) is not int or budget_tokens < 1:
-        raise InvalidInputError(
-            "budget_tokens", f"{budget_tokens!r} should be a whole number of at least 1"
-        )
+    if type(budget_tokens) is not int or not 1 <= budget_tokens <= _MOST_TOKENS:
+        problem = f"{show_value(budget_tokens)} should be a whole number from 1 to {_MOST_TOKENS}"
+        raise InvalidInputError("budget_tokens", problem)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.collection import Collection, LandingTask
 from vespera_orchestrator.documents.comparison import (
@@ -74,6 +75,7 @@ LOCK_WAIT_S = 1.0
 """How long an update waits for another one before it leaves the work to that one, in seconds."""
 _LOCK_POLL_S = 0.01
 _MAX_ROUNDS = 5
+_SHOWN_PATH_CHARS = 200
 """How often one update looks again for tasks completed, or work landed, meanwhile."""
 
 
@@ -746,7 +748,7 @@ class Documents:
             if artifact.id == wanted:
                 return artifact
         known = ", ".join(artifact.id for artifact in artifacts) or "there is none"
-        raise InvalidInputError("proposal", f"{wanted!r} is not open; open: {known}")
+        raise InvalidInputError("proposal", f"{show_value(wanted)} is not open; open: {known}")
 
     # --- versions -----------------------------------------------------------
 
@@ -765,6 +767,9 @@ class Documents:
             DocumentUpdateError: It is not UTF-8.
             CorruptContentError: Its bytes are missing or damaged.
         """
+        if not isinstance(version, DocumentVersion):
+            problem = f"{show_value(version)} should be a version, as `versions` returns them"
+            raise InvalidInputError("version", problem)
         return self._versions.read(version)
 
     def diff(
@@ -835,7 +840,8 @@ class Documents:
         name = self._layout.resolve(path)
         versions = self._versions.of(name)
         if len(versions) < 2:  # noqa: PLR2004 - the latest, and one before it
-            raise InvalidInputError("path", f"{name} has no version before the latest")
+            shown = one_line(name, _SHOWN_PATH_CHARS)
+            raise InvalidInputError("path", f"{shown} has no version before the latest")
         return self.restore(name, versions[-2])
 
     def _version_of(
@@ -851,9 +857,8 @@ class Documents:
         for candidate in versions:
             if candidate.version == number:
                 return candidate
-        raise InvalidInputError(
-            "version", f"{name} has no version {number}; {_which_there_are(versions)}"
-        )
+        problem = f"{one_line(name, _SHOWN_PATH_CHARS)} has no version {show_value(number)}"
+        raise InvalidInputError("version", f"{problem}; {_which_there_are(versions)}")
 
     def _restore(
         self, path: str, version: DocumentVersion, latest: DocumentVersion

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
 
     from vespera_orchestrator.documents.project_types import ProjectType, ProjectTypes
@@ -48,6 +49,10 @@ class Layout:
         A document's name will do, in any case: ``CHANGELOG.md`` or ``changelog.md``. So will its
         path, absolute or relative to the project's folder.
         """
+        wanted: object = path
+        if not isinstance(wanted, str | os.PathLike) or "\0" in str(path):
+            problem = f"{show_value(path)} is not the path of a document"
+            raise InvalidInputError("path", problem)
         relative = Path(path)
         if relative.is_absolute():
             relative = self._within_project(relative)
@@ -84,9 +89,9 @@ class Layout:
             name = by_path.get(self.resolve(path))
             if name is None:
                 known = ", ".join(kept)
-                raise InvalidInputError(
-                    "only", f"{str(path)!r} is no document of this project; it keeps {known}"
-                )
+                shown = show_value(str(path))
+                problem = f"{shown} is no document of this project; it keeps {known}"
+                raise InvalidInputError("only", problem)
             selected.append(name)
         return tuple(selected)
 

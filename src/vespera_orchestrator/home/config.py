@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
 from vespera_orchestrator.home.files import stays_inside, translate_os_error
 
@@ -590,7 +591,9 @@ def _section_values(path: Path, name: str, kind: type, table: dict[str, Any]) ->
             problem = setting.check(value)
             if problem is not None:
                 setting_name = _dotted(name, key)
-                raise InvalidInputError(str(path), f"{setting_name} = {value!r} {problem}")
+                raise InvalidInputError(
+                    str(path), f"{setting_name} = {show_value(value)} {problem}"
+                )
             is_text = isinstance(value, str)
             values[key] = setting.from_file(value, path.parent) if is_text else value
     return values
@@ -605,7 +608,7 @@ def _environment_values(kind: type) -> dict[str, object]:
             value = setting.from_variable(text)
             problem = setting.check(value)
             if problem is not None:
-                raise InvalidInputError(variable, f"{value!r} {problem}")
+                raise InvalidInputError(variable, f"{show_value(value)} {problem}")
             values[key] = value
     return values
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import attrs
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     InvalidInputError,
     ReadOnlyError,
@@ -290,7 +291,7 @@ class Home:
 def _require_path(name: str, value: object) -> None:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
-        raise InvalidInputError(name, f"{value!r} should be the path of a folder")
+        raise InvalidInputError(name, f"{show_value(value)} should be the path of a folder")
 
 
 def _home_of_environment() -> Path | None:

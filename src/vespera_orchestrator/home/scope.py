@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     ClosedError,
@@ -112,6 +113,7 @@ class Scope:
         if isinstance(ref, Session):
             return ref.id
         if ref is not None:
+            _require_name("session", ref, "an id or a Session")
             return self._existing(ref, SessionNotFoundError(ref))
         if self.pinned:
             return self._existing(self.pinned, SessionNotFoundError(self.pinned))
@@ -266,6 +268,7 @@ class Scope:
             ArtifactNotFoundError: There is none.
         """
         artifact_id = ref.id if isinstance(ref, Artifact) else ref
+        _require_name("artifact", artifact_id, "an id or an Artifact")
         artifact = self.store.find_artifact(artifact_id)
         if artifact is None:
             raise ArtifactNotFoundError(artifact_id)
@@ -301,5 +304,11 @@ def _task_name(ref: object) -> str:
         return ref.id
     name = ref.task if isinstance(ref, Dependency) else ref
     if not isinstance(name, str) or not name:
-        raise InvalidInputError("task", f"{name!r} is not a task; give an id, an alias or a Task")
+        problem = f"{show_value(name)} is not a task; give an id, an alias or a Task"
+        raise InvalidInputError("task", problem)
     return name
+
+
+def _require_name(kind: str, ref: object, right: str) -> None:
+    if not isinstance(ref, str):
+        raise InvalidInputError(kind, f"{show_value(ref)} does not name one; give {right}")

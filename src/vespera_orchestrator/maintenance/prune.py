@@ -13,6 +13,7 @@ import attrs
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import EventKind
 from vespera_orchestrator._records import Record
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.maintenance.events import record_event
 from vespera_orchestrator.tasks import lifecycle
@@ -123,18 +124,18 @@ def prune(
 
 def _time_before(rooms: Rooms, older_than: object) -> int:
     if not isinstance(older_than, timedelta) or older_than < timedelta(0):
-        problem = f"{older_than!r} should be a timedelta, e.g. timedelta(days=30)"
+        problem = f"{show_value(older_than)} should be a timedelta, e.g. timedelta(days=30)"
         raise InvalidInputError("older_than", problem)
     try:
         return dump_time(rooms.clock() - older_than)
     except OverflowError as exc:
-        problem = f"{older_than!r} reaches back before the year 1"
+        problem = f"{show_value(older_than)} reaches back before the year 1"
         raise InvalidInputError("older_than", problem) from exc
 
 
 def _require_count(name: str, value: object, *, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        problem = f"{value!r} should be a whole number, at least {least}"
+        problem = f"{show_value(value)} should be a whole number, at least {least}"
         raise InvalidInputError(name, problem)
 
 

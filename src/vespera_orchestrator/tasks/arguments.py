@@ -8,10 +8,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, overload
 
 from vespera_orchestrator._model import Dependency, Energy, NextAction, Outcome, Task, TaskStatus
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY, read_hours
@@ -30,7 +33,7 @@ _STATUS_SYNONYMS: Final = {
 def text(name: str, value: object) -> str | None:
     """Return a text, or ``None``."""
     if value is not None and not isinstance(value, str):
-        raise InvalidInputError(name, f"{value!r} should be a text")
+        raise InvalidInputError(name, f"{show_value(value)} should be a text")
     return value
 
 
@@ -45,13 +48,21 @@ def needed_text(name: str, value: object, advice: str) -> str:
 def title(name: str, value: object) -> str:
     """Return a title without the space around it."""
     if is_number(value):
-        raise InvalidInputError(name, f"{value!r} is a number; a title in quotes is a text")
+        raise InvalidInputError(
+            name, f"{show_value(value)} is a number; a title in quotes is a text"
+        )
     return words(name, value, "is not a title; say in a few words what to do").strip()
 
 
 def agent_name(name: str, value: object) -> str:
     """Return the name of an agent."""
-    return words(name, value, "is not a name; give one")
+    agent = words(name, value, "is not a name; give one")
+    try:
+        agent.encode()
+    except UnicodeEncodeError:
+        problem = f"{show_value(agent)} has half a character in it; give another name"
+        raise InvalidInputError(name, problem) from None
+    return agent
 
 
 def is_number(value: object) -> bool:
@@ -70,9 +81,11 @@ def whole_number(name: str, value: int | None, *, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInputError(name, f"{value!r} should be a whole number")
+        raise InvalidInputError(name, f"{show_value(value)} should be a whole number")
+    if value > MAX_PRIORITY:
+        raise InvalidInputError(name, f"{show_value(value)} should be smaller than 2**53")
     if value < least:
-        raise InvalidInputError(name, f"{value} should be at least {least}")
+        raise InvalidInputError(name, f"{show_value(value)} should be at least {least}")
     return value
 
 
@@ -80,15 +93,27 @@ def priority(name: str, value: object) -> int:
     """Return a priority."""
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_PRIORITY:
         raise InvalidInputError(
-            name, f"{value!r} should be a whole number between -2**53 and 2**53"
+            name, f"{show_value(value)} should be a whole number between -2**53 and 2**53"
         )
+    return value
+
+
+def _word(value: object) -> str:
+    """Return what the word of a choice may be, and nothing that an enum would have to print."""
+    return value if isinstance(value, str) else ""
+
+
+def callback(name: str, value: Any) -> Any:
+    """Return a function to be called, or ``None``."""
+    if value is not None and not callable(value):
+        raise InvalidInputError(name, f"{show_value(value)} should be a function, such as print")
     return value
 
 
 def words(name: str, value: object, problem: str) -> str:
     """Return a text that is not empty; *problem* says what is wrong with another value."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(name, f"{value!r} {problem}")
+        raise InvalidInputError(name, f"{show_value(value)} {problem}")
     return value
 
 
@@ -125,7 +150,9 @@ def mapping(name: str, value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise InvalidInputError(name, f"{value!r} should be a mapping, such as {{'key': 'value'}}")
+        raise InvalidInputError(
+            name, f"{show_value(value)} should be a mapping, such as {{'key': 'value'}}"
+        )
     return dict(value)
 
 
@@ -134,11 +161,23 @@ def paths(name: str, value: Any) -> list[str | os.PathLike[str]]:
     if isinstance(value, str | os.PathLike):
         return [value]
     if not isinstance(value, Iterable):
-        raise InvalidInputError(name, f"{value!r} should be a list of paths")
+        raise InvalidInputError(name, f"{show_value(value)} should be a list of paths")
     listed = list(value)
     if not all(isinstance(path, str | os.PathLike) for path in listed):
-        raise InvalidInputError(name, f"{value!r} should be a list of paths")
+        raise InvalidInputError(name, f"{show_value(value)} should be a list of paths")
     return listed
+
+
+def path(name: str, value: Any) -> Path:
+    """Return a path that the file system can be asked for; ``~`` is the user's folder."""
+    try:
+        wanted = Path(value).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.lstat(wanted)  # it tells whether the name is one that a file can have
+    except (TypeError, ValueError, RuntimeError, OSError) as exc:
+        problem = f"{show_value(value)} is not the path of a file or folder"
+        raise InvalidInputError(name, problem) from exc
+    return wanted
 
 
 def moment(name: str, value: object) -> datetime | None:
@@ -153,8 +192,8 @@ def effort(name: str, value: object) -> str | None:
     """Return an estimate that can be read, see `lifecycle.read_hours`; an empty text is none."""
     estimate = text(name, value)
     if estimate and estimate.strip() and read_hours(estimate) is None:
-        problem = f"{value!r} is not an estimate; write for example '30 min', '2 hours' or '1 day'"
-        raise InvalidInputError(name, problem)
+        examples = "write for example '30 min', '2 hours' or '1 day'"
+        raise InvalidInputError(name, f"{show_value(value)} is not an estimate; {examples}")
     return estimate
 
 
@@ -164,17 +203,21 @@ def effort(name: str, value: object) -> str | None:
 def outcome(name: str, value: str | Outcome) -> Outcome:
     """Return the outcome of this name."""
     try:
-        return Outcome(value)
+        return Outcome(_word(value))
     except ValueError:
-        raise InvalidInputError(name, f"{value!r} is not one of {', '.join(Outcome)}") from None
+        raise InvalidInputError(
+            name, f"{show_value(value)} is not one of {', '.join(Outcome)}"
+        ) from None
 
 
 def next_action(name: str, value: str) -> NextAction:
     """Return the action of this name."""
     try:
-        return NextAction(value)
+        return NextAction(_word(value))
     except ValueError:
-        raise InvalidInputError(name, f"{value!r} is not one of {', '.join(NextAction)}") from None
+        raise InvalidInputError(
+            name, f"{show_value(value)} is not one of {', '.join(NextAction)}"
+        ) from None
 
 
 def statuses(
@@ -192,13 +235,13 @@ def statuses(
 
 def _status(name: str, value: str) -> TaskStatus:
     try:
-        return TaskStatus(value)
+        return TaskStatus(_word(value))
     except ValueError:
         raise InvalidInputError(name, _no_status(value)) from None
 
 
 def _no_status(value: object) -> str:
-    word = str(value)
+    word = value if isinstance(value, str) else ""
     statuses = [str(status) for status in TaskStatus]
     similar: list[str] = difflib.get_close_matches(word, statuses, 1)
     synonym = _STATUS_SYNONYMS.get(word.lower())
@@ -207,7 +250,7 @@ def _no_status(value: object) -> str:
     hint = ""
     if similar:
         hint = f", did you mean {similar[0]}?"
-    return f"{value!r} is not a status{hint} ({', '.join(statuses)})"
+    return f"{show_value(value)} is not a status{hint} ({', '.join(statuses)})"
 
 
 # --- tasks -------------------------------------------------------------------
@@ -224,7 +267,9 @@ def _task_reference(name: str, value: object) -> str:
     if isinstance(value, Task):
         return value.id
     if not isinstance(value, str) or not value:
-        raise InvalidInputError(name, f"{value!r} is not a task; give an id, an alias or a Task")
+        raise InvalidInputError(
+            name, f"{show_value(value)} is not a task; give an id, an alias or a Task"
+        )
     return value
 
 
@@ -234,7 +279,7 @@ def dependencies(name: str, value: Any) -> tuple[Dependency, ...]:
         return ()
     is_single = isinstance(value, str | Task | Dependency | Mapping)
     if is_single or not isinstance(value, Iterable):
-        raise InvalidInputError(name, f"{value!r} should be a list; put it in brackets")
+        raise InvalidInputError(name, f"{show_value(value)} should be a list; put it in brackets")
     return tuple(_dependency(name, edge) for edge in value)
 
 
@@ -246,7 +291,7 @@ def _dependency(name: str, edge: Any) -> Dependency:
         return Dependency(_task_reference(name, edge["task"]), on)
     if not isinstance(edge, str | Task):
         raise InvalidInputError(
-            name, f"{edge!r} is not a task; give an id, an alias, a Task or a Dependency"
+            name, f"{show_value(edge)} is not a task; give an id, an alias, a Task or a Dependency"
         )
     return Dependency(_task_reference(name, edge))
 
@@ -254,7 +299,7 @@ def _dependency(name: str, edge: Any) -> Dependency:
 def energy(name: str, value: object) -> Energy:
     """Return a person's word for how much they can take on."""
     try:
-        return Energy(str(value))
+        return Energy(_word(value))
     except ValueError:
         known = ", ".join(Energy)
-        raise InvalidInputError(name, f"{value!r} is not one of {known}") from None
+        raise InvalidInputError(name, f"{show_value(value)} is not one of {known}") from None

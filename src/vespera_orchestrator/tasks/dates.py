@@ -10,6 +10,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.timezone import zone_name, zone_named
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Task
 
+_EXAMPLES: Final = "such as 2026-12-24 or 2026-12-24T18:00"
 _WEEKDAYS: Final = (
     "Monday",
     "Tuesday",
@@ -161,7 +163,8 @@ def _date_or_time(name: str, value: object) -> date:
     if isinstance(value, date):
         return value
     raise InvalidInputError(
-        name, f"{value!r} is not a date; give a datetime, a date, or a text such as 2026-12-24"
+        name,
+        f"{show_value(value)} is not a date; give a datetime, a date, or a text such as 2026-12-24",
     )
 
 
@@ -173,7 +176,7 @@ def _from_iso(name: str, text: str) -> date:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        problem = f"{text!r} is not a date in ISO format, such as 2026-12-24 or 2026-12-24T18:00"
+        problem = f"{show_value(text)} is not a date in ISO format, {_EXAMPLES}"
         raise InvalidInputError(name, problem) from None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 from vespera_orchestrator.tasks import arguments, dates, specialists
 from vespera_orchestrator.tasks.plan_text import at_line, line_of, tasks_in
@@ -145,6 +146,9 @@ _QUERY_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "created_after": arguments.moment,
     "created_before": arguments.moment,
     "updated_after": arguments.moment,
+    "text": arguments.text,
+    "agent": arguments.text,
+    "alias_prefix": arguments.text,
     "updated_before": arguments.moment,
     "limit": lambda name, value: arguments.whole_number(name, value, least=0),
     "offset": lambda name, value: arguments.whole_number(name, value, least=0) or 0,
@@ -178,9 +182,9 @@ def new_session(
     """
     if project_type is not None and project_type not in project_types:
         known = ", ".join(project_types)
-        raise InvalidInputError("project_type", f"{project_type!r} is not one of {known}")
+        raise InvalidInputError("project_type", f"{show_value(project_type)} is not one of {known}")
     if not isinstance(goal, str):
-        raise InvalidInputError("goal", f"{goal!r} should be a sentence")
+        raise InvalidInputError("goal", f"{show_value(goal)} should be a sentence")
     return Session(
         id=new_id("s"),
         goal=goal,
@@ -236,7 +240,7 @@ class _PlanReader:
     def read(self, specs: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
             brackets = "; put it in brackets" if isinstance(specs, Mapping) else ""
-            self._refuse(f"{specs!r} should be a list of tasks{brackets}", place)
+            self._refuse(f"{show_value(specs)} should be a list of tasks{brackets}", place)
             return
         for number, spec in enumerate(specs, 1):
             if depth > _MAX_DEPTH or len(self.drafts) >= _MAX_TASKS:
@@ -258,7 +262,7 @@ class _PlanReader:
             place = f"{place} ({spec.get('title', 'without title')!s})"
             self._read_mapping(spec, parent, place, depth)
         else:
-            self._refuse(f"{spec!r} is not a task; write a mapping with a title", place)
+            self._refuse(f"{show_value(spec)} is not a task; write a mapping with a title", place)
 
     def _read_mapping(
         self, spec: Mapping[str, Any], parent: str | None, place: str, depth: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import InvalidInputError, VesperaError
 from vespera_orchestrator.progress.resume import CHANGE_WORDS
 from vespera_orchestrator.tasks import lifecycle
@@ -74,7 +74,7 @@ def save_again(rooms: Rooms, work: Work, note: str = "") -> Checkpoint:
 
 def _require_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InvalidInputError(name, f"{value!r} should be a text")
+        raise InvalidInputError(name, f"{show_value(value)} should be a text")
 
 
 def _save(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.tasks import arguments, lifecycle
@@ -135,7 +135,7 @@ class RunRequest:
         for name, value in (("backoff_s", backoff_s), ("idle_s", idle_s)):
             is_missing = value is None and name == "idle_s"
             if not is_missing and not (arguments.is_number(value) and float(value or 0) >= 0):
-                raise InvalidInputError(name, f"{value!r} should be a number of seconds")
+                raise InvalidInputError(name, f"{show_value(value)} should be a number of seconds")
         start = StartRequest.read(
             task=None, agent="run", worktree=worktree, lease_s=lease_s, take_over=False
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Agenda, AttemptEnding, CauseKind, Claim, Ending, TaskStatus
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LeaseLostError,
@@ -78,11 +79,13 @@ class StartRequest:
         """
         if not arguments.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
             raise InvalidInputError(
-                "lease_s", f"{lease_s!r} should be more than 0 seconds and less than ten years"
+                "lease_s",
+                f"{show_value(lease_s)} should be more than 0 seconds and less than ten years",
             )
         if worktree not in CHOICES:
             raise InvalidInputError(
-                "worktree", f"{worktree!r} is not one of True, False, 'task', 'agent', 'subtree'"
+                "worktree",
+                f"{show_value(worktree)} is not one of True, False, 'task', 'agent', 'subtree'",
             )
         return cls(
             task=task,

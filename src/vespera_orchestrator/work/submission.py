@@ -9,7 +9,7 @@ import attrs
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import arguments
 
@@ -66,13 +66,13 @@ class Submission:
             InvalidInputError: Names the argument.
         """
         if not isinstance(detailed_work, str | bytes):
-            problem = f"{detailed_work!r} should be the work itself, as text or bytes"
+            problem = f"{show_value(detailed_work)} should be the work itself, as text or bytes"
             raise InvalidInputError("detailed_work", one_line(problem, 300))
         arguments.text("summary", summary)
         arguments.title("artifact_type", artifact_type)
         action = arguments.next_action("next_action", next_action)
         if merge not in get_args(When):
-            raise InvalidInputError("merge", f"{merge!r} should be 'now' or 'later'")
+            raise InvalidInputError("merge", f"{show_value(merge)} should be 'now' or 'later'")
         values = arguments.mapping("outputs", outputs)
         dump_json(values, "outputs")
         return cls(

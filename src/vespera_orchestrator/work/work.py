@@ -28,7 +28,7 @@ from vespera_orchestrator._model import (
     Worktree,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import named_error, one_line
+from vespera_orchestrator._text import named_error, one_line, show_value
 from vespera_orchestrator.errors import (
     AnswerNeededError,
     DirtyCheckoutError,
@@ -241,7 +241,7 @@ class Work:
 
     def _checkpoint(self, state: JsonValue, note: str, progress: float | None) -> Checkpoint:
         if progress is not None and not (arguments.is_number(progress) and 0 <= progress <= 1):
-            raise InvalidInputError("progress", f"{progress!r} is not between 0 and 1")
+            raise InvalidInputError("progress", f"{show_value(progress)} is not between 0 and 1")
         arguments.text("note", note)
         share = None if progress is None else float(progress)
 
@@ -622,10 +622,11 @@ class Work:
             self.release(f"interrupted: {type(exc).__name__}")
 
 
-def _error_texts(error: str | BaseException) -> tuple[str, str]:
+def _error_texts(error: object) -> tuple[str, str]:
     """Return an error on one line and in full, as text that any file can hold."""
     if not isinstance(error, BaseException):
-        return _printable(str(error)), _printable(str(error))
+        text = _printable(error if isinstance(error, str) else show_value(error))
+        return text, text
     return _printable(named_error(error)), _printable("".join(traceback.format_exception(error)))
 
 

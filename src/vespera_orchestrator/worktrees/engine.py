@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 import attrs
 
 from vespera_orchestrator._model import EventKind, Task, Worktree, WorktreeState, utcnow
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     GitFailedError,
     InvalidInputError,
@@ -32,6 +33,7 @@ from vespera_orchestrator.errors import (
     WorktreeNotFoundError,
 )
 from vespera_orchestrator.home.identity import machine_name
+from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.worktrees import (
     admin_note,
     checkout,
@@ -138,7 +140,7 @@ class WorktreeEngine:
         """
         if isinstance(ref, Task):
             return self.of_task(ref.id)
-        name = ref if isinstance(ref, str) else ref.name
+        name = _name_of(ref)
         named = self._named(name)
         if named is None and isinstance(ref, str):
             return self.of_task(ref)
@@ -583,8 +585,8 @@ class WorktreeEngine:
     def _draft(
         self, task: str | Task | None, agent: str | None, session_id: str | None = None
     ) -> Worktree:
-        if agent is not None and not agent.strip():
-            raise InvalidInputError("agent", "is empty; give a name, or none for the current agent")
+        if agent is not None:
+            arguments.agent_name("agent", agent)
         if task is None:
             task_id, name = None, agent or self._scope.agent
             agent, session_id = name, session_id or self._scope.session_id()
@@ -983,7 +985,7 @@ class WorktreeEngine:
 
     def restore(self, ref: str | Rescued, path: str | os.PathLike[str]) -> Path:
         """See `Worktrees.restore`."""
-        return rescue.restore(self._repository(), ref if isinstance(ref, str) else ref.ref, path)
+        return rescue.restore(self._repository(), ref, path)
 
     # checking and repairing
 
@@ -1044,6 +1046,15 @@ def _ref_of_work(record: Worktree) -> str:
     if record.state == WorktreeState.REMOVED and record.rescue_ref is not None:
         return record.rescue_ref
     return WIP + record.name
+
+
+def _name_of(ref: object) -> str:
+    if isinstance(ref, str):
+        return ref
+    if isinstance(ref, Worktree):
+        return ref.name
+    problem = f"{show_value(ref)} is no worktree; give a Worktree, its name, or its task"
+    raise InvalidInputError("worktree", problem)
 
 
 def _same_owner(one: Worktree, other: Worktree) -> bool:

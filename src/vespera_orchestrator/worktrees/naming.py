@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError
+from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.worktrees.repository import branch_ref
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _root_folder(repository: ProjectRepository, draft: Worktree) -> Path:
 
 
 def _chosen_folder(repository: ProjectRepository, path: str | os.PathLike[str]) -> Path:
-    folder = (repository.home.project / Path(path).expanduser()).resolve()
+    folder = (repository.home.project / arguments.path("path", path)).resolve()
     remedy = "give a folder that does not exist yet"
     if folder == repository.home.project or folder.is_relative_to(repository.common):
         raise InvalidInputError("path", f"{str(folder)!r} is the project's own; {remedy}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pygit2
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     InvalidInputError,
     NotARepositoryError,
@@ -43,6 +44,9 @@ _NO_REPOSITORY: Final = (
     "there is no git repository; make one: git init && git add -A && git commit -m 'first commit'"
 )
 _NO_COMMIT: Final = "it has no commit yet; make one: git add -A && git commit -m 'first commit'"
+_MOST_BRANCH_CHARS: Final = 1000
+"""Longer ones make paths that file systems refuse."""
+_MOST_PART_BYTES: Final = 240
 _NEAR: Final = 2
 """A home so many folders up from git's directory lies in the project, or beside it."""
 _TRIES_BESIDE_GC: Final = 5
@@ -427,12 +431,21 @@ def branch_ref(branch: str, argument: str) -> str:
     Raises:
         InvalidInputError: It cannot be a branch's name.
     """
-    ref = f"refs/heads/{branch}"
-    is_reserved = branch.startswith("-") or branch == "HEAD"
-    if is_reserved or not branch.isprintable() or not pygit2.reference_is_valid_name(ref):
-        reason = f"{branch!r} cannot name a branch; use letters, digits, - _ / ."
+    if not _can_name_a_branch(branch):
+        reason = f"{show_value(branch)} cannot name a branch; use letters, digits, - _ / ."
         raise InvalidInputError(argument, reason)
-    return ref
+    return f"refs/heads/{branch}"
+
+
+def _can_name_a_branch(branch: object) -> bool:
+    if not isinstance(branch, str) or not branch.isprintable():
+        return False
+    if branch.startswith("-") or branch == "HEAD" or len(branch) > _MOST_BRANCH_CHARS:
+        return False
+    # Each part is a file, and git puts ".lock" behind it.
+    if any(len(part.encode()) > _MOST_PART_BYTES for part in branch.split("/")):
+        return False
+    return bool(pygit2.reference_is_valid_name(f"refs/heads/{branch}"))
 
 
 def linked_folder(admin: Path) -> Path:

@@ -15,7 +15,9 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator._records import Record
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.worktrees import nested
 from vespera_orchestrator.worktrees.naming import is_empty_folder
 from vespera_orchestrator.worktrees.opening import open_repository
@@ -27,6 +29,7 @@ from vespera_orchestrator.worktrees.translation import git_errors
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
+_WHICH: Final = "orch.worktrees.rescue() lists what was"
 _WRITE_OUT: Final = (
     CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
 )
@@ -77,8 +80,10 @@ def _rescued(repo: pygit2.Repository, ref: str, commit: str) -> Rescued:
     )
 
 
-def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str]) -> Path:
-    """Write the files that *ref* keeps into the folder *path*, and the repositories inside.
+def restore(
+    repository: ProjectRepository, wanted: str | Rescued, path: str | os.PathLike[str]
+) -> Path:
+    """Write the files that a ref keeps into the folder *path*, and the repositories inside.
 
     It appears complete or not at all.
 
@@ -86,7 +91,9 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
         InvalidInputError: The folder is there and not empty, or nothing has this name.
         GitFailedError: Git or the file system refused.
     """
-    folder = Path(path).expanduser().absolute()
+    named = wanted.ref if isinstance(wanted, Rescued) else wanted
+    ref = arguments.needed_text("ref", named, f"name what was kept; {_WHICH}")
+    folder = arguments.path("path", path).absolute()
     is_free = not os.path.lexists(folder) or is_empty_folder(folder)
     if not is_free:
         reason = f"{str(folder)!r} is there already and not empty"
@@ -95,8 +102,8 @@ def restore(repository: ProjectRepository, ref: str, path: str | os.PathLike[str
     try:
         commit = str(repo.revparse_single(ref).peel(pygit2.Commit).id)
     except (pygit2.GitError, KeyError, ValueError) as exc:
-        remedy = "orch.worktrees.rescue() lists what was"
-        raise InvalidInputError("ref", f"{ref!r} names nothing that was kept; {remedy}") from exc
+        problem = f"{show_value(ref)} names nothing that was kept; {_WHICH}"
+        raise InvalidInputError("ref", problem) from exc
     with git_errors(f"restore {ref} to {folder}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")

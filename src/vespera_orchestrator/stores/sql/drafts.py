@@ -22,6 +22,7 @@ from vespera_orchestrator._model import (
     is_id,
     new_id,
 )
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     AliasTakenError,
     ConditionError,
@@ -136,7 +137,7 @@ class Drafts:
             return None
         if not is_alias(alias):
             problem = (
-                f"{alias!r} is not a valid alias: start with a letter; letters, digits, "
+                f"{show_value(alias)} is not a valid alias: start with a letter; letters, digits, "
                 "underscores; no reserved word"
             )
             raise PlanError(problem, draft.place)
@@ -250,6 +251,9 @@ class Drafts:
         self, parent_id: str, parent: Task | None, draft: TaskDraft
     ) -> None:
         """Refuse subtasks of what is completed by an answer or a signal: it has no work."""
+        if parent is not None and parent.answered and parent.status is TaskStatus.PENDING:
+            problem = f"{draft.parent!r} is answered, and done as soon as it waits for nothing else"
+            raise PlanError(problem, draft.place)
         above: Task | TaskDraft | None = parent
         above = self._draft_of.get(parent_id, above)
         if above is not None and (above.question is not None or above.signal is not None):
@@ -264,7 +268,7 @@ class Drafts:
         hint = "plan it first, or in the same plan"
         if similar:
             hint = f"did you mean {', '.join(similar)}?"
-        problem = f"{role} {reference!r} is not a task of this session; {hint}"
+        problem = f"{role} {show_value(reference)} is not a task of this session; {hint}"
         raise UnknownDependencyError(problem, draft.place, reference)
 
     def _bind_condition(

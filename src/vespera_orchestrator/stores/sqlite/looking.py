@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from vespera_orchestrator.errors import StoreUnavailableError
+from vespera_orchestrator.home.files import translate_os_error
 
 _TRIES: Final = 5
 
@@ -32,8 +33,12 @@ class LookingCopy:
 
         Raises:
             StoreUnavailableError: It was changed all the time, or there is no room for a copy.
+            ReadOnlyError: No file can be made in the folder for temporary files.
         """
-        folder = tempfile.mkdtemp(prefix="vespera-")
+        try:
+            folder = tempfile.mkdtemp(prefix="vespera-")
+        except OSError as exc:
+            raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
         self.path = Path(folder) / database.name
         """Where the copy is."""
         self._remove = weakref.finalize(self, _remove_own, folder, os.getpid())

@@ -97,6 +97,13 @@ class WorldContract(StoreFixtures):
         with pytest.raises(TransitionError):
             store.answer(top.id, YES, agent="eve")
 
+    def test_what_is_answered_early_has_no_subtasks(self, store, session_id):
+        """It would be done the moment that it waits for nothing else, whatever they do."""
+        _, early = store.plan(session_id, [draft("before"), draft("early", "before")])
+        store.answer(early.id, YES, agent="eve")
+        with pytest.raises(PlanError, match="is answered"):
+            store.plan(session_id, [draft("part", parent="early")])
+
     # --- signals ---
 
     def test_a_signal_completes_all_that_wait_for_it(self, store, session_id):
