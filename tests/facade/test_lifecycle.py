@@ -1359,7 +1359,7 @@ class AnyHistory(RuleBasedStateMachine):
                 t.parent_task_id == work.task.id and not t.status.is_terminal for t in self.tasks()
             )
         else:
-            assert holds or not work._open
+            assert holds or not work._is_open
             assert task.attempts == work.attempt.number
 
     @precondition(lambda self: self.works)
