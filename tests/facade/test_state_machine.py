@@ -141,6 +141,7 @@ class Model:
             below += self.children(name)
         for name in set(below) & set(self.named("pending", "blocked")):
             self.tasks[name]["rests_until"] = until
+        self.settle()
 
     def add(self, alias, needs=None, condition=None, parent=None, *, recovers=None, asks=False):
         """Plan a task."""

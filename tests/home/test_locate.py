@@ -58,6 +58,12 @@ LAYOUTS = {
         "b.git",
         "b.git",
     ),
+    "a folder that looks like a bare repository in somebody's tree": (
+        {"p/.git/config": "", "p/b/HEAD": "ref", "p/b/objects/": "", "p/b/refs/": ""},
+        "p/b",
+        "p/.git",
+        "p",
+    ),
     "a worktree whose repository is gone": (
         {"w/.git": "gitdir: {root}/gone/.git/worktrees/w\n"},
         "w",

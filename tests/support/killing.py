@@ -695,6 +695,7 @@ OPERATIONS = [
         lambda orch, _, ack: _done(orch, ack, "only"),
         on=documented,
         repository=True,
+        tidy=lambda orch: orch.documents.update(),  # `check` names those that were not written
     ),
     Operation("execute in a worktree", _worktree, repository=True),
     Operation(

@@ -42,17 +42,19 @@ def git_common_dir(path: Path) -> Path | None:
     """Return the git directory that all worktrees of the repository around *path* share.
 
     Follows a ``.git`` file (linked worktree, submodule, separate git directory) and its
-    ``commondir``; recognises a bare repository. ``None`` outside of a repository.
+    ``commondir``; recognises a bare repository, unless it is a folder of another repository's
+    working tree: anybody can commit files that look like one. ``None`` outside of a repository.
     """
+    bare: Path | None = None
     for folder in (path, *path.parents):
         dot_git = folder / ".git"
-        if dot_git.is_dir():
-            return dot_git
-        if dot_git.is_file():
-            return _follow(dot_git)
-        if _is_bare_repository(folder):
-            return folder
-    return None
+        if dot_git.is_dir() or dot_git.is_file():
+            around = dot_git if dot_git.is_dir() else _follow(dot_git)
+            is_within = bare is not None and around is not None and bare.is_relative_to(around)
+            return bare if is_within else around
+        if bare is None and _is_bare_repository(folder):
+            bare = folder
+    return bare
 
 
 def _is_bare_repository(folder: Path) -> bool:

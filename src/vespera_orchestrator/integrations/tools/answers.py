@@ -23,6 +23,8 @@ _TEXT_SHARE: Final = 0.4
 _LONG_TEXT_SHARE: Final = 0.8
 """The same where the text is the answer, such as a briefing or an artifact."""
 _LEAST_DATA_TOKENS: Final = 60
+_SEAM_TOKENS: Final = 2
+"""The line between text and data, and what is rounded where each is counted by itself."""
 _LINE_CHARS: Final = 160
 _TRIES: Final = 4
 
@@ -63,7 +65,7 @@ def _of_record(record: Record, budget_tokens: int) -> Answer:
         text, data = str(record), next_step_data(record)
         return Answer(text=in_tool_names(text), data=data)
     text = clip(in_tool_names(_line(record)), int(budget_tokens * _TEXT_SHARE))
-    room = max(_LEAST_DATA_TOKENS, budget_tokens - tokens(text))
+    room = max(_LEAST_DATA_TOKENS, budget_tokens - tokens(text) - _SEAM_TOKENS)
     return Answer(text=text, data=_within(record, room))
 
 

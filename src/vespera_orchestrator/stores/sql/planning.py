@@ -150,6 +150,8 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
         timing.follow_due_dates(tx, [task_id])
     event_data = {name: _plain(value) for name, value in changes.items()}
     events.record_for(tx, task, EventKind.TASK_UPDATED, event_data)
+    if date_columns and task.answered:  # and done, if it rested and waits for nothing else now
+        recount(tx, task_id)
     return reading.task(tx, task_id)
 
 

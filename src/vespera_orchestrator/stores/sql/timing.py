@@ -247,3 +247,5 @@ def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) 
         data |= {"due_at": str(moved["due_at"]), "due_day": moved["due_day"]}
     set_columns(tx, task.id, **date_columns(task, changes, tx.now))
     events.record_for(tx, task, EventKind.TASK_SNOOZED, data)
+    if task.answered:  # and done, if it rested and waits for nothing else now
+        recount(tx, task.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskQuery, TaskStatus
@@ -103,6 +105,16 @@ class WorldContract(StoreFixtures):
         store.answer(early.id, YES, agent="eve")
         with pytest.raises(PlanError, match="is answered"):
             store.plan(session_id, [draft("part", parent="early")])
+
+    def test_what_was_answered_at_rest_is_done_when_it_is_woken(self, store, session_id, clock):
+        """By its moment, or by hand before that."""
+        later = clock.now + timedelta(hours=1)
+        resting = store.plan(session_id, [draft("a", not_before=later), draft("b")])
+        store.snooze(resting[1].id, later, zone="UTC", subtree=True)
+        for task in resting:
+            assert store.answer(task.id, YES, agent="eve").status == "pending"
+            (woken,) = store.snooze(task.id, None, zone="UTC", subtree=True)
+            assert woken.status == "completed"
 
     # --- signals ---
 
