@@ -72,3 +72,15 @@ def test_a_commit_that_is_gone_itself_is_told(project, repository):
     assert PRUNED in str(raised.value)
     assert raised.value.retryable
     assert project.git("branch", "--list", "work") == ""
+
+
+def test_who_slept_while_its_pack_was_deleted_moves_no_ref(project, repository):
+    """After an hour others let git tidy up what a sleeper has written: it has to write it again."""
+    commit = new_commit(project)
+    packs = project.folder / ".git" / "objects" / "pack"
+    with repository.holding([commit], expected=None, ref="refs/heads/work"):
+        for file in packs.iterdir():
+            file.unlink()
+        with pytest.raises(RefMovedError, match="pruned in the meantime"):
+            repository.move("refs/heads/work", None, commit, is_held=True)
+    assert project.git("branch", "--list", "work") == ""

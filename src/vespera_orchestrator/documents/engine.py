@@ -75,8 +75,8 @@ LOCK_WAIT_S = 1.0
 """How long an update waits for another one before it leaves the work to that one, in seconds."""
 _LOCK_POLL_S = 0.01
 _MAX_ROUNDS = 5
-_SHOWN_PATH_CHARS = 200
 """How often one update looks again for tasks completed, or work landed, meanwhile."""
+_SHOWN_PATH_CHARS = 200
 
 
 class Documents:

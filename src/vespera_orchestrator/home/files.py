@@ -144,6 +144,19 @@ def _umask() -> int:
     return 0o022 if mask is None else int(mask[1], 8)
 
 
+def make_temporary_folder() -> Path:
+    """Make a new folder for temporary files, for this user alone.
+
+    Raises:
+        ReadOnlyError: The folder for temporary files cannot be written.
+        StoreUnavailableError: There is no room, or no such folder.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix="vespera-"))
+    except OSError as exc:
+        raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
+
+
 def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavailableError:
     """Turn an `OSError` from below the home into the error of ours that a caller can act on."""
     reason = exc.strerror or str(exc)

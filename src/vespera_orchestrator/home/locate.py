@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import tomllib
 from contextlib import suppress
 from functools import cached_property
@@ -23,7 +22,12 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
 )
 from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, read_settings
-from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
+from vespera_orchestrator.home.files import (
+    make_folders,
+    make_temporary_folder,
+    translate_os_error,
+    write_atomically,
+)
 from vespera_orchestrator.home.identity import HOME_ID_FILE, read_home_id
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.trust import (
@@ -228,10 +232,7 @@ class Home:
 
         For a store in memory: whatever it does, the project's own home stays as it is.
         """
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="vespera-"))
-        except OSError as exc:
-            raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
+        folder = make_temporary_folder()
         config = attrs.evolve(self.config, content=None)
         return attrs.evolve(self, path=folder.resolve(), config=config)
 

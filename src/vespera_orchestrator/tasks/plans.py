@@ -146,10 +146,10 @@ _QUERY_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "created_after": arguments.moment,
     "created_before": arguments.moment,
     "updated_after": arguments.moment,
+    "updated_before": arguments.moment,
     "text": arguments.text,
     "agent": arguments.text,
     "alias_prefix": arguments.text,
-    "updated_before": arguments.moment,
     "limit": lambda name, value: arguments.whole_number(name, value, least=0),
     "offset": lambda name, value: arguments.whole_number(name, value, least=0) or 0,
 }

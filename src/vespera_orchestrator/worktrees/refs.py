@@ -163,6 +163,9 @@ class Refs:
             if move.new is None:
                 self._remove(move.ref)
                 return False
+            if move.new not in repo:  # whoever slept since it was written
+                pruned = "its new commit was pruned in the meantime"
+                raise RefMovedError(move.ref, move.expected or "", reason=pruned)
             if move.while_locked is not None:
                 move.while_locked()
             transaction.set_target(move.ref, move.new, None, move.message)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import weakref
 from pathlib import Path
 from typing import Final
 
 from vespera_orchestrator.errors import StoreUnavailableError
-from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.files import make_temporary_folder
 
 _TRIES: Final = 5
 
@@ -35,11 +34,8 @@ class LookingCopy:
             StoreUnavailableError: It was changed all the time, or there is no room for a copy.
             ReadOnlyError: No file can be made in the folder for temporary files.
         """
-        try:
-            folder = tempfile.mkdtemp(prefix="vespera-")
-        except OSError as exc:
-            raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
-        self.path = Path(folder) / database.name
+        folder = make_temporary_folder()
+        self.path = folder / database.name
         """Where the copy is."""
         self._remove = weakref.finalize(self, _remove_own, folder, os.getpid())
         try:
@@ -78,6 +74,6 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _remove_own(folder: str, pid: int) -> None:
+def _remove_own(folder: Path, pid: int) -> None:
     if os.getpid() == pid:  # a forked child has the object, too
         shutil.rmtree(folder, ignore_errors=True)
