@@ -28,7 +28,7 @@ def quickstart(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; further arguments go to pytest."""
     session.install("-e", ".", *group("test"))
-    arguments = session.posargs or ["-n", "2"]
+    arguments = session.posargs or ["-n", "3"]
     session.run("python", "-m", "pytest", *arguments)
 
 

@@ -237,7 +237,7 @@ def test_what_saves_room_is_compressed(content, data, packed):
     ),
     piece=st.integers(1, 70_000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_is_put_comes_back(tmp_path_factory, parts, piece):
     """Any bytes come back, put at once or in reads of any size."""
     data = b"".join(part * count for part, count in parts)
