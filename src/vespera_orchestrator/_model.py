@@ -696,6 +696,11 @@ class Attempt(Record):
     Once all of them have ended, nobody needs to wait for the lease.
     """
 
+    @property
+    def lease_s(self) -> float:
+        """How long the lease lasts without a sign of life, in seconds."""
+        return (self.lease_until - self.last_sign_at).total_seconds()
+
     def __repr__(self) -> str:
         state = self.ending or "running"
         return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {state})"

@@ -1208,7 +1208,7 @@ class Orchestrator:
         return plans.task_query(parent_task_id=parent, include_children=True, **filters)
 
     def work(
-        self, task: TaskRef, *, agent: str | None = None, lease_s: float = lifecycle.LEASE_S
+        self, task: TaskRef, *, agent: str | None = None, lease_s: float | None = None
     ) -> vespera.Work:
         """Take up again a task that you hold, for example after your process was restarted.
 
@@ -1217,25 +1217,22 @@ class Orchestrator:
         if it had expired and nobody took the task meanwhile, it is yours again.
 
         Leaving a ``with`` block of it ends the attempt as always. To go on later, do not use one.
+        For a single step, `checkpoint`, `heartbeat`, `release`, `fail` and `complete_task` take the
+        task itself.
 
         Args:
             task: The task.
             agent: Who holds it; by default this object's agent.
-            lease_s: Seconds until the lease expires without a sign of life.
+            lease_s: Seconds until the lease expires without a sign of life; by default as before.
 
         Raises:
             TransitionError: This agent does not hold it; says who does, or what comes next.
         """
         from vespera_orchestrator.work.start import StartRequest
 
-        request = StartRequest.read(
-            task=task,
-            agent=agent or self.agent,
-            worktree=None,
-            lease_s=lease_s,
-            take_over=False,
-        )
-        return self._starter.take_up(request)
+        chosen_s = lifecycle.LEASE_S if lease_s is None else lease_s
+        request = StartRequest.again(task, agent or self.agent, lease_s=chosen_s)
+        return self._starter.take_up(request, keeps_lease=lease_s is None)
 
     def _refuse_completion(self, call: WrongCall) -> NoReturn:
         """Keep the work that came with a call that does not fit, and say what does.
@@ -1250,6 +1247,109 @@ class Orchestrator:
             raise error from None  # there is no task to keep it with
         with self._completion.keeping(self._completion.holder_of(task), call.work):
             raise error
+
+    def _in_hand(
+        self, task: TaskRef, agent: str | None, *, brings: object = None, saves_files: bool = False
+    ) -> vespera.Work:
+        """Return the work on a task that the caller holds, or held: its late work is kept."""
+        meant = self._scope.task(task)
+        holder = self._completion.holder_of(meant, agent)
+        with self._completion.keeping(holder, brings if meant.attempts else None):
+            return self._starter.in_hand(meant, agent, saves_files=saves_files)
+
+    @keeps_work("state", _refuse_completion)
+    def checkpoint(
+        self,
+        task_id: TaskRef,
+        state: JsonValue,
+        note: str = "",
+        progress: float | None = None,
+        *,
+        agent: str | None = None,
+    ) -> vespera.Checkpoint:
+        """Save where you are with a task that you hold, and renew its lease.
+
+        The same as `Work.checkpoint`, for an agent that comes back in a new process: it needs the
+        task's name only, and goes on under the same attempt. The files of the task's worktree are
+        saved with it.
+
+        Args:
+            task_id: The task.
+            state: What the next attempt would need to continue from here: anything JSON can hold.
+            note: One line for people.
+            progress: The share that is done, 0 to 1.
+            agent: Who holds it, if you call for several agents; by default whom this object has
+                started it for, else this object's agent.
+
+        Raises:
+            LeaseLostError: Another agent holds the task. The state is kept as an artifact.
+            TransitionError: Nobody holds it; says what comes next. If it was started before, the
+                state is kept as an artifact.
+            InvalidInputError: An argument, or the name of one, is wrong. The state is kept as a
+                partial artifact, and you keep the task: correct the call and make it again.
+        """
+        work = self._in_hand(task_id, agent, brings=state, saves_files=True)
+        return work.checkpoint(state, note, progress)
+
+    def heartbeat(self, task_id: TaskRef, *, agent: str | None = None) -> vespera.Attempt:
+        """Renew the lease of a task that you hold, and save the files of its worktree.
+
+        The same as `Work.heartbeat`, for an agent that comes back in a new process. The lease lasts
+        as long from now on as it did before.
+
+        Args:
+            task_id: The task.
+            agent: Who holds it, as for `checkpoint`.
+
+        Raises:
+            LeaseLostError: Another agent holds the task.
+            TransitionError: Nobody does; says what comes next.
+        """
+        return self._in_hand(task_id, agent, saves_files=True).heartbeat()
+
+    def release(self, task_id: TaskRef, note: str = "", *, agent: str | None = None) -> Task:
+        """Hand back a task that you hold, without a verdict.
+
+        The same as `Work.release`: the task is pending again; its checkpoint, worktree and files
+        stay.
+
+        Args:
+            task_id: The task.
+            note: Why, and what whoever takes it next should know.
+            agent: Who holds it, as for `checkpoint`.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            LeaseLostError: Another agent holds the task.
+            TransitionError: Nobody does; says what comes next.
+        """
+        return self._in_hand(task_id, agent).release(note)
+
+    @keeps_work("error", _refuse_completion)
+    def fail(
+        self, task_id: TaskRef, error: str | BaseException, *, agent: str | None = None
+    ) -> Task:
+        """Report that you could not do a task that you hold.
+
+        The same as `Work.fail`: the task is blocked, its partial work is kept, and a recovery task
+        is made. To give a task up for good, use `abandon_task`.
+
+        Args:
+            task_id: The task.
+            error: What went wrong. For an exception, its traceback is kept as an artifact.
+            agent: Who holds it, as for `checkpoint`.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            LeaseLostError: Another agent holds the task. The report is kept as an artifact.
+            TransitionError: Nobody holds it; says what comes next. If it was started before, the
+                report is kept as an artifact.
+        """
+        return self._in_hand(task_id, agent, brings=error).fail(error)
 
     @keeps_work("detailed_work", _refuse_completion)
     def complete_task(

@@ -541,11 +541,10 @@ def test_a_lapsed_hold_goes_to_the_next_caller(orch, clock):
     work.checkpoint({"at": 1}, "one")
     assert str(orch.why("build")) == (
         "build is in_progress: ada is working on it "
-        "(attempt 1, last sign of life just now, held for another 1 minute); "
-        "if that agent is gone: orch.execute_task('build', take_over=True)"
+        "(attempt 1, last sign of life just now, held for another 1 minute)"
     )
     clock.advance(60)
-    with pytest.raises(NotReadyError, match="ada is working on it"):
+    with pytest.raises(NotReadyError, match=r"ada is working on it .* take_over=True"):
         orch.execute_task("build", agent="bob")
     clock.advance(1)
     again = orch.execute_task(agent="bob", lease_s=60)

@@ -87,12 +87,15 @@ def test_a_squash_into_main_counts_as_merged(ada, project):
 
 
 def test_a_dead_agents_lease_is_no_dead_end(ada, open_as, clock):
-    """How long it has been silent is told, and what takes the task over, all the time."""
+    """How long it has been silent is told, and when the task is free; what takes it over, once that
+    has been long.
+    """
     ada.plan_task("A")
     open_as("bob").execute_task("a")
     for minutes in range(0, 14, 2):
         step = ada.next_step()
-        assert "orch.execute_task('a', take_over=True)" in str(step)
+        assert ("orch.execute_task('a', take_over=True)" in str(step)) == (minutes >= 8)
+        assert f" free in {15 - minutes} minutes" in str(step)
         if minutes:
             assert f"last sign of life {minutes} minutes ago" in str(step)
         clock.advance(minutes=2)
@@ -108,7 +111,8 @@ def test_a_restarted_process_is_told_of_its_own_task(ada, open_as):
     step = again.next_step()
     assert "held under your name, ada, by another process" in step.sentence
     assert "You were at: third." in step.sentence
-    assert take(again).resumed_from.state == {"n": 3}
+    work = take(again)
+    assert (work.attempt.number, work.resumed_from.state) == (1, {"n": 3})
 
 
 def test_a_recovery_says_what_to_read(ada):

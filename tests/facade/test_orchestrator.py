@@ -191,9 +191,7 @@ def test_taking_over_from_an_agent_that_is_gone(orch):
     orch.plan_task("Write")
     first = orch.execute_task("write", agent="rob")
     first.checkpoint({"page": 3}, "page 3")
-    with pytest.raises(
-        vespera.NotReadyError, match=r"rob is working on it \(attempt 1, .* take_over=True"
-    ):
+    with pytest.raises(vespera.NotReadyError, match=r"rob is working on it \(attempt 1, "):
         orch.execute_task("write")
     second = orch.execute_task("write", agent="ada", take_over=True)
     assert (second.attempt.number, second.resumed_from.state) == (2, {"page": 3})

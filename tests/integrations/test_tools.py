@@ -109,8 +109,7 @@ def test_a_tool_takes_what_its_call_takes():
             for name, parameter in inspect.signature(function).parameters.items()
             if name != "self" and parameter.default is inspect.Parameter.empty
         ]
-        task = ["task_id"] if spec.path.startswith("work.") else []
-        assert schema.get("required", []) == task + needed
+        assert schema.get("required", []) == needed
         assert 10 < len(signatures.description(spec)) <= 700
 
 
@@ -396,7 +395,7 @@ MISTAKES = [
     ("plan_task", "[1]", r"arguments: \[1\] should be an object"),
     ("why", {"task": "lidd"}, r"did you mean lid\?"),
     ("execute_task", {"task_id": "body"}, r"cannot start task body yet"),
-    ("checkpoint", {"task_id": "spout", "state": 1}, r"orchestrator_why\('spout'\)"),
+    ("checkpoint", {"task_id": "spout", "state": 1}, r"orchestrator_execute_task\('spout'\)"),
     ("read_artifact", {"artifact": "a_x"}, r"orchestrator_list_artifacts\(\) shows all"),
 ]
 

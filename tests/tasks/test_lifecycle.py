@@ -219,7 +219,15 @@ SITUATIONS = {
         [CauseKind.LEASE],
         (
             "a is in_progress: ada is working on it (attempt 1, last sign of life 5 minutes ago, "
-            "held for another 10 minutes); if that agent is gone: "
+            "held for another 10 minutes)"
+        ),
+    ),
+    "held, and silent for long": (
+        situation(HELD, attempt=attempt(), as_of=NOW + timedelta(minutes=8)),
+        [CauseKind.LEASE],
+        (
+            "a is in_progress: ada is working on it (attempt 1, last sign of life 8 minutes ago, "
+            "held for another 7 minutes); if that agent is gone: "
             "orch.execute_task('a', take_over=True)"
         ),
     ),

@@ -84,8 +84,8 @@ TABLE = {
         ready(running=1, own=holding("b", silent_s=120)),
         (
             "execute",
-            "last sign of life 2 minutes ago. When that process has ended, then take it up again.",
-            "orch.execute_task('b', take_over=True)",
+            "last sign of life 2 minutes ago. When that process has ended, then go on with it.",
+            "orch.work('b')",
         ),
     ),
     "left unfinished": (
@@ -189,7 +189,7 @@ TABLE = {
         SessionFacts(counts={RUNNING: 2}, running=2, holdings=[holding(silent_s=60), holding("b")]),
         (
             "wait",
-            "rest. When ada has done a, then ask again; last sign of life 1 minute ago. If ada is",
+            "When ada has done a, then ask again; last sign of life 1 minute ago. Should ada be",
             "",
         ),
     ),

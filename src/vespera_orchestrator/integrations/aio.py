@@ -603,6 +603,10 @@ class AsyncOrchestrator(_Room):
 
     execute_task = _starting(Orchestrator.execute_task)
     work = _starting(Orchestrator.work)
+    checkpoint = _verb(Orchestrator.checkpoint)
+    heartbeat = _verb(Orchestrator.heartbeat)
+    release = _verb(Orchestrator.release)
+    fail = _verb(Orchestrator.fail)
     complete_task = _verb(Orchestrator.complete_task)
 
     async def run(

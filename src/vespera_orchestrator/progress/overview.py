@@ -239,12 +239,11 @@ class Overview:
 
     def _holding(self, task: Task, attempt: Attempt, checkpoint: Checkpoint | None) -> Holding:
         silence = self._rooms.clock() - attempt.last_sign_at
-        lease = attempt.lease_until - attempt.last_sign_at
         return Holding(
             task=task,
             agent=attempt.agent,
             silent_s=max(0, int(silence.total_seconds())),
-            lease_s=int(lease.total_seconds()),
+            lease_s=int(attempt.lease_s),
             note="" if checkpoint is None else checkpoint.note,
             is_here=self._rooms.attempts.get(task.id) == attempt.number,
         )

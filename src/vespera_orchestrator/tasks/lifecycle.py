@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 LEASE_S: Final = 900.0
 """How long a claim holds without a sign of life, in seconds, unless the caller says otherwise."""
+_SILENT_SHARE: Final = 0.5
+"""The share of its lease after which a silent holder may be gone."""
 MAX_LEASE_S: Final = 10 * 365 * 86_400.0
 MAX_PRIORITY: Final = 2**53
 """Whole numbers up to here are the same in every store and in JSON."""
@@ -485,14 +487,23 @@ def _merge_cause(task: Task) -> Cause:
     return _cause_in(task, CauseKind.MERGE, sentence)
 
 
+def may_be_gone(silent_s: float, lease_s: float) -> bool:
+    """Tell whether a holder has been silent so long that another agent may take the task over.
+
+    Whoever reads of that earlier does it too often, and one day to somebody who is at work.
+    """
+    return silent_s > _SILENT_SHARE * lease_s
+
+
 def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
     silent_s = int((now - attempt.last_sign_at).total_seconds())
     left_s = max(0, int((attempt.lease_until - now).total_seconds()))
     sentence = (
         f"{attempt.agent} is working on it (attempt {attempt.number}, "
-        f"last sign of life {ago(silent_s)}, held for another {duration(left_s)}); "
-        f"if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
+        f"last sign of life {ago(silent_s)}, held for another {duration(left_s)})"
     )
+    if may_be_gone(silent_s, attempt.lease_s):
+        sentence += f"; if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
     return Cause(
         kind=CauseKind.LEASE,
         sentence=sentence,

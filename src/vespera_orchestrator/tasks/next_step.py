@@ -28,8 +28,6 @@ FILES_CALL: Final = "orch.worktrees.list()"
 """Shows the worktrees of every home, with their machines and folders."""
 SETTINGS_CALL: Final = "orch.team_settings()"
 """Shows the settings that the homes of a session have agreed on."""
-_SILENT_SHARE: Final = 0.5
-"""The share of its lease after which a silent holder may be gone."""
 _CHECKLIST_ITEM: Final = re.compile(r"^\s*[-*] \[ \]\s+(.+)$", re.MULTILINE)
 
 
@@ -51,7 +49,7 @@ class Holding:
     @property
     def may_be_gone(self) -> bool:
         """Whether the holder has been silent for long."""
-        return self.silent_s > _SILENT_SHARE * self.lease_s
+        return lifecycle.may_be_gone(self.silent_s, self.lease_s)
 
 
 @attrs.frozen(kw_only=True)
@@ -206,9 +204,9 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
     sentence = (
         f"{title!r} is held under your name, {own.agent}, by another process: last sign of "
         f"life {ago(own.silent_s)}.{was_at(own.note)} When that process has ended, "
-        "then take it up again."
+        "then go on with it."
     )
-    return _step_on(own.task, "execute", sentence, _take_over(own.task))
+    return _step_on(own.task, "execute", sentence, f"orch.work({own.task.alias!r})")
 
 
 def _hand_in_own(facts: SessionFacts) -> NextStep | None:
@@ -370,10 +368,11 @@ def _wait(facts: SessionFacts) -> NextStep | None:
 
 def _rest(sentence: str, holding: Holding) -> NextStep:
     alias, agent = holding.task.alias, holding.agent
+    left_s = max(0, holding.lease_s - holding.silent_s)
     sentence += (
         f" {REST} When {agent} has done {alias}, then ask again; "
         f"last sign of life {ago(holding.silent_s)}. "
-        f"If {agent} is gone: {_take_over(holding.task)}"
+        f"Should {agent} be gone, {alias} is free in {duration(left_s)}."
     )
     return _step_on(holding.task, "wait", sentence, "")
 

@@ -141,6 +141,8 @@ class Completion:
                 exc.completion_of = holder.task.id
                 exc.kept_artifact_id = kept_id
             elif kept_id is not None and not getattr(exc, "kept_artifact_id", None):
+                if isinstance(exc, VesperaError):
+                    exc.kept_artifact_id = kept_id
                 exc.add_note(f"your work is kept as artifact {kept_id}")
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -20,16 +21,18 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.tasks import arguments, lifecycle
-from vespera_orchestrator.work.assignment import CHOICES
+from vespera_orchestrator.work.assignment import CHOICES, Assignment
 from vespera_orchestrator.work.submission import Holder
 from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Attempt, Cause, Task, TaskQuery
+    from collections.abc import Sequence
+
+    from vespera_orchestrator._model import Attempt, Cause, Task, TaskQuery, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.overview import Overview
-    from vespera_orchestrator.work.assignment import Assignment, WorktreeChoice
+    from vespera_orchestrator.work.assignment import WorktreeChoice
     from vespera_orchestrator.work.completion import Completion
     from vespera_orchestrator.work.delegation import Coordination
     from vespera_orchestrator.work.files import WorkFiles
@@ -97,6 +100,17 @@ class StartRequest:
             wanted=wanted,
         )
 
+    @classmethod
+    def again(
+        cls, task: str | Task, agent: str, *, lease_s: float = lifecycle.LEASE_S
+    ) -> StartRequest:
+        """Return the request for a task that the agent holds already.
+
+        Raises:
+            InvalidInputError: Names the argument.
+        """
+        return cls.read(task=task, agent=agent, worktree=None, lease_s=lease_s, take_over=False)
+
 
 class Starter:
     """Hands out tasks to agents."""
@@ -139,10 +153,14 @@ class Starter:
                 self._not_here.add(claim.task.id)
             return self.start(attrs.evolve(request, task=self._next_startable(request)))
 
-    def take_up(self, request: StartRequest) -> Work:
+    def take_up(self, request: StartRequest, *, keeps_lease: bool = False) -> Work:
         """Give back the work on a task that the agent holds, under the same attempt.
 
         The lease is renewed, also where it had expired and nobody took the task meanwhile.
+
+        Args:
+            request: The task and the agent.
+            keeps_lease: The lease lasts as long as it did before.
 
         Raises:
             TransitionError: The agent does not hold it.
@@ -152,17 +170,19 @@ class Starter:
         attempts = store.attempts(task.id)
         last = attempts[-1] if attempts else None
         if last is None or last.agent != request.agent or last.ending not in _GOES_ON:
-            raise self._not_held(task, last, request.agent)
+            raise self._not_taken_up(task, last, request.agent)
+        if keeps_lease:
+            request = attrs.evolve(request, lease_s=last.lease_s)
         try:
             attempt = store.renew(task.id, last.number, lease_s=request.lease_s, process="")
         except LeaseLostError:
-            raise self._not_held(task, last, request.agent) from None
+            raise self._not_taken_up(task, last, request.agent) from None
         checkpoint = store.last_checkpoint(task.id)
         claim = Claim(task=self._rooms.scope.task(task), attempt=attempt, resumed_from=checkpoint)
         return self.begin(claim, request)
 
     @staticmethod
-    def _not_held(task: Task, last: Attempt | None, agent: str) -> TransitionError:
+    def _not_taken_up(task: Task, last: Attempt | None, agent: str) -> TransitionError:
         if task.status is TaskStatus.IN_PROGRESS and last is not None and last.agent != agent:
             return TransitionError(
                 task.alias,
@@ -170,12 +190,49 @@ class Starter:
                 f"be taken up again by {agent}",
                 "its holder goes on with it, under the same name",
             )
-        return TransitionError(
-            task.alias,
-            str(task.status),
-            f"be taken up again by {agent}, who does not hold it",
-            f"orch.why({task.alias!r}) says what comes next",
+        wanted = f"be taken up again by {agent}, who does not hold it"
+        return TransitionError(task.alias, str(task.status), wanted, _what_comes_next(task))
+
+    def in_hand(self, task: Task, agent: str | None, *, saves_files: bool = False) -> Work:
+        """Return the work on a task for a call that names the task, and has no `Work`.
+
+        Nothing is written, unless the worktree has to be made again: the call is fenced by the
+        attempt, whether it is still the current one or not.
+
+        Args:
+            task: The task.
+            agent: Who holds it; ``None`` for whom this process began it for, else for its agent.
+            saves_files: The call saves the worktree's files, so the worktree has to be there.
+
+        Raises:
+            LeaseLostError: Another agent holds it.
+            TransitionError: Nobody does.
+        """
+        work = self._works.get(task.id)
+        if work is not None and work.is_open and agent in {None, work.attempt.agent}:
+            return work
+        agent = agent or self._rooms.scope.agent
+        attempts = self._rooms.store.attempts(task.id)
+        own = [attempt for attempt in attempts if attempt.agent == agent]
+        if not own or (own[-1] is attempts[-1] and own[-1].ending not in _GOES_ON):
+            raise _not_held(task, attempts, agent)
+        worktree = self._files.assignments.worktree_of(task)
+        is_current = own[-1] is attempts[-1]
+        if worktree is not None and saves_files and is_current and not self._is_here(worktree):
+            return self.take_up(StartRequest.again(task, agent), keeps_lease=True)
+        return Work(
+            self._rooms,
+            self._artifacts,
+            self._completion,
+            self._files,
+            claim=Claim(task=task, attempt=own[-1], resumed_from=None),
+            assignment=None if worktree is None else Assignment(worktree=worktree),
+            lease_s=own[-1].lease_s,
         )
+
+    def _is_here(self, worktree: Worktree) -> bool:
+        worktrees = self._rooms.worktrees
+        return worktrees.is_own(worktree) and Path(worktrees.locate(worktree).path).is_dir()
 
     def claim(self, request: StartRequest) -> Claim:
         """Claim the task. Whoever works on it calls `begin`, perhaps in another process."""
@@ -348,6 +405,23 @@ class Starter:
             reason = f"no worktree could be made: {exc}"
             self._completion.finish(holder, Ending(action=None, reason=reason))
             raise
+
+
+def _not_held(
+    task: Task, attempts: Sequence[Attempt], agent: str
+) -> LeaseLostError | TransitionError:
+    last = attempts[-1] if attempts else None
+    if task.status is TaskStatus.IN_PROGRESS and last is not None and last.ended_at is None:
+        reason = f"{last.agent} holds it (attempt {last.number}), and you are {agent}"
+        return LeaseLostError(task.alias, 0, reason)
+    wanted = f"be worked on by {agent}, who does not hold it"
+    return TransitionError(task.alias, str(task.status), wanted, _what_comes_next(task))
+
+
+def _what_comes_next(task: Task) -> str:
+    if task.is_ready:
+        return f"to start it: orch.execute_task({task.alias!r})"
+    return f"orch.why({task.alias!r}) says what comes next"
 
 
 def _telling_the_holder(exc: NotReadyError, task: Task, agent: str) -> NotReadyError:

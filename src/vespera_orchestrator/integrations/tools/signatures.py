@@ -14,10 +14,6 @@ from vespera_orchestrator.integrations.tools import schemas
 from vespera_orchestrator.integrations.tools.schemas import Schema
 from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec, in_tool_names
 
-_HELD: dict[str, Schema] = {
-    "task_id": {"type": "string", "description": "The task that you hold: its id or alias."},
-    "agent": {"type": "string", "description": "Who holds it; by default the server's agent."},
-}
 _ROOMS = {"artifacts": "Artifacts", "worktrees": "Worktrees", "documents": "Documents"}
 _MOST_DESCRIPTION_CHARS = 700
 
@@ -26,9 +22,7 @@ def function_of(path: str) -> Callable[..., Any] | None:
     """Return the function that a row calls, unbound; ``None`` if it does not exist."""
     room, _, name = path.rpartition(".")
     owner: Any = vespera.Orchestrator
-    if room == "work":
-        owner = vespera.Work
-    elif room:
+    if room:
         owner = getattr(vespera, _ROOMS[room])
     return getattr(owner, name, None)
 
@@ -44,8 +38,7 @@ def parameter_names(path: str) -> tuple[str, ...]:
     function = function_of(path)
     if function is None:
         return ()
-    names = [name for name in inspect.signature(function).parameters if name != "self"]
-    return (*_HELD, *names) if path.startswith("work.") else tuple(names)
+    return tuple(name for name in inspect.signature(function).parameters if name != "self")
 
 
 @lru_cache(maxsize=128)
@@ -77,9 +70,6 @@ def input_schema(spec: ToolSpec) -> Schema:
     for name, property_schema in properties.items():
         text = in_tool_names(property_schema.get("description", ""))
         properties[name] = {**property_schema, "description": text} if text else property_schema
-    if spec.path.startswith("work."):
-        properties = {**_HELD, **properties}
-        required = ["task_id", *required]
     if spec.name == "plan_tasks":
         properties["specs"] = _specs_schema(properties["specs"])
     if spec.name == "read_artifact":

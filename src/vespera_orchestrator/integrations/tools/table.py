@@ -37,7 +37,7 @@ class ToolSpec:
     name: str
     """The tool's name, without the prefix."""
     path: str
-    """The call: ``plan_task``, ``artifacts.search``, or ``work.checkpoint`` for a task in hand."""
+    """The call: ``plan_task``, ``artifacts.search``."""
     group: Group
     is_core: bool = True
     """Whether a host gets it without asking for it by name or group."""
@@ -120,11 +120,11 @@ _WORKING = _rows(
     Group.WORKING,
     _row("execute_task", without=("worktree_path",)),
     _row("work"),
-    _row("checkpoint", "work.checkpoint"),
-    _row("heartbeat", "work.heartbeat", is_core=False),
+    _row("checkpoint"),
+    _row("heartbeat", is_core=False),
     _row("complete_task", is_repeatable=True),
-    _row("release_task", "work.release"),
-    _row("fail_task", "work.fail"),
+    _row("release_task", "release"),
+    _row("fail_task", "fail"),
     _row("synthesize_results", is_repeatable=True),
 )
 _ARTIFACTS = _rows(
@@ -169,8 +169,11 @@ TABLE: Final[tuple[ToolSpec, ...]] = (
 )
 """Every tool, in the order in which a host lists them."""
 
+_OF_WORK: Final = ("checkpoint", "heartbeat", "release", "fail")
+"""Verbs that `Work` has, too: briefings speak of those."""
 NAMES: Final = {spec.path: spec.name for spec in TABLE}
 """For each call the name of its tool."""
+_WITH_WORK: Final = {**NAMES, **{f"work.{path}": NAMES[path] for path in _OF_WORK}}
 _CALL: Final = re.compile(r"\b(?:orch\.|(?=work\.))([a-z_]+(?:\.[a-z_]+)?)\(")
 
 
@@ -178,7 +181,7 @@ def in_tool_names(text: str) -> str:
     """Write the calls that *text* names as the tools that make them."""
 
     def tool_call(match: re.Match[str]) -> str:
-        name = NAMES.get(match[1])
+        name = _WITH_WORK.get(match[1])
         return match[0] if name is None else f"{PREFIX}{name}("
 
     return _CALL.sub(tool_call, text)

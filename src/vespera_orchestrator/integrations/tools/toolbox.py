@@ -163,16 +163,13 @@ class Toolbox:
         if spec.path == "spawn_agent_with_context":
             return self._spawn(values)
         keywords = values.pop(signatures.open_parameter(spec.path), {})
-        result = self._function(spec, values)(**values, **keywords)
+        result = self._function(spec)(**values, **keywords)
         if spec.items:
             rest = _rest_of_list(spec, values)
             return answers.list_answer(result, spec.items, self._budget_tokens, rest)
         return answers.answer_of(result, self._budget_tokens)
 
-    def _function(self, spec: ToolSpec, values: dict[str, Any]) -> Any:
-        if spec.path.startswith("work."):
-            work = self._orch.work(values.pop("task_id"), agent=values.pop("agent", None))
-            return getattr(work, spec.path.removeprefix("work."))
+    def _function(self, spec: ToolSpec) -> Any:
         function: Any = self._orch
         for name in spec.path.split("."):
             function = getattr(function, name)
