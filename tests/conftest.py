@@ -68,6 +68,7 @@ def postgres():
 
 
 TABLES = [
+    "forgotten",
     "effects",
     "signals",
     "shared_values",

@@ -368,6 +368,11 @@ class EventKind(StrEnum):
     """
     ARTIFACT_SAVED = "artifact_saved"
     """Data: ``artifact`` (its id), ``title``, ``kind``, ``supersedes``."""
+    ARTIFACT_SUPERSEDED = "artifact_superseded"
+    """An artifact of another title or task has taken its place.
+
+    Data: ``artifact`` (its id), ``by`` (the id of the other one).
+    """
     CONTEXT_GIVEN = "context_given"
     """A task was given artifacts to build on. Data: ``attempt``, ``artifacts`` (ids)."""
     WORKTREE_CREATED = "worktree_created"
@@ -768,7 +773,7 @@ class Artifact(Record):
     supersedes_id: str | None
     """The version before it."""
     superseded: bool
-    """Whether a later version exists."""
+    """Whether a later version exists, or another artifact has taken its place."""
     partial: bool
     """Whether the work it records is unfinished."""
     tags: tuple[str, ...]
@@ -781,6 +786,8 @@ class Artifact(Record):
     """The home whose own folder has the bytes; empty where they went to a content store that other
     homes can reach, or an earlier version saved them.
     """
+    superseded_by: str | None = None
+    """The artifact of another title or task that has taken its place, if one has."""
 
     json_form = JsonForm(
         details=("session_id", "attempt", "digest", "created_at", "home_id"),
@@ -826,9 +833,13 @@ class ContextUse(Record):
     version: int
     """Number of that version."""
     latest_id: str
-    """The artifact's latest version; the same as *artifact_id* unless there is a later one."""
+    """What holds now: the artifact's latest version, or what has taken its place since. The same as
+    *artifact_id* as long as that holds.
+    """
     latest_version: int
-    """Number of the latest version."""
+    """Its number."""
+    latest_title: str
+    """Its title."""
     given_at: datetime
     """When the task was given it."""
 
@@ -836,13 +847,15 @@ class ContextUse(Record):
 
     @property
     def outdated(self) -> bool:
-        """Whether there is a later version now."""
+        """Whether something else holds now."""
         return self.latest_id != self.artifact_id
 
     def __str__(self) -> str:
         text = f"{self.alias} was given {self.title!r} version {self.version} ({self.artifact_id})"
         if not self.outdated:
             return text
+        if self.latest_title != self.title:
+            return f"{text}; {self.latest_title!r} has taken its place ({self.latest_id})"
         return f"{text}; there is version {self.latest_version} now ({self.latest_id})"
 
     def __repr__(self) -> str:
@@ -1376,6 +1389,8 @@ class ArtifactDraft(Record):
     """
     home_id: str = ""
     """The home whose own folder has the bytes; see `Artifact.home_id`."""
+    supersedes: tuple[str, ...] = ()
+    """Ids of artifacts of other titles or tasks whose place it takes. A partial one takes none."""
 
 
 @attrs.frozen(kw_only=True)

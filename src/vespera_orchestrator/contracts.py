@@ -677,6 +677,17 @@ class Store(Protocol):
         Fenced if *attempt* is given. The same title in the same task (or in no task) makes the next
         version. If the digest is the same as that of the latest version under that title, with the
         same kind and partial mark, that version is returned and nothing is written.
+
+        It takes the place of what ``draft.supersedes`` names: the latest version of each is marked
+        as superseded by it, with the event ``artifact_superseded`` for each, and so is what tasks
+        were given of it. Whoever names any version means the artifact. A version that is saved
+        afterwards holds again. A partial draft takes no place. Of two that race for one place, one
+        gets it.
+
+        Raises:
+            ArtifactNotFoundError: An artifact that it is to supersede does not exist.
+            ArtifactSupersededError: Another artifact has taken the place of one. Its own earlier
+                versions do not count: to name the same one again with a new version is fine.
         """
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
@@ -960,6 +971,7 @@ TABLES: Final[Mapping[str, Table]] = {
         flags=("superseded", "partial"),
     ),
     "given": Table(key=("task_id", "artifact_id"), times=("given_at",), flags=("stale",)),
+    "forgotten": Table(key=("id",), times=("saved_at", "forgotten_at"), structures=("proof",)),
     "worktrees": Table(key=("name",), times=("created_at",), flags=("unlanded",)),
     "document_versions": Table(
         key=("path", "version"), times=("created_at",), structures=("edited",)

@@ -12,6 +12,7 @@ They are sorted into branches by what you can do about them::
     ├─ InvalidInputError (ValueError)     an argument is wrong; nothing was written
     ├─ ConflictError                      somebody else was there first
     │  ├─ AliasTakenError
+    │  ├─ ArtifactSupersededError         another artifact has taken its place
     │  ├─ LeaseLostError                  the attempt was replaced; its work was kept
     │  ├─ WorktreeNameTakenError          another home has a worktree of this name
     │  └─ SettingsConflictError           this home lacks settings that its session agreed on
@@ -260,6 +261,23 @@ class AliasTakenError(ConflictError):
             f"alias {self.alias!r} already names task {self.task_id}; choose another alias, "
             "or leave it out to get one made from the title"
         )
+
+
+@attrs.define(slots=False, repr=False)
+class ArtifactSupersededError(ConflictError):
+    """Another artifact has taken the place of this one already. Nothing was written."""
+
+    artifact: str
+    """The id of the one whose place you wanted to take."""
+    by: str
+    """The id of what holds instead of it now."""
+    title: str
+    """The title of that."""
+
+    def __str__(self) -> str:
+        problem = f"{self.title!r} ({self.by}) has taken the place of {self.artifact} already"
+        remedy = f"read it; if yours is to replace it, pass supersedes={self.by!r}"
+        return f"{problem}; {remedy}"
 
 
 @attrs.define(slots=False, repr=False)

@@ -1365,6 +1365,7 @@ class Orchestrator:
         | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
         agent: str | None = None,
+        supersedes: str | Artifact | Iterable[str | Artifact] | None = None,
     ) -> Task:
         """Hand in work on a task.
 
@@ -1395,6 +1396,8 @@ class Orchestrator:
                 `next_step` say so. Without a worktree there is nothing to merge.
             agent: Who holds it, if you call for several agents; by default whom this object has
                 started it for, else this object's agent.
+            supersedes: Artifacts of other tasks or titles that no longer hold because of this work;
+                see `Artifacts.save`.
 
         Returns:
             The task as it is now.
@@ -1405,6 +1408,8 @@ class Orchestrator:
             TransitionError: It has ended already.
             InvalidInputError: An argument is wrong, and its ``where`` says where in the value; or
                 the name of an argument is.
+            ArtifactNotFoundError: An artifact that it is to supersede does not exist.
+            ArtifactSupersededError: Another artifact has superseded it already; says which.
             SourceFileNotFoundError: A file is missing.
             SettingsConflictError: This home lacks settings that its session has agreed on. The work
                 is kept as a partial artifact, and the task stays with its holder.
@@ -1423,6 +1428,7 @@ class Orchestrator:
                 file_paths=file_paths,
                 next_action=next_action,
                 merge=merge,
+                supersedes=supersedes,
             )
             return self._completion.submit(holder, submission)
 

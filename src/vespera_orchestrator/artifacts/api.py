@@ -91,6 +91,7 @@ class Artifacts:
         tags: Iterable[str] = (),
         metadata: Mapping[str, JsonValue] | None = None,
         partial: bool = False,
+        supersedes: str | Artifact | Iterable[str | Artifact] | None = None,
     ) -> Artifact:
         """Save *content* and then record it; each step is durable.
 
@@ -109,8 +110,17 @@ class Artifacts:
             tags: Words to filter by.
             metadata: Anything that JSON can hold, recorded with it.
             partial: Whether the work that it records was cut short.
+            supersedes: What no longer holds because of this: one artifact or several, of whatever
+                title, task or session. The latest version of each is superseded from then on, and
+                no search, context, briefing or document offers it; you still find it by its id, and
+                with ``include_superseded``. `context_uses` lists who relies on it. Naming the same
+                ones again is fine.
 
         Raises:
+            ArtifactNotFoundError: An artifact that it is to supersede does not exist; nothing was
+                recorded.
+            ArtifactSupersededError: Another artifact has superseded it already; says which.
+                Nothing was recorded.
             InvalidInputError: Nothing was written.
             SourceFileNotFoundError: *content* is a path that cannot be read; nothing was written.
             StoreUnavailableError: Disk full, I/O error, no connection; nothing was recorded, safe
@@ -127,6 +137,7 @@ class Artifacts:
             tags=tags,
             metadata=metadata,
             partial=partial,
+            supersedes=supersedes,
         )
         return self._scope.store.save_artifact(
             session_id,
@@ -146,6 +157,7 @@ class Artifacts:
         tags: Iterable[str] = (),
         metadata: Mapping[str, JsonValue] | None = None,
         partial: bool = False,
+        supersedes: str | Artifact | Iterable[str | Artifact] | None = None,
     ) -> ArtifactDraft:
         """Store the bytes durably without recording them.
 
@@ -161,9 +173,14 @@ class Artifacts:
             tags=tags,
             metadata=metadata,
             partial=partial,
+            supersedes=self._ids_of("supersedes", supersedes),
         )
         draft = drafting.draft(description, content, self._content)
         return attrs.evolve(draft, home_id=self._rooms.keeper)
+
+    def _ids_of(self, name: str, artifacts: object) -> tuple[str, ...]:
+        refs = input_checks.artifact_refs(name, artifacts)
+        return tuple(self._scope.artifact(ref).id for ref in refs)
 
     def draft_file(self, path: str | os.PathLike[str], *, root: Path) -> ArtifactDraft:
         """Store a file as it is now, without recording it.
@@ -320,7 +337,8 @@ class Artifacts:
             partial: Only those of work that was cut short; ``False``: all others.
             created_after: Only those saved at this time or later; aware.
             created_before: Only those saved before this time; aware.
-            include_superseded: Whether to return older versions as well.
+            include_superseded: Whether to return older versions, and what others have superseded,
+                as well.
             limit: Most artifacts to return.
         """
         selection = Selection.of(self._scope, task, session)
@@ -535,8 +553,8 @@ class Artifacts:
             task: Only artifacts of this task.
             kind: Only artifacts of this kind.
             tags: Only artifacts that have all of these.
-            include_superseded: Whether to find older versions too; they come after all current
-                ones.
+            include_superseded: Whether to find older versions, and what others have superseded, as
+                well; they come after all current ones.
 
         Returns:
             The hits; empty when nothing matches, or *query* has only words such as "the".
@@ -653,8 +671,8 @@ class Artifacts:
             task: Only what this task was given.
             session: Only tasks of this session; by default the current one if there is one, and
                 ``"*"`` for the whole home.
-            outdated: Only if there is a later version now, and the task relies on the earlier
-                one: it is in progress, blocked or completed.
+            outdated: Only if something else holds now, a later version or what has superseded it,
+                and the task relies on the earlier one: it is in progress, blocked or completed.
         """
         version_ids = None
         if artifact is not None:

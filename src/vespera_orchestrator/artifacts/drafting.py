@@ -33,6 +33,7 @@ class Description:
     tags: tuple[str, ...]
     metadata: Mapping[str, JsonValue]
     partial: bool
+    supersedes: tuple[str, ...]
 
     @classmethod
     def of(
@@ -44,12 +45,16 @@ class Description:
         tags: Iterable[str],
         metadata: Mapping[str, JsonValue] | None,
         partial: bool,
+        supersedes: tuple[str, ...],
     ) -> Description:
         """Check the arguments of `Artifacts.draft`.
 
         Raises:
             InvalidInputError: One cannot be used.
         """
+        if partial and supersedes:
+            problem = "what is partial takes no place; leave it out, or save the whole work"
+            raise InvalidInputError("supersedes", problem)
         if media_type is not None:
             media_type = input_checks.non_empty_text("media_type", media_type)
         return cls(
@@ -59,6 +64,7 @@ class Description:
             tags=input_checks.tag_words(tags),
             metadata=input_checks.json_mapping("metadata", metadata),
             partial=bool(partial),
+            supersedes=supersedes,
         )
 
 
@@ -78,6 +84,7 @@ def draft(
         tags=description.tags,
         metadata=description.metadata,
         partial=description.partial,
+        supersedes=description.supersedes,
     )
 
 

@@ -43,7 +43,11 @@ class Hit(Record):
     version: int
     """Which version of the artifact this is."""
     superseded: bool = False
-    """Whether there is a later version; only ever true with ``include_superseded``."""
+    """Whether something has taken its place: a later version, or what *superseded_by* names. Only
+    ever true with ``include_superseded``, or for what you named by its id.
+    """
+    superseded_by: str | None = None
+    """The artifact of another title or task that has taken its place, if one has."""
     mode: SearchMode = "text"
     """How the search was done: ``"hybrid"``, ``"text"`` or ``"vector"``."""
 
@@ -63,6 +67,7 @@ class Hit(Record):
             end=passage.start + len(passage.text),
             version=record.version,
             superseded=record.superseded,
+            superseded_by=record.superseded_by,
             mode=mode,
         )
 
@@ -75,6 +80,8 @@ class Hit(Record):
         version = f"v{self.version}"
         place = f"characters {self.start}-{self.end}"
         about = f"{version}, {self.artifact_id}, {place}"
+        if self.superseded:
+            about += f", superseded by {self.superseded_by or 'a later version'}"
         return f"{self.title} ({about})\n{self.text}"
 
 

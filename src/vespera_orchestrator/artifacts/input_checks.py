@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
 from vespera_orchestrator._codec import unstorable
+from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._text import show_value, shown
 from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.errors import InvalidInputError
@@ -56,6 +57,25 @@ def tag_words(tags: str | Iterable[str]) -> tuple[str, ...]:
     words = [tags] if isinstance(tags, str) else tags
     checked = [non_empty_text("tags", word) for word in words]
     return tuple(dict.fromkeys(checked))
+
+
+def artifact_refs(name: str, value: object) -> tuple[str | Artifact, ...]:
+    """Return artifacts that a caller named by id or record: one of them, several, or none.
+
+    Raises:
+        InvalidInputError: There is something else among them.
+    """
+    if value is None:
+        return ()
+    refs = (value,) if isinstance(value, str | Artifact) else value
+    if not isinstance(refs, Iterable):
+        problem = f"{show_value(value)} should be an artifact or its id, or a list of them"
+        raise InvalidInputError(name, problem)
+    checked = tuple(refs)
+    for ref in checked:
+        if not isinstance(ref, Artifact) and not (isinstance(ref, str) and ref.strip()):
+            raise InvalidInputError(name, f"{show_value(ref)} should be an artifact or its id")
+    return checked
 
 
 def json_mapping(name: str, value: object) -> Mapping[str, JsonValue]:

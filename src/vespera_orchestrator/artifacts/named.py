@@ -93,6 +93,7 @@ def _by_its_beginning(record: Artifact, content: ContentStore, score: float) -> 
         end=len(text),
         version=record.version,
         superseded=record.superseded,
+        superseded_by=record.superseded_by,
     )
 
 

@@ -148,7 +148,7 @@ class Collection:
                 return False
             if event.task_id is not None:
                 tasks.add(event.task_id)
-            elif event.kind == EventKind.ARTIFACT_SAVED:
+            elif event.kind in (EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED):
                 self._read_free_artifact(event)
             elif event.kind not in _CONCERNS_NO_DOCUMENT:
                 return False

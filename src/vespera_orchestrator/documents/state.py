@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 _LAYOUT = 2
 """Version of the file; one of another layout is ignored, and written again."""
-_NEWS_ONCE_COMPLETED = frozenset({EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAVED})
+_NEWS_ONCE_COMPLETED = frozenset(
+    {EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED}
+)
 """What belongs to a task counts once the task is completed."""
 _RELEVANT_KINDS = (
     EventKind.TASK_COMPLETED,

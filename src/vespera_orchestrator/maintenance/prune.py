@@ -27,13 +27,14 @@ _ROWS_PER_TRANSACTION: Final = 1000
 _NEVER_REMOVED: Final = frozenset(
     {
         EventKind.ARTIFACT_SAVED,
+        EventKind.ARTIFACT_SUPERSEDED,
         EventKind.SESSION_STARTED,
         EventKind.STORE_PRUNED,
         EventKind.STORE_REPAIRED,
         EventKind.STORE_IMPORTED,
     }
 )
-"""The search index is rebuilt from ``artifact_saved``; the others are few."""
+"""The search index follows those about artifacts; the others are few."""
 _IN_DOCUMENTS: Final = frozenset(
     {EventKind.TASK_COMPLETED, EventKind.TASK_DELETED, EventKind.TASK_UPDATED}
 )

@@ -27,6 +27,8 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import (
+    ArtifactNotFoundError,
+    ArtifactSupersededError,
     ClosedError,
     DirtyCheckoutError,
     GitFailedError,
@@ -82,6 +84,8 @@ _CHECK_MARGIN_S: Final = 60.0
 _USUAL_TERMS: Final = LandingTerms()
 _MISTAKES: Final = (
     InvalidInputError,
+    ArtifactNotFoundError,
+    ArtifactSupersededError,
     SourceFileNotFoundError,
     NotReadyError,
     SettingsConflictError,
@@ -253,6 +257,7 @@ class Completion:
             kind=submission.artifact_type,
             media_type="text/markdown",
             partial=not submission.is_completion,
+            supersedes=submission.supersedes,
         )
         return [work, *files]
 

@@ -10,6 +10,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Ending, NextAction
 from vespera_orchestrator._text import one_line, show_value
+from vespera_orchestrator.artifacts.input_checks import artifact_refs
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import arguments
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-    from vespera_orchestrator._model import JsonValue, Task, Worktree
+    from vespera_orchestrator._model import Artifact, JsonValue, Task, Worktree
 
 When = Literal["now", "later"]
 """When finished work is merged."""
@@ -47,6 +48,7 @@ class Submission:
     file_paths: tuple[str | os.PathLike[str], ...]
     next_action: NextAction
     merge: When
+    supersedes: tuple[str | Artifact, ...] = ()
 
     @classmethod
     def read(
@@ -59,6 +61,7 @@ class Submission:
         file_paths: Iterable[str | os.PathLike[str]],
         next_action: str,
         merge: str,
+        supersedes: str | Artifact | Iterable[str | Artifact] | None,
     ) -> Submission:
         """Check what a caller passed.
 
@@ -75,6 +78,10 @@ class Submission:
             raise InvalidInputError("merge", f"{show_value(merge)} should be 'now' or 'later'")
         values = arguments.mapping("outputs", outputs)
         dump_json(values, "outputs")
+        superseded = artifact_refs("supersedes", supersedes)
+        if superseded and action is not NextAction.COMPLETE:
+            problem = "only finished work takes another's place: leave it out until you complete"
+            raise InvalidInputError("supersedes", problem)
         return cls(
             summary=summary,
             detailed_work=detailed_work,
@@ -83,6 +90,7 @@ class Submission:
             file_paths=tuple(arguments.paths("file_paths", file_paths)),
             next_action=action,
             merge="later" if merge == "later" else "now",
+            supersedes=superseded,
         )
 
     @property

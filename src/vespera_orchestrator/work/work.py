@@ -379,17 +379,28 @@ class Work:
         media_type: str | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, JsonValue] | None = None,
+        supersedes: str | Artifact | Iterable[str | Artifact] | None = None,
     ) -> Artifact:
         """Save something produced along the way; the same title again makes the next version.
 
+        The arguments are those of `Artifacts.save`.
+
         Raises:
             LeaseLostError: Another attempt has taken the task; the artifact is kept all the same.
+            ArtifactNotFoundError: An artifact that it is to supersede does not exist.
+            ArtifactSupersededError: Another artifact has superseded it already.
             InvalidInputError: An argument, or the name of one, is wrong. The content is kept as a
                 partial artifact, and you keep the task: correct the call and make it again.
         """
         with self._completion.keeping_mistaken(self._holder(), content, title=title):
             draft = self._artifacts.draft(
-                title, content, kind=kind, media_type=media_type, tags=tags, metadata=metadata
+                title,
+                content,
+                kind=kind,
+                media_type=media_type,
+                tags=tags,
+                metadata=metadata,
+                supersedes=supersedes,
             )
         self._save_if_due()
         try:
@@ -473,6 +484,7 @@ class Work:
         next_action: Literal["complete", "continue", "needs_revision", "blocked"]
         | NextAction = "complete",
         merge: Literal["now", "later"] = "now",
+        supersedes: str | Artifact | Iterable[str | Artifact] | None = None,
     ) -> Task:
         """Hand in the work on this task.
 
@@ -494,6 +506,8 @@ class Work:
             merge: ``later``: the work is done, and ``orch.worktrees.merge`` lands it. Until then
                 the task stays in progress, held by nobody, and its dependents wait. Without a
                 worktree there is nothing to merge.
+            supersedes: Artifacts of other tasks or titles that no longer hold because of this work;
+                see `Artifacts.save`.
 
         Returns:
             The task as it is now.
@@ -505,6 +519,8 @@ class Work:
                 the name of an argument is. The work is kept as a partial artifact. Correct the
                 call and make it again.
             SourceFileNotFoundError: A file is missing. As above.
+            ArtifactNotFoundError: An artifact that it is to supersede does not exist. As above.
+            ArtifactSupersededError: Another artifact has superseded it already. As above.
             DirtyCheckoutError: The integration branch is checked out where it cannot be updated
                 safely. The work is handed in as with ``merge="later"``.
         """
@@ -519,6 +535,7 @@ class Work:
                     file_paths=file_paths,
                     next_action=next_action,
                     merge=merge,
+                    supersedes=supersedes,
                 )
                 task = self._completion.submit(holder, submission)
         except DirtyCheckoutError:

@@ -65,7 +65,7 @@ log = logging.getLogger("vespera_orchestrator")
 SearchMode = Literal["hybrid", "text", "vector"]
 """The ways to search; the first is the default where there are vectors."""
 
-_EVENT_KINDS = (EventKind.ARTIFACT_SAVED,)
+_EVENT_KINDS = (EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED)
 _EVENTS_PER_READ = 500
 _BATCH_PASSAGES = 2000
 _SEARCH_WAIT_S = 2.0
@@ -119,6 +119,8 @@ class _Batch:
 
     artifacts: list[Artifact] = attrs.field(factory=list)
     rows: list[dict[str, Any]] = attrs.field(factory=list)
+    superseded_ids: list[str] = attrs.field(factory=list)
+    """Artifacts of earlier batches whose place others have taken."""
 
     @property
     def is_full(self) -> bool:
@@ -266,7 +268,9 @@ class ArtifactIndex:
         table, count = self._table(state), 0
         for last_event, batch in self._batches(state.cursor):
             vectors = self._vectors.of_rows(state, batch.rows)
-            table.replace(batch.artifacts, batch.rows, vectors, state.epoch)
+            table.replace(
+                batch.artifacts, batch.rows, vectors, state.epoch, superseded=batch.superseded_ids
+            )
             lacks_vectors = bool(state.dimensions and batch.rows) and vectors is None
             state = attrs.evolve(
                 state,
@@ -290,11 +294,18 @@ class ArtifactIndex:
             cursor, kinds=_EVENT_KINDS, limit=_EVENTS_PER_READ
         ):
             for event in events:
-                self._add(batch, str(event.data["artifact"]))
+                self._follow(batch, event)
                 if batch.is_full or event is events[-1]:
                     yield event, batch
                     batch = _Batch()
             cursor = events[-1].seq
+
+    def _follow(self, batch: _Batch, event: Event) -> None:
+        artifact_id = str(event.data["artifact"])
+        if event.kind == EventKind.ARTIFACT_SUPERSEDED:
+            batch.superseded_ids.append(artifact_id)
+        else:
+            self._add(batch, artifact_id)
 
     def _add(self, batch: _Batch, artifact_id: str) -> None:
         artifact = self._scope.store.find_artifact(artifact_id)

@@ -125,7 +125,13 @@ class PassageTable:
             return int(run(self._table.version()))
 
     def replace(
-        self, artifacts: Sequence[Artifact], rows: Sequence[_Row], vectors: Any, epoch: int
+        self,
+        artifacts: Sequence[Artifact],
+        rows: Sequence[_Row],
+        vectors: Any,
+        epoch: int,
+        *,
+        superseded: Sequence[str] = (),
     ) -> None:
         """Replace what the table has of *artifacts* by *rows*, and mark what they supersede.
 
@@ -134,11 +140,13 @@ class PassageTable:
             rows: Made by `passage_row`.
             vectors: An array with a row for each, zeros for none; ``None`` for none at all.
             epoch: Kept with the rows, for `compact`.
+            superseded: Ids of other artifacts to mark.
         """
         from lancedb.expr import col
 
         own = col("artifact_id").isin([artifact.id for artifact in artifacts])
         older = [artifact.supersedes_id for artifact in artifacts if artifact.supersedes_id]
+        older += superseded
         unmarked = col("artifact_id").isin(older) & ~col("superseded")
         with translated_errors("write it"):
             # Asking first: a write that changes nothing still costs a version.

@@ -46,6 +46,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     artifacts.read_artifacts,
     artifacts.superseded_marks_are_right,
     artifacts.earlier_versions_exist,
+    artifacts.followers_exist,
     artifacts.read_context_uses,
     artifacts.read_documents,
     artifacts.read_worktrees,

@@ -47,10 +47,10 @@ def _lost_artifact(artifact: ArtifactFacts) -> Finding:
 
 
 def superseded_marks_are_right(facts: Facts) -> Iterator[Finding]:
-    """An artifact is marked as superseded exactly when a later version follows it."""
+    """An artifact is marked as superseded exactly when something has taken its place."""
     earlier = _earlier_versions(facts)
     for artifact in facts.artifacts.values():
-        mark = int(artifact.id in earlier)
+        mark = int(artifact.id in earlier or artifact.superseded_by is not None)
         if int(bool(artifact.superseded)) == mark:
             continue
         yield fixable(
@@ -71,6 +71,38 @@ def earlier_versions_exist(facts: Facts) -> Iterator[Finding]:
             sentence=f"artifact {artifact_id} does not exist, but a later version of it does",
             remedy=RESTORE,
         )
+
+
+def followers_exist(facts: Facts) -> Iterator[Finding]:
+    """What has taken the place of an artifact exists, and is not followed by it in turn."""
+    for artifact in facts.artifacts.values():
+        follower_id = artifact.superseded_by
+        if follower_id is None:
+            continue
+        if follower_id not in facts.artifacts:
+            problem = f"its place was taken by {follower_id}, which does not exist"
+        elif artifact.id in _places_before(facts, follower_id):
+            problem = f"its place was taken by {follower_id}, whose place it has taken"
+        else:
+            continue
+        yield unfixable(
+            kind=FindingKind.REFERENCE,
+            subject=artifact.id,
+            sentence=f"{artifact.name}: {problem}",
+            remedy=RESTORE,
+        )
+
+
+def _places_before(facts: Facts, artifact_id: str) -> set[str]:
+    """Return what has taken the place of an artifact, and of that, and so on."""
+    followers: set[str] = set()
+    next_id: str | None = artifact_id
+    while next_id is not None and next_id not in followers:
+        artifact = facts.artifacts.get(next_id)
+        next_id = None if artifact is None else artifact.superseded_by
+        if next_id is not None:
+            followers.add(next_id)
+    return followers
 
 
 def _earlier_versions(facts: Facts) -> set[str]:

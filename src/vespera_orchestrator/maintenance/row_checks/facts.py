@@ -151,6 +151,7 @@ class ArtifactFacts:
     agent: str | None
     supersedes_id: str | None
     superseded: int
+    superseded_by: str | None
 
     @property
     def name(self) -> str:

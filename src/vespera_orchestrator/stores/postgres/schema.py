@@ -354,4 +354,22 @@ CREATE TABLE effects (
     PRIMARY KEY (task_id, key)
 );
 """,
+    # 15: what replaces artifacts of other titles and tasks; and which ones were removed for good
+    """
+ALTER TABLE artifacts ADD COLUMN superseded_by text;
+CREATE INDEX artifacts_superseded_by ON artifacts (superseded_by) WHERE superseded_by IS NOT NULL;
+CREATE TABLE forgotten (
+    id text COLLATE "C" PRIMARY KEY,
+    session_id text NOT NULL,
+    task_id text,
+    version integer NOT NULL,
+    reason text NOT NULL,
+    agent text,
+    saved_at bigint NOT NULL,
+    forgotten_at bigint NOT NULL,
+    digest text,
+    home_id text NOT NULL,
+    proof text
+);
+""",
 )

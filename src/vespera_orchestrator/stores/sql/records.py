@@ -20,7 +20,7 @@ from vespera_orchestrator._model import (
     new_id,
 )
 from vespera_orchestrator.errors import WorktreeNameTakenError
-from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql import events, reading, rows, superseding
 from vespera_orchestrator.stores.sql.dialect import Conditions, quoted
 from vespera_orchestrator.stores.sql.transaction import first_column
 
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
-_IS_FILE: Final = f"CASE kind WHEN '{ArtifactKind.FILE}' THEN 1 ELSE 0 END"
-"""Files have versions of their own: a file and a text of the same title are two artifacts."""
+_OF_ARTIFACT: Final = ", ".join(f"artifacts.{name}" for name in rows.ARTIFACT.names)
 _HAS_BEGUN: Final = quoted((TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED, TaskStatus.COMPLETED))
 """Statuses of a task whose work may build on the artifacts it was given."""
 _IS_SAME_WORKTREE: Final = """
@@ -212,7 +211,9 @@ def save_artifact(
     """See `contracts.Store.save_artifact`; the fence has been checked."""
     _lock_lineage(tx, session_id, task_id)
     last = _last_version(tx, session_id, draft, task_id)
-    if last is not None and _is_same(last, draft, attempt):
+    replaced = superseding.targets(tx, draft, session_id=session_id, task_id=task_id)
+    if last is not None and _is_same(last, draft, attempt) and not (replaced and last.superseded):
+        superseding.take_place(tx, replaced, last)
         return last
     if last is not None:
         _supersede(tx, last.id)
@@ -235,20 +236,19 @@ def save_artifact(
         "metadata": dump_json(dict(draft.metadata), "metadata"),
         "created_at": tx.now,
         "home_id": draft.home_id,
+        "superseded_by": None,
     }
     rows.insert(tx, "artifacts", columns)
     artifact = rows.ARTIFACT.read([columns[name] for name in rows.ARTIFACT.names])
     _record_saved(tx, artifact)
+    superseding.take_place(tx, replaced, artifact)
     return artifact
 
 
 def _supersede(tx: Transaction, artifact_id: str) -> None:
     """Mark a version as no longer the latest, also where tasks were given it."""
-    for statement in (
-        f"UPDATE artifacts SET superseded = 1 WHERE id = {tx.mark}1",
-        f"UPDATE given SET stale = 1 WHERE artifact_id = {tx.mark}1",
-    ):
-        tx.execute(statement, (artifact_id,))
+    tx.execute(f"UPDATE artifacts SET superseded = 1 WHERE id = {tx.mark}1", (artifact_id,))
+    superseding.mark_uses(tx, artifact_id)
 
 
 def _record_saved(tx: Transaction, artifact: Artifact) -> None:
@@ -283,23 +283,8 @@ def _last_version(
     tx: Transaction, session_id: str, draft: ArtifactDraft, task_id: str | None
 ) -> Artifact | None:
     is_file = int(draft.kind == ArtifactKind.FILE)
-    versions = _lineage(tx, session_id, task_id, draft.title, is_file)
-    sql = f"""
-        SELECT {rows.ARTIFACT.columns} FROM artifacts WHERE {versions.where}
-        ORDER BY version DESC LIMIT 1
-    """
-    return rows.ARTIFACT.read_first(tx.execute(sql, versions.values))
-
-
-def _lineage(
-    tx: Transaction, session_id: str, task_id: str | None, title: str, is_file: int
-) -> Conditions:
-    """Describe all versions of one artifact."""
-    versions = Conditions(tx.dialect)
-    versions.same("task_id", task_id)
-    versions.equal(session_id=session_id, title=title)
-    versions.equal(**{_IS_FILE: is_file})
-    return versions
+    versions = superseding.lineage(tx, session_id, task_id, draft.title, is_file)
+    return superseding.latest_version(tx, versions)
 
 
 def _is_same(last: Artifact, draft: ArtifactDraft, attempt: int | None) -> bool:
@@ -313,8 +298,7 @@ def _is_same(last: Artifact, draft: ArtifactDraft, attempt: int | None) -> bool:
 
 def find_artifact(tx: Transaction, artifact_id: str) -> Artifact | None:
     """See `contracts.Store.find_artifact`."""
-    sql = f"SELECT {rows.ARTIFACT.columns} FROM artifacts WHERE id = {tx.mark}1"
-    return rows.ARTIFACT.read_first(tx.execute(sql, (artifact_id,)))
+    return superseding.find(tx, artifact_id)
 
 
 def artifact_ids_of_attempt(tx: Transaction, task: Task) -> tuple[str, ...]:
@@ -380,7 +364,7 @@ def record_context(
     """See `contracts.Store.record_context`."""
     task = reading.task(tx, task_id)
     sql = f"""
-        SELECT id, superseded, session_id, task_id, title, {_IS_FILE}, version FROM artifacts
+        SELECT {rows.ARTIFACT.columns} FROM artifacts
         WHERE id {tx.dialect.in_list(1)} AND (task_id IS NULL OR task_id <> {tx.mark}2)
             AND id NOT IN (
                 SELECT artifact_id FROM given WHERE task_id = {tx.mark}2 AND attempt = {tx.mark}3
@@ -388,34 +372,31 @@ def record_context(
         ORDER BY seq {tx.dialect.keep_rows}
     """
     values = (json.dumps(list(artifact_ids)), task_id, task.attempts)
-    new = tx.execute(sql, values).fetchall()
+    new = rows.ARTIFACT.read_all(tx.execute(sql, values))
     if not new:
         return
+    _drop_what_they_follow(tx, task_id, new)
     columns = ("task_id", "artifact_id", "attempt", "session_id", "stale", "given_at")
     add = f"""
         INSERT INTO given ({", ".join(columns)}) VALUES ({tx.dialect.slots(len(columns))})
         ON CONFLICT (task_id, artifact_id)
             DO UPDATE SET attempt = excluded.attempt, given_at = excluded.given_at
     """
-    for artifact_id, superseded, session_id, owner_id, title, is_file, version in new:
-        if version > 1:
-            lineage = _lineage(tx, session_id, owner_id, title, is_file)
-            _forget_earlier_versions(tx, task_id, lineage, version)
-        use = (task_id, artifact_id, task.attempts, task.session_id, superseded, tx.now)
+    for artifact in new:
+        is_stale = int(artifact.superseded)
+        use = (task_id, artifact.id, task.attempts, task.session_id, is_stale, tx.now)
         tx.execute(add, use)
-    data = {"attempt": task.attempts, "artifacts": [row[0] for row in new]}
+    data = {"attempt": task.attempts, "artifacts": [artifact.id for artifact in new]}
     events.record_for(tx, task, EventKind.CONTEXT_GIVEN, data, agent=agent)
 
 
-def _forget_earlier_versions(
-    tx: Transaction, task_id: str, lineage: Conditions, version: int
-) -> None:
-    lineage.add(f"version < {lineage.bind(version)}")
-    sql = f"""
-        DELETE FROM given WHERE task_id = {lineage.bind(task_id)} AND stale = 1
-            AND artifact_id IN (SELECT id FROM artifacts WHERE {lineage.where})
-    """
-    tx.execute(sql, lineage.values)
+def _drop_what_they_follow(tx: Transaction, task_id: str, new: Sequence[Artifact]) -> None:
+    """Forget that the task was given what *new* artifacts have taken the place of."""
+    sql = f"SELECT artifact_id FROM given WHERE task_id = {tx.mark}1 AND stale = 1"
+    for earlier_id in list(first_column(tx.execute(sql, (task_id,)))):
+        if any(superseding.follows(tx, artifact, earlier_id) for artifact in new):
+            sql = f"DELETE FROM given WHERE task_id = {tx.mark}1 AND artifact_id = {tx.mark}2"
+            tx.execute(sql, (task_id, earlier_id))
 
 
 def context_uses(
@@ -438,8 +419,7 @@ def context_uses(
         conditions.add("tasks.recovers_task_id IS NULL")
         conditions.add(f"tasks.status IN {_HAS_BEGUN}")
     sql = f"""
-        SELECT given.task_id, tasks.alias, given.attempt, given.artifact_id, given.given_at,
-            artifacts.title, artifacts.version, artifacts.session_id, artifacts.task_id, {_IS_FILE}
+        SELECT given.task_id, tasks.alias, given.attempt, given.given_at, {_OF_ARTIFACT}
         FROM given JOIN tasks ON tasks.id = given.task_id {tx.dialect.as_id}
             JOIN artifacts ON artifacts.id = given.artifact_id {tx.dialect.as_id}
         WHERE {conditions.where} ORDER BY given.given_at, given.task_id, artifacts.seq
@@ -450,22 +430,19 @@ def context_uses(
 
 
 def _context_use(tx: Transaction, row: Any) -> ContextUse:
-    task_id, alias, attempt, artifact_id, given_at, title, version, *lineage = row
-    session_id, owner_id, is_file = lineage
-    versions = _lineage(tx, session_id, owner_id, title, is_file)
-    sql = f"""
-        SELECT id, version FROM artifacts WHERE {versions.where} ORDER BY version DESC LIMIT 1
-    """
-    latest_id, latest_version = tx.execute(sql, versions.values).fetchone()
+    task_id, alias, attempt, given_at, *columns = row
+    artifact = rows.ARTIFACT.read(columns)
+    latest = superseding.current(tx, artifact) if artifact.superseded else artifact
     return ContextUse(
         task_id=task_id,
         alias=alias,
         attempt=attempt,
-        artifact_id=artifact_id,
-        title=title,
-        version=version,
-        latest_id=latest_id,
-        latest_version=latest_version,
+        artifact_id=artifact.id,
+        title=artifact.title,
+        version=artifact.version,
+        latest_id=latest.id,
+        latest_version=latest.version,
+        latest_title=latest.title,
         given_at=load_time(given_at),
     )
 

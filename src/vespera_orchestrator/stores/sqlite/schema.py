@@ -356,4 +356,22 @@ CREATE TABLE effects (
     PRIMARY KEY (task_id, key)
 ) STRICT, WITHOUT ROWID;
 """,
+    # 15: what replaces artifacts of other titles and tasks; and which ones were removed for good
+    """
+ALTER TABLE artifacts ADD COLUMN superseded_by TEXT;
+CREATE INDEX artifacts_superseded_by ON artifacts (superseded_by) WHERE superseded_by IS NOT NULL;
+CREATE TABLE forgotten (
+    id TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    task_id TEXT,
+    version INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    agent TEXT,
+    saved_at INTEGER NOT NULL,
+    forgotten_at INTEGER NOT NULL,
+    digest TEXT,
+    home_id TEXT NOT NULL,
+    proof TEXT
+) STRICT, WITHOUT ROWID;
+""",
 )

@@ -19,6 +19,8 @@ from vespera_orchestrator._model import (
     new_id,
 )
 from vespera_orchestrator.errors import (
+    ArtifactNotFoundError,
+    ArtifactSupersededError,
     SessionNotFoundError,
     TaskNotFoundError,
     WorktreeNameTakenError,
@@ -223,6 +225,110 @@ class RecordsContract(StoreFixtures):
         uses = store.context_uses()
         assert {use.artifact_id for use in uses} == {loose.id, second.id}
         assert {use.attempt for use in uses} == {1}
+
+    # --- what has taken another's place --------------------------------------
+
+    def test_an_artifact_takes_the_place_of_others(self, store, session_id):
+        """Of any title, task and session, in the same transaction; each is told in the log."""
+        a, b = store.plan(session_id, [draft("a"), draft("b")])
+        old = _save(store, session_id, artifact("Old", "1"), task_id=a.id)
+        elsewhere = _save(store, start_session(store), artifact("Far", "2"))
+        names = (old.id, elsewhere.id, old.id)
+        new = _save(store, session_id, artifact("New", "3", supersedes=names), task_id=b.id)
+        for earlier in (old, elsewhere):
+            gone = attrs.evolve(earlier, superseded=True, superseded_by=new.id)
+            assert store.find_artifact(earlier.id) == gone
+        assert store.artifacts(ArtifactQuery()) == [new]
+        assert (new.supersedes_id, new.superseded_by) == (None, None)
+        events = store.events(kinds=[EventKind.ARTIFACT_SUPERSEDED])
+        told = {(event.session_id, event.task_id, event.data["artifact"]) for event in events}
+        assert told == {(old.session_id, a.id, old.id), (elsewhere.session_id, None, elsewhere.id)}
+        assert {event.data["by"] for event in events} == {new.id}
+
+    def test_any_version_stands_for_the_artifact(self, store, session_id):
+        """The latest is superseded; one that is saved afterwards holds again."""
+        first = _save(store, session_id, artifact("Old", "1"))
+        second = _save(store, session_id, artifact("Old", "2"))
+        new = _save(store, session_id, artifact("New", "3", supersedes=(first.id,)))
+        assert store.find_artifact(first.id).superseded_by is None
+        assert store.find_artifact(second.id).superseded_by == new.id
+        third = _save(store, session_id, artifact("Old", "4"))
+        assert store.artifacts(ArtifactQuery()) == [new, third]
+
+    def test_to_supersede_again_changes_nothing(self, store, session_id):
+        """The same bytes, a new version, and its own earlier versions: nothing is written twice."""
+        old = _save(store, session_id, artifact("Old", "1"))
+        new = _save(store, session_id, artifact("New", "2", supersedes=(old.id,)))
+        last_seq = store.last_seq()
+        assert _save(store, session_id, artifact("New", "2", supersedes=(old.id,))) == new
+        assert store.last_seq() == last_seq
+        again = artifact("New", "3", supersedes=(old.id, new.id))
+        newer = _save(store, session_id, again)
+        assert newer.version == 2
+        assert store.find_artifact(old.id).superseded_by == new.id
+        assert store.find_artifact(new.id).superseded_by is None
+        assert len(store.events(kinds=[EventKind.ARTIFACT_SUPERSEDED])) == 1
+
+    def test_the_same_bytes_may_supersede_more(self, store, session_id):
+        """The version that is there takes the further place."""
+        old = _save(store, session_id, artifact("Old", "1"))
+        new = _save(store, session_id, artifact("New", "2"))
+        assert _save(store, session_id, artifact("New", "2", supersedes=(old.id,))) == new
+        assert store.find_artifact(old.id).superseded_by == new.id
+
+    def test_two_artifacts_do_not_supersede_each_other(self, store, session_id):
+        """What takes its place back becomes a new version: there is always one that holds."""
+        one = _save(store, session_id, artifact("One", "1"))
+        two = _save(store, session_id, artifact("Two", "2", supersedes=(one.id,)))
+        back = _save(store, session_id, artifact("One", "1", supersedes=(two.id,)))
+        assert back.version == 2
+        assert store.artifacts(ArtifactQuery()) == [back]
+        assert store.find_artifact(two.id).superseded_by == back.id
+        store.record_context(store.plan(session_id, [draft("a")])[0].id, [one.id], agent="ada")
+        (use,) = store.context_uses()
+        assert use.latest_id == back.id
+
+    def test_nothing_supersedes_what_something_else_has_superseded(self, store, session_id):
+        """Nor what does not exist. Nothing is written, and the error names what holds now."""
+        old = _save(store, session_id, artifact("Old", "1"))
+        by = _save(store, session_id, artifact("By", "2", supersedes=(old.id,)))
+        newer = _save(store, session_id, artifact("By", "3"))
+        last_seq = store.last_seq()
+        with pytest.raises(ArtifactSupersededError) as caught:
+            _save(store, session_id, artifact("Other", "4", supersedes=(old.id,)))
+        assert (caught.value.artifact, caught.value.by, caught.value.title) == (
+            old.id,
+            newer.id,
+            "By",
+        )
+        with pytest.raises(ArtifactNotFoundError):
+            _save(store, session_id, artifact("Other", "4", supersedes=("a_missing",)))
+        assert store.last_seq() == last_seq
+        assert store.find_artifact(by.id).superseded_by is None
+
+    def test_what_is_partial_supersedes_nothing(self, store, session_id):
+        """Not even what does not exist: partial work is kept whatever it names."""
+        old = _save(store, session_id, artifact("Old", "1"))
+        names = (old.id, "a_missing")
+        _save(store, session_id, artifact("New", "2", supersedes=names, partial=True))
+        assert not store.find_artifact(old.id).superseded
+
+    def test_who_was_given_what_is_superseded_is_told(self, store, session_id):
+        """Until it is given what holds now, however many steps lie between."""
+        (user,) = store.plan(session_id, [draft("a")])
+        old = _save(store, session_id, artifact("Old", "1"))
+        store.record_context(user.id, [old.id], agent="ada")
+        store.claim(session_id, "ada", task_id=user.id, lease_s=60)
+        middle = _save(store, session_id, artifact("Middle", "2", supersedes=(old.id,)))
+        _save(store, session_id, artifact("New", "3", supersedes=(middle.id,)))
+        last = _save(store, session_id, artifact("New", "4"))
+        (outdated,) = store.context_uses(outdated=True)
+        assert (outdated.artifact_id, outdated.latest_id) == (old.id, last.id)
+        assert (outdated.latest_version, outdated.latest_title) == (2, "New")
+        assert outdated.outdated
+        store.record_context(user.id, [last.id], agent="ada")
+        assert store.context_uses(outdated=True) == []
+        assert [use.artifact_id for use in store.context_uses()] == [last.id]
 
     # --- worktrees -----------------------------------------------------------
 
