@@ -114,7 +114,7 @@ class Rooms:
         home = HomePlace(
             id=self.scope.home.id, machine=machine_name(), path=str(self.scope.home.path)
         )
-        if self.store.find_home(home.id) != home:
+        if not self.scope.readonly and self.store.find_home(home.id) != home:
             self.store.note_home(home)
         return home.id
 

@@ -4,6 +4,7 @@ They are sorted into branches by what you can do about them::
 
     VesperaError                          retryable: ClassVar[bool] = False
     ├─ NotFoundError (LookupError)        the thing named does not exist
+    │  ├─ HomeNotFoundError               nothing to look at with readonly=True
     │  ├─ SessionNotFoundError
     │  ├─ TaskNotFoundError
     │  ├─ ArtifactNotFoundError
@@ -30,8 +31,8 @@ They are sorted into branches by what you can do about them::
     │  ├─ StoreUnavailableError           locked, disk full, I/O error; retryable
     │  ├─ StoreBusyError                  this thread is in the middle of another call
     │  ├─ OutcomeUnknownError             all of it was written or nothing: nobody can tell
-    │  ├─ ReadOnlyError                   the home cannot be written
-    │  ├─ SchemaVersionError              made by a newer version
+    │  ├─ ReadOnlyError                   the home cannot be written, or must not be
+    │  ├─ SchemaVersionError              made by another version
     │  ├─ UnsupportedFileSystemError      the home is on a network file system
     │  ├─ UntrustedHomeError              the home asks for what nobody has allowed
     │  ├─ CorruptStoreError               the database file is damaged
@@ -112,6 +113,20 @@ class VesperaError(Exception):
 
 class NotFoundError(VesperaError, LookupError):
     """The thing named does not exist."""
+
+
+@attrs.define(slots=False, repr=False)
+class HomeNotFoundError(NotFoundError):
+    """There is no home to look at, and ``readonly=True`` makes none."""
+
+    home: str
+    """The folder where it should be."""
+
+    def __str__(self) -> str:
+        return (
+            f"there is no home in {self.home}, or nothing was ever done in it; give the project's "
+            "folder, or open it without readonly to begin"
+        )
 
 
 @attrs.define(slots=False, repr=False)
@@ -564,18 +579,33 @@ class ReadOnlyError(StoreError):
     path: str
     """The file or folder."""
     reason: str
-    """What the system said."""
+    """What the system said, or that it was opened with ``readonly=True``."""
+    remedy: str = (
+        "make it writable, or choose another folder with vespera.open(home=…) or the environment "
+        "variable VESPERA_ORCHESTRATOR_HOME"
+    )
+    """What you can do about it."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} cannot be written ({self.reason}); make it writable, or choose another "
-            "folder with vespera.open(home=…) or the environment variable VESPERA_ORCHESTRATOR_HOME"
+        return f"{self.path} cannot be written ({self.reason}); {self.remedy}"
+
+    @classmethod
+    def opened_readonly(cls, path: str) -> ReadOnlyError:
+        """Return the error for whoever opened it to look only, and now wants to change it."""
+        return cls(
+            path,
+            "it was opened with readonly=True",
+            "to change something, open it again without that",
         )
 
 
 @attrs.define(slots=False, repr=False)
 class SchemaVersionError(StoreError):
-    """A newer version of this library made the store, or another program. It was not touched."""
+    """Another version of this library made the store, or another program. It was not touched.
+
+    An earlier version is no error, unless the store was opened with ``readonly=True``: to read it,
+    it would have to be brought up to date.
+    """
 
     store: str
     """The file or address."""
@@ -588,6 +618,13 @@ class SchemaVersionError(StoreError):
         if self.found < 0:
             program = f"{self.store} is a database of another program"
             return f"{program}; it was left as it is, choose another file"
+        if self.found < self.supported:
+            made = "nothing in it yet" if self.found == 0 else f"schema version {self.found}"
+            return (
+                f"{self.store} has {made}, and readonly=True leaves it as it is; this library "
+                f"reads version {self.supported}. Open it once without readonly: that brings it "
+                "up to date"
+            )
         return (
             f"{self.store} has schema version {self.found}, this library knows up to "
             f"{self.supported}; it was left as it is. "

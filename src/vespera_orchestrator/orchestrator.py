@@ -52,7 +52,7 @@ from vespera_orchestrator.home.consent import refuse_elsewhere, withheld_warning
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.home.scope import Scope
+from vespera_orchestrator.home.scope import Scope, writes
 from vespera_orchestrator.home.timezone import zone_name
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
 from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans, specialists
@@ -135,6 +135,7 @@ class Orchestrator:
         embedder: str | Embedder | None = None,
         clock: Callable[[], datetime] = utcnow,
         durability: Literal["full", "normal"] | None = None,
+        readonly: bool = False,
     ) -> Self:
         """Open the project around *path*, making its home ``.task_orchestrator/`` if it is missing.
 
@@ -170,13 +171,19 @@ class Orchestrator:
             durability: ``"full"``: whatever was acknowledged survives a power cut. ``"normal"``:
                 faster on a disk that really flushes; a power cut may take the last moments, the
                 death of a process never does. By default what ``config.toml`` says, else full.
+            readonly: Only look, and write nothing whatsoever: no file in the home, no row, no
+                lock, no note that you have looked. It takes no more than the right to read, and
+                others may work meanwhile. Every call that writes raises `ReadOnlyError` before it
+                begins. A lease that is over is shown as the next writer will see it.
 
         Raises:
             ReadOnlyError: The home cannot be made or written.
+            HomeNotFoundError: With *readonly*, and there is no home.
             UnsupportedFileSystemError: The home is on a network file system.
             UntrustedHomeError: The home came from somebody else, and keeps its records elsewhere;
                 or something in it is a link.
-            SchemaVersionError: The store was made by a newer version.
+            SchemaVersionError: The store was made by a newer version; or with *readonly*, and it
+                is a PostgreSQL store of an earlier one.
             CorruptStoreError: The store is damaged.
             StoreUnavailableError: The store is locked, the disk is full, or the server cannot be
                 reached.
@@ -190,16 +197,24 @@ class Orchestrator:
         address = chosen if isinstance(chosen, str) else None
         in_address = durability_in(address)
         place = place.with_durability(durability if in_address is None else in_address)
-        is_trial = chosen == "memory:" and home is None
+        is_trial = chosen == "memory:" and home is None and not readonly
         with ExitStack() as on_failure:
             if is_trial:
                 place = place.temporary()
                 on_failure.callback(remove_folder, place.path, os.getpid())
-            place.create()
+            if readonly:
+                place = place.to_look_at(needs_database=chosen is None)
+            else:
+                place.create()
             if chosen is None or isinstance(chosen, str):
                 word = place.config.store.durability
-                opened = open_store(chosen, place.database, clock, durability=word)
+                opened = open_store(
+                    chosen, place.database, clock, durability=word, readonly=readonly
+                )
                 on_failure.callback(opened.close)
+            elif readonly:
+                problem = "a store that you made is yours to protect; pass its address instead"
+                raise InvalidInputError("readonly", problem)
             else:
                 opened = caller_store(chosen)
             scope = Scope(
@@ -301,7 +316,7 @@ class Orchestrator:
         return open_chosen(
             self._chosen_content,
             home.artifacts,
-            user=store.identity,
+            user=None if home.readonly else store.identity,
             is_owner=home.is_own_store(store.url),
         )
 
@@ -369,6 +384,7 @@ class Orchestrator:
         except (StoreUnavailableError, ReadOnlyError) as exc:
             log.warning("expired leases could not be ended: %s", exc)
 
+    @writes
     def catch_up(self) -> dict[str, int]:
         """Bring every view up to the last event.
 
@@ -385,6 +401,7 @@ class Orchestrator:
 
     # --- sessions -----------------------------------------------------------
 
+    @writes
     def initialize_session(
         self,
         goal: str = "",
@@ -437,6 +454,7 @@ class Orchestrator:
         self._require_open()
         return self._scope.session()
 
+    @writes
     def resume_session(self, session_id: str | Session | None = None) -> Session:
         """Continue a session, by default the active one, and make it the active one.
 
@@ -471,6 +489,7 @@ class Orchestrator:
         """
         return self._rooms.team.agreed(self._scope.session(session_id).id)
 
+    @writes
     def share_settings(self, session_id: str | Session | None = None) -> TeamSettings:
         """Make this home's settings those of every home that works in a session.
 
@@ -513,6 +532,7 @@ class Orchestrator:
             content_url=self._content_url,
         )
 
+    @writes
     def share_context(self, /, **values: JsonValue) -> vespera.SharedContext:
         """Share values with all agents of the current session, and of the sessions below it.
 
@@ -576,7 +596,7 @@ class Orchestrator:
         status = self._overview.status(session, budget_tokens=budget_tokens)
         reader = ResumeReader(self._rooms, status, self.agent)
         text = briefing(reader.facts())
-        if status.gentleness is not None:
+        if status.gentleness is not None or self._scope.readonly:
             return text  # the news are still new when all of it is shown again
         try:
             reader.note()
@@ -600,6 +620,7 @@ class Orchestrator:
         self._expire()
         return DigestReader(self._rooms, self._overview, session).read()
 
+    @writes
     def pause(self, note: str = "", next_step: str = "") -> Pause:
         """Leave off: keep your words, and save everything that this process has in hand.
 
@@ -622,6 +643,7 @@ class Orchestrator:
 
     # --- planning -----------------------------------------------------------
 
+    @writes
     def plan_task(
         self,
         title: str,
@@ -715,6 +737,7 @@ class Orchestrator:
     def _zone(self) -> tzinfo:
         return self._rooms.zone
 
+    @writes
     def plan_tasks(self, specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> list[Task]:
         """Plan several tasks at once, all or none.
 
@@ -736,6 +759,7 @@ class Orchestrator:
         drafts, mistakes = plans.plan(specs, zone=self._zone)
         return self._store.plan(self._scope.session_id(), drafts, mistakes=mistakes)
 
+    @writes
     def update_task(
         self,
         task: TaskRef,
@@ -774,6 +798,7 @@ class Orchestrator:
         checked = specialists.following(meant, plans.changes(changes, zone=self._zone))
         return self._store.update_task(meant.id, checked)
 
+    @writes
     def snooze_task(
         self,
         task: TaskRef,
@@ -807,6 +832,7 @@ class Orchestrator:
         self._store.snooze(meant.id, moment, zone=zone, subtree=subtree)
         return self._scope.task(meant)
 
+    @writes
     def simplify(
         self,
         task: TaskRef,
@@ -841,6 +867,7 @@ class Orchestrator:
 
         return Simplifier(self._rooms).simplify(self._scope.task(task), grain, by)
 
+    @writes
     def undo_simplify(self, task: TaskRef) -> Task:
         """Take back what `simplify` planned below a task, but for pieces that somebody has begun.
 
@@ -853,6 +880,7 @@ class Orchestrator:
 
         return Simplifier(self._rooms).undo(self._scope.task(task))
 
+    @writes
     def add_dependency(
         self, task: TaskRef, needs: TaskRef | Dependency, *, on: str | Outcome = Outcome.SUCCESS
     ) -> Task:
@@ -866,6 +894,7 @@ class Orchestrator:
         task_id, needed_id = self._scope.task(task).id, self._scope.task(needs).id
         return self._store.add_dependency(task_id, needed_id, outcome)
 
+    @writes
     def remove_dependency(self, task: TaskRef, needs: TaskRef | Dependency) -> Task:
         """Remove a dependency.
 
@@ -890,6 +919,7 @@ class Orchestrator:
         """
         return self._gauge.update(self._scope.session().id)
 
+    @writes
     def set_energy(self, energy: Literal["low", "normal"] | Energy) -> vespera.Pressure:
         """Say how much you can take on. It counts for the rest of the day, or until you say more.
 
@@ -1123,6 +1153,7 @@ class Orchestrator:
 
     # --- working ------------------------------------------------------------
 
+    @writes
     def execute_task(
         self,
         task_id: TaskRef | None = None,
@@ -1207,6 +1238,7 @@ class Orchestrator:
         parent = None if parent_task_id is None else self._scope.task(parent_task_id).id
         return plans.task_query(parent_task_id=parent, include_children=True, **filters)
 
+    @writes
     def work(
         self, task: TaskRef, *, agent: str | None = None, lease_s: float | None = None
     ) -> vespera.Work:
@@ -1257,6 +1289,7 @@ class Orchestrator:
         with self._completion.keeping(holder, brings if meant.attempts else None):
             return self._starter.in_hand(meant, agent, saves_files=saves_files)
 
+    @writes
     @keeps_work("state", _refuse_completion)
     def checkpoint(
         self,
@@ -1291,6 +1324,7 @@ class Orchestrator:
         work = self._in_hand(task_id, agent, brings=state, saves_files=True)
         return work.checkpoint(state, note, progress)
 
+    @writes
     def heartbeat(self, task_id: TaskRef, *, agent: str | None = None) -> vespera.Attempt:
         """Renew the lease of a task that you hold, and save the files of its worktree.
 
@@ -1307,6 +1341,7 @@ class Orchestrator:
         """
         return self._in_hand(task_id, agent, saves_files=True).heartbeat()
 
+    @writes
     def release(self, task_id: TaskRef, note: str = "", *, agent: str | None = None) -> Task:
         """Hand back a task that you hold, without a verdict.
 
@@ -1327,6 +1362,7 @@ class Orchestrator:
         """
         return self._in_hand(task_id, agent).release(note)
 
+    @writes
     @keeps_work("error", _refuse_completion)
     def fail(
         self, task_id: TaskRef, error: str | BaseException, *, agent: str | None = None
@@ -1351,6 +1387,7 @@ class Orchestrator:
         """
         return self._in_hand(task_id, agent, brings=error).fail(error)
 
+    @writes
     @keeps_work("detailed_work", _refuse_completion)
     def complete_task(
         self,
@@ -1432,6 +1469,7 @@ class Orchestrator:
             )
             return self._completion.submit(holder, submission)
 
+    @writes
     def run(
         self,
         handlers: Handler | Mapping[str, Handler],
@@ -1552,6 +1590,7 @@ class Orchestrator:
 
     # --- the world ----------------------------------------------------------
 
+    @writes
     def answer(self, /, task: TaskRef, answer: JsonValue = None, **values: JsonValue) -> Task:
         """Answer a task that waits for a person. The answer becomes its outputs.
 
@@ -1578,6 +1617,7 @@ class Orchestrator:
         self._completion.ended(self._store.answer(meant.id, outputs, agent=self.agent))
         return self._scope.task(meant)
 
+    @writes
     def signal(self, name: str, payload: JsonValue = None, *, key: str | None = None) -> list[Task]:
         """Report that something has happened outside: a build is green, a letter has come.
 
@@ -1609,6 +1649,7 @@ class Orchestrator:
 
     # --- a person decides ---------------------------------------------------
 
+    @writes
     def cancel_task(self, task: TaskRef, reason: str = "", *, subtree: bool = True) -> Task:
         """Cancel a task, and by default everything below it that has not ended.
 
@@ -1623,6 +1664,7 @@ class Orchestrator:
             self._completion.ended(cancelled)
         return self._scope.task(meant)
 
+    @writes
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:
         """Make a blocked, failed, cancelled or skipped task pending again.
 
@@ -1638,6 +1680,7 @@ class Orchestrator:
             return self.reopen_task(meant, reason).task
         return self._store.retry(meant.id, reason)
 
+    @writes
     def reopen_task(self, task: TaskRef, reason: str) -> Reopening:
         """Open a completed task again, because it turned out to be wrong or not enough.
 
@@ -1661,6 +1704,7 @@ class Orchestrator:
         )
         return self._store.reopen(self._scope.task(task).id, words)
 
+    @writes
     def correct_task(self, task: TaskRef, *, summary: str) -> Task:
         """Mend the summary of a task, for example when it claims what is not so.
 
@@ -1673,6 +1717,7 @@ class Orchestrator:
         words = arguments.needed_text("summary", summary, "say in a line what was done")
         return self._store.correct(self._scope.task(task).id, words)
 
+    @writes
     def abandon_task(self, task: TaskRef, reason: str = "") -> Task:
         """Give a task up: it is failed. Work done so far is kept.
 
@@ -1683,6 +1728,7 @@ class Orchestrator:
         self._completion.ended(abandoned)
         return abandoned
 
+    @writes
     def delete_task(self, task: TaskRef, *, hard: bool = False) -> Task:
         """Archive an ended task: it no longer appears in lists.
 
@@ -1697,6 +1743,7 @@ class Orchestrator:
 
     # --- bringing together --------------------------------------------------
 
+    @writes
     def synthesize_results(self, parent_task_id: TaskRef, *, budget_tokens: int = 8000) -> Artifact:
         """Gather what the subtasks produced into one artifact.
 
@@ -1748,6 +1795,7 @@ class Orchestrator:
             self._rooms, self.artifacts, contents=contents, progress=_told(progress)
         )
 
+    @writes
     def repair(self, *, progress: Callable[[str], None] | None = None) -> vespera.RepairReport:
         """Repair what `check` finds, as far as that is possible.
 
@@ -1822,6 +1870,7 @@ class Orchestrator:
             self._rooms, _absolute(path), contents=contents, progress=_told(progress)
         )
 
+    @writes
     def import_(
         self, path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
     ) -> vespera.ExportReport:
@@ -1882,6 +1931,8 @@ class Orchestrator:
         from vespera_orchestrator import maintenance
 
         self._require_open()
+        if not dry_run:
+            self._scope.require_writable()
         return maintenance.prune(
             self._rooms,
             older_than,

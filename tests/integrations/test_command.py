@@ -135,6 +135,16 @@ def test_a_look_makes_no_project(tmp_path):
     assert (tmp_path / ".task_orchestrator").is_dir()
 
 
+def test_who_only_looks_writes_nothing(run, folder):
+    """Not even that they have looked; and a command that writes says so."""
+    before = {place: place.read_bytes() for place in folder.rglob("*") if place.is_file()}
+    code, out, _ = run("--readonly", "resume")
+    assert (code, "Build a kettle" in out) == (0, True)
+    code, _, err = run("--readonly", "energy", "low")
+    assert (code, "readonly=True" in err) == (1, True)
+    assert before == {place: place.read_bytes() for place in folder.rglob("*") if place.is_file()}
+
+
 def test_it_loads_nothing_heavy(folder):
     """A person waits for it: what is asked for most needs none of the large libraries."""
     heavy = ["lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "mcp"]

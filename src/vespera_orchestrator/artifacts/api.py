@@ -51,6 +51,7 @@ from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     InvalidInputError,
 )
+from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.tasks.arguments import callback, moment, text, whole_number
 
 _DAY_S: Final = 86_400.0
@@ -80,6 +81,7 @@ class Artifacts:
 
     # saving
 
+    @writes
     def save(
         self,
         title: str,
@@ -147,6 +149,7 @@ class Artifacts:
             agent=self._scope.agent,
         )
 
+    @writes
     def draft(
         self,
         title: str,
@@ -182,6 +185,7 @@ class Artifacts:
         refs = input_checks.artifact_refs(name, artifacts)
         return tuple(self._scope.artifact(ref).id for ref in refs)
 
+    @writes
     def draft_file(self, path: str | os.PathLike[str], *, root: Path) -> ArtifactDraft:
         """Store a file as it is now, without recording it.
 
@@ -404,6 +408,7 @@ class Artifacts:
 
     # as files
 
+    @writes
     def browse(self) -> Exported:
         """Write the current artifacts of all sessions as plain files, and return where.
 
@@ -455,7 +460,7 @@ class Artifacts:
             Path(path).absolute(),
             browsing.paths_of(self._scope.store, artifacts),
             self._content,
-            lock=self._scope.home.locks / "export.lock",
+            lock=None if self._scope.readonly else self._scope.home.locks / "export.lock",
         )
 
     # maintenance
@@ -503,6 +508,8 @@ class Artifacts:
                 contents; or they are neither in a folder nor in an object store.
             StoreError: Something could not be read or removed; safe to repeat.
         """
+        if not dry_run:
+            self._scope.require_writable()
         return garbage.collect(
             self._scope,
             self._content,
@@ -642,7 +649,7 @@ class Artifacts:
             unread=material.unread,
         )
         owner = surroundings.task
-        if owner is not None and context.passages:
+        if owner is not None and context.passages and not self._scope.readonly:
             store.record_context(owner.id, context.artifact_ids, agent=self._scope.agent)
         return context
 
@@ -688,6 +695,7 @@ class Artifacts:
 
     # the search index
 
+    @writes
     def catch_up(self) -> int:
         """Bring the search index up to date; `search` does so by itself.
 
@@ -727,6 +735,7 @@ class Artifacts:
         """
         return self._index.verify()
 
+    @writes
     def rebuild_index(self) -> int:
         """Rebuild the search index from the artifacts.
 

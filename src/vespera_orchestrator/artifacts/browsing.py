@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,7 +84,7 @@ def _session_name(session: Session) -> str:
 
 
 def export(
-    root: Path, artifacts: Mapping[str, Artifact], content: ContentStore, *, lock: Path
+    root: Path, artifacts: Mapping[str, Artifact], content: ContentStore, *, lock: Path | None
 ) -> Exported:
     """Bring *root* up to date, so that it holds these artifacts and a person's own files.
 
@@ -94,7 +94,7 @@ def export(
         root: The folder.
         artifacts: The artifact for each path; see `paths_of`.
         content: Has the bytes.
-        lock: The file that keeps a second export out.
+        lock: The file that keeps a second export out; ``None`` where none can be written.
 
     Raises:
         InvalidInputError: The folder holds other things and was not made by an export.
@@ -103,7 +103,8 @@ def export(
     from filelock import FileLock, Timeout
 
     try:
-        with _translate_errors(root), FileLock(lock, timeout=_LOCK_WAIT_S):
+        is_alone = nullcontext() if lock is None else FileLock(lock, timeout=_LOCK_WAIT_S)
+        with _translate_errors(root), is_alone:
             folder = _ExportFolder(root)
             return folder.update(artifacts, content)
     except Timeout as exc:

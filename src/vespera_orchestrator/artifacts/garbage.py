@@ -29,6 +29,8 @@ def note_foreign_store(scope: Scope, content: ContentStore) -> None:
     Otherwise whoever opens the home without that store would take its contents for garbage.
     """
     home = scope.home
+    if home.readonly:
+        return
     if not isinstance(content, FolderContent) or content.folder != home.artifacts:
         return
     if home.is_own_store(scope.store.url) or scope.store.url.startswith("memory:"):

@@ -66,7 +66,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
 )
 from vespera_orchestrator.home.files import translate_os_error
-from vespera_orchestrator.home.scope import Scope
+from vespera_orchestrator.home.scope import Scope, writes
 
 if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Store
@@ -150,6 +150,7 @@ class Documents:
 
     # --- updating -----------------------------------------------------------
 
+    @writes
     def update(
         self,
         *,
@@ -205,6 +206,7 @@ class Documents:
         note = "documents: another process is updating them; the next update looks again"
         return UpdateReport(notes=(note,), busy=True)
 
+    @writes
     def prepare_landing(
         self, task: Task, artifacts: Iterable[Artifact], files: CommittedFiles
     ) -> Mapping[str, bytes | None]:
@@ -247,6 +249,7 @@ class Documents:
         texts = _texts_of(changes)
         return {path: None if text is None else text.encode() for path, text in texts.items()}
 
+    @writes
     def catch_up(self) -> UpdateReport:
         """Do as `update` for the current session; without one there is nothing to do."""
         try:
@@ -671,6 +674,7 @@ class Documents:
         except DocumentUpdateError:
             return {}
 
+    @writes
     def accept(self, proposal: str | Proposal) -> DocumentVersion:
         """Write a proposal into its section. The text that was there is kept as a version.
 
@@ -727,6 +731,7 @@ class Documents:
             if content and not self._versions.is_ours(path, name, content)
         )
 
+    @writes
     def decline(self, proposal: str | Proposal) -> None:
         """Leave an edited section as it is.
 
@@ -801,6 +806,7 @@ class Documents:
             earlier_text, self.read(later), name, (label, f"version {later.version}")
         )
 
+    @writes
     def restore(
         self, path: str | os.PathLike[str], version: int | DocumentVersion
     ) -> DocumentVersion:
@@ -827,6 +833,7 @@ class Documents:
             wanted = self._version_of(name, versions, version)
             return self._restore(name, wanted, versions[-1])
 
+    @writes
     def undo(self, path: str | os.PathLike[str]) -> DocumentVersion:
         """Put back the text that a document had before its latest version.
 

@@ -44,6 +44,24 @@ def find_home_id(home: Path) -> HomeId | None:
     return _read(home / HOME_ID_FILE)
 
 
+def look_up_home_id(home: Path) -> str:
+    """Return the id that `read_home_id` would return, and write nothing.
+
+    A home that has none yet has made nothing that could carry one. So it gets one that is nobody's.
+    """
+    noted = find_home_id(home)
+    here = _here(home)
+    if noted is None:
+        return here.id
+    return noted.id if _is_same(noted, here) else _id_of_copy(noted, here)
+
+
+def _here(home: Path) -> HomeId:
+    """Describe the home as it is now, with a new id."""
+    inode = home.stat().st_ino
+    return HomeId(id=new_id("h"), path=str(home), inode=inode, machine=_machine_id())
+
+
 def read_home_id(home: Path) -> str:
     """Return the id of the home in this folder, and make one where it has none of its own.
 
@@ -54,9 +72,7 @@ def read_home_id(home: Path) -> str:
     """
     file = home / HOME_ID_FILE
     try:
-        here = HomeId(
-            id=new_id("h"), path=str(home), inode=home.stat().st_ino, machine=_machine_id()
-        )
+        here = _here(home)
         noted = _read(file)
         if noted is None:
             return _make(file, here)

@@ -17,6 +17,7 @@ import attrs
 
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
+    HomeNotFoundError,
     InvalidInputError,
     ReadOnlyError,
     StoreUnavailableError,
@@ -28,7 +29,7 @@ from vespera_orchestrator.home.files import (
     translate_os_error,
     write_atomically,
 )
-from vespera_orchestrator.home.identity import HOME_ID_FILE, read_home_id
+from vespera_orchestrator.home.identity import HOME_ID_FILE, look_up_home_id, read_home_id
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.trust import (
     Power,
@@ -120,6 +121,8 @@ class Home:
     """What the home asks for beyond its own folder; see `trust`."""
     is_trusted: bool = True
     """Whether it may have that. Otherwise `config` is without it."""
+    readonly: bool = False
+    """Whether nothing may be written, neither in the home nor in its store."""
 
     @property
     def withheld(self) -> tuple[Power, ...]:
@@ -129,7 +132,7 @@ class Home:
     @cached_property
     def id(self) -> str:
         """What tells this home from every other, copies included; see `identity`."""
-        return read_home_id(self.path)
+        return look_up_home_id(self.path) if self.readonly else read_home_id(self.path)
 
     @property
     def database(self) -> Path:
@@ -260,6 +263,21 @@ class Home:
             raise InvalidInputError("durability", f"{word!r} is neither 'full' nor 'normal'")
         store = attrs.evolve(self.config.store, durability=word)
         return attrs.evolve(self, config=attrs.evolve(self.config, store=store))
+
+    def to_look_at(self, *, needs_database: bool) -> Home:
+        """Return the home for somebody who writes nothing.
+
+        Args:
+            needs_database: Whether its store is the default one.
+
+        Raises:
+            UntrustedHomeError: Something in it is a link.
+            HomeNotFoundError: There is nothing to look at.
+        """
+        if not self.path.is_dir() or (needs_database and not self.database.exists()):
+            raise HomeNotFoundError(str(self.path))
+        refuse_links(self.path)
+        return attrs.evolve(self, readonly=True)
 
     def create(self) -> Home:
         """Make the folder and its fixed files where they are missing.

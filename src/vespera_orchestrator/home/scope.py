@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import getpass
 import hashlib
 import logging
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
 from vespera_orchestrator._text import show_value
@@ -26,7 +27,7 @@ from vespera_orchestrator.home.files import OpenHandle, make_folders, replacing,
 from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from vespera_orchestrator.contracts import Embedder, Store
@@ -44,6 +45,23 @@ _CHOOSE: Final = (
 _ENVIRONMENT_REMEDY: Final = f"unset the variable to work in the active session; {_CHOOSE}"
 _ACTIVE_REMEDY: Final = f"both of these rewrite the file: {_CHOOSE}"
 _FOLDER_REMEDY: Final = f"a folder is where that file should be: move it away; then {_CHOOSE}"
+
+
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
+
+
+def writes(method: _Method) -> _Method:
+    """Refuse a public call that writes before it begins, where the home is only looked at.
+
+    For methods of objects that have a ``_scope``.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._scope.require_writable()
+        return method(self, *args, **kwargs)
+
+    return cast("_Method", call)
 
 
 class Scope:
@@ -96,6 +114,17 @@ class Scope:
         """Raise `ClosedError` when `close` was called."""
         if self._closed:
             raise ClosedError
+
+    @property
+    def readonly(self) -> bool:
+        """Whether the home was opened to look at it only."""
+        return self.home.readonly
+
+    def require_writable(self) -> None:
+        """Raise `ReadOnlyError` where the home was opened to look at it only."""
+        self.require_open()
+        if self.home.readonly:
+            raise ReadOnlyError.opened_readonly(str(self.home.path))
 
     def close(self) -> None:
         """Stop giving out the store, whether it is ours or the caller's."""
@@ -170,6 +199,7 @@ class Scope:
         ``.active_session`` names the one that was chosen last, whatever its store. Another file
         remembers it for this store, in case the home is used with a second one.
         """
+        self.require_writable()
         is_recorded = False
         file, chosen_last = self._active_in_store, self.home.active_session
         text = session_id + "\n"

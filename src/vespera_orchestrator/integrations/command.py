@@ -133,7 +133,7 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
             f"Or name its folder: {_PROGRAM} --project FOLDER {options.command}"
         )
         return _NO_PROJECT
-    with vespera.open(options.project) as orch:
+    with vespera.open(options.project, readonly=options.readonly) as orch:
         return _COMMAND_FUNCTIONS.get(options.command, _call)(orch, options, out, err, stdin)
 
 
@@ -193,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="Where the work stands.")
     parser.add_argument(
         "--project", default=".", metavar="FOLDER", help="a folder of the project; by default here"
+    )
+    parser.add_argument(
+        "--readonly", action="store_true", help="only look: write nothing at all in the home"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, spec in _COMMANDS.items():

@@ -158,6 +158,8 @@ class DigestReader:
         return Digest(has_news=False, lines=(line,), next_step=self._step, next_at=self._next_at)
 
     def _note(self) -> None:
+        if self._rooms.scope.readonly:
+            return
         try:
             self._store.note_look(self._session.id, self._name, Position())
         except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access

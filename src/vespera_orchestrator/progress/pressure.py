@@ -87,7 +87,7 @@ class PressureGauge:
         """Judge it, and record the level if it is another one than before."""
         pressure, standing = self._read(session_id)
         is_same = (pressure.level, pressure.energy) == (standing.level, standing.energy)
-        if not is_same:
+        if not is_same and not self._rooms.scope.readonly:
             self._record(session_id, pressure, standing)
         self._steady_at.pop(session_id, None)
         if pressure.level is PressureLevel.STEADY:

@@ -27,6 +27,7 @@ def open_store(
     clock: Callable[[], datetime],
     *,
     durability: str | None = None,
+    readonly: bool = False,
 ) -> Store:
     """Open the store at *address*.
 
@@ -37,6 +38,7 @@ def open_store(
         default: The database file when *address* is ``None``.
         clock: Returns the time for leases and events.
         durability: ``full`` or ``normal``, unless the address says; see `SQLiteStore.open`.
+        readonly: Only read it, and write nothing.
 
     Raises:
         MissingDependencyError: The extra ``postgres`` is not installed.
@@ -45,19 +47,22 @@ def open_store(
     from vespera_orchestrator.stores.sqlite import SQLiteStore
 
     if address is None:
-        return SQLiteStore.open(default, clock=clock, durability=_durability(durability))
+        word = _durability(durability)
+        return SQLiteStore.open(default, clock=clock, durability=word, readonly=readonly)
     if address == "memory:":
+        if readonly:
+            raise InvalidInputError("readonly", "nothing is in a memory: store yet")
         return SQLiteStore.open(None, clock=clock)
     scheme, _, rest = address.partition(":///")
     if scheme == "sqlite" and rest:
         file = rest.partition("?durability=")[0]
         in_address = durability_in(address)
         chosen = _durability(in_address if in_address is not None else durability)
-        return SQLiteStore.open(file, clock=clock, durability=chosen)
+        return SQLiteStore.open(file, clock=clock, durability=chosen, readonly=readonly)
     if address.startswith(("postgresql://", "postgres://")):
         from vespera_orchestrator.stores.postgres import PostgresStore
 
-        return PostgresStore.open(address, clock=clock)
+        return PostgresStore.open(address, clock=clock, readonly=readonly)
     known = "sqlite:///file, memory: and postgresql://user@host/database"
     raise InvalidInputError(
         "store", f"{masked(address)!r} is not the address of a store; known are {known}"

@@ -22,6 +22,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.errors import WorktreeNotFoundError
+from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.work.completion import Completion
 from vespera_orchestrator.worktrees.terms import (
     Check,
@@ -46,6 +47,7 @@ class Worktrees:
 
     def __init__(self, rooms: Rooms, completion: Completion) -> None:
         self._rooms = rooms
+        self._scope = rooms.scope
         self._engine = rooms.worktrees
         self._completion = completion
 
@@ -54,6 +56,7 @@ class Worktrees:
 
     # making and finding
 
+    @writes
     def create(
         self,
         task: str | Task | None = None,
@@ -122,6 +125,7 @@ class Worktrees:
 
     # saving
 
+    @writes
     def snapshot(
         self, worktree: WorktreeRef, *, note: str = "", passing: bool = False
     ) -> worktrees.Snapshot:
@@ -147,6 +151,7 @@ class Worktrees:
 
     # landing
 
+    @writes
     def merge(
         self,
         worktree: WorktreeRef,
@@ -273,6 +278,7 @@ class Worktrees:
         artifacts = self._rooms.store.artifacts(ArtifactQuery(task_ids=(owner.id,)))
         return landing_message(owner, owner.summary, [artifact.id for artifact in artifacts])
 
+    @writes
     def is_merged(self, worktree: WorktreeRef) -> bool:
         """Tell whether the worktree's work, as it is now, is on the integration branch.
 
@@ -285,6 +291,7 @@ class Worktrees:
         """
         return self._engine.is_merged(worktree)
 
+    @writes
     def catch_up(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Merge what is new on the integration branch into the worktree's files.
 
@@ -322,10 +329,13 @@ class Worktrees:
         Args:
             fresh: Save every worktree first, instead of using the last snapshots.
         """
+        if fresh:
+            self._scope.require_writable()
         return self._engine.forecast(fresh=fresh)
 
     # removing, and bringing back
 
+    @writes
     def remove(self, worktree: WorktreeRef, *, delete_branch: bool = True) -> Worktree:
         """Remove the worktree; its last state is kept under a rescue ref first.
 
@@ -354,6 +364,7 @@ class Worktrees:
         """
         return self._engine.rescue()
 
+    @writes
     def restore(self, ref: str | worktrees.Rescued, path: str | os.PathLike[str]) -> Path:
         """Write the files that a rescue ref (or any commit) keeps into a new folder.
 
@@ -374,6 +385,7 @@ class Worktrees:
         """
         return self._engine.check()
 
+    @writes
     def repair(self) -> builtins.list[str]:
         """Put all worktrees in order after a kill.
 

@@ -1011,7 +1011,8 @@ class WorktreeEngine:
         self._scope.require_open()
         if self._opened is None:
             self._opened = ProjectRepository.of(self._scope.home)
-            restart.heal_repository(self._opened)
+            if not self._scope.readonly:
+                restart.heal_repository(self._opened)
             self._opened.refuse_to_forget = self._refuse_to_forget
         return self._opened
 

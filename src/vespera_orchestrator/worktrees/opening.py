@@ -63,3 +63,13 @@ def _says_that_case_is_ignored(repo: pygit2.Repository) -> bool:
 
 def _is_case_told_apart(folder: Path) -> bool:
     return folder.joinpath("HEAD").exists() and not os.path.lexists(folder / "head")
+
+
+def write_objects_elsewhere(repo: pygit2.Repository, folder: Path) -> None:
+    """Let *repo* write new objects into *folder*, and read its own as before.
+
+    libgit2 writes what it merges, even if only to look at the outcome.
+    """
+    objects = pygit2.Odb(str(folder))
+    objects.add_disk_alternate(str(Path(repo.path, "objects")))
+    repo.set_odb(objects)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -17,12 +19,17 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     WorktreeError,
 )
-from vespera_orchestrator.home.files import sync_file, sync_folder
+from vespera_orchestrator.home.files import (
+    make_temporary_folder,
+    remove_folder,
+    sync_file,
+    sync_folder,
+)
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
 from vespera_orchestrator.worktrees.durability import hold_objects, sync_tree
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
-from vespera_orchestrator.worktrees.opening import open_repository
+from vespera_orchestrator.worktrees.opening import open_repository, write_objects_elsewhere
 from vespera_orchestrator.worktrees.packs import (
     gather_packs,
     has_many_packs,
@@ -99,7 +106,17 @@ class ProjectRepository:
         existing loose ref.
         """
         with git_errors(f"open the repository {self.common}"):
-            return open_repository(self.common)
+            repo = open_repository(self.common)
+            if self.home.readonly:
+                write_objects_elsewhere(repo, self._scratch)
+            return repo
+
+    @cached_property
+    def _scratch(self) -> Path:
+        """A folder for what merges in memory write, where nothing may be written into git."""
+        folder = make_temporary_folder()
+        weakref.finalize(self, remove_folder, folder, os.getpid())
+        return folder
 
     def admin(self, name: str) -> Path:
         """Return the admin directory of the worktree of this name."""

@@ -60,7 +60,7 @@ def caller_content(content: object) -> ContentStore:
 
 
 def open_chosen(
-    chosen: str | ContentStore | None, folder: Path, *, user: str, is_owner: bool
+    chosen: str | ContentStore | None, folder: Path, *, user: str | None, is_owner: bool
 ) -> ContentStore:
     """Open what the caller chose: an address, an object of theirs, or by default *folder*.
 
@@ -69,7 +69,8 @@ def open_chosen(
         folder: Where the bytes are by default.
         user: The identity of the store whose records refer to the contents
             (`contracts.Store.identity`). A folder or an object store that several homes share
-            keeps it, so that one does not collect what another refers to.
+            keeps it, so that one does not collect what another refers to. ``None``: nothing will
+            be put there.
         is_owner: Whether that is the store that *folder* belongs to. There, nobody need say so.
     """
     from vespera_orchestrator.artifacts.content.folder import FolderContent
@@ -77,6 +78,8 @@ def open_chosen(
     content: ContentStore | str | None = chosen
     if content is None or isinstance(content, str):
         content = open_content(content, folder)
+    if user is None:
+        return content
     if isinstance(content, FolderContent):
         if content.folder != folder or not is_owner:
             content.used_by(user)

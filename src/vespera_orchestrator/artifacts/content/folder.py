@@ -308,7 +308,9 @@ class FolderContent:
         with self._translate_errors():
             if not os.path.isdir(self._root):
                 return Collected(contents=0, size_bytes=0, leftovers=0, kept=0, dry_run=dry_run)
-            limit_ns = self._now_ns(may_differ=dry_run) - int(older_than_s * 1e9)
+            # A dry run writes nothing, not even to ask the file system for its time.
+            now_ns = time.time_ns() if dry_run else self._now_ns()
+            limit_ns = now_ns - int(older_than_s * 1e9)
             in_use = referenced()
             leftover_sizes = [
                 *self._finish_interrupted(in_use, limit_ns, dry_run=dry_run),
@@ -332,19 +334,10 @@ class FolderContent:
             dry_run=dry_run,
         )
 
-    def _now_ns(self, *, may_differ: bool) -> int:
-        """Return the time of the clock that stamps the files; it need not be this machine's.
-
-        Args:
-            may_differ: Whether this machine's clock will do where nothing can be written.
-        """
-        try:
-            with self._temporary_file() as (_, handle):
-                return os.fstat(handle).st_mtime_ns
-        except OSError:
-            if not may_differ:
-                raise
-            return time.time_ns()
+    def _now_ns(self) -> int:
+        """Return the time of the clock that stamps the files; it need not be this machine's."""
+        with self._temporary_file() as (_, handle):
+            return os.fstat(handle).st_mtime_ns
 
     def _stored_contents(self) -> Iterator[tuple[str, str]]:
         """Yield path and digest of every stored content. Foreign files are left alone."""
@@ -398,8 +391,9 @@ class FolderContent:
                 yield size
 
     def _clear_temporary_files(self, limit_ns: int, *, dry_run: bool) -> Iterator[int]:
-        for name in os.listdir(f"{self._root}/tmp"):
-            place = f"{self._root}/tmp/{name}"
+        folder = f"{self._root}/tmp"
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            place = f"{folder}/{name}"
             size = _size_if_older(place, limit_ns)
             if size is None:
                 continue

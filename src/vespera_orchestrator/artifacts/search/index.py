@@ -536,6 +536,8 @@ class ArtifactIndex:
             MissingDependencyError: Vectors alone were asked for, or an embedder was named, and it
                 is not installed.
         """
+        if self._scope.readonly:
+            return self._search_as_it_is(query, filters, mode)
         wait_s = _SEARCH_WAIT_S if wait_s is None else wait_s
         try:
             self.catch_up(wait_s=wait_s)
@@ -554,6 +556,30 @@ class ArtifactIndex:
         if mode != "vector":
             self._optimize_if_worthwhile()
         return result
+
+    def _search_as_it_is(
+        self, query: str, filters: SearchFilter, mode: SearchMode | None
+    ) -> SearchResult:
+        """Search what is indexed, and write nothing.
+
+        Raises:
+            ArtifactIndexError: There is no index of this store, or it cannot be read.
+        """
+        refuse_after_fork()
+        state = self._state()
+        if state is None and self._has_nothing_after(0):
+            return SearchResult(ranked=(), mode=mode or "text")
+        if state is None or not self._is_of_this_log(state):
+            raise ArtifactIndexError(
+                "search it",
+                "there is none of this store, and readonly=True builds none",
+                "search once with the home opened without readonly; orch.artifacts.list() and "
+                "read() need no index",
+            )
+        behind = len(self._saved_after(state.cursor))
+        if behind:
+            log.warning("the search index is %d artifacts behind, and stays so: readonly", behind)
+        return self._search(query, filters, mode)
 
     def _replace_damaged(self, state: IndexState | None, wait_s: float) -> bool:
         """Rebuild an index that could not be read; tell whether there is another one now.

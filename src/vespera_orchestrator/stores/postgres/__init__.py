@@ -37,7 +37,9 @@ class PostgresStore(SQLStore):
         self._database = server
 
     @classmethod
-    def open(cls, url: str, *, clock: Callable[[], datetime] = utcnow) -> Self:
+    def open(
+        cls, url: str, *, clock: Callable[[], datetime] = utcnow, readonly: bool = False
+    ) -> Self:
         """Open the store at *url*; make its tables if they are missing.
 
         Several processes may do so at once.
@@ -47,16 +49,19 @@ class PostgresStore(SQLStore):
                 ``?``, and ``schema=`` for the schema that holds the tables, ``vespera`` by
                 default. It must be empty, missing, or ours.
             clock: Returns the time, aware, for leases and events; by default the server's is used.
+            readonly: Only read it, in transactions that the server keeps from writing. A user
+                with the right to read the tables is enough.
 
         Raises:
-            SchemaVersionError: The schema was made by a newer version, or by another program.
+            SchemaVersionError: The schema was made by a newer version, or by another program; or
+                (readonly) by an earlier one.
             StoreUnavailableError: The server cannot be reached, or refuses.
             InvalidInputError: The address cannot be understood.
             MissingDependencyError: The extra ``postgres`` is not installed.
         """
         if clock is utcnow:
-            return cls(Server(Address(url), None))
-        return cls(Server(Address(url), lambda: dump_time(clock())))
+            return cls(Server(Address(url), None, readonly=readonly))
+        return cls(Server(Address(url), lambda: dump_time(clock()), readonly=readonly))
 
     @property
     def url(self) -> str:
@@ -103,6 +108,10 @@ class PostgresStore(SQLStore):
 
     def _read_once(self) -> AbstractContextManager[Transaction]:
         return self._database.read_once()
+
+    def _weigh(self, session_id: str) -> None:
+        if not self._database.readonly:  # otherwise the order is as the last writer left it
+            super()._weigh(session_id)
 
     # --- claims -------------------------------------------------------------
 
@@ -151,6 +160,8 @@ class PostgresStore(SQLStore):
 
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
+        if self._database.readonly:
+            return []
         now = self._database.time
         is_due = claims.lease_is_due(now)
         sql = f"""

@@ -15,6 +15,7 @@ from vespera_orchestrator.errors import (
     ClosedError,
     InvalidInputError,
     OutcomeUnknownError,
+    ReadOnlyError,
     SchemaVersionError,
     StoreBusyError,
     StoreUnavailableError,
@@ -88,8 +89,12 @@ class Server:
     nobody waits for a slow client. It is the last lock of every transaction.
     """
 
-    def __init__(self, address: Address, clock: Callable[[], int] | None) -> None:
+    def __init__(
+        self, address: Address, clock: Callable[[], int] | None, *, readonly: bool = False
+    ) -> None:
         self.address = address
+        self.readonly = readonly
+        """Whether the server is told that nothing may be written."""
         self._clock = clock
         self.observers = Observers()
         """Whoever is told what this object has written."""
@@ -187,8 +192,9 @@ class Server:
         return connection
 
     def _settings(self) -> str:
+        readonly = "SET default_transaction_read_only = on; " if self.readonly else ""
         return (
-            f"SET search_path = {self.address.schema}; "
+            f"{readonly}SET search_path = {self.address.schema}; "
             f"SET lock_timeout = '{LOCK_WAIT_S}s'; "
             f"SET idle_in_transaction_session_timeout = '{STALLED_S}s'; "
             "SET client_min_messages = warning; "
@@ -208,6 +214,8 @@ class Server:
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
         """Take every step that is missing, one transaction for each."""
+        if self.readonly:
+            raise SchemaVersionError(self.name, self._version(connection), len(MIGRATIONS))
         while self._step(connection):
             pass
 
@@ -329,6 +337,8 @@ class Server:
         """
         if self._in_transaction() is not None:
             raise StoreBusyError(self.name)
+        if self.readonly:
+            raise ReadOnlyError.opened_readonly(self.name)
         recorded: list[Event] = []
         with (
             self._translated(),

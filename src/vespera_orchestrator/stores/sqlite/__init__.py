@@ -19,6 +19,7 @@ from vespera_orchestrator.stores.sql.observers import Observer
 from vespera_orchestrator.stores.sql.store import SQLStore
 from vespera_orchestrator.stores.sqlite.database import Database, Durability
 from vespera_orchestrator.stores.sqlite.ledger import SQLiteLedger
+from vespera_orchestrator.stores.sqlite.looking import retry_reads
 
 if TYPE_CHECKING:
     from vespera_orchestrator.stores.sqlite.transaction import Transaction
@@ -29,6 +30,8 @@ class SQLiteStore(SQLStore):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        if database.is_looking:
+            retry_reads(self, database.name)
 
     @classmethod
     def open(
@@ -37,6 +40,7 @@ class SQLiteStore(SQLStore):
         *,
         clock: Callable[[], datetime] = utcnow,
         durability: Durability = "full",
+        readonly: bool = False,
     ) -> Self:
         """Open the database at *path*; make it if it is missing.
 
@@ -48,6 +52,9 @@ class SQLiteStore(SQLStore):
             durability: ``full``: what was acknowledged survives a power cut. ``normal``: about ten
                 times faster on a disk that really flushes, and a power cut may take the last
                 transactions.
+            readonly: Only read it, and write nothing whatsoever, neither in the file nor beside
+                it. Others may write meanwhile. A database of an earlier version is read through a
+                private copy.
 
         Raises:
             SchemaVersionError: It was made by a newer version, or by another program.
@@ -57,7 +64,10 @@ class SQLiteStore(SQLStore):
             UnsupportedFileSystemError: It would lie on a network file system.
         """
         file = None if path is None else Path(path).expanduser().absolute()
-        return cls(Database(file, lambda: dump_time(clock()), durability=durability))
+        database = Database(
+            file, lambda: dump_time(clock()), durability=durability, readonly=readonly
+        )
+        return cls(database)
 
     @property
     def url(self) -> str:
@@ -93,6 +103,15 @@ class SQLiteStore(SQLStore):
     def _read(self) -> AbstractContextManager[Transaction]:
         return self._database.read()
 
+    def _weigh(self, session_id: str) -> None:
+        if not self._database.is_looking:
+            super()._weigh(session_id)
+            return
+        with self._read() as tx:
+            is_due = urgency.has_unweighed(tx, session_id)
+        if is_due:
+            self._database.anticipate(lambda tx: urgency.weigh(tx, session_id))
+
     def claim(
         self,
         session_id: str,
@@ -119,6 +138,9 @@ class SQLiteStore(SQLStore):
             due = claims.due(tx)
         gone = claims.gone_among(due.processes, is_gone)
         if not (due.is_due or gone):
+            return []
+        if self._database.is_looking:
+            self._database.anticipate(lambda tx: claims.expire(tx, gone=gone))
             return []
         with self._write() as tx:
             return claims.expire(tx, gone=gone)

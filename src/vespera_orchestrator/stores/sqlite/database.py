@@ -26,7 +26,7 @@ from vespera_orchestrator.stores.sql.observers import Observers
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
 from vespera_orchestrator.stores.sqlite.gate import Gate
-from vespera_orchestrator.stores.sqlite.looking import LookingCopy, is_writable
+from vespera_orchestrator.stores.sqlite.looking import DisturbedError, Looking, is_writable
 from vespera_orchestrator.stores.sqlite.reserve import Reserve
 from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from vespera_orchestrator.stores.sqlite.transaction import Transaction
@@ -45,6 +45,10 @@ _PAGES_PER_STEP: Final = 100
 """How many pages the file shrinks by in one transaction: others wait no longer than that takes."""
 POLL_INTERVAL_S: Final = 0.015
 """How often to look for new events while waiting for them, in seconds."""
+_LOOK_TRIES: Final = 5
+"""How often to find a way into a database that is only looked at; the last one is a copy."""
+_LARGEST_ANTICIPATED_BYTES: Final = 500_000_000
+"""A larger database is not copied only to see what the clock has brought about."""
 _SHORTEST_PAUSE_S: Final = 0.0003
 _LONGEST_PAUSE_S: Final = 0.0025
 """Between these, at random, is the pause before a lock is tried again."""
@@ -89,11 +93,17 @@ class Database:
     """
 
     def __init__(
-        self, path: Path | None, clock: Callable[[], int], *, durability: Durability = "full"
+        self,
+        path: Path | None,
+        clock: Callable[[], int],
+        *,
+        durability: Durability = "full",
+        readonly: bool = False,
     ) -> None:
         self.path = path
         self.clock = clock
         self.durability = durability
+        self._readonly = readonly
         self._gate = None if path is None else Gate(path)
         self._reserve = None if path is None else Reserve(path)
         self._lock = threading.RLock()
@@ -101,7 +111,7 @@ class Database:
         self._pid = os.getpid()
         self._closed = False
         self._inode: int | None = None
-        self._copy: LookingCopy | None = None
+        self._looking: Looking | None = None
         self._current: Transaction | None = None
         self._in_call = False
         self._waiting_since: float | None = None
@@ -115,6 +125,11 @@ class Database:
     def name(self) -> str:
         """What to call it in an error."""
         return "memory:" if self.path is None else str(self.path)
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether it is only read: because that was asked for, or because nothing else works."""
+        return self._looking is not None
 
     def close(self) -> None:
         """Close the connection. Idempotent."""
@@ -140,8 +155,8 @@ class Database:
         if self._connection is not None and self._pid == os.getpid():
             self._connection.close()
         self._connection = None
-        if self._copy is not None:
-            self._copy.remove()
+        if self._looking is not None:
+            self._looking.close()
         if self._gate is not None:
             self._gate.close()
 
@@ -154,8 +169,39 @@ class Database:
             if current is not None:
                 yield current
                 return
-            with self._transaction(writing=False) as tx:
+            with self._undisturbed(), self._transaction(writing=False) as tx:
                 yield tx
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Refuse what was read while somebody wrote, where SQLite itself could not notice.
+
+        Raises:
+            DisturbedError: That happened. The next read finds its way anew.
+        """
+        try:
+            yield
+        except Exception as exc:
+            if self._lost_its_way(exc):
+                self._leave_way()
+                raise DisturbedError(self.name, "it was written meanwhile") from exc
+            raise
+        if self._looking is not None and self._looking.was_disturbed():
+            self._leave_way()
+            raise DisturbedError(self.name, "it was written meanwhile")
+
+    def _lost_its_way(self, exc: Exception) -> bool:
+        """Tell whether an error may come from somebody who wrote, or was killed, meanwhile."""
+        if self._looking is None:
+            return False
+        return self._looking.was_disturbed() or (
+            isinstance(exc, sqlite3.OperationalError) and errors.is_not_writable(exc)
+        )
+
+    def _leave_way(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -169,8 +215,7 @@ class Database:
         with self._call():
             if self._running() is not None:
                 raise StoreBusyError(self.name)
-            if self._copy is not None:
-                raise ReadOnlyError(self.name, "its folder can only be read")
+            self.require_writable()
             recorded: list[Event] = []
             with self._turn(), self._transaction(writing=True) as tx:
                 self._refuse_newer(tx)
@@ -183,6 +228,46 @@ class Database:
                 self._reserve.fill()
         self.observers.tell(recorded)
 
+    def require_writable(self) -> None:
+        """Raise `ReadOnlyError` where the database is only looked at."""
+        if self._readonly:
+            raise ReadOnlyError.opened_readonly(self.name)
+        if self._looking is not None:
+            raise ReadOnlyError(self.name, "its folder can only be read")
+
+    def anticipate(self, change: Callable[[Transaction], object]) -> None:
+        """Make, in a private copy, a change that the next writer would make; then read the copy.
+
+        Only for a database that is looked at. The copy counts until somebody writes. Events of the
+        change are left out, because nobody else will ever see them under these numbers. Nothing
+        happens where the database is too large to be copied for this.
+        """
+        self._follow_fork()
+        with self._call(), self._undisturbed():
+            connection = self._usable()
+            looking = self._looking
+            if looking is None or self.path is None:
+                return
+            if looking.copy is None:
+                if self._used_bytes(connection) > _LARGEST_ANTICIPATED_BYTES:
+                    return
+                looking.copy_whole(connection)
+                self._leave_way()
+                self._connection = self._open(looking.address, self._prepare, uri=True)
+            self._change_copy(change)
+
+    def _change_copy(self, change: Callable[[Transaction], object]) -> None:
+        connection = self._usable()
+        connection.execute("PRAGMA query_only=OFF")
+        try:
+            with self._transaction(writing=True) as tx:
+                last_seq = events.last_seq(tx, None)
+                change(tx)
+                tx.execute("DELETE FROM events WHERE seq > ?", (last_seq,))
+                connection.execute("COMMIT")
+        finally:
+            connection.execute("PRAGMA query_only=ON")
+
     # maintenance
 
     @contextmanager
@@ -193,6 +278,7 @@ class Database:
         become long. That may make both of them grow. Here the log is written back after each
         transaction, where the file need not grow for it.
         """
+        self.require_writable()
         if self._reserve is not None:
             self._reserve.release_if_full()
         with self._call():
@@ -223,6 +309,7 @@ class Database:
         """See `contracts.Store.shrink`."""
         if self.path is None:
             return 0
+        self.require_writable()
         self._follow_fork()
         with self._call():
             before = self._used_bytes(self._usable())
@@ -277,7 +364,7 @@ class Database:
         data_version``, which does not see what threads of this process wrote.
         """
         deadline = time.monotonic() + timeout_s
-        while self._last_event() <= after:
+        while not self._has_event_behind(after):
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
                 return
@@ -288,8 +375,8 @@ class Database:
         self._follow_fork()
         with self._lock:
             self._usable()
-            readable = self.path if self._copy is None else self._copy.path
-        if readable is None:
+            readable = self.path
+        if readable is None or self._looking is not None:
             with self.read() as tx:
                 _copy(tx.connection, file)
             return
@@ -305,16 +392,23 @@ class Database:
             source.execute("SELECT 1 FROM sqlite_schema").fetchone()
             _copy(source, file)
 
+    def _has_event_behind(self, seq: int) -> bool:
+        try:
+            return self._last_event() > seq
+        except DisturbedError:
+            return True  # somebody writes
+
     def _last_event(self) -> int:
         self._follow_fork()
         with self._call():
             sql = "SELECT max(seq) FROM events"
-            (newest,) = self._patiently(lambda: self._usable().execute(sql).fetchone())
+            with self._undisturbed():
+                (newest,) = self._patiently(lambda: self._usable().execute(sql).fetchone())
             return int(newest or 0)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if self._gate is None:
+        if self._gate is None or self._looking is not None:
             yield
             return
         try:
@@ -369,6 +463,8 @@ class Database:
             raise StoreUnavailableError(
                 self.name, "a memory: store does not follow a fork; open a file store instead"
             )
+        if self._looking is not None and self._running() is None and not self._looking.is_current():
+            self._leave_way()
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
@@ -416,29 +512,72 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         if self.path is not None and (kind := network_file_system(self.path.parent)) is not None:
             raise UnsupportedFileSystemError(str(self.path), kind)
-        try:
-            connection = self._open(self.path)
-        except sqlite3.OperationalError as exc:
-            if self.path is None or not errors.is_not_writable(exc) or is_writable(self.path):
-                raise
-            connection = self._open_copy(self.path)
-        self._inode = None if self.path is None else self.path.stat().st_ino
+        if self.path is None:
+            return self._open(":memory:", self._prepare)
+        if self._readonly or self._looking is not None:
+            connection = self._look(self.path)
+        else:
+            try:
+                connection = self._open(str(self.path), self._prepare)
+            except sqlite3.OperationalError as exc:
+                if not errors.is_not_writable(exc) or is_writable(self.path):
+                    raise
+                connection = self._look(self.path)
+        self._inode = self.path.stat().st_ino
         return connection
 
-    def _open_copy(self, path: Path) -> sqlite3.Connection:
-        """Open a database that can only be looked at."""
-        if self._copy is not None:
-            self._copy.remove()
-        self._copy = LookingCopy(path)
-        return self._open(self._copy.path)
+    def _look(self, path: Path) -> sqlite3.Connection:
+        """Open a database to read it, and write nothing.
 
-    def _open(self, path: Path | None) -> sqlite3.Connection:
-        target = str(path) if path is not None else ":memory:"
+        What lies beside it may change between choosing the way and opening it. Then the way is
+        chosen again, and in the end the database is copied.
+        """
+        if not os.access(path, os.R_OK):
+            there = "may not be read by this user" if path.exists() else "does not exist"
+            raise StoreUnavailableError(self.name, f"the file {there}")
+        for remaining in reversed(range(_LOOK_TRIES)):
+            if self._looking is not None:
+                self._looking.close()
+            self._looking = Looking(path, copies=remaining == 0)
+            try:
+                return self._open_to_look(self._looking)
+            except sqlite3.Error as exc:
+                is_final = not remaining or not errors.is_not_writable(exc)
+                if is_final and not self._looking.was_disturbed():
+                    raise
+        raise StoreUnavailableError(self.name, "others write it all the time")
+
+    def _open_to_look(self, looking: Looking) -> sqlite3.Connection:
+        version = len(MIGRATIONS)
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            nonlocal version
+            connection.execute("PRAGMA temp_store=MEMORY")
+            version = self._patiently(lambda: self._version_in_one_state(connection))
+            if version < len(MIGRATIONS):
+                looking.copy_whole(connection)
+
+        connection = self._open(looking.address, prepare, uri=True)
+        if version < len(MIGRATIONS):
+            connection.close()
+            connection = self._open(looking.address, self._prepare, uri=True)
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")
+        return connection
+
+    def _open(
+        self, target: str, prepare: Callable[[sqlite3.Connection], None], *, uri: bool = False
+    ) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            target, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+            target,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            uri=uri,
         )
         try:
-            self._prepare(connection)
+            prepare(connection)
         except BaseException:
             connection.close()
             raise
