@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -70,6 +70,17 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     BLOCKED = "blocked"
     """It was blocked at some time."""
+
+
+class Existing(StrEnum):
+    """What planning does about a task of the plan that the session has already."""
+
+    ERROR = "error"
+    """Refuse its alias, where the plan chose one; a title gets another alias."""
+    KEEP = "keep"
+    """Leave it as it is."""
+    UPDATE = "update"
+    """Change what the plan names."""
 
 
 class NextAction(StrEnum):
@@ -1361,6 +1372,49 @@ class TaskDraft(Record):
     """For a recovery task: the task it repairs."""
     place: str = ""
     """Its place in the plan, for error messages."""
+    named: frozenset[str] = attrs.field(default=frozenset(), eq=False)
+    """The fields that a plan names, for ``existing="update"``: the others stay as they are."""
+
+
+class PlannedTasks(list[Task]):
+    """The tasks of a plan, in its order; and what planning did about each.
+
+    It is a list. ``str()`` says in a line what is new and what has changed.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task] = (),
+        *,
+        new: Iterable[str] = (),
+        changed: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """Take the tasks.
+
+        Args:
+            tasks: All of them.
+            new: Ids of those that were planned now.
+            changed: For ids of those that were there already, what was changed.
+        """
+        super().__init__(tasks)
+        by_id = {task.id: task for task in self}
+        changed = changed or {}
+        self.new = [by_id[task_id] for task_id in new]
+        """Those that were planned now."""
+        self.changed = {by_id[task_id].alias: names for task_id, names in changed.items()}
+        """What was changed of those that were there already, by alias: names of fields."""
+        touched = {*(task.id for task in self.new), *changed}
+        self.unchanged = [task for task in self if task.id not in touched]
+        """Those that were there already and stayed as they were."""
+
+    def __str__(self) -> str:
+        changes = [f"{alias} ({', '.join(names)})" for alias, names in self.changed.items()]
+        parts = [
+            f"{len(self.new)} new" if self.new else "",
+            f"{len(changes)} changed: {', '.join(changes)}" if changes else "",
+            f"{len(self.unchanged)} as before" if self.unchanged else "",
+        ]
+        return "; ".join(part for part in parts if part) or "no tasks"
 
 
 @attrs.frozen(kw_only=True)

@@ -45,12 +45,14 @@ from vespera_orchestrator._model import (
     Effect,
     Ending,
     Event,
+    Existing,
     Finished,
     HomePlace,
     JsonValue,
     Look,
     Outcome,
     Pause,
+    PlannedTasks,
     Position,
     Reopening,
     Session,
@@ -82,12 +84,14 @@ __all__ = [
     "Ending",
     "Event",
     "Executor",
+    "Existing",
     "Finished",
     "JsonValue",
     "Ledger",
     "Look",
     "Outcome",
     "Pause",
+    "PlannedTasks",
     "Position",
     "Reopening",
     "Session",
@@ -260,8 +264,13 @@ class Store(Protocol):
     # planning
 
     def plan(
-        self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()
-    ) -> list[Task]:
+        self,
+        session_id: str,
+        drafts: Sequence[TaskDraft],
+        *,
+        mistakes: Sequence[VesperaError] = (),
+        existing: Existing = Existing.ERROR,
+    ) -> PlannedTasks:
         """Write all *drafts*, or none. Event ``task_planned`` for each.
 
         References are resolved in the same transaction, first among the drafts, by the names that
@@ -274,23 +283,40 @@ class Store(Protocol):
             drafts: The tasks to plan.
             mistakes: Mistakes that are already known. They are reported together with those found
                 here, and nothing is written.
+            existing: What to do about a draft whose alias the session has already. To keep or to
+                change that task, a draft without an alias counts by the one that it would get if
+                the plan were alone in the session.
+
+        Returns:
+            The task of each draft, in their order.
 
         Raises:
             UnknownDependencyError: A dependency or parent does not exist.
             CycleError: With the path, through dependencies and parents together.
             ConditionError: The condition cannot be understood, or names no dependency.
             AliasTakenError: The chosen alias is taken.
-            TransitionError: The parent has ended.
+            TransitionError: The parent has ended; or what an existing task waits for should change,
+                and it is not pending.
             InvalidPlanError: Several of these at once.
         """
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
-        """Change descriptive fields. Event ``task_updated`` with the changes.
+        """Change a task. Event ``task_updated`` with what is different; nothing if nothing is.
+
+        Edges that come and go are events of their own, as in `add_dependency`.
 
         Args:
             task_id: The task.
             changes: Any of ``title description acceptance task_type complexity specialist_type
-                priority estimated_effort due_at due_day not_before zone context worktree``.
+                priority estimated_effort due_at due_day not_before zone context max_attempts alias
+                parent dependencies condition question signal``, as in a `TaskDraft`, and
+                ``worktree``. References are resolved as in `plan`.
+
+        Raises:
+            PlanError: Or one of its branches, as in `plan`.
+            AliasTakenError: The alias names another task.
+            TransitionError: The new parent has ended; or what the task waits for should change, and
+                it is not pending.
         """
 
     def snooze(

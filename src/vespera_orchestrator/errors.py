@@ -274,7 +274,8 @@ class AliasTakenError(ConflictError):
     def __str__(self) -> str:
         return (
             f"alias {self.alias!r} already names task {self.task_id}; choose another alias, "
-            "or leave it out to get one made from the title"
+            'leave it out to get one made from the title, or plan with existing="keep" or "update" '
+            "if that is the task you mean"
         )
 
 

@@ -22,11 +22,13 @@ from vespera_orchestrator._model import (
     Artifact,
     Dependency,
     Energy,
+    Existing,
     JsonValue,
     NextAction,
     NextStep,
     Outcome,
     Pause,
+    PlannedTasks,
     Reopening,
     Session,
     Task,
@@ -55,7 +57,7 @@ from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope, writes
 from vespera_orchestrator.home.timezone import zone_name
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
-from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans, specialists
+from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans
 from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
@@ -738,7 +740,12 @@ class Orchestrator:
         return self._rooms.zone
 
     @writes
-    def plan_tasks(self, specs: str | Iterable[Mapping[str, Any] | TaskDraft]) -> list[Task]:
+    def plan_tasks(
+        self,
+        specs: str | Iterable[Mapping[str, Any] | TaskDraft],
+        *,
+        existing: Literal["error", "keep", "update"] | Existing = "error",
+    ) -> PlannedTasks:
         """Plan several tasks at once, all or none.
 
         Args:
@@ -748,16 +755,25 @@ class Orchestrator:
                 of this plan before one that was there already. Instead of mappings you can pass
                 `TaskDraft` records, or the whole plan as JSON or YAML 1.2 text: a list, or a
                 mapping with the key ``tasks``.
+            existing: What to do about a task that the session has already, by its alias: the one
+                that the plan chose, or the one made from its title. ``"keep"`` leaves it as it is,
+                so that the same plan again adds only what is missing. ``"update"`` also changes
+                what the plan names; what it leaves out stays. ``"error"`` refuses an alias that
+                the plan chose, and gives a title another one: ``write_docs_2``.
 
         Returns:
-            The tasks, in the order given, each followed by its children.
+            The tasks, in the order given, each followed by its children: a list that also says what
+            is ``new``, ``changed`` and ``unchanged``.
 
         Raises:
             PlanError: Or one of its branches, with the place in the plan. Nothing was planned.
             InvalidPlanError: Several mistakes, each with its place.
+            TransitionError: What an existing task waits for should change, and it is not pending.
         """
+        mode = arguments.existing("existing", existing)
         drafts, mistakes = plans.plan(specs, zone=self._zone)
-        return self._store.plan(self._scope.session_id(), drafts, mistakes=mistakes)
+        session_id = self._scope.session_id()
+        return self._store.plan(session_id, drafts, mistakes=mistakes, existing=mode)
 
     @writes
     def update_task(
@@ -766,6 +782,10 @@ class Orchestrator:
         *,
         title: str | None = None,
         description: str | None = None,
+        dependencies: Iterable[TaskRef | Dependency] | None = None,
+        condition: str | None = None,
+        parent_task_id: TaskRef | None = None,
+        alias: str | None = None,
         task_type: str | None = None,
         complexity: str | None = None,
         specialist_type: str | None = None,
@@ -773,16 +793,35 @@ class Orchestrator:
         estimated_effort: str | None = None,
         due_date: datetime | date | str | None = None,
         not_before: datetime | date | str | None = None,
+        max_attempts: int | None = None,
+        question: str | None = None,
+        signal: str | None = None,
         context: Mapping[str, JsonValue] | None = None,
         acceptance: str | None = None,
     ) -> Task:
-        """Change a task's description. Whatever you do not pass stays as it is.
+        """Change a task. Whatever you do not pass stays as it is.
 
-        Its state is changed by other verbs, such as `cancel_task`.
+        The parameters are those of `plan_task`. An empty text clears a condition, a parent, a date,
+        an estimate, a specialist, a question, a signal; ``dependencies=[]`` clears them all. What
+        the task waits for can be changed while it is pending, everything else at any time. Its
+        state is changed by other verbs, such as `cancel_task`.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            PlanError: Or one of its branches, as in `plan_task`.
+            AliasTakenError: The alias names another task.
+            TransitionError: The new parent has ended; or what the task waits for should change, and
+                it is not pending.
         """
         spec = {
             "title": title,
             "description": description,
+            "dependencies": dependencies,
+            "condition": condition,
+            "parent_task_id": parent_task_id,
+            "alias": alias,
             "task_type": task_type,
             "complexity": complexity,
             "specialist_type": specialist_type,
@@ -790,13 +829,14 @@ class Orchestrator:
             "estimated_effort": estimated_effort,
             "due_date": due_date,
             "not_before": not_before,
+            "max_attempts": max_attempts,
+            "question": question,
+            "signal": signal,
             "context": context,
             "acceptance": acceptance,
         }
-        changes = {name: value for name, value in spec.items() if value is not None}
         meant = self._scope.task(task)
-        checked = specialists.following(meant, plans.changes(changes, zone=self._zone))
-        return self._store.update_task(meant.id, checked)
+        return self._store.update_task(meant.id, plans.changes(spec, zone=self._zone))
 
     @writes
     def snooze_task(

@@ -58,13 +58,13 @@ def test_what_is_empty_is_the_default():
 
 
 def test_changes_are_named_as_the_store_names_them():
-    """The due date becomes ``due_at``; an empty word stays one."""
+    """The due date becomes ``due_at``; an empty word is the default, as in planning."""
     changes = plans.changes({"due_date": date(2026, 12, 24), "task_type": ""})
     assert changes == {
         "due_at": datetime(2026, 12, 24, 12, tzinfo=UTC),
         "due_day": "2026-12-24",
         "zone": "UTC",
-        "task_type": "",
+        "task_type": "standard",
     }
 
 

@@ -13,7 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, overload
 
-from vespera_orchestrator._model import Dependency, Energy, NextAction, Outcome, Task, TaskStatus
+from vespera_orchestrator._model import (
+    Dependency,
+    Energy,
+    Existing,
+    NextAction,
+    Outcome,
+    Task,
+    TaskStatus,
+)
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import dates
@@ -217,6 +225,16 @@ def next_action(name: str, value: str) -> NextAction:
     except ValueError:
         raise InvalidInputError(
             name, f"{show_value(value)} is not one of {', '.join(NextAction)}"
+        ) from None
+
+
+def existing(name: str, value: str) -> Existing:
+    """Return what planning does about tasks that are there already."""
+    try:
+        return Existing(_word(value))
+    except ValueError:
+        raise InvalidInputError(
+            name, f"{show_value(value)} is not one of {', '.join(Existing)}"
         ) from None
 
 

@@ -41,6 +41,8 @@ class _Parameter:
     """
     empty_is_default: bool = False
     """Whether an empty text means the draft's default, too."""
+    empty_is_none: bool = False
+    """Whether an empty text says that there is none, which clears what was there."""
 
 
 _PARAMETERS: Final[dict[str, _Parameter]] = {
@@ -48,21 +50,22 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "description": _Parameter(arguments.text),
     "acceptance": _Parameter(arguments.text),
     "dependencies": _Parameter(arguments.dependencies),
-    "condition": _Parameter(arguments.text),
-    "parent_task_id": _Parameter(arguments.task_reference, "parent"),
+    "condition": _Parameter(arguments.text, empty_is_none=True),
+    "parent_task_id": _Parameter(arguments.task_reference, "parent", empty_is_none=True),
     "alias": _Parameter(arguments.text),
     "task_type": _Parameter(arguments.text, empty_is_default=True),
     "complexity": _Parameter(arguments.text, empty_is_default=True),
-    "specialist_type": _Parameter(arguments.text),
+    "specialist_type": _Parameter(arguments.text, empty_is_none=True),
     "priority": _Parameter(arguments.priority),
-    "estimated_effort": _Parameter(arguments.effort),
+    "estimated_effort": _Parameter(arguments.effort, empty_is_none=True),
     "due_date": _Parameter(dates.due_fields, by_zone=True),
     "not_before": _Parameter(dates.start_fields, by_zone=True),
     "max_attempts": _Parameter(arguments.max_attempts),
-    "question": _Parameter(arguments.text),
-    "signal": _Parameter(arguments.signal_name),
+    "question": _Parameter(arguments.text, empty_is_none=True),
+    "signal": _Parameter(arguments.signal_name, empty_is_none=True),
     "context": _Parameter(arguments.mapping),
 }
+_DEFAULTS: Final = {field.name: field.default for field in attrs.fields(TaskDraft)}
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")
 
 
@@ -103,6 +106,7 @@ def _read_spec(
     """
     written = spec if written is None else written
     fields: dict[str, Any] = {"title": "?", "place": at_line(place, line_of(written))}
+    named: set[str] = set()
     mistakes = []
     for name, value in {"title": None, **spec}.items():
         try:
@@ -110,15 +114,18 @@ def _read_spec(
         except InvalidInputError as exc:
             mistakes.append(PlanError(str(exc), at_line(place, line_of(written, name))))
             continue
+        named |= checked.keys() if value is not None else set()
         is_default = _PARAMETERS[name].empty_is_default and not any(checked.values())
         if not is_default:
             fields |= {field: part for field, part in checked.items() if part is not None}
-    return _with_specialist(TaskDraft(**fields)), mistakes
+    return _with_specialist(TaskDraft(**fields, named=frozenset(named))), mistakes
 
 
 def _checked(name: str, value: Any, zone: Zone) -> dict[str, Any]:
     """Return the fields of the draft that a parameter stands for."""
     parameter = _PARAMETERS[name]
+    if parameter.empty_is_none and value == "":
+        value = None
     if parameter.by_zone:
         fields: dict[str, Any] = parameter.check(name, value, zone)
         return fields
@@ -134,10 +141,16 @@ def _with_specialist(task: TaskDraft) -> TaskDraft:
 
 
 def changes(values: Mapping[str, Any], *, zone: Zone = _utc) -> dict[str, Any]:
-    """Check what `Orchestrator.update_task` changes, and name it as the store does."""
+    """Check what `Orchestrator.update_task` changes, and name it as a draft does.
+
+    ``None`` leaves a field as it is.
+    """
     result: dict[str, Any] = {}
     for name, value in values.items():
-        result |= _checked(name, value, zone)
+        if value is not None:
+            checked = _checked(name, value, zone)
+            is_default = _PARAMETERS[name].empty_is_default and not any(checked.values())
+            result |= {name: _DEFAULTS[name]} if is_default else checked
     return result
 
 
@@ -231,6 +244,13 @@ def _similar_key(key: object) -> str:
     return f", did you mean {similar[0]!r}?" if similar else ""
 
 
+def _named_by(draft: TaskDraft) -> frozenset[str]:
+    """Return the fields in which a draft says something: it differs from an empty one."""
+    plain = TaskDraft(title="")
+    names = _DEFAULTS.keys() - {"place", "named", "recovers_task_id"}
+    return frozenset(name for name in names if getattr(draft, name) != getattr(plain, name))
+
+
 class _PlanReader:
     def __init__(self, zone: Zone) -> None:
         self._zone = zone
@@ -256,7 +276,12 @@ class _PlanReader:
     def _read_one(self, spec: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(spec, TaskDraft):
             place = f"{place} ({spec.title})"
-            draft = attrs.evolve(spec, parent=spec.parent or parent, place=place)
+            draft = attrs.evolve(
+                spec,
+                parent=spec.parent or parent,
+                place=place,
+                named=spec.named or _named_by(spec),
+            )
             self.drafts.append(_with_specialist(draft))
         elif isinstance(spec, Mapping):
             place = f"{place} ({spec.get('title', 'without title')!s})"

@@ -9,7 +9,7 @@ import difflib
 import json
 from collections import Counter
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -32,9 +32,10 @@ from vespera_orchestrator.errors import (
     TransitionError,
     UnknownDependencyError,
 )
-from vespera_orchestrator.stores.sql import rows
+from vespera_orchestrator.stores.sql import reading, rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
 from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks import specialists
 from vespera_orchestrator.tasks.aliases import is_alias, slug
 from vespera_orchestrator.tasks.conditions import parse
 
@@ -67,6 +68,16 @@ def reopening(alias: str, status: str) -> str:
     return f"orch.retry_task({alias!r}) makes it pending again"
 
 
+@attrs.frozen(kw_only=True)
+class Change:
+    """What a draft makes of a task that was planned before."""
+
+    task: Task
+    """The task as it is."""
+    fields: Mapping[str, Any]
+    """What will be different, by field of the task; references are ids."""
+
+
 class Drafts:
     """The drafts of one plan on their way to tasks."""
 
@@ -76,16 +87,43 @@ class Drafts:
         session_id: str,
         drafts: Sequence[TaskDraft],
         mistakes: Sequence[VesperaError] = (),
+        *,
+        matches: Mapping[int, Task] | None = None,
     ) -> None:
+        """Take the drafts.
+
+        Args:
+            tx: The transaction.
+            session_id: The session that they belong to.
+            drafts: The drafts.
+            mistakes: What is known to be wrong with them.
+            matches: For the number of a draft, the task that it means: one that was planned before.
+        """
+        matches = matches or {}
         self._tx = tx
         self._session_id = session_id
-        self._drafts = drafts
-        self._ids = [new_id("t") for _ in drafts]
-        self._draft_of = dict(zip(self._ids, drafts, strict=True))
+        self._before = {task.id: task for task in matches.values()}
+        self._drafts = [
+            _completed(draft, matches[number]) if number in matches else draft
+            for number, draft in enumerate(drafts)
+        ]
+        self._ids = [
+            matches[number].id if number in matches else new_id("t")
+            for number in range(len(drafts))
+        ]
+        self._draft_of = dict(zip(self._ids, self._drafts, strict=True))
         self._names = _Names(tx, session_id)
         self._names.of_plan = {f"#{number}": task_id for number, task_id in enumerate(self._ids)}
+        self._names.existing |= self._before
         self._mistakes = _Mistakes(mistakes)
         """What is wrong with the plan; all of it is reported at once."""
+        self.changes: list[Change] = []
+        """What becomes of the tasks that were planned before; known once `tasks` has returned."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The id of the task that each draft means."""
+        return self._ids
 
     @property
     def existing(self) -> dict[str, Task]:
@@ -93,7 +131,7 @@ class Drafts:
         return self._names.existing
 
     def tasks(self) -> list[Task]:
-        """Return the tasks, pending, their blockers not counted yet.
+        """Return the new tasks, pending, their blockers not counted yet.
 
         Raises:
             PlanError: Or one of its branches; see `contracts.Store.plan`.
@@ -103,10 +141,12 @@ class Drafts:
         self._names.read_ahead(self._drafts)
         self._names.local = _local_names(self._drafts, self._ids)
         aliases = self._aliases()
-        tasks = [
-            self._task(task_id, alias, draft)
-            for task_id, alias, draft in zip(self._ids, aliases, self._drafts, strict=True)
-        ]
+        tasks = []
+        for task_id, alias, draft in zip(self._ids, aliases, self._drafts, strict=True):
+            if task_id in self._before:
+                self.changes.append(self._change(self._before[task_id], draft))
+            else:
+                tasks.append(self._task(task_id, alias, draft))
         with self._mistakes:
             refuse_circles_within(tasks)
         if len(self._mistakes) > 1:
@@ -142,12 +182,14 @@ class Drafts:
             )
             raise PlanError(problem, draft.place)
         owner = self._names.owner(alias)
-        if owner is not None:
-            raise AliasTakenError(alias, owner)
+        if owner not in {None, task_id}:
+            raise AliasTakenError(alias, str(owner))
         self._names.of_plan[alias] = task_id
         return alias
 
     def _made_alias(self, task_id: str, draft: TaskDraft) -> str:
+        if task_id in self._before:
+            return self._before[task_id].alias
         base = slug(draft.title)
         if draft.recovers_task_id is not None:
             base = self._recovery_alias(draft.recovers_task_id)
@@ -175,6 +217,40 @@ class Drafts:
             else:
                 low = middle
         return high
+
+    # what was planned before
+
+    def _change(self, task: Task, draft: TaskDraft) -> Change:
+        named = {name: getattr(draft, name) for name in draft.named}
+        wanted: dict[str, Any] = specialists.following(task, named)
+        if "parent" in wanted:
+            del wanted["parent"]
+            with self._mistakes:
+                wanted["parent_task_id"] = self._parent(task.id, draft)
+        edges = task.dependencies
+        if "dependencies" in wanted:
+            edges = self._edges(task.id, draft)
+            wanted["dependencies"] = edges = _in_old_order(edges, task.dependencies)
+        with self._mistakes:
+            wanted["condition_names"] = self._names_after(task, draft, edges)
+        if wanted.get("alias") is None:
+            wanted.pop("alias", None)
+        different = {name: value for name, value in wanted.items() if value != getattr(task, name)}
+        return Change(task=task, fields=different)
+
+    def _names_after(
+        self, task: Task, draft: TaskDraft, edges: tuple[Dependency, ...]
+    ) -> Mapping[str, str]:
+        """Return what the names in the condition mean, which may have stayed as it was."""
+        if "condition" in draft.named and draft.condition != task.condition:
+            return self._bind_condition(task.id, draft, edges)
+        needed = {edge.task for edge in edges}
+        for name, named_id in task.condition_names.items():
+            if named_id not in needed:
+                text = str(task.condition)
+                problem = f"it names {name!r}, so the dependency must stay"
+                raise ConditionError(problem, draft.place, text, text.find(name) + 1)
+        return task.condition_names
 
     # references
 
@@ -289,7 +365,7 @@ class Drafts:
             if task_id in needed:
                 names[reference.name] = str(task_id)
             elif not has_misspelt_edge:  # otherwise that mistake has been reported already
-                allowed = tuple(edge.task for edge in draft.dependencies)
+                allowed = tuple(self._spoken(edge.task) for edge in draft.dependencies)
                 raise ConditionError(
                     f"{reference.name!r} is not a dependency of this task",
                     draft.place,
@@ -299,10 +375,47 @@ class Drafts:
                 )
         return names
 
+    def _spoken(self, reference: str) -> str:
+        """Return the alias of a task that a draft names by its id."""
+        task = self.existing.get(reference)
+        return reference if task is None else task.alias
 
-def _local_names(drafts: Sequence[TaskDraft], ids: Sequence[str]) -> dict[str, str]:
+
+def matching(tx: Transaction, session_id: str, drafts: Sequence[TaskDraft]) -> dict[int, Task]:
+    """Return, by the number of a draft, the task of the session that has its alias already.
+
+    A draft without an alias counts by the one it would get if the plan were alone in the session.
+    """
+    numbers = _local_names(drafts, range(len(drafts)))
+    sql = f"""
+        SELECT id FROM tasks
+        WHERE alias {tx.dialect.in_list(1)} AND session_id = {tx.mark}2
+    """
+    ids = first_column(tx.execute(sql, (json.dumps(list(numbers)), session_id)).fetchall())
+    return {numbers[task.alias]: task for task in reading.tasks_by_id(tx, ids)}
+
+
+def _in_old_order(
+    edges: tuple[Dependency, ...], before: tuple[Dependency, ...]
+) -> tuple[Dependency, ...]:
+    """Return the edges as they stood, where they are the same: their order means nothing."""
+    return before if set(edges) == set(before) else edges
+
+
+def _completed(draft: TaskDraft, task: Task) -> TaskDraft:
+    """Return the draft with what it does not name as the task has it."""
+    fields = {name: getattr(task, name) for name in _COPIED}
+    fields |= {"parent": task.parent_task_id, "dependencies": task.dependencies}
+    fields |= {name: getattr(draft, name) for name in draft.named}
+    return TaskDraft(**fields, place=draft.place, named=draft.named)
+
+
+_Id = TypeVar("_Id", int, str)
+
+
+def _local_names(drafts: Sequence[TaskDraft], ids: Sequence[_Id]) -> dict[str, _Id]:
     """Return what the drafts would be called if they were alone in the session, with their ids."""
-    names: dict[str, str] = {}
+    names: dict[str, _Id] = {}
     for draft, task_id in zip(drafts, ids, strict=True):
         if draft.alias is not None:
             names.setdefault(draft.alias, task_id)
@@ -313,7 +426,7 @@ def _local_names(drafts: Sequence[TaskDraft], ids: Sequence[str]) -> dict[str, s
     return names
 
 
-def _free_name(base: str, names: Mapping[str, str], counts: Counter[str]) -> str:
+def _free_name(base: str, names: Mapping[str, object], counts: Counter[str]) -> str:
     name = base
     while name in names:
         counts[base] += 1

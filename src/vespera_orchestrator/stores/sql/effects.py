@@ -16,7 +16,7 @@ from vespera_orchestrator._model import (
     TaskDraft,
     TaskStatus,
 )
-from vespera_orchestrator.stores.sql import claims, events, planning, reading, rows
+from vespera_orchestrator.stores.sql import changing, claims, events, planning, reading, rows
 from vespera_orchestrator.stores.sql.consequences import set_columns
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def ask(
     set_columns(tx, task_id, status=str(TaskStatus.PENDING), reason=reason)
     data = {"attempt": attempt, "artifacts": [], "reason": reason}
     events.record_for(tx, task, EventKind.TASK_RELEASED, data, agent=agent)
-    planning.add_dependency(tx, task_id, asking.id, Outcome.DONE)
+    changing.add_dependency(tx, task_id, asking.id, Outcome.DONE)
     asked = {"attempt": attempt, "question": asking.id}
     events.record_for(tx, task, EventKind.QUESTION_ASKED, asked, agent=agent)
     if effect is not None:

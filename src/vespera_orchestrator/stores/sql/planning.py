@@ -1,34 +1,26 @@
-"""Planning: new tasks with their edges, and changes to tasks that are planned."""
+"""Planning: new tasks with their edges."""
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import EventKind, TaskStatus
-from vespera_orchestrator.errors import (
-    ConditionError,
-    TransitionError,
-    UnknownDependencyError,
-)
-from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing, waiting
-from vespera_orchestrator.stores.sql.consequences import follow_ends, recount, set_columns, skip
-from vespera_orchestrator.stores.sql.drafts import Drafts
+from vespera_orchestrator._model import EventKind, Existing, PlannedTasks
+from vespera_orchestrator.stores.sql import changing, cycles, events, reading, rows, timing, waiting
+from vespera_orchestrator.stores.sql.consequences import follow_ends, skip
+from vespera_orchestrator.stores.sql.drafts import Drafts, matching
 from vespera_orchestrator.stores.sql.urgency import urgencies
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vespera_orchestrator._model import JsonValue, Outcome, Task, TaskDraft
+    from vespera_orchestrator._model import Task, TaskDraft
     from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.stores.sql.transaction import Transaction
-
-_EDGE_COLUMNS: Final = "task_id, needs_id, position, on_outcome, governed, met"
 
 
 def plan(
@@ -36,10 +28,31 @@ def plan(
     session_id: str,
     drafts: Sequence[TaskDraft],
     mistakes: Sequence[VesperaError] = (),
-) -> list[Task]:
+    existing: Existing = Existing.ERROR,
+) -> PlannedTasks:
     """See `contracts.Store.plan`."""
-    named = Drafts(tx, session_id, drafts, mistakes)
-    tasks = named.tasks()
+    matches: Mapping[int, Task] = {}
+    if existing is not Existing.ERROR:
+        matches = matching(tx, session_id, drafts)
+    if existing is Existing.KEEP:
+        kept = {number: attrs.evolve(drafts[number], named=frozenset()) for number in matches}
+        drafts = [kept.get(number, each) for number, each in enumerate(drafts)]
+    named = Drafts(tx, session_id, drafts, mistakes, matches=matches)
+    new = named.tasks()
+    changing.take_down(tx, named.changes)
+    planned = {task.id: task for task in _insert(tx, named, new)}
+    changed = changing.put_up(tx, named.changes)
+    if matches:
+        planned = {task.id: task for task in reading.tasks_by_id(tx, named.ids)}
+    return PlannedTasks(
+        [planned[task_id] for task_id in named.ids],
+        new=[task.id for task in new],
+        changed=changed,
+    )
+
+
+def _insert(tx: Transaction, named: Drafts, tasks: Sequence[Task]) -> Sequence[Task]:
+    """Write new tasks with all that follows; return them as they are then."""
     if not tasks:
         return []
     new = {task.id: task for task in tasks}
@@ -106,7 +119,7 @@ def _insert_tasks(tx: Transaction, tasks: Sequence[Task], needed: Mapping[str, T
         edges += _edge_rows(task, needed)
     tx.insert("tasks", ", ".join(stored[0]), [tuple(columns.values()) for columns in stored])
     if edges:
-        tx.insert("dependencies", _EDGE_COLUMNS, edges)
+        tx.insert("dependencies", changing.EDGE_COLUMNS, edges)
     tx.tally_planned(tasks)
     described = [
         (task, dump_json({"alias": task.alias, "title": task.title}, "title")) for task in tasks
@@ -127,94 +140,3 @@ def _edge_rows(task: Task, needed: Mapping[str, Task]) -> Iterable[rows.Row]:
             int(edge.task in governed),
             int(met is True),
         )
-
-
-# --- changes ----------------------------------------------------------------
-
-
-def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
-    """See `contracts.Store.update_task`."""
-    columns = _changed_columns(changes)
-    task = reading.task(tx, task_id)
-    if "estimated_effort" in columns:
-        before = lifecycle.effort_hours(task.estimated_effort)
-        hours = lifecycle.effort_hours(columns["estimated_effort"])
-        urgency = task.urgency + hours - before
-        columns |= {"effort_hours": hours, "urgency": urgency, "weighed": 0}
-    date_columns = timing.date_columns(task, changes, tx.now)
-    columns |= date_columns
-    if not columns:
-        return task
-    set_columns(tx, task_id, **columns)
-    if date_columns or "effort_hours" in columns:
-        timing.follow_due_dates(tx, [task_id])
-    event_data = {name: _plain(value) for name, value in changes.items()}
-    events.record_for(tx, task, EventKind.TASK_UPDATED, event_data)
-    if date_columns and task.answered:  # and done, if it rested and waits for nothing else now
-        recount(tx, task_id)
-    return reading.task(tx, task_id)
-
-
-def _changed_columns(changes: Mapping[str, JsonValue]) -> dict[str, Any]:
-    columns = {name: value for name, value in changes.items() if name in rows.DESCRIPTIVE}
-    if "context" in changes:
-        columns["context"] = dump_json(changes["context"], "context")
-    return columns
-
-
-def _plain(value: JsonValue) -> JsonValue:
-    return str(value) if isinstance(value, datetime) else value
-
-
-def add_dependency(tx: Transaction, task_id: str, needs: str, on: Outcome) -> Task:
-    """See `contracts.Store.add_dependency`."""
-    task = reading.task(tx, task_id)
-    other = reading.task(tx, needs)
-    if task.status is not TaskStatus.PENDING:
-        remedy = "only a pending task can wait for more"
-        raise TransitionError(task.alias, task.status, "take a further dependency", remedy)
-    if other.session_id != task.session_id:
-        problem = f"{other.alias!r} belongs to another session"
-        raise UnknownDependencyError(problem, task.title, needs)
-    _refuse_circle(tx, task, other)
-    sql = f"""
-        INSERT INTO dependencies ({_EDGE_COLUMNS}) VALUES (
-            {tx.mark}1, {tx.mark}2,
-            (SELECT coalesce(max(position), -1) + 1 FROM dependencies WHERE task_id = {tx.mark}1),
-            {tx.mark}3, 0, 0
-        )
-        ON CONFLICT (task_id, needs_id) DO UPDATE SET on_outcome = excluded.on_outcome
-    """
-    tx.execute(sql, (task_id, needs, str(on)))
-    set_columns(tx, task_id, weighed=0)
-    data = {"needs": needs, "on": str(on)}
-    events.record_for(tx, task, EventKind.DEPENDENCY_ADDED, data)
-    if timing.have_due_dates(tx, [task_id]):
-        timing.follow_due_dates(tx, [needs])
-    recount(tx, task_id)
-    return reading.task(tx, task_id)
-
-
-def _refuse_circle(tx: Transaction, task: Task, needed: Task) -> None:
-    if not cycles.reaches(tx, [needed.id], task.id):
-        return
-    path = [needed.alias]
-    if needed.id != task.id:
-        path = cycles.find_path(tx, needed.id, task.id)
-    raise cycles.cycle_error([task.alias, *path], task.title)
-
-
-def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:
-    """See `contracts.Store.remove_dependency`."""
-    task = reading.task(tx, task_id)
-    for name, named_id in task.condition_names.items():
-        if named_id == needs:
-            text = str(task.condition)
-            problem = f"it names {name!r}, so the dependency must stay"
-            raise ConditionError(problem, task.title, text, text.find(name) + 1)
-    sql = f"DELETE FROM dependencies WHERE task_id = {tx.mark}1 AND needs_id = {tx.mark}2"
-    if not tx.execute(sql, (task_id, needs)).rowcount:
-        raise UnknownDependencyError(f"does not depend on {needs!r}", task.title, needs)
-    events.record_for(tx, task, EventKind.DEPENDENCY_REMOVED, {"needs": needs})
-    recount(tx, task_id)
-    return reading.task(tx, task_id)

@@ -247,6 +247,12 @@ DESCRIPTIVE: Final = frozenset(
         "priority",
         "estimated_effort",
         "worktree",
+        "alias",
+        "parent_task_id",
+        "condition",
+        "question",
+        "signal",
+        "max_attempts",
     }
 )
 """Columns of a task that callers may change, and that are stored as they are."""

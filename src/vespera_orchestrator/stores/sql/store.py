@@ -23,12 +23,14 @@ from vespera_orchestrator._model import (
     Effect,
     Ending,
     Event,
+    Existing,
     Finished,
     HomePlace,
     JsonValue,
     Look,
     Outcome,
     Pause,
+    PlannedTasks,
     Position,
     Reopening,
     Session,
@@ -43,6 +45,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.stores.sql import (
+    changing,
     claims,
     effects,
     events,
@@ -184,17 +187,22 @@ class SQLStore(ABC):
     # --- planning -----------------------------------------------------------
 
     def plan(
-        self, session_id: str, drafts: Sequence[TaskDraft], *, mistakes: Sequence[VesperaError] = ()
-    ) -> list[Task]:
+        self,
+        session_id: str,
+        drafts: Sequence[TaskDraft],
+        *,
+        mistakes: Sequence[VesperaError] = (),
+        existing: Existing = Existing.ERROR,
+    ) -> PlannedTasks:
         """See `contracts.Store.plan`."""
         with self._change(session_id=session_id) as tx:
             reading.require_session(tx, session_id)
-            return planning.plan(tx, session_id, drafts, mistakes)
+            return planning.plan(tx, session_id, drafts, mistakes, existing)
 
     def update_task(self, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
         """See `contracts.Store.update_task`."""
         with self._change(task_id=task_id) as tx:
-            return planning.update_task(tx, task_id, changes)
+            return changing.update_task(tx, task_id, changes)
 
     def snooze(
         self, task_id: str, until: datetime | None, *, zone: str, subtree: bool
@@ -206,12 +214,12 @@ class SQLStore(ABC):
     def add_dependency(self, task_id: str, needs: str, on: Outcome) -> Task:
         """See `contracts.Store.add_dependency`."""
         with self._change(task_id=task_id) as tx:
-            return planning.add_dependency(tx, task_id, needs, on)
+            return changing.add_dependency(tx, task_id, needs, on)
 
     def remove_dependency(self, task_id: str, needs: str) -> Task:
         """See `contracts.Store.remove_dependency`."""
         with self._change(task_id=task_id) as tx:
-            return planning.remove_dependency(tx, task_id, needs)
+            return changing.remove_dependency(tx, task_id, needs)
 
     # --- reading ------------------------------------------------------------
 

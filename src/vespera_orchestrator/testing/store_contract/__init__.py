@@ -6,6 +6,7 @@ Import `StoreContract` from `vespera_orchestrator.testing`.
 from __future__ import annotations
 
 from vespera_orchestrator.testing.store_contract.atomicity import AtomicityContract
+from vespera_orchestrator.testing.store_contract.changing import ChangingContract
 from vespera_orchestrator.testing.store_contract.concurrency import ConcurrencyContract
 from vespera_orchestrator.testing.store_contract.dates import DatesContract
 from vespera_orchestrator.testing.store_contract.deciding import DecidingContract
@@ -24,6 +25,7 @@ __all__ = ["StoreContract"]
 class StoreContract(
     OpeningContract,
     PlanningContract,
+    ChangingContract,
     ReadingContract,
     HoldingContract,
     DatesContract,

@@ -21,7 +21,6 @@ from vespera_orchestrator.errors import (
     CycleError,
     InvalidPlanError,
     PlanError,
-    TaskNotFoundError,
     TransitionError,
     UnknownDependencyError,
 )
@@ -34,7 +33,6 @@ from vespera_orchestrator.testing.store_contract.examples import (
     kinds,
     ready_aliases,
     start_session,
-    statuses,
 )
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
@@ -262,62 +260,3 @@ class PlanningContract(StoreFixtures):
             store.add_dependency(p.id, p.id, Outcome.SUCCESS)
         assert caught.value.path == ("p", "p")
         assert everything(store) == before
-
-    # --- changes ------------------------------------------------------------
-
-    def test_fields_can_be_changed(self, store, session_id, clock):
-        """What describes a task can be changed at any time; what was not named stays."""
-        task = store.plan(session_id, [draft("a", description="before")])[0]
-        clock.advance(5)
-        changes = {
-            "title": "New",
-            "acceptance": "it is new",
-            "priority": 7,
-            "context": {"x": 1},
-            "due_at": clock.now + timedelta(days=1),
-            "estimated_effort": "1 day",
-            "specialist_type": None,
-        }
-        changed = store.update_task(task.id, changes)
-        follows = {"updated_at": clock.now, "urgency": changed.urgency}
-        assert attrs.asdict(changed) == attrs.asdict(task) | changes | follows
-        assert store.find_task(task.id, None) == changed
-        assert kinds(store, task.id) == [EventKind.TASK_PLANNED, EventKind.TASK_UPDATED]
-        with pytest.raises(TaskNotFoundError):
-            store.update_task("t_missing", {"title": "x"})
-
-    def test_edges_can_be_added_and_removed(self, store, session_id):
-        """A pending task can wait for more and for less; it is counted again each time."""
-        a, b = store.plan(session_id, [draft("a"), draft("b")])
-        waiting = store.add_dependency(b.id, a.id, Outcome.DONE)
-        assert waiting.blockers == 1
-        assert waiting.dependencies == (Dependency(a.id, Outcome.DONE),)
-        assert ready_aliases(store, session_id) == ["a"]
-        assert aliases(store.dependents(a.id)) == ["b"]
-        free = store.remove_dependency(b.id, a.id)
-        assert free.blockers == 0
-        assert free.dependencies == ()
-        assert kinds(store, b.id) == [
-            EventKind.TASK_PLANNED,
-            EventKind.DEPENDENCY_ADDED,
-            EventKind.DEPENDENCY_REMOVED,
-        ]
-        with pytest.raises(UnknownDependencyError):
-            store.remove_dependency(b.id, a.id)
-        store.claim(session_id, "ada", task_id=b.id, lease_s=60)
-        with pytest.raises(TransitionError):
-            store.add_dependency(b.id, a.id, Outcome.SUCCESS)
-
-    def test_an_edge_that_a_condition_names_stays(self, store, session_id):
-        """It cannot be removed."""
-        a, b = store.plan(session_id, [draft("a"), draft("b", "a", condition="a.success")])
-        with pytest.raises(ConditionError):
-            store.remove_dependency(b.id, a.id)
-
-    def test_an_edge_that_can_never_be_met_skips(self, store, session_id):
-        """Added to what has ended already, it skips the task, and what waits for that as well."""
-        a, b, _ = store.plan(session_id, [draft("a"), draft("b"), draft("c", "b")])
-        store.cancel(a.id, "", subtree=False)
-        skipped = store.add_dependency(b.id, a.id, Outcome.SUCCESS)
-        assert skipped.status is TaskStatus.SKIPPED
-        assert statuses(store, session_id) == {"a": "cancelled", "b": "skipped", "c": "skipped"}

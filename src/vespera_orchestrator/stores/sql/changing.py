@@ -1,0 +1,275 @@
+"""Changes to tasks that are planned: what is written about them, and what they wait for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._model import EventKind, TaskDraft, TaskStatus
+from vespera_orchestrator.errors import ConditionError, TransitionError, UnknownDependencyError
+from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing, waiting
+from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql.drafts import Change, Drafts, reopening
+from vespera_orchestrator.tasks import lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vespera_orchestrator._model import JsonValue, Outcome, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+EDGE_COLUMNS: Final = "task_id, needs_id, position, on_outcome, governed, met"
+_DRAFT_FIELDS: Final = frozenset(field.name for field in attrs.fields(TaskDraft))
+_WAITING: Final = frozenset({"dependencies", "condition", "question", "signal"})
+"""What a task waits for: fields that change only while it is pending."""
+_COUNTED: Final = _WAITING | {"condition_names", "not_before"}
+"""Fields that decide how many causes keep the task from being ready."""
+_MOVING: Final = frozenset(
+    {"dependencies", "parent_task_id", "estimated_effort", "due_at", "due_day", "zone"}
+)
+"""Fields that decide by when the task, and what it waits for, should be done."""
+_BESIDE: Final = frozenset({"condition_names", "due_day", "zone"})
+"""Fields that follow from others, and are not named to people."""
+
+
+def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue]) -> Task:
+    """See `contracts.Store.update_task`."""
+    task = reading.task(tx, task_id)
+    fields = {name: value for name, value in changes.items() if name in _DRAFT_FIELDS}
+    draft = TaskDraft(**{"title": task.title, **fields}, place=task.title, named=frozenset(fields))
+    named = Drafts(tx, task.session_id, [draft], matches={0: task})
+    named.tasks()
+    take_down(tx, named.changes)
+    put_up(tx, named.changes)
+    if "worktree" in changes and changes["worktree"] != task.worktree:
+        set_columns(tx, task_id, worktree=changes["worktree"])
+        data = {"worktree": changes["worktree"]}
+        events.record_for(tx, task, EventKind.TASK_UPDATED, data)
+    return reading.task(tx, task_id)
+
+
+def take_down(tx: Transaction, changes: Sequence[Change]) -> None:
+    """Remove edges that are no longer meant, and take tasks from under their old parents.
+
+    All changes of a plan are taken down before any is put up: so two tasks may change places.
+
+    Raises:
+        TransitionError: What a task waits for can be changed only while it is pending.
+    """
+    for change in changes:
+        _refuse_late(change)
+    for change in changes:
+        task, after = change.task, _edges_after(change)
+        for edge in task.dependencies:
+            if edge.task not in after:
+                _delete_edge(tx, task, edge.task)
+        if "parent_task_id" in change.fields:
+            set_columns(tx, task.id, touch=False, parent_task_id=None)
+
+
+def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, ...]]:
+    """Write what is different, and carry out what follows from it.
+
+    Returns:
+        For the id of each task that has changed, the names of the fields.
+
+    Raises:
+        CycleError: Tasks would wait for each other.
+    """
+    for change in changes:
+        _write(tx, change)
+    for change in changes:
+        _refuse_circles(tx, change)
+    for change in changes:
+        _follow(tx, change)
+    return {
+        change.task.id: tuple(sorted(change.fields.keys() - _BESIDE))
+        for change in changes
+        if change.fields
+    }
+
+
+def _refuse_late(change: Change) -> None:
+    task = change.task
+    late = sorted(_WAITING & change.fields.keys())
+    if not late:
+        return
+    if task.status is not TaskStatus.PENDING:
+        remedy = "release it first"
+        if task.status is not TaskStatus.IN_PROGRESS:
+            remedy = reopening(task.alias, task.status)
+        raise TransitionError(task.alias, task.status, f"change its {late[0]}", remedy)
+    if task.answered:
+        remedy = "it is answered, and done as soon as it waits for nothing else"
+        raise TransitionError(task.alias, task.status, f"change its {late[0]}", remedy)
+
+
+def _edges_after(change: Change) -> dict[str, Outcome]:
+    edges = change.fields.get("dependencies", change.task.dependencies)
+    return {edge.task: edge.on for edge in edges}
+
+
+def _write(tx: Transaction, change: Change) -> None:
+    task, fields = change.task, change.fields
+    if not fields:
+        return
+    before = {edge.task: edge.on for edge in task.dependencies}
+    for needs, on in _edges_after(change).items():
+        if before.get(needs) is not on:
+            _write_edge(tx, task, needs, on)
+    set_columns(tx, task.id, **_columns(tx, change))
+    _govern(tx, change)
+    if _asks(change) and reading.has_open_children(tx, task.id):
+        remedy = "what waits for an answer or a signal has no subtasks"
+        raise TransitionError(task.alias, task.status, "wait for the world", remedy)
+    names = fields.keys() - {"dependencies", "condition_names"}
+    if names:
+        data = {name: _plain(fields[name]) for name in sorted(names)}
+        events.record_for(tx, task, EventKind.TASK_UPDATED, data)
+
+
+def _asks(change: Change) -> bool:
+    """Tell whether the task waits for an answer or a signal from now on."""
+    names = ("question", "signal")
+    return any(change.fields.get(name) is not None for name in names)
+
+
+def _columns(tx: Transaction, change: Change) -> dict[str, Any]:
+    task, fields = change.task, change.fields
+    columns = {name: fields[name] for name in fields if name in rows.DESCRIPTIVE}
+    if "context" in fields:
+        columns["context"] = dump_json(fields["context"], "context")
+    if "condition_names" in fields:
+        names = dict(fields["condition_names"])
+        columns["condition_names"] = dump_json(names, "condition") if names else None
+    if "condition" in fields:
+        has_condition = fields["condition"] is not None
+        columns["condition_version"] = lifecycle.CONDITION_VERSION if has_condition else None
+    if {"dependencies", "parent_task_id"} & fields.keys():
+        columns["weighed"] = 0
+    if "estimated_effort" in fields:
+        before = lifecycle.effort_hours(task.estimated_effort)
+        hours = lifecycle.effort_hours(fields["estimated_effort"])
+        urgency = task.urgency + hours - before
+        columns |= {"effort_hours": hours, "urgency": urgency, "weighed": 0}
+    return columns | timing.date_columns(task, fields, tx.now)
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    return str(value) if isinstance(value, datetime) else value
+
+
+def _govern(tx: Transaction, change: Change) -> None:
+    """Mark the edges that the task's condition names."""
+    if not {"dependencies", "condition_names"} & change.fields.keys():
+        return
+    names = change.fields.get("condition_names", change.task.condition_names)
+    sql = f"UPDATE dependencies SET governed = {tx.mark}3 WHERE task_id = {tx.mark}1"
+    sql += f" AND needs_id = {tx.mark}2"
+    governed = set(names.values())
+    tx.executemany(
+        sql,
+        [(change.task.id, needs, int(needs in governed)) for needs in _edges_after(change)],
+    )
+
+
+def _refuse_circles(tx: Transaction, change: Change) -> None:
+    task = change.task
+    before = {edge.task for edge in task.dependencies}
+    starts = _edges_after(change).keys() - before
+    if starts and cycles.reaches(tx, starts, task.id):
+        raise cycles.cycle_error(cycles.find_path(tx, task.id, task.id), task.title)
+    parent = change.fields.get("parent_task_id")
+    if parent is not None and cycles.reaches(tx, [task.id], parent):
+        raise cycles.cycle_error(cycles.find_path(tx, parent, parent), task.title)
+
+
+def _follow(tx: Transaction, change: Change) -> None:
+    """Count anew what the task, and those above it, wait for, and by when."""
+    task, fields = change.task, change.fields
+    parents = set()
+    if "parent_task_id" in fields:
+        parents = {task.parent_task_id, fields["parent_task_id"]} - {None}
+    if fields.get("parent_task_id") is not None:
+        set_columns(tx, fields["parent_task_id"], touch=False, weighed=0)
+    before = {edge.task for edge in task.dependencies}
+    if fields.keys() & _MOVING:
+        moved = before ^ _edges_after(change).keys()
+        timing.follow_due_dates(tx, [task.id, *moved])
+    if fields.get("signal") is not None:
+        waiting.take_earlier_signals(tx, [reading.task(tx, task.id)])
+    if fields.keys() & _COUNTED:
+        recount(tx, task.id)
+    for parent in sorted(parents):
+        recount(tx, parent)
+
+
+# --- single edges -------------------------------------------------------------
+
+
+def add_dependency(tx: Transaction, task_id: str, needs: str, on: Outcome) -> Task:
+    """See `contracts.Store.add_dependency`."""
+    task = reading.task(tx, task_id)
+    other = reading.task(tx, needs)
+    if task.status is not TaskStatus.PENDING:
+        remedy = "only a pending task can wait for more"
+        raise TransitionError(task.alias, task.status, "take a further dependency", remedy)
+    if other.session_id != task.session_id:
+        problem = f"{other.alias!r} belongs to another session"
+        raise UnknownDependencyError(problem, task.title, needs)
+    _refuse_circle(tx, task, other)
+    _write_edge(tx, task, needs, on)
+    set_columns(tx, task_id, weighed=0)
+    if timing.have_due_dates(tx, [task_id]):
+        timing.follow_due_dates(tx, [needs])
+    recount(tx, task_id)
+    return reading.task(tx, task_id)
+
+
+def _write_edge(tx: Transaction, task: Task, needs: str, on: Outcome) -> None:
+    sql = f"""
+        INSERT INTO dependencies ({EDGE_COLUMNS}) VALUES (
+            {tx.mark}1, {tx.mark}2,
+            (SELECT coalesce(max(position), -1) + 1 FROM dependencies WHERE task_id = {tx.mark}1),
+            {tx.mark}3, 0, 0
+        )
+        ON CONFLICT (task_id, needs_id) DO UPDATE SET on_outcome = excluded.on_outcome
+    """
+    tx.execute(sql, (task.id, needs, str(on)))
+    data = {"needs": needs, "on": str(on)}
+    events.record_for(tx, task, EventKind.DEPENDENCY_ADDED, data)
+
+
+def _refuse_circle(tx: Transaction, task: Task, needed: Task) -> None:
+    if not cycles.reaches(tx, [needed.id], task.id):
+        return
+    path = [needed.alias]
+    if needed.id != task.id:
+        path = cycles.find_path(tx, needed.id, task.id)
+    raise cycles.cycle_error([task.alias, *path], task.title)
+
+
+def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:
+    """See `contracts.Store.remove_dependency`."""
+    task = reading.task(tx, task_id)
+    for name, named_id in task.condition_names.items():
+        if named_id == needs:
+            text = str(task.condition)
+            problem = f"it names {name!r}, so the dependency must stay"
+            raise ConditionError(problem, task.title, text, text.find(name) + 1)
+    if not _delete_edge(tx, task, needs):
+        raise UnknownDependencyError(f"does not depend on {needs!r}", task.title, needs)
+    recount(tx, task_id)
+    return reading.task(tx, task_id)
+
+
+def _delete_edge(tx: Transaction, task: Task, needs: str) -> bool:
+    """Delete an edge; return whether there was one."""
+    sql = f"DELETE FROM dependencies WHERE task_id = {tx.mark}1 AND needs_id = {tx.mark}2"
+    if not tx.execute(sql, (task.id, needs)).rowcount:
+        return False
+    events.record_for(tx, task, EventKind.DEPENDENCY_REMOVED, {"needs": needs})
+    return True

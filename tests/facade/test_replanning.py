@@ -1,0 +1,288 @@
+"""A plan that is handed in again, and plans that are changed."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import (
+    AliasTakenError,
+    CycleError,
+    InvalidInputError,
+    TransitionError,
+    UnknownDependencyError,
+)
+
+PLAN = """
+- title: Design
+  priority: 2
+- title: Build it
+  alias: build
+  dependencies: [design]
+  due_date: 2026-03-02
+  children:
+    - title: Walls
+    - title: Roof
+      dependencies: [walls]
+- title: Move in
+  dependencies: [build]
+  condition: build.success
+"""
+
+
+@pytest.fixture
+def orch(tmp_path, clock):
+    """An orchestrator with a session in memory."""
+    with vespera.open(tmp_path, store="memory:", clock=clock) as opened:
+        opened.initialize_session("a house")
+        yield opened
+
+
+def everything(orch):
+    """All that is stored about tasks."""
+    return orch.query_tasks(limit=None, include_archived=True), orch._store.last_seq()
+
+
+@pytest.mark.parametrize("existing", ["keep", "update"])
+def test_the_same_plan_again_changes_nothing(orch, existing):
+    """Not a row, not an event; each task comes back in its place."""
+    first = orch.plan_tasks(PLAN)
+    assert str(first) == "5 new"
+    before = everything(orch)
+    again = orch.plan_tasks(PLAN, existing=existing)
+    assert list(again) == list(first)
+    assert (again.new, again.changed, str(again)) == ([], {}, "5 as before")
+    assert everything(orch) == before
+
+
+def test_only_what_the_plan_says_differently_changes(orch):
+    """And it is said in words: what is new, what has changed, and how much stayed."""
+    orch.plan_tasks(PLAN)
+    orch.update_task("design", description="by a person")
+    edited = PLAN.replace("priority: 2", "priority: 5").replace("[walls]", "[walls, paint]")
+    edited = edited.replace("2026-03-02", "2026-04-01") + "- title: Paint\n"
+    again = orch.plan_tasks(edited, existing="update")
+    assert str(again) == (
+        "1 new; 3 changed: design (priority), build (due_at), roof (dependencies); 2 as before"
+    )
+    assert orch.get_task("design").description == "by a person"
+    assert orch.get_task("build").due_day == "2026-04-01"
+    assert {task.alias for task in orch.ready_tasks()} == {"design", "walls", "paint"}
+    assert orch.check().findings == ()
+
+
+def test_kept_tasks_stay_whatever_became_of_them(orch):
+    """Work goes on beside a plan that is handed in again."""
+    orch.plan_tasks(PLAN)
+    orch.complete_task("design", summary="done", detailed_work="a drawing")
+    orch.cancel_task("move_in")
+    work = orch.execute_task("walls")
+    again = orch.plan_tasks(PLAN + "- title: Garden\n", existing="keep")
+    assert [task.alias for task in again.new] == ["garden"]
+    assert [str(task.status) for task in again] == [
+        "completed",
+        "pending",
+        "in_progress",
+        "pending",
+        "cancelled",
+        "pending",
+    ]
+    work.complete(summary="done", detailed_work="bricks")
+
+
+def test_what_work_waits_for_cannot_change_under_it(orch):
+    """The whole plan is refused, with the place, and nothing is written."""
+    orch.plan_tasks(PLAN)
+    orch.execute_task("design")
+    before = everything(orch)
+    edited = PLAN.replace("priority: 2", "dependencies: [permit]") + "- title: Permit\n"
+    with pytest.raises(TransitionError, match=r"design.*release it first"):
+        orch.plan_tasks(edited, existing="update")
+    assert everything(orch) == before
+
+
+def test_a_plan_is_refused_where_its_alias_is_taken(orch):
+    """By default; the error names the way out. A title gets another alias."""
+    orch.plan_tasks(PLAN)
+    with pytest.raises(AliasTakenError, match='existing="keep"'):
+        orch.plan_tasks([{"title": "Other", "alias": "build"}])
+    assert orch.plan_tasks([{"title": "Design"}])[0].alias == "design_2"
+    with pytest.raises(InvalidInputError, match="existing"):
+        orch.plan_tasks(PLAN, existing="merge")
+
+
+def test_an_alias_twice_in_one_plan_is_a_mistake(orch):
+    """Also where it means a task that is there already."""
+    orch.plan_task("A")
+    twice = [{"title": "One", "alias": "a"}, {"title": "Two", "alias": "a"}]
+    with pytest.raises(AliasTakenError):
+        orch.plan_tasks(twice, existing="update")
+
+
+def test_drafts_change_what_they_say(orch):
+    """A record has no keys that are left out: what differs from an empty one is meant."""
+    orch.plan_task("A", "old", priority=3)
+    draft = vespera.TaskDraft(title="A", description="new")
+    again = orch.plan_tasks([draft], existing="update")
+    assert again.changed == {"a": ("description",)}
+    assert again[0].priority == 3
+
+
+def test_the_answer_travels(orch):
+    """It is a list, and can be pickled with what it says."""
+    planned = orch.plan_tasks(PLAN)
+    copy = pickle.loads(pickle.dumps(planned))
+    assert copy == planned
+    assert str(copy) == str(planned)
+
+
+# --- one task -----------------------------------------------------------------
+
+
+def test_every_field_of_planning_can_be_changed_and_cleared(orch):
+    """Each comes back as planning would have made it; an empty text or list clears it."""
+    plain = orch.plan_task("A")
+    orch.plan_tasks([{"title": "B"}, {"title": "P"}])
+    changed = orch.update_task(
+        "a",
+        title="New",
+        dependencies=["b"],
+        condition="b.success",
+        parent_task_id="p",
+        alias="first",
+        complexity="large",
+        estimated_effort="2 hours",
+        due_date=date(2026, 3, 2),
+        not_before="2026-03-01",
+        max_attempts=1,
+        question="Shall we?",
+        signal="go",
+        specialist_type="tester",
+        acceptance="it is",
+        context={"k": 1},
+    )
+    again = orch.get_task("first")
+    assert changed == again
+    assert again.due_at == datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert (again.parent_task_id, again.max_attempts) == (orch.get_task("p").id, 1)
+    assert (again.question, again.signal, again.condition) == ("Shall we?", "go", "b.success")
+    cleared = orch.update_task(
+        "first",
+        title="A",
+        dependencies=[],
+        condition="",
+        parent_task_id="",
+        alias="a",
+        complexity="",
+        estimated_effort="",
+        due_date="",
+        not_before="",
+        max_attempts=3,
+        question="",
+        signal="",
+        specialist_type="",
+        acceptance="",
+        context={},
+    )
+    beside = {"updated_at", "zone", "specialist_type", "urgency", "blockers"}
+    fields = plain.to_dict().keys() - beside
+    assert {name: cleared.to_dict()[name] for name in fields} == {
+        name: plain.to_dict()[name] for name in fields
+    }
+    assert cleared.is_ready
+    assert orch.check().findings == ()
+
+
+def test_changes_that_are_refused_change_nothing(orch):
+    """Each with an error of its kind."""
+    orch.plan_tasks([{"title": "A"}, {"title": "B", "dependencies": ["a"]}])
+    before = everything(orch)
+    for error, changes in (
+        (CycleError, {"dependencies": ["b"]}),
+        (CycleError, {"parent_task_id": "a"}),
+        (UnknownDependencyError, {"dependencies": ["none"]}),
+        (AliasTakenError, {"alias": "b"}),
+        (InvalidInputError, {"max_attempts": 0}),
+        (InvalidInputError, {"title": ""}),
+        (vespera.ConditionError, {"condition": "b.success"}),
+    ):
+        with pytest.raises(error):
+            orch.update_task("a", **changes)
+    assert everything(orch) == before
+
+
+# --- changed is as good as planned so -------------------------------------------
+
+NAMES = "abcdef"
+outcomes = st.sampled_from(["success", "done", "failure"])
+
+
+@st.composite
+def plans(draw):
+    """A plan of the same tasks, each saying all about what it waits for; now and then a circle."""
+    order = draw(st.permutations(NAMES))
+    specs = []
+    for position, name in enumerate(order):
+        earlier = order if draw(st.integers(0, 40)) == 40 else order[:position]
+        needs = {}
+        if earlier:
+            needs = draw(st.dictionaries(st.sampled_from(earlier), outcomes, max_size=2))
+        names = sorted(needs)
+        spec = {
+            "title": name,
+            "dependencies": [{"task": need, "on": on} for need, on in needs.items()],
+            "condition": f"{names[0]}.success" if names and draw(st.booleans()) else "",
+            "parent_task_id": "",
+            "due_date": draw(st.sampled_from(["", "2026-01-02", "2026-09-01"])),
+            "question": draw(st.sampled_from(["", "", "", "Well?"])),
+        }
+        specs.append(spec)
+    for position, spec in enumerate(specs):
+        parents = [other["title"] for other in specs[position + 1 :] if not other["question"]]
+        if parents and draw(st.integers(0, 2)) == 0:
+            spec["parent_task_id"] = draw(st.sampled_from(parents))
+    return specs
+
+
+def planned(orch, specs, existing="error"):
+    """Plan, and return what the tasks look like; ``None`` if the plan is refused."""
+    try:
+        orch.plan_tasks(specs, existing=existing)
+    except (vespera.PlanError, TransitionError):
+        return None
+    tasks = orch.query_tasks(limit=None)
+    aliases = {task.id: task.alias for task in tasks}
+    with orch._store._read() as tx:
+        needed_by = dict(tx.execute("SELECT id, needed_by FROM tasks").fetchall())
+    return {
+        task.alias: (
+            str(task.status),
+            task.blockers,
+            aliases.get(task.parent_task_id),
+            {(aliases[edge.task], str(edge.on)) for edge in task.dependencies},
+            {name: aliases[task_id] for name, task_id in task.condition_names.items()},
+            task.condition,
+            task.due_day,
+            needed_by[task.id],
+        )
+        for task in tasks
+    }
+
+
+@given(before=plans(), after=plans())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_changed_plan_is_as_if_planned_so(tmp_path_factory, before, after):
+    """Whatever became of the edges, parents and dates: no trace is left of how it was before."""
+    folder = tmp_path_factory.mktemp("two")
+    with vespera.open(folder, store="memory:") as one, vespera.open(folder, store="memory:") as two:
+        for each in (one, two):
+            each.initialize_session("the same")
+        if planned(one, before) is None:
+            one.plan_tasks([{"title": name} for name in NAMES])
+        assert planned(one, after, "update") == planned(two, after)
+        assert one.check(contents=False).findings == ()
