@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
-from vespera_orchestrator._text import show_methods, tokens
+from vespera_orchestrator._text import show_methods, tokens, without_half_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -321,7 +321,7 @@ class _Cut:
         most = self._limits.chars
         if len(text) <= most:
             return text
-        cut = text[: most - 2]
+        cut = text[: without_half_a_secret(text, most - 2)]
         edge = max(cut.rfind(" "), cut.rfind("\n"))
         if edge > len(cut) // 2:
             cut = cut[:edge]

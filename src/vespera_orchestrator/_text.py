@@ -9,6 +9,8 @@ from bisect import bisect_right
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
+from vespera_orchestrator._secrets import find_secrets, mask
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,6 +43,8 @@ _HIDDEN: Final = [
 """What nobody sees, or what makes a text read otherwise than it is."""
 _OBEYED: Final = {code: None for code in [*_CONTROLS, *_HIDDEN] if chr(code) not in _LINE_ENDS}
 _PLAIN: Final = dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x85"), " ") | {ord("\r"): "\n"} | _OBEYED
+_LONGEST_SECRET: Final = 4000
+"""How much around a cut is looked at, so that no half of a key is left before it."""
 _TIME_UNITS_S: Final = {"day": 86_400, "hour": 3600, "minute": 60}
 
 
@@ -91,7 +95,8 @@ def clip(text: str, budget_tokens: int) -> str:
     """Cut *text* to about *budget_tokens*, at a line or a word, and end it with an ellipsis."""
     if fits(text, budget_tokens):
         return text
-    cut = text[: max(0, fitting_length(text, budget_tokens) - 2)]
+    length = max(0, fitting_length(text, budget_tokens) - 2)
+    cut = text[: without_half_a_secret(text, length)]
     edge = max(cut.rfind("\n"), cut.rfind(" "))
     if edge > len(cut) // 2:
         cut = cut[:edge]
@@ -106,7 +111,7 @@ def beginning(text: str, budget_tokens: int) -> str:
     """
     if fits(text, budget_tokens):
         return text
-    cut = text[: fitting_length(text, budget_tokens)]
+    cut = text[: without_half_a_secret(text, fitting_length(text, budget_tokens))]
     for edge in ("\n\n", "\n", " "):
         end = cut.rfind(edge)
         if end > len(cut) // 2:
@@ -114,12 +119,26 @@ def beginning(text: str, budget_tokens: int) -> str:
     return cut.rstrip()
 
 
+def without_half_a_secret(text: str, length: int) -> int:
+    """Return where to cut *text*, at most at *length*, so that no key or password is cut in two.
+
+    The half that is left would not be recognised, and so not be masked.
+    """
+    start = max(0, length - _LONGEST_SECRET)
+    for secret in find_secrets(text[start : length + _LONGEST_SECRET]):
+        if start + secret.start < length < start + secret.end:
+            return start + secret.start
+    return length
+
+
 def shown(text: str) -> str:
     """Return a text of several lines as a terminal, a page or a prompt may have it.
 
-    Of all control characters only the ends of lines and tabulators are left. What every record and
-    every error prints goes through this; what is stored stays as it is.
+    Of all control characters only the ends of lines and tabulators are left, and keys and passwords
+    are masked. What every record and every error prints goes through this; what is stored stays as
+    it is.
     """
+    text = mask(text)
     if text.isprintable() or text.replace("\n", "").isprintable():
         return text
     return text.replace("\r\n", "\n").translate(_PLAIN)
@@ -154,14 +173,20 @@ def printable(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Mark every line of *text* as a quotation, so that none of them can pass for one of ours."""
-    lines = printable(text).splitlines()
+    """Mark every line of *text* as a quotation, so that none of them can pass for one of ours.
+
+    Keys and passwords in it are masked.
+    """
+    lines = printable(mask(text)).splitlines()
     return "\n".join(f"> {line}".rstrip() for line in lines)
 
 
 def one_line(text: str, width: int = 100) -> str:
-    """Put *text* on one line of at most *width* characters, without what a terminal would obey."""
-    flat = " ".join(printable(text).split())
+    """Put *text* on one line of at most *width* characters.
+
+    It has nothing that a terminal would obey, and no key or password.
+    """
+    flat = mask(" ".join(printable(text).split()))
     if len(flat) <= width:
         return flat
     return flat[: width - 1].rstrip() + "…"

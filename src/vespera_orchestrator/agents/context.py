@@ -13,6 +13,7 @@ import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactQuery, JsonValue, Session, Task
 from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._secrets import mask_value
 from vespera_orchestrator._text import clip, one_line, tokens
 from vespera_orchestrator.agents.shared import ContextConflict, SharedContext, ancestry
 from vespera_orchestrator.errors import InvalidInputError
@@ -165,7 +166,8 @@ class AgentContext(Record):
     def _shared_lines(self) -> list[str]:
         lines = [f"* in conflict: {one_line(str(each), _VALUE_WIDTH)}" for each in self.conflicts]
         for key, value in self.shared_context.items():
-            lines.append(f"* {one_line(key)}: {_quoted(value)}")
+            masked = mask_value(key, value) if isinstance(value, str) else value
+            lines.append(f"* {one_line(key)}: {_quoted(masked)}")
         return lines
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import JsonValue, SharedValue
 from vespera_orchestrator._records import Record
+from vespera_orchestrator._secrets import mask_value
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
 
@@ -75,9 +76,10 @@ class ContextConflict(Record):
 
     def __str__(self) -> str:
         one, other = self.current, self.disputed
+        values = _shown(self.key, one.value), _shown(self.key, other.value)
         return (
-            f"{self.key} is {_shown(one.value)} for {one.agent} and {_shown(other.value)} for "
-            f"{other.agent}; orch.share_context({self.key}=…) settles it"
+            f"{self.key} is {values[0]} for {one.agent} and {values[1]} for {other.agent}; "
+            f"orch.share_context({self.key}=…) settles it"
         )
 
     def __repr__(self) -> str:
@@ -150,7 +152,7 @@ class SharedContext(Mapping[str, JsonValue]):
         for key, value in self._values.items():
             source = self._sources.get(key)
             who = "from the start" if source is None else source.agent
-            lines.append(f"{key} = {_shown(value)} ({who})")
+            lines.append(f"{key} = {_shown(key, value)} ({who})")
         return "\n".join(lines) or "Nothing is shared yet."
 
     def __repr__(self) -> str:
@@ -255,5 +257,7 @@ def _check(values: Mapping[str, JsonValue], existing: set[str]) -> None:
         )
 
 
-def _shown(value: JsonValue) -> str:
+def _shown(key: str, value: JsonValue) -> str:
+    if isinstance(value, str):
+        value = mask_value(key, value)
     return one_line(repr(value), _SHOWN_WIDTH)

@@ -9,6 +9,7 @@ import attrs
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import Record
+from vespera_orchestrator._secrets import kinds_of, mask_and_warn
 from vespera_orchestrator.documents import vocabulary
 from vespera_orchestrator.documents.markdown import (
     HeadedPart,
@@ -47,6 +48,7 @@ _NOT_RESULTS = frozenset(
 """What repeats the results of others, or is about the work and not of it: never quoted."""
 _SUPERSEDING = ("supersedes", "replaces", "withdraws", "retracts")
 """Names of outputs and of front matter that name what no longer holds."""
+_SECRETS = "secrets"
 _ARTICLES = frozenset(
     {"the", "a", "an", "der", "die", "das", "le", "la", "les"}
     | {"el", "los", "las", "o", "os", "il", "lo", "gli"}
@@ -84,6 +86,13 @@ class ArtifactReader:
             self._analyses.pop((artifact.digest, name), None)
         return result
 
+    def secrets_of(self, artifact: Artifact) -> str:
+        """Say which kinds of secrets an artifact holds; its text comes without them.
+
+        Empty if it holds none, or was never read.
+        """
+        return str(self._analyses.get((artifact.digest, _SECRETS), ""))
+
     def remember(self, key: tuple[str, str], work_out: Callable[[], T]) -> T:
         """Return what was worked out for *key* before, or work it out now."""
         if key not in self._analyses:
@@ -116,12 +125,20 @@ class ArtifactReader:
             )
             return ""
         try:
-            return self._content.read(artifact.digest).decode("utf-8-sig")
+            text = self._content.read(artifact.digest).decode("utf-8-sig")
+            return self._without_secrets(artifact, text)
         except UnicodeDecodeError:
             return ""
         except StoreError as exc:
             self.notes.append(f"artifact {artifact.id} is listed without its content: {exc}")
             return ""
+
+    def _without_secrets(self, artifact: Artifact, text: str) -> str:
+        kinds = kinds_of(text)
+        if not kinds:
+            return text
+        self._analyses[artifact.digest, _SECRETS] = ", ".join(kinds)
+        return mask_and_warn(text, f"artifact {artifact.id}")
 
 
 def is_prose(artifact: Artifact) -> bool:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from vespera_orchestrator._secrets import mask
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -56,7 +58,7 @@ def inline(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
 
     Code spans stay code spans, so that nothing in them has to be escaped.
     """
-    flat = _on_one_line(text)
+    flat = _on_one_line(mask(text))
     if len(flat) > limit:
         beginning = flat[: limit - 1].rstrip()
         flat = f"{beginning}…"

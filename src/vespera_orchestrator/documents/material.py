@@ -50,4 +50,9 @@ def gather(
         variables |= attrs.asdict(record, recurse=False)
     # Several sources may have met the same unreadable artifact.
     notes = dict.fromkeys(reader.notes)
+    for artifact in collected.artifacts:
+        kinds = reader.secrets_of(artifact)
+        if kinds:
+            note = f"artifact {artifact.id} holds what looks like a secret, masked here: {kinds}"
+            notes[note] = None
     return Material(variables=variables, notes=tuple(notes), inclusions=tuple(work.inclusions))

@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vespera_orchestrator._secrets import mask
 from vespera_orchestrator.documents.markdown import without_double_blank_lines
 from vespera_orchestrator.documents.project_types import template_name
 from vespera_orchestrator.documents.sections import MarkerError, parse_sections
@@ -68,7 +69,7 @@ class Renderer:
             if latest is not None and latest[0] == given:
                 return latest[1]
             rendered = self._environment.get_template(name).render(variables)
-            text = without_double_blank_lines(rendered)
+            text = mask(without_double_blank_lines(rendered))
             sections = parse_sections(text)
         except MarkerError as exc:
             raise TemplateError(name, 0, f"makes a document with damaged markers: {exc}") from exc

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator._secrets import mask_and_warn
 from vespera_orchestrator.errors import (
     InvalidInputError,
     MissingDependencyError,
@@ -310,7 +311,7 @@ def _said(text: str, *, is_error: bool = False) -> CallToolResult:
 
 def _add_resources(server: MCPServer[Any], orch: vespera.Orchestrator) -> None:
     def read_artifact(artifact_id: str) -> str:
-        return str(_read(orch.artifacts.text, artifact_id))
+        return mask_and_warn(_read(orch.artifacts.text, artifact_id), f"artifact {artifact_id}")
 
     def read_bytes(artifact_id: str) -> bytes:
         return bytes(_read(orch.artifacts.read, artifact_id))

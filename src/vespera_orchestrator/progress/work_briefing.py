@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._secrets import kinds_of, mask_and_warn, mask_value
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.progress.fitting import Fitted, Piece, Section, fit
 from vespera_orchestrator.tasks import dates
@@ -298,11 +299,11 @@ def _task_section(facts: WorkFacts) -> Section:
 
 def _values(values: Mapping[str, JsonValue]) -> str:
     """Write values, one a line."""
-    return "\n".join(f"{name}: {_value(value)}" for name, value in values.items())
+    return "\n".join(f"{name}: {_value(name, value)}" for name, value in values.items())
 
 
-def _value(value: JsonValue) -> str:
-    return value if isinstance(value, str) else dump_json(value, "value")
+def _value(name: str, value: JsonValue) -> str:
+    return mask_value(name, value) if isinstance(value, str) else dump_json(value, "value")
 
 
 def _place_section(facts: WorkFacts) -> Section:
@@ -381,11 +382,15 @@ def _record_piece(record: WorkRecord, task: Task) -> Piece:
     if not record.text:
         size = f"{artifact.media_type}, {artifact.size_bytes:,} bytes"
         return Piece(line=f"{line}: {size}, orch.artifacts.read({artifact.id!r})")
+    kinds = ", ".join(kinds_of(record.text))
+    if kinds:
+        line += f"; secrets masked here, write them nowhere: {kinds}"
+    is_all = record.length <= len(record.text)
     return Piece(
         line=line,
-        quote=record.text,
+        quote=mask_and_warn(record.text, f"artifact {artifact.id}"),
         rest=f"orch.artifacts.text({artifact.id!r})",
-        length=record.length,
+        length=None if is_all else record.length,
         source=artifact.id,
     )
 
@@ -489,7 +494,7 @@ def _related_section(facts: WorkFacts) -> Section:
     pieces = [
         Piece(
             line=f"- {one_line(each.title, 120)} ({each.artifact_id}, {each.origin})",
-            quote=each.text,
+            quote=mask_and_warn(each.text, f"artifact {each.artifact_id}"),
             rest=f"orch.artifacts.text({each.artifact_id!r})",
             rank=_LAST_RANK,
             source=each.artifact_id,

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from vespera_orchestrator._model import is_id
+from vespera_orchestrator._secrets import mask
 from vespera_orchestrator.tasks.conditions import RESERVED_WORDS
 
 _MOST_SLUG_CHARS: Final = 48
@@ -26,7 +27,7 @@ def is_alias(text: str) -> bool:
 
 def slug(title: str) -> str:
     """Make an alias from *title*: ``"Task D"`` becomes ``task_d``."""
-    words = re.sub(r"\W+", "_", title.lower()).strip("_")
+    words = re.sub(r"\W+", "_", mask(title).lower()).strip("_")
     text = words[:_MOST_SLUG_CHARS].rstrip("_")
     if not text:
         return "task"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import ArtifactKind
+from vespera_orchestrator._secrets import mask_and_warn
 from vespera_orchestrator._text import clip
 from vespera_orchestrator.errors import (
     CorruptContentError,
@@ -35,7 +36,7 @@ def synthesize(
 
     def excerpt(artifact: Artifact, tokens: int) -> str:
         try:
-            return clip(artifacts.text(artifact), tokens)
+            return clip(mask_and_warn(artifacts.text(artifact), f"artifact {artifact.id}"), tokens)
         except InvalidInputError:  # not text
             return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
         except CorruptContentError as exc:

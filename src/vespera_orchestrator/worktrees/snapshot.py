@@ -17,6 +17,8 @@ from pygit2.enums import SortMode
 
 from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._secrets import mask
+from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import RefMovedError
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.left_out import LeftOut, refuse_left_out, shown_path
@@ -421,7 +423,7 @@ def _next_history(
 
 
 def _message(worktree: Worktree, note: str, skipped: tuple[str, ...], beside: _Beside) -> str:
-    title = " ".join(note.split()) or "snapshot"
+    title = " ".join(printable(mask(note)).split()) or "snapshot"
     lines = [
         title,
         "",

@@ -10,6 +10,7 @@ import attrs
 
 from vespera_orchestrator._model import JsonValue, NextStep, Task, TaskStatus
 from vespera_orchestrator._records import LEFT_OUT, Record, plain_list, to_plain, to_text
+from vespera_orchestrator._secrets import mask, mask_value
 from vespera_orchestrator._text import clip, one_line, tokens
 from vespera_orchestrator.integrations.tools.signatures import parameter_names
 from vespera_orchestrator.integrations.tools.table import NAMES, PREFIX, in_tool_names
@@ -174,6 +175,23 @@ def long_text(text: str, data: dict[str, Any], budget_tokens: int) -> Answer:
     """Return an answer whose text is what was asked for, such as a briefing."""
     short = clip(text, int(budget_tokens * _LONG_TEXT_SHARE))
     return Answer(text=short, data=data)
+
+
+def without_secrets(answer: Answer) -> Answer:
+    """Return the answer without keys and passwords."""
+    data = {name: _masked(name, value) for name, value in answer.data.items()}
+    return attrs.evolve(answer, text=mask(answer.text), data=data)
+
+
+def _masked(name: str, value: JsonValue) -> JsonValue:
+    """Return a value without secrets; *name* may say that it is one."""
+    if isinstance(value, str):
+        return mask_value(name, value)
+    if isinstance(value, Mapping):
+        return {mask(key): _masked(key, each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(name, each) for each in value]
+    return value
 
 
 # --- refused calls ------------------------------------------------------------------

@@ -11,8 +11,10 @@ import attrs
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator._model import JsonValue
+from vespera_orchestrator._secrets import mask_and_warn
 from vespera_orchestrator._text import fitting_length
 from vespera_orchestrator.errors import InvalidInputError, VesperaError
+from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.integrations.tools import answers, signatures
 from vespera_orchestrator.integrations.tools.answers import Answer
 from vespera_orchestrator.integrations.tools.schemas import checked
@@ -22,6 +24,7 @@ from vespera_orchestrator.integrations.tools.table import (
     ToolSpec,
     in_tool_names,
 )
+from vespera_orchestrator.stores.sql.address import without_password
 
 BUDGET_TOKENS: Final = 2000
 """About how long an answer may be; a token is about four letters, or one digit."""
@@ -143,9 +146,10 @@ class Toolbox:
             values = checked(_read(arguments), dict(tool.parameters), tool.name)
             if progress and "progress" in signatures.callables_of(tool.spec.path):
                 values["progress"] = progress
-            return self._call(tool.spec, values)
+            answer = self._call(tool.spec, values)
         except VesperaError as exc:
-            return answers.refusal(exc, self._budget_tokens)
+            answer = answers.refusal(exc, self._budget_tokens)
+        return answers.without_secrets(answer)
 
     def _known(self, name: str) -> Tool:
         tool = self._tools.get(name) or self._tools.get(PREFIX + name)
@@ -200,7 +204,7 @@ class Toolbox:
         if offset < 0 or (limit is not None and limit < 1):
             raise InvalidInputError("offset", "a page starts at 0 or later and has a character")
         record = self._orch.artifacts.get(artifact)
-        whole = self._orch.artifacts.text(record)
+        whole = mask_and_warn(self._orch.artifacts.text(record), f"artifact {record.id}")
         most = fitting_length(whole[offset:], int(self._budget_tokens * _PAGE_SHARE))
         end = offset + (most if limit is None else min(limit, most))
         data = record.to_dict(brief=True, budget_tokens=200)
@@ -213,7 +217,9 @@ class Toolbox:
         context = self._orch.spawn_agent_with_context(**values)
         data = context.to_dict(brief=True, budget_tokens=self._budget_tokens // 2)
         base: dict[str, str] = {}
-        data["environ"] = context.environ(base)
+        environ = context.environ(base)
+        environ[ENV_STORE] = without_password(environ[ENV_STORE])
+        data["environ"] = environ
         return Answer(text=repr(context), data=data)
 
     # --- whole turns of a loop ------------------------------------------------
