@@ -137,6 +137,8 @@ class AttemptEnding(StrEnum):
     RELEASED = "released"
     ABANDONED = "abandoned"
     """Its lease expired, or another agent took the task over."""
+    GONE = "gone"
+    """Somebody who knew that its holder was gone ended it."""
     CANCELLED = "cancelled"
 
 
@@ -336,7 +338,8 @@ class EventKind(StrEnum):
     Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed.
     """
     TASK_BLOCKED = "task_blocked"
-    """Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed.
+    """Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed;
+    ``empty_rounds``, if it was handed back so often in a row without progress.
     """
     TASK_RECOVERED = "task_recovered"
     """Its recovery task is completed, so it is pending again.
@@ -371,6 +374,12 @@ class EventKind(StrEnum):
     """Data: ``attempt``, and ``clock_set_back`` where that was the cause."""
     LEASE_EXPIRED = "lease_expired"
     """Data: ``attempt``; and ``process_ended`` if it ended with its process, before its time."""
+    ATTEMPT_ENDED = "attempt_ended"
+    """Somebody who knew that its holder was gone ended it, so the task is pending again.
+
+    Data: ``attempt``, ``holder`` (the agent that held it), ``reason``. The event's agent is the one
+    that ended it.
+    """
     LEASE_REGAINED = "lease_regained"
     """The holder renewed an expired lease before another agent took the task. Data: ``attempt``."""
     CHECKPOINT_SAVED = "checkpoint_saved"
@@ -637,6 +646,8 @@ class Task(Record):
     """The name of what the host reports; that completes the task."""
     answered: bool = False
     """Whether the answer, or the signal, has come."""
+    empty_rounds: int = 0
+    """How many attempts in a row handed it back without progress."""
 
     json_form = JsonForm(
         properties=("is_ready",),
@@ -660,6 +671,7 @@ class Task(Record):
             "max_attempts": 3,
             "asleep": False,
             "answered": False,
+            "empty_rounds": 0,
         },
         rest="orch.get_task({id!r})",
         names=("id", "alias", "title", "status", "summary", "reason"),
@@ -701,8 +713,8 @@ class Attempt(Record):
     ended_at: datetime | None = None
     """When it ended; ``None`` while it runs."""
     ending: str | None = None
-    """``completed``, ``handed_in``, ``blocked``, ``revised``, ``released``, ``abandoned`` or
-    ``cancelled``; ``None`` while it runs.
+    """``completed``, ``handed_in``, ``blocked``, ``revised``, ``released``, ``abandoned``, ``gone``
+    or ``cancelled``; ``None`` while it runs.
     """
     error: str | None = None
     """What went wrong."""
@@ -1468,6 +1480,12 @@ class Ending(Record):
     later: bool = False
     """With ``complete``: the work is handed in, and the task is completed when it is merged. Until
     then it stays in progress.
+    """
+    files_changed: bool = False
+    """Whether files of the worktree have changed since they were last saved."""
+    most_empty_rounds: int = 0
+    """After so many attempts in a row that were handed back without progress the task is blocked;
+    0: never, and this one does not count as such an attempt.
     """
 
 

@@ -436,12 +436,14 @@ class Store(Protocol):
         *,
         lease_s: float,
         process: str | None = None,
+        files_changed: bool = False,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
         """Extend the lease to *lease_s* seconds from now. Event ``lease_renewed``. Fenced.
 
         Regains a lease that has expired. *process* replaces what the claim said; ``None`` leaves
-        it. *within* as for `checkpoint`.
+        it. *files_changed* notes that the attempt has changed files, which is progress, see
+        `finish`. *within* as for `checkpoint`.
         """
 
     def checkpoint(
@@ -500,6 +502,12 @@ class Store(Protocol):
         ``handed_in``, so its lease never expires. Summary and outputs are written, and the task
         stays in progress, held by that attempt, until it is finished once more.
 
+        An attempt that is released or revised is a round without progress if it saved no checkpoint
+        that differs from the last one before it, no artifact with new content, and no effect,
+        planned no subtask, and changed no files. After ``ending.most_empty_rounds`` of them in a
+        row the task is blocked instead of pending: its reason says so, no recovery task is planned,
+        and the event ``task_blocked`` follows that of the release.
+
         The same completion sent twice (same attempt, same outputs, same artifact digests) counts as
         one completion.
 
@@ -549,6 +557,25 @@ class Store(Protocol):
 
         Each waits for the one before it. The chain is as the store knows it without looking at the
         whole graph: it follows the same weights that order `ready`.
+        """
+
+    def end_attempt(self, task_id: str, reason: str, *, agent: str, holder: str = "") -> Attempt:
+        """End the attempt that holds the task: its holder is known to be gone.
+
+        Event ``attempt_ended``. The task is pending again, with its checkpoints. That holder cannot
+        regain its lease.
+
+        Args:
+            task_id: The task.
+            reason: How that is known. It is the task's reason, and the attempt's error.
+            agent: Who ends it.
+            holder: Whose attempt it must be; empty for anybody's.
+
+        Returns:
+            The attempt, ended.
+
+        Raises:
+            TransitionError: Nobody holds the task, or not that holder.
         """
 
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:

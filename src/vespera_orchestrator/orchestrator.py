@@ -1428,6 +1428,40 @@ class Orchestrator:
         return self._in_hand(task_id, agent, brings=error).fail(error)
 
     @writes
+    def end_attempt(self, task: TaskRef, reason: str, *, holder: str | None = None) -> Task:
+        """End the attempt at a task whose holder you know is gone: killed, lost, switched off.
+
+        Nobody has to wait for its lease. The task is pending again, and the next attempt goes on
+        from the last checkpoint, in the same worktree, with the files as they were left. The log
+        says that you ended it, and why. If the holder is alive after all, its next call raises
+        `LeaseLostError`, and its work is kept as an artifact.
+
+        To hand back what you hold yourself, use `release`.
+
+        Args:
+            task: The task.
+            reason: How you know, such as ``"worker 3 was killed: out of memory"``. The next attempt
+                reads it.
+            holder: The agent that you mean. Then nothing happens to another one that has taken the
+                task meanwhile.
+
+        Returns:
+            The task as it is now.
+
+        Raises:
+            TransitionError: Nobody holds the task, or not this holder. Nothing was changed.
+            InvalidInputError: You gave no reason.
+        """
+        words = arguments.needed_text(
+            "reason", reason, "say how you know that its holder is gone; the next attempt reads it"
+        )
+        name = "" if holder is None else arguments.agent_name("holder", holder)
+        meant = self._scope.task(task)
+        attempt = self._store.end_attempt(meant.id, words, agent=self.agent, holder=name)
+        self._files.save_left_behind(attempt)
+        return self._scope.task(meant)
+
+    @writes
     @keeps_work("detailed_work", _refuse_completion)
     def complete_task(
         self,

@@ -44,6 +44,7 @@ TRUE_AFTER = {
 }
 """After which ends of a task a condition on it is true; before its end it is undecided."""
 MOST_FAILURES = 3
+MOST_EMPTY_ROUNDS = 3
 MOST_TASKS = 14
 
 
@@ -52,6 +53,7 @@ class Model:
 
     def __init__(self):
         self.tasks = {}
+        self.now = None
 
     def named(self, *statuses):
         """The tasks in these states, in the order they were planned."""
@@ -159,6 +161,10 @@ class Model:
             "asks": asks,
             "asks_ever": asks,
             "answered": False,
+            "planned_at": self.now,
+            "started_at": None,
+            "has_content": False,
+            "empty_rounds": 0,
         }
         self.settle()
 
@@ -166,18 +172,37 @@ class Model:
         """Start a task."""
         task = self.tasks[alias]
         task |= {"status": "in_progress", "attempts": task["attempts"] + 1, "until": until}
+        task["started_at"] = self.now
+
+    def hand_back(self, alias, *, brings):
+        """Give a task back, with the same words or none: too often, and it is blocked."""
+        task = self.tasks[alias]
+        is_new = brings and not task["has_content"]
+        task["has_content"] |= brings
+        planned = [self.tasks[name]["planned_at"] for name in self.children(alias)]
+        if is_new or any(at >= task["started_at"] for at in planned):
+            task["empty_rounds"] = 0
+        else:
+            task["empty_rounds"] += 1
+        if task["empty_rounds"] < MOST_EMPTY_ROUNDS:
+            self.become(alias, "pending")
+        else:
+            task["was_blocked"] = True
+            self.become(alias, "blocked")
 
     def complete(self, alias):
         """Complete a task; what it recovers is pending again."""
         self.become(alias, "completed")
         target = self.tasks[alias]["recovers"]
         if target is not None and self.tasks[target]["status"] == "blocked":
+            self.tasks[target]["empty_rounds"] = 0
             self.become(target, "pending")
 
     def fail(self, alias):
         """Block a task, with one recovery unless a person must decide."""
         task = self.tasks[alias]
         task["failures"] += 1
+        task["empty_rounds"] = 0
         task["was_blocked"] = True
         self.become(alias, "blocked")
         if task["recovers"] is None and task["failures"] < MOST_FAILURES:
@@ -226,6 +251,7 @@ class Model:
             task = self.tasks[name]
             asks = task["asks"] or task.get("asked", False)
             task |= {"status": "pending", "failures": 0, "answered": False, "asks": asks}
+            task["empty_rounds"] = 0
         self.settle()
 
     def skipped_after(self, alias):
@@ -294,6 +320,7 @@ class Predicted(RuleBasedStateMachine):
         )
         self.orch.initialize_session("what was foretold")
         self.model = Model()
+        self.model.now = self.now
         self.works = {}
         self.planned = 0
         self.plan(specs)
@@ -396,6 +423,7 @@ class Predicted(RuleBasedStateMachine):
         if self.model.has_open_children(alias):
             with pytest.raises(NotReadyError):
                 self.works[alias].complete(summary="s", detailed_work="d")
+            self.model.tasks[alias]["has_content"] = True  # the refused work is kept
         else:
             self.works[alias].complete(summary="s", detailed_work="d")
             self.model.complete(alias)
@@ -427,6 +455,7 @@ class Predicted(RuleBasedStateMachine):
         alias = self.held(number)
         if says_so:
             self.works[alias].complete(summary="s", detailed_work="d", next_action="blocked")
+            self.model.tasks[alias]["has_content"] = True
         else:
             self.works[alias].fail("it broke")
         self.model.fail(alias)
@@ -449,12 +478,33 @@ class Predicted(RuleBasedStateMachine):
             self.works[alias].complete(summary="s", detailed_work="d", next_action="needs_revision")
         else:
             self.works[alias].release()
+        self.model.hand_back(alias, brings=revise)
+
+    @precondition(lambda self: self.model.ready())
+    @rule(number=some, times=st.integers(1, 4))
+    def start_and_give_back(self, number, times):
+        """Take a task and give it back as it was, until it is no longer handed out."""
+        found = self.model.ready()
+        alias = found[number % len(found)]
+        for _ in range(times):
+            if alias in self.model.ready():
+                self.start(alias)
+                self.works[alias].release("too hard")
+                self.model.hand_back(alias, brings=False)
+
+    @precondition(lambda self: self.model.named("in_progress"))
+    @rule(number=some)
+    def end_attempt(self, number):
+        """End the attempt of a holder that is gone."""
+        alias = self.held(number)
+        self.orch.end_attempt(alias, "it was killed")
         self.model.become(alias, "pending")
 
     @rule(seconds=st.sampled_from([30, 61, 601]))
     def let_time_pass(self, seconds):
         """Holds lapse without a sign of life."""
         self.now += timedelta(seconds=seconds)
+        self.model.now = self.now
         self.model.lapse(self.now)
 
     # deciding

@@ -46,6 +46,7 @@ TEXT = """\
 # coordinator = "coordinator"         # the agent that coordinates; so does whoever spawns agents
 # coordinator_executes = "light"      # what the coordinator is handed when it names no task: "light", "all" or "none"
 # synthesize = true                   # bring the results of subtasks together when the last one ends
+# empty_rounds = 3                    # handed back so often without progress, a task is blocked; 0: never
 
 [pressure]
 # strained_at = 40                    # from this score on it is strained

@@ -190,6 +190,7 @@ CALLS = {
     "execute_task": {"task_id": "spout"},
     "work": {"task": "handle"},
     "checkpoint": {"task_id": "handle", "state": {"n": 1}},
+    "end_attempt": {"task": "handle", "reason": "it was killed"},
     "heartbeat": {"task_id": "handle"},
     "complete_task": {"task_id": "handle", "summary": "s", "detailed_work": "d"},
     "release_task": {"task_id": "handle"},
@@ -200,6 +201,18 @@ CALLS = {
     "artifact_context": {"query": "closes tightly"},
 }
 """A call of each tool that needs arguments, in the session above."""
+
+
+HOLDING = {
+    "work",
+    "checkpoint",
+    "heartbeat",
+    "complete_task",
+    "release_task",
+    "fail_task",
+    "end_attempt",
+}
+"""Tools for a task that somebody holds."""
 
 
 def arguments_for(name, orch):
@@ -217,7 +230,7 @@ def prepare(name, toolbox, orch):
         with orch.execute_task("handle") as work:
             work.fail("it broke")
         return {"task": "handle"}
-    if name in {"work", "checkpoint", "heartbeat", "complete_task", "release_task", "fail_task"}:
+    if name in HOLDING:
         assert not toolbox.answer("execute_task", {"task_id": "handle"}).is_error
     return arguments_for(name, orch)
 

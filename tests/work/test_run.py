@@ -210,8 +210,8 @@ def test_a_value_that_cannot_be_stored_is_a_failure(orch):
     assert "handle" in report.blocked[0].reason
 
 
-def test_a_task_that_comes_back_empty_is_left_alone(orch):
-    """After three rounds without a checkpoint this run stops trying; the next one may."""
+def test_a_task_that_comes_back_empty_is_blocked(orch):
+    """After three rounds without progress no run tries it again, until a person says what to do."""
     orch.plan_tasks([{"title": "Shy"}, {"title": "Good"}])
     rounds = []
 
@@ -223,6 +223,27 @@ def test_a_task_that_comes_back_empty_is_left_alone(orch):
     report = run(orch, do)
     assert rounds == [1, 2, 3]
     assert report.completed == ("good",)
+    assert [trouble.alias for trouble in report.blocked] == ["shy"]
+    assert "3 times in a row without progress, the last time with: not today" in str(report)
+    assert run(orch, do).completed == ()
+    orch.retry_task("shy")
+    run(orch, do)
+    assert rounds == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_has_a_brake_of_its_own(orch):
+    """Where tasks may be handed back for ever, a run stops trying after three rounds."""
+    orch.plan_task("Shy")
+    (orch.home / "config.toml").write_text("[delegation]\nempty_rounds = 0\n")
+    rounds = []
+
+    def do(work):
+        rounds.append(work.attempt.number)
+        work.release("not today")
+
+    with vespera.open(orch.project) as free:
+        report = run(free, do)
+    assert rounds == [1, 2, 3]
     assert [trouble.alias for trouble in report.given_back] == ["shy"]
     assert orch.why("shy").ready
 

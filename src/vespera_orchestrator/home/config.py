@@ -365,6 +365,14 @@ class DelegationSettings:
         True, "bring the results of subtasks together when the last one ends"
     )
     """Whether results are brought together when the last subtask of a task ends."""
+    empty_rounds: int = _setting(
+        3,
+        "handed back so often without progress, a task is blocked; 0: never",
+        check=_at_least(0),
+    )
+    """After so many attempts in a row that were handed back without progress (no new checkpoint, no
+    new artifact, no subtask, no changed file) the task is blocked, and a person says what is
+    missing."""
 
 
 @attrs.frozen(kw_only=True)

@@ -190,6 +190,7 @@ class AsyncWork(_Room):
     complete = _verb(Work.complete)
     fail = _verb(Work.fail)
     release = _verb(Work.release)
+    interrupt = _verb(Work.interrupt)
     once = _verb(Work.once)
     ask = _verb(Work.ask)
 
@@ -278,7 +279,7 @@ class _Starting(_Beginning[AsyncWork]):
 def _release(work: Work) -> None:
     """Give back a task whose caller was cancelled while it was being started."""
     try:
-        work.release("interrupted while it was being started")
+        work.interrupt("interrupted while it was being started")
     except VesperaError as exc:
         log.warning("%s could not be given back: %s", work.task.alias, exc)
 
@@ -334,7 +335,7 @@ class _Calls:
             if result is not _Ending.CANCELLED:
                 return result
             if work.is_open:
-                work.release("its coroutine was cancelled")
+                work.interrupt("its coroutine was cancelled")
             return None
 
         return call
@@ -607,6 +608,7 @@ class AsyncOrchestrator(_Room):
     heartbeat = _verb(Orchestrator.heartbeat)
     release = _verb(Orchestrator.release)
     fail = _verb(Orchestrator.fail)
+    end_attempt = _verb(Orchestrator.end_attempt)
     complete_task = _verb(Orchestrator.complete_task)
 
     async def run(

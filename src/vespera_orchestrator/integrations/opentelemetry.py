@@ -61,9 +61,17 @@ _ENDINGS: Final = frozenset(
         EventKind.TASK_CANCELLED,
         EventKind.TASK_FAILED,
         EventKind.LEASE_EXPIRED,
+        EventKind.ATTEMPT_ENDED,
     }
 )
-_ERRORS: Final = frozenset({EventKind.TASK_BLOCKED, EventKind.TASK_FAILED, EventKind.LEASE_EXPIRED})
+_ERRORS: Final = frozenset(
+    {
+        EventKind.TASK_BLOCKED,
+        EventKind.TASK_FAILED,
+        EventKind.LEASE_EXPIRED,
+        EventKind.ATTEMPT_ENDED,
+    }
+)
 _MILESTONES: Final = frozenset({EventKind.CHECKPOINT_SAVED, EventKind.ARTIFACT_SAVED})
 _MOST_OPEN: Final = 10_000
 """Attempts that are remembered. One that ends in another process would be remembered for ever."""

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Attempt, Event, Task
     from vespera_orchestrator.contracts import Store
 
-LETTING_GO: Final = frozenset({EventKind.LEASE_EXPIRED, EventKind.TASK_RELEASED})
+LETTING_GO: Final = frozenset(
+    {EventKind.LEASE_EXPIRED, EventKind.ATTEMPT_ENDED, EventKind.TASK_RELEASED}
+)
 """How a holder is left without its task, while the work is not done."""
 _MOST_HELD: Final = 20
 """How many tasks in progress are looked at."""
@@ -48,7 +50,9 @@ def unfinished_tasks(store: Store, recent: Iterable[Event], agent: str) -> list[
     """
     tasks: dict[str, Task] = {}
     for event in recent:
-        if event.kind not in LETTING_GO or event.agent != agent or event.task_id in tasks:
+        if event.kind not in LETTING_GO or event.task_id in tasks:
+            continue
+        if event.data.get("holder", event.agent) != agent:
             continue
         task = store.find_task(str(event.task_id), None)
         if task is None or task.status is not TaskStatus.PENDING:

@@ -54,6 +54,7 @@ CHANGE_WORDS: Final[dict[str, str]] = {
     EventKind.TASK_RETRIED: "to be tried again",
     EventKind.TASK_REOPENED: "open again",
     EventKind.LEASE_EXPIRED: "released: its agent stopped responding",
+    EventKind.ATTEMPT_ENDED: "released: its agent was gone",
 }
 """The events that a briefing reports, with what they did to their task."""
 

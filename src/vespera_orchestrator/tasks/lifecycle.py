@@ -64,6 +64,8 @@ class Verb(StrEnum):
     BLOCK = "blocked"
     RELEASE = "release"
     EXPIRE = "expire"
+    END_ATTEMPT = "end_attempt"
+    BRAKE = "brake"
     RECOVER = "recovered"
     SKIP = "skip"
     CANCEL = "cancel"
@@ -102,6 +104,8 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     Verb.BLOCK: Transition("fails, or says blocked", _RUNNING, TaskStatus.BLOCKED),
     Verb.RELEASE: Transition("release", _RUNNING, TaskStatus.PENDING),
     Verb.EXPIRE: Transition("the lease expires", _RUNNING, TaskStatus.PENDING),
+    Verb.END_ATTEMPT: Transition("end_attempt", _RUNNING, TaskStatus.PENDING),
+    Verb.BRAKE: Transition("released too often without progress", _RUNNING, TaskStatus.BLOCKED),
     Verb.RECOVER: Transition(
         "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
     ),
@@ -138,6 +142,7 @@ STATUS_AFTER_EVENT: Final[Mapping[str, TaskStatus]] = {
     EventKind.TASK_RETRIED: TaskStatus.PENDING,
     EventKind.TASK_REOPENED: TaskStatus.PENDING,
     EventKind.LEASE_EXPIRED: TaskStatus.PENDING,
+    EventKind.ATTEMPT_ENDED: TaskStatus.PENDING,
     EventKind.TASK_STARTED: TaskStatus.IN_PROGRESS,
     EventKind.TASK_CONTINUED: TaskStatus.IN_PROGRESS,
     EventKind.LEASE_REGAINED: TaskStatus.IN_PROGRESS,
@@ -164,6 +169,7 @@ MILESTONES: Final = (
     EventKind.TASK_FAILED,
     EventKind.TASK_DELETED,
     EventKind.LEASE_EXPIRED,
+    EventKind.ATTEMPT_ENDED,
     EventKind.WORKTREE_CREATED,
     EventKind.WORKTREE_LANDED,
 )
@@ -524,6 +530,11 @@ def _blocked_cause(situation: Situation) -> Cause:
 
 
 def _decision_sentence(task: Task, recovery: Task | None) -> str:
+    if task.empty_rounds:
+        return (
+            f"a person must say what is missing, then orch.retry_task({task.alias!r}) "
+            f"({_short(task.reason)})"
+        )
     if recovery is not None:
         cause = f"as its recovery {recovery.alias} is blocked itself"
     elif task.failures >= task.max_attempts:
@@ -616,6 +627,16 @@ def _child_causes(situation: Situation) -> list[Cause]:
             names=named,
         )
     ]
+
+
+# --- the brake ----------------------------------------------------------------
+
+
+def brake_reason(rounds: int, last_words: str | None) -> str:
+    """Say why a task is no longer handed out after *rounds* attempts without progress."""
+    reason = f"handed back {rounds} times in a row without progress"
+    words = _short(last_words)
+    return f"{reason}, the last time with: {words}" if words else reason
 
 
 # --- recovery ----------------------------------------------------------------

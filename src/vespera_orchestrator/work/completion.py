@@ -212,6 +212,8 @@ class Completion:
             self._rooms.team.refuse_conflict(holder.task.session_id, lands=False)
         drafts = self._drafts(holder, submission)
         ending = submission.ending
+        if submission.next_action is NextAction.NEEDS_REVISION:
+            return self.hand_back(holder, ending, drafts)
         if not submission.is_completion:
             return self.finish_saving(holder, ending, drafts)
         holder = attrs.evolve(holder, worktree=self._present_worktree(holder, drafts))
@@ -633,6 +635,13 @@ class Completion:
 
     # ending an attempt
 
+    def hand_back(
+        self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft] = ()
+    ) -> Task:
+        """End an attempt that gives its task back. Too many without progress block the task."""
+        most = self._rooms.config.delegation.empty_rounds
+        return self.finish_saving(holder, attrs.evolve(ending, most_empty_rounds=most), drafts)
+
     def finish_saving(
         self, holder: Holder, ending: Ending, drafts: Sequence[ArtifactDraft] = ()
     ) -> Task:
@@ -659,8 +668,14 @@ class Completion:
         context: dict[str, JsonValue] = {**ending.recovery, "worktree": holder.worktree.name}
         if trouble:
             context["not_saved"] = trouble
-        commit = None if snapshot is None else snapshot.commit
-        return attrs.evolve(ending, snapshot=commit, recovery=context)
+        if snapshot is None:
+            return attrs.evolve(ending, recovery=context)
+        return attrs.evolve(
+            ending,
+            snapshot=snapshot.commit,
+            recovery=context,
+            files_changed=snapshot.changed,
+        )
 
     def finish(
         self,

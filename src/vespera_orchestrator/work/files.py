@@ -32,9 +32,10 @@ class WorkFiles:
         What ends with a process of this machine that is gone has expired, too.
         """
         for attempt in self._rooms.store.expire(is_gone=machine.have_ended):
-            self._save_left_behind(attempt)
+            self.save_left_behind(attempt)
 
-    def _save_left_behind(self, attempt: Attempt) -> None:
+    def save_left_behind(self, attempt: Attempt) -> None:
+        """Save what an attempt that has ended left in its worktree."""
         task = self._rooms.store.find_task(attempt.task_id, None)
         if task is not None:
             self._save(task, f"as attempt {attempt.number} by {attempt.agent} left it")

@@ -424,6 +424,7 @@ class Runner:
                 running.task.id,
                 running.number,
                 lease_s=self._request.start.lease_s,
+                files_changed=snapshot is not None and snapshot.changed,
                 within=None if snapshot is None else snapshot.pin,
             )
 

@@ -322,6 +322,7 @@ class Work:
                 self.task.id,
                 self.attempt.number,
                 lease_s=self._lease_s,
+                files_changed=snapshot is not None and snapshot.changed,
                 within=None if snapshot is None else snapshot.pin,
             )
 
@@ -580,11 +581,28 @@ class Work:
     def release(self, note: str = "") -> Task:
         """Hand the task back without a verdict.
 
-        It is pending again; its checkpoint, worktree and files stay.
+        It is pending again; its checkpoint, worktree and files stay. If it is handed back several
+        times in a row without progress (``empty_rounds`` in the settings, three by default), it is
+        blocked instead, and a person says what is missing. Progress is whatever is new: a
+        checkpoint, an artifact, a subtask, a changed file, an effect.
+
+        Args:
+            note: Why, and what whoever takes it next should know.
         """
         self._is_open = False
         ending = Ending(action=None, reason=note or None)
-        return self._completion.finish_saving(self._holder(), ending)
+        return self._completion.hand_back(self._holder(), ending)
+
+    def interrupt(self, note: str) -> Task:
+        """Release the task because somebody, or something, has interrupted its holder.
+
+        As `release`, but it is never held against the task.
+
+        Args:
+            note: What has interrupted it.
+        """
+        self._is_open = False
+        return self._completion.finish_saving(self._holder(), Ending(action=None, reason=note))
 
     def _holder(self) -> Holder:
         self._follow_worktree()
@@ -624,7 +642,7 @@ class Work:
         if exc is None:
             self.release("released without a result")
         elif isinstance(exc, VesperaError) and exc.completion_of == self.task.id:
-            task = self.release(f"a call with work was not accepted: {exc}")
+            task = self.interrupt(f"a call with work was not accepted: {exc}")
             exc.add_note(
                 f"the task is {task.status} again, and this does not count as a failure. "
                 f"To complete it: orch.complete_task({task.alias!r}, …)"
@@ -636,7 +654,7 @@ class Work:
                 f"To simply try again: orch.retry_task({task.alias!r})"
             )
         else:
-            self.release(f"interrupted: {type(exc).__name__}")
+            self.interrupt(f"interrupted: {type(exc).__name__}")
 
 
 def _error_texts(error: object) -> tuple[str, str]:

@@ -125,6 +125,7 @@ _WORKING = _rows(
     _row("complete_task", is_repeatable=True),
     _row("release_task", "release"),
     _row("fail_task", "fail"),
+    _row("end_attempt", is_core=False, destroys=True),
     _row("synthesize_results", is_repeatable=True),
 )
 _ARTIFACTS = _rows(

@@ -354,7 +354,7 @@ CREATE TABLE effects (
     PRIMARY KEY (task_id, key)
 );
 """,
-    # 15: what replaces artifacts of other titles and tasks; and which ones were removed for good
+    # 14: what replaces artifacts of other titles and tasks; and which ones were removed for good
     """
 ALTER TABLE artifacts ADD COLUMN superseded_by text;
 CREATE INDEX artifacts_superseded_by ON artifacts (superseded_by) WHERE superseded_by IS NOT NULL;
@@ -370,6 +370,18 @@ CREATE TABLE forgotten (
     digest text,
     home_id text NOT NULL,
     proof text
+);
+""",
+    # 15: attempts that a coordinator ended; rounds without progress, and whether files changed
+    """
+ALTER TABLE tasks ADD COLUMN empty_rounds integer NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN files_changed smallint NOT NULL DEFAULT 0;
+DROP INDEX events_milestones;
+CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
+    'task_completed', 'task_handed_in', 'task_blocked', 'task_recovered', 'task_revised',
+    'task_released', 'task_retried', 'task_reopened', 'task_skipped', 'task_cancelled',
+    'task_failed', 'task_deleted', 'lease_expired', 'attempt_ended', 'worktree_created',
+    'worktree_landed'
 );
 """,
 )

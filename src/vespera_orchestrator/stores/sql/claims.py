@@ -16,7 +16,7 @@ from vespera_orchestrator._model import (
     EventKind,
     TaskStatus,
 )
-from vespera_orchestrator.errors import LeaseLostError, NotReadyError
+from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
@@ -146,11 +146,14 @@ def renew(
     *,
     lease_s: float,
     process: str | None,
+    files_changed: bool,
     within: Callable[[], None] | None,
 ) -> Attempt:
     """See `contracts.Store.renew`."""
     task = require_hold(tx, reading.task(tx, task_id), attempt)
     _extend(tx, task, lease_s)
+    if files_changed:
+        _note_changed_files(tx, task)
     if process is not None:
         _set_process(tx, task, process)
     holder = reading.attempt(tx, task)
@@ -169,6 +172,14 @@ def _extend(tx: Transaction, task: Task, lease_s: float) -> None:
     """
     lease_until = tx.now + lease_length(lease_s)
     tx.execute(sql, (lease_until, tx.now, task.id, task.attempts))
+
+
+def _note_changed_files(tx: Transaction, task: Task) -> None:
+    sql = f"""
+        UPDATE attempts SET files_changed = 1
+        WHERE task_id = {tx.mark}1 AND number = {tx.mark}2 AND files_changed = 0
+    """
+    tx.execute(sql, (task.id, task.attempts))
 
 
 def _set_process(tx: Transaction, task: Task, process: str) -> None:
@@ -371,6 +382,33 @@ def expire(
 def _holder(tx: Transaction, task_id: str) -> Attempt | None:
     task = reading.task(tx, task_id)
     return reading.attempt(tx, task) if task.status is TaskStatus.IN_PROGRESS else None
+
+
+def end_of_gone(tx: Transaction, task_id: str, reason: str, *, agent: str, holder: str) -> Attempt:
+    """See `contracts.Store.end_attempt`."""
+    task = reading.task(tx, task_id)
+    attempt = reading.attempt(tx, task)
+    is_held = lifecycle.next_status(lifecycle.Verb.END_ATTEMPT, task.status) is not None
+    if attempt is None or not is_held or attempt.ended_at is not None:
+        remedy = f"nobody holds it; orch.why({task.alias!r}) says what comes next"
+        raise TransitionError(task.alias, task.status, "have its attempt ended", remedy)
+    if holder and attempt.agent != holder:
+        remedy = f"{attempt.agent} has taken it since (attempt {attempt.number})"
+        raise TransitionError(
+            task.alias, f"no longer held by {holder}", "have its attempt ended", remedy
+        )
+    end_attempt(tx, task, AttemptEnding.GONE, reason)
+    set_columns(tx, task.id, status=str(TaskStatus.PENDING), reason=reason)
+    data: dict[str, JsonValue] = {
+        "attempt": attempt.number,
+        "holder": attempt.agent,
+        "reason": reason,
+    }
+    events.record_for(tx, task, EventKind.ATTEMPT_ENDED, data, agent=agent)
+    recount(tx, task.id)
+    ended = reading.attempt(tx, task)
+    assert ended is not None  # noqa: S101 - it has just been written
+    return ended
 
 
 def end_attempt(

@@ -18,7 +18,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
-from vespera_orchestrator.stores.sql import claims, events, reading, records, rows
+from vespera_orchestrator.stores.sql import claims, events, progress, reading, records, rows
 from vespera_orchestrator.stores.sql.consequences import (
     add_blockers,
     end_task,
@@ -34,6 +34,7 @@ from vespera_orchestrator.tasks.lifecycle import (
     LEASE_S,
     Failure,
     Verb,
+    brake_reason,
     ending_verb,
     next_status,
     recovery_for,
@@ -178,12 +179,51 @@ def _end(
         case NextAction.BLOCKED:
             return _block(tx, task, ending, agent, data)
         case _:
-            set_columns(tx, task.id, status=str(TaskStatus.PENDING), reason=ending.reason)
-            released = ending.action is None
-            kind = EventKind.TASK_RELEASED if released else EventKind.TASK_REVISED
-            events.record_for(tx, task, kind, data, agent=agent)
-            recount(tx, task.id)
+            _hand_back(tx, task, ending, agent, data)
     return None
+
+
+def _hand_back(
+    tx: Transaction, task: Task, ending: Ending, agent: str, data: dict[str, JsonValue]
+) -> None:
+    """Write that the task is pending again, or blocked after too many rounds without progress."""
+    released = ending.action is None
+    kind = EventKind.TASK_RELEASED if released else EventKind.TASK_REVISED
+    events.record_for(tx, task, kind, data, agent=agent)
+    rounds = _empty_rounds(tx, task, ending)
+    set_columns(
+        tx,
+        task.id,
+        status=str(TaskStatus.PENDING),
+        reason=ending.reason,
+        empty_rounds=rounds,
+    )
+    if ending.most_empty_rounds and rounds >= ending.most_empty_rounds:
+        _brake(tx, task, rounds, ending.reason, agent)
+    else:
+        recount(tx, task.id)
+
+
+def _empty_rounds(tx: Transaction, task: Task, ending: Ending) -> int:
+    """Return how many attempts in a row, with this one, have handed the task back as it was."""
+    if ending.files_changed or progress.made_progress(tx, task):
+        return 0
+    return task.empty_rounds + 1 if ending.most_empty_rounds else task.empty_rounds
+
+
+def _brake(tx: Transaction, task: Task, rounds: int, words: str | None, agent: str) -> None:
+    """Block a task that agents hand back again and again; it needs a person, no recovery."""
+    reason = brake_reason(rounds, words)
+    status = TaskStatus.BLOCKED
+    set_columns(tx, task.id, status=str(status), reason=reason, was_blocked=1)
+    data: dict[str, JsonValue] = {
+        "attempt": task.attempts,
+        "artifacts": [],
+        "reason": reason,
+        "empty_rounds": rounds,
+    }
+    events.record_for(tx, task, EventKind.TASK_BLOCKED, data, agent=agent)
+    follow_ends(tx, [attrs.evolve(task, status=status, was_blocked=True)])
 
 
 def _event_data(task: Task, ending: Ending, saved: tuple[Artifact, ...]) -> dict[str, JsonValue]:
@@ -241,6 +281,7 @@ def _block(
         reason=ending.reason,
         failures=failures,
         was_blocked=1,
+        empty_rounds=0,
         summary=ending.summary,
     )
     events.record_for(tx, task, EventKind.TASK_BLOCKED, data, agent=agent)
@@ -486,6 +527,7 @@ def _make_pending(
         status=str(TaskStatus.PENDING),
         reason=None,
         failures=0,
+        empty_rounds=0,
         ended_at=None,
         archived=0,
         answered=0,

@@ -317,12 +317,19 @@ class SQLStore(ABC):
         *,
         lease_s: float,
         process: str | None = None,
+        files_changed: bool = False,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
         """See `contracts.Store.renew`."""
         with self._write() as tx:
             return claims.renew(
-                tx, task_id, attempt, lease_s=lease_s, process=process, within=within
+                tx,
+                task_id,
+                attempt,
+                lease_s=lease_s,
+                process=process,
+                files_changed=files_changed,
+                within=within,
             )
 
     def checkpoint(
@@ -370,6 +377,11 @@ class SQLStore(ABC):
             return lifecycle.finish(
                 tx, task_id, attempt, ending, agent=agent, artifacts=artifacts, within=within
             )
+
+    def end_attempt(self, task_id: str, reason: str, *, agent: str, holder: str = "") -> Attempt:
+        """See `contracts.Store.end_attempt`."""
+        with self._change(task_id=task_id) as tx:
+            return claims.end_of_gone(tx, task_id, reason, agent=agent, holder=holder)
 
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """See `contracts.Store.cancel`."""

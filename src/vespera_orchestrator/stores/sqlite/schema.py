@@ -356,7 +356,7 @@ CREATE TABLE effects (
     PRIMARY KEY (task_id, key)
 ) STRICT, WITHOUT ROWID;
 """,
-    # 15: what replaces artifacts of other titles and tasks; and which ones were removed for good
+    # 14: what replaces artifacts of other titles and tasks; and which ones were removed for good
     """
 ALTER TABLE artifacts ADD COLUMN superseded_by TEXT;
 CREATE INDEX artifacts_superseded_by ON artifacts (superseded_by) WHERE superseded_by IS NOT NULL;
@@ -373,5 +373,17 @@ CREATE TABLE forgotten (
     home_id TEXT NOT NULL,
     proof TEXT
 ) STRICT, WITHOUT ROWID;
+""",
+    # 15: attempts that a coordinator ended; rounds without progress, and whether files changed
+    """
+ALTER TABLE tasks ADD COLUMN empty_rounds INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN files_changed INTEGER NOT NULL DEFAULT 0;
+DROP INDEX events_milestones;
+CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
+    'task_completed', 'task_handed_in', 'task_blocked', 'task_recovered', 'task_revised',
+    'task_released', 'task_retried', 'task_reopened', 'task_skipped', 'task_cancelled',
+    'task_failed', 'task_deleted', 'lease_expired', 'attempt_ended', 'worktree_created',
+    'worktree_landed'
+);
 """,
 )

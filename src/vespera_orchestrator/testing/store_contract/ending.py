@@ -31,6 +31,16 @@ from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 COMMIT = "ab" * 20
 
 
+BACK = Ending(action=None, most_empty_rounds=3)
+"""Handed back, and counted."""
+
+
+def hand_back(store, session_id, task, number, words):
+    """Start a task, and hand it back as it was."""
+    store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+    return store.finish(task.id, number, attrs.evolve(BACK, reason=words), agent="ada")
+
+
 class EndingContract(StoreFixtures):
     """How attempts end, and what follows."""
 
@@ -198,6 +208,87 @@ class EndingContract(StoreFixtures):
         assert len(finished.artifacts) == 1
         assert store.attempts(a.id)[0].ending == attempt_ending
         assert kinds(store)[-1] == event
+
+    # --- rounds without progress --------------------------------------------
+
+    def test_a_task_handed_back_again_and_again_is_blocked(self, store, session_id):
+        """The last of the rounds says so, names its words, and plans no recovery."""
+        a, b = store.plan(session_id, [draft("a"), draft("b", ("a", "blocked"))])
+        for number in (1, 2):
+            finished = hand_back(store, session_id, a, number, "too hard")
+            assert finished.task.status is TaskStatus.PENDING
+            assert finished.task.empty_rounds == number
+        finished = hand_back(store, session_id, a, 3, "too hard")
+        assert finished.task.status is TaskStatus.BLOCKED
+        assert finished.task.failures == 0
+        assert finished.recovery is None
+        assert "3 times in a row without progress, the last time with: too hard" in str(
+            finished.task.reason
+        )
+        assert kinds(store, a.id)[-2:] == [EventKind.TASK_RELEASED, EventKind.TASK_BLOCKED]
+        (event,) = store.events(kinds=[EventKind.TASK_BLOCKED])
+        assert event.data["empty_rounds"] == 3
+        why = lifecycle.why(store.situation(a.id))
+        assert why.needs_person
+        assert "orch.retry_task('a')" in str(why)
+        assert ready_aliases(store, session_id) == ["b"]  # it waited for a block
+        assert store.claim(session_id, "ada", lease_s=60).task.id == b.id
+        retried = store.retry(a.id, "it is described now")
+        assert (retried.status, retried.empty_rounds) == (TaskStatus.PENDING, 0)
+        assert hand_back(store, session_id, a, 4, "").task.empty_rounds == 1
+
+    @pytest.mark.parametrize(
+        "progress",
+        [
+            lambda store, task: store.checkpoint(task.id, task.attempts, 1, lease_s=60),
+            lambda store, task: store.renew(task.id, task.attempts, lease_s=60, files_changed=True),
+            lambda store, task: store.begin_effect(task.id, task.attempts, "mail"),
+            lambda store, task: store.plan(task.session_id, [draft("part", parent="a")]),
+            lambda store, task: store.save_artifact(
+                task.session_id, artifact(), task_id=task.id, attempt=task.attempts, agent="ada"
+            ),
+        ],
+        ids=["checkpoint", "files", "effect", "subtask", "artifact"],
+    )
+    def test_progress_ends_the_row(self, store, session_id, clock, progress):
+        """Whatever the attempt has left; the same again is none."""
+        a = store.plan(session_id, [draft("a")])[0]
+        clock.advance(1)
+        hand_back(store, session_id, a, 1, "")
+        claim = store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        progress(store, claim.task)
+        finished = store.finish(a.id, 2, BACK, agent="ada")
+        assert finished.task.empty_rounds == 0
+
+    def test_the_same_again_is_no_progress(self, store, session_id, clock):
+        """A checkpoint that says what the last one said, an artifact with the bytes of another."""
+        a = store.plan(session_id, [draft("a")])[0]
+        for number in range(1, 4):
+            clock.advance(1)
+            store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+            store.checkpoint(a.id, number, {"n": 1}, note="here", progress=0.5, lease_s=60)
+            ending = attrs.evolve(BACK, action=NextAction.NEEDS_REVISION)
+            finished = store.finish(a.id, number, ending, agent="ada", artifacts=[artifact()])
+            assert finished.task.empty_rounds == number - 1
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        store.checkpoint(a.id, 4, {"n": 1}, note="further", progress=0.5, lease_s=60)
+        assert store.finish(a.id, 4, BACK, agent="ada").task.empty_rounds == 0
+
+    def test_what_is_no_handing_back_counts_for_nothing(self, store, session_id, clock):
+        """An interruption, an expired lease, a holder that was gone; a failure ends the row."""
+        a = store.plan(session_id, [draft("a")])[0]
+        hand_back(store, session_id, a, 1, "")
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        interrupted = Ending(action=None, reason="interrupted")
+        assert store.finish(a.id, 2, interrupted, agent="ada").task.empty_rounds == 1
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        clock.advance(61)
+        store.expire()
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        store.end_attempt(a.id, "killed", agent="bob")
+        assert store.find_task(a.id, None).empty_rounds == 1
+        store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+        assert store.finish(a.id, 5, failure(), agent="ada").task.empty_rounds == 0
 
     def test_without_an_attempt_the_current_one_is_meant(self, store, session_id):
         """A ready task is claimed and completed in one step.

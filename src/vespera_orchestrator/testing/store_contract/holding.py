@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import attrs
 import pytest
 
 from vespera_orchestrator._model import AttemptEnding, Ending, EventKind, TaskDraft, TaskStatus
-from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TaskNotFoundError
+from vespera_orchestrator.errors import (
+    LeaseLostError,
+    NotReadyError,
+    TaskNotFoundError,
+    TransitionError,
+)
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
     artifact,
@@ -204,6 +210,47 @@ class HoldingContract(StoreFixtures):
         assert event.data["left_out"] == ["big.bin", "größe"]
         store.finish(task.id, 1, Ending(action=None), agent="ada")
         assert store.claim(session_id, "bob", lease_s=60).resumed_from == saved
+
+    # --- holders that are gone ----------------------------------------------
+
+    def test_the_attempt_of_a_holder_that_is_gone_is_ended(self, store, session_id):
+        """The task is pending again with its checkpoint; the log says who ended it, and why."""
+        task = store.plan(session_id, [draft("a")])[0]
+        store.claim(session_id, "ada", lease_s=60)
+        saved = store.checkpoint(task.id, 1, 7, lease_s=60)
+        ended = store.end_attempt(task.id, "killed", agent="lead", holder="ada")
+        assert (ended.number, ended.agent) == (1, "ada")
+        assert (ended.ending, ended.error) == (AttemptEnding.GONE, "killed")
+        assert store.attempts(task.id) == [ended]
+        (event,) = store.events(kinds=[EventKind.ATTEMPT_ENDED])
+        assert (event.task_id, event.agent) == (task.id, "lead")
+        assert event.data == {"attempt": 1, "holder": "ada", "reason": "killed"}
+        assert store.find_task(task.id, None).is_ready
+        with pytest.raises(LeaseLostError, match="killed"):
+            store.renew(task.id, 1, lease_s=60)
+        with pytest.raises(LeaseLostError):
+            store.finish(task.id, 1, completion(), agent="ada")
+        claim = store.claim(session_id, "bob", lease_s=60)
+        assert (claim.attempt.number, claim.resumed_from) == (2, saved)
+
+    def test_only_the_holder_that_is_meant_is_ended(self, store, session_id):
+        """Nothing is written where nobody holds the task, or somebody else.
+
+        Work that waits to be merged is in nobody's hands.
+        """
+        task = store.plan(session_id, [draft("a")])[0]
+        before = everything(store)
+        with pytest.raises(TransitionError, match="nobody holds it"):
+            store.end_attempt(task.id, "killed", agent="lead")
+        assert everything(store) == before
+        store.claim(session_id, "bob", lease_s=60)
+        before = everything(store)
+        with pytest.raises(TransitionError, match=r"bob has taken it since \(attempt 1\)"):
+            store.end_attempt(task.id, "killed", agent="lead", holder="ada")
+        assert everything(store) == before
+        store.finish(task.id, 1, attrs.evolve(completion(), later=True), agent="bob")
+        with pytest.raises(TransitionError, match="nobody holds it"):
+            store.end_attempt(task.id, "killed", agent="lead")
 
     # --- expired leases -----------------------------------------------------
 

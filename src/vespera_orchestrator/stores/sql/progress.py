@@ -1,0 +1,67 @@
+"""Whether an attempt has brought its task on, or hands it back as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+
+def made_progress(tx: Transaction, task: Task) -> bool:
+    """Tell whether the task's latest attempt has left anything that was not there before.
+
+    The words of a release are nothing of that kind.
+    """
+    traces = (_changed_files(tx), _effects(tx), _checkpoints(tx), _content(tx), _subtasks(tx))
+    sql = "SELECT " + " OR ".join(f"EXISTS ({trace})" for trace in traces)
+    return bool(tx.execute(sql, (task.id, task.attempts)).fetchone()[0])
+
+
+def _changed_files(tx: Transaction) -> str:
+    return f"""
+        SELECT 1 FROM attempts
+        WHERE task_id = {tx.mark}1 AND number = {tx.mark}2 AND files_changed = 1
+    """
+
+
+def _effects(tx: Transaction) -> str:
+    return f"SELECT 1 FROM effects WHERE task_id = {tx.mark}1 AND attempt = {tx.mark}2"
+
+
+def _checkpoints(tx: Transaction) -> str:
+    """Select the attempt's checkpoints that say something else than the last one before it."""
+    return f"""
+        SELECT 1 FROM checkpoints AS saved
+        LEFT JOIN checkpoints AS before ON before.id = (
+            SELECT max(id) FROM checkpoints WHERE task_id = {tx.mark}1 AND attempt < {tx.mark}2
+        )
+        WHERE saved.task_id = {tx.mark}1 AND saved.attempt = {tx.mark}2 AND (
+            before.id IS NULL OR saved.state <> before.state OR saved.note <> before.note
+            OR coalesce(saved.progress, -1) <> coalesce(before.progress, -1)
+            OR coalesce(saved.snapshot, '') <> coalesce(before.snapshot, '')
+        )
+    """
+
+
+def _content(tx: Transaction) -> str:
+    """Select the attempt's artifacts with bytes that the task did not have before."""
+    return f"""
+        SELECT 1 FROM artifacts AS saved
+        WHERE saved.task_id = {tx.mark}1 AND saved.attempt = {tx.mark}2
+            AND saved.size_bytes > 0 AND NOT EXISTS (
+            SELECT 1 FROM artifacts AS before
+            WHERE before.task_id = {tx.mark}1 AND before.digest = saved.digest
+                AND before.seq < saved.seq
+        )
+    """
+
+
+def _subtasks(tx: Transaction) -> str:
+    """Select the subtasks that were planned since the attempt began."""
+    return f"""
+        SELECT 1 FROM tasks JOIN attempts ON attempts.task_id = {tx.mark}1
+            AND attempts.number = {tx.mark}2
+        WHERE tasks.parent_task_id = {tx.mark}1 AND tasks.created_at >= attempts.started_at
+    """
