@@ -121,7 +121,7 @@ PAGES: Final = (
             *("ContextUse", "SharedValue", "Pause", "Event", "EventKind", "Existing"),
             *("Worktree", "GitOperation", "TeamSettings", "HomePlace", "SettingDifference"),
             *("DocumentVersion", "Why", "Cause", "CauseKind"),
-            *("NextStep", "Finding", "FindingKind", "Severity", "RefusalKind"),
+            *("NextStep", "Finding", "FindingKind", "HomeSource", "Severity", "RefusalKind"),
             *("Energy", "PressureLevel", "PressureKind"),
         ),
     ),

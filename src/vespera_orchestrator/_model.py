@@ -438,6 +438,21 @@ class Severity(StrEnum):
     """Good to know; nothing is wrong."""
 
 
+class HomeSource(StrEnum):
+    """How the home was found that was opened."""
+
+    CALL = "call"
+    """The call named it."""
+    ENVIRONMENT = "environment"
+    """``VESPERA_ORCHESTRATOR_HOME`` named it."""
+    REPOSITORY = "repository"
+    """It belongs to the main worktree of the git repository around the folder."""
+    ABOVE = "above"
+    """It is that of a folder further up, in the same project."""
+    HERE = "here"
+    """It is that of the folder itself."""
+
+
 class FindingKind(StrEnum):
     """What part of a home a finding is about."""
 

@@ -23,6 +23,7 @@ from vespera_orchestrator._model import (
     Dependency,
     Energy,
     Existing,
+    HomeSource,
     JsonValue,
     NextAction,
     NextStep,
@@ -142,7 +143,8 @@ class Orchestrator:
         """Open the project around *path*, making its home ``.task_orchestrator/`` if it is missing.
 
         Several processes may do so at once. From inside any git worktree the home of the main
-        worktree is found.
+        worktree is found. Elsewhere it may be that of a folder above, as long as that is of the
+        same project. `home_source` says which home was taken, and so does the log.
 
         Args:
             path: A folder of the project. Any but ``"."`` wins over the environment: where
@@ -239,6 +241,7 @@ class Orchestrator:
 
     def _warn_of_settings(self) -> None:
         """Say at once what will be in the way of the work. Any trouble belongs to a later call."""
+        log.info("opened %s (found by: %s)", self._scope.home.path, self._scope.home.source)
         withheld = withheld_warning(self._scope.home)
         if withheld:
             log.warning("%s", withheld)
@@ -268,13 +271,26 @@ class Orchestrator:
         self.close()
 
     def __repr__(self) -> str:
-        state = " (closed)" if self._scope.is_closed else ""
-        return f"<Orchestrator {self._scope.home.path}{state}>"
+        home = self._scope.home
+        notes = []
+        if home.source is HomeSource.ABOVE:
+            notes.append("the home of a folder above")
+        if home.readonly:
+            notes.append("readonly")
+        if self._scope.is_closed:
+            notes.append("closed")
+        state = f" ({', '.join(notes)})" if notes else ""
+        return f"<Orchestrator {home.path}{state}>"
 
     @property
     def home(self) -> Path:
         """The folder that holds everything."""
         return self._scope.home.path
+
+    @property
+    def home_source(self) -> HomeSource:
+        """How the home was found: named, or that of the folder, the repository, a folder above."""
+        return self._scope.home.source
 
     @property
     def project(self) -> Path:

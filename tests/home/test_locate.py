@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vespera_orchestrator._model import HomeSource
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.locate import HOME_NAME, Home, git_common_dir, main_folder
 
@@ -105,6 +106,53 @@ def test_without_a_repository_the_nearest_home_upward_is_taken(tmp_path):
     lay_out(tmp_path, {"p/.task_orchestrator/": "", "p/deep/er/": "", "q/": ""})
     assert Home.locate(tmp_path / "p" / "deep" / "er").project == tmp_path / "p"
     assert Home.locate(tmp_path / "q").project == tmp_path / "q"
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, "p"),
+        ({"p/deep/pyproject.toml": ""}, "p/deep/er"),
+        ({"p/deep/er/package.json": ""}, "p/deep/er"),
+        ({"p/package.json": ""}, "p"),
+        ({"p/.hg/": "", "p/deep/er/package.json": ""}, "p"),
+        ({"p/deep/.svn/": ""}, "p/deep/er"),
+        ({"p/deep/.task_orchestrator/": "", "p/deep/pyproject.toml": ""}, "p/deep"),
+    ],
+)
+def test_a_home_above_is_that_of_the_same_project_only(tmp_path, files, found):
+    """A project that only lies in the folder of another one has a home of its own."""
+    lay_out(tmp_path, {"p/.task_orchestrator/": "", "p/deep/er/": "", **files})
+    home = Home.locate(tmp_path / "p/deep/er")
+    assert home.project == tmp_path / found
+    is_here = found == "p/deep/er"
+    assert home.source is (HomeSource.HERE if is_here else HomeSource.ABOVE)
+
+
+def test_folders_of_all_kinds_of_things_are_no_project_for_those_in_them(tmp_path, monkeypatch):
+    """The person's own folder, what is above it, and folders that everybody may write. Who is in
+    one of them means it.
+    """
+    lay_out(tmp_path, {".task_orchestrator/": "", "me/.task_orchestrator/": "", "me/notes/a/": ""})
+    lay_out(tmp_path, {"all/.task_orchestrator/": "", "all/mine/": ""})
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    (tmp_path / "all").chmod(0o1777)
+    for start in ("me/notes/a", "me/notes", "me", ".", "all"):
+        assert Home.locate(tmp_path / start).source is HomeSource.HERE
+    assert Home.locate(tmp_path / "all/mine").source is HomeSource.HERE
+    (tmp_path / "me/pyproject.toml").touch()  # as in a container, where they are the same
+    assert Home.locate(tmp_path / "me/notes").project == tmp_path / "me"
+
+
+def test_it_is_known_how_a_home_was_found(tmp_path, monkeypatch):
+    """By the call, by the environment, by git, or because one is there."""
+    lay_out(tmp_path, {"p/.git/": "", "p/src/": "", "q/": ""})
+    assert Home.locate(tmp_path / "p/src").source is HomeSource.REPOSITORY
+    assert Home.locate(tmp_path / "p").source is HomeSource.HERE
+    assert Home.locate(tmp_path / "q", home=tmp_path / "h").source is HomeSource.CALL
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_HOME", str(tmp_path / "h"))
+    monkeypatch.chdir(tmp_path / "q")
+    assert Home.locate().source is HomeSource.ENVIRONMENT
 
 
 def test_looking_for_a_home_makes_nothing(tmp_path):

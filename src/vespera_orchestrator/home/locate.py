@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._model import HomeSource
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     HomeNotFoundError,
@@ -39,7 +41,17 @@ from vespera_orchestrator.home.trust import (
     powers_of_settings,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 HOME_NAME: Final = ".task_orchestrator"
+_VERSION_CONTROL: Final = (".hg", ".jj", ".svn", ".bzr", ".pijul", "_darcs", ".fslckout")
+"""What marks the top of a working copy, besides git's."""
+_TOP_FILES: Final = (
+    *("pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "pom.xml"),
+    *("build.gradle", "build.gradle.kts", "composer.json", "Gemfile", "mix.exs", "deno.json"),
+)
+"""Files that stand at the top of a project."""
 _WORKTREE_SETTING: Final = re.compile(r"^\s*worktree\s*=\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -121,6 +133,8 @@ class Home:
     """What the home asks for beyond its own folder; see `trust`."""
     is_trusted: bool = True
     """Whether it may have that. Otherwise `config` is without it."""
+    source: HomeSource = HomeSource.CALL
+    """How it was found."""
     readonly: bool = False
     """Whether nothing may be written, neither in the home nor in its store."""
 
@@ -192,7 +206,8 @@ class Home:
         Order: *home*; the project of *path*, where the call names one; then
         ``VESPERA_ORCHESTRATOR_HOME``; then the project around the working folder, which is what
         the path ``"."`` stands for. The project of a path is the main worktree of the git
-        repository around it, else the nearest folder upward that has a home, else the path.
+        repository around it, else the nearest folder upward that has a home, else the path. What
+        is further up than the project itself does not count: see `_folders_of_project`.
 
         The environment is about one home. Where the call names another one, nothing of the
         environment counts for it: neither its store nor its session.
@@ -204,13 +219,13 @@ class Home:
         found = _find_project(start)
         project = found or start
         inherited = _home_of_environment()
-        folder = project / HOME_NAME
+        folder, source = project / HOME_NAME, _source(start, project)
         if home is not None:
-            folder = Path(home).expanduser().resolve()
+            folder, source = Path(home).expanduser().resolve(), HomeSource.CALL
         elif inherited is not None:
             is_named = os.fspath(path) != "."
             if not is_named or _is_home_for(inherited, start, found):
-                folder = inherited
+                folder, source = inherited, HomeSource.ENVIRONMENT
         is_inherited = inherited is None or folder == inherited
         is_chosen = home is not None or folder == inherited
         settings = read_settings(folder / "config.toml")
@@ -228,6 +243,7 @@ class Home:
             follows_environment=is_inherited,
             powers=powers,
             is_trusted=trusted,
+            source=source,
         )
 
     def temporary(self) -> Home:
@@ -352,9 +368,49 @@ def _find_project(start: Path) -> Path | None:
         common = git_common_dir(start)
         if common is not None:
             return main_folder(common)
-        for folder in (start, *start.parents):
+        for folder in _folders_of_project(start):
             if (folder / HOME_NAME).is_dir():
                 return folder
     except OSError as exc:
         raise translate_os_error(exc, start) from exc
     return None
+
+
+def _source(start: Path, project: Path) -> HomeSource:
+    """Return how the home of a project was found from *start*."""
+    if project == start:
+        return HomeSource.HERE
+    return HomeSource.REPOSITORY if git_common_dir(start) is not None else HomeSource.ABOVE
+
+
+def _folders_of_project(start: Path) -> Iterator[Path]:
+    """Yield *start* and the folders above it, as far as they are of the same project.
+
+    A working copy ends where its version control begins. Outside of one, a project ends where a
+    file is that only stands at the top of a project. Folders in which all kinds of things lie are
+    projects for nothing below them: the person's own folder and those above it, unless the project
+    begins there, and folders in which everybody may write.
+    """
+    folders = (start, *start.parents)
+    end = next((folder for folder in folders if _has_any(folder, _VERSION_CONTROL)), None)
+    if end is None:
+        end = next((folder for folder in folders if _has_any(folder, _TOP_FILES)), None)
+    for folder in folders:
+        is_open = not _is_everybodys(folder) and (folder == end or not _is_around_person(folder))
+        if folder == start or is_open:
+            yield folder
+        if folder == end:
+            return
+
+
+def _has_any(folder: Path, names: Iterable[str]) -> bool:
+    return any((folder / name).exists() for name in names)
+
+
+def _is_everybodys(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IWOTH)
+
+
+def _is_around_person(folder: Path) -> bool:
+    person = Path(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is no error here
+    return person.resolve().is_relative_to(folder)

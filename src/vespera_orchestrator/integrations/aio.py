@@ -40,6 +40,7 @@ from vespera_orchestrator import (
     EventWatch,
     GitOperation,
     HandedIn,
+    HomeSource,
     Orchestrator,
     RunProgress,
     RunReport,
@@ -507,6 +508,11 @@ class AsyncOrchestrator(_Room):
     def home(self) -> Path:
         """The folder that holds everything."""
         return self._orch.home
+
+    @property
+    def home_source(self) -> HomeSource:
+        """How the home was found: named, or that of the folder, the repository, a folder above."""
+        return self._orch.home_source
 
     @property
     def project(self) -> Path:

@@ -134,6 +134,8 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
         )
         return _NO_PROJECT
     with vespera.open(options.project, readonly=options.readonly) as orch:
+        if orch.home_source is vespera.HomeSource.ABOVE:
+            err.print(f"(the project is {orch.project}, further up)")
         return _COMMAND_FUNCTIONS.get(options.command, _call)(orch, options, out, err, stdin)
 
 
