@@ -142,6 +142,7 @@ PAGES: Final = (
         names=(
             *("Artifacts", "Hit", "Context", "ContextPassage", "IndexStatus"),
             *("ArtifactList", "Shown", "Exported", "Damage", "Collected"),
+            *("Forgotten", "Remainder", "RemainderKind"),
         ),
     ),
     Page(

@@ -393,6 +393,10 @@ class EventKind(StrEnum):
 
     Data: ``artifact`` (its id), ``by`` (the id of the other one).
     """
+    ARTIFACT_FORGOTTEN = "artifact_forgotten"
+    """It was removed for good. Data: ``artifact`` (its id), ``version``, ``reason``, ``given_to``
+    (the tasks that had been given it).
+    """
     CONTEXT_GIVEN = "context_given"
     """A task was given artifacts to build on. Data: ``attempt``, ``artifacts`` (ids)."""
     WORKTREE_CREATED = "worktree_created"
@@ -476,6 +480,8 @@ class FindingKind(StrEnum):
     """The bytes of an artifact or document version are lost or damaged."""
     ORPHAN = "orphan"
     """Bytes that nothing refers to."""
+    FORGETTING = "forgetting"
+    """Something was forgotten, and not all that was made from it is removed yet."""
     WORKTREE = "worktree"
     """A worktree that is missing, damaged or left over."""
     INDEX = "index"
@@ -852,6 +858,41 @@ class Artifact(Record):
 
     def __repr__(self) -> str:
         return f"Artifact({self.id!r}, {self.kind!r}, {self.title!r}, version {self.version})"
+
+
+@attrs.frozen(kw_only=True)
+class Tombstone(Record):
+    """What the store keeps of something that was removed for good: never what it said."""
+
+    id: str
+    """The id of the artifact; or of a document, its path and version."""
+    session_id: str
+    """The session it was in."""
+    task_id: str | None
+    """The task it belonged to, if any."""
+    version: int
+    """Its version."""
+    reason: str
+    """Why it was removed, in the words of whoever asked for it."""
+    agent: str | None
+    """Who asked for it."""
+    saved_at: datetime
+    """When it had been saved."""
+    forgotten_at: datetime
+    """When it was removed; the same for all that one call removed."""
+    digest: str | None
+    """SHA-256 of its bytes, until these are removed."""
+    home_id: str
+    """The home whose own folder had the bytes; see `Artifact.home_id`."""
+    proof: Mapping[str, JsonValue]
+    """What was removed where; empty as long as nothing but the record is removed."""
+
+    json_form = JsonForm(properties=("is_pending",))
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something is left to do."""
+        return not self.proof or self.digest is not None
 
 
 @attrs.frozen(repr=False, kw_only=True)

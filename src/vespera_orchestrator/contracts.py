@@ -63,6 +63,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
     TeamSettings,
+    Tombstone,
     Worktree,
 )
 from vespera_orchestrator.errors import VesperaError
@@ -104,6 +105,7 @@ __all__ = [
     "TaskQuery",
     "TaskStatus",
     "TeamSettings",
+    "Tombstone",
     "Worktree",
 ]
 
@@ -743,6 +745,44 @@ class Store(Protocol):
                 versions do not count: to name the same one again with a new version is fine.
         """
 
+    def forget_artifacts(
+        self, artifact_ids: Sequence[str], *, reason: str, agent: str | None
+    ) -> list[Tombstone]:
+        """Remove artifacts for good, and leave a tombstone of each. Event ``artifact_forgotten``.
+
+        In one transaction go the records, the notes of which tasks were given them, and their
+        titles in the log. A later version then follows the one before; without a later one, the one
+        before holds again, unless something else has taken their place. What they have superseded
+        stays superseded. One that was forgotten before stays as it is.
+
+        Returns:
+            The tombstones of all of them, the oldest artifact first.
+
+        Raises:
+            ArtifactNotFoundError: One neither exists nor was forgotten; nothing was changed.
+        """
+
+    def tombstones(
+        self, *, ids: Iterable[str] | None = None, pending: bool = False
+    ) -> list[Tombstone]:
+        """Return what is known of what was forgotten, the earliest first.
+
+        Args:
+            ids: Only those of these.
+            pending: Only those with something left to do: without a proof, or with a digest.
+        """
+
+    def complete_forgetting(
+        self, ids: Sequence[str], proof: Mapping[str, JsonValue], *, whole: bool
+    ) -> None:
+        """Record what was removed. No event.
+
+        Args:
+            ids: Those of tombstones.
+            proof: What was removed where.
+            whole: Whether the bytes are gone as well; then the digests go, too.
+        """
+
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """Return the artifact, or ``None``."""
 
@@ -900,7 +940,7 @@ class Store(Protocol):
                 adds one to ``events``.
         """
 
-    def shrink(self, *, rewrite: bool = False) -> int:
+    def shrink(self, *, rewrite: bool = False, erase: bool = False) -> int:
         """Give room that removed rows took back to the disk, in small steps beside other writers.
 
         A store that uses such room again by itself, or keeps its rows elsewhere, does nothing.
@@ -908,6 +948,8 @@ class Store(Protocol):
         Args:
             rewrite: Also write the whole store anew where it cannot shrink otherwise. Others wait
                 for as long as that takes.
+            erase: Also leave nothing of removed rows in the store's own files, as far as that can
+                be done from here.
 
         Returns:
             How many bytes smaller it is.
@@ -1064,6 +1106,9 @@ class ContentStore(Protocol):
 
     The digest is always that of the original bytes, even if the store compresses them. Several
     threads, processes and machines may use one content store at the same time.
+
+    It may have a method ``remove(digest)``, which removes a content at once; one that is not there
+    is removed already. Without it, `Artifacts.forget` says that the bytes stay.
     """
 
     @property

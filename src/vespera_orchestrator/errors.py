@@ -8,6 +8,7 @@ They are sorted into branches by what you can do about them::
     │  ├─ SessionNotFoundError
     │  ├─ TaskNotFoundError
     │  ├─ ArtifactNotFoundError
+    │  │  └─ ArtifactForgottenError       it was removed for good
     │  ├─ WorktreeNotFoundError
     │  └─ SourceFileNotFoundError         a file that should become an artifact
     ├─ InvalidInputError (ValueError)     an argument is wrong; nothing was written
@@ -188,6 +189,22 @@ class ArtifactNotFoundError(NotFoundError):
             "orch.artifacts.list() shows all, orch.artifacts.find(title) finds one by its title"
         )
         return f"there is no artifact with the id {show_value(self.artifact)}; {remedy}"
+
+
+@attrs.define(slots=False, repr=False)
+class ArtifactForgottenError(ArtifactNotFoundError):
+    """The artifact was removed for good; nothing of what it said is kept."""
+
+    forgotten_at: datetime | None = None
+    """When it was removed."""
+    reason: str = ""
+    """Why, in the words of whoever asked for it."""
+
+    def __str__(self) -> str:
+        day = "" if self.forgotten_at is None else f" on {self.forgotten_at:%Y-%m-%d}"
+        why = f", because {show_value(self.reason)}" if self.reason else ""
+        proof = f"orch.artifacts.forget({self.artifact!r}) tells again what was removed"
+        return f"artifact {self.artifact!r} was forgotten{day}{why}; {proof}"
 
 
 @attrs.define(slots=False, repr=False)

@@ -217,7 +217,7 @@ HOLDING = {
 
 def arguments_for(name, orch):
     """Return arguments with which a tool succeeds."""
-    if name in {"read_artifact", "artifact_versions"}:
+    if name in {"read_artifact", "artifact_versions", "forget_artifact"}:
         return {"artifact": orch.artifacts.list()[0].id}
     if name == "resume_session":
         return {"session_id": orch.current_session().id}

@@ -620,6 +620,23 @@ def _find(orch, _, ack):
     ack(session=orch.current_session().id)
 
 
+def _quoted(orch):
+    """A text that documents, their versions, the index and files for browsing hold."""
+    orch.initialize_session("A ward", project_type="software_development")
+    orch.plan_task("Interview")
+    text = "# Decision\n\nPatient Zaphod Beeblebrox gets the red pill."
+    orch.complete_task("interview", summary="talked", detailed_work=text)
+    orch.artifacts.browse()
+    assert orch.artifacts.search("Zaphod")
+
+
+def _forget(orch, _, ack):
+    named = {artifact.title: artifact.id for artifact in orch.artifacts.list(session="*")}
+    forgotten = [each.id for each in orch._store.tombstones() if each.id.startswith("a_")]
+    orch.artifacts.forget(named.get("Interview") or forgotten[0], reason="asked")
+    ack(nowhere="Zaphod")
+
+
 OPERATIONS = [
     Operation("open a new home", lambda orch, _, ack: ack(path=str(orch.home)), on=None),
     Operation("initialize_session", _session),
@@ -758,6 +775,7 @@ OPERATIONS = [
         tidy=lambda orch: orch.documents.update(),
     ),
     Operation("search", _find),
+    Operation("forget", _forget, on=_quoted, heals=True),
     Operation(
         "prune",
         lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1),
@@ -881,6 +899,10 @@ def hold(orch, facts):
         assert orch._store.find_task(facts["gone"], None) is None
     if "path" in facts:
         assert Path(facts["path"]).exists(), facts["path"]
+    if "nowhere" in facts:
+        files = (path for path in orch.project.rglob("*") if path.is_file())
+        found = [str(path) for path in files if facts["nowhere"].encode() in path.read_bytes()]
+        assert not found, found
     if "holds" in facts:
         assert Path(facts["path"]).read_text("utf-8").count(facts["holds"]) == 1, facts
     hold_in_git(orch, facts)

@@ -36,6 +36,7 @@ from vespera_orchestrator.artifacts.content import Collected
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Context, candidates, choose, unread_lines
 from vespera_orchestrator.artifacts.damage import Damage, Verification
+from vespera_orchestrator.artifacts.forgetting import Forgetting, Forgotten
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
 from vespera_orchestrator.artifacts.named import named_first
@@ -47,6 +48,7 @@ from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, bytes_to
 from vespera_orchestrator.artifacts.surroundings import Surroundings
 from vespera_orchestrator.artifacts.versions import difference, nothing_before, versions_of
 from vespera_orchestrator.errors import (
+    ArtifactForgottenError,
     ArtifactIndexError,
     ArtifactNotFoundError,
     InvalidInputError,
@@ -74,6 +76,7 @@ class Artifacts:
         self._content = rooms.content
         self._index = ArtifactIndex(self._scope, self._content)
         self._verification = Verification(rooms)
+        self._forgetting = Forgetting(rooms, self._index, self.browse)
         garbage.note_foreign_store(self._scope, self._content)
 
     def __repr__(self) -> str:
@@ -217,6 +220,7 @@ class Artifacts:
 
         Raises:
             ArtifactNotFoundError: No artifact has this id, or it has no such version.
+            ArtifactForgottenError: It was removed for good; says when and why.
         """
         record = self._scope.artifact(artifact)
         whole_number("version", version, least=1)
@@ -405,6 +409,49 @@ class Artifacts:
         if record.supersedes_id is None:
             return nothing_before(record)
         return self.get(record.supersedes_id)
+
+    # forgetting
+
+    def forget(
+        self, artifact: str | Artifact, *, versions: bool = True, reason: str = ""
+    ) -> Forgotten:
+        """Remove an artifact for good: what it says is gone, and a tombstone says why.
+
+        Gone are its record and bytes, its title in the history, the passages in the search index
+        (which the next search builds again), the older versions of documents that quote it, and the
+        files for browsing. The documents are updated first. Bytes that something else refers to
+        stay. The answer says what was removed, which tasks had been given it, and what cannot be
+        reached from here: backups, exports, git's history, other homes.
+
+        Nothing brings it back. To say that something no longer holds, save what does, with
+        ``supersedes``.
+
+        A process that is killed on the way leaves a tombstone: nothing offers the artifact any
+        more, `Orchestrator.check` names what is left to do, and `Orchestrator.repair` or the same
+        call does it. Called again, it returns the same answer.
+
+        Args:
+            artifact: The artifact. You may pass the id of one that was forgotten.
+            versions: Whether every version goes, or only this one. In the latter case the version
+                before it holds again if there is no later one.
+            reason: Why. Whoever asks for the artifact later reads it.
+
+        Raises:
+            ArtifactNotFoundError: No artifact has this id, and none had.
+            ArtifactIndexError: Another process is writing the search index. Safe to repeat.
+            StoreError: Something could not be removed. Safe to repeat.
+        """
+        words = (text("reason", reason) or "").strip()
+        try:
+            record = self._scope.artifact(artifact)
+        except ArtifactForgottenError as exc:
+            return self._forgetting.resume(exc.artifact)
+        series = versions_of(self._scope.store, record) if versions else [record]
+        return self._forgetting.forget([each.id for each in series], words)
+
+    def finish_forgetting(self) -> builtins.list[Forgotten]:
+        """Do what killed calls of `forget` left to do; `Orchestrator.repair` calls it."""
+        return self._forgetting.finish_all()
 
     # as files
 

@@ -70,6 +70,29 @@ def collect(
     )
 
 
+def remove(scope: Scope, content: ContentStore, digest: str) -> None:
+    """Remove a content that no record refers to any more, at once.
+
+    Raises:
+        InvalidInputError: Others may rely on it, or the content store cannot do that.
+    """
+    if isinstance(content, FolderContent):
+        _refuse_other_users(scope.home, scope.store, content)
+        content.remove(digest)
+        return
+
+    from vespera_orchestrator.artifacts.content.object_store import ObjectContent
+
+    if isinstance(content, ObjectContent):
+        content.remove(digest, user=scope.store.identity)
+        return
+    removal = getattr(content, "remove", None)
+    if not callable(removal):
+        problem = f"{type(content).__name__} cannot remove a content; remove {digest} there"
+        raise InvalidInputError("content", problem)
+    removal(digest)
+
+
 def _refuse_other_users(home: Home, store: Store, content: FolderContent) -> None:
     """Refuse to collect where another store is known to put contents, whatever the caller says.
 

@@ -53,6 +53,11 @@ Of any other kind that names none, also one that is added later, everything is r
 """
 
 
+_ABOUT_ARTIFACTS: Final = frozenset(
+    {EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED, EventKind.ARTIFACT_FORGOTTEN}
+)
+
+
 @attrs.frozen(kw_only=True)
 class LandingTask:
     """A task that is completed when its work has landed, as it will be then."""
@@ -148,7 +153,7 @@ class Collection:
                 return False
             if event.task_id is not None:
                 tasks.add(event.task_id)
-            elif event.kind in (EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED):
+            elif event.kind in _ABOUT_ARTIFACTS:
                 self._read_free_artifact(event)
             elif event.kind not in _CONCERNS_NO_DOCUMENT:
                 return False

@@ -148,6 +148,12 @@ class Documents:
             return False
         return self._branch.tip() is not None
 
+    def drop_memory(self) -> None:
+        """Forget what was worked out from artifacts and documents; it is read again when needed."""
+        self._analyses.clear()
+        self._collections.clear()
+        self._versions.drop_memory()
+
     # --- updating -----------------------------------------------------------
 
     @writes

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 _LAYOUT = 2
 """Version of the file; one of another layout is ignored, and written again."""
 _NEWS_ONCE_COMPLETED = frozenset(
-    {EventKind.TASK_UPDATED, EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED}
+    {
+        EventKind.TASK_UPDATED,
+        EventKind.ARTIFACT_SAVED,
+        EventKind.ARTIFACT_SUPERSEDED,
+        EventKind.ARTIFACT_FORGOTTEN,
+    }
 )
 """What belongs to a task counts once the task is completed."""
 _RELEVANT_KINDS = (

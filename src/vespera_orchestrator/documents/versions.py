@@ -33,6 +33,10 @@ class DocumentVersions:
         self._cache: dict[str, dict[str, str]] = {}
         """The sections of texts, by digest."""
 
+    def drop_memory(self) -> None:
+        """Forget the sections of texts that were read."""
+        self._cache.clear()
+
     def of(self, path: str) -> list[DocumentVersion]:
         """Return the versions of a document, the oldest first.
 

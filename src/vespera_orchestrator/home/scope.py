@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
+    ArtifactForgottenError,
     ArtifactNotFoundError,
     ClosedError,
     InvalidInputError,
@@ -296,13 +297,21 @@ class Scope:
 
         Raises:
             ArtifactNotFoundError: There is none.
+            ArtifactForgottenError: It was removed for good.
         """
         artifact_id = ref.id if isinstance(ref, Artifact) else ref
         _require_name("artifact", artifact_id, "an id or an Artifact")
         artifact = self.store.find_artifact(artifact_id)
         if artifact is None:
-            raise ArtifactNotFoundError(artifact_id)
+            raise self._no_artifact(artifact_id)
         return artifact
+
+    def _no_artifact(self, artifact_id: str) -> ArtifactNotFoundError:
+        for tombstone in self.store.tombstones(ids=[artifact_id]):
+            return ArtifactForgottenError(
+                artifact_id, forgotten_at=tombstone.forgotten_at, reason=tombstone.reason
+            )
+        return ArtifactNotFoundError(artifact_id)
 
 
 def _default_agent(store: Store) -> str:

@@ -386,6 +386,8 @@ class AsyncArtifacts(_Room):
     list = _verb(Artifacts.list)
     versions = _verb(Artifacts.versions)
     diff = _verb(Artifacts.diff)
+    forget = _verb(Artifacts.forget)
+    finish_forgetting = _verb(Artifacts.finish_forgetting)
     browse = _verb(Artifacts.browse)
     export = _verb(Artifacts.export)
     verify = _verb(Artifacts.verify)

@@ -19,7 +19,7 @@ from vespera_orchestrator.errors import (
     VesperaError,
 )
 from vespera_orchestrator.home.consent import allowing_call
-from vespera_orchestrator.maintenance.reports import CheckReport
+from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport
 from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def check(
         progress("worktrees and views")
         findings += _check_worktrees(rooms, counts.get("worktrees", 0))
         findings += artifacts.check_index()
+        findings += _check_forgetting(rooms)
         findings += _check_documents(rooms)
         findings += _check_active_session(rooms)
         findings += _check_settings(rooms)
@@ -177,6 +178,22 @@ def _find_orphans(content: ContentStore, artifacts: Artifacts) -> Iterator[Findi
             subject="artifacts",
             sentence=sentence,
             remedy="orch.artifacts.collect_garbage() removes them",
+        )
+
+
+def _check_forgetting(rooms: Rooms) -> Iterator[Finding]:
+    """Name what was forgotten, and of which something may still be there."""
+    for tombstone in rooms.store.tombstones(pending=True):
+        is_ours = tombstone.home_id in ("", rooms.scope.home.id)
+        where = "this home" if is_ours else f"home {tombstone.home_id}"
+        day = f"{tombstone.forgotten_at:%Y-%m-%d}"
+        problem = f"{tombstone.id} was forgotten on {day}, and {where} has not removed all of it"
+        yield Finding(
+            severity=Severity.WARNING if is_ours else Severity.NOTE,
+            kind=FindingKind.FORGETTING,
+            subject=tombstone.id,
+            sentence=problem,
+            remedy=REPAIR if is_ours else f"in that home: {REPAIR}",
         )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore, Ledger
 
-_OPTIONAL_STRUCTURES: Final = frozenset({"condition_names", "answer"})
+_OPTIONAL_STRUCTURES: Final = frozenset({"condition_names", "answer", "proof"})
 """Structures that may be absent; any other is there, if only as JSON's null."""
 
 
@@ -211,6 +211,8 @@ def _made_anew(table: str, row: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """
     if table == "worktrees" and not row.get("home_id"):
         row["home_id"] = _HOME_OF_EXPORT
+    if table == "forgotten":  # its bytes did not come along
+        row |= {"home_id": "", "digest": None}
     return row
 
 

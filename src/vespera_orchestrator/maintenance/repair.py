@@ -41,6 +41,9 @@ def repair(rooms: Rooms, artifacts: Artifacts, *, progress: Callable[[str], None
         results += _fix_rows(rooms, progress)
     if FindingKind.WORKTREE in kinds:
         results += rooms.worktrees.repair()
+    if FindingKind.FORGETTING in kinds:
+        for proof in artifacts.finish_forgetting():
+            results.append(f"Finished forgetting {', '.join(proof.artifact_ids)}.")
     results += _update_views(rooms, artifacts, kinds)
     after = check(rooms, artifacts, contents=True, progress=progress)
     return RepairReport(done=tuple(results), backup=backup, left=after)

@@ -281,6 +281,20 @@ class FolderContent:
         prefix = os.path.basename(folder)
         return f"{self._root}/leaving/{prefix}{name}"
 
+    # removing
+
+    def remove(self, digest: str) -> None:
+        """Remove a content at once, however young; see `ContentStore`."""
+        with self._translate_errors():
+            places = [self._place(digest, packed=packed) for packed in _FRAME_OR_NOT]
+            aside = [self._place_aside(place) for place in places]
+            # The first places once more at the end, as for reading.
+            for place in (*places, *aside, *places):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place)
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(f"{self._root}/{digest[:2]}")
+
     # collecting
 
     def collect(

@@ -265,6 +265,29 @@ class ObjectContent:
         place = self._bucket.address(_copy_key(digest, 0, packed=False))
         raise CorruptContentError(digest, place, "the object is missing", is_missing=True)
 
+    # removing
+
+    def remove(self, digest: str, *, user: str) -> None:
+        """Remove every copy of a content at once, however young; see `ContentStore`.
+
+        Each is marked first, so that whoever puts the same bytes afterwards makes a new copy.
+
+        Args:
+            digest: The content.
+            user: The store (`contracts.Store.identity`) that refers to it no longer.
+
+        Raises:
+            InvalidInputError: Other stores use the bucket as well. Nothing was changed.
+        """
+        survey = _Survey()
+        for stored in [*self._bucket.objects("users"), *self._bucket.objects(digest[:2])]:
+            survey.add(stored, ())
+        self._require_sole_user(survey, user)
+        copies = [copy for copy in survey.unreferenced if copy.digest == digest]
+        for number in sorted({copy.number for copy in copies}):
+            self._bucket.put(_mark_key(digest, number), b"")
+        self._bucket.delete(copy.key for copy in copies)
+
     # collecting
 
     def collect(

@@ -65,7 +65,11 @@ log = logging.getLogger("vespera_orchestrator")
 SearchMode = Literal["hybrid", "text", "vector"]
 """The ways to search; the first is the default where there are vectors."""
 
-_EVENT_KINDS = (EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED)
+_EVENT_KINDS = (
+    EventKind.ARTIFACT_SAVED,
+    EventKind.ARTIFACT_SUPERSEDED,
+    EventKind.ARTIFACT_FORGOTTEN,
+)
 _EVENTS_PER_READ = 500
 _BATCH_PASSAGES = 2000
 _SEARCH_WAIT_S = 2.0
@@ -206,6 +210,25 @@ class ArtifactIndex:
                 return 0
             return self._rebuild()
 
+    def discard(self, *, wait_s: float) -> bool:
+        """Remove the index, so that nothing of what was forgotten is in it; tell if there was one.
+
+        To remove passages would leave their words in LanceDB's older files. The next search builds
+        it again.
+
+        Raises:
+            ArtifactIndexError: Another process was writing it all that time.
+        """
+        if not self._folder.path.is_dir():
+            return False
+        with self._write_lock(wait_s) as locked:
+            if not locked:
+                reason = "another process is writing it"
+                raise ArtifactIndexError("remove it", reason, "call again in a moment")
+            self._open_table = None
+            self._measured = None
+            return self._folder.clear()
+
     def _is_complete(self) -> bool:
         state = self._state()
         if state is None:
@@ -218,13 +241,18 @@ class ArtifactIndex:
         events = self._scope.store.events(cursor, kinds=_EVENT_KINDS, limit=1)
         return not events
 
+    def _has_forgotten_after(self, cursor: int) -> bool:
+        forgotten = (EventKind.ARTIFACT_FORGOTTEN,)
+        return bool(self._scope.store.events(cursor, kinds=forgotten, limit=1))
+
     def _catch_up(self) -> int:
         state = self._usable_state()
         if state is None:
             if self._state() is None and self._has_nothing_after(0):
                 return 0
             return self._rebuild_in_place()
-        if self._vectors.needs_rebuild(state):
+        # What was forgotten, perhaps from another home, would stay in LanceDB's older files.
+        if self._vectors.needs_rebuild(state) or self._has_forgotten_after(state.cursor):
             return self._rebuild()
         try:
             filled = self._fill_vectors(state)
@@ -304,7 +332,7 @@ class ArtifactIndex:
         artifact_id = str(event.data["artifact"])
         if event.kind == EventKind.ARTIFACT_SUPERSEDED:
             batch.superseded_ids.append(artifact_id)
-        else:
+        elif event.kind == EventKind.ARTIFACT_SAVED:
             self._add(batch, artifact_id)
 
     def _add(self, batch: _Batch, artifact_id: str) -> None:

@@ -101,6 +101,21 @@ class IndexFolder:
             if path.is_dir() and path.name != state.generation:
                 shutil.rmtree(path, ignore_errors=True)
 
+    def clear(self) -> bool:
+        """Remove the index as a whole; return whether there was one.
+
+        Raises:
+            StoreError: Something of it could not be removed.
+        """
+        if not self.path.is_dir():
+            return False
+        try:
+            self._state_file.unlink(missing_ok=True)
+            shutil.rmtree(self.path)
+        except OSError as exc:
+            raise translate_os_error(exc, self.path) from exc
+        return True
+
     @property
     def _state_file(self) -> Path:
         return self.path / "state.json"

@@ -135,6 +135,7 @@ _ARTIFACTS = _rows(
     _look("read_artifact", "artifacts.text"),
     _look("list_artifacts", "artifacts.list", items="artifacts"),
     _look("artifact_versions", "artifacts.versions", items="artifacts", is_core=False),
+    _row("forget_artifact", "artifacts.forget", is_core=False, destroys=True, is_repeatable=True),
     _row("artifact_context", "artifacts.context", is_repeatable=True, is_core=False),
 )
 _WORKTREES = _rows(

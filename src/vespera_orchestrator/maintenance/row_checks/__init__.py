@@ -43,6 +43,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     attempts.attempt_counts_are_right,
     attempts.running_tasks_are_held,
     attempts.read_checkpoints,
+    artifacts.read_tombstones,
     artifacts.read_artifacts,
     artifacts.superseded_marks_are_right,
     artifacts.earlier_versions_exist,

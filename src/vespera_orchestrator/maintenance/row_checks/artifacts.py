@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from vespera_orchestrator.maintenance.row_checks.facts import Facts, Row
 
 
+def read_tombstones(facts: Facts) -> Iterator[Finding]:
+    """Note what was forgotten: what names it is no mistake."""
+    for row in facts.rows("forgotten"):
+        facts.forgotten.add(row["id"])
+        if row["proof"] is not None:
+            error = json_error("forgotten", row)
+            if error is not None:
+                yield error
+
+
 def read_artifacts(facts: Facts) -> Iterator[Finding]:
     """Read the artifacts; each belongs to a session, and its JSON can be read."""
     for row in facts.rows("artifacts"):
@@ -34,6 +44,8 @@ def read_artifacts(facts: Facts) -> Iterator[Finding]:
             yield error
         if artifact.session_id not in facts.sessions:
             yield _lost_artifact(artifact)
+        if artifact.id in facts.forgotten:
+            yield _back_again(artifact)
 
 
 def _lost_artifact(artifact: ArtifactFacts) -> Finding:
@@ -43,6 +55,18 @@ def _lost_artifact(artifact: ArtifactFacts) -> Finding:
         subject=artifact.id,
         sentence=f"artifact {artifact.id} belongs to session {session}, which does not exist",
         remedy=RESTORE,
+    )
+
+
+def _back_again(artifact: ArtifactFacts) -> Finding:
+    return unfixable(
+        kind=FindingKind.FORGETTING,
+        subject=artifact.id,
+        sentence=f"artifact {artifact.id} was forgotten, and is here again",
+        remedy=(
+            "somebody put its row back; remove the row from the table 'forgotten', and call "
+            f"orch.artifacts.forget({artifact.id!r})"
+        ),
     )
 
 
@@ -77,7 +101,7 @@ def followers_exist(facts: Facts) -> Iterator[Finding]:
     """What has taken the place of an artifact exists, and is not followed by it in turn."""
     for artifact in facts.artifacts.values():
         follower_id = artifact.superseded_by
-        if follower_id is None:
+        if follower_id is None or follower_id in facts.forgotten:
             continue
         if follower_id not in facts.artifacts:
             problem = f"its place was taken by {follower_id}, which does not exist"

@@ -181,6 +181,8 @@ class Facts:
     held_tasks: set[str] = attrs.field(factory=set)
     """Tasks in progress whose last attempt is running, or waits for its merge."""
     artifacts: dict[str, ArtifactFacts] = attrs.field(factory=dict)
+    forgotten: set[str] = attrs.field(factory=set)
+    """Ids of what was removed for good."""
     digests: dict[str, list[str]] = attrs.field(factory=dict)
     """Every content that a row refers to, and what refers to it, in words."""
     keepers: dict[str, set[str]] = attrs.field(factory=dict)

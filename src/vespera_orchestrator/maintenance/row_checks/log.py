@@ -100,7 +100,7 @@ def artifacts_are_in_the_log(facts: Facts) -> Iterator[Finding]:
 
 def artifacts_in_the_log_exist(facts: Facts) -> Iterator[Finding]:
     """Each event about an artifact has its artifact."""
-    missing = facts.artifacts_in_log.difference(facts.artifacts)
+    missing = facts.artifacts_in_log.difference(facts.artifacts, facts.forgotten)
     for artifact_id in sorted(missing):
         yield unfixable(
             kind=FindingKind.LOG,

@@ -194,7 +194,12 @@ class PostgresStore(SQLStore):
 
         self._database.wait(has_news, timeout_s)
 
-    def shrink(self, *, rewrite: bool = False) -> int:  # noqa: ARG002 - the contract has it
+    def shrink(
+        self,
+        *,
+        rewrite: bool = False,  # noqa: ARG002 - the contract has it
+        erase: bool = False,  # noqa: ARG002 - the contract has it
+    ) -> int:
         """See `contracts.Store.shrink`. The server uses the room again by itself."""
         return 0
 

@@ -31,6 +31,7 @@ from vespera_orchestrator._model import (
     Task,
     TaskStatus,
     TeamSettings,
+    Tombstone,
     Worktree,
 )
 from vespera_orchestrator.contracts import TABLES
@@ -223,6 +224,7 @@ LOOK: Final = RowType(Look, "looks", noun="look")
 DOCUMENT: Final = RowType(
     DocumentVersion, "document_versions", noun="document version", tuples=("edited",)
 )
+TOMBSTONE: Final = RowType(Tombstone, "forgotten", noun="tombstone")
 EFFECT: Final = RowType(Effect, "effects", noun="effect")
 TEAM_SETTINGS: Final = _TeamSettingsRows(
     TeamSettings, "team_settings", noun="what was agreed on in session"

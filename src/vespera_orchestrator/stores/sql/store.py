@@ -41,6 +41,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
     TeamSettings,
+    Tombstone,
     Worktree,
 )
 from vespera_orchestrator.errors import VesperaError
@@ -49,6 +50,7 @@ from vespera_orchestrator.stores.sql import (
     claims,
     effects,
     events,
+    forgetting,
     lifecycle,
     planning,
     reading,
@@ -475,6 +477,27 @@ class SQLStore(ABC):
             return records.save_artifact(
                 tx, session_id, draft, task_id=task_id, attempt=attempt, agent=agent
             )
+
+    def forget_artifacts(
+        self, artifact_ids: Sequence[str], *, reason: str, agent: str | None
+    ) -> list[Tombstone]:
+        """See `contracts.Store.forget_artifacts`."""
+        with self._write() as tx:
+            return forgetting.forget(tx, artifact_ids, reason=reason, agent=agent)
+
+    def tombstones(
+        self, *, ids: Iterable[str] | None = None, pending: bool = False
+    ) -> list[Tombstone]:
+        """See `contracts.Store.tombstones`."""
+        with self._read_once() as tx:
+            return forgetting.tombstones(tx, ids=ids, pending=pending)
+
+    def complete_forgetting(
+        self, ids: Sequence[str], proof: Mapping[str, JsonValue], *, whole: bool
+    ) -> None:
+        """See `contracts.Store.complete_forgetting`."""
+        with self._write() as tx:
+            forgetting.complete(tx, ids, proof, whole=whole)
 
     def find_artifact(self, artifact_id: str) -> Artifact | None:
         """See `contracts.Store.find_artifact`."""

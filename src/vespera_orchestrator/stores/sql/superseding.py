@@ -82,7 +82,7 @@ def follows(tx: Transaction, artifact: Artifact, earlier_id: str) -> bool:
 
 def _followers(tx: Transaction, artifact: Artifact) -> Iterator[str]:
     """Yield what has taken the place of this version, or of a later one."""
-    versions = _lineage_of(tx, artifact)
+    versions = lineage_of(tx, artifact)
     versions.add(f"version >= {versions.bind(artifact.version)}")
     versions.add("superseded_by IS NOT NULL")
     sql = f"SELECT superseded_by FROM artifacts WHERE {versions.where}"
@@ -100,13 +100,14 @@ def _series(artifact: Artifact) -> tuple[str, str | None, str, bool]:
     return artifact.session_id, artifact.task_id, artifact.title, is_file
 
 
-def _lineage_of(tx: Transaction, artifact: Artifact) -> Conditions:
+def lineage_of(tx: Transaction, artifact: Artifact) -> Conditions:
+    """Describe all versions of the artifact."""
     session_id, task_id, title, is_file = _series(artifact)
     return lineage(tx, session_id, task_id, title, int(is_file))
 
 
 def _latest_of(tx: Transaction, artifact: Artifact) -> Artifact:
-    return latest_version(tx, _lineage_of(tx, artifact)) or artifact
+    return latest_version(tx, lineage_of(tx, artifact)) or artifact
 
 
 # --- taking a place -----------------------------------------------------------

@@ -157,9 +157,9 @@ class SQLiteStore(SQLStore):
         """See `contracts.Store.ledger`."""
         return SQLiteLedger.open(self._database, write=write)
 
-    def shrink(self, *, rewrite: bool = False) -> int:
+    def shrink(self, *, rewrite: bool = False, erase: bool = False) -> int:
         """See `contracts.Store.shrink`."""
-        return self._database.shrink(rewrite=rewrite)
+        return self._database.shrink(rewrite=rewrite, erase=erase)
 
     def copy_to(self, file: Path) -> None:
         """Write the whole store as of one moment into the new database *file*.

@@ -300,12 +300,21 @@ class Database:
         with suppress(sqlite3.OperationalError):  # a reader needs the log as it is
             connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
+    def _empty_log(self) -> None:
+        """Write the log back and cut it off: its pages hold what rows said before.
+
+        Removed rows are overwritten within their pages (``secure_delete``), and free pages have
+        been given back.
+        """
+        with suppress(sqlite3.OperationalError):  # a reader needs the log as it is
+            self._usable().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def _used_bytes(self, connection: sqlite3.Connection) -> int:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         return int(pages) * int(page_bytes)
 
-    def shrink(self, *, rewrite: bool) -> int:
+    def shrink(self, *, rewrite: bool, erase: bool) -> int:
         """See `contracts.Store.shrink`."""
         if self.path is None:
             return 0
@@ -313,10 +322,12 @@ class Database:
         self._follow_fork()
         with self._call():
             before = self._used_bytes(self._usable())
-            if rewrite and not self._can_shrink():
+            if (rewrite or erase) and not self._can_shrink():
                 self._rewrite()
             while self._can_shrink() and self._shrink_a_step():
                 pass
+            if erase:
+                self._empty_log()
             return before - self._used_bytes(self._usable())
 
     def _can_shrink(self) -> bool:

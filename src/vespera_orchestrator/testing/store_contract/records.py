@@ -330,6 +330,91 @@ class RecordsContract(StoreFixtures):
         assert store.context_uses(outdated=True) == []
         assert [use.artifact_id for use in store.context_uses()] == [last.id]
 
+    # --- forgetting ----------------------------------------------------------
+
+    def test_a_forgotten_artifact_leaves_a_tombstone(self, store, session_id, clock):
+        """Nothing of what it said: neither its record nor its title in the log."""
+        maker, user = store.plan(session_id, [draft("a"), draft("b")])
+        saved = _save(store, session_id, artifact("Secret", "1", tags=("x",)), task_id=maker.id)
+        other = _save(store, session_id, artifact("Other", "2"))
+        store.record_context(user.id, [saved.id, other.id], agent="ada")
+        clock.advance(60)
+        (stone,) = store.forget_artifacts([saved.id], reason="asked", agent="bob")
+        assert (stone.id, stone.session_id, stone.task_id) == (saved.id, session_id, maker.id)
+        assert (stone.version, stone.reason, stone.agent) == (1, "asked", "bob")
+        assert (stone.saved_at, stone.forgotten_at) == (saved.created_at, clock.now)
+        assert (stone.digest, stone.home_id, stone.is_pending) == (saved.digest, "", True)
+        assert store.find_artifact(saved.id) is None
+        assert store.artifacts(ArtifactQuery()) == [other]
+        assert store.content_digests() == {other.digest}
+        assert [use.artifact_id for use in store.context_uses()] == [other.id]
+        titles = [event.data["title"] for event in store.events(kinds=[EventKind.ARTIFACT_SAVED])]
+        assert titles == ["", "Other"]
+        (event,) = store.events(kinds=[EventKind.ARTIFACT_FORGOTTEN])
+        assert (event.session_id, event.task_id, event.agent) == (session_id, maker.id, "bob")
+        assert event.data == {
+            "artifact": saved.id,
+            "version": 1,
+            "reason": "asked",
+            "given_to": [user.id],
+        }
+        last_seq = store.last_seq()
+        assert store.forget_artifacts([saved.id], reason="again", agent="ada") == [stone]
+        assert store.last_seq() == last_seq
+
+    def test_forgetting_is_whole_or_not_at_all(self, store, session_id):
+        """An unknown id among others: nothing was changed."""
+        saved = _save(store, session_id, artifact("Secret", "1"))
+        last_seq = store.last_seq()
+        with pytest.raises(ArtifactNotFoundError):
+            store.forget_artifacts([saved.id, "a_missing"], reason="", agent=None)
+        assert store.find_artifact(saved.id) == saved
+        assert (store.last_seq(), store.tombstones()) == (last_seq, [])
+
+    def test_a_tombstone_is_pending_until_all_is_gone(self, store, session_id):
+        """First what was made from it goes, then the bytes; the digest goes with these."""
+        ids = [_save(store, session_id, artifact(f"T{n}", str(n))).id for n in (1, 2)]
+        stones = store.forget_artifacts(ids, reason="", agent=None)
+        assert store.tombstones(pending=True) == stones
+        proof = {"removed": {"records": 2}, "remainders": []}
+        store.complete_forgetting(ids, proof, whole=False)
+        assert [each.is_pending for each in store.tombstones(ids=ids)] == [True, True]
+        store.complete_forgetting(ids[:1], proof, whole=True)
+        assert [each.id for each in store.tombstones(pending=True)] == ids[1:]
+        (done,) = store.tombstones(ids=ids[:1])
+        assert (done.digest, done.proof, done.is_pending) == (None, proof, False)
+
+    def test_versions_close_up_where_one_is_forgotten(self, store, session_id):
+        """The next one follows the one before; without a next one, that one holds again."""
+        one, two, three = (
+            _save(store, session_id, artifact("T", str(number))) for number in (1, 2, 3)
+        )
+        (user,) = store.plan(session_id, [draft("a")])
+        store.record_context(user.id, [one.id], agent="ada")
+        store.forget_artifacts([two.id], reason="", agent=None)
+        assert store.find_artifact(three.id).supersedes_id == one.id
+        assert store.find_artifact(one.id).superseded
+        store.forget_artifacts([three.id], reason="", agent=None)
+        assert store.artifacts(ArtifactQuery()) == [one]
+        (use,) = store.context_uses()
+        assert not use.outdated
+        four = _save(store, session_id, artifact("T", "4"))
+        assert (four.version, four.supersedes_id) == (2, one.id)
+
+    def test_what_a_forgotten_artifact_superseded_stays_superseded(self, store, session_id):
+        """And what has superseded it supersedes the version before."""
+        wrong = _save(store, session_id, artifact("Wrong", "1"))
+        first = _save(store, session_id, artifact("T", "2", supersedes=(wrong.id,)))
+        second = _save(store, session_id, artifact("T", "3"))
+        last = _save(store, session_id, artifact("Last", "4", supersedes=(second.id,)))
+        store.forget_artifacts([second.id], reason="", agent=None)
+        assert store.find_artifact(first.id).superseded_by == last.id
+        store.forget_artifacts([first.id], reason="", agent=None)
+        assert store.find_artifact(wrong.id).superseded
+        assert store.artifacts(ArtifactQuery()) == [last]
+        again = _save(store, session_id, artifact("Right", "5", supersedes=(wrong.id,)))
+        assert store.find_artifact(wrong.id).superseded_by == again.id
+
     # --- worktrees -----------------------------------------------------------
 
     def test_worktrees_are_recorded(self, store, session_id, clock):
