@@ -118,7 +118,7 @@ PAGES: Final = (
                 "PlannedTasks",
             ),
             *("Attempt", "NextAction", "Checkpoint", "HandedIn", "Artifact", "ArtifactKind"),
-            *("ContextUse", "SharedValue", "Pause", "Event", "EventKind", "Existing"),
+            *("ContextUse", "SharedValue", "Pause", "Event", "PastEvent", "EventKind", "Existing"),
             *("Worktree", "GitOperation", "TeamSettings", "HomePlace", "SettingDifference"),
             *("DocumentVersion", "Why", "Cause", "CauseKind"),
             *("NextStep", "Finding", "FindingKind", "HomeSource", "Severity", "RefusalKind"),
@@ -132,7 +132,7 @@ PAGES: Final = (
         names=(
             *("Status", "Running", "SessionStatus", "Briefing", "EventWatch", "TaskGraph"),
             *("AgentContext", "Role", "SharedContext", "ContextConflict"),
-            *("Digest", "Pressure", "PressureCause", "UsualTime"),
+            *("Digest", "History", "Pressure", "PressureCause", "UsualTime"),
         ),
     ),
     Page(

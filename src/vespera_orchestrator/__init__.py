@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         NextAction as NextAction,
         NextStep as NextStep,
         Outcome as Outcome,
+        PastEvent as PastEvent,
         Pause as Pause,
         PlannedTasks as PlannedTasks,
         PressureKind as PressureKind,
@@ -171,6 +172,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.progress.digest import (
         Digest as Digest,
     )
+    from vespera_orchestrator.progress.history import (
+        History as History,
+    )
     from vespera_orchestrator.progress.resume import (
         Briefing as Briefing,
     )
@@ -253,6 +257,7 @@ _HOMES = {
         "NextAction",
         "NextStep",
         "Outcome",
+        "PastEvent",
         "Pause",
         "PlannedTasks",
         "PressureKind",
@@ -372,6 +377,7 @@ _HOMES = {
     ),
     "orchestrator": ("Orchestrator",),
     "progress.digest": ("Digest",),
+    "progress.history": ("History",),
     "progress.resume": ("Briefing",),
     "progress.status": (
         "Running",

@@ -970,6 +970,36 @@ class Event(Record):
         return f"Event({self.seq}, {self.kind!r}, {self.task_id!r})"
 
 
+@attrs.frozen(kw_only=True, repr=False)
+class PastEvent(Event):
+    """An event, with the alias of its task and what it says in words."""
+
+    alias: str | None
+    """The alias of its task as it is now; ``None`` if it is about no task."""
+    words: str
+    """What happened, in a few words."""
+    detail: str
+    """What somebody wrote about it: a summary, a reason, a note."""
+
+    json_form = JsonForm(
+        details=("session_id", "data"), first=("alias", "words"), rest="orch.history()"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} UTC  {self.sentence}"
+
+    def __repr__(self) -> str:
+        return f"PastEvent({self.seq}, {self.sentence!r})"
+
+    @property
+    def sentence(self) -> str:
+        """Task, words, agent and detail in one line."""
+        subject = f"{self.alias}: " if self.alias else ""
+        agent = f" by {self.agent}" if self.agent else ""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{subject}{self.words}{agent}{detail}"
+
+
 @attrs.frozen(kw_only=True)
 class Reopening(Record):
     """A completed task that was opened again, and what that means for others."""

@@ -873,6 +873,7 @@ class Store(Protocol):
         after: int = 0,
         *,
         session_id: str | None = None,
+        task_id: str | None = None,
         kinds: Iterable[str] | None = None,
         limit: int | None = 1000,
         newest_first: bool = False,

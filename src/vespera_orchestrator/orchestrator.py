@@ -1158,6 +1158,33 @@ class Orchestrator:
         self._expire()
         return self._overview.graph(self._scope.session(session_id).id)
 
+    def history(self, task: TaskRef | None = None, *, limit: int | None = 100) -> vespera.History:
+        """Tell what happened, in words and as records, oldest first.
+
+        ``print(orch.history("build"))`` gives a line for each event: when, what, and who. Each item
+        is an `Event`, with the task's ``alias`` and its ``words`` beside the facts.
+
+        Args:
+            task: Only what happened to this task; by default all of the current session.
+            limit: How many events at most, the latest ones; ``None`` for all. Each costs a read or
+                less.
+
+        Raises:
+            TaskNotFoundError: There is no such task.
+            SessionNotFoundError: No session is active.
+        """
+        from vespera_orchestrator.progress import history
+
+        limit = arguments.whole_number("limit", limit, least=0)
+        if task is None:
+            events = self._store.events(
+                session_id=self._scope.session_id(), limit=limit, newest_first=True
+            )
+        else:
+            task_id = self._scope.task(task).id
+            events = self._store.events(task_id=task_id, limit=limit, newest_first=True)
+        return history.tell(self._store, reversed(events), zone=self._zone())
+
     def watch(
         self, after: int | None = None, *, timeout_s: float | None = None
     ) -> vespera.EventWatch:

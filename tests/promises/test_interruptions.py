@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,18 +47,28 @@ def open_files():
     return places
 
 
+def is_disposing():
+    """Whether a destructor runs."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 def interrupt_at(line, call, below=SOURCE):
-    """Interrupt a call where this line first runs; return the files that stay open."""
+    """Interrupt a call where this line first runs; return the files that stay open.
+
+    Not while Python disposes of an object: it prints what is raised there, and goes on.
+    """
     is_over = False
 
     def interrupt(current):
         nonlocal is_over
-        if current == line and not is_over:
+        if current == line and not is_over and not is_disposing():
             is_over = True
             raise KeyboardInterrupt
 
     before = open_files()
-    # Python swallows what is raised while it disposes of an object.
     with suppress(KeyboardInterrupt):
         run_traced(call, below, interrupt)
     gc.collect()

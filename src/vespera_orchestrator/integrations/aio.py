@@ -540,6 +540,7 @@ class AsyncOrchestrator(_Room):
     pause = _verb(Orchestrator.pause)
 
     digest = _verb(Orchestrator.digest)
+    history = _verb(Orchestrator.history)
     pressure = _verb(Orchestrator.pressure)
     set_energy = _verb(Orchestrator.set_energy)
     roles = _verb(Orchestrator.roles)

@@ -160,7 +160,7 @@ def _call(
     return int(getattr(result, "exit_code", 0))
 
 
-def _shown(record: Record, *, as_json: bool) -> str:
+def _shown(record: Record | vespera.History, *, as_json: bool) -> str:
     return record.to_json() if as_json else str(record)
 
 
@@ -225,10 +225,15 @@ _HELP: Final = {
     "next": "the one thing to do now",
     "status": "where the session stands",
     "why": "what holds a task up",
+    "history": "what happened, a line each, the latest last",
     "digest": "what is new, at most three times a day",
     "energy": "say how much you can take on: low, or normal",
     "check": "check the whole home, and change nothing",
 }
+
+
+_OPTIONAL_WORDS: Final = frozenset({"task"})
+"""Parameters with a default that are a word of the command, and no flag."""
 
 
 def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -245,5 +250,7 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
             continue
         if parameter.default is inspect.Parameter.empty:
             parser.add_argument(name, metavar=name.upper())
+        elif name in _OPTIONAL_WORDS:
+            parser.add_argument(name, metavar=name.upper(), nargs="?")
         elif parameter.default is False:
             parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", dest=name)

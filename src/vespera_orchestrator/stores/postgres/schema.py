@@ -384,4 +384,8 @@ CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
     'worktree_landed'
 );
 """,
+    # 16: what happened to a task
+    """
+CREATE INDEX events_task ON events (task_id, seq) WHERE task_id IS NOT NULL;
+""",
 )

@@ -71,20 +71,21 @@ def events(
     tx: Transaction,
     after: int,
     *,
-    session_id: str | None,
-    kinds: Iterable[str] | None,
-    limit: int | None,
-    newest_first: bool,
+    session_id: str | None = None,
+    task_id: str | None = None,
+    kinds: Iterable[str] | None = None,
+    limit: int | None = None,
+    newest_first: bool = False,
 ) -> list[Event]:
     """See `contracts.Store.events`."""
     conditions = Conditions(tx.dialect)
     conditions.add(f"seq > {conditions.bind(after)}")
-    conditions.equal(session_id=session_id)
+    conditions.equal(session_id=session_id, task_id=task_id)
     index = ""
     if kinds is not None:
         words = {str(kind) for kind in kinds}
         conditions.in_list("kind", json.dumps(sorted(words)))
-        name = None if session_id is None else _index_of(words)
+        name = None if session_id is None or task_id is not None else _index_of(words)
         if name is not None:
             conditions.add(f"kind IN {quoted(_INDEXED[name])}")
             index = tx.dialect.use_index(name)
@@ -115,4 +116,4 @@ def last_seq(tx: Transaction, session_id: str | None) -> int:
 
 def recorded_since(tx: Transaction, after: int) -> list[Event]:
     """Return every event behind *after*, the oldest first."""
-    return events(tx, after, session_id=None, kinds=None, limit=None, newest_first=False)
+    return events(tx, after)

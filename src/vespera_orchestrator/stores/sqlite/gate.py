@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from vespera_orchestrator.home.files import OpenHandle
+
 try:
     import fcntl
 except ImportError:  # not there on Windows
@@ -30,29 +32,23 @@ class Gate:
 
     def __init__(self, database: Path) -> None:
         self._path = Path(f"{database}-gate")
-        self._handle: int | None = None
-
-    def __del__(self) -> None:
-        # Ctrl-C while the store was being opened: nobody has it who could close it.
-        self.close()
+        self._file: OpenHandle | None = None
 
     def enter(self) -> None:
         """Wait for our turn; return at once where the file system has no such lock."""
         if fcntl is None:
             return
         with suppress(OSError):
-            if self._handle is None:
-                self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(self._handle, fcntl.LOCK_EX)
+            if self._file is None:
+                self._file = OpenHandle(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self._file.number, fcntl.LOCK_EX)
 
     def leave(self) -> None:
         """Let the next one in. Does nothing when we are not inside."""
-        if self._handle is not None:
+        if self._file is not None:
             with suppress(OSError):
-                fcntl.flock(self._handle, fcntl.LOCK_UN)
+                fcntl.flock(self._file.number, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file. A forked child must do so: its handle shares the parent's turn."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
+        self._file = None

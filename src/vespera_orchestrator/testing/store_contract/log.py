@@ -34,7 +34,14 @@ class LogContract(StoreFixtures):
         assert store.last_seq(session_id) == positions[-2]
         assert store.last_seq("s_missing") == 0
         assert events[1].data == {"alias": "t0", "title": "T0"}
-        assert events[1].task_id == store.find_task("t0", session_id).id
+        task_id = store.find_task("t0", session_id).id
+        assert events[1].task_id == task_id
+        assert store.events(task_id=task_id) == [events[1]]
+        store.cancel(task_id, "", subtree=False)
+        assert len(store.events(task_id=task_id)) == 2
+        [last] = store.events(task_id=task_id, newest_first=True, limit=1)
+        assert last.kind == EventKind.TASK_CANCELLED
+        assert store.events(task_id=task_id, kinds=[EventKind.TASK_PLANNED]) == [events[1]]
 
     def test_milestones_are_read_like_other_events(self, store, session_id):
         """Alone and among other kinds, of one session or of all, after a position, in pages."""

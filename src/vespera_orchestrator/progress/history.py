@@ -1,0 +1,192 @@
+"""What happened, in words: the event log of a session or a task, for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, tzinfo
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._html import text_html
+from vespera_orchestrator._model import Event, EventKind, JsonValue, PastEvent
+from vespera_orchestrator._records import to_text
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.progress.resume import CHANGE_WORDS
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.contracts import Store
+
+_DETAIL_WIDTH: Final = 120
+"""Longest quotation of what somebody wrote, in characters."""
+_VALUE_WIDTH: Final = 50
+"""Longest value of a field that was changed, in characters."""
+
+_WORDS: Final[Mapping[str, str]] = {
+    **CHANGE_WORDS,
+    EventKind.SESSION_STARTED: "session started",
+    EventKind.SESSION_RESUMED: "session resumed",
+    EventKind.SESSION_PAUSED: "paused",
+    EventKind.CONTEXT_SHARED: "shared {keys}",
+    EventKind.TASK_PLANNED: "planned",
+    EventKind.TASK_UPDATED: "changed: {changes}",
+    EventKind.TASK_SNOOZED: "rests until {until}",
+    EventKind.TASK_WOKEN: "woken",
+    EventKind.TASK_ANSWERED: "answered",
+    EventKind.SIGNAL_RECEIVED: "signal {name} received",
+    EventKind.QUESTION_ASKED: "asked {question}",
+    EventKind.EFFECT_BEGUN: "effect {key} begun",
+    EventKind.EFFECT_RECORDED: "effect {key} done",
+    EventKind.TASK_STARTED: "started, attempt {attempt}",
+    EventKind.TASK_CONTINUED: "results saved, goes on",
+    EventKind.TASK_CORRECTED: "summary corrected",
+    EventKind.TASK_ARCHIVED: "archived",
+    EventKind.TASK_DELETED: "deleted",
+    EventKind.DEPENDENCY_ADDED: "waits for {needs} ({on})",
+    EventKind.DEPENDENCY_REMOVED: "no longer waits for {needs}",
+    EventKind.LEASE_RENEWED: "still at work",
+    EventKind.LEASE_REGAINED: "back at work after its lease had expired",
+    EventKind.CHECKPOINT_SAVED: "checkpoint saved",
+    EventKind.ARTIFACT_SAVED: "saved {title}",
+    EventKind.ARTIFACT_SUPERSEDED: "{artifact} superseded by {by}",
+    EventKind.CONTEXT_GIVEN: "given {artifacts} to build on",
+    EventKind.WORKTREE_CREATED: "worktree {worktree} made",
+    EventKind.WORKTREE_LANDED: "worktree {worktree} landed",
+    EventKind.WORKTREE_MOVED: "worktree {worktree} moved",
+    EventKind.WORKTREE_REMOVED: "worktree {worktree} removed",
+    EventKind.SETTINGS_AGREED: "settings agreed",
+    EventKind.DOCUMENT_UPDATED: "updated {path}",
+    EventKind.ENERGY_SET: "energy: {energy}",
+    EventKind.PRESSURE_CHANGED: "pressure: {level}",
+    EventKind.STORE_IMPORTED: "store imported",
+    EventKind.STORE_PRUNED: "store pruned",
+    EventKind.STORE_REPAIRED: "store repaired",
+}
+"""What each kind of event says; braces stand for values of its data."""
+_FIELD_WORDS: Final[Mapping[str, str]] = {
+    "due_at": "due date",
+    "due_day": "due date",
+    "parent_task_id": "parent",
+    "task_type": "type",
+    "max_attempts": "limit of attempts",
+    "specialist_type": "specialist",
+    "estimated_effort": "estimate",
+    "not_before": "rest",
+}
+_UNSPOKEN: Final = frozenset({"zone"})
+_NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])
+_TITLED: Final = frozenset({EventKind.TASK_PLANNED, EventKind.TASK_DELETED})
+_MIDNIGHT: Final = re.compile(r"(:00)?(\.0+)?\+00:00$")
+"""What a time in UTC says beyond minutes."""
+_TASK_KEYS: Final = ("needs", "question", "recovery", "parent_task_id")
+"""Values of an event's data that are ids of tasks."""
+_DETAILS: Final = ("summary", "reason", "note", "goal", "outputs", "payload")
+"""Values of an event's data that tell more, the best first."""
+
+
+class History(list[PastEvent]):
+    """What happened, oldest first: a list. ``str()`` tells it day by day, a line an event."""
+
+    def __init__(self, events: Iterable[PastEvent] = (), *, zone: tzinfo = UTC) -> None:
+        """Take the events.
+
+        Args:
+            events: The events.
+            zone: The time zone in which ``str()`` tells them.
+        """
+        super().__init__(events)
+        self.zone = zone
+
+    def __str__(self) -> str:
+        lines = []
+        for day, events in groupby(self, key=lambda event: event.at.astimezone(self.zone).date()):
+            lines.append(f"{day:%A}, {day.isoformat()}")
+            lines += [
+                f"  {event.at.astimezone(self.zone):%H:%M}  {event.sentence}" for event in events
+            ]
+        return "\n".join(lines) or "nothing has happened yet"
+
+    def _repr_html_(self) -> str:
+        return text_html(str(self))
+
+    def to_json(self) -> str:
+        """Return the events as JSON text: a list."""
+        return to_text([event.to_dict() for event in self])
+
+
+def tell(store: Store, events: Iterable[Event], *, zone: tzinfo = UTC) -> History:
+    """Put events into words.
+
+    Args:
+        store: Knows what the ids in them are called.
+        events: The events, oldest first.
+        zone: The person's time zone.
+    """
+    listed = list(events)
+    names = _names(store, listed)
+    return History([_told(event, names) for event in listed], zone=zone)
+
+
+def _names(store: Store, events: Iterable[Event]) -> dict[str, str]:
+    """Return, by id, the aliases of the tasks that the events name."""
+    names: dict[str, str] = {}
+    ids: dict[str, None] = {}
+    for event in events:
+        if event.task_id is not None:
+            ids[event.task_id] = None
+            if "alias" in event.data:  # a task that is gone has no other name
+                names[event.task_id] = str(event.data["alias"])
+        ids.update((str(event.data[key]), None) for key in _TASK_KEYS if key in event.data)
+    tasks = (store.find_task(task_id, None) for task_id in ids)
+    return names | {task.id: task.alias for task in tasks if task is not None}
+
+
+def _told(event: Event, names: Mapping[str, str]) -> PastEvent:
+    fields = {field.name: getattr(event, field.name) for field in attrs.fields(Event)}
+    alias = None
+    if event.task_id is not None:
+        alias = names.get(event.task_id, event.task_id)
+    return PastEvent(**fields, alias=alias, words=_words(event, names), detail=_detail(event))
+
+
+def _words(event: Event, names: Mapping[str, str]) -> str:
+    template = _WORDS.get(event.kind, event.kind.replace("_", " "))
+    values = _Values({key: _value(value, names) for key, value in event.data.items()})
+    values["changes"] = ", ".join(dict.fromkeys(_changes(event.data, names)))
+    return template.format_map(values)
+
+
+class _Values(dict[str, str]):
+    """The values of an event's data, some of which older events do not have."""
+
+    def __missing__(self, key: str) -> str:
+        return "…"
+
+
+def _changes(data: Mapping[str, JsonValue], names: Mapping[str, str]) -> Iterator[str]:
+    """Name the fields that were changed, with their new values."""
+    for name, value in data.items():
+        if name in _UNSPOKEN or (name == "due_at" and data.get("due_day")):
+            continue
+        field = _FIELD_WORDS.get(name, name.replace("_", " "))
+        yield f"{field} to {_value(value, names)}" if value not in _NOTHING else f"no {field}"
+
+
+def _value(value: JsonValue, names: Mapping[str, str]) -> str:
+    if isinstance(value, list):
+        text = ", ".join(str(each) for each in value)
+    elif isinstance(value, str):
+        text = _MIDNIGHT.sub("", names.get(value, value))
+    else:
+        text = str(value)
+    return one_line(text, _VALUE_WIDTH)
+
+
+def _detail(event: Event) -> str:
+    """Return what somebody wrote about it; the title of a task is its alias over again."""
+    if event.kind in _TITLED:
+        return ""
+    text = next((event.data[key] for key in _DETAILS if event.data.get(key)), "")
+    return one_line(str(text), _DETAIL_WIDTH)

@@ -1,0 +1,140 @@
+"""What happened, in words."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import vespera_orchestrator as vespera
+from vespera_orchestrator import EventKind, InvalidInputError, TaskNotFoundError
+from vespera_orchestrator.integrations.command import main
+from vespera_orchestrator.progress import history
+
+
+@pytest.fixture
+def orch(tmp_path, clock):
+    """An orchestrator with a session in memory."""
+    with vespera.open(tmp_path, store="memory:", clock=clock, agent="ada") as opened:
+        opened.initialize_session("a house")
+        yield opened
+
+
+def sentences(orch, *arguments, **filters):
+    """What the history says, line by line, without the times."""
+    return [event.sentence for event in orch.history(*arguments, **filters)]
+
+
+def test_it_tells_what_happened_to_a_task(orch, clock):
+    """Who did what, in order; what others wrote is quoted, what changed is named."""
+    orch.plan_tasks([{"title": "Walls"}, {"title": "Roof", "dependencies": ["walls"]}])
+    orch.update_task("roof", priority=5, due_date="2027-01-01", dependencies=[])
+    orch.update_task("roof", due_date="", dependencies=[{"task": "walls", "on": "done"}])
+    work = orch.execute_task("walls")
+    work.checkpoint({"n": 1}, note="half the bricks stand")
+    work.complete(summary="walls of brick", detailed_work="bricks")
+    clock.advance(60)
+    orch.execute_task("roof").fail("no tiles left")
+    assert sentences(orch, "roof") == [
+        "roof: planned",
+        "roof: no longer waits for walls",
+        "roof: changed: due date to 2027-01-01, priority to 5",
+        "roof: waits for walls (done)",
+        "roof: changed: no due date",
+        "roof: started, attempt 1 by ada",
+        "roof: saved Roof: attempt 1 did not succeed by ada",
+        "roof: blocked by ada: no tiles left",
+    ]
+    assert sentences(orch, "walls")[2:] == [
+        "walls: checkpoint saved: half the bricks stand",
+        "walls: saved Walls by ada",
+        "walls: completed by ada: walls of brick",
+    ]
+
+
+def test_of_a_session_the_latest_are_told(orch):
+    """As many as asked for, oldest first, and none of another session."""
+    orch.plan_tasks([{"title": f"Brick {number}"} for number in range(5)])
+    assert sentences(orch, limit=2) == ["brick_3: planned", "brick_4: planned"]
+    assert sentences(orch)[0] == "session started: a house"
+    assert len(orch.history(limit=None)) == 6
+    orch.initialize_session("a garden")
+    assert sentences(orch) == ["session started: a garden"]
+    with pytest.raises(InvalidInputError):
+        orch.history(limit=-1)
+    with pytest.raises(TaskNotFoundError):
+        orch.history("nothing")
+
+
+def test_events_are_told_by_the_present_name(orch):
+    """Also by the last one of a task that is gone."""
+    orch.plan_tasks([{"title": "A"}, {"title": "B", "dependencies": ["a"]}, {"title": "C"}])
+    orch.update_task("a", alias="first")
+    orch.add_dependency("c", "first")
+    orch.cancel_task("b", "a was enough")
+    orch.delete_task("b", hard=True)
+    assert sentences(orch)[1:] == [
+        "first: planned",
+        "b: planned",
+        "c: planned",
+        "first: changed: alias to first",
+        "c: waits for first (success)",
+        "b: cancelled: a was enough",
+        "b: deleted",
+    ]
+
+
+def test_it_is_told_day_by_day_where_the_person_is(orch, clock):
+    """A line an event, under its day."""
+    orch.plan_task("A")
+    clock.advance(timedelta(days=1).total_seconds())
+    orch.plan_task("B")
+    events = orch.history()
+    told = history.History(events, zone=ZoneInfo("Asia/Tokyo"))
+    lines = str(told).splitlines()
+    days = [line for line in lines if not line.startswith(" ")]
+    assert len(days) == 2
+    local = events[0].at.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert lines[1] == f"  {local:%H:%M}  session started: a house"
+    assert str(history.History()) == "nothing has happened yet"
+
+
+def test_every_kind_of_event_has_words():
+    """None is told by the name that is stored."""
+    assert set(EventKind) <= history._WORDS.keys()
+
+
+def test_texts_of_others_stay_data(orch):
+    """Braces, markup and control characters are nobody's instructions."""
+    orch.plan_task("A")
+    orch.complete_task("a", summary="{0} {x} <b>\x1b[31m\nred", detailed_work="x")
+    last = orch.history("a")[-1]
+    assert last.sentence.startswith("a: completed by ada: {0} {x} <b>")
+    assert "\x1b" not in str(orch.history())
+    assert "<b>{0}" not in orch.history()._repr_html_()
+    assert "&lt;b&gt;" in orch.history()._repr_html_()
+
+
+def test_it_travels_as_json_and_on_the_command_line(tmp_path, capsys):
+    """The words stand beside the facts; a brief form leaves the facts out."""
+    with vespera.open(tmp_path, agent="ada") as orch:
+        orch.initialize_session("a house")
+        orch.plan_task("Roof")
+        [event] = orch.history("roof")
+        assert event.to_dict(brief=True).keys() == {
+            "seq",
+            "at",
+            "kind",
+            "task_id",
+            "alias",
+            "words",
+        }
+    assert main(["--project", str(tmp_path), "history", "roof"]) == 0
+    assert capsys.readouterr().out.endswith("roof: planned\n")
+    assert main(["--project", str(tmp_path), "history", "--json"]) == 0
+    assert [event["words"] for event in json.loads(capsys.readouterr().out)] == [
+        "session started",
+        "planned",
+    ]
