@@ -51,6 +51,7 @@ _WORDS: Final[Mapping[str, str]] = {
     EventKind.CHECKPOINT_SAVED: "checkpoint saved",
     EventKind.ARTIFACT_SAVED: "saved {title}",
     EventKind.ARTIFACT_SUPERSEDED: "{artifact} superseded by {by}",
+    EventKind.ARTIFACT_FORGOTTEN: "artifact {artifact} removed for good",
     EventKind.CONTEXT_GIVEN: "given {artifacts} to build on",
     EventKind.WORKTREE_CREATED: "worktree {worktree} made",
     EventKind.WORKTREE_LANDED: "worktree {worktree} landed",
