@@ -141,6 +141,65 @@ def test_what_becomes_a_path_or_a_statement_is_looked_at(tmp_path, table, name, 
         orch.import_(tmp_path / "x.jsonl")
 
 
+def test_a_dispute_with_nothing_is_refused(tmp_path):
+    """Reading what is shared looks for the other value."""
+    lines = [dict(line) for line in exported_lines()]
+    next(line for line in lines if line.get("table") == "shared_values")["disputes"] = 7000
+    write_export(tmp_path / "x.jsonl", lines)
+    with vespera.open(tmp_path) as orch, pytest.raises(InvalidInputError, match="disputes value"):
+        orch.import_(tmp_path / "x.jsonl")
+
+
+def test_an_event_without_what_others_read_in_it_is_refused(tmp_path):
+    """Whoever resumes reads the note of the last pause."""
+    lines = [dict(line) for line in exported_lines()]
+    paused = next(line for line in lines if line.get("kind") == "session_paused")
+    paused["data"] = {"worded": []}
+    write_export(tmp_path / "x.jsonl", lines)
+    with vespera.open(tmp_path) as orch, pytest.raises(InvalidInputError, match="note"):
+        orch.import_(tmp_path / "x.jsonl")
+
+
+def test_what_was_put_into_the_database_breaks_no_call(tmp_path):
+    """Nobody imported these rows; `check` names them, `repair` fixes what can be fixed."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("x")
+        orch.share_context(port=1)
+        orch.pause("later")
+    file = tmp_path / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE shared_values SET disputes = 7000")
+        database.execute("UPDATE events SET data = '{}' WHERE kind = 'session_paused'")
+        database.commit()
+    with vespera.open(tmp_path) as orch:
+        assert "port" in str(orch.shared_context())
+        assert str(orch.resume())
+        sentences = " ".join(finding.sentence for finding in orch.check().errors)
+        assert "'port'" in sentences
+        assert "disputes value 7000, which is not there" in sentences
+        assert "no note" in sentences
+        orch.repair()
+        sentences = " ".join(finding.sentence for finding in orch.check().errors)
+        assert "disputes" not in sentences
+
+
+def test_a_trigger_of_ours_with_another_body_is_named(tmp_path):
+    """Its name alone says nothing."""
+    vespera.open(tmp_path).close()
+    file = tmp_path / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        (name,) = database.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' LIMIT 1"
+        ).fetchone()
+        database.execute(f"DROP TRIGGER {name}")
+        body = "BEGIN DELETE FROM checkpoints; END"
+        database.execute(f"CREATE TRIGGER {name} AFTER INSERT ON events {body}")
+        database.commit()
+    with vespera.open(tmp_path) as orch:
+        sentences = [finding.sentence for finding in orch.check().errors]
+    assert any(f"the trigger {name!r} does something else" in each for each in sentences)
+
+
 def test_check_names_what_somebody_put_into_the_database(tmp_path):
     """A trigger changes what is written; a view may stand in the place of a table."""
     vespera.open(tmp_path).close()

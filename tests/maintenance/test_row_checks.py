@@ -52,6 +52,26 @@ def test_sound_rows_have_no_findings(rows):
     assert findings_of(rows) == set()
 
 
+SIGNAL = {
+    "id": 1, "session_id": "s_gone", "name": "go", "payload": "{}", "key": None, "agent": "a",
+    "taken": 0, "received_at": 1,
+}  # fmt: skip
+EFFECT = {
+    "task_id": "t_gone", "key": "mail", "attempt": 1, "is_done": 0, "result": "null", "begun_at": 1,
+    "recorded_at": None, "question_id": None,
+}  # fmt: skip
+
+
+def test_signals_and_effects_are_looked_at(rows):
+    """They belong to a session and to a task, and what they hold can be read."""
+    rows.tables["signals"] = [*rows.tables.get("signals", ()), SIGNAL]
+    rows.tables["effects"] = [*rows.tables.get("effects", ()), {**EFFECT, "result": "{"}]
+    sentences = {sentence for _, sentence in findings_of(rows)}
+    assert "signal 'go': session s_gone does not exist" in sentences
+    assert "effect 'mail': task t_gone does not exist" in sentences
+    assert any("effects" in sentence and "read" in sentence for sentence in sentences)
+
+
 CHANGES = {
     "blocker count": (
         ("tasks", {"alias": "third"}, {"blockers": 3}),

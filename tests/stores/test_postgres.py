@@ -790,3 +790,31 @@ def test_a_ledger_keeps_all_writers_out(store, session_id, postgres_url):
         store.tasks(TaskQuery(limit=None))
     )
     other.close()
+
+
+def test_what_somebody_put_into_the_schema_is_named(store, postgres_url):
+    """A trigger, a rule or a view decides about rows; ours may be turned off, or do something
+    else.
+    """
+    address = Address(postgres_url)
+    with store.ledger() as ledger:
+        assert list(ledger.problems()) == []
+    with psycopg.connect(**address.parameters, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {address.schema}")
+        connection.execute(
+            "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RETURN NULL; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER evil BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION evil()"
+        )
+        connection.execute("CREATE RULE quiet AS ON DELETE TO effects DO INSTEAD NOTHING")
+        connection.execute("CREATE VIEW all_tasks AS SELECT * FROM tasks")
+        connection.execute("ALTER TABLE tasks DISABLE TRIGGER tasks_tallied_out")
+    with store.ledger() as ledger:
+        problems = "\n".join(ledger.problems())
+    assert "the trigger 'evil' was not made by this library" in problems
+    assert "DROP TRIGGER evil ON events" in problems
+    assert "the rule 'quiet' was not made by this library" in problems
+    assert "the view 'all_tasks' was not made by this library" in problems
+    assert "the trigger 'tasks_tallied_out' is turned off" in problems

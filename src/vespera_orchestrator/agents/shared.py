@@ -214,14 +214,17 @@ class ContextBoard:
         return SharedContext(
             values,
             sources=sources,
-            conflicts=tuple(self._conflict(shared) for shared in disputing),
+            conflicts=tuple(filter(None, map(self._conflict, disputing))),
             read_history=lambda key: self._history(line, key),
         )
 
-    def _conflict(self, current: SharedValue) -> ContextConflict:
+    def _conflict(self, current: SharedValue) -> ContextConflict | None:
+        """Return what a value disputes; ``None`` where no row is it, which `check` reports."""
         history = self._scope.store.shared_values(current.session_id, key=current.key, history=True)
-        (disputed,) = [value for value in history if value.id == current.disputes]
-        return ContextConflict(key=current.key, current=current, disputed=disputed)
+        for value in history:
+            if value.id == current.disputes:
+                return ContextConflict(key=current.key, current=current, disputed=value)
+        return None
 
     def _history(self, line: list[Session], key: str) -> list[SharedValue]:
         store = self._scope.store

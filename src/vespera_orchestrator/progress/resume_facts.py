@@ -353,7 +353,7 @@ def _pause_of(event: Event) -> Pause:
         session_id=str(event.session_id),
         agent=str(event.agent),
         at=event.at,
-        note=str(event.data["note"]),
-        next_step=str(event.data["next_step"]),
-        worded=tuple(event.data["worded"]),
+        note=str(event.data.get("note", "")),
+        next_step=str(event.data.get("next_step", "")),
+        worded=tuple(event.data.get("worded", ())),
     )

@@ -329,7 +329,7 @@ class ArtifactIndex:
             cursor = events[-1].seq
 
     def _follow(self, batch: _Batch, event: Event) -> None:
-        artifact_id = str(event.data["artifact"])
+        artifact_id = str(event.data.get("artifact"))
         if event.kind == EventKind.ARTIFACT_SUPERSEDED:
             batch.superseded_ids.append(artifact_id)
         elif event.kind == EventKind.ARTIFACT_SAVED:
@@ -515,7 +515,7 @@ class ArtifactIndex:
         store = self._scope.store
         artifacts = {}
         for event in store.events(cursor, kinds=_EVENT_KINDS, limit=None):
-            artifact_id = str(event.data["artifact"])
+            artifact_id = str(event.data.get("artifact"))
             artifacts[artifact_id] = store.find_artifact(artifact_id)
         return artifacts
 

@@ -185,9 +185,62 @@ def read_worktrees(facts: Facts) -> Iterator[Finding]:
     return iter(())
 
 
+def read_shared_values(facts: Facts) -> Iterator[Finding]:
+    """A shared value that disputes another one disputes a row of its own key."""
+    rows = list(facts.rows("shared_values")) if "shared_values" in facts.ledger.tables else []
+    keys = {row["id"]: (row["session_id"], row["key"]) for row in rows}
+    for row in rows:
+        error = json_error("shared_values", row)
+        if error is not None:
+            yield error
+        own_key = row["session_id"], row["key"]
+        if row["disputes"] is not None and keys.get(row["disputes"]) != own_key:
+            yield _dangling_dispute(row)
+
+
+def _dangling_dispute(row: Row) -> Finding:
+    value = f"the shared value {row['key']!r} of session {row['session_id']}"
+    return fixable(
+        kind=FindingKind.REFERENCE,
+        subject=row["session_id"],
+        sentence=f"{value} disputes value {row['disputes']}, which is not there",
+        fixes=[change("shared_values", key_of("shared_values", row), disputes=None)],
+    )
+
+
+def read_signals(facts: Facts) -> Iterator[Finding]:
+    """A signal belongs to a session, and its payload can be read."""
+    for row in facts.rows("signals") if "signals" in facts.ledger.tables else ():
+        error = json_error("signals", row)
+        if error is not None:
+            yield error
+        if row["session_id"] not in facts.sessions:
+            yield fixable(
+                kind=FindingKind.REFERENCE,
+                subject=row["session_id"],
+                sentence=f"signal {row['name']!r}: session {row['session_id']} does not exist",
+                fixes=[remove("signals", key_of("signals", row))],
+            )
+
+
+def read_effects(facts: Facts) -> Iterator[Finding]:
+    """An effect belongs to a task, and its result can be read."""
+    for row in facts.rows("effects") if "effects" in facts.ledger.tables else ():
+        error = json_error("effects", row)
+        if error is not None:
+            yield error
+        if row["task_id"] not in facts.tasks:
+            yield fixable(
+                kind=FindingKind.REFERENCE,
+                subject=row["task_id"],
+                sentence=f"effect {row['key']!r}: task {row['task_id']} does not exist",
+                fixes=[remove("effects", key_of("effects", row))],
+            )
+
+
 def read_the_rest(facts: Facts) -> Iterator[Finding]:
     """Read the tables that no rule is about, to see that they can be read."""
-    for table in ("homes", "team_settings", "shared_values", "looks"):
+    for table in ("homes", "team_settings", "looks"):
         if table in facts.ledger.tables:
             for _ in facts.rows(table):
                 pass

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.home.files import parts_of, stays_inside
 
@@ -36,6 +37,10 @@ def shape_problem(table: str, row: Mapping[str, Any]) -> str | None:
         problem = _structure_problem(f"{table}.{name}", row[name])
         if problem is not None:
             return f"{name} {problem}"
+    if table == "events":
+        problem = _event_problem(row)
+        if problem is not None:
+            return problem
     for name, check in _CHECKS.get(table, {}).items():
         value = row.get(name)
         if value is not None and not (isinstance(value, str) and check(value)):
@@ -66,6 +71,26 @@ def _structure_problem(column: str, text: str | None) -> str | None:
     return None if isinstance(value, dict) else "is not a mapping"
 
 
+def _event_problem(row: Mapping[str, Any]) -> str | None:
+    """Return what an event lacks of what others read in it."""
+    wanted = _EVENT_DATA.get(row["kind"])
+    if wanted is None:
+        return None
+    try:
+        data = json.loads(row["data"])
+    except (ValueError, TypeError, RecursionError):
+        return None  # the rules for each table report that
+    for name, kind in wanted.items():
+        if not isinstance(data.get(name), kind):
+            return f"data of a {row['kind']} has no {name} as it should be"
+    return None
+
+
+_EVENT_DATA: Final[dict[str, dict[str, type]]] = {
+    EventKind.SESSION_PAUSED: {"note": str, "next_step": str, "worded": list},
+    EventKind.ARTIFACT_SAVED: {"artifact": str},
+    EventKind.ARTIFACT_SUPERSEDED: {"artifact": str},
+}
 _LISTS: Final = ("checkpoints.left_out", "artifacts.tags", "document_versions.edited")
 _MAPPINGS: Final = (
     "sessions.context",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, NUMBER_COLUMNS, SQLLedger
 from vespera_orchestrator.tasks import lifecycle
 
@@ -14,6 +16,31 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.stores.postgres.server import Server
+
+
+_OBJECTS: Final = """
+    SELECT 'trigger', t.tgname, t.tgrelid::regclass::text, p.prosrc, t.tgenabled <> 'D'
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
+    UNION ALL
+    SELECT 'rule', r.rulename, r.ev_class::regclass::text, '', true
+    FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
+    UNION ALL
+    SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, relname, '', '', true
+    FROM pg_class
+    WHERE relkind IN ('v', 'm') AND relnamespace = current_schema()::regnamespace
+    UNION ALL
+    SELECT 'policy', pol.polname, pol.polrelid::regclass::text, '', true
+    FROM pg_policy pol JOIN pg_class c ON c.oid = pol.polrelid
+    WHERE c.relnamespace = current_schema()::regnamespace
+    ORDER BY 1, 2
+"""
+"""What decides about rows in the schema: its kind, name, table, text, and whether it is on."""
+_OWN_TEXT: Final = " ".join(" ".join(MIGRATIONS).split())
+_OWN_TRIGGERS: Final = frozenset(
+    name for step in MIGRATIONS for name in re.findall(r"CREATE CONSTRAINT TRIGGER (\w+)", step)
+)
 
 
 class PostgresLedger(SQLLedger):
@@ -46,7 +73,21 @@ class PostgresLedger(SQLLedger):
 
     def problems(self) -> Iterator[str]:
         """See `contracts.Ledger.problems`. The server looks after its files by itself."""
-        yield from ()
+        missing = set(_OWN_TRIGGERS)
+        for kind, name, table, text, is_on in self._tx.execute(_OBJECTS).fetchall():
+            if kind != "trigger" or name not in _OWN_TRIGGERS:
+                place = f" ON {table}" if table else ""
+                remedy = f"look at it, and remove it: DROP {kind.upper()} {name}{place}"
+                yield f"the {kind} {name!r} was not made by this library; {remedy}"
+                continue
+            missing.discard(name)
+            if " ".join(text.split()) not in _OWN_TEXT:
+                yield f"the trigger {name!r} does something else than ours of that name"
+            elif not is_on:
+                remedy = f"ALTER TABLE {table} ENABLE TRIGGER {name}"
+                yield f"the trigger {name!r} is turned off: {remedy}"
+        for name in sorted(missing):
+            yield f"the trigger {name!r} is missing"
 
     def put(self, table: str, rows: Iterable[Mapping[str, JsonValue]]) -> None:
         """See `contracts.Ledger.put`."""

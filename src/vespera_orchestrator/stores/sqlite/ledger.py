@@ -23,14 +23,16 @@ _MAX_PROBLEMS: Final = 100
 
 _OBJECTS: Final = "SELECT name, type FROM sqlite_schema"
 """The kind of each object of the schema by its name."""
+_TRIGGERS: Final = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
 
 
 @cache
-def _own_objects() -> dict[str, str]:
+def _own_objects() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the kinds of our objects, and what our triggers do."""
     with closing(sqlite3.connect(":memory:")) as connection:
         for migration in MIGRATIONS:
             connection.executescript(migration)
-        return dict(connection.execute(_OBJECTS))
+        return dict(connection.execute(_OBJECTS)), dict(connection.execute(_TRIGGERS))
 
 
 class SQLiteLedger(SQLLedger):
@@ -81,7 +83,8 @@ class SQLiteLedger(SQLLedger):
 
     def _foreign_objects(self) -> Iterator[str]:
         """Yield what is in the schema and never came from us, and what is missing from it."""
-        present, expected = self._objects(), _own_objects()
+        present = dict(self._tx.execute(_OBJECTS))
+        expected, own_triggers = _own_objects()
         for name, kind in present.items():
             if kind in ("trigger", "view") and expected.get(name) != kind:
                 remedy = f"look at it, and remove it: DROP {kind.upper()} {name}"
@@ -89,9 +92,11 @@ class SQLiteLedger(SQLLedger):
         for name, kind in expected.items():
             if present.get(name) != kind:
                 yield f"the {kind} {name!r} is missing"
-
-    def _objects(self) -> dict[str, str]:
-        return dict(self._tx.execute(_OBJECTS))
+        for name, sql in self._tx.execute(_TRIGGERS):
+            own = own_triggers.get(name)
+            # The lines of an old schema may be broken elsewhere.
+            if own is not None and sql.split() != own.split():
+                yield f"the trigger {name!r} does something else than ours of that name"
 
     def _select(self, sql: str, *values: int) -> list[dict[str, Any]]:
         # Translated here, and not at the end of the block: the caller may want to go on with the
