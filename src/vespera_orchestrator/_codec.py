@@ -11,7 +11,7 @@ from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import CorruptRecordError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vespera_orchestrator._model import JsonValue
 
@@ -23,15 +23,43 @@ def dump_json(value: JsonValue, name: str) -> str:
         InvalidInputError: It holds something JSON has no word for.
     """
     try:
-        return _ENCODER.encode(value)
+        text = _ENCODER.encode(value)
+        require_text_keys(value)
     except (TypeError, ValueError, RecursionError) as exc:
         raise unstorable(value, name, exc) from exc
+    return text
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_DEPTH = 200
 """How deep a value may be nested before a search for a mistake in it gives up."""
 _SHOWN_CHARS = 80
+
+
+def require_text_keys(value: object) -> None:
+    """Refuse a value with a key that is not a text: JSON would make another key of it.
+
+    Then a number would come back as a text, and of ``1`` and ``"1"`` one would be lost.
+
+    Args:
+        value: Something that JSON can hold otherwise, so that it ends somewhere.
+
+    Raises:
+        TypeError: It has one.
+    """
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            if not all(isinstance(key, str) for key in part):
+                raise TypeError("keys must be texts")
+            items: Iterable[object] = part.values()
+        else:
+            items = part if isinstance(part, list | tuple) else ()
+        parts += [item for item in items if isinstance(item, _CONTAINERS)]
+
+
+_CONTAINERS = (dict, list, tuple)
 
 
 def unstorable(value: object, name: str, exc: Exception) -> InvalidInputError:
@@ -82,13 +110,18 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
 def _own_problem(value: object) -> str:
     """Say what keeps JSON from holding *value*, apart from what is in it."""
     if isinstance(value, dict):
-        keys = (key for key in value if not isinstance(key, str | int | float | None))
-        return next((f"the key {_shown(key)} is not a text" for key in keys), "")
+        keys = (key for key in value if not isinstance(key, str))
+        return next((f"the key {_shown(key)} is not a text{_as_text(key)}" for key in keys), "")
     if isinstance(value, float) and not math.isfinite(value):
         return f"{show_value(value)} is not a finite number"
     if value is None or isinstance(value, str | int | float | list | tuple):
         return ""
     return f"{_shown(value)} is not one of its kinds{_conversion(value)}"
+
+
+def _as_text(key: object) -> str:
+    """Say how a key is written as a text, where that is plain."""
+    return f" (write {str(key)!r})" if type(key) in (int, float) else ""
 
 
 def _conversion(value: object) -> str:

@@ -1062,7 +1062,8 @@ class Orchestrator:
             task_type: Only tasks of this type.
             specialist_type: Only tasks for this specialist.
             complexity: Only tasks of this complexity.
-            text: Part of the title or description, ignoring case.
+            text: Part of the title or description, ignoring case and ways of writing in every
+                script: ``strasse`` finds "Straße", and ``fi`` finds the ligature.
             ready: Only tasks that can be started now, or only those that cannot.
             agent: Only tasks that this agent holds or has held.
             alias_prefix: Only tasks whose alias begins like this.

@@ -59,3 +59,43 @@ def test_a_failure_report_names_the_checkpoint(orch):
     )
     orch.complete_task("recover_part_0", summary="s", detailed_work="d")
     assert orch.execute_task("part_0").resumed_from.state == saved.state
+
+
+KEYED = {1: "one", "1": "text"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda orch: orch.initialize_session("Next", context=KEYED),
+        lambda orch: orch.plan_task("Mine", context={"a": KEYED}),
+        lambda orch: orch.plan_tasks([{"title": "Mine", "context": KEYED}]),
+        lambda orch: orch.update_task("held", context=KEYED),
+        lambda orch: orch.share_context(scores=KEYED),
+        lambda orch: orch.signal("ready", {"a": KEYED}),
+        lambda orch: orch.answer("asked", KEYED),
+        lambda orch: orch.artifacts.save("Scores", {"a": KEYED}),
+        lambda orch: orch.artifacts.save("Scores", "text", metadata=KEYED),
+        lambda orch: orch.work("held").checkpoint({"a": KEYED}),
+        lambda orch: orch.work("held").once("key", lambda: KEYED),
+        lambda orch: orch.work("held").complete(summary="s", detailed_work="d", outputs=KEYED),
+        lambda orch: orch.complete_task("held", summary="s", detailed_work="d", outputs=KEYED),
+    ],
+)
+def test_a_key_that_is_not_a_text_is_refused(orch, call):
+    """Wherever JSON is taken: of two keys one would be lost without a word."""
+    orch.plan_task("Held")
+    orch.plan_task("Asked", question="Which?")
+    orch.execute_task("held")
+    with pytest.raises(vespera.InvalidInputError, match="the key 1 of type int is not a text"):
+        call(orch)
+    assert orch.get_task("held").status == "in_progress"
+
+
+def test_what_agents_share_can_be_pickled(orch):
+    """All but the history, which is in the store."""
+    orch.share_context(port=8080)
+    copy = pickle.loads(pickle.dumps(orch.shared_context()))
+    assert (dict(copy), copy.source("port").agent) == ({"port": 8080}, "main")
+    with pytest.raises(vespera.InvalidInputError, match="shared_context"):
+        copy.history("port")

@@ -86,6 +86,11 @@ class ContextConflict(Record):
         return str(self)
 
 
+def _history_elsewhere(key: str) -> list[SharedValue]:
+    problem = f"{one_line(repr(key))}: a copy has no history; ask orch.shared_context()"
+    raise InvalidInputError("history", problem)
+
+
 class SharedContext(Mapping[str, JsonValue]):
     """What agents share in a session, those above it included: a mapping from key to value.
 
@@ -107,6 +112,10 @@ class SharedContext(Mapping[str, JsonValue]):
         self._read_history = read_history
         self.conflicts = conflicts
         """The keys that two agents set differently, and nobody has settled."""
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the way to the store behind, when it is pickled or copied."""
+        return {**vars(self), "_read_history": _history_elsewhere}
 
     def __getitem__(self, key: str) -> JsonValue:
         return self._values[key]

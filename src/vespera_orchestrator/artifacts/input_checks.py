@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
-from vespera_orchestrator._codec import unstorable
+from vespera_orchestrator._codec import require_text_keys, unstorable
 from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._text import show_value, shown
 from vespera_orchestrator.artifacts.search.index import SearchMode
@@ -99,9 +99,11 @@ def json_text(name: str, value: JsonValue) -> str:
         InvalidInputError: JSON cannot hold it.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        require_text_keys(value)
     except (TypeError, ValueError, RecursionError) as exc:
         raise unstorable(value, name, exc) from exc
+    return text
 
 
 def search_query(query: object) -> str:

@@ -43,8 +43,10 @@ class Dialect:
     """Follows a column: whether its text is in a bound JSON list. ``{}`` is the value."""
     position: str
     """The function that returns where in its first text the second begins, or 0."""
-    ascii_lower: str
-    """Make ASCII letters lower case, and no others, in any locale. ``{}`` is the text."""
+    folded: str
+    """A text as `folding.folded` returns it. ``{}`` is the text."""
+    folds_ascii_only: bool
+    """Whether `folded` leaves the case of other letters, for `folding.folds_into` to replace."""
     edges: str
     """The edges of a row of ``tasks`` as JSON text: for each its position, task id and outcome."""
     as_id: str
@@ -95,7 +97,8 @@ SQLITE: Final = Dialect(
     mark="?",
     list_test="IN (SELECT value FROM json_each({}))",
     position="instr",
-    ascii_lower="lower({})",
+    folded="vespera_folded({})",
+    folds_ascii_only=False,
     edges="""
         (SELECT json_group_array(json_array(position, needs_id, on_outcome))
             FROM dependencies WHERE dependencies.task_id = tasks.id)
@@ -123,7 +126,8 @@ POSTGRES: Final = Dialect(
     mark="$",
     list_test="= ANY (ARRAY(SELECT json_array_elements_text({}::json)))",
     position="strpos",
-    ascii_lower='lower(({}) COLLATE "C")',
+    folded='lower(normalize({}, NFKC) COLLATE "C")',
+    folds_ascii_only=True,
     edges="""
         (SELECT coalesce(json_agg(json_build_array(position, needs_id, on_outcome))::text, '[]')
             FROM dependencies WHERE dependencies.task_id = tasks.id)

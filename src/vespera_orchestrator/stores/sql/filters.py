@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import Agenda, TaskQuery, TaskStatus
 from vespera_orchestrator.stores.sql.dialect import OPEN, Conditions
+from vespera_orchestrator.stores.sql.folding import folded, folds_into
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
@@ -137,22 +138,17 @@ class TaskFilter:
             """)
 
     def _mentions(self, text: str) -> None:
-        """Require title or description to contain *text*, letter case ignored.
+        """Require title or description to contain *text*, compared as folded texts.
 
-        What ``lower()`` does beyond ASCII depends on the database and its locale. So it only folds
-        ASCII here, and the other letters that *text* has are replaced one by one.
+        What a server's ``lower()`` does beyond ASCII depends on the database and its locale. So
+        there it only folds ASCII, and what else may fold into *text* is replaced one by one.
         """
         conditions = self.conditions
-        folded = "".join(map(_lower, text))
-        words = conditions.dialect.ascii_lower.format("tasks.title || ' ' || tasks.description")
-        for letter in sorted({letter for letter in folded if not letter.isascii()}):
-            for other in sorted({letter.upper(), letter.title()} - {letter}):
-                if len(other) == 1:
-                    words = f"replace({words}, {conditions.bind(other)}, {conditions.bind(letter)})"
+        sought = folded(text)
+        words = conditions.dialect.folded.format("tasks.title || ' ' || tasks.description")
+        if conditions.dialect.folds_ascii_only:
+            for other, letters in folds_into(sought):
+                words = f"replace({words}, {conditions.bind(other)}, {conditions.bind(letters)})"
+            words = f"normalize({words}, NFKC)"
         position = conditions.dialect.position
-        conditions.add(f"{position}({words}, {conditions.bind(folded)}) > 0")
-
-
-def _lower(letter: str) -> str:
-    lower = letter.lower()
-    return lower if len(lower) == 1 else letter
+        conditions.add(f"{position}({words}, {conditions.bind(sought)}) > 0")

@@ -22,6 +22,7 @@ from vespera_orchestrator.errors import (
     UnsupportedFileSystemError,
 )
 from vespera_orchestrator.stores.sql import events, nesting
+from vespera_orchestrator.stores.sql.folding import folded
 from vespera_orchestrator.stores.sql.observers import Observers
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
@@ -588,6 +589,7 @@ class Database:
             uri=uri,
         )
         try:
+            connection.create_function("vespera_folded", 1, folded, deterministic=True)
             prepare(connection)
         except BaseException:
             connection.close()
