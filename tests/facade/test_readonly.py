@@ -41,6 +41,7 @@ READS = {
         "next_step": lambda orch, _: orch.next_step(),
         "get_status": lambda orch, _: orch.get_status(),
         "graph": lambda orch, _: orch.graph().to_mermaid(),
+        "history": lambda orch, _: orch.history(),
         "watch": lambda orch, _: list(orch.watch(0, timeout_s=0)),
         "on_event": lambda orch, _: orch.on_event(print)(),
         "check": lambda orch, _: orch.check(),
@@ -77,6 +78,7 @@ READS = {
         "check": lambda orch, _: orch.worktrees.check(),
     },
     "documents": {
+        "drop_memory": lambda orch, _: orch.documents.drop_memory(),
         "project_types": lambda orch, _: orch.documents.project_types(),
         "check": lambda orch, _: orch.documents.check(),
         "explain": lambda orch, _: orch.documents.explain(_document(orch), "api"),

@@ -412,6 +412,7 @@ class Artifacts:
 
     # forgetting
 
+    @writes
     def forget(
         self, artifact: str | Artifact, *, versions: bool = True, reason: str = ""
     ) -> Forgotten:
@@ -449,6 +450,7 @@ class Artifacts:
         series = versions_of(self._scope.store, record) if versions else [record]
         return self._forgetting.forget([each.id for each in series], words)
 
+    @writes
     def finish_forgetting(self) -> builtins.list[Forgotten]:
         """Do what killed calls of `forget` left to do; `Orchestrator.repair` calls it."""
         return self._forgetting.finish_all()

@@ -78,6 +78,7 @@ READING_METHODS: Final = (
     "situation",
     "tasks",
     "team_settings",
+    "tombstones",
     "worktrees",
 )
 """The methods of `contracts.Store` that work here: those that return something, and `expire`."""
