@@ -106,6 +106,8 @@ class CauseKind(StrEnum):
     """Its subtasks have not all ended."""
     LEASE = "lease"
     """An agent holds it."""
+    AGENT = "agent"
+    """It is for another agent; only a refused start says so."""
     MERGE = "merge"
     """Its finished work waits to be merged."""
     RECOVERY = "recovery"
@@ -669,6 +671,10 @@ class Task(Record):
     """Whether the answer, or the signal, has come."""
     empty_rounds: int = 0
     """How many attempts in a row handed it back without progress."""
+    for_agent: str | None = None
+    """The only agent that it is handed to."""
+    planned_by: str = ""
+    """The agent that planned it, if it had been given a name."""
 
     json_form = JsonForm(
         properties=("is_ready",),
@@ -679,6 +685,7 @@ class Task(Record):
             "blockers",
             "urgency",
             "zone",
+            "planned_by",
             "created_at",
             "updated_at",
             "ended_at",
@@ -1315,6 +1322,8 @@ class Why(Record):
     """The note with which a pending task was handed back, or what a task that has begun was built
     on and is done again; not a cause, but good to know.
     """
+    for_agent: str | None = None
+    """The only agent that it is handed to."""
 
     json_form = JsonForm(properties=("ready", "needs_person"), rest="orch.why({task_id!r})")
 
@@ -1335,7 +1344,8 @@ class Why(Record):
     def _state(self) -> str:
         if self.ready:
             note = f"; it was handed back with: {self.note}" if self.note else ""
-            return f"{self.alias} is ready{note}"
+            reader = f", for {self.for_agent}" if self.for_agent else ""
+            return f"{self.alias} is ready{reader}{note}"
         sentences = [cause.sentence for cause in self.causes]
         if self.status.is_terminal:
             endings = [sentence.removeprefix("it ") for sentence in sentences]
@@ -1468,6 +1478,10 @@ class TaskDraft(Record):
     """After this many failures, no further recovery task is made."""
     recovers_task_id: str | None = None
     """For a recovery task: the task it repairs."""
+    for_agent: str | None = None
+    """The only agent that it is handed to."""
+    planned_by: str = ""
+    """The agent that plans it, if it has been given a name."""
     place: str = ""
     """Its place in the plan, for error messages."""
     named: frozenset[str] = attrs.field(default=frozenset(), eq=False)
@@ -1694,6 +1708,12 @@ class TaskQuery(Record):
     """Last changed before this time."""
     include_archived: bool = False
     """Archived tasks too."""
+    takeable_by: str | None = None
+    """Such as this agent may be handed without naming them: not for another one; see *parents*."""
+    parents: bool | None = None
+    """With *takeable_by*, whether tasks with subtasks are among them. ``None``: except those whose
+    subtasks were planned by other agents only, under their names.
+    """
     agenda: Agenda | None = None
     """Only open tasks of this kind, in its order instead of the one in which they were planned."""
     limit: int | None = 100

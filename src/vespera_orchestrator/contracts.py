@@ -408,6 +408,7 @@ class Store(Protocol):
         lease_s: float,
         take_over: bool = False,
         process: str = "",
+        parents: bool | None = None,
     ) -> Claim | None:
         """Give *agent* the task, or the best ready one. Event ``task_started``.
 
@@ -420,15 +421,17 @@ class Store(Protocol):
             task_id: Which task; ``None`` for the best ready one.
             lease_s: Seconds until the claim expires unless it is renewed.
             take_over: First end the lease of the named task's holder, as if it had expired.
-                Event ``lease_expired``.
+                Event ``lease_expired``. And take the task although it is for another agent.
             process: The processes that the attempt ends with, as `expire` asks about them; empty
                 if it may outlive any process.
+            parents: Where no task is named, whether it may be one with subtasks, as for
+                `TaskQuery.parents`. None that is for another agent is given in any case.
 
         Returns:
-            The claim; ``None`` if no task was named and nothing is ready.
+            The claim; ``None`` if no task was named and nothing is ready for this agent.
 
         Raises:
-            NotReadyError: The named task cannot start; carries the `Why`.
+            NotReadyError: The named task cannot start, or is for another agent; carries the `Why`.
         """
 
     def renew(

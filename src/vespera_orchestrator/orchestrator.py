@@ -683,6 +683,7 @@ class Orchestrator:
         signal: str | None = None,
         context: Mapping[str, JsonValue] | None = None,
         acceptance: str = "",
+        for_agent: str | None = None,
     ) -> Task:
         """Plan a task in the current session.
 
@@ -721,6 +722,8 @@ class Orchestrator:
             context: Whatever else an agent should know; anything JSON can hold.
             acceptance: How to tell that it is done, such as ``"the tests pass on both stores"``.
                 Its agent reads it in the briefing.
+            for_agent: The only agent that is handed it, by exactly this name. Whoever else names it
+                is refused, unless with ``take_over=True``.
 
         Raises:
             PlanError: Or one of its branches: an unknown dependency, a circle, a condition that
@@ -748,8 +751,9 @@ class Orchestrator:
             "signal": signal,
             "context": context,
             "acceptance": acceptance,
+            "for_agent": for_agent,
         }
-        draft = plans.draft(spec, zone=self._zone)
+        draft = plans.draft(spec, zone=self._zone, planned_by=self._scope.planner)
         return self._store.plan(self._scope.session_id(), [draft])[0]
 
     def _zone(self) -> tzinfo:
@@ -787,7 +791,8 @@ class Orchestrator:
             TransitionError: What an existing task waits for should change, and it is not pending.
         """
         mode = arguments.existing("existing", existing)
-        drafts, mistakes = plans.plan(specs, zone=self._zone)
+        planner = self._scope.planner
+        drafts, mistakes = plans.plan(specs, zone=self._zone, planned_by=planner)
         session_id = self._scope.session_id()
         return self._store.plan(session_id, drafts, mistakes=mistakes, existing=mode)
 
@@ -814,13 +819,14 @@ class Orchestrator:
         signal: str | None = None,
         context: Mapping[str, JsonValue] | None = None,
         acceptance: str | None = None,
+        for_agent: str | None = None,
     ) -> Task:
         """Change a task. Whatever you do not pass stays as it is.
 
         The parameters are those of `plan_task`. An empty text clears a condition, a parent, a date,
-        an estimate, a specialist, a question, a signal; ``dependencies=[]`` clears them all. What
-        the task waits for can be changed while it is pending, everything else at any time. Its
-        state is changed by other verbs, such as `cancel_task`.
+        an estimate, a specialist, a question, a signal, an agent; ``dependencies=[]`` clears them
+        all. What the task waits for can be changed while it is pending, everything else at any
+        time. Its state is changed by other verbs, such as `cancel_task`.
 
         Returns:
             The task as it is now.
@@ -850,6 +856,7 @@ class Orchestrator:
             "signal": signal,
             "context": context,
             "acceptance": acceptance,
+            "for_agent": for_agent,
         }
         meant = self._scope.task(task)
         return self._store.update_task(meant.id, plans.changes(spec, zone=self._zone))
@@ -1251,11 +1258,12 @@ class Orchestrator:
         task_type: str | None = None,
         parent_task_id: TaskRef | None = None,
         alias_prefix: str | None = None,
+        parents: bool | None = None,
     ) -> vespera.Work:
         """Start a task: claim it, and get what you need to do it.
 
         Args:
-            task_id: The task; ``None`` for the best ready one.
+            task_id: The task; ``None`` for the best ready one that is not for another agent.
             agent: Who works on it; by default this object's agent.
             worktree: Give it a git worktree to work in. ``True`` or ``"task"``: its own, removed
                 when its work has landed. ``"agent"``: that of the agent, for all its tasks in the
@@ -1269,19 +1277,25 @@ class Orchestrator:
                 Then the next caller may take the task.
             take_over: Do not wait for that: take the named task from its holder, for example from
                 an agent that was killed. If that agent is alive after all, its next call is
-                refused, and its work is kept.
+                refused, and its work is kept. Or take the named task although it is for another
+                agent.
             despite_pressure: Take the task although as many are under way as the `pressure` allows.
             specialist_type: Without *task_id*: take the best ready task for this specialist.
             task_type: The same for tasks of this type.
             parent_task_id: The same for tasks anywhere below this one, and this one itself.
             alias_prefix: The same for tasks whose alias begins like this.
+            parents: Without *task_id*: whether it may be a task with subtasks, whose own work is to
+                bring their results together. By default such a task is left to the agent that
+                planned its subtasks, if that one was given a name (``vespera.open(agent=…)``), or
+                that it is for. ``False`` leaves out all of them, ``True`` none.
 
         Returns:
             The work. Use it in a ``with`` block: an exception then blocks the task with its partial
             work kept, and propagates.
 
         Raises:
-            NotReadyError: The named task cannot start yet; carries the `Why`.
+            NotReadyError: The named task cannot start yet, or is for another agent; carries the
+                `Why`.
             NothingReadyError: You named no task and none is ready; carries the `NextStep`.
             PressureLimitError: As many tasks are under way as the `pressure` allows; says why.
             NotARepositoryError: You asked for a worktree, and there is no git repository with a
@@ -1300,6 +1314,7 @@ class Orchestrator:
             lease_s=lease_s,
             take_over=take_over,
             despite_pressure=despite_pressure,
+            parents=parents,
             wanted=self._wanted(
                 task_id,
                 specialist_type=specialist_type,

@@ -84,7 +84,9 @@ class Scope:
         self.home = home
         self._store = store
         self._closed = False
-        self.agent = agent or os.environ.get(ENV_AGENT) or _default_agent(store)
+        self.planner = agent or os.environ.get(ENV_AGENT) or ""
+        """Who plans here: the agent, if it has been given a name."""
+        self.agent = self.planner or _default_agent(store)
         self.pinned = session_id
         """The session that this process chose itself."""
         self._is_environments_store = is_environments_store

@@ -95,13 +95,31 @@ class Overview:
             if earlier:
                 return resume_step(earlier[0], exc.problem)
             return first_step(exc.problem if exc.named_by else None)
-        ready = self._store.ready(session.id, _LISTED)
+        ready = self._takeable(session.id)
         everything = _all_of(session.id)
         counts = self._store.count(everything)
         blocked = self._blocked(everything, counts)
         facts = self._facts(session.id, counts, ready, blocked)
         is_gentle = PressureGauge(self._rooms).is_gentle(session.id)
         return self._worded(facts, is_gentle=is_gentle)
+
+    def _takeable(self, session_id: str) -> list[Task]:
+        """Return the best ready tasks that are not left to another agent than the reader."""
+        query = TaskQuery(
+            session_id=session_id,
+            agenda=Agenda.READY,
+            takeable_by=self._scope.agent,
+            limit=_LISTED,
+        )
+        return self._store.tasks(query)
+
+    def _agent_of(self, task: Task) -> str:
+        """Return the agent that a task is left to: whom it is for, or who planned its subtasks."""
+        if task.for_agent is not None:
+            return task.for_agent
+        query = TaskQuery(parent_task_id=task.id, include_archived=True, limit=None)
+        planners = [each.planned_by for each in self._store.tasks(query)]
+        return next((name for name in planners if name not in {"", self._scope.agent}), "")
 
     def _worded(self, facts: SessionFacts, *, is_gentle: bool) -> NextStep:
         if not is_gentle:
@@ -167,7 +185,7 @@ class Overview:
         if ready is not None:
             return self._with_ready(facts, ready, obstacle)
         is_idle = not running and not all_unmerged
-        return self._without_ready(facts, session_id, is_idle=is_idle)
+        return self._without_ready(facts, session_id, is_idle=is_idle, is_left=not candidates)
 
     def _with_ready(
         self, facts: SessionFacts, ready: Task, obstacle: VesperaError | None
@@ -187,13 +205,25 @@ class Overview:
         )
 
     def _without_ready(
-        self, facts: SessionFacts, session_id: str, *, is_idle: bool
+        self, facts: SessionFacts, session_id: str, *, is_idle: bool, is_left: bool
     ) -> SessionFacts:
-        """Add what matters only where nothing is ready; *is_idle*: and nothing is under way."""
+        """Add what matters only where nothing is ready for the reader.
+
+        Args:
+            facts: What is known already.
+            session_id: The session.
+            is_idle: Nothing is under way, either.
+            is_left: What is ready, if anything, is left to other agents.
+        """
         tasks = _all_of(session_id)
         is_over = all(status.is_terminal for status in facts.counts)
+        for_another = None
+        if is_left:
+            for_another = next(iter(self._store.ready(session_id, 1)), None)
         return attrs.evolve(
             facts,
+            for_another=for_another,
+            other_agent="" if for_another is None else self._agent_of(for_another),
             question=self._first_by(session_id, Agenda.QUESTIONS),
             waiting=self._first_waiting(tasks) if is_idle else None,
             resting=self._first_by(session_id, Agenda.ASLEEP) if is_idle else None,
@@ -452,7 +482,7 @@ class Overview:
         below = None if parent is None else parent.id
         outdated = store.context_uses(session_id=session.id, outdated=True, limit=_LISTED)
         gentleness = PressureGauge(self._rooms).gentleness(session.id)
-        facts = self._facts(session.id, all_counts, ready, all_blocked)
+        facts = self._facts(session.id, all_counts, self._takeable(session.id), all_blocked)
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,

@@ -219,6 +219,7 @@ class Status(Record):
         sections = [
             self._task_section("Blocked", [str(why) for why in self.blocked], TaskStatus.BLOCKED),
             self._task_section("Running", running, TaskStatus.IN_PROGRESS),
+            self._for_one_agent_section(),
             self._questions_section(),
             self._dates_section(),
             self._completed_section(),
@@ -252,6 +253,15 @@ class Status(Record):
             lines=lines,
             total=self.counts.get(status, 0),
             rest_call=self._query_call(status),
+        )
+
+    def _for_one_agent_section(self) -> _Section:
+        lines = [f"{task.alias}: for {task.for_agent}" for task in self.ready if task.for_agent]
+        return _Section(
+            title="Ready, for one agent",
+            lines=lines,
+            total=len(lines),
+            rest_call="orch.ready_tasks()",
         )
 
     def _questions_section(self) -> _Section:

@@ -263,6 +263,8 @@ def _task_section(facts: WorkFacts) -> Section:
     task = facts.task
     call = f"orch.get_task({task.alias!r})"
     pieces: list[Piece] = []
+    if task.for_agent is not None and task.for_agent != facts.attempt.agent:
+        pieces.append(Piece(line=f"It was planned for {one_line(task.for_agent)}.", rank=_TASK))
     if task.description:
         pieces.append(
             Piece(

@@ -73,6 +73,11 @@ def agent_name(name: str, value: object) -> str:
     return agent
 
 
+def optional_agent(name: str, value: object) -> str | None:
+    """Return the name of an agent, or ``None``."""
+    return None if value is None else agent_name(name, value)
+
+
 def is_number(value: object) -> bool:
     """Tell whether *value* is a number, and not a truth value."""
     if isinstance(value, bool):

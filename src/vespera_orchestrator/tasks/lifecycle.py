@@ -417,6 +417,18 @@ def _ended_after(other: Task, situation: Situation) -> bool:
     return other.ended_at > built_at
 
 
+def why_not_for(task: Task, agent: str) -> Why | None:
+    """Say for whom a task is, if it is not for *agent*."""
+    if task.for_agent is None or task.for_agent == agent:
+        return None
+    sentence = (
+        f"it is for {task.for_agent}; "
+        f"to do it all the same: orch.execute_task({task.alias!r}, take_over=True)"
+    )
+    cause = _cause_in(task, CauseKind.AGENT, sentence)
+    return _why(task, [attrs.evolve(cause, agent=task.for_agent)])
+
+
 def why_not_complete(situation: Situation) -> Why:
     """Name what keeps a held task from being completed: its subtasks that have not ended."""
     return _why(situation.task, _child_causes(situation))
@@ -429,6 +441,7 @@ def _why(task: Task, causes: Iterable[Cause], note: str = "") -> Why:
         status=task.status,
         causes=tuple(causes),
         note=note,
+        for_agent=task.for_agent,
     )
 
 

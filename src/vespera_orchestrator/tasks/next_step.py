@@ -108,6 +108,10 @@ class SessionFacts:
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
     """Some task that is blocked or waits, with its causes, when nothing else can go on."""
+    for_another: Task | None = None
+    """The best ready task, where all that is ready is left to another agent."""
+    other_agent: str = ""
+    """The agent that it is left to."""
     question: Task | None = None
     """A task that asks a person, and waits for nothing else."""
     resting: Task | None = None
@@ -392,6 +396,18 @@ def _take_over(task: Task) -> str:
     return f"orch.execute_task({task.alias!r}, take_over=True)"
 
 
+def _leave_to_another(facts: SessionFacts) -> NextStep | None:
+    task = facts.for_another
+    if task is None:
+        return None
+    title = one_line(task.title, _TITLE_WIDTH)
+    call = f"orch.execute_task({task.alias!r})" if task.for_agent is None else _take_over(task)
+    sentence = (
+        f"{title!r} can start, and is left to {facts.other_agent}. {REST} To do it yourself: {call}"
+    )
+    return _step_on(task, "wait", sentence, "")
+
+
 def _answer(facts: SessionFacts) -> NextStep | None:
     task = facts.question
     if task is None:
@@ -471,6 +487,7 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _decide,
     _answer,
     _wait,
+    _leave_to_another,
     _merge_elsewhere,
     _rest_until,
     _explain,

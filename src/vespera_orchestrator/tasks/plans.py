@@ -64,6 +64,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "question": _Parameter(arguments.text, empty_is_none=True),
     "signal": _Parameter(arguments.signal_name, empty_is_none=True),
     "context": _Parameter(arguments.mapping),
+    "for_agent": _Parameter(arguments.optional_agent, empty_is_none=True),
 }
 _DEFAULTS: Final = {field.name: field.default for field in attrs.fields(TaskDraft)}
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")
@@ -77,18 +78,21 @@ def _utc() -> tzinfo:
     return UTC
 
 
-def draft(spec: Mapping[str, Any], place: str = "", *, zone: Zone = _utc) -> TaskDraft:
+def draft(
+    spec: Mapping[str, Any], place: str = "", *, zone: Zone = _utc, planned_by: str = ""
+) -> TaskDraft:
     """Make a draft from the parameters of `Orchestrator.plan_task`.
 
     Args:
         spec: The parameters.
         place: Where in a plan it stands.
         zone: Returns the time zone in which dates are meant.
+        planned_by: The agent that plans it, if it has been given a name.
 
     Raises:
         PlanError: With *place*.
     """
-    result, mistakes = _read_spec(spec, place, zone)
+    result, mistakes = _read_spec(spec, place, zone, planned_by=planned_by)
     if mistakes:
         raise mistakes[0]
     return result
@@ -99,13 +103,19 @@ def _read_spec(
     place: str,
     zone: Zone,
     written: Mapping[str, Any] | None = None,
+    *,
+    planned_by: str = "",
 ) -> tuple[TaskDraft, list[PlanError]]:
     """Make a draft from what is right in *spec*, and return what is wrong with the rest.
 
     *written* is the mapping as it stands in a text, which knows its lines.
     """
     written = spec if written is None else written
-    fields: dict[str, Any] = {"title": "?", "place": at_line(place, line_of(written))}
+    fields: dict[str, Any] = {
+        "title": "?",
+        "place": at_line(place, line_of(written)),
+        "planned_by": planned_by,
+    }
     named: set[str] = set()
     mistakes = []
     for name, value in {"title": None, **spec}.items():
@@ -213,7 +223,10 @@ def new_session(
 
 
 def plan(
-    specs: str | Iterable[Mapping[str, Any] | TaskDraft], *, zone: Zone = _utc
+    specs: str | Iterable[Mapping[str, Any] | TaskDraft],
+    *,
+    zone: Zone = _utc,
+    planned_by: str = "",
 ) -> tuple[list[TaskDraft], list[VesperaError]]:
     """Read a plan.
 
@@ -221,13 +234,14 @@ def plan(
         specs: Mappings with the parameters of `Orchestrator.plan_task` and ``children``, drafts, or
             YAML or JSON text of such mappings.
         zone: Returns the time zone in which dates are meant.
+        planned_by: The agent that plans them, if it has been given a name.
 
     Returns:
         The drafts, each followed by its children, and what is wrong with them. A draft with a
         mistake is in the list too, as far as it could be read: so what refers to it is not reported
         as well.
     """
-    reader = _PlanReader(zone)
+    reader = _PlanReader(zone, planned_by)
     reader.read(tasks_in(specs) if isinstance(specs, str) else specs, None, "task", 1)
     if not reader.drafts and not reader.mistakes:
         reader.mistakes.append(PlanError("the plan is empty; give at least one task with a title"))
@@ -252,8 +266,9 @@ def _named_by(draft: TaskDraft) -> frozenset[str]:
 
 
 class _PlanReader:
-    def __init__(self, zone: Zone) -> None:
+    def __init__(self, zone: Zone, planned_by: str) -> None:
         self._zone = zone
+        self._planned_by = planned_by
         self.drafts: list[TaskDraft] = []
         self.mistakes: list[VesperaError] = []
 
@@ -281,6 +296,7 @@ class _PlanReader:
                 parent=spec.parent or parent,
                 place=place,
                 named=spec.named or _named_by(spec),
+                planned_by=self._planned_by,
             )
             self.drafts.append(_with_specialist(draft))
         elif isinstance(spec, Mapping):
@@ -300,7 +316,7 @@ class _PlanReader:
                 self._refuse(problem, at_line(place, line_of(spec, key)))
         if parent is not None:
             values.setdefault("parent_task_id", parent)
-        result, mistakes = _read_spec(values, place, self._zone, spec)
+        result, mistakes = _read_spec(values, place, self._zone, spec, planned_by=self._planned_by)
         self.mistakes += mistakes
         self.drafts.append(result)
         own = draft_reference(len(self.drafts) - 1)

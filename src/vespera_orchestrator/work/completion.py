@@ -697,8 +697,8 @@ class Completion:
         except TransitionError as exc:
             is_refused = type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS
             if drafts and is_refused:
-                artifact_id = self._keep(holder, drafts, "late")
-                exc.add_note(f"your work is kept as artifact {artifact_id}")
+                exc.kept_artifact_id = self._keep(holder, drafts, "late")
+                exc.add_note(f"your work is kept as artifact {exc.kept_artifact_id}")
             raise
         if ending.action is not NextAction.CONTINUE:
             self.attempts.pop(task.id, None)

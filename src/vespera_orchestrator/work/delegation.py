@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from vespera_orchestrator._model import NextStep, TaskQuery, TaskStatus
+from vespera_orchestrator._model import Agenda, NextStep, TaskQuery, TaskStatus
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import NothingReadyError, VesperaError
 from vespera_orchestrator.progress.overview import Overview
@@ -44,7 +44,7 @@ class Coordination:
         """Remember that *agent* has spawned another one."""
         self._spawners.add(agent)
 
-    def choose(self, agent: str) -> Task | None:
+    def choose(self, agent: str, *, parents: bool | None = None) -> Task | None:
         """Return the ready task that the coordinator is handed; ``None`` for any other agent.
 
         Raises:
@@ -55,7 +55,14 @@ class Coordination:
         if not is_coordinator or settings.coordinator_executes == "all":
             return None
         session_id = self._rooms.scope.session_id()
-        ready = self._rooms.store.ready(session_id, _LOOKED_THROUGH)
+        query = TaskQuery(
+            session_id=session_id,
+            agenda=Agenda.READY,
+            takeable_by=agent,
+            parents=parents,
+            limit=_LOOKED_THROUGH,
+        )
+        ready = self._rooms.store.tasks(query)
         for task in ready:
             if self._is_for_coordinator(task):
                 return task

@@ -259,6 +259,8 @@ class Runner:
         while True:
             ready = self._rooms.store.ready(self._session_id, limit)
             for task in ready[looked_at:]:
+                if task.for_agent not in {None, self._rooms.scope.agent}:
+                    continue
                 rest = self._rests.get(task.id)
                 if rest is not None and (rest.is_over or rest.until > now):
                     continue
@@ -286,10 +288,11 @@ class Runner:
     def _start(self, task: Task, handler: Handler | None) -> bool:
         slot = self._free_slot()
         agent = self._rooms.scope.agent
+        is_one = self._request.executor is None or task.for_agent is not None
         request = attrs.evolve(
             self._request.start,
             task=task,
-            agent=agent if self._request.executor is None else f"{agent}-{slot}",
+            agent=agent if is_one else f"{agent}-{slot}",
             worktree=self._request.start.worktree if handler is not None else None,
             despite_pressure=not self._running,  # one at a time always goes on
         )

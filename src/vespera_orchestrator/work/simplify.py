@@ -72,6 +72,8 @@ class Simplifier:
         return self._rooms.store.tasks(query)
 
     def _plan(self, task: Task, drafts: list[TaskDraft]) -> list[Task]:
+        planner = self._rooms.scope.planner
+        drafts = [attrs.evolve(draft, planned_by=planner) for draft in drafts]
         try:
             return self._rooms.store.plan(task.session_id, drafts)
         except AliasTakenError:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import Agenda, AttemptEnding, CauseKind, Claim, Ending, TaskStatus
+from vespera_orchestrator._model import (
+    Agenda,
+    AttemptEnding,
+    CauseKind,
+    Claim,
+    Ending,
+    TaskQuery,
+    TaskStatus,
+)
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     InvalidInputError,
@@ -28,7 +36,7 @@ from vespera_orchestrator.work.work import Work
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vespera_orchestrator._model import Attempt, Cause, Task, TaskQuery, Worktree
+    from vespera_orchestrator._model import Attempt, Cause, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.overview import Overview
@@ -62,6 +70,8 @@ class StartRequest:
     """The processes that the attempt ends with; empty if the agent may come back in another one."""
     wanted: TaskQuery | None = None
     """Which tasks may be taken where none is named; ``None`` for any."""
+    parents: bool | None = None
+    """Whether it may be a task with subtasks where none is named; see `TaskQuery.parents`."""
 
     @classmethod
     def read(
@@ -74,6 +84,7 @@ class StartRequest:
         take_over: bool,
         despite_pressure: bool = False,
         wanted: TaskQuery | None = None,
+        parents: bool | None = None,
     ) -> StartRequest:
         """Check what a caller passed.
 
@@ -90,6 +101,9 @@ class StartRequest:
                 "worktree",
                 f"{show_value(worktree)} is not one of True, False, 'task', 'agent', 'subtree'",
             )
+        if parents not in {None, True, False}:
+            problem = f"{show_value(parents)} is not one of None, True, False"
+            raise InvalidInputError("parents", problem)
         return cls(
             task=task,
             agent=arguments.agent_name("agent", agent),
@@ -98,6 +112,7 @@ class StartRequest:
             take_over=take_over,
             despite_pressure=despite_pressure,
             wanted=wanted,
+            parents=parents,
         )
 
     @classmethod
@@ -327,14 +342,19 @@ class Starter:
         if request.task is None and request.wanted is not None:
             return self._claim_wanted(request)
         if request.task is None:
-            request = attrs.evolve(request, task=self._coordination.choose(request.agent))
+            chosen = self._coordination.choose(request.agent, parents=request.parents)
+            request = attrs.evolve(request, task=chosen)
         if request.task is None and self._not_here:
             # Else the best task, which this home cannot start, would be taken every time.
             request = attrs.evolve(request, task=self._next_startable(request))
         if request.task is None:
             session_id = scope.session_id()
             claim = store.claim(
-                session_id, request.agent, lease_s=request.lease_s, process=request.process
+                session_id,
+                request.agent,
+                lease_s=request.lease_s,
+                process=request.process,
+                parents=request.parents,
             )
             if claim is None:
                 raise self._nothing_ready()
@@ -366,10 +386,13 @@ class Starter:
     def _candidates(self, request: StartRequest) -> list[Task]:
         """Return ready tasks that the request allows, the best first."""
         store, session_id = self._rooms.store, self._rooms.scope.session_id()
-        if request.wanted is None:
-            return store.ready(session_id, _LOOKED_THROUGH)
         query = attrs.evolve(
-            request.wanted, session_id=session_id, agenda=Agenda.READY, limit=_LOOKED_THROUGH
+            request.wanted or TaskQuery(),
+            session_id=session_id,
+            agenda=Agenda.READY,
+            takeable_by=request.agent,
+            parents=request.parents,
+            limit=_LOOKED_THROUGH,
         )
         return store.tasks(query)
 

@@ -124,26 +124,29 @@ class PostgresStore(SQLStore):
         lease_s: float,
         take_over: bool = False,
         process: str = "",
+        parents: bool | None = None,
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
         if task_id is None:
-            return self._claim_best(session_id, agent, lease_s, process)
+            return self._claim_best(session_id, agent, lease_s, process, parents=parents)
         if take_over:
             with self._change(task_id=task_id) as tx:
                 claims.expire(tx, task_id)
                 task = reading.task(tx, task_id)
-                return claims.claim(tx, task, agent, lease_s, process=process)
+                return claims.claim(tx, task, agent, lease_s, process=process, for_anybody=True)
         self.expire()
         with self._write() as tx:
             task = reading.task(tx, task_id)
             return claims.claim(tx, task, agent, lease_s, process=process)
 
     def _claim_best(
-        self, session_id: str, agent: str, lease_s: float, process: str
+        self, session_id: str, agent: str, lease_s: float, process: str, *, parents: bool | None
     ) -> Claim | None:
         def take(**options: bool) -> TakenBest:
             with self._write() as tx:
-                return take_best(tx, session_id, agent, lease_s, process, **options)
+                return take_best(
+                    tx, session_id, agent, lease_s, process, parents=parents, **options
+                )
 
         best = take()
         for in_any_case in (False, True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -9,7 +10,7 @@ import attrs
 from vespera_orchestrator._model import Claim, TaskStatus
 from vespera_orchestrator.stores.sql import claims, rows, timing
 from vespera_orchestrator.stores.sql.dialect import POSTGRES
-from vespera_orchestrator.stores.sql.filters import BEST_FIRST, IS_READY
+from vespera_orchestrator.stores.sql.filters import BEST_FIRST, IS_READY, takeable
 
 if TYPE_CHECKING:
     from vespera_orchestrator.stores.postgres.transaction import Transaction
@@ -23,7 +24,7 @@ _TAKE_BEST: Final = f"""
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
         SELECT seq FROM tasks
-        WHERE session_id = $2 AND {IS_READY}
+        WHERE session_id = $2 AND {IS_READY} AND {{takeable}}
             AND ($5 = 1 OR NOT (SELECT expired OR unweighed FROM due))
         ORDER BY {BEST_FIRST} LIMIT 1 FOR NO KEY UPDATE {{skip_locked}}
     ), started AS (
@@ -46,8 +47,12 @@ were not weighed, it only reports that. ``$1``: now; ``$4``: the length of the l
 microseconds; ``$5``: 1 to take a task in any case; ``$6``: the processes that the attempt ends
 with.
 """
-_TAKE_BEST_UNLOCKED: Final = _TAKE_BEST.format(skip_locked="SKIP LOCKED")
-_WAIT_FOR_BEST: Final = _TAKE_BEST.format(skip_locked="")
+
+
+@cache
+def _take_best(*, parents: bool | None, wait: bool) -> str:
+    test = takeable("$3", parents=parents)
+    return _TAKE_BEST.format(takeable=test, skip_locked="" if wait else "SKIP LOCKED")
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +73,7 @@ def take_best(
     lease_s: float,
     process: str,
     *,
+    parents: bool | None = None,
     in_any_case: bool = False,
     wait: bool = False,
 ) -> TakenBest:
@@ -79,10 +85,11 @@ def take_best(
         agent: Who claims it.
         lease_s: How long the claim holds, in seconds.
         process: The processes that the attempt ends with.
+        parents: Whether it may be a task with subtasks, see `filters.takeable`.
         in_any_case: Take a task whatever else should be done first.
         wait: Wait until the best task is unlocked, instead of taking the next one.
     """
-    sql = _WAIT_FOR_BEST if wait else _TAKE_BEST_UNLOCKED
+    sql = _take_best(parents=parents, wait=wait)
     length = claims.lease_length(lease_s)
     values = (tx.now, session_id, agent, length, int(in_any_case), process)
     expired, unweighed, *row = tx.execute(sql, values).fetchone()

@@ -388,4 +388,9 @@ CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
     """
 CREATE INDEX events_task ON events (task_id, seq) WHERE task_id IS NOT NULL;
 """,
+    # 17: for whom a task is, and which named agent planned it
+    """
+ALTER TABLE tasks ADD COLUMN for_agent text;
+ALTER TABLE tasks ADD COLUMN planned_by text NOT NULL DEFAULT '';
+""",
 )

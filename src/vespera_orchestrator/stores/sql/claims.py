@@ -43,14 +43,22 @@ def claim(
     lease_s: float,
     purpose: str = "start",
     process: str = "",
+    *,
+    for_anybody: bool = False,
 ) -> Claim:
-    """Give *agent* the task, which must be ready; *purpose* says in an error what for."""
+    """Give *agent* the task, which must be ready, and be for it or *for_anybody*.
+
+    *purpose* says in an error what for.
+    """
     if task.asleep:
         timing.follow_clock(tx)
         task = reading.task(tx, task.id)
     if not task.is_ready:
         why = lifecycle.why(reading.situation(tx, task.id))
         raise NotReadyError(task.alias, task.status, purpose, why=why)
+    other = None if for_anybody else lifecycle.why_not_for(task, agent)
+    if other is not None:
+        raise NotReadyError(task.alias, task.status, purpose, why=other)
     number = task.attempts + 1
     sql = f"""
         UPDATE tasks SET status = '{TaskStatus.IN_PROGRESS}', attempts = {tx.mark}2,

@@ -56,6 +56,26 @@ def subtree(task: str) -> str:
     """
 
 
+def takeable(agent: str, *, parents: bool | None) -> str:
+    """Return the test for tasks that an agent may be handed without naming them.
+
+    Args:
+        agent: The placeholder of its name.
+        parents: Whether tasks with subtasks are among them. ``None``: except those whose subtasks
+            were planned by other agents only, under their names.
+    """
+    own = f"tasks.for_agent = {agent}"
+    test = f"(tasks.for_agent IS NULL OR {own})"
+    if parents:
+        return test
+    subtask = "SELECT 1 FROM tasks AS subtask WHERE subtask.parent_task_id = tasks.id"
+    if parents is False:
+        return f"{test} AND NOT EXISTS ({subtask})"
+    by_nobody = f"NOT EXISTS ({subtask} AND subtask.planned_by <> '')"
+    by_itself = f"EXISTS ({subtask} AND subtask.planned_by = {agent})"
+    return f"{test} AND ({own} OR {by_nobody} OR {by_itself})"
+
+
 class TaskFilter:
     """What a statement over ``tasks`` needs so that it returns what a query describes."""
 
@@ -131,6 +151,9 @@ class TaskFilter:
             length = conditions.bind(len(query.alias_prefix))
             prefix = conditions.bind(query.alias_prefix)
             conditions.add(f"substr(tasks.alias, 1, {length}) = {prefix}")
+        if query.takeable_by is not None:
+            agent = conditions.bind(query.takeable_by)
+            conditions.add(takeable(agent, parents=query.parents))
         if query.agent is not None:
             conditions.add(f"""
                 EXISTS (SELECT 1 FROM attempts WHERE attempts.task_id = tasks.id

@@ -17,6 +17,7 @@ from vespera_orchestrator.stores.sql.filters import (
     IS_READY,
     TaskFilter,
     subtree,
+    takeable,
     tallied_only,
 )
 from vespera_orchestrator.stores.sql.transaction import first_column
@@ -192,6 +193,17 @@ def ready(tx: Transaction, session_id: str, limit: int, below: str | None = None
         ORDER BY {BEST_FIRST} LIMIT {tx.mark}2
     """
     return rows.TASK.read_all(tx.execute(sql, values))
+
+
+def best_for(tx: Transaction, session_id: str, agent: str, *, parents: bool | None) -> list[Task]:
+    """Return the best task that *agent* may be handed without naming it, if there is one."""
+    sql = f"""
+        {select_tasks(tx)} FROM tasks
+        WHERE session_id = {tx.mark}1 AND {IS_READY}
+            AND {takeable(f"{tx.mark}2", parents=parents)}
+        ORDER BY {BEST_FIRST} LIMIT 1
+    """
+    return rows.TASK.read_all(tx.execute(sql, (session_id, agent)))
 
 
 def _only_below(

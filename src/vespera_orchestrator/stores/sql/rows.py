@@ -255,6 +255,7 @@ DESCRIPTIVE: Final = frozenset(
         "question",
         "signal",
         "max_attempts",
+        "for_agent",
     }
 )
 """Columns of a task that callers may change, and that are stored as they are."""

@@ -305,6 +305,7 @@ class SQLStore(ABC):
         lease_s: float,
         take_over: bool = False,
         process: str = "",
+        parents: bool | None = None,
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
 

@@ -121,15 +121,18 @@ class SQLiteStore(SQLStore):
         lease_s: float,
         take_over: bool = False,
         process: str = "",
+        parents: bool | None = None,
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
         with self._write() as tx:
             claims.expire(tx, task_id if take_over else None)
             if task_id is not None:
                 task = reading.task(tx, task_id)
-                return claims.claim(tx, task, agent, lease_s, process=process)
+                return claims.claim(
+                    tx, task, agent, lease_s, process=process, for_anybody=take_over
+                )
             urgency.weigh(tx, session_id)
-            best = reading.ready(tx, session_id, 1)
+            best = reading.best_for(tx, session_id, agent, parents=parents)
             return claims.claim(tx, best[0], agent, lease_s, process=process) if best else None
 
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:

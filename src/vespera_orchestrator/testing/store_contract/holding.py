@@ -7,7 +7,16 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from vespera_orchestrator._model import AttemptEnding, Ending, EventKind, TaskDraft, TaskStatus
+from vespera_orchestrator._model import (
+    Agenda,
+    AttemptEnding,
+    CauseKind,
+    Ending,
+    EventKind,
+    TaskDraft,
+    TaskQuery,
+    TaskStatus,
+)
 from vespera_orchestrator.errors import (
     LeaseLostError,
     NotReadyError,
@@ -26,6 +35,14 @@ from vespera_orchestrator.testing.store_contract.examples import (
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
 MINUTE = timedelta(seconds=60)
+
+
+def takeable(store, session_id, agent, *, parents=None):
+    """Return the aliases of what an agent may be handed without naming it, the best first."""
+    query = TaskQuery(
+        session_id=session_id, agenda=Agenda.READY, takeable_by=agent, parents=parents
+    )
+    return [task.alias for task in store.tasks(query)]
 
 
 class HoldingContract(StoreFixtures):
@@ -210,6 +227,55 @@ class HoldingContract(StoreFixtures):
         assert event.data["left_out"] == ["big.bin", "größe"]
         store.finish(task.id, 1, Ending(action=None), agent="ada")
         assert store.claim(session_id, "bob", lease_s=60).resumed_from == saved
+
+    # --- for whom a task is -------------------------------------------------
+
+    def test_a_task_for_one_agent_is_given_to_nobody_else(self, store, session_id):
+        """Neither as the best one, nor by its name, nor by completing it, but by taking over."""
+        mine, other = store.plan(
+            session_id, [draft("mine", for_agent="ada", priority=9), draft("other")]
+        )
+        assert mine.for_agent == "ada"
+        before = everything(store)
+        with pytest.raises(NotReadyError) as caught:
+            store.claim(session_id, "bob", task_id=mine.id, lease_s=60)
+        (cause,) = caught.value.why.causes
+        assert (cause.kind, cause.agent) == (CauseKind.AGENT, "ada")
+        with pytest.raises(NotReadyError, match="it is for ada"):
+            store.finish(mine.id, None, completion(), agent="bob")
+        assert everything(store) == before
+        assert store.claim(session_id, "bob", lease_s=60).task.id == other.id
+        assert store.claim(session_id, "ada-child", lease_s=60) is None
+        assert takeable(store, session_id, "bob") == []
+        assert takeable(store, session_id, "ada") == ["mine"]
+        assert store.claim(session_id, "ada", lease_s=60).task.id == mine.id
+        taken = store.claim(session_id, "bob", task_id=mine.id, lease_s=60, take_over=True)
+        assert (taken.attempt.number, taken.task.for_agent) == (2, "ada")
+        store.finish(mine.id, 2, Ending(action=None), agent="bob")
+        assert store.update_task(mine.id, {"for_agent": None}).for_agent is None
+        assert store.claim(session_id, "bob", lease_s=60).task.id == mine.id
+
+    def test_a_parent_is_left_to_the_agent_that_planned_its_parts(self, store, session_id):
+        """If that agent has a name. Whoever wants all of them, or none, says so."""
+        plan = [
+            draft("led", planned_by="lead"),
+            draft("part", parent="led", planned_by="lead"),
+            draft("free"),
+            draft("piece", parent="free"),
+        ]
+        led, part, free, piece = store.plan(session_id, plan)
+        for task in (part, piece):
+            store.finish(task.id, None, completion(), agent="worker")
+        assert takeable(store, session_id, "worker") == ["free"]
+        assert takeable(store, session_id, "lead") == ["led", "free"]
+        assert takeable(store, session_id, "worker", parents=True) == ["led", "free"]
+        assert takeable(store, session_id, "lead", parents=False) == []
+        assert store.claim(session_id, "worker", lease_s=60, parents=False) is None
+        assert store.claim(session_id, "worker", lease_s=60).task.id == free.id
+        assert store.claim(session_id, "worker", lease_s=60) is None
+        assert store.claim(session_id, "lead", lease_s=60).task.id == led.id
+        store.finish(led.id, 1, Ending(action=None), agent="lead")
+        assert store.claim(session_id, "worker", lease_s=60, parents=True).task.id == led.id
 
     # --- holders that are gone ----------------------------------------------
 
