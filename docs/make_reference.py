@@ -567,6 +567,7 @@ VARIABLES: Final = {
     "ENV_STORE": "the address of the store; wins over `[store] url` in `config.toml`",
     "ENV_CONTENT": "where the bytes of artifacts go; wins over `content` in `config.toml`",
     "ENV_AGENT": "who is calling",
+    "ENV_ACCESS": "who may read and write the home; wins over `access` in `config.toml`",
     "ENV_EMBEDDER": "what makes the vectors; wins over `[search] embedder` in `config.toml`",
 }
 

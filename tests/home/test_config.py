@@ -17,6 +17,7 @@ from vespera_orchestrator.home.config import Config, initial_text, read_settings
 TEXT = """\
 # Settings of this home. Every line is optional; a comment shows the default, or an example.
 # content = "s3://bucket/folder"       # where the bytes of artifacts go, instead of artifacts/; also file://, gs://, az://
+# access = "user"                      # "group": the group of its folder may read and write this home, too
 
 [store]
 # url = "postgresql://host/database"  # where the records are, instead of orchestrator.db; a relative path starts at this folder
@@ -150,7 +151,7 @@ def test_a_file_of_comments_and_a_missing_one_are_the_defaults(tmp_path):
     [
         (
             "colour = 1",
-            "unknown setting 'colour'; known: project, content, store.url, store.durability,",
+            "unknown setting 'colour'; known: project, content, access, store.url, store.durability,",
         ),
         ("worktrees = 3", "unknown setting 'worktrees'"),
         ("[worktrees]\nroof = 'x'", "unknown setting 'worktrees.roof'"),

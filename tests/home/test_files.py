@@ -72,6 +72,7 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_new_file_has_the_usual_rights(tmp_path, mask):
     """Those that any other program's file would have, not those of a temporary file."""
+    tmp_path.chmod(0o755)  # in a folder that is closed to others it would be closed as well
     before = os.umask(mask)
     try:
         write_atomically(tmp_path / "ours", "text")

@@ -16,6 +16,7 @@ from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME, arrange
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.permissions import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -100,10 +101,10 @@ def export(
         InvalidInputError: The folder holds other things and was not made by an export.
         StoreError: It cannot be written.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     try:
-        is_alone = nullcontext() if lock is None else FileLock(lock, timeout=_LOCK_WAIT_S)
+        is_alone = nullcontext() if lock is None else lock_file(lock, timeout_s=_LOCK_WAIT_S)
         with _translate_errors(root), is_alone:
             folder = _ExportFolder(root)
             return folder.update(artifacts, content)

@@ -66,6 +66,7 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
 )
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.permissions import lock_file, make_folder
 from vespera_orchestrator.home.scope import Scope, writes
 
 if TYPE_CHECKING:
@@ -914,13 +915,13 @@ class Documents:
     @contextmanager
     def _lock(self) -> Iterator[bool]:
         """Be the one who updates; yield ``False`` when another one was it for the whole wait."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         path = self._scope.home.locks / "documents.lock"
-        lock = FileLock(path, timeout=LOCK_WAIT_S)
+        lock = lock_file(path, timeout_s=LOCK_WAIT_S)
         locked = True
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             lock.acquire(poll_interval=_LOCK_POLL_S)
         except Timeout:
             locked = False

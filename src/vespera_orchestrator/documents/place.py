@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from vespera_orchestrator.documents.tree import CommitTree, FolderTree, all_paths
 from vespera_orchestrator.errors import DocumentUpdateError, RefMovedError, WorktreeError
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.home.permissions import usual_file_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -219,10 +220,9 @@ class CheckoutPlace:
             place.unlink(missing_ok=True)
             return
         place.parent.mkdir(parents=True, exist_ok=True)
-        mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
-        write_atomically(place, text)
-        if mode is not None:
-            place.chmod(mode)
+        is_there = place.exists()
+        mode = stat.S_IMODE(place.stat().st_mode) if is_there else usual_file_mode()
+        write_atomically(place, text, mode=mode)
 
     def paths(self) -> Iterable[str]:
         """See `Place.paths`."""

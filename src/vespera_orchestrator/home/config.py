@@ -27,6 +27,7 @@ ENV_SESSION: Final = "MCP_ORCHESTRATOR_SESSION"
 ENV_HOME: Final = "VESPERA_ORCHESTRATOR_HOME"
 ENV_STORE: Final = "VESPERA_ORCHESTRATOR_STORE"
 ENV_CONTENT: Final = "VESPERA_ORCHESTRATOR_CONTENT"
+ENV_ACCESS: Final = "VESPERA_ORCHESTRATOR_ACCESS"
 ENV_AGENT: Final = "VESPERA_ORCHESTRATOR_AGENT"
 ENV_EMBEDDER: Final = "VESPERA_ORCHESTRATOR_EMBEDDER"
 
@@ -466,6 +467,14 @@ class Config:
         power="sends the bytes of artifacts there",
     )
     """Address of the content store, where it is not the folder ``artifacts/`` of the home."""
+    access: str = _setting(
+        "user",
+        '"group": the group of its folder may read and write this home, too',
+        check=_one_of("user", "group"),
+        variable=ENV_ACCESS,
+        power="lets your group read and write it",
+    )
+    """``user`` or ``group``; see [Security](../security.md)."""
     store: StoreSettings = _section(StoreSettings)
     worktrees: WorktreeSettings = _section(WorktreeSettings)
     documents: DocumentSettings = _section(DocumentSettings)

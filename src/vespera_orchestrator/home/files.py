@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
+from vespera_orchestrator.home.permissions import file_mode_in, inherit_rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,9 @@ _CANNOT_SYNC: Final = (errno.EINVAL, errno.ENOTSUP)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, text: str, *, durable: bool = True, mode: int | None = None
+) -> None:
     """Replace the whole file: a reader sees the old text or the new, whatever kills the writer.
 
     Args:
@@ -30,13 +32,16 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
         text: What it is to hold.
         durable: Whether the new text survives a power cut once this has returned. Without it, a
             power cut may even leave an empty file.
+        mode: Its rights; by default those that a new file in its folder gets.
     """
-    with replacing(path, text, durable=durable):
+    with replacing(path, text, durable=durable, mode=mode):
         pass
 
 
 @contextmanager
-def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
+def replacing(
+    path: Path, text: str, *, durable: bool = True, mode: int | None = None
+) -> Iterator[None]:
     """Write the new text beside *path* before the block; move it into place after the block.
 
     The usual failures come before the block: a full disk, a folder that cannot be written, a
@@ -54,7 +59,7 @@ def replacing(path: Path, text: str, *, durable: bool = True) -> Iterator[None]:
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, file_mode_in(path.parent) if mode is None else mode)
         yield
         os.replace(temporary, path)
     except BaseException:
@@ -76,11 +81,12 @@ def parts_of(path: str) -> list[str]:
 
 
 def make_folders(*folders: Path) -> None:
-    """Create missing folders and those above them, durably."""
+    """Create missing folders and those above them, durably; see `permissions` for their rights."""
     for folder in folders:
         missing = [above for above in (folder, *folder.parents) if not above.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for new in reversed(missing):
+            inherit_rights(new)
             sync_folder(new.parent)
 
 
@@ -131,17 +137,6 @@ def remove_folder(path: Path, process_id: int) -> None:
     """Remove a temporary folder, but not in a child that was forked from its owner."""
     if os.getpid() == process_id:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _umask() -> int:
-    # The only way to ask for it is to set it. 0o022 is what it nearly always is, and leaves the
-    # other threads alone.
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0o022
-    mask = re.search(r"^Umask:\s*(\d+)", status, re.MULTILINE)
-    return 0o022 if mask is None else int(mask[1], 8)
 
 
 def make_temporary_folder() -> Path:

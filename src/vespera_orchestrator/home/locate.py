@@ -33,6 +33,7 @@ from vespera_orchestrator.home.files import (
 )
 from vespera_orchestrator.home.identity import HOME_ID_FILE, look_up_home_id, read_home_id
 from vespera_orchestrator.home.links import refuse_links
+from vespera_orchestrator.home.permissions import settle
 from vespera_orchestrator.home.trust import (
     Power,
     is_trusted,
@@ -307,7 +308,9 @@ class Home:
         """
         refuse_links(self.path)
         try:
-            make_folders(self.path, self.artifacts, self.path / "templates", self.locks)
+            make_folders(self.path)
+            settle(self.path, for_group=self.config.access == "group")
+            make_folders(self.artifacts, self.path / "templates", self.locks)
             if not self.is_trusted:
                 mark_as_foreign(self.path)
             ignore = self.path / ".gitignore"

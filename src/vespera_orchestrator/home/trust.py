@@ -32,6 +32,7 @@ from vespera_orchestrator._text import one_line
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.files import make_folders, write_atomically
 from vespera_orchestrator.home.identity import HomeId, find_home_id
+from vespera_orchestrator.home.permissions import create_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -307,6 +308,10 @@ def record_consent(home: Path, powers: tuple[Power, ...]) -> Path:
 
 
 def mark_as_foreign(home: Path) -> None:
-    """Note in a home that it was not made here."""
+    """Note in a home that it was not made here.
+
+    One that belongs to another user says so by itself, and for its owner nothing has changed.
+    """
     with suppress(OSError):
-        (home / _MARK).touch()
+        if _belongs_to_user(home):
+            create_file(home / _MARK)

@@ -15,6 +15,7 @@ from vespera_orchestrator.documents.sections import (
 )
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
+from vespera_orchestrator.home.permissions import usual_file_mode
 
 SKILL_NAME: Final = "vespera-orchestrator"
 SECTION: Final = "agents"
@@ -87,6 +88,6 @@ def _with_block(text: str, file: str) -> str:
 def _write(path: Path, text: str) -> None:
     try:
         make_folders(path.parent)
-        write_atomically(path, text)
+        write_atomically(path, text, mode=usual_file_mode())
     except OSError as exc:
         raise translate_os_error(exc, path) from exc

@@ -23,6 +23,7 @@ from vespera_orchestrator.contracts import COPIED_TABLES, TABLES
 from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, InvalidInputError
 from vespera_orchestrator.home.files import sync_file, sync_folder, translate_os_error
 from vespera_orchestrator.home.identity import HOME_ID_FILE
+from vespera_orchestrator.home.permissions import make_folder, share_with
 from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
@@ -117,7 +118,9 @@ def new_folder(path: Path, argument: str) -> Iterator[Path]:
     folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         folder.mkdir(parents=True)
+        folder.chmod(0o700)
         yield folder
+        share_with(folder)
         for entry in (*folder.rglob("*"), folder):
             sync = sync_folder if entry.is_dir() else sync_file
             sync(entry)
@@ -257,7 +260,7 @@ class _ContentCopier:
 
     def copy_all(self, users: dict[str, str]) -> None:
         target = FolderContent(self.folder)
-        self.folder.mkdir()
+        make_folder(self.folder)
         for digest, user in users.items():
             try:
                 self.size_bytes += self._copy(target, digest)
@@ -279,7 +282,7 @@ def _link(source: Path, target: Path, digest: str) -> int | None:
     if not is_digest(digest):
         return None
     plain = f"{digest[:2]}/{digest[2:]}"
-    (target / digest[:2]).mkdir(exist_ok=True)
+    make_folder(target / digest[:2])
     for name in (plain, f"{plain}.zst"):
         with suppress(OSError):
             os.link(source / name, target / name)

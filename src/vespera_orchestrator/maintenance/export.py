@@ -137,7 +137,8 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
         raise InvalidInputError("path", problem)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as stream:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(handle, "wb") as stream:  # noqa: PTH123 - of a handle
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.home.permissions import lock_file
 from vespera_orchestrator.worktrees.check_repository import make_repository
 from vespera_orchestrator.worktrees.commands import CommandFailure, command_name, run_command
 from vespera_orchestrator.worktrees.furnishing import furnish_check
@@ -122,7 +123,7 @@ def _in_use(note: Path, *, patience_s: float = -1) -> Iterator[None]:
 
     The system releases it when the holder dies.
     """
-    lock = FileLock(note.with_suffix(".lock"))
+    lock = lock_file(note.with_suffix(".lock"))
     with lock.acquire(timeout=patience_s):
         yield
         note.with_suffix(".lock").unlink(missing_ok=True)

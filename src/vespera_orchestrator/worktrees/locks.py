@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator.errors import GitFailedError, WorktreeLockedError
+from vespera_orchestrator.home.permissions import lock_file, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +41,12 @@ def exclusive(
         WorktreeLockedError: Somebody else held it all the time.
         GitFailedError: The file system refused.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     path = _lock_file(folder, what)
-    lock = FileLock(path)
+    lock = lock_file(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock.acquire(timeout=patience_s, poll_interval=poll_s)
     except Timeout as exc:
         raise WorktreeLockedError(what, round(patience_s), str(path)) from exc

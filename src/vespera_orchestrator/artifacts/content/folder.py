@@ -28,6 +28,7 @@ from vespera_orchestrator.home.files import (
     translate_os_error,
     write_atomically,
 )
+from vespera_orchestrator.home.permissions import file_mode_in, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -86,7 +87,7 @@ class FolderContent:
         for identity in self._users:
             marker = self._marker(identity)
             if not marker.exists():
-                os.makedirs(marker.parent, exist_ok=True)
+                make_folder(marker.parent)
                 write_atomically(marker, f"{identity}\n")
         self._is_announced = True
 
@@ -177,11 +178,12 @@ class FolderContent:
     def _temporary_file(self) -> Iterator[tuple[str, int]]:
         temporary = f"{self._root}/tmp/{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        mode = 0o444  # read-only for whoever opens it later; this handle may write
+        # Read-only for whoever opens it later; this handle may write.
+        mode = file_mode_in(self._root) & 0o444
         try:
             handle = OpenHandle(temporary, flags, mode)
         except FileNotFoundError:
-            os.makedirs(f"{self._root}/tmp", exist_ok=True)
+            make_folder(f"{self._root}/tmp")
             handle = OpenHandle(temporary, flags, mode)
         try:
             yield temporary, handle.number
@@ -197,7 +199,7 @@ class FolderContent:
             os.replace(temporary, place)
         except FileNotFoundError:  # the first with this prefix, or somebody removed the folder
             self._durable_prefixes.discard(prefix)
-            os.makedirs(folder, exist_ok=True)
+            make_folder(folder)
             os.replace(temporary, place)
         self._make_durable(prefix)
         for other in damaged:
@@ -367,7 +369,7 @@ class FolderContent:
     def _remove_if_old(self, place: str, limit_ns: int) -> bool:
         """Remove an old content, unless a writer puts it at this moment."""
         aside = self._place_aside(place)
-        os.makedirs(os.path.dirname(aside), exist_ok=True)
+        make_folder(os.path.dirname(aside))
         try:
             os.replace(place, aside)
         except FileNotFoundError:

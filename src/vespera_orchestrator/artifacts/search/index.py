@@ -42,6 +42,7 @@ from vespera_orchestrator.errors import (
     StoreError,
 )
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.permissions import is_shared, lock_file, make_folder, share_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -413,14 +414,14 @@ class ArtifactIndex:
     @contextmanager
     def _write_lock(self, wait_s: float) -> Iterator[bool]:
         """Be the one writer; yield ``False`` when another process was it for *wait_s* seconds."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
         locks = self._scope.home.locks
-        lock = FileLock(locks / "index.lock", timeout=wait_s)
+        lock = lock_file(locks / "index.lock", timeout_s=wait_s)
         locked = True
         try:
-            locks.mkdir(parents=True, exist_ok=True)
-            self._folder.path.mkdir(parents=True, exist_ok=True)
+            make_folder(locks)
+            make_folder(self._folder.path)
             lock.acquire()
         except Timeout:
             locked = False
@@ -428,6 +429,8 @@ class ArtifactIndex:
             raise translate_os_error(exc, self._folder.path) from exc
         try:
             yield locked
+            if locked and is_shared(self._scope.home.path):
+                share_with(self._folder.path)  # LanceDB knows no group
         finally:
             lock.release()
 

@@ -21,6 +21,7 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
     UnsupportedFileSystemError,
 )
+from vespera_orchestrator.home.permissions import create_file
 from vespera_orchestrator.stores.sql import events, nesting
 from vespera_orchestrator.stores.sql.folding import folded
 from vespera_orchestrator.stores.sql.observers import Observers
@@ -529,6 +530,8 @@ class Database:
         if self._readonly or self._looking is not None:
             connection = self._look(self.path)
         else:
+            with suppress(OSError):  # SQLite says what is in the way
+                create_file(self.path)
             try:
                 connection = self._open(str(self.path), self._prepare)
             except sqlite3.OperationalError as exc:

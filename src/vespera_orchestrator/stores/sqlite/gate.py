@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vespera_orchestrator.home.files import OpenHandle
+from vespera_orchestrator.home.permissions import create_file
 
 try:
     import fcntl
@@ -40,7 +41,8 @@ class Gate:
             return
         with suppress(OSError):
             if self._file is None:
-                self._file = OpenHandle(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                create_file(self._path)
+                self._file = OpenHandle(self._path, os.O_RDWR)
             fcntl.flock(self._file.number, fcntl.LOCK_EX)
 
     def leave(self) -> None:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from vespera_orchestrator.home.permissions import create_file
+
 RESERVE_BYTES: Final = 1_000_000
 """As much as the log takes for a few steps of `prune`."""
 _SMALL_BYTES: Final = 1_000_000
@@ -41,7 +43,9 @@ class Reserve:
         if self.path.exists() or self.free_bytes() < _PLENTY * RESERVE_BYTES:
             return
         # It is a precaution, and no system has to offer it.
-        with suppress(OSError), self.path.open("wb") as stream:
+        with suppress(OSError):
+            create_file(self.path)
+        with suppress(OSError), self.path.open("r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, RESERVE_BYTES)
 
     def release_if_full(self) -> None:
