@@ -399,6 +399,8 @@ class EventKind(StrEnum):
     """It was removed for good. Data: ``artifact`` (its id), ``version``, ``reason``, ``given_to``
     (the tasks that had been given it).
     """
+    TEXT_FORGOTTEN = "text_forgotten"
+    """A text was replaced by a mark wherever it was. Data: ``reason``."""
     CONTEXT_GIVEN = "context_given"
     """A task was given artifacts to build on. Data: ``attempt``, ``artifacts`` (ids)."""
     WORKTREE_CREATED = "worktree_created"

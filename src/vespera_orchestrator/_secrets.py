@@ -82,7 +82,7 @@ _NAME_OF_SOMETHING: Final = re.compile(
     | [0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}                            # UUIDs
     | [a-z]_[0-9a-hjkmnp-tv-z]{12}                                                    # our ids
     | (?i:sha)-?[0-9]{1,3}[:=-].*                                 # digests that say which
-    | \[masked:.*
+    | \[masked:.* | \[forgotten\]
     """,
     re.VERBOSE | re.DOTALL,
 )

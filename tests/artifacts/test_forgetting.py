@@ -160,6 +160,23 @@ def test_another_index_of_the_store_follows(orch):
     assert files_with(orch) == []
 
 
+def test_a_document_that_cannot_be_written_leaves_it_unfinished(orch, monkeypatch):
+    """Its versions are needed to know it for ours. Once it can be written, the call goes on."""
+    artifact = orch.artifacts.find("Interview")
+
+    def refused(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vespera_orchestrator.documents.place.write_atomically", refused)
+        with pytest.raises(vespera.DocumentError, match="cannot be written"):
+            orch.artifacts.forget(artifact)
+    assert [each.subject for each in orch.check().findings if each.kind == "forgetting"]
+    assert orch.artifacts.forget(artifact).is_complete
+    assert files_with(orch) == []
+    assert orch.check().is_clean
+
+
 class _Killed(BaseException):
     """Stands for a kill."""
 

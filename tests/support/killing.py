@@ -637,6 +637,11 @@ def _forget(orch, _, ack):
     ack(nowhere="Zaphod")
 
 
+def _forget_text(orch, _, ack):
+    orch.artifacts.forget_text("Zaphod", reason="asked")
+    ack(nowhere="Zaphod")
+
+
 OPERATIONS = [
     Operation("open a new home", lambda orch, _, ack: ack(path=str(orch.home)), on=None),
     Operation("initialize_session", _session),
@@ -776,6 +781,12 @@ OPERATIONS = [
     ),
     Operation("search", _find),
     Operation("forget", _forget, on=_quoted, heals=True),
+    Operation(
+        "forget_text",
+        _forget_text,
+        on=_quoted,
+        tidy=lambda orch: orch.artifacts.forget_text("Zaphod"),
+    ),
     Operation(
         "prune",
         lambda orch, _, __: orch.prune(timedelta(0), keep_events=5, keep_checkpoints=1),

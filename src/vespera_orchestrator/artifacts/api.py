@@ -40,6 +40,7 @@ from vespera_orchestrator.artifacts.forgetting import Forgetting, Forgotten
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
 from vespera_orchestrator.artifacts.named import named_first
+from vespera_orchestrator.artifacts.redaction import Redaction
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
 from vespera_orchestrator.artifacts.search.passages import has_words, quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
@@ -54,6 +55,7 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
 )
 from vespera_orchestrator.home.scope import writes
+from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.tasks.arguments import callback, moment, text, whole_number
 
 _DAY_S: Final = 86_400.0
@@ -440,6 +442,7 @@ class Artifacts:
         Raises:
             ArtifactNotFoundError: No artifact has this id, and none had.
             ArtifactIndexError: Another process is writing the search index. Safe to repeat.
+            DocumentError: A document cannot be read or written. Safe to repeat.
             StoreError: Something could not be removed. Safe to repeat.
         """
         words = (text("reason", reason) or "").strip()
@@ -449,6 +452,32 @@ class Artifacts:
             return self._forgetting.resume(exc.artifact)
         series = versions_of(self._scope.store, record) if versions else [record]
         return self._forgetting.forget([each.id for each in series], words)
+
+    @writes
+    def forget_text(self, text: str, *, reason: str = "") -> Forgotten:
+        """Put a mark in the place of a text, wherever it is kept: a password, a name.
+
+        It is looked for, letter by letter, in everything that people and agents wrote: tasks with
+        their summaries and outputs, the history, checkpoints, shared values, and the contents of
+        artifacts that are text, which stay the artifacts they are. Documents are updated, and their
+        older versions that have it are removed; so are the search index and the files for browsing.
+        The answer says what was changed, and what cannot be reached from here.
+
+        It reads everything that was ever saved in this home; others wait meanwhile. A call that was
+        killed is finished by the same call. The text itself is written nowhere.
+
+        Args:
+            text: What to look for, six characters or more.
+            reason: Why.
+
+        Raises:
+            InvalidInputError: The text is too short, or a word or an id of the library's own.
+            ArtifactIndexError: Another process is writing the search index. Safe to repeat.
+            DocumentError: A document cannot be read or written. Safe to repeat.
+            StoreError: Something could not be changed. Safe to repeat.
+        """
+        words = (arguments.text("reason", reason) or "").strip()
+        return Redaction(self._rooms, self._forgetting).forget(text, words)
 
     @writes
     def finish_forgetting(self) -> builtins.list[Forgotten]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -26,7 +26,12 @@ from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts import garbage
 from vespera_orchestrator.artifacts.whereabouts import Whereabouts
-from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
+from vespera_orchestrator.errors import (
+    CorruptContentError,
+    InvalidInputError,
+    StoreError,
+    StoreUnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,12 +41,16 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts.search.index import ArtifactIndex
 
 _INDEX_WAIT_S: Final = 60.0
+_MOST_UPDATES: Final = 30
+"""How often to wait a second for another process that updates the documents."""
 _RUN_WORDS: Final = 5
 """A text quotes another one if it has that many words of it in a row."""
 _MOST_NAMED: Final = 5
 _SHORT_CHARS: Final = 12
 """What is shorter and has fewer words occurs anywhere by chance."""
 _WORD: Final = re.compile(r"\w+")
+TEXT: Final = "text "
+"""Begins the ids of the tombstones of a text that was taken out of what is kept."""
 _DOCUMENT: Final = "document "
 """Begins the id of the tombstone of a document's version."""
 _TOKEN: Final = re.compile(r"\S{20,}")
@@ -155,11 +164,48 @@ class Forgetting:
         """Do what is left to do for all that was forgotten, as far as it can be done here."""
         proofs = {}
         for pending in self._rooms.store.tombstones(pending=True):
-            if pending.forgotten_at not in proofs and self._is_ours(pending):
-                call = self._together_with(pending)
+            call = self._together_with(pending)
+            if pending.forgotten_at in proofs or _is_about_text(call):
+                continue
+            if self._is_ours(pending):
                 self._finish(call)
                 proofs[pending.forgotten_at] = self._proof(self._together_with(pending))
         return list(proofs.values())
+
+    # --- for a text that is taken out of what is kept ---------------------------------
+
+    def remove_copies(
+        self, head: Tombstone, text: Quotable
+    ) -> tuple[dict[str, int], list[Remainder]]:
+        """Remove what was made from rows and contents that had *text*; return what and what stays.
+
+        Args:
+            head: The tombstone of the text.
+            text: Tells what has it.
+        """
+        session_ids = [session.id for session in self._rooms.store.sessions(limit=None)]
+        problems = list(self._update_documents(session_ids))
+        removed = {
+            "document versions": self._forget_document_versions([head], text),
+            "search indexes": int(self._index.discard(wait_s=_INDEX_WAIT_S)),
+            "files for browsing": self._update_browsing(),
+        }
+        problems += self._quoting_documents(text)
+        problems += self._out_of_reach(
+            in_git=True, remedy="call orch.artifacts.forget_text(…) there"
+        )
+        return removed, problems
+
+    def complete_text(self, head: Tombstone, proof: Mapping[str, JsonValue]) -> Forgotten:
+        """Remove the contents that had a text, also those that killed calls left."""
+        everything = self._rooms.store.tombstones()
+        moments = {each.forgotten_at for each in everything if each.id.startswith(TEXT)}
+        call = [each for each in everything if each.forgotten_at in moments and each.is_pending]
+        proof = self._remove_contents(call, proof)
+        self._rooms.store.shrink(erase=True)
+        finished = [each.id for each in call if self._is_ours(each)]
+        self._rooms.store.complete_forgetting(finished, proof, whole=True)
+        return self._proof(self._together_with(head))
 
     def _together_with(self, tombstone: Tombstone) -> list[Tombstone]:
         """Return the tombstones of one call, which have one time."""
@@ -172,6 +218,10 @@ class Forgetting:
 
     def _proof(self, call: Sequence[Tombstone]) -> Forgotten:
         artifacts = [each for each in call if not _is_document(each)]
+        artifact_ids = [each.id for each in artifacts]
+        if _is_about_text(call):
+            artifacts = [each for each in artifacts if " content " not in each.id]
+            artifact_ids = list(artifacts[0].proof.get("artifacts", ()))
         stored: Any = next((each.proof for each in artifacts if each.proof), {})
         removed = {str(name): int(number) for name, number in stored.get("removed", {}).items()}
         remainders = tuple(
@@ -179,7 +229,7 @@ class Forgetting:
             for item in stored.get("remainders", ())
         )
         return Forgotten(
-            artifact_ids=tuple(each.id for each in artifacts),
+            artifact_ids=tuple(artifact_ids),
             reason=artifacts[0].reason,
             agent=artifacts[0].agent,
             forgotten_at=artifacts[0].forgotten_at,
@@ -214,7 +264,7 @@ class Forgetting:
 
     def _remove_views(self, artifacts: Sequence[Tombstone]) -> Mapping[str, JsonValue]:
         texts = Quotations.of(self._readable(artifacts))
-        problems = list(self._update_documents(artifacts))
+        problems = list(self._update_documents({each.session_id for each in artifacts}))
         documents = self._forget_document_versions(artifacts, texts)
         removed = {
             "records": len(artifacts),
@@ -225,14 +275,16 @@ class Forgetting:
         problems += self._quoting_documents(texts)
         problems += self._quoting_artifacts({each.id for each in artifacts})
         problems += self._quoting_tasks(artifacts, texts)
-        problems += self._out_of_reach(artifacts, in_documents=documents > 0)
-        return _as_json(removed, problems)
+        remedy = f"call orch.artifacts.forget({artifacts[0].id!r}) again"
+        problems += self._out_of_reach(in_git=documents > 0, remedy=remedy)
+        return proof_as_json(removed, problems)
 
     def _remove_contents(
         self, call: Sequence[Tombstone], proof: Mapping[str, JsonValue]
     ) -> Mapping[str, JsonValue]:
         """Remove the bytes; return the proof with what came of that."""
         removed, problems = _read_proof(proof)
+        names = proof.get("artifacts") or ()
         problems = [each for each in problems if each.kind is not RemainderKind.CONTENT]
         for digest, owner in _contents_of(call).items():
             stays = self._remove_content(digest, owner.home_id)
@@ -241,7 +293,7 @@ class Forgetting:
                 problems.append(problem)
             else:
                 removed["contents"] = removed.get("contents", 0) + 1
-        return _as_json(removed, problems)
+        return proof_as_json(removed, problems, artifact_ids=names)
 
     def _readable(self, tombstones: Iterable[Tombstone]) -> Iterator[str]:
         for tombstone in tombstones:
@@ -251,16 +303,36 @@ class Forgetting:
 
     # documents
 
-    def _update_documents(self, artifacts: Sequence[Tombstone]) -> Iterator[Remainder]:
-        self._rooms.documents.drop_memory()
-        for session_id in sorted({each.session_id for each in artifacts}):
-            try:
-                self._rooms.documents.update(session=session_id)
-            except Exception as exc:  # noqa: BLE001 - a view may fail; what it says is named
-                problem = f"the documents could not be updated: {one_line(str(exc), 300)}"
-                yield Remainder(kind=RemainderKind.DOCUMENT, name="", problem=problem)
+    def _update_documents(self, session_ids: Iterable[str]) -> Iterator[Remainder]:
+        """Bring the documents up to date; yield what is wrong with those that cannot be.
 
-    def _quoting_documents(self, texts: Quotations) -> Iterator[Remainder]:
+        Raises:
+            DocumentError: One cannot be read or written. As long as it stands there as it was, its
+                versions are needed to know it for ours, so that nothing is finished.
+            StoreError: As above.
+        """
+        self._rooms.documents.drop_memory()
+        for session_id in sorted(session_ids):
+            for problem in self._update_documents_of(session_id):
+                if isinstance(problem.__cause__, OSError):
+                    raise problem
+                words = f"the documents could not be updated: {one_line(str(problem), 300)}"
+                yield Remainder(kind=RemainderKind.DOCUMENT, name="", problem=words)
+
+    def _update_documents_of(self, session_id: str) -> Sequence[Exception]:
+        try:
+            for _ in range(_MOST_UPDATES):
+                report = self._rooms.documents.update(session=session_id)
+                if not report.busy:
+                    return report.errors
+        except StoreError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a library may stumble over somebody's text
+            return [exc]
+        reason = "another process has been updating the documents all the time; call again"
+        raise StoreUnavailableError("documents", reason)
+
+    def _quoting_documents(self, texts: Quotable) -> Iterator[Remainder]:
         """Yield the documents that quote it all the same."""
         project = self._rooms.scope.home.project
         problem = (
@@ -273,22 +345,24 @@ class Forgetting:
             if texts.are_in(on_disk) or self._quotes(latest, texts):
                 yield Remainder(kind=RemainderKind.DOCUMENT, name=latest.path, problem=problem)
 
-    def _forget_document_versions(self, artifacts: Sequence[Tombstone], texts: Quotations) -> int:
+    def _forget_document_versions(self, artifacts: Sequence[Tombstone], texts: Quotable) -> int:
         """Remove the older versions of documents that quote it, with a tombstone for each."""
         saved_at = min(each.saved_at for each in artifacts)
+        is_text = _is_about_text(artifacts)
         quoting = []
         for latest in self._rooms.store.document_versions():
             for version in self._rooms.store.document_versions(latest.path):
-                is_candidate = version.version != latest.version and version.created_at >= saved_at
+                is_later = is_text or version.created_at >= saved_at
+                is_candidate = is_later and version.version != latest.version
                 if is_candidate and self._quotes(version, texts):
                     quoting.append(version)
         if quoting:
             with self._rooms.store.ledger(write=True) as ledger:
                 ledger.remove("document_versions", map(_key, quoting))
                 ledger.put("forgotten", [_document_row(each, artifacts[0]) for each in quoting])
-        return len(self._together_with(artifacts[0])) - len(artifacts)
+        return sum(map(_is_document, self._together_with(artifacts[0])))
 
-    def _quotes(self, version: DocumentVersion, texts: Quotations) -> bool:
+    def _quotes(self, version: DocumentVersion, texts: Quotable) -> bool:
         with suppress(CorruptContentError):
             return texts.are_in(self._rooms.content.read(version.digest).decode("utf-8", "replace"))
         return False
@@ -321,24 +395,22 @@ class Forgetting:
 
     # what is left
 
-    def _out_of_reach(
-        self, artifacts: Sequence[Tombstone], *, in_documents: bool
-    ) -> Iterator[Remainder]:
+    def _out_of_reach(self, *, in_git: bool, remedy: str) -> Iterator[Remainder]:
         """Yield where it may be that nobody can remove from here."""
         home = self._rooms.scope.home
         with suppress(OSError):
             for backup in sorted((home.path / "backups").iterdir()):
                 problem = "this backup may have it; delete it, or open it and forget it there"
                 yield Remainder(kind=RemainderKind.BACKUP, name=str(backup), problem=problem)
-        if in_documents and (home.project / ".git").exists():
-            problem = "git's history has the commits of documents that quoted it, if there are any"
+        if in_git and (home.project / ".git").exists():
+            problem = "git's history: commits, and files and documents in them, may have it"
             yield Remainder(kind=RemainderKind.GIT, name="", problem=problem)
         if self._rooms.store.url.startswith(("postgresql:", "postgres:")):
             problem = "the server keeps removed rows until it vacuums, and in its log and backups"
             yield Remainder(kind=RemainderKind.STORE, name="", problem=problem)
         problem = (
             "exports and copies from before have it still, under the same id: after an import, "
-            f"call orch.artifacts.forget({artifacts[0].id!r}) again"
+            f"{remedy}"
         )
         yield Remainder(kind=RemainderKind.COPY, name="", problem=problem)
 
@@ -368,6 +440,10 @@ def _is_document(tombstone: Tombstone) -> bool:
     return tombstone.id.startswith(_DOCUMENT)
 
 
+def _is_about_text(call: Iterable[Tombstone]) -> bool:
+    return any(each.id.startswith(TEXT) for each in call)
+
+
 def _contents_of(tombstones: Iterable[Tombstone]) -> dict[str, Tombstone]:
     """Return the first tombstone for each content that is not removed yet, by its digest."""
     contents: dict[str, Tombstone] = {}
@@ -377,14 +453,15 @@ def _contents_of(tombstones: Iterable[Tombstone]) -> dict[str, Tombstone]:
     return contents
 
 
-def _as_json(
-    removed: Mapping[str, int], remainders: Iterable[Remainder]
+def proof_as_json(
+    removed: Mapping[str, int], remainders: Iterable[Remainder], *, artifact_ids: Iterable[str] = ()
 ) -> Mapping[str, JsonValue]:
+    """Return a proof as tombstones keep it."""
     items: list[JsonValue] = [
         {"kind": str(each.kind), "name": each.name, "problem": each.problem}
         for each in dict.fromkeys(remainders)
     ]
-    return {"removed": dict(removed), "remainders": items}
+    return {"removed": dict(removed), "remainders": items, "artifacts": list(artifact_ids)}
 
 
 def _read_proof(proof: Mapping[str, Any]) -> tuple[dict[str, int], list[Remainder]]:
@@ -413,6 +490,13 @@ def _document_row(version: DocumentVersion, because_of: Tombstone) -> dict[str, 
         "home_id": "",
         "proof": None,
     }
+
+
+class Quotable(Protocol):
+    """Tells whether a text has something that was forgotten."""
+
+    def are_in(self, text: str) -> bool:
+        """Tell whether *text* has it."""
 
 
 @attrs.frozen(kw_only=True)

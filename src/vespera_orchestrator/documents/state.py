@@ -47,6 +47,7 @@ _RELEVANT_KINDS = (
     EventKind.TASK_DELETED,
     EventKind.STORE_IMPORTED,
     EventKind.STORE_REPAIRED,
+    EventKind.TEXT_FORGOTTEN,
     *_NEWS_ONCE_COMPLETED,
 )
 """Kinds of events that can change what a document says.

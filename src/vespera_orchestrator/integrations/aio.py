@@ -387,6 +387,7 @@ class AsyncArtifacts(_Room):
     versions = _verb(Artifacts.versions)
     diff = _verb(Artifacts.diff)
     forget = _verb(Artifacts.forget)
+    forget_text = _verb(Artifacts.forget_text)
     finish_forgetting = _verb(Artifacts.finish_forgetting)
     browse = _verb(Artifacts.browse)
     export = _verb(Artifacts.export)

@@ -11,6 +11,7 @@ from vespera_orchestrator._model import Finding, FindingKind, Severity
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.packing import is_digest
 from vespera_orchestrator.artifacts.damage import missing_here
+from vespera_orchestrator.artifacts.forgetting import TEXT
 from vespera_orchestrator.artifacts.whereabouts import Whereabouts
 from vespera_orchestrator.errors import (
     InvalidInputError,
@@ -24,8 +25,9 @@ from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
-    from vespera_orchestrator._model import HomePlace, SettingDifference
+    from vespera_orchestrator._model import HomePlace, SettingDifference, Tombstone
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.contracts import ContentStore
@@ -182,19 +184,32 @@ def _find_orphans(content: ContentStore, artifacts: Artifacts) -> Iterator[Findi
 
 
 def _check_forgetting(rooms: Rooms) -> Iterator[Finding]:
-    """Name what was forgotten, and of which something may still be there."""
+    """Name what was forgotten, and of which something may still be there; once for each call."""
+    calls: dict[datetime, list[Tombstone]] = {}
     for tombstone in rooms.store.tombstones(pending=True):
-        is_ours = tombstone.home_id in ("", rooms.scope.home.id)
-        where = "this home" if is_ours else f"home {tombstone.home_id}"
-        day = f"{tombstone.forgotten_at:%Y-%m-%d}"
-        problem = f"{tombstone.id} was forgotten on {day}, and {where} has not removed all of it"
+        calls.setdefault(tombstone.forgotten_at, []).append(tombstone)
+    for moment, call in calls.items():
+        call.sort(key=lambda each: each.id)  # the artifact, or the text, before documents
+        first = call[0]
+        is_ours = any(each.home_id in ("", rooms.scope.home.id) for each in call)
+        where = "this home" if is_ours else f"home {first.home_id}"
+        remedy = _remedy_of_forgetting(call)
         yield Finding(
             severity=Severity.WARNING if is_ours else Severity.NOTE,
             kind=FindingKind.FORGETTING,
-            subject=tombstone.id,
-            sentence=problem,
-            remedy=REPAIR if is_ours else f"in that home: {REPAIR}",
+            subject=first.id,
+            sentence=(
+                f"{first.id} was forgotten on {moment:%Y-%m-%d}, and {where} has not removed all "
+                "of it"
+            ),
+            remedy=remedy if is_ours else f"in that home: {remedy}",
         )
+
+
+def _remedy_of_forgetting(call: list[Tombstone]) -> str:
+    if any(each.id.startswith(TEXT) for each in call):
+        return "orch.artifacts.forget_text(…), with the same text again, removes the rest"
+    return REPAIR
 
 
 def _check_worktrees(rooms: Rooms, records: int) -> Iterator[Finding]:

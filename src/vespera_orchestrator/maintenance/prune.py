@@ -29,6 +29,7 @@ _NEVER_REMOVED: Final = frozenset(
         EventKind.ARTIFACT_SAVED,
         EventKind.ARTIFACT_SUPERSEDED,
         EventKind.ARTIFACT_FORGOTTEN,
+        EventKind.TEXT_FORGOTTEN,
         EventKind.SESSION_STARTED,
         EventKind.STORE_PRUNED,
         EventKind.STORE_REPAIRED,

@@ -70,6 +70,7 @@ _EVENT_KINDS = (
     EventKind.ARTIFACT_SAVED,
     EventKind.ARTIFACT_SUPERSEDED,
     EventKind.ARTIFACT_FORGOTTEN,
+    EventKind.TEXT_FORGOTTEN,
 )
 _EVENTS_PER_READ = 500
 _BATCH_PASSAGES = 2000
@@ -243,7 +244,7 @@ class ArtifactIndex:
         return not events
 
     def _has_forgotten_after(self, cursor: int) -> bool:
-        forgotten = (EventKind.ARTIFACT_FORGOTTEN,)
+        forgotten = (EventKind.ARTIFACT_FORGOTTEN, EventKind.TEXT_FORGOTTEN)
         return bool(self._scope.store.events(cursor, kinds=forgotten, limit=1))
 
     def _catch_up(self) -> int:

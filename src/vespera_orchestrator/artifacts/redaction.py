@@ -1,0 +1,272 @@
+"""Forgetting one text wherever it is: a password in a summary, a log, an output, an event.
+
+What holds it stays, with a mark in its place. The rows and the contents that artifacts refer to
+change in one transaction. The text itself is written nowhere, so a killed call can only be finished
+by the same call: it looks everywhere again, and removes what the earlier one left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from vespera_orchestrator import _model
+from vespera_orchestrator._codec import dump_json, dump_time
+from vespera_orchestrator._model import ArtifactQuery, EventKind, find_ids
+from vespera_orchestrator._text import show_value
+from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.forgetting import (
+    TEXT,
+    Forgotten,
+    Remainder,
+    RemainderKind,
+    proof_as_json,
+)
+from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vespera_orchestrator._model import Artifact, JsonValue
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.artifacts.forgetting import Forgetting
+    from vespera_orchestrator.contracts import Ledger
+
+MARK: Final = "[forgotten]"
+"""Stands where the text was."""
+_SHORTEST: Final = 6
+"""What is shorter is part of ordinary words."""
+_MAX_ROUNDS: Final = 5
+"""How often to look again for what was saved meanwhile."""
+_FREE_TEXT: Final[Mapping[str, tuple[str, ...]]] = {
+    "sessions": ("goal", "context"),
+    "tasks": (
+        *("title", "description", "acceptance", "summary", "reason", "question"),
+        *("context", "outputs", "answer"),
+    ),
+    "attempts": ("error",),
+    "checkpoints": ("note", "state", "left_out"),
+    "artifacts": ("title", "tags", "metadata"),
+    "shared_values": ("value",),
+    "signals": ("payload",),
+    "effects": ("result",),
+    "events": ("data",),
+    "forgotten": ("reason",),
+}
+"""The columns that hold what people and agents wrote. No id, status or path is among them."""
+_DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_OUR_WORDS: Final = frozenset(
+    str(word)
+    for kind in vars(_model).values()
+    if isinstance(kind, type) and issubclass(kind, StrEnum)
+    for word in kind
+)
+
+
+@attrs.frozen(kw_only=True)
+class Literal:
+    """A text to be forgotten, as it is looked for."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: object) -> Literal:
+        """Check what a caller passed.
+
+        Raises:
+            InvalidInputError: It is not a text, or too common to be looked for.
+        """
+        if not isinstance(text, str) or len(text.strip()) < _SHORTEST:
+            problem = f"should be a text of {_SHORTEST} characters or more"
+            raise InvalidInputError("text", problem)
+        if text in _OUR_WORDS or find_ids(text) or _DIGEST.fullmatch(text):
+            problem = f"{show_value(text)} is a word or an id of the library's own"
+            raise InvalidInputError("text", problem)
+        return cls(text=text)
+
+    def are_in(self, text: str) -> bool:
+        """Tell whether *text* has it, also with the backslashes that Markdown needs."""
+        return self.text in text or self.text in text.replace("\\", "")
+
+    def without(self, text: str) -> str:
+        """Return *text* with the mark in its place."""
+        return text.replace(self.text, MARK)
+
+    def without_in_bytes(self, content: bytes) -> bytes:
+        """Return a content with the mark in its place, also where it is written as in JSON."""
+        for form in (self.text, json.dumps(self.text)[1:-1]):
+            content = content.replace(form.encode("utf-8", "surrogatepass"), MARK.encode())
+        return content
+
+    def without_in_json(self, value: JsonValue) -> JsonValue:
+        """Return a value with the mark in the place of the text, in whatever it consists of.
+
+        The names in a mapping stay: many are ours.
+        """
+        if isinstance(value, dict):
+            return {name: self.without_in_json(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.without_in_json(item) for item in value]
+        if isinstance(value, str):
+            is_ours = value in _OUR_WORDS or find_ids(value) == [value] or _DIGEST.fullmatch(value)
+            return value if is_ours else self.without(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return MARK if is_number and str(value) == self.text else value
+
+
+@attrs.frozen(kw_only=True)
+class _Change:
+    """An artifact's content with and without the text."""
+
+    artifact: Artifact
+    digest: str
+    size_bytes: int
+
+
+class Redaction:
+    """Takes one text out of a whole home.
+
+    Args:
+        rooms: The store and the bytes.
+        forgetting: Removes what was made from them.
+    """
+
+    def __init__(self, rooms: Rooms, forgetting: Forgetting) -> None:
+        self._rooms = rooms
+        self._forgetting = forgetting
+
+    def forget(self, text: str, reason: str) -> Forgotten:
+        """Put a mark wherever the text is; see `Artifacts.forget_text`."""
+        literal = Literal.of(text)
+        reason = literal.without(reason)
+        now = dump_time(self._rooms.clock())
+        head = f"{TEXT}{secrets.token_hex(6)}"
+        removed: Counter[str] = Counter()
+        changed: dict[str, None] = {}
+        for number in range(_MAX_ROUNDS):
+            changes = list(self._changes(literal))
+            with self._rooms.store.ledger(write=True) as ledger:
+                rows = _redact_rows(ledger, literal)
+                _replace_contents(ledger, changes)
+                is_first = not number
+                stones = _tombstones(head, number, changes, is_first=is_first)
+                common = {"reason": reason, "agent": self._rooms.scope.agent}
+                times = {"saved_at": now, "forgotten_at": now}
+                ledger.put("forgotten", [{**stone, **common, **times} for stone in stones])
+                if is_first:
+                    ledger.put("events", [self._event(reason, now)])
+            removed += Counter(rows=rows, artifacts=len(changes))
+            changed |= dict.fromkeys(change.artifact.id for change in changes)
+            if not rows and not changes:
+                break
+        (stone,) = self._rooms.store.tombstones(ids=[head])
+        removed_views, problems = self._forgetting.remove_copies(stone, literal)
+        problems += self._unreachable(literal)
+        proof = proof_as_json({**removed, **removed_views}, problems, artifact_ids=changed)
+        return self._forgetting.complete_text(stone, proof)
+
+    def _event(self, reason: str, now: int) -> Mapping[str, JsonValue]:
+        return {
+            "at": now,
+            "kind": EventKind.TEXT_FORGOTTEN,
+            "session_id": None,
+            "task_id": None,
+            "agent": self._rooms.scope.agent,
+            "data": dump_json({"reason": reason}, EventKind.TEXT_FORGOTTEN),
+        }
+
+    def _changes(self, literal: Literal) -> Iterator[_Change]:
+        """Store what artifacts say without the text, and yield those that had it."""
+        results: dict[str, tuple[str, int] | None] = {}
+        for artifact in self._rooms.store.artifacts(ArtifactQuery(include_superseded=True)):
+            if not is_text(artifact.media_type):
+                continue
+            if artifact.digest not in results:
+                results[artifact.digest] = self._without(artifact.digest, literal)
+            result = results[artifact.digest]
+            if result is not None:
+                yield _Change(artifact=artifact, digest=result[0], size_bytes=result[1])
+
+    def _without(self, digest: str, literal: Literal) -> tuple[str, int] | None:
+        try:
+            content = self._rooms.content.read(digest)
+        except CorruptContentError:
+            return None  # in another home, or lost: `check` and the proof name it
+        redacted = literal.without_in_bytes(content)
+        return None if redacted == content else self._rooms.content.put(redacted)
+
+    def _unreachable(self, literal: Literal) -> Iterator[Remainder]:
+        """Yield the artifacts that are no text and have it, and those that are not here."""
+        for artifact in self._rooms.store.artifacts(ArtifactQuery(include_superseded=True)):
+            kind, name = RemainderKind.ARTIFACT, artifact.id
+            try:
+                if is_text(artifact.media_type):
+                    with self._rooms.content.open(artifact.digest):
+                        continue
+                content = self._rooms.content.read(artifact.digest)
+            except CorruptContentError:
+                problem = "its bytes are not in this home; call forget_text where they are"
+                yield Remainder(kind=kind, name=name, problem=problem)
+                continue
+            if literal.without_in_bytes(content) != content:
+                problem = f"{artifact.media_type}, not text, and has it; forget it as a whole"
+                yield Remainder(kind=kind, name=name, problem=problem)
+
+
+def _redact_rows(ledger: Ledger, literal: Literal) -> int:
+    """Put the mark into every row that has the text; return how many rows these were."""
+    count = 0
+    for table, columns in _FREE_TEXT.items():
+        changes = []
+        for row in ledger.rows(table):
+            values = dict(_redacted(table, columns, row, literal))
+            if values:
+                key = {name: row[name] for name in TABLES[table].key}
+                changes.append((key, values))
+        for key, values in changes:
+            ledger.change(table, key, values)
+        count += len(changes)
+    return count
+
+
+def _redacted(
+    table: str, columns: tuple[str, ...], row: Mapping[str, Any], literal: Literal
+) -> Iterator[tuple[str, str]]:
+    for name in columns:
+        text = row.get(name)
+        if not isinstance(text, str):
+            continue
+        if name in TABLES[table].structures:
+            value = json.loads(text)
+            redacted = literal.without_in_json(value)
+            if redacted != value:
+                yield name, dump_json(redacted, name)
+        elif literal.text in text:
+            yield name, literal.without(text)
+
+
+def _replace_contents(ledger: Ledger, changes: list[_Change]) -> None:
+    for change in changes:
+        values = {"digest": change.digest, "size_bytes": change.size_bytes}
+        key = {"id": change.artifact.id, "digest": change.artifact.digest}
+        ledger.change("artifacts", key, values)
+
+
+def _tombstones(
+    head: str, number: int, changes: list[_Change], *, is_first: bool
+) -> Iterator[dict[str, JsonValue]]:
+    """Yield one for the text, and one for each content that has to go."""
+    empty = {"session_id": "", "task_id": None, "version": 0, "proof": None}
+    if is_first:
+        yield {"id": head, "digest": None, "home_id": "", **empty}
+    old = {change.artifact.digest: change.artifact.home_id for change in changes}
+    for place, (digest, home_id) in enumerate(old.items()):
+        name = f"{head} content {number}.{place}"
+        yield {"id": name, "digest": digest, "home_id": home_id, **empty}
