@@ -375,7 +375,9 @@ class EventKind(StrEnum):
     LEASE_RENEWED = "lease_renewed"
     """Data: ``attempt``, and ``clock_set_back`` where that was the cause."""
     LEASE_EXPIRED = "lease_expired"
-    """Data: ``attempt``; and ``process_ended`` if it ended with its process, before its time."""
+    """Data: ``attempt``; and before its time ``process_ended`` if it ended with its process,
+    ``taken_by`` if this agent took the task over.
+    """
     ATTEMPT_ENDED = "attempt_ended"
     """Somebody who knew that its holder was gone ended it, so the task is pending again.
 

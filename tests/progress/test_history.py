@@ -54,6 +54,23 @@ def test_it_tells_what_happened_to_a_task(orch, clock):
     ]
 
 
+def test_how_a_holder_lost_its_task_is_told_as_what_it_was(orch, clock):
+    """Ended by whoever knew that it was gone, taken over, or expired: three different things."""
+    orch.plan_task("Walls")
+    orch.execute_task("walls", agent="ben")
+    orch.end_attempt("walls", "its machine is off")
+    orch.execute_task("walls", agent="carl")
+    orch.execute_task("walls", agent="dora", take_over=True)
+    clock.advance(hours=1)
+    orch.get_status()
+    assert [line for line in sentences(orch, "walls") if "started" not in line] == [
+        "walls: planned",
+        "walls: attempt 1 of ben ended by ada: its machine is off",
+        "walls: lost to dora by carl",
+        "walls: released: its agent stopped responding by dora",
+    ]
+
+
 def test_of_a_session_the_latest_are_told(orch):
     """As many as asked for, oldest first, and none of another session."""
     orch.plan_tasks([{"title": f"Brick {number}"} for number in range(5)])

@@ -109,8 +109,9 @@ def test_names_of_agents_are_checked(agent):
     lead.initialize_session("Goal")
     with pytest.raises(vespera.PlanError, match="for_agent"):
         lead.plan_task("Mine", for_agent=7)
-    with pytest.raises(vespera.InvalidInputError, match="parents"):
-        lead.execute_task(parents="maybe")
+    for wrong in ("maybe", [], 1):
+        with pytest.raises(vespera.InvalidInputError, match="parents"):
+            lead.execute_task(parents=wrong)
     assert lead.query_tasks() == []
 
 

@@ -47,6 +47,7 @@ _WORDS: Final[Mapping[str, str]] = {
     EventKind.DEPENDENCY_ADDED: "waits for {needs} ({on})",
     EventKind.DEPENDENCY_REMOVED: "no longer waits for {needs}",
     EventKind.LEASE_RENEWED: "still at work",
+    EventKind.ATTEMPT_ENDED: "attempt {attempt} of {holder} ended",
     EventKind.LEASE_REGAINED: "back at work after its lease had expired",
     EventKind.CHECKPOINT_SAVED: "checkpoint saved",
     EventKind.ARTIFACT_SAVED: "saved {title}",
@@ -154,6 +155,8 @@ def _told(event: Event, names: Mapping[str, str]) -> PastEvent:
 
 def _words(event: Event, names: Mapping[str, str]) -> str:
     template = _WORDS.get(event.kind, event.kind.replace("_", " "))
+    if "taken_by" in event.data:
+        template = "lost to {taken_by}"
     values = _Values({key: _value(value, names) for key, value in event.data.items()})
     values["changes"] = ", ".join(dict.fromkeys(_changes(event.data, names)))
     return template.format_map(values)

@@ -101,7 +101,7 @@ class StartRequest:
                 "worktree",
                 f"{show_value(worktree)} is not one of True, False, 'task', 'agent', 'subtree'",
             )
-        if parents not in {None, True, False}:
+        if parents is not None and not isinstance(parents, bool):
             problem = f"{show_value(parents)} is not one of None, True, False"
             raise InvalidInputError("parents", problem)
         return cls(

@@ -131,7 +131,7 @@ class PostgresStore(SQLStore):
             return self._claim_best(session_id, agent, lease_s, process, parents=parents)
         if take_over:
             with self._change(task_id=task_id) as tx:
-                claims.expire(tx, task_id)
+                claims.expire(tx, task_id, taken_by=agent)
                 task = reading.task(tx, task_id)
                 return claims.claim(tx, task, agent, lease_s, process=process, for_anybody=True)
         self.expire()

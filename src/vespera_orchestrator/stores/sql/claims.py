@@ -356,23 +356,30 @@ def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[A
 
 
 def expire(
-    tx: Transaction, taken_over: str | None = None, *, gone: Collection[str] = ()
+    tx: Transaction,
+    taken_over: str | None = None,
+    *,
+    taken_by: str = "",
+    gone: Collection[str] = (),
 ) -> list[Attempt]:
     """End every expired lease, and that of the task *taken_over* in any case; wake tasks.
 
     Args:
         tx: The transaction.
         taken_over: A task.
+        taken_by: Who takes it over.
         gone: Processes that have ended; what ends with them is over, too.
     """
     timing.follow_clock(tx)
     _follow_clock(tx)
     attempts = expired(tx, gone)
+    taken_id = ""
     if taken_over is not None:
         expired_ids = {attempt.task_id for attempt in attempts}
         holder = _holder(tx, taken_over) if taken_over not in expired_ids else None
         if holder is not None:
             attempts.append(holder)
+            taken_id = holder.task_id
     for attempt in attempts:
         task = reading.task(tx, attempt.task_id)
         error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -380,6 +387,9 @@ def expire(
         if attempt.process in gone:
             error = "its process has ended"
             data["process_ended"] = True
+        elif attempt.task_id == taken_id:
+            error = f"taken over by {taken_by}"
+            data["taken_by"] = taken_by
         end_attempt(tx, task, AttemptEnding.ABANDONED, error)
         set_columns(tx, task.id, status=str(TaskStatus.PENDING))
         events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)

@@ -125,7 +125,7 @@ class SQLiteStore(SQLStore):
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
         with self._write() as tx:
-            claims.expire(tx, task_id if take_over else None)
+            claims.expire(tx, task_id if take_over else None, taken_by=agent)
             if task_id is not None:
                 task = reading.task(tx, task_id)
                 return claims.claim(

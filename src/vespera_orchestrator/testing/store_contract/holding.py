@@ -178,6 +178,9 @@ class HoldingContract(StoreFixtures):
         assert claim.attempt.number == 2
         assert claim.attempt.agent == "bob"
         assert kinds(store, task.id)[-2:] == [EventKind.LEASE_EXPIRED, EventKind.TASK_STARTED]
+        (ending,) = store.events(kinds=[EventKind.LEASE_EXPIRED])
+        assert ending.data == {"attempt": 1, "taken_by": "bob"}
+        assert store.attempts(task.id)[0].error == "taken over by bob"
         with pytest.raises(LeaseLostError):
             store.renew(task.id, 1, lease_s=60)
 
