@@ -14,6 +14,7 @@ They are sorted into branches by what you can do about them::
     ├─ InvalidInputError (ValueError)     an argument is wrong; nothing was written
     ├─ ConflictError                      somebody else was there first
     │  ├─ AliasTakenError
+    │  ├─ SeveralSessionsError            threads of one object work in different ones
     │  ├─ ArtifactSupersededError         another artifact has taken its place
     │  ├─ LeaseLostError                  the attempt was replaced; its work was kept
     │  ├─ WorktreeNameTakenError          another home has a worktree of this name
@@ -277,6 +278,24 @@ def _kept(exc: VesperaError) -> str:
 
 class ConflictError(VesperaError):
     """Something changed in the store since you last looked."""
+
+
+@attrs.define(slots=False, repr=False)
+class SeveralSessionsError(ConflictError):
+    """Threads work in different sessions through one object, and this one has chosen none."""
+
+    sessions: tuple[str, ...]
+    """The sessions that others have chosen."""
+    threads: tuple[str, ...]
+    """For each of them, the name of a thread that has."""
+
+    def __str__(self) -> str:
+        pairs = zip(self.sessions, self.threads, strict=True)
+        listed = ", ".join(f"{session} (thread {thread})" for session, thread in pairs)
+        return (
+            f"several sessions are in use here: {listed}; choose one for this thread with "
+            "orch.resume_session('…'), or give each client vespera.open(session='…')"
+        )
 
 
 @attrs.define(slots=False, repr=False)

@@ -89,9 +89,11 @@ def _is_another_store(named: str | Store, store: Store) -> bool:
 class Orchestrator:
     """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 
-    Safe to use from several threads. They share one session: where one starts or resumes another,
-    it is the session of all. Give each client of a server an object of its own, with
-    ``vespera.open(session=…)``.
+    Safe to use from several threads. A thread that starts or resumes a session keeps it for itself;
+    one that has not works in that of the others, and is refused (`SeveralSessionsError`) if they
+    have several. Give each client of a server an object of its own, with
+    ``vespera.open(session=…)``: the calls of a `Toolbox` are those of one client, whatever their
+    thread.
 
     Wherever a task is asked for, you can pass its id, its alias or its `Task` record. Nothing runs
     in the background: when you call, expired leases are noticed, and views such as the search index

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator.integrations.tools import Toolbox
 
 
 @pytest.fixture
@@ -99,3 +101,62 @@ def test_what_agents_share_can_be_pickled(orch):
     assert (dict(copy), copy.source("port").agent) == ({"port": 8080}, "main")
     with pytest.raises(vespera.InvalidInputError, match="shared_context"):
         copy.history("port")
+
+
+# --- two threads, two sessions ------------------------------------------------------
+
+
+def in_thread(call, pool=None):
+    """Return what *call* returns in another thread: of a pool, or one that then ends."""
+    if pool is not None:
+        return pool.submit(call).result()
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(call).result()
+
+
+def test_two_threads_with_two_sessions_each_keep_their_own(orch):
+    """What one starts does not become the session of the other without a word."""
+    mine = orch.current_session().id
+    with ThreadPoolExecutor(1) as client:
+        theirs = in_thread(lambda: orch.initialize_session("Another client's").id, client)
+        assert orch.plan_task("Here").session_id == mine
+        assert in_thread(lambda: orch.plan_task("There").session_id, client) == theirs
+        orch.resume_session(theirs)
+        assert orch.current_session().id == theirs
+        in_thread(lambda: orch.resume_session(mine), client)
+        assert (orch.current_session().id, orch.get_task("there").title) == (theirs, "There")
+
+
+def test_a_thread_without_a_session_of_its_own_is_told_if_there_are_several(orch):
+    """It would work in one of them by chance. Once it has chosen, it goes on."""
+    mine = orch.current_session().id
+    assert in_thread(lambda: orch.current_session().id) == mine
+    with ThreadPoolExecutor(1) as client, ThreadPoolExecutor(1) as third:
+        theirs = in_thread(lambda: orch.initialize_session("Another client's").id, client)
+        with pytest.raises(vespera.SeveralSessionsError, match="resume_session") as caught:
+            in_thread(lambda: orch.plan_task("Whose?"), third)
+        assert set(caught.value.sessions) == {mine, theirs}
+        in_thread(lambda: orch.resume_session(theirs), third)
+        assert in_thread(lambda: orch.plan_task("Theirs").session_id, third) == theirs
+    assert in_thread(lambda: orch.current_session().id) == mine
+
+
+def test_a_session_outlives_the_thread_that_started_it(tmp_path):
+    """As where a host sets up in a thread of its own."""
+    with vespera.open(tmp_path, embedder="none") as orch:
+        started = in_thread(lambda: orch.initialize_session("Set up").id)
+        assert orch.plan_task("Here").session_id == started
+        assert in_thread(lambda: orch.current_session().id) == started
+
+
+def test_the_calls_of_tools_are_those_of_one_client(orch):
+    """Servers do each of them in another thread of a pool."""
+    toolbox = Toolbox(orch, include="all")
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        in_thread(lambda: toolbox.answer("initialize_session", {"goal": "First"}), one)
+        in_thread(lambda: toolbox.answer("initialize_session", {"goal": "Next"}), other)
+        for pool in (one, other, None):
+            in_thread(lambda: toolbox.answer("plan_task", {"title": "Made by a tool"}), pool)
+        sessions = {session.goal: session.id for session in orch.list_sessions()}
+        assert len(orch.query_tasks(session_id=sessions["Next"])) == 3
+        assert orch.current_session().goal == "Right answers"

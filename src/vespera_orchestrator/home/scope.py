@@ -23,6 +23,7 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
     TaskNotFoundError,
 )
+from vespera_orchestrator.home.choice import SessionChoice
 from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
 from vespera_orchestrator.home.files import OpenHandle, make_folders, replacing, translate_os_error
 from vespera_orchestrator.home.identity import machine_name
@@ -87,8 +88,7 @@ class Scope:
         self.planner = agent or os.environ.get(ENV_AGENT) or ""
         """Who plans here: the agent, if it has been given a name."""
         self.agent = self.planner or _default_agent(store)
-        self.pinned = session_id
-        """The session that this process chose itself."""
+        self._choice = SessionChoice(session_id)
         self._is_environments_store = is_environments_store
         """Whether the environment's session must be in this store."""
         self._known_sessions: set[str] = set()
@@ -119,6 +119,19 @@ class Scope:
             raise ClosedError
 
     @property
+    def pinned(self) -> str | None:
+        """The session that the caller chose itself; see `SessionChoice`.
+
+        Raises:
+            SeveralSessionsError: The caller has chosen none, and other threads several.
+        """
+        return self._choice.chosen()
+
+    @pinned.setter
+    def pinned(self, session_id: str | None) -> None:
+        self._choice.choose(session_id)
+
+    @property
     def readonly(self) -> bool:
         """Whether the home was opened to look at it only."""
         return self.home.readonly
@@ -147,8 +160,9 @@ class Scope:
         if ref is not None:
             _require_name("session", ref, "an id or a Session")
             return self._existing(ref, SessionNotFoundError(ref))
-        if self.pinned:
-            return self._existing(self.pinned, SessionNotFoundError(self.pinned))
+        pinned = self.pinned
+        if pinned:
+            return self._existing(pinned, SessionNotFoundError(pinned))
         session_id = self._session_of_environment() or self.active_session_id()
         if session_id is None:
             raise SessionNotFoundError(None)

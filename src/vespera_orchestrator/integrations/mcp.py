@@ -20,6 +20,7 @@ from vespera_orchestrator.errors import (
     NotFoundError,
     VesperaError,
 )
+from vespera_orchestrator.home.choice import calling_tools
 from vespera_orchestrator.integrations.tools import Answer, Toolbox
 from vespera_orchestrator.integrations.tools import Tool as TableTool
 from vespera_orchestrator.integrations.tools.schemas import checked, object_schema
@@ -254,7 +255,7 @@ class _AskPerson(Tool):
         """Ask, and carry out the answer."""
         try:
             task = checked(arguments, dict(self.parameters), self.name)["task"]
-            why = await anyio.to_thread.run_sync(self.orch.why, task)
+            why = await anyio.to_thread.run_sync(self._why, task)
             if not why.needs_person:
                 return _said(f"There is nothing to decide: {why}")
             if not _can_ask(context):
@@ -285,6 +286,11 @@ class _AskPerson(Tool):
         accepted = reply.action == "accept" and reply.content is not None
         return _Decision.model_validate(reply.content) if accepted else None
 
+    def _why(self, task: str) -> vespera.Why:
+        with calling_tools():
+            why: vespera.Why = self.orch.why(task)
+        return why
+
     def _carry_out(self, task: str, answer: _Decision | None) -> str:
         decide = {
             "retry": self.orch.retry_task,
@@ -293,7 +299,8 @@ class _AskPerson(Tool):
         }
         if answer is None or answer.decision not in decide:
             return "The person has not decided yet. Go on with something else."
-        return str(decide[answer.decision](task, answer.reason))
+        with calling_tools():
+            return str(decide[answer.decision](task, answer.reason))
 
 
 def _can_ask(context: Context[Any, Any]) -> bool:

@@ -14,6 +14,7 @@ from vespera_orchestrator._model import JsonValue
 from vespera_orchestrator._secrets import mask_and_warn
 from vespera_orchestrator._text import fitting_length
 from vespera_orchestrator.errors import InvalidInputError, VesperaError
+from vespera_orchestrator.home.choice import calling_tools
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.integrations.tools import answers, signatures
 from vespera_orchestrator.integrations.tools.answers import Answer
@@ -141,6 +142,15 @@ class Toolbox:
             arguments: A mapping, or JSON text as OpenAI sends it.
             progress: Called with a few words for each step of a call that takes long.
         """
+        with calling_tools():
+            return self._answer(name, arguments, progress)
+
+    def _answer(
+        self,
+        name: str,
+        arguments: Mapping[str, JsonValue] | str,
+        progress: Callable[[str], None] | None,
+    ) -> Answer:
         try:
             tool = self._known(name)
             values = checked(_read(arguments), dict(tool.parameters), tool.name)
