@@ -13,6 +13,7 @@ from vespera_orchestrator._text import (
     ago,
     clip,
     duration,
+    fenced,
     fits,
     fitting_length,
     named_error,
@@ -137,3 +138,17 @@ def test_what_fits_is_within_the_budget_and_one_more_is_not(text, budget_tokens)
     assert tokens(text[:length]) <= budget_tokens
     if length < len(text):
         assert tokens(text[: length + 1]) > budget_tokens
+
+
+@given(st.text(st.sampled_from("`~\n x#"), max_size=300))
+def test_no_line_closes_the_fences_around_it(text):
+    """Whatever stands between them is shown as it is, and ends where we end it."""
+    opening, *lines, closing = fenced(text).split("\n")
+    assert opening == closing
+    assert "\n".join(lines) == text
+    assert not any(opening in line for line in lines)
+
+
+def test_fences_stay_short():
+    """A run of backticks is not repeated at its whole length."""
+    assert len(fenced("`" * 100_000)) < 200

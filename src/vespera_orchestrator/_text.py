@@ -43,6 +43,10 @@ _HIDDEN: Final = [
 """What nobody sees, or what makes a text read otherwise than it is."""
 _OBEYED: Final = {code: None for code in [*_CONTROLS, *_HIDDEN] if chr(code) not in _LINE_ENDS}
 _PLAIN: Final = dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x85"), " ") | {ord("\r"): "\n"} | _OBEYED
+_BACKTICKS: Final = re.compile(r"`{3,}")
+_MOST_BACKTICKS: Final = 50
+_TOO_MANY_BACKTICKS: Final = re.compile(rf"`{{{_MOST_BACKTICKS},}}")
+"""A longer run would make the fences around it as long, twice."""
 _LONGEST_SECRET: Final = 4000
 """How much around a cut is looked at, so that no half of a key is left before it."""
 _TIME_UNITS_S: Final = {"day": 86_400, "hour": 3600, "minute": 60}
@@ -179,6 +183,20 @@ def quoted(text: str) -> str:
     """
     lines = printable(mask(text)).splitlines()
     return "\n".join(f"> {line}".rstrip() for line in lines)
+
+
+def fence_for(text: str) -> str:
+    """Return a line of backticks that no line of *text* can close."""
+    runs = _BACKTICKS.findall(text)
+    longest = max(map(len, runs), default=0)
+    return "`" * max(3, longest + 1)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Put *text* between fences, as it is, so that none of its lines can pass for one of ours."""
+    text = _TOO_MANY_BACKTICKS.sub("`" * _MOST_BACKTICKS, text)
+    fence = fence_for(text)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def one_line(text: str, width: int = 100) -> str:

@@ -29,12 +29,11 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import tokens
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected
 from vespera_orchestrator.artifacts.content.media_types import is_text
-from vespera_orchestrator.artifacts.context import Context, candidates, choose, unread_lines
+from vespera_orchestrator.artifacts.context import Context, candidates, choose, room_for_passages
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.forgetting import Forgetting, Forgotten
 from vespera_orchestrator.artifacts.hits import Hit, hits_of
@@ -715,10 +714,7 @@ class Artifacts:
         reader = MaterialReader(store, self._content, self._index, self._verification)
         is_narrow = session is not None and session != ALL_SESSIONS
         material = reader.read(query, surroundings, budget_tokens, is_narrow=is_narrow)
-        free_tokens = budget_tokens
-        if material.unread:
-            unread_text = unread_lines(material.unread, budget_tokens)
-            free_tokens -= tokens(f"\n\n{unread_text}")
+        free_tokens = room_for_passages(material.unread, budget_tokens)
         passages = candidates(material, surroundings, now=utcnow(), budget_tokens=budget_tokens)
         context = Context(
             query=query,

@@ -28,7 +28,7 @@ from vespera_orchestrator._model import (
     Worktree,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import named_error, one_line, show_value
+from vespera_orchestrator._text import fenced, named_error, one_line, show_value
 from vespera_orchestrator.errors import (
     AnswerNeededError,
     DirtyCheckoutError,
@@ -564,7 +564,7 @@ class Work:
     def _failure_report(self, text: str) -> ArtifactDraft:
         number, agent = self.attempt.number, self.attempt.agent
         lines = [f"# {self.task.title}: attempt {number} by {agent} did not succeed"]
-        lines += ["", "```", text, "```", ""]
+        lines += ["", fenced(text), ""]
         last = self._rooms.store.last_checkpoint(self.task.id)
         if last is not None:
             words = last.note or "(no note)"

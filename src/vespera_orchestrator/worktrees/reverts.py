@@ -21,7 +21,7 @@ import pygit2
 from pygit2.enums import FileMode
 
 from vespera_orchestrator._records import Record
-from vespera_orchestrator._text import plural
+from vespera_orchestrator._text import fenced, plural
 from vespera_orchestrator.worktrees.paths import display_path
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def report(branch: str, reverts: tuple[Revert, ...]) -> str:
     for revert in reverts:
         lines += ["", f"## {revert}"]
         if revert.text:
-            lines += ["", "```diff", revert.text, "```"]
+            lines += ["", fenced(revert.text, "diff")]
     return "\n".join(lines) + "\n"
 
 
