@@ -358,7 +358,9 @@ class EventKind(StrEnum):
     that wait again (``waiting``) and that built on it (``outdated``).
     """
     TASK_CORRECTED = "task_corrected"
-    """Its summary was mended. Data: ``summary``, and ``before``."""
+    """Its summary was mended. Data: ``summary``, ``before``, and the ids of the tasks that built on
+    it (``outdated``).
+    """
     TASK_SKIPPED = "task_skipped"
     """Data: ``reason``."""
     TASK_CANCELLED = "task_cancelled"

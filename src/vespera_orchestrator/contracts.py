@@ -623,6 +623,8 @@ class Store(Protocol):
     def correct(self, task_id: str, summary: str) -> Task:
         """Replace the summary of a task. Event ``task_corrected``.
 
+        The event names the tasks that have built on it, directly or by and by.
+
         Raises:
             TransitionError: It has no summary.
         """

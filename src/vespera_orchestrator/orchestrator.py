@@ -1843,8 +1843,9 @@ class Orchestrator:
     def correct_task(self, task: TaskRef, *, summary: str) -> Task:
         """Mend the summary of a task, for example when it claims what is not so.
 
-        The earlier one stays in the history. The record of the work is in the artifacts, and is
-        not touched.
+        The earlier one stays in the history, and so do the ids of the tasks that have built on it:
+        ``orch.history(task)[-1].data["outdated"]``. The record of the work is in the artifacts, and
+        is not touched; what replaces it says so with ``supersedes``.
 
         Raises:
             TransitionError: It has no summary yet.

@@ -53,6 +53,7 @@ _WORDS: Final[Mapping[str, str]] = {
     EventKind.ARTIFACT_SAVED: "saved {title}",
     EventKind.ARTIFACT_SUPERSEDED: "{artifact} superseded by {by}",
     EventKind.ARTIFACT_FORGOTTEN: "artifact {artifact} removed for good",
+    EventKind.TEXT_FORGOTTEN: "a text removed for good, wherever it was",
     EventKind.CONTEXT_GIVEN: "given {artifacts} to build on",
     EventKind.WORKTREE_CREATED: "worktree {worktree} made",
     EventKind.WORKTREE_LANDED: "worktree {worktree} landed",

@@ -102,7 +102,7 @@ def _blank_title(tx: Transaction, artifact: Artifact) -> None:
     for seq, text in found.fetchall():
         data = json.loads(text)
         if data.get("artifact") == artifact.id:
-            blank = dump_json({**data, "title": ""}, EventKind.ARTIFACT_SAVED)
+            blank = dump_json({**data, "title": "(forgotten)"}, EventKind.ARTIFACT_SAVED)
             sql = f"UPDATE events SET data = {tx.mark}1 WHERE seq = {tx.mark}2"
             tx.execute(sql, (blank, seq))
 

@@ -433,7 +433,12 @@ def correct(tx: Transaction, task_id: str, summary: str) -> Task:
     if summary == task.summary:
         return task
     set_columns(tx, task_id, summary=summary)
-    data: dict[str, JsonValue] = {"summary": summary, "before": task.summary}
+    _, outdated = _affected_by_reopening(tx, task)
+    data: dict[str, JsonValue] = {
+        "summary": summary,
+        "before": task.summary,
+        "outdated": list(outdated),
+    }
     events.record_for(tx, task, EventKind.TASK_CORRECTED, data)
     return reading.task(tx, task_id)
 

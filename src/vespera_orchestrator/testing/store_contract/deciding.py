@@ -102,11 +102,14 @@ class DecidingContract(StoreFixtures):
         assert ready_aliases(store, session_id) == ["part"]
 
     def test_correcting(self, store, session_id):
-        """A summary is replaced; the earlier one stays in the log."""
-        [a] = store.plan(session_id, [draft("a")])
+        """A summary is replaced; the earlier one stays in the log, and who has built on it."""
+        drafts = [draft("a"), draft("b", "a"), draft("c", "b"), draft("d", "a")]
+        a, b, c, _ = store.plan(session_id, drafts)
         with pytest.raises(TransitionError):
             store.correct(a.id, "nothing yet")
-        store.finish(a.id, None, completion(), agent="ada")
+        for task in (a, b):
+            store.finish(task.id, None, completion(), agent="ada")
+        store.claim(session_id, "ada", task_id=c.id, lease_s=60)
         assert store.correct(a.id, "half done").summary == "half done"
         before = everything(store)
         assert store.correct(a.id, "half done") == store.find_task(a.id, None)
@@ -114,7 +117,7 @@ class DecidingContract(StoreFixtures):
         last = store.events(limit=None)[-1]
         assert (last.kind, last.data) == (
             EventKind.TASK_CORRECTED,
-            {"summary": "half done", "before": "done"},
+            {"summary": "half done", "before": "done", "outdated": [b.id, c.id]},
         )
 
     def test_retrying(self, store, session_id):

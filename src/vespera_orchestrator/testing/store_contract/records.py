@@ -349,7 +349,7 @@ class RecordsContract(StoreFixtures):
         assert store.content_digests() == {other.digest}
         assert [use.artifact_id for use in store.context_uses()] == [other.id]
         titles = [event.data["title"] for event in store.events(kinds=[EventKind.ARTIFACT_SAVED])]
-        assert titles == ["", "Other"]
+        assert titles == ["(forgotten)", "Other"]
         (event,) = store.events(kinds=[EventKind.ARTIFACT_FORGOTTEN])
         assert (event.session_id, event.task_id, event.agent) == (session_id, maker.id, "bob")
         assert event.data == {
