@@ -1220,7 +1220,7 @@ class Orchestrator:
             after = self._store.last_seq()
         else:
             after = arguments.whole_number("after", after, least=0)
-        return EventWatch(self._scope, session_id, after, timeout_s)
+        return EventWatch(self._scope, session_id, after, timeout_s, follow_clock=self._expire)
 
     def on_event(self, callback: Callable[[vespera.Event], object]) -> Callable[[], None]:
         """Call *callback* with every event that this object records, once it is committed.

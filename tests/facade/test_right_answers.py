@@ -9,6 +9,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator.integrations.tools import Toolbox
+from vespera_orchestrator.testing import ManualClock
 
 
 @pytest.fixture
@@ -160,3 +161,30 @@ def test_the_calls_of_tools_are_those_of_one_client(orch):
         sessions = {session.goal: session.id for session in orch.list_sessions()}
         assert len(orch.query_tasks(session_id=sessions["Next"])) == 3
         assert orch.current_session().goal == "Right answers"
+
+
+# --- small things that newcomers meet -------------------------------------------------
+
+
+def test_a_completion_that_says_nothing_is_refused(orch):
+    """Whoever comes next would find nothing. A line is enough, or a value."""
+    for nothing in ("", "  \n"):
+        work = orch.execute_task("part_0")
+        with pytest.raises(vespera.InvalidInputError, match="say in a line what was done"):
+            work.complete(summary=nothing, detailed_work=nothing)
+        assert orch.get_task("part_0").status == "in_progress"
+        work.release()
+    work = orch.execute_task("part_0")
+    assert work.complete(summary="", detailed_work="", outputs={"n": 1}).status == "completed"
+
+
+def test_whoever_watches_sees_a_lease_end(tmp_path):
+    """Though nobody else calls."""
+    clock = ManualClock()
+    with vespera.open(tmp_path, embedder="none", clock=clock) as orch:
+        orch.initialize_session("Watch")
+        orch.plan_task("Held")
+        orch.execute_task("held", agent="ada", lease_s=60)
+        watch = orch.watch(timeout_s=0)
+        clock.advance(120)
+        assert [event.kind for event in watch] == [vespera.EventKind.LEASE_EXPIRED]

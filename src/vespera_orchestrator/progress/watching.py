@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Self
 
 from vespera_orchestrator._model import Event
@@ -25,10 +25,20 @@ class EventWatch(Iterator[Event]):
         session_id: The session.
         after: Start behind this event's ``seq``.
         timeout_s: Stop after this many seconds without an event; ``None`` for never.
+        follow_clock: Ends leases that are over, so that this is seen although nobody else calls.
     """
 
-    def __init__(self, scope: Scope, session_id: str, after: int, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        session_id: str,
+        after: int,
+        timeout_s: float | None,
+        *,
+        follow_clock: Callable[[], None],
+    ) -> None:
         self._scope = scope
+        self._follow_clock = follow_clock
         self._session_id = session_id
         self._after = after
         self._timeout_s = timeout_s
@@ -47,6 +57,7 @@ class EventWatch(Iterator[Event]):
             raise StopIteration
         try:
             while not self._unread:
+                self._follow_clock()
                 self._unread.extend(self._read())
                 if not self._unread:
                     self._wait()
@@ -62,6 +73,7 @@ class EventWatch(Iterator[Event]):
 
     def poll(self) -> list[Event]:
         """Return the events that were recorded since, without waiting for any."""
+        self._follow_clock()
         events = [*self._unread]
         self._unread.clear()
         while more := self._read():

@@ -78,6 +78,11 @@ class Submission:
             raise InvalidInputError("merge", f"{show_value(merge)} should be 'now' or 'later'")
         values = arguments.mapping("outputs", outputs)
         dump_json(values, "outputs")
+        paths = tuple(arguments.paths("file_paths", file_paths))
+        texts = (summary, detailed_work)
+        if not (values or paths or any(text.strip() for text in texts)):
+            problem = "is empty, like all the rest; say in a line what was done"
+            raise InvalidInputError("summary", problem)
         superseded = artifact_refs("supersedes", supersedes)
         if superseded and action is not NextAction.COMPLETE:
             problem = "only finished work takes another's place: leave it out until you complete"
@@ -87,7 +92,7 @@ class Submission:
             detailed_work=detailed_work,
             artifact_type=artifact_type,
             outputs=values,
-            file_paths=tuple(arguments.paths("file_paths", file_paths)),
+            file_paths=paths,
             next_action=action,
             merge="later" if merge == "later" else "now",
             supersedes=superseded,
