@@ -75,7 +75,7 @@ def test_the_most_important_comes_first():
         "## What was done before",
         "## Where it stands",
         "## What it builds on",
-        "### wood (completed): cut",
+        "### wood (completed)",
         "## How you work",
         "## What the session has agreed on",
         "## Files it may need, each as it is now",
@@ -174,7 +174,8 @@ def test_every_upstream_task_is_named_direct_ones_whole():
     text = "\n".join(lines)
     assert all(f"> Paragraph {part} of 1." in lines for part in range(30))
     for number in range(2, 10):
-        assert f"### t{number} (completed, {number} steps before): result {number}" in lines
+        at = lines.index(f"### t{number} (completed, {number} steps before)")
+        assert lines[at + 1] == f"> result {number}"
         assert f"a_{number}" in text
     assert "[to read: orch.artifacts.text('a_9')]" in text
 
@@ -207,6 +208,7 @@ def test_what_cannot_be_read_is_named_with_the_reason():
     done = task("b", "completed", summary="drawn")
     lines = written(upstream=[UpstreamTask(task=done, steps=1, records=[saved, binary])])
     assert section(lines, "## What it builds on")[1:] == [
+        "> drawn",
         "- the work (a_b, by ada, attempt 1): its bytes are elsewhere",
         "- c (a_c, by ada, attempt 1): image/png, 2,048 bytes, orch.artifacts.read('a_c')",
     ]

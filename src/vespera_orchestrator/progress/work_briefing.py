@@ -447,7 +447,8 @@ def _upstream_pieces(upstream: UpstreamTask, reserved: float) -> list[Piece]:
     task, is_direct = upstream.task, upstream.steps == 1
     distance = "" if is_direct else f", {upstream.steps} steps before"
     result = one_line(task.summary or task.reason or task.title, 300 if is_direct else 160)
-    pieces = _lines(f"### {task.alias} ({task.status}{distance}): {result}")
+    # What others wrote is in no heading of ours.
+    pieces = _lines(f"### {task.alias} ({task.status}{distance})", f"> {result}")
     if task.outputs:
         pieces += _lines(f"Outputs: {one_line(_json(task.outputs), 400)}")
     for number, record in enumerate(upstream.records):
