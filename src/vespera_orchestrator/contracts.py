@@ -595,10 +595,16 @@ class Store(Protocol):
             TransitionError: It has already ended in another way.
         """
 
-    def abandon(self, task_id: str, reason: str) -> Task:
+    def abandon(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """Give up the task: it is failed. Event ``task_failed``.
 
-        Its open recovery is cancelled.
+        Its open recovery is cancelled, and with *subtree* every open task below it.
+
+        Returns:
+            The task, and those below it that were cancelled.
+
+        Raises:
+            TransitionError: It has already ended.
         """
 
     def retry(self, task_id: str, reason: str) -> Task:

@@ -1854,15 +1854,19 @@ class Orchestrator:
         return self._store.correct(self._scope.task(task).id, words)
 
     @writes
-    def abandon_task(self, task: TaskRef, reason: str = "") -> Task:
-        """Give a task up: it is failed. Work done so far is kept.
+    def abandon_task(self, task: TaskRef, reason: str = "", *, subtree: bool = True) -> Task:
+        """Give a task up: it is failed. By default everything open below it is cancelled.
+
+        Work done so far is kept.
 
         Raises:
             TransitionError: It has ended already.
         """
-        abandoned = self._store.abandon(self._scope.task(task).id, reason)
-        self._completion.ended(abandoned)
-        return abandoned
+        meant = self._scope.task(task)
+        for ended in self._store.abandon(meant.id, reason, subtree=subtree):
+            self._files.save_cancelled(ended)
+            self._completion.ended(ended)
+        return self._scope.task(meant)
 
     @writes
     def delete_task(self, task: TaskRef, *, hard: bool = False) -> Task:

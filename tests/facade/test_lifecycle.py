@@ -1128,7 +1128,7 @@ def test_the_best_ready_task_goes_first(orch):
         {"alias": "two words"},
         {"alias": "and"},
         {"alias": ""},
-        {"parent_task_id": ""},
+        {"parent_task_id": 5},
         {"title": None},
         {"title": " "},
     ],

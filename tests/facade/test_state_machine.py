@@ -92,7 +92,9 @@ class Model:
         if fact is not None:
             status = self.tasks[governed]["status"]
             answers.append(status in TRUE_AFTER[fact] if status in ENDED else None)
-        if False in answers:
+        whole = self.tasks.get(task["parent"])
+        is_unwanted = whole is not None and whole["status"] == "skipped"
+        if False in answers or (is_unwanted and task["recovers"] is None):
             return "never"
         waits = None in answers or self.has_open_children(alias) or task["asks"]
         return "waiting" if waits or task["rests_until"] is not None else "ready"
@@ -219,13 +221,15 @@ class Model:
                 self.give_up(name, "cancelled")
             self.settle()
 
-    def cancel(self, alias, *, subtree):
-        """Cancel a task, with all below it: the last planned first."""
+    def cancel(self, alias, *, subtree, last="cancelled"):
+        """Cancel a task, with all below it: the last planned first. It may end in another way."""
         below = [alias]
         for name in below:
             below += self.children(name) if subtree else []
         for name in [name for name in reversed(self.tasks) if name in below]:
-            self.give_up(name, "cancelled")
+            if name != alias:
+                self.give_up(name, "cancelled")
+        self.give_up(alias, last)
 
     def may_retry(self, alias):
         """Whether trying this task again is possible."""
@@ -255,13 +259,18 @@ class Model:
         self.settle()
 
     def skipped_after(self, alias):
-        """The skipped tasks that wait for this one, and those that wait for them."""
+        """The skipped tasks that wait for this one or are skipped with it, and so on downward."""
         found = [alias]
         for name in found:
+            is_skipped = self.tasks[name]["status"] == "skipped"
             found += [
                 other
                 for other in self.named("skipped")
-                if name in self.tasks[other]["needs"] and other not in found
+                if other not in found
+                and (
+                    name in self.tasks[other]["needs"]
+                    or (is_skipped and self.tasks[other]["parent"] == name)
+                )
             ]
         return found[1:]
 
@@ -564,7 +573,7 @@ class Predicted(RuleBasedStateMachine):
                 self.orch.abandon_task(alias)
         else:
             self.orch.abandon_task(alias)
-            self.model.give_up(alias, "failed")
+            self.model.cancel(alias, subtree=True, last="failed")
 
     @precondition(lambda self: self.model.tasks)
     @rule(number=some, likely=st.booleans())

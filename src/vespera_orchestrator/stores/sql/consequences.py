@@ -71,7 +71,20 @@ def follow_ends(tx: Transaction, ended: Iterable[Task]) -> None:
         task = queue.popleft()
         if task.recovers_task_id is not None and task.status is TaskStatus.COMPLETED:
             _recovered(tx, task)
-        queue.extend(reading.task(tx, task_id) for task_id in _follow_edges(tx, task))
+        ended_ids = _follow_edges(tx, task)
+        if task.status is TaskStatus.SKIPPED:
+            ended_ids += _follow_parts(tx, task)
+        queue.extend(reading.task(tx, task_id) for task_id in ended_ids)
+
+
+def _follow_parts(tx: Transaction, task: Task) -> list[str]:
+    """Skip the parts of a skipped task that have not begun; return those. What runs goes on."""
+    sql = f"""
+        SELECT id FROM tasks
+        WHERE parent_task_id = {tx.mark}1 AND status = '{TaskStatus.PENDING}' ORDER BY seq
+    """
+    part_ids = first_column(tx.execute(sql, (task.id,)).fetchall())
+    return [part_id for part_id in part_ids if _recount_one(tx, part_id)]
 
 
 def _recovered(tx: Transaction, recovery: Task) -> None:
@@ -163,8 +176,8 @@ def recount(tx: Transaction, task_id: str) -> None:
 def _recount_one(tx: Transaction, task_id: str) -> bool:
     """Count the task's blockers from scratch; return whether it has ended by that.
 
-    It is skipped when it can never become ready, and completed when all it waited for was its
-    answer, and that has come.
+    It is skipped when it can never become ready, or is a part of what is skipped. It is completed
+    when all it waited for was its answer, and that has come.
     """
     situation = reading.situation(tx, task_id)
     task = situation.task
@@ -179,6 +192,10 @@ def _recount_one(tx: Transaction, task_id: str) -> bool:
     set_columns(tx, task_id, touch=False, blockers=blockers)
     if task.status is not TaskStatus.PENDING:
         return False
+    whole = _skipped_whole(tx, task)
+    if whole is not None:
+        skip(tx, task, f"it is a part of {whole.alias}, which is skipped")
+        return True
     if task.answered and not blockers:
         _complete_answered(tx, task)
         return True
@@ -186,6 +203,14 @@ def _recount_one(tx: Transaction, task_id: str) -> bool:
         return False
     skip(tx, task, lifecycle.skip_reason(task, readiness, situation.needed))
     return True
+
+
+def _skipped_whole(tx: Transaction, task: Task) -> Task | None:
+    """Return the task that this one is a part of, if it is skipped; a recovery is done anyway."""
+    if task.parent_task_id is None or task.recovers_task_id is not None:
+        return None
+    whole = reading.task(tx, task.parent_task_id)
+    return whole if whole.status is TaskStatus.SKIPPED else None
 
 
 def _complete_answered(tx: Transaction, task: Task) -> None:

@@ -315,13 +315,19 @@ def cancel(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) -
     return [each for each in changed if each.status is TaskStatus.CANCELLED]
 
 
-def abandon(tx: Transaction, task_id: str, reason: str) -> Task:
+def abandon(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) -> list[Task]:
     """See `contracts.Store.abandon`."""
     task = reading.task(tx, task_id)
     if next_status(Verb.ABANDON, task.status) is None:
         raise TransitionError(task.alias, task.status, "be abandoned", "it has ended already")
-    _give_up(tx, task, TaskStatus.FAILED, EventKind.TASK_FAILED, reason)
-    return reading.task(tx, task_id)
+    task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
+    for part_id in task_ids:
+        if part_id != task_id:
+            why = f"{task.alias}, of which it is a part, was given up"
+            _cancel(tx, reading.task(tx, part_id), f"{why}: {reason}" if reason else why)
+    _give_up(tx, reading.task(tx, task_id), TaskStatus.FAILED, EventKind.TASK_FAILED, reason)
+    changed = reading.tasks_by_id(tx, task_ids)
+    return [each for each in changed if each.id == task_id or each.status is TaskStatus.CANCELLED]
 
 
 def _cancel(tx: Transaction, task: Task, reason: str) -> None:
@@ -492,18 +498,33 @@ def _retry_call(task: Task) -> str:
 def _try_again(tx: Transaction, task: Task, reason: str) -> None:
     """Make the task pending again, and all that was skipped because of it, downward."""
     _make_pending(tx, task, EventKind.TASK_RETRIED, reason)
-    _restore_dependents(tx, task, reason)
+    parts = _skipped_parts(tx, task) if task.status is TaskStatus.SKIPPED else []
+    _restore_dependents(tx, task, reason, parts)
 
 
-def _restore_dependents(tx: Transaction, task: Task, reason: str) -> None:
-    """Count what waits for an open task, and restore what was skipped because of it, downward."""
-    queue = deque(_recount_dependents(tx, task.id))
+def _restore_dependents(
+    tx: Transaction, task: Task, reason: str, parts: Sequence[str] = ()
+) -> None:
+    """Count what waits for an open task, and restore what was skipped because of it, downward.
+
+    *parts* are skipped parts of it, to be restored as well.
+    """
+    queue = deque([*parts, *_recount_dependents(tx, task.id)])
     while queue:
         skipped = reading.task(tx, queue.popleft())
         if _stays_skipped(tx, skipped):
             continue
         _make_pending(tx, skipped, EventKind.TASK_REOPENED, reason)
+        queue.extend(_skipped_parts(tx, skipped))
         queue.extend(_recount_dependents(tx, skipped.id))
+
+
+def _skipped_parts(tx: Transaction, task: Task) -> list[str]:
+    sql = f"""
+        SELECT id FROM tasks
+        WHERE parent_task_id = {tx.mark}1 AND status = '{TaskStatus.SKIPPED}' ORDER BY seq
+    """
+    return first_column(tx.execute(sql, (task.id,)).fetchall())
 
 
 def _stays_skipped(tx: Transaction, task: Task) -> bool:

@@ -391,10 +391,10 @@ class SQLStore(ABC):
         with self._change(task_id=task_id) as tx:
             return lifecycle.cancel(tx, task_id, reason, whole_subtree=subtree)
 
-    def abandon(self, task_id: str, reason: str) -> Task:
+    def abandon(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """See `contracts.Store.abandon`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.abandon(tx, task_id, reason)
+            return lifecycle.abandon(tx, task_id, reason, whole_subtree=subtree)
 
     def retry(self, task_id: str, reason: str) -> Task:
         """See `contracts.Store.retry`."""

@@ -7,6 +7,7 @@ import pytest
 from vespera_orchestrator._model import (
     ArtifactQuery,
     AttemptEnding,
+    Ending,
     EventKind,
     Outcome,
     TaskDraft,
@@ -59,6 +60,71 @@ class DecidingContract(StoreFixtures):
         store.finish(free.id, None, completion(), agent="ada")
         with pytest.raises(TransitionError):
             store.cancel(free.id, "", subtree=False)
+
+    def test_giving_up_goes_down(self, store, session_id):
+        """What is open below a task that is given up is cancelled, with the reason; or nothing."""
+        drafts = [draft("top"), draft("one", parent="top"), draft("two", parent="one")]
+        top, one, *_ = store.plan(session_id, [*drafts, draft("done", parent="top")])
+        store.claim(session_id, "ada", task_id=store.find_task("done", session_id).id, lease_s=60)
+        done = store.find_task("done", session_id)
+        store.finish(done.id, 1, completion(), agent="ada")
+        ended = store.abandon(top.id, "too dear", subtree=True)
+        assert statuses(store, session_id) == {
+            "top": "failed",
+            "one": "cancelled",
+            "two": "cancelled",
+            "done": "completed",
+        }
+        assert [task.alias for task in ended] == ["top", "one", "two"]
+        assert store.find_task(one.id, None).reason == (
+            "top, of which it is a part, was given up: too dear"
+        )
+
+    def test_giving_up_one_alone(self, store, session_id):
+        """Without its subtree, what is below it goes on."""
+        top, _ = store.plan(session_id, [draft("top"), draft("one", parent="top")])
+        [failed] = store.abandon(top.id, "", subtree=False)
+        assert failed.status == "failed"
+        assert statuses(store, session_id) == {"top": "failed", "one": "pending"}
+
+    def test_skipping_goes_down_and_comes_up_again(self, store, session_id):
+        """Parts that have not begun are skipped with the whole, and restored with it.
+
+        What is under way goes on, and is skipped when it is handed back.
+        """
+        drafts = [
+            draft("a"),
+            draft("top", "a"),
+            draft("part", parent="top"),
+            draft("below", parent="part"),
+            draft("runs", parent="top"),
+            draft("after", "part"),
+        ]
+        a, _, _, _, runs, _ = store.plan(session_id, drafts)
+        store.claim(session_id, "ada", task_id=runs.id, lease_s=60)
+        store.cancel(a.id, "", subtree=True)
+        assert statuses(store, session_id) == {
+            "a": "cancelled",
+            "top": "skipped",
+            "part": "skipped",
+            "below": "skipped",
+            "runs": "in_progress",
+            "after": "skipped",
+        }
+        with pytest.raises(TransitionError, match="a part of part"):
+            store.retry(store.find_task("below", session_id).id, "")
+        store.retry(a.id, "")
+        assert statuses(store, session_id) == {
+            "a": "pending",
+            "top": "pending",
+            "part": "pending",
+            "below": "pending",
+            "runs": "in_progress",
+            "after": "pending",
+        }
+        store.cancel(a.id, "", subtree=True)
+        store.finish(runs.id, 1, Ending(action=None, reason="not now"), agent="ada")
+        assert store.find_task(runs.id, None).status == "skipped"
 
     def test_reopening(self, store, session_id):
         """What was completed is open again; what has not begun waits, what built on it is named."""
@@ -126,7 +192,7 @@ class DecidingContract(StoreFixtures):
         A completed task stays completed.
         """
         a, b, _ = store.plan(session_id, [draft("a"), draft("b", "a"), draft("c", "b")])
-        store.abandon(a.id, "")
+        store.abandon(a.id, "", subtree=True)
         assert set(statuses(store, session_id).values()) == {"failed", "skipped"}
         with pytest.raises(TransitionError):
             store.retry(b.id, "")
@@ -144,7 +210,7 @@ class DecidingContract(StoreFixtures):
         store.claim(session_id, "ada", task_id=task.id, lease_s=60)
         recovery = store.finish(task.id, 1, failure(), agent="ada").recovery
         decide = {
-            "abandon": lambda: store.abandon(task.id, ""),
+            "abandon": lambda: store.abandon(task.id, "", subtree=True),
             "cancel": lambda: store.cancel(task.id, "", subtree=False),
             "retry": lambda: store.retry(task.id, ""),
         }
@@ -187,7 +253,7 @@ class DecidingContract(StoreFixtures):
         if decision == "cancel":
             store.cancel(task.id, "wrong approach", subtree=False)
         else:
-            store.abandon(task.id, "wrong approach")
+            store.abandon(task.id, "wrong approach", subtree=True)
         store.retry(task.id, "begin anew")
         before = everything(store)
         for call in (

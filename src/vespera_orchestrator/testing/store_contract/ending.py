@@ -182,7 +182,7 @@ class EndingContract(StoreFixtures):
         assert kinds(store)[-1] == EventKind.TASK_RETRIED
         store.claim(session_id, "ada", lease_s=60)
         store.finish(a.id, 2, failure(), agent="ada")
-        failed = store.abandon(a.id, "enough")
+        [failed] = store.abandon(a.id, "enough", subtree=True)
         assert failed.status is TaskStatus.FAILED
         assert failed.reason == "enough"
         assert kinds(store)[-1] == EventKind.TASK_FAILED
