@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -110,6 +111,16 @@ class OpenHandle:
     def __del__(self) -> None:
         if self.number >= 0:
             os.close(self.number)
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file with the rights of its folder, unless there is one."""
+    mode = file_mode_in(path.parent)
+    with suppress(FileExistsError):
+        handle = OpenHandle(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        if mode & stat.S_IRWXG and hasattr(os, "fchmod"):
+            with suppress(OSError):
+                os.fchmod(handle.number, mode)  # in spite of the process's mask
 
 
 def sync_folder(folder: str | Path) -> None:

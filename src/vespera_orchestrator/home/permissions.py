@@ -114,17 +114,6 @@ def usual_file_mode() -> int:
     return 0o666 & ~_umask()
 
 
-def create_file(path: Path) -> None:
-    """Make an empty file with the rights of its folder, unless there is one."""
-    mode = file_mode_in(path.parent)
-    with suppress(FileExistsError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            _allow_group(handle, mode)
-        finally:
-            os.close(handle)
-
-
 def make_folder(folder: str | Path) -> None:
     """Make a folder, and those above it, with the rights of the first that is there already."""
     path = Path(folder)
@@ -147,13 +136,6 @@ def lock_file(path: Path, *, timeout_s: float = -1) -> BaseFileLock:
     from filelock import FileLock
 
     return FileLock(path, timeout=timeout_s, mode=file_mode_in(path.parent))
-
-
-def _allow_group(handle: int, mode: int) -> None:
-    """Give a new file its rights in spite of the process's mask."""
-    if mode & stat.S_IRWXG and hasattr(os, "fchmod"):
-        with suppress(OSError):
-            os.fchmod(handle, mode)
 
 
 def _umask() -> int:

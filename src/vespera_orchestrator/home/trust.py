@@ -30,9 +30,8 @@ import attrs
 
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.home.environment import without_repository
-from vespera_orchestrator.home.files import make_folders, write_atomically
+from vespera_orchestrator.home.files import create_file, make_folders, write_atomically
 from vespera_orchestrator.home.identity import HomeId, find_home_id
-from vespera_orchestrator.home.permissions import create_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

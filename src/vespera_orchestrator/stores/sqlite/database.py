@@ -21,7 +21,7 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
     UnsupportedFileSystemError,
 )
-from vespera_orchestrator.home.permissions import create_file
+from vespera_orchestrator.home.files import create_file
 from vespera_orchestrator.stores.sql import events, nesting
 from vespera_orchestrator.stores.sql.folding import folded
 from vespera_orchestrator.stores.sql.observers import Observers

@@ -6,8 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from vespera_orchestrator.home.files import OpenHandle
-from vespera_orchestrator.home.permissions import create_file
+from vespera_orchestrator.home.files import OpenHandle, create_file
 
 try:
     import fcntl

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from vespera_orchestrator.home.permissions import create_file
+from vespera_orchestrator.home.files import create_file
 
 RESERVE_BYTES: Final = 1_000_000
 """As much as the log takes for a few steps of `prune`."""
