@@ -194,7 +194,7 @@ def _fields(record):
 def test_a_removal_that_was_killed_goes_on(project, trees, stride):
     """The ``.git`` file goes last, so that at every moment it can be told whose the folder is."""
     worktree = saved_worktree(project, trees)
-    for step in range(1, 200, stride):
+    for step in range(1, 400, stride):
         if not killed_before(step, lambda: trees.remove("work"), (*CALLS, "rmdir", "rename")):
             break
         trees.repair()

@@ -507,16 +507,21 @@ def _restore_dependents(
 ) -> None:
     """Count what waits for an open task, and restore what was skipped because of it, downward.
 
-    *parts* are skipped parts of it, to be restored as well.
+    All are pending before any is counted: a part, what waits for it, and the whole may each be
+    skipped only because another of them is. *parts* are skipped parts of the task itself.
     """
-    queue = deque([*parts, *_recount_dependents(tx, task.id)])
+    affected = dict.fromkeys([task.id])
+    queue = deque([*parts, *reading.dependent_ids(tx, task.id)])
     while queue:
-        skipped = reading.task(tx, queue.popleft())
-        if _stays_skipped(tx, skipped):
+        other = reading.task(tx, queue.popleft())
+        if other.id in affected:
             continue
-        _make_pending(tx, skipped, EventKind.TASK_REOPENED, reason)
-        queue.extend(_skipped_parts(tx, skipped))
-        queue.extend(_recount_dependents(tx, skipped.id))
+        affected[other.id] = None
+        if not _stays_skipped(tx, other):
+            _make_pending(tx, other, EventKind.TASK_REOPENED, reason)
+            queue.extend([*_skipped_parts(tx, other), *reading.dependent_ids(tx, other.id)])
+    for task_id in affected:
+        recount(tx, task_id)
 
 
 def _skipped_parts(tx: Transaction, task: Task) -> list[str]:
@@ -563,18 +568,6 @@ def _make_pending(
     events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
     if task.status.is_terminal and task.parent_task_id is not None:
         add_blockers(tx, task.parent_task_id, 1)
-
-
-def _recount_dependents(tx: Transaction, task_id: str) -> list[str]:
-    """Count the blockers of the task and its dependents; return those that were skipped."""
-    skipped = []
-    for dependent_id in reading.dependent_ids(tx, task_id):
-        if reading.task(tx, dependent_id).status is TaskStatus.SKIPPED:
-            skipped.append(dependent_id)
-        else:
-            recount(tx, dependent_id)
-    recount(tx, task_id)
-    return skipped
 
 
 def delete(tx: Transaction, task_id: str, *, hard: bool) -> Task:

@@ -126,6 +126,18 @@ class DecidingContract(StoreFixtures):
         store.finish(runs.id, 1, Ending(action=None, reason="not now"), agent="ada")
         assert store.find_task(runs.id, None).status == "skipped"
 
+    def test_a_whole_that_waits_for_its_own_part_comes_back(self, store, session_id):
+        """A part, what waits for it, and the whole were each skipped because of another one."""
+        drafts = [draft("x"), draft("part", "x", parent="whole"), draft("d", "part")]
+        planned = store.plan(session_id, [*drafts, draft("whole", "d")])
+        store.cancel(planned[0].id, "", subtree=True)
+        skipped = dict.fromkeys(("part", "d", "whole"), "skipped")
+        assert statuses(store, session_id) == {"x": "cancelled"} | skipped
+        with pytest.raises(TransitionError):
+            store.retry(planned[3].id, "")
+        store.retry(planned[0].id, "")
+        assert set(statuses(store, session_id).values()) == {"pending"}
+
     def test_reopening(self, store, session_id):
         """What was completed is open again; what has not begun waits, what built on it is named."""
         names = ["a", "b", "c", "d", "e", "f"]
