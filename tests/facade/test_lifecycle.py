@@ -1546,7 +1546,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -232,7 +232,7 @@ done(looked=looked, refused=refused)
 """
 
 
-@pytest.mark.parametrize("is_closed", [True, False])
+@pytest.mark.parametrize("is_closed", [pytest.param(True, marks=pytest.mark.soak), False])
 def test_another_persons_home_can_be_looked_at(public_path, is_closed):
     """Every folder is closed to writing (0555), whether its owner works there or not."""
     project = public_path / "project"

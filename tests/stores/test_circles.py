@@ -17,7 +17,7 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 PATIENT = settings(
     deadline=None,
     derandomize=True,
-    max_examples=250,
+    max_examples=150,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
