@@ -20,15 +20,15 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_quick_run_gives_a_row_with_a_ratio_for_each_subject_asked_for(tmp_path):
     """Only what was chosen is measured, as a table for people and as rows for programs."""
-    done = run("--quick", "graph", "store", "--json", str(tmp_path / "rows.json"))
+    done = run("--quick", "graph", "content", "--json", str(tmp_path / "rows.json"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for subject in ("graph", "store"):
+    for subject in ("graph", "content"):
         head = lines.index(f"### {subject}") + 2
         assert lines[head].startswith("| what")
         assert lines[head + 2].split("|")[5].strip().endswith("]"), lines[head + 2]
     rows = json.loads((tmp_path / "rows.json").read_text("utf-8"))["rows"]
-    assert {row["subject"] for row in rows if row["ratio"] > 0} == {"graph", "store"}
+    assert {row["subject"] for row in rows if row["ratio"] > 0} == {"graph", "content"}
 
 
 def test_every_subject_loads():

@@ -17,7 +17,7 @@ def use() -> None:
         assert_type(task, vespera.Task)
         assert_type(task.status, vespera.TaskStatus)
         assert_type(task.on("failure"), vespera.Dependency)
-        assert_type(orch.plan_tasks([{"title": "x"}]), list[vespera.Task])
+        assert_type(orch.plan_tasks([{"title": "x"}]), vespera.PlannedTasks)
         with orch.execute_task(task, worktree=True) as work:
             assert_type(work, vespera.Work)
             assert_type(work.path, Path | None)
