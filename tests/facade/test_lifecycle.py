@@ -1555,7 +1555,7 @@ SETTINGS = settings(
 )
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_any_history(part):
     """Whatever is done in whatever order, what is promised of every history holds."""
     run_state_machine_as_test(seed(part)(AnyHistory), settings=SETTINGS)

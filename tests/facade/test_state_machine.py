@@ -621,7 +621,7 @@ SETTINGS = settings(
 )
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_predicted(part):
     """Whatever is done to tasks in whatever order, each becomes what the model says."""
     run_state_machine_as_test(seed(part)(Predicted), settings=SETTINGS)

@@ -860,7 +860,7 @@ def described_things() -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("texts", "floor", "beyond"),
     [
-        pytest.param(described_functions, 0.46, 0.15, id="code"),
+        pytest.param(described_functions, 0.46, 0.15, id="code", marks=pytest.mark.soak),
         pytest.param(described_things, 0.46, 0.04, id="prose", marks=pytest.mark.soak),
     ],
 )

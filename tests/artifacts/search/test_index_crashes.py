@@ -93,6 +93,7 @@ def check_kills(project: Path, kills: int) -> None:
     assert len(list(artifacts._index._folder.path.glob("*/"))) == 1
 
 
+@pytest.mark.soak
 def test_killed_at_random_moments_everything_is_found_once(tmp_path):
     """After each of a few kills the next search finds everything acknowledged, nothing twice."""
     check_kills(tmp_path, 2)

@@ -638,6 +638,7 @@ def kill_after(project, rounds):
     writer.stdout.close()
 
 
+@pytest.mark.soak
 def test_killed_at_any_time_it_opens_and_is_right(home):
     """SIGKILL while artifacts are saved, taken in, tidied and rebuilt: then all is found, once."""
     orch = home()
