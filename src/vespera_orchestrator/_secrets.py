@@ -119,9 +119,11 @@ def mask(text: str) -> str:
     the text: a quarter of a second for a megabyte of code, ten times that where every word is
     *key*.
     """
-    secrets = find_secrets(text)
-    if not secrets:
-        return text
+    return _without(text, find_secrets(text))
+
+
+def _without(text: str, secrets: Iterable[Secret]) -> str:
+    """Return *text* with a mark in the place of each of the secrets that were found in it."""
     parts: list[str] = []
     place = 0
     for secret in secrets:
@@ -137,10 +139,10 @@ def mask_and_warn(text: str, subject: str) -> str:
         text: The text.
         subject: What it is from, such as ``artifact a_…``, and how a person finds it.
     """
-    kinds = kinds_of(text)
-    if kinds:
-        _warn(subject, kinds)
-    return mask(text)
+    secrets = find_secrets(text)
+    if secrets:
+        _warn(subject, _kinds(secrets))
+    return _without(text, secrets)
 
 
 @lru_cache(maxsize=4096)
@@ -186,7 +188,11 @@ _remembered = lru_cache(maxsize=32)(_find)
 
 def kinds_of(text: str) -> tuple[str, ...]:
     """Return which kinds of secrets *text* holds, each once."""
-    return tuple(dict.fromkeys(secret.kind for secret in find_secrets(text)))
+    return _kinds(find_secrets(text))
+
+
+def _kinds(secrets: Iterable[Secret]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(secret.kind for secret in secrets))
 
 
 def _by_own_patterns(text: str) -> Iterator[Secret]:

@@ -80,7 +80,6 @@ _FIELD_WORDS: Final[Mapping[str, str]] = {
 }
 _UNSPOKEN: Final = frozenset({"zone"})
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])
-_TITLED: Final = frozenset({EventKind.TASK_PLANNED, EventKind.TASK_DELETED})
 _MIDNIGHT: Final = re.compile(r"(:00)?(\.0+)?\+00:00$")
 """What a time in UTC says beyond minutes."""
 _TASK_KEYS: Final = ("needs", "question", "recovery", "parent_task_id")
@@ -190,8 +189,6 @@ def _value(value: JsonValue, names: Mapping[str, str]) -> str:
 
 
 def _detail(event: Event) -> str:
-    """Return what somebody wrote about it; the title of a task is its alias over again."""
-    if event.kind in _TITLED:
-        return ""
+    """Return what somebody wrote about it."""
     text = next((event.data[key] for key in _DETAILS if event.data.get(key)), "")
     return one_line(str(text), _DETAIL_WIDTH)

@@ -9,10 +9,10 @@ import attrs
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, TaskDraft, TaskStatus
-from vespera_orchestrator.errors import ConditionError, TransitionError, UnknownDependencyError
+from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
 from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
-from vespera_orchestrator.stores.sql.drafts import Change, Drafts, reopening
+from vespera_orchestrator.stores.sql.drafts import Change, Drafts, refuse_ungoverned, reopening
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
@@ -255,11 +255,7 @@ def _refuse_circle(tx: Transaction, task: Task, needed: Task) -> None:
 def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:
     """See `contracts.Store.remove_dependency`."""
     task = reading.task(tx, task_id)
-    for name, named_id in task.condition_names.items():
-        if named_id == needs:
-            text = str(task.condition)
-            problem = f"it names {name!r}, so the dependency must stay"
-            raise ConditionError(problem, task.title, text, text.find(name) + 1)
+    refuse_ungoverned(task, {edge.task for edge in task.dependencies} - {needs}, task.title)
     if not _delete_edge(tx, task, needs):
         raise UnknownDependencyError(f"does not depend on {needs!r}", task.title, needs)
     recount(tx, task_id)

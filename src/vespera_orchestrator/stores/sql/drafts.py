@@ -40,7 +40,7 @@ from vespera_orchestrator.tasks.aliases import is_alias, slug
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
 
     from vespera_orchestrator.errors import VesperaError
@@ -244,12 +244,7 @@ class Drafts:
         """Return what the names in the condition mean, which may have stayed as it was."""
         if "condition" in draft.named and draft.condition != task.condition:
             return self._bind_condition(task.id, draft, edges)
-        needed = {edge.task for edge in edges}
-        for name, named_id in task.condition_names.items():
-            if named_id not in needed:
-                text = str(task.condition)
-                problem = f"it names {name!r}, so the dependency must stay"
-                raise ConditionError(problem, draft.place, text, text.find(name) + 1)
+        refuse_ungoverned(task, {edge.task for edge in edges}, draft.place)
         return task.condition_names
 
     # references
@@ -379,6 +374,24 @@ class Drafts:
         """Return the alias of a task that a draft names by its id."""
         task = self.existing.get(reference)
         return reference if task is None else task.alias
+
+
+def refuse_ungoverned(task: Task, needed: Collection[str], place: str) -> None:
+    """Refuse that a task no longer waits for what its condition names.
+
+    Args:
+        task: The task.
+        needed: The ids of the tasks that it will wait for.
+        place: Its place in the plan, or its title.
+
+    Raises:
+        ConditionError: The condition names another one.
+    """
+    for name, named_id in task.condition_names.items():
+        if named_id not in needed:
+            text = str(task.condition)
+            problem = f"it names {name!r}, so the dependency must stay"
+            raise ConditionError(problem, place, text, text.find(name) + 1)
 
 
 def matching(tx: Transaction, session_id: str, drafts: Sequence[TaskDraft]) -> dict[int, Task]:

@@ -498,20 +498,22 @@ def _retry_call(task: Task) -> str:
 def _try_again(tx: Transaction, task: Task, reason: str) -> None:
     """Make the task pending again, and all that was skipped because of it, downward."""
     _make_pending(tx, task, EventKind.TASK_RETRIED, reason)
-    parts = _skipped_parts(tx, task) if task.status is TaskStatus.SKIPPED else []
-    _restore_dependents(tx, task, reason, parts)
+    _restore_dependents(tx, task, reason)
 
 
-def _restore_dependents(
-    tx: Transaction, task: Task, reason: str, parts: Sequence[str] = ()
-) -> None:
+def _restore_dependents(tx: Transaction, task: Task, reason: str) -> None:
     """Count what waits for an open task, and restore what was skipped because of it, downward.
 
     All are pending before any is counted: a part, what waits for it, and the whole may each be
-    skipped only because another of them is. *parts* are skipped parts of the task itself.
+    skipped only because another of them is.
+
+    Args:
+        tx: The transaction.
+        task: The task as it was before it was opened.
+        reason: Why it was.
     """
     affected = dict.fromkeys([task.id])
-    queue = deque([*parts, *reading.dependent_ids(tx, task.id)])
+    queue = deque(_held_up_by(tx, task))
     while queue:
         other = reading.task(tx, queue.popleft())
         if other.id in affected:
@@ -519,17 +521,21 @@ def _restore_dependents(
         affected[other.id] = None
         if not _stays_skipped(tx, other):
             _make_pending(tx, other, EventKind.TASK_REOPENED, reason)
-            queue.extend([*_skipped_parts(tx, other), *reading.dependent_ids(tx, other.id)])
+            queue.extend(_held_up_by(tx, other))
     for task_id in affected:
         recount(tx, task_id)
 
 
-def _skipped_parts(tx: Transaction, task: Task) -> list[str]:
+def _held_up_by(tx: Transaction, task: Task) -> list[str]:
+    """Return what waits for the task, and, if it was skipped, its parts that were skipped too."""
+    dependents = reading.dependent_ids(tx, task.id)
+    if task.status is not TaskStatus.SKIPPED:
+        return dependents
     sql = f"""
         SELECT id FROM tasks
         WHERE parent_task_id = {tx.mark}1 AND status = '{TaskStatus.SKIPPED}' ORDER BY seq
     """
-    return first_column(tx.execute(sql, (task.id,)).fetchall())
+    return [*first_column(tx.execute(sql, (task.id,)).fetchall()), *dependents]
 
 
 def _stays_skipped(tx: Transaction, task: Task) -> bool:
