@@ -149,6 +149,7 @@ def small_folder(tmp_path):
         subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.soak
 def test_an_index_whose_disk_fills_up_says_so_and_goes_on_with_room(tmp_path, small_folder):
     """When nothing fits any more, the error names the remedy; with room everything is found."""
     script = FILLING.format(tests=str(TESTS))
