@@ -24,7 +24,7 @@ def group(name: str) -> list[str]:
 
 def roomy_memory() -> str | None:
     """A file system in memory with 8 GB to spare, or nothing: then the usual place is used."""
-    memory = "/dev/shm"
+    memory = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
     if "TMPDIR" in os.environ or not Path(memory).is_dir():
         return None
     return memory if shutil.disk_usage(memory).free > 8 * 1024**3 else None
