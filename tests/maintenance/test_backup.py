@@ -43,6 +43,7 @@ def test_a_backup_of_a_home_in_use_is_whole(orch, tmp_path):
                 assert backup.check(), str(backup.check())
                 after = backup.query_tasks(status="completed", limit=None)
                 assert before <= {task.id for task in after}
+            next(e for e in orch.watch(timeout_s=60) if e.kind == "task_completed")
     finally:
         for writer in writers:
             writer.kill()

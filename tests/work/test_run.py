@@ -270,9 +270,37 @@ def test_threads_work_side_by_side(orch):
 
     with ThreadPoolExecutor(2) as pool:
         report = run(orch, do, executor=pool)
-    assert report
-    assert report.completed[-1] == "join"
+    assert report.completed == ("left", "right", "join")
     assert {agents["left"], agents["right"]} == {"main-1", "main-2"}
+
+
+class LateExecutor:
+    """Does each call at once; that the first is done is told with the third."""
+
+    def __init__(self):
+        self.calls = []
+
+    def submit(self, call):
+        future, outcome = Future(), call()
+        self.calls.append((future, outcome))
+        if len(self.calls) == 3:
+            self.calls[0][0].set_result(self.calls[0][1])
+        if len(self.calls) > 1:
+            future.set_result(outcome)
+        return future
+
+
+def test_what_was_done_is_in_order_however_late_the_run_hears_of_it(orch):
+    """A task is never before what it depends on."""
+    orch.plan_tasks(
+        [
+            {"title": "Zinc"},
+            {"title": "Alloy", "dependencies": ["zinc"]},
+            {"title": "Bell", "dependencies": ["alloy"]},
+        ]
+    )
+    report = run(orch, say_title, executor=LateExecutor(), max_parallel=2)
+    assert report.completed == ("zinc", "alloy", "bell")
 
 
 def test_no_more_is_claimed_than_there_are_workers(orch):

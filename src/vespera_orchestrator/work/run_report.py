@@ -76,7 +76,9 @@ class RunReport(Record):
     ending: RunEnding
     """Why it returned."""
     completed: tuple[str, ...]
-    """Aliases of the tasks that this run completed, in that order."""
+    """Aliases of the tasks that this run completed, in the order in which it began them: each
+    comes after what it depends on.
+    """
     blocked: tuple[Trouble, ...]
     """Tasks that this run tried and that are blocked now."""
     given_back: tuple[Trouble, ...]

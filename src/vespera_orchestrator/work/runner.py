@@ -84,6 +84,8 @@ class _Running:
     errand: Errand
     slot: int
     """Which of the run's workers does it; from 1."""
+    nth: int
+    """The how many-th claim of the run it is."""
     beat_at: float
     """When its lease is renewed next."""
 
@@ -142,7 +144,8 @@ class Runner:
         self._running: dict[Future[Any], _Running] = {}
         self._rests: dict[str, _Rest] = {}
         self._blocked: dict[str, Trouble] = {}
-        self._completed: list[str] = []
+        self._claims = 0
+        self._completed: list[tuple[int, str]] = []
         self._handed_in: list[str] = []
         self._unhandled: dict[str, str] = {}
         self._broken = ""
@@ -305,7 +308,8 @@ class Runner:
             starter=self._starter,
         )
         beat_at = time.monotonic() + self._request.start.lease_s / _BEATS_A_LEASE
-        running = _Running(errand=errand, slot=slot, beat_at=beat_at)
+        self._claims += 1
+        running = _Running(errand=errand, slot=slot, nth=self._claims, beat_at=beat_at)
         self._unhandled.pop(task.id, None)
         if handler is None or self._request.executor is None:
             self._tell_progress(task.alias)
@@ -367,7 +371,7 @@ class Runner:
         """Take note of what came of an errand."""
         task = running.task
         if outcome.status is TaskStatus.COMPLETED:
-            self._completed.append(task.alias)
+            self._completed.append((running.nth, task.alias))
             self._blocked.pop(task.id, None)
             self._rests.pop(task.id, None)
         elif outcome.status is TaskStatus.IN_PROGRESS:
@@ -504,7 +508,7 @@ class Runner:
         self._tell_progress()
         return RunReport(
             ending=ending,
-            completed=tuple(self._completed),
+            completed=tuple(alias for _, alias in sorted(self._completed)),
             blocked=tuple(self._still_blocked()),
             given_back=tuple(
                 Trouble(alias=task.alias, reason=rest.reason)
