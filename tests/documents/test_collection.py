@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.documents import Project
-from vespera_orchestrator._model import Ending, NextAction, TaskDraft
+from vespera_orchestrator._model import ArtifactQuery, Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents.collection import Collection, LandingTask
 from vespera_orchestrator.documents.project_types import packaged_types
 from vespera_orchestrator.errors import VesperaError
@@ -77,16 +77,33 @@ class _History:
             session_id, draft, task_id=task_id, attempt=None, agent="agent"
         )
 
+    def supersede(self, number: int) -> None:
+        query = ArtifactQuery(include_superseded=True)
+        known = self.project.store.artifacts(query)
+        draft = self.project.draft(f"Note {number % 3}", f"Better {number}.")
+        draft = attrs.evolve(draft, supersedes=(known[number % len(known)].id,))
+        session_id = self.sessions[number % len(self.sessions)].id
+        self.project.store.save_artifact(
+            session_id, draft, task_id=None, attempt=None, agent="agent"
+        )
+
+    def forget(self, number: int) -> None:
+        known = self.project.store.artifacts(ArtifactQuery(include_superseded=True))
+        chosen = [known[number % len(known)].id]
+        self.project.store.forget_artifacts(chosen, reason="wrong", agent="agent")
+
     def begin(self, number: int) -> None:
         kind = ("software_development", "research_project", None)[number % 3]
         parent = self.sessions[number % len(self.sessions)].id if number % 2 else None
         self.sessions.append(self.project.begin(kind, parent=parent))
 
 
+_KINDS = (
+    *("plan", "complete", "complete", "hand_back", "rename", "retry", "delete"),
+    *("save", "save", "supersede", "forget", "begin"),
+)
 _STEPS = st.tuples(
-    st.sampled_from(
-        ["plan", "complete", "complete", "hand_back", "rename", "retry", "delete", "save", "begin"]
-    ),
+    st.sampled_from(_KINDS),
     st.integers(0, 11),
     st.booleans(),
 )

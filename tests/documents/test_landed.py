@@ -187,3 +187,22 @@ def test_a_landing_refuses_to_be_written_by_itself(orch):
     with pytest.raises(vespera.DocumentUpdateError, match="by the landing, and not before"):
         place.write({"docs/CHANGELOG.md": "Ours\n"}, "Update")
     assert files.tip() == tip
+
+
+def test_what_the_work_supersedes_is_withdrawn_in_the_same_commit(make):
+    """The documents that land say so at once, and the update after it has nothing to add."""
+    project = make(files={"README.md": "Tea.\n"})
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("Goal", project_type="research_project")
+        first = orch.artifacts.save("First", "OR = 1.5", kind="finding")
+        with orch.execute_task(orch.plan_task("Second"), worktree=True) as work:
+            (work.path / "data.csv").write_text("1\n")
+            work.complete(
+                summary="Done",
+                detailed_work="OR = 1.3",
+                artifact_type="finding",
+                supersedes=first,
+            )
+        withdrawn = section_contents(shown(orch, "FINDINGS.md"))["withdrawn"]
+        assert "superseded by: [Second](#second)." in withdrawn
+        assert git(orch.project, "rev-list", "--count", "main..integration") == "1", "one commit"

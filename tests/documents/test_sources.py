@@ -347,7 +347,7 @@ def test_methods_and_findings_show_what_holds(make_project):
     assert "| `odds` | `1.31` |" in findings["findings"]
     assert "- `odds`: `1.31` in Again; `1.4` in Third." in findings["findings"]
     assert "1.52" not in findings["findings"]
-    assert "superseded by: Again" in findings["withdrawn"]
+    assert "superseded by: [B](#b)." in findings["withdrawn"]
 
 
 def test_every_decision_about_a_section_can_be_explained(make_project):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import (
+    ArtifactKind,
     ArtifactQuery,
     EventKind,
     TaskQuery,
@@ -21,7 +22,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.documents.project_types import find_type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Event, Session, Task
@@ -53,9 +54,7 @@ Of any other kind that names none, also one that is added later, everything is r
 """
 
 
-_ABOUT_ARTIFACTS: Final = frozenset(
-    {EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED, EventKind.ARTIFACT_FORGOTTEN}
-)
+_ABOUT_ARTIFACTS: Final = frozenset({EventKind.ARTIFACT_SAVED, EventKind.ARTIFACT_SUPERSEDED})
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +64,8 @@ class LandingTask:
     task: Task
     artifacts: tuple[Artifact, ...]
     """What it hands in, and the store does not have yet."""
+    supersedes: Mapping[str, str] = attrs.field(factory=dict)
+    """The ids of artifacts whose place it takes, each with that of the one that takes it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +75,15 @@ class Collected:
     tasks: tuple[Task, ...]
     """By the time of their end."""
     artifacts: tuple[Artifact, ...]
-    """Those of the tasks, and those of no task, by the time they were saved."""
+    """Those of the tasks, and those of no task, by the time they were saved.
+
+    Of each the latest version. One that another artifact has superseded is among them.
+    """
+    followers: Mapping[str, Artifact]
+    """What holds in place of superseded artifacts, by the superseded one's id.
+
+    Without those whose follower was removed for good.
+    """
     commits: Mapping[str, str]
     """The commits that landed tasks, by the task's id."""
 
@@ -115,9 +124,7 @@ class Collection:
             if landing is not None and landing.task.session_id in self._sessions:
                 return self._with_landing(landing)
             if self._collected is None:
-                self._collected = _collected(
-                    self._tasks, self._artifacts, self._free.values(), self._commits
-                )
+                self._collected = self._put_together(self._tasks, self._artifacts)
             return self._collected
 
     # --- following the log ------------------------------------------------------
@@ -149,6 +156,8 @@ class Collection:
         """Read what events name; ``False`` if they do not tell what changed."""
         tasks: set[str] = set()
         for event in events:
+            if event.kind in _ABOUT_ARTIFACTS:
+                self._collected = None  # it may have taken the place of one that is shown
             if event.kind in (EventKind.STORE_IMPORTED, EventKind.STORE_REPAIRED):
                 return False
             if event.task_id is not None:
@@ -167,21 +176,24 @@ class Collection:
         return True
 
     def _read_free_artifact(self, event: Event) -> None:
-        for name in ("artifact", "supersedes"):
-            artifact_id = str(event.data.get(name) or "")
-            artifact = self._store.find_artifact(artifact_id) if artifact_id else None
-            if artifact is not None and self._is_shown(artifact):
-                self._free[artifact_id] = artifact
-                self._collected = None
-            elif self._free.pop(artifact_id, None) is not None:
-                self._collected = None
+        artifact = self._store.find_artifact(str(event.data.get("artifact") or ""))
+        if artifact is None or artifact.session_id not in self._sessions:
+            return
+        versions = self._versions_of(artifact)
+        for version in versions:
+            self._free.pop(version.id, None)
+        self._free |= {latest.id: latest for latest in _latest_versions(versions)}
 
-    def _shown_artifacts(self, query: ArtifactQuery) -> list[Artifact]:
-        return list(filter(self._is_shown, self._store.artifacts(query)))
+    def _versions_of(self, artifact: Artifact) -> list[Artifact]:
+        query = ArtifactQuery(
+            session_id=artifact.session_id, title=artifact.title, include_superseded=True
+        )
+        versions = self._store.artifacts(query)
+        return [each for each in versions if _lineage(each) == _lineage(artifact)]
 
-    def _is_shown(self, artifact: Artifact) -> bool:
-        is_current = not artifact.superseded and not artifact.partial
-        return is_current and artifact.session_id in self._sessions
+    def _of_task(self, task_id: str) -> tuple[Artifact, ...]:
+        query = ArtifactQuery(task_ids=(task_id,), include_superseded=True)
+        return tuple(_latest_versions(self._store.artifacts(query)))
 
     def _read_task(self, task_id: str) -> None:
         task = self._store.find_task(task_id, None)
@@ -197,8 +209,7 @@ class Collection:
             self._commits.pop(task_id, None)
             return
         self._tasks[task_id] = task
-        query = ArtifactQuery(task_ids=(task_id,))
-        self._artifacts[task_id] = tuple(self._shown_artifacts(query))
+        self._artifacts[task_id] = self._of_task(task_id)
         self._read_commit(task_id)
         self._collected = None
 
@@ -246,45 +257,127 @@ class Collection:
 
     def _read_artifacts(self, session_id: str) -> None:
         by_task: dict[str, list[Artifact]] = {}
-        for artifact in self._shown_artifacts(ArtifactQuery(session_id=session_id)):
+        query = ArtifactQuery(session_id=session_id, include_superseded=True)
+        for artifact in _latest_versions(self._store.artifacts(query)):
             if artifact.task_id is None:
                 self._free[artifact.id] = artifact
             elif artifact.task_id in self._tasks:
                 by_task.setdefault(artifact.task_id, []).append(artifact)
         self._artifacts |= {task_id: tuple(listed) for task_id, listed in by_task.items()}
 
+    # --- putting together -------------------------------------------------------
+
     def _with_landing(self, landing: LandingTask) -> Collected:
         task = landing.task
-        stored = self._shown_artifacts(ArtifactQuery(task_ids=(task.id,)))
-        return _collected(
-            {**self._tasks, task.id: task},
-            {**self._artifacts, task.id: (*stored, *landing.artifacts)},
-            self._free.values(),
-            self._commits,
+        artifacts = dict(self._artifacts)
+        handed_in = {_lineage(artifact) for artifact in landing.artifacts}
+        saved = [each for each in self._of_task(task.id) if _lineage(each) not in handed_in]
+        artifacts[task.id] = (*saved, *landing.artifacts)
+        lineages = self._superseded_lineages(landing)
+        collected = self._put_together({**self._tasks, task.id: task}, artifacts)
+        listed = tuple(_superseded(artifact, lineages) for artifact in collected.artifacts)
+        return attrs.evolve(collected, artifacts=listed, followers=self._followers(listed))
+
+    def _superseded_lineages(self, landing: LandingTask) -> dict[_Lineage, str]:
+        lineages: dict[_Lineage, str] = {}
+        for earlier_id, follower_id in landing.supersedes.items():
+            earlier = self._store.find_artifact(earlier_id)
+            if earlier is not None:
+                lineages[_lineage(earlier)] = follower_id
+        return lineages
+
+    def _put_together(
+        self, tasks: Mapping[str, Task], artifacts: Mapping[str, tuple[Artifact, ...]]
+    ) -> Collected:
+        """Put tasks and artifacts in order; what is of the same moment is ordered by id.
+
+        The artifacts of a task stay in the order in which it saved them.
+        """
+        ordered_tasks = sorted(tasks.values(), key=lambda task: (ended_at(task), task.id))
+        groups = [artifacts[task_id] for task_id in sorted(artifacts)]
+        listed = [artifact for group in groups for artifact in group]
+        listed += sorted(self._free.values(), key=lambda artifact: artifact.id)
+        listed.sort(key=lambda artifact: artifact.created_at)
+        return Collected(
+            tasks=tuple(ordered_tasks),
+            artifacts=tuple(listed),
+            followers=self._followers(listed),
+            commits=dict(self._commits),
         )
+
+    def _followers(self, artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
+        """Return what holds in place of each superseded artifact."""
+        superseded = [artifact for artifact in artifacts if artifact.superseded]
+        latest = {artifact.id: artifact for artifact in artifacts} if superseded else {}
+        followers = {}
+        for artifact in superseded:
+            follower = self._follower(artifact, latest)
+            if follower is not None:
+                followers[artifact.id] = follower
+        return followers
+
+    def _follower(self, artifact: Artifact, latest: Mapping[str, Artifact]) -> Artifact | None:
+        """Return what has taken the artifact's place by and by.
+
+        Args:
+            artifact: What has been superseded.
+            latest: The latest versions that are known already, by id.
+        """
+        follower, visited = artifact, {artifact.id}
+        while follower.superseded_by is not None:
+            later_id = follower.superseded_by
+            later = latest.get(later_id) or self._latest_version(later_id)
+            if later is None or later.id in visited:
+                break
+            visited.add(later.id)
+            follower = later
+        return None if follower is artifact else follower
+
+    def _latest_version(self, artifact_id: str) -> Artifact | None:
+        """Return the latest version of what an id means; ``None`` if it was removed for good."""
+        artifact = self._store.find_artifact(artifact_id)
+        if artifact is None:
+            return None
+        return max(self._versions_of(artifact), key=lambda version: version.version)
+
+
+_Lineage = tuple[str, str | None, str, bool]
+"""What all versions of an artifact have in common: session, task, title, and whether a file."""
+
+
+def _lineage(artifact: Artifact) -> _Lineage:
+    is_file = artifact.kind == ArtifactKind.FILE
+    return artifact.session_id, artifact.task_id, artifact.title, is_file
+
+
+def _latest_versions(artifacts: Iterable[Artifact]) -> Iterator[Artifact]:
+    """Yield the latest version of each artifact, without partial ones.
+
+    Earlier versions say nothing any more. What another artifact has superseded was a result once.
+    """
+    listed = list(artifacts)
+    latest: dict[_Lineage, Artifact] = {}
+    for artifact in listed:
+        known = latest.get(_lineage(artifact))
+        if known is None or known.version < artifact.version:
+            latest[_lineage(artifact)] = artifact
+    for artifact in listed:
+        was_a_result = not artifact.superseded or artifact.superseded_by is not None
+        if latest[_lineage(artifact)] is artifact and was_a_result and not artifact.partial:
+            yield artifact
+
+
+def _superseded(artifact: Artifact, lineages: Mapping[_Lineage, str]) -> Artifact:
+    """Return an artifact as it will be once others have taken the place of some."""
+    follower_id = lineages.get(_lineage(artifact), artifact.id)
+    if follower_id == artifact.id:
+        return artifact
+    return attrs.evolve(artifact, superseded=True, superseded_by=follower_id)
 
 
 def ended_at(task: Task) -> datetime:
     """Return when a task ended, as documents order and date it."""
     return task.ended_at or task.updated_at
-
-
-def _collected(
-    tasks: Mapping[str, Task],
-    artifacts: Mapping[str, tuple[Artifact, ...]],
-    free: Iterable[Artifact],
-    commits: Mapping[str, str],
-) -> Collected:
-    """Put tasks and artifacts in order; what is of the same moment is ordered by id.
-
-    The artifacts of a task stay in the order in which it saved them.
-    """
-    ordered_tasks = sorted(tasks.values(), key=lambda task: (ended_at(task), task.id))
-    groups = [artifacts[task_id] for task_id in sorted(artifacts)]
-    listed = [artifact for group in groups for artifact in group]
-    listed += sorted(free, key=lambda artifact: artifact.id)
-    listed.sort(key=lambda artifact: artifact.created_at)
-    return Collected(tasks=tuple(ordered_tasks), artifacts=tuple(listed), commits=dict(commits))
 
 
 def _sessions_of(kind: ProjectType, store: Store) -> list[Session]:

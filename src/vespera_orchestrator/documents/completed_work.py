@@ -264,7 +264,11 @@ class CompletedWork:
     ) -> None:
         self.kind = kind
         self.tasks = collected.tasks
-        self.artifacts = [each for each in collected.artifacts if each.kind not in _NOT_RESULTS]
+        self._results = [each for each in collected.artifacts if each.kind not in _NOT_RESULTS]
+        self.artifacts = [each for each in self._results if not each.superseded]
+        """Results that hold."""
+        self.followers = collected.followers
+        """What holds in place of superseded artifacts, by the superseded one's id."""
         self.reader = reader
         self.tree = tree
         self.commits = collected.commits
@@ -297,21 +301,37 @@ class CompletedWork:
         """Record a decision that was made before."""
         self.inclusions.append(inclusion)
 
-    def passages(self, topic: str) -> list[Passage]:
+    def passages(self, topic: str, *, with_superseded: bool = False) -> list[Passage]:
         """Return what artifacts say about a topic, the newest first.
 
         An artifact's front matter and tags decide first, then its kind, then headings in it, and
         lines such as ``Decisions:``. A file's name decides nothing.
+
+        Args:
+            topic: What it is about.
+            with_superseded: Whether to return also what another artifact has superseded. Otherwise
+                it is recorded as left out.
         """
         passages: list[Passage] = []
         memory = self.reader.memory(f"passages about {topic}")
-        for artifact in self.artifacts:
+        for artifact in self._results:
             task = self.by_id.get(artifact.task_id or "")
             latest = memory.get(artifact.id)
             if latest is None or latest[0] is not artifact or latest[1] is not task:
                 latest = artifact, task, self._remembered_passages(artifact, topic, memory)
-            passages += latest[2]
+            if artifact.superseded and not with_superseded:
+                self._leave_out(latest[2], topic)
+            else:
+                passages += latest[2]
         return self._shown(passages, topic)
+
+    def _leave_out(self, passages: Iterable[Passage], topic: str) -> None:
+        """Record that passages are not shown, because something else holds now."""
+        for passage in passages:
+            follower = self.followers.get(passage.artifact.id)
+            by = "an artifact that is gone" if follower is None else repr(follower.title)
+            reason = f"{passage.reason}, but {by} supersedes it"
+            self.explain(topic, passage.artifact.id, passage.title, reason, shown=False)
 
     def _shown(self, passages: list[Passage], topic: str) -> list[Passage]:
         """Record that passages are shown, and return them the newest first.
@@ -398,6 +418,17 @@ class CompletedWork:
         return ""
 
     # --- what no longer holds -----------------------------------------------
+
+    def withdrawing_task(self, task: Task | None) -> Task | None:
+        """Return the task that says that what *task* found no longer holds; ``None`` if it does.
+
+        Where that task is withdrawn as well, it is the one that says so of it, and so on.
+        """
+        latest, visited = task, set()
+        while latest is not None and latest.id in self.withdrawn and latest.id not in visited:
+            visited.add(latest.id)
+            latest = self.by_id[self.withdrawn[latest.id]]
+        return None if latest is task else latest
 
     def _withdrawn(self) -> dict[str, str]:
         """Return which tasks say that what another one found no longer holds."""

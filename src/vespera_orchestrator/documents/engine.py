@@ -215,7 +215,12 @@ class Documents:
 
     @writes
     def prepare_landing(
-        self, task: Task, artifacts: Iterable[Artifact], files: CommittedFiles
+        self,
+        task: Task,
+        artifacts: Iterable[Artifact],
+        files: CommittedFiles,
+        *,
+        supersedes: Mapping[str, str] | None = None,
     ) -> Mapping[str, bytes | None]:
         """Return the documents that change when work lands, so that they land with it.
 
@@ -226,6 +231,8 @@ class Documents:
             task: The task as it will be.
             artifacts: What it hands in.
             files: The files as they will be on the branch.
+            supersedes: The ids of artifacts whose place it takes, each with that of the one that
+                takes it.
 
         Returns:
             The new contents, by path; empty when nothing changes.
@@ -240,7 +247,9 @@ class Documents:
             session=session,
             place=place,
             names=self._layout.documents(kind),
-            landing=LandingTask(task=task, artifacts=tuple(artifacts)),
+            landing=LandingTask(
+                task=task, artifacts=tuple(artifacts), supersedes=dict(supersedes or {})
+            ),
         )
         with self._lock() as locked:
             if not locked:

@@ -778,8 +778,15 @@ class Completion:
             ended_at=now,
         )
         artifacts = [_as_artifact(draft, completed, now) for draft in drafts]
+        supersedes = {
+            earlier_id: artifact.id
+            for draft, artifact in zip(drafts, artifacts, strict=True)
+            for earlier_id in draft.supersedes
+        }
         try:
-            texts = self._rooms.documents.prepare_landing(completed, artifacts, landing.files())
+            texts = self._rooms.documents.prepare_landing(
+                completed, artifacts, landing.files(), supersedes=supersedes
+            )
             return landing.with_files(texts) if texts else landing
         except VesperaError as exc:
             log.warning("the documents do not land with the work: %s", exc)

@@ -386,17 +386,24 @@ class _Draft:
 
 def _decisions(work: CompletedWork) -> list[Decision]:
     drafts = [
-        draft for passage in reversed(work.passages("decision")) for draft in _drafts(passage)
+        draft
+        for passage in reversed(work.passages("decision", with_superseded=True))
+        for draft in _drafts(passage)
     ]
     numbers = {index: index + 1 for index in range(len(drafts))}
     superseded_by = _superseded(work, drafts)
     decisions = []
     for index, draft in enumerate(drafts):
         status = _status(draft)
+        follower = work.followers.get(draft.passage.artifact.id)
         if index in superseded_by:
             later = superseded_by[index]
             anchor = anchor_of(f"{numbers[later]}. {drafts[later].title}")
             status = f"Superseded by [{numbers[later]}](#{anchor})"
+        elif follower is not None:
+            status = f"Superseded by {title_line(follower.title)}"
+        elif draft.passage.artifact.superseded:
+            status = "Superseded"
         decisions.append(
             Decision(
                 number=numbers[index],
@@ -501,6 +508,9 @@ def _superseded(work: CompletedWork, drafts: list[_Draft]) -> dict[int, int]:
 
 
 def _replaces(work: CompletedWork, draft: _Draft, earlier: _Draft, *, number: int) -> bool:
+    follower = work.followers.get(earlier.passage.artifact.id)
+    if follower is not None and follower.id == draft.passage.artifact.id:
+        return True
     task, other = draft.passage.task, earlier.passage.task
     if task is not None and other is not None and work.withdrawn.get(other.id) == task.id:
         return True

@@ -11,7 +11,8 @@ import attrs
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator.documents.collection import ended_at
-from vespera_orchestrator.documents.completed_work import is_prose, title_line
+from vespera_orchestrator.documents.completed_work import comparable, is_prose, title_line
+from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
 from vespera_orchestrator.documents.sources.bibliography import (
     Citation,
@@ -26,7 +27,7 @@ from vespera_orchestrator.documents.vocabulary import mentions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from vespera_orchestrator._model import Task
+    from vespera_orchestrator._model import Artifact, Task
     from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
 
 _LEVEL: Final = 4
@@ -72,9 +73,12 @@ class FindingNote:
     """Names and values from the outputs of its task, as Markdown."""
     evidence: tuple[str, ...]
     """Files that its task delivered, as code spans."""
+    is_withdrawn: bool
+    """Whether it no longer holds."""
     withdrawn_by: str
-    """What says that it no longer holds; empty while it holds."""
+    """What holds instead, with a link where it is a finding; empty if nothing is known to."""
     withdrawn_on: str
+    """The day; empty if it is not known."""
     comment: str
 
 
@@ -108,17 +112,15 @@ class Research:
                 contradictions=(),
             )
         literature = _Literature(work)
-        findings = list(_findings(work))
-        holding = tuple(finding for finding in findings if not finding.withdrawn_by)
-        withdrawn = tuple(finding for finding in findings if finding.withdrawn_by)
+        findings = _Findings(work)
         return cls(
             readings=tuple(literature.readings()),
             literature_notes=tuple(literature.notes()),
-            methods=tuple(_latest_notes(work.passages("methodology"), apart="deviation")),
-            deviations=tuple(_latest_notes(work.passages("deviation"))),
-            findings=holding,
-            withdrawn_findings=withdrawn,
-            contradictions=tuple(_contradictions(work)),
+            methods=tuple(_latest_notes(work, "methodology", apart="deviation")),
+            deviations=tuple(_latest_notes(work, "deviation")),
+            findings=tuple(findings.holding()),
+            withdrawn_findings=tuple(findings.withdrawn()),
+            contradictions=tuple(findings.contradictions()),
         )
 
 
@@ -287,18 +289,24 @@ def _paragraphs(text: str) -> list[str]:
 # --- methods ----------------------------------------------------------------------
 
 
-def _latest_notes(passages: list[Passage], apart: str = "") -> Iterator[Note]:
+def _latest_notes(work: CompletedWork, topic: str, apart: str = "") -> Iterator[Note]:
     """Yield the latest state of each subject, with the days of its earlier ones.
 
+    A state that another artifact has superseded is an earlier one of what that is about.
+
     Args:
-        passages: The newest first.
+        work: The work.
+        topic: What it is about.
         apart: A topic that has a section of its own.
     """
     by_name: dict[str, list[Passage]] = {}
-    for passage in passages:
-        by_name.setdefault(passage.name, []).append(passage)
+    for passage in work.passages(topic, with_superseded=True):
+        by_name.setdefault(_subject_now(work, passage), []).append(passage)
     for states in by_name.values():
-        latest, *earlier = states
+        # The newest first, but what was superseded never holds, however new it is.
+        latest, *earlier = sorted(states, key=lambda state: state.artifact.superseded)
+        if latest.artifact.superseded:
+            continue
         kept = _without_own_heading(latest)
         if apart:
             kept = without_parts(kept, lambda title: mentions((title,), apart))
@@ -313,6 +321,12 @@ def _latest_notes(passages: list[Passage], apart: str = "") -> Iterator[Note]:
             )
 
 
+def _subject_now(work: CompletedWork, passage: Passage) -> str:
+    """Return the name of what a passage is about, as the artifact that holds instead calls it."""
+    follower = work.followers.get(passage.artifact.id)
+    return passage.name if follower is None or passage.is_part else comparable(follower.title)
+
+
 def _without_own_heading(passage: Passage) -> str:
     """Return a text without a first heading that repeats its title."""
     parts = headed_parts(passage.text, labels=False)
@@ -325,42 +339,158 @@ def _without_own_heading(passage: Passage) -> str:
 # --- findings ---------------------------------------------------------------------
 
 
-def _findings(work: CompletedWork) -> Iterator[FindingNote]:
-    """Yield the findings, the latest first; of one subject in one task only the latest."""
-    files = _files_by_task(work)
-    numbered: set[str] = set()
-    passages = work.passages("findings")
-    parts_of = Counter(passage.artifact.id for passage in passages)
-    for passage in passages:
+@attrs.frozen(kw_only=True)
+class _Withdrawal:
+    """Why a finding no longer holds."""
+
+    task: Task | None = None
+    """The task that says so, if one does."""
+    artifact: Artifact | None = None
+    """The artifact that holds instead, if one is known."""
+
+
+@attrs.frozen(kw_only=True)
+class _Finding:
+    """A passage that tells of a finding."""
+
+    title: str
+    text: str
+    """As Markdown."""
+    passage: Passage
+    withdrawal: _Withdrawal | None
+
+    def is_from(self, withdrawal: _Withdrawal) -> bool:
+        """Tell whether this is what a withdrawal says holds instead."""
+        if withdrawal.artifact is not None:
+            return self.passage.artifact.id == withdrawal.artifact.id
+        task = self.passage.task
+        return task is not None and withdrawal.task is not None and task.id == withdrawal.task.id
+
+
+class _Findings:
+    """What the project found: what holds, and what was withdrawn."""
+
+    def __init__(self, work: CompletedWork) -> None:
+        self._work = work
+        self._files = _files_by_task(work)
+        self._numbered: set[str] = set()
+        """The tasks whose numbers are shown already."""
+        passages = work.passages("findings", with_superseded=True)
+        self._parts_of = Counter(passage.artifact.id for passage in passages)
+        listed = [self._finding(passage) for passage in passages]
+        findings = [finding for finding in listed if finding.text]
+        self._holding = [finding for finding in findings if finding.withdrawal is None]
+        self._withdrawn = [finding for finding in findings if finding.withdrawal is not None]
+        self._headings = Counter(anchor_of(finding.title) for finding in findings)
+
+    def _finding(self, passage: Passage) -> _Finding:
+        return _Finding(
+            title=self._title(passage),
+            text=embed(_without_own_heading(passage), _LEVEL),
+            passage=passage,
+            withdrawal=self._withdrawal(passage),
+        )
+
+    def _title(self, passage: Passage) -> str:
+        if not passage.is_part or passage.task is None:
+            return passage.title
+        if self._parts_of[passage.artifact.id] == 1:
+            return passage.task.title
+        return f"{passage.task.title}: {passage.title}"
+
+    def _withdrawal(self, passage: Passage) -> _Withdrawal | None:
+        if passage.artifact.superseded:
+            return _Withdrawal(artifact=self._work.followers.get(passage.artifact.id))
+        task = self._work.withdrawing_task(passage.task)
+        return None if task is None else _Withdrawal(task=task)
+
+    def holding(self) -> Iterator[FindingNote]:
+        """Yield what holds, the latest first."""
+        for finding in self._holding:
+            yield self._note(finding, withdrawn_by="", withdrawn_on="")
+
+    def withdrawn(self) -> Iterator[FindingNote]:
+        """Yield what no longer holds, the latest first. Ask for what holds before."""
+        for finding in self._withdrawn:
+            withdrawal = finding.withdrawal or _Withdrawal()
+            by, day = self._instead(withdrawal)
+            yield self._note(finding, withdrawn_by=by, withdrawn_on=day)
+
+    def _instead(self, withdrawal: _Withdrawal) -> tuple[str, str]:
+        """Return what holds instead, as Markdown, and since which day."""
+        if withdrawal.artifact is not None:
+            title, day = withdrawal.artifact.title, f"{withdrawal.artifact.created_at:%Y-%m-%d}"
+        elif withdrawal.task is not None:
+            title, day = withdrawal.task.title, _day(withdrawal.task)
+        else:
+            return "", ""
+        for finding in self._holding:
+            if finding.is_from(withdrawal):
+                return self._link(finding), day
+        return title_line(title), day
+
+    def _link(self, finding: _Finding) -> str:
+        anchor = anchor_of(finding.title)
+        title = title_line(finding.title)
+        return (
+            f"[{title}](#{anchor})" if self._headings[anchor] == 1 and "[" not in title else title
+        )
+
+    def _note(self, finding: _Finding, *, withdrawn_by: str, withdrawn_on: str) -> FindingNote:
+        passage = finding.passage
         task = passage.task
-        text = embed(_without_own_heading(passage), _LEVEL)
-        if not text:
-            continue
-        withdrawing = _withdrawing_task(work, task)
         numbers: tuple[tuple[str, str], ...] = ()
-        if task is not None and task.id not in numbered:
-            numbered.add(task.id)
+        if task is not None and task.id not in self._numbered:
+            self._numbered.add(task.id)
             numbers = tuple(_numbers(task))
-        title = passage.title
-        if passage.is_part and task is not None:
-            is_only = parts_of[passage.artifact.id] == 1
-            title = task.title if is_only else f"{task.title}: {passage.title}"
-        yield FindingNote(
-            title=title_line(title),
-            text=text,
+        return FindingNote(
+            title=title_line(finding.title),
+            text=finding.text,
             date=passage.date,
             numbers=numbers,
-            evidence=tuple(files.get("" if task is None else task.id, ())),
-            withdrawn_by="" if withdrawing is None else title_line(withdrawing.title),
-            withdrawn_on="" if withdrawing is None else _day(withdrawing),
+            evidence=tuple(self._files.get("" if task is None else task.id, ())),
+            is_withdrawn=finding.withdrawal is not None,
+            withdrawn_by=withdrawn_by,
+            withdrawn_on=withdrawn_on,
             comment=passage.comment,
         )
 
+    def contradictions(self) -> Iterator[str]:
+        """Yield what findings that hold say differently, as Markdown."""
+        yield from self._different_values()
+        yield from self._different_texts()
 
-def _withdrawing_task(work: CompletedWork, task: Task | None) -> Task | None:
-    if task is None or task.id not in work.withdrawn:
-        return None
-    return work.by_id[work.withdrawn[task.id]]
+    def _different_values(self) -> Iterator[str]:
+        """Yield the numbers for which the tasks of findings give different values."""
+        tasks = {
+            finding.passage.task.id: finding.passage.task
+            for finding in reversed(self._holding)
+            if finding.passage.task is not None
+        }
+        by_name: dict[str, list[tuple[float, Task]]] = {}
+        for task in tasks.values():
+            for name, value in _measured(task.outputs).items():
+                by_name.setdefault(name, []).append((value, task))
+        for name, values in sorted(by_name.items()):
+            if len({value for value, _ in values}) > 1:
+                listed = "; ".join(
+                    f"{code(json.dumps(value))} in {title_line(task.title)}"
+                    for value, task in values
+                )
+                yield f"{code(name)}: {listed}."
+
+    def _different_texts(self) -> Iterator[str]:
+        """Yield the titles under which several findings say different things."""
+        by_title: dict[str, list[_Finding]] = {}
+        for finding in self._holding:
+            by_title.setdefault(comparable(finding.title), []).append(finding)
+        for findings in by_title.values():
+            if len({comparable(finding.text) for finding in findings}) > 1:
+                days = dict.fromkeys(finding.passage.date for finding in reversed(findings))
+                times = f"{len(findings)} times" if len(findings) > 2 else "twice"  # noqa: PLR2004 - twice
+                when = " and ".join(days)
+                title = title_line(findings[0].title)
+                yield f"{title}: said {times}, in different words ({when})."
 
 
 def _day(task: Task) -> str:
@@ -391,18 +521,3 @@ def _measured(outputs: Mapping[str, object], prefix: str = "") -> dict[str, floa
         elif isinstance(value, dict):
             numbers |= _measured(value, f"{prefix}{name}.")
     return numbers
-
-
-def _contradictions(work: CompletedWork) -> Iterator[str]:
-    """Yield the numbers of which tasks that hold give different values."""
-    by_name: dict[str, list[tuple[float, Task]]] = {}
-    for task in work.tasks:
-        if task.id not in work.withdrawn:
-            for name, value in _measured(task.outputs).items():
-                by_name.setdefault(name, []).append((value, task))
-    for name, values in sorted(by_name.items()):
-        if len({value for value, _ in values}) > 1:
-            listed = "; ".join(
-                f"{code(json.dumps(value))} in {title_line(task.title)}" for value, task in values
-            )
-            yield f"{code(name)}: {listed}."
