@@ -26,6 +26,7 @@ DOORS = {
     "pathspec": "Only the search for ignored",
     "pygit2": "Only worktrees",
     "sqlite3": "Only stores",
+    "tree_sitter": "Only the readers of languages",
     "yaml": "Only what people write",
 }
 

@@ -16,6 +16,7 @@ import attrs
 from vespera_orchestrator._model import ArtifactKind, EventKind, TaskStatus
 from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.documents.rendering import template_files
+from vespera_orchestrator.documents.sources.languages.syntax import installed_grammars
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class UpdateState:
         signature["tree"] = self._tree_stamp(documents, place)
         for file in templates:
             signature[str(file)] = file_stamp(file)
+        signature["grammars"] = installed_grammars()
         signature |= _code_stamps()
         return signature
 

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-READ_SUFFIXES = (".py", ".pyi", ".md", ".markdown", ".txt", ".tex", ".bib", ".json")
+READ_SUFFIXES = (
+    *(".py", ".pyi", ".md", ".markdown", ".txt", ".tex", ".bib", ".json"),
+    *(".cc", ".cjs", ".cpp", ".cs", ".cts", ".go", ".h", ".hpp", ".java", ".js", ".jsx"),
+    *(".kt", ".mjs", ".mts", ".php", ".rb", ".rs", ".scala", ".swift", ".ts", ".tsx"),
+    *("go.mod", "Cargo.toml"),
+)
 """Endings of the files that some document reads."""
 _MAX_BYTES = 1_000_000
 _MAX_FILES = 20_000
@@ -183,7 +188,7 @@ def _walk(
     except OSError:
         return
     names = {entry.name for entry in entries}
-    is_foreign = ".git" in names or "pyvenv.cfg" in names
+    is_foreign = not names.isdisjoint((".git", "pyvenv.cfg", "CACHEDIR.TAG"))
     if prefix and is_foreign:
         return
     for entry in entries:

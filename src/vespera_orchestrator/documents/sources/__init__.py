@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from vespera_orchestrator.documents.sources.architecture import Architecture
 from vespera_orchestrator.documents.sources.changes import Changes
 from vespera_orchestrator.documents.sources.fiction import Fiction
+from vespera_orchestrator.documents.sources.other_languages import OtherLanguages
 from vespera_orchestrator.documents.sources.python_api import PythonApi
 from vespera_orchestrator.documents.sources.research import Research
 
@@ -34,5 +35,12 @@ if TYPE_CHECKING:
             """
 
 
-SOURCES: tuple[type[Source], ...] = (Changes, PythonApi, Architecture, Research, Fiction)
+SOURCES: tuple[type[Source], ...] = (
+    Changes,
+    PythonApi,
+    OtherLanguages,
+    Architecture,
+    Research,
+    Fiction,
+)
 """All of them. No two may have a field of the same name."""

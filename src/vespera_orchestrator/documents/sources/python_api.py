@@ -78,6 +78,8 @@ class Module:
     """Whether only its names are listed: its package presents its API elsewhere."""
     names: tuple[str, ...]
     """The names of its entries, as code spans."""
+    word: str = "python"
+    """What a fence of Markdown calls its language."""
 
     @property
     def anchor(self) -> str:
@@ -116,7 +118,7 @@ class PythonApi:
         package = _Packages.read(work, work.tree)
         before, tag = _last_version(work)
         modules = package.modules(before)
-        breaking = () if before is None else tuple(_breaking(before, package.public()))
+        breaking = () if before is None else tuple(breaking_changes(before, package.public()))
         return cls(modules=modules, since="" if tag is None else tag.name, breaking=breaking)
 
 
@@ -299,7 +301,7 @@ class _Packages:
             path=path,
             definition=definition,
             also=tuple(also),
-            change=_change(path, definition, before),
+            change=change_since(before, path, definition),
         )
 
     def _definition_at(self, origin: str) -> Definition:
@@ -398,7 +400,8 @@ def _homes(exported: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
 # --- what changed since the last version ------------------------------------------
 
 
-def _change(path: str, definition: Definition, before: Mapping[str, Definition] | None) -> str:
+def change_since(before: Mapping[str, Definition] | None, path: str, definition: Definition) -> str:
+    """Return ``new`` or ``changed``, or nothing, as a definition compares to the last version."""
     if before is None:
         return ""
     earlier = before.get(path)
@@ -413,7 +416,15 @@ def _shape(definition: Definition) -> object:
     return definition.signature, members
 
 
-def _breaking(before: Mapping[str, Definition], now: Mapping[str, Definition]) -> Iterator[str]:
+def breaking_changes(
+    before: Mapping[str, Definition], now: Mapping[str, Definition]
+) -> Iterator[str]:
+    """Yield what code that used the last version must be changed for, as Markdown.
+
+    Args:
+        before: The public definitions of the last version, by path.
+        now: Those of today.
+    """
     modules = {path.rpartition(".")[0] for path in now}
     gone: dict[str, None] = {}
     for path, earlier in before.items():

@@ -74,6 +74,11 @@ class Definition:
     members: tuple[Definition, ...] = ()
     """Of a class: those that callers use."""
 
+    @property
+    def span(self) -> str:
+        """The signature, as a code span."""
+        return code(self.signature)
+
 
 @attrs.frozen(kw_only=True)
 class PythonFile:

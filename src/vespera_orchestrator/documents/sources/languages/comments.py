@@ -1,0 +1,260 @@
+"""Comments that document what stands below them, as Markdown.
+
+The tags of JSDoc, Javadoc and Doxygen become lists under headings. What Go and Rust write is
+Markdown, or near enough.
+"""
+
+from __future__ import annotations
+
+import re
+from textwrap import dedent
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator.documents.markdown import (
+    code,
+    embed,
+    first_paragraph,
+    inline,
+    markdown_line,
+)
+from vespera_orchestrator.documents.sources.docstrings import fenced
+from vespera_orchestrator.documents.sources.python_code import Definition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_DOC_LEVEL: Final = 6
+_BLOCK: Final = re.compile(r"/\*[*!]?<?(.*?)\**/", re.DOTALL)
+_STAR: Final = re.compile(r"^[ \t]*\*(?!\*)[ ]?", re.MULTILINE)
+_LINE: Final = re.compile(r"//[/!]?<?[ ]?(.*)")
+_TAG: Final = re.compile(r"[ \t]*[@\\]([a-zA-Z]+)\b(?:\[[a-z,]+\])?[ \t]*(.*)")
+_TAG_WITHIN: Final = re.compile(r"[ \t]+(?=@[a-zA-Z]{2,})")
+_INLINE_TAG: Final = re.compile(r"\{@(?:link\w*|code|literal|value)[ \t]+([^{}]*?)\}")
+_LABELLED_LINK: Final = re.compile(r"(\S+?)(?:[ \t]*\|[ \t]*|[ \t]+)(.+)")
+_WORD_TAG: Final = re.compile(r"(?<!\w)[@\\](?:c|p|ref|a|e|em|b)[ \t]+([\w:.()]+)")
+_HTML: Final = (
+    (re.compile(r"</?(?:code|tt|kbd)>", re.IGNORECASE), "`"),
+    (re.compile(r"[ \t]*<p/?>[ \t]*|[ \t]*<br ?/?>[ \t]*", re.IGNORECASE), "\n\n"),
+    (re.compile(r"\s*<li>\s*", re.IGNORECASE), "\n- "),
+    (re.compile(r"\s*<(?:ul|ol)>\s*", re.IGNORECASE), "\n\n"),
+    (re.compile(r"\s*</(?:ul|ol)>", re.IGNORECASE), "\n\n"),
+    (re.compile(r"</?(?:b|strong)>", re.IGNORECASE), "**"),
+    (re.compile(r"</?(?:i|em)>", re.IGNORECASE), "*"),
+    (re.compile(r"</?(?:p|li)>", re.IGNORECASE), ""),
+)
+_FENCE: Final = re.compile(r"(```+|~~~+)[ \t]*(.*)")
+_HEADING: Final = re.compile(r"#{1,6}[ \t]+(.*?)[ \t#]*$")
+_INDENTED: Final = re.compile(r"(?:\A|\n[ \t]*\n)((?:(?:\t| {4}).*(?:\n[ \t]*)*(?:\n|\Z))+)")
+"""Code as plain text has it: indented, behind an empty line."""
+_TYPE: Final = re.compile(r"\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}[ \t]*(.*)", re.DOTALL)
+_NAME: Final = re.compile(r"\[?([\w.$<>]+)[^\]\s]*\]?(?:[ \t]+-|:)?[ \t]*(.*)", re.DOTALL)
+_PARAMETERS: Final = frozenset(
+    {"param", "arg", "argument", "tparam", "typeparam", "template", "property", "prop"}
+)
+_RETURNS: Final = frozenset({"return", "returns", "result", "retval", "yields"})
+_RAISES: Final = frozenset({"throws", "throw", "exception", "raises"})
+_PROSE: Final = frozenset(
+    {"brief", "short", "summary", "description", "desc", "remarks", "details", "note", "par"}
+)
+_HIDDEN: Final = frozenset({"internal", "hidden", "private", "ignore", "hide"})
+FILE_TAGS: Final = frozenset({"file", "fileoverview", "module", "packagedocumentation", "overview"})
+"""Tags of a comment that is about its whole file."""
+
+
+@attrs.frozen(kw_only=True)
+class Comment:
+    """What a comment says."""
+
+    doc: str = ""
+    """As Markdown."""
+    summary: str = ""
+    """The first paragraph of it, on one line."""
+    deprecated: str = ""
+    """Why it should not be used any more, or what instead; empty while it should."""
+    is_hidden: bool = False
+    """Whether it says that what it is about is not public."""
+    is_of_file: bool = False
+    """Whether it says that it is about the file."""
+
+
+def is_doc_block(comment: str) -> bool:
+    """Tell whether a comment is one that tools read: ``/** … */``, ``///`` and the like."""
+    return re.match(r"/\*[*!](?![*/])|///(?!/)|//!", comment) is not None
+
+
+def plain(comments: Iterable[str]) -> str:
+    """Return the text of comments without their marks."""
+    lines: list[str] = []
+    for comment in comments:
+        block = _BLOCK.fullmatch(comment.strip())
+        if block is not None:
+            lines.append(_without_stars(block[1]))
+        else:
+            line = _LINE.match(comment)
+            lines.append(comment if line is None else line[1].rstrip())
+    return "\n".join(lines).strip("\n")
+
+
+def _without_stars(text: str) -> str:
+    first, separator, rest = text.partition("\n")
+    return f"{first.strip()}{separator}{_STAR.sub('', rest)}".rstrip().strip("\n")
+
+
+def markdown_comment(comments: Iterable[str], word: str) -> Comment:
+    """Read comments that are Markdown, as in Rust, or nearly so, as in Go.
+
+    Args:
+        comments: The comments.
+        word: What a fence calls the language of code in them.
+    """
+    return _comment(_in_our_form(plain(comments), word))
+
+
+def _in_our_form(text: str, word: str) -> str:
+    """Return Markdown with headings as bold lines, and with all code in fences that name it."""
+    lines: list[str] = []
+    fence = ""
+    for line in text.split("\n"):
+        mark = _FENCE.match(line)
+        if mark is not None and not fence:
+            fence = mark[1]
+            lines.append(f"{fence}{mark[2].partition(',')[0] or word}")
+        elif fence:
+            fence = "" if line.strip() == fence else fence
+            lines.append(line)
+        else:
+            lines.append(_HEADING.sub(r"**\1**", line))
+    return _INDENTED.sub(lambda block: f"\n\n{_fenced(block[1], word)}\n", "\n".join(lines))
+
+
+def _fenced(text: str, word: str) -> str:
+    return fenced(dedent(text.expandtabs(4)).strip("\n"), word)
+
+
+def tagged_comment(comments: Iterable[str], word: str) -> Comment:
+    """Read a comment with the tags of JSDoc, Javadoc or Doxygen.
+
+    Args:
+        comments: The comment, or the lines of it.
+        word: What a fence calls the language of examples in it.
+    """
+    prose: list[str] = []
+    tags: list[tuple[str, str]] = []
+    said = plain(comments)
+    if "\n" not in said:
+        said = _TAG_WITHIN.sub("\n", said)
+    for line in said.split("\n"):
+        tag = _TAG.fullmatch(line)
+        if tag is not None and len(tag[1]) > 1:
+            tags.append((tag[1].lower(), tag[2]))
+        elif tags:
+            tags[-1] = tags[-1][0], f"{tags[-1][1]}\n{line}"
+        else:
+            prose.append(line)
+    names = {name for name, _ in tags}
+    prose += [f"\n{text}" for name, text in tags if name in _PROSE]
+    if not "".join(prose).strip():
+        prose += [text for name, text in tags if name in FILE_TAGS and " " in text.strip()]
+    text = _readable("\n".join(prose))
+    instead = "\n".join(text for name, text in tags if name == "deprecated").strip()
+    comment = _comment(text, list(_lists(tags, word)))
+    return attrs.evolve(
+        comment,
+        deprecated=(markdown_line(_readable(instead)) or "yes") if "deprecated" in names else "",
+        is_hidden=bool(names & _HIDDEN),
+        is_of_file=bool(names & FILE_TAGS),
+    )
+
+
+def _comment(text: str, lists: Sequence[str] = ()) -> Comment:
+    doc = embed(text, _DOC_LEVEL)
+    return Comment(
+        doc="\n\n".join(filter(None, [doc, *lists])), summary=inline(first_paragraph(text))
+    )
+
+
+def _readable(text: str) -> str:
+    """Return the text of a comment with what tags and HTML say inside of it as Markdown."""
+    text = _INLINE_TAG.sub(lambda match: _linked(match[1]), text)
+    text = _WORD_TAG.sub(r"`\1`", text)
+    for pattern, replacement in _HTML:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _linked(target: str) -> str:
+    label = _LABELLED_LINK.fullmatch(target.strip())
+    return code(target.strip().lstrip("#")) if label is None else label[2]
+
+
+def _lists(tags: Sequence[tuple[str, str]], word: str) -> Iterator[str]:
+    groups = (("Parameters", _PARAMETERS), ("Returns", _RETURNS), ("Throws", _RAISES))
+    for heading, names in groups:
+        items = [
+            _item(_readable(text), has_name=_has_name(heading, text))
+            for name, text in tags
+            if name in names
+        ]
+        if any(items):
+            yield f"**{heading}**\n\n" + "\n".join(filter(None, items))
+    for name, text in tags:
+        if name == "example" and text.strip():
+            shown = embed(text if "```" in text else _fenced(text, word), _DOC_LEVEL)
+            yield f"**Example**\n\n{shown}"
+        if name == "since" and text.strip():
+            yield f"*Since {inline(text.strip())}.*"
+
+
+def _has_name(heading: str, text: str) -> bool:
+    is_type_alone = heading == "Throws" and text.lstrip().startswith("{")
+    return heading != "Returns" and not is_type_alone
+
+
+def _item(text: str, *, has_name: bool) -> str:
+    shown = []
+    typed = _TYPE.match(text)
+    type_text = ""
+    if typed is not None:
+        type_text, text = typed[1], typed[2]
+    named = _NAME.match(text.strip()) if has_name else None
+    if named is not None:
+        shown.append(code(named[1]))
+        text = named[2]
+    if type_text:
+        shown.append(f"({code(type_text)})" if shown else code(type_text))
+    description = markdown_line(text.strip().removeprefix("- "))
+    head = " ".join(shown)
+    if not head:
+        return f"- {description}" if description else ""
+    return f"- {head}: {description}" if description else f"- {head}"
+
+
+def harmless(signature: str) -> str:
+    """Return a signature that cannot end the fence in which it is shown, nor form a marker."""
+    if "```" in signature or "vespera:" in signature:
+        return " ".join(signature.split())  # what does not begin a line does neither
+    return signature
+
+
+def define(
+    name: str,
+    kind: str,
+    signature: str,
+    comment: Comment,
+    *,
+    members: Iterable[Definition] = (),
+    note: str = "",
+) -> Definition:
+    """Return a definition, with what its comment says."""
+    return Definition(
+        name=" ".join(name.replace("`", "'").split()),
+        kind=kind,
+        signature=harmless(signature),
+        doc=comment.doc,
+        summary=comment.summary,
+        deprecated=comment.deprecated,
+        members=tuple(members),
+        note=note,
+    )
