@@ -83,9 +83,21 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def judges(session: nox.Session) -> None:
-    """Show the documents to published checkers of changelogs and of Markdown."""
+    """Show the documents to published checkers of changelogs, of Markdown and of drawings.
+
+    Those that are written for Node are asked where npm is there.
+    """
     session.install(".", *group("test"), "python-kacl>=0.4", "pymarkdownlnt>=0.9")
-    session.run("pytest", "tests/documents/test_judges.py", *session.posargs)
+    folder = session.create_tmp()
+    if shutil.which("npm") is not None:
+        packages = ("mermaid@^11 || ^12", "jsdom", "markdownlint-cli2")
+        session.run(
+            *("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, *packages),
+            external=True,
+            silent=True,
+        )
+    environment = {"VESPERA_JUDGES": str(Path(folder).absolute())}
+    session.run("pytest", "tests/documents/test_judges.py", *session.posargs, env=environment)
 
 
 @nox.session

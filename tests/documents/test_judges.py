@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import vespera_orchestrator
+
 GOLDEN = Path(__file__).parent / "golden"
+_MERMAID = Path(__file__).with_name("judge_mermaid.mjs")
 _NOT_OURS = "MD013,MD024,MD033,MD036"
 """Length of lines and repeated headings are the texts' own, comments are our markers, and what is
 bold on a line of its own is meant so."""
 _ASKS_FOR_AN_OLDER_VERSION = "https://keepachangelog.com/en/1.0.0/"
 """The judge knows the introduction of 1.0.0 by heart, and we follow 1.1.0."""
+
+_MARKDOWNLINT = dict.fromkeys([*_NOT_OURS.split(","), "MD034"], False)
+"""As for PyMarkdown, and addresses that a text has without brackets."""
+
+
+@pytest.fixture
+def node_folder():
+    """The folder in which npm has installed the judges that are written for Node."""
+    folder = Path(os.environ.get("VESPERA_JUDGES", "nowhere"))
+    if shutil.which("node") is None or not folder.is_dir():
+        pytest.skip("node is missing, or nox -s judges has not installed its packages")
+    return folder
+
+
+def run_in(folder, *command):
+    """Run a program of Node there."""
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_the_changelog_keeps_the_form():
@@ -32,4 +55,35 @@ def test_a_linter_has_nothing_to_say():
     command = [sys.executable, "-m", "pymarkdown", "-d", _NOT_OURS, "scan", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def test_markdownlint_has_nothing_to_say(node_folder, tmp_path):
+    """The linter that code hosts and editors use, over all nine documents."""
+    settings = tmp_path / ".markdownlint-cli2.jsonc"
+    settings.write_text(json.dumps({"config": _MARKDOWNLINT}))
+    for document in GOLDEN.glob("*.md"):
+        shutil.copy(document, tmp_path)
+    program = node_folder / "node_modules" / ".bin" / "markdownlint-cli2"
+    done = run_in(tmp_path, program, "*.md")
+    assert "Linting: 9 file(s)" in done.stdout
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_mermaid_reads_the_drawings(node_folder, make_project):
+    """Mermaid's own parser, also for a large project: this one, which stays readable."""
+    project = make_project()
+    package = Path(vespera_orchestrator.__file__).parent
+    shutil.copytree(package, project.home.project / "src" / package.name)
+    project.complete("Add everything")
+    project.documents.update()
+    drawing = project.text("ARCHITECTURE.md").partition("```mermaid")[2].partition("```")[0]
+    assert drawing.count("[") <= 24
+    assert drawing.count("-->") <= 48
+    shutil.copy(_MERMAID, node_folder)
+    files = [GOLDEN / "ARCHITECTURE.md", project.path("ARCHITECTURE.md")]
+    done = run_in(node_folder, "node", _MERMAID.name, *files)
+    assert done.stderr == ""
+    assert done.stdout.count("flowchart-v2") == 2
     assert done.returncode == 0

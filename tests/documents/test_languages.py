@@ -66,10 +66,13 @@ def test_typescript_shows_what_is_exported():
         export { over, plain as shown };
         export * from "./leaf";
         export default class Main {}
+        export function long(
+          one: string,
+        ): void {}
         """,
     )
     assert list(names) == [
-        *("boil", "BOILING", "Kettle", "Pot", "Size", "Mode", "over", "shown", "Main")
+        *("boil", "BOILING", "Kettle", "Pot", "Size", "Mode", "over", "shown", "Main", "long")
     ]
     boil = names["boil"]
     assert boil.signature == "function boil(litres: number): number"
@@ -88,6 +91,7 @@ def test_typescript_shows_what_is_exported():
     assert names["Size"].members[0].summary == "For one."
     assert names["over"].signature.count("function over(") == 2
     assert names["shown"].signature == "function shown()"
+    assert names["long"].signature == "function long(\n  one: string,\n): void"
     assert names["Main"].note == "default export"
     assert file.comment.summary == "Boiling water."
     assert [each.source for each in file.reexports] == ["./leaf"]
@@ -120,6 +124,7 @@ def test_go_shows_what_begins_with_a_capital():
         // Package tea makes tea.
         //
         //\ttea.Brew(1)
+        // Then drink.
         package tea
 
         const (
@@ -150,7 +155,7 @@ def test_go_shows_what_begins_with_a_capital():
     )
     assert list(names) == ["Small", "Pot", "Brewer", "Brew"]
     assert file.package == "tea"
-    assert file.comment.doc == "Package tea makes tea.\n\n```go\ntea.Brew(1)\n```"
+    assert file.comment.doc == "Package tea makes tea.\n\n```go\ntea.Brew(1)\n```\n\nThen drink."
     assert names["Small"].summary == "for one"
     assert members(names["Pot"]) == {"Cups": "Cups int"}
     assert [each.signature for each in file.methods["Pot"]] == [

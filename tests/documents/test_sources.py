@@ -186,8 +186,8 @@ def test_the_architecture_is_what_imports_what(make_project):
     project.home.project.joinpath("broken.py").unlink()
     project.documents.update()
     components = section_contents(project.text("ARCHITECTURE.md"))["components"]
-    assert "| `kettle` | Kettles that boil. | 1 | `_impl`, `consts` |  |" in components
-    assert "| `consts` |  | 1 |  | `kettle`, `_impl` |" in components
+    assert "| `kettle` | Kettles that boil. | 1 | `_impl`, `consts` | \u2013 |" in components
+    assert "| `consts` | \u2013 | 1 | \u2013 | `kettle`, `_impl` |" in components
     assert "```mermaid\nflowchart TD\n" in components
 
 

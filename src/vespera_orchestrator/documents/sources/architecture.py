@@ -94,6 +94,10 @@ class Architecture:
     """The package in which all components are, as a code span; empty if there is none."""
     drawing: str
     """The components and their imports, for Mermaid; empty where there is nothing to draw."""
+    arrows: int
+    """How many arrows are drawn."""
+    all_arrows: int
+    """How many there would be if all were drawn."""
     decisions: tuple[Decision, ...]
     """The latest first."""
     design_notes: tuple[DesignNote, ...]
@@ -108,6 +112,8 @@ class Architecture:
                 circles=(),
                 shared_package="",
                 drawing="",
+                arrows=0,
+                all_arrows=0,
                 decisions=(),
                 design_notes=(),
             )
@@ -126,6 +132,8 @@ class Architecture:
             circles=tuple(graph.circles()),
             shared_package=code(graph.shared_package) if graph.shared_package else "",
             drawing=graph.drawing(),
+            arrows=len(graph.drawn_arrows()),
+            all_arrows=len(graph.all_arrows()),
             decisions=(),
             design_notes=(),
         )
@@ -259,15 +267,23 @@ class _Graph:
             for name, module in self._modules.items()
         }
 
-    def drawing(self) -> str:
-        """Return the components and their imports as Mermaid draws them."""
-        arrows = [(name, other) for name in sorted(self._arrows) for other in self._arrows[name]]
-        if not arrows:
-            return ""
+    def all_arrows(self) -> list[tuple[str, str]]:
+        """Return which component imports which other, by name."""
+        return [(name, other) for name in sorted(self._arrows) for other in self._arrows[name]]
+
+    def drawn_arrows(self) -> list[tuple[str, str]]:
+        """Return the arrows of the drawing: all, or those that say the most."""
+        arrows = self.all_arrows()
         if len(arrows) > _MOST_ARROWS:
             arrows = self._without_shortcuts(arrows)
         arrows.sort(key=lambda arrow: (-self._arrows[arrow[0]][arrow[1]], arrow))
-        drawn = sorted(arrows[:_MOST_ARROWS])
+        return sorted(arrows[:_MOST_ARROWS])
+
+    def drawing(self) -> str:
+        """Return the components and their imports as Mermaid draws them."""
+        drawn = self.drawn_arrows()
+        if not drawn:
+            return ""
         names = sorted({name for arrow in drawn for name in arrow})
         ids = {name: f"m{number}" for number, name in enumerate(names)}
         lines = [f'    {ids[name]}["{self._short(name)}"]' for name in names]

@@ -126,7 +126,7 @@ def _in_our_form(text: str, word: str) -> str:
             lines.append(line)
         else:
             lines.append(_HEADING.sub(r"**\1**", line))
-    return _INDENTED.sub(lambda block: f"\n\n{_fenced(block[1], word)}\n", "\n".join(lines))
+    return _INDENTED.sub(lambda block: f"\n\n{_fenced(block[1], word)}\n\n", "\n".join(lines))
 
 
 def _fenced(text: str, word: str) -> str:

@@ -80,12 +80,20 @@ def head_of(node: Node, body: Node | None = None) -> str:
     end = node.end_byte if body is None else body.start_byte
     source = _bytes(node)[: end - node.start_byte].decode(errors="replace")
     lines = source.split("\n")
-    indentation = re.compile(rf"[ \t]{{0,{node.start_point[1]}}}")
+    indentation = re.compile(rf"[ \t]{{0,{_indentation(node)}}}")
     lines[1:] = [line[indentation.match(line).end() :] for line in lines[1:]]  # type: ignore[union-attr]
     signature = _OPENS_BODY.sub("", "\n".join(lines))
     if len(signature) > _MOST_CHARACTERS:
         return f"{signature[:_MOST_CHARACTERS]}…"
     return signature
+
+
+def _indentation(node: Node) -> int:
+    """Return the column at which the line of a node begins."""
+    outer = node
+    while outer.parent is not None and outer.parent.start_point[0] == node.start_point[0]:
+        outer = outer.parent
+    return int(outer.start_point[1])
 
 
 def one_line(signature: str, limit: int = 80) -> str:
