@@ -340,7 +340,7 @@ def test_little_is_known_and_little_is_said():
     """Without checkpoint, artifacts and files, no sentence speaks of them."""
     draft = lifecycle.recovery_for(task("a", "blocked", failures=1), Failure(error="no key"))
     assert draft.description.splitlines() == [
-        "'a' could not be finished: no key",
+        "'a' could not be finished: no key.",
         "Remove the cause, then complete this task: the blocked one becomes ready again.",
     ]
     assert draft.context == {"error": "no key", "attempt": 0, "artifact_ids": []}

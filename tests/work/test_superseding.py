@@ -42,7 +42,7 @@ def test_a_completion_supersedes(orch):
 
 
 def test_a_document_shows_what_holds(orch):
-    """The finding that was superseded is gone from the page, the new one is there."""
+    """The new finding is there; the one that was superseded stands below, as withdrawn."""
     folder = orch.home.parent / "docs"
     before = "".join(path.read_text() for path in folder.glob("*.md"))
     assert "93 degrees" in before
@@ -53,8 +53,10 @@ def test_a_document_shows_what_holds(orch):
         supersedes=_old(orch),
     )
     after = "".join(path.read_text() for path in folder.glob("*.md"))
-    assert "97 degrees" in after
-    assert "93 degrees" not in after
+    above, withdrawn = after.split("<!-- vespera:section withdrawn -->")
+    assert "97 degrees" in above
+    assert "93 degrees" not in above
+    assert "93 degrees" in withdrawn
 
 
 @pytest.mark.parametrize("action", ["continue", "blocked", "needs_revision"])

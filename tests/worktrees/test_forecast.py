@@ -121,6 +121,22 @@ def test_what_is_not_saved_yet_counts_when_asked_for(orch):
     assert len(orch.worktrees.forecast(fresh=True).clashes) == 1
 
 
+def test_what_was_never_saved_is_named(orch):
+    """Without a snapshot nothing is known of a worktree, which is not "no conflict"."""
+    works = [orch.execute_task(orch.plan_task(name), worktree=True) for name in ("ann", "bob")]
+    seen = orch.worktrees.forecast()
+    assert (seen.worktrees, seen.unsaved) == ((), ("ann", "bob"))
+    assert str(seen).splitlines() == [
+        "0 worktrees: no conflicts ahead.",
+        "Not saved yet, so not compared: ann, bob. forecast(fresh=True) saves them first.",
+    ]
+    assert "ann, bob" in seen._repr_html_()
+    for work in works:
+        change(work.path, {"a": work.task.alias})
+    saved = orch.worktrees.forecast(fresh=True)
+    assert (len(saved.clashes), saved.unsaved) == (1, ())
+
+
 def test_work_that_waits_is_merged_in_that_order(orch):
     """Of several that wait to be merged the next step names the one that stands in the fewest
     others' way.

@@ -1359,12 +1359,15 @@ def test_a_report_shows_the_places_first(orch):
     )
     finish(one)
     assert finish(two).status == "blocked"
-    [report] = [
-        orch.artifacts.text(artifact)
-        for artifact in orch.artifacts.list(task="two")
-        if artifact.kind == "conflict"
-    ]
-    places, whole = report.split("### The whole file with both")
+    [conflict] = orch.artifacts.list(task="two", kind="conflict")
+    report = orch.artifacts.text(conflict)
+    places, whole = report.split("## Whole files")
     said = ["one", "two", "one too", "two too"]
     assert [line for line in places.splitlines() if line in said] == said
     assert len(places.splitlines()) < 60 < len(whole.splitlines())
+    with orch.execute_task("recover_two", agent="three") as work:
+        briefing = str(work.briefing())
+        work.release()
+    assert "> one too" in briefing
+    assert briefing.count("> rest") < 10
+    assert f"more characters: orch.artifacts.text('{conflict.id}')]" in briefing

@@ -711,7 +711,8 @@ def _recovery_context(task: Task, failure: Failure) -> dict[str, JsonValue]:
 
 
 def _recovery_description(task: Task, failure: Failure) -> str:
-    lines = [f"{task.title!r} could not be finished: {failure.error}"]
+    error = failure.error if failure.error.endswith((".", "!", "?")) else f"{failure.error}."
+    lines = [f"{task.title!r} could not be finished: {error}"]
     if failure.checkpoint is not None and failure.checkpoint.note:
         lines.append(f"Its last checkpoint: {failure.checkpoint.note}.")
     if "worktree" in failure.context:

@@ -179,8 +179,13 @@ class _Collection:
         except VesperaError as exc:
             return WorkRecord(artifact=artifact, problem=f"it cannot be read here: {exc}")
         text = content.decode("utf-8", "replace")[: self._max_chars]
-        self._left_to_read -= len(text)
         is_whole = len(content) >= artifact.size_bytes and len(text) < self._max_chars
+        if artifact.kind == ArtifactKind.CONFLICT:
+            from vespera_orchestrator.worktrees.conflict_report import WHOLE_FILES
+
+            text, whole_files, _ = text.partition(WHOLE_FILES)
+            is_whole = is_whole and not whole_files
+        self._left_to_read -= len(text)
         length = len(text) if is_whole else artifact.size_bytes
         return WorkRecord(artifact=artifact, text=text, length=length)
 

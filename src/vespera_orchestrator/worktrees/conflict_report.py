@@ -23,6 +23,8 @@ Conflict: TypeAlias = (
 
 _MOST_CHARS: Final = 40_000
 """Longest text of one side of one file; the report names the commit that has the whole."""
+WHOLE_FILES: Final = "\n## Whole files\n"
+"""Begins the part of a report that only somebody who is in doubt reads."""
 _CONTEXT_LINES: Final = 3
 """Lines shown before and after a place in conflict."""
 _SNIFFED_BYTES: Final = 8000
@@ -52,11 +54,11 @@ class ConflictReport:
 
     def render(self, conflicts: list[Conflict]) -> str:
         """Return the report as Markdown."""
-        places = f"Places in conflict: {len(conflicts)}."
+        count = f"Places in conflict: {len(conflicts)}."
         lines = [
             f"# Merge conflict with {self.branch}",
             "",
-            f"{places} Nothing was changed on {self.branch}, and the work is kept.",
+            f"{count} Nothing was changed on {self.branch}, and the work is kept.",
             "",
             f"- base, where both started: `{self.base}`",
             f"- {self.branch}, as it is now: `{self.ours}`",
@@ -68,16 +70,28 @@ class ConflictReport:
             "sides are put together between conflict markers. Correct the files and complete it;",
             "then execute the blocked task again, and complete it.",
         ]
-        sections = [self._section(sides) for sides in conflicts]
-        return "\n".join(lines) + "\n" + "".join(sections)
+        places = [self._places(sides) for sides in conflicts]
+        wholes = [self._whole_sides(sides) for sides in conflicts]
+        return "".join(["\n".join(lines), "\n", *places, WHOLE_FILES, *wholes])
 
-    def _section(self, sides: Conflict) -> str:
-        entries = [entry for entry in sides if entry is not None]
-        path = display_path(entries[0].path)
-        titles = ("Base", f"On {self.branch}", "In the worktree")
-        text = f"\n## {path}\n\n### Both together (diff3)\n\n{self._diff3(sides)}"
+    def _places(self, sides: Conflict) -> str:
+        """Return what conflicts in one file, with a few lines around it."""
+        text = f"\n## {_path_of(sides)}\n\n"
+        merged = self._merge(sides)
+        if isinstance(merged, str):
+            return f"{text}{merged}\n"
+        return f"{text}Both together (diff3):\n\n{_code_block(_places_in_conflict(merged))}"
+
+    def _whole_sides(self, sides: Conflict) -> str:
+        """Return one file whole: what both together are, then each side."""
+        path = _path_of(sides)
+        merged = self._merge(sides)
+        text = ""
+        if isinstance(merged, bytes) and merged != _places_in_conflict(merged):
+            text = f"\n### {path}: both together\n\n{_code_block(merged)}"
+        titles = ("base", f"on {self.branch}", "in the worktree")
         for title, entry in zip(titles, sides, strict=True):
-            text += f"\n### {title}\n\n{self._side(entry, path)}"
+            text += f"\n### {path}: {title}\n\n{self._side(entry, path)}"
         return text
 
     def _side(self, entry: pygit2.IndexEntry | None, path: str) -> str:
@@ -90,22 +104,27 @@ class ConflictReport:
             return f"{renamed}A submodule at commit `{entry.id}`.\n"
         return renamed + _code_block(blob.data)
 
-    def _diff3(self, sides: Conflict) -> str:
+    def _merge(self, sides: Conflict) -> bytes | str:
+        """Return the file with both sides between markers, or why there is none."""
         if sides[1] is None or sides[2] is None:
-            return "One side has no such file; there is nothing to put together.\n"
+            return "One side has no such file; there is nothing to put together."
         labels = (b"base", self.branch.encode(), b"the worktree")
         merge = libgit2.merge_file(self.repo, sides, labels)
         if merge is None or not merge.content:
-            return "It cannot be merged as text.\n"
-        places = _places_in_conflict(merge.content)
-        whole = _code_block(merge.content)
-        if len(places) > len(merge.content) // 2:
-            return whole
-        return f"{_code_block(places)}\n### The whole file with both\n\n{whole}"
+            return "It cannot be merged as text."
+        return merge.content
+
+
+def _path_of(sides: Conflict) -> str:
+    entries = [entry for entry in sides if entry is not None]
+    return display_path(entries[0].path)
 
 
 def _places_in_conflict(merged: bytes) -> bytes:
-    """Return the places in conflict, each with a few lines before and after it."""
+    """Return the places in conflict, each with a few lines before and after it.
+
+    Where that is more than half of a file, it is the whole file.
+    """
     lines = merged.splitlines(keepends=True)
     begins = _lines_with(b"<<<<<<< ", lines)
     ends = _lines_with(b">>>>>>> ", lines)
@@ -114,7 +133,8 @@ def _places_in_conflict(merged: bytes) -> bytes:
         first = max(0, begin - _CONTEXT_LINES)
         last = end + _CONTEXT_LINES
         places.append(b"".join(lines[first : last + 1]))
-    return b"...\n".join(places)
+    joined = b"...\n".join(places)
+    return merged if len(joined) > len(merged) // 2 else joined
 
 
 def _lines_with(sign: bytes, lines: list[bytes]) -> list[int]:

@@ -66,13 +66,17 @@ class Forecast(Record):
     branch: str
     """The integration branch."""
     worktrees: tuple[str, ...]
-    """Names of the worktrees that were compared."""
+    """Names of the worktrees that were compared: those that were ever saved."""
     clashes: tuple[Clash, ...]
     """What would conflict; empty if everything merges."""
     order: tuple[str, ...]
     """The best order to merge them: as many as possible land before the first conflict."""
     unsolved: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     """For each worktree with an unresolved conflict, the files that still have markers."""
+    unsaved: tuple[str, ...] = ()
+    """Names of worktrees that were never saved: what was changed there is not known yet.
+    ``forecast(fresh=True)`` saves them first.
+    """
 
     def of(self, worktree: str) -> tuple[Clash, ...]:
         """Return the conflicts that this worktree is part of."""
@@ -87,9 +91,11 @@ class Forecast(Record):
         for name, paths in self.unsolved.items():
             lines.append(f"  {name}, not solved yet: {display_paths(paths)}")
         if not lines:
-            return f"{count}: no conflicts ahead."
-        title = f"{count}, {plural(len(lines), 'conflict')} ahead:"
-        return "\n".join([title, *lines, f"Merge in this order: {', '.join(self.order)}"])
+            title = f"{count}: no conflicts ahead."
+        else:
+            title = f"{count}, {plural(len(lines), 'conflict')} ahead:"
+            lines.append(f"Merge in this order: {', '.join(self.order)}")
+        return "\n".join([title, *lines, *self._unsaved_words()])
 
     def _repr_html_(self) -> str:
         rows = [_html_row(clash.first, clash.second, clash.paths) for clash in self.clashes]
@@ -100,8 +106,17 @@ class Forecast(Record):
             head = f"<tr><th></th><th></th><th style='{_LEFT}'>files in conflict</th></tr>"
             table = f"<table>{head}{''.join(rows)}</table>"
         order = ", ".join(html.escape(name) for name in self.order)
-        title = f"<b>{len(self.worktrees)} worktrees</b>"
-        return f"<div>{title}: {table}<br>Merge in this order: {order}</div>"
+        title = f"<b>{plural(len(self.worktrees), 'worktree')} compared</b>"
+        parts = [f"{title}: {table}"]
+        if order:
+            parts.append(f"Merge in this order: {order}")
+        parts += map(html.escape, self._unsaved_words())
+        return f"<div>{'<br>'.join(parts)}</div>"
+
+    def _unsaved_words(self) -> Iterator[str]:
+        if self.unsaved:
+            names = display_paths(self.unsaved)
+            yield f"Not saved yet, so not compared: {names}. forecast(fresh=True) saves them first."
 
 
 def _html_row(first: str, second: str, paths: Iterable[str]) -> str:
@@ -135,17 +150,23 @@ class ForecastInput:
     tip: str | None
     """The head of the integration branch; ``None`` where that is missing."""
     saved: tuple[SavedWorktree, ...]
+    unsaved: tuple[str, ...] = ()
+    """Names of those without a snapshot."""
 
 
 def read_input(repository: ProjectRepository, worktrees: Iterable[Worktree]) -> ForecastInput:
     """Read where everything stands."""
     saved: list[SavedWorktree] = []
+    unsaved: list[str] = []
     for worktree in worktrees:
         commit = repository.tip(WIP + worktree.name)
-        if commit is not None:
-            mark = repository.tip(LANDED + worktree.name)
-            saved.append(SavedWorktree(worktree=worktree, commit=commit, mark=mark))
-    return ForecastInput(tip=repository.tip(repository.integration_ref), saved=tuple(saved))
+        if commit is None:
+            unsaved.append(worktree.name)
+            continue
+        mark = repository.tip(LANDED + worktree.name)
+        saved.append(SavedWorktree(worktree=worktree, commit=commit, mark=mark))
+    tip = repository.tip(repository.integration_ref)
+    return ForecastInput(tip=tip, saved=tuple(saved), unsaved=tuple(unsaved))
 
 
 def make_forecast(repository: ProjectRepository, now: ForecastInput) -> Forecast:
@@ -168,6 +189,7 @@ def make_forecast(repository: ProjectRepository, now: ForecastInput) -> Forecast
             clashes=tuple(clashes),
             order=_order(lines, clashes, unsolved),
             unsolved=unsolved,
+            unsaved=now.unsaved,
         )
 
 
