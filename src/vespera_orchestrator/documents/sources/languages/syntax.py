@@ -139,7 +139,8 @@ def comment_behind(node: Node) -> list[str]:
 
 def _last_line(node: Node) -> int:
     row, column = node.end_point
-    return row if column else row - 1
+    last: int = row if column else row - 1
+    return last
 
 
 def _shares_line(comment: Node) -> bool:
