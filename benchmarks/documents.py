@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import logging
+import shutil
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+import griffe
 
 import vespera_orchestrator as vespera
 from measure import Cost, Row, Scale, alternate, metered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from vespera_orchestrator import Orchestrator
 
@@ -35,7 +40,46 @@ def {name}(text: str) -> str:
 
 
 def rows(scale: Scale) -> list[Row]:
-    return [*_quiet_rows(scale), _completion_row(scale)]
+    return [*_quiet_rows(scale), _completion_row(scale), _reference_row(scale)]
+
+
+def _reference_row(scale: Scale) -> Row:
+    """Write the API reference of a large library, against reading its files with griffe alone."""
+    folder = scale.folder / "reference"
+    package = folder / "src" / "sympy"
+    (installed,) = importlib.util.find_spec("sympy").submodule_search_locations
+    skipped = shutil.ignore_patterns("__pycache__", "tests", "[!_]*.txt")
+    source = Path(installed) / scale.pick(".", "core")
+    shutil.copytree(source, package, ignore=skipped)
+    files = sorted(package.rglob("*.py"))
+    ours = [_first_reference(folder) for _ in range(scale.pick(2, 1))]
+    alone = [_visit(files) for _ in range(scale.pick(2, 1))]
+    return Row.of(
+        f"first documents of sympy, {len(files):,} files of Python",
+        ours,
+        "read each file with griffe",
+        alone,
+    )
+
+
+def _first_reference(folder: Path) -> Cost:
+    """Update the documents of a project as a process that has read nothing of it."""
+    shutil.rmtree(folder / ".task_orchestrator", ignore_errors=True)
+    shutil.rmtree(folder / "docs", ignore_errors=True)
+    with vespera.open(folder) as orch:
+        orch.initialize_session("measure", project_type="software_development")
+        with metered() as meter:
+            orch.documents.update()
+    return meter.per(1)
+
+
+def _visit(files: Sequence[Path]) -> Cost:
+    logging.getLogger("griffe").disabled = True
+    with metered() as meter, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for file in files:
+            griffe.visit(file.stem, filepath=file, code=file.read_text("utf-8"))
+    return meter.per(1)
 
 
 def _completion_row(scale: Scale) -> Row:

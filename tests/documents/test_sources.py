@@ -12,6 +12,7 @@ from vespera_orchestrator._model import Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents import material
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.documents.sources import SOURCES
+from vespera_orchestrator.documents.tree import FolderTree
 from vespera_orchestrator.errors import InvalidInputError
 
 
@@ -579,3 +580,45 @@ def test_what_is_known_of_a_place_stands_together(make_project):
     project.complete("Map again", project.draft("World", new, "world"))
     project.documents.update()
     assert "ice broke" not in project.text("WORLD_BUILDING.md")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Mara was thirty-four years old.",
+        "Mara, aged 34, counted.",
+        "Mara ist 34 Jahre alt.",
+        "Mara a 34 ans.",
+        "\u041c\u0430\u0440\u0430: 34 \u0433\u043e\u0434\u0430. Mara 34 \u0433\u043e\u0434\u0430",
+        "Mara\u306f34\u6b73\u3067\u3059\u3002",
+    ],
+)
+def test_an_age_in_a_chapter_is_compared(make_project, sentence):
+    """In digits or words, and in the languages that people write."""
+    project = make_project("creative_writing")
+    project.complete("Cast", project.draft("Mara", "Age: thirty-six\n\nA keeper.\n", "character"))
+    project.write("chapters/01.md", f"# One\n\n{sentence} Ivo was 36 years old.\n")
+    project.documents.update()
+    sheet = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
+    assert "but 34 in `chapters/01.md`." in sheet
+    assert sheet.count("but ") == 1
+
+
+def test_only_changed_chapters_are_read_again(make_project, monkeypatch):
+    """A novel of many chapters costs what changed, in a process that has read it."""
+    project = make_project("creative_writing")
+    project.complete("Cast", project.draft("Mara Quill", "A keeper.", "character"))
+    for number in range(5):
+        project.write(f"chapters/{number}.md", f"# Chapter {number}\n\nMara sang.\n")
+    project.documents.update()
+    project.write("chapters/3.md", "# Chapter 3\n\nMara sang, and Mara slept.\n")
+    read = []
+    real = FolderTree.read
+    monkeypatch.setattr(
+        FolderTree, "read", lambda tree, path: read.append(path) or real(tree, path)
+    )
+    project.documents.update()
+    assert read == ["chapters/3.md"]
+    sheet = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
+    assert "- Chapter 3 (`chapters/3.md`): twice" in sheet
+    assert sheet.count(": once") == 4

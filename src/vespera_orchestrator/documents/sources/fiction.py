@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -26,6 +26,7 @@ from vespera_orchestrator.documents.markdown import (
     plain_text,
     without_parts,
 )
+from vespera_orchestrator.documents.sources.ages import AGE_NAMES, ages_near, number_in
 from vespera_orchestrator.documents.vocabulary import UNSEPARATED, mentions
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ _NAMED_ITEM: Final = re.compile(
     r"[-*+][ \t]+(?:\*\*|__)?([^*_:\n]{2,60}?)(?:\*\*|__)?"
     r"[ \t]*(?::|\u2013|\u2014| - )(?:\*\*|__)?[ \t]*(.+)"
 )
-_AGE: Final = re.compile(r"\b(\d{1,3})[- ]years?[- ]old\b|\baged (\d{1,3})\b|\bage of (\d{1,3})\b")
-_SENTENCE: Final = re.compile(r"[^.!?\n]+[.!?]?")
 _NUMBERS: Final = re.compile(r"\d+")
 _CHAPTER_FOLDERS: Final = frozenset(
     {"ch", "chapter", "chapters", "scenes", "manuscript", "draft", "drafts"}
@@ -62,6 +61,9 @@ _HONORIFICS: Final = frozenset(
     | {"se\u00f1or", "se\u00f1ora", "don", "do\u00f1a", "del", "della"}
 )
 """What a name begins with and no text calls somebody by alone."""
+_SEPARATED_LETTER: Final = r"[^\W\u3040-\u30ff\u3400-\u9fff]"
+"""A letter of a writing that separates words: what stands beside a name when it is only a part."""
+_TIMES: Final = {1: "once", 2: "twice"}
 _VIEWPOINT: Final = ("pov", "point of view", "viewpoint", "perspektive", "point de vue", "视角")
 
 
@@ -166,25 +168,49 @@ class Fiction:
 class _ChapterText:
     chapter: Chapter
     text: str
+    heading: str
+    """The first one; empty if there is none."""
     order: tuple[object, ...]
 
 
 def _chapter_texts(work: CompletedWork) -> list[_ChapterText]:
-    """Return the chapters in order: files by their numbers, then artifacts by time."""
+    """Return the chapters in order: files by their numbers, then artifacts by time.
+
+    A file that did not change is not read again.
+    """
     drafted = _drafted_files(work)
     texts = []
-    for path in work.tree.files:
-        text = work.tree.read(path) if path.endswith(_PROSE_SUFFIXES) else None
-        if text is not None and _is_chapter(path, text, drafted, work):
-            texts.append(_chapter_text(path, text))
+    for path, stamp in work.tree.files.items():
+        is_prose_file = path.endswith(_PROSE_SUFFIXES) and not _is_of_another_kind(path, work)
+        written = _written_file(work, path, stamp) if is_prose_file else None
+        if written is not None and _is_chapter(path, written, drafted):
+            texts.append(written)
             work.explain("chapters", path, path, "it is a chapter's file", shown=True)
     texts.sort(key=lambda text: text.order)
     for artifact in work.artifacts:
         is_draft = artifact.kind != ArtifactKind.FILE and _is_draft(artifact)
         if is_draft and is_prose(artifact) and artifact.task_id not in drafted.values():
-            text = work.reader.text(artifact)
-            texts.append(_chapter_text("", text, title=artifact.title))
+            texts.append(_written_artifact(work, artifact))
     return texts
+
+
+def _written_file(work: CompletedWork, path: str, stamp: str) -> _ChapterText | None:
+    memory = work.reader.memory("chapter files")
+    latest = memory.get(path)
+    if latest is None or latest[0] != stamp:
+        text = work.tree.read(path)
+        written = None if text is None else _chapter_text(path, text)
+        latest = memory[path] = stamp, None, written
+    return cast("_ChapterText | None", latest[2])
+
+
+def _written_artifact(work: CompletedWork, artifact: Artifact) -> _ChapterText:
+    memory = work.reader.memory("chapter artifacts")
+    text = work.reader.text(artifact)
+    latest = memory.get(artifact.id)
+    if latest is None or latest[0] is not text:
+        latest = memory[artifact.id] = text, None, _chapter_text("", text, title=artifact.title)
+    return cast("_ChapterText", latest[2])
 
 
 def _is_draft(artifact: Artifact) -> bool:
@@ -201,17 +227,21 @@ def _drafted_files(work: CompletedWork) -> dict[str, str]:
     }
 
 
-def _is_chapter(path: str, text: str, drafted: dict[str, str], work: CompletedWork) -> bool:
+def _is_of_another_kind(path: str, work: CompletedWork) -> bool:
+    """Tell whether a file's name says that it is no chapter."""
+    name = path.rpartition("/")[2]
+    stem = name.rpartition(".")[0].casefold()
+    return name in work.kind.documents or stem in _NOT_CHAPTERS
+
+
+def _is_chapter(path: str, written: _ChapterText, drafted: dict[str, str]) -> bool:
     parts = path.split("/")
     stem = parts[-1].rpartition(".")[0].casefold()
-    if parts[-1] in work.kind.documents or stem in _NOT_CHAPTERS:
-        return False
     if path in drafted or _CHAPTER_FOLDERS.intersection(part.casefold() for part in parts[:-1]):
         return True
     if mentions((stem,), "chapter") or re.fullmatch(r"ch[-_ ]?\d+", stem):
         return True
-    headings = headed_parts(text[:2000], labels=False)
-    return bool(headings) and mentions((headings[0].title,), "chapter")
+    return mentions((written.heading,), "chapter")
 
 
 def _chapter_text(path: str, text: str, title: str = "") -> _ChapterText:
@@ -231,7 +261,8 @@ def _chapter_text(path: str, text: str, title: str = "") -> _ChapterText:
     explicit = _NUMBERS.search(str(settings.get("chapter") or settings.get("number") or ""))
     if explicit is not None:
         numbers = (int(explicit[0]),)
-    return _ChapterText(chapter=chapter, text=body, order=(numbers or (10**9,), path))
+    order = (numbers or (10**9,), path)
+    return _ChapterText(chapter=chapter, text=body, heading=heading, order=order)
 
 
 def _setting(
@@ -269,7 +300,9 @@ def _characters(work: CompletedWork, chapters: list[_ChapterText]) -> Iterator[C
     callings = _callings([sheets[0].name for sheets in by_name.values()])
     for name in sorted(by_name):
         sheets = by_name[name]
-        yield _character(sheets, chapters, _pattern(callings[sheets[0].name]))
+        pattern = _pattern(callings[sheets[0].name])
+        mentioned = list(_mentions(work, pattern, chapters))
+        yield _character(sheets, mentioned)
 
 
 def _sheets_by_name(work: CompletedWork) -> dict[str, list[_Sheet]]:
@@ -384,23 +417,52 @@ def _attribute_in(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _character(
-    sheets: list[_Sheet], chapters: list[_ChapterText], pattern: re.Pattern[str]
-) -> Character:
+@attrs.frozen(kw_only=True)
+class _Mention:
+    """A chapter in which a character occurs."""
+
+    chapter: Chapter
+    times: int
+    tells: bool
+    """Whether it is told from the character's point of view."""
+    ages: tuple[str, ...]
+    """What sentences that name the character say about an age, as numbers."""
+
+
+def _mentions(
+    work: CompletedWork, pattern: re.Pattern[str], chapters: list[_ChapterText]
+) -> Iterator[_Mention]:
+    """Yield the chapters in which a character occurs. A chapter is searched once for each."""
+    memory = work.reader.memory(f"mentions of {pattern.pattern}")
+    for number, chapter in enumerate(chapters):
+        place = chapter.chapter.place or str(number)
+        latest = memory.get(place)
+        if latest is None or latest[0] is not chapter:
+            latest = memory[place] = chapter, None, _mention(pattern, chapter)
+        mention = cast("_Mention", latest[2])
+        if mention.times or mention.tells:
+            yield mention
+
+
+def _mention(pattern: re.Pattern[str], chapter: _ChapterText) -> _Mention:
+    times = len(pattern.findall(chapter.text))
+    return _Mention(
+        chapter=chapter.chapter,
+        times=times,
+        tells=pattern.search(chapter.chapter.viewpoint) is not None,
+        ages=tuple(ages_near(pattern, chapter.text)) if times else (),
+    )
+
+
+def _character(sheets: list[_Sheet], mentioned: list[_Mention]) -> Character:
     """Bring the sheets of one character together; the latest is the first."""
-    name = sheets[0].name
     attributes = list(_attributes(sheets))
-    mentioned = [
-        chapter
-        for chapter in chapters
-        if pattern.search(chapter.text) or pattern.search(chapter.chapter.viewpoint)
-    ]
     return Character(
-        name=title_line(name),
+        name=title_line(sheets[0].name),
         text=embed(_paragraphs_once(sheet.text for sheet in sheets), _LEVEL),
         attributes=tuple(attributes),
-        appearances=tuple(_appearance(pattern, chapter) for chapter in mentioned),
-        contradictions=tuple(_contradictions(pattern, attributes, mentioned)),
+        appearances=tuple(map(_appearance, mentioned)),
+        contradictions=tuple(_contradictions(attributes, mentioned)),
         comment="\n".join(dict.fromkeys(sheet.passage.comment for sheet in sheets)),
     )
 
@@ -461,41 +523,39 @@ def _pattern(callings: tuple[str, ...]) -> re.Pattern[str]:
     escaped = "|".join(map(re.escape, callings))
     if UNSEPARATED.search(callings[0]):
         return re.compile(escaped)
-    return re.compile(rf"\b(?:{escaped})\b")
+    return re.compile(rf"(?<!{_SEPARATED_LETTER})(?:{escaped})(?!{_SEPARATED_LETTER})")
 
 
-def _appearance(pattern: re.Pattern[str], chapter: _ChapterText) -> str:
-    times = len(pattern.findall(chapter.text))
-    place = f" ({chapter.chapter.place})" if chapter.chapter.place else ""
+def _appearance(mention: _Mention) -> str:
+    chapter = mention.chapter
+    place = f" ({chapter.place})" if chapter.place else ""
     facts = []
-    if times:
-        facts.append("once" if times == 1 else f"{times} times")
-    if pattern.search(chapter.chapter.viewpoint):
+    if mention.times:
+        facts.append(_TIMES.get(mention.times, f"{mention.times} times"))
+    if mention.tells:
         facts.append("tells it")
-    return f"{chapter.chapter.title}{place}: {', '.join(facts)}"
+    return f"{chapter.title}{place}: {', '.join(facts)}"
 
 
-def _contradictions(
-    pattern: re.Pattern[str], attributes: list[Attribute], chapters: list[_ChapterText]
-) -> Iterator[str]:
+def _contradictions(attributes: list[Attribute], mentioned: list[_Mention]) -> Iterator[str]:
     for attribute in attributes:
         if attribute.earlier:
             others = "; ".join(attribute.earlier)
             yield f"{attribute.name}: {attribute.value} in the latest sheet, but {others}."
-        if attribute.name.casefold() == "age":
-            yield from _other_ages(pattern, attribute.value, chapters)
+        if attribute.name.casefold() in AGE_NAMES:
+            yield from _other_ages(attribute, mentioned)
 
 
-def _other_ages(pattern: re.Pattern[str], age: str, chapters: list[_ChapterText]) -> Iterator[str]:
-    for chapter in chapters:
-        for sentence in _SENTENCE.findall(chapter.text):
-            match = _AGE.search(sentence)
-            if match is None or not pattern.search(sentence):
-                continue
-            written = next(filter(None, match.groups()))
+def _other_ages(attribute: Attribute, mentioned: list[_Mention]) -> Iterator[str]:
+    age = number_in(attribute.value)
+    if not age:
+        return
+    for mention in mentioned:
+        for written in dict.fromkeys(mention.ages):
             if written != age:
-                place = chapter.chapter.place or chapter.chapter.title
-                yield f"Age: {age} in the latest sheet, but {written} in {place}."
+                place = mention.chapter.place or mention.chapter.title
+                value = attribute.value
+                yield f"{attribute.name}: {value} in the latest sheet, but {written} in {place}."
 
 
 # --- plot and world ---------------------------------------------------------------
