@@ -102,11 +102,19 @@ TABLE = {
     ),
     "ready after others": (
         ready(ready_after=["b", "c", "d"]),
-        ("execute", "When b and c are done, and they are, then start", "orch.execute_task('a')"),
+        (
+            "execute",
+            "b and c are done. When you have read this, then start",
+            "orch.execute_task('a')",
+        ),
     ),
     "ready in a worktree": (
         ready(ready_after=["b"], uses_worktrees=True),
-        ("execute", "When b is done, and it is,", "orch.execute_task('a', worktree=True)"),
+        (
+            "execute",
+            "b is done. When you have read this, then start",
+            "orch.execute_task('a', worktree=True)",
+        ),
     ),
     "started without a worktree by choice": (
         ready(records.task("a", worktree=""), uses_worktrees=True),

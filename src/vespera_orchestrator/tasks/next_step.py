@@ -265,7 +265,8 @@ def _start(facts: SessionFacts) -> NextStep | None:
     task = facts.ready
     if task is None or facts.obstacle:
         return None
-    sentence = f"When {_trigger(facts)}, then start {one_line(task.title, _TITLE_WIDTH)!r}."
+    title = one_line(task.title, _TITLE_WIDTH)
+    sentence = f"{_what_is_done(facts)}When {_trigger(facts)}, then start {title!r}."
     words = first_words(task.description)
     if words and lifecycle.is_heavy(task):
         sentence += f" Ten minutes are enough to begin: {words}"
@@ -290,12 +291,15 @@ def _trigger(facts: SessionFacts) -> str:
     """Return what you can see before you start."""
     if facts.report_id is not None:
         return f"you have read what went wrong, print(orch.artifacts.text({facts.report_id!r}))"
-    if facts.ready_after:
-        done = " and ".join(facts.ready_after[:2])
-        if len(facts.ready_after) == 1:
-            return f"{done} is done, and it is"
-        return f"{done} are done, and they are"
     return "you have read this"
+
+
+def _what_is_done(facts: SessionFacts) -> str:
+    """Return a sentence about what the task has waited for, if it has waited."""
+    if facts.report_id is not None or not facts.ready_after:
+        return ""
+    verb = "is" if len(facts.ready_after) == 1 else "are"
+    return f"{' and '.join(facts.ready_after[:2])} {verb} done. "
 
 
 def _start_call(task: Task, facts: SessionFacts) -> str:
