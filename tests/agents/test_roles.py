@@ -83,7 +83,7 @@ def test_an_unknown_specialist_is_described_by_its_own_words(tmp_path):
         ("7: {}", "7 is not the name of a role"),
         ("a: &a {role_definition: x}\nb: *a", "uses an anchor and an alias"),
         ("coder:\n  approach: !!python/object/apply:os.system [ls]", "is not YAML"),
-        ("x" * 300_000, "roles are short"),
+        ("x" * 300_000, "has more than 200,000 bytes"),
     ],
 )
 def test_a_mistake_is_named_with_file_role_and_key(write, text, problem):

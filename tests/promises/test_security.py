@@ -20,6 +20,8 @@ TESTS = {
     "A link inside a home": "home/test_trust.py::test_a_link_in_a_home_is_refused",
     "A setting that no call could use": "home/test_trust.py::"
     "test_values_that_no_call_could_use_are_refused_when_read",
+    "A pipe, a device or a file": "home/test_reading.py::"
+    "test_a_pipe_for_settings_is_refused_by_name",
     "An edited export": "maintenance/test_edited_export.py::"
     "test_an_edited_export_is_sound_or_refused",
     "A crafted path, ref or column": "maintenance/test_edited_export.py::"

@@ -17,6 +17,7 @@ from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME,
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.permissions import lock_file
+from vespera_orchestrator.home.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -162,7 +163,7 @@ class _ExportFolder:
     def _read_manifest(self) -> dict[str, _Entry]:
         manifest = {}
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            document: Any = json.loads((self._root / MANIFEST_NAME).read_text("utf-8"))
+            document: Any = read_json(self._root / MANIFEST_NAME)
             for name, entry in document["files"].items():
                 if not {"", ".", ".."} & set(name.split("/")):
                     manifest[name] = _Entry(*entry)

@@ -32,6 +32,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -341,7 +342,7 @@ class Forgetting:
         for latest in self._rooms.store.document_versions():
             on_disk = ""
             with suppress(OSError):
-                on_disk = (project / latest.path).read_text("utf-8", "replace")
+                on_disk = read_small_text(project / latest.path, MOST_STATE_BYTES, errors="replace")
             if texts.are_in(on_disk) or self._quotes(latest, texts):
                 yield Remainder(kind=RemainderKind.DOCUMENT, name=latest.path, problem=problem)
 

@@ -10,6 +10,7 @@ from vespera_orchestrator.documents.tree import CommitTree, FolderTree, all_path
 from vespera_orchestrator.errors import DocumentUpdateError, RefMovedError, WorktreeError
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.permissions import usual_file_mode
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -196,7 +197,7 @@ class CheckoutPlace:
     def read(self, path: str) -> bytes | None:
         """See `Place.read`."""
         try:
-            return self._locate(path).read_bytes()
+            return read_small_file(self._locate(path), MOST_STATE_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:

@@ -18,6 +18,7 @@ import attrs
 from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.errors import TemplateError
 from vespera_orchestrator.home.links import refuse_links
+from vespera_orchestrator.home.reading import read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,9 +156,7 @@ def _read(path: Path) -> Mapping[object, object]:
     import yaml
 
     try:
-        content = path.read_bytes()
-        if len(content) > _MAX_BYTES:
-            raise _mistake(f"has {len(content):,} bytes; at most {_MAX_BYTES:,} are read")
+        content = read_small_file(path, _MAX_BYTES)
         text = content.decode("utf-8-sig")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise _mistake("uses an anchor and an alias; write the text twice")

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import traceback
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from vespera_orchestrator._secrets import mask
 from vespera_orchestrator.documents.markdown import without_double_blank_lines
+from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.documents.project_types import template_name
 from vespera_orchestrator.documents.sections import MarkerError, parse_sections
 from vespera_orchestrator.errors import TemplateError
+from vespera_orchestrator.home.files import stays_inside
 from vespera_orchestrator.home.links import refuse_links
+from vespera_orchestrator.home.reading import read_small_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from jinja2.sandbox import SandboxedEnvironment
 
 _PACKAGED = Path(__file__).parent / "templates"
 """The templates that come with the library."""
 _SHARED_PARTS = "_parts.md.j2"
+_LoadedTemplate: TypeAlias = "tuple[str, str, Callable[[], bool]]"
 
 
 def template_files(documents: tuple[str, ...], overrides: Path | None) -> list[Path]:
@@ -108,6 +113,8 @@ class Renderer:
         template, line = self._place_of(exc, name)
         if isinstance(exc, TemplateNotFound):
             return TemplateError(template, line, f"there is no template {exc.name!r}")
+        if isinstance(exc, OSError):
+            return TemplateError(template, line, f"cannot be read ({exc.strerror})")
         return TemplateError(template, line, f"{type(exc).__name__}: {exc}")
 
     def _place_of(self, exc: Exception, name: str) -> tuple[str, int]:
@@ -121,10 +128,10 @@ class Renderer:
 
 
 def _environment(overrides: Path | None) -> SandboxedEnvironment:
-    from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, FunctionLoader, PackageLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    own = FileSystemLoader([] if overrides is None else overrides)
+    own = FunctionLoader(partial(_load_own, overrides))
     packaged = PackageLoader("vespera_orchestrator.documents")
     return SandboxedEnvironment(
         loader=ChoiceLoader([own, packaged]),
@@ -134,3 +141,19 @@ def _environment(overrides: Path | None) -> SandboxedEnvironment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _load_own(overrides: Path | None, name: str) -> _LoadedTemplate | None:
+    """Return the text of a template of one's own, its file, and whether it still is the same.
+
+    ``None`` where there is none of this name. jinja2's own loader reads whatever it finds there.
+    """
+    if overrides is None or not stays_inside(name):
+        return None
+    file = overrides / name
+    try:
+        stamp = file_stamp(file)
+        text = read_small_text(file)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return text, str(file), lambda: file_stamp(file) == stamp

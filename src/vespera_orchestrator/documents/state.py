@@ -18,6 +18,7 @@ from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.documents.rendering import template_files
 from vespera_orchestrator.documents.sources.languages.syntax import installed_grammars
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,7 +172,7 @@ class UpdateState:
 
     def _read(self) -> _State:
         try:
-            state = json.loads(self._file.read_text("utf-8"))
+            state = read_json(self._file)
             if state["layout"] != _LAYOUT:
                 return _State()
             types = {

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from vespera_orchestrator.home.reading import read_small_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
@@ -145,7 +147,7 @@ class FolderTree:
         if path not in self.files:
             return None
         try:
-            return self._folder.joinpath(path).read_bytes().decode("utf-8-sig")
+            return read_small_file(self._folder / path, _MAX_BYTES).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError):
             return None
 

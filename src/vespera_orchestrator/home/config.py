@@ -18,6 +18,7 @@ import attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
 from vespera_orchestrator.home.files import stays_inside, translate_os_error
+from vespera_orchestrator.home.reading import read_small_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -576,7 +577,7 @@ def _read_tables(path: Path) -> dict[str, dict[str, Any]]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_small_text(path))
     except FileNotFoundError:
         return {}
     except PermissionError as exc:

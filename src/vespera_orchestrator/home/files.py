@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
+from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.permissions import file_mode_in, inherit_rights
 
 if TYPE_CHECKING:
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 _FILE_IN_THE_WAY: Final = (errno.ENOTDIR, errno.EEXIST)
 _FORBIDDEN: Final = (errno.EACCES, errno.EROFS, errno.EPERM)
 _CANNOT_SYNC: Final = (errno.EINVAL, errno.ENOTSUP)
+_FIT_REMEDY: Final = "remove it, or put the right file there"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class UnfitFileError(OSError):
+    """What should be a small file is something else, such as a pipe, or is too large."""
+
+    def __init__(self, path: str | Path, problem: str) -> None:
+        super().__init__(errno.EINVAL, problem, os.fspath(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.strerror}"
 
 
 def write_atomically(
@@ -163,15 +174,19 @@ def make_temporary_folder() -> Path:
         raise translate_os_error(exc, Path(tempfile.gettempdir())) from exc
 
 
-def translate_os_error(exc: OSError, path: Path) -> ReadOnlyError | StoreUnavailableError:
+def translate_os_error(
+    exc: OSError, path: Path
+) -> InvalidInputError | ReadOnlyError | StoreUnavailableError:
     """Turn an `OSError` from below the home into the error of ours that a caller can act on."""
+    if isinstance(exc, UnfitFileError):
+        return InvalidInputError(exc.filename, f"{exc.strerror}; {_FIT_REMEDY}")
     reason = exc.strerror or str(exc)
     if exc.errno in _FILE_IN_THE_WAY:
         name = str(exc.filename or path)
         return ReadOnlyError(name, "a file is where a folder should be: move it away")
     if exc.errno == errno.EISDIR:
-        return ReadOnlyError(str(path), "a folder is where a file should be: move it away")
-    if exc.errno in _FORBIDDEN:
+        reason = "a folder is where a file should be: move it away"
+    if exc.errno in (errno.EISDIR, *_FORBIDDEN):
         return ReadOnlyError(str(path), reason)
     if exc.errno in _FULL:
         advice = f"no room to write ({exc.strerror}): free some disk space"

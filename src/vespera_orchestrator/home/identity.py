@@ -19,6 +19,7 @@ import attrs
 
 from vespera_orchestrator._model import new_id
 from vespera_orchestrator.home.files import sync_folder, translate_os_error, write_atomically
+from vespera_orchestrator.home.reading import read_json
 
 _MACHINE_ID: Final = Path("/etc/machine-id")
 HOME_ID_FILE: Final = "home_id"
@@ -116,7 +117,7 @@ def _machine_id() -> str:
 
 def _read(file: Path) -> HomeId | None:
     try:
-        fields: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        fields: dict[str, Any] = read_json(file)
         noted = HomeId(**fields)
     except (OSError, ValueError, TypeError, RecursionError):
         return None  # absent, or damaged

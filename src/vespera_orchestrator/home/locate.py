@@ -34,6 +34,7 @@ from vespera_orchestrator.home.files import (
 from vespera_orchestrator.home.identity import HOME_ID_FILE, look_up_home_id, read_home_id
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.permissions import settle
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_text
 from vespera_orchestrator.home.trust import (
     Power,
     is_trusted,
@@ -95,7 +96,7 @@ def _follow(dot_git: Path) -> Path | None:
 
 
 def _read(path: Path) -> str:
-    return path.read_text("utf-8", "surrogateescape")
+    return read_small_text(path, MOST_STATE_BYTES, errors="surrogateescape")
 
 
 def main_folder(common_dir: Path) -> Path:

@@ -20,13 +20,14 @@ from vespera_orchestrator.errors import (
     InvalidInputError,
     ReadOnlyError,
     SessionNotFoundError,
-    StoreUnavailableError,
+    StoreError,
     TaskNotFoundError,
 )
 from vespera_orchestrator.home.choice import SessionChoice
 from vespera_orchestrator.home.config import ENV_AGENT, ENV_SESSION
-from vespera_orchestrator.home.files import OpenHandle, make_folders, replacing, translate_os_error
+from vespera_orchestrator.home.files import make_folders, replacing, translate_os_error
 from vespera_orchestrator.home.identity import machine_name
+from vespera_orchestrator.home.reading import read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -228,7 +229,7 @@ class Scope:
                 self.pinned = session_id
                 self._known_sessions.add(session_id)
         except OSError as exc:
-            error: ReadOnlyError | StoreUnavailableError = translate_os_error(exc, chosen_last)
+            error: StoreError | InvalidInputError = translate_os_error(exc, chosen_last)
             if is_recorded:
                 error = ReadOnlyError(str(chosen_last), exc.strerror or str(exc))
                 error.add_note(
@@ -347,8 +348,8 @@ def _default_agent(store: Store) -> str:
 def _read_session_id(path: Path) -> str | None:
     """Return the id that a file holds; ``None`` where it cannot be read, or holds no id."""
     try:
-        handle = OpenHandle(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        text = os.read(handle.number, _LONGEST_SESSION_ID).decode().strip()
+        content = read_small_file(path, _LONGEST_SESSION_ID, follow_links=False)
+        text = content.decode().strip()
     except (OSError, UnicodeDecodeError):
         return None
     return text if text.isprintable() and text else None

@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,6 +31,7 @@ from vespera_orchestrator._text import one_line
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.files import create_file, make_folders, write_atomically
 from vespera_orchestrator.home.identity import HomeId, find_home_id
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_json, read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,11 +114,10 @@ def _digest_of(files: list[Path]) -> str:
 
 def _bytes_of(file: Path) -> bytes:
     try:
-        status = file.lstat()
-        is_plain = stat.S_ISREG(status.st_mode)
-        return hashlib.sha256(file.read_bytes()).digest() if is_plain else b"not a file"
+        content = read_small_file(file, follow_links=False)
     except OSError:
         return b"unreadable"
+    return hashlib.sha256(content).digest()
 
 
 # --- deciding ---------------------------------------------------------------
@@ -212,7 +211,7 @@ def _is_tracked(repository: Path, home: Path) -> bool:
     """
     index = repository / ".git" / "index"
     with suppress(OSError):
-        content = index.read_bytes()
+        content = read_small_file(index, MOST_GIT_BYTES)
         is_spelled_out = _INDEX_HEADER.match(content) and not _SPLIT_INDEX.search(content)
         if is_spelled_out and os.fsencode(home.name).lower() not in content.lower():
             return False
@@ -267,7 +266,7 @@ def _own_file(noted: HomeId) -> Path:
 
 def _is_recorded(file: Path, asked: str) -> bool:
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = read_json(file)
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and record.get("powers") == asked

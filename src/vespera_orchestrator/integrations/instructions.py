@@ -16,6 +16,7 @@ from vespera_orchestrator.documents.sections import (
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import make_folders, translate_os_error, write_atomically
 from vespera_orchestrator.home.permissions import usual_file_mode
+from vespera_orchestrator.home.reading import read_small_text
 
 SKILL_NAME: Final = "vespera-orchestrator"
 SECTION: Final = "agents"
@@ -62,7 +63,7 @@ def update_agents_file(file: str) -> str:
     """
     path = Path(file)
     try:
-        text = path.read_text("utf-8") if path.exists() else ""
+        text = read_small_text(path) if path.exists() else ""
     except (OSError, UnicodeDecodeError) as exc:
         raise InvalidInputError("file", f"{file} cannot be read: {exc}") from exc
     updated = _with_block(text, file)

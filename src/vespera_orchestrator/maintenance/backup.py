@@ -24,6 +24,7 @@ from vespera_orchestrator.errors import CorruptContentError, CorruptStoreError, 
 from vespera_orchestrator.home.files import sync_file, sync_folder, translate_os_error
 from vespera_orchestrator.home.identity import HOME_ID_FILE
 from vespera_orchestrator.home.permissions import make_folder, share_with
+from vespera_orchestrator.home.reading import read_small_text
 from vespera_orchestrator.maintenance.reports import counted
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
@@ -208,7 +209,7 @@ def _copy_settings(home: Home, folder: Path) -> None:
 def _use_own_records(settings: Path) -> None:
     """Let the backup read the rows and contents that it holds, not those that it may replace."""
     try:
-        text = settings.read_text("utf-8")
+        text = read_small_text(settings)
         if not _leads_elsewhere(text):
             return
     except (FileNotFoundError, ValueError):  # the home was opened without it, or before it broke

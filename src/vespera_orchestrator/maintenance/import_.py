@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from datetime import datetime
+from io import BufferedReader
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from vespera_orchestrator._codec import dump_json, dump_time
 from vespera_orchestrator._model import EventKind, Severity
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import InvalidInputError, TransitionError
+from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.maintenance.backup import content_users
 from vespera_orchestrator.maintenance.events import record_event
 from vespera_orchestrator.maintenance.export import FORMAT, ExportReport
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 
 _OPTIONAL_STRUCTURES: Final = frozenset({"condition_names", "answer", "proof"})
 """Structures that may be absent; any other is there, if only as JSON's null."""
-
-
+_LONGEST_LINE_BYTES: Final = 256_000_000
 _HOME_OF_EXPORT: Final = "h_exported"
 """Stands for a home that the export does not name."""
 
@@ -141,8 +142,14 @@ def _is_head(head: Mapping[str, JsonValue]) -> bool:
 def _lines(path: Path) -> Iterator[_Line]:
     number = 0
     try:
-        with path.open("rb") as stream:
-            for number, raw in zip(count(1), stream, strict=False):
+        with open_plain_file(path) as file, BufferedReader(file) as stream:
+            for number in count(1):
+                raw = stream.readline(_LONGEST_LINE_BYTES + 1)
+                if not raw:
+                    break
+                if len(raw) > _LONGEST_LINE_BYTES:
+                    problem = f"longer than {_LONGEST_LINE_BYTES:,} bytes"
+                    raise _bad_file(path, f", line {number}: {problem}")
                 values = json.loads(raw.decode("utf-8", "surrogatepass"))
                 if not isinstance(values, dict):
                     raise _bad_file(path, f", line {number}: not a JSON object")

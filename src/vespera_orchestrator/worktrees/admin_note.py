@@ -18,6 +18,7 @@ from vespera_orchestrator._records import Record, converter, to_plain
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.locate import git_common_dir, main_folder
+from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees.repository import is_same_place
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def owner_of(worktree: Worktree) -> str:
 def read_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     """Return the note of the worktree of this name, or ``None`` where it is not ours."""
     try:
-        text = repository.admin(name).joinpath(_NOTE_FILE).read_text("utf-8")
-        note = converter().structure(json.loads(text), AdminNote)
+        content = read_json(repository.admin(name) / _NOTE_FILE)
+        note = converter().structure(content, AdminNote)
     except Exception:  # noqa: BLE001 - absent, cut short or changed: it proves nothing
         return None
     is_ours = note.worktree.name == name and note.is_of(repository)

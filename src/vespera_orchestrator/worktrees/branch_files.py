@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator.home.locate import git_common_dir
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -202,6 +203,7 @@ def _has_branch(common: Path, branch: str) -> bool:
     if common.joinpath("refs", "heads", *branch.split("/")).is_file():
         return True
     try:
-        return f" refs/heads/{branch}\n".encode() in common.joinpath("packed-refs").read_bytes()
+        packed = read_small_file(common / "packed-refs", MOST_GIT_BYTES)
     except FileNotFoundError:
         return False
+    return f" refs/heads/{branch}\n".encode() in packed

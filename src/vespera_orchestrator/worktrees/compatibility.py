@@ -9,6 +9,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from vespera_orchestrator.errors import UnsupportedRepositoryError
+from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.git_config import attribute_files, is_true, read_settings
 from vespera_orchestrator.worktrees.translation import REFTABLE, SHA256
 
@@ -48,7 +49,7 @@ class CompatibilityCheck:
         settings = read_settings(repo)
         _refuse_settings(settings)
         for path in attribute_files(self._common, settings):
-            _refuse_attributes(path.read_bytes(), str(path), settings)
+            _refuse_attributes(read_small_file(path), str(path), settings)
         for commit in commits:
             self._refuse_tree(repo, repo[commit].peel(pygit2.Tree), "", settings)
 

@@ -15,13 +15,14 @@ import zlib
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import attrs
 import pygit2
 from pygit2.enums import FileMode, Option, SortMode
 
-from vespera_orchestrator.home.files import sync_folder
+from vespera_orchestrator.home.files import UnfitFileError, sync_folder
+from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
 _ID_LENGTH: Final = 40
+_PIECE_BYTES: Final = 1_000_000
 _writers = threading.Lock()
 _depth = 0
 
@@ -235,9 +237,27 @@ def set_aside_damaged(common: Path, workshop: Path) -> list[str]:
 def _is_sound(file: Path, name: str) -> bool:
     """Tell whether a loose object's file holds what its name says."""
     try:
-        content = zlib.decompress(file.read_bytes())
+        with open_plain_file(file) as stream:
+            return _digest_of_packed(stream) == name
     except FileNotFoundError:
         return True  # it was packed just now
-    except zlib.error:
+    except (UnfitFileError, zlib.error):
         return False
-    return hashlib.sha1(content, usedforsecurity=False).hexdigest() == name
+
+
+def _digest_of_packed(stream: IO[bytes]) -> str | None:
+    """Return the digest of what a compressed stream holds; ``None`` where it is cut short.
+
+    It takes little memory, however much the stream expands to.
+    """
+    digest = hashlib.sha1(usedforsecurity=False)
+    expander = zlib.decompressobj()
+    waiting = b""
+    while not expander.eof:
+        packed = waiting or stream.read(_PIECE_BYTES)
+        piece = expander.decompress(packed, _PIECE_BYTES)
+        if not packed and not piece:
+            return None
+        digest.update(piece)
+        waiting = expander.unconsumed_tail
+    return digest.hexdigest()

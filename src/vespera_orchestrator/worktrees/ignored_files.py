@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator.home.reading import read_small_text
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.admin_note import Brought
 from vespera_orchestrator.worktrees.git_command import find_git, run_git
@@ -156,7 +157,7 @@ class _Search:
         links = _links(repository)
         lines = []
         if _has_include_file(main):
-            text = main.joinpath(INCLUDE_FILE).read_text("utf-8", "surrogateescape")
+            text = read_small_text(main / INCLUDE_FILE, errors="surrogateescape")
             lines = text.splitlines()
         self._included = _spec(lines)
         self._linked = _spec(links)

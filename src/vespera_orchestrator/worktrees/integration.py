@@ -28,6 +28,7 @@ from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_json, read_small_file
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import operation_in
@@ -169,7 +170,7 @@ def _journal_file(repository: ProjectRepository) -> Path:
 
 def _read_journal(repository: ProjectRepository, path: Path) -> _LandingJournal | None:
     try:
-        journal = converter().structure(json.loads(path.read_text("utf-8")), _LandingJournal)
+        journal = converter().structure(read_json(path), _LandingJournal)
         return _relocated(repository, journal)
     except FileNotFoundError:
         return None
@@ -453,7 +454,7 @@ def _content(place: Path) -> bytes | None:
         if stat.S_ISLNK(mode):
             return os.fsencode(place.readlink())
         if stat.S_ISREG(mode):
-            return place.read_bytes()
+            return read_small_file(place, MOST_GIT_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return None if stat.S_ISDIR(mode) else b""

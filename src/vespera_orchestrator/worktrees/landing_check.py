@@ -20,6 +20,7 @@ from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.permissions import lock_file
+from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees.check_repository import make_repository
 from vespera_orchestrator.worktrees.commands import CommandFailure, command_name, run_command
 from vespera_orchestrator.worktrees.furnishing import furnish_check
@@ -132,7 +133,7 @@ def _in_use(note: Path, *, patience_s: float = -1) -> Iterator[None]:
 def _folder_of(note: Path) -> Path | None:
     """Return the folder that a note names, if it is one that we could have made."""
     try:
-        folder = Path(json.loads(note.read_text("utf-8"))["folder"])
+        folder = Path(read_json(note)["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     is_ours = folder.name == note.stem and folder.is_dir() and not folder.is_symlink()

@@ -28,6 +28,7 @@ import attrs
 import pygit2
 from pygit2.enums import DiffOption, FileMode
 
+from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees import libgit2, torn
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path
@@ -217,7 +218,7 @@ class NestedRepositories:
 
     def _read_notes(self, previous: str | None) -> _Seen:
         try:
-            notes = json.loads(self._notes.read_text("ascii"))
+            notes = read_json(self._notes)
             seen: _Seen = notes["files"] if notes["commit"] == previous else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}

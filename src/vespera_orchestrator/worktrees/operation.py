@@ -19,6 +19,7 @@ from pygit2.enums import FileMode
 
 from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator.errors import OperationUnderWayError
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import run_git
 from vespera_orchestrator.worktrees.nested import own_parents
@@ -163,7 +164,7 @@ def operation_in(admin: Path) -> GitOperation | None:
         if admin.joinpath(sign).exists():
             return operation
     try:
-        command = admin.joinpath(_SEQUENCE).read_bytes().split(maxsplit=1)[0]
+        command = read_small_file(admin / _SEQUENCE, MOST_STATE_BYTES).split(maxsplit=1)[0]
     except (OSError, IndexError):
         return None
     return GitOperation.REVERT if command == b"revert" else GitOperation.CHERRY_PICK
@@ -229,7 +230,7 @@ def _read_notes(admin: Path) -> Iterator[tuple[str, bytes]]:
         candidates += sorted(admin.joinpath(name).rglob("*"))
     for path in candidates:
         try:
-            content = path.read_bytes()
+            content = read_small_file(path, MOST_STATE_BYTES)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             continue  # git goes on with it just now
         yield path.relative_to(admin).as_posix(), content

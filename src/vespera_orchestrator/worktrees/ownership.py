@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator.errors import GitFailedError, WorktreeFolderLostError
+from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.admin_note import MAKING, REMOVING, read_note, write_note
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.repository import (
@@ -153,7 +154,7 @@ def is_vacant(folder: Path, admin: Path) -> bool:
     git_file = folder / ".git"
     if git_file.is_symlink() or not git_file.is_file():
         return False
-    return git_file_text(admin).startswith(git_file.read_bytes())
+    return git_file_text(admin).startswith(read_small_file(git_file))
 
 
 # --- taking up again --------------------------------------------------------

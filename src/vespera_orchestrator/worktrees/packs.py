@@ -22,6 +22,7 @@ import attrs
 import pygit2
 
 from vespera_orchestrator.home.files import sync_file, sync_folder
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,7 +63,7 @@ class _Pack:
         Raises:
             ValueError: The index is of a kind that git does not write any more.
         """
-        content = self.index.read_bytes()
+        content = read_small_file(self.index, MOST_GIT_BYTES)
         if not content.startswith(_INDEX_HEAD):
             raise ValueError(self.index)
         count = _FANOUT.unpack_from(content, len(_INDEX_HEAD))[-1]
@@ -130,7 +131,7 @@ def release_abandoned_packs(common: Path) -> list[str]:
     for note in common.joinpath("objects", "pack").glob("pack-*.keep"):
         with suppress(FileNotFoundError):
             is_old = time.time() - note.stat().st_mtime > _ABANDONED_S
-            if is_old and note.read_text("utf-8", "replace") == _KEEP_NOTE:
+            if is_old and read_small_text(note, errors="replace") == _KEEP_NOTE:
                 note.unlink()
                 released.append(note.stem)
     return released

@@ -6,6 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,7 +30,7 @@ def escape(path: str) -> str:
 def add_pattern(exclude: Path, pattern: str) -> None:
     """Add a line to a file with patterns, which may not end with a line break."""
     exclude.parent.mkdir(exist_ok=True)
-    before = exclude.read_bytes() if exclude.exists() else b""
+    before = read_small_file(exclude, MOST_STATE_BYTES) if exclude.exists() else b""
     line_break = b"\n" if before and not before.endswith(b"\n") else b""
     with exclude.open("ab") as stream:
         stream.write(line_break + os.fsencode(pattern) + b"\n")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import Position
 from vespera_orchestrator.home.locate import git_common_dir
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
 from vespera_orchestrator.worktrees.ref_files import read_ref, read_text_if_present
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def may_have_several_snapshots(project: Path, names: Collection[str]) -> bool:
     if len(saved) >= SEVERAL:
         return True
     packed = common / "packed-refs"
-    return packed.exists() and b" refs/vespera/wip/" in packed.read_bytes()
+    return packed.exists() and b" refs/vespera/wip/" in read_small_file(packed, MOST_GIT_BYTES)
 
 
 def read_position(project: Path, integration_branch: str) -> Position:

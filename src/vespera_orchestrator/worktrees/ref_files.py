@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,7 +49,7 @@ def list_refs(common: Path, prefix: str) -> dict[str, str]:
 def read_text_if_present(path: Path) -> str | None:
     """Return the text of one of git's files; ``None`` where there is no such file."""
     try:
-        return path.read_text("utf-8", "surrogateescape")
+        return read_small_text(path, MOST_GIT_BYTES, errors="surrogateescape")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
 

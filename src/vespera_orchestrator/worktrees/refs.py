@@ -14,6 +14,7 @@ import attrs
 import pygit2
 
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs
 from vespera_orchestrator.worktrees.locks import exclusive
 from vespera_orchestrator.worktrees.ref_files import packed_refs, read_ref
@@ -277,7 +278,7 @@ class Refs:
 
     def _refs_with_evidence(self) -> Iterator[str]:
         for evidence in self._locks.glob("moving-*"):
-            yield evidence.read_text("utf-8")
+            yield read_small_text(evidence)
 
 
 def _digest(ref: str) -> str:
@@ -286,7 +287,7 @@ def _digest(ref: str) -> str:
 
 
 def _write_without(packed: Path, new: Path, ref: str) -> None:
-    lines = packed.read_bytes().splitlines(keepends=True)
+    lines = read_small_file(packed, MOST_GIT_BYTES).splitlines(keepends=True)
     with new.open("wb") as stream:
         stream.writelines(_lines_without(lines, os.fsencode(ref)))
         stream.flush()

@@ -26,6 +26,7 @@ from vespera_orchestrator.home.files import (
     sync_folder,
 )
 from vespera_orchestrator.home.locate import git_common_dir
+from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
 from vespera_orchestrator.worktrees.durability import hold_objects, sync_tree
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
@@ -471,7 +472,7 @@ def linked_folder(admin: Path) -> Path:
     One that does not exist, where the admin directory does not say.
     """
     try:
-        text = os.fsdecode(admin.joinpath("gitdir").read_bytes()).strip()
+        text = os.fsdecode(read_small_file(admin / "gitdir")).strip()
     except (FileNotFoundError, NotADirectoryError):
         return admin / "nowhere"
     if not text:
@@ -488,7 +489,7 @@ def git_file_target(folder: Path) -> Path | None:
     """
     git_file = folder / ".git"
     try:
-        text = os.fsdecode(git_file.read_bytes())
+        text = os.fsdecode(read_small_file(git_file))
     except OSError:
         return None
     if not text.startswith("gitdir:"):
@@ -529,7 +530,7 @@ def _checked_out_refs(git_dir: Path) -> set[str]:
     refs: set[str] = set()
     for name in _HEAD_FILES:
         try:
-            text = os.fsdecode(git_dir.joinpath(name).read_bytes())
+            text = os.fsdecode(read_small_file(git_dir / name))
         except (FileNotFoundError, NotADirectoryError):
             continue
         refs.add(text.removeprefix("ref:").strip())

@@ -20,6 +20,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.home.reading import read_small_text
 from vespera_orchestrator.worktrees import nested, torn
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_note
 from vespera_orchestrator.worktrees.checkout import drop_damaged_index, write_first_index
@@ -57,7 +58,7 @@ def heal_repository(repository: ProjectRepository) -> None:
     """Set aside damaged objects and dead locks, once after each start of the machine."""
     now = machine.boot_id()
     file = repository.home.locks / _BOOT_FILE
-    if not now or (file.exists() and file.read_text("utf-8") == now):
+    if not now or (file.exists() and read_small_text(file, errors="replace") == now):
         return
     if repository.home.locks.is_dir():
         with repository.lock("start of the machine"):

@@ -20,6 +20,7 @@ import attrs
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption, FileMode
 
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import find_git, run_git
 from vespera_orchestrator.worktrees.git_config import excludes_file
@@ -150,7 +151,7 @@ class SnapshotIndex:
 
     def _put(self, name: str, content: bytes) -> None:
         file = self._folder / name
-        if not file.exists() or file.read_bytes() != content:
+        if not file.exists() or read_small_file(file) != content:
             file.write_bytes(content)
 
     def _stamps(self, repo: pygit2.Repository) -> list[_Stamp]:
@@ -164,7 +165,7 @@ class SnapshotIndex:
 
     def _read_basis(self) -> _Basis | None:
         try:
-            basis = _Basis.parse(self._basis.read_text("utf-8"))
+            basis = _Basis.parse(read_small_text(self._basis, MOST_STATE_BYTES))
         except (OSError, ValueError):
             return None
         return basis if basis.index == _stamp(self._index) else None
@@ -235,7 +236,7 @@ class SnapshotIndex:
         Without evidence it counts as named.
         """
         try:
-            return commit is not None and self._passing.read_text("ascii") == commit
+            return commit is not None and read_small_text(self._passing) == commit
         except (OSError, ValueError):
             return False
 

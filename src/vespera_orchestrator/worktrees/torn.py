@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pygit2
 
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -53,7 +55,7 @@ def _is_cut_short(repo: pygit2.Repository, file: Path, saved: str) -> bool:
     present = file.stat().st_size
     if present > size or (present == size > 0 and not _ends_with_nul(file)):
         return False
-    content, whole = file.read_bytes(), repo[saved].data
+    content, whole = read_small_file(file, MOST_GIT_BYTES), repo[saved].data
     return content != whole and is_part_of(content, whole)
 
 

@@ -27,6 +27,7 @@ import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.opening import open_repository
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.tree_merge import File
 
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_OUT: Final = (
     CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
 )
@@ -367,11 +368,11 @@ class TreeSwitch:
         """Tell whether a file may be what a power cut left of one that we wrote or moved."""
         if not stat.S_ISREG(place.lstat().st_mode):
             return False
-        content = place.read_bytes()
+        content = read_small_file(place, MOST_GIT_BYTES)
         for side in ("old", "new"):
             whole = self._room / "whole" / side / change.path
             is_regular = whole.is_file() and not whole.is_symlink()
-            if is_regular and is_part_of(content, whole.read_bytes()):
+            if is_regular and is_part_of(content, read_small_file(whole, MOST_GIT_BYTES)):
                 return True
         return False
 
@@ -647,4 +648,4 @@ def read_file(place: Path) -> tuple[bytes, FileMode]:
         return os.fsencode(place.readlink()), FileMode.LINK
     is_executable = status.st_mode & stat.S_IXUSR
     mode = FileMode.BLOB_EXECUTABLE if is_executable else FileMode.BLOB
-    return place.read_bytes(), mode
+    return read_small_file(place, MOST_GIT_BYTES), mode

@@ -15,6 +15,7 @@ import attrs
 
 from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees.integration import left_as_they_are
 from vespera_orchestrator.worktrees.refs import LANDED, RESCUE
 from vespera_orchestrator.worktrees.repository import leads_to
@@ -156,11 +157,11 @@ def _interrupted(repository: ProjectRepository, worktree: Worktree) -> _UpdateJo
     if not room.exists():
         return None
     try:
-        text = room.joinpath(_JOURNAL).read_text("utf-8")
+        content = read_json(room / _JOURNAL)
     except FileNotFoundError:  # killed before it began, or after it had ended
         shutil.rmtree(room)
         return None
-    return converter().structure(json.loads(text), _UpdateJournal)
+    return converter().structure(content, _UpdateJournal)
 
 
 def _finish(

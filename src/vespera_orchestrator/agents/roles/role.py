@@ -16,6 +16,7 @@ from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.reading import read_small_file
 
 PROJECT_FILE: Final = Path("roles", "project_roles.yaml")
 """Where the project's own roles are, below its home."""
@@ -100,14 +101,11 @@ def role_named(roles: Mapping[str, Role], specialist: str) -> Role:
 
 def _read_file(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = path.read_bytes()
+        content = read_small_file(path, _MAX_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
-    if len(content) > _MAX_BYTES:
-        problem = f"has {len(content):,} bytes; roles are short: at most {_MAX_BYTES:,}"
-        raise InvalidInputError(str(path), problem)
     return _checked(path, _parsed(path, content))
 
 

@@ -7,7 +7,6 @@ a temporary file, which `FolderContent.collect` removes later.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import hashlib
 import os
@@ -29,6 +28,7 @@ from vespera_orchestrator.home.files import (
     write_atomically,
 )
 from vespera_orchestrator.home.permissions import file_mode_in, make_folder
+from vespera_orchestrator.home.reading import open_plain_file, read_small_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -107,7 +107,7 @@ class FolderContent:
             except FileNotFoundError:
                 return {}
             others = [marker for marker in sorted(markers) if _is_marker_of_another(marker, own)]
-            return {marker: marker.read_text("utf-8", "replace").strip() for marker in others}
+            return {marker: read_small_text(marker, errors="replace").strip() for marker in others}
 
     # writing
 
@@ -158,7 +158,7 @@ class FolderContent:
                 # By its name, and before it is read: if a collector is removing it now, either
                 # this fails or the collector sees the new time.
                 os.utime(place)
-                file = builtins.open(place, "rb", buffering=0)  # noqa: SIM115 - closed by the stream
+                file = open_plain_file(place)
                 with packing.open_checked(
                     file, packed=packed, digest=digest, place=place
                 ) as stream:
@@ -264,7 +264,7 @@ class FolderContent:
         # the first look and the second.
         for place, packed in (*stored, *aside, *stored):
             try:
-                return builtins.open(place, "rb", buffering=0), place, packed
+                return open_plain_file(place), place, packed
             except FileNotFoundError:
                 continue
         place, _ = stored[0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.reading import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ class IndexFolder:
     def read_state(self) -> IndexState | None:
         """Return the state; ``None`` when there is none of this format, or nothing behind it."""
         try:
-            content = json.loads(self._state_file.read_bytes())
+            content = read_json(self._state_file)
             if content["format"] != FORMAT:
                 return None
             state = IndexState(**content["state"])
