@@ -696,3 +696,18 @@ def _child(project: Project, script: str, *args: str) -> subprocess.Popen[str]:
         *args,
     ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_an_update_tells_of_lost_markers(make_project):
+    """Of both, so that the text between them looks like any other."""
+    project = make_project()
+    project.complete("Add tea")
+    project.documents.update()
+    text = project.text("CHANGELOG.md")
+    for marker in ("<!-- vespera:section changelog -->\n", "<!-- vespera:end changelog -->\n"):
+        text = text.replace(marker, "")
+    project.path("CHANGELOG.md").write_text(text, "utf-8")
+    project.complete("Add milk")
+    report = project.documents.update()
+    assert project.text("CHANGELOG.md") == text
+    assert "docs/CHANGELOG.md: the markers of section 'changelog' are gone;" in str(report)

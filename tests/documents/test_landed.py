@@ -206,3 +206,42 @@ def test_what_the_work_supersedes_is_withdrawn_in_the_same_commit(make):
         withdrawn = section_contents(shown(orch, "FINDINGS.md"))["withdrawn"]
         assert "superseded by: [Second](#second)." in withdrawn
         assert git(orch.project, "rev-list", "--count", "main..integration") == "1", "one commit"
+
+
+@pytest.fixture
+def other_home(orch, tmp_path):
+    """Return the home of a clone, in which another one's documents are checked out."""
+    land(orch, "Add shine", {"new.py": "def shiny(): ...\n"})
+    git(orch.project, "merge", "-q", "integration")
+    folder = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(orch.project), str(folder))
+    with vespera.open(folder) as opened:
+        opened.initialize_session("Goal", project_type="software_development")
+        yield opened
+
+
+def test_another_home_brings_what_the_files_say_up_to_date(orch, other_home):
+    """It knows no task of the first one, so the changelog waits for an answer; and back again."""
+    land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
+    assert "def polish()" in shown(other_home, "API_REFERENCE.md")
+    assert "- Add shine." in shown(other_home, "CHANGELOG.md")
+    assert [each.path for each in other_home.documents.proposals()] == ["docs/CHANGELOG.md"]
+    git(orch.project, "pull", "-q", str(other_home.project), "integration")
+    land(orch, "Add wax", {"wax.py": "def wax(): ...\n"})
+    api = shown(orch, "API_REFERENCE.md")
+    assert "def polish()" in api
+    assert "def wax()" in api
+    assert orch.documents.proposals() == []
+
+
+def test_what_a_person_committed_stays_in_another_home(other_home):
+    """The text is not what we would have written from the files of that commit."""
+    path = other_home.project / "docs" / "API_REFERENCE.md"
+    path.write_text(path.read_text("utf-8").replace("Be there.", "Be here, now."), "utf-8")
+    git(other_home.project, "commit", "-qam", "Say it better")
+    land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
+    api = shown(other_home, "API_REFERENCE.md")
+    assert "Be here, now." in api
+    assert "polish()" not in api
+    paths = [each.path for each in other_home.documents.proposals()]
+    assert "docs/API_REFERENCE.md" in paths

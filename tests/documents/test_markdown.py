@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from vespera_orchestrator.documents.markdown import (
     code,
@@ -115,3 +116,34 @@ def test_parts_and_fences_are_found_where_markdown_sees_them():
         ("B", "two"),
         ("C", "three"),
     ]
+
+
+@pytest.mark.parametrize("before", ["", "- ", "> ", "1. ", "> - ", "  ", "* > "])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("# Owned",),
+        ("Owned", "==="),
+        ("Owned", "---"),
+        ("[last]: http://evil",),
+        ("[last]:", "http://evil"),
+        ("[la", "st]: http://evil"),
+    ],
+)
+def test_nothing_within_lists_or_quotations_reaches_beyond_the_text(before, lines):
+    """No heading above its place, and no address for what others write in brackets."""
+    first, *rest = lines
+    indentation = before.translate({ord(mark): " " for mark in "-*1."})
+    text = "\n".join([f"{before}{first}", *(f"{indentation}{line}" for line in rest)])
+    parser = MarkdownIt("commonmark")
+    environment = {}
+    tokens = parser.parse(f"## Ours\n\n{embed(text, 4)}\n\n[last] [la st]\n", environment)
+    headings = [token.tag for token in tokens if token.type == "heading_open"]
+    assert all(tag >= "h4" for tag in headings[1:]), tokens
+    assert environment.get("references", {}) == {}
+
+
+def test_rules_and_lists_stay_as_they_are():
+    """What forms no heading is not escaped."""
+    text = "- one\n- two\n\n---\n\n> quoted\n>\n> ---\n\n| a |\n| --- |\n| 1 |"
+    assert embed(text, 4) == text

@@ -19,9 +19,8 @@ from vespera_orchestrator.documents.sections import (
 from vespera_orchestrator.errors import DocumentError, DocumentUpdateError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from vespera_orchestrator.documents.versions import DocumentVersions
 
 _UPDATE = "orch.documents.update() does it"
 _ANSWER = (
@@ -89,6 +88,13 @@ class Comparison:
         return self.file.path
 
     @property
+    def lost_markers(self) -> str:
+        """A sentence about sections whose markers are gone; empty if none are."""
+        if not self.lost:
+            return ""
+        return f"{self.path}: the markers of {list_sections(self.lost)} are gone"
+
+    @property
     def edited_names(self) -> tuple[str, ...]:
         """The names of the sections that a person has edited."""
         return tuple(section.name for section in self.edited)
@@ -121,13 +127,13 @@ def read_text(path: str, content: bytes) -> str:
     return text
 
 
-def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Comparison:
+def compare(file: DocumentFile, rendered: str, is_ours: Callable[[str, str], bool]) -> Comparison:
     """Work out what a document should say, and how it was edited meanwhile.
 
     Args:
         file: The document as it is.
         rendered: What its template makes of the material.
-        versions: Tells our own earlier texts from edits by hand.
+        is_ours: Tells our own earlier texts from edits by hand: of a section, and what it says.
     """
     if file.is_deleted:
         note = (
@@ -145,7 +151,7 @@ def compare(file: DocumentFile, rendered: str, versions: DocumentVersions) -> Co
     for section, content in present.items():
         if content == due.get(section, content):
             continue
-        if content and not versions.is_ours(file.path, section, content):
+        if content and not is_ours(section, content):
             edited.append(EditedSection(name=section, theirs=content, due=due[section]))
         else:
             outdated.append(section)
@@ -198,10 +204,8 @@ def findings(comparison: Comparison) -> list[Finding]:
         sentence = f"{path}: {names} can be brought up to date"
         result.append(finding(path, sentence, remedy=_UPDATE, severity=Severity.WARNING))
     if comparison.lost:
-        names = list_sections(comparison.lost)
-        sentence = f"{path}: the markers of {names} are gone"
         remedy = f"to have it back, add:\n{_marker_lines(comparison.lost)}"
-        result.append(finding(path, sentence, remedy=remedy))
+        result.append(finding(path, comparison.lost_markers, remedy=remedy))
     return result
 
 

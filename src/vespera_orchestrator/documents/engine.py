@@ -56,7 +56,7 @@ from vespera_orchestrator.documents.sections import (
     section_contents,
 )
 from vespera_orchestrator.documents.state import UpdateState
-from vespera_orchestrator.documents.tree import CommittedFiles
+from vespera_orchestrator.documents.tree import CommittedFiles, ProjectTree
 from vespera_orchestrator.documents.versions import DocumentVersions
 from vespera_orchestrator.errors import (
     DocumentError,
@@ -78,6 +78,8 @@ _LOCK_POLL_S = 0.01
 _MAX_ROUNDS = 5
 """How often one update looks again for tasks completed, or work landed, meanwhile."""
 _SHOWN_PATH_CHARS = 200
+_FROM_FILES = frozenset({"api", "components", "see_also"})
+"""Sections that say what the project's files say, whoever writes them."""
 
 
 class Documents:
@@ -322,7 +324,7 @@ class Documents:
             if comparison.needs_writing:
                 diffs = (_diff_of(comparison),)
             report += UpdateReport(
-                notes=comparison.notes,
+                notes=_notes_on(comparison),
                 errors=errors,
                 diffs=diffs,
                 edited=_edited_places(comparison),
@@ -377,7 +379,7 @@ class Documents:
         if comparison.error is not None:
             raise comparison.error
         self._propose(comparison, job.session.id)
-        report = UpdateReport(notes=comparison.notes, edited=_edited_places(comparison))
+        report = UpdateReport(notes=_notes_on(comparison), edited=_edited_places(comparison))
         if not comparison.needs_writing:
             return report, None
         path, file = comparison.path, comparison.file
@@ -560,7 +562,7 @@ class Documents:
         if kind is None:
             return []
         (name,) = self._layout.select(kind, [os.fspath(path)])
-        material = self._gather(kind, self._place())
+        material = self._gather(kind, self._place().tree())
         rendered = self._current_renderer(kind).render(name, {**material.variables, "see_also": []})
         sections = list(section_contents(rendered))
         if section is not None and section not in sections:
@@ -571,18 +573,18 @@ class Documents:
         return [each for each in material.inclusions if each.topic in topics]
 
     def _gather(
-        self, kind: ProjectType, place: Place, landing: LandingTask | None = None
+        self, kind: ProjectType, tree: ProjectTree, landing: LandingTask | None = None
     ) -> Material:
         reader = ArtifactReader(self._content, self._analyses)
         if kind.name not in self._collections:
             self._collections[kind.name] = Collection(self._store, kind)
         collected = self._collections[kind.name].collect(landing)
-        return gather(kind, collected, reader, place.tree())
+        return gather(kind, collected, reader, tree)
 
     def _examine(self, job: _Job) -> tuple[list[Comparison], tuple[str, ...]]:
         """Compare the documents with what they should say; also return notes on the material."""
         files = [self._read(name, job) for name in job.names]
-        material = self._gather(job.kind, job.place, job.landing)
+        material = self._gather(job.kind, job.place.tree(), job.landing)
         renderer = self._current_renderer(job.kind)
         comparisons = [self._compare(file, job, material, renderer) for file in files]
         return comparisons, material.notes
@@ -643,7 +645,30 @@ class Documents:
             rendered = renderer.render(file.name, variables)
         except DocumentError as exc:
             return Comparison(file=file, error=exc)
-        return compare(file, rendered, self._versions)
+        behind: dict[str, str] = {}
+
+        def is_ours(section: str, content: str) -> bool:
+            if self._versions.is_ours(file.path, section, content):
+                return True
+            if section not in _FROM_FILES:
+                return False
+            if not behind:
+                behind.update(self._sections_behind(file, job))
+            return behind.get(section) == content
+
+        return compare(file, rendered, is_ours)
+
+    def _sections_behind(self, file: DocumentFile, job: _Job) -> Mapping[str, str]:
+        """Return what we would have written when a document became what it is.
+
+        So we recognise what another home wrote, which has the same files and other tasks.
+        """
+        tree = job.place.tree_behind(file.path)
+        if tree is None:
+            return {}
+        material = self._gather(job.kind, tree)
+        variables = {**material.variables, "see_also": self._see_also(file, job)}
+        return section_contents(self._current_renderer(job.kind).render(file.name, variables))
 
     def _see_also(self, file: DocumentFile, job: _Job) -> list[tuple[str, str]]:
         """Return title and link of the other documents, without those that were deleted."""
@@ -987,6 +1012,14 @@ def _is_kept(comparison: Comparison) -> bool:
     if comparison.error is not None or comparison.addable:
         return False
     return not comparison.file.is_deleted
+
+
+def _notes_on(comparison: Comparison) -> tuple[str, ...]:
+    """Return what an update has to say about a document that it leaves as it is in parts."""
+    if not comparison.lost:
+        return comparison.notes
+    remedy = "orch.documents.check() shows what to add to have it back"
+    return (*comparison.notes, f"{comparison.lost_markers}; {remedy}")
 
 
 def _edited_places(comparison: Comparison) -> tuple[str, ...]:

@@ -27,7 +27,12 @@ _LINE_START = re.compile(r"^(?=[#>+=-])|^(\d{1,9})(?=[.)](?:\s|$))")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _HEADING = re.compile(r" {0,3}(#{1,6})((?:[ \t].*)?)")
-_LINK_DEFINITION = re.compile(r"^(\s*)\[(?=[^\]]+\]:)")
+_CONTAINERS = r"(?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t])))*[ \t]*"
+"""What a line begins with inside of quotations and lists."""
+_HEADING_WITHIN = re.compile(rf"({_CONTAINERS})(#{{1,6}})((?:[ \t].*)?)")
+_UNDERLINE_WITHIN = re.compile(rf"({_CONTAINERS})((?:=+|-{{2,}})[ \t]*)")
+_LINK_DEFINITION = re.compile(rf"^({_CONTAINERS})\[(?=[^\]]*(?:\]:|$))")
+"""One that may have a label over two lines is one as well."""
 _HTML = re.compile(r"<(?=[A-Za-z/!?])(?!https?://[^\s<>]*>)")
 """What opens HTML; an address between angle brackets does not."""
 _BACKTICKS = re.compile(r"`+")
@@ -113,7 +118,7 @@ def embed(text: str, level: int, limit: int = MAX_EMBEDDED_CHARACTERS) -> str:
         if role is _Role.OPENS_CODE:
             fence = line.split(line.lstrip("`~"))[0] if line.lstrip("`~") else line
         if role is _Role.TEXT:
-            safe_lines.append(_shifted(line, shift))
+            safe_lines.append(_shifted(line, shift, level))
         else:
             safe_lines.append(_MARKER.sub(" ", line).rstrip())
         if role is _Role.CLOSES_CODE:
@@ -132,23 +137,35 @@ def _setext_as_atx(lines: list[str]) -> list[str]:
     for line, role in _line_roles(lines):
         underline = _UNDERLINE.fullmatch(line) if role is _Role.TEXT else None
         if underline is None or not changed or not _may_be_underlined(changed[-1]):
-            changed.append(line)
+            is_first = not changed or role is not _Role.TEXT
+            changed.append(line if is_first else _without_underline(line, changed[-1]))
             continue
         marks = "#" if underline[1].startswith("=") else "##"
         changed[-1] = f"{marks} {changed[-1].strip()}"
     return changed
 
 
+def _without_underline(line: str, before: str) -> str:
+    """Return a line that underlines no heading inside of a quotation or a list."""
+    match = _UNDERLINE_WITHIN.fullmatch(line)
+    if match is None:
+        return line
+    containers, marks = match.groups()
+    is_rule = marks.startswith("-") and (not containers or not before.strip(" \t>"))
+    return line if is_rule else f"{containers}\\{marks}"
+
+
 def _may_be_underlined(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith(("#", ">", "-", "*", "+", "|", "`"))
 
 
-def _shifted(line: str, shift: int) -> str:
-    match = _HEADING.fullmatch(line)
+def _shifted(line: str, shift: int, highest: int) -> str:
+    """Return a line with its heading moved by *shift* levels, also one inside of a list."""
+    match = _HEADING_WITHIN.fullmatch(line)
     if match is not None:
-        marks, title = match.groups()
-        level = min(_LOWEST_LEVEL, max(1, len(marks) + shift))
-        line = f"{'#' * level}{title}"
+        containers, marks, title = match.groups()
+        level = min(_LOWEST_LEVEL, max(highest, len(marks) + shift))
+        line = f"{containers.rstrip() and containers}{'#' * level}{title}"
     return _disarmed(line).rstrip()
 
 

@@ -60,6 +60,12 @@ class Place(Protocol):
     def tree(self) -> ProjectTree:
         """Return the files of the project, as they were when they were first looked at."""
 
+    def tree_behind(self, path: str) -> ProjectTree | None:
+        """Return the files of the commit that made a document what it is.
+
+        ``None`` if no commit did, so that somebody is writing it just now.
+        """
+
 
 class Branch(Protocol):
     """The branch where finished work goes, for what reads and writes whole files there."""
@@ -85,6 +91,11 @@ class Branch(Protocol):
 
     def write(self, expected: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Commit files to it, if it is at *expected*; return its new head."""
+
+
+def _tree_behind(files: CommittedFiles | None, path: str) -> CommitTree | None:
+    commit = None if files is None else files.last_change(path)
+    return None if files is None or commit is None else CommitTree(files.at(commit))
 
 
 class BranchPlace:
@@ -142,6 +153,10 @@ class BranchPlace:
         """See `Place.tree`."""
         return CommitTree(self._files) if self._files is not None else FolderTree(Path("/nowhere"))
 
+    def tree_behind(self, path: str) -> ProjectTree | None:
+        """See `Place.tree_behind`."""
+        return _tree_behind(self._files, path)
+
 
 class LandingPlace:
     """The files of a landing, before it has landed. Nothing is written here.
@@ -178,6 +193,10 @@ class LandingPlace:
         """See `Place.tree`."""
         return CommitTree(self._files)
 
+    def tree_behind(self, path: str) -> ProjectTree | None:
+        """See `Place.tree_behind`."""
+        return _tree_behind(self._files, path)
+
 
 class CheckoutPlace:
     """The project's folder, as it is.
@@ -192,6 +211,7 @@ class CheckoutPlace:
 
     def __init__(self, project: Path, committed: CommittedFiles | None = None) -> None:
         self._project = project
+        self._committed = committed
         self._tree = FolderTree(project, committed)
 
     def read(self, path: str) -> bytes | None:
@@ -236,6 +256,13 @@ class CheckoutPlace:
     def tree(self) -> FolderTree:
         """See `Place.tree`."""
         return self._tree
+
+    def tree_behind(self, path: str) -> ProjectTree | None:
+        """See `Place.tree_behind`."""
+        committed = self._committed
+        if committed is None or committed.read(path) != self.read(path):
+            return None
+        return _tree_behind(committed, path)
 
     def _locate(self, path: str) -> Path:
         """Return where a document lies, after checking that it is inside the project.

@@ -83,6 +83,9 @@ class CommittedFiles(Protocol):
     def at(self, commit: str) -> CommittedFiles:
         """Return the files of another commit."""
 
+    def last_change(self, path: str) -> str | None:
+        """Return the commit that made a file what it is here; ``None`` if none is known to."""
+
 
 class CommitTree:
     """The files of a commit.

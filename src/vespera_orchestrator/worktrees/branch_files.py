@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _VERSION_TAG: Final = re.compile(r"v?\d+\.\d+(?:\.\d+)?(?:[-.+]?\w[\w.+-]*)?")
 _MAX_DEPTH: Final = 40
+_MOST_COMMITS: Final = 2_000
+"""How far back the last change of a file is looked for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +100,36 @@ class BranchFiles:
     def at(self, commit: str) -> BranchFiles:
         """Return the files of another commit."""
         return BranchFiles(self._repository, commit)
+
+    def last_change(self, path: str) -> str | None:
+        """Return the commit that made a file what it is here, in hexadecimal.
+
+        ``None`` if there is no such file, or no commit near enough made it so.
+        """
+        from vespera_orchestrator.worktrees.translation import git_errors
+
+        blob = self.blobs.get(path)
+        if blob is None:
+            return None
+        with git_errors(f"look for the last change of {path}"):
+            commit = self._repository.open()[self._history]
+            if _blob_at(commit, path) != blob:
+                return None
+            for _ in range(_MOST_COMMITS):
+                same = [each for each in commit.parents if _blob_at(each, path) == blob]
+                if not same:
+                    return str(commit.id)
+                commit = same[0]
+        return None
+
+
+def _blob_at(commit: pygit2.Object, path: str) -> str | None:
+    import pygit2
+
+    try:
+        return str(commit.peel(pygit2.Tree)[path].id)
+    except KeyError:
+        return None
 
 
 def _blobs(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, str]]:
