@@ -240,6 +240,32 @@ def test_what_was_not_synced_is_lost():
     assert report["stuck"]
 
 
+@pytest.mark.usefixtures("_can_mount")
+@pytest.mark.parametrize("forget", ["forget", "forget_text"])
+def test_what_was_forgotten_stays_forgotten(tmp_path, forget):
+    """Neither a file for browsing nor the search index comes back with a name that was on disk."""
+    with ForgetfulDisk(tmp_path / "disk", tmp_path / "control") as disk:
+        project = disk.folder / "project"
+        project.mkdir()
+        with vespera.open(project, embedder="none") as orch:
+            orch.initialize_session("A ward")
+            saved = orch.artifacts.save("Interview", "Patient Zaphod gets the red pill.")
+            orch.artifacts.browse()
+            index = orch.home / "index.lance"
+            index.mkdir(exist_ok=True)
+            (index / "passages").write_text("Zaphod")
+            disk.settle()
+            call = getattr(orch.artifacts, forget)
+            assert call(saved.id if forget == "forget" else "Zaphod").is_complete
+            disk.mark("the end")
+        last = len(disk.sync_points()) - 1
+        disk.keep()
+        disk.cut(last, "strict")
+        files = [path for path in project.rglob("*") if path.is_file()]
+        assert files
+        assert not [path for path in files if b"Zaphod" in path.read_bytes()]
+
+
 # --- beside several processes ----------------------------------------------------------
 
 

@@ -428,6 +428,39 @@ def _plan_tree(orch, _, ack):
     )
 
 
+REPLANNED = {
+    "title": "Third",
+    "description": "planned again",
+    "children": [{"title": "Part", "priority": 4}, {"title": "New part", "dependencies": ["part"]}],
+}
+
+
+def _plan_again(orch, _, ack):
+    orch.plan_tasks([REPLANNED], existing="update")
+    tell(ack, orch, "third", "new_part")
+    ack(field="description", of="third", value="planned again")
+    ack(field="priority", of="part", value=4)
+
+
+def _take_with_worktree(orch):
+    work = orch.execute_task("part", agent="another")
+    (work.path / "more.txt").write_text("more\n", "utf-8")
+
+
+def _end_attempt(orch, _, ack):
+    """The files of an agent that is gone are saved, and its task is free."""
+    orch.end_attempt("part", "its machine was switched off")
+    tell(ack, orch, "part")
+    ack(kept="refs/vespera/wip/part", file="more.txt", text="more\n")
+
+
+def _handed_back(orch):
+    """A task that was handed back as it was, often enough that once more goes to a person."""
+    plain(orch)
+    for _ in range(2):
+        orch.execute_task("part").release("what does it need?")
+
+
 def _new_version(orch, _, ack):
     _saved(ack, orch.artifacts.save("Notes", b"\0" * 5000))
     _saved(ack, orch.artifacts.save("Notes", {"second": True}))
@@ -661,6 +694,7 @@ OPERATIONS = [
         "remove_dependency",
         _deciding(lambda orch: orch.remove_dependency("other_part", "part"), "other_part"),
     ),
+    Operation("plan_tasks, existing=update", _plan_again),
     Operation("execute_task", _deciding(lambda orch: orch.execute_task("part"), "part")),
     Operation("checkpoint", _checkpoint, begin=_take("part")),
     Operation("heartbeat", _ending(lambda work: work.heartbeat()), begin=_take("part")),
@@ -687,6 +721,17 @@ OPERATIONS = [
     ),
     Operation("fail", _ending(lambda work: work.fail("it broke")), begin=_take("part")),
     Operation("release", _ending(lambda work: work.release("later")), begin=_take("part")),
+    Operation(
+        "release, the third time without progress",
+        _ending(lambda work: work.release("it needs a drawing")),
+        on=_handed_back,
+        begin=_take("part"),
+    ),
+    Operation(
+        "end_attempt",
+        _deciding(lambda orch: orch.end_attempt("part", "it was switched off"), "part"),
+        begin=_take("part", agent="another"),
+    ),
     Operation(
         "take over",
         _deciding(lambda orch: orch.execute_task("part", take_over=True), "part"),
@@ -728,6 +773,13 @@ OPERATIONS = [
         _save_and_gather,
         on=landed,
         begin=_take_with_packs,
+        repository=True,
+    ),
+    Operation(
+        "end_attempt in a worktree",
+        _end_attempt,
+        on=landed,
+        begin=_take_with_worktree,
         repository=True,
     ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
@@ -900,6 +952,8 @@ def hold(orch, facts):
     if "task" in facts:
         found = str(orch._scope.task(facts["task"]).status)
         assert found == facts["status"], f"{facts['task']} was {facts['status']}, and is {found}"
+    if "field" in facts:
+        assert getattr(orch._scope.task(facts["of"]), facts["field"]) == facts["value"], facts
     if "artifact" in facts:
         assert orch.artifacts.read(facts["artifact"]) is not None
     if "checkpoint" in facts:
@@ -923,6 +977,8 @@ def hold_in_git(orch, facts):
     """The same of what git has."""
     if "unchanged" in facts:
         assert status_of(facts["unchanged"]) == "", facts
+    if "kept" in facts:
+        assert git(orch.project, "show", f"{facts['kept']}:{facts['file']}") == facts["text"], facts
     if "beside" in facts:
         assert text_beside(orch.project, facts["beside"], facts["file"]) == facts["text"], facts
     if "sound" in facts:

@@ -15,7 +15,7 @@ import attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME, arrange
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
-from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.files import sync_folder, translate_os_error
 from vespera_orchestrator.home.permissions import lock_file
 from vespera_orchestrator.home.reading import read_json
 
@@ -198,7 +198,13 @@ class _ExportFolder:
             else:
                 written += 1
                 manifest[name] = entry
-        removed = sum(self._remove(name) for name in self._manifest if name not in manifest)
+        obsolete = [name for name in self._manifest if name not in manifest]
+        removed = sum(self._remove(name) for name in obsolete)
+        # What was forgotten must not come back with a power cut, least of all in a file that the
+        # manifest does not know any more.
+        self._sync_names(
+            name for name, entry in self._manifest.items() if manifest.get(name) != entry
+        )
         self._write_manifest(manifest)
         return Exported(
             path=self._root,
@@ -265,6 +271,15 @@ class _ExportFolder:
             with suppress(OSError):  # not empty yet
                 (self._root / folder).rmdir()
         return True
+
+    def _sync_names(self, names: Iterable[str]) -> None:
+        """Put on disk that files are gone or have others in their place."""
+        folders = set()
+        for name in names:
+            above = self._root.joinpath(name).parents
+            folders.add(next(folder for folder in above if folder.is_dir()))
+        for folder in folders:
+            sync_folder(folder)
 
     def _is_within_root(self, name: str) -> bool:
         """Return whether no link leads out of the folder on the way to the file."""

@@ -222,7 +222,7 @@ class ArtifactIndex:
             ArtifactIndexError: Another process was writing it all that time.
         """
         if not self._folder.path.is_dir():
-            return False
+            return self._folder.clear()
         with self._write_lock(wait_s) as locked:
             if not locked:
                 reason = "another process is writing it"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator.home.files import translate_os_error, write_atomically
+from vespera_orchestrator.home.files import sync_folder, translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import read_json
 
 if TYPE_CHECKING:
@@ -103,19 +103,23 @@ class IndexFolder:
                 shutil.rmtree(path, ignore_errors=True)
 
     def clear(self) -> bool:
-        """Remove the index as a whole; return whether there was one.
+        """Remove the index as a whole, so that no power cut brings it back.
+
+        Returns:
+            Whether there was one.
 
         Raises:
             StoreError: Something of it could not be removed.
         """
-        if not self.path.is_dir():
-            return False
+        is_there = self.path.is_dir()
         try:
-            self._state_file.unlink(missing_ok=True)
-            shutil.rmtree(self.path)
+            if is_there:
+                self._state_file.unlink(missing_ok=True)
+                shutil.rmtree(self.path)
+            sync_folder(self.path.parent)  # a killed call may have removed it
         except OSError as exc:
             raise translate_os_error(exc, self.path) from exc
-        return True
+        return is_there
 
     @property
     def _state_file(self) -> Path:
