@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,6 +12,7 @@ from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._secrets import kinds_of, mask_and_warn
 from vespera_orchestrator.documents import vocabulary
+from vespera_orchestrator.documents.likeness import Placement, Placements, words_of
 from vespera_orchestrator.documents.markdown import (
     HeadedPart,
     front_matter,
@@ -48,6 +50,8 @@ _NOT_RESULTS = frozenset(
 """What repeats the results of others, or is about the work and not of it: never quoted."""
 _SUPERSEDING = ("supersedes", "replaces", "withdraws", "retracts")
 """Names of outputs and of front matter that name what no longer holds."""
+_PLACED_TOPICS = ("literature", "methodology", "findings")
+"""Topics to which a text is put that is only like others about them."""
 _SECRETS = "secrets"
 _ARTICLES = frozenset(
     {"the", "a", "an", "der", "die", "das", "le", "la", "les"}
@@ -305,7 +309,8 @@ class CompletedWork:
         """Return what artifacts say about a topic, the newest first.
 
         An artifact's front matter and tags decide first, then its kind, then headings in it, and
-        lines such as ``Decisions:``. A file's name decides nothing.
+        lines such as ``Decisions:``. A file's name decides nothing. Where none of them does,
+        likeness to earlier texts about literature, methods and findings decides.
 
         Args:
             topic: What it is about.
@@ -313,17 +318,50 @@ class CompletedWork:
                 it is recorded as left out.
         """
         passages: list[Passage] = []
-        memory = self.reader.memory(f"passages about {topic}")
         for artifact in self._results:
-            task = self.by_id.get(artifact.task_id or "")
-            latest = memory.get(artifact.id)
-            if latest is None or latest[0] is not artifact or latest[1] is not task:
-                latest = artifact, task, self._remembered_passages(artifact, topic, memory)
+            about = self._labelled_passages(artifact, topic) or self._alike(artifact, topic)
             if artifact.superseded and not with_superseded:
-                self._leave_out(latest[2], topic)
+                self._leave_out(about, topic)
             else:
-                passages += latest[2]
+                passages += about
         return self._shown(passages, topic)
+
+    def _labelled_passages(self, artifact: Artifact, topic: str) -> list[Passage]:
+        """Return what an artifact itself says to be about a topic."""
+        memory = self.reader.memory(f"passages about {topic}")
+        task = self.by_id.get(artifact.task_id or "")
+        latest = memory.get(artifact.id)
+        if latest is None or latest[0] is not artifact or latest[1] is not task:
+            latest = artifact, task, self._remembered_passages(artifact, topic, memory)
+        return cast("list[Passage]", latest[2])
+
+    def _alike(self, artifact: Artifact, topic: str) -> list[Passage]:
+        """Return an artifact that says nothing of its topic, but is like texts about this one."""
+        placement = self._placements.get(artifact.id) if topic in _PLACED_TOPICS else None
+        if placement is None or placement.topic != topic:
+            return []
+        settings, body = self.reader.analyse(artifact, "front", front_matter)
+        title = str(settings.get("title") or artifact.title)
+        reason = f"its likeness to other texts about that, {placement.votes:.0%} of its words"
+        task = self.task_of(artifact)
+        return [Passage(title=title, text=body, artifact=artifact, task=task, reason=reason)]
+
+    @functools.cached_property
+    def _placements(self) -> Mapping[str, Placement]:
+        """Where likeness puts artifacts that say nothing of their topic, by id."""
+        if not self.kind.has_research:
+            return {}
+        placements = self.reader.remember(("", "placements"), Placements)
+        for artifact in self._results[placements.go_back(self._results) :]:
+            topics = tuple(
+                topic for topic in _PLACED_TOPICS if self._labelled_passages(artifact, topic)
+            )
+            words = self.reader.analyse(artifact, "words", words_of) if is_prose(artifact) else {}
+            is_placed_by_itself = artifact.kind == ArtifactKind.FILE or _repeats_title(
+                self.reader.text(artifact), self.task_of(artifact)
+            )
+            placements.add(artifact, topics, {} if is_placed_by_itself else words)
+        return placements.by_artifact()
 
     def _leave_out(self, passages: Iterable[Passage], topic: str) -> None:
         """Record that passages are not shown, because something else holds now."""
