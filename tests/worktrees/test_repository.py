@@ -4,6 +4,7 @@ import pytest
 
 from vespera_orchestrator.errors import RefMovedError, WorktreeLockedError
 from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.worktrees import durability
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 
@@ -35,6 +36,51 @@ def test_a_lock_is_free_again_after_the_block(repository):
         raise KeyError
     with repository.lock("landing", patience_s=0):
         pass
+
+
+# --- refs on disk -------------------------------------------------------------------
+
+
+def test_a_ref_is_where_it_is_said_to_be(project, repository):
+    """To confirm it changes nothing, and what is elsewhere is told."""
+    first, second = new_commit(project), project.git("rev-parse", "HEAD")
+    repository.move("refs/vespera/wip/part", None, first)
+    repository.confirm("refs/vespera/wip/part", first)
+    repository.confirm("refs/vespera/wip/other", None)
+    for ref, commit in (("part", second), ("part", None), ("other", first)):
+        with pytest.raises(RefMovedError):
+            repository.confirm(f"refs/vespera/wip/{ref}", commit)
+    assert repository.tip("refs/vespera/wip/part") == first
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """Return the folders that are synced, one after the other."""
+    folders = []
+    monkeypatch.setattr(durability, "sync_folder", lambda folder: folders.append(folder.name))
+    return folders
+
+
+def test_only_folders_that_may_be_new_are_synced(project, repository, synced):
+    """What libgit2 has put on disk is not put there again, nor what has been there."""
+    one, other = new_commit(project), project.git("rev-parse", "HEAD")
+    repository.move("refs/vespera/landed/part", None, one)
+    assert synced == ["vespera", "refs", ".git"]
+    repository.move("refs/vespera/landed/part", one, other)
+    repository.confirm("refs/vespera/landed/part", other)
+    assert synced == ["vespera", "refs", ".git"]
+    project.git("update-ref", "-d", "refs/vespera/landed/part")  # git removes the empty folder
+    repository.move("refs/vespera/landed/part", None, one)
+    assert "landed" not in synced
+    assert synced[3:4] == ["vespera"]
+
+
+def test_what_somebody_else_wrote_is_put_on_disk(project, repository, synced):
+    """Who moved it may have been killed before it was there."""
+    commit = project.git("rev-parse", "HEAD")
+    project.git("update-ref", "refs/vespera/wip/part", commit)
+    repository.confirm("refs/vespera/wip/part", commit)
+    assert synced == ["wip", "vespera", "refs", ".git"]
 
 
 # --- beside git gc ------------------------------------------------------------------

@@ -117,6 +117,8 @@ def usual_file_mode() -> int:
 def make_folder(folder: str | Path) -> None:
     """Make a folder, and those above it, with the rights of the first that is there already."""
     path = Path(folder)
+    if path.is_dir():
+        return
     missing = [above for above in (path, *path.parents) if not above.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for new in reversed(missing):

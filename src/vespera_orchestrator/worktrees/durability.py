@@ -26,7 +26,7 @@ from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
@@ -175,20 +175,26 @@ def _loose_file(repo: pygit2.Repository, name: str) -> Path:
     return Path(repo.path, "objects", name[:2], name[2:])
 
 
-def sync_ref(common: Path, ref: str, *, with_folders: bool) -> None:
-    """Put the name of a ref's file on disk.
+def sync_ref(common: Path, ref: str, *, is_written: bool, known: Container[Path]) -> None:
+    """Put the name of a ref's file on disk, with the names of the folders above it.
 
     Args:
         common: The git directory that all worktrees share.
         ref: The ref.
-        with_folders: Also put the names of the folders above it there, which may be new.
+        is_written: Whether libgit2 has just put the ref's file on disk, with its name.
+        known: Folders whose own names are on disk, with those above them.
     """
-    file = common / ref
-    for folder in file.parents:
-        with suppress(FileNotFoundError):  # an empty folder may have been removed meanwhile
-            sync_folder(folder)
-        if folder == common or not with_folders:
-            return
+    folder = common.joinpath(ref).parent
+    if not is_written:
+        _sync_names(folder)
+    while folder != common and folder not in known:
+        folder = folder.parent
+        _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
+    with suppress(FileNotFoundError):  # an empty folder may have been removed meanwhile
+        sync_folder(folder)
 
 
 @contextmanager

@@ -90,6 +90,8 @@ class Refs:
         self._durable = durable
         self._synced_folders: set[Path] = set()
         """Folders whose names this process has put on disk."""
+        self._synced_refs: dict[str, str] = {}
+        """For refs that this process has put on disk: what each named then."""
         self._common = common
         self._locks = locks
         self._workshop = workshop
@@ -111,6 +113,24 @@ class Refs:
                 self._move_patiently(move)
             finally:
                 evidence.unlink(missing_ok=True)
+
+    def confirm(self, ref: str, commit: str | None) -> None:
+        """Check that *ref* names *commit*, also after a power cut; nothing is written.
+
+        ``None`` stands for "does not exist".
+
+        Raises:
+            RefMovedError: It names something else.
+        """
+        with git_errors(f"read {ref}"), self._locked(ref):
+            current = read_ref(self._common, ref)
+            if current != commit:
+                raise RefMovedError(ref, commit or "", current or "")
+            if commit is None:
+                return
+            if self._durable and self._synced_refs.get(ref) != commit:
+                self._sync(ref, is_written=False)  # who wrote it may have been killed then
+                self._synced_refs[ref] = commit
 
     def _locked(self, ref: str) -> AbstractContextManager[None]:
         return exclusive(self._locks, f"ref {ref}")
@@ -141,15 +161,31 @@ class Refs:
         return read_ref(self._common, move.ref) == move.expected
 
     def _move_once(self, move: RefMove) -> None:
-        folder = self._common.joinpath(move.ref).parent
-        may_be_new = folder not in self._synced_folders or not folder.exists()
+        self._forget_missing_folders(move.ref)
         with synced_refs(is_wanted=self._durable):
             is_written = self._move_in_transaction(move)
-        # libgit2 puts what it writes on disk, with its name; new folders above it, it does not.
-        is_done = is_written and not may_be_new
-        if self._durable and not is_done:
-            sync_ref(self._common, move.ref, with_folders=may_be_new)
-            self._synced_folders.add(folder)
+        if not self._durable:
+            return
+        self._sync(move.ref, is_written=is_written)
+        self._synced_refs.pop(move.ref, None)
+        if move.new is not None:
+            self._synced_refs[move.ref] = move.new
+
+    def _forget_missing_folders(self, ref: str) -> None:
+        """Git removes folders in which no ref is left; they are made anew then."""
+        missing = [folder for folder in self._folders_of(ref) if not folder.exists()]
+        self._synced_folders.difference_update(missing)
+
+    def _sync(self, ref: str, *, is_written: bool) -> None:
+        sync_ref(self._common, ref, is_written=is_written, known=self._synced_folders)
+        self._synced_folders.update(self._folders_of(ref))
+
+    def _folders_of(self, ref: str) -> Iterator[Path]:
+        """Yield the folders that the ref's file is in, below git's own."""
+        for folder in self._common.joinpath(ref).parents:
+            if folder == self._common:
+                return
+            yield folder
 
     def _move_in_transaction(self, move: RefMove) -> bool:
         """Move the ref; return whether libgit2 has written it."""

@@ -327,6 +327,16 @@ class ProjectRepository:
         with self.holding(commits, expected=expected, ref=ref):
             self._refs.move(move)
 
+    def confirm(self, ref: str, commit: str | None) -> None:
+        """Check that *ref* names *commit*, also after a power cut; nothing is written.
+
+        ``None`` stands for "does not exist".
+
+        Raises:
+            RefMovedError: It names something else.
+        """
+        self._refs.confirm(ref, commit)
+
     @contextmanager
     def holding(
         self,

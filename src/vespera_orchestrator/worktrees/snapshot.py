@@ -161,7 +161,7 @@ class Snapshot(Record):
         if not self.changed:
             # One that is going to be named must not have been superseded as a passing one.
             if not self.passing:
-                repository.move(self.ref, self.previous, self.previous)
+                repository.confirm(self.ref, self.previous)
             return
         self._keep_previous()
         repository.move(
